@@ -1,0 +1,1 @@
+"""Type, school, timeframe and medium of a painting, from its picture and its description."""

@@ -1,0 +1,1 @@
+"""A checkpoint and its results become a Hub repository."""
