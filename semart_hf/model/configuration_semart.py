@@ -1,0 +1,128 @@
+"""Configuration of the SemArt model: two towers, their fusion, what is frozen, and the ordered tasks."""
+
+from typing import Any, ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+TEXT_POOLINGS = ("first", "mean")
+
+
+@strict
+class SemArtConfig(PreTrainedConfig):
+    """Everything that rebuilds a `SemArtForArtClassification` without its weights.
+
+    Tasks are an ordered list and not a dict: `config.json` is written with sorted keys, and the order of the tasks is
+    the order of the columns of `labels (batch, num_tasks)`.
+
+    Args:
+        vision_config: The timm tower (`timm_wrapper`).
+        text_config: The text tower (`distilbert`).
+        tasks: `[{"name": "type", "labels": ["landscape", …]}, …]`; a label's position is its class index.
+        task_weights: Weight of each task's loss by task name; tasks that are not named weigh 1.
+        fusion_dim: Size of each projection and of the fused features.
+        fusion_dropout: Dropout probability before the heads.
+        text_pooling: `first` reads the first token's hidden state, `mean` averages over the text's tokens.
+        frozen_vision_stages: Number of leading stages of the vision tower that do not learn: 0 none, 1 the stem,
+            1 + k the stem and the first k stages (ResNet: layers, EfficientNet: block stages, ViT: blocks).
+        trainable_text_layers: Number of last DistilBERT layers that learn. `None`: the whole text tower learns, its
+            embeddings too.
+        temperatures: Calibration temperature of each task by name, that logits are divided by where probabilities
+            are formed. `None` or a task that is not named: 1.
+        format_version: Version of this format, `MAJOR.MINOR`; a newer major version than this code knows is refused.
+
+    Raises:
+        ValueError: If the tasks are malformed, a tower is of another family, or the format is too new.
+    """
+
+    model_type = "semart"
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
+        "vision_config": SubConfigSpec(config_class=AutoConfig, model_type="timm_wrapper"),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="distilbert"),
+    }
+    # The Trainer gathers every output of an evaluation step that is not named here.
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["task_losses", "features"]
+
+    vision_config: Any = None
+    text_config: Any = None
+    tasks: list[dict[str, Any]] | None = None
+    task_weights: dict[str, float | int] | None = None
+    fusion_dim: int = 512
+    fusion_dropout: float | int = 0.1
+    text_pooling: str = "first"
+    frozen_vision_stages: int = 0
+    trainable_text_layers: int | None = 1
+    temperatures: dict[str, float | int] | None = None
+    initializer_range: float = 0.02
+    format_version: str = "1.0"
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Build the towers' configurations and check what the field types cannot say."""
+        super().__post_init__(**kwargs)
+        supported_major = 1
+        major = self.format_version.split(".")[0]
+        if not major.isdigit() or int(major) > supported_major:
+            raise ValueError(
+                f"This model's configuration has format_version {self.format_version!r}, but this code reads versions "
+                f"up to {supported_major}.x. Upgrade with `pip install -U semart-hf`, or load with "
+                "`trust_remote_code=True` to use the code that was published with the model."
+            )
+        for name, model_type in (("vision_config", "timm_wrapper"), ("text_config", "distilbert")):
+            found = getattr(self, name).model_type
+            if found != model_type:
+                raise ValueError(
+                    f"{name} has model_type {found!r}, but it must be {model_type!r}. Give a "
+                    + (
+                        "timm tower, for example vision='timm/resnet18.a1_in1k'."
+                        if model_type == "timm_wrapper"
+                        else "DistilBERT, for example text='distilbert/distilbert-base-uncased'."
+                    )
+                )
+        if self.text_pooling not in TEXT_POOLINGS:
+            raise ValueError(f"text_pooling is {self.text_pooling!r}, but it must be one of {TEXT_POOLINGS}.")
+        _check_tasks(self.tasks or [])
+        for name, values in (("task_weights", self.task_weights), ("temperatures", self.temperatures)):
+            unknown = sorted(set(values or {}) - set(self.task_names))
+            if unknown:
+                raise ValueError(
+                    f"{name} names {unknown}, but the tasks are {self.task_names}. Use the tasks' own names."
+                )
+
+    @property
+    def task_names(self) -> list[str]:
+        """Names of the tasks, in the order of the label columns."""
+        return [task["name"] for task in self.tasks or []]
+
+    def labels(self, task: str) -> list[str]:
+        """Labels of one task, in the order of its logits.
+
+        Raises:
+            ValueError: If the model has no such task.
+        """
+        for candidate in self.tasks or []:
+            if candidate["name"] == task:
+                return list(candidate["labels"])
+        raise ValueError(f"Unknown task {task!r}: this model's tasks are {self.task_names}. Name one of them.")
+
+
+def _check_tasks(tasks: list[dict[str, Any]]) -> None:
+    example = "tasks=[{'name': 'type', 'labels': ['landscape', 'portrait']}]"
+    names = []
+    for task in tasks:
+        if set(task) != {"name", "labels"} or not isinstance(task["name"], str) or not task["name"].isidentifier():
+            raise ValueError(
+                f"A task must have exactly a 'name' (an identifier) and 'labels', got {task!r}. Write {example}."
+            )
+        labels = task["labels"]
+        if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
+            raise ValueError(
+                f"The labels of task {task['name']!r} must be a list of names, got {labels!r}. Write {example}."
+            )
+        doubled = sorted({label for label in labels if labels.count(label) > 1})
+        if doubled:
+            raise ValueError(f"Task {task['name']!r} has the labels {doubled} more than once. Give each label once.")
+        names.append(task["name"])
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(f"The tasks {doubled} are given more than once. Give each task once.")

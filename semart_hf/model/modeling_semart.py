@@ -1,0 +1,326 @@
+"""The SemArt model: two towers, fused features, one head a task, one loss."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_semart import SemArtConfig
+from .towers_semart import (
+    build_vision_tower,
+    check_frozen_vision_stages,
+    frozen_modules,
+    load_tower,
+    prove_tower,
+    resolve_text_config,
+    resolve_vision_config,
+    vision_stages,
+)
+
+UNKNOWN_LABEL = -100
+
+
+@dataclass
+class SemArtOutput(ModelOutput):
+    """What the model says of a batch of paintings.
+
+    Args:
+        loss: Weighted mean of the task losses, a scalar; `None` without labels.
+        logits: `(batch, num_labels)` by task name.
+        task_losses: Mean cross-entropy over the rows whose label is known, a scalar by task name.
+        features: Fused representation `(batch, fusion_dim)` that all heads read.
+    """
+
+    loss: Tensor | None = None
+    logits: dict[str, Tensor] | None = None
+    task_losses: dict[str, Tensor] | None = None
+    features: Tensor | None = None
+
+
+class SemArtPreTrainedModel(PreTrainedModel):
+    """Base of the SemArt models: how they load, initialise and checkpoint."""
+
+    config_class = SemArtConfig
+    base_model_prefix = "semart"
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _no_split_modules = ("TimmWrapperModel", "TransformerBlock")
+    # With it, the Trainer would no longer divide the loss by the number of accumulation steps.
+    accepts_loss_kwargs = False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, SemArtForArtClassification):
+            init.normal_(module.absent_image, std=self.config.initializer_range)
+            init.normal_(module.absent_text, std=self.config.initializer_range)
+
+
+class SemArtForArtClassification(SemArtPreTrainedModel):
+    """Type, school, timeframe and medium of paintings from their pictures and descriptions.
+
+    Each tower's features are projected to `fusion_dim`; where a painting has no picture or no text, a learned vector
+    stands in, so that one checkpoint serves image + text, image alone and text alone. The two vectors are normalised,
+    fused by one hidden layer, and read by a linear head for each task.
+    """
+
+    def __init__(self, config: SemArtConfig) -> None:
+        super().__init__(config)
+        if not config.tasks:
+            raise ValueError(
+                "A SemArt model needs at least one task, got none. Give the config "
+                "tasks=[{'name': 'type', 'labels': ['landscape', 'portrait']}]."
+            )
+        self.vision_tower = AutoModel.from_config(config.vision_config)
+        self.text_tower = AutoModel.from_config(config.text_config)
+        timm_model = self.vision_tower.timm_model
+        vision_dim = getattr(timm_model, "head_hidden_size", None) or timm_model.num_features
+        self.vision_projection = nn.Linear(vision_dim, config.fusion_dim)
+        self.text_projection = nn.Linear(config.text_config.dim, config.fusion_dim)
+        self.absent_image = nn.Parameter(torch.zeros(config.fusion_dim))
+        self.absent_text = nn.Parameter(torch.zeros(config.fusion_dim))
+        self.fusion_norm = nn.LayerNorm(2 * config.fusion_dim)
+        self.fusion = nn.Linear(2 * config.fusion_dim, config.fusion_dim)
+        self.fusion_dropout = nn.Dropout(config.fusion_dropout)
+        # The prefix keeps a task named like a method of nn.Module ("type") from shadowing it.
+        self.heads = nn.ModuleDict(
+            {f"head_{task['name']}": nn.Linear(config.fusion_dim, len(task["labels"])) for task in config.tasks}
+        )
+        self.post_init()
+        self.freeze()
+
+    @classmethod
+    def from_towers(
+        cls,
+        vision: str | os.PathLike[str] | PreTrainedConfig,
+        text: str | os.PathLike[str] | PreTrainedConfig,
+        tasks: list[dict[str, Any]],
+        *,
+        pretrained: bool | str = True,
+        image_size: int | None = None,
+        vision_args: dict[str, Any] | None = None,
+        **config_fields: Any,
+    ) -> "SemArtForArtClassification":
+        """A new model around two towers; the only door by which pretrained tower weights enter.
+
+        Args:
+            vision: Hub id or local folder of a timm model (`timm/resnet18.a1_in1k`); with random weights also a timm
+                name (`resnet18`) or a configuration.
+            text: Hub id or local folder of a DistilBERT (`distilbert/distilbert-base-uncased`), or its configuration.
+            tasks: `[{"name": "type", "labels": [...]}, …]`.
+            pretrained: `True` loads both towers' weights and proves that they arrived, `"vision"` or `"text"` only
+                that tower's, `False` none: the others start from their own family's random initialisation.
+            image_size: Side of the square input in pixels; `None`: the tower's own.
+            vision_args: More arguments of `timm.create_model`, e.g. `{"drop_path_rate": 0.1}`.
+            **config_fields: Further fields of `SemArtConfig`.
+
+        Raises:
+            ValueError: If a tower is unknown or of another family, or its weights did not arrive.
+        """
+        if pretrained not in (True, False, "vision", "text"):
+            raise ValueError(f"pretrained is {pretrained!r}, but it must be True, False, 'vision' or 'text'.")
+        load_vision, load_text = pretrained in (True, "vision"), pretrained in (True, "text")
+        for name, source, is_loaded in (("vision", vision, load_vision), ("text", text, load_text)):
+            if is_loaded and isinstance(source, PreTrainedConfig):
+                raise ValueError(
+                    f"The {name} tower is a configuration, but pretrained weights come from a Hub id or a local "
+                    f"folder. Give {name} as one of these, or leave {name!r} out of pretrained={pretrained!r}."
+                )
+        vision_config = resolve_vision_config(
+            vision, pretrained=load_vision, image_size=image_size, model_args=vision_args
+        )
+        text_config = resolve_text_config(text)
+        model = cls(SemArtConfig(vision_config=vision_config, text_config=text_config, tasks=tasks, **config_fields))
+        vision_source = load_tower(vision, vision_config) if load_vision else build_vision_tower(vision_config)
+        model.vision_tower.load_state_dict(vision_source.state_dict())
+        if load_text:
+            model.text_tower.load_state_dict(load_tower(text, text_config).state_dict())
+            prove_tower(model.text_tower, text)
+        if load_vision:
+            prove_tower(model.vision_tower, vision)
+        return model
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """The saved model, as `PreTrainedModel.from_pretrained` loads it, with its frozen parts frozen again.
+
+        Loading replaces every parameter by one that requires a gradient.
+        """
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze()
+        return loaded
+
+    def freeze(self) -> None:
+        """Freeze what the configuration says is frozen, and unfreeze the rest; call it after changing the numbers.
+
+        Raises:
+            ValueError: If the configuration asks for more stages or layers than the towers have.
+        """
+        config = self.config
+        timm_model = self.vision_tower.timm_model
+        check_frozen_vision_stages(timm_model, config.vision_config.architecture, config.frozen_vision_stages)
+        stages = vision_stages(timm_model)
+        frozen_names = {name for stage in stages[: config.frozen_vision_stages] for name in stage}
+        for name, parameter in timm_model.named_parameters():
+            parameter.requires_grad_(name not in frozen_names)
+        num_layers, num_trainable = config.text_config.n_layers, config.trainable_text_layers
+        if num_trainable is not None and not 0 <= num_trainable <= num_layers:
+            raise ValueError(
+                f"trainable_text_layers is {num_trainable}, but the text tower has {num_layers} layers. Give a number "
+                f"from 0 to {num_layers}, or None to train the whole text tower with its embeddings."
+            )
+        frozen_text: list[nn.Module] = []
+        if num_trainable is not None:
+            frozen_text = [
+                self.text_tower.embeddings,
+                *self.text_tower.transformer.layer[: num_layers - num_trainable],
+            ]
+        self.text_tower.requires_grad_(True)
+        for module in frozen_text:
+            module.requires_grad_(False)
+        self._frozen_modules = [*frozen_modules(timm_model, frozen_names), *frozen_text]
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "SemArtForArtClassification":
+        """Set training mode, except in frozen modules: their statistics and dropout stay those of evaluation."""
+        super().train(mode)
+        for module in getattr(self, "_frozen_modules", ()):
+            module.eval()
+        return self
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        has_image: Tensor | None = None,
+        has_text: Tensor | None = None,
+        labels: Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> SemArtOutput | tuple[Any, ...]:
+        """Logits `(batch, num_labels)` of each task, and the loss where labels are given.
+
+        Args:
+            pixel_values: Normalised pictures `(batch, 3, height, width)`; `None`: no painting of the batch has one.
+            input_ids: Token ids `(batch, tokens)`; `None`: no painting of the batch has a text.
+            attention_mask: `(batch, tokens)`, 0 at padding; `None`: no padding.
+            has_image: `(batch,)` of booleans, `False` where a row's picture is a placeholder; `None`: all are real.
+            has_text: `(batch,)` of booleans, likewise for texts.
+            labels: `(batch, num_tasks)` class indices in the order of `config.tasks`; −100 is unknown.
+            return_dict: `False` returns a tuple; `None` takes the configuration's choice.
+
+        Raises:
+            ValueError: If the batch has neither pictures nor texts, or shapes disagree.
+        """
+        batch = self._check_inputs(pixel_values, input_ids, labels)
+        image = self.encode_images(pixel_values, has_image, batch)
+        text = self.encode_texts(input_ids, attention_mask, has_text, batch)
+        fused = self.fusion(self.fusion_norm(torch.cat((image, text), dim=-1)))
+        features = F.gelu(fused)
+        dropped = self.fusion_dropout(features)
+        logits = {name: self.heads[f"head_{name}"](dropped) for name in self.config.task_names}
+        loss, task_losses = (None, None) if labels is None else self._losses(logits, labels)
+        output = SemArtOutput(loss=loss, logits=logits, task_losses=task_losses, features=features)
+        use_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if use_dict else output.to_tuple()
+
+    def encode_images(self, pixel_values: Tensor | None, has_image: Tensor | None, batch: int) -> Tensor:
+        """Projected vision features `(batch, fusion_dim)`; the learned vector where a row has no picture."""
+        if pixel_values is None or (has_image is not None and not has_image.any()):
+            return self._absent(self.absent_image, batch, (self.vision_tower, self.vision_projection))
+        # Placeholder pictures never enter the tower: they would count in the statistics of its BatchNorm layers.
+        present = pixel_values if has_image is None else pixel_values[has_image]
+        features = self.vision_projection(self.vision_tower(pixel_values=present).pooler_output.flatten(1))
+        return _scatter(features, has_image, self.absent_image)
+
+    def encode_texts(
+        self, input_ids: Tensor | None, attention_mask: Tensor | None, has_text: Tensor | None, batch: int
+    ) -> Tensor:
+        """Projected text features `(batch, fusion_dim)`; the learned vector where a row has no text."""
+        if input_ids is None or (has_text is not None and not has_text.any()):
+            return self._absent(self.absent_text, batch, (self.text_tower, self.text_projection))
+        if has_text is not None:
+            input_ids = input_ids[has_text]
+            attention_mask = None if attention_mask is None else attention_mask[has_text]
+        hidden = self.text_tower(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if self.config.text_pooling == "first":
+            pooled = hidden[:, 0]
+        else:
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            weights = mask.to(hidden.dtype).unsqueeze(-1)
+            pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return _scatter(self.text_projection(pooled), has_text, self.absent_text)
+
+    def num_parameters_by_state(self) -> tuple[int, int]:
+        """Number of parameters that learn, and of all parameters."""
+        trainable = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        return trainable, sum(parameter.numel() for parameter in self.parameters())
+
+    def print_trainable_parameters(self) -> None:
+        """Print how many parameters learn, in the manner of peft."""
+        trainable, total = self.num_parameters_by_state()
+        print(
+            f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: {100 * trainable / total:.4f}"
+        )
+
+    def _absent(self, vector: Tensor, batch: int, unused: tuple[nn.Module, ...]) -> Tensor:
+        features = vector.expand(batch, -1)
+        if not self.training:
+            return features
+        # Distributed processes wait for every parameter's gradient: a batch without pictures must still give zeros.
+        parameters = [parameter for module in unused for parameter in module.parameters() if parameter.requires_grad]
+        return features + sum((parameter.sum() for parameter in parameters), vector.new_zeros(())) * 0.0
+
+    def _losses(self, logits: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        losses = {}
+        for column, (name, task_logits) in enumerate(logits.items()):
+            targets = labels[:, column]
+            total = F.cross_entropy(task_logits.float(), targets, ignore_index=UNKNOWN_LABEL, reduction="sum")
+            # No known label: 0 with a graph, where a mean would be 0 / 0.
+            losses[name] = total / (targets != UNKNOWN_LABEL).sum().clamp(min=1)
+        weights = self.config.task_weights or {}
+        total_weight = sum(float(weights.get(name, 1.0)) for name in losses)
+        loss = torch.stack([float(weights.get(name, 1.0)) * value for name, value in losses.items()]).sum()
+        return loss / total_weight, losses
+
+    def _check_inputs(self, pixel_values: Tensor | None, input_ids: Tensor | None, labels: Tensor | None) -> int:
+        if pixel_values is None and input_ids is None:
+            raise ValueError(
+                "The batch has neither pixel_values nor input_ids: give pictures, texts or both, for example "
+                "model(**processor(images=picture, text='A view of Delft'))."
+            )
+        sizes = {
+            name: len(tensor)
+            for name, tensor in (("pixel_values", pixel_values), ("input_ids", input_ids), ("labels", labels))
+            if tensor is not None
+        }
+        if len(set(sizes.values())) != 1:
+            raise ValueError(f"The inputs have different numbers of rows: {sizes}. Give one row a painting in each.")
+        if labels is not None and labels.shape[1:] != (len(self.config.task_names),):
+            raise ValueError(
+                f"labels has shape {tuple(labels.shape)}, but it must be (batch, {len(self.config.task_names)}): one "
+                f"column for each of {self.config.task_names}, −100 where the label is unknown."
+            )
+        return next(iter(sizes.values()))
+
+    def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
+        super()._set_gradient_checkpointing(enable=enable, **kwargs)
+        # timm's towers have a switch of their own, which the generic search does not find.
+        self.vision_tower.timm_model.set_grad_checkpointing(enable)
+
+
+def _scatter(features: Tensor, is_present: Tensor | None, absent: Tensor) -> Tensor:
+    if is_present is None:
+        return features
+    rows = absent.to(features.dtype).expand(len(is_present), -1).clone()
+    rows[is_present] = features
+    return rows
