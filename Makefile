@@ -1,0 +1,53 @@
+# Everything runs in .venv, which the first command makes. PYTHON=python3.12 chooses the interpreter it is made with.
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+RUN := $(VENV)/bin/python
+DEMO := outputs/demo
+DEMO_FLAGS ?=
+
+# `accelerate launch` gives a process one thread unless it is told otherwise: it gets one for each core, as torch itself does.
+CORES := $(RUN) -c 'import psutil; print(psutil.cpu_count(logical=False) or psutil.cpu_count())'
+LAUNCH := $(VENV)/bin/accelerate launch --config_file scripts/recipes/accelerate/one_process.yaml \
+	--num_cpu_threads_per_process "$${OMP_NUM_THREADS:-$$($(CORES))}"
+
+# Nothing below needs the network. Tokenizers' own threads and the data loader's forked workers do not go together.
+OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+
+.PHONY: help environment demo test lint
+
+help:  ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
+
+environment: $(READY)  ## Make .venv with the versions of constraints.txt (the others do it when it is missing)
+
+demo: $(READY)  ## Paint a small data set, train, evaluate, classify three paintings (about 6 minutes, all under outputs/demo)
+	@rm -rf $(DEMO)/release $(DEMO)/model $(DEMO)/evaluation
+	@echo "1/4 Painting the miniature: $(DEMO)/release"
+	@$(OFFLINE) $(RUN) -m semart_hf.data.miniature $(DEMO)/release
+	@echo "2/4 Training on it: $(DEMO)/model"
+	@$(OFFLINE) $(LAUNCH) scripts/train.py scripts/recipes/miniature.yaml
+	@echo "3/4 Evaluating on the test split: $(DEMO)/evaluation"
+	@$(OFFLINE) $(RUN) scripts/evaluate.py --model $(DEMO)/model --data $(DEMO)/release --split test \
+		--output_dir $(DEMO)/evaluation
+	@echo "4/4 Classifying three test paintings"
+	@$(OFFLINE) $(RUN) scripts/demo.py --model $(DEMO)/model --data $(DEMO)/release \
+		--results $(DEMO)/evaluation/results.json $(DEMO_FLAGS)
+
+test: $(READY)  ## Run the whole test suite (no network, no GPU)
+	$(OFFLINE) $(RUN) -m pytest
+
+lint: $(READY)  ## Check style, format and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy  # strict, on the package: see pyproject.toml
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python: got no command '$(PYTHON)', semart-hf needs Python 3.10 or newer;" \
+		"install it or name another one: make PYTHON=python3.12"; exit 1; } >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python: got $$($(PYTHON) --version 2>&1)," \
+		"semart-hf needs 3.10 or newer; name a newer one: make PYTHON=python3.12"; exit 1; } >&2
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
