@@ -1,4 +1,4 @@
-"""The two towers: where their configurations and weights come from, their stages, and the proof that weights arrived."""
+"""The two towers: where their configurations and weights come from, their stages, and proof that weights arrived."""
 
 import difflib
 import os
@@ -215,9 +215,10 @@ def prove_tower(tower: nn.Module, source: str | os.PathLike[str]) -> int:
         ]
     if missing or different:
         raise ValueError(
-            f"The pretrained weights of {os.fspath(source)!r} did not arrive: {len(missing)} of {len(expected)} tensors "
-            f"are not in its model.safetensors and {len(different)} differ (first: {(missing + different)[0]!r}). Load "
-            "the tower from a repository whose model.safetensors is complete, or choose pretrained=False."
+            f"The pretrained weights of {os.fspath(source)!r} did not arrive: of the tower's {len(expected)} tensors, "
+            f"{len(missing)} are not in its model.safetensors and {len(different)} differ (first: "
+            f"{(missing + different)[0]!r}). Load the tower from a repository whose model.safetensors is complete, or "
+            "choose pretrained=False."
         )
     return len(found)
 
