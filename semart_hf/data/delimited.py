@@ -1,0 +1,143 @@
+"""Delimited text files of museums and data sets, read so that no row and no odd character vanishes unseen."""
+
+import codecs
+import csv
+import html
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .problems import Problem
+
+# Entities end in a semicolon: "R&D" and "&c." stay as they are.
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+@dataclass(frozen=True)
+class DelimitedFile:
+    """The rows of one file as they stand there, before anything is understood by them.
+
+    Attributes:
+        header: Column names as written.
+        rows: Cells as written, as many as the header has, by row number (1 for the first row under the header).
+        encoding: `cp1252`, `utf-8` or `utf-16`, as found.
+        problems: Rows that were dropped or read in an unusual way.
+    """
+
+    header: list[str]
+    rows: dict[int, list[str]]
+    encoding: str
+    problems: list[Problem]
+
+
+@dataclass(frozen=True)
+class _Record:
+    line: int
+    fields: list[str]
+    quotes_are_literal: bool
+
+
+def read_delimited(path: str | Path, *, delimiter: str = "\t", split: str | None = None) -> DelimitedFile:
+    """Header and rows of a delimited file: quoted or not, with any line ending, in UTF-8, UTF-16 or cp1252.
+
+    A row with a wrong number of fields is dropped and reported with its line. A quote that never closes would swallow
+    the rows under it: such a row is read again with its quotes taken literally, and the rows under it as rows.
+
+    Raises:
+        ValueError: The file has no header.
+    """
+    text, encoding = decode_text(Path(path).read_bytes())
+    lines = list(io.StringIO(text, newline=""))  # ends a line where a file does, unlike str.splitlines
+    records = _records(lines, delimiter)
+    first = next(records, None)
+    if first is None:
+        raise ValueError(f"Got the empty file {path}, but its first line must name the columns. Check the download.")
+    header = first.fields
+    rows: dict[int, list[str]] = {}
+    problems: list[Problem] = []
+    for number, record in enumerate(records, start=1):
+        if len(record.fields) == len(header):
+            rows[number] = record.fields
+        for finding in _findings(record, len(header), encoding):
+            problems.append(Problem(number, split, record.fields[0] or None, *finding))
+    return DelimitedFile(header, rows, encoding, problems)
+
+
+def decode_text(content: bytes) -> tuple[str, str]:
+    """Text of a file and the encoding it was in: by its byte order mark, else UTF-8 where it is that, else cp1252.
+
+    Bytes that are no character become U+FFFD. A file of plain ASCII counts as cp1252, the official release's encoding.
+    """
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if content.startswith(mark):
+            return content.decode(encoding, errors="replace").removeprefix("\ufeff"), encoding
+    if content.isascii():
+        return content.decode("ascii"), "cp1252"
+    text = content.decode("utf-8", errors="replace")
+    num_broken = text.count("\ufffd")
+    # One broken byte does not make a UTF-8 file a cp1252 one: there nearly every accented letter is broken UTF-8.
+    if num_broken < sum(not character.isascii() for character in text) - num_broken:
+        return text, "utf-8"
+    return content.decode("cp1252", errors="replace"), "cp1252"
+
+
+def unescape_entities(text: str) -> str:
+    """The text with its HTML entities as characters; `&#150;` is the dash that browsers show, not a control code."""
+    return _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
+
+
+def _findings(record: _Record, num_columns: int, encoding: str) -> Iterator[tuple[str, str, str]]:
+    """Problem, detail and action of each thing that is odd about a record."""
+    line, num_fields = record.line, len(record.fields)
+    if num_fields != num_columns:
+        yield "malformed_row", f"line {line} has {num_fields} fields, the header has {num_columns}", "dropped"
+        return
+    if record.quotes_are_literal:
+        yield "stray_quote", f"line {line} has quotation marks that do not pair; they are read as text", "kept"
+    if any("\ufffd" in field for field in record.fields):
+        yield "undecodable_text", f"line {line} has bytes that are no {encoding}; they are read as U+FFFD", "kept"
+
+
+def _records(lines: list[str], delimiter: str) -> Iterator[_Record]:
+    """Records of the file, the header first, blank lines left out; the header decides how many fields are right."""
+    start, num_columns = 0, 0
+    while start < len(lines):
+        # A new reader after each bad record: the old one may stand anywhere inside an unclosed quote.
+        record_lines = (lines[index] for index in range(start, len(lines)))
+        reader = csv.reader(record_lines, delimiter=delimiter, strict=True)
+        origin = start
+        while start < len(lines):
+            fields = _next_fields(reader)
+            end = origin + reader.line_num
+            is_right = fields is not None and num_columns in (0, len(fields))
+            if fields and is_right and not _is_several_rows(lines[start:end], delimiter, num_columns):
+                yield _Record(start + 1, fields, quotes_are_literal=False)
+                num_columns = num_columns or len(fields)
+            elif fields != []:
+                break
+            start = end
+        else:
+            return
+        literal_fields = lines[start].rstrip("\r\n").split(delimiter)
+        num_columns = num_columns or len(literal_fields)
+        # One whole line with too few or too many fields is shown as it was parsed.
+        is_malformed = fields is not None and end == start + 1 and len(literal_fields) != num_columns
+        yield _Record(start + 1, fields if fields and is_malformed else literal_fields, not is_malformed)
+        start += 1
+
+
+def _next_fields(reader: Iterator[list[str]]) -> list[str] | None:
+    """Fields of the next record, none for a blank line; `None` where its quotes do not pair."""
+    try:
+        return next(reader)
+    except csv.Error:
+        return None
+
+
+def _is_several_rows(lines: list[str], delimiter: str, num_columns: int) -> bool:
+    """Whether a record over several lines is rather a row a line, tied together by two quotes that are not a pair."""
+    return len(lines) > 1 and all(line.rstrip("\r\n").count(delimiter) + 1 == num_columns for line in lines)

@@ -1,0 +1,251 @@
+"""The official SemArt folder (CSV files and Images), read and checked row by row, as a typed `DatasetDict`."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import datasets
+import pandas as pd
+
+from .delimited import read_delimited
+from .problems import Problem, count_problems
+from .splits import DEFAULT_SHARES, split_by_share
+from .tables import (
+    RESERVED_COLUMNS,
+    TEXT_COLUMNS,
+    ReleaseTables,
+    clean_cell,
+    common_frame,
+    give_all_splits_all_columns,
+    picture_path,
+)
+from .text import text_of
+from .vocabulary import TASKS, UNKNOWN, label_number, learn_vocabularies
+
+logger = logging.getLogger(__name__)
+
+#: The official files by split.
+RELEASE_FILES = {"train": "semart_train.csv", "validation": "semart_val.csv", "test": "semart_test.csv"}
+
+REQUIRED_COLUMNS = ("IMAGE_FILE", "TYPE", "SCHOOL", "TIMEFRAME")
+OPTIONAL_COLUMNS = ("DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE")
+
+
+def read_release(
+    folder: str | Path,
+    *,
+    min_label_count: int = 10,
+    text_columns: Sequence[str] | str = ("DESCRIPTION",),
+    vocabularies: Mapping[str, Sequence[str]] | None = None,
+    shares: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> datasets.DatasetDict:
+    """The splits of a release as typed datasets, their pictures decoded when a row is read.
+
+    Each split has the columns `image`, `image_file`, `description`, `author`, `title`, `technique`, `date`, `type`,
+    `school`, `timeframe`, `medium`, `text`, then the release's further columns in lower case. An empty cell is `None`,
+    as is `image` where the file is missing; what was missing, odd or dropped is logged and counted.
+
+    Args:
+        folder: A release's folder, or one CSV file of its form, which is then shared out to splits.
+        min_label_count: How often train must have a label that is not to become `UNK`.
+        text_columns: Columns of the model's text input in their order, or a template: `"{TITLE}. {DESCRIPTION}"`.
+        vocabularies: Labels by task to use instead of learning them from train, such as those of a trained model.
+        shares: Fractions by split for a single file, 0.8/0.1/0.1 by default. Not for a folder, which has splits.
+        seed: Of the division by `shares`.
+
+    Raises:
+        ValueError: There is no release at `folder`, a file has no rows or lacks a required column, or there is no
+            train split to learn labels from.
+    """
+    return typed_splits(
+        read_rows(folder, shares=shares, seed=seed),
+        min_label_count=min_label_count,
+        text_columns=text_columns,
+        vocabularies=vocabularies,
+    )
+
+
+def read_rows(folder: str | Path, *, shares: Mapping[str, float] | None = None, seed: int = 0) -> ReleaseTables:
+    """The rows of a release folder, or of one CSV file that is shared out to splits, as strings by split.
+
+    Args:
+        folder: See `read_release`.
+        shares: See `read_release`.
+        seed: See `read_release`.
+
+    Raises:
+        ValueError: There is no release at `folder`, or a file has no rows or lacks a required column.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        shares = DEFAULT_SHARES if shares is None else shares
+        frame, encoding, problems = _read_file(folder, split=None)
+        logger.warning(
+            "%s has no splits of its own: its rows are shared out, %s, seed %d.", folder, dict(shares), seed
+        )
+        return ReleaseTables(split_by_share(frame, shares, seed=seed), {folder.name: encoding}, problems)
+    files = {split: folder / name for split, name in RELEASE_FILES.items() if (folder / name).is_file()}
+    if not files:
+        found = sorted(path.name for path in folder.iterdir())[:10] if folder.is_dir() else "nothing"
+        raise ValueError(
+            f"Got the folder {folder} with {found}, but a SemArt release holds {list(RELEASE_FILES.values())} and "
+            "Images/. Pass the folder that holds them, or one such CSV file."
+        )
+    if shares is not None:
+        raise ValueError(
+            f"Got shares={dict(shares)} for {folder}, but its files {[file.name for file in files.values()]} are "
+            "splits already. Leave shares out, or pass one CSV file."
+        )
+    tables = ReleaseTables({})
+    for split, file in files.items():
+        tables.frames[split], tables.encodings[file.name], problems = _read_file(file, split=split)
+        tables.problems.extend(problems)
+    give_all_splits_all_columns(tables.frames)
+    return tables
+
+
+def typed_splits(
+    tables: ReleaseTables,
+    *,
+    min_label_count: int = 10,
+    text_columns: Sequence[str] | str = ("DESCRIPTION",),
+    vocabularies: Mapping[str, Sequence[str]] | None = None,
+) -> datasets.DatasetDict:
+    """The splits of a catalogue's tables as typed datasets; see `read_release` for columns and arguments.
+
+    Raises:
+        ValueError: There is no train split to learn labels from, or a text column is not there.
+    """
+    if vocabularies is None:
+        if "train" not in tables.frames:
+            raise ValueError(
+                f"Got only the splits {list(tables.frames)}, but labels are learned from train "
+                f"({RELEASE_FILES['train']}). Add it, or pass vocabularies=, for example a model's."
+            )
+        vocabularies = learn_vocabularies(tables.frames["train"], min_label_count=min_label_count)
+        _report_empty_vocabularies(vocabularies, min_label_count)
+    problems = list(tables.problems)
+    splits = datasets.DatasetDict()
+    for split, frame in tables.frames.items():
+        pictures, picture_problems = find_pictures(frame, split)
+        problems += picture_problems
+        splits[split] = _typed_dataset(frame, pictures, vocabularies, text_columns, tables.extra_columns, split)
+    _report_problems(problems)
+    return splits
+
+
+def _read_file(path: Path, *, split: str | None) -> tuple[pd.DataFrame, str, list[Problem]]:
+    """Frame of one file of a release (see `ReleaseTables`), the file's encoding, and what was odd about its rows."""
+    file = read_delimited(path, split=split)
+    if file.encoding != "cp1252":
+        logger.warning("%s is %s, not cp1252 as the official release; it is read as %s.", path, *[file.encoding] * 2)
+    columns = [name.strip().upper() or f"COLUMN_{number}" for number, name in enumerate(file.header, start=1)]
+    _check_columns(columns, path)
+    # The name of a file is no text: it may well hold "&amp;".
+    cleaners = [str.strip if column == "IMAGE_FILE" else clean_cell for column in columns]
+    rows = {
+        number: [clean(cell) or None for clean, cell in zip(cleaners, cells, strict=True)]
+        for number, cells in file.rows.items()
+    }
+    problems = list(file.problems)
+    for number in [number for number, cells in rows.items() if not any(cells)]:
+        del rows[number]
+        problems.append(Problem(number, split, None, "empty_row", "every field is empty", "dropped"))
+    if not rows:
+        raise ValueError(
+            f"Got {path} without a readable row under its header, but a split has at least one. Check the download."
+        )
+    given = pd.DataFrame(list(rows.values()), columns=[column.lower() for column in columns], dtype=object)
+    images_folder = path.parent / "Images"
+    frame = common_frame(given, list(rows), images_folder if images_folder.is_dir() else None)
+    return frame, file.encoding, problems
+
+
+def _check_columns(columns: list[str], path: Path) -> None:
+    missing = [column for column in REQUIRED_COLUMNS if column not in columns]
+    if missing:
+        hint = "If its fields are not separated by tabs" if len(columns) == 1 else "If it names them otherwise"
+        raise ValueError(
+            f"Got {path} with the columns {columns}, but {list(REQUIRED_COLUMNS)} are required and {missing} missing "
+            f"({list(OPTIONAL_COLUMNS)} are optional). {hint}, describe it in a catalogue mapping."
+        )
+    taken = [column for column in columns if column.lower() in RESERVED_COLUMNS]
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    if taken or twice:
+        raise ValueError(
+            f"Got {path} with the columns {taken + twice}, but each name stands once and "
+            f"{[name.upper() for name in RESERVED_COLUMNS]} are made here. Rename them in the file."
+        )
+
+
+def find_pictures(frame: pd.DataFrame, split: str) -> tuple[list[str | None], list[Problem]]:
+    """Path of each row's picture, `None` where it has none to open, with a problem for each `None`."""
+    paths: list[str | None] = []
+    problems: list[Problem] = []
+    for row, folder, name in zip(frame["row_number"], frame["images_folder"], frame["image_file"], strict=True):
+        path, problem, detail = None, "missing_picture", f"no file {name} in Images"
+        if name is None:
+            problem, detail = "unnamed_picture", "IMAGE_FILE is empty"
+        elif folder is None:
+            detail = "the release has no folder Images"
+        else:
+            try:
+                path = picture_path(folder, name)
+            except ValueError as error:
+                problem, detail = "unsafe_name", str(error)
+        if path is not None and path.is_file():
+            paths.append(str(path))
+        else:
+            paths.append(None)
+            problems.append(Problem(row, split, name, problem, detail, "kept without a picture"))
+    return paths, problems
+
+
+def _typed_dataset(
+    frame: pd.DataFrame,
+    pictures: list[str | None],
+    vocabularies: Mapping[str, Sequence[str]],
+    text_columns: Sequence[str] | str,
+    extra_columns: list[str],
+    split: str,
+) -> datasets.Dataset:
+    """Dataset of one split; see `read_release` for its columns."""
+    columns: dict[str, list[object]] = {"image": list(pictures)}
+    features: dict[str, object] = {"image": datasets.Image()}
+    for column in TEXT_COLUMNS:
+        columns[column], features[column] = list(frame[column]), datasets.Value("string")
+    for task in TASKS:
+        labels = list(vocabularies[task])
+        columns[task] = [label_number(value, labels) for value in frame[task]]
+        features[task] = datasets.ClassLabel(names=labels)
+    columns["text"] = [text_of(row, text_columns) for row in frame.to_dict("records")]
+    for column in ("text", *extra_columns):
+        columns.setdefault(column, list(frame[column]) if column in frame else [])
+        features[column] = datasets.Value("string")
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features), split=datasets.NamedSplit(split))
+
+
+def _report_empty_vocabularies(vocabularies: Mapping[str, Sequence[str]], min_label_count: int) -> None:
+    for task, labels in vocabularies.items():
+        if list(labels) == [UNKNOWN]:
+            logger.warning(
+                "No %s occurs %d times in train: its only label is %s. Lower min_label_count to learn it.",
+                task,
+                min_label_count,
+                UNKNOWN,
+            )
+
+
+def _report_problems(problems: Sequence[Problem]) -> None:
+    for kind, count in count_problems(problems).items():
+        first = next(problem for problem in problems if problem.problem == kind)
+        logger.warning(
+            "%s in %d rows, first in %s row %s: %s (%s).",
+            kind,
+            count,
+            first.split,
+            first.row,
+            first.detail,
+            first.action,
+        )

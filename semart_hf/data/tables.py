@@ -1,0 +1,96 @@
+"""A catalogue's rows in one form, whatever they were read from: frames of strings by split, and where pictures lie."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+
+import pandas as pd
+
+from .delimited import unescape_entities
+from .medium import medium_of
+from .problems import Problem
+from .vocabulary import TASKS
+
+#: Columns that every prepared dataset has between `image` and the columns that only some releases have.
+TEXT_COLUMNS = ("image_file", "description", "author", "title", "technique", "date")
+
+#: Columns of a frame that say where a row comes from; a dataset made of the frame leaves them out.
+ORIGIN_COLUMNS = ("row_number", "images_folder")
+
+# Columns that are made here: a release that has one of this name would be read as if it were that.
+RESERVED_COLUMNS = ("image", "text", *ORIGIN_COLUMNS)
+
+
+@dataclass(frozen=True)
+class ReleaseTables:
+    """A catalogue's rows by split, before their labels are numbered and their pictures opened.
+
+    Attributes:
+        frames: By split, in the order of `SPLITS`: a frame with the columns `row_number` (in its file, from 1),
+            `images_folder` (where `image_file` lies, `None` where there are no pictures), the `TEXT_COLUMNS`, the
+            tasks and the catalogue's further columns in lower case. Every cell is a string or `None`, except in
+            `row_number` and in further columns of catalogues that have types.
+        encodings: How each file was encoded, by its name.
+        problems: What was odd about rows, dropped ones included.
+    """
+
+    frames: dict[str, pd.DataFrame]
+    encodings: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def extra_columns(self) -> list[str]:
+        """Names of the columns that this catalogue has beyond the common ones, in their order."""
+        common = {*ORIGIN_COLUMNS, *TEXT_COLUMNS, *TASKS}
+        return [column for column in next(iter(self.frames.values())).columns if column not in common]
+
+
+def picture_path(images_folder: str | Path, image_file: str) -> Path:
+    """Path of a picture by its name in the release, inside `images_folder`; the file need not be there.
+
+    Raises:
+        ValueError: The name is empty, or leads outside the folder: by `..`, as an absolute path, or through a link.
+    """
+    folder = Path(images_folder).resolve()
+    # A name written on Windows leads out there, if not here.
+    names = PureWindowsPath(image_file)
+    leads_out = bool(names.anchor) or ".." in names.parts or Path(image_file).is_absolute()
+    if not image_file.strip() or "\0" in image_file or leads_out:
+        raise ValueError(_outside(image_file, folder))
+    path = folder / image_file
+    if not path.resolve().is_relative_to(folder):
+        raise ValueError(_outside(image_file, folder))
+    return path
+
+
+def common_frame(given: pd.DataFrame, row_numbers: Sequence[int], images_folder: Path | None) -> pd.DataFrame:
+    """Frame of the form that `ReleaseTables` describes, from columns of the same names in lower case.
+
+    Columns that are not there are missing in every row; `medium` is then derived from `technique`.
+    """
+    columns: dict[str, Sequence[object]] = {
+        "row_number": list(row_numbers),
+        "images_folder": [None if images_folder is None else str(images_folder)] * len(given),
+    }
+    for column in (*TEXT_COLUMNS, *TASKS):
+        columns[column] = list(given[column]) if column in given else [None] * len(given)
+    if "medium" not in given and "technique" in given:
+        columns["medium"] = [medium_of(technique) for technique in given["technique"]]
+    columns |= {column: list(given[column]) for column in given if column not in columns}
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+
+
+def give_all_splits_all_columns(frames: dict[str, pd.DataFrame]) -> None:
+    """Give each split's frame, in place, the further columns that only other splits have, missing in every row."""
+    columns = list(dict.fromkeys(column for frame in frames.values() for column in frame.columns))
+    for split, frame in frames.items():
+        frames[split] = frame.reindex(columns=columns).astype(object).where(lambda cells: cells.notna(), None)
+
+
+def clean_cell(cell: str) -> str | None:
+    """A cell's text with its entities as characters and no space around it; `None` where nothing is left."""
+    return unescape_entities(cell).strip() or None
+
+
+def _outside(image_file: str, folder: Path) -> str:
+    return f"Got the picture name {image_file!r}, but pictures lie inside {folder}. Put the file there and name it so."

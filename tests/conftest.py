@@ -1,0 +1,15 @@
+import os
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real SemArt files and paintings; a test that needs it is skipped where it is absent."""
+    folder = Path(os.environ.get("SEMART_SHARED_DATA") or CHECKOUT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (set SEMART_SHARED_DATA)")
+    return folder
