@@ -1,0 +1,244 @@
+"""Scores against scikit-learn on random predictions, and against sums done by hand."""
+
+from pathlib import Path
+
+import evaluate
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+from transformers import EvalPrediction
+
+from semart_hf.evaluation.metrics import (
+    ArtClassificationMetric,
+    compute_metrics_for,
+    flatten_scores,
+    score_outcomes,
+)
+from semart_hf.evaluation.outcomes import MISSING, Outcomes, softmax
+
+TASKS = [
+    {"name": "type", "labels": ["portrait", "landscape", "still-life", "UNK"]},
+    {"name": "timeframe", "labels": ["1401-1450", "1451-1500", "1551-1600", "UNK"]},
+]
+
+
+@pytest.fixture
+def random_case():
+    """Probabilities and references of 200 paintings, some of them unlabelled."""
+    generator = np.random.default_rng(7)
+    references = generator.integers(0, 4, size=(200, 2))
+    probabilities = {}
+    for column, task in enumerate(("type", "timeframe")):
+        logits = generator.normal(size=(200, 4))
+        logits[np.arange(200), references[:, column]] += 1
+        probabilities[task] = softmax(logits)
+    references[::9, 0] = MISSING
+    references[::7, 1] = MISSING
+    return probabilities, references
+
+
+def scores_of(predictions, references, tasks=TASKS):
+    outcomes = Outcomes(tasks)
+    outcomes.add(predictions, references)
+    return score_outcomes(outcomes)
+
+
+class TestAgainstScikitLearn:
+    def test_label_scores(self, random_case):
+        probabilities, references = random_case
+        scores = scores_of(probabilities, references)["tasks"]
+        for column, task in enumerate(("type", "timeframe")):
+            is_known = references[:, column] != MISSING
+            true, predicted = references[is_known, column], probabilities[task][is_known].argmax(1)
+            expected = {
+                "num_rows": len(true),
+                "accuracy": sklearn_metrics.accuracy_score(true, predicted),
+                "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(true, predicted),
+                "macro_f1": sklearn_metrics.f1_score(true, predicted, average="macro"),
+                "weighted_f1": sklearn_metrics.f1_score(true, predicted, average="weighted"),
+            }
+            assert {name: scores[task][name] for name in expected} == pytest.approx(expected, abs=1e-12)
+
+    def test_probability_scores(self, random_case):
+        probabilities, references = random_case
+        scores = scores_of(probabilities, references)["tasks"]["type"]
+        is_known = references[:, 0] != MISSING
+        true, table = references[is_known, 0], probabilities["type"][is_known]
+        labels = np.arange(4)
+        assert scores["top_3_accuracy"] == sklearn_metrics.top_k_accuracy_score(true, table, k=3, labels=labels)
+        assert scores["log_loss"] == pytest.approx(sklearn_metrics.log_loss(true, table, labels=labels), abs=1e-6)
+        one_hot = np.eye(4)[true]
+        assert scores["brier"] == pytest.approx(((table - one_hot) ** 2).sum(1).mean(), abs=1e-6)
+
+    def test_per_label_scores(self, random_case):
+        probabilities, references = random_case
+        scores = scores_of(probabilities, references)["tasks"]["type"]["per_label"]
+        is_known = references[:, 0] != MISSING
+        true, predicted = references[is_known, 0], probabilities["type"][is_known].argmax(1)
+        expected = sklearn_metrics.classification_report(
+            true, predicted, target_names=TASKS[0]["labels"], output_dict=True, zero_division=0
+        )
+        assert list(scores) == TASKS[0]["labels"]
+        for label, values in scores.items():
+            assert values["f1"] == pytest.approx(expected[label]["f1-score"])
+            assert values["precision"] == pytest.approx(expected[label]["precision"])
+            assert values["recall"] == pytest.approx(expected[label]["recall"])
+            assert values["support"] == expected[label]["support"]
+
+    def test_without_unk_leaves_out_the_rows_whose_truth_is_unk(self, random_case):
+        probabilities, references = random_case
+        scores = scores_of(probabilities, references)["tasks"]["type"]["without_unk"]
+        is_named = (references[:, 0] != MISSING) & (references[:, 0] != 3)
+        true, predicted = references[is_named, 0], probabilities["type"][is_named].argmax(1)
+        assert scores["num_rows"] == len(true)
+        assert scores["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(true, predicted))
+        assert scores["macro_f1"] == pytest.approx(sklearn_metrics.f1_score(true, predicted, average="macro"))
+
+
+class TestByHand:
+    def test_unknown_references_are_left_out(self):
+        predictions = [[0, 0], [1, 1], [1, 2]]
+        references = [[0, -100], [2, -100], [-100, 2]]
+        scores = scores_of(predictions, references)
+        assert scores["num_rows"] == 3
+        assert scores["tasks"]["type"]["num_rows"] == 2
+        assert scores["tasks"]["type"]["accuracy"] == 0.5
+        # Landscape is predicted, never true; still-life is true, never predicted; portrait is right: (1 + 0 + 0) / 3.
+        assert scores["tasks"]["type"]["macro_f1"] == pytest.approx(1 / 3)
+        assert scores["tasks"]["timeframe"]["num_rows"] == 1
+        assert scores["mean_accuracy"] == 0.75
+        assert scores["exact_match"] is None
+
+    def test_exact_match_is_over_the_fully_labelled(self):
+        predictions = [[0, 0], [1, 1], [1, 2]]
+        references = [[0, 0], [1, 2], [1, -100]]
+        assert scores_of(predictions, references)["exact_match"] == 0.5
+
+    def test_a_task_without_a_label_is_a_hole(self):
+        scores = scores_of([[0, 0], [1, 1]], [[0, -100], [1, -100]])
+        assert scores["tasks"]["timeframe"] == {
+            "num_rows": 0,
+            "accuracy": None,
+            "macro_f1": None,
+            "weighted_f1": None,
+            "balanced_accuracy": None,
+        }
+        assert scores["mean_accuracy"] == 1.0
+        assert "timeframe_accuracy" not in flatten_scores(scores)
+
+    def test_one_class_only(self):
+        scores = scores_of([[2, 0]] * 3, [[2, 0]] * 3)["tasks"]["type"]
+        assert (scores["accuracy"], scores["macro_f1"], scores["balanced_accuracy"]) == (1.0, 1.0, 1.0)
+        assert scores["per_label"]["portrait"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+
+    def test_expected_calibration_error(self):
+        # Two bins: 0.9 said twice and right once, 0.6 said once and right: (2 * |0.5 - 0.9| + 1 * |1 - 0.6|) / 3.
+        probabilities = {"type": [[0.9, 0.1, 0, 0], [0.9, 0.1, 0, 0], [0.4, 0.6, 0, 0]]}
+        scores = scores_of(probabilities, [[0], [1], [1]], TASKS[:1])["tasks"]["type"]
+        assert scores["expected_calibration_error"] == pytest.approx(0.4)
+
+    def test_period_scores(self):
+        # 1451-1500 taken for 1551-1600 is two periods away, although the labels are neighbours; UNK has no date.
+        predictions = [[0], [0], [2], [3], [1]]
+        references = [[0], [1], [1], [0], [3]]
+        scores = scores_of(predictions, references, TASKS[1:])["tasks"]["timeframe"]
+        assert scores["within_one_period"] == 0.5
+        assert scores["mean_absolute_error_periods"] == pytest.approx((0 + 1 + 2) / 3)
+        assert scores["mean_absolute_error_years"] == pytest.approx((0 + 50 + 100) / 3)
+        assert scores["num_dated"] == 3
+        assert "within_one_period" not in scores_of([[0]], [[0]], TASKS[:1])["tasks"]["type"]
+
+    def test_a_million_rows_stay_small(self):
+        outcomes = Outcomes(TASKS)
+        references = np.zeros((50_000, 2), dtype=np.int64)
+        table = np.full((50_000, 4), 0.25)
+        for _ in range(2):
+            outcomes.add({"type": table, "timeframe": table}, references)
+        columns = vars(outcomes.of("type"))
+        assert sum(column.nbytes for name, column in columns.items() if name != "labels") == 100_000 * 20
+
+
+class TestMetric:
+    def test_in_batches_as_at_once(self, random_case):
+        probabilities, references = random_case
+        metric = ArtClassificationMetric(tasks=TASKS)
+        at_once = metric.compute(predictions=probabilities, references=references)
+        for rows in np.array_split(np.arange(200), 7):
+            metric.add_batch(
+                predictions={task: table[rows] for task, table in probabilities.items()}, references=references[rows]
+            )
+        assert len(metric) == 200
+        assert metric.compute() == at_once
+        assert len(metric) == 0
+
+    def test_one_painting_at_a_time(self):
+        metric = ArtClassificationMetric(tasks=["type"])
+        metric.add(prediction=[1], reference=[1])
+        metric.add(prediction=[0], reference=[1])
+        assert metric.compute()["type_accuracy"] == 0.5
+
+    def test_loads_from_its_folder(self, tmp_path, monkeypatch):
+        folder = Path(__file__).parents[2] / "semart_hf" / "evaluation" / "art_classification"
+        metric = evaluate.load(str(folder), tasks=["type", "school"])
+        scores = metric.compute(predictions=[[0, 1], [1, 1]], references=[[0, 1], [0, -100]])
+        assert scores["type_accuracy"] == 0.5
+        assert scores["school_accuracy"] == 1.0
+        assert scores["mean_accuracy"] == 0.75
+
+    def test_several_processes_are_refused(self):
+        with pytest.raises(ValueError, match=r"num_process=2.*gather_for_metrics"):
+            ArtClassificationMetric(num_process=2)
+
+
+class TestComputeMetrics:
+    def test_logits_as_the_trainer_gives_them(self, random_case):
+        probabilities, references = random_case
+        logits = {task: np.log(table).astype(np.float32) for task, table in probabilities.items()}
+        compute = compute_metrics_for(TASKS)
+        from_dict = compute(EvalPrediction(predictions=logits, label_ids=references))
+        assert from_dict == compute(EvalPrediction(predictions=(logits,), label_ids=references))
+        assert from_dict == compute(EvalPrediction(predictions=tuple(logits.values()), label_ids=references))
+        nested = scores_of(probabilities, references)
+        assert from_dict["type_accuracy"] == nested["tasks"]["type"]["accuracy"]
+        assert from_dict["timeframe_macro_f1"] == nested["tasks"]["timeframe"]["macro_f1"]
+        assert from_dict["mean_macro_f1"] == nested["mean_macro_f1"]
+
+    def test_nan_logits(self, random_case):
+        probabilities, references = random_case
+        logits = {task: np.log(table) for task, table in probabilities.items()}
+        logits["timeframe"][3, 1] = np.nan
+        with pytest.raises(ValueError, match=r"NaN or infinite logits for \['timeframe'\]"):
+            compute_metrics_for(TASKS)(EvalPrediction(predictions=logits, label_ids=references))
+
+    def test_other_outputs(self):
+        with pytest.raises(ValueError, match="keys_to_ignore_at_inference"):
+            compute_metrics_for(TASKS)(EvalPrediction(predictions=np.zeros((2, 4)), label_ids=np.zeros((2, 2), int)))
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "message"),
+    [
+        ([], [], "Got no row"),
+        ([[0, 0]], [[-100, -100]], "without a single known label"),
+        ([[0, 0]], [[0, 0], [1, 1]], "1 rows of predictions and 2 of references"),
+        ([[0]], [[0]], r"shape \(1, 1\).*label indices"),
+        ([[0.5, 0.5]], [[0, 0]], "type float64"),
+        ([[9, 0]], [[0, 0]], "Got 9 among the predictions of 'type'"),
+        ([[0, 0]], [[0, -1]], "Got -1 among the references of 'timeframe'.*-100 where"),
+        ({"type": [[0.5, 0.5, 0, 0]]}, [[0, 0]], r"Pass predictions for \['timeframe'\]"),
+        (
+            {"type": [[2.0, 1.0, 0, 0]], "timeframe": [[1.0, 0, 0, 0]]},
+            [[0, 0]],
+            "distribution of 'type' in row 0.*Pass softmax",
+        ),
+        ({"type": [[0.5, 0.5]], "timeframe": [[1.0, 0, 0, 0]]}, [[0, 0]], r"shape \(1, 2\) for 'type'"),
+    ],
+)
+def test_bad_input(predictions, references, message):
+    with pytest.raises(ValueError, match=f"(?is){message}"):
+        scores_of(predictions, references)
+
+
+def test_bad_temperature():
+    with pytest.raises(ValueError, match="temperature 0"):
+        softmax(np.zeros((1, 2)), 0)
