@@ -1,0 +1,145 @@
+"""Paintings from wherever they lie: a prepared folder, a release, one CSV file, or a data set on the Hub."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from .release import RELEASE_FILES, read_release, read_rows
+from .tables import TEXT_COLUMNS
+from .text import text_of
+from .vocabulary import TASKS, UNKNOWN
+
+
+def load_paintings(
+    data: str | Path,
+    *,
+    min_label_count: int = 10,
+    text_columns: Sequence[str] | str | None = None,
+    cache_dir: str | Path | None = None,
+    tasks: Sequence[Mapping[str, Any]] | None = None,
+) -> datasets.DatasetDict:
+    """The splits of a data set with the columns that `read_release` describes, whatever form the data has.
+
+    Args:
+        data: A folder that `scripts/prepare_data.py` wrote, a release's folder, one CSV file of a release, or the
+            name of a data set on the Hub that was prepared so.
+        min_label_count: How often train must have a label that is not to become `UNK`. Prepared data has its labels.
+        text_columns: Columns of the model's text input in their order, or a template; `None` takes the text that the
+            data was prepared with, which is the description unless stated.
+        cache_dir: Where `datasets` keeps what it reads; its own default is used for `None`.
+        tasks: The `{"name", "labels"}` of a trained model. Labels are then numbered as in the model, those that it
+            does not know as its `UNK`, and columns of tasks that it lacks are left out.
+
+    Raises:
+        ValueError: There are no paintings at `data`, or they have labels that the model neither knows nor has `UNK`
+            for.
+    """
+    labels_by_task = None if tasks is None else {task["name"]: list(task["labels"]) for task in tasks}
+    if _is_release(Path(data)):
+        columns = ("DESCRIPTION",) if text_columns is None else text_columns
+        return _load_release(Path(data), min_label_count, columns, labels_by_task)
+    splits = _load_prepared(data, cache_dir)
+    return datasets.DatasetDict(
+        {name: _as_expected(split, text_columns, labels_by_task, data) for name, split in splits.items()}
+    )
+
+
+def _is_release(path: Path) -> bool:
+    return path.is_file() or any((path / name).is_file() for name in RELEASE_FILES.values())
+
+
+def _load_release(
+    path: Path, min_label_count: int, text_columns: Sequence[str] | str, labels_by_task: dict[str, list[str]] | None
+) -> datasets.DatasetDict:
+    if labels_by_task is None:
+        return read_release(path, min_label_count=min_label_count, text_columns=text_columns)
+    closed = {task: labels for task, labels in labels_by_task.items() if UNKNOWN not in labels}
+    if closed:  # all unknown values at once: the reader would stop at the first
+        for frame in read_rows(path).frames.values():
+            for task, labels in closed.items():
+                _check_known({value for value in frame[task] if value is not None}, task, labels, path)
+    vocabularies = {task: labels_by_task.get(task, [UNKNOWN]) for task in TASKS}
+    splits = read_release(path, text_columns=text_columns, vocabularies=vocabularies)
+    return splits.remove_columns([task for task in TASKS if task not in labels_by_task])
+
+
+def _load_prepared(data: str | Path, cache_dir: str | Path | None) -> datasets.DatasetDict:
+    path = Path(data)
+    if path.is_dir():
+        if not any(path.glob("data/*.parquet")):
+            found = sorted(entry.name for entry in path.iterdir())[:10]
+            raise ValueError(
+                f"Got the folder {data} with {found}, but paintings lie in a release ({list(RELEASE_FILES.values())}) "
+                "or in a folder that scripts/prepare_data.py wrote (data/*.parquet). Pass such a folder."
+            )
+    elif path.is_absolute() or str(data).count("/") > 1 or str(data).startswith("."):
+        raise ValueError(
+            f"Got {data}, where nothing is, but paintings come from a folder, a CSV file or a data set on the Hub. "
+            "Correct the path."
+        )
+    return datasets.load_dataset(str(data), cache_dir=None if cache_dir is None else str(cache_dir))
+
+
+def _as_expected(
+    split: datasets.Dataset,
+    text_columns: Sequence[str] | str | None,
+    labels_by_task: dict[str, list[str]] | None,
+    data: str | Path,
+) -> datasets.Dataset:
+    """The split with every column that a release has, its text and its labels as asked for."""
+    tasks = [task for task in TASKS if labels_by_task is None or task in labels_by_task]
+    unfit = [task for task in tasks if not isinstance(split.features.get(task), datasets.ClassLabel)]
+    if unfit:
+        raise ValueError(
+            f"Got {data} with the columns {split.column_names}, but {unfit} must be label columns among them. Prepare "
+            "the data with scripts/prepare_data.py and a mapping of its columns."
+        )
+    extra_columns = [column for column in split.column_names if column not in ("image", "text", *TEXT_COLUMNS, *TASKS)]
+    if text_columns is None and "text" not in split.column_names:
+        text_columns = ("DESCRIPTION",)
+    for column in TEXT_COLUMNS:
+        if column not in split.column_names:
+            split = split.add_column(column, [None] * len(split), feature=datasets.Value("string"))
+    if "image" not in split.column_names:
+        split = split.add_column("image", [None] * len(split), feature=datasets.Image())
+    if text_columns is not None:
+        names = [column for column in split.column_names if column not in ("image", "text")]
+        texts = [text_of(row, text_columns) for row in split.select_columns(names)]
+        split = _replace_column(split, "text", texts, datasets.Value("string"))
+    for task, labels in (labels_by_task or {}).items():
+        split = _relabel(split, task, labels, data)
+    return split.select_columns(["image", *TEXT_COLUMNS, *tasks, "text", *extra_columns])
+
+
+def _relabel(split: datasets.Dataset, task: str, labels: list[str], data: str | Path) -> datasets.Dataset:
+    """The split with one task's labels numbered as in `labels`."""
+    own_labels = split.features[task].names
+    if own_labels == labels:
+        return split
+    numbers = split.data.column(task).to_pylist()
+    present = {own_labels[number] for number in numbers if number is not None}
+    _check_known(present, task, labels, data)
+    new_number = {
+        number: labels.index(label if label in labels else UNKNOWN)
+        for number, label in enumerate(own_labels)
+        if label in present
+    }
+    new_numbers = [None if number is None else new_number[number] for number in numbers]
+    return _replace_column(split, task, new_numbers, datasets.ClassLabel(names=labels))
+
+
+def _replace_column(split: datasets.Dataset, name: str, values: Sequence[object], feature: object) -> datasets.Dataset:
+    if name in split.column_names:
+        split = split.remove_columns(name)
+    return split.add_column(name, values, feature=feature)
+
+
+def _check_known(values: set[str], task: str, labels: Sequence[str], data: str | Path) -> None:
+    unknown = sorted(values.difference(labels))
+    if unknown and UNKNOWN not in labels:
+        raise ValueError(
+            f"Got {data} with the {task} labels {unknown}, but the model knows {list(labels)} and has no {UNKNOWN!r}. "
+            "Take a model with this label, or leave these rows out."
+        )

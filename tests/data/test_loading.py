@@ -1,0 +1,126 @@
+import csv
+from pathlib import Path
+
+import datasets
+import pytest
+from PIL import Image
+
+from semart_hf.data.loading import load_paintings
+
+HEADER = ["IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME"]
+
+
+def write_release(folder: Path, *, num_train: int = 12, num_test: int = 3) -> Path:
+    """A small release whose pictures are plain colours; test has a school that train never has."""
+    (folder / "Images").mkdir(parents=True)
+    for split, number in (("train", num_train), ("test", num_test)):
+        rows = []
+        for index in range(number):
+            name = f"{split}-{index}.png"
+            Image.new("RGB", (40, 50), (index * 20, 10, 10)).save(folder / "Images" / name)
+            school = "Dutch" if split == "train" else "Atlantean"
+            kind = "portrait" if index % 2 else "landscape"
+            rows.append(
+                [name, f"Picture {index}.", "A. Painter", f"No. {index}", "Oil on canvas", "1650", kind, school]
+            )
+        with (folder / f"semart_{split}.csv").open("w", newline="", encoding="cp1252") as file:
+            writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_ALL)
+            writer.writerows([HEADER, *([*row, "1601-1650"] for row in rows)])
+    return folder
+
+
+def write_prepared(folder: Path, release: Path) -> Path:
+    """A folder with the splits as Parquet files, without the column `text`."""
+    (folder / "data").mkdir(parents=True)
+    for name, split in load_paintings(release, min_label_count=2).items():
+        split.remove_columns("text").to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return write_release(tmp_path_factory.mktemp("loading") / "release")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, release):
+    return write_prepared(tmp_path_factory.mktemp("loading") / "prepared", release)
+
+
+@pytest.fixture(params=["release", "prepared"])
+def source(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_release_and_prepared_folder_have_the_same_columns_and_rows(release, prepared, tmp_path):
+    from_release = load_paintings(release, min_label_count=2)
+    from_prepared = load_paintings(prepared, cache_dir=tmp_path)
+    assert list(from_prepared) == list(from_release) == ["train", "test"]
+    for split in from_release:
+        assert from_prepared[split].features == from_release[split].features
+        names = [name for name in from_release[split].column_names if name != "image"]
+        assert (
+            from_prepared[split].select_columns(names).to_list() == from_release[split].select_columns(names).to_list()
+        )
+        assert from_prepared[split][0]["image"].size == (40, 50)
+
+
+def test_labels_are_numbered_as_in_the_model(source, tmp_path):
+    tasks = [
+        {"name": "school", "labels": ["French", "Dutch", "UNK"]},
+        {"name": "type", "labels": ["portrait", "still-life", "landscape"]},
+    ]
+    splits = load_paintings(source, tasks=tasks, min_label_count=2, cache_dir=tmp_path)
+    assert splits["train"].features["school"] == datasets.ClassLabel(names=["French", "Dutch", "UNK"])
+    assert set(splits["train"]["school"]) == {1}
+    assert splits["test"]["school"] == [2, 2, 2]
+    assert splits["test"]["type"] == [2, 0, 2]
+    assert splits["train"].column_names[-3:] == ["type", "school", "text"]
+
+
+def test_labels_that_a_model_without_unk_does_not_know_are_listed(source, tmp_path):
+    with pytest.raises(ValueError, match=r"type labels \['landscape', 'portrait'\].*knows \['study'\].*no 'UNK'"):
+        load_paintings(source, tasks=[{"name": "type", "labels": ["study"]}], cache_dir=tmp_path)
+
+
+def test_text_follows_the_template(source, tmp_path):
+    splits = load_paintings(source, text_columns="{TITLE} by {AUTHOR}. {DESCRIPTION}", cache_dir=tmp_path)
+    assert splits["train"]["text"][3] == "No. 3 by A. Painter. Picture 3."
+
+
+def test_text_is_the_description_unless_stated(source, tmp_path):
+    splits = load_paintings(source, cache_dir=tmp_path)
+    assert splits["test"]["text"] == ["Picture 0.", "Picture 1.", "Picture 2."]
+
+
+def test_text_of_the_preparation_stays(prepared, tmp_path):
+    folder = tmp_path / "masked"
+    (folder / "data").mkdir(parents=True)
+    split = datasets.load_dataset(str(prepared), split="test", cache_dir=str(tmp_path))
+    split = split.add_column("text", ["[MASK]", None, "[MASK]."])
+    split.to_parquet(folder / "data" / "test-00000-of-00001.parquet")
+    assert load_paintings(folder, cache_dir=tmp_path)["test"]["text"] == ["[MASK]", None, "[MASK]."]
+
+
+def test_a_single_csv_file_is_shared_out(release):
+    splits = load_paintings(release / "semart_train.csv", min_label_count=2)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 10, "validation": 1, "test": 1}
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "./nowhere", "a/b/c"])
+def test_nothing_at_the_path(name):
+    with pytest.raises(ValueError, match=r"where nothing is, but paintings come from a folder, a CSV file or"):
+        load_paintings(name)
+
+
+def test_a_folder_without_paintings(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"with \['notes.txt'\], but paintings lie in a release .*Pass such a folder"):
+        load_paintings(tmp_path)
+
+
+def test_a_data_set_without_label_columns(tmp_path):
+    (tmp_path / "data").mkdir()
+    datasets.Dataset.from_dict({"picture": ["a"]}).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    with pytest.raises(ValueError, match=r"columns \['picture'\], but \['type', .*must be label columns"):
+        load_paintings(tmp_path, cache_dir=tmp_path / "cache")
