@@ -40,7 +40,7 @@ def test_numbers_of_labels():
 def test_bad_arguments_say_what_is_allowed():
     with pytest.raises(ValueError, match=r"Got the task 'style', but the tasks are \['type'"):
         learn_vocabulary([], task="style")
-    with pytest.raises(ValueError, match="Got min_label_count=0.*Use 1 or more"):
+    with pytest.raises(ValueError, match=r"Got min_label_count=0.*Use 1 or more"):
         learn_vocabulary([], task="type", min_label_count=0)
 
 
