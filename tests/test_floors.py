@@ -1,0 +1,185 @@
+"""The floors of the house, read from the source: imports run down only, and the package stays light to import."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PACKAGE = CHECKOUT / "semart_hf"
+SCRIPTS = CHECKOUT / "scripts"
+
+# What each room may import besides itself.
+MAY_IMPORT = {
+    "model": (),
+    "data": ("semart_hf.model",),
+    "training": ("semart_hf.data", "semart_hf.evaluation.metrics", "semart_hf.model"),
+    "evaluation": ("semart_hf.data", "semart_hf.model"),
+    "publishing": ("semart_hf.evaluation", "semart_hf.model"),
+}
+NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "constants", "misc", "legacy", "v2"}
+MOST_LINES = 400
+MOST_PUBLIC_NAMES = 8
+NOT_NEEDED_TO_LOAD_A_MODEL = ("datasets", "pandas", "matplotlib", "sklearn", "evaluate")
+
+
+def python_files(*folders: Path) -> list[Path]:
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+
+
+def dotted_name(path: Path) -> str:
+    parts = path.relative_to(CHECKOUT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {dotted_name(path) for path in python_files(PACKAGE)}
+
+
+def imported_modules(source: str, module: str, *, is_package: bool = False) -> Iterator[str]:
+    """Every module that the source imports, wherever in the file, with relative names resolved."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = module.split(".")[: -(node.level - is_package) or None] if node.level else []
+            origin = ".".join([*base, *filter(None, [node.module])])
+            for alias in node.names:
+                # `from semart_hf.data import release` imports a module, `from semart_hf.data.release import f` a name.
+                name = f"{origin}.{alias.name}"
+                yield name if name in MODULES or origin == "semart_hf" else origin
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            yield from (str(argument.value) for argument in node.args[:1] if isinstance(argument, ast.Constant))
+
+
+def upward_imports(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    """The modules of the package that the given module of a room may not import."""
+    room = module.split(".")[1]
+    allowed = (f"semart_hf.{room}", *MAY_IMPORT[room])
+    # The bare package is loaded before each of its modules: to ask it where it lies is no import of what is above.
+    harmless = () if room == "model" else ("semart_hf",)
+    return [
+        imported
+        for imported in imported_modules(source, module, is_package=is_package)
+        if imported.split(".")[0] in ("semart_hf", "scripts")
+        and imported not in harmless
+        and not any(imported == name or imported.startswith(f"{name}.") for name in allowed)
+    ]
+
+
+def script_imports(source: str, scripts: set[str]) -> list[str]:
+    """The other scripts that a script imports."""
+    imported = imported_modules(source, "scripts.one")
+    return [name for name in imported if name.split(".")[0] in {"scripts", *scripts}]
+
+
+def empty_names(paths: list[Path]) -> list[Path]:
+    """The paths with a folder or file whose name does not say what it is for."""
+    return [
+        path
+        for path in paths
+        if any(set(part.removesuffix(".py").split("_")) & NAMES_THAT_SAY_NOTHING for part in path.parts)
+    ]
+
+
+def test_every_room_has_its_floor():
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+
+    assert rooms == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", python_files(*(PACKAGE / room for room in MAY_IMPORT)), ids=dotted_name)
+def test_imports_run_down(path):
+    found = upward_imports(path.read_text(encoding="utf-8"), dotted_name(path), is_package=path.name == "__init__.py")
+
+    assert not found, (
+        f"{path.relative_to(CHECKOUT)} imports {found}; its room may import {MAY_IMPORT[path.parent.name]}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "found"),
+    [
+        ("semart_hf.model.towers", "from semart_hf.data import release", ["semart_hf.data.release"]),
+        ("semart_hf.model.towers", "from ..data.release import read_release", ["semart_hf.data.release"]),
+        ("semart_hf.model.towers", "def f():\n    import semart_hf.training", ["semart_hf.training"]),
+        ("semart_hf.data.release", "if TYPE_CHECKING:\n    from .. import evaluation", ["semart_hf.evaluation"]),
+        ("semart_hf.data.release", "import_module('semart_hf.training.trainer')", ["semart_hf.training.trainer"]),
+        ("semart_hf.data.release", "from semart_hf import SemArtConfig", ["semart_hf.SemArtConfig"]),
+        ("semart_hf.model.towers", "import semart_hf", ["semart_hf"]),
+        ("semart_hf.training.trainer", "from ..evaluation.report import draw", ["semart_hf.evaluation.report"]),
+        ("semart_hf.evaluation.report", "import scripts.train", ["scripts.train"]),
+        ("semart_hf.training.trainer", "from ..evaluation.metrics import score", []),
+        ("semart_hf.training.trainer", "from .losses import focal", []),
+        ("semart_hf.evaluation.report", "import semart_hf", []),
+        ("semart_hf.data.release", "from semart_hf.model.modeling_semart import SemArtOutput", []),
+        ("semart_hf.publishing.repository", "from ..evaluation import report", []),
+    ],
+)
+def test_imports_that_run_up_are_found(module, source, found):
+    assert upward_imports(source, module) == found
+
+
+def test_relative_imports_of_a_package_start_at_itself():
+    assert list(imported_modules("from .release import f", "semart_hf.data", is_package=True)) == [
+        "semart_hf.data.release"
+    ]
+    assert list(imported_modules("from ..model import f", "semart_hf.data", is_package=True)) == ["semart_hf.model"]
+
+
+def test_scripts_do_not_import_each_other():
+    scripts = python_files(SCRIPTS)
+    stems = {path.stem for path in scripts}
+
+    found = {path.name: script_imports(path.read_text(encoding="utf-8"), stems) for path in scripts}
+
+    assert not any(found.values()), found
+
+
+def test_a_script_that_imports_another_is_found():
+    scripts = {"train", "evaluate_model"}
+
+    assert script_imports("from train import main", scripts) == ["train"]
+    assert script_imports("import scripts.evaluate_model", scripts) == ["scripts.evaluate_model"]
+    assert script_imports("from semart_hf.training import trainer\nimport torch", scripts) == []
+
+
+def test_every_file_name_says_what_it_is_for():
+    paths = [path.relative_to(CHECKOUT) for path in python_files(PACKAGE, SCRIPTS, CHECKOUT / "tests")]
+
+    assert not empty_names(paths), f"{empty_names(paths)}: name them after what they hold"
+
+
+def test_a_file_name_that_says_nothing_is_found():
+    bad = [Path("semart_hf/data/utils.py"), Path("scripts/train_v2.py"), Path("semart_hf/common/text.py")]
+
+    assert empty_names([*bad, Path("semart_hf/data/text.py"), Path("tests/test_floors.py")]) == bad
+
+
+def test_no_file_is_too_long():
+    lengths = {
+        str(path.relative_to(CHECKOUT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in python_files(PACKAGE, SCRIPTS, CHECKOUT / "tests")
+    }
+    too_long = {path: length for path, length in lengths.items() if length > MOST_LINES}
+
+    assert not too_long, f"{too_long}: at most {MOST_LINES} lines, divide them by what they do"
+
+
+def test_importing_the_package_is_light():
+    look = (
+        "import json, sys; import semart_hf;"
+        "print(json.dumps({'modules': sorted(sys.modules), 'names': getattr(semart_hf, '__all__', [])}))"
+    )
+
+    answer = subprocess.run(
+        [sys.executable, "-c", look], cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=120
+    )
+    seen = json.loads(answer.stdout.splitlines()[-1])
+
+    assert "semart_hf" in seen["modules"]
+    assert not set(NOT_NEEDED_TO_LOAD_A_MODEL) & set(seen["modules"])
+    assert len(seen["names"]) <= MOST_PUBLIC_NAMES

@@ -1,0 +1,142 @@
+"""What is said in several places is said alike: metadata, pinned versions, citation, make targets and CI."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = [requirement for extra in PROJECT["optional-dependencies"].values() for requirement in extra]
+DIRECT = [
+    requirement
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *EXTRAS])
+    if requirement.name != PROJECT["name"]
+]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+
+def read_constraints(python: str) -> dict[str, str]:
+    """The pinned version of each package for one version of Python."""
+    pinned: dict[str, str] = {}
+    for line in (CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        constraint = Requirement(line)
+        if constraint.marker and not constraint.marker.evaluate({"python_version": python}):
+            continue
+        (specifier,) = constraint.specifier
+        name = canonicalize_name(constraint.name)
+        assert specifier.operator == "==", line
+        assert name not in pinned, line
+        pinned[name] = specifier.version
+    return pinned
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_dependency_is_pinned_to_a_version_that_is_allowed(python):
+    pinned = read_constraints(python)
+
+    not_allowed = [
+        str(requirement)
+        for requirement in DIRECT
+        if pinned.get(canonicalize_name(requirement.name), "0") not in requirement.specifier
+    ]
+
+    assert not not_allowed, f"constraints.txt pins none of these to an allowed version for Python {python}"
+
+
+def test_every_dependency_states_its_floor_and_nothing_else():
+    assert [
+        str(requirement) for requirement in DIRECT if not re.fullmatch(r">=[\d.]+", str(requirement.specifier))
+    ] == []
+
+
+def test_every_floor_is_reached_here():
+    assert [str(requirement) for requirement in DIRECT if version(requirement.name) not in requirement.specifier] == []
+
+
+def test_extras_repeat_no_core_dependency():
+    core = {Requirement(requirement).name for requirement in PROJECT["dependencies"]}
+
+    assert core.isdisjoint(Requirement(requirement).name for requirement in EXTRAS)
+
+
+def test_the_oldest_python_is_pinned_and_run_in_ci():
+    workflow = yaml.safe_load((CHECKOUT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    job = workflow["jobs"]["check"]
+    pythons = job["strategy"]["matrix"]["python-version"]
+
+    assert SpecifierSet(PROJECT["requires-python"]) == SpecifierSet(f">={PYTHONS[0]}")
+    assert pythons[0] == PYTHONS[0]
+    assert set(pythons) <= set(PYTHONS)
+    assert job["steps"][-1]["run"] == "bash .ci/run"
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((CHECKOUT / "CITATION.cff").read_text(encoding="utf-8"))
+
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    assert citation["title"].replace("_", "-") == PROJECT["name"]
+    assert citation["references"][0]["title"].startswith("How to Read Paintings")
+
+
+def test_ci_runs_targets_that_exist():
+    targets = set(re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    called = re.findall(r"\bmake ([a-z]+)", (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8"))
+
+    assert {"demo", "test", "lint", "help"} <= targets
+    assert called == ["environment", "lint", "test", "demo"]
+
+
+@pytest.mark.skipif(not (CHECKOUT / ".git").exists(), reason="not a git checkout")
+@pytest.mark.parametrize("path", [".venv/bin/python", "outputs/demo/model/config.json", "semart_hf.egg-info/PKG-INFO"])
+def test_what_the_commands_make_is_ignored(path):
+    ignored = subprocess.run(["git", "check-ignore", "--quiet", "--no-index", path], cwd=CHECKOUT, check=False)
+
+    assert ignored.returncode == 0
+
+
+def test_an_old_python_is_refused_before_anything_is_made(tmp_path):
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.8.1"; exit 1\n')
+    python.chmod(0o755)
+
+    # Another place for the environment, so that this one is left alone.
+    made = subprocess.run(
+        ["make", "environment", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert made.returncode != 0
+    assert "got Python 3.8.1, semart-hf needs 3.10 or newer; name a newer one: make PYTHON=" in made.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_a_missing_python_is_named(tmp_path):
+    made = subprocess.run(
+        ["make", "environment", "PYTHON=python-of-nobody", f"VENV={tmp_path / 'venv'}"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert made.returncode != 0
+    assert "got no command 'python-of-nobody'" in made.stderr
