@@ -1,0 +1,124 @@
+"""The miniature's world: which paintings there are, which cues show their labels how often, and how far cues can lead.
+
+A painting is a joint draw of type, school, timeframe and medium. Each label then shows itself twice, independently:
+once in the picture (composition, brushwork, palette, surface) and once in the description (words). What is shown is a
+*cue*, drawn from a table of probabilities given the true label: mostly the right one, sometimes a confusable one, and
+in descriptions often none at all. Painter and writer see the cues and never the labels, so the accuracy of the best
+possible classifier follows from the tables alone, without an approximation.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Table = npt.NDArray[np.float64]
+
+SILENT = "silent"
+"""The cue of a description that does not speak of the label."""
+
+MODALITIES = ("image+text", "image", "text")
+
+
+@dataclass(frozen=True)
+class Cue:
+    """How one modality shows one task: row i of `table` (num_labels, num_values) is P(value | label i)."""
+
+    values: tuple[str, ...]
+    table: Table
+
+
+@dataclass(frozen=True)
+class World:
+    """A joint distribution of labels with the cues that show them.
+
+    Attributes:
+        labels: The labels of each task, in the order of the axes of `prior`.
+        prior: P(labels), one axis a task.
+        image: What the picture shows of each task.
+        text: What the description says of each task.
+        missing_text: Probability that a painting has no description at all, whatever its labels.
+    """
+
+    labels: Mapping[str, tuple[str, ...]]
+    prior: Table
+    image: Mapping[str, Cue]
+    text: Mapping[str, Cue]
+    missing_text: float
+
+    def __post_init__(self) -> None:
+        shape = tuple(len(labels) for labels in self.labels.values())
+        if self.prior.shape != shape or not np.isclose(self.prior.sum(), 1) or (self.prior < 0).any():
+            raise ValueError(
+                f"prior of shape {self.prior.shape} and sum {self.prior.sum():.6f}; labels allow {shape} and sum 1; "
+                "give one axis a task and divide by the sum"
+            )
+        for modality in (self.image, self.text):
+            for task, cue in modality.items():
+                wanted = (len(self.labels[task]), len(cue.values))
+                if cue.table.shape != wanted or not np.allclose(cue.table.sum(axis=1), 1):
+                    raise ValueError(
+                        f"cue table of {task} has shape {cue.table.shape} and row sums {cue.table.sum(axis=1)}; "
+                        f"allowed is {wanted} with rows that sum to 1; give each label a distribution over the values"
+                    )
+
+
+def ceilings(world: World, rare: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    """Best reachable accuracy, modality → task → fraction, with the mean over tasks; exact.
+
+    For each task it is the sum over all cue combinations of max over classes of P(class, cues), where the labels of
+    the other tasks are summed out: a word about the school also informs the timeframe. A painting without a
+    description shows its image cues only, and nothing where the text is judged alone.
+
+    Args:
+        world: The paintings and their cues.
+        rare: Labels of each task that count as one common class (`UNK`).
+    """
+    by_modality = {
+        "image+text": [_both(world.image[task].table, world.text[task].table) for task in world.labels],
+        "image": [world.image[task].table for task in world.labels],
+        "text": [world.text[task].table for task in world.labels],
+        "nothing": [np.ones((len(labels), 1)) for labels in world.labels.values()],
+    }
+    reached = {
+        modality: {
+            task: _best_accuracy(world.prior, tables, axis, _classes(world.labels[task], rare.get(task, ())))
+            for axis, task in enumerate(world.labels)
+        }
+        for modality, tables in by_modality.items()
+    }
+    for modality, without_text in (("image+text", "image"), ("text", "nothing")):
+        for task in world.labels:
+            reached[modality][task] *= 1 - world.missing_text
+            reached[modality][task] += world.missing_text * reached[without_text][task]
+    return {
+        modality: {**reached[modality], "mean": float(np.mean(list(reached[modality].values())))}
+        for modality in MODALITIES
+    }
+
+
+def _both(image: Table, text: Table) -> Table:
+    """P(image cue, text cue | label): (num_labels, num_pairs), without the pairs that no label ever shows."""
+    pairs = (image[:, :, None] * text[:, None, :]).reshape(len(image), -1)
+    return pairs[:, pairs.any(axis=0)]
+
+
+def _classes(labels: Sequence[str], rare: Sequence[str]) -> list[list[int]]:
+    """The label indices of each scored class: one a frequent label, and one for all rare labels together."""
+    classes = [[index] for index, label in enumerate(labels) if label not in rare]
+    unknown = [index for index, label in enumerate(labels) if label in rare]
+    return classes + [unknown] if unknown else classes
+
+
+def _best_accuracy(prior: Table, likelihoods: Sequence[Table], axis: int, classes: Sequence[Sequence[int]]) -> float:
+    """Accuracy of always answering the most probable class of the task on `axis`, given the cues of all tasks."""
+    joint = np.moveaxis(prior, axis, 0)
+    for likelihood in [table for other, table in enumerate(likelihoods) if other != axis]:
+        joint = np.tensordot(joint, likelihood, axes=(1, 0))  # the next task's labels give way to its cues, at the end
+    joint = joint.reshape(joint.shape[0], -1)
+    best = 0.0
+    for shown in likelihoods[axis].T:  # one cue value of the task itself at a time: all at once are 50 million numbers
+        weighted = joint * shown[:, None]
+        best += float(np.max([weighted[members].sum(axis=0) for members in classes], axis=0).sum())
+    return best
