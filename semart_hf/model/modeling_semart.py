@@ -240,7 +240,7 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         # Placeholder pictures never enter the tower: they would count in the statistics of its BatchNorm layers.
         present = pixel_values if has_image is None else pixel_values[has_image]
         features = self.vision_projection(self.vision_tower(pixel_values=present).pooler_output.flatten(1))
-        return _scatter(features, has_image, self.absent_image)
+        return self._fill_absent(features, has_image, self.absent_image)
 
     def encode_texts(
         self, input_ids: Tensor | None, attention_mask: Tensor | None, has_text: Tensor | None, batch: int
@@ -258,7 +258,7 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             weights = mask.to(hidden.dtype).unsqueeze(-1)
             pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-        return _scatter(self.text_projection(pooled), has_text, self.absent_text)
+        return self._fill_absent(self.text_projection(pooled), has_text, self.absent_text)
 
     def num_parameters_by_state(self) -> tuple[int, int]:
         """Number of parameters that learn, and of all parameters."""
@@ -272,13 +272,22 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
             f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: {100 * trainable / total:.4f}"
         )
 
+    # Distributed processes wait for the gradient of every parameter, so that what a batch does not use must still give
+    # zeros: the towers in a batch without pictures or texts, the absence vectors in one where nothing is absent.
+
     def _absent(self, vector: Tensor, batch: int, unused: tuple[nn.Module, ...]) -> Tensor:
         features = vector.expand(batch, -1)
         if not self.training:
             return features
-        # Distributed processes wait for every parameter's gradient: a batch without pictures must still give zeros.
         parameters = [parameter for module in unused for parameter in module.parameters() if parameter.requires_grad]
         return features + sum((parameter.sum() for parameter in parameters), vector.new_zeros(())) * 0.0
+
+    def _fill_absent(self, features: Tensor, is_present: Tensor | None, absent: Tensor) -> Tensor:
+        if is_present is None:
+            return features + absent.to(features.dtype) * 0.0 if self.training else features
+        rows = absent.to(features.dtype).expand(len(is_present), -1).clone()
+        rows[is_present] = features
+        return rows
 
     def _losses(self, logits: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         losses = {}
@@ -316,11 +325,3 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         super()._set_gradient_checkpointing(enable=enable, **kwargs)
         # timm's towers have a switch of their own, which the generic search does not find.
         self.vision_tower.timm_model.set_grad_checkpointing(enable)
-
-
-def _scatter(features: Tensor, is_present: Tensor | None, absent: Tensor) -> Tensor:
-    if is_present is None:
-        return features
-    rows = absent.to(features.dtype).expand(len(is_present), -1).clone()
-    rows[is_present] = features
-    return rows

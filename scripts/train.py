@@ -1,0 +1,193 @@
+"""Train a model by a recipe: accelerate launch scripts/train.py RECIPE.yaml [--field value ...]."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import datasets
+
+    from semart_hf.training.arguments import SemArtTrainingArguments
+    from semart_hf.training.recipe import DataArguments
+
+FREQUENT_TRAINING_FIELDS = """
+training (every field of transformers.TrainingArguments is allowed; these are the usual ones):
+  --output_dir, --overwrite_output_dir, --resume_from_checkpoint, --num_train_epochs, --max_steps,
+  --per_device_train_batch_size, --per_device_eval_batch_size, --gradient_accumulation_steps, --learning_rate,
+  --lr_scheduler_type, --warmup_steps, --weight_decay, --max_grad_norm, --precision {auto,bf16,fp32}, --seed,
+  --dataloader_num_workers, --eval_strategy, --save_strategy, --save_total_limit, --metric_for_best_model,
+  --logging_steps, --report_to, --torch_compile"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("-h", "--help"):
+        print_help()
+        return
+    try:
+        train(words)
+    except (ValueError, TypeError) as error:
+        raise SystemExit(f"train.py: {error}") from error
+
+
+def print_help() -> None:
+    from semart_hf.training.recipe import DataArguments, ModelArguments
+
+    parser = argparse.ArgumentParser(
+        prog="scripts/train.py",
+        usage="accelerate launch scripts/train.py RECIPE.yaml [--field value ...]",
+        description="Train a model by a recipe. Fields on the command line win over the recipe's; null unsets one.",
+        epilog=FREQUENT_TRAINING_FIELDS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for title, arguments_class in (("model", ModelArguments), ("data", DataArguments)):
+        group = parser.add_argument_group(title)
+        for field in fields(arguments_class):
+            default = field.default if field.default is not MISSING else field.default_factory()
+            group.add_argument(
+                f"--{field.name}", metavar="", help=f"{field.metadata['help']} [{default}]".replace("%", "%%")
+            )
+    parser.print_help()
+
+
+def train(words: list[str]) -> None:
+    """Everything from the recipe to the finished folder."""
+    from semart_hf.training.arguments import SemArtTrainingArguments
+    from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe, read_recipe
+
+    model_arguments, data_arguments, training_arguments = parse_recipe(
+        (ModelArguments, DataArguments, SemArtTrainingArguments), read_recipe(words[0]), words[1:]
+    )
+    prepare_output_dir(training_arguments)
+
+    from transformers import set_seed
+
+    from semart_hf.data.augmentation import Augmentation
+    from semart_hf.data.collator import ArtCollator
+    from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
+    from semart_hf.training.trainer import SemArtTrainer
+
+    say = print if training_arguments.process_index == 0 else lambda *_: None
+    with training_arguments.main_process_first(desc="reading the data"):
+        splits = load_splits(data_arguments)
+    say("Data: " + ", ".join(f"{name} {len(split):,d} paintings" for name, split in splits.items()))
+    tasks = tasks_of(splits["train"], data_arguments.tasks)
+    say("Tasks: " + ", ".join(f"{task['name']} ({len(task['labels'])} labels)" for task in tasks))
+    set_seed(training_arguments.seed)
+    tokenizer = build_tokenizer(splits["train"], model_arguments, data_arguments)
+    model = build_model(tasks, model_arguments, tokenizer)
+    processor = build_processor(model, tokenizer)
+    if training_arguments.process_index == 0:
+        model.print_trainable_parameters()
+    say(
+        f"Precision: {'bf16' if training_arguments.bf16 else 'fp32'}. Device: {training_arguments.device}, "
+        f"{training_arguments.world_size} process(es)."
+    )
+    collator = ArtCollator(
+        processor,
+        tasks,
+        augmentation=Augmentation(
+            crop_scale=tuple(data_arguments.crop_scale),
+            crop_ratio=tuple(data_arguments.crop_ratio),
+            horizontal_flip=data_arguments.horizontal_flip,
+            rotation=data_arguments.rotation,
+            color_jitter=data_arguments.color_jitter,
+            random_erasing=data_arguments.random_erasing,
+        ),
+        image_dropout=data_arguments.image_dropout,
+        text_dropout=data_arguments.text_dropout,
+    )
+    trainer = SemArtTrainer(
+        model,
+        training_arguments,
+        processor=processor,
+        collator=collator,
+        train_paintings=splits["train"],
+        eval_paintings=splits.get("validation"),
+    )
+    trainer.train(resume_from_checkpoint=training_arguments.resume_from_checkpoint)
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        finish(trainer, processor, splits, data_arguments.data, words[0])
+
+
+def prepare_output_dir(arguments: SemArtTrainingArguments) -> None:
+    """Refuse a folder that already holds a model, unless it is to be continued or replaced.
+
+    Raises:
+        ValueError: If the folder holds another model's files.
+    """
+    folder = Path(arguments.output_dir)
+    occupied = folder.is_dir() and any(folder.iterdir())
+    if not occupied or arguments.resume_from_checkpoint:
+        return
+    found = sorted(path.name for path in folder.iterdir())[:5]
+    if not arguments.overwrite_output_dir:
+        raise ValueError(
+            f"output_dir {folder} already holds {found}. Give another --output_dir, replace what is there with "
+            "--overwrite_output_dir true, or continue it with --resume_from_checkpoint true."
+        )
+    is_model = (folder / "config.json").is_file() or any(folder.glob("checkpoint-*"))
+    if not is_model:
+        raise ValueError(
+            f"output_dir {folder} holds {found}, which is no model, so it is not deleted. Give another --output_dir."
+        )
+    if arguments.process_index == 0:
+        shutil.rmtree(folder)
+
+
+def load_splits(arguments: DataArguments) -> dict[str, datasets.Dataset]:
+    """The data's splits, pictures undecoded: the collator decodes what a batch needs.
+
+    Raises:
+        ValueError: If there is nothing to learn from.
+    """
+    import datasets
+
+    from semart_hf.data.loading import load_paintings
+
+    splits = load_paintings(
+        arguments.data, min_label_count=arguments.min_label_count, text_columns=arguments.text_columns
+    )
+    if "train" not in splits or len(splits["train"]) == 0:
+        raise ValueError(
+            f"The data {arguments.data} have no rows to train on, only {dict(splits.num_rows)}. Give a release with "
+            "semart_train.csv, or prepared data with a train split."
+        )
+    if arguments.max_train_rows is not None:
+        splits["train"] = splits["train"].select(range(min(arguments.max_train_rows, len(splits["train"]))))
+    return {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
+
+
+def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, recipe: str) -> None:
+    """Write the finished folder: model, code, processor, recipe and results."""
+    from semart_hf.publishing.repository import write_repository
+
+    from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model, write_json
+
+    folder = Path(trainer.args.output_dir)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    write_repository(model, processor, folder)
+    shutil.copyfile(recipe, folder / "recipe.yaml")
+    split = next((name for name in ("test", "validation") if name in splits), "train")
+    scores = evaluate_model(
+        model,
+        processor,
+        splits[split],
+        ceilings=ceilings_of(data),
+        batch_size=trainer.args.per_device_eval_batch_size,
+        show_progress=True,
+    )
+    results = {"model": str(folder), "data": data, "split": split, "environment": describe_environment(), **scores}
+    write_json(folder / "results.json", results)
+    print(f"{split}: mean accuracy {scores['mean_accuracy']:.3f}, mean macro-F1 {scores['mean_macro_f1']:.3f}")
+    print(f"Model, processor, code and results: {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The model and its processor, as a recipe asks for them and as the training data's vocabularies need them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import AutoTokenizer, DistilBertConfig, PreTrainedTokenizerBase
+
+from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtProcessor
+
+from .recipe import DataArguments, ModelArguments
+
+
+def tasks_of(paintings: datasets.Dataset, names: Iterable[str]) -> list[dict[str, Any]]:
+    """`[{"name", "labels"}, …]` as the data's label columns say.
+
+    Raises:
+        ValueError: If the data have no such label column.
+    """
+    features = paintings.features
+    available = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    unknown = [name for name in names if name not in available]
+    if unknown:
+        raise ValueError(
+            f"Unknown tasks {unknown}: the data have labels for {available}. Choose the tasks among them."
+        )
+    return [{"name": name, "labels": list(features[name].names)} for name in names]
+
+
+def build_model(
+    tasks: list[dict[str, Any]], arguments: ModelArguments, tokenizer: PreTrainedTokenizerBase
+) -> SemArtForArtClassification:
+    """The model of a recipe, its pretrained towers proved.
+
+    Raises:
+        ValueError: If a tower is unknown, or the tokenizer knows tokens that the text tower does not.
+    """
+    if arguments.text is None:
+        text: Any = DistilBertConfig(
+            **{
+                "vocab_size": len(tokenizer),
+                "pad_token_id": tokenizer.pad_token_id,
+                "max_position_embeddings": max(512, tokenizer.model_max_length),
+                **(arguments.text_args or {}),
+            }
+        )
+    elif arguments.text_args:
+        raise ValueError(
+            f"text_args is given beside text: {arguments.text}, whose sizes are its own. Leave text_args out, or "
+            "write text: null to start a DistilBERT of these sizes from scratch."
+        )
+    else:
+        text = arguments.text
+    model = SemArtForArtClassification.from_towers(
+        arguments.vision,
+        text,
+        tasks,
+        pretrained=arguments.pretrained_towers,
+        image_size=arguments.image_size,
+        vision_args=arguments.vision_args if isinstance(arguments.vision_args, dict) else None,
+        frozen_vision_stages=arguments.frozen_vision_stages,
+        trainable_text_layers=arguments.trainable_text_layers,
+        text_pooling=arguments.text_pooling,
+        fusion_dim=arguments.fusion_dim,
+        fusion_dropout=arguments.fusion_dropout,
+        task_weights=arguments.task_weights if isinstance(arguments.task_weights, dict) else None,
+    )
+    vocab_size = model.config.text_config.vocab_size
+    if len(tokenizer) > vocab_size:
+        raise ValueError(
+            f"The tokenizer has {len(tokenizer)} tokens, but the text tower embeds {vocab_size}. Use the tokenizer "
+            "that belongs to the text tower."
+        )
+    return model
+
+
+def build_tokenizer(
+    paintings: datasets.Dataset, model_arguments: ModelArguments, data_arguments: DataArguments
+) -> PreTrainedTokenizerBase:
+    """The text tower's own tokenizer, or one that is learned from the training texts where there is no tower to take.
+
+    Raises:
+        ValueError: If the text tower's folder or repository has no tokenizer.
+    """
+    max_length = data_arguments.max_text_length
+    if model_arguments.text is None:
+        texts = (text for text in paintings["text"] if text)
+        return learn_tokenizer(texts, vocab_size=data_arguments.vocab_size, max_length=max_length)
+    source = model_arguments.text
+    if Path(source).is_dir() and not (Path(source) / "tokenizer.json").is_file():
+        raise ValueError(
+            f"The text tower {source} has no tokenizer.json. Save the tokenizer beside the weights: "
+            "tokenizer.save_pretrained(folder)."
+        )
+    return AutoTokenizer.from_pretrained(source, model_max_length=max_length, trust_remote_code=False)
+
+
+def build_processor(model: SemArtForArtClassification, tokenizer: PreTrainedTokenizerBase) -> SemArtProcessor:
+    """The processor that fits the model: the vision tower's own transform, the text tower's tokenizer.
+
+    Texts are cut to what the tokenizer says, and never to more than the text tower has positions for.
+    """
+    positions = model.config.text_config.max_position_embeddings
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    return SemArtProcessor(
+        image_processor=SemArtImageProcessor.from_timm(model.config.vision_config.pretrained_cfg), tokenizer=tokenizer
+    )

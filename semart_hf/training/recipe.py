@@ -1,0 +1,243 @@
+"""A recipe file and command-line overrides become checked arguments.
+
+This module imports neither torch nor the Trainer, so that `--help` answers at once.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from transformers.hf_argparser import HfArgumentParser
+
+PRETRAINED_CHOICES: dict[str, bool | str] = {"true": True, "false": False, "vision": "vision", "text": "text"}
+
+
+@dataclass
+class ModelArguments:
+    """Which towers are paired, and what of them learns."""
+
+    vision: str = field(
+        default="timm/efficientnet_b0.ra_in1k",
+        metadata={
+            "help": "Vision tower: Hub id or folder of a timm model; a timm name too if it starts from scratch."
+        },
+    )
+    text: str | None = field(
+        default="distilbert/distilbert-base-uncased",
+        metadata={
+            "help": "Text tower: Hub id or folder of a DistilBERT with its tokenizer. null: a DistilBERT of the sizes "
+            "in text_args, with a vocabulary learned from the training texts."
+        },
+    )
+    pretrained: str = field(
+        default="true",
+        metadata={
+            "help": "true loads both towers' weights, vision or text only that tower's, false none.",
+            "choices": list(PRETRAINED_CHOICES),
+        },
+    )
+    image_size: int | None = field(
+        default=None, metadata={"help": "Side of the square input in pixels. null: what the tower was trained with."}
+    )
+    vision_args: dict | str | None = field(  # type: ignore[type-arg]  # the parser takes the bare class only
+        default=None, metadata={"help": "More arguments of timm.create_model, e.g. '{\"drop_path_rate\": 0.1}'."}
+    )
+    text_args: dict | str | None = field(  # type: ignore[type-arg]
+        default=None, metadata={"help": "Fields of DistilBertConfig for text: null, e.g. '{\"dim\": 128}'."}
+    )
+    frozen_vision_stages: int = field(
+        default=0, metadata={"help": "Leading stages of the vision tower that do not learn, its stem first."}
+    )
+    trainable_text_layers: int | None = field(
+        default=1, metadata={"help": "Last DistilBERT layers that learn. null: the whole text tower."}
+    )
+    text_pooling: str = field(default="first", metadata={"help": "first: the first token; mean: over the tokens."})
+    fusion_dim: int = field(default=512, metadata={"help": "Size of the fused features."})
+    fusion_dropout: float = field(default=0.1, metadata={"help": "Dropout probability before the heads."})
+    task_weights: dict | str | None = field(  # type: ignore[type-arg]
+        default=None, metadata={"help": "Weight of each task's loss by name, 1 where not named."}
+    )
+
+    def __post_init__(self) -> None:
+        """Read the fields that may be given as JSON."""
+        _read_json_fields(self)
+
+    @property
+    def pretrained_towers(self) -> bool | str:
+        """`pretrained` as `SemArtForArtClassification.from_towers` takes it."""
+        return PRETRAINED_CHOICES[self.pretrained]
+
+
+@dataclass
+class DataArguments:
+    """Which paintings are learned from, and how they are varied."""
+
+    data: str = field(
+        default="",
+        metadata={"help": "A release's folder, one CSV file of a release, prepared data, or a Hub data set."},
+    )
+    tasks: list[str] = field(
+        default_factory=lambda: ["type", "school", "timeframe", "medium"], metadata={"help": "Tasks, in their order."}
+    )
+    min_label_count: int = field(default=10, metadata={"help": "Labels rarer than this in train become UNK."})
+    text_columns: list[str] = field(
+        default_factory=lambda: ["DESCRIPTION"], metadata={"help": "Columns that make up the model's text."}
+    )
+    max_text_length: int = field(default=256, metadata={"help": "Longer texts are cut to this many tokens."})
+    vocab_size: int = field(default=4000, metadata={"help": "Size of a vocabulary that is learned (text: null)."})
+    crop_scale: list[float] = field(
+        default_factory=lambda: [1.0, 1.0], metadata={"help": "Smallest and largest share of the area in a crop."}
+    )
+    crop_ratio: list[float] = field(
+        default_factory=lambda: [1.0, 1.0], metadata={"help": "Smallest and largest aspect ratio of a crop."}
+    )
+    horizontal_flip: float = field(default=0.0, metadata={"help": "Probability of mirroring a picture."})
+    rotation: float = field(default=0.0, metadata={"help": "Largest rotation to either side, in degrees."})
+    color_jitter: float = field(
+        default=0.0, metadata={"help": "Largest relative change of brightness, contrast and saturation."}
+    )
+    random_erasing: float = field(default=0.0, metadata={"help": "Probability of erasing a rectangle."})
+    image_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their picture."})
+    text_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their text."})
+    max_train_rows: int | None = field(default=None, metadata={"help": "Train on the first rows only, for a trial."})
+
+    def __post_init__(self) -> None:
+        """Check that there is something to learn from.
+
+        Raises:
+            ValueError: If no data are named.
+        """
+        if not self.data:
+            raise ValueError(
+                "The recipe names no data. Add `data: FOLDER` (a SemArt release, or prepared data) to it, or pass "
+                "--data FOLDER."
+            )
+
+
+class RecipeParser(HfArgumentParser):
+    """An argument parser that raises what is wrong instead of printing the usage of two hundred options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the parser's message.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(f"The recipe or the command line has a value that cannot be read: {message}.")
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """The fields of a recipe file.
+
+    Raises:
+        ValueError: If the file is missing, is no YAML, or holds something else than `name: value` lines.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"There is no recipe {path}. Give a YAML file, for example scripts/recipes/miniature.yaml.")
+    try:
+        recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=_RecipeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"The recipe {path} is not valid YAML: {error}. Write one `name: value` a line.") from error
+    if not isinstance(recipe, dict) or not all(isinstance(key, str) for key in recipe):
+        raise ValueError(
+            f"The recipe {path} holds {type(recipe).__name__}, but it must hold fields. Write one `name: value` a "
+            "line."
+        )
+    return recipe
+
+
+def parse_recipe(
+    dataclass_types: Sequence[Any], recipe: dict[str, Any], overrides: Iterable[str] = ()
+) -> tuple[Any, ...]:
+    """One instance of each dataclass, from a recipe's fields and the command line's, which win.
+
+    Args:
+        dataclass_types: Dataclasses whose fields are the allowed names.
+        recipe: Fields by name; `None` stands for null.
+        overrides: `--field value …` as on a command line; `null` stands for null.
+
+    Raises:
+        ValueError: If a name is unknown or a value cannot be read.
+    """
+    parser = RecipeParser(dataclass_types, allow_abbrev=False, add_help=False)
+    known = {f.name for dataclass_type in dataclass_types for f in fields(dataclass_type) if f.init}
+    _refuse_unknown(recipe, known, "recipe")
+    command_line: list[str] = []
+    for name, value in {**recipe, **_read_overrides(overrides, known)}.items():
+        if value is None:
+            parser.set_defaults(**{name: None})
+        else:
+            command_line += [f"--{name}", *_as_strings(value)]
+    parsed: tuple[Any, ...] = parser.parse_args_into_dataclasses(args=command_line, look_for_args_file=False)
+    return parsed
+
+
+def _read_overrides(overrides: Iterable[str], known: set[str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    name = None
+    for word in overrides:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            name = name.replace("-", "_")
+            given[name] = [value] if equals else []
+        elif name is None:
+            raise ValueError(f"Unexpected {word!r} on the command line. Overrides are written --field value.")
+        else:
+            given[name].append(word)
+    _refuse_unknown(given, known, "command line")
+    return {name: None if values in (["null"], ["none"]) else values or ["true"] for name, values in given.items()}
+
+
+def _refuse_unknown(given: Iterable[str], known: set[str], source: str) -> None:
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        hints = []
+        for name in unknown:
+            close = difflib.get_close_matches(name, known, n=1)
+            hints.append(f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name))
+        raise ValueError(
+            f"The {source} has fields that do not exist: {', '.join(hints)}. `python scripts/train.py --help` lists "
+            "the fields; those of transformers.TrainingArguments are allowed too."
+        )
+
+
+def _as_strings(value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [str(value).lower()]
+    if isinstance(value, dict):
+        return [json.dumps(value)]
+    if isinstance(value, list | tuple):
+        return [str(item) for item in value]
+    return [str(value)]
+
+
+def _read_json_fields(arguments: ModelArguments) -> None:
+    for name in ("vision_args", "text_args", "task_weights"):
+        value = getattr(arguments, name)
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{name} is {value!r}, which is not JSON ({error}). Write e.g. '{{\"key\": 1}}'."
+                ) from error
+            setattr(arguments, name, value)
+        if value is not None and not isinstance(value, dict):
+            raise ValueError(
+                f"{name} is {value!r}, but it must be a table of names and values. Write {name}: {{key: 1}}."
+            )
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """YAML's safe loader, except that 1e-3 is a number: YAML 1.1 asks for 1.0e-3."""
+
+
+_RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)

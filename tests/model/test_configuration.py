@@ -1,0 +1,85 @@
+"""The configuration: what it keeps through JSON, and what it refuses."""
+
+import json
+
+import pytest
+from transformers import BertConfig, DistilBertConfig, ResNetConfig
+
+from semart_hf.model.configuration_semart import SemArtConfig
+
+TASKS = [
+    {"name": "type", "labels": ["portrait", "landscape"]},
+    {"name": "school", "labels": ["Italian", "Dutch", "UNK"]},
+    {"name": "medium", "labels": ["canvas"]},
+]
+
+
+def test_json_gives_back_an_equal_config_with_its_tasks_in_order(tmp_path):
+    config = SemArtConfig(
+        tasks=TASKS,
+        task_weights={"school": 2.0},
+        text_config=DistilBertConfig(dim=32, n_layers=2, n_heads=4),
+        frozen_vision_stages=3,
+        trainable_text_layers=None,
+    )
+    config.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert [task["name"] for task in written["tasks"]] == ["type", "school", "medium"]
+
+    loaded = SemArtConfig.from_pretrained(tmp_path)
+    assert loaded.to_diff_dict() == config.to_diff_dict() | {"_name_or_path": str(tmp_path)} or (
+        loaded.to_diff_dict() == config.to_diff_dict()
+    )
+    assert loaded.task_names == ["type", "school", "medium"]
+    assert loaded.labels("school") == ["Italian", "Dutch", "UNK"]
+    assert loaded.trainable_text_layers is None
+    assert loaded.text_config.dim == 32
+    assert loaded.vision_config.model_type == "timm_wrapper"
+
+
+def test_an_unknown_task_is_answered_with_the_known_ones():
+    config = SemArtConfig(tasks=TASKS)
+    with pytest.raises(
+        ValueError, match=r"Unknown task 'style': this model's tasks are \['type', 'school', 'medium'\]"
+    ):
+        config.labels("style")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ([{"name": "type"}], "must have exactly a 'name'"),
+        ([{"name": "two words", "labels": ["a"]}], "must have exactly a 'name'"),
+        ([{"name": "type", "labels": []}], "labels of task 'type' must be a list of names"),
+        ([{"name": "type", "labels": ["a", "a"]}], r"has the labels \['a'\] more than once"),
+        ([{"name": "type", "labels": ["a"]}, {"name": "type", "labels": ["b"]}], r"tasks \['type'\] are given more"),
+    ],
+)
+def test_malformed_tasks_are_refused(tasks, message):
+    with pytest.raises(ValueError, match=message):
+        SemArtConfig(tasks=tasks)
+
+
+def test_towers_of_another_family_are_refused():
+    with pytest.raises(ValueError, match="text_config has model_type 'bert', but it must be 'distilbert'"):
+        SemArtConfig(text_config=BertConfig())
+    with pytest.raises(ValueError, match="vision_config has model_type 'resnet', but it must be 'timm_wrapper'"):
+        SemArtConfig(vision_config=ResNetConfig())
+
+
+def test_names_of_weights_and_temperatures_must_be_tasks():
+    with pytest.raises(ValueError, match=r"task_weights names \['style'\]"):
+        SemArtConfig(tasks=TASKS, task_weights={"style": 1.0})
+    with pytest.raises(ValueError, match=r"temperatures names \['style'\]"):
+        SemArtConfig(tasks=TASKS, temperatures={"style": 1.0})
+
+
+def test_a_newer_major_format_is_refused_and_a_newer_minor_one_is_read():
+    assert SemArtConfig(format_version="1.7").format_version == "1.7"
+    with pytest.raises(ValueError, match=r"format_version '2.0', but this code reads versions up to 1.x"):
+        SemArtConfig(format_version="2.0")
+
+
+def test_a_field_of_the_wrong_type_is_refused():
+    with pytest.raises(Exception, match="frozen_vision_stages"):
+        SemArtConfig(frozen_vision_stages="three")

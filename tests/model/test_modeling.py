@@ -1,0 +1,286 @@
+"""The model: equivalence with the towers underneath, losses by hand, absent modalities, freezing, saving."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from torch.nn import functional as F
+from transformers import DistilBertConfig, DistilBertModel
+
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+
+TASKS = [{"name": "type", "labels": ["a", "b", "c"]}, {"name": "school", "labels": ["x", "y"]}]
+TEXT = DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=100)
+TOWERS = ["test_resnet", "test_efficientnet", "test_vit"]
+
+
+def build(vision="test_resnet", **fields):
+    torch.manual_seed(0)
+    fields = {"fusion_dim": 16, "fusion_dropout": 0.0, "image_size": 64, **fields}
+    return SemArtForArtClassification.from_towers(vision, TEXT, TASKS, pretrained=False, **fields)
+
+
+def batch(rows=4):
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "pixel_values": torch.randn(rows, 3, 64, 64, generator=generator),
+        "input_ids": torch.randint(1, 100, (rows, 8), generator=generator),
+        "attention_mask": torch.tensor([[1] * 8] * (rows - 1) + [[1] * 5 + [0] * 3]),
+        "labels": torch.stack([torch.arange(rows) % 3, torch.arange(rows) % 2], dim=1),
+    }
+
+
+@pytest.mark.parametrize("vision", TOWERS)
+def test_the_vision_tower_equals_raw_timm(vision):
+    model = build(vision).eval()
+    args = {"img_size": 64} if vision == "test_vit" else {}
+    raw = timm.create_model(vision, num_classes=0, **args).eval()
+    raw.load_state_dict(model.vision_tower.timm_model.state_dict())
+    pixel_values = batch()["pixel_values"]
+    expected = model.vision_projection(raw(pixel_values))
+    assert torch.allclose(model.encode_images(pixel_values, None, 4), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_the_text_tower_equals_raw_distilbert(pooling):
+    model = build(text_pooling=pooling).eval()
+    raw = DistilBertModel(TEXT).eval()
+    raw.load_state_dict(model.text_tower.state_dict())
+    inputs = batch()
+    hidden = raw(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
+    pooled = hidden[:, 0] if pooling == "first" else torch.stack([hidden[0].mean(0), hidden[3, :5].mean(0)])
+    texts = model.encode_texts(inputs["input_ids"], inputs["attention_mask"], None, 4)
+    rows = slice(None) if pooling == "first" else [0, 3]
+    assert torch.allclose(texts[rows], model.text_projection(pooled), atol=1e-6)
+
+
+def test_the_loss_equals_a_hand_computation():
+    model = build(task_weights={"type": 3.0}).eval()
+    inputs = batch()
+    inputs["labels"] = torch.tensor([[0, -100], [2, 1], [-100, -100], [1, 0]])
+    output = model(**inputs)
+    log_type = output.logits["type"].log_softmax(-1)
+    log_school = output.logits["school"].log_softmax(-1)
+    type_loss = -(log_type[0, 0] + log_type[1, 2] + log_type[3, 1]) / 3
+    school_loss = -(log_school[1, 1] + log_school[3, 0]) / 2
+    assert torch.allclose(output.task_losses["type"], type_loss, atol=1e-6)
+    assert torch.allclose(output.task_losses["school"], school_loss, atol=1e-6)
+    assert torch.allclose(output.loss, (3 * type_loss + school_loss) / 4, atol=1e-6)
+
+
+def test_a_task_without_any_label_gives_zero_and_keeps_the_graph():
+    model = build().train()
+    inputs = batch()
+    inputs["labels"][:] = -100
+    output = model(**inputs)
+    assert output.loss.item() == 0.0
+    output.loss.backward()
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.requires_grad]
+    assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_absent_rows_equal_an_absent_modality():
+    model = build().eval()
+    inputs = batch()
+    labels = inputs.pop("labels")
+    only_text = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits["type"]
+    only_image = model(pixel_values=inputs["pixel_values"]).logits["type"]
+    both = model(**inputs).logits["type"]
+    mixed = model(
+        **inputs,
+        has_image=torch.tensor([True, False, True, True]),
+        has_text=torch.tensor([True, True, False, True]),
+        labels=labels,
+    ).logits["type"]
+    expected = torch.stack([both[0], only_text[1], only_image[2], both[3]])
+    assert torch.allclose(mixed, expected, atol=1e-6)
+
+
+def test_placeholder_pictures_do_not_enter_batch_norm_statistics():
+    model = build().train()
+    twin = copy.deepcopy(model)
+    inputs = batch()
+    has_image = torch.tensor([True, True, False, False])
+    model(**inputs, has_image=has_image)
+    twin.vision_tower(pixel_values=inputs["pixel_values"][:2])
+    for (name, buffer), other in zip(model.vision_tower.named_buffers(), twin.vision_tower.buffers(), strict=True):
+        assert torch.equal(buffer, other), name
+
+
+@pytest.mark.parametrize("missing", ["pixel_values", "input_ids"])
+def test_every_parameter_gets_a_gradient_without_a_modality(missing):
+    model = build().train()
+    inputs = batch()
+    del inputs[missing]
+    if missing == "input_ids":
+        del inputs["attention_mask"]
+    model(**inputs).loss.backward()
+    used_absence = model.absent_image if missing == "pixel_values" else model.absent_text
+    assert used_absence.grad.abs().sum() > 0
+    for name, parameter in model.named_parameters():
+        assert not parameter.requires_grad or parameter.grad is not None, name
+
+
+def test_one_batch_is_learned_by_heart():
+    model = build(trainable_text_layers=None).train()
+    inputs = batch(8)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(**inputs).loss.backward()
+        optimizer.step()
+    logits = model(**inputs).logits
+    for column, task in enumerate(["type", "school"]):
+        assert (logits[task].argmax(-1) == inputs["labels"][:, column]).all()
+
+
+@pytest.mark.parametrize(("vision", "frozen"), [("test_resnet", 3), ("test_efficientnet", 3), ("test_vit", 3)])
+def test_frozen_stages_do_not_move_and_all_others_do(vision, frozen):
+    model = build(vision, frozen_vision_stages=frozen, trainable_text_layers=1).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    frozen_vision = [name for name in before if name.startswith("vision_tower") and name not in trainable]
+    assert "text_tower.embeddings.word_embeddings.weight" not in trainable
+    assert "text_tower.transformer.layer.1.ffn.lin1.weight" in trainable
+    optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=1e-2)
+    inputs = batch(8)
+    for row_mask in (None, torch.arange(8) % 2 == 0, None):
+        optimizer.zero_grad()
+        model(**inputs, has_image=row_mask, has_text=None if row_mask is None else ~row_mask).loss.backward()
+        optimizer.step()
+    after = model.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    stages = frozen_buffers(model)
+    assert trainable <= moved
+    assert not (moved - trainable) - {name for name in before if name in dict(model.named_buffers())}
+    assert not moved & stages
+    assert frozen_vision
+
+
+def frozen_buffers(model):
+    """Names of the state that belongs to frozen modules."""
+    frozen = {id(tensor) for module in model._frozen_modules for tensor in module.state_dict(keep_vars=True).values()}
+    return {name for name, tensor in model.state_dict(keep_vars=True).items() if id(tensor) in frozen}
+
+
+def test_dropout_of_frozen_parts_is_off_in_training():
+    model = build(
+        "test_vit", vision_args={"pos_drop_rate": 0.9, "proj_drop_rate": 0.9}, frozen_vision_stages=3
+    ).train()
+    timm_model = model.vision_tower.timm_model
+    assert not timm_model.pos_drop.training
+    assert not timm_model.blocks[1].attn.proj_drop.training
+    assert timm_model.blocks[-1].attn.proj_drop.training
+    assert not model.text_tower.embeddings.dropout.training
+    assert model.text_tower.transformer.layer[1].ffn.dropout.training
+    pixel_values = batch()["pixel_values"]
+    assert torch.equal(timm_model.pos_drop(pixel_values), pixel_values)
+
+
+def test_unfreezing_by_configuration():
+    model = build(frozen_vision_stages=5, trainable_text_layers=0)
+    assert not any(p.requires_grad for p in model.vision_tower.parameters())
+    assert not any(p.requires_grad for p in model.text_tower.parameters())
+    model.config.frozen_vision_stages, model.config.trainable_text_layers = 0, None
+    model.freeze()
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_saving_and_loading_gives_equal_logits_and_stays_frozen(tmp_path):
+    model = build(frozen_vision_stages=2).eval()
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").is_file()
+    loaded = SemArtForArtClassification.from_pretrained(tmp_path)
+    inputs = batch()
+    expected, found = model(**inputs), loaded(**inputs)
+    for task in expected.logits:
+        assert torch.equal(expected.logits[task], found.logits[task])
+    assert {n for n, p in loaded.named_parameters() if p.requires_grad} == {
+        n for n, p in model.named_parameters() if p.requires_grad
+    }
+    for (name, buffer), other in zip(model.named_buffers(), loaded.buffers(), strict=True):
+        assert torch.equal(buffer, other), name
+
+
+def test_sdpa_equals_eager_attention(tmp_path):
+    model = build().eval()
+    assert model.text_tower.config._attn_implementation == "sdpa"
+    model.save_pretrained(tmp_path)
+    eager = SemArtForArtClassification.from_pretrained(tmp_path, attn_implementation={"text_config": "eager"})
+    assert eager.text_tower.config._attn_implementation == "eager"
+    inputs = batch()
+    assert torch.allclose(model(**inputs).logits["type"], eager(**inputs).logits["type"], atol=1e-6)
+
+
+@pytest.mark.parametrize("vision", TOWERS)
+def test_gradient_checkpointing_gives_the_same_gradients(vision):
+    text = DistilBertConfig(**TEXT.to_dict() | {"dropout": 0.0, "attention_dropout": 0.0})
+    torch.manual_seed(0)
+    model = SemArtForArtClassification.from_towers(
+        vision, text, TASKS, pretrained=False, fusion_dim=16, fusion_dropout=0.0, image_size=64, frozen_vision_stages=1
+    ).train()
+    twin = copy.deepcopy(model)
+    twin.activation_checkpointing_enable()
+    assert twin.text_tower.transformer.layer[0].gradient_checkpointing
+    assert twin.vision_tower.timm_model.grad_checkpointing
+    inputs = batch()
+    model(**inputs).loss.backward()
+    twin(**inputs).loss.backward()
+    for (name, parameter), other in zip(model.named_parameters(), twin.parameters(), strict=True):
+        if parameter.requires_grad:
+            assert torch.allclose(parameter.grad, other.grad, atol=1e-5), name
+
+
+def test_bf16_is_close_to_fp32():
+    model = build().eval()
+    inputs = batch()
+    expected = model(**inputs).logits["type"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model(**inputs, has_image=torch.tensor([True, True, False, True])).logits["type"]
+    assert torch.allclose(expected[[0, 1, 3]], mixed[[0, 1, 3]].float(), atol=0.05)
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    assert torch.allclose(expected, half(**inputs).logits["type"].float(), atol=0.05)
+
+
+def test_compiled_equals_eager():
+    model = build().eval()
+    inputs = batch()
+    compiled = torch.compile(model, backend="aot_eager")
+    with torch.no_grad():
+        assert torch.allclose(model(**inputs).loss, compiled(**inputs).loss, atol=1e-6)
+
+
+def test_parameters_are_counted(capsys):
+    model = build(trainable_text_layers=0, frozen_vision_stages=5)
+    model.print_trainable_parameters()
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    assert 0 < trainable < total
+    assert capsys.readouterr().out == (
+        f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: {100 * trainable / total:.4f}\n"
+    )
+
+
+def test_bad_inputs_are_named():
+    model = build()
+    inputs = batch()
+    with pytest.raises(ValueError, match="neither pixel_values nor input_ids"):
+        model(labels=inputs["labels"])
+    with pytest.raises(ValueError, match=r"different numbers of rows: \{'pixel_values': 2, 'input_ids': 4\}"):
+        model(pixel_values=inputs["pixel_values"][:2], input_ids=inputs["input_ids"])
+    with pytest.raises(ValueError, match=r"labels has shape \(4, 1\), but it must be \(batch, 2\)"):
+        model(pixel_values=inputs["pixel_values"], labels=inputs["labels"][:, :1])
+
+
+def test_a_model_needs_tasks():
+    with pytest.raises(ValueError, match="at least one task, got none"):
+        SemArtForArtClassification.from_towers("test_resnet", TEXT, [], pretrained=False)
+
+
+def test_tuple_output():
+    model = build().eval()
+    inputs = batch()
+    loss, logits, *_ = model(**inputs, return_dict=False)
+    assert torch.equal(loss, model(**inputs).loss)
+    assert F.softmax(logits["type"], -1).shape == (4, 3)

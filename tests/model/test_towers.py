@@ -1,0 +1,159 @@
+"""The towers: stages that mean the same for every family, sources of weights, and the proof that weights arrived."""
+
+import json
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, DistilBertConfig, DistilBertModel, TimmWrapperConfig
+
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.towers_semart import prove_tower, vision_stages
+
+TASKS = [{"name": "type", "labels": ["a", "b"]}]
+TEXT = DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=100)
+
+
+@pytest.fixture
+def vision_folder(tmp_path):
+    """A folder in the form of timm's Hub repositories, with random weights."""
+    folder = tmp_path / "timm-test_resnet"
+    folder.mkdir()
+    torch.manual_seed(3)
+    model = timm.create_model("test_resnet", num_classes=5)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    cfg = timm.get_pretrained_cfg("test_resnet").to_dict()
+    config = {"architecture": "test_resnet", "num_classes": 5, "num_features": 384, "pretrained_cfg": cfg}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def text_folder(tmp_path):
+    """A folder in the form of DistilBERT's Hub repository: masked-language-model names, with their prefix."""
+    folder = tmp_path / "distilbert"
+    torch.manual_seed(4)
+    DistilBertModel(TEXT).save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    renamed = {f"distilbert.{name}": tensor for name, tensor in weights.items()}
+    renamed["vocab_projector.bias"] = torch.zeros(100)
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stages", "first_of_second"),
+    [
+        ("resnet18", 5, "layer1.0.conv1.weight"),
+        ("efficientnet_b0", 8, "blocks.0.0.conv_dw.weight"),
+        ("vit_tiny_patch16_224", 13, "blocks.0.norm1.weight"),
+    ],
+)
+def test_stages_mean_the_same_for_every_family(architecture, stages, first_of_second):
+    with torch.device("meta"):
+        tower = timm.create_model(architecture, num_classes=0)
+    names = vision_stages(tower)
+    assert len(names) == stages
+    assert names[1][0] == first_of_second
+    assert sorted(name for stage in names for name in stage) == sorted(name for name, _ in tower.named_parameters())
+
+
+def test_the_tail_after_the_last_block_belongs_to_the_last_stage():
+    with torch.device("meta"):
+        tower = timm.create_model("efficientnet_b0", num_classes=0)
+    assert "conv_head.weight" in vision_stages(tower)[-1]
+
+
+def test_pretrained_weights_arrive_in_both_towers(vision_folder, text_folder):
+    model = SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS, fusion_dim=16)
+    source = load_file(vision_folder / "model.safetensors")
+    for name, tensor in model.vision_tower.timm_model.state_dict().items():
+        assert torch.equal(tensor, source[name]), name
+    source = load_file(text_folder / "model.safetensors")
+    for name, tensor in model.text_tower.state_dict().items():
+        assert torch.equal(tensor, source[f"distilbert.{name}"]), name
+    assert model.config.vision_config.num_labels == 0
+    assert model.config.vision_config.pretrained_cfg["input_size"] == [3, 160, 160]
+
+
+def test_only_the_named_tower_is_loaded(vision_folder, text_folder):
+    model = SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS, pretrained="text", fusion_dim=16)
+    source = load_file(vision_folder / "model.safetensors")
+    assert not torch.equal(model.vision_tower.timm_model.state_dict()["conv1.0.weight"], source["conv1.0.weight"])
+    assert prove_tower(model.text_tower, text_folder) == len(model.text_tower.state_dict())
+
+
+def test_the_proof_finds_a_single_changed_number(vision_folder, text_folder):
+    model = SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS, fusion_dim=16)
+    assert prove_tower(model.vision_tower, vision_folder) == len(model.vision_tower.state_dict())
+    with torch.no_grad():
+        model.vision_tower.timm_model.layer1[0].bn1.weight[0] += 1e-3
+    with pytest.raises(
+        ValueError, match=r"did not arrive: .* 0 are not in .* and 1 differ \(first: 'timm_model.layer1"
+    ):
+        prove_tower(model.vision_tower, vision_folder)
+
+
+def test_a_source_that_lacks_tensors_is_refused(vision_folder, text_folder):
+    weights = load_file(vision_folder / "model.safetensors")
+    del weights["layer2.0.conv1.weight"]
+    save_file(weights, vision_folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        ValueError, match=r"lacks 1 tensors of the tower, for example 'timm_model\.layer2"
+    ):
+        SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "efficientnet_b0"])
+def test_from_scratch_a_tower_starts_as_timm_starts_it(architecture):
+    torch.manual_seed(5)
+    model = SemArtForArtClassification.from_towers(architecture, TEXT, TASKS, pretrained=False, fusion_dim=16)
+    reference = timm.create_model(architecture, num_classes=0)
+    for (name, tensor), expected in zip(
+        model.vision_tower.timm_model.named_parameters(), reference.parameters(), strict=True
+    ):
+        assert torch.allclose(tensor.std(), expected.std(), rtol=0.35, atol=1e-3), name
+
+
+def test_scratch_size_of_a_fixed_size_tower():
+    model = SemArtForArtClassification.from_towers("test_vit", TEXT, TASKS, pretrained=False, image_size=64)
+    assert model.vision_tower.timm_model.patch_embed.img_size == (64, 64)
+    assert model.config.vision_config.pretrained_cfg["input_size"] == [3, 64, 64]
+
+
+@pytest.mark.parametrize(
+    ("vision", "message"),
+    [
+        ("resnet81", "Unknown vision tower 'resnet81'.*Did you mean resnet"),
+        (TimmWrapperConfig(architecture="no_such_net"), "Unknown vision tower 'no_such_net'"),
+    ],
+)
+def test_an_unknown_tower_is_answered_with_close_names(vision, message):
+    with pytest.raises(ValueError, match=message):
+        SemArtForArtClassification.from_towers(vision, TEXT, TASKS, pretrained=False)
+
+
+def test_pretrained_weights_of_a_bare_name_point_to_the_hub_id():
+    with pytest.raises(ValueError, match=r"Give 'timm/resnet18\.a1_in1k', or pretrained=False"):
+        SemArtForArtClassification.from_towers("resnet18", TEXT, TASKS, pretrained="vision")
+
+
+def test_a_text_tower_that_is_not_distilbert_is_refused(tmp_path):
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="has model_type 'bert', but it must be 'distilbert'"):
+        SemArtForArtClassification.from_towers("test_resnet", str(tmp_path), TASKS, pretrained=False)
+
+
+def test_weights_cannot_come_from_a_configuration():
+    with pytest.raises(ValueError, match="text tower is a configuration, but pretrained weights come from"):
+        SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained="text")
+    with pytest.raises(ValueError, match="pretrained is 'both', but it must be"):
+        SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained="both")
+
+
+def test_freezing_more_than_there_is_says_how_much_there_is():
+    with pytest.raises(ValueError, match=r"frozen_vision_stages is 6, but test_resnet has 5 stages"):
+        SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained=False, frozen_vision_stages=6)
+    with pytest.raises(ValueError, match=r"trainable_text_layers is 3, but the text tower has 2 layers"):
+        SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained=False, trainable_text_layers=3)
