@@ -1,21 +1,161 @@
-"""The medium of a painting, from the free text of its technique."""
+"""The medium of a painting, from the free text of its technique, by rules that are read as tables.
+
+The surface that carries the paint today decides: after a transfer the new one, but a painted sheet or canvas that was
+mounted on something else stays what it is. Of several surfaces the first that is named counts.
+"""
 
 import re
+import unicodedata
+from functools import lru_cache
+from typing import NamedTuple
 
-#: The labels of the task `medium` that the rules below give.
+#: The labels of the task `medium` that the rules give.
 MEDIUMS = ("canvas", "wood", "wall", "paper", "metal", "other")
 
-_FIRST = (
-    ("canvas", "canvas|linen"),
-    ("wood", "panel|wood|oak|poplar"),
-    ("wall", "fresco|plaster"),
-    ("paper", "paper"),
+
+class Rule(NamedTuple):
+    """One row of a table.
+
+    Attributes:
+        medium: What the words mean; empty where they mean no surface.
+        words: A regular expression for whole words, in lower case and without accents.
+        why: What they are, or why they mean this medium.
+    """
+
+    medium: str
+    words: str
+    why: str
+
+
+#: Words that sound like a surface and are none. They are struck out first.
+NOT_SURFACES = (
+    Rule("", r"walnut oil", "the paint's oil, not its wood"),
+    Rule("", r"lead[- ]?white|white lead|lead[- ]?pencil|iron[- ]gall", "pigments, a pencil and an ink, not metal"),
+    Rule("", r"(?:metal|silver|lead)[- ]?point", "drawing tools"),
+    Rule("", r"(?:metal|copper|tin|bronze|silver|gold)[- ]?(?:leaf|foil|paint|powder|dust)", "laid on the surface"),
+    Rule("", r"(?:marble|stone|glass|brick|wood) ?(?:dust|powder|flour)", "stirred into the paint"),
+    Rule("", r"copper(?= beech)", "a tree"),
+    Rule("", r"(?:canvas|linen|paper|board)[- ]backed", "the back, not the painted side"),
+    Rule("", r"(?:ivory|stone|slate)(?= (?:\w+ )?paper)", "a colour of paper"),
+    Rule("", r"(?:central|centre|center|each|side|wings?) panels?", "a part of an altarpiece, whatever it is made of"),
+    Rule("", r"(?:with|in) [\w ]*frame", "round the painting"),
+)
+
+#: Words that name a surface. The first in the text counts; of two at one place, the first in the table.
+SURFACES = (
+    Rule(
+        "paper",
+        r"wood[- ]?(?:cut|engraving|block print)s?|copper ?plate (?:engraving|print)s?",
+        "prints, by their block",
+    ),
+    Rule("canvas", r"canv\w*|linen|flax|jute|burlap|hemp|cotton|calico|muslin|twill|ticking|cloth|fabric", "woven"),
+    Rule("canvas", r"tela|toile|lienzo|leinwand|leinen|doek|linnen|vaszon", "canvas in it, fr, es, de, nl, hu"),
+    Rule("wood", r"panels?|paanel|panrl|pane|w?ood(?:en)?|\w+-?wood", "a panel, misspelt ones included"),
+    Rule(
+        "wood", r"oak\w*|poplar|lime(?:-?tree)?(?! plaster)|lind(?:en|e)|walnut|pine|fir|spruce|larch|cedar", "trees"
+    ),
+    Rule("wood", r"cypress|beech|chestnut|mahogany|teak|pear|elm|maple|cherry|alder|ash|birch|ebony", "trees"),
+    Rule("wood", r"ply-?wood|hard-?board|fib(?:re|er)-?board|chip-?board|masonite|mdf", "made of wood"),
+    Rule("wood", r"(?:composition|beaver|pressed|particle|wooden) ?board", "made of wood"),
+    Rule("wood", r"tavola|legno|bois|panneaux?|tabla|madera|\w*holz|paneel|hout|fatabla", "in it, fr, es, de, nl, hu"),
+    Rule(
+        "wood",
+        r"pioppo|rovere|noce|chene|peuplier|noyer|roble|nogal|eiche|pappel|eiken\w*",
+        "trees in it, fr, es, de, nl",
+    ),
+    Rule("wall", r"plaster|stucco|intonaco|wall|muro|mur|mauer", "the building carries the paint"),
+    Rule("paper", r"\w*paper\w*|papyrus|card|card-?bo\w*rd|(?:paste|mill|straw)-?board", "sheets"),
+    Rule("paper", r"board", "where it is of no named wood: the paperboard of the 19th century"),
+    Rule("paper", r"parchment|vellum|pergamen\w*|pergamino|parchemin|velin", "a sheet, kept and mounted as paper is"),
+    Rule(
+        "paper",
+        r"carta|cart(?:on|one|oncino)|papier\w*|papel|papir|pappe|karton",
+        "paper, cardboard in it, fr, es, de, hu",
+    ),
+    Rule("metal", r"copper\w*|tin|zinc|iron|steel|alumin(?:i)?um|bronze|brass|pewter|metal", "plates"),
+    Rule(
+        "metal",
+        r"(?<=on )(?:silver|gold|lead)(?= (?:plate|panel|sheet)|$)|^silver$",
+        "plates, where they are not leaf",
+    ),
+    Rule("metal", r"rame|cuivre|cobre|kupfer|koper|bronzo|rez|fer-blanc|blech|zinn", "copper, tin in other languages"),
+    Rule("other", r"slate|marble|stone|alabaster|porphyry|agate|lapis lazuli|mosaic", "stone"),
+    Rule("other", r"terracotta|ceramic|porcelain|faience|majolica|maiolica|earthenware|tiles?|brick", "fired clay"),
+    Rule("other", r"glass|ivory|bone|horn|shell|mother[- ]of[- ]pearl|feathers?", "none of the others"),
+    Rule("other", r"leather|\w*skin|silk|velvet|tapestry|embroidery|wool", "hides, and fabrics that are no canvas"),
+    Rule(
+        "other",
+        r"ardoise|lavagna|ardesia|schiefer|pizarra|pietra|pierre|piedra|stein",
+        "slate, stone in other languages",
+    ),
+    Rule(
+        "other",
+        r"marmo|marbre|marmor|marmol|vetro|verre|vidrio|glas|avorio|ivoire|marfil|elfenbein",
+        "marble, glass, ivory",
+    ),
+)
+
+#: Techniques that imply their surface, where none is named.
+IMPLIED_SURFACES = (
+    Rule("wall", r"fresc\w*|affresc\w*|fresque\w*|fresko\w*|mural|secco|wandmalerei", "painted on plaster"),
+    Rule("paper", r"pastel\w*|water-?colou?rs?|gouache|aquarel\w*|acquerello|acuarela", "painted on sheets"),
+    Rule("paper", r"engraving|etching|\w*lithograph\w*|mezzotint|aquatint|drypoint|prints?", "printed"),
+    Rule(
+        "paper", r"gravure|incisione|acquaforte|grabado|radierung|kupferstich|holzschnitt", "printed, other languages"
+    ),
+    Rule(
+        "paper", r"pen|ink|[\w-]*pencil|chalks?|charcoal|crayon|graphite|drawing|silver ?point|metal ?point", "drawn"
+    ),
+    Rule("paper", r"illumination|manuscript", "painted in a book"),
+    Rule("metal", r"enamel\w*", "fired on copper"),
+)
+
+# The typing errors are the official release's.
+_TRANSFERRED = r"(?:tr?an?s?fer+ed|trasportat\w|trasferit\w|transpos\w+|transfere\w*|trasladad\w)"
+_TO_TODAY = re.compile(_TRANSFERRED + r"(?: (?:from|da|de) [\w ]+?)? (?:on)?(?:to|on|su|sur|a) (?P<today>.*)")
+_TO_TODAY_GERMAN = re.compile(r".*\bauf (?P<today>.*) ubertragen")
+_FROM_FORMER = re.compile(_TRANSFERRED + r" (?:from|da|de|du) .*")
+_MOUNTED = re.compile(
+    r"(?:mounted|monted|laid|pasted|glued|stuck|attached|fixed|affixed|adhered|stretched|marouflage\w*|maroufle\w?)"
+    r"(?: down)? (?:on|onto|to|over|upon|sur) .*|(?:applicat|incollat|montat)\w su .*|auf .* (?:aufgezogen|kaschiert)"
 )
 
 
 def medium_of(technique: str | None) -> str | None:
-    """Medium of a painting by the surface that carries its paint today; `None` where the text does not say it."""
-    for medium, pattern in _FIRST:
-        if re.search(pattern, technique or "", re.IGNORECASE):
-            return medium
-    return None
+    """Medium of a painting by the surface that carries its paint today; `None` where the text does not say it.
+
+    A technique that is tied to a surface says it without naming it: a fresco is wall, a pastel or a print is paper.
+    """
+    return None if technique is None else _medium_of_text(technique)
+
+
+@lru_cache(maxsize=65536)
+def _medium_of_text(technique: str) -> str | None:
+    decomposed = unicodedata.normalize("NFKD", technique.lower())
+    text = " ".join("".join(letter for letter in decomposed if not unicodedata.combining(letter)).split())
+    transfer = _TO_TODAY.search(text) or _TO_TODAY_GERMAN.search(text)
+    today = _named_surface(transfer["today"]) if transfer else None
+    if today:
+        return today
+    text = _FROM_FORMER.sub("", text)
+    painted = _MOUNTED.sub("", text)
+    return _named_surface(painted) or _first(_IMPLIED, painted) or _named_surface(text)
+
+
+def _named_surface(text: str) -> str | None:
+    for pattern, _ in _STRUCK:
+        text = pattern.sub(" ", text)
+    return _first(_NAMED, " ".join(text.split()))
+
+
+def _first(table: list[tuple[re.Pattern[str], str]], text: str) -> str | None:
+    """Medium of the rule whose words come first in the text."""
+    matches = [(match.start(), row) for row, (words, _) in enumerate(table) if (match := words.search(text))]
+    return table[min(matches)[1]][1] if matches else None
+
+
+def _compiled(rules: tuple[Rule, ...]) -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(rf"(?<!\w)(?:{rule.words})(?!\w)"), rule.medium) for rule in rules]
+
+
+_STRUCK, _NAMED, _IMPLIED = _compiled(NOT_SURFACES), _compiled(SURFACES), _compiled(IMPLIED_SURFACES)
