@@ -1,0 +1,118 @@
+"""Two models on the same paintings: the difference, its interval, McNemar's test, and what that means in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from .intervals import NUM_RESAMPLES, interval_of, p_value_words, resampled_scores
+from .metrics import flatten_scores, score_outcomes
+from .outcomes import MISSING, Outcomes
+
+COMPARED_SCORES = {"accuracy": "", "macro_f1": "macro F1"}
+
+
+def compare_outcomes(
+    first: Outcomes,
+    second: Outcomes,
+    *,
+    names: tuple[str, str],
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Accuracy and macro F1 of two models by task and in the mean, with differences (first minus second) and words.
+
+    Every bootstrap draw takes the same paintings for both, so that what makes a painting hard for both cancels out.
+
+    Raises:
+        ValueError: The two were not measured on the same paintings with the same labels.
+    """
+    check_same_rows(first, second)
+    scores = [flatten_scores(score_outcomes(outcomes)) for outcomes in (first, second)]
+    resampled = resampled_scores([first, second], num_resamples=num_resamples, seed=seed)
+    comparison: dict[str, Any] = {"first": names[0], "second": names[1], "tasks": {}, "mean": {}, "in_words": []}
+    for task in [*first.task_names, "mean"]:
+        for score, label in COMPARED_SCORES.items():
+            flat = f"{task}_{score}"
+            if flat not in scores[0]:
+                continue
+            entry: dict[str, Any] = {
+                "first": scores[0][flat],
+                "second": scores[1][flat],
+                "difference": scores[0][flat] - scores[1][flat],
+                "interval": interval_of(resampled[0][flat] - resampled[1][flat]),
+            }
+            if score == "accuracy" and task != "mean":
+                entry["mcnemar"] = mcnemar(first, second, task)
+            entry["is_significant"] = not entry["interval"][0] <= 0 <= entry["interval"][1]
+            entry["in_words"] = in_words(entry, names, " ".join(filter(None, (task, label))))
+            comparison["in_words"].append(entry["in_words"])
+            (comparison["mean"] if task == "mean" else comparison["tasks"].setdefault(task, {}))[score] = entry
+    return comparison
+
+
+def check_same_rows(first: Outcomes, second: Outcomes) -> None:
+    """Refuse to compare what was not measured on the same paintings with the same labels.
+
+    Raises:
+        ValueError: Tasks, number of rows, vocabulary or true labels differ.
+    """
+    for what, values in (
+        ("tasks", [outcomes.task_names for outcomes in (first, second)]),
+        ("numbers of paintings", [outcomes.num_rows for outcomes in (first, second)]),
+    ):
+        if values[0] != values[1]:
+            raise ValueError(
+                f"Got two evaluations with the {what} {values[0]} and {values[1]}. Only the same can be compared. "
+                "Evaluate both models with the same --data and --split."
+            )
+    for task in first.task_names:
+        ours, theirs = first.of(task), second.of(task)
+        if ours.labels != theirs.labels:
+            differing = sorted(set(ours.labels) ^ set(theirs.labels)) or "their order"
+            raise ValueError(
+                f"Got two evaluations whose {task} labels differ: {differing}. Only the same vocabulary can be "
+                "compared. Train both models on the same data, or evaluate both with the same --map_labels."
+            )
+        differing_rows = int((ours.references != theirs.references).sum())
+        if differing_rows:
+            raise ValueError(
+                f"Got two evaluations whose true {task} differs in {differing_rows} of {first.num_rows} paintings. "
+                "Only the same rows can be compared. Evaluate both models with the same --data and --split."
+            )
+
+
+def mcnemar(first: Outcomes, second: Outcomes, task: str) -> dict[str, float | int]:
+    """McNemar's exact test: how many paintings only one of the two got right, and the p value of such an imbalance.
+
+    Source: McNemar 1947; the exact version is the two-sided binomial test on the discordant pairs.
+    """
+    ours, theirs = first.of(task), second.of(task)
+    is_known = ours.references != MISSING
+    only_first = int(np.sum(ours.correct & ~theirs.correct & is_known))
+    only_second = int(np.sum(~ours.correct & theirs.correct & is_known))
+    discordant = only_first + only_second
+    p = float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
+    return {"only_first": only_first, "only_second": only_second, "p": p}
+
+
+def in_words(entry: dict[str, Any], names: tuple[str, str], subject: str) -> str:
+    """The comparison as a sentence a reader can quote, in percentage points, the better model first."""
+    difference, interval = 100 * entry["difference"], [100 * bound for bound in entry["interval"]]
+    better, worse = names
+    if difference < 0:
+        better, worse = worse, better
+        difference, interval = -difference, [-interval[1], -interval[0]]
+    span = f"95 % interval {_signed(interval[0])} to {_signed(interval[1])}"
+    test = f", McNemar {p_value_words(entry['mcnemar']['p'])}" if "mcnemar" in entry else ""
+    if entry["is_significant"]:
+        return f"{better} is better on {subject} by {difference:.1f} points, {span}{test}."
+    if round(difference, 1) == 0:
+        return f"{better} and {worse} are level on {subject}, {span}{test}."
+    return f"No significant difference on {subject}: {better} is ahead by {difference:.1f} points, {span}{test}."
+
+
+def _signed(points: float) -> str:
+    return f"{points:.1f}".replace("-", "−").replace("−0.0", "0.0")

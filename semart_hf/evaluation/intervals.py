@@ -1,0 +1,143 @@
+"""How sure the scores are: bootstrap intervals over paintings.
+
+A score of labels depends on the paintings only through how often each combination of truths and predictions occurs.
+Drawing paintings with replacement is therefore drawing multinomial counts for the distinct combinations, which gives
+the same distribution at a fraction of the cost, and keeps the tasks of a painting together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .outcomes import MISSING, Outcomes, TaskOutcomes
+from .scores import label_years, period_distances
+
+NUM_RESAMPLES = 1000
+CONFIDENCE_LEVEL = 0.95
+
+Resampled = dict[str, npt.NDArray[np.float64]]
+
+
+def bootstrap_intervals(
+    outcomes: Outcomes, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> dict[str, list[float]]:
+    """95 % intervals `[low, high]` of the scores by their flat names: `type_accuracy`, `mean_macro_f1`, `exact_match`.
+
+    A score that is a hole has no interval.
+
+    Source: percentile bootstrap, Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+    """
+    (resampled,) = resampled_scores([outcomes], num_resamples=num_resamples, seed=seed)
+    return {name: interval_of(values) for name, values in resampled.items() if not np.isnan(values).all()}
+
+
+def interval_of(values: npt.NDArray[np.float64]) -> list[float]:
+    """The middle 95 % of resampled values, those that could not be computed (NaN) left out."""
+    tail = 100 * (1 - CONFIDENCE_LEVEL) / 2
+    low, high = np.nanpercentile(values, [tail, 100 - tail])
+    return [float(low), float(high)]
+
+
+def resampled_scores(models: list[Outcomes], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> list[Resampled]:
+    """For each model its scores (num_resamples,) by flat name; all models see the same draws of the same paintings."""
+    names = models[0].task_names
+    tasks = [[model.of(name) for name in names] for model in models]
+    columns = [task.references for task in tasks[0]] + [task.predictions for of_model in tasks for task in of_model]
+    combinations, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+    references, *predictions = np.split(combinations, len(models) + 1, axis=1)
+    sizes = [max(of_model[column].num_labels for of_model in tasks) for column in range(len(names))]
+    is_known = (references != MISSING).all(axis=1)
+    is_match = [is_known & (references == answers).all(axis=1) for answers in predictions]
+    tables = [[np.zeros((num_resamples, size, size)) for size in sizes] for _ in models]
+    matches = np.zeros((len(models), 2, num_resamples))
+    # One draw at a time: all of them together would not fit for a million paintings.
+    for resample, draw in enumerate(_draws(counts, num_resamples, seed)):
+        for model, answers in enumerate(predictions):
+            for column, size in enumerate(sizes):
+                tables[model][column][resample] = _confusion(references[:, column], answers[:, column], draw, size)
+            matches[model, :, resample] = draw[is_match[model]].sum(), draw[is_known].sum()
+    scores: list[Resampled] = [{} for _ in models]
+    for model, of_model in enumerate(scores):
+        for column, name in enumerate(names):
+            confusions = tables[model][column]
+            for score, values in (
+                _label_scores(confusions) | _period_scores(confusions, tasks[model][column])
+            ).items():
+                of_model[f"{name}_{score}"] = values
+        for score in ("accuracy", "macro_f1"):
+            of_model[f"mean_{score}"] = _nan_mean(np.stack([of_model[f"{name}_{score}"] for name in names]))
+        of_model["exact_match"] = _ratio(*matches[model])
+    return scores
+
+
+def _draws(counts: npt.NDArray[np.int64], num_resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    generator = np.random.default_rng(seed)
+    for _ in range(num_resamples):
+        yield generator.multinomial(counts.sum(), counts / counts.sum())
+
+
+def _confusion(references: Any, predictions: Any, draw: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.float64]:
+    is_known = references != MISSING
+    cells = references[is_known].astype(np.int64) * size + predictions[is_known]
+    counts = np.bincount(cells, weights=draw[is_known].astype(np.float64), minlength=size * size)
+    return np.asarray(counts, dtype=np.float64).reshape(size, size)
+
+
+def _label_scores(confusions: npt.NDArray[np.float64]) -> Resampled:
+    support, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
+    hits = np.diagonal(confusions, axis1=1, axis2=2)
+    total = support.sum(axis=1)
+    f1 = _ratio(2 * hits, support + predicted)
+    return {
+        "accuracy": _ratio(hits.sum(axis=1), total),
+        "balanced_accuracy": _nan_mean(_ratio(hits, support).T),
+        "macro_f1": _nan_mean(f1.T),
+        "weighted_f1": _ratio(np.nansum(f1 * support, axis=1), total),
+    }
+
+
+def _period_scores(confusions: npt.NDArray[np.float64], task: TaskOutcomes) -> Resampled:
+    years = label_years(task.labels)
+    if years is None:
+        return {}
+    size = len(task.labels)
+    cells = np.divmod(np.arange(size * size, dtype=np.int16), size)
+    unused = np.zeros(size * size, dtype=np.float32)
+    grid = TaskOutcomes(task.labels, cells[0], cells[1], unused, unused, unused, unused)
+    distances = np.abs(period_distances(grid)).reshape(size, size)
+    has_dated_truth = ~np.isnan(years[:, 0])
+    within_one = np.where(distances < 1.5, 1.0, 0.0)
+    return {
+        "within_one_period": _cell_mean(confusions, within_one, has_dated_truth[:, None] & np.ones(size, dtype=bool)),
+        "mean_absolute_error_periods": _cell_mean(confusions, distances, ~np.isnan(distances)),
+    }
+
+
+def _cell_mean(
+    confusions: npt.NDArray[np.float64], values: npt.NDArray[np.float64], counted: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    return _ratio(
+        (confusions * np.where(counted, values, 0)).sum(axis=(1, 2)), (confusions * counted).sum(axis=(1, 2))
+    )
+
+
+def _ratio(numerators: npt.NDArray[Any], denominators: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """NaN where nothing is counted."""
+    result = np.full(np.broadcast(numerators, denominators).shape, np.nan)
+    np.divide(numerators, denominators, out=result, where=denominators > 0)
+    return result
+
+
+def _nan_mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean over the first axis of what is there; NaN where nothing is."""
+    counted = ~np.isnan(values)
+    return _ratio(np.where(counted, values, 0).sum(axis=0), counted.sum(axis=0))
+
+
+def p_value_words(p: float) -> str:
+    """A p value as it is written in a sentence: `p = 0.03` or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

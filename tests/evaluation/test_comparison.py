@@ -1,0 +1,82 @@
+"""Two models on the same paintings: differences and McNemar by hand, sentences word for word."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from semart_hf.evaluation.comparison import compare_outcomes, in_words, mcnemar
+from semart_hf.evaluation.outcomes import Outcomes
+
+TASKS = [{"name": "type", "labels": ["portrait", "landscape", "UNK"]}]
+
+
+def outcomes_of(predictions, references, tasks=TASKS):
+    outcomes = Outcomes(tasks)
+    outcomes.add(np.asarray(predictions).reshape(-1, 1), np.asarray(references).reshape(-1, 1))
+    return outcomes
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """The first is wrong on 10 of 100 paintings, the second on 30, 5 of them the same; 3 more are unlabelled."""
+    references = np.zeros(103, dtype=int)
+    references[100:] = -100
+    first, second = np.zeros(103, dtype=int), np.zeros(103, dtype=int)
+    first[:10] = 1
+    second[5:35] = 1
+    return outcomes_of(first, references), outcomes_of(second, references)
+
+
+def test_mcnemar_is_the_binomial_test_on_the_discordant(pair):
+    result = mcnemar(*pair, "type")
+    assert (result["only_first"], result["only_second"]) == (25, 5)
+    assert result["p"] == pytest.approx(2 * binom.cdf(5, 30, 0.5))
+
+
+def test_the_difference_has_a_paired_interval(pair):
+    entry = compare_outcomes(*pair, names=("ViT-Tiny", "ResNet18"))["tasks"]["type"]["accuracy"]
+    assert (entry["first"], entry["second"]) == (0.9, 0.7)
+    assert entry["difference"] == pytest.approx(0.2)
+    # Paired, the standard error is sqrt(0.25 + 0.05 - 0.2 ** 2) / sqrt(100) = 5.1 points; unpaired it were 5.5.
+    assert entry["interval"] == pytest.approx([0.1, 0.3], abs=0.025)
+    assert entry["is_significant"]
+    assert entry["in_words"].startswith("ViT-Tiny is better on type by 20.0 points, 95 % interval ")
+
+
+def test_a_model_against_itself(pair):
+    entry = compare_outcomes(pair[0], pair[0], names=("A", "B"))["tasks"]["type"]["accuracy"]
+    assert entry["interval"] == [0, 0]
+    assert not entry["is_significant"]
+    assert entry["in_words"] == "A and B are level on type, 95 % interval 0.0 to 0.0, McNemar p = 1."
+
+
+@pytest.mark.parametrize(
+    ("difference", "interval", "sentence"),
+    [
+        (0.021, [0.004, 0.039], "A is better on school by 2.1 points, 95 % interval 0.4 to 3.9."),
+        (-0.021, [-0.039, -0.004], "B is better on school by 2.1 points, 95 % interval 0.4 to 3.9."),
+        (
+            -0.003,
+            [-0.018, 0.012],
+            "No significant difference on school: B is ahead by 0.3 points, 95 % interval −1.2 to 1.8.",
+        ),
+    ],
+)
+def test_sentences(difference, interval, sentence):
+    entry = {"difference": difference, "interval": interval, "is_significant": interval[0] > 0 or interval[1] < 0}
+    assert in_words(entry, ("A", "B"), "school") == sentence
+
+
+def test_other_paintings_are_refused(pair):
+    first, _ = pair
+    with pytest.raises(ValueError, match="numbers of paintings 103 and 2"):
+        compare_outcomes(first, outcomes_of([0, 0], [0, 0]), names=("A", "B"))
+    with pytest.raises(ValueError, match="true type differs in 103 of 103"):
+        compare_outcomes(first, outcomes_of([0] * 103, [1] * 103), names=("A", "B"))
+    other = [{"name": "type", "labels": ["portrait", "still-life", "UNK"]}]
+    with pytest.raises(ValueError, match=r"type labels differ: \['landscape', 'still-life'\]"):
+        compare_outcomes(first, outcomes_of([0] * 103, [0] * 103, other), names=("A", "B"))
+    with pytest.raises(ValueError, match=r"the tasks \['type'\] and \['school'\]"):
+        compare_outcomes(
+            first, outcomes_of([0] * 103, [0] * 103, [{"name": "school", "labels": ["Dutch"]}]), names=("A", "B")
+        )
