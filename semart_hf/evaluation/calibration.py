@@ -1,0 +1,102 @@
+"""Probabilities that mean what they say: a temperature a task, and the confidence from which to trust an answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+
+from .outcomes import MISSING, TaskOutcomes, softmax
+from .predictions import Predictions
+
+TEMPERATURE_RANGE = (0.05, 20.0)
+TARGET_ACCURACY = 0.95
+
+
+def fit_temperatures(predictions: Predictions) -> dict[str, float]:
+    """Task to the temperature that minimises the log loss of its labelled rows.
+
+    A task without a labelled row, or with a single true label, says nothing about calibration: it is left out.
+
+    Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
+    """
+    temperatures = {}
+    for column, (task, logits) in enumerate(predictions.logits.items()):
+        references = predictions.references[:, column]
+        is_known = references != MISSING
+        if len(np.unique(references[is_known])) > 1:
+            temperatures[task] = fit_temperature(logits[is_known], references[is_known])
+    return temperatures
+
+
+def fit_temperature(logits: npt.NDArray[np.floating[Any]], references: npt.NDArray[np.integer[Any]]) -> float:
+    """The temperature between 0.05 and 20 with the least log loss, for logits (rows, labels) and known references."""
+    rows = np.arange(len(references))
+
+    def log_loss(log_temperature: float) -> float:
+        probabilities = softmax(logits, float(np.exp(log_temperature)))
+        return float(-np.log(np.clip(probabilities[rows, references], 1e-300, None)).mean())
+
+    bounds = tuple(np.log(TEMPERATURE_RANGE))
+    # Over the logarithm, where the loss has one minimum and halving is as far as doubling.
+    return float(np.exp(minimize_scalar(log_loss, bounds=bounds, method="bounded").x))
+
+
+def store_temperatures(model_folder: str | Path, temperatures: dict[str, float]) -> None:
+    """Write the temperatures into the folder's config.json, where the pipeline finds them; all else stays as it is.
+
+    Raises:
+        ValueError: The folder holds no config.json.
+    """
+    path = Path(model_folder) / "config.json"
+    if not path.is_file():
+        raise ValueError(
+            f"Got the model {model_folder}, which is no local folder with a config.json. Temperatures are stored in "
+            "one. Download the model first (`hf download REPO --local-dir DIR`) and pass --model DIR."
+        )
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["temperatures"] = {task: round(value, 4) for task, value in temperatures.items()}
+    unfinished = path.with_name(".config.json.unfinished")
+    unfinished.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def risk_coverage(outcomes: TaskOutcomes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Any]:
+    """Coverage, risk and confidence (points,) when only answers of at least that confidence are accepted.
+
+    From the surest answer to all of them, over the rows whose label is known; equally sure answers stay together.
+
+    Source: El-Yaniv & Wiener 2010, On the Foundations of Noise-free Selective Classification.
+    """
+    known = outcomes.known()
+    order = np.argsort(-known.confidences, kind="stable")
+    confidences = known.confidences[order]
+    accepted = np.arange(1, len(order) + 1)
+    errors = np.cumsum(~known.correct[order])
+    is_last_of_equals = np.append(confidences[1:] != confidences[:-1], True)[: len(order)]
+    return (
+        (accepted / max(len(order), 1))[is_last_of_equals],
+        (errors / accepted)[is_last_of_equals],
+        confidences[is_last_of_equals],
+    )
+
+
+def confidence_threshold(outcomes: TaskOutcomes, target: float = TARGET_ACCURACY) -> dict[str, float] | None:
+    """The lowest `min_confidence` at which the target share of accepted answers is right, with `coverage`, `accuracy`.
+
+    None when not even the surest answers reach the target.
+    """
+    coverage, risk, confidences = risk_coverage(outcomes)
+    reached = np.flatnonzero(1 - risk >= target)
+    if not len(reached):
+        return None
+    last = int(reached[-1])
+    return {
+        "min_confidence": float(confidences[last]),
+        "coverage": float(coverage[last]),
+        "accuracy": float(1 - risk[last]),
+    }

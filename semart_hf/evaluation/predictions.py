@@ -1,0 +1,164 @@
+"""A model's logits for every painting of a dataset, batch by batch, through the model's own processor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from semart_hf.data.collator import ArtCollator
+
+from .outcomes import Outcomes, softmax
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from semart_hf.model.modeling_semart import SemArtForArtClassification
+    from semart_hf.model.processing_semart import SemArtProcessor
+
+MODALITIES = ("image+text", "image", "text")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits of some paintings, with their labels and names.
+
+    Args:
+        tasks: The model's `config.tasks`.
+        row_ids: One name a painting, unique in its dataset.
+        logits: Task to float32 (rows, labels).
+        references: Label indices (rows, tasks), -100 where the label is unknown.
+    """
+
+    tasks: Sequence[dict[str, Any]]
+    row_ids: list[str]
+    logits: dict[str, npt.NDArray[np.float32]]
+    references: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of paintings."""
+        return len(self.row_ids)
+
+    def probabilities(self, temperatures: dict[str, float] | None = None) -> dict[str, npt.NDArray[np.float64]]:
+        """Task to probabilities (rows, labels).
+
+        Args:
+            temperatures: The model's `config.temperatures`; a task that is absent has 1.
+        """
+        temperatures = temperatures or {}
+        return {task: softmax(logits, temperatures.get(task, 1.0)) for task, logits in self.logits.items()}
+
+    def outcomes(self, temperatures: dict[str, float] | None = None) -> Outcomes:
+        """What the scores are computed from."""
+        outcomes = Outcomes(self.tasks)
+        outcomes.add(self.probabilities(temperatures), self.references)
+        return outcomes
+
+
+def predict_batches(
+    model: SemArtForArtClassification,
+    processor: SemArtProcessor,
+    dataset: Dataset,
+    *,
+    modality: str = "image+text",
+    batch_size: int = 32,
+    device: str | torch.device | None = None,
+    num_workers: int = 0,
+    show_progress: bool = False,
+) -> Iterator[Predictions]:
+    """The dataset's predictions, in its order, one batch at a time; only the batch's pictures are in memory.
+
+    The dataset has `image`, `text` and a column for each of the model's tasks. The modality is what the model may see,
+    one of `MODALITIES`; what a painting lacks stays absent. The device None is the first GPU where there is one; the
+    model stays on the device it is moved to.
+
+    Raises:
+        ValueError: The dataset is empty, the modality is unknown, or the model answered with NaN.
+    """
+    if modality not in MODALITIES:
+        raise ValueError(f"Got the modality {modality!r}. Allowed are {list(MODALITIES)}. Pass one of these.")
+    if len(dataset) == 0:
+        raise ValueError(
+            "Got a dataset without rows. At least one painting is needed. Check the split and its filters."
+        )
+    tasks = model.config.tasks
+    names = row_names(dataset)
+    columns = [name for name in ("image", "text", *model.config.task_names) if name in dataset.column_names]
+    loader = DataLoader(
+        dataset.select_columns(columns),
+        batch_size=batch_size,
+        collate_fn=ArtCollator(processor, tasks, modality=modality),
+        num_workers=num_workers,
+    )
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.to(device).eval()
+    start = 0
+    with tqdm(total=len(dataset), desc=modality, unit="painting", disable=not show_progress) as progress:
+        for batch in loader:
+            references = batch.pop("labels").numpy()
+            row_ids = names[start : start + len(references)]
+            with torch.inference_mode():
+                logits = model(**{name: value.to(device) for name, value in batch.items()}).logits
+            arrays = {task: values.float().cpu().numpy() for task, values in logits.items()}
+            _check_finite(arrays, row_ids)
+            yield Predictions(tasks, row_ids, arrays, references)
+            start += len(references)
+            progress.update(len(references))
+
+
+def predict_dataset(
+    model: SemArtForArtClassification,
+    processor: SemArtProcessor,
+    dataset: Dataset,
+    *,
+    modality: str = "image+text",
+    batch_size: int = 32,
+    device: str | torch.device | None = None,
+    num_workers: int = 0,
+    show_progress: bool = False,
+) -> Predictions:
+    """The predictions for the whole dataset, in its order; arguments and errors are those of `predict_batches`."""
+    batches = list(
+        predict_batches(
+            model,
+            processor,
+            dataset,
+            modality=modality,
+            batch_size=batch_size,
+            device=device,
+            num_workers=num_workers,
+            show_progress=show_progress,
+        )
+    )
+    return Predictions(
+        batches[0].tasks,
+        [name for batch in batches for name in batch.row_ids],
+        {task: np.concatenate([batch.logits[task] for batch in batches]) for task in batches[0].logits},
+        np.concatenate([batch.references for batch in batches]),
+    )
+
+
+def row_names(dataset: Dataset) -> list[str]:
+    """One name a painting: its picture's file name where every painting has its own, else its row's number."""
+    if "image_file" in dataset.column_names:
+        files = list(dataset["image_file"])
+        if all(files) and len(set(files)) == len(files):
+            return files
+    return [f"row {index}" for index in range(len(dataset))]
+
+
+def _check_finite(logits: dict[str, npt.NDArray[np.float32]], row_ids: list[str]) -> None:
+    is_broken = np.any([~np.isfinite(values).all(axis=1) for values in logits.values()], axis=0)
+    if is_broken.any():
+        names = [row_ids[row] for row in np.flatnonzero(is_broken)]
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise ValueError(
+            f"Got logits that are NaN or infinite for {shown}. Finite numbers are needed to predict anything. Look "
+            "for NaN in the weights (a diverged training) and try these paintings alone with scripts/predict.py."
+        )

@@ -1,0 +1,160 @@
+"""results.json: what a model reaches on a split, with every modality, and where that was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import semart_hf
+
+from .metrics import score_outcomes
+from .outcomes import Outcomes
+from .predictions import MODALITIES, predict_batches
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from semart_hf.model.modeling_semart import SemArtForArtClassification
+    from semart_hf.model.processing_semart import SemArtProcessor
+
+PACKAGES = ("torch", "transformers", "timm", "datasets", "evaluate", "scikit-learn", "semart-hf")
+
+
+def evaluate_model(
+    model: SemArtForArtClassification,
+    processor: SemArtProcessor,
+    dataset: Dataset,
+    *,
+    ceilings: Mapping[str, Mapping[str, float]] | None = None,
+    batch_size: int = 32,
+    device: str | torch.device | None = None,
+    num_workers: int = 0,
+    show_progress: bool = False,
+) -> dict[str, Any]:
+    """The measured part of results.json: `num_rows`, `seconds`, the scores, and the same scores for each modality.
+
+    The dataset is the one of `predict_batches`, `ceilings` what `ceilings_of` returns. All modalities are scored on
+    all rows; a painting without a picture has nothing to show to `image`, and is scored all the same.
+
+    Raises:
+        ValueError: The dataset is empty, has no known label, or the model answered with NaN.
+    """
+    start = time.perf_counter()
+    present = present_modalities(dataset)
+    scores = {}
+    for modality in MODALITIES if len(present) == 2 else MODALITIES[:1]:
+        outcomes = Outcomes(model.config.tasks)
+        for batch in predict_batches(
+            model,
+            processor,
+            dataset,
+            modality=modality,
+            batch_size=batch_size,
+            device=device,
+            num_workers=num_workers,
+            show_progress=show_progress,
+        ):
+            outcomes.add(batch.probabilities(model.config.temperatures), batch.references)
+        scores[modality] = score_outcomes(outcomes)
+    for modality in present:
+        # With a single modality in the data, both together are that modality.
+        scores.setdefault(modality, scores["image+text"])
+    both = scores["image+text"]
+    return {
+        "num_rows": both["num_rows"],
+        "seconds": round(time.perf_counter() - start, 2),
+        **{name: both[name] for name in ("tasks", "mean_accuracy", "mean_macro_f1", "exact_match")},
+        "modalities": {
+            modality: {name: value for name, value in scored.items() if name != "num_rows"}
+            | ({"ceiling": dict(ceilings[modality])} if ceilings and modality in ceilings else {})
+            for modality, scored in scores.items()
+        },
+    }
+
+
+def present_modalities(dataset: Dataset) -> list[str]:
+    """`image` and `text`, as far as at least one painting has one."""
+    return [
+        modality
+        for modality in ("image", "text")
+        if modality in dataset.column_names
+        and any(
+            _has_any(batch[modality], modality)
+            for batch in dataset.select_columns([modality]).with_format("arrow").iter(1000)
+        )
+    ]
+
+
+def _has_any(column: Any, modality: str) -> bool:
+    if modality == "image":
+        return column.null_count < len(column)
+    return any(text and text.strip() for text in column.to_pylist())
+
+
+def ceilings_of(data: str | Path) -> dict[str, dict[str, float]] | None:
+    """The best reachable accuracies by modality and task, where the data's folder states them in ceiling.json."""
+    path = Path(data) / "ceiling.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def describe_environment() -> dict[str, Any]:
+    """What the figures were measured with: Python, platform, processor, cores, package versions and commit."""
+    environment: dict[str, Any] = {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": _processor_name(),
+        "cores": os.cpu_count(),
+    }
+    if torch.cuda.is_available():
+        environment["gpu"] = torch.cuda.get_device_name()
+    for package in PACKAGES:
+        try:
+            environment[package] = version(package)
+        except PackageNotFoundError:
+            environment[package] = None
+    return environment | {"commit": _package_commit()}
+
+
+def _processor_name() -> str | None:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or None
+
+
+def _package_commit() -> str | None:
+    """The commit of the checkout that the package runs from, with `-dirty` after local changes; None elsewhere."""
+    checkout = Path(semart_hf.__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write the file as a whole or not at all: a reader never meets half a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    unfinished.replace(path)

@@ -1,0 +1,86 @@
+"""The loop over a dataset gives the model's own logits, in order, whatever the batch size."""
+
+import numpy as np
+import pytest
+import torch
+
+from semart_hf.evaluation.predictions import predict_batches, predict_dataset, row_names
+
+
+@pytest.fixture(scope="module")
+def predicted(tiny_model, tiny_processor, paintings):
+    return predict_dataset(tiny_model, tiny_processor, paintings, batch_size=4, device="cpu")
+
+
+def test_logits_are_the_model_s(predicted, tiny_model, tiny_processor, paintings):
+    for row in (0, 3, 5):
+        painting = paintings[row]
+        inputs = tiny_processor(images=painting["image"], text=painting["text"], return_tensors="pt")
+        with torch.no_grad():
+            expected = tiny_model(**inputs).logits
+        for task, logits in predicted.logits.items():
+            np.testing.assert_allclose(logits[row], expected[task][0].numpy(), atol=1e-5)
+
+
+def test_rows_keep_their_order_names_and_labels(predicted, paintings):
+    assert len(predicted) == 10
+    assert predicted.row_ids == paintings["image_file"][:]
+    assert predicted.references.shape == (10, 4)
+    assert predicted.references[:, 0].tolist() == paintings["type"][:]
+    assert predicted.references[7, 1] == -100
+    assert predicted.logits["school"].dtype == np.float32
+
+
+def test_batch_size_changes_nothing(predicted, tiny_model, tiny_processor, paintings):
+    one_by_one = predict_dataset(tiny_model, tiny_processor, paintings, batch_size=1, device="cpu")
+    for task, logits in predicted.logits.items():
+        np.testing.assert_allclose(one_by_one.logits[task], logits, atol=1e-5)
+
+
+def test_a_modality_alone_is_all_that_the_model_sees(tiny_model, tiny_processor, paintings):
+    def logits_of(dataset, modality):
+        return predict_dataset(tiny_model, tiny_processor, dataset, modality=modality, device="cpu").logits["type"]
+
+    without_text = paintings.remove_columns("text").add_column("text", [None] * 10)
+    without_image = paintings.remove_columns("image").add_column("image", [None] * 10)
+    np.testing.assert_allclose(logits_of(paintings, "image"), logits_of(without_text, "image+text"), atol=1e-5)
+    np.testing.assert_allclose(logits_of(paintings, "text"), logits_of(without_image, "image+text"), atol=1e-5)
+    assert not np.allclose(logits_of(paintings, "image"), logits_of(paintings, "text"), atol=1e-3)
+
+
+def test_probabilities_divide_by_the_temperature(predicted):
+    cold, warm = predicted.probabilities()["type"], predicted.probabilities({"type": 2.0})["type"]
+    logits = predicted.logits["type"].astype(np.float64)
+    np.testing.assert_allclose(warm[0], np.exp(logits[0] / 2) / np.exp(logits[0] / 2).sum())
+    assert (cold.max(1) > warm.max(1)).all()
+    np.testing.assert_array_equal(
+        predicted.probabilities({"type": 2.0})["school"], predicted.probabilities()["school"]
+    )
+
+
+def test_rows_without_a_name_of_their_own_are_numbered(paintings):
+    assert row_names(paintings.select([4, 4])) == ["row 0", "row 1"]
+    assert row_names(paintings.remove_columns("image_file"))[9] == "row 9"
+
+
+def test_an_empty_split(tiny_model, tiny_processor, paintings):
+    with pytest.raises(ValueError, match=r"without rows.*Check the split"):
+        predict_dataset(tiny_model, tiny_processor, paintings.select([]))
+
+
+def test_an_unknown_modality(tiny_model, tiny_processor, paintings):
+    with pytest.raises(ValueError, match=r"'sound'.*\['image\+text', 'image', 'text'\]"):
+        predict_dataset(tiny_model, tiny_processor, paintings, modality="sound")
+
+
+def test_nan_logits_name_their_rows(tiny_model, tiny_processor, paintings, monkeypatch):
+    forward = tiny_model.forward
+
+    def broken(**inputs):
+        output = forward(**inputs)
+        output.logits["medium"][1, 0] = float("nan")
+        return output
+
+    monkeypatch.setattr(tiny_model, "forward", broken)
+    with pytest.raises(ValueError, match=r"NaN or infinite for 00001-view\.jpg\. Finite"):
+        next(predict_batches(tiny_model, tiny_processor, paintings, batch_size=4, device="cpu"))

@@ -1,0 +1,87 @@
+"""results.json holds the scores of the predictions, by modality, and says where they were measured."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score
+
+from semart_hf.evaluation.predictions import predict_dataset
+from semart_hf.evaluation.results import (
+    ceilings_of,
+    describe_environment,
+    evaluate_model,
+    present_modalities,
+    write_json,
+)
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_model, tiny_processor, paintings):
+    ceilings = {"image+text": {"type": 0.97, "mean": 0.9}, "image": {"type": 0.8, "mean": 0.7}}
+    return evaluate_model(tiny_model, tiny_processor, paintings, ceilings=ceilings, batch_size=4, device="cpu")
+
+
+def test_scores_are_those_of_the_predictions(measured, tiny_model, tiny_processor, paintings):
+    for modality, scored in measured["modalities"].items():
+        predictions = predict_dataset(tiny_model, tiny_processor, paintings, modality=modality, device="cpu")
+        accuracies = []
+        for column, (task, logits) in enumerate(predictions.logits.items()):
+            is_known = predictions.references[:, column] >= 0
+            expected = accuracy_score(predictions.references[is_known, column], logits[is_known].argmax(1))
+            assert scored["tasks"][task]["accuracy"] == pytest.approx(expected)
+            assert scored["tasks"][task]["num_rows"] == (9 if task == "school" else 10)
+            accuracies.append(expected)
+        assert scored["mean_accuracy"] == pytest.approx(np.mean(accuracies))
+
+
+def test_the_top_level_is_image_and_text(measured):
+    assert list(measured["modalities"]) == ["image+text", "image", "text"]
+    both = measured["modalities"]["image+text"]
+    assert measured["tasks"] == both["tasks"]
+    assert measured["mean_macro_f1"] == both["mean_macro_f1"]
+    assert measured["num_rows"] == 10
+    assert measured["seconds"] > 0
+
+
+def test_ceilings_stand_beside_the_modalities_that_have_one(measured):
+    assert measured["modalities"]["image"]["ceiling"] == {"type": 0.8, "mean": 0.7}
+    assert "ceiling" not in measured["modalities"]["text"]
+
+
+def test_texts_alone(tiny_model, tiny_processor, paintings):
+    texts = paintings.remove_columns("image").add_column("image", [None] * 10)
+    assert present_modalities(texts) == ["text"]
+    measured = evaluate_model(tiny_model, tiny_processor, texts, device="cpu")
+    assert list(measured["modalities"]) == ["image+text", "text"]
+    assert measured["modalities"]["text"]["tasks"] == measured["tasks"]
+
+
+def test_environment_names_versions_and_no_machine():
+    environment = describe_environment()
+    assert environment["python"].startswith("3.")
+    assert set(environment) >= {
+        "platform",
+        "processor",
+        "cores",
+        "torch",
+        "transformers",
+        "timm",
+        "datasets",
+        "commit",
+    }
+    json.dumps(environment, allow_nan=False)
+
+
+def test_ceilings_are_read_beside_the_release(tmp_path):
+    assert ceilings_of(tmp_path) is None
+    write_json(tmp_path / "ceiling.json", {"image": {"mean": 0.7}})
+    assert ceilings_of(tmp_path) == {"image": {"mean": 0.7}}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "deep" / "results.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
