@@ -43,56 +43,30 @@ NOT_SURFACES = (
 
 #: Words that name a surface. The first in the text counts; of two at one place, the first in the table.
 SURFACES = (
-    Rule(
-        "paper",
-        r"wood[- ]?(?:cut|engraving|block print)s?|copper ?plate (?:engraving|print)s?",
-        "prints, by their block",
-    ),
+    Rule("paper", r"wood[- ]?(?:cut|engraving|block print)s?|copper ?plate (?:engraving|print)s?", "prints"),
     Rule("canvas", r"canv\w*|linen|flax|jute|burlap|hemp|cotton|calico|muslin|twill|ticking|cloth|fabric", "woven"),
     Rule("canvas", r"tela|toile|lienzo|leinwand|leinen|doek|linnen|vaszon", "canvas in it, fr, es, de, nl, hu"),
     Rule("wood", r"panels?|paanel|panrl|pane|w?ood(?:en)?|\w+-?wood", "a panel, misspelt ones included"),
-    Rule(
-        "wood", r"oak\w*|poplar|lime(?:-?tree)?(?! plaster)|lind(?:en|e)|walnut|pine|fir|spruce|larch|cedar", "trees"
-    ),
-    Rule("wood", r"cypress|beech|chestnut|mahogany|teak|pear|elm|maple|cherry|alder|ash|birch|ebony", "trees"),
+    Rule("wood", r"oak\w*|poplar|lime(?:-?tree)?(?! plaster)|lind(?:en|e)|walnut|pine|fir|spruce|larch", "trees"),
+    Rule("wood", r"cedar|cypress|beech|chestnut|mahogany|teak|pear|elm|maple|cherry|alder|ash|birch|ebony", "trees"),
     Rule("wood", r"ply-?wood|hard-?board|fib(?:re|er)-?board|chip-?board|masonite|mdf", "made of wood"),
     Rule("wood", r"(?:composition|beaver|pressed|particle|wooden) ?board", "made of wood"),
     Rule("wood", r"tavola|legno|bois|panneaux?|tabla|madera|\w*holz|paneel|hout|fatabla", "in it, fr, es, de, nl, hu"),
-    Rule(
-        "wood",
-        r"pioppo|rovere|noce|chene|peuplier|noyer|roble|nogal|eiche|pappel|eiken\w*",
-        "trees in it, fr, es, de, nl",
-    ),
+    Rule("wood", r"pioppo|rovere|noce|chene|peuplier|noyer|roble|nogal|eiche|pappel|eiken\w*", "trees in these"),
     Rule("wall", r"plaster|stucco|intonaco|wall|muro|mur|mauer", "the building carries the paint"),
     Rule("paper", r"\w*paper\w*|papyrus|card|card-?bo\w*rd|(?:paste|mill|straw)-?board", "sheets"),
     Rule("paper", r"board", "where it is of no named wood: the paperboard of the 19th century"),
     Rule("paper", r"parchment|vellum|pergamen\w*|pergamino|parchemin|velin", "a sheet, kept and mounted as paper is"),
-    Rule(
-        "paper",
-        r"carta|cart(?:on|one|oncino)|papier\w*|papel|papir|pappe|karton",
-        "paper, cardboard in it, fr, es, de, hu",
-    ),
-    Rule("metal", r"copper\w*|tin|zinc|iron|steel|alumin(?:i)?um|bronze|brass|pewter|metal", "plates"),
-    Rule(
-        "metal",
-        r"(?<=on )(?:silver|gold|lead)(?= (?:plate|panel|sheet)|$)|^silver$",
-        "plates, where they are not leaf",
-    ),
+    Rule("paper", r"carta|cart(?:on|one|oncino)|papier\w*|papel|papir|pappe|karton", "in it, fr, es, de, hu"),
+    Rule("metal", r"copper\w*|tin|zinc|iron|steel|alumini?um|bronze|brass|pewter|metal", "plates"),
+    Rule("metal", r"(?<=on )(?:silver|gold|lead)(?= (?:plate|panel|sheet)|$)|^silver$", "plates, if not leaf"),
     Rule("metal", r"rame|cuivre|cobre|kupfer|koper|bronzo|rez|fer-blanc|blech|zinn", "copper, tin in other languages"),
     Rule("other", r"slate|marble|stone|alabaster|porphyry|agate|lapis lazuli|mosaic", "stone"),
     Rule("other", r"terracotta|ceramic|porcelain|faience|majolica|maiolica|earthenware|tiles?|brick", "fired clay"),
     Rule("other", r"glass|ivory|bone|horn|shell|mother[- ]of[- ]pearl|feathers?", "none of the others"),
     Rule("other", r"leather|\w*skin|silk|velvet|tapestry|embroidery|wool", "hides, and fabrics that are no canvas"),
-    Rule(
-        "other",
-        r"ardoise|lavagna|ardesia|schiefer|pizarra|pietra|pierre|piedra|stein",
-        "slate, stone in other languages",
-    ),
-    Rule(
-        "other",
-        r"marmo|marbre|marmor|marmol|vetro|verre|vidrio|glas|avorio|ivoire|marfil|elfenbein",
-        "marble, glass, ivory",
-    ),
+    Rule("other", r"ardoise|lavagna|ardesia|schiefer|pizarra|pietra|pierre|piedra|stein", "slate, stone in these"),
+    Rule("other", r"marmo|marbre|marmor|marmol|vetro|verre|vidrio|glas|avorio|ivoire|marfil", "marble, glass, ivory"),
 )
 
 #: Techniques that imply their surface, where none is named.
@@ -100,12 +74,8 @@ IMPLIED_SURFACES = (
     Rule("wall", r"fresc\w*|affresc\w*|fresque\w*|fresko\w*|mural|secco|wandmalerei", "painted on plaster"),
     Rule("paper", r"pastel\w*|water-?colou?rs?|gouache|aquarel\w*|acquerello|acuarela", "painted on sheets"),
     Rule("paper", r"engraving|etching|\w*lithograph\w*|mezzotint|aquatint|drypoint|prints?", "printed"),
-    Rule(
-        "paper", r"gravure|incisione|acquaforte|grabado|radierung|kupferstich|holzschnitt", "printed, other languages"
-    ),
-    Rule(
-        "paper", r"pen|ink|[\w-]*pencil|chalks?|charcoal|crayon|graphite|drawing|silver ?point|metal ?point", "drawn"
-    ),
+    Rule("paper", r"gravure|incisione|acquaforte|grabado|radierung|kupferstich|holzschnitt", "printed, in others"),
+    Rule("paper", r"pen|ink|[\w-]*pencil|chalks?|charcoal|crayon|graphite|drawing|(?:silver|metal) ?point", "drawn"),
     Rule("paper", r"illumination|manuscript", "painted in a book"),
     Rule("metal", r"enamel\w*", "fired on copper"),
 )

@@ -19,6 +19,7 @@ from .tables import (
     give_all_splits_all_columns,
     picture_path,
 )
+from .text import mask_label_words as masked
 from .text import text_of
 from .vocabulary import TASKS, UNKNOWN, label_number, learn_vocabularies
 
@@ -36,6 +37,7 @@ def read_release(
     *,
     min_label_count: int = 10,
     text_columns: Sequence[str] | str = ("DESCRIPTION",),
+    mask_label_words: bool = False,
     vocabularies: Mapping[str, Sequence[str]] | None = None,
     shares: Mapping[str, float] | None = None,
     seed: int = 0,
@@ -50,6 +52,7 @@ def read_release(
         folder: A release's folder, or one CSV file of its form, which is then shared out to splits.
         min_label_count: How often train must have a label that is not to become `UNK`.
         text_columns: Columns of the model's text input in their order, or a template: `"{TITLE}. {DESCRIPTION}"`.
+        mask_label_words: Whether words in the text that name a label are masked, to judge a model without the answer.
         vocabularies: Labels by task to use instead of learning them from train, such as those of a trained model.
         shares: Fractions by split for a single file, 0.8/0.1/0.1 by default. Not for a folder, which has splits.
         seed: Of the division by `shares`.
@@ -62,6 +65,7 @@ def read_release(
         read_rows(folder, shares=shares, seed=seed),
         min_label_count=min_label_count,
         text_columns=text_columns,
+        mask_label_words=mask_label_words,
         vocabularies=vocabularies,
     )
 
@@ -110,6 +114,7 @@ def typed_splits(
     *,
     min_label_count: int = 10,
     text_columns: Sequence[str] | str = ("DESCRIPTION",),
+    mask_label_words: bool = False,
     vocabularies: Mapping[str, Sequence[str]] | None = None,
 ) -> datasets.DatasetDict:
     """The splits of a catalogue's tables as typed datasets; see `read_release` for columns and arguments.
@@ -130,7 +135,8 @@ def typed_splits(
     for split, frame in tables.frames.items():
         pictures, picture_problems = find_pictures(frame, split)
         problems += picture_problems
-        splits[split] = _typed_dataset(frame, pictures, vocabularies, text_columns, tables.extra_columns, split)
+        texts = texts_of(frame, text_columns, mask_label_words=mask_label_words)
+        splits[split] = _typed_dataset(frame, pictures, texts, vocabularies, tables.extra_columns, split)
     _report_problems(problems)
     return splits
 
@@ -179,6 +185,17 @@ def _check_columns(columns: list[str], path: Path) -> None:
         )
 
 
+def texts_of(
+    frame: pd.DataFrame, text_columns: Sequence[str] | str, *, mask_label_words: bool = False
+) -> list[str | None]:
+    """Text input of each row of a frame; see `read_release` for the arguments."""
+    rows = frame.to_dict("records")
+    texts = [text_of(row, text_columns) for row in rows]
+    if not mask_label_words:
+        return texts
+    return [masked(text, author=row["author"]) for text, row in zip(texts, rows, strict=True)]
+
+
 def find_pictures(frame: pd.DataFrame, split: str) -> tuple[list[str | None], list[Problem]]:
     """Path of each row's picture, `None` where it has none to open, with a problem for each `None`."""
     paths: list[str | None] = []
@@ -205,8 +222,8 @@ def find_pictures(frame: pd.DataFrame, split: str) -> tuple[list[str | None], li
 def _typed_dataset(
     frame: pd.DataFrame,
     pictures: list[str | None],
+    texts: list[str | None],
     vocabularies: Mapping[str, Sequence[str]],
-    text_columns: Sequence[str] | str,
     extra_columns: list[str],
     split: str,
 ) -> datasets.Dataset:
@@ -219,10 +236,9 @@ def _typed_dataset(
         labels = list(vocabularies[task])
         columns[task] = [label_number(value, labels) for value in frame[task]]
         features[task] = datasets.ClassLabel(names=labels)
-    columns["text"] = [text_of(row, text_columns) for row in frame.to_dict("records")]
-    for column in ("text", *extra_columns):
-        columns.setdefault(column, list(frame[column]) if column in frame else [])
-        features[column] = datasets.Value("string")
+    columns["text"], features["text"] = list(texts), datasets.Value("string")
+    for column in extra_columns:
+        columns[column], features[column] = list(frame[column]), datasets.Value("string")
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features), split=datasets.NamedSplit(split))
 
 

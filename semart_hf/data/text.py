@@ -1,10 +1,19 @@
-"""The model's text input, made of a row's columns."""
+"""The model's text input, made of a row's columns, and the words in it that give the answer away."""
 
 import re
 import string
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+from .label_words import KIN, NAMELESS_PARTS, NAMES
+
+#: What takes the place of a word that names a label: the token that BERT's and DistilBERT's tokenizers mask with.
+MASK = "[MASK]"
+
+#: In what ways a text can name its row's labels; see `named_labels`.
+WAYS_OF_NAMING = ("type", "school", "medium", "year", "century", "author")
 
 # What stands between two columns of a template: closing brackets and quotes of the left one, the joint, and the words
 # that lead to the right one.
@@ -49,6 +58,57 @@ def text_of(row: Mapping[str, object], columns: Sequence[str] | str) -> str | No
     return text or None
 
 
+def mask_label_words(text: str | None, *, author: str | None = None, token: str = MASK) -> str | None:
+    """The text with `token` for each word that names a label: the row's own or another, so that the gap tells nothing.
+
+    Masked are the names of types, schools and media with their inflections and kin (`label_words`), years, centuries,
+    and the parts of the painter's name. The text's other words, its accents and its punctuation stay.
+
+    Args:
+        text: The text input. `None` stays `None`.
+        author: The row's painter, as SemArt writes names: "GOGH, Vincent van".
+        token: The neutral word.
+    """
+    if text is None:
+        return None
+    plain = _without_accents(text)
+    spans = [
+        match.span() for pattern in (_any_label_words(), *_author_words(author)) for match in pattern.finditer(plain)
+    ]
+    masked, end = "", 0
+    for start, stop in sorted(spans):
+        if start >= end:
+            masked += text[end:start] + token
+        end = max(end, stop)
+    return masked + text[end:]
+
+
+def named_labels(text: str | None, row: Mapping[str, str | None]) -> set[str]:
+    """In which of the `WAYS_OF_NAMING` a text names its row's labels, of which only the row's own count.
+
+    `type`, `school` and `medium`: by the label's own name or an inflection of it. `year` and `century`: any, since
+    the timeframe is mostly near. `author`: by a part of the painter's name.
+    """
+    if text is None:
+        return set()
+    plain = _without_accents(text)
+    patterns = {task: _label_words(task, row.get(task)) for task in ("type", "school", "medium")}
+    patterns |= {way: _label_words("timeframe", way) for way in ("year", "century")}
+    ways = {way for way, pattern in patterns.items() if pattern and pattern.search(plain)}
+    if any(pattern.search(plain) for pattern in _author_words(row.get("author"))):
+        ways.add("author")
+    return ways
+
+
+def count_named_labels(texts: Iterable[str | None], rows: Iterable[Mapping[str, str | None]]) -> dict[str, int]:
+    """Number of rows whose text names their labels, by each of the `WAYS_OF_NAMING`."""
+    counts = dict.fromkeys(WAYS_OF_NAMING, 0)
+    for text, row in zip(texts, rows, strict=True):
+        for way in named_labels(text, row):
+            counts[way] += 1
+    return counts
+
+
 @lru_cache(maxsize=32)
 def _parts(columns: tuple[str, ...] | str) -> tuple[_Part, ...]:
     """Parts of a template or of a list of columns, in their order."""
@@ -82,3 +142,51 @@ def _malformed(template: str) -> str:
         f"Got the text template {template!r}, but it is text with column names in braces. "
         'Write for example "{TITLE}. {DESCRIPTION}".'
     )
+
+
+def _without_accents(text: str) -> str:
+    """The text with each letter's accents taken off, character by character, so that positions stay."""
+    return "".join(unicodedata.normalize("NFKD", letter)[0] if not letter.isascii() else letter for letter in text)
+
+
+@lru_cache(maxsize=1)
+def _any_label_words() -> re.Pattern[str]:
+    tables = [(task, words) for table in (NAMES, KIN) for task, labels in table.items() for words in labels.values()]
+    return _whole_words("|".join(_in_case(task, words) for task, words in tables))
+
+
+@lru_cache(maxsize=256)
+def _label_words(task: str, label: str | None) -> re.Pattern[str] | None:
+    """Pattern of a label's own name; that of a label outside the tables is its name. `Other` names nothing."""
+    if label is None or label.lower() in ("other", "unk"):
+        return None
+    return _whole_words(_in_case(task, NAMES[task].get(label, re.escape(_without_accents(label)))))
+
+
+def _in_case(task: str, words: str) -> str:
+    """Expression in any case, but for schools: they are proper names, so that "to polish" and "Polish" differ."""
+    return words if task == "school" else f"(?i:{words})"
+
+
+def _whole_words(words: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])")
+
+
+@lru_cache(maxsize=8192)
+def _author_words(author: str | None) -> tuple[re.Pattern[str], ...]:
+    """Pattern of a painter's name: its capitalised parts from three letters on, also in such as Caravaggesque.
+
+    A master without a name is masked by the whole name alone: "Saint" and "Veronica" are subjects of other paintings.
+    """
+    if author is None:
+        return ()
+    name = _without_accents(author)
+    parts = [part for part in re.findall(r"[^\W\d_]{3,}", name) if not re.fullmatch(NAMELESS_PARTS, part.lower())]
+    if re.match(r"(?i)(?:master|monogrammist|unknown)\b", name):
+        return (_whole_words(f"(?i:{'[^A-Za-z]+'.join(map(re.escape, name.split()))})"),)
+    words = []
+    for part in parts:
+        stem = part.rstrip("aeiouAEIOU")
+        first, rest = part[0].upper(), part[1:]
+        words.append(rf"{first}(?i:{rest}(?:s|es|esque|ian|ism|ists?)?|{stem[1:]}(?:esque|ism|ists?|isti))")
+    return (_whole_words("|".join(words)),) if words else ()
