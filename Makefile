@@ -48,6 +48,7 @@ $(READY): pyproject.toml constraints.txt
 		"install it or name another one: make PYTHON=python3.12"; exit 1; } >&2
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python: got $$($(PYTHON) --version 2>&1)," \
 		"semart-hf needs 3.10 or newer; name a newer one: make PYTHON=python3.12"; exit 1; } >&2
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "Making $(VENV) with $$($(PYTHON) --version): some minutes and 6 GB, most of it torch"
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
