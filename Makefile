@@ -11,6 +11,8 @@ DEMO_FLAGS ?=
 CORES := $(RUN) -c 'import psutil; print(psutil.cpu_count(logical=False) or psutil.cpu_count())'
 LAUNCH := $(VENV)/bin/accelerate launch --config_file scripts/recipes/accelerate/one_process.yaml \
 	--num_cpu_threads_per_process "$${OMP_NUM_THREADS:-$$($(CORES))}"
+# One process that sees several GPUs would split each batch over them.
+ONE_GPU := gpus="$${CUDA_VISIBLE_DEVICES-0}"; CUDA_VISIBLE_DEVICES="$${gpus%%,*}"
 
 # Nothing below needs the network. Tokenizers' own threads and the data loader's forked workers do not go together.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
@@ -27,7 +29,7 @@ demo: $(READY)  ## Paint a small data set, train, evaluate, classify three paint
 	@echo "1/4 Painting the miniature: $(DEMO)/release"
 	@$(OFFLINE) $(RUN) -m semart_hf.data.miniature $(DEMO)/release
 	@echo "2/4 Training on it: $(DEMO)/model"
-	@$(OFFLINE) $(LAUNCH) scripts/train.py scripts/recipes/miniature.yaml
+	@$(ONE_GPU) $(OFFLINE) $(LAUNCH) scripts/train.py scripts/recipes/miniature.yaml
 	@echo "3/4 Evaluating on the test split: $(DEMO)/evaluation"
 	@$(OFFLINE) $(RUN) scripts/evaluate.py --model $(DEMO)/model --data $(DEMO)/release --split test \
 		--output_dir $(DEMO)/evaluation
