@@ -1,0 +1,250 @@
+"""`pipeline("art-classification")`: paintings in, ranked labels for each task out."""
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from pathlib import Path
+from types import GeneratorType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import Pipeline
+from transformers.dynamic_module_utils import custom_object_save
+
+from .pictures_semart import load_picture
+
+UNSURE = "unsure"
+# What `pipeline` needs to find in config.json to load this class from a repository.
+CUSTOM_PIPELINES = {
+    "art-classification": {
+        "impl": "pipeline_semart.ArtClassificationPipeline",
+        "pt": ["AutoModel"],
+        "type": "multimodal",
+    }
+}
+_UPLOAD_OPTIONS = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr")
+
+
+class ArtClassificationPipeline(Pipeline):
+    """Says type, school, timeframe and medium of paintings from pictures, descriptions or both.
+
+    A painting is `{"image": …, "text": …}` with at least one of the two (`description` stands in for a missing
+    `text`; further columns are ignored), or a picture alone: a path, an http(s) URL, bytes or a PIL picture. A text
+    alone is `{"text": …}`, never a bare string.
+    """
+
+    _load_processor = True
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_video_processor = False
+    _load_tokenizer = False
+
+    def __init__(self, model: Any, processor: Any = None, **options: Any) -> None:
+        if processor is None:
+            raise ValueError(
+                "Got no processor. Allowed is the SemArtProcessor that was saved with the model. Call "
+                "pipeline('art-classification', model=folder), or give AutoProcessor.from_pretrained(folder)."
+            )
+        super().__init__(model, processor=processor, **options)
+        num_tokens, num_embeddings = len(processor.tokenizer), model.config.text_config.vocab_size
+        if num_tokens > num_embeddings:
+            raise ValueError(
+                f"The processor's tokenizer has {num_tokens} tokens, the model's text tower {num_embeddings}. Allowed "
+                "is the processor that was saved with the model. Load both from the same folder."
+            )
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """A dict of task to ranked `[{"label", "score"}]` for each painting, in their order.
+
+        One painting gives one dict and a list gives a list; a generator, a dataset or any other iterable gives an
+        iterator that reads on as it is asked.
+
+        Args:
+            inputs: A painting, or many.
+            **options: `top_k` (default 5; `None`: all labels), `tasks` (default: all), `min_confidence` (see
+                `postprocess`), `batch_size` and `num_workers`.
+        """
+        if _is_painting(inputs):
+            return super().__call__(inputs, **options)
+        if isinstance(inputs, list | GeneratorType | Dataset):
+            # The base class looks into the first of a list.
+            return super().__call__(inputs, **options) if not isinstance(inputs, list) or inputs else []
+        if isinstance(inputs, Sized) and hasattr(inputs, "__getitem__"):
+            return super().__call__(_Rows(inputs), **options)
+        if isinstance(inputs, Iterable):
+            return super().__call__((row for row in inputs), **options)
+        raise TypeError(
+            f"Got a {type(inputs).__name__}. Allowed are a painting (a picture, or {{'image': …, 'text': …}}), and "
+            "lists, generators and datasets of paintings. Wrap what you have in one of these."
+        )
+
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        allowed = ("top_k", "tasks", "min_confidence")
+        unknown = sorted(set(options) - set(allowed))
+        if unknown:
+            raise TypeError(
+                f"Got the unknown options {unknown}. Allowed are {[*allowed, 'batch_size', 'num_workers']}. Correct "
+                "the name."
+            )
+        top_k = options.get("top_k")
+        if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+            raise ValueError(
+                f"top_k is {top_k!r}. Allowed is a number of labels from 1, or None for all. Give top_k=1."
+            )
+        min_confidence = options.get("min_confidence")
+        if min_confidence is not None and not 0 <= min_confidence <= 1:
+            raise ValueError(
+                f"min_confidence is {min_confidence!r}. Allowed is a probability from 0 to 1, or None. Give 0.9."
+            )
+        if options.get("tasks") is not None:
+            names = self.model.config.task_names
+            tasks = [options["tasks"]] if isinstance(options["tasks"], str) else list(options["tasks"])
+            unknown = [task for task in tasks if task not in names]
+            if unknown or not tasks:
+                raise ValueError(
+                    f"Got the tasks {tasks}, of which the model does not know {unknown}. Allowed are {names}. Name "
+                    "one of them or more."
+                )
+            options["tasks"] = [name for name in names if name in tasks]
+        return {}, {}, options
+
+    def preprocess(self, painting: Any) -> dict[str, Tensor]:
+        """The model's inputs for one painting, absent parts padded, so that paintings can be joined to a batch.
+
+        Raises:
+            ValueError: If the painting has neither a picture nor a text.
+        """
+        image, text = _parts(painting)
+        if image is None and (text is None or not str(text).strip()):
+            raise ValueError(
+                "Got a painting with neither a picture nor a text. Allowed are {'image': …}, {'text': …} or both. "
+                f"Leave the painting out, or look into its columns {_columns(painting)}."
+            )
+        picture = None if image is None else load_picture(image)
+        return dict(self.processor(images=[picture], text=[text], pad_absent=True))
+
+    def _forward(self, model_inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        inputs = dict(model_inputs)
+        for mask, names in (("has_image", ["pixel_values"]), ("has_text", ["input_ids", "attention_mask"])):
+            is_present = inputs[mask]
+            if is_present.all():
+                del inputs[mask]
+            elif not is_present.any():
+                for name in (mask, *names):
+                    del inputs[name]
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+        # Flat, because the base class takes a batch apart by its keys.
+        return {task: logits.float() for task, logits in self.model(**inputs).logits.items()}
+
+    def postprocess(
+        self,
+        model_outputs: Mapping[str, Tensor],
+        top_k: int | None = 5,
+        tasks: Sequence[str] | None = None,
+        min_confidence: float | None = None,
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Each task's labels with their probabilities, the likeliest first.
+
+        Args:
+            model_outputs: Logits `(1, num_labels)` by task.
+            top_k: At most so many labels a task; `None`: all.
+            tasks: The tasks to answer; `None`: all.
+            min_confidence: Where the likeliest label is less probable than this, `{"label": "unsure"}` with its score
+                is put before the ranked labels.
+
+        Raises:
+            ValueError: If a logit is NaN or infinite.
+        """
+        temperatures = getattr(self.model.config, "temperatures", None) or {}
+        answers = {}
+        for task in tasks or self.model.config.task_names:
+            logits = model_outputs[task][0]
+            if not torch.isfinite(logits).all():
+                raise ValueError(
+                    f"The logits of {task} are not finite: {logits.tolist()}. Allowed are numbers. Load the model "
+                    "with dtype='float32'; if that does not help, its weights are damaged or its training diverged."
+                )
+            scores = torch.softmax(logits / temperatures.get(task, 1.0), dim=-1)
+            ranked = torch.sort(scores, descending=True, stable=True)
+            labels = self.model.config.labels(task)
+            answer = [
+                {"label": labels[index], "score": score}
+                for score, index in zip(ranked.values.tolist(), ranked.indices.tolist(), strict=True)
+            ][:top_k]
+            if min_confidence is not None and answer[0]["score"] < min_confidence:
+                answer.insert(0, {"label": UNSURE, "score": answer[0]["score"]})
+            answers[task] = answer
+        return answers
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *, push_to_hub: bool = False, **options: Any
+    ) -> None:
+        """Write everything that loads this pipeline again: weights, processor, and the code of both and of this class.
+
+        Args:
+            save_directory: The folder, made where it is missing.
+            push_to_hub: Whether to upload it as well, as `repo_id` (default: the folder's name).
+            **options: Options of the model's `save_pretrained` and of `push_to_hub`.
+        """
+        folder = Path(save_directory)
+        upload = {name: options.pop(name) for name in _UPLOAD_OPTIONS if name in options}
+        parts = {
+            "AutoConfig": self.model.config,
+            "AutoModel": self.model,
+            "AutoImageProcessor": self.processor.image_processor,
+            "AutoProcessor": self.processor,
+        }
+        for auto_class, part in parts.items():
+            # Only a registered class is saved with its code.
+            if type(part)._auto_class is None:
+                type(part).register_for_auto_class(auto_class)
+        self.model.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)  # the library writes into it
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(folder, **options)
+        self.processor.save_pretrained(folder)
+        custom_object_save(self, folder)
+        if push_to_hub:
+            self.push_to_hub(upload.pop("repo_id", folder.name), **upload)
+
+
+class _Rows(Dataset[Any]):
+    """A sequence of paintings in the form that the base class reads row by row, in workers too."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+
+def _is_painting(value: Any) -> bool:
+    files = (str, bytes, bytearray, memoryview, os.PathLike)
+    return isinstance(value, (*files, Image.Image, np.ndarray, Tensor, Mapping))
+
+
+def _parts(painting: Any) -> tuple[Any, Any]:
+    """Picture and text of a painting, `None` where it has none."""
+    if not isinstance(painting, Mapping) or set(painting) == {"bytes", "path"}:
+        return painting, None
+    if not {"image", "text", "description"} & set(painting):
+        raise ValueError(
+            f"Got a painting with the keys {_columns(painting)}. Allowed are 'image', 'text' and 'description', at "
+            "least one of them. Rename the columns."
+        )
+    text = painting.get("text")
+    return painting.get("image"), painting.get("description") if text is None else text
+
+
+def _columns(painting: Any) -> list[str]:
+    return sorted(map(str, painting)) if isinstance(painting, Mapping) else []
