@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.recipe import DataArguments
 
+# Python looks for modules in a script's own folder first, where evaluate.py would stand in for the library of that name.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
 FREQUENT_TRAINING_FIELDS = """
 training (every field of transformers.TrainingArguments is allowed; these are the usual ones):
   --output_dir, --overwrite_output_dir, --resume_from_checkpoint, --num_train_epochs, --max_steps,

@@ -142,7 +142,8 @@ def resample(pictures: Sequence[Tensor], draws: Sequence[Draw], size: int) -> Te
             [
                 [mirror * cosine * numbers.width, -mirror * sine * numbers.width, numbers.center[0]],
                 [sine * numbers.height, cosine * numbers.height, numbers.center[1]],
-            ]
+            ],
+            dtype=torch.float32,
         )
         grid = F.affine_grid(theta[None], [1, 3, size, size], align_corners=False)
         source = picture[None].float().div_(255)

@@ -1,5 +1,6 @@
 """The two towers: where their configurations and weights come from, their stages, and proof that weights arrived."""
 
+import copy
 import difflib
 import os
 from typing import Any
@@ -148,6 +149,9 @@ def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreT
             f"{config.model_type!r}, but it must be 'distilbert'. Give for example "
             "text='distilbert/distilbert-base-uncased', or a local folder of that form."
         )
+    config = copy.deepcopy(config)
+    # A source saved in half precision is trained in full: its stored type would build a tower unlike its neighbours.
+    config.dtype = None
     return config
 
 

@@ -77,6 +77,14 @@ def test_pretrained_weights_arrive_in_both_towers(vision_folder, text_folder):
     assert model.config.vision_config.pretrained_cfg["input_size"] == [3, 160, 160]
 
 
+def test_a_source_in_half_precision_is_trained_in_full(vision_folder, text_folder):
+    DistilBertModel(TEXT).half().save_pretrained(text_folder)
+    assert json.loads((text_folder / "config.json").read_text())["dtype"] == "float16"
+    model = SemArtForArtClassification.from_towers(vision_folder, str(text_folder), TASKS, fusion_dim=16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    model(input_ids=torch.ones(1, 4, dtype=torch.long))
+
+
 def test_only_the_named_tower_is_loaded(vision_folder, text_folder):
     model = SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS, pretrained="text", fusion_dim=16)
     source = load_file(vision_folder / "model.safetensors")
