@@ -1,0 +1,150 @@
+"""A Python interpreter of its own that talks to the Hub on loopback and runs what a test tells it.
+
+`HF_ENDPOINT`, `HF_HOME` and `HF_HUB_OFFLINE` are read when huggingface_hub is imported, and what is loaded once stays
+loaded: a stranger on another machine can only be played by another process. Starting one costs seconds, so that one
+process serves several checks.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+_LOOP = """
+import json, os, sys, traceback
+
+class _NotInstalled:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in HIDDEN:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+HIDDEN = json.loads(sys.argv[2])
+sys.meta_path.insert(0, _NotInstalled)
+namespace = {}
+with os.fdopen(int(sys.argv[1]), "w") as answers:
+    for line in sys.stdin:
+        order = json.loads(line)
+        namespace.update(order["values"], result=None)
+        try:
+            exec(compile(order["source"], "<test>", "exec"), namespace)
+            answer = {"result": namespace["result"]}
+        except BaseException as error:
+            names = [kind.__name__ for kind in type(error).__mro__]
+            answer = {"error": names, "message": str(error), "traceback": traceback.format_exc()}
+        sys.stdout.flush()
+        answers.write(json.dumps(answer) + "\\n")
+        answers.flush()
+"""
+
+
+class ClientError(Exception):
+    """What was raised in the other process.
+
+    Args:
+        names: Of the exception's class and its bases.
+        message: Its text.
+        report: Its traceback.
+    """
+
+    def __init__(self, names: list[str], message: str, report: str) -> None:
+        super().__init__(f"{names[0]}: {message}\n{report}")
+        self.names, self.message, self.report = names, message, report
+
+
+class Client:
+    """A running interpreter.
+
+    Args:
+        home: Its home folder, with a cache of its own; what it prints goes to `printed.txt` there.
+        endpoint: Address of the Hub.
+        token: The user's; `None`: not logged in.
+        offline: Whether the client is told that there is no network.
+        hidden: Packages that cannot be imported, as if they were not installed.
+        environment: Further variables.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        endpoint: str,
+        token: str | None = None,
+        *,
+        offline: bool = False,
+        hidden: tuple[str, ...] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self.home, self.printed = home, home / "printed.txt"
+        variables = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+        variables |= {
+            "HOME": str(home),
+            "HF_HOME": str(home / "huggingface"),
+            "HF_ENDPOINT": endpoint,
+            "HF_HUB_DISABLE_XET": "1",  # the Hub on loopback has no Xet storage
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "TOKENIZERS_PARALLELISM": "false",
+            "NO_PROXY": "127.0.0.1",
+        }
+        if token is not None:
+            variables["HF_TOKEN"] = token
+        if offline:
+            variables["HF_HUB_OFFLINE"] = "1"
+        reader, writer = os.pipe()
+        with self.printed.open("a") as printed:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _LOOP, str(writer), json.dumps(hidden)],
+                stdin=subprocess.PIPE,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                cwd=home,
+                env=variables | (environment or {}),
+                pass_fds=(writer,),
+                text=True,
+            )
+        os.close(writer)
+        self.answers = os.fdopen(reader)
+
+    def run(self, source: str, **values: Any) -> Any:
+        """What the source assigns to `result`; names live on until the next call.
+
+        Args:
+            source: Python, indented as the test is.
+            **values: Variables to set before; like the result, only what JSON can say.
+
+        Raises:
+            ClientError: If the source raises.
+        """
+        self.start(source, **values)
+        return self.finish()
+
+    def start(self, source: str, **values: Any) -> None:
+        """Let the source run while this process goes on; `finish` waits for it."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"source": textwrap.dedent(source), "values": values}) + "\n")
+        self.process.stdin.flush()
+
+    def finish(self) -> Any:
+        line = self.answers.readline()
+        if not line:
+            raise RuntimeError(f"The interpreter ended ({self.process.wait()}):\n{self.printed.read_text()[-4000:]}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise ClientError(answer["error"], answer["message"], answer["traceback"])
+        return answer["result"]
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.answers.close()
