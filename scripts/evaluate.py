@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's choices."""
-    parser = argparse.ArgumentParser(description="Score a model on a split of paintings and write results.json.")
+    parser = argparse.ArgumentParser(description="Score a model on a split of paintings.")
     parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
     parser.add_argument("--data", required=True, help="SemArt release, prepared folder, CSV file, or name on the Hub")
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
-    parser.add_argument("--output_dir", required=True, type=Path, help="where results.json is written")
+    parser.add_argument("--output_dir", required=True, type=Path, help="where the results are written")
+    parser.add_argument(
+        "--calibrate",
+        metavar="SPLIT",
+        help="fit a temperature for each task on this split (validation) and store them in the model's config.json",
+    )
+    parser.add_argument(
+        "--compare", type=Path, metavar="DIR", help="an --output_dir of another model on the same paintings"
+    )
+    parser.add_argument("--map_labels", type=Path, metavar="FILE", help='JSON: {"school": {"Flemish": "Dutch"}}')
+    parser.add_argument(
+        "--common_labels", action="store_true", help="score only the paintings whose label the model knows"
+    )
     parser.add_argument("--batch_size", type=int, default=32, help="paintings at a time (default: 32)")
     parser.add_argument("--num_workers", type=int, default=0, help="processes that read pictures (default: none)")
     parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
@@ -28,26 +42,31 @@ def main(arguments: list[str] | None = None) -> None:
     from transformers import AutoModel, AutoProcessor
 
     import semart_hf  # noqa: F401  registers the model's classes
-    from semart_hf.data.loading import load_paintings
-    from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model, write_json
-
-    model = AutoModel.from_pretrained(options.model)
-    processor = AutoProcessor.from_pretrained(options.model)
-    splits = load_paintings(options.data, tasks=model.config.tasks)
-    if options.split not in splits:
-        raise ValueError(
-            f"Got the split {options.split!r}. {options.data} has {list(splits)}. Pass --split with one of these."
-        )
-    measured = evaluate_model(
-        model,
-        processor,
-        splits[options.split],
-        ceilings=ceilings_of(options.data),
-        batch_size=options.batch_size,
-        device=options.device,
-        num_workers=options.num_workers,
-        show_progress=True,
+    from semart_hf.evaluation.outcomes import Outcomes
+    from semart_hf.evaluation.predictions_file import PredictionsWriter
+    from semart_hf.evaluation.results import (
+        ceilings_of,
+        collect_outcomes,
+        describe_environment,
+        summarize,
+        write_json,
     )
+
+    start = time.perf_counter()
+    model, processor = AutoModel.from_pretrained(options.model), AutoProcessor.from_pretrained(options.model)
+    paintings = load(options, model, options.split)
+    uncalibrated = Outcomes(model.config.tasks)
+    calibrated = calibrate(options, model, processor) if options.calibrate else None
+    temperatures = model.config.temperatures
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    with PredictionsWriter(options.output_dir / "predictions.parquet", model.config.tasks) as writer:
+
+        def keep(batch: Any) -> None:
+            writer.add(batch, batch.probabilities(temperatures))
+            uncalibrated.add(batch.probabilities(), batch.references)
+
+        outcomes = collect_outcomes(model, processor, paintings, on_batch=keep, **loop_options(options))
+    measured = summarize(outcomes, ceilings=ceilings_of(options.data), seconds=time.perf_counter() - start)
     results = {
         "model": options.model,
         "data": options.data,
@@ -56,11 +75,106 @@ def main(arguments: list[str] | None = None) -> None:
         "seconds": measured["seconds"],
         "environment": describe_environment(),
         **measured,
+        "thresholds": thresholds(options, outcomes["image+text"], calibrated),
     }
-    path = options.output_dir / "results.json"
-    write_json(path, results)
+    if temperatures:
+        results["calibration"] = calibration_results(options, temperatures, uncalibrated, measured["tasks"])
+    if options.compare:
+        results["comparison"] = compare(options, outcomes["image+text"])
+    write_json(options.output_dir / "results.json", results)
     print_scores(results)
-    print(f"Written to {path}")
+    print(f"Written to {options.output_dir / 'results.json'}")
+
+
+def load(options: argparse.Namespace, model: Any, split: str) -> Any:
+    """The paintings of a split, numbered as in the model; `val` is short for validation."""
+    from semart_hf.evaluation.vocabularies import load_split, read_label_map
+
+    return load_split(
+        options.data,
+        {"val": "validation"}.get(split, split),
+        model.config.tasks,
+        label_map=read_label_map(options.map_labels) if options.map_labels else None,
+        common_labels=options.common_labels,
+    )
+
+
+def loop_options(options: argparse.Namespace) -> dict[str, Any]:
+    """How the model is run over paintings."""
+    return {
+        "batch_size": options.batch_size,
+        "device": options.device,
+        "num_workers": options.num_workers,
+        "show_progress": True,
+    }
+
+
+def calibrate(options: argparse.Namespace, model: Any, processor: Any) -> Any:
+    """Fit the temperatures, store them in the model's folder, use them from here on; returns that split's outcomes."""
+    from semart_hf.evaluation.calibration import fit_temperatures, store_temperatures
+    from semart_hf.evaluation.predictions import predict_dataset
+
+    if not (Path(options.model) / "config.json").is_file():
+        raise ValueError(
+            f"Got --calibrate for {options.model}, which is no local folder. Temperatures are stored in config.json. "
+            "Download the model first (`hf download REPO --local-dir DIR`) and pass --model DIR."
+        )
+    predictions = predict_dataset(model, processor, load(options, model, options.calibrate), **loop_options(options))
+    model.config.temperatures = fit_temperatures(predictions)
+    store_temperatures(options.model, model.config.temperatures)
+    return predictions.outcomes(model.config.temperatures)
+
+
+def thresholds(options: argparse.Namespace, outcomes: Any, calibrated: Any) -> dict[str, Any]:
+    """The confidence from which 95 % of a task's answers are right, and what it gives on the scored split."""
+    from semart_hf.evaluation.calibration import TARGET_ACCURACY, accepted, confidence_threshold
+
+    chosen_on = outcomes if calibrated is None else calibrated
+    tasks: dict[str, Any] = {}
+    for task in outcomes.task_names:
+        threshold = confidence_threshold(chosen_on.of(task))
+        tasks[task] = threshold and {
+            "min_confidence": threshold["min_confidence"],
+            **accepted(outcomes.of(task), threshold["min_confidence"]),
+        }
+    split = options.split if calibrated is None else options.calibrate
+    return {"target_accuracy": TARGET_ACCURACY, "chosen_on": split, "tasks": tasks}
+
+
+def calibration_results(
+    options: argparse.Namespace, temperatures: dict[str, float], uncalibrated: Any, tasks: dict[str, Any]
+) -> dict[str, Any]:
+    """The temperatures, and what they change."""
+    from semart_hf.evaluation.metrics import score_outcomes
+
+    names = ("log_loss", "brier", "expected_calibration_error")
+    before = score_outcomes(uncalibrated)["tasks"]
+    return {
+        "fitted_on": options.calibrate,
+        "temperatures": dict(temperatures),
+        **{
+            when: {task: {name: scores.get(name) for name in names} for task, scores in scored.items()}
+            for when, scored in (("before", before), ("after", tasks))
+        },
+    }
+
+
+def compare(options: argparse.Namespace, outcomes: Any) -> dict[str, Any]:
+    """This model against the one whose evaluation lies in --compare, on the same paintings."""
+    from semart_hf.evaluation.comparison import compare_outcomes
+    from semart_hf.evaluation.predictions_file import read_predictions
+
+    row_ids, others = read_predictions(options.compare / "predictions.parquet")
+    own_row_ids, _ = read_predictions(options.output_dir / "predictions.parquet")
+    if row_ids != own_row_ids:
+        raise ValueError(
+            f"Got {options.compare} with other paintings, or in another order. Only the same can be compared. "
+            "Evaluate both models with the same --data and --split."
+        )
+    path = options.compare / "results.json"
+    other = json.loads(path.read_text(encoding="utf-8"))["model"] if path.is_file() else str(options.compare)
+    names = (Path(options.model).name, Path(other).name)
+    return compare_outcomes(outcomes, others, names=names if names[0] != names[1] else (options.model, other))
 
 
 def print_scores(results: dict[str, Any]) -> None:
@@ -71,14 +185,16 @@ def print_scores(results: dict[str, Any]) -> None:
     console = Console()
     table = Table(title=f"{results['model']} on {results['num_rows']} paintings ({results['split']})")
     columns = ("accuracy", "macro_f1", "weighted_f1")
-    for name in ("task", "rows", *columns, "accuracy without UNK"):
-        table.add_column(name.replace("_f1", " F1"), justify="left" if name == "task" else "right")
+    for name in ("task", "rows", "accuracy", "95 %", "macro F1", "weighted F1", "accuracy without UNK"):
+        table.add_column(name, justify="left" if name == "task" else "right")
     for task, scores in results["tasks"].items():
+        accuracy, *others = [percent(scores[name]) for name in columns]
+        span = " to ".join(map(percent, scores.get("intervals", {}).get("accuracy", [])))
         without_unk = scores.get("without_unk", {}).get("accuracy")
-        cells = [percent(scores[name]) for name in columns]
-        table.add_row(task, str(scores["num_rows"]), *cells, percent(without_unk))
+        table.add_row(task, str(scores["num_rows"]), accuracy, span, *others, percent(without_unk))
     table.add_section()
-    table.add_row("mean", "", percent(results["mean_accuracy"]), percent(results["mean_macro_f1"]), "", "")
+    span = " to ".join(map(percent, results["intervals"]["mean_accuracy"]))
+    table.add_row("mean", "", percent(results["mean_accuracy"]), span, percent(results["mean_macro_f1"]), "", "")
     console.print(table)
 
     modalities = Table(title="Accuracy by what the model is shown")
@@ -90,10 +206,11 @@ def print_scores(results: dict[str, Any]) -> None:
         accuracies["mean"] = scored["mean_accuracy"]
         modalities.add_row(modality, *map(percent, accuracies.values()))
         if "ceiling" in scored:
-            modalities.add_row(
-                "  ceiling", *[percent(scored["ceiling"].get(task)) for task in accuracies], style="dim"
-            )
+            ceilings = [percent(scored["ceiling"].get(task)) for task in accuracies]
+            modalities.add_row("  ceiling", *ceilings, style="dim")
     console.print(modalities)
+    for sentence in results.get("comparison", {}).get("in_words", []):
+        console.print(sentence, markup=False, highlight=False)
 
 
 def percent(fraction: float | None) -> str:

@@ -85,11 +85,23 @@ def risk_coverage(outcomes: TaskOutcomes) -> tuple[npt.NDArray[np.float64], npt.
     )
 
 
+def accepted(outcomes: TaskOutcomes, min_confidence: float) -> dict[str, float | None]:
+    """The share of the answers that are at least so sure (`coverage`), and of those the share that is right."""
+    known = outcomes.known()
+    is_accepted = known.confidences >= min_confidence
+    return {
+        "coverage": float(is_accepted.mean()) if len(is_accepted) else None,
+        "accuracy": float(known.correct[is_accepted].mean()) if is_accepted.any() else None,
+    }
+
+
 def confidence_threshold(outcomes: TaskOutcomes, target: float = TARGET_ACCURACY) -> dict[str, float] | None:
     """The lowest `min_confidence` at which the target share of accepted answers is right, with `coverage`, `accuracy`.
 
     None when not even the surest answers reach the target.
     """
+    if not outcomes.known().has_probabilities:
+        return None
     coverage, risk, confidences = risk_coverage(outcomes)
     reached = np.flatnonzero(1 - risk >= target)
     if not len(reached):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from datasets import Dataset, Image
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -17,8 +18,6 @@ from semart_hf.data.collator import ArtCollator
 from .outcomes import Outcomes, softmax
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.model.processing_semart import SemArtProcessor
 
@@ -90,8 +89,12 @@ def predict_batches(
     tasks = model.config.tasks
     names = row_names(dataset)
     columns = [name for name in ("image", "text", *model.config.task_names) if name in dataset.column_names]
+    shown = dataset.select_columns(columns)
+    if "image" in columns:
+        # Decoded by the collator's own hand, as in training and in the pipeline, with its errors.
+        shown = shown.cast_column("image", Image(decode=False))
     loader = DataLoader(
-        dataset.select_columns(columns),
+        shown,
         batch_size=batch_size,
         collate_fn=ArtCollator(processor, tasks, modality=modality),
         num_workers=num_workers,

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,10 @@ import torch
 
 import semart_hf
 
+from .intervals import NUM_RESAMPLES, bootstrap_intervals
 from .metrics import score_outcomes
 from .outcomes import Outcomes
-from .predictions import MODALITIES, predict_batches
+from .predictions import MODALITIES, Predictions, predict_batches
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,43 +43,90 @@ def evaluate_model(
 ) -> dict[str, Any]:
     """The measured part of results.json: `num_rows`, `seconds`, the scores, and the same scores for each modality.
 
-    The dataset is the one of `predict_batches`, `ceilings` what `ceilings_of` returns. All modalities are scored on
-    all rows; a painting without a picture has nothing to show to `image`, and is scored all the same.
+    The dataset is the one of `predict_batches`, `ceilings` what `ceilings_of` returns.
 
     Raises:
         ValueError: The dataset is empty, has no known label, or the model answered with NaN.
     """
     start = time.perf_counter()
+    outcomes = collect_outcomes(
+        model,
+        processor,
+        dataset,
+        batch_size=batch_size,
+        device=device,
+        num_workers=num_workers,
+        show_progress=show_progress,
+    )
+    return summarize(outcomes, ceilings=ceilings, seconds=time.perf_counter() - start)
+
+
+def collect_outcomes(
+    model: SemArtForArtClassification,
+    processor: SemArtProcessor,
+    dataset: Dataset,
+    *,
+    on_batch: Callable[[Predictions], None] | None = None,
+    **options: Any,
+) -> dict[str, Outcomes]:
+    """Modality to outcomes, all of them for all rows: a painting without a picture has nothing to show to `image`.
+
+    Data with the column `text_masked` is also scored with it in place of the text. `on_batch` is called with each
+    batch that saw picture and text; further options are those of `predict_batches`.
+    """
     present = present_modalities(dataset)
-    scores = {}
-    for modality in MODALITIES if len(present) == 2 else MODALITIES[:1]:
-        outcomes = Outcomes(model.config.tasks)
-        for batch in predict_batches(
-            model,
-            processor,
-            dataset,
-            modality=modality,
-            batch_size=batch_size,
-            device=device,
-            num_workers=num_workers,
-            show_progress=show_progress,
-        ):
-            outcomes.add(batch.probabilities(model.config.temperatures), batch.references)
-        scores[modality] = score_outcomes(outcomes)
+    views = {modality: (dataset, modality) for modality in (MODALITIES if len(present) == 2 else MODALITIES[:1])}
+    if "text_masked" in dataset.column_names and "text" in present:
+        masked = dataset.remove_columns("text").rename_column("text_masked", "text")
+        views |= {"image+masked text": (masked, "image+text")} if "image" in present else {}
+        views |= {"masked text": (masked, "text")}
+    collected = {}
+    for name, (view, modality) in views.items():
+        collected[name] = Outcomes(model.config.tasks)
+        for batch in predict_batches(model, processor, view, modality=modality, **options):
+            collected[name].add(batch.probabilities(model.config.temperatures), batch.references)
+            if on_batch is not None and name == MODALITIES[0]:
+                on_batch(batch)
     for modality in present:
         # With a single modality in the data, both together are that modality.
-        scores.setdefault(modality, scores["image+text"])
-    both = scores["image+text"]
+        collected.setdefault(modality, collected[MODALITIES[0]])
+    return collected
+
+
+def summarize(
+    outcomes: Mapping[str, Outcomes],
+    *,
+    ceilings: Mapping[str, Mapping[str, float]] | None = None,
+    seconds: float,
+    num_resamples: int = NUM_RESAMPLES,
+) -> dict[str, Any]:
+    """What `evaluate_model` returns, of the outcomes by modality."""
+    modalities: dict[str, dict[str, Any]] = {}
+    for modality, collected in outcomes.items():
+        scores = score_outcomes(collected)
+        _add_intervals(scores, bootstrap_intervals(collected, num_resamples=num_resamples))
+        modalities[modality] = scores
+        if ceilings and modality in ceilings:
+            scores["ceiling"] = dict(ceilings[modality])
+    both = modalities[MODALITIES[0]]
+    top = ("tasks", "mean_accuracy", "mean_macro_f1", "exact_match", "intervals")
     return {
         "num_rows": both["num_rows"],
-        "seconds": round(time.perf_counter() - start, 2),
-        **{name: both[name] for name in ("tasks", "mean_accuracy", "mean_macro_f1", "exact_match")},
+        "seconds": round(seconds, 2),
+        **{name: both[name] for name in top},
         "modalities": {
-            modality: {name: value for name, value in scored.items() if name != "num_rows"}
-            | ({"ceiling": dict(ceilings[modality])} if ceilings and modality in ceilings else {})
-            for modality, scored in scores.items()
+            modality: {name: value for name, value in scores.items() if name != "num_rows"}
+            for modality, scores in modalities.items()
         },
     }
+
+
+def _add_intervals(scores: dict[str, Any], intervals: Mapping[str, list[float]]) -> None:
+    for task, task_scores in scores["tasks"].items():
+        of_task = {name: intervals[f"{task}_{name}"] for name in task_scores if f"{task}_{name}" in intervals}
+        if of_task:
+            task_scores["intervals"] = of_task
+    scores["intervals"] = {name: intervals[name] for name in scores if name in intervals}
 
 
 def present_modalities(dataset: Dataset) -> list[str]:

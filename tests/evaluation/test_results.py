@@ -85,3 +85,22 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_masked_text_is_scored_where_the_data_has_it(tiny_model, tiny_processor, paintings):
+    masked = paintings.add_column("text_masked", [text and "the [MASK]" for text in paintings["text"]])
+    measured = evaluate_model(tiny_model, tiny_processor, masked, device="cpu")
+    assert list(measured["modalities"]) == ["image+text", "image", "text", "image+masked text", "masked text"]
+    replaced = masked.remove_columns("text").rename_column("text_masked", "text")
+    expected = predict_dataset(tiny_model, tiny_processor, replaced, modality="text", device="cpu")
+    accuracy = accuracy_score(expected.references[:, 0], expected.logits["type"].argmax(1))
+    assert measured["modalities"]["masked text"]["tasks"]["type"]["accuracy"] == pytest.approx(accuracy)
+
+
+def test_intervals_lie_around_their_scores(measured):
+    for scores in measured["tasks"].values():
+        assert {"accuracy", "macro_f1", "balanced_accuracy", "weighted_f1"} <= set(scores["intervals"])
+        low, high = scores["intervals"]["accuracy"]
+        assert 0 <= low <= scores["accuracy"] <= high <= 1
+    assert set(measured["intervals"]) == {"mean_accuracy", "mean_macro_f1", "exact_match"}
+    assert "within_one_period" in measured["tasks"]["timeframe"]["intervals"]

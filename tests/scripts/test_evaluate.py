@@ -6,8 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from tiny_release import load_script, save_tiny_model, write_release
+from tiny_release import TASKS, load_script, save_tiny_model, write_release
+from transformers import pipeline
+
+from semart_hf.data.loading import load_paintings
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +65,60 @@ def test_help_answers_at_once():
     done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
     assert "--output_dir" in done.stdout
     assert time.perf_counter() - start < 3
+
+
+def test_calibration_is_stored_and_used(release, tmp_path):
+    folder = save_tiny_model(tmp_path / "model")
+    before = run(folder, release, tmp_path / "before")
+    assert "calibration" not in before
+    after = run(folder, release, tmp_path / "after", "--calibrate", "val")
+    calibration = after["calibration"]
+    stored = json.loads((folder / "config.json").read_text())["temperatures"]
+    assert stored == {task: round(value, 4) for task, value in calibration["temperatures"].items()}
+    assert set(stored) == {"type", "school", "timeframe", "medium"}
+    for task, scores in before["tasks"].items():
+        assert calibration["before"][task]["log_loss"] == pytest.approx(scores["log_loss"], abs=1e-5)
+        assert calibration["after"][task]["log_loss"] == after["tasks"][task]["log_loss"]
+        assert scores["accuracy"] == after["tasks"][task]["accuracy"]
+    # Random heads are far too sure: the logits must be flattened, and that helps on the other split too.
+    assert max(stored.values()) > 1
+    assert sum(s["log_loss"] for s in after["tasks"].values()) < sum(s["log_loss"] for s in before["tasks"].values())
+    assert after["thresholds"]["chosen_on"] == "val"
+    # The pipeline divides by the same temperatures as the predictions that were written.
+    frame = pd.read_parquet(tmp_path / "after" / "predictions.parquet")
+    image = release / "Images" / "test03.jpg"
+    answers = pipeline("art-classification", model=str(folder), device="cpu")(
+        {"image": str(image), "text": load_paintings(release, tasks=TASKS)["test"][3]["text"]}, top_k=None
+    )
+    for task, ranked in answers.items():
+        expected = frame[f"{task}_probabilities"][3]
+        assert {guess["label"]: guess["score"] for guess in ranked} == pytest.approx(expected, abs=1e-4)
+
+
+def test_two_models_are_compared_in_words(model, release, tmp_path, capsys):
+    run(model, release, tmp_path / "one")
+    comparison = run(model, release, tmp_path / "two", "--compare", tmp_path / "one")["comparison"]
+    assert comparison["tasks"]["type"]["accuracy"]["difference"] == 0
+    assert "are level on school" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="other paintings"):
+        run(model, release, tmp_path / "three", "--split", "validation", "--compare", tmp_path / "one")
+
+
+def test_vocabularies_that_differ(model, tmp_path):
+    release = write_release(tmp_path / "release", num_rows=24, schools=("Dutch", "Korean"))
+    with pytest.raises(ValueError, match=r"school labels \['Korean'\].*--map_labels"):
+        run(model, release, tmp_path / "out")
+    (tmp_path / "map.json").write_text('{"school": {"Korean": "Italian"}}')
+    mapped = run(model, release, tmp_path / "out", "--map_labels", tmp_path / "map.json")
+    assert mapped["tasks"]["school"]["per_label"]["Italian"]["support"] == 12
+    common = run(model, release, tmp_path / "out", "--common_labels")
+    assert common["tasks"]["school"]["num_rows"] == 12
+
+
+def test_calibration_needs_a_local_folder(release, tmp_path, monkeypatch):
+    script = load_script("evaluate")
+    options = script.parse_arguments(
+        ["--model", "someone/model", "--data", str(release), "--output_dir", str(tmp_path), "--calibrate", "val"]
+    )
+    with pytest.raises(ValueError, match=r"--calibrate for someone/model.*hf download"):
+        script.calibrate(options, None, None)

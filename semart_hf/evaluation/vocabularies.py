@@ -1,0 +1,137 @@
+"""A split with its labels numbered as a model numbers them, and a refusal where the two do not speak of the same."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from semart_hf.data.loading import load_paintings
+from semart_hf.data.release import RELEASE_FILES, read_rows
+from semart_hf.data.vocabulary import UNKNOWN
+
+LabelMap = Mapping[str, Mapping[str, str | None]]
+
+# A release's label this frequent is one that it was meant to be sorted by; rarer ones are the literature's `UNK`.
+FREQUENT = 10
+
+
+def load_split(
+    data: str | Path,
+    split: str,
+    tasks: Sequence[Mapping[str, Any]],
+    *,
+    label_map: LabelMap | None = None,
+    common_labels: bool = False,
+) -> datasets.Dataset:
+    """The paintings of one split, their labels numbered as in the model's `config.tasks`.
+
+    A rare label that the model does not know is its `UNK`; a frequent one means that data and model do not sort by the
+    same labels, and is refused unless it is mapped or left out.
+
+    Args:
+        data: What `load_paintings` accepts.
+        split: Its name in the data.
+        tasks: The model's `config.tasks`.
+        label_map: By task, the model's label for a label of the data; None leaves the label out of the scores.
+        common_labels: Whether labels that the model does not know are left out of the scores, `UNK` included.
+
+    Raises:
+        ValueError: The split is not there, the map names labels that do not exist, or frequent labels are unknown to
+            the model.
+    """
+    own_labels, frequent = data_labels(data, [task["name"] for task in tasks])
+    own_tasks = [{"name": name, "labels": labels} for name, labels in own_labels.items()]
+    splits = load_paintings(data, tasks=own_tasks)
+    if split not in splits:
+        raise ValueError(f"Got the split {split!r}. {data} has {list(splits)}. Pass --split with one of these.")
+    paintings = splits[split]
+    for task in tasks:
+        name, labels = task["name"], list(task["labels"])
+        changes = dict((label_map or {}).get(name, {}))
+        _check_changes(name, changes, own_labels[name], labels)
+        foreign = sorted(label for label in frequent[name] if label not in labels and label not in changes)
+        if foreign and not common_labels:
+            raise ValueError(
+                f"Got {data} with the {name} labels {foreign}. The model knows {labels}. Pass --map_labels FILE with "
+                """By task, every label of the data with `UNK`, and those that it is sorted by: the frequent or declared ones."""
+                "to score only the paintings whose label it knows."
+            )
+        numbers = [
+            _number(own_labels[name][number] if number is not None else None, labels, changes, common_labels)
+            for number in list(paintings[name])
+        ]
+        feature = datasets.ClassLabel(names=labels)
+        paintings = paintings.remove_columns(name).add_column(name, numbers, feature=feature)
+    return paintings
+
+
+def data_labels(data: str | Path, names: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """By task, every label of the data with `UNK`, and those it is sorted by: the frequent or the declared ones."""
+    path = Path(data)
+    if path.is_file() or any((path / file).is_file() for file in RELEASE_FILES.values()):
+        frames = list(read_rows(path).frames.values())
+        counts = {
+            name: Counter(value for frame in frames for value in frame[name] if value is not None) for name in names
+        }
+        frequent = {name: [label for label, count in counts[name].items() if count >= FREQUENT] for name in names}
+        every = {name: sorted(counts[name]) for name in names}
+    else:
+        features = next(iter(load_paintings(data).values())).features
+        every = {name: list(features[name].names) for name in names if name in features}
+        frequent = every
+    frequent = {name: [label for label in labels if label != UNKNOWN] for name, labels in frequent.items()}
+    return {
+        name: [*[label for label in labels if label != UNKNOWN], UNKNOWN] for name, labels in every.items()
+    }, frequent
+
+
+def read_label_map(path: str | Path) -> dict[str, dict[str, str | None]]:
+    """The label map of a JSON file: `{"school": {"Flemish": "Netherlandish", "Greek": null}}`.
+
+    Raises:
+        ValueError: The file is not such a map.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"Got {path}, which is no JSON: {error}. {_EXAMPLE}") from error
+    is_map = isinstance(content, dict) and all(
+        isinstance(changes, dict) and all(isinstance(label, str | None) for label in changes.values())
+        for changes in content.values()
+    )
+    if not is_map:
+        raise ValueError(f"Got {path}, which does not map labels by task. {_EXAMPLE}")
+    return dict(content)
+
+
+_EXAMPLE = 'Allowed is {"school": {"Flemish": "Netherlandish", "Greek": null}}. Correct the file.'
+
+
+def _check_changes(name: str, changes: Mapping[str, str | None], own: Sequence[str], labels: Sequence[str]) -> None:
+    for what, wrong, allowed in (
+        ("from", [label for label in changes if label not in own], own),
+        ("to", [label for label in changes.values() if label is not None and label not in labels], labels),
+    ):
+        if wrong:
+            raise ValueError(
+                f"Got a label map {what} the {name} labels {wrong}. Allowed are {list(allowed)}. Correct --map_labels."
+            )
+
+
+def _number(
+    label: str | None, labels: Sequence[str], changes: Mapping[str, str | None], common_labels: bool
+) -> int | None:
+    """The model's number of a label; None where it does not count."""
+    label = changes.get(label, label) if label is not None else None
+    if label is None or (common_labels and (label not in labels or label == UNKNOWN)):
+        return None
+    if label in labels:
+        return labels.index(label)
+    if UNKNOWN in labels:
+        return labels.index(UNKNOWN)
+    return None

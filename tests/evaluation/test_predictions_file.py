@@ -1,0 +1,60 @@
+"""predictions.parquet holds what was predicted, and gives back the same scores."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from semart_hf.evaluation.metrics import score_outcomes
+from semart_hf.evaluation.predictions import predict_batches, predict_dataset
+from semart_hf.evaluation.predictions_file import PredictionsWriter, read_predictions
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, tiny_model, tiny_processor, paintings):
+    path = tmp_path_factory.mktemp("predictions") / "predictions.parquet"
+    with PredictionsWriter(path, tiny_model.config.tasks) as writer:
+        for batch in predict_batches(tiny_model, tiny_processor, paintings, batch_size=4, device="cpu"):
+            writer.add(batch, batch.probabilities())
+    return path
+
+
+def test_any_reader_understands_it(written, tiny_model, tiny_processor, paintings):
+    frame = pd.read_parquet(written)
+    expected = predict_dataset(tiny_model, tiny_processor, paintings, device="cpu")
+    assert frame["row_id"].tolist() == paintings["image_file"][:]
+    labels = paintings.features["school"].names
+    truths = [None if number is None else labels[number] for number in paintings["school"]]
+    assert [None if pd.isna(label) else label for label in frame["school_true"]] == truths
+    probabilities = expected.probabilities()["school"]
+    assert frame["school_predicted"].tolist() == [labels[number] for number in probabilities.argmax(1)]
+    assert list(frame["school_probabilities"][0]) == labels
+    np.testing.assert_allclose(list(frame["school_probabilities"][0].values()), probabilities[0], atol=1e-5)
+
+
+def test_read_back_it_scores_the_same(written, tiny_model, tiny_processor, paintings):
+    row_ids, outcomes = read_predictions(written)
+    assert row_ids == paintings["image_file"][:]
+    expected = score_outcomes(predict_dataset(tiny_model, tiny_processor, paintings, device="cpu").outcomes())
+    found = score_outcomes(outcomes)
+    assert found["mean_macro_f1"] == pytest.approx(expected["mean_macro_f1"])
+    assert found["tasks"]["timeframe"]["log_loss"] == pytest.approx(
+        expected["tasks"]["timeframe"]["log_loss"], abs=1e-5
+    )
+
+
+def test_an_error_leaves_no_file(tmp_path, tiny_model):
+    def fail():
+        with PredictionsWriter(tmp_path / "predictions.parquet", tiny_model.config.tasks):
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"does not exist.*Evaluate that model first"):
+        read_predictions(tmp_path / "none.parquet")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(ValueError, match="without the tasks"):
+        read_predictions(tmp_path / "other.parquet")

@@ -1,0 +1,76 @@
+"""Labels of the data become the model's, or are refused by name."""
+
+import csv
+import json
+
+import pytest
+
+from semart_hf.evaluation.vocabularies import load_split, read_label_map
+
+SCHOOLS = ["Italian"] * 12 + ["Korean"] * 11 + ["Greek"] * 2 + [""]
+TASKS = [
+    {"name": "type", "labels": ["portrait", "UNK"]},
+    {"name": "school", "labels": ["Dutch", "Italian", "UNK"]},
+]
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("release")
+    with (folder / "semart_test.csv").open("w", encoding="cp1252", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_ALL)
+        writer.writerow(["IMAGE_FILE", "DESCRIPTION", "TYPE", "SCHOOL", "TIMEFRAME"])
+        writer.writerows(
+            [f"{row}.jpg", "A view", "portrait", school, "1501-1550"] for row, school in enumerate(SCHOOLS)
+        )
+    return folder
+
+
+def schools_of(release, **options):
+    return list(load_split(release, "test", TASKS, **options)["school"])
+
+
+def test_labels_that_differ_are_named(release):
+    with pytest.raises(
+        ValueError, match=r"school labels \['Korean'\].*\['Dutch', 'Italian', 'UNK'\].*--common_labels"
+    ):
+        load_split(release, "test", TASKS)
+
+
+def test_a_map_says_what_they_are_to_the_model(release):
+    # Greek is rare: the model's UNK.
+    mapped = schools_of(release, label_map={"school": {"Korean": "Dutch"}})
+    assert mapped == [1] * 12 + [0] * 11 + [2] * 2 + [None]
+    assert schools_of(release, label_map={"school": {"Korean": None}}) == [1] * 12 + [None] * 11 + [2] * 2 + [None]
+
+
+def test_common_labels_leave_the_others_out(release):
+    assert schools_of(release, common_labels=True) == [1] * 12 + [None] * 14
+
+
+def test_columns_are_the_model_s(release):
+    paintings = load_split(release, "test", TASKS, common_labels=True)
+    assert paintings.features["school"].names == ["Dutch", "Italian", "UNK"]
+    assert paintings["text"][0] == "A view"
+    assert "medium" not in paintings.column_names
+
+
+def test_bad_maps(release, tmp_path):
+    with pytest.raises(ValueError, match=r"from the school labels \['Martian'\]"):
+        schools_of(release, label_map={"school": {"Martian": "Dutch"}})
+    with pytest.raises(ValueError, match=r"to the school labels \['Flemish'\].*Allowed are \['Dutch'"):
+        schools_of(release, label_map={"school": {"Korean": "Flemish"}})
+    path = tmp_path / "map.json"
+    path.write_text('{"school": ["Korean"]}')
+    with pytest.raises(ValueError, match="does not map labels by task"):
+        read_label_map(path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="is no JSON"):
+        read_label_map(path)
+    path.write_text(json.dumps({"school": {"Korean": None}}))
+    assert read_label_map(path) == {"school": {"Korean": None}}
+
+
+def test_a_split_that_is_not_there(release):
+    with pytest.raises(ValueError, match=r"the split 'train'.*\['test'\]"):
+        load_split(release, "train", TASKS)
