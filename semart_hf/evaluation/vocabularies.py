@@ -58,8 +58,8 @@ def load_split(
         if foreign and not common_labels:
             raise ValueError(
                 f"Got {data} with the {name} labels {foreign}. The model knows {labels}. Pass --map_labels FILE with "
-                """By task, every label of the data with `UNK`, and those that it is sorted by: the frequent or declared ones."""
-                "to score only the paintings whose label it knows."
+                f'{{"{name}": {{"{foreign[0]}": "{labels[0]}"}}}} to say what they are to the model, or '
+                "--common_labels to score only the paintings whose label it knows."
             )
         numbers = [
             _number(own_labels[name][number] if number is not None else None, labels, changes, common_labels)
