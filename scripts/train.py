@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.recipe import DataArguments
 
-# Python looks for modules in a script's own folder first, where evaluate.py would stand in for the library of that name.
+# Python looks for modules in a script's own folder first, where evaluate.py stands in for the library of that name.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 FREQUENT_TRAINING_FIELDS = """
@@ -68,6 +68,7 @@ def train(words: list[str]) -> None:
     )
     prepare_output_dir(training_arguments)
 
+    import transformers
     from transformers import set_seed
 
     from semart_hf.data.augmentation import Augmentation
@@ -75,6 +76,7 @@ def train(words: list[str]) -> None:
     from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
     from semart_hf.training.trainer import SemArtTrainer
 
+    transformers.utils.logging.disable_progress_bar()  # of weights that load within a second
     say = print if training_arguments.process_index == 0 else lambda *_: None
     with training_arguments.main_process_first(desc="reading the data"):
         splits = load_splits(data_arguments)
@@ -169,9 +171,8 @@ def load_splits(arguments: DataArguments) -> dict[str, datasets.Dataset]:
 
 def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, recipe: str) -> None:
     """Write the finished folder: model, code, processor, recipe and results."""
-    from semart_hf.publishing.repository import write_repository
-
     from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model, write_json
+    from semart_hf.publishing.repository import write_repository
 
     folder = Path(trainer.args.output_dir)
     model = trainer.accelerator.unwrap_model(trainer.model)

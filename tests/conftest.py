@@ -13,3 +13,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set SEMART_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_release(tmp_path_factory) -> Path:
+    """A miniature release of 70 training, 19 validation and 21 test paintings."""
+    from semart_hf.data.miniature import paint_miniature
+
+    return paint_miniature(tmp_path_factory.mktemp("miniature") / "release", num_train=70, num_val=19, num_test=21)

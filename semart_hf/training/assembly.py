@@ -40,14 +40,12 @@ def build_model(
         ValueError: If a tower is unknown, or the tokenizer knows tokens that the text tower does not.
     """
     if arguments.text is None:
-        text: Any = DistilBertConfig(
-            **{
-                "vocab_size": len(tokenizer),
-                "pad_token_id": tokenizer.pad_token_id,
-                "max_position_embeddings": max(512, tokenizer.model_max_length),
-                **(arguments.text_args or {}),
-            }
-        )
+        sizes: dict[str, Any] = {
+            "vocab_size": len(tokenizer),
+            "pad_token_id": tokenizer.pad_token_id,
+            "max_position_embeddings": max(512, tokenizer.model_max_length),
+        }
+        text: Any = DistilBertConfig(**sizes | dict(arguments.text_args or {}))
     elif arguments.text_args:
         raise ValueError(
             f"text_args is given beside text: {arguments.text}, whose sizes are its own. Leave text_args out, or "

@@ -1,17 +1,21 @@
 """The Hugging Face Trainer with seeded rows, right weight decay and each task's loss and accuracy in the log."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ProgressCallback
 
 from semart_hf.data.collator import UNKNOWN_LABEL, ArtCollator
 from semart_hf.data.sampling import SeededSampler, TrainingPaintings
 from semart_hf.evaluation.metrics import compute_metrics_for
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
+
+from .progress import TrainingProgress
 
 
 class SemArtTrainer(Trainer):
@@ -40,6 +44,11 @@ class SemArtTrainer(Trainer):
     ) -> None:
         self.task_names = model.config.task_names
         self.train_sampler: SeededSampler | None = None
+        # What happened since the last line of the log: sums over tasks, rows, seconds waited for data, and the start.
+        self._task_sums: Tensor | None = None
+        self._rows = 0
+        self._waited = 0.0
+        self._since: float | None = None
         super().__init__(
             model=model,
             args=args,
@@ -51,7 +60,9 @@ class SemArtTrainer(Trainer):
             **options,
         )
         self.add_callback(_EpochCallback(self))
-        self._task_sums: Tensor | None = None
+        if not args.disable_tqdm:
+            self.remove_callback(ProgressCallback)
+            self.add_callback(TrainingProgress(self.task_names))
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Names of the parameters that weight decay applies to: matrices and kernels.
@@ -91,8 +102,33 @@ class SemArtTrainer(Trainer):
             for column, task in enumerate(self.task_names):
                 logs[f"{task}_loss"] = losses[column] / max(batches[column], 1)
                 logs[f"{task}_accuracy"] = correct[column] / max(known[column], 1)
-            self._task_sums = None
+            seconds = max(time.perf_counter() - (self._since or 0.0), 1e-9)
+            logs["rows_per_second"] = self._rows * self.args.world_size / seconds
+            logs["data_wait"] = self._waited / seconds
+            self._reset_sums()
         super().log(logs, start_time)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """The batches of the next step; the time that they are waited for is remembered for the log."""
+        start = time.perf_counter()
+        if self._since is None:
+            self._since = start
+        samples, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._waited += time.perf_counter() - start
+        return samples, num_items
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Validate; the time that it takes does not count in the speed of training."""
+        start = time.perf_counter()
+        metrics = super().evaluate(*args, **kwargs)
+        if self._since is not None:
+            self._since += time.perf_counter() - start
+        return metrics
+
+    def _reset_sums(self) -> None:
+        self._task_sums, self._rows, self._waited, self._since = None, 0, 0.0, None
 
     @torch.no_grad()
     def _remember(self, outputs: Mapping[str, Any], labels: Tensor) -> None:
@@ -108,6 +144,7 @@ class SemArtTrainer(Trainer):
             ]
         )
         self._task_sums = sums if self._task_sums is None else self._task_sums + sums
+        self._rows += len(labels)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SeededSampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset

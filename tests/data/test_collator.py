@@ -1,0 +1,145 @@
+"""The collator and the order of training rows."""
+
+import io
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from semart_hf.data.augmentation import Augmentation
+from semart_hf.data.collator import ArtCollator, reduced_picture
+from semart_hf.data.sampling import SeededSampler, TrainingPaintings
+from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.model.processing_semart import SemArtProcessor
+
+TASKS = [{"name": "type", "labels": ["a", "b", "UNK"]}, {"name": "school", "labels": ["x", "UNK"]}]
+
+
+@pytest.fixture(scope="module")
+def processor():
+    tokenizer = learn_tokenizer(["a view of delft with a river"] * 3, max_length=16)
+    return SemArtProcessor(
+        SemArtImageProcessor.from_timm(timm.get_pretrained_cfg("test_resnet").to_dict(), 32), tokenizer
+    )
+
+
+def rows(number=6):
+    generator = np.random.default_rng(0)
+    return [
+        {
+            "image": Image.fromarray(generator.integers(0, 255, (40, 50, 3), dtype=np.uint8)),
+            "text": f"a view of delft {'with a river' * (row % 2)}",
+            "type": row % 3,
+            "school": None if row == 1 else row % 2,
+        }
+        for row in range(number)
+    ]
+
+
+def test_evaluation_rows_equal_the_processor(processor):
+    batch = ArtCollator(processor, TASKS)(rows())
+    expected = processor(images=[row["image"] for row in rows()], text=[row["text"] for row in rows()])
+    assert set(batch) == {"pixel_values", "input_ids", "attention_mask", "labels"}
+    assert all(torch.equal(batch[name], expected[name]) for name in expected)
+    assert batch["labels"].tolist() == [[0, 0], [1, -100], [2, 0], [0, 1], [1, 0], [2, 1]]
+
+
+def test_undecoded_pictures_give_the_same_inputs(processor):
+    decoded, encoded = rows(2), rows(2)
+    for row in encoded:
+        buffer = io.BytesIO()
+        row["image"].save(buffer, "PNG")
+        row["image"] = {"bytes": buffer.getvalue(), "path": None}
+    collator = ArtCollator(processor, TASKS)
+    assert torch.equal(collator(decoded)["pixel_values"], collator(encoded)["pixel_values"])
+
+
+@pytest.mark.parametrize(("modality", "absent"), [("image", "input_ids"), ("text", "pixel_values")])
+def test_one_modality_withholds_the_other(processor, modality, absent):
+    assert absent not in ArtCollator(processor, TASKS, modality=modality)(rows())
+
+
+def test_rows_that_lack_a_modality_are_marked(processor):
+    paintings = rows(3)
+    paintings[0]["image"] = None
+    paintings[2]["text"] = "  "
+    for draw in (False, True):
+        batch_rows = [row | ({"draw": (0, 0, 1)} if draw else {}) for row in paintings]
+        batch = ArtCollator(processor, TASKS)(batch_rows)
+        assert batch["has_image"].tolist() == [False, True, True]
+        assert batch["has_text"].tolist() == [True, True, False]
+        assert batch["pixel_values"].shape == (3, 3, 32, 32)
+        assert not batch["pixel_values"][0].any()
+
+
+def test_rows_without_anything_keep_their_place(processor):
+    paintings = [row | {"image": None, "text": None} for row in rows(2)]
+    batch = ArtCollator(processor, TASKS)(paintings)
+    assert batch["has_image"].tolist() == [False, False]
+    assert batch["labels"].tolist() == [[0, 0], [1, -100]]
+
+
+def test_modality_dropout_has_its_rates_and_never_takes_both(processor):
+    collator = ArtCollator(processor, TASKS, image_dropout=0.2, text_dropout=0.3)
+    row = rows(1)[0]
+    shown = [collator._shown(row, np.random.default_rng([0, 0, index])) for index in range(4000)]
+    assert np.mean([not has_image for has_image, _ in shown]) == pytest.approx(0.2, abs=0.025)
+    assert np.mean([not has_text for _, has_text in shown]) == pytest.approx(0.3, abs=0.025)
+    assert all(has_image or has_text for has_image, has_text in shown)
+    assert collator._shown(row | {"text": None}, np.random.default_rng(0)) == (True, False)
+
+
+def test_training_rows_depend_neither_on_workers_nor_on_batch_size(processor):
+    paintings = rows(7)
+    collator = ArtCollator(
+        processor, TASKS, augmentation=Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5), image_dropout=0.3
+    )
+
+    def epoch(number, **options):
+        sampler = SeededSampler(len(paintings), seed=5)
+        sampler.set_epoch(number)
+        loader = DataLoader(TrainingPaintings(paintings, seed=5), sampler=sampler, collate_fn=collator, **options)
+        pictures = []
+        for batch in loader:
+            present = batch.get("has_image", torch.ones(len(batch["labels"]), dtype=torch.bool))
+            pictures += list(batch["pixel_values"][present]) if "pixel_values" in batch else []
+        return torch.stack(pictures)
+
+    assert torch.equal(epoch(1, batch_size=3), epoch(1, batch_size=2, num_workers=2))
+    assert epoch(1, batch_size=3).shape != epoch(2, batch_size=3).shape or not torch.equal(
+        epoch(1, batch_size=3), epoch(2, batch_size=3)
+    )
+
+
+def test_the_order_is_a_permutation_that_changes_with_the_epoch():
+    sampler = SeededSampler(50, seed=1)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert sorted(index for _, index in first) == list(range(50))
+    assert {epoch for epoch, _ in second} == {1}
+    assert [index for _, index in first] != [index for _, index in second]
+    assert first == list(SeededSampler(50, seed=1))
+    assert first != list(SeededSampler(50, seed=2))
+
+
+def test_pictures_are_reduced_but_never_enlarged():
+    image = Image.fromarray(np.zeros((300, 500, 3), dtype=np.uint8))
+    assert reduced_picture(image, 60).shape == (3, 60, 100)
+    assert reduced_picture(image, 400).shape == (3, 300, 500)
+
+
+def test_a_label_outside_the_vocabulary_is_refused(processor):
+    with pytest.raises(ValueError, match="Label 7 of task 'type' is not in the model's vocabulary of 3 labels"):
+        ArtCollator(processor, TASKS)([rows(1)[0] | {"type": 7}])
+
+
+def test_impossible_settings_are_refused(processor):
+    with pytest.raises(ValueError, match="Unknown modality 'sound'"):
+        ArtCollator(processor, TASKS, modality="sound")
+    with pytest.raises(ValueError, match=r"image_dropout is 0.6 and text_dropout 0.5"):
+        ArtCollator(processor, TASKS, image_dropout=0.6, text_dropout=0.5)

@@ -1,0 +1,105 @@
+"""Recipes and overrides: what wins, what is converted, and what is refused by name."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe, read_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "scripts" / "recipes").glob("*.yaml"))
+
+
+@dataclass
+class Loop:
+    learning_rate: float = field(default=0.1)
+    epochs: int = field(default=1)
+    shuffle: bool = field(default=True)
+
+
+def write(folder, text):
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_command_line_wins_over_the_recipe(tmp_path):
+    recipe = read_recipe(write(tmp_path, "data: here\nlearning_rate: 1e-3\nepochs: 5\nshuffle: true\n"))
+    data, loop = parse_recipe((DataArguments, Loop), recipe, ["--epochs", "7", "--shuffle=false"])
+    assert (data.data, loop.learning_rate, loop.epochs, loop.shuffle) == ("here", 0.001, 7, False)
+
+
+def test_null_unsets_a_field_from_both_sides(tmp_path):
+    recipe = read_recipe(write(tmp_path, "text: null\ntrainable_text_layers: 2\n"))
+    (model,) = parse_recipe((ModelArguments,), recipe, ["--trainable_text_layers", "null"])
+    assert model.text is None
+    assert model.trainable_text_layers is None
+
+
+def test_lists_and_tables_are_read(tmp_path):
+    recipe = read_recipe(write(tmp_path, "data: x\ncrop_scale: [0.5, 1]\ntext_args: {dim: 32, n_layers: 2}\n"))
+    model, data = parse_recipe(
+        (ModelArguments, DataArguments), recipe, ["--tasks", "type", "medium", "--task_weights", '{"type": 2}']
+    )
+    assert data.crop_scale == [0.5, 1.0]
+    assert data.tasks == ["type", "medium"]
+    assert model.text_args == {"dim": 32, "n_layers": 2}
+    assert model.task_weights == {"type": 2}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "message"),
+    [
+        (
+            {"data": "x", "fusion_dimm": 3},
+            [],
+            r"The recipe has fields that do not exist: 'fusion_dimm' \(did you mean",
+        ),
+        ({"data": "x"}, ["--learn_rate", "1"], r"The command line has fields that do not exist: 'learn_rate'"),
+        ({"data": "x"}, ["stray"], "Unexpected 'stray' on the command line"),
+        ({"data": "x", "fusion_dim": "wide"}, [], "a value that cannot be read: argument --fusion_dim.*'wide'"),
+        ({"data": "x", "pretrained": "maybe"}, [], "argument --pretrained: invalid choice: 'maybe'"),
+        ({"data": "x", "text_args": "{dim"}, [], "text_args is '{dim', which is not JSON"),
+        ({}, [], "The recipe names no data"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(recipe, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        parse_recipe((ModelArguments, DataArguments), recipe, overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("data: [", "is not valid YAML"), ("- a\n- b\n", "holds list, but it must hold fields"), ("", "holds NoneType")],
+)
+def test_a_malformed_recipe_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_recipe(write(tmp_path, text))
+    with pytest.raises(ValueError, match="There is no recipe"):
+        read_recipe(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_parses(path, tmp_path):
+    recipe = read_recipe(path)
+    model, data, training = parse_recipe(
+        (ModelArguments, DataArguments, SemArtTrainingArguments), recipe, ["--output_dir", str(tmp_path)]
+    )
+    for arguments in (model, data, training):
+        for name, value in recipe.items():
+            if name != "output_dir" and hasattr(arguments, name) and isinstance(value, int | float | str | list):
+                assert getattr(arguments, name) == value or str(getattr(arguments, name)) == str(value).lower(), name
+
+
+def test_training_arguments_choose_processor_and_precision(tmp_path):
+    import torch
+
+    arguments = SemArtTrainingArguments(output_dir=str(tmp_path))
+    assert arguments.use_cpu == (not torch.accelerator.is_available())
+    assert SemArtTrainingArguments(output_dir=str(tmp_path), precision="bf16").bf16
+    assert not SemArtTrainingArguments(output_dir=str(tmp_path), precision="fp32").bf16
+    with pytest.raises(ValueError, match="precision is 'fp8', but it must be one of"):
+        SemArtTrainingArguments(output_dir=str(tmp_path), precision="fp8")
+    with pytest.raises(ValueError, match="remove_unused_columns is true, but that takes"):
+        SemArtTrainingArguments(output_dir=str(tmp_path), remove_unused_columns=True)

@@ -1,0 +1,184 @@
+"""The real Trainer: what moves, what decays, what is logged, and that resuming changes nothing."""
+
+import json
+
+import datasets
+import pytest
+import torch
+
+from semart_hf.data.augmentation import Augmentation
+from semart_hf.data.collator import ArtCollator
+from semart_hf.data.loading import load_paintings
+from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
+from semart_hf.training.recipe import DataArguments, ModelArguments
+from semart_hf.training.trainer import SemArtTrainer
+
+
+@pytest.fixture(scope="module")
+def parts(small_release):
+    splits = load_paintings(small_release, min_label_count=3)
+    splits = {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
+    data = DataArguments(data=str(small_release), vocab_size=300, max_text_length=32)
+    model = ModelArguments(
+        vision="test_resnet",
+        text=None,
+        text_args={"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+        pretrained="false",
+        image_size=32,
+        fusion_dim=32,
+        frozen_vision_stages=2,
+        trainable_text_layers=1,
+    )
+    tasks = tasks_of(splits["train"], data.tasks)
+    return splits, tasks, model, data, build_tokenizer(splits["train"], model, data)
+
+
+def make_trainer(parts, folder, **options):
+    splits, tasks, model_arguments, _, tokenizer = parts
+    arguments = SemArtTrainingArguments(
+        output_dir=str(folder),
+        report_to="none",
+        **{
+            "disable_tqdm": True,
+            "per_device_train_batch_size": 8,
+            "per_device_eval_batch_size": 8,
+            "num_train_epochs": 2,
+            "learning_rate": 3e-3,
+            "weight_decay": 0.1,
+            "logging_steps": 4,
+            "seed": 3,
+            **options,
+        },
+    )
+    torch.manual_seed(0)
+    model = build_model(tasks, model_arguments, tokenizer)
+    processor = build_processor(model, tokenizer)
+    collator = ArtCollator(
+        processor,
+        tasks,
+        augmentation=Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5),
+        image_dropout=0.2,
+        text_dropout=0.2,
+    )
+    return SemArtTrainer(
+        model,
+        arguments,
+        processor=processor,
+        collator=collator,
+        train_paintings=splits["train"],
+        eval_paintings=splits["validation"],
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(parts, tmp_path_factory):
+    """A run of two epochs, and the state that it started from."""
+    trainer = make_trainer(parts, tmp_path_factory.mktemp("run"), load_best_model_at_end=False)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    trainer.train()
+    return trainer, before
+
+
+def test_every_trainable_parameter_moves_and_nothing_frozen_does(trained):
+    trainer, before = trained
+    model = trainer.model
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert trainable <= moved
+    frozen = {id(t) for module in model._frozen_modules for t in module.state_dict(keep_vars=True).values()}
+    frozen_names = {name for name, tensor in model.state_dict(keep_vars=True).items() if id(tensor) in frozen}
+    assert any("running_mean" in name for name in frozen_names)
+    assert not moved & frozen_names
+    parameters = {name for name, _ in model.named_parameters()}
+    assert moved & parameters == trainable
+
+
+def test_the_log_has_each_tasks_loss_and_accuracy_and_the_speed(trained):
+    trainer, _ = trained
+    lines = [line for line in trainer.state.log_history if "loss" in line]
+    assert [line["step"] for line in lines] == [4, 8, 12, 16]
+    for line in lines:
+        mean = sum(line[f"{task}_loss"] for task in trainer.task_names) / 4
+        assert line["loss"] == pytest.approx(mean, abs=1e-4)
+        assert all(0 <= line[f"{task}_accuracy"] <= 1 for task in trainer.task_names)
+        assert line["rows_per_second"] > 0
+        assert 0 <= line["data_wait"] <= 1
+    evaluations = [line for line in trainer.state.log_history if "eval_loss" in line]
+    assert len(evaluations) == 2
+    assert {"eval_mean_accuracy", "eval_mean_macro_f1", "eval_school_macro_f1"} <= set(evaluations[0])
+
+
+def test_validation_equals_plain_predictions(trained, parts):
+    trainer, _ = trained
+    validation = parts[0]["validation"]
+    predictions = trainer.predict(validation)
+    inputs = trainer.data_collator(list(validation))
+    labels = inputs.pop("labels")
+    trainer.model.eval()
+    with torch.no_grad():
+        logits = trainer.model(**inputs).logits
+    for column, task in enumerate(trainer.task_names):
+        assert torch.allclose(torch.tensor(predictions.predictions[task]), logits[task], atol=1e-5)
+        is_known = labels[:, column] != -100
+        accuracy = (logits[task].argmax(-1) == labels[:, column])[is_known].float().mean().item()
+        assert predictions.metrics[f"test_{task}_accuracy"] == pytest.approx(accuracy)
+
+
+def test_only_matrices_decay(parts, tmp_path):
+    trainer = make_trainer(parts, tmp_path)
+    decayed = set(trainer.get_decay_parameter_names(trainer.model))
+    assert "vision_tower.timm_model.layer2.0.conv1.weight" in decayed
+    assert "fusion.weight" in decayed
+    for name in (
+        "vision_tower.timm_model.layer2.0.bn1.weight",
+        "vision_tower.timm_model.layer2.0.bn1.bias",
+        "absent_image",
+        "absent_text",
+        "fusion_norm.weight",
+        "text_tower.transformer.layer.1.sa_layer_norm.weight",
+        "heads.head_type.bias",
+        "text_tower.embeddings.position_embeddings.weight",
+    ):
+        assert name in dict(trainer.model.named_parameters())
+        assert name not in decayed
+
+
+def test_a_resumed_run_ends_with_the_same_weights(parts, tmp_path):
+    options = {
+        "save_strategy": "steps",
+        "eval_strategy": "no",
+        "save_steps": 5,
+        "save_total_limit": 9,
+        "load_best_model_at_end": False,
+    }
+    whole = make_trainer(parts, tmp_path / "whole", **options)
+    whole.train()
+    resumed = make_trainer(parts, tmp_path / "resumed", **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-10"))
+    assert json.loads((tmp_path / "whole" / "checkpoint-10" / "trainer_state.json").read_text())["epoch"] < 2
+    expected = whole.model.state_dict()
+    for name, tensor in resumed.model.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_the_best_checkpoint_is_what_remains(parts, tmp_path):
+    trainer = make_trainer(parts, tmp_path, num_train_epochs=3, metric_for_best_model="mean_accuracy")
+    trainer.train()
+    evaluations = [line for line in trainer.state.log_history if "eval_mean_accuracy" in line]
+    best = max(line["eval_mean_accuracy"] for line in evaluations)
+    assert trainer.evaluate()["eval_mean_accuracy"] == pytest.approx(best)
+
+
+def test_the_progress_lines_are_for_people(parts, tmp_path, capsys):
+    trainer = make_trainer(
+        parts, tmp_path, disable_tqdm=False, num_train_epochs=1, save_strategy="no", load_best_model_at_end=False
+    )
+    trainer.train()
+    printed = "".join(capsys.readouterr())
+    assert "step 4: loss " in printed
+    assert "; accuracy type 0." in printed
+    assert "epoch 1, validation: loss " in printed
+    assert "mean macro-F1 0." in printed
+    assert "rows/s" in printed
+    assert "{'" not in printed
