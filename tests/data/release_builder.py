@@ -1,0 +1,74 @@
+"""Small releases whose every picture and cell a test chooses."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+HEADER = ["IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME"]
+FILES = {"train": "semart_train.csv", "validation": "semart_val.csv", "test": "semart_test.csv"}
+
+
+def painting(seed: int, size: tuple[int, int] = (60, 80)) -> Image.Image:
+    """A picture with coarse and fine patches of colour, as paintings have them; different for each seed."""
+    random = np.random.default_rng(seed)
+    total = np.zeros((size[1], size[0], 3))
+    for octave in range(5):
+        patches = Image.fromarray(random.integers(0, 256, (5 << octave, 4 << octave, 3), dtype=np.uint8))
+        total += np.asarray(patches.resize(size, Image.Resampling.BICUBIC), dtype=float) / 2 ** (0.7 * octave)
+    low, high = total.min(), total.max()
+    return Image.fromarray(((total - low) * 255 / (high - low)).astype(np.uint8))
+
+
+def encoded(picture: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    """Content of a picture file."""
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def row(name: str | None, **cells: str) -> dict[str, str]:
+    """Cells of a row; what is not given is a plain Dutch portrait on canvas."""
+    given = {
+        "IMAGE_FILE": name or "",
+        "DESCRIPTION": f"This is {name}.",
+        "AUTHOR": "HALS, Frans",
+        "TITLE": f"Portrait {name}",
+        "TECHNIQUE": "Oil on canvas, 80 x 60 cm",
+        "DATE": "1630",
+        "TYPE": "portrait",
+        "SCHOOL": "Dutch",
+        "TIMEFRAME": "1601-1650",
+    }
+    return {**given, **{column.upper(): value for column, value in cells.items()}}
+
+
+def write_release(
+    folder: Path, splits: Mapping[str, Sequence[Mapping[str, str]]], pictures: Mapping[str, bytes]
+) -> Path:
+    """Folder of a release with these rows and picture files."""
+    (folder / "Images").mkdir(parents=True)
+    for split, rows in splits.items():
+        columns = [*HEADER, *(column for column in rows[0] if column not in HEADER)]
+        with (folder / FILES[split]).open("w", newline="", encoding="cp1252") as file:
+            writer = csv.DictWriter(file, columns, delimiter="\t", quoting=csv.QUOTE_ALL)
+            writer.writeheader()
+            writer.writerows(rows)
+    for name, content in pictures.items():
+        path = folder / "Images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def write_plain_release(folder: Path, *, num_train: int = 12, num_val: int = 3, num_test: int = 5) -> Path:
+    """A release in which nothing is amiss: every row has a picture of its own and a description."""
+    splits, pictures = {}, {}
+    for split, number in {"train": num_train, "validation": num_val, "test": num_test}.items():
+        names = [f"{split}-{index}.jpg" for index in range(number)]
+        splits[split] = [row(name, type="portrait" if index % 2 else "landscape") for index, name in enumerate(names)]
+        pictures |= {name: encoded(painting(len(pictures) + index)) for index, name in enumerate(names)}
+    return write_release(folder, splits, pictures)
