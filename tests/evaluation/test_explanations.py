@@ -1,0 +1,143 @@
+"""Explanations add up to the decision, and what they mark matters more than what they do not."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from transformers import DistilBertConfig
+
+from semart_hf.evaluation.explanations import explain, integrated_gradients, log_odds_of
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtProcessor
+
+TEXT = "the Lady with a mill, snow and saints of Delft a river view"
+
+
+def picture_of(seed):
+    """A picture of coloured blocks: noise would average out in every tower."""
+    blocks = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(blocks.repeat(16, axis=0).repeat(16, axis=1))
+
+
+def tower_model(tiny_model, tiny_processor, tower, size=96):
+    torch.manual_seed(1)
+    text = DistilBertConfig(**{**tiny_model.config.text_config.to_dict(), "model_type": "distilbert"})
+    model = SemArtForArtClassification.from_towers(
+        tower, text, tiny_model.config.tasks, pretrained=False, image_size=size, fusion_dim=32, frozen_vision_stages=1
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "head_" in name and name.endswith("weight"):
+                parameter.normal_(std=1.0)
+            elif name == "text_tower.embeddings.word_embeddings.weight":
+                parameter.normal_(std=0.5)
+    image_processor = SemArtImageProcessor.from_timm(timm.get_pretrained_cfg(tower).to_dict(), size)
+    return model.eval(), SemArtProcessor(image_processor, tiny_processor.tokenizer)
+
+
+@pytest.fixture(scope="module", params=["test_resnet", "test_vit", "test_efficientnet"])
+def model_and_processor(request, tiny_model, tiny_processor):
+    return tower_model(tiny_model, tiny_processor, request.param)
+
+
+def log_odds(model, inputs, task, index):
+    with torch.no_grad():
+        return float(log_odds_of(model(**inputs).logits[task], index))
+
+
+def test_contributions_add_up_to_the_change_in_log_odds(model_and_processor):
+    model, processor = model_and_processor
+    inputs = dict(processor(images=picture_of(0), text=TEXT))
+    pixels, tokens = integrated_gradients(model, processor, inputs, "school", 1)
+    ids = inputs["input_ids"]
+    blank = {
+        **inputs,
+        "pixel_values": torch.zeros_like(inputs["pixel_values"]),
+        "input_ids": torch.where(ids > 4, torch.tensor(processor.tokenizer.mask_token_id), ids),
+    }
+    change = log_odds(model, inputs, "school", 1) - log_odds(model, blank, "school", 1)
+    assert float(pixels.sum() + tokens.sum()) == pytest.approx(change, abs=0.05 + 0.05 * abs(change))
+
+
+def test_deleting_the_marked_part_of_the_picture_matters_more(model_and_processor):
+    model, processor = model_and_processor
+    generator = np.random.default_rng(0)
+    marked_drops, random_drops = [], []
+    for seed in range(6):
+        inputs = dict(processor(images=picture_of(seed)))
+        explanation = explain(model, processor, image=picture_of(seed), task="type")
+        index = model.config.labels("type").index(explanation.label)
+        before = log_odds(model, inputs, "type", index)
+        cells = explanation.heat.reshape(6, 16, 6, 16).mean((1, 3)).ravel()
+
+        def drop(chosen, inputs=inputs, before=before, index=index):
+            mask = torch.zeros(36)
+            mask[torch.tensor(chosen)] = 1
+            mask = mask.reshape(6, 6).repeat_interleave(16, 0).repeat_interleave(16, 1)
+            deleted = {**inputs, "pixel_values": inputs["pixel_values"] * (1 - mask)}
+            return before - log_odds(model, deleted, "type", index)
+
+        marked_drops.append(drop(np.argsort(-cells)[:9].copy()))
+        random_drops += [drop(generator.choice(36, 9, replace=False)) for _ in range(8)]
+    assert np.mean(marked_drops) > np.mean(random_drops) + np.std(random_drops) / 2
+
+
+def test_masking_the_marked_words_matters_more(model_and_processor):
+    model, processor = model_and_processor
+    mask_id = processor.tokenizer.mask_token_id
+    inputs = dict(processor(text=TEXT))
+    generator = np.random.default_rng(0)
+    marked_drops, random_drops = [], []
+    for task in model.config.task_names:
+        _, tokens = integrated_gradients(model, processor, inputs, task, 0)
+        before = log_odds(model, inputs, task, 0)
+        is_word = torch.where(inputs["input_ids"][0] > 4)[0]
+
+        def drop(positions, task=task, before=before):
+            ids = inputs["input_ids"].clone()
+            ids[0, positions] = mask_id
+            return before - log_odds(model, {**inputs, "input_ids": ids}, task, 0)
+
+        marked_drops.append(drop(is_word[tokens[is_word].topk(4).indices]))
+        random_drops += [drop(is_word[generator.choice(len(is_word), 4, replace=False)]) for _ in range(10)]
+    assert np.mean(marked_drops) > np.mean(random_drops) + np.std(random_drops) / 2
+
+
+def test_words_are_the_text_s_own(model_and_processor):
+    model, processor = model_and_processor
+    explanation = explain(model, processor, text=TEXT, task="school")
+    assert [word for word, _ in explanation.words] == TEXT.split()
+    assert sum(weight for _, weight in explanation.words) == pytest.approx(explanation.text_total, abs=1e-4)
+    assert explanation.heat is None
+    long = explain(model, processor, text="a view " * 40, task="school").words
+    assert len(long) == 80
+    assert long[29][1] is not None
+    assert long[79] == ("view", None)
+
+
+def test_an_explanation_says_what_was_seen_and_answered(model_and_processor):
+    model, processor = model_and_processor
+    picture = picture_of(2)
+    explanation = explain(model, processor, image=picture, text=TEXT, task="medium")
+    with torch.no_grad():
+        probabilities = model(**processor(images=picture, text=TEXT)).logits["medium"][0].softmax(-1)
+    assert explanation.probability == pytest.approx(float(probabilities.max()), abs=1e-5)
+    assert explanation.label == model.config.labels("medium")[int(probabilities.argmax())]
+    assert explanation.heat.shape == (96, 96)
+    seen = explanation.picture
+    assert (seen.shape, seen.dtype) == ((96, 96, 3), np.uint8)
+    # In its own colours: the middle of a block stays in that block.
+    assert np.abs(seen[40, 40].astype(int) - np.asarray(picture)[40, 40]).max() < 30
+    other = explain(model, processor, image=picture, task="medium", label="UNK")
+    assert other.label == "UNK"
+
+
+def test_bad_input(tiny_model, tiny_processor):
+    with pytest.raises(ValueError, match="neither a picture nor a text"):
+        explain(tiny_model, tiny_processor, text="  ", task="type")
+    with pytest.raises(ValueError, match="the type label 'sculpture'"):
+        explain(tiny_model, tiny_processor, text="a", task="type", label="sculpture")
+    with pytest.raises(ValueError, match="Unknown task 'style'"):
+        explain(tiny_model, tiny_processor, text="a", task="style")
