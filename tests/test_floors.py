@@ -170,16 +170,13 @@ def test_no_file_is_too_long():
 
 
 def test_importing_the_package_is_light():
-    look = (
-        "import json, sys; import semart_hf;"
-        "print(json.dumps({'modules': sorted(sys.modules), 'names': getattr(semart_hf, '__all__', [])}))"
-    )
+    look = "import json, sys, semart_hf; print(json.dumps([semart_hf.__all__, list(sys.modules)]))"
 
     answer = subprocess.run(
-        [sys.executable, "-c", look], cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", look], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120
     )
-    seen = json.loads(answer.stdout.splitlines()[-1])
+    assert answer.returncode == 0, answer.stderr
+    names, modules = json.loads(answer.stdout)
 
-    assert "semart_hf" in seen["modules"]
-    assert not set(NOT_NEEDED_TO_LOAD_A_MODEL) & set(seen["modules"])
-    assert len(seen["names"]) <= MOST_PUBLIC_NAMES
+    assert 0 < len(names) <= MOST_PUBLIC_NAMES
+    assert not set(NOT_NEEDED_TO_LOAD_A_MODEL) & set(modules)

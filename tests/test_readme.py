@@ -20,6 +20,7 @@ from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.publishing.repository import write_repository
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = CHECKOUT / "README.md"
@@ -70,8 +71,7 @@ def demo_folder(tmp_path):
     )
     tokenizer.model_max_length = 64
     image_processor = SemArtImageProcessor.from_timm(timm.get_pretrained_cfg("test_resnet").to_dict(), 64)
-    model.save_pretrained(demo / "model")
-    SemArtProcessor(image_processor, tokenizer).save_pretrained(demo / "model")
+    write_repository(model, SemArtProcessor(image_processor, tokenizer), demo / "model")
 
     some_picture = next((release / "Images").iterdir())
     for name in named_pictures(README.read_text(encoding="utf-8")):
