@@ -61,7 +61,7 @@ class ArtClassificationPipeline(Pipeline):
         """A dict of task to ranked `[{"label", "score"}]` for each painting, in their order.
 
         One painting gives one dict and a list gives a list; a generator, a dataset or any other iterable gives an
-        iterator that reads on as it is asked.
+        iterable that reads on as it is asked.
 
         Args:
             inputs: A painting, or many.

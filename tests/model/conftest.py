@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from transformers import DistilBertConfig, DistilBertTokenizer
+
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.publishing.repository import write_repository
+
+WORDS = [
+    "a",
+    "view",
+    "of",
+    "delft",
+    "portrait",
+    "man",
+    "woman",
+    "the",
+    "river",
+    "with",
+    "an",
+    "old",
+    "bridge",
+    "at",
+    "night",
+]
+TASKS = [
+    {"name": "type", "labels": ["landscape", "portrait", "still-life", "UNK"]},
+    {"name": "school", "labels": ["Dutch", "Italian", "UNK"]},
+]
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer():
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
+    return lambda **options: DistilBertTokenizer(vocab=vocabulary, **options)
+
+
+@pytest.fixture
+def processor(make_tokenizer) -> SemArtProcessor:
+    """Pictures of 32 pixels, texts of at most 16 tokens."""
+    image_processor = SemArtImageProcessor.from_timm(timm.get_pretrained_cfg("test_resnet").to_dict(), 32)
+    return SemArtProcessor(image_processor, make_tokenizer(model_max_length=16))
+
+
+@pytest.fixture(scope="session")
+def whole_model() -> SemArtForArtClassification:
+    """A tiny model of two tasks, in evaluation mode, whose answers differ between paintings."""
+    torch.manual_seed(0)
+    text = DistilBertConfig(
+        vocab_size=len(WORDS) + 5, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=16
+    )
+    model = SemArtForArtClassification.from_towers(
+        "test_resnet", text, TASKS, pretrained=False, image_size=32, fusion_dim=32
+    )
+    with torch.no_grad():
+        for head in model.heads.values():
+            head.weight.normal_(std=1.0)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def repository(whole_model, make_tokenizer, tmp_path_factory) -> Path:
+    """The tiny model, written as a repository."""
+    image_processor = SemArtImageProcessor.from_timm(whole_model.config.vision_config.pretrained_cfg)
+    processor = SemArtProcessor(image_processor, make_tokenizer(model_max_length=16))
+    return write_repository(whole_model, processor, tmp_path_factory.mktemp("written") / "repository")

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+from transformers import AutoImageProcessor
+
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
+
+TOWERS = [
+    "resnet18.a1_in1k",
+    "efficientnet_b0.ra_in1k",
+    "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+    "test_vit.r160_in1k",
+]
+
+
+def smooth(width: int, height: int) -> Image.Image:
+    values = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def grey_values(pixel_values: torch.Tensor, processor: SemArtImageProcessor) -> torch.Tensor:
+    """Back to 0…255."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
+    return (pixel_values * std + mean) * 255
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+@pytest.mark.parametrize("image_size", [None, 96])
+def test_equals_the_evaluation_transform_of_timm(tower, image_size):
+    cfg = timm.get_pretrained_cfg(tower).to_dict()
+    processor = SemArtImageProcessor.from_timm(cfg, image_size)
+    override = {} if image_size is None else {"img_size": image_size}
+    transform = create_transform(**resolve_data_config(override, pretrained_cfg=cfg), is_training=False)
+
+    # Odd differences between size and crop, where half a pixel is rounded, and sides at which the long one is floored.
+    for picture in (smooth(300, 401), smooth(401, 300), smooth(97, 60), smooth(161, 160)):
+        ours = processor(picture, return_tensors="pt")["pixel_values"][0]
+        theirs = transform(picture)
+
+        assert ours.shape == theirs.shape
+        difference = (grey_values(ours, processor) - grey_values(theirs, processor)).abs()
+        # PIL and torchvision round differently between their two passes; a shift by a pixel would give far more.
+        assert difference.max() < 2.5
+        assert difference.mean() < 0.05
+
+
+def test_takes_the_numbers_of_the_tower():
+    processor = SemArtImageProcessor.from_timm(timm.get_pretrained_cfg(TOWERS[2]).to_dict())
+
+    assert processor.size.shortest_edge == 248  # floor(224 / 0.9)
+    assert (processor.crop_size.height, processor.crop_size.width) == (224, 224)
+    assert processor.image_mean == processor.image_std == (0.5, 0.5, 0.5)
+    assert processor.resample == Image.Resampling.BICUBIC
+
+
+def test_squash_keeps_the_whole_picture():
+    cfg = {"input_size": (3, 32, 32), "crop_mode": "squash", "crop_pct": 1.0, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    picture = Image.new("RGB", (100, 50), "black")
+    picture.paste("white", (0, 0, 50, 50))
+
+    pixel_values = SemArtImageProcessor.from_timm(cfg)(picture, return_tensors="pt")["pixel_values"][0]
+
+    assert pixel_values.shape == (3, 32, 32)
+    assert pixel_values[0, 16, [0, 31]].tolist() == pytest.approx([1.0, -1.0])
+
+
+@pytest.mark.parametrize("change", [{"crop_mode": "border"}, {"input_size": (3, 32, 48)}, {"input_size": (1, 32, 32)}])
+def test_a_transform_of_another_kind_is_refused(change):
+    cfg = timm.get_pretrained_cfg("test_resnet").to_dict() | change
+
+    with pytest.raises(
+        ValueError, match=r"vision tower wants inputs of .* but this processor makes .* Choose another"
+    ):
+        SemArtImageProcessor.from_timm(cfg)
+
+
+def test_pictures_of_all_sizes_modes_and_sources_in_one_batch(processor, tmp_path):
+    path = tmp_path / "picture.png"
+    smooth(50, 90).convert("L").save(path)
+    values = np.asarray(smooth(33, 47))
+    pictures = [
+        smooth(200, 40),
+        smooth(40, 60).convert("CMYK"),
+        str(path),
+        values,
+        torch.tensor(values).movedim(-1, 0),
+    ]
+
+    batch = processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
+
+    assert batch.shape == (5, 3, 32, 32)
+    assert torch.equal(batch[3], batch[4])
+    for row, picture in enumerate(pictures):
+        assert torch.equal(batch[row], processor.image_processor(picture, return_tensors="pt")["pixel_values"][0])
+
+
+def test_exif_rotation_is_seen_by_the_model(processor):
+    upright = smooth(60, 80)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    turned.info["exif"] = exif.tobytes()
+
+    pixel_values = processor.image_processor([upright, turned], return_tensors="pt")["pixel_values"]
+
+    assert torch.equal(pixel_values[0], pixel_values[1])
+
+
+def test_a_strip_costs_no_more_than_a_picture(processor):
+    strip = Image.new("RGB", (60_000, 2), "red")
+    strip.paste("blue", (29_990, 0, 30_010, 2))
+
+    pixel_values = processor.image_processor(strip, return_tensors="pt")["pixel_values"][0]
+
+    # Resized as a whole it would be 34 x 1,020,000 pixels.
+    assert pixel_values.shape == (3, 32, 32)
+    assert (grey_values(pixel_values, processor.image_processor)[2] > 250).all()
+
+
+def test_survives_saving(tmp_path, processor):
+    processor.image_processor.save_pretrained(tmp_path)
+
+    for again in (
+        SemArtImageProcessor.from_pretrained(tmp_path),
+        AutoImageProcessor.from_pretrained(tmp_path),
+    ):
+        assert type(again) is SemArtImageProcessor
+        assert again.to_dict() == processor.image_processor.to_dict()
+    assert sorted(path.name for path in tmp_path.glob("*.py")) == ["image_processing_semart.py", "pictures_semart.py"]

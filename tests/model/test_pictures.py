@@ -1,0 +1,253 @@
+import http.server
+import io
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from semart_hf.model.image_processing_semart import load_picture, to_rgb
+
+ORIENTATION = 0x0112
+
+
+def jpeg(picture: Image.Image, **options) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def noise(width=64, height=48, seed=0) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def reopened(picture: Image.Image, kind: str, **options) -> Image.Image:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return Image.open(io.BytesIO(file.getvalue()))
+
+
+def palette_with_transparency() -> Image.Image:
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([200, 0, 0, 0, 0, 200])
+    picture.putpixel((1, 0), 1)
+    return reopened(picture, "PNG", transparency=b"\xff\x00")
+
+
+def one_pixel(mode, value) -> Image.Image:
+    return Image.new(mode, (1, 1), value)
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [
+        pytest.param(one_pixel("RGB", (1, 2, 3)), (1, 2, 3), id="RGB"),
+        pytest.param(one_pixel("1", 1), (255, 255, 255), id="bilevel"),
+        pytest.param(one_pixel("L", 77), (77, 77, 77), id="grey"),
+        pytest.param(one_pixel("LA", (0, 0)), (255, 255, 255), id="LA transparent"),
+        pytest.param(one_pixel("LA", (0, 255)), (0, 0, 0), id="LA opaque"),
+        pytest.param(one_pixel("La", (0, 0)), (255, 255, 255), id="La"),
+        pytest.param(one_pixel("RGBA", (100, 0, 200, 0)), (255, 255, 255), id="RGBA transparent"),
+        pytest.param(one_pixel("RGBA", (0, 0, 0, 51)), (204, 204, 204), id="RGBA a fifth"),
+        pytest.param(one_pixel("RGBA", (0, 0, 0, 51)).convert("RGBa"), (204, 204, 204), id="RGBa"),
+        pytest.param(one_pixel("RGBX", (5, 6, 7, 0)), (5, 6, 7), id="RGBX"),
+        pytest.param(one_pixel("CMYK", (255, 0, 0, 0)), (0, 255, 255), id="CMYK cyan"),
+        pytest.param(one_pixel("CMYK", (0, 0, 0, 255)), (0, 0, 0), id="CMYK black"),
+        pytest.param(one_pixel("YCbCr", (149, 43, 21)), (0, 255, 0), id="YCbCr green"),
+        pytest.param(one_pixel("HSV", (85, 255, 255)), (0, 255, 0), id="HSV green"),
+        pytest.param(one_pixel("LAB", (255, 128, 128)), (255, 255, 255), id="LAB white"),
+        pytest.param(one_pixel("I;16", 65535), (255, 255, 255), id="16 bits white"),
+        pytest.param(one_pixel("I;16", 257 * 100 + 128), (100, 100, 100), id="16 bits, rounded down"),
+        pytest.param(one_pixel("I;16", 257 * 100 + 129), (101, 101, 101), id="16 bits, rounded up"),
+        pytest.param(one_pixel("I;16B", 257 * 9), (9, 9, 9), id="16 bits big-endian"),
+        pytest.param(one_pixel("I", 257 * 40), (40, 40, 40), id="32 bits holding 16"),
+        pytest.param(one_pixel("I", 40), (40, 40, 40), id="32 bits holding 8"),
+        pytest.param(one_pixel("I", 1 << 20), (255, 255, 255), id="32 bits"),
+        pytest.param(one_pixel("I", -5), (0, 0, 0), id="negative"),
+        pytest.param(one_pixel("F", 0.5), (128, 128, 128), id="float to 1"),
+        pytest.param(one_pixel("F", 200.0), (200, 200, 200), id="float to 255"),
+        pytest.param(one_pixel("F", float("nan")), (0, 0, 0), id="not a number"),
+    ],
+)
+def test_every_mode_becomes_rgb(picture, expected):
+    rgb = to_rgb(picture)
+
+    assert rgb.mode == "RGB"
+    assert rgb.getpixel((0, 0)) == pytest.approx(expected, abs=2 if picture.mode in ("YCbCr", "LAB") else 0)
+
+
+def test_transparency_of_palettes_and_colour_keys_is_white():
+    palette_and_alpha = Image.new("P", (1, 1))
+    palette_and_alpha.putpalette([200, 0, 0])
+    palette_and_alpha.putalpha(0)
+    assert palette_and_alpha.mode == "PA"
+    assert to_rgb(palette_and_alpha).getpixel((0, 0)) == (255, 255, 255)
+    assert [to_rgb(palette_with_transparency()).getpixel((x, 0)) for x in (0, 1)] == [(200, 0, 0), (255, 255, 255)]
+    keyed = reopened(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG", transparency=(9, 8, 7))
+    assert to_rgb(keyed).getpixel((0, 0)) == (255, 255, 255)
+    grey = reopened(Image.new("L", (1, 1), 9), "PNG", transparency=9)
+    assert to_rgb(grey).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_16_bit_png_file_keeps_its_greys():
+    values = np.array([[0, 257, 25700, 65535]], dtype=np.uint16)
+
+    rgb = to_rgb(reopened(Image.fromarray(values), "PNG"))
+
+    assert np.asarray(rgb)[0, :, 0].tolist() == [0, 1, 100, 255]
+
+
+def test_inverted_cmyk_of_adobe_is_not_a_negative():
+    # Pillow writes CMYK JPEGs as Adobe does, inverted and marked, and turns them back on reading.
+    picture = load_picture(jpeg(Image.new("CMYK", (16, 16), (0, 0, 255, 0)), quality=95))
+
+    assert picture.getpixel((8, 8)) == pytest.approx((255, 255, 0), abs=3)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [(1, (0, 0)), (2, (2, 0)), (3, (2, 1)), (4, (0, 1)), (5, (0, 0)), (6, (1, 0)), (7, (1, 2)), (8, (0, 2))],
+)
+def test_exif_orientation_is_applied_once(orientation, corner):
+    picture = Image.new("RGB", (3, 2), "black")
+    picture.putpixel((0, 0), (255, 0, 0))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    turned = to_rgb(reopened(picture, "PNG", exif=exif))
+
+    assert turned.size == ((3, 2) if orientation < 5 else (2, 3))
+    assert turned.getpixel(corner) == (255, 0, 0)
+    again = to_rgb(turned)
+    assert again.size == turned.size
+    assert again.tobytes() == turned.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("exif", [b"Exif\x00\x00garbage", b"garbage", b"Exif\x00\x00II*\x00\xff\xff\xff\xff"])
+def test_damaged_exif_does_not_spoil_the_picture(exif):
+    assert load_picture(jpeg(noise(), exif=exif)).size == (64, 48)
+
+
+def test_an_rgb_picture_is_not_copied():
+    picture = noise()
+
+    assert to_rgb(picture) is picture
+
+
+def test_every_source_gives_the_same_picture(tmp_path):
+    picture = noise()
+    content = reopened(picture, "PNG").fp.getvalue()
+    path = tmp_path / "Gemälde 1.png"
+    path.write_bytes(content)
+    values = np.asarray(picture)
+    sources = [path, str(path), content, bytearray(content), picture, Image.open(path), values]
+    sources += [{"bytes": content, "path": None}, {"bytes": None, "path": str(path)}]
+
+    for source in sources:
+        loaded = load_picture(source)
+        assert loaded.mode == "RGB"
+        assert loaded.tobytes() == picture.tobytes()
+
+
+class _Museum(http.server.BaseHTTPRequestHandler):
+    content = b""
+
+    def do_GET(self):
+        found = self.path == "/vermeer.jpg"
+        self.send_response(200 if found else 404)
+        self.end_headers()
+        self.wfile.write(self.content if found else b"no such painting")
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def museum(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    _Museum.content = jpeg(Image.new("RGB", (8, 8), (0, 0, 200)), quality=95)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Museum)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_picture_comes_from_a_url(museum, monkeypatch):
+    assert load_picture(f"{museum}/vermeer.jpg").getpixel((4, 4)) == pytest.approx((0, 0, 200), abs=3)
+    with pytest.raises(ValueError, match=r"nothing\.jpg cannot be fetched: HTTP Error 404.*Allowed are.*download it"):
+        load_picture(f"{museum}/nothing.jpg")
+    monkeypatch.setattr("semart_hf.model.pictures_semart.MAX_DOWNLOAD", 100)
+    with pytest.raises(ValueError, match=r"more than 100 bytes\. Allowed is.*Download and reduce"):
+        load_picture(f"{museum}/vermeer.jpg")
+
+
+@pytest.mark.parametrize("tolerant", [False, True])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_truncated_jpeg_is_an_error_even_where_pillow_is_told_to_tolerate_it(
+    tmp_path, monkeypatch, tolerant, options
+):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)
+    content = jpeg(noise(256, 256), **options)
+    path = tmp_path / "half.jpg"
+    path.write_bytes(content[: len(content) // 2])
+
+    with pytest.raises(ValueError, match=r"half\.jpg.*cannot be decoded: .*truncated.*Allowed are whole files.*again"):
+        load_picture(path)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is tolerant
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        to_rgb(Image.open(path))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "GIF"])
+def test_a_truncated_file_of_any_kind_is_an_error(kind):
+    file = io.BytesIO()
+    noise(200, 200).save(file, kind)
+    content = file.getvalue()
+
+    with pytest.raises(ValueError, match=r"of .* bytes .*Allowed"):
+        load_picture(content[: len(content) // 2])
+
+
+def test_what_is_no_picture_is_named(tmp_path):
+    page = tmp_path / "page.jpg"
+    page.write_text("<html>not found</html>")
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+
+    for path in (page, empty):
+        with pytest.raises(ValueError, match=rf"{path.name}' is not a picture\. Allowed is.*give another file"):
+            load_picture(path)
+
+
+@pytest.mark.parametrize("source", ["A view of Delft", "x" * 5000, "null\0character", "missing.jpg", Path("/tmp")])
+def test_a_missing_file_is_named_and_a_text_is_told_its_place(source):
+    with pytest.raises(ValueError, match=r"there is no such file\. Allowed are.*Correct the path; .*\{'text': …\}"):
+        load_picture(source)
+
+
+def test_a_decompression_bomb_is_an_error(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+
+    with pytest.raises(ValueError, match=r"too many pixels: .*Allowed are 2,000\. Reduce the file"):
+        load_picture(jpeg(noise()))
+
+
+@pytest.mark.parametrize("source", [3, None, {"bytes": None, "path": None}, object()])
+def test_a_source_of_another_type_is_an_error(source):
+    with pytest.raises(TypeError, match=r"Got a \w+ for a picture\. Allowed are a path.*Open it"):
+        load_picture(source)
+
+
+@pytest.mark.parametrize("values", [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8)])
+def test_values_of_another_kind_are_an_error(values):
+    with pytest.raises(ValueError, match=r"Got picture values of shape .* Allowed are uint8 arrays .*Convert"):
+        load_picture(values)
+
+
+def test_a_picture_without_pixels_is_an_error():
+    with pytest.raises(ValueError, match=r"is 0 x 5\. Allowed are at least 1 x 1 pixels"):
+        to_rgb(Image.new("RGB", (0, 5)))

@@ -1,0 +1,252 @@
+import json
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModel, AutoProcessor
+
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+
+LABELS = {"type": ["landscape", "portrait", "still-life", "UNK"], "school": ["Dutch", "Italian", "UNK"]}
+
+
+def picture(seed: int, width: int = 40, height: int = 50) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def rows() -> list[dict]:
+    return [
+        {"image": picture(0), "text": "a view of delft"},
+        {"image": picture(1)},
+        {"text": "portrait of an old man"},
+        {"image": picture(2), "text": "a river with an old bridge at night and the view of delft"},
+        {"image": None, "text": "the river at night", "title": "not read"},
+        {"image": picture(3, 90, 30), "text": "  "},
+        {"image": picture(4), "description": "portrait of a woman"},
+    ]
+
+
+@pytest.fixture(scope="module")
+def pipe(repository) -> ArtClassificationPipeline:
+    return ArtClassificationPipeline(
+        model=AutoModel.from_pretrained(repository), processor=AutoProcessor.from_pretrained(repository), device="cpu"
+    )
+
+
+def scores(answer: dict) -> dict[str, dict[str, float]]:
+    return {task: {guess["label"]: guess["score"] for guess in ranked} for task, ranked in answer.items()}
+
+
+def assert_same(first: list[dict], second: list[dict]) -> None:
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert list(one) == list(other)
+        for task, expected in scores(one).items():
+            assert scores(other)[task] == pytest.approx(expected, abs=1e-5)
+
+
+def test_ranks_the_probabilities_that_the_model_gives(pipe):
+    row = rows()[0]
+
+    answer = pipe(row, top_k=None)
+
+    inputs = pipe.processor(images=row["image"], text=row["text"])
+    logits = pipe.model(**inputs).logits
+    assert list(answer) == ["type", "school"]
+    for task, labels in LABELS.items():
+        expected = dict(zip(labels, torch.softmax(logits[task][0], -1).tolist(), strict=True))
+        assert scores(answer)[task] == pytest.approx(expected, abs=1e-6)
+        ranked = [guess["score"] for guess in answer[task]]
+        assert ranked == sorted(ranked, reverse=True)
+
+
+def test_batch_size_changes_no_result_and_order_is_kept(pipe):
+    singly = [pipe(row) for row in rows()]
+
+    assert len({json.dumps(answer) for answer in singly}) == len(singly)
+    for batch_size in (1, 2, 3, 7, 16):
+        assert_same(pipe(rows(), batch_size=batch_size), singly)
+    assert_same(pipe(rows(), batch_size=2, num_workers=1), singly)
+
+
+def test_streams_generators_iterators_and_datasets(pipe):
+    expected = pipe(rows())
+
+    assert_same(list(pipe((row for row in rows()), batch_size=2)), expected)
+    assert_same(list(pipe(iter(rows()))), expected)
+    assert_same(list(pipe(tuple(rows()), batch_size=3)), expected)
+    assert pipe([]) == list(pipe(iter([]))) == []
+    endless = pipe({"text": "a view"} for _ in iter(int, 1))
+    assert list(next(iter(endless))) == ["type", "school"]
+
+
+def test_reads_rows_of_datasets(pipe):
+    columns = {key: [row.get(key) for row in rows()] for key in ("image", "text", "description")}
+    features = datasets.Features(
+        image=datasets.Image(), text=datasets.Value("string"), description=datasets.Value("string")
+    )
+    dataset = datasets.Dataset.from_dict(columns, features=features)
+    expected = pipe(rows())
+
+    assert_same(list(pipe(dataset, batch_size=3)), expected)
+    assert_same(list(pipe(dataset.cast_column("image", datasets.Image(decode=False)))), expected)
+    assert_same(list(pipe(dataset.to_iterable_dataset(), batch_size=2)), expected)
+
+
+def test_a_picture_alone_in_every_form(pipe, tmp_path):
+    path = tmp_path / "picture.png"
+    picture(0).save(path)
+    expected = pipe({"image": picture(0)})
+
+    for source in (picture(0), str(path), path, path.read_bytes(), np.asarray(picture(0))):
+        assert_same([pipe(source)], [expected])
+    assert_same(pipe([path, picture(0)], batch_size=2), [expected, expected])
+
+
+def test_the_missing_part_is_not_seen(pipe):
+    both = pipe(rows()[0])
+
+    assert pipe({"image": rows()[0]["image"]}) != both
+    assert pipe({"text": rows()[0]["text"]}) != both
+    assert pipe({"text": "a view", "description": "not read"}) == pipe({"text": "a view"})
+    assert pipe({"text": None, "description": "a view"}) == pipe({"text": "a view"})
+
+
+def test_top_k_and_tasks(pipe):
+    row = rows()[0]
+
+    assert {task: len(ranked) for task, ranked in pipe(row, top_k=1).items()} == {"type": 1, "school": 1}
+    assert {task: len(ranked) for task, ranked in pipe(row, top_k=50).items()} == {"type": 4, "school": 3}
+    assert list(pipe(row, tasks="school")) == ["school"]
+    assert list(pipe(row, tasks=["school", "type"])) == ["type", "school"]
+
+
+def test_choices_of_construction_are_defaults_of_calls(pipe):
+    narrow = ArtClassificationPipeline(
+        model=pipe.model, processor=pipe.processor, device="cpu", top_k=1, tasks=["type"], batch_size=3
+    )
+
+    assert_same(narrow(rows()), pipe(rows(), top_k=1, tasks=["type"]))
+    assert len(narrow({"text": "a"}, top_k=2)["type"]) == 2
+
+
+def test_unsure_below_the_confidence(pipe):
+    row = rows()[0]
+    certain = pipe(row)
+    best = {task: ranked[0]["score"] for task, ranked in certain.items()}
+    threshold = (min(best.values()) + max(best.values())) / 2
+
+    answer = pipe(row, min_confidence=threshold)
+
+    for task, ranked in certain.items():
+        if best[task] < threshold:
+            assert answer[task] == [{"label": "unsure", "score": best[task]}, *ranked]
+        else:
+            assert answer[task] == ranked
+    assert pipe(row, min_confidence=0) == certain
+
+
+def test_temperatures_of_the_configuration_calibrate(pipe, monkeypatch):
+    row = rows()[0]
+    plain = pipe(row, top_k=None)
+    monkeypatch.setattr(pipe.model.config, "temperatures", {"type": 2.0})
+
+    calibrated = pipe(row, top_k=None)
+
+    logits = pipe.model(**pipe.processor(images=row["image"], text=row["text"])).logits["type"][0]
+    expected = dict(zip(LABELS["type"], torch.softmax(logits / 2, -1).tolist(), strict=True))
+    assert scores(calibrated)["type"] == pytest.approx(expected, abs=1e-6)
+    assert calibrated["school"] == plain["school"]
+
+
+def test_bfloat16_gives_nearly_the_same(pipe, repository):
+    half = ArtClassificationPipeline(
+        model=AutoModel.from_pretrained(repository, dtype=torch.bfloat16), processor=pipe.processor, device="cpu"
+    )
+
+    for one, other in zip(half(rows(), batch_size=4), pipe(rows()), strict=True):
+        for task, expected in scores(other).items():
+            assert scores(one)[task] == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.parametrize("painting", [{"image": None, "text": None}, {"text": " "}, {"image": None, "title": "x"}])
+def test_a_painting_with_nothing_is_an_error(pipe, painting):
+    with pytest.raises(ValueError, match=r"neither a picture nor a text\. Allowed are .*Leave the painting out.*\['"):
+        pipe(painting)
+
+
+def test_bad_input_is_an_error(pipe):
+    with pytest.raises(
+        ValueError, match=r"Got 'A view of Delft' for a picture.*if this is the painting's text.*'text'"
+    ):
+        pipe("A view of Delft")
+    with pytest.raises(
+        ValueError, match=r"keys \['picture'\]\. Allowed are 'image', 'text' and 'description'.*Rename"
+    ):
+        pipe({"picture": picture(0)})
+    with pytest.raises(TypeError, match=r"Text 0 is nan"):
+        pipe({"text": float("nan")})
+    with pytest.raises(TypeError, match=r"Got a int\. Allowed are a painting.*Wrap"):
+        pipe(3)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"tasks": ["artist"]}, ValueError, r"does not know \['artist'\]\. Allowed are \['type', 'school'\]\. Name"),
+        ({"tasks": []}, ValueError, r"Got the tasks \[\].*Allowed are \['type', 'school'\]"),
+        ({"top_k": 0}, ValueError, r"top_k is 0\. Allowed is a number of labels from 1, or None.*Give top_k=1"),
+        ({"top_k": 1.5}, ValueError, r"top_k is 1\.5\. Allowed"),
+        (
+            {"min_confidence": 95},
+            ValueError,
+            r"min_confidence is 95\. Allowed is a probability from 0 to 1.*Give 0\.9",
+        ),
+        ({"topk": 1}, TypeError, r"unknown options \['topk'\]\. Allowed are \['top_k', 'tasks', .*Correct"),
+    ],
+)
+def test_bad_options_are_errors(pipe, options, error, message):
+    with pytest.raises(error, match=message):
+        pipe({"text": "a view"}, **options)
+
+
+def test_logits_that_are_not_finite_are_an_error(pipe, monkeypatch):
+    monkeypatch.setattr(pipe, "_forward", lambda inputs: {"type": torch.tensor([[0.0, float("nan"), 0.0, 0.0]])})
+
+    with pytest.raises(
+        ValueError, match=r"logits of type are not finite: .*Allowed are numbers\. Load the model with"
+    ):
+        pipe({"text": "a view"}, tasks="type")
+
+
+def test_model_and_processor_must_belong_together(pipe, repository):
+    other = AutoProcessor.from_pretrained(repository)
+    other.tokenizer.add_tokens(["vermeer"])
+
+    with pytest.raises(
+        ValueError, match=r"tokenizer has 21 tokens, the model's text tower 20\. Allowed is .*Load both"
+    ):
+        ArtClassificationPipeline(model=pipe.model, processor=other, device="cpu")
+    with pytest.raises(ValueError, match=r"Got no processor\. Allowed is the SemArtProcessor .*Call pipeline"):
+        ArtClassificationPipeline(model=pipe.model)
+
+
+def test_saving_writes_everything(pipe, repository, tmp_path):
+    pipe.save_pretrained(tmp_path)
+
+    first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (repository, tmp_path))
+    first_config, second_config = (json.loads(files.pop("config.json")) for files in (first, second))
+    assert second == first
+    for tower in ("vision_config", "text_config"):  # loading notes the type of the weights there as well
+        assert second_config[tower].pop("dtype") == "float32"
+    assert second_config == first_config
+    again = ArtClassificationPipeline(
+        model=SemArtForArtClassification.from_pretrained(tmp_path),
+        processor=AutoProcessor.from_pretrained(tmp_path),
+        device="cpu",
+    )
+    assert again(rows()) == pipe(rows())

@@ -1,0 +1,129 @@
+"""What `import semart_hf` does to transformers, and what it costs, seen in a process of its own."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from transformers import DistilBertConfig, DistilBertTokenizer
+
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.publishing.repository import write_repository
+
+LOOK = """
+import json, sys, time
+import torch, transformers
+from transformers import AutoConfig  # of the modules to be told, one is there already and the others come later
+before = set(sys.modules)
+start = time.perf_counter()
+import semart_hf
+seconds = time.perf_counter() - start
+modules = sorted(set(sys.modules) - before)
+
+from transformers import AutoImageProcessor, AutoModel, AutoProcessor, AutoTokenizer, pipeline
+light = "timm" not in sys.modules
+from transformers import CLIPConfig, TimmWrapperModel
+folder = sys.argv[1]
+loaded = [auto.from_pretrained(folder) for auto in (AutoProcessor, AutoImageProcessor, AutoConfig, AutoModel)]
+loaded.append(AutoModel.from_pretrained(folder, trust_remote_code=True))
+loaded.append(AutoModel.from_config(loaded[2]))
+loaded += [
+    pipeline("art-classification", model=folder, device="cpu"),
+    pipeline("art-classification", model=folder, device="cpu", trust_remote_code=True),
+    pipeline("art-classification", model=folder, device="cpu", trust_remote_code=False),
+    pipeline(model=folder, device="cpu"),
+]
+loaded.append(loaded[-1].model)
+print(json.dumps({
+    "seconds": seconds,
+    "modules": modules,
+    "light": light,
+    "classes": [type(one).__module__ + "." + type(one).__name__ for one in loaded],
+    "scores": [one({"text": "a view"}, top_k=1)["type"][0]["score"] for one in loaded[-5:-1]],
+    "others": [type(AutoConfig.for_model("clip")) is CLIPConfig, type(AutoConfig.for_model("bert")).__name__],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    torch.manual_seed(0)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "view"]
+    text = DistilBertConfig(vocab_size=len(words), dim=16, n_layers=1, n_heads=2, hidden_dim=16)
+    tasks = [{"name": "type", "labels": ["landscape", "portrait", "UNK"]}]
+    model = SemArtForArtClassification.from_towers(
+        "test_resnet", text, tasks, pretrained=False, image_size=32, fusion_dim=16
+    )
+    tokenizer = DistilBertTokenizer(vocab={word: index for index, word in enumerate(words)}, model_max_length=32)
+    cfg = timm.get_pretrained_cfg("test_resnet").to_dict()
+    processor = SemArtProcessor(SemArtImageProcessor.from_timm(cfg, 32), tokenizer)
+    return write_repository(model, processor, tmp_path_factory.mktemp("written") / "repository")
+
+
+@pytest.fixture(scope="module")
+def seen(repository) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, str(repository)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_importing_the_package_costs_little(seen):
+    assert seen["seconds"] < 0.3
+    assert not any(name.split(".")[0] in ("timm", "torchvision", "transformers") for name in seen["modules"])
+    assert seen["light"]  # nor do the Auto classes cost more for it
+
+
+def test_auto_classes_and_pipeline_load_without_remote_code(seen):
+    home = "semart_hf.model."
+    model = home + "modeling_semart.SemArtForArtClassification"
+    assert seen["classes"] == [
+        home + "processing_semart.SemArtProcessor",
+        home + "image_processing_semart.SemArtImageProcessor",
+        home + "configuration_semart.SemArtConfig",
+        model,
+        model,  # the installed package is used, also where remote code was allowed
+        model,
+        *[home + "pipeline_semart.ArtClassificationPipeline"] * 4,
+        model,
+    ]
+    assert len(set(seen["scores"])) == 1
+    assert seen["others"] == [True, "BertConfig"]
+
+
+def test_public_names_are_the_classes():
+    import semart_hf
+
+    assert semart_hf.SemArtForArtClassification is SemArtForArtClassification
+    assert [name for name in semart_hf.__all__ if getattr(semart_hf, name).__name__ != name] == []
+    with pytest.raises(AttributeError, match="module 'semart_hf' has no attribute 'SemArtModel'"):
+        semart_hf.SemArtModel  # noqa: B018
+
+
+def test_saved_pipelines_stay_in_the_configuration(repository):
+    import semart_hf
+
+    config = semart_hf.SemArtConfig.from_pretrained(repository)
+
+    assert list(config.custom_pipelines) == ["art-classification"]
+    assert "art-classification" not in config.custom_pipelines
+    assert (
+        config.to_dict()["custom_pipelines"]
+        == json.loads((repository / "config.json").read_text())["custom_pipelines"]
+    )
+    assert semart_hf.SemArtConfig().custom_pipelines == {}
+
+
+def test_a_picture_is_classified_after_an_import_and_a_line(repository):
+    from transformers import pipeline
+
+    picture = Image.fromarray(np.zeros((20, 30, 3), dtype=np.uint8))
+
+    assert set(pipeline("art-classification", model=repository, device="cpu")(picture)) == {"type"}
