@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from .miniature_history import art_history
 from .miniature_painter import paint
-from .miniature_world import MODALITIES, World, ceilings
+from .miniature_world import MODALITIES, Table, World, ceilings
 from .miniature_writer import catalogue, describe, escape
 from .vocabulary import TASKS
 
@@ -63,25 +64,28 @@ class Painting:
 
 def sample_paintings(world: World, seed: int, split: int, count: int) -> list[Painting]:
     """The first `count` paintings of a split: more of them never changes the ones before."""
-    heaps = np.cumsum(world.prior.ravel())
+    tasks = list(world.labels)
+    chances = np.random.default_rng((seed, split)).random((count, 2 + 2 * len(tasks)))
+    states = np.unravel_index(_draw(world.prior.ravel(), chances[:, 0]), world.prior.shape)
+    cues: list[list[dict[str, str]]] = []
+    for modality, columns in ((world.image, chances[:, 2::2].T), (world.text, chances[:, 3::2].T)):
+        values = []
+        for task, state, chance in zip(tasks, states, columns, strict=True):
+            cue = modality[task]
+            values.append([cue.values[_draw(cue.table[label], one)] for label, one in zip(state, chance, strict=True)])
+        cues.append([dict(zip(tasks, shown, strict=True)) for shown in zip(*values, strict=True)])
     paintings = []
-    for number in range(count):
-        rng = np.random.default_rng((seed, split, number))
-        state = np.unravel_index(
-            int(np.searchsorted(heaps, rng.random() * heaps[-1], side="right")), world.prior.shape
-        )
-        indices = dict(zip(world.labels, (int(index) for index in state), strict=True))
-        image, text = (
-            {
-                task: cue.values[int(rng.choice(len(cue.values), p=cue.table[indices[task]]))]
-                for task, cue in cues.items()
-            }
-            for cues in (world.image, world.text)
-        )
-        labels = {task: world.labels[task][index] for task, index in indices.items()}
-        has_text = rng.random() >= world.missing_text
-        paintings.append(Painting((seed, split, number), labels, image, text if has_text else None))
+    for number, state in enumerate(zip(*states, strict=True)):
+        labels = {task: world.labels[task][index] for task, index in zip(tasks, state, strict=True)}
+        text_cues = cues[1][number] if chances[number, 1] >= world.missing_text else None
+        paintings.append(Painting((seed, split, number), labels, cues[0][number], text_cues))
     return paintings
+
+
+def _draw(weights: Table, chance: Any) -> Any:
+    """Index whose share of the weights holds the chance, for one number between 0 and 1 or an array of them."""
+    heaps = np.cumsum(weights)
+    return np.searchsorted(heaps, chance * heaps[-1], side="right")
 
 
 def paint_miniature(
@@ -100,7 +104,9 @@ def paint_miniature(
     Args:
         folder: A path that does not exist yet, or is empty.
         seed: 0 or more.
-        num_train: Paintings of the train split; likewise for the others.
+        num_train: Paintings of the train split.
+        num_val: Paintings of the validation split.
+        num_test: Paintings of the test split.
         workers: Processes that paint. More than 1 needs a main module that can be imported without side effects;
             the pictures are the same.
 
@@ -145,8 +151,8 @@ def _is_finished(folder: Path, settings: Mapping[str, object]) -> bool:
     found = _read_settings(folder)
     if found is None:
         raise ValueError(
-            f"{folder} holds something that is no miniature; allowed is a new or empty folder, or a finished miniature "
-            "of the same settings; choose another folder"
+            f"{folder} holds something that is no miniature; allowed is a new or empty folder, or a finished "
+            "miniature of the same settings; choose another folder"
         )
     if found != settings:
         different = {name: found.get(name) for name in settings if found.get(name) != settings[name]}
@@ -157,8 +163,8 @@ def _is_finished(folder: Path, settings: Mapping[str, object]) -> bool:
     missing = sorted(name for name in _files_of(folder, settings) if not (folder / name).is_file())
     if missing:
         raise ValueError(
-            f"{folder} holds a miniature without {len(missing)} of its files, such as {missing[0]}; allowed is a whole "
-            "one; remove the folder and paint it again"
+            f"{folder} holds a miniature without {len(missing)} of its files, such as {missing[0]}; allowed is a "
+            "whole one; remove the folder and paint it again"
         )
     return True
 

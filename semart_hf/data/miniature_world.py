@@ -108,7 +108,7 @@ def _classes(labels: Sequence[str], rare: Sequence[str]) -> list[list[int]]:
     """The label indices of each scored class: one a frequent label, and one for all rare labels together."""
     classes = [[index] for index, label in enumerate(labels) if label not in rare]
     unknown = [index for index, label in enumerate(labels) if label in rare]
-    return classes + [unknown] if unknown else classes
+    return [*classes, unknown] if unknown else classes
 
 
 def _best_accuracy(prior: Table, likelihoods: Sequence[Table], axis: int, classes: Sequence[Sequence[int]]) -> float:

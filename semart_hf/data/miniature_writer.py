@@ -84,6 +84,7 @@ _REMARKS = (
     "The artist returned to the theme – with less success – a few years later.",
     "Critics have called it the finest œuvre of its kind.",
 )
+_MOST_WORDS = 40
 _ENTITIES = {character: f"&#{number};" for character, number in (("ç", 231), ("é", 233), ("–", 150), ("œ", 339))}
 
 _TITLES: dict[str, tuple[str, ...]] = {
@@ -120,7 +121,7 @@ _TECHNIQUES: dict[str, tuple[str, ...]] = {
 
 
 def describe(cues: Mapping[str, str], rng: np.random.Generator) -> str:
-    """A description of 15 to 45 words that speaks of the cues' values and of nothing else but chance.
+    """A description of 10 to 40 words that speaks of the cues' values and of nothing else but chance.
 
     Args:
         cues: The value to speak of for each task, `SILENT` to speak of something else.
@@ -138,8 +139,11 @@ def describe(cues: Mapping[str, str], rng: np.random.Generator) -> str:
         period=_pick(_PERIODS[cues["timeframe"]], rng),
         support=_pick(_SUPPORTS[cues["medium"]], rng),
     )
-    remarks = [_REMARKS[index] for index in rng.permutation(len(_REMARKS))[: int(rng.integers(0, 3))]]
-    return " ".join([sentence, *remarks] if rng.random() < 0.7 else [*remarks[:1], sentence, *remarks[1:]])
+    sentences = [sentence]
+    for index in rng.permutation(len(_REMARKS))[: int(rng.integers(0, 3))]:
+        if sum(len(words.split()) for words in (*sentences, _REMARKS[index])) <= _MOST_WORDS:
+            sentences.insert(0 if rng.random() < 0.25 else len(sentences), _REMARKS[index])
+    return " ".join(sentences)
 
 
 def escape(text: str) -> str:
