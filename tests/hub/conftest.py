@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from client_process import Client
+from hub_people import AUTHOR, STRANGER
 from loopback_calls import User
 from loopback_hub import LoopbackHub
+from PIL import Image
 
 # Each is a canary: none of them may be found in what was printed, or in any file.
 TOKENS = {name: f"hf_{name}{'Canary' * 4}" for name in ("painter", "visitor", "reader")}
@@ -22,7 +25,7 @@ def tokens() -> dict[str, str]:
     return TOKENS
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackHub]:
     """A Hub with the users painter and visitor, and a token of the painter's that may only read."""
     users = {
@@ -37,9 +40,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackHub]:
     assert files_with(TOKENS.values(), folder) == []
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def start_client(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Client]]:
-    """`start_client(token, **options)`: a fresh interpreter in a fresh home, ended with the module."""
+    """`start_client(token, **options)`: a fresh interpreter in a fresh home."""
     clients = []
 
     def start(token: str | None = None, home: Path | None = None, **options: Any) -> Client:
@@ -51,6 +54,70 @@ def start_client(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> 
         client.close()
     for client in clients:
         assert files_with(TOKENS.values(), client.home) == []
+
+
+@pytest.fixture(scope="session")
+def painter(start_client) -> Client:
+    """Who may write under `painter`, with the bare client."""
+    client = start_client(TOKENS["painter"])
+    client.run("""
+        from pathlib import Path
+        from huggingface_hub import *
+        from huggingface_hub.utils import *
+        api = HfApi()
+    """)
+    return client
+
+
+@pytest.fixture(scope="session")
+def author_and_stranger(start_client) -> tuple[Client, Client]:
+    author, stranger = start_client(TOKENS["painter"]), start_client(hidden=("semart_hf",))
+    author.start(AUTHOR)  # both import at the same time
+    stranger.start(STRANGER)
+    author.finish()
+    stranger.finish()
+    return author, stranger
+
+
+@pytest.fixture(scope="session")
+def author(author_and_stranger) -> Client:
+    """Who may write under `painter`, with the package installed and a tiny model in hand."""
+    return author_and_stranger[0]
+
+
+@pytest.fixture(scope="session")
+def stranger(author_and_stranger) -> Client:
+    """Somebody without a token, whose machine does not have the package."""
+    return author_and_stranger[1]
+
+
+@pytest.fixture(scope="session")
+def paintings(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str | None]]:
+    """Picture and text, picture alone, text alone."""
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(3)
+    paths = []
+    for name in ("mill", "lady"):
+        paths.append(str(folder / f"{name}.png"))
+        Image.fromarray(generator.integers(0, 255, (80, 100, 3), dtype=np.uint8)).save(paths[-1])
+    return [
+        {"image": paths[0], "text": "A mill by the river"},
+        {"image": paths[1]},
+        {"text": "The lady with a view of Delft"},
+    ]
+
+
+@pytest.fixture(scope="session")
+def delft(author, paintings) -> dict[str, Any]:
+    """A pushed model, `painter/delft`, and what it said of the paintings before."""
+    return author.run(
+        """
+        model, pipe = build(seed=0)
+        pipe.push_to_hub("painter/delft", commit_message="A model")
+        result = {"repo": "painter/delft", "scores": scores(pipe, paintings)}
+        """,
+        paintings=paintings,
+    )
 
 
 def files_with(words: Any, folder: Path) -> list[str]:

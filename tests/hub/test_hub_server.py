@@ -9,18 +9,6 @@ CARD = "---\nlicense: apache-2.0\npipeline_tag: image-classification\ntags:\n- a
 
 
 @pytest.fixture(scope="module")
-def painter(start_client, tokens):
-    client = start_client(tokens["painter"])
-    client.run("""
-        from pathlib import Path
-        from huggingface_hub import *
-        from huggingface_hub.utils import *
-        api = HfApi()
-    """)
-    return client
-
-
-@pytest.fixture(scope="module")
 def vermeer(painter):
     """A pushed repository: a small text, a folder, and a large file."""
     painter.run(
