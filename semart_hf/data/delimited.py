@@ -19,18 +19,19 @@ _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16")
 
 @dataclass(frozen=True)
 class DelimitedFile:
-    """The rows of one file as they stand there, before anything is understood by them.
+    """One file's rows as they stand there, before anything is understood by them.
 
     Attributes:
         header: Column names as written.
-        rows: Cells as written, as many as the header has, by row number (1 for the first row under the header).
         encoding: `cp1252`, `utf-8` or `utf-16`, as found.
-        problems: Rows that were dropped or read in an unusual way.
+        rows: Row number (1 for the first row under the header) and cells as written, as many as the header has. Each
+            row is parsed when it is asked for, and once.
+        problems: Rows that were dropped or read in an unusual way; complete when all rows are read.
     """
 
     header: list[str]
-    rows: dict[int, list[str]]
     encoding: str
+    rows: Iterator[tuple[int, list[str]]]
     problems: list[Problem]
 
 
@@ -56,15 +57,9 @@ def read_delimited(path: str | Path, *, delimiter: str = "\t", split: str | None
     first = next(records, None)
     if first is None:
         raise ValueError(f"Got the empty file {path}, but its first line must name the columns. Check the download.")
-    header = first.fields
-    rows: dict[int, list[str]] = {}
     problems: list[Problem] = []
-    for number, record in enumerate(records, start=1):
-        if len(record.fields) == len(header):
-            rows[number] = record.fields
-        for finding in _findings(record, len(header), encoding):
-            problems.append(Problem(number, split, record.fields[0] or None, *finding))
-    return DelimitedFile(header, rows, encoding, problems)
+    rows = _checked_rows(records, len(first.fields), encoding, split, problems)
+    return DelimitedFile(first.fields, encoding, rows, problems)
 
 
 def decode_text(content: bytes) -> tuple[str, str]:
@@ -88,6 +83,17 @@ def decode_text(content: bytes) -> tuple[str, str]:
 def unescape_entities(text: str) -> str:
     """The text with its HTML entities as characters; `&#150;` is the dash that browsers show, not a control code."""
     return _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
+
+
+def _checked_rows(
+    records: Iterator[_Record], num_columns: int, encoding: str, split: str | None, problems: list[Problem]
+) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of the records that are rows; what is odd about records is added to `problems`."""
+    for number, record in enumerate(records, start=1):
+        for finding in _findings(record, num_columns, encoding):
+            problems.append(Problem(number, split, record.fields[0] or None, *finding))
+        if len(record.fields) == num_columns:
+            yield number, record.fields
 
 
 def _findings(record: _Record, num_columns: int, encoding: str) -> Iterator[tuple[str, str, str]]:

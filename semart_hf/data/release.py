@@ -152,7 +152,7 @@ def _read_file(path: Path, *, split: str | None) -> tuple[pd.DataFrame, str, lis
     cleaners = [str.strip if column == "IMAGE_FILE" else clean_cell for column in columns]
     rows = {
         number: [clean(cell) or None for clean, cell in zip(cleaners, cells, strict=True)]
-        for number, cells in file.rows.items()
+        for number, cells in file.rows
     }
     problems = list(file.problems)
     for number in [number for number, cells in rows.items() if not any(cells)]:
@@ -201,11 +201,11 @@ def find_pictures(frame: pd.DataFrame, split: str) -> tuple[list[str | None], li
     paths: list[str | None] = []
     problems: list[Problem] = []
     for row, folder, name in zip(frame["row_number"], frame["images_folder"], frame["image_file"], strict=True):
-        path, problem, detail = None, "missing_picture", f"no file {name} in Images"
+        path, problem, detail = None, "missing_picture", f"there is no file {name}"
         if name is None:
             problem, detail = "unnamed_picture", "IMAGE_FILE is empty"
         elif folder is None:
-            detail = "the release has no folder Images"
+            detail = "there is no folder of pictures"
         else:
             try:
                 path = picture_path(folder, name)

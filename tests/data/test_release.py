@@ -280,5 +280,5 @@ def test_open_paintings_have_pictures_and_gaps(shared_data):
 def test_delimited_rows_keep_their_numbers_over_blank_lines(tmp_path):
     (tmp_path / "rows.csv").write_text("a,b\n\n1,2\n\n3\n5,6\n")
     file = read_delimited(tmp_path / "rows.csv", delimiter=",")
-    assert file.rows == {1: ["1", "2"], 3: ["5", "6"]}
+    assert list(file.rows) == [(1, ["1", "2"]), (3, ["5", "6"])]
     assert [problem.detail for problem in file.problems] == ["line 5 has 1 fields, the header has 2"]

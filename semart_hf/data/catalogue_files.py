@@ -1,0 +1,226 @@
+"""The files of any catalogue as tables of their own columns: CSV, TSV, JSON lines, Parquet, ImageFolder, Hub data set.
+
+Pictures that are embedded in rows are written to a folder as they are, a batch at a time: every catalogue becomes rows
+beside a folder of pictures, and memory does not grow with the pictures.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+
+from .delimited import decode_text, read_delimited
+from .mapping import normal
+from .problems import Problem
+
+# First bytes of the picture formats, for the ending of a file; others are told apart when they are opened.
+_SIGNATURES = (
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"\x89PNG\r\n\x1a\n", ".png"),
+    (b"GIF8", ".gif"),
+    (b"II*\x00", ".tif"),
+    (b"MM\x00*", ".tif"),
+    (b"RIFF", ".webp"),
+)
+
+_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a table is read.
+
+    Attributes:
+        columns: Names of the columns; `None` for all.
+        where: Rows: column to the `normal` values it may have.
+        image_column: Column of embedded pictures, which are written to `pictures_folder` and read as their names.
+        pictures_folder: Needed with `image_column`.
+    """
+
+    columns: frozenset[str] | None = None
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    image_column: str | None = None
+    pictures_folder: Path | None = None
+
+
+@dataclass
+class RawTable:
+    """The selected rows of one file or split, in the catalogue's own columns.
+
+    Attributes:
+        name: File or split that it was read from.
+        frame: Cells as strings or `None`; the index is the row's number in the file, from 1.
+        num_left_out: Rows that the selection leaves out.
+        encoding: How the file was encoded, for text files.
+        problems: Rows that were dropped or read in an unusual way.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    num_left_out: int = 0
+    encoding: str | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_table(path: Path, form: str, selection: Selection, *, split: str | None = None) -> RawTable:
+    """Rows of one CSV, TSV, JSON lines or Parquet file.
+
+    Args:
+        path: The file.
+        form: `csv`, `tsv`, `jsonl` or `parquet`.
+        selection: What is read.
+        split: Split that the file's problems belong to.
+
+    Raises:
+        ValueError: The file is not there, is not of this form, or lacks a column that chooses rows.
+    """
+    if not path.is_file():
+        raise ValueError(f"Got {path}, where no file is, but the mapping names it. Correct the path or the mapping.")
+    if form == "parquet":
+        try:
+            file = pyarrow.parquet.ParquetFile(path)
+        except pyarrow.ArrowInvalid as error:
+            raise ValueError(f"Got {path}, which is no Parquet file ({error}). Check the download.") from error
+        header = [name for name in file.schema_arrow.names if selection.columns is None or name in selection.columns]
+        batches = file.iter_batches(_BATCH_SIZE, columns=header)
+        rows = (list(row.values()) for batch in batches for row in batch.to_pylist())
+        return _selected(path.name, path.stem, header, enumerate(rows, start=1), selection)
+    if form == "jsonl":
+        return _read_json_lines(path, selection, split)
+    lines = read_delimited(path, delimiter="," if form == "csv" else "\t", split=split)
+    table = _selected(path.name, path.stem, [name.strip() for name in lines.header], lines.rows, selection)
+    table.encoding, table.problems = lines.encoding, lines.problems
+    return table
+
+
+def read_dataset(source: str, selection: Selection) -> dict[str, RawTable]:
+    """Rows of each split of a data set on the Hub, or of a folder that `datasets.load_dataset` opens.
+
+    Labels are read by their names.
+    """
+    tables = {}
+    for split, rows in datasets.load_dataset(source).items():
+        header = [name for name in rows.column_names if selection.columns is None or name in selection.columns]
+        chosen = rows.select_columns(header)
+        labels = [chosen.features[name] for name in header]
+        for name, feature in chosen.features.items():
+            if isinstance(feature, datasets.Image):
+                chosen = chosen.cast_column(name, datasets.Image(decode=False))
+        cells = (
+            [_label_name(feature, row[name]) for name, feature in zip(header, labels, strict=True)] for row in chosen
+        )
+        tables[split] = _selected(split, split, header, enumerate(cells, start=1), selection)
+    return tables
+
+
+def imagefolder_files(folder: Path) -> dict[str | None, Path]:
+    """Metadata file by split of an ImageFolder; the split is `None` where the metadata lies in the folder itself.
+
+    Raises:
+        ValueError: There is no metadata file in the folder or its sub-folders.
+    """
+    names = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+    found = next((folder / name for name in names if (folder / name).is_file()), None)
+    if found:
+        return {None: found}
+    by_split: dict[str | None, Path] = {path.parent.name: path for name in names for path in folder.glob(f"*/{name}")}
+    if not by_split:
+        raise ValueError(
+            f"Got the folder {folder} without {list(names)}, but an ImageFolder says in one of them, in itself or in "
+            "a sub-folder by split, what each picture (file_name) is. Write it."
+        )
+    return by_split
+
+
+def _read_json_lines(path: Path, selection: Selection, split: str | None) -> RawTable:
+    text, encoding = decode_text(path.read_bytes())
+    records: dict[int, dict[str, Any]] = {}
+    problems: list[Problem] = []
+    for line, content in enumerate(text.split("\n"), start=1):
+        if not content.strip():
+            continue
+        try:
+            record, fault = json.loads(content), "no object of names and values"
+        except json.JSONDecodeError as error:
+            record, fault = None, f"no JSON ({error})"
+        if isinstance(record, dict):
+            records[line] = record
+        else:
+            problems.append(Problem(line, split, None, "malformed_row", f"line {line} is {fault}", "dropped"))
+    header = list(dict.fromkeys(name for record in records.values() for name in record))
+    rows = ((line, [record.get(name) for name in header]) for line, record in records.items())
+    table = _selected(path.name, path.stem, header, rows, selection)
+    table.encoding, table.problems = encoding, problems
+    return table
+
+
+def _selected(
+    name: str, stem: str, header: list[str], rows: Iterable[tuple[int, Sequence[Any]]], selection: Selection
+) -> RawTable:
+    """Table of the selected rows and columns; `stem` begins the names of pictures that are written."""
+    absent = [column for column in selection.where if column not in header]
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if absent or twice:
+        fault = f"without the column {absent[0]!r}" if absent else f"with the column {twice[0]!r} twice"
+        raise ValueError(f"Got {name} {fault}; its columns are {header}. Correct the mapping or the file.")
+    wanted = [place for place, column in enumerate(header) if selection.columns is None or column in selection.columns]
+    conditions = [(header.index(column), allowed) for column, allowed in selection.where.items()]
+    image_place = header.index(selection.image_column) if selection.image_column in header else None
+    numbers: list[int] = []
+    cells: list[list[str | None]] = []
+    num_left_out = 0
+    for number, row in rows:
+        if any(normal(_as_text(row[place])) not in allowed for place, allowed in conditions):
+            num_left_out += 1
+            continue
+        numbers.append(number)
+        cells.append([None if place == image_place else _as_text(row[place]) for place in wanted])
+        if image_place is not None and selection.pictures_folder:
+            picture = _write_picture(row[image_place], selection.pictures_folder / f"{stem}-{number:08d}")
+            cells[-1][wanted.index(image_place)] = picture
+    columns = [header[place] for place in wanted]
+    return RawTable(name, pd.DataFrame(cells, columns=columns, index=numbers, dtype=object), num_left_out)
+
+
+def _write_picture(picture: Any, path: Path) -> str | None:
+    """Name of the file that holds an embedded picture, at `path` with its ending; `None` where there is no picture.
+
+    One that is there already is not written again, so that an interrupted reading goes on where it stopped.
+    """
+    content = picture.get("bytes") if isinstance(picture, Mapping) else picture
+    if not content:
+        return None
+    ending = next((ending for start, ending in _SIGNATURES if content.startswith(start)), ".bin")
+    path = path.with_name(path.name + ending)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(content)
+        part.replace(path)
+    return path.name
+
+
+def _as_text(value: Any) -> str | None:
+    """A cell as a string: lists with `|` between their parts, whole numbers without a point, no pictures."""
+    if value is None or isinstance(value, (bytes, Mapping)):
+        return None
+    if isinstance(value, (list, tuple)):
+        return "|".join(text for text in map(_as_text, value) if text) or None
+    if isinstance(value, float):
+        if value != value:  # how pandas writes a missing number
+            return None
+        return str(int(value)) if value.is_integer() else str(value)
+    return str(value).strip() or None
+
+
+def _label_name(feature: Any, value: Any) -> Any:
+    """A label by its name; values of other features as they are."""
+    if not isinstance(feature, datasets.ClassLabel):
+        return value
+    return None if value is None or value < 0 else feature.int2str(value)
