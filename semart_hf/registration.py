@@ -57,8 +57,6 @@ def _register_classes() -> None:
     from .model.processing_semart import SemArtProcessor
 
     SemArtConfig.custom_pipelines = _CustomPipelines()
-    SemArtConfig.register_for_auto_class()
-    SemArtForArtClassification.register_for_auto_class("AutoModel")
     AutoConfig.register(MODEL_TYPE, SemArtConfig)
     AutoModel.register(SemArtConfig, SemArtForArtClassification)
     AutoImageProcessor.register(SemArtConfig, image_processor_classes={"torchvision": SemArtImageProcessor})

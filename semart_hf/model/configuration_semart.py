@@ -126,3 +126,7 @@ def _check_tasks(tasks: list[dict[str, Any]]) -> None:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise ValueError(f"The tasks {doubled} are given more than once. Give each task once.")
+
+
+# Saved models carry the code that loads them.
+SemArtConfig.register_for_auto_class()

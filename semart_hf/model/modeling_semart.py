@@ -325,3 +325,6 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         super()._set_gradient_checkpointing(enable=enable, **kwargs)
         # timm's towers have a switch of their own, which the generic search does not find.
         self.vision_tower.timm_model.set_grad_checkpointing(enable)
+
+
+SemArtForArtClassification.register_for_auto_class("AutoModel")

@@ -193,16 +193,6 @@ class ArtClassificationPipeline(Pipeline):
         """
         folder = Path(save_directory)
         upload = {name: options.pop(name) for name in _UPLOAD_OPTIONS if name in options}
-        parts = {
-            "AutoConfig": self.model.config,
-            "AutoModel": self.model,
-            "AutoImageProcessor": self.processor.image_processor,
-            "AutoProcessor": self.processor,
-        }
-        for auto_class, part in parts.items():
-            # Only a registered class is saved with its code.
-            if type(part)._auto_class is None:
-                type(part).register_for_auto_class(auto_class)
         self.model.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)  # the library writes into it
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder, **options)
