@@ -1,5 +1,7 @@
 import io
+import multiprocessing
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -128,15 +130,26 @@ def test_what_is_no_file(tmp_path):
     assert finding(tmp_path / ("x" * 300)) == ("unreadable_picture", "the file cannot be read: File name too long")
 
 
-def test_a_file_without_permission(tmp_path, monkeypatch):
-    path = tmp_path / "closed.jpg"
-    path.write_bytes(encoded(painting(0)))
+def read_as_nobody(folder: int, answers) -> None:
+    os.fchdir(folder)  # the folders above it are closed to others
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    try:
+        read_picture_file(Path("closed.jpg"))
+    except UnusablePictureError as error:
+        answers.put((error.problem, str(error)))
 
-    def refuse(self):
-        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)  # root may read every file
-    assert finding(path) == ("unreadable_picture", "the file cannot be read: Permission denied")
+def test_a_file_without_permission(tmp_path):
+    (tmp_path / "closed.jpg").write_bytes(encoded(painting(0)))
+    (tmp_path / "closed.jpg").chmod(0)
+    tmp_path.chmod(0o755)
+    context = multiprocessing.get_context("fork")  # only a process of its own can give up being root
+    answers = context.Queue()
+    process = context.Process(target=read_as_nobody, args=(os.open(tmp_path, os.O_RDONLY), answers))
+    process.start()
+    assert answers.get(timeout=20) == ("unreadable_picture", "the file cannot be read: Permission denied")
+    process.join()
 
 
 def test_a_file_of_absurd_length_is_not_read(tmp_path):
@@ -201,8 +214,6 @@ def test_decompression_bombs_are_not_decoded(tmp_path, size, monkeypatch):
     header = Image.new("1", (1, 1))
     content = bytearray(encoded(header, "PNG"))
     content[16:24] = size[0].to_bytes(4, "big") + size[1].to_bytes(4, "big")
-    import zlib
-
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     path = tmp_path / "bomb.png"
     path.write_bytes(bytes(content))
