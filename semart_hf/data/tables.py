@@ -1,7 +1,9 @@
 """A catalogue's rows in one form, whatever they were read from: frames of strings by split, and where pictures lie."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 
 import pandas as pd
@@ -51,16 +53,15 @@ def picture_path(images_folder: str | Path, image_file: str) -> Path:
     Raises:
         ValueError: The name is empty, or leads outside the folder: by `..`, as an absolute path, or through a link.
     """
-    folder = Path(images_folder).resolve()
+    folder = _real_folder(str(images_folder))
     # A name written on Windows leads out there, if not here.
     names = PureWindowsPath(image_file)
-    leads_out = bool(names.anchor) or ".." in names.parts or Path(image_file).is_absolute()
-    if not image_file.strip() or "\0" in image_file or leads_out:
+    if not image_file.strip() or "\0" in image_file or names.anchor or ".." in names.parts:
         raise ValueError(_outside(image_file, folder))
-    path = folder / image_file
-    if not path.resolve().is_relative_to(folder):
+    path = os.path.join(folder, image_file)
+    if not os.path.realpath(path).startswith(folder.rstrip(os.sep) + os.sep):
         raise ValueError(_outside(image_file, folder))
-    return path
+    return Path(path)
 
 
 def common_frame(given: pd.DataFrame, row_numbers: Sequence[int], images_folder: Path | None) -> pd.DataFrame:
@@ -92,5 +93,11 @@ def clean_cell(cell: str) -> str | None:
     return unescape_entities(cell).strip() or None
 
 
-def _outside(image_file: str, folder: Path) -> str:
+@lru_cache(maxsize=32)
+def _real_folder(folder: str) -> str:
+    """The folder without links, looked up once for all its pictures."""
+    return os.path.realpath(folder)
+
+
+def _outside(image_file: str, folder: str) -> str:
     return f"Got the picture name {image_file!r}, but pictures lie inside {folder}. Put the file there and name it so."

@@ -163,38 +163,11 @@ def test_the_national_gallery_of_art(tmp_path):
 
 
 def test_wikiart_as_a_csv_file(tmp_path):
-    columns = [
-        "artist",
-        "date",
-        "genre",
-        "pixelsx",
-        "pixelsy",
-        "size_bytes",
-        "source",
-        "style",
-        "title",
-        "artist_group",
-        "in_train",
-        "new_filename",
-    ]
-    rows = [
-        [
-            "Claude Monet",
-            "c.1872",
-            "marina",
-            "",
-            "",
-            "",
-            "",
-            "Impressionism",
-            "Sunrise",
-            "train_only",
-            "True",
-            "1.jpg",
-        ],
-        ["Ando Hiroshige", "1833.0", "portrait, genre painting", *[""] * 4, "Ukiyo-e", "", "", "", "2.jpg"],
-    ]
-    write_csv(tmp_path / "all_data_info.csv", columns, [dict(zip(columns, row, strict=True)) for row in rows])
+    (tmp_path / "all_data_info.csv").write_text(
+        "artist,date,genre,pixelsx,pixelsy,size_bytes,source,style,title,artist_group,in_train,new_filename\n"
+        "Claude Monet,c.1872,marina,640,480,1,wikiart,Impressionism,Sunrise,train_only,True,1.jpg\n"
+        'Ando Hiroshige,1833.0,"portrait, genre painting",640,480,1,wikiart,Ukiyo-e,,train_only,True,2.jpg\n'
+    )
     tables = read_catalogue(tmp_path, all_in_train("wikiart"))
     assert values(tables, "image_file") == ["1.jpg", "2.jpg"]
     assert values(tables, "type") == ["landscape", "portrait"]
