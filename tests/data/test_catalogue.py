@@ -9,9 +9,8 @@ import yaml
 from PIL import Image
 
 from semart_hf.data.catalogue import merge_tables, read_catalogue
-from semart_hf.data.mapping import load_mapping, parse_mapping
+from semart_hf.data.mapping import parse_mapping
 from semart_hf.data.release import read_rows, typed_splits
-from semart_hf.data.timeframe import half_century, year_of
 
 MAPPINGS = Path(__file__).parents[2] / "scripts" / "mappings"
 
@@ -322,79 +321,6 @@ def test_releases_are_merged_into_one_vocabulary(tmp_path):
     assert splits["train"].features["type"].names == ["genre", "study", "UNK"]
     assert splits["train"].features["school"].names == ["French", "Dutch", "UNK"]
     assert splits["train"]["release"][:] == ["semart", "other", "other"]
-
-
-@pytest.mark.parametrize(
-    ("year", "end", "timeframe"),
-    [
-        (1651, None, "1651-1700"),
-        (1700, 1700, "1651-1700"),
-        (1650, None, "1601-1650"),
-        (1645, 1654, "1601-1650"),
-        (1601, 1650, "1601-1650"),
-        (1600, 1699, None),
-        (1700, 1600, None),
-        (850, None, "0801-0850"),
-        (-500, None, None),
-        (None, 1650, None),
-    ],
-)
-def test_half_centuries(year, end, timeframe):
-    assert half_century(year, end) == timeframe
-
-
-@pytest.mark.parametrize(
-    ("text", "year"),
-    [("1650", 1650), ("c. 1650-55", 1650), (1913.0, 1913), ("1913.0", 1913), ("17th century", None), ("123456", None)],
-)
-def test_years(text, year):
-    assert year_of(text) == year
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"colums": {}}, r"unknown key 'colums', but its keys are \['about'"),
-        ({"columns": None}, r"Got columns = None, but it is a section"),
-        ({"columns": {"kind": "a"}}, r"Got columns with the unknown key 'kind'.*'type'"),
-        ({"columns": {"title": "a"}}, r"at least one of \['type'.* is a label"),
-        ({"columns": {"type": {"values": {}}}}, r"Got columns\.type with no 'from'"),
-        ({"columns": {"type": {"from": "a", "values": ["b"]}}}, r"Got columns\.type\.values = \['b'\]"),
-        (
-            {"columns": {"type": {"from": "a", "values": {"b": 1}}}},
-            r"Got columns\.type\.values\.b = 1, but it is a text",
-        ),
-        ({"columns": {"type": {"from": "a", "other": "drop"}}}, r"Got columns\.type\.other = 'drop'.*'missing'"),
-        ({"columns": {"type": {"from": "a", "as": "century"}}}, r"Got columns\.type\.as = 'century'"),
-        ({"columns": {"type": {"from": "a", "pattern": "("}}}, r"columns\.type\.pattern = '\(', which is no regular"),
-        ({"columns": {"type": {"from": "a", "pattern": "a"}}}, r"columns\.type\.pattern = 'a', but it has one group"),
-        ({"columns": {"type": "{a"}}, r"columns\.type = '\{a', which is no template"),
-        ({"columns": {"type": "{}"}}, r"columns\.type = '\{\}', but braces hold a column's name"),
-        ({"columns": {"type": 3}}, r"Got columns\.type = 3, but it is a section"),
-        ({"columns": {"type": []}}, r"Got columns\.type without an entry"),
-        ({"files": {"dev": "a.csv"}}, r"Got files with the unknown key 'dev'"),
-        ({"format": "xlsx"}, r"Got format = 'xlsx', but it is one of \['csv'"),
-        ({"joins": {}}, r"Got joins = \{\}, but it is a list"),
-        ({"joins": [{"file": "a.csv"}]}, r"Got joins\.0 with no 'by'"),
-        ({"joins": [{"file": "a", "by": {"a": "b", "c": "d"}, "columns": {}}]}, r"Got joins\.0\.by .* by one column"),
-        ({"splits": {}}, r"both or neither of column and shares"),
-        ({"splits": {"shares": {"train": 0.5}}}, r"Got the shares \{'train': 0\.5\}"),
-        ({"splits": {"shares": {"train": 1.0}, "seed": "a"}}, r"Got splits\.seed = 'a'"),
-        ({"splits": {"column": "a", "values": {"x": "dev"}}}, r"Got splits\.values\.x = 'dev'"),
-    ],
-)
-def test_malformed_mappings_name_the_key(change, message):
-    with pytest.raises(ValueError, match=message):
-        parse_mapping(SMALL | change)
-
-
-def test_a_mapping_that_cannot_be_read_names_its_file(tmp_path):
-    (tmp_path / "m.yaml").write_text("columns: [")
-    with pytest.raises(ValueError, match=r"m\.yaml, which is no YAML"):
-        load_mapping(tmp_path / "m.yaml")
-    (tmp_path / "m.yaml").write_text("columns: {kind: a}")
-    with pytest.raises(ValueError, match=r"In the mapping .*m\.yaml: Got columns with the unknown key 'kind'"):
-        load_mapping(tmp_path / "m.yaml")
 
 
 @pytest.mark.parametrize(
