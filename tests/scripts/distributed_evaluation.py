@@ -1,0 +1,55 @@
+"""Run by `accelerate launch`: trains a few steps where asked, evaluates, and writes the metrics of rank 0.
+
+Arguments: model folder, release folder, output folder, number of training steps.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import datasets
+from transformers import AutoModel, AutoProcessor
+
+import semart_hf  # noqa: F401
+from semart_hf.data.collator import ArtCollator
+from semart_hf.data.loading import load_paintings
+from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.trainer import SemArtTrainer
+
+
+def main() -> None:
+    model_folder, release, output_dir, steps = sys.argv[1:5]
+    arguments = SemArtTrainingArguments(
+        output_dir=output_dir,
+        per_device_train_batch_size=4,
+        per_device_eval_batch_size=4,
+        max_steps=int(steps) or 1,
+        save_strategy="no",
+        eval_strategy="no",
+        load_best_model_at_end=False,
+        disable_tqdm=True,
+        precision="fp32",
+    )
+    model = AutoModel.from_pretrained(model_folder)
+    processor = AutoProcessor.from_pretrained(model_folder)
+    splits = load_paintings(release, tasks=model.config.tasks)
+    splits = {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
+    trainer = SemArtTrainer(
+        model,
+        arguments,
+        processor=processor,
+        # Half of the rows lose a modality, so that a process may meet a batch without any text or picture.
+        collator=ArtCollator(processor, model.config.tasks, image_dropout=0.45, text_dropout=0.45),
+        train_paintings=splits["train"],
+        eval_paintings=splits["validation"],
+    )
+    if int(steps):
+        trainer.train()
+    metrics = trainer.evaluate()
+    if arguments.process_index == 0:
+        metrics["world_size"] = arguments.world_size
+        Path(output_dir, "metrics.json").write_text(json.dumps(metrics))
+
+
+if __name__ == "__main__":
+    main()
