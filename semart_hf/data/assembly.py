@@ -19,6 +19,7 @@ from .pictures import UnusablePictureError, partial_picture, read_picture_file
 from .problems import Problem, count_problems, write_problems
 from .shards import RowFacts, ShardFacts, read_facts
 from .tables import ReleaseTables, picture_path
+from .text import WAYS_OF_NAMING
 from .vocabulary import TASKS
 
 # Findings about files whose remains the report shows, and how many of them, and of the good ones.
@@ -43,6 +44,7 @@ class _Found:
         rows: By split, how many rows were read, kept and so on.
         num_bytes: By split, of all pictures.
         pictured: Rows with a picture.
+        named: By split, how many rows have a text (`texts`), and of how many it names which label.
     """
 
     files: dict[str, list[Path]] = field(default_factory=dict)
@@ -52,6 +54,7 @@ class _Found:
     pictured: list[Place] = field(default_factory=list)
     source_sizes: list[tuple[int, int]] = field(default_factory=list)
     formats: Counter[str] = field(default_factory=Counter)
+    named: dict[str, Counter[str]] = field(default_factory=dict)
 
 
 def assemble(
@@ -83,6 +86,7 @@ def assemble(
         "rows": {split: dict(counts) for split, counts in found.rows.items()},
         "problems": _counts_by_split(problems),
         "labels": _count_labels(found.files, features),
+        "named_labels": {split: dict(counts) for split, counts in found.named.items()},
         "pictures": {"formats": dict(sorted(found.formats.items())), "num_bytes": sum(found.num_bytes.values())},
         "options": dict(options),
         "encodings": dict(tables.encodings),
@@ -120,6 +124,7 @@ def _read_notes(work: Path, shard_names: Mapping[str, Sequence[str]], tables: Re
     for split, frame in tables.frames.items():
         counts = Counter(read=len(frame) + dropped_by_reader[split], kept=0, dropped=dropped_by_reader[split])
         counts.update(with_picture=0, with_description=0)
+        named = Counter(dict.fromkeys(("texts", *WAYS_OF_NAMING), 0))
         for name in shard_names[split]:
             facts = _facts(work, name)
             counts["dropped"] += facts.num_dropped
@@ -130,6 +135,8 @@ def _read_notes(work: Path, shard_names: Mapping[str, Sequence[str]], tables: Re
                 counts["kept"] += 1
                 counts["with_picture"] += row.picture is not None
                 counts["with_description"] += row.description is not None
+                if row.named is not None:
+                    named.update(("texts", *row.named))
                 if row.source_size is not None and row.source_format is not None:
                     found.source_sizes.append(row.source_size)
                     found.formats[row.source_format] += 1
@@ -137,6 +144,7 @@ def _read_notes(work: Path, shard_names: Mapping[str, Sequence[str]], tables: Re
                 found.files.setdefault(split, []).append(work / f"{name}.parquet")
                 found.num_bytes[split] += facts.num_bytes
         found.rows[split] = counts
+        found.named[split] = named
     found.problems += _unseen_labels_of_kept_rows(tables, found.problems)
     return found
 

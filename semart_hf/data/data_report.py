@@ -286,16 +286,26 @@ def _text_section(source: ReportSource, tally: _Tally) -> str:
 
 
 def _named_labels(source: ReportSource) -> str:
-    named: Mapping[str, Mapping[str, int]] | None = source.summary.get("named_labels")
-    if not named:
-        return ""
+    named = {split: counts for split, counts in source.summary["named_labels"].items() if counts["texts"]}
+    ways = {
+        "type": "its type",
+        "school": "its school",
+        "medium": "its medium",
+        "year": "a year",
+        "century": "a century",
+        "author": "its painter",
+    }
     lines = [
-        [task, counts["rows"], counts["named"], f"{counts['named'] / max(1, counts['rows']):.0%}"]
-        for task, counts in named.items()
+        [name, *(f"{counts[way] / counts['texts']:.0%} ({counts[way]:,})" for counts in named.values())]
+        for way, name in ways.items()
     ]
-    note = "Rows whose text says the label itself, so that a model may read the answer instead of seeing it."
-    header = ["task", "rows with text and label", "of them naming it", "share"]
-    return "<h3>Texts that name the label</h3>" + paragraph(note, "note") + table(header, lines)
+    note = "A model may read such an answer instead of seeing it. "
+    if source.summary["options"]["mask_label_words"]:
+        note += "In the column text these words are masked."
+    else:
+        note += "Prepare with --mask_label_words to hide them."
+    rows = table(["the text names", *named], lines)
+    return "<h3>Texts that give the answer</h3>" + rows + paragraph(note, "note")
 
 
 def _picture_section(source: ReportSource) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 
+from .preparation import is_description_alone
 from .release import RELEASE_FILES, read_release, read_rows
 from .tables import TEXT_COLUMNS
 from .text import text_of
@@ -26,8 +27,8 @@ def load_paintings(
         data: A folder that `scripts/prepare_data.py` wrote, a release's folder, one CSV file of a release, or the
             name of a data set on the Hub that was prepared so.
         min_label_count: How often train must have a label that is not to become `UNK`. Prepared data has its labels.
-        text_columns: Columns of the model's text input in their order, or a template; `None` takes the text that the
-            data was prepared with, which is the description unless stated.
+        text_columns: Columns of the model's text input in their order, or a template. For `None`, and for the
+            description alone, it is the text that the data was prepared with, which is the description unless stated.
         cache_dir: Where `datasets` keeps what it reads; its own default is used for `None`.
         tasks: The `{"name", "labels"}` of a trained model. Labels are then numbered as in the model, those that it
             does not know as its `UNK`, and columns of tasks that it lacks are left out.
@@ -97,8 +98,9 @@ def _as_expected(
             "the data with scripts/prepare_data.py and a mapping of its columns."
         )
     extra_columns = [column for column in split.column_names if column not in ("image", "text", *TEXT_COLUMNS, *TASKS)]
-    if text_columns is None and "text" not in split.column_names:
-        text_columns = ("DESCRIPTION",)
+    if text_columns is None or is_description_alone(text_columns):
+        # A text that was prepared otherwise, perhaps with words masked, is what is meant.
+        text_columns = None if "text" in split.column_names else ("DESCRIPTION",)
     for column in TEXT_COLUMNS:
         if column not in split.column_names:
             split = split.add_column(column, [None] * len(split), feature=datasets.Value("string"))

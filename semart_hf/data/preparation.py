@@ -43,6 +43,8 @@ class PreparationOptions:
         min_label_count: How often train must have a label that is not to become `UNK`.
         text_columns: Columns of the model's text in their order, or a template. Unless it is the description alone,
             the dataset gets a column `text`.
+        mask_label_words: Whether words that name labels (schools, types, media, years, painters) are masked in the
+            text.
         rows_per_shard: Rows of a Parquet file, before any is dropped.
     """
 
@@ -50,6 +52,7 @@ class PreparationOptions:
     encoding: str = "jpeg"
     min_label_count: int = 10
     text_columns: tuple[str, ...] | str = ("DESCRIPTION",)
+    mask_label_words: bool = False
     rows_per_shard: int = 512
 
     def __post_init__(self) -> None:
@@ -66,9 +69,8 @@ class PreparationOptions:
 
     @property
     def has_text_column(self) -> bool:
-        """Whether the text is more than the column `description`."""
-        columns = self.text_columns if isinstance(self.text_columns, str) else ",".join(self.text_columns)
-        return columns.strip("{}").lower() != "description"
+        """Whether the text is something else than the column `description`."""
+        return self.mask_label_words or not is_description_alone(self.text_columns)
 
 
 class Preparation:
@@ -89,7 +91,9 @@ class Preparation:
         self.options = options
         self.vocabularies = vocabularies or _vocabularies_of(tables, options.min_label_count)
         self.features = _features_of(tables, self.vocabularies, options.has_text_column)
-        self.recipe = ShardRecipe(self.features.arrow_schema, options.image_size, options.encoding)
+        self.recipe = ShardRecipe(
+            self.features.arrow_schema, options.image_size, options.encoding, options.mask_label_words
+        )
 
     @property
     def num_rows(self) -> int:
@@ -102,7 +106,7 @@ class Preparation:
         for split, frame in self.tables.frames.items():
             for number, start in enumerate(range(0, len(frame), step)):
                 rows = [self._row(cells) for cells in frame.iloc[start : start + step].to_dict("records")]
-                yield Shard(split, number, [row for row in rows if not (only_without_text and row["has_text"])])
+                yield Shard(split, number, [row for row in rows if row["text"] is None or not only_without_text])
 
     def shard_names(self) -> dict[str, list[str]]:
         """Names of all shards by split, in their order."""
@@ -125,11 +129,17 @@ class Preparation:
 
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
         row = {column: None if value != value else value for column, value in cells.items()}  # pandas' missing numbers
+        row["label_names"] = {name: row[name] for name in (*TASKS, "author")}
         for task in TASKS:
             row[task] = label_number(row[task], self.vocabularies[task])
         row["text"] = text_of(cells, self.options.text_columns)
-        row["has_text"] = row["text"] is not None
         return row
+
+
+def is_description_alone(text_columns: Sequence[str] | str) -> bool:
+    """Whether a text of these columns is the description and nothing else."""
+    columns = [text_columns] if isinstance(text_columns, str) else list(text_columns)
+    return [column.strip("{}").lower() for column in columns] == ["description"]
 
 
 def prepare_paintings(

@@ -16,6 +16,7 @@ from .duplicates import text_digest
 from .pictures import ENCODINGS, PreparedPicture, UnusablePictureError, prepare_picture
 from .problems import Problem
 from .tables import picture_path
+from .text import mask_label_words, named_labels
 
 #: Rows that are read together from a shard: few enough to stream, enough for a download.
 ROWS_PER_GROUP = 64
@@ -32,11 +33,13 @@ class ShardRecipe:
         schema: Columns of the file, `image` first, with the features that `datasets` reads from its metadata.
         image_size: Shorter side of a stored picture, in pixels.
         encoding: How pictures are stored, a key of `pictures.ENCODINGS`.
+        mask_label_words: Whether words that name labels are masked in the column `text`.
     """
 
     schema: pa.Schema
     image_size: int
     encoding: str
+    mask_label_words: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class Shard:
     Attributes:
         split: Their split.
         number: Of the shard in its split, from 0.
-        rows: Cells by column: the schema's ones but `image`, the `ORIGIN_COLUMNS`, and `has_text`, whether the model
-            has a text to read where the picture is unusable.
+        rows: Cells by column: the schema's ones but `image`, the `ORIGIN_COLUMNS`, `text`, which the model reads, and
+            `label_names`, the catalogue's label by task.
     """
 
     split: str
@@ -72,6 +75,7 @@ class RowFacts:
         source_size: Width and height of the picture's file.
         source_format: Format of the picture's file.
         description: Hexadecimal digest of its description.
+        named: What its text names, of `text.WAYS_OF_NAMING`; `None` where it has no text.
         release: Name of its release, where several are merged.
     """
 
@@ -82,6 +86,7 @@ class RowFacts:
     source_size: tuple[int, int] | None
     source_format: str | None
     description: str | None
+    named: list[str] | None
     release: str | None
 
 
@@ -119,11 +124,13 @@ def write_shard(
             picture, findings = picture_of_row(row, shard.split, recipe)
             problems.extend(findings)
             on_row()
-            if picture is None and not row["has_text"]:
+            if picture is None and row["text"] is None:
                 continue
             rows.append(_facts_of(row, picture))
             num_bytes += 0 if picture is None else len(picture.content)
-            yield {**row, "image": None if picture is None else _stored(row, picture, recipe.encoding)}
+            image = None if picture is None else _stored(row, picture, recipe.encoding)
+            text = mask_label_words(row["text"], author=row["author"]) if recipe.mask_label_words else row["text"]
+            yield {**row, "image": image, "text": text}
 
     _write_parquet(folder / f"{shard.name}.parquet", kept_rows(), recipe.schema)
     facts = ShardFacts(rows, problems, len(shard.rows) - len(rows), num_bytes)
@@ -165,6 +172,7 @@ def shard_key(shard: Shard, recipe: ShardRecipe) -> str:
         recipe.schema.to_string(truncate_metadata=False),
         recipe.image_size,
         recipe.encoding,
+        recipe.mask_label_words,
         shard.rows,
         pictures,
     )
@@ -178,7 +186,7 @@ def picture_of_row(
     """The picture of a row, `None` where it has no usable one, and what there is to say about its picture and text."""
     problems: list[tuple[str, str, str]] = []
     picture = None
-    without_picture = "kept as text" if row["has_text"] else "dropped"
+    without_picture = "dropped" if row["text"] is None else "kept as text"
     path = _path_of(row)
     try:
         if isinstance(path, UnusablePictureError):
@@ -251,6 +259,7 @@ def _facts_of(row: dict[str, Any], picture: PreparedPicture | None) -> RowFacts:
         source_size=None if picture is None else (picture.source_width, picture.source_height),
         source_format=None if picture is None else picture.source_format,
         description=None if description is None else text_digest(description).hex(),
+        named=None if row["text"] is None else sorted(named_labels(row["text"], row["label_names"])),
         release=row.get("release"),
     )
 

@@ -169,6 +169,29 @@ def test_text_of_a_template_becomes_a_column(release, tmp_path):
     assert splits["test"]["text"][0] == "Portrait test-0.jpg, 1630"
 
 
+def test_words_that_name_labels_are_masked_and_counted(tmp_path):
+    rows = [
+        row("0.jpg", description="A Dutch portrait of 1630 by Hals."),
+        row("1.jpg", description="A man in a hat."),
+        row("2.jpg", description=""),
+    ]
+    pictures = {f"{index}.jpg": encoded(painting(index)) for index in range(3)}
+    release = write_release(tmp_path / "release", {"train": rows}, pictures)
+    summary = prepare(release, tmp_path / "out", PreparationOptions(image_size=48, mask_label_words=True))
+    split = load_paintings(tmp_path / "out", text_columns=["DESCRIPTION"], cache_dir=tmp_path)["train"]
+    assert split["text"] == ["A [MASK] [MASK] of [MASK] by [MASK].", "A man in a hat.", None]
+    assert split["description"][0] == "A Dutch portrait of 1630 by Hals."
+    assert summary["named_labels"]["train"] == {
+        "texts": 2,
+        "type": 1,
+        "school": 1,
+        "medium": 0,
+        "year": 1,
+        "century": 0,
+        "author": 1,
+    }
+
+
 def test_further_columns_are_kept_with_their_types(tmp_path):
     pictures = {f"{index}.jpg": encoded(painting(index)) for index in range(4)}
     rows = [row(name, gallery="Room 1", URL="") for name in pictures]
