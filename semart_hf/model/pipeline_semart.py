@@ -50,12 +50,7 @@ class ArtClassificationPipeline(Pipeline):
                 "pipeline('art-classification', model=folder), or give AutoProcessor.from_pretrained(folder)."
             )
         super().__init__(model, processor=processor, **options)
-        num_tokens, num_embeddings = len(processor.tokenizer), model.config.text_config.vocab_size
-        if num_tokens > num_embeddings:
-            raise ValueError(
-                f"The processor's tokenizer has {num_tokens} tokens, the model's text tower {num_embeddings}. Allowed "
-                "is the processor that was saved with the model. Load both from the same folder."
-            )
+        _check_that_they_belong_together(model.config, processor)
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """A dict of task to ranked `[{"label", "score"}]` for each painting, in their order.
@@ -216,6 +211,25 @@ class _Rows(Dataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.rows)
+
+
+def _check_that_they_belong_together(config: Any, processor: Any) -> None:
+    num_tokens, num_embeddings = len(processor.tokenizer), config.text_config.vocab_size
+    if num_tokens > num_embeddings:
+        raise ValueError(
+            f"The processor's tokenizer has {num_tokens} tokens, the model's text tower {num_embeddings}. Allowed "
+            "is the processor that was saved with the model. Load both from the same folder."
+        )
+    tower = config.vision_config
+    cfg = getattr(tower, "pretrained_cfg", None) or {}
+    is_fixed = cfg.get("fixed_input_size") and not (tower.model_args or {}).get("dynamic_img_size")
+    crop = processor.image_processor.crop_size
+    made, taken = [crop["height"], crop["width"]], list(cfg.get("input_size", ()))[1:]
+    if is_fixed and made != taken:
+        raise ValueError(
+            f"The processor makes pictures of {made} pixels, but the model's vision tower takes {taken} alone. "
+            "Allowed is the processor that was saved with the model. Load both from the same folder."
+        )
 
 
 def _is_painting(value: Any) -> bool:

@@ -37,7 +37,9 @@ def write_repository(
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as unfinished:
         written = Path(unfinished, "repository")
-        ArtClassificationPipeline(model=model, processor=processor, device=model.device).save_pretrained(written)
+        # A model that accelerate has spread over devices may not be given one.
+        device = None if getattr(model, "hf_device_map", None) else model.device
+        ArtClassificationPipeline(model=model, processor=processor, device=device).save_pretrained(written)
         if not target.exists():
             written.rename(target)
             return target

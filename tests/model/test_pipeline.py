@@ -223,7 +223,7 @@ def test_logits_that_are_not_finite_are_an_error(pipe, monkeypatch):
         pipe({"text": "a view"}, tasks="type")
 
 
-def test_model_and_processor_must_belong_together(pipe, repository):
+def test_model_and_processor_must_belong_together(pipe, repository, monkeypatch):
     other = AutoProcessor.from_pretrained(repository)
     other.tokenizer.add_tokens(["vermeer"])
 
@@ -231,6 +231,14 @@ def test_model_and_processor_must_belong_together(pipe, repository):
         ValueError, match=r"tokenizer has 21 tokens, the model's text tower 20\. Allowed is .*Load both"
     ):
         ArtClassificationPipeline(model=pipe.model, processor=other, device="cpu")
+    wide = AutoProcessor.from_pretrained(repository)
+    wide.image_processor.crop_size = {"height": 64, "width": 64}
+    ArtClassificationPipeline(model=pipe.model, processor=wide, device="cpu")  # a convolutional tower takes any size
+    monkeypatch.setitem(pipe.model.config.vision_config.pretrained_cfg, "fixed_input_size", True)
+    with pytest.raises(
+        ValueError, match=r"pictures of \[64, 64\] pixels, .* takes \[32, 32\] alone\. Allowed is .*Load both"
+    ):
+        ArtClassificationPipeline(model=pipe.model, processor=wide, device="cpu")
     with pytest.raises(ValueError, match=r"Got no processor\. Allowed is the SemArtProcessor .*Call pipeline"):
         ArtClassificationPipeline(model=pipe.model)
 
@@ -250,3 +258,16 @@ def test_saving_writes_everything(pipe, repository, tmp_path):
         device="cpu",
     )
     assert again(rows()) == pipe(rows())
+
+
+def test_uploading_while_saving_uploads_once_and_the_whole(pipe, tmp_path, monkeypatch):
+    uploads = []
+    monkeypatch.setattr(
+        ArtClassificationPipeline, "push_to_hub", lambda self, repo_id, **options: uploads.append((repo_id, options))
+    )
+
+    pipe.save_pretrained(tmp_path / "one", push_to_hub=True)
+    pipe.save_pretrained(tmp_path / "two", push_to_hub=True, repo_id="user/name", private=True)
+
+    assert uploads == [("one", {}), ("user/name", {"private": True})]
+    assert (tmp_path / "two" / "pipeline_semart.py").is_file()
