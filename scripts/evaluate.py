@@ -29,6 +29,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--common_labels", action="store_true", help="score only the paintings whose label the model knows"
     )
+    parser.add_argument("--no_report", action="store_true", help="leave out the figures and report.html")
     parser.add_argument("--batch_size", type=int, default=32, help="paintings at a time (default: 32)")
     parser.add_argument("--num_workers", type=int, default=0, help="processes that read pictures (default: none)")
     parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
@@ -82,8 +83,10 @@ def main(arguments: list[str] | None = None) -> None:
     if options.compare:
         results["comparison"] = compare(options, outcomes["image+text"])
     write_json(options.output_dir / "results.json", results)
+    if not options.no_report:
+        present(options, model, processor, paintings, results, outcomes["image+text"], uncalibrated)
     print_scores(results)
-    print(f"Written to {options.output_dir / 'results.json'}")
+    print("Written:", ", ".join(str(path) for path in sorted(options.output_dir.iterdir())))
 
 
 def load(options: argparse.Namespace, model: Any, split: str) -> Any:
@@ -175,6 +178,24 @@ def compare(options: argparse.Namespace, outcomes: Any) -> dict[str, Any]:
     other = json.loads(path.read_text(encoding="utf-8"))["model"] if path.is_file() else str(options.compare)
     names = (Path(options.model).name, Path(other).name)
     return compare_outcomes(outcomes, others, names=names if names[0] != names[1] else (options.model, other))
+
+
+def present(
+    options: argparse.Namespace,
+    model: Any,
+    processor: Any,
+    paintings: Any,
+    results: dict[str, Any],
+    outcomes: Any,
+    uncalibrated: Any,
+) -> None:
+    """Draw the figures and write the report."""
+    from semart_hf.evaluation.presentation import draw_figures, explain_examples, write_report
+
+    before = uncalibrated if "calibration" in results else None
+    files = draw_figures(options.output_dir / "figures", results, outcomes, before)
+    examples = explain_examples(model, processor, paintings, outcomes)
+    write_report(options.output_dir / "report.html", results, outcomes, files, paintings, examples)
 
 
 def print_scores(results: dict[str, Any]) -> None:

@@ -21,6 +21,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--text", help="description of the one picture, or of a painting without a picture")
     parser.add_argument("--output", type=Path, help="write JSON lines here, instead of a table on the screen")
+    parser.add_argument(
+        "--explain",
+        type=Path,
+        metavar="OUT.html",
+        help="write a page that shows which parts of each picture and which words moved each answer",
+    )
     parser.add_argument("--top_k", type=int, default=1, help="labels shown for each task (default: 1)")
     parser.add_argument("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
@@ -54,6 +60,35 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         write_lines(options.output, paintings, shown)
         print(f"{len(paintings)} paintings written to {options.output}")
+    if options.explain is not None:
+        explain_paintings(options.explain, classify, paintings)
+        print(f"Explained in {options.explain}")
+
+
+def explain_paintings(path: Path, classify: Any, paintings: list[dict[str, str | None]]) -> None:
+    """Write a page with every painting and every task explained."""
+    from tqdm.auto import tqdm
+
+    from semart_hf.evaluation.explanations import explain
+    from semart_hf.evaluation.page import explanation_block, heading, page
+
+    model, processor = classify.model, classify.processor
+    parts = [heading("Why these answers", 1)]
+    for painting in tqdm(paintings, desc="explaining", unit="painting"):
+        parts.append(heading(name_of(painting)))
+        for task in model.config.task_names:
+            explanation = explain(model, processor, task=task, image=painting["image"], text=painting["text"])
+            headline = f"{task}: {explanation.label}, {explanation.probability:.0%} sure"
+            parts.append(explanation_block(explanation, headline))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(page("Why these answers", parts), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def name_of(painting: dict[str, str | None]) -> str:
+    """The picture's file name, or the beginning of the text where there is no picture."""
+    return Path(painting["image"]).name if painting["image"] else (painting["text"] or "")[:60]
 
 
 def find_paintings(path: Path | None, text: str | None) -> list[dict[str, str | None]]:
@@ -105,10 +140,9 @@ def print_table(paintings: list[dict[str, str | None]], answers: list[dict[str, 
     for task in answers[0]:
         table.add_column(task)
     for painting, answer in zip(paintings, answers, strict=True):
-        name = Path(painting["image"]).name if painting["image"] else (painting["text"] or "")[:60]
         cells = ["\n".join(f"{guess['label']} {guess['score']:.0%}" for guess in ranked) for ranked in answer.values()]
         # As Text, because a name may hold what the console would take for markup.
-        table.add_row(*map(Text, (name, *cells)))
+        table.add_row(*map(Text, (name_of(painting), *cells)))
     Console().print(table)
 
 

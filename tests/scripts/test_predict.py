@@ -76,3 +76,15 @@ def test_bad_input(pictures, tmp_path, capsys):
     with pytest.raises(SystemExit):
         predict.parse_arguments(["--model", "m"])
     assert "nothing to classify" in capsys.readouterr().err
+
+
+def test_explanations_are_a_page_of_its_own(model, pictures, tmp_path):
+    path = tmp_path / "deep" / "why.html"
+    run("--model", model, "--input", pictures / "test03.jpg", "--text", "a <b>view</b> of delft", "--explain", path)
+    html = path.read_text(encoding="utf-8")
+    assert html.count("<h3>") == len(TASKS)
+    # Seen picture and glow for each task, embedded; the text is shown, not obeyed.
+    assert html.count("data:image/jpeg;base64,") == 2 * len(TASKS)
+    assert "<b>view</b>" not in html
+    assert "&lt;b&gt;view&lt;/b&gt;" in html
+    assert "http" not in html.replace("data:image", "")
