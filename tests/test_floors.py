@@ -180,3 +180,20 @@ def test_importing_the_package_is_light():
 
     assert 0 < len(names) <= MOST_PUBLIC_NAMES
     assert not set(NOT_NEEDED_TO_LOAD_A_MODEL) & set(modules)
+
+
+@pytest.mark.parametrize("script", [path.name for path in python_files(SCRIPTS) if path.parent == SCRIPTS])
+def test_a_running_script_stands_in_for_no_library(script):
+    # Python puts a script's own folder first on its path: there lies evaluate.py, which is not the library `evaluate`.
+    look = (
+        "import importlib.util, pathlib, runpy, sys; folder = pathlib.Path('scripts').resolve();"
+        "sys.path[0] = str(folder); runpy.run_path(sys.argv[1], run_name='script');"
+        "print(pathlib.Path(importlib.util.find_spec('evaluate').origin).parent == folder)"
+    )
+
+    answer = subprocess.run(
+        [sys.executable, "-c", look, f"scripts/{script}"], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip() == "False", f"{script} would import scripts/evaluate.py as the library `evaluate`"
