@@ -44,7 +44,8 @@ def find_copies_among(facts: Mapping[str, Iterable[RowFacts]]) -> tuple[list[Pro
         for row in rows:
             fingerprints.add(
                 number,
-                name=row.image_file,
+                # Files of one name in two releases are two files.
+                name=row.image_file and f"{row.release}/{row.image_file}",
                 picture=_bytes(row.picture),
                 signature=_bytes(row.signature),
                 description=_bytes(row.description),

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import filelock
 
-from .preparation import is_description_alone
+from .preparation import Preparation, PreparationOptions, is_description_alone, prepare_paintings
 from .release import RELEASE_FILES, read_release, read_rows
 from .tables import TEXT_COLUMNS
 from .text import text_of
@@ -18,7 +19,9 @@ def load_paintings(
     *,
     min_label_count: int = 10,
     text_columns: Sequence[str] | str | None = None,
+    image_size: int | None = None,
     cache_dir: str | Path | None = None,
+    prepare: bool | None = None,
     tasks: Sequence[Mapping[str, Any]] | None = None,
 ) -> datasets.DatasetDict:
     """The splits of a data set with the columns that `read_release` describes, whatever form the data has.
@@ -29,7 +32,13 @@ def load_paintings(
         min_label_count: How often train must have a label that is not to become `UNK`. Prepared data has its labels.
         text_columns: Columns of the model's text input in their order, or a template. For `None`, and for the
             description alone, it is the text that the data was prepared with, which is the description unless stated.
-        cache_dir: Where `datasets` keeps what it reads; its own default is used for `None`.
+        image_size: Shorter side, in pixels, of a release's pictures after preparation; 288 for `None`. Prepared data
+            has its size.
+        cache_dir: Where `datasets` keeps what it reads, and releases are prepared; the default of `datasets` for
+            `None`.
+        prepare: Whether a release is prepared as `scripts/prepare_data.py` does it, once for each content and choice
+            of options, so that its pictures are small when they are read again and again. Otherwise they are read
+            where they lie. `None` prepares it where `image_size` is given.
         tasks: The `{"name", "labels"}` of a trained model. Labels are then numbered as in the model, those that it
             does not know as its `UNK`, and columns of tasks that it lacks are left out.
 
@@ -40,7 +49,14 @@ def load_paintings(
     labels_by_task = None if tasks is None else {task["name"]: list(task["labels"]) for task in tasks}
     if _is_release(Path(data)):
         columns = ("DESCRIPTION",) if text_columns is None else text_columns
-        return _load_release(Path(data), min_label_count, columns, labels_by_task)
+        if not (image_size is not None if prepare is None else prepare):
+            return _load_release(Path(data), min_label_count, columns, labels_by_task)
+        options = PreparationOptions(
+            image_size=image_size or PreparationOptions.image_size,
+            min_label_count=min_label_count,
+            text_columns=columns if isinstance(columns, str) else tuple(columns),
+        )
+        data = _prepared_in_cache(Path(data), options, labels_by_task, cache_dir)
     splits = _load_prepared(data, cache_dir)
     return datasets.DatasetDict(
         {name: _as_expected(split, text_columns, labels_by_task, data) for name, split in splits.items()}
@@ -64,6 +80,30 @@ def _load_release(
     vocabularies = {task: labels_by_task.get(task, [UNKNOWN]) for task in TASKS}
     splits = read_release(path, text_columns=text_columns, vocabularies=vocabularies)
     return splits.remove_columns([task for task in TASKS if task not in labels_by_task])
+
+
+def _prepared_in_cache(
+    path: Path,
+    options: PreparationOptions,
+    labels_by_task: dict[str, list[str]] | None,
+    cache_dir: str | Path | None,
+) -> Path:
+    """Folder in the cache where the release was prepared with these options, by this call or an earlier one."""
+    tables = read_rows(path)
+    known = None
+    if labels_by_task is not None:  # what the model knows stays apart; what it does not is told when it is loaded
+        known = {task: labels_by_task.get(task, [UNKNOWN]) for task in TASKS}
+        known = {task: labels if UNKNOWN in labels else [*labels, UNKNOWN] for task, labels in known.items()}
+        for task, labels in labels_by_task.items():
+            for frame in tables.frames.values():
+                _check_known({value for value in frame[task] if value is not None}, task, labels, path)
+    key = Preparation(tables, options, known).key(with_times=True)
+    root = Path(datasets.config.HF_DATASETS_CACHE if cache_dir is None else cache_dir) / "semart_hf" / "prepared"
+    root.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(root / f"{key}.lock"):  # the processes of one training: the first prepares, the others wait
+        if not (root / key).is_dir():
+            prepare_paintings(tables, root / key, options, vocabularies=known)
+    return root / key
 
 
 def _load_prepared(data: str | Path, cache_dir: str | Path | None) -> datasets.DatasetDict:

@@ -29,6 +29,9 @@ from .workers import map_shards
 
 logger = logging.getLogger(__name__)
 
+# For so many rows further processes take longer to start than they save.
+_FEW_ROWS = 200
+
 # A killed run's processes, which hold its lock, end within a second or so.
 _LOCK_SECONDS = 10.0
 
@@ -116,15 +119,20 @@ class Preparation:
             for split, frame in self.tables.frames.items()
         }
 
-    def key(self) -> str:
-        """Digest of the catalogue's words, the names and sizes of its pictures, and the options."""
+    def key(self, with_times: bool = False) -> str:
+        """Digest of the catalogue's words, the names and sizes of its pictures, and the options.
+
+        `with_times` adds when each picture was changed last, which differs between copies of a catalogue.
+        """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(json.dumps([asdict(self.options), self.vocabularies]).encode())
         for shard in self.shards():
             for row in shard.rows:
                 folder, name = row["images_folder"], row["image_file"]
                 words = {column: value for column, value in row.items() if column != "images_folder"}
-                digest.update(json.dumps([words, _size_of(folder, name)], default=str).encode())
+                status = _status_of(folder, name)
+                picture = status and (status.st_size, status.st_mtime_ns if with_times else 0)
+                digest.update(json.dumps([words, picture], default=str).encode())
         return digest.hexdigest()
 
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +180,8 @@ def prepare_paintings(
     """
     output = Path(output_dir).absolute()
     preparation = Preparation(tables, options or PreparationOptions(), vocabularies)
-    num_proc = num_proc or len(os.sched_getaffinity(0))
+    if num_proc is None:
+        num_proc = len(os.sched_getaffinity(0)) if preparation.num_rows > _FEW_ROWS else 1
     key = preparation.key()
     existing = _summary_at(output, key)
     if existing is not None:
@@ -270,9 +279,9 @@ def _summary_at(output: Path, key: str) -> dict[str, Any] | None:
     )
 
 
-def _size_of(folder: str | None, name: str | None) -> int | None:
+def _status_of(folder: str | None, name: str | None) -> os.stat_result | None:
     try:
-        return None if folder is None or name is None else os.stat(os.path.join(folder, name)).st_size
+        return None if folder is None or name is None else os.stat(os.path.join(folder, name))
     except (OSError, ValueError):
         return None
 
