@@ -43,6 +43,35 @@ def build(seed):
 """
 )
 
+# What the author needs to train, after AUTHOR.
+TRAINER = """
+import json
+import numpy as np
+from PIL import Image
+from semart_hf.data.collator import ArtCollator
+from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.trainer import SemArtTrainer
+
+def make_trainer(folder, **options):
+    model, pipe = build(seed=2)
+    generator = np.random.default_rng(0)
+    rows = [
+        {"image": Image.fromarray(generator.integers(0, 255, (64, 64, 3), dtype=np.uint8)), "text": TEXTS[row % 3],
+         "type": row % 2, "school": row % 3, "timeframe": row % 2, "medium": None}
+        for row in range(8)
+    ]
+    arguments = SemArtTrainingArguments(
+        output_dir=folder, report_to="none", disable_tqdm=True, num_train_epochs=2, per_device_train_batch_size=4,
+        learning_rate=1e-2, eval_strategy="no", load_best_model_at_end=False, save_total_limit=1,
+        **options)
+    return SemArtTrainer(model, arguments, processor=pipe.processor, collator=ArtCollator(pipe.processor, TASKS),
+                         train_paintings=rows)
+
+def folder_scores(folder, paintings):
+    from transformers import pipeline
+    return scores(pipeline("art-classification", model=str(folder), device="cpu"), paintings)
+"""
+
 STRANGER = (
     _SCORES
     + """

@@ -1,0 +1,124 @@
+"""A prepared dataset: pushed, private, streamed back row by row, and trained on."""
+
+import math
+import re
+
+import pytest
+from client_process import ClientError
+from hub_people import TRAINER
+
+READ = """
+from datasets import Image, load_dataset
+
+def read(split):
+    split = split.cast_column("image", Image(decode=False))
+    return [{**row, "image": None if row["image"] is None else row["image"]["bytes"].hex()[:2000]} for row in split]
+"""
+
+
+@pytest.fixture(scope="module")
+def local(author):
+    """The rows of a prepared miniature, which is then pushed as painter/paintings."""
+    author.run(READ)
+    return author.run(
+        """
+        from semart_hf.data.miniature import paint_miniature
+        from semart_hf.data.preparation import PreparationOptions, prepare_paintings
+        from semart_hf.data.pushing import push_dataset
+        from semart_hf.data.release import read_rows
+        release = paint_miniature("miniature", num_train=24, num_val=6, num_test=6)
+        options = PreparationOptions(image_size=64, min_label_count=2, rows_per_shard=8)
+        prepare_paintings(read_rows(release), "prepared", options, num_proc=1)
+        url = push_dataset("prepared", "painter/paintings")
+        local = load_dataset("prepared", cache_dir="local_cache")
+        features = local["train"].features
+        result = {
+            "url": url,
+            "rows": {name: read(split) for name, split in local.items()},
+            "labels": {task: features[task].names for task in ("type", "school", "timeframe", "medium")},
+        }
+        """
+    )
+
+
+def test_the_repository_is_private_and_holds_the_folder(hub, local):
+    assert local["url"] == f"{hub.url}/datasets/painter/paintings"
+    assert hub.repository("painter/paintings", "datasets").private
+    files = hub.files("painter/paintings", kind="datasets")
+    shards = sorted(name for name in files if name.startswith("data/"))
+    assert [re.sub(r"-of-.*", "", name) for name in shards] == [
+        "data/test-00000",
+        "data/train-00000",
+        "data/train-00001",
+        "data/train-00002",
+        "data/validation-00000",
+    ]
+    assert {"README.md", "summary.json", "problems.jsonl"} <= set(files)
+
+
+def test_a_stranger_streams_the_rows_that_were_pushed(hub, stranger, tokens, local):
+    with pytest.raises(ClientError, match="painter/paintings"):
+        stranger.run("from datasets import load_dataset\nload_dataset('painter/paintings', streaming=True)")
+    stranger.run(READ)
+    asked = len(hub.requests)
+    result = stranger.run(
+        """
+        streamed = load_dataset("painter/paintings", streaming=True, token=token)
+        result = {
+            "rows": {name: read(split) for name, split in streamed.items()},
+            "labels": {task: streamed["train"].features[task].names for task in labels},
+        }
+        """,
+        token=tokens["reader"],
+        labels=list(local["labels"]),
+    )
+    assert result == {"rows": local["rows"], "labels": local["labels"]}
+    pictures = {row["image"] for row in result["rows"]["train"]}
+    assert len(pictures) == len(result["rows"]["train"]) == 24
+    parts = [request for request in hub.requests[asked:] if request.server == "storage"]
+    assert parts
+    assert all(request.range and request.status == 206 for request in parts)
+
+
+def test_the_streamed_rows_train_a_model(author, local):
+    author.run(TRAINER)
+    result = author.run(
+        """
+        from semart_hf.data.loading import load_paintings
+        whole = load_paintings("painter/paintings")
+        TASKS = [{"name": name, "labels": names} for name, names in labels.items()]
+        streamed = load_dataset("painter/paintings", split="train", streaming=True)
+        rows = [{**row, "text": row["description"]} for row in streamed]
+        trainer = make_trainer("runs/streamed", save_strategy="no", max_steps=2, logging_steps=1)
+        trainer.train_dataset = type(trainer.train_dataset)(rows, seed=0)
+        trainer.train()
+        losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+        result = {"rows": dict(whole.num_rows), "losses": losses, "steps": trainer.state.global_step,
+                  "texts": [row["text"] for row in rows] == whole["train"]["text"][:]}
+        """,
+        labels=local["labels"],
+    )
+    assert result["rows"] == {"train": 24, "validation": 6, "test": 6}
+    assert result["steps"] == 2
+    assert all(math.isfinite(loss) and loss > 0 for loss in result["losses"])
+    assert result["texts"] is True
+
+
+def test_a_second_push_leaves_no_old_shards(hub, author, local):
+    author.run(
+        """
+        options = PreparationOptions(image_size=64, min_label_count=2, rows_per_shard=32)
+        prepare_paintings(read_rows(release), "prepared_again", options, num_proc=1)
+        push_dataset("prepared_again", "painter/paintings")
+        """
+    )
+    shards = [name for name in hub.files("painter/paintings", kind="datasets") if name.startswith("data/")]
+    assert len(shards) == 3
+
+
+def test_a_public_repository_gets_no_private_data(hub, author, local):
+    author.run("from huggingface_hub import create_repo; create_repo('painter/open', repo_type='dataset')")
+    with pytest.raises(ClientError, match="painter/open, which is public already") as raised:
+        author.run("push_dataset('prepared', 'painter/open')")
+    assert "ValueError" in raised.value.names
+    assert set(hub.files("painter/open", kind="datasets")) == {".gitattributes"}
