@@ -1,0 +1,369 @@
+"""Nothing is published that a stranger cannot load: the folder is checked part by part before it is sent."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import DatasetCard, ModelCard
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from transformers.dynamic_module_utils import check_imports, get_relative_import_files
+
+from ..model.modeling_semart import SemArtForArtClassification
+from ..model.pipeline_semart import ArtClassificationPipeline
+from ..model.processing_semart import SemArtProcessor
+from . import stranger
+from .model_card import REQUIRED_METADATA, file_url, read_example
+from .traces import find_traces
+
+TOLERANCE = 1e-5
+LOADING_TIMEOUT = 900  # seconds, for reading large weights from a slow disk
+_FILES = ("README.md", "config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+_FIRST_RESORT = "Run push_to_hub.py again on the folder that the training or `write_repository` wrote."
+
+Answers = list[dict[str, list[dict[str, Any]]]]
+
+
+class CheckError(ValueError):
+    """A repository that must not be published.
+
+    Args:
+        part: What is wrong: `files`, `traces`, `weights`, `code`, `card`, `config`, `model`, `tokenizer`,
+            `image processor`, `processor`, `pipeline`, `scores`, or `example of the card`.
+        problem: Got, allowed, to do.
+    """
+
+    def __init__(self, part: str, problem: str) -> None:
+        super().__init__(f"The repository was not published, because of its {part}. {problem}")
+        self.part = part
+
+
+def check_repository(
+    folder: Path,
+    model: SemArtForArtClassification,
+    processor: SemArtProcessor,
+    repo_id: str,
+    *,
+    machine_folders: Iterable[Path] = (),
+) -> Iterator[tuple[str, str]]:
+    """Part after part with what was found of it, as it is checked.
+
+    Args:
+        folder: The assembled repository.
+        model: The original, whose scores the repository's must equal.
+        processor: The original's.
+        repo_id: What it will be called; the card's example names it.
+        machine_folders: Folders whose path must not be in any file.
+
+    Raises:
+        CheckError: At the first part that is not whole.
+    """
+    yield "files", check_files(folder)
+    yield "traces", check_traces(folder, machine_folders)
+    yield "weights", check_weights(folder)
+    yield "code", check_code(folder)
+    yield "card", check_card(folder / "README.md")
+    with tempfile.TemporaryDirectory() as made:
+        paintings = make_paintings(Path(made))
+        expected = score_paintings(model, processor, paintings)
+        code, printed = read_example((folder / "README.md").read_text(encoding="utf-8")) or (None, None)
+        if code is not None:
+            code = code.replace(file_url(repo_id, ""), f"{folder}/").replace(f'"{repo_id}"', repr(str(folder)))
+        seen = ask_stranger({"source": str(folder.resolve()), "paintings": paintings, "code": code})
+    yield from compare(seen, expected, str(folder))
+    if printed is not None:
+        yield "example", compare_example(seen["printed"], printed)
+
+
+def check_published(
+    repo_id: str,
+    revision: str,
+    model: SemArtForArtClassification,
+    processor: SemArtProcessor,
+    *,
+    token: str | None = None,
+) -> Iterator[tuple[str, str]]:
+    """Part after part of what is on the Hub, loaded at the revision into a fresh cache.
+
+    Raises:
+        CheckError: If a part does not load there, or answers otherwise than the original.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        paintings = make_paintings(Path(made))
+        expected = score_paintings(model, processor, paintings)
+        order = {"source": repo_id, "revision": revision, "paintings": paintings}
+        seen = ask_stranger(order, token=token, offline=False)
+    yield from compare(seen, expected, f"{repo_id} at {revision}")
+
+
+def check_files(folder: Path) -> str:
+    """How many files of which kinds there are.
+
+    Raises:
+        CheckError: If a file that every repository needs is missing.
+    """
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    missing = [name for name in _FILES if name not in names]
+    if not any(name.endswith(".safetensors") for name in names):
+        missing.append("model.safetensors")
+    if missing:
+        raise CheckError("files", f"Got no {', '.join(missing)} in {folder}; a repository needs them. {_FIRST_RESORT}")
+    return f"{len(names)} files, with weights, configuration, processor, tokenizer, code and card"
+
+
+def check_traces(folder: Path, machine_folders: Iterable[Path] = ()) -> str:
+    """That no file names this machine or holds a secret or a pickle.
+
+    Raises:
+        CheckError: If one does.
+    """
+    found = find_traces(folder, machine_folders)
+    if found:
+        raise CheckError(
+            "traces",
+            f"Got {len(found)}: {'; '.join(found[:5])}. Allowed are files that tell nothing of the machine that made "
+            "them. Remove what is named from the file that it came from (results.json, recipe.yaml, the card).",
+        )
+    return "no path or name of this machine, no token, no pickle"
+
+
+def check_weights(folder: Path) -> str:
+    """How many tensors there are, all of finite numbers.
+
+    Raises:
+        CheckError: If a file is damaged, or a value is NaN or infinite.
+    """
+    count, size = 0, 0
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                    tensor = file.get_tensor(name)
+                    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                        raise CheckError(
+                            "weights",
+                            f"Got NaN or infinity in {name!r} of {path.name}. Allowed are numbers. The training "
+                            "diverged: lower its learning rate, and publish an earlier checkpoint meanwhile.",
+                        )
+                    count, size = count + 1, size + tensor.numel()
+        except SafetensorError as error:
+            raise CheckError("weights", f"Got {path.name}, which cannot be read: {error}. {_FIRST_RESORT}") from error
+    return f"{count:,} tensors of {size:,} numbers, all finite"
+
+
+def check_code(folder: Path) -> str:
+    """How many files of code there are, all found by the library's own loader.
+
+    Raises:
+        CheckError: If the loader would miss a file or a package, or would find more than there is.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    processor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+    entries = {
+        **config.get("auto_map", {}),
+        **processor.get("auto_map", {}),
+        **processor.get("image_processor", {}).get("auto_map", {}),
+        **{task: entry["impl"] for task, entry in config.get("custom_pipelines", {}).items()},
+    }
+    wanted = ("AutoConfig", "AutoModel", "AutoProcessor", "AutoImageProcessor", "art-classification")
+    if missing := [name for name in wanted if name not in entries]:
+        raise CheckError(
+            "code",
+            f"Got no code for {missing} in auto_map and custom_pipelines of config.json and processor_config.json; "
+            f"each must name its class. {_FIRST_RESORT}",
+        )
+    reached = set()
+    for name, reference in entries.items():
+        path = folder / f"{reference.split('.')[0]}.py"
+        try:
+            reached |= {path, *map(Path, get_relative_import_files(path))}
+            for needed in sorted(reached):
+                check_imports(needed)
+        except (OSError, ImportError) as error:
+            raise CheckError(
+                "code", f"Got {reference} for {name}, which the loader cannot follow: {error}. {_FIRST_RESORT}"
+            ) from error
+    if unreached := sorted(path.name for path in set(folder.glob("*.py")) - reached):
+        raise CheckError(
+            "code",
+            f"Got {unreached}, which no class of the repository imports. Allowed is the code that the model needs and "
+            "nothing else. Remove these files.",
+        )
+    return f"{len(reached)} files, each found by the loader"
+
+
+def check_card(path: Path) -> str:
+    """How many entries the card's metadata has, all of them whole.
+
+    The Hub has a check of its own, which needs the network: it is asked at the push.
+
+    Raises:
+        CheckError: If the metadata cannot be read, lack an entry, or change when written again.
+    """
+    try:
+        card = ModelCard(path.read_text(encoding="utf-8"))
+        again = ModelCard(str(card))
+    except ValueError as error:
+        raise CheckError("card", f"Got metadata that cannot be read: {error}. Correct the head of {path}.") from error
+    metadata = card.data.to_dict()
+    missing = [name for name in REQUIRED_METADATA if not metadata.get(name)]
+    if missing or again.data.to_dict() != metadata:
+        raise CheckError(
+            "card",
+            f"Got metadata {'without ' + ', '.join(missing) if missing else 'that change when written again'}. "
+            f"Needed are {', '.join(REQUIRED_METADATA)}, as ModelCardData writes them. Render the card anew.",
+        )
+    metrics = [result.metric_name for result in card.data.get("eval_results") or []]
+    if doubled := sorted({str(name) for name in metrics if name is None or metrics.count(name) > 1}):
+        raise CheckError(
+            "card", f"Got the metrics {doubled} without a name of their own in model-index. Give each result a name."
+        )
+    return f"{len(metadata)} entries, {len(metrics)} results in model-index"
+
+
+def make_paintings(folder: Path) -> list[dict[str, str]]:
+    """A picture with a text, the picture alone, and the text alone: the pictures' files lie in the folder."""
+    path = folder / "painting.png"
+    rows, columns = np.mgrid[0:300, 0:240]
+    waves = [128 + 90 * np.sin(rows / (17 + 9 * channel) + columns / (31 - 7 * channel)) for channel in range(3)]
+    Image.fromarray(np.stack(waves, axis=-1).astype(np.uint8)).save(path)
+    text = "A view of a town across the river, with boats in the evening light"
+    return [{"image": str(path), "text": text}, {"image": str(path)}, {"text": text}]
+
+
+def score_paintings(
+    model: SemArtForArtClassification, processor: SemArtProcessor, paintings: Sequence[Mapping[str, str]]
+) -> Answers:
+    """What the model says of the paintings here, all labels with their scores."""
+    device = None if getattr(model, "hf_device_map", None) else "cpu"
+    classify = ArtClassificationPipeline(model=model.eval(), processor=processor, device=device)
+    return list(classify(list(paintings), top_k=None))
+
+
+def compare(seen: Mapping[str, Any], expected: Answers, source: str) -> Iterator[tuple[str, str]]:
+    """Part after part that the stranger loaded, and whether the scores are those of the original.
+
+    Raises:
+        CheckError: Naming the part that did not load, or answered otherwise.
+    """
+    if "failed" in seen:
+        raise CheckError(
+            seen["failed"],
+            f"Got {seen['error']} from {source}, in a fresh process without the package. A stranger must be able to "
+            f"load it. {_FIRST_RESORT}\n{seen['traceback']}",
+        )
+    for part, name in seen["classes"].items():
+        yield part, f"{name.rpartition('.')[2]}, loaded without the package"
+    difference = largest_difference(seen["answers"], expected)
+    if not difference <= TOLERANCE:
+        raise CheckError(
+            "scores",
+            f"Got scores from {source} that differ from the original's by up to {difference:.2g}. Allowed are "
+            f"{TOLERANCE:g}. The weights or the transform did not arrive as they are. {_FIRST_RESORT}",
+        )
+    yield "scores", f"those of the original, to {TOLERANCE:g}"
+
+
+def compare_example(seen: str, shown: str) -> str:
+    """That the card's example prints what the card shows.
+
+    Raises:
+        CheckError: If it prints something else.
+    """
+    if seen.strip() != shown.strip():
+        raise CheckError(
+            "example of the card",
+            f"Got the output\n{seen.strip()}\nwhere the card shows\n{shown.strip()}\nBoth must be equal. Render the "
+            "card anew.",
+        )
+    return "prints what the card shows"
+
+
+def ask_stranger(order: Mapping[str, Any], *, token: str | None = None, offline: bool = True) -> dict[str, Any]:
+    """The answer of `stranger.py` to an order, in a process with a fresh cache.
+
+    Args:
+        order: What `stranger.look` takes.
+        token: For a private repository.
+        offline: Whether the network is closed to that process.
+
+    Raises:
+        CheckError: If the process ended without an answer.
+    """
+    # Of the settings, a fresh user has none but where the Hub is; caches, modules and tokens are this user's own.
+    kept = ("HF_ENDPOINT", "HF_HUB_DISABLE_XET")
+    variables = {name: value for name, value in os.environ.items() if name in kept or not name.startswith("HF_")}
+    with tempfile.TemporaryDirectory() as home:
+        environment = variables | {"HF_HOME": home, "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+        environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
+        environment |= {"HF_TOKEN": token} if token else {}
+        done = subprocess.run(
+            [sys.executable, str(Path(stranger.__file__).resolve())],
+            input=json.dumps(dict(order)),
+            cwd=home,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=LOADING_TIMEOUT,
+            check=False,
+        )
+    if done.returncode != 0 or not done.stdout.strip():
+        last = done.stderr.strip().splitlines()[-5:]
+        raise CheckError(
+            "process",
+            f"Got exit status {done.returncode} from the process that was to load it: {' | '.join(last)}. It must end "
+            "with 0. Look whether transformers, timm and torch can be imported here, and whether memory suffices.",
+        )
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def largest_difference(answers: Answers, expected: Answers) -> float:
+    """The largest difference of two scores of the same label; infinite where labels differ or a score is NaN."""
+    if len(answers) != len(expected):
+        return math.inf
+    largest = 0.0
+    for one, other in zip(answers, expected, strict=True):
+        if list(one) != list(other):
+            return math.inf
+        for task in one:
+            scores, others = ({entry["label"]: entry["score"] for entry in answer[task]} for answer in (one, other))
+            if set(scores) != set(others):
+                return math.inf
+            differences = [abs(scores[label] - others[label]) for label in scores]
+            if any(math.isnan(difference) for difference in differences):
+                return math.inf
+            largest = max(largest, *differences)
+    return largest
+
+
+def check_dataset(folder: Path) -> Iterator[tuple[str, str]]:
+    """Part after part of a prepared dataset's folder.
+
+    Raises:
+        CheckError: If it has no card or no data, or tells of this machine.
+    """
+    shards = sorted(folder.glob("data/*.parquet"))
+    if not (folder / "README.md").is_file() or not shards:
+        raise CheckError(
+            "files",
+            f"Got {folder} without {'data/*.parquet' if not shards else 'README.md'}. Allowed is the folder of a "
+            "prepared dataset, with its card. Make it with scripts/prepare_data.py.",
+        )
+    yield "files", f"{len(shards)} files of data, and a card"
+    yield "traces", check_traces(folder)
+    card = DatasetCard((folder / "README.md").read_text(encoding="utf-8"))
+    missing = [name for name in ("license", "configs") if not card.data.get(name)]
+    if missing:
+        raise CheckError(
+            "card", f"Got metadata without {missing}; the Hub needs them. Prepare the data again, for a new card."
+        )
+    yield "card", f"{len(card.data)} entries"

@@ -1,0 +1,84 @@
+"""What a folder tells of the machine that made it, and secrets that were left in it, before strangers read it."""
+
+import re
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from huggingface_hub import get_token
+
+# Folders below which people keep their things, named from the root.
+_PRIVATE_FOLDER = re.compile(
+    rb"(?<![\w.:/-])(?:/(?:home|Users|root|tmp|mnt|private|scratch)/[\w.@+-]+|[A-Za-z]:\\{1,2}Users\\{1,2}[\w.@+-]+)"
+)
+_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{16,}")
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy")
+# Compressed columns: what they hold is data, and no search of their bytes finds it.
+_NOT_SEARCHED = (".parquet", ".onnx", ".data")
+
+
+def find_traces(folder: Path, folders_of_this_machine: Iterable[Path] = ()) -> list[str]:
+    """One sentence for each file with a secret, a path or name of this machine, or a pickle; none: fit to be read.
+
+    Weights are searched in their header, everything else wholly.
+
+    Args:
+        folder: What is to be published.
+        folders_of_this_machine: Further folders whose path must not appear, besides the home and the working folder.
+    """
+    words = {str(path).encode(): "a folder of this machine" for path in _own_folders(folders_of_this_machine)}
+    host = socket.gethostname()
+    # A name of letters only cannot be told from a word of the text.
+    if not host.isalpha() and host != "localhost" and len(host) > 3:
+        words[host.encode()] = "the name of this machine"
+    if token := get_token():
+        words[token.encode()] = "your Hugging Face token"
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            if path.name == "training_args.bin" or path.suffix in _PICKLES:
+                found.append(f"{name} is a pickle, which runs whatever code its maker put into it")
+            elif path.suffix not in _NOT_SEARCHED:
+                found += [f"{name} holds {what}" for what in _traces_in(_searched_part(path), words)]
+    return found
+
+
+def _own_folders(more: Iterable[Path]) -> set[Path]:
+    folders = {path.expanduser().resolve() for path in (Path.home(), Path.cwd(), *more)}
+    # `/` and `/app` are everybody's.
+    return {path for path in folders if len(path.parts) > 2 or path == Path.home().resolve() != Path("/")}
+
+
+def _traces_in(content: bytes, words: dict[bytes, str]) -> Iterator[str]:
+    for word, what in words.items():
+        if re.search(rb"(?<![\w.-])" + re.escape(word) + rb"(?![\w-])", content):
+            # A secret is not repeated on the screen.
+            yield what if "token" in what else f"{what}, {word.decode()!r}"
+    if match := _PRIVATE_FOLDER.search(content):
+        yield f"a path that exists on one machine only, {match[0].decode()!r}"
+    if _TOKEN.search(content):
+        yield "what looks like a Hugging Face token"
+
+
+def _searched_part(path: Path) -> bytes:
+    if path.suffix != ".safetensors":
+        return path.read_bytes()
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        return file.read(length)
+
+
+def without_folders(value: object) -> object:
+    """The value of a JSON file, with every path that leads outside cut to its last part.
+
+    `/home/anna/semart` and `../data/semart` become `semart`; `user/name` and `outputs/demo/model` stay.
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    if isinstance(value, str) and re.match(r"(/|\.\.?[/\\]|~[/\\]|[A-Za-z]:[/\\])\S", value):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return value
