@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,10 @@ def show_paintings(model: Path, data: Path) -> None:
     from semart_hf.data.loading import load_paintings
 
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     classify = pipeline("art-classification", model=str(model), trust_remote_code=True)
     test = load_paintings(data, tasks=classify.model.config.tasks)["test"]
-    paintings = first_of_each(test, "type", count=3)
+    paintings = first_of_each(test, "type", classify.model.config.task_names, count=3)
     files = [data / "Images" / painting["image_file"] for painting in paintings]
     answers = classify(
         [{"image": str(file), "text": painting["text"]} for file, painting in zip(files, paintings, strict=True)]
@@ -67,19 +68,20 @@ def show_paintings(model: Path, data: Path) -> None:
         for column in ("task", "predicted", "probability", "true"):
             table.add_column(column, justify="right" if column == "probability" else "left")
         for task, ranked in answer.items():
-            true = painting[task]
-            label = "unknown" if true is None else test.features[task].int2str(true)
-            table.add_row(task, ranked[0]["label"], f"{ranked[0]['score']:.2f}", label)
+            true = test.features[task].int2str(painting[task])
+            table.add_row(task, ranked[0]["label"], f"{ranked[0]['score']:.2f}", true)
         console.print(table)
 
 
-def first_of_each(split: Any, task: str, *, count: int) -> list[dict[str, Any]]:
-    """The first rows with a text and a known label of the task, no two with the same."""
-    unknown = split.features[task].names.index("UNK")
+def first_of_each(split: Any, task: str, others: Sequence[str], *, count: int) -> list[dict[str, Any]]:
+    """The first rows with a text and a known label of every task, no two of them alike in the one task."""
+    labels = {name: split[name] for name in (task, *others)}
+    unknown = {name: (None, split.features[name].names.index("UNK")) for name in labels}
     chosen: dict[int, int] = {}
-    for row, (label, text) in enumerate(zip(split[task], split["text"], strict=True)):
-        if label not in (None, unknown, *chosen) and text:
-            chosen[label] = row
+    for row, text in enumerate(split["text"]):
+        known = all(column[row] not in unknown[name] for name, column in labels.items())
+        if text and known and labels[task][row] not in chosen:
+            chosen[labels[task][row]] = row
     return [split[row] for row in list(chosen.values())[:count]]
 
 
