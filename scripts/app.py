@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# A script's own folder comes first in the search path, where evaluate.py would stand in for the library of that name.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
 TITLES = {"type": "Type", "school": "School", "timeframe": "Timeframe", "medium": "Medium"}
 MOST_LABELS = 5
 MOST_CHARACTERS = 5000

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from semart_hf.publishing.upload import Destination
 
+# A script's own folder comes first in the search path, where evaluate.py would stand in for the library of that name.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
