@@ -1,0 +1,234 @@
+"""Training rows read from Parquet shards as they are needed, divided among processes and their workers."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import fsspec  # type: ignore[import-untyped]
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from accelerate import Accelerator
+from accelerate.data_loader import DataLoaderShard
+from torch.utils.data import IterableDataset, get_worker_info
+
+from .sampling import DRAW_KEY
+from .text import text_of
+from .vocabulary import TASKS
+
+# Footers that are asked for at a time: over a network each takes as long as the way there and back.
+_NUM_FOOTERS = 16
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Rows that lie together in a file: the smallest part of it that can be read.
+
+    Attributes:
+        path: The file, as its file system names it.
+        number: Of the group in the file.
+        first_row: Number of its first row among all rows of the split.
+        num_rows: How many it has.
+    """
+
+    path: str
+    number: int
+    first_row: int
+    num_rows: int
+
+
+class PaintingStream(IterableDataset[dict[str, Any]]):
+    """One process's rows of an epoch: `image` (undecoded), `text`, each task's label, and the numbers of their draw.
+
+    An epoch orders the shards' row groups anew, cuts this order into one piece for each process and worker, and mixes
+    rows within a piece through a buffer. So no row comes twice in an epoch, every process gets equally many, and only
+    its own are read. The order depends on the seed, the epoch and the division alone.
+
+    Args:
+        data: A prepared folder, the name of one on the Hub, or its URL in any form that fsspec knows (`hf://`, `s3://`).
+        split: Which of its splits.
+        batch_size: Of the loader: workers get whole batches, so that the epoch has as many as `len` says.
+        epoch_length: Rows of an epoch in all processes; `None` takes every row once. More than there are begins again.
+        seed: Of the order, and of what is drawn for each row.
+        buffer_size: Rows that are mixed at a time; 1 leaves them in the order of their group.
+        text_columns: Columns of the text, or a template; `None` takes the text that the data was prepared with.
+        process_index: Which process this is.
+        num_processes: How many share an epoch. What does not divide by them is left out, other rows in each epoch.
+
+    Raises:
+        ValueError: There are no shards of this split, or a process would get no row.
+    """
+
+    def __init__(
+        self,
+        data: str | Path,
+        split: str = "train",
+        *,
+        batch_size: int,
+        epoch_length: int | None = None,
+        seed: int = 0,
+        buffer_size: int = 512,
+        text_columns: Sequence[str] | str | None = None,
+        process_index: int = 0,
+        num_processes: int = 1,
+    ) -> None:
+        self._url = _url_of(data)
+        self._footers = _footers_of(self._url, split)
+        self._groups = _groups_of(self._footers)
+        schema = next(iter(self._footers.values())).schema.to_arrow_schema()
+        self.features = datasets.Features.from_arrow_schema(schema)
+        self.num_rows = sum(group.num_rows for group in self._groups)
+        self.epoch_length = self.num_rows if epoch_length is None else epoch_length
+        self.seed = seed
+        self.batch_size = batch_size
+        self.buffer_size = buffer_size
+        self.process_index = process_index
+        self.num_processes = num_processes
+        if text_columns is None and "text" not in self.features:
+            text_columns = ("DESCRIPTION",)
+        self.text_columns = text_columns
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
+        if not len(self):
+            raise ValueError(
+                f"Got an epoch of {self.epoch_length} rows for {num_processes} processes, but each needs a row. Use "
+                "fewer processes or a larger epoch_length."
+            )
+
+    def __len__(self) -> int:
+        """Rows that this process gives in an epoch."""
+        return self.epoch_length // self.num_processes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration orders."""
+        self._epoch.fill_(epoch)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        epoch = int(self._epoch)
+        worker = get_worker_info()
+        number, num_workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        start, stop = _worker_rows(len(self), self.batch_size, number, num_workers)
+        offset = self.process_index * len(self)
+        rows = self._rows_between(epoch, offset + start, offset + stop)
+        random = np.random.default_rng((self.seed, epoch, self.process_index, number))
+        for index, row in _mixed(rows, self.buffer_size, random):
+            yield {**self._inputs(row), DRAW_KEY: (self.seed, epoch, index)}
+
+    def _rows_between(self, epoch: int, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Number and cells of the rows from `start` to `stop` in the epoch's order of groups."""
+        position = 0
+        for turn in range(-(-stop // self.num_rows)):
+            order = np.random.default_rng((self.seed, epoch, turn)).permutation(len(self._groups))
+            for group in (self._groups[number] for number in order):
+                first, last = max(start - position, 0), min(stop - position, group.num_rows)
+                position += group.num_rows
+                if first < last:
+                    yield from enumerate(self._read(group, first, last), start=group.first_row + first)
+
+    def _read(self, group: _Group, first: int, last: int) -> list[dict[str, Any]]:
+        columns = None
+        if self.text_columns is None:
+            columns = [name for name in ("image", "text", *TASKS) if name in self.features]
+        file_system, _ = fsspec.core.url_to_fs(self._url)
+        with file_system.open(group.path) as file:
+            content = pq.ParquetFile(file, metadata=self._footers[group.path])
+            table = content.read_row_group(group.number, columns=columns)
+        return table.slice(first, last - first).to_pylist()
+
+    def _inputs(self, row: dict[str, Any]) -> dict[str, Any]:
+        if self.text_columns is None:
+            text = row["text"]
+        else:
+            words = {name: value for name, value in row.items() if name not in ("image", "text", *TASKS)}
+            text = text_of(words, self.text_columns)
+        return {"image": row.get("image"), "text": text, **{task: row[task] for task in TASKS if task in row}}
+
+
+def stream_loader(
+    stream: PaintingStream,
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    accelerator: Accelerator,
+    *,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoaderShard:
+    """The process's batches of a stream, on its device, as a Trainer's `get_train_dataloader` gives them.
+
+    `accelerator.prepare` would divide the stream among the processes a second time.
+    """
+    loader = DataLoaderShard(
+        stream,
+        device=accelerator.device,
+        batch_size=stream.batch_size,
+        collate_fn=collate,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+    )
+    accelerator._dataloaders.append(loader)  # gradient accumulation asks it whether the epoch ends
+    return loader
+
+
+def _url_of(data: str | Path) -> str:
+    text = str(data)
+    is_name = isinstance(data, str) and "://" not in text and not Path(text).exists()
+    return (
+        f"hf://datasets/{text}" if is_name and 1 <= text.strip("/").count("/") <= 1 and text[0] not in "./" else text
+    )
+
+
+def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:
+    """What each of a split's files holds, by its path, in the order of the files."""
+    file_system, root = fsspec.core.url_to_fs(url)
+    paths = sorted(file_system.glob(f"{root.rstrip('/')}/data/{split}-*.parquet"))
+    if not paths:
+        raise ValueError(
+            f"Got {url}, where no data/{split}-*.parquet is, but rows are streamed from a prepared folder's shards. "
+            "Prepare the data with scripts/prepare_data.py, or choose another split."
+        )
+
+    def read_footer(path: str) -> pq.FileMetaData:
+        with file_system.open(path) as file:
+            return pq.read_metadata(file)
+
+    with ThreadPoolExecutor(_NUM_FOOTERS) as threads:
+        return dict(zip(paths, threads.map(read_footer, paths), strict=True))
+
+
+def _groups_of(footers: Mapping[str, pq.FileMetaData]) -> list[_Group]:
+    """All row groups in the order of the files."""
+    groups: list[_Group] = []
+    first_row = 0
+    for path, footer in footers.items():
+        for number in range(footer.num_row_groups):
+            num_rows = footer.row_group(number).num_rows
+            groups.append(_Group(path, number, first_row, num_rows))
+            first_row += num_rows
+    return groups
+
+
+def _worker_rows(num_rows: int, batch_size: int, number: int, num_workers: int) -> tuple[int, int]:
+    """Where the rows of a worker begin and end: whole batches, dealt out as the loader asks for them, in turn."""
+    num_batches = -(-num_rows // batch_size)
+    counts = [len(range(worker, num_batches, num_workers)) * batch_size for worker in range(num_workers)]
+    counts[(num_batches - 1) % num_workers] -= num_batches * batch_size - num_rows
+    start = sum(counts[:number])
+    return start, start + counts[number]
+
+
+def _mixed(
+    rows: Iterator[tuple[int, dict[str, Any]]], buffer_size: int, random: np.random.Generator
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows in an order that is random within some `buffer_size` of them."""
+    buffer: list[tuple[int, dict[str, Any]]] = []
+    for row in rows:
+        if len(buffer) < buffer_size:
+            buffer.append(row)
+            continue
+        place = int(random.integers(buffer_size))
+        buffer[place], row = row, buffer[place]
+        yield row
+    random.shuffle(buffer)
+    yield from buffer

@@ -1,0 +1,177 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from release_builder import write_plain_release
+from torch.utils.data import DataLoader
+
+from semart_hf.data.preparation import PreparationOptions, prepare_paintings
+from semart_hf.data.release import read_rows
+from semart_hf.data.sampling import DRAW_KEY
+from semart_hf.data.streaming import PaintingStream, _mixed, _url_of, _worker_rows
+
+NUM_ROWS = 203
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """203 rows in shards of 10 and groups of 6 and 4."""
+    folder = tmp_path_factory.mktemp("streaming")
+    release = write_plain_release(folder / "release", num_train=NUM_ROWS, num_val=5, num_test=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("semart_hf.data.shards.ROWS_PER_GROUP", 6)
+        options = PreparationOptions(image_size=16, min_label_count=2, rows_per_shard=10)
+        prepare_paintings(read_rows(release), folder / "prepared", options, num_proc=1)
+    return folder / "prepared"
+
+
+def stream_of(prepared, **arguments) -> PaintingStream:
+    return PaintingStream(prepared, **{"batch_size": 4, "buffer_size": 8, **arguments})
+
+
+def indices(rows) -> list[int]:
+    return [row[DRAW_KEY][2] for row in rows]
+
+
+def epoch_of(prepared, epoch: int, num_processes: int, num_workers: int, **arguments) -> list[list[int]]:
+    """Row numbers that each process gets, through a loader with workers."""
+    rows = []
+    for process in range(num_processes):
+        stream = stream_of(prepared, process_index=process, num_processes=num_processes, **arguments)
+        stream.set_epoch(epoch)
+        loader = DataLoader(stream, batch_size=4, num_workers=num_workers, collate_fn=indices)
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        assert all(len(batch) == 4 for batch in batches[:-1])
+        rows.append([index for batch in batches for index in batch])
+    return rows
+
+
+@pytest.mark.parametrize(("num_processes", "num_workers"), [(1, 0), (2, 0), (3, 2), (5, 0)])
+def test_no_row_comes_twice_and_all_processes_get_equally_many(prepared, num_processes, num_workers):
+    by_process = epoch_of(prepared, 0, num_processes, num_workers)
+    assert [len(rows) for rows in by_process] == [NUM_ROWS // num_processes] * num_processes
+    rows = [row for of_process in by_process for row in of_process]
+    assert len(set(rows)) == len(rows)
+    assert set(rows) <= set(range(NUM_ROWS))
+
+
+def test_the_rows_left_out_differ_between_epochs(prepared):
+    left_out = []
+    for epoch in range(6):
+        rows = {row for of_process in epoch_of(prepared, epoch, 5, 0) for row in of_process}
+        left_out.append(set(range(NUM_ROWS)) - rows)
+    assert all(len(rows) == NUM_ROWS % 5 for rows in left_out)
+    assert len(set.union(*left_out)) > 3
+
+
+def test_order_depends_on_seed_and_epoch_alone(prepared):
+    assert epoch_of(prepared, 1, 2, 0) == epoch_of(prepared, 1, 2, 0)
+    assert epoch_of(prepared, 1, 2, 0) != epoch_of(prepared, 2, 2, 0)
+    assert epoch_of(prepared, 1, 2, 0) != epoch_of(prepared, 1, 2, 0, seed=7)
+
+
+def test_rows_are_mixed(prepared):
+    (rows,) = epoch_of(prepared, 0, 1, 0, buffer_size=64)
+    neighbours = sum(abs(first - second) == 1 for first, second in pairwise(rows))
+    assert neighbours < 20
+
+
+@pytest.mark.parametrize("epoch_length", [40, 203, 500])
+def test_an_epoch_has_the_stated_length(prepared, epoch_length):
+    by_process = epoch_of(prepared, 0, 2, 0, epoch_length=epoch_length)
+    assert [len(rows) for rows in by_process] == [epoch_length // 2] * 2
+    rows = [row for of_process in by_process for row in of_process]
+    most = max(rows.count(row) for row in set(rows))
+    assert most <= -(-epoch_length // NUM_ROWS)
+
+
+def test_rows_are_what_the_collator_takes(prepared):
+    stream = stream_of(prepared)
+    row = next(iter(stream))
+    index = row[DRAW_KEY][2]
+    assert row[DRAW_KEY] == (0, 0, index)
+    assert row["text"] == f"This is train-{index}.jpg."
+    assert row["image"]["path"] == f"train-{index}.jpg"
+    assert row["image"]["bytes"][:2] == b"\xff\xd8"
+    assert stream.features["type"].names[row["type"]] == ("portrait" if index % 2 else "landscape")
+    assert set(row) == {"image", "text", "type", "school", "timeframe", "medium", DRAW_KEY}
+
+
+def test_text_of_a_template(prepared):
+    row = next(iter(stream_of(prepared, text_columns="{TITLE} ({DATE})")))
+    assert row["text"] == f"Portrait train-{row[DRAW_KEY][2]}.jpg (1630)"
+
+
+def test_other_splits_and_file_systems(prepared):
+    memory = fsspec.filesystem("memory")
+    memory.put(str(prepared), "/paintings", recursive=True)
+    stream = PaintingStream("memory://paintings", "validation", batch_size=2)
+    assert stream.num_rows == 5
+    assert sorted(indices(stream)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("data", "url"), [("someone/paintings", "hf://datasets/someone/paintings"), ("s3://a/b", "s3://a/b")]
+)
+def test_names_on_the_hub_become_urls(data, url):
+    assert _url_of(data) == url
+    assert _url_of("/nowhere/here") == "/nowhere/here"
+
+
+def test_what_cannot_be_streamed(prepared):
+    with pytest.raises(ValueError, match=r"where no data/dev-\*\.parquet is.*choose another split"):
+        stream_of(prepared, split="dev")
+    with pytest.raises(ValueError, match=r"epoch of 3 rows for 4 processes, but each needs a row"):
+        stream_of(prepared, epoch_length=3, num_processes=4)
+
+
+@pytest.mark.parametrize("num_rows", [1, 4, 9, 40, 41, 43])
+@pytest.mark.parametrize("num_workers", [1, 2, 3, 7])
+def test_workers_share_whole_batches(num_rows, num_workers):
+    pieces = [_worker_rows(num_rows, 4, number, num_workers) for number in range(num_workers)]
+    assert pieces[0][0] == 0
+    assert pieces[-1][1] == num_rows
+    assert all(first[1] == second[0] for first, second in pairwise(pieces))
+    assert sum((stop - start) % 4 != 0 for start, stop in pieces) <= 1
+
+
+def test_a_buffer_of_one_mixes_nothing():
+    rows = [(number, {}) for number in range(10)]
+    assert list(_mixed(iter(rows), 1, np.random.default_rng(0))) == rows
+
+
+def test_two_processes_of_the_trainer_see_every_row_once_an_epoch(prepared, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    script = Path(__file__).with_name("stream_processes.py")
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, prepared, tmp_path, "2"],
+            env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors[-3000:]
+    answers = [json.loads((tmp_path / f"seen-{process}.json").read_text()) for process in range(2)]
+    for answer in answers:
+        assert answer["steps"] == 2 * 26  # 101 rows by 4
+        assert answer["epoch"] == 2
+    for epoch in range(2):
+        draws = [draw for answer in answers for batch in answer["seen"] for draw in batch if draw[1] == epoch]
+        rows = [index for _, _, index in draws]
+        assert len(rows) == len(set(rows)) == 2 * (NUM_ROWS // 2)
