@@ -36,7 +36,7 @@ _PROGRAM_VERSION = 1
 
 _MIN_LABEL_COUNT = 10  # what `read_release` takes for a class of its own by default
 _MISSING_TECHNIQUE = 0.03
-_WITH_ENTITIES = 0.5  # of the descriptions that hold a special character
+_WITH_ENTITIES = 0.3  # of the descriptions that hold a special character
 _JPEG_QUALITY = 93
 _METHOD = (
     "exact: sum over all cue combinations of the largest class posterior; rows without a description show their image "
@@ -137,6 +137,8 @@ def paint_miniature(
     try:
         _write(draft, world, splits, settings, workers)
         draft.chmod(0o755)  # mkdtemp keeps it to its owner
+        if folder.exists():
+            folder.rmdir()  # it is empty; not every system replaces even an empty one
         draft.replace(folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)

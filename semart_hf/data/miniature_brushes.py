@@ -27,7 +27,7 @@ def _hatched(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def _dabbed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Round dabs side by side."""
-    step = min(image.size) * 0.05
+    step = min(image.size) * 0.058
     columns, rows = np.meshgrid(np.arange(0, image.width + step, step), np.arange(0, image.height + step, step))
     middles = np.stack([columns.ravel(), rows.ravel()], axis=1)
     middles = rng.permutation(middles + rng.uniform(-0.5, 0.5, middles.shape) * step)
@@ -35,9 +35,9 @@ def _dabbed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     boxes = np.concatenate([middles - radii, middles + radii], axis=1)
     painted = image.copy()
     draw = ImageDraw.Draw(painted)
-    for box, colour in zip(boxes.tolist(), _colours(image, rng, middles, 26), strict=True):
+    for box, colour in zip(boxes.tolist(), _colours(image, rng, middles, 30), strict=True):
         draw.ellipse(box, fill=colour)
-    return _keep_edges(image, painted, 0.45)
+    return _keep_edges(image, painted, 0.5)
 
 
 def _swept(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -45,12 +45,12 @@ def _swept(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     unit = min(image.size)
     phases = rng.uniform(0, 2 * np.pi, 2)
     painted = image
-    for count, length, width in ((260, 0.18, 0.055), (420, 0.1, 0.028)):
+    for count, length, width in ((240, 0.2, 0.06), (300, 0.13, 0.034)):
         middles = _scatter(image, rng, count)
         ahead, behind = (_follow(middles, phases, unit, way * unit * length / 4) for way in (1, -1))
         paths = np.stack([*behind[::-1], middles, *ahead], axis=1)
-        painted = _lay(painted, rng, middles, paths, width=round(unit * width), contrast=20)
-    return _keep_edges(image, painted, 0.7)
+        painted = _lay(painted, rng, middles, paths, width=round(unit * width), contrast=23)
+    return _keep_edges(image, painted, 0.75)
 
 
 def _follow(points: Numbers, phases: Numbers, unit: float, step: float) -> list[Numbers]:

@@ -22,7 +22,7 @@ def _canvas(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     rows, columns = _positions(pixels)
     period = float(rng.uniform(6.0, 6.8))
     warp, weft = np.sin(columns * (2 * np.pi / period)), np.sin(rows * (2 * np.pi / period))
-    return _relief(pixels, warp * weft * (1 + 0.3 * _noise(pixels, rng, 14)), 0.12)
+    return _relief(pixels, warp * weft * (1 + 0.3 * _noise(pixels, rng, 14)), 0.095)
 
 
 def _wood(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -36,7 +36,7 @@ def _wood(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     rings = np.sin(shifted * (2 * np.pi / float(rng.uniform(7.5, 9.5))) + 1.5 * np.sin(shifted / 13))
     grain = np.where(rings > 0.3, -1.5 * (rings - 0.3), np.float32(0.15))
     joint = np.abs(across - across.max() * float(rng.uniform(0.3, 0.7))) < 0.8
-    return _relief(pixels * _tint(1.04, 0.99, 0.9), grain - 1.2 * joint, 0.17)
+    return _relief(pixels * _tint(1.04, 0.99, 0.9), grain - 1.2 * joint, 0.14)
 
 
 def _wall(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -51,7 +51,7 @@ def _wall(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     for _ in range(8):
         _crack(draw, rng, rng.uniform(0, 1, 2) * cracks.size, float(rng.uniform(0, 2 * np.pi)), 13)
     depth = np.asarray(cracks.reduce(2), dtype=np.float32)[..., None] / 255
-    return faded * (1 - 0.62 * depth)
+    return faded * (1 - 0.52 * depth)
 
 
 def _crack(
@@ -87,7 +87,7 @@ def _metal(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     phase = (columns + slope * rows) * (2 * np.pi / float(rng.uniform(38, 48))) + float(rng.uniform(0, 2 * np.pi))
     sheen = np.maximum(0, np.sin(phase)) ** 5 + 0.5 * np.maximum(0, np.sin(phase + 1.3)) ** 16
     copper = 0.9 * (pixels + 0.14 * (_tint(0.85, 0.42, 0.22) - pixels))
-    return np.asarray(copper + (0.27 * sheen)[..., None] * _tint(1.0, 0.86, 0.7), dtype=np.float32)
+    return np.asarray(copper + (0.23 * sheen)[..., None] * _tint(1.0, 0.86, 0.7), dtype=np.float32)
 
 
 def _positions(pixels: Pixels) -> tuple[Pixels, Pixels]:

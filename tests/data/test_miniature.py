@@ -274,6 +274,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_folder_that_lost_files_is_refused(tmp_path):
+    (tmp_path / "release").mkdir()  # empty: as good as none
     folder = paint_miniature(tmp_path / "release", num_train=1, num_val=1, num_test=1)
     next((folder / "Images").iterdir()).unlink()
     with pytest.raises(ValueError, match=r"without 1 of its files, such as Images/.*remove the folder"):
