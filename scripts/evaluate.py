@@ -9,6 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+# A script's own folder comes first in the search path, and this script is named like the library it uses.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's choices."""

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+# A script's own folder comes first in the search path, where evaluate.py would hide the library of that name.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's choices."""

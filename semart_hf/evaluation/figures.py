@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Source: Okabe & Ito 2008, Color Universal Design; told apart with any colour vision.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7A7A7A"
 FARTHEST_PERIOD = 6
+PNG_DPI = 140
 STYLE: Any = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
@@ -54,8 +55,8 @@ def save_figure(figure: Figure, path: Path) -> list[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_suffix(".png"), path.with_suffix(".svg")]
     with styled():
-        figure.savefig(files[0], dpi=150, bbox_inches="tight", metadata={"Software": None})
-        figure.savefig(files[1], bbox_inches="tight", metadata={"Date": None})
+        figure.savefig(files[0], dpi=PNG_DPI, metadata={"Software": None})
+        figure.savefig(files[1], metadata={"Date": None})
     plt.close(figure)
     return files
 

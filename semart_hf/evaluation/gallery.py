@@ -53,8 +53,11 @@ def choose_paintings(outcomes: Outcomes) -> Gallery:
     gallery, chosen = Gallery(), set[int]()
 
     def choose(rows: Iterable[int]) -> list[int]:
-        kept = [row for row in rows if row in chosen or len(chosen) < MAX_PAINTINGS]
-        chosen.update(kept)
+        kept = []
+        for row in rows:
+            if row in chosen or len(chosen) < MAX_PAINTINGS:
+                chosen.add(row)
+                kept.append(row)
         return kept
 
     by_cell: dict[Cell, list[int]] = {}

@@ -16,8 +16,10 @@ from semart_hf.data.vocabulary import UNKNOWN
 
 LabelMap = Mapping[str, Mapping[str, str | None]]
 
-# A release's label this frequent is one that it was meant to be sorted by; rarer ones are the literature's `UNK`.
-FREQUENT = 10
+# A release's label is one to sort by from this count and share of the train split on, or of what there is without one;
+# rarer ones are the literature's `UNK`.
+FREQUENT_COUNT = 10
+FREQUENT_SHARE = 0.01
 
 
 def load_split(
@@ -74,12 +76,10 @@ def data_labels(data: str | Path, names: Sequence[str]) -> tuple[dict[str, list[
     """By task, every label of the data with `UNK`, and those it is sorted by: the frequent or the declared ones."""
     path = Path(data)
     if path.is_file() or any((path / file).is_file() for file in RELEASE_FILES.values()):
-        frames = list(read_rows(path).frames.values())
-        counts = {
-            name: Counter(value for frame in frames for value in frame[name] if value is not None) for name in names
-        }
-        frequent = {name: [label for label, count in counts[name].items() if count >= FREQUENT] for name in names}
-        every = {name: sorted(counts[name]) for name in names}
+        frames = read_rows(path).frames
+        learned_from = [frames["train"]] if "train" in frames else list(frames.values())
+        frequent = {name: _frequent_labels(learned_from, name) for name in names}
+        every = {name: sorted(_counts(list(frames.values()), name)) for name in names}
     else:
         features = next(iter(load_paintings(data).values())).features
         every = {name: list(features[name].names) for name in names if name in features}
@@ -88,6 +88,16 @@ def data_labels(data: str | Path, names: Sequence[str]) -> tuple[dict[str, list[
     return {
         name: [*[label for label in labels if label != UNKNOWN], UNKNOWN] for name, labels in every.items()
     }, frequent
+
+
+def _frequent_labels(frames: Sequence[Any], name: str) -> list[str]:
+    counts = _counts(frames, name)
+    least = max(FREQUENT_COUNT, FREQUENT_SHARE * counts.total())
+    return [label for label, count in counts.items() if count >= least]
+
+
+def _counts(frames: Sequence[Any], name: str) -> Counter[str]:
+    return Counter(value for frame in frames for value in frame[name] if value is not None)
 
 
 def read_label_map(path: str | Path) -> dict[str, dict[str, str | None]]:

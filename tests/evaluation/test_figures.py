@@ -103,7 +103,8 @@ def test_modalities():
     assert ceilings == [0.9, 0.95]
 
 
-def test_equal_figures_are_equal_files(outcomes, tmp_path):
+def test_equal_figures_are_equal_files(outcomes, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "PNG_DPI", 30)
     paths = []
     for name in ("one", "two"):
         figure = figures.draw_confusion(outcomes.of("type"), "type")

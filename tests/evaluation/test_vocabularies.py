@@ -74,3 +74,12 @@ def test_bad_maps(release, tmp_path):
 def test_a_split_that_is_not_there(release):
     with pytest.raises(ValueError, match=r"the split 'train'.*\['test'\]"):
         load_split(release, "train", TASKS)
+
+
+def test_what_is_rare_in_train_is_no_disagreement(release, tmp_path):
+    # Korean is frequent in test alone: train, which the labels are learned from, has too few of it.
+    (tmp_path / "semart_test.csv").write_bytes((release / "semart_test.csv").read_bytes())
+    header, *rows = (release / "semart_test.csv").read_text(encoding="cp1252").splitlines()
+    few = [row for row in rows if "Korean" not in row] * 3 + [row for row in rows if "Korean" in row][:9]
+    (tmp_path / "semart_train.csv").write_text("\n".join([header, *few]) + "\n", encoding="cp1252")
+    assert list(load_split(tmp_path, "test", TASKS)["school"]) == [1] * 12 + [2] * 13 + [None]

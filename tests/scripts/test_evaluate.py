@@ -25,7 +25,7 @@ def release(tmp_path_factory):
 
 
 def run(model, release, output, *more):
-    arguments = ["--model", model, "--data", release, "--output_dir", output, "--device", "cpu", *more]
+    arguments = ["--model", model, "--data", release, "--output_dir", output, "--device", "cpu", "--no_report", *more]
     load_script("evaluate").main([str(argument) for argument in arguments])
     return json.loads((output / "results.json").read_text())
 
@@ -122,3 +122,17 @@ def test_calibration_needs_a_local_folder(release, tmp_path, monkeypatch):
     )
     with pytest.raises(ValueError, match=r"--calibrate for someone/model.*hf download"):
         script.calibrate(options, None, None)
+
+
+def test_it_runs_as_a_script(model, release, tmp_path):
+    # Started by its path its folder comes first in the search path, where it would hide the library `evaluate`.
+    script = Path(__file__).parents[2] / "scripts" / "evaluate.py"
+    arguments = ["--model", model, "--data", release, "--output_dir", tmp_path, "--device", "cpu", "--no_report"]
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.parquet", "results.json"]
+    refused = subprocess.run(
+        [sys.executable, script, *arguments, "--split", "train"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.strip().splitlines()[-1].startswith("error: Got the split 'train'")
