@@ -17,6 +17,7 @@ import secrets
 import socket
 import struct
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,10 +44,12 @@ class Fault:
         status: Answer with this instead.
         headers: Headers of that answer, or headers to replace in the real one.
         reset_upload_after: Read so many bytes of the request's body, then reset the connection.
-        cut_answer_after: Send so many bytes of the answer's body, then reset the connection.
+        cut_answer_after: Send so many bytes of the answer's body, then end the connection.
+        reset: End it by a reset.
         spoil: Change a byte in the answer's body.
         lose_answer: Do what is asked, then reset the connection instead of answering.
         before: Call this first.
+        happened: To how many requests it did.
     """
 
     method: str
@@ -56,9 +59,11 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     reset_upload_after: int | None = None
     cut_answer_after: int | None = None
+    reset: bool = False
     spoil: bool = False
     lose_answer: bool = False
     before: Callable[[], None] | None = None
+    happened: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,11 +118,11 @@ class LoopbackHub:
         self.faults.extend(faults)
         try:
             yield
-            left = [fault for fault in self.faults if fault in faults]
-            if left:
-                raise AssertionError(f"These faults never happened: {left}")
+            idle = [fault for fault in faults if not fault.happened]
+            if idle:
+                raise AssertionError(f"These faults never happened: {idle}")
         finally:
-            self.faults = [fault for fault in self.faults if fault not in faults]
+            self.faults = [fault for fault in self.faults if all(fault is not own for own in faults)]
 
     def repository(self, repo_id: str, kind: str = "models") -> Repository:
         repository = self.store.find(kind, repo_id)
@@ -140,10 +145,9 @@ class LoopbackHub:
     def next_fault(self, method: str, path: str) -> Fault | None:
         with self.lock:
             for fault in self.faults:
-                if re.fullmatch(fault.method, method) and re.search(fault.path, path):
-                    fault.times -= 1
-                    if fault.times <= 0:
-                        self.faults.remove(fault)
+                fits = re.fullmatch(fault.method, method) and re.search(fault.path, path)
+                if fits and fault.happened < fault.times:
+                    fault.happened += 1
                     return fault
         return None
 
@@ -159,8 +163,8 @@ class _Server(ThreadingHTTPServer):
         self.hub.crashes.append(traceback.format_exc())
 
 
-class _ResetError(Exception):
-    """The connection is to be reset."""
+class _CutError(Exception):
+    """The connection ends here."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -173,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_one_request(self) -> None:
         try:
             super().handle_one_request()
-        except (ConnectionError, _ResetError):
+        except (ConnectionError, _CutError):
             self.close_connection = True
 
     def do_GET(self) -> None:
@@ -247,11 +251,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault is not None and fault.cut_answer_after is not None:
             self.wfile.write(body[: fault.cut_answer_after])
-            self.wfile.flush()
-            self._reset()
+            if fault.reset:
+                time.sleep(0.05)  # a reset overtakes what is on its way
+                self._reset()
+            raise _CutError
         self.wfile.write(body)
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
-        raise _ResetError
+        raise _CutError
