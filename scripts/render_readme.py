@@ -1,0 +1,107 @@
+"""Write the demo's output and results into README.md: `python scripts/render_readme.py` after `make demo`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Python looks for modules in a script's own folder first, where evaluate.py stands in for the library of that name.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
+SHORT_TEXT = 110  # characters, so that the example stays within the README's width
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--demo", type=Path, default=Path("outputs/demo"), help="folder of `make demo`")
+    parser.add_argument("--readme", type=Path, default=Path("README.md"), help="the file that is rewritten")
+    options = parser.parse_args(arguments)
+
+    results = json.loads((options.demo / "evaluation" / "results.json").read_text(encoding="utf-8"))
+    readme = options.readme.read_text(encoding="utf-8")
+    readme, truth = with_example(readme, options.demo / "release")
+    readme = with_block(readme, "output", f"```text\n{output_of(readme)}```\n\n{truth}")
+    readme = with_block(readme, "results", results_tables(results))
+    options.readme.write_text(readme, encoding="utf-8")
+    print(
+        f"Wrote the example's output and the results of commit {results['environment']['commit']} to {options.readme}"
+    )
+
+
+def with_block(readme: str, name: str, content: str) -> str:
+    """The text with what stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->` replaced.
+
+    Raises:
+        ValueError: If the text lacks the marks.
+    """
+    begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
+    if begin not in readme or end not in readme:
+        raise ValueError(f"The README has no marks {begin} and {end}. Put them where the {name} belongs.")
+    before, rest = readme.split(begin, 1)
+    return f"{before}{begin}\n{content}\n{end}{rest.split(end, 1)[1]}"
+
+
+def with_example(readme: str, release: Path) -> tuple[str, str]:
+    """The text with a test painting in its example, and a sentence that tells that painting's true labels."""
+    from semart_hf.data.loading import load_paintings
+
+    test = load_paintings(release)["test"]
+    tasks = ("type", "school", "timeframe", "medium")
+    for row in test.remove_columns("image"):
+        labels = {task: None if row[task] is None else test.features[task].int2str(row[task]) for task in tasks}
+        text = row["text"] or ""
+        if 0 < len(text) <= SHORT_TEXT and not {None, "UNK"} & set(labels.values()):
+            break
+    else:
+        raise ValueError(f"{release} has no test painting with a short text and known labels. Paint it anew.")
+    picture = (release / "Images" / row["image_file"]).as_posix()
+    line = f'painting = {{"image": {json.dumps(picture)}, "text": {json.dumps(text, ensure_ascii=False)}}}'
+    line = re.sub(r', "text": ', ',\n            "text": ', line)
+    readme = re.sub(r"^painting = \{.*?\}$", lambda _: line, readme, count=1, flags=re.MULTILINE | re.DOTALL)
+    return readme, "In truth: " + ", ".join(f"{task} *{label}*" for task, label in labels.items()) + "."
+
+
+def output_of(readme: str) -> str:
+    """What the first Python block prints.
+
+    Raises:
+        ValueError: If it fails.
+    """
+    block = re.search(r"^```python\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    if block is None:
+        raise ValueError("The README has no ```python block. Write the example first.")
+    ran = subprocess.run([sys.executable, "-c", block[1]], capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise ValueError(f"The README's example fails:\n{ran.stderr}")
+    return ran.stdout
+
+
+def results_tables(results: Mapping[str, Any]) -> str:
+    """The accuracies by task and by what is shown, in Markdown, with the machine that they come from."""
+    shown = {"image+text": "picture and text", "image": "picture alone", "text": "text alone"}
+    tasks = list(results["tasks"])
+    lines = [f"| accuracy (best reachable) | {' | '.join(tasks)} | mean |", "|---" * (len(tasks) + 2) + "|"]
+    for modality, words in shown.items():
+        scores = results["modalities"][modality]
+        ceiling = scores["ceiling"]
+        cells = [f"{scores['tasks'][task]['accuracy']:.3f} ({ceiling[task]:.3f})" for task in tasks]
+        mean = sum(ceiling[task] for task in tasks) / len(tasks)
+        lines.append(f"| {words} | {' | '.join(cells)} | **{scores['mean_accuracy']:.3f}** ({mean:.3f}) |")
+    environment = results["environment"]
+    lines.append(
+        f"\nMean macro-F1 of picture and text: {results['mean_macro_f1']:.3f}. One checkpoint, "
+        f"{results['num_rows']} test paintings of the miniature; {environment['processor']}, {environment['cores']} "
+        f"cores, torch {environment['torch']}, transformers {environment['transformers']}, commit "
+        f"{environment['commit']}. Written by `scripts/render_readme.py` from the demo's results.json."
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
