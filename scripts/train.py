@@ -191,6 +191,8 @@ def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, reci
     write_json(folder / "results.json", results)
     print(f"{split}: mean accuracy {scores['mean_accuracy']:.3f}, mean macro-F1 {scores['mean_macro_f1']:.3f}")
     print(f"Model, processor, code and results: {folder}")
+    if trainer.args.push_to_hub:
+        print(f"Published: {trainer.push_to_hub()}")
 
 
 if __name__ == "__main__":
