@@ -74,10 +74,11 @@ def check_repository(
     with tempfile.TemporaryDirectory() as made:
         paintings = make_paintings(Path(made))
         expected = score_paintings(model, processor, paintings)
+        place = folder.resolve()  # the stranger works in a folder of its own
         code, printed = read_example((folder / "README.md").read_text(encoding="utf-8")) or (None, None)
         if code is not None:
-            code = code.replace(file_url(repo_id, ""), f"{folder}/").replace(f'"{repo_id}"', repr(str(folder)))
-        seen = ask_stranger({"source": str(folder.resolve()), "paintings": paintings, "code": code})
+            code = code.replace(file_url(repo_id, ""), f"{place}/").replace(f'"{repo_id}"', repr(str(place)))
+        seen = ask_stranger({"source": str(place), "paintings": paintings, "code": code})
     yield from compare(seen, expected, str(folder))
     if printed is not None:
         yield "example", compare_example(seen["printed"], printed)
