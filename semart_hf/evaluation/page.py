@@ -31,22 +31,23 @@ nav { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 18px 0; }
 .note, figcaption { color: var(--faint); font-size: .86rem; }
 .scroll { overflow-x: auto; margin: 12px 0 20px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th { color: var(--faint); font-size: .85rem; font-weight: 600; text-align: left; vertical-align: bottom; }
-th, td { padding: 5px 16px 5px 0; border-bottom: 1px solid var(--line); }
-td.number, th.number { text-align: right; white-space: nowrap; }
+th { color: var(--faint); font-size: .82rem; line-height: 1.25; font-weight: 600; text-align: left; vertical-align: bottom; }
+th, td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); }
+td.number, th.number { text-align: right; }
+td.number { white-space: nowrap; }
 td small { color: var(--faint); }
 tr.total td { border-top: 2px solid var(--line); font-weight: 600; }
 .hole { color: var(--faint); font-style: italic; }
 figure { margin: 0; }
 figure.drawing { background: #fff; border: 1px solid var(--line); border-radius: 6px; padding: 10px; margin: 14px 0;
   width: fit-content; max-width: 100%; }
-figure.drawing img { display: block; max-width: 100%; height: auto; }
+figure.drawing img { display: block; width: 760px; max-width: 100%; height: auto; }
 table.confusion td, table.confusion th { padding: 0; border: 1px solid var(--line); text-align: center;
   font-size: .78rem; }
 table.confusion td { min-width: 34px; height: 30px; }
 table.confusion td a { display: block; padding: 4px 3px; color: inherit; text-decoration: none; line-height: 1.15; }
 table.confusion td a:hover, table.confusion td a:focus { outline: 2px solid var(--link); }
-table.confusion th { font-weight: 500; color: var(--ink); }
+table.confusion th { font-weight: 500; color: var(--ink); vertical-align: middle; }
 table.confusion tbody th { text-align: right; padding: 0 8px; white-space: nowrap; position: sticky; left: 0;
   background: var(--paper); }
 table.confusion thead th { height: 112px; vertical-align: bottom; }

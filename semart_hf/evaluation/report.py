@@ -91,7 +91,7 @@ def _summary(results: Mapping[str, Any]) -> str:
     )
     if best != worst:
         words += (
-            f": surest about {best} ({100 * known[best]['accuracy']:.1f} %), least sure about {worst} "
+            f": best at {best} ({100 * known[best]['accuracy']:.1f} %), worst at {worst} "
             f"({100 * known[worst]['accuracy']:.1f} %)"
         )
     return escape(words + ".")
