@@ -1,0 +1,210 @@
+"""A model as ONNX graphs, which run without torch: one for picture and text, one for each alone."""
+
+import importlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..model.modeling_semart import SemArtForArtClassification
+from ..model.processing_semart import SemArtProcessor
+
+#: Name of each graph, and of its file, to its inputs.
+GRAPHS = {
+    "image_text": ("pixel_values", "input_ids", "attention_mask"),
+    "image": ("pixel_values",),
+    "text": ("input_ids", "attention_mask"),
+}
+TOLERANCE = 1e-4
+DESCRIPTION_FILE = "onnx.json"
+_AXES: dict[str, Any] = {
+    "pixel_values": {0: "batch"},
+    "input_ids": {0: "batch", 1: "tokens"},
+    "attention_mask": {0: "batch", 1: "tokens"},
+}
+# Batches and text lengths that the graphs are compared on: what was traced, and what was not.
+_CHECKED_SIZES = ((1, 8), (5, 24), (2, 1))
+_TRACED_SIZE = (3, 16)
+
+
+class Logits(nn.Module):
+    """The model's logits `(batch, num_labels)`, one tensor a task in their order, for one set of inputs.
+
+    It calls the model's own parts past `forward`, whose checks of the batch's size would make it a constant.
+
+    Args:
+        model: In evaluation mode.
+    """
+
+    def __init__(self, model: SemArtForArtClassification) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """The logits."""
+        model = self.model
+        given = pixel_values if pixel_values is not None else input_ids
+        batch: Any = given.shape[0] if given is not None else 0
+        image = model.encode_images(pixel_values, None, batch)
+        text = model.encode_texts(input_ids, attention_mask, None, batch)
+        features = F.gelu(model.fusion(model.fusion_norm(torch.cat((image, text), dim=-1))))
+        return tuple(model.heads[f"head_{name}"](features) for name in model.config.task_names)
+
+
+def export_onnx(
+    model: SemArtForArtClassification, processor: SemArtProcessor, folder: str | os.PathLike[str]
+) -> dict[str, Any]:
+    """What was written: for each graph its file, inputs, largest difference from torch, and latencies in ms.
+
+    The folder gets the graphs, the processor, config.json with the labels, and the returned description.
+
+    Args:
+        model: In float32, on the CPU.
+        processor: Its processor.
+        folder: Made where it is missing.
+
+    Raises:
+        ImportError: If onnx, onnxscript or onnxruntime is not installed.
+        ValueError: If a graph answers otherwise than the model.
+    """
+    _import_runtime()
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    model = model.eval()
+    graphs: dict[str, Any] = {}
+    for name, inputs in GRAPHS.items():
+        path = target / f"{name}.onnx"
+        write_graph(model, name, path)
+        run = open_graph(path)
+        difference = largest_difference(model, name, run)
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"The graph {path} answers otherwise than the model, by up to {difference:.2g}. Allowed are "
+                f"{TOLERANCE:g}. Load the model in float32, or try another version of onnxscript."
+            )
+        graphs[name] = {
+            "file": path.name,
+            "inputs": list(inputs),
+            "max_difference": difference,
+            **measure_latency(model, name, run),
+        }
+    model.config.save_pretrained(target)
+    processor.save_pretrained(target)
+    description = {"outputs": model.config.task_names, "graphs": graphs}
+    (target / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return description
+
+
+def write_graph(model: SemArtForArtClassification, name: str, path: Path) -> None:
+    """Write one graph, with any batch size and any text length that the text tower takes."""
+    inputs = make_inputs(model, name, *_TRACED_SIZE)
+    with warnings.catch_warnings():
+        # Two axes that are always equal get one name: that is what is meant.
+        warnings.filterwarnings("ignore", message=".*The axis name.*")
+        program = torch.onnx.export(
+            Logits(model).eval(),
+            (),
+            kwargs=inputs,
+            dynamo=True,
+            dynamic_shapes={key: _AXES[key] for key in inputs},
+            output_names=model.config.task_names,
+            verbose=False,
+        )
+    if program is None:  # the older exporter's answer, which is not asked
+        raise RuntimeError("torch.onnx.export gave no program with dynamo=True.")
+    program.save(str(path))
+
+
+def open_graph(path: Path) -> Callable[[Mapping[str, Tensor]], list[Any]]:
+    """A function from inputs to arrays, one a task in their order."""
+    runtime = _import_runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(inputs: Mapping[str, Tensor]) -> list[Any]:
+        answers: list[Any] = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        return answers
+
+    return run
+
+
+def largest_difference(
+    model: SemArtForArtClassification, name: str, run: Callable[[Mapping[str, Tensor]], list[Any]]
+) -> float:
+    """The largest difference of a logit between the graph and the model, over several sizes of batch and text."""
+    differences = []
+    for size in _CHECKED_SIZES:
+        inputs = make_inputs(model, name, *size)
+        with torch.inference_mode():
+            expected = model(**inputs).logits
+        for logits, answer in zip(expected.values(), run(inputs), strict=True):
+            differences.append(float((logits - torch.from_numpy(answer)).abs().max()))
+    # Not max of a list: a NaN must not be passed over.
+    return float(torch.tensor(differences).max())
+
+
+def measure_latency(
+    model: SemArtForArtClassification,
+    name: str,
+    run: Callable[[Mapping[str, Tensor]], list[Any]],
+    *,
+    batch: int = 1,
+    tokens: int = 64,
+    repeats: int = 20,
+) -> dict[str, float]:
+    """Median milliseconds of one call, `torch_ms` and `onnxruntime_ms`, on the same inputs and threads."""
+    inputs = make_inputs(model, name, batch, min(tokens, model.config.text_config.max_position_embeddings))
+
+    def median_ms(call: Callable[[], Any]) -> float:
+        call(), call()  # the first calls allocate
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+        return round(1000 * sorted(times)[repeats // 2], 3)
+
+    with torch.inference_mode():
+        torch_ms = median_ms(lambda: model(**inputs))
+    return {"torch_ms": torch_ms, "onnxruntime_ms": median_ms(lambda: run(inputs))}
+
+
+def make_inputs(model: SemArtForArtClassification, name: str, batch: int, tokens: int) -> dict[str, Tensor]:
+    """Inputs of a graph: noise and arbitrary tokens, the first row's text half as long as the others'."""
+    config = model.config
+    _, height, width = config.vision_config.pretrained_cfg["input_size"]
+    generator = torch.Generator().manual_seed(batch * 1000 + tokens)
+    tokens = min(tokens, config.text_config.max_position_embeddings)
+    mask = torch.ones(batch, tokens, dtype=torch.long)
+    mask[0, max(1, tokens // 2) :] = 0
+    inputs = {
+        "pixel_values": torch.randn(batch, 3, height, width, generator=generator),
+        "input_ids": torch.randint(0, config.text_config.vocab_size, (batch, tokens), generator=generator),
+        "attention_mask": mask,
+    }
+    return {key: inputs[key] for key in GRAPHS[name]}
+
+
+def _import_runtime() -> Any:
+    try:
+        for name in ("onnx", "onnxscript"):
+            importlib.import_module(name)
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise ImportError(
+            f"Got no {error.name} in this environment; the export needs onnx, onnxscript and onnxruntime. Install "
+            "them: pip install 'semart-hf[onnx]'."
+        ) from error
