@@ -80,6 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def publish_model(options: argparse.Namespace, destination: Destination) -> None:
     """Put the repository together, check it, show it; with --push send it, and load it back from the Hub."""
+    from huggingface_hub import get_token
     from transformers import AutoModel, AutoProcessor
 
     import semart_hf  # noqa: F401  registers the model's classes
@@ -113,7 +114,8 @@ def publish_model(options: argparse.Namespace, destination: Destination) -> None
         return
     revision = push(folder, destination, options.message or "Publish the model with its code and card")
     print(f"Loading {destination.repo_id} back at {revision}")
-    show_checks(check_published(destination.repo_id, revision, model, processor))
+    # Without the token nobody sees a private repository.
+    show_checks(check_published(destination.repo_id, revision, model, processor, token=get_token()))
     if space is not None:
         from semart_hf.publishing.space import pin_model
 

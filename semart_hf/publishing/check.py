@@ -39,11 +39,13 @@ class CheckError(ValueError):
         part: What is wrong: `files`, `traces`, `weights`, `code`, `card`, `config`, `model`, `tokenizer`,
             `image processor`, `processor`, `pipeline`, `scores`, or `example of the card`.
         problem: Got, allowed, to do.
+        is_published: Whether it was sent already.
     """
 
-    def __init__(self, part: str, problem: str) -> None:
-        super().__init__(f"The repository was not published, because of its {part}. {problem}")
-        self.part = part
+    def __init__(self, part: str, problem: str, *, is_published: bool = False) -> None:
+        state = "is on the Hub, but must not be used," if is_published else "was not published,"
+        super().__init__(f"The repository {state} because of its {part}. {problem}")
+        self.part, self.problem = part, problem
 
 
 def check_repository(
@@ -102,7 +104,10 @@ def check_published(
         expected = score_paintings(model, processor, paintings)
         order = {"source": repo_id, "revision": revision, "paintings": paintings}
         seen = ask_stranger(order, token=token, offline=False)
-    yield from compare(seen, expected, f"{repo_id} at {revision}")
+    try:
+        yield from compare(seen, expected, f"{repo_id} at {revision}")
+    except CheckError as error:
+        raise CheckError(error.part, error.problem, is_published=True) from error
 
 
 def check_files(folder: Path) -> str:
