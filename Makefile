@@ -38,7 +38,7 @@ demo: $(READY)  ## Paint a small data set, train, evaluate, classify three paint
 		--results $(DEMO)/evaluation/results.json $(DEMO_FLAGS)
 
 test: $(READY)  ## Run the whole test suite (no network, no GPU)
-	$(OFFLINE) $(RUN) -m pytest
+	$(OFFLINE) OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist loadfile
 
 lint: $(READY)  ## Check style, format and types
 	$(RUN) -m ruff check .

@@ -19,7 +19,10 @@ else:
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = [requirement for extra in PROJECT["optional-dependencies"].values() for requirement in extra]
+# The application's extra is for its users: neither the tests nor the demo install it, so no version of it is pinned.
+EXTRAS = [
+    requirement for name, extra in PROJECT["optional-dependencies"].items() if name != "app" for requirement in extra
+]
 DIRECT = [
     requirement
     for requirement in map(Requirement, [*PROJECT["dependencies"], *EXTRAS])
