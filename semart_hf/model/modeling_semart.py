@@ -69,8 +69,8 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
     """Type, school, timeframe and medium of paintings from their pictures and descriptions.
 
     Each tower's features are projected to `fusion_dim`; where a painting has no picture or no text, a learned vector
-    stands in, so that one checkpoint serves image + text, image alone and text alone. The two vectors are normalised,
-    fused by one hidden layer, and read by a linear head for each task.
+    stands in, so that one checkpoint serves image + text, image alone and text alone. The fused features are the sum
+    of the two vectors and of one hidden layer over both; a linear head for each task reads them.
     """
 
     def __init__(self, config: SemArtConfig) -> None:
@@ -224,8 +224,9 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         batch = self._check_inputs(pixel_values, input_ids, labels)
         image = self.encode_images(pixel_values, has_image, batch)
         text = self.encode_texts(input_ids, attention_mask, has_text, batch)
-        fused = self.fusion(self.fusion_norm(torch.cat((image, text), dim=-1)))
-        features = F.gelu(fused)
+        # Picture and text are nearly independent witnesses of a label: their evidence adds up, and what only both
+        # together tell is learned beside the sum.
+        features = image + text + F.gelu(self.fusion(self.fusion_norm(torch.cat((image, text), dim=-1))))
         dropped = self.fusion_dropout(features)
         logits = {name: self.heads[f"head_{name}"](dropped) for name in self.config.task_names}
         loss, task_losses = (None, None) if labels is None else self._losses(logits, labels)
