@@ -45,7 +45,8 @@ def build_model(
             "pad_token_id": tokenizer.pad_token_id,
             "max_position_embeddings": max(512, tokenizer.model_max_length),
         }
-        text: Any = DistilBertConfig(**sizes | dict(arguments.text_args or {}))
+        given = arguments.text_args if isinstance(arguments.text_args, dict) else {}
+        text: Any = DistilBertConfig(**sizes | given)
     elif arguments.text_args:
         raise ValueError(
             f"text_args is given beside text: {arguments.text}, whose sizes are its own. Leave text_args out, or "

@@ -107,9 +107,7 @@ def test_a_source_that_lacks_tensors_is_refused(vision_folder, text_folder):
     weights = load_file(vision_folder / "model.safetensors")
     del weights["layer2.0.conv1.weight"]
     save_file(weights, vision_folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(
-        ValueError, match=r"lacks 1 tensors of the tower, for example 'timm_model\.layer2"
-    ):
+    with pytest.raises(ValueError, match=r"lacks 1 tensors of the tower, for example 'timm_model\.layer2"):
         SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS)
 
 
