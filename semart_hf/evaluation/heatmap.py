@@ -18,9 +18,10 @@ def overlay(picture: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> np
     grey = picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     base = np.repeat((40 + 0.8 * grey)[:, :, None], 3, axis=2)
     positive = np.clip(heat, 0, None)
-    # One outshining pixel must not darken all others.
-    brightest = float(np.quantile(positive, 0.995)) or float(positive.max()) or 1.0
-    strength = (np.clip(positive / brightest, 0, 1) ** 0.8 * 0.85)[:, :, None]
+    # Only the half that says most glows, or nothing would stand out; one outshining pixel must not darken all others.
+    faintest, brightest = (float(np.quantile(positive, share)) for share in (0.5, 0.995))
+    brightest = max(brightest, float(positive.max()) / 2, 1e-12)
+    strength = (np.clip((positive - faintest) / max(brightest - faintest, 1e-12), 0, 1) * 0.85)[:, :, None]
     return np.asarray(np.clip(base * (1 - strength) + GLOW * strength, 0, 255), dtype=np.uint8)
 
 

@@ -31,7 +31,8 @@ nav { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 18px 0; }
 .note, figcaption { color: var(--faint); font-size: .86rem; }
 .scroll { overflow-x: auto; margin: 12px 0 20px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th { color: var(--faint); font-size: .82rem; line-height: 1.25; font-weight: 600; text-align: left; vertical-align: bottom; }
+th { color: var(--faint); font-size: .82rem; line-height: 1.25; font-weight: 600; text-align: left;
+  vertical-align: bottom; }
 th, td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; }
 td.number { white-space: nowrap; }
