@@ -92,7 +92,7 @@ def paint_miniature(
     folder: str | Path,
     *,
     seed: int = 0,
-    num_train: int = 1200,
+    num_train: int = 2400,
     num_val: int = 200,
     num_test: int = 400,
     workers: int = 1,
@@ -265,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("folder", type=Path, help="new or empty folder, or a finished miniature of the same settings")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another collection")
-    parser.add_argument("--num_train", type=int, default=1200, help="paintings to learn from")
+    parser.add_argument("--num_train", type=int, default=2400, help="paintings to learn from")
     parser.add_argument("--num_val", type=int, default=200, help="paintings to choose a checkpoint by")
     parser.add_argument("--num_test", type=int, default=400, help="paintings to judge by")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that paint")
