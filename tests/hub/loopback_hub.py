@@ -46,7 +46,7 @@ class Fault:
         reset_upload_after: Read so many bytes of the request's body, then reset the connection.
         cut_answer_after: Send so many bytes of the answer's body, then end the connection.
         reset: End it by a reset.
-        spoil: Change a byte in the answer's body.
+        spoil: Change the second half of the answer's body, not its length.
         lose_answer: Do what is asked, then reset the connection instead of answering.
         before: Call this first.
         happened: To how many requests it did.
@@ -242,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = answer.body
         if fault is not None and fault.spoil and body:
             middle = len(body) // 2
-            body = body[:middle] + bytes([body[middle] ^ 0xFF]) + body[middle + 1 :]
+            body = body[:middle] + bytes(byte ^ 0x55 for byte in body[middle:])
         self.send_response(answer.status)
         for name, value in {"Content-Length": str(len(body)), **answer.headers}.items():
             self.send_header(name, value)

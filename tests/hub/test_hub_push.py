@@ -1,0 +1,93 @@
+"""`scripts/push_to_hub.py --push` against the Hub on loopback: checked, sent in one commit, loaded back."""
+
+from pathlib import Path
+
+import pytest
+from client_process import ClientError
+from hub_people import assert_same_scores
+from loopback_hub import Fault
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "push_to_hub.py"
+PUSH = """
+import contextlib, io, runpy, sys
+from semart_hf.publishing.repository import write_repository
+
+def push_to_hub(*words):
+    printed, before = io.StringIO(), list(sys.path)
+    sys.argv = ["push_to_hub.py", *words]
+    try:
+        with contextlib.redirect_stdout(printed):
+            runpy.run_path(script, run_name="__main__")
+    finally:
+        sys.path[:] = before
+    return printed.getvalue()
+"""
+
+
+@pytest.fixture(scope="module")
+def published(author, paintings):
+    """A private model with a Space that serves it, what was printed, and what the model says."""
+    author.run(PUSH, script=str(SCRIPT))
+    return author.run(
+        """
+        model, pipe = build(seed=7)
+        write_repository(model, pipe.processor, "trained")
+        printed = push_to_hub("--model", "trained", "--repo_id", "painter/published", "--private", "--push",
+                              "--space", "painter/room", "--output_dir", "assembled/model")
+        result = {"printed": printed, "scores": scores(pipe, paintings)}
+        """,
+        paintings=paintings,
+    )
+
+
+def test_the_repository_is_sent_in_one_commit_and_loaded_back(hub, author, published):
+    repository = hub.repository("painter/published")
+    assert [commit.title for commit in repository.history("main")] == [
+        "Publish the model with its code and card",
+        "initial commit",
+    ]
+    assert repository.private
+    files = hub.files("painter/published")
+    sent = {name for name in files if name != ".gitattributes"}
+    assembled = author.home / "assembled" / "model"
+    assert sent == {str(path.relative_to(assembled)) for path in assembled.rglob("*") if path.is_file()}
+    assert {"README.md", "config.json", "model.safetensors", "pipeline_semart.py"} <= sent
+    assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl")) for name in sent)
+    head = repository.commit_id("main")
+    assert f"Loading painter/published back at {head}" in published["printed"]
+    assert "those of the original" in published["printed"].partition("back at")[2]
+
+
+def test_the_space_serves_the_model_at_the_pushed_revision(hub, published):
+    files = hub.files("painter/room", kind="spaces")
+    assert hub.repository("painter/room", "spaces").sdk == "gradio"
+    assert hub.repository("painter/room", "spaces").private
+    assert {"README.md", "app.py", "requirements.txt"} <= set(files)
+    head = hub.repository("painter/published").commit_id("main").encode()
+    assert any(head in content for content in files.values())
+
+
+def test_a_stranger_with_the_token_gets_the_same_scores(stranger, tokens, published, paintings):
+    result = stranger.run(
+        "result = scores(load('painter/published', token=token), paintings)",
+        token=tokens["reader"],
+        paintings=paintings,
+    )
+    assert_same_scores(result, published["scores"])
+
+
+def test_somebody_elses_commit_meanwhile_stops_the_push(hub, author, painter, published):
+    before = hub.files("painter/published")
+
+    def interfere():
+        painter.run("upload_file(repo_id='painter/published', path_or_fileobj=b'hello', path_in_repo='NOTES.md')")
+
+    push = """
+    from semart_hf.publishing.upload import Destination, push_folder
+    (Path("assembled/model") / "results.json").write_text("{}")
+    push_folder(Path("assembled/model"), Destination("painter/published", private=True), "Again")
+    """
+    meanwhile = Fault("POST", "painter/published/commit/", before=interfere)
+    with hub.fault(meanwhile), pytest.raises(ClientError, match="Got another commit to painter/published"):
+        author.run(push)
+    assert hub.files("painter/published") == {**before, "NOTES.md": b"hello"}
