@@ -188,8 +188,8 @@ def _tally(source: ReportSource) -> _Tally:
 
 
 def _tokenizer_of(source: ReportSource, text_column: str) -> Any:
-    """A tokenizer whose pieces were learned from some of train's texts, or of all where there is no train."""
-    files = source.files.get("train") or [path for paths in source.files.values() for path in paths]
+    """A tokenizer whose pieces were learned from some of the texts."""
+    files = [path for paths in source.files.values() for path in paths]
     texts: list[str] = []
     for path in files:
         column = pq.read_table(path, columns=[text_column])[text_column].to_pylist()
@@ -279,7 +279,7 @@ def _text_section(source: ReportSource, tally: _Tally) -> str:
         f"{lengths[int(0.9 * (len(lengths) - 1))]:,} or fewer, the longest {lengths[-1]:,}. A model that reads a "
         f"limited number of tokens cuts the rest: {cut}."
     )
-    note = "Tokens are WordPieces learned from train's own texts, with the two that DistilBERT puts around a text."
+    note = "Tokens are WordPieces learned from these texts; DistilBERT's own are a few per cent more."
     marks = {limit: f"{limit}" for limit in _CUTS}
     drawing = histogram(columns, _TOKEN_STEP, "tokens", marks)
     return section("Texts", paragraph(text), drawing, paragraph(note, "note"), _named_labels(source))
@@ -335,7 +335,8 @@ def _problem_section(source: ReportSource) -> str:
     if not problems:
         return section("Findings", paragraph("Nothing was found amiss."))
     firsts = {problem.problem: problem for problem in reversed(source.problems)}
-    splits = list(dict.fromkeys(split for counts in problems.values() for split in counts))
+    found_in = {split for counts in problems.values() for split in counts}
+    splits = [split for split in (*source.summary["rows"], "all") if split in found_in]
     lines: list[list[str | int]] = []
     for kind, counts in problems.items():
         first = firsts[kind]

@@ -93,7 +93,7 @@ def dataset_card(
             ],
         ),
         label_table=_table(["task", "labels"], [[task, ", ".join(features[task].names)] for task in TASKS]),
-        problem_table=_problem_table(summary["problems"]),
+        problem_table=_problem_table(summary["problems"], list(rows)),
         licence=SEMART_LICENCE,
     )
     return f"---\n{metadata.to_yaml()}\n---\n{body}"
@@ -106,10 +106,11 @@ def _more_columns(features: datasets.Features) -> str:
     return "".join(lines) + (f"\n- {', '.join(extra)}: further columns of the catalogue." if extra else "")
 
 
-def _problem_table(problems: Mapping[str, Mapping[str, int]]) -> str:
+def _problem_table(problems: Mapping[str, Mapping[str, int]], known_splits: list[str]) -> str:
     if not problems:
         return "Nothing: every row has a picture and a description."
-    splits = list(dict.fromkeys(split for counts in problems.values() for split in counts))
+    found_in = {split for counts in problems.values() for split in counts}
+    splits = [split for split in (*known_splits, "all") if split in found_in]
     rows = [[kind, *(f"{counts.get(split, 0):,}" for split in splits)] for kind, counts in problems.items()]
     return _table(["finding", *splits], rows)
 
