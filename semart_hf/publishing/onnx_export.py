@@ -5,13 +5,13 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..model.modeling_semart import SemArtForArtClassification
 from ..model.processing_semart import SemArtProcessor
@@ -35,9 +35,7 @@ _TRACED_SIZE = (3, 16)
 
 
 class Logits(nn.Module):
-    """The model's logits `(batch, num_labels)`, one tensor a task in their order, for one set of inputs.
-
-    It calls the model's own parts past `forward`, whose checks of the batch's size would make it a constant.
+    """The model's logits `(batch, num_labels)`, one tensor a task in their order.
 
     Args:
         model: In evaluation mode.
@@ -54,13 +52,23 @@ class Logits(nn.Module):
         attention_mask: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """The logits."""
-        model = self.model
+        output = self.model(pixel_values=pixel_values, input_ids=input_ids, attention_mask=attention_mask)
+        return tuple(output.logits.values())
+
+
+@contextmanager
+def any_batch_size(model: SemArtForArtClassification) -> Iterator[None]:
+    """While it lasts, the model compares no batch sizes, which would make them constants of a trace."""
+
+    def batch_size(pixel_values: Tensor | None, input_ids: Tensor | None, labels: Tensor | None) -> Any:
         given = pixel_values if pixel_values is not None else input_ids
-        batch: Any = given.shape[0] if given is not None else 0
-        image = model.encode_images(pixel_values, None, batch)
-        text = model.encode_texts(input_ids, attention_mask, None, batch)
-        features = F.gelu(model.fusion(model.fusion_norm(torch.cat((image, text), dim=-1))))
-        return tuple(model.heads[f"head_{name}"](features) for name in model.config.task_names)
+        return 0 if given is None else given.shape[0]
+
+    model._check_inputs = batch_size  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del model._check_inputs
 
 
 def export_onnx(
@@ -110,7 +118,7 @@ def export_onnx(
 def write_graph(model: SemArtForArtClassification, name: str, path: Path) -> None:
     """Write one graph, with any batch size and any text length that the text tower takes."""
     inputs = make_inputs(model, name, *_TRACED_SIZE)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), any_batch_size(model):
         # Two axes that are always equal get one name: that is what is meant.
         warnings.filterwarnings("ignore", message=".*The axis name.*")
         program = torch.onnx.export(

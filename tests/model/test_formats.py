@@ -1,0 +1,205 @@
+"""Saved models of every format go on loading, by each Auto class, with the answers that they gave when saved."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoProcessor,
+    AutoTokenizer,
+    DistilBertConfig,
+    DistilBertTokenizer,
+    pipeline,
+)
+
+import semart_hf
+from semart_hf.publishing.repository import write_repository
+
+FORMATS = sorted(path for path in (Path(__file__).parents[1] / "formats").iterdir() if path.is_dir())
+TEXT = "A view of Delft, the river"
+
+
+def make_picture() -> Image.Image:
+    """A smooth picture, so that a library's new rounding changes little."""
+    rows, columns = np.mgrid[0:48, 0:40]
+    waves = [128 + 100 * np.sin(rows / (5 + channel) + columns / 9) for channel in range(3)]
+    return Image.fromarray(np.stack(waves, axis=-1).astype(np.uint8))
+
+
+def make_inputs(model) -> dict[str, torch.Tensor]:
+    """Inputs that depend on no library: two pictures, two texts of which one is padded."""
+    side = model.config.vision_config.pretrained_cfg["input_size"][-1]
+    steps = torch.arange(2 * 3 * side * side, dtype=torch.float64)
+    return {
+        "pixel_values": torch.sin(steps * 0.37).float().view(2, 3, side, side),
+        "input_ids": torch.tensor([[2, 5, 6, 7, 8, 3], [2, 11, 3, 0, 0, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]),
+    }
+
+
+def answers_of(folder: Path) -> dict[str, dict[str, object]]:
+    """What is stored beside a model of a format: logits for fixed inputs, and the scores of a picture and a text."""
+    model = AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        logits = {task: values.tolist() for task, values in model(**make_inputs(model)).logits.items()}
+    answer = pipeline("art-classification", model=str(folder))({"image": make_picture(), "text": TEXT}, top_k=None)
+    scores = {task: {entry["label"]: entry["score"] for entry in ranked} for task, ranked in answer.items()}
+    return {"logits": logits, "scores": scores}
+
+
+@pytest.fixture(scope="module", params=FORMATS, ids=lambda path: path.name)
+def saved(request) -> Path:
+    return request.param
+
+
+def test_a_model_of_every_format_gives_the_answers_it_gave(saved):
+    expected = json.loads((saved / "answers.json").read_text())
+
+    found = answers_of(saved)
+
+    assert list(found["logits"]) == list(AutoConfig.from_pretrained(saved).task_names)
+    for task, logits in expected["logits"].items():
+        np.testing.assert_allclose(found["logits"][task], logits, atol=1e-5)
+    for task, scores in expected["scores"].items():
+        assert found["scores"][task] == pytest.approx(scores, abs=1e-3)
+
+
+def test_the_folders_are_named_by_their_format(saved):
+    assert AutoConfig.from_pretrained(saved).format_version == saved.name
+    assert sum(path.stat().st_size for path in saved.iterdir()) < 400_000
+
+
+def test_the_format_that_is_written_now_is_kept():
+    assert semart_hf.SemArtConfig().format_version in [path.name for path in FORMATS]
+
+
+def test_a_newer_format_is_refused_by_every_loader(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "newer")
+    path = tmp_path / "newer" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": "2.0"}))
+
+    for load in (AutoConfig, AutoModel):
+        with pytest.raises(
+            ValueError, match=r"format_version '2\.0'.*up to 1\.x.*Upgrade with `pip install -U semart-hf`"
+        ):
+            load.from_pretrained(tmp_path / "newer")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "auto", torch.bfloat16])
+def test_loads_with_a_dtype(saved, dtype):
+    expected = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype, dtype)
+    expected = expected if isinstance(expected, torch.dtype) else torch.float32
+
+    model = AutoModel.from_pretrained(saved, dtype=dtype)
+    classify = pipeline("art-classification", model=str(saved), dtype=dtype, device="cpu")
+
+    assert {parameter.dtype for parameter in model.parameters()} == {expected}
+    assert classify.model.dtype == expected
+    stored = json.loads((saved / "answers.json").read_text())["scores"]
+    answer = classify({"image": make_picture(), "text": TEXT}, top_k=None)
+    for task, ranked in answer.items():
+        assert {entry["label"]: entry["score"] for entry in ranked} == pytest.approx(stored[task], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "placement", [{"device": "cpu"}, {"device": -1}, {"device_map": "auto"}, {"device_map": "cpu"}]
+)
+def test_a_pipeline_is_placed(saved, placement):
+    classify = pipeline("art-classification", model=str(saved), **placement)
+
+    assert classify.device.type == ("cuda" if "auto" in placement.values() and torch.cuda.is_available() else "cpu")
+    stored = json.loads((saved / "answers.json").read_text())["scores"]
+    answer = classify({"image": make_picture(), "text": TEXT}, top_k=None)
+    for task, ranked in answer.items():
+        assert {entry["label"]: entry["score"] for entry in ranked} == pytest.approx(stored[task], abs=1e-3)
+
+
+def test_a_model_is_placed_by_device_map(saved):
+    model = AutoModel.from_pretrained(saved, device_map="auto")
+
+    assert not any(tensor.is_meta for tensor in model.state_dict().values())
+    assert model(**{name: value.to(model.device) for name, value in make_inputs(model).items()}).features.shape[0] == 2
+
+
+# Where the package is installed its own classes are used, asked for or not: what is published is the same code, and an
+# older copy of it would not know the fixes since. To run a repository's own copy, leave the package out.
+@pytest.mark.parametrize("trust", [{}, {"trust_remote_code": False}, {"trust_remote_code": True}], ids=str)
+def test_the_installed_package_wins_over_code_beside_the_weights(saved, trust, tmp_path):
+    folder = tmp_path / "repository"
+    write_repository(AutoModel.from_pretrained(saved), AutoProcessor.from_pretrained(saved), folder)
+    (folder / "modeling_semart.py").write_text("raise SystemExit('this copy must not be run')\n")
+
+    loaded = [
+        auto.from_pretrained(folder, **trust) for auto in (AutoConfig, AutoModel, AutoProcessor, AutoImageProcessor)
+    ]
+    loaded.append(pipeline("art-classification", model=str(folder), **trust))
+
+    assert [type(part).__module__ for part in loaded] == [
+        "semart_hf.model.configuration_semart",
+        "semart_hf.model.modeling_semart",
+        "semart_hf.model.processing_semart",
+        "semart_hf.model.image_processing_semart",
+        "semart_hf.model.pipeline_semart",
+    ]
+    assert type(AutoTokenizer.from_pretrained(folder, **trust)).__module__.startswith("transformers.")
+
+
+def save_format(folder: Path) -> None:
+    """A small model of the format that is written now, with the answers that it gives."""
+    torch.manual_seed(7)
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *["a", "view", "of", "delft", "the", "river", "portrait", "an", "old", "man"],
+    ]
+    tasks = [
+        {"name": "type", "labels": ["landscape", "portrait", "UNK"]},
+        {"name": "school", "labels": ["Dutch", "Italian", "French", "UNK"]},
+        {"name": "timeframe", "labels": ["1601-1650", "1651-1700", "UNK"]},
+        {"name": "medium", "labels": ["canvas", "wood", "UNK"]},
+    ]
+    model = semart_hf.SemArtForArtClassification.from_towers(
+        "test_resnet",
+        DistilBertConfig(
+            vocab_size=len(words), dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=32
+        ),
+        tasks,
+        pretrained=False,
+        image_size=32,
+        vision_args={"channels": [8, 8, 16, 16], "stem_width": 8},
+        fusion_dim=16,
+        frozen_vision_stages=2,
+        task_weights={"school": 2.0},
+        temperatures={"type": 1.5},
+    )
+    with torch.no_grad():  # answers that differ between paintings, and statistics that are not those of a new layer
+        for head in model.heads.values():
+            head.weight.normal_()
+        for name, values in model.named_buffers():
+            if name.endswith("running_mean"):
+                values.normal_(std=0.1)
+            elif name.endswith("running_var"):
+                values.uniform_(0.5, 1.5)
+    tokenizer = DistilBertTokenizer(vocab={word: index for index, word in enumerate(words)}, model_max_length=32)
+    image_processor = semart_hf.SemArtImageProcessor.from_timm(model.config.vision_config.pretrained_cfg)
+    write_repository(model.eval(), semart_hf.SemArtProcessor(image_processor, tokenizer), folder)
+    for code in folder.glob("*.py"):
+        code.unlink()
+    (folder / "answers.json").write_text(json.dumps(answers_of(folder), indent=1) + "\n")
+
+
+if __name__ == "__main__":  # once for each new format: python tests/model/test_formats.py
+    new = Path(__file__).parents[1] / "formats" / semart_hf.SemArtConfig().format_version
+    if new.exists():
+        raise SystemExit(f"{new} is there already: what was saved stays as it is.")
+    save_format(new)
