@@ -4,29 +4,33 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
 
 Numbers = npt.NDArray[np.float64]
 
+_IMPASTO = ImageFilter.Kernel((3, 3), (-0.7, -0.3, 0, -0.3, 1, 0.3, 0, 0.3, 0.7), scale=1)
+"""Lights the edges of strokes from one corner."""
+
 
 def _enamel(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """No stroke to be seen."""
-    return image.filter(ImageFilter.BoxBlur(min(image.size) * float(rng.uniform(0.002, 0.004))))
+    """No stroke to be seen, and glazes that let the colours glow."""
+    smooth = image.filter(ImageFilter.BoxBlur(min(image.size) * float(rng.uniform(0.002, 0.004))))
+    return ImageEnhance.Color(smooth).enhance(1.15)
 
 
 def _hatched(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Fine parallel strokes, as tempera wants them."""
     unit = min(image.size)
     slope = (-1 if rng.random() < 0.5 else 1) * float(rng.uniform(0.8, 1.1))
-    middles = _scatter(image, rng, 1500)
+    middles = _scatter(image, rng, 1200)
     directions = slope + rng.normal(0, 0.05, len(middles))
-    steps = np.stack([np.cos(directions), np.sin(directions)], axis=1) * unit * 0.045
+    steps = np.stack([np.cos(directions), np.sin(directions)], axis=1) * unit * 0.055
     paths = np.stack([middles - steps, middles + steps], axis=1)
-    return _keep_edges(image, _lay(image, rng, middles, paths, width=round(unit * 0.018), contrast=28), 0.6)
+    return _keep_edges(image, _lay(image, rng, middles, paths, width=round(unit * 0.021), contrast=34), 0.6)
 
 
 def _dabbed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Round dabs side by side."""
+    """Round dabs of broken colour side by side."""
     step = min(image.size) * 0.058
     columns, rows = np.meshgrid(np.arange(0, image.width + step, step), np.arange(0, image.height + step, step))
     middles = np.stack([columns.ravel(), rows.ravel()], axis=1)
@@ -35,13 +39,13 @@ def _dabbed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     boxes = np.concatenate([middles - radii, middles + radii], axis=1)
     painted = image.copy()
     draw = ImageDraw.Draw(painted)
-    for box, colour in zip(boxes.tolist(), _colours(image, rng, middles, 30), strict=True):
+    for box, colour in zip(boxes.tolist(), _colours(image, rng, middles, 26, hue=26), strict=True):
         draw.ellipse(box, fill=colour)
     return _keep_edges(image, painted, 0.5)
 
 
 def _swept(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Broad strokes that wind through the picture."""
+    """Broad strokes in thick paint that wind through the picture."""
     unit = min(image.size)
     phases = rng.uniform(0, 2 * np.pi, 2)
     painted = image
@@ -50,7 +54,7 @@ def _swept(image: Image.Image, rng: np.random.Generator) -> Image.Image:
         ahead, behind = (_follow(middles, phases, unit, way * unit * length / 4) for way in (1, -1))
         paths = np.stack([*behind[::-1], middles, *ahead], axis=1)
         painted = _lay(painted, rng, middles, paths, width=round(unit * width), contrast=23)
-    return _keep_edges(image, painted, 0.75)
+    return _keep_edges(image, painted.filter(_IMPASTO), 0.7)
 
 
 def _follow(points: Numbers, phases: Numbers, unit: float, step: float) -> list[Numbers]:
@@ -70,11 +74,13 @@ def _scatter(image: Image.Image, rng: np.random.Generator, density: int) -> Numb
     return rng.uniform(0, 1, (count, 2)) * image.size
 
 
-def _colours(image: Image.Image, rng: np.random.Generator, points: Numbers, contrast: float) -> list[tuple[int, ...]]:
-    """The picture's colour at each point, lighter or darker by at most `contrast`, and a little off in hue."""
+def _colours(
+    image: Image.Image, rng: np.random.Generator, points: Numbers, contrast: float, hue: float = 8
+) -> list[tuple[int, ...]]:
+    """The picture's colour at each point, lighter or darker by at most `contrast`, and each channel off by `hue`."""
     soft = np.asarray(image.filter(ImageFilter.BoxBlur(2)))
     columns, rows = points.astype(int).clip(0, (image.width - 1, image.height - 1)).T
-    shift = rng.uniform(-contrast, contrast, (len(points), 1)) + rng.uniform(-contrast, contrast, (len(points), 3)) / 3
+    shift = rng.uniform(-contrast, contrast, (len(points), 1)) + rng.uniform(-hue, hue, (len(points), 3))
     return [tuple(colour) for colour in (soft[rows, columns] + shift).clip(0, 255).astype(int).tolist()]
 
 

@@ -1,7 +1,7 @@
 """The art history of the miniature: which school painted when, on what and what, and how pictures and words show it.
 
 The schools' centuries follow the counts of SemArt's train split, flattened so that the rarest class can be learned
-from a thousand paintings; the rest is the common knowledge of a museum's label. A few labels are so rare that they
+from two thousand paintings; the rest is the common knowledge of a museum's label. A few labels are so rare that they
 stay under ten paintings and become `UNK`, as in SemArt.
 """
 
@@ -31,16 +31,16 @@ MISSING_TEXT = 0.04
 
 # Paintings of each school in each half-century, out of about a thousand (columns: TIMEFRAMES).
 _PAINTED: dict[str, tuple[float, ...]] = {
-    "Italian": (58, 60, 44, 34, 18, 36, 16, 4, 4, 3),
+    "Italian": (58, 60, 44, 34, 18, 36, 16, 4, 4, 1.5),
     "Dutch": (0, 4, 6, 60, 56, 6, 3, 3, 14, 0),
     "French": (3, 3, 4, 18, 14, 24, 26, 26, 54, 0),
-    "Flemish": (18, 22, 18, 42, 18, 4, 2, 1, 0, 0.5),
+    "Flemish": (18, 22, 18, 42, 18, 4, 2, 1, 0, 0.2),
     "German": (10, 40, 5, 4, 3, 3, 7, 18, 8, 0),
-    "Spanish": (5, 5, 18, 24, 12, 2, 6, 12, 4, 0.5),
+    "Spanish": (5, 5, 18, 24, 12, 2, 6, 12, 4, 0.2),
     "English": (0, 0, 1, 2, 3, 10, 32, 18, 8, 0),
     "American": (0, 0, 0, 0, 0, 0, 8, 18, 32, 0),
-    "Greek": (0.5, 1, 0.5, 0.5, 0, 0, 0, 0, 0, 0.5),
-    "Swedish": (0, 0, 0, 0, 0, 0.5, 1, 0.5, 1, 0),
+    "Greek": (0.3, 0.5, 0.3, 0.2, 0, 0, 0, 0, 0, 0.2),
+    "Swedish": (0, 0, 0, 0, 0, 0.3, 0.5, 0.2, 0.5, 0),
 }
 _EARLY, _HIGH, _LATE, _MODERN = range(4)
 _ERA = (_EARLY, _EARLY, _HIGH, _HIGH, _LATE, _LATE, _MODERN, _MODERN, _MODERN, _EARLY)
@@ -48,9 +48,9 @@ _ERA = (_EARLY, _EARLY, _HIGH, _HIGH, _LATE, _LATE, _MODERN, _MODERN, _MODERN, _
 _MEDIUMS = ("canvas", "wood", "wall", "paper", "metal", "other")
 # Italy paints its walls, the North its oak, Spain and the later centuries canvas; paper and copper come in between.
 _SUPPORTS: dict[str, tuple[tuple[float, ...], ...]] = {
-    "Italian": ((8, 44, 44, 2, 2, 0.4), (62, 6, 20, 2, 10, 0.4), (66, 2, 20, 6, 6, 0.4), (60, 4, 12, 20, 4, 0.4)),
-    "northern": ((4, 86, 2, 4, 4, 0.4), (30, 50, 0, 4, 16, 0.4), (60, 24, 0, 8, 8, 0.4), (68, 8, 4, 18, 2, 0.4)),
-    "other": ((20, 68, 6, 3, 3, 0.4), (78, 8, 4, 3, 7, 0.4), (82, 3, 3, 9, 3, 0.4), (72, 5, 2, 20, 1, 0.4)),
+    "Italian": ((8, 44, 44, 2, 2, 0.2), (62, 6, 20, 2, 10, 0.2), (66, 2, 20, 6, 6, 0.2), (60, 4, 12, 20, 4, 0.2)),
+    "northern": ((4, 86, 2, 4, 4, 0.2), (30, 50, 0, 4, 16, 0.2), (60, 24, 0, 8, 8, 0.2), (68, 8, 4, 18, 2, 0.2)),
+    "other": ((20, 68, 6, 3, 3, 0.2), (78, 8, 4, 3, 7, 0.2), (82, 3, 3, 9, 3, 0.2), (72, 5, 2, 20, 1, 0.2)),
 }
 _NORTHERN = ("Dutch", "Flemish", "German", "Swedish")
 
@@ -67,10 +67,10 @@ _TYPES = (
 )
 # How much each era, and each school beside the others, cared for each type (columns: _TYPES).
 _TYPES_OF_ERA = (
-    (60, 18, 4, 8, 3, 2, 2, 4, 0.4),
-    (34, 18, 12, 13, 9, 8, 4, 5, 0.4),
-    (16, 18, 20, 12, 14, 11, 7, 5, 0.4),
-    (5, 28, 30, 5, 13, 8, 6, 8, 0.4),
+    (60, 18, 4, 8, 3, 2, 2, 4, 0.2),
+    (34, 18, 12, 13, 9, 8, 4, 5, 0.2),
+    (16, 18, 20, 12, 14, 11, 7, 5, 0.2),
+    (5, 28, 30, 5, 13, 8, 6, 8, 0.2),
 )
 _TYPES_OF_SCHOOL: dict[str, tuple[float, ...]] = {
     "Italian": (1.6, 0.9, 0.8, 1.6, 0.4, 0.5, 0.6, 1, 1),

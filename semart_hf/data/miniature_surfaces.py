@@ -87,7 +87,7 @@ def _metal(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     phase = (columns + slope * rows) * (2 * np.pi / float(rng.uniform(38, 48))) + float(rng.uniform(0, 2 * np.pi))
     sheen = np.maximum(0, np.sin(phase)) ** 5 + 0.5 * np.maximum(0, np.sin(phase + 1.3)) ** 16
     copper = 0.9 * (pixels + 0.14 * (_tint(0.85, 0.42, 0.22) - pixels))
-    return np.asarray(copper + (0.23 * sheen)[..., None] * _tint(1.0, 0.86, 0.7), dtype=np.float32)
+    return np.asarray(copper + (0.26 * sheen)[..., None] * _tint(1.0, 0.86, 0.7), dtype=np.float32)
 
 
 def _positions(pixels: Pixels) -> tuple[Pixels, Pixels]:

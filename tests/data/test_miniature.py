@@ -146,7 +146,7 @@ def test_more_paintings_leave_the_first_ones_as_they_are(history):
 
 
 def test_labels_are_long_tailed_and_only_the_rare_ones_stay_under_ten(history):
-    paintings = sample_paintings(history, 0, 0, 1200)
+    paintings = sample_paintings(history, 0, 0, 2400)
     counts = {task: Counter(painting.labels[task] for painting in paintings) for task in history.labels}
     for task, labels in history.labels.items():
         assert {label for label in labels if counts[task][label] < 10} == set(RARE[task])
