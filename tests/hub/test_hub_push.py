@@ -91,3 +91,22 @@ def test_somebody_elses_commit_meanwhile_stops_the_push(hub, author, painter, pu
     with hub.fault(meanwhile), pytest.raises(ClientError, match="Got another commit to painter/published"):
         author.run(push)
     assert hub.files("painter/published") == {**before, "NOTES.md": b"hello"}
+
+
+def test_weights_that_come_back_spoiled_fail_the_check(hub, author):
+    head = author.run(
+        """
+        model, pipe = build(seed=8)
+        result = pipe.push_to_hub("painter/spoiled").oid
+        """
+    )
+    check = """
+    from semart_hf.publishing.check import check_published
+    list(check_published("painter/spoiled", head, model, pipe.processor))
+    """
+    with hub.fault(Fault("GET", "^/contents/", spoil=True)), pytest.raises(ClientError) as raised:
+        author.run(check, head=head)
+    assert raised.value.names[0] == "CheckError"
+    assert raised.value.message.startswith(
+        "The repository is on the Hub, but must not be used, because of its scores."
+    )
