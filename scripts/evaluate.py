@@ -18,10 +18,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Score a model on a split of paintings.")
     parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
     parser.add_argument("--data", required=True, help="SemArt release, prepared folder, CSV file, or name on the Hub")
-    parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
+    parser.add_argument("--split", type=split_name, default="test", help="train, validation or test (default: test)")
     parser.add_argument("--output_dir", required=True, type=Path, help="where the results are written")
     parser.add_argument(
         "--calibrate",
+        type=split_name,
         metavar="SPLIT",
         help="fit a temperature for each task on this split (validation) and store them in the model's config.json",
     )
@@ -32,11 +33,21 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--common_labels", action="store_true", help="score only the paintings whose label the model knows"
     )
+    parser.add_argument(
+        "--mask_label_words",
+        action="store_true",
+        help="also score with the words masked that name school, type, medium, time and painter in the text",
+    )
     parser.add_argument("--no_report", action="store_true", help="leave out the figures and report.html")
     parser.add_argument("--batch_size", type=int, default=32, help="paintings at a time (default: 32)")
     parser.add_argument("--num_workers", type=int, default=0, help="processes that read pictures (default: none)")
     parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
     return parser.parse_args(arguments)
+
+
+def split_name(name: str) -> str:
+    """The split's name in the data; `val` is short for validation."""
+    return {"val": "validation"}.get(name, name)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -59,6 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
     start = time.perf_counter()
     model, processor = AutoModel.from_pretrained(options.model), AutoProcessor.from_pretrained(options.model)
     paintings = load(options, model, options.split)
+    if options.mask_label_words:
+        paintings = with_masked_text(paintings)
     uncalibrated = Outcomes(model.config.tasks)
     calibrated = calibrate(options, model, processor) if options.calibrate else None
     temperatures = model.config.temperatures
@@ -93,16 +106,27 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def load(options: argparse.Namespace, model: Any, split: str) -> Any:
-    """The paintings of a split, numbered as in the model; `val` is short for validation."""
+    """The paintings of a split, their labels numbered as in the model."""
     from semart_hf.evaluation.vocabularies import load_split, read_label_map
 
     return load_split(
         options.data,
-        {"val": "validation"}.get(split, split),
+        split,
         model.config.tasks,
         label_map=read_label_map(options.map_labels) if options.map_labels else None,
         common_labels=options.common_labels,
     )
+
+
+def with_masked_text(paintings: Any) -> Any:
+    """The paintings with the column `text_masked`, unless the data was prepared with one."""
+    from semart_hf.data.text import mask_label_words
+
+    if "text_masked" in paintings.column_names:
+        return paintings
+    authors = paintings["author"] if "author" in paintings.column_names else [None] * len(paintings)
+    masked = [mask_label_words(text, author=author) for text, author in zip(paintings["text"], authors, strict=True)]
+    return paintings.add_column("text_masked", masked)
 
 
 def loop_options(options: argparse.Namespace) -> dict[str, Any]:

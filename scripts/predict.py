@@ -31,6 +31,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="write a page that shows which parts of each picture and which words moved each answer",
     )
     parser.add_argument("--top_k", type=int, default=1, help="labels shown for each task (default: 1)")
+    parser.add_argument("--min_confidence", type=float, help="say unsure where the likeliest label is less probable")
     parser.add_argument("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
     options = parser.parse_args(arguments)
@@ -56,7 +57,12 @@ def main(arguments: list[str] | None = None) -> None:
         processor=AutoProcessor.from_pretrained(options.model),
         device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
     )
-    answers = classify(iter(inputs_of(paintings)), top_k=options.top_k, batch_size=options.batch_size)
+    answers = classify(
+        inputs_of(paintings),
+        top_k=options.top_k,
+        min_confidence=options.min_confidence,
+        batch_size=options.batch_size,
+    )
     shown = tqdm(answers, total=len(paintings), unit="painting", disable=len(paintings) < 2)
     if options.output is None:
         print_table(paintings, list(shown))

@@ -120,11 +120,11 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], total: Sequence[str] | None = None) -> str:
     """A table of ready cells, the first column text, the others numbers; it scrolls by itself where it is too wide."""
-    lines = ["".join(f"<th{'' if not at else _NUMBER}>{escape(name)}</th>" for at, name in enumerate(header))]
+    head = "".join(f"<th{'' if not at else _NUMBER}>{escape(name)}</th>" for at, name in enumerate(header))
     body = [_row(row) for row in rows]
     if total is not None:
         body.append(_row(total, ' class="total"'))
-    return f'<div class="scroll"><table><thead><tr>{lines[0]}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
 _NUMBER = ' class="number"'

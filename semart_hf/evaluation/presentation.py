@@ -14,7 +14,8 @@ from . import figures
 from .explanations import Explanation, explain
 from .gallery import choose_paintings, thumbnails
 from .outcomes import MISSING, Outcomes
-from .report import ReportInputs, has_periods, render_report
+from .report import ReportInputs, render_report
+from .scores import label_years
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -37,7 +38,7 @@ def draw_figures(
             continue
         save(f"confusion_{task}", figures.draw_confusion(outcomes.of(task), f"{task}: true against predicted"))
         save(f"f1_{task}", figures.draw_f1_bars(scores["per_label"], f"{task}: F1 of each label"))
-        if has_periods(outcomes, task):
+        if label_years(outcomes.of(task).labels) is not None:
             save(f"periods_{task}", figures.draw_period_errors(outcomes.of(task), f"{task}: how far off"))
     stages = {"as trained": outcomes} if uncalibrated is None else {"as trained": uncalibrated, "calibrated": outcomes}
     by_stage = {stage: {task: found.of(task) for task in found.task_names} for stage, found in stages.items()}

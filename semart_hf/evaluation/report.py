@@ -28,7 +28,7 @@ from .page import (
     picture_store,
     table,
 )
-from .scores import confusion_counts, label_years
+from .scores import confusion_counts
 
 
 @dataclass
@@ -333,9 +333,3 @@ def _environment(results: Mapping[str, Any]) -> list[str]:
 
 def _drawing(inputs: ReportInputs, name: str, description: str) -> str:
     return drawing(inputs.figures[name], description) if name in inputs.figures else ""
-
-
-def has_periods(outcomes: Outcomes, task: str) -> bool:
-    """Whether a task's labels are spans of years with at least one known painting."""
-    task_outcomes = outcomes.of(task)
-    return label_years(task_outcomes.labels) is not None and len(task_outcomes.known().references) > 0

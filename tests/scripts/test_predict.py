@@ -59,6 +59,13 @@ def test_a_text_alone(model, capsys):
     assert "[red]a lady[/red]" in capsys.readouterr().out
 
 
+def test_unsure_below_the_least_confidence(model, tmp_path):
+    output = tmp_path / "answers.jsonl"
+    run("--model", model, "--text", "a lady", "--output", output, "--min_confidence", 1)
+    answer = json.loads(output.read_text())["predictions"]["school"]
+    assert answer[0] == {"label": "unsure", "score": answer[1]["score"]}
+
+
 def test_pictures_are_found_with_the_texts_beside_them(pictures):
     found = predict.find_paintings(pictures, None)
     assert len(found) == 11
