@@ -13,10 +13,11 @@ import datasets
 import pyarrow.parquet as pq
 
 from .checks import find_copies_among, find_unseen_labels
-from .data_report import Place, ReportSource, write_report
+from .data_report import write_report
 from .dataset_card import dataset_card
 from .pictures import UnusablePictureError, partial_picture, read_picture_file
 from .problems import Problem, count_problems, write_problems
+from .report_source import Place, ReportSource
 from .shards import RowFacts, ShardFacts, read_facts
 from .tables import ReleaseTables, picture_path
 from .text import WAYS_OF_NAMING

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 from release_builder import encoded, painting, row, write_release
 
-from semart_hf.data.data_report import rows_at, thumbnail
 from semart_hf.data.preparation import PreparationOptions, prepare_paintings
 from semart_hf.data.release import read_rows
 from semart_hf.data.report_elements import Exhibit, bars, heat_map, histogram, page, scatter, sheet, table
+from semart_hf.data.report_source import rows_at, thumbnail
 
 HOSTILE = "<script>alert('&')</script>"
 
