@@ -46,7 +46,7 @@ def with_block(readme: str, name: str, content: str) -> str:
 
 
 def with_example(readme: str, release: Path) -> tuple[str, str]:
-    """The text with the test painting of the shortest text in its example, and a sentence of that painting's labels."""
+    """The text with the test painting of the shortest text in its example, and a sentence of its true labels."""
     from semart_hf.data.loading import load_paintings
 
     # Every label counts as itself here, however rare: the truth is told in the release's own words.
