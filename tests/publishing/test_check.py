@@ -1,0 +1,125 @@
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from semart_hf.publishing import check
+from semart_hf.publishing.assembly import CardChoices, assemble_repository
+from semart_hf.publishing.traces import find_traces
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "model_cards" / "template.md"
+
+
+@pytest.fixture(scope="module")
+def assembled(saved_model, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("assembled") / "delft"
+    return assemble_repository(*saved_model, folder, "anna/delft", choices=CardChoices(TEMPLATE))
+
+
+@pytest.fixture
+def repository(assembled, tmp_path) -> Path:
+    return Path(shutil.copytree(assembled, tmp_path / "repository"))
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_whole_repository_passes_each_part(repository):
+    assert check.check_files(repository).startswith("14 files")
+    assert "no token" in check.check_traces(repository)
+    assert "all finite" in check.check_weights(repository)
+    assert "7 files" in check.check_code(repository)
+    assert "0 results" in check.check_card(repository / "README.md")
+
+
+def test_a_missing_file_is_named(repository):
+    (repository / "tokenizer.json").unlink()
+    (repository / "model.safetensors").unlink()
+
+    with pytest.raises(check.CheckError, match=r"because of its files\. Got no tokenizer\.json, model\.safetensors"):
+        check.check_files(repository)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_named(repository, value):
+    weights = load_file(repository / "model.safetensors")
+    weights["fusion.bias"][3] = value
+    save_file(weights, repository / "model.safetensors")
+
+    with pytest.raises(check.CheckError, match=r"because of its weights\. Got NaN or infinity in 'fusion\.bias'"):
+        check.check_weights(repository)
+
+
+def test_damaged_weights_are_named(repository):
+    path = repository / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(check.CheckError, match=r"Got model\.safetensors, which cannot be read"):
+        check.check_weights(repository)
+
+
+def test_code_that_the_loader_cannot_follow_is_named(repository):
+    (repository / "towers_semart.py").unlink()
+    with pytest.raises(check.CheckError, match=r"Got modeling_semart\.SemArtForArtClassification for AutoModel"):
+        check.check_code(repository)
+
+
+def test_code_that_nothing_needs_is_named(repository):
+    (repository / "notes.py").write_text("print('hello')")
+    with pytest.raises(check.CheckError, match=r"Got \['notes\.py'\], which no class of the repository imports"):
+        check.check_code(repository)
+
+
+def test_a_class_without_code_is_named(repository):
+    config = json.loads((repository / "config.json").read_text())
+    del config["custom_pipelines"]
+    (repository / "config.json").write_text(json.dumps(config))
+    with pytest.raises(check.CheckError, match=r"Got no code for \['art-classification'\]"):
+        check.check_code(repository)
+
+
+def test_a_card_without_an_entry_is_named(repository):
+    edit(repository / "README.md", "library_name: transformers\n", "")
+    with pytest.raises(check.CheckError, match=r"Got metadata without library_name\. Needed are license"):
+        check.check_card(repository / "README.md")
+
+
+def test_a_card_that_is_no_yaml_is_named(repository):
+    (repository / "README.md").write_text("---\n- a list\n---\n# Title\n")
+    with pytest.raises(check.CheckError, match="Got metadata that cannot be read"):
+        check.check_card(repository / "README.md")
+
+
+def test_traces_of_the_machine_are_named(repository, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "atelier-7")
+    monkeypatch.setattr("semart_hf.publishing.traces.get_token", lambda: "secretCanary")
+    (repository / "results.json").write_text('{"data": "/home/anna/semart"}')
+    (repository / "log.txt").write_text("trained on atelier-7 with hf_Canary0123456789abcdef")
+    (repository / "notes.txt").write_text("secretCanary")
+    (repository / "training_args.bin").write_bytes(b"\x80\x04")
+    weights = load_file(repository / "model.safetensors")
+    save_file(weights, repository / "model.safetensors", metadata={"format": "pt", "from": "C:\\Users\\anna\\run"})
+
+    found = find_traces(repository)
+
+    assert [sentence.split()[0] for sentence in found] == [
+        "log.txt",
+        "log.txt",
+        "model.safetensors",
+        "notes.txt",
+        "results.json",
+        "training_args.bin",
+    ]
+    assert "the name of this machine, 'atelier-7'" in found[0]
+    assert "'/home/anna'" in found[4]
+    assert "is a pickle" in found[5]
+    assert not any("Canary" in sentence for sentence in found)
+    with pytest.raises(check.CheckError, match=r"because of its traces\. Got 6: log\.txt holds"):
+        check.check_traces(repository)
