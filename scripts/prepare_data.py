@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# Python looks for modules in a script's own folder first, where evaluate.py stands in for the library of that name.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
 EXAMPLES = """examples:
   python scripts/prepare_data.py --release SemArt --output_dir outputs/semart
   python scripts/prepare_data.py --release SemArt --text_columns "{TITLE}. {DESCRIPTION}" --output_dir outputs/titles
