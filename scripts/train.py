@@ -115,10 +115,10 @@ def train(words: list[str]) -> None:
         train_paintings=splits["train"],
         eval_paintings=splits.get("validation"),
     )
-    trainer.train(resume_from_checkpoint=training_arguments.resume_from_checkpoint)
+    spent = trainer.train(resume_from_checkpoint=training_arguments.resume_from_checkpoint).metrics
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
-        finish(trainer, processor, splits, data_arguments.data, words[0])
+        finish(trainer, processor, splits, data_arguments.data, words, spent)
 
 
 def prepare_output_dir(arguments: SemArtTrainingArguments) -> None:
@@ -169,15 +169,21 @@ def load_splits(arguments: DataArguments) -> dict[str, datasets.Dataset]:
     return {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
 
 
-def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, recipe: str) -> None:
+def finish(
+    trainer: Any, processor: Any, splits: dict[str, Any], data: str, words: list[str], spent: dict[str, float]
+) -> None:
     """Write the finished folder: model, code, processor, recipe and results."""
+    import yaml
+
     from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model, write_json
     from semart_hf.publishing.repository import write_repository
+    from semart_hf.training.recipe import effective_recipe, read_recipe
 
     folder = Path(trainer.args.output_dir)
     model = trainer.accelerator.unwrap_model(trainer.model)
     write_repository(model, processor, folder)
-    shutil.copyfile(recipe, folder / "recipe.yaml")
+    recipe = yaml.safe_dump(effective_recipe(read_recipe(words[0]), words[1:]), sort_keys=False, allow_unicode=True)
+    (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     split = next((name for name in ("test", "validation") if name in splits), "train")
     scores = evaluate_model(
         model,
@@ -187,7 +193,21 @@ def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, reci
         batch_size=trainer.args.per_device_eval_batch_size,
         show_progress=True,
     )
-    results = {"model": str(folder), "data": data, "split": split, "environment": describe_environment(), **scores}
+    training = {
+        "paintings": len(splits["train"]),
+        "epochs": trainer.state.epoch,
+        "seconds": round(spent["train_runtime"], 1),
+        "paintings_per_second": round(spent["train_samples_per_second"], 1),
+        "processes": trainer.args.world_size,
+    }
+    results = {
+        "model": str(folder),
+        "data": data,
+        "split": split,
+        "environment": describe_environment(),
+        "training": training,
+        **scores,
+    }
     write_json(folder / "results.json", results)
     print(f"{split}: mean accuracy {scores['mean_accuracy']:.3f}, mean macro-F1 {scores['mean_macro_f1']:.3f}")
     print(f"Model, processor, code and results: {folder}")

@@ -178,7 +178,27 @@ def parse_recipe(
     return parsed
 
 
-def _read_overrides(overrides: Iterable[str], known: set[str]) -> dict[str, Any]:
+def effective_recipe(recipe: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """The fields of a run as one recipe: the recipe's own, with the command line's in their place.
+
+    Args:
+        recipe: Fields by name.
+        overrides: `--field value …` as on a command line.
+    """
+    given = _read_overrides(overrides, None)
+    values = {
+        name: words if not isinstance(words, list) else [yaml.load(word, Loader=_RecipeLoader) for word in words]
+        for name, words in given.items()
+    }
+    lists = {"tasks", "text_columns", "crop_scale", "crop_ratio"}
+    single = {
+        name: value[0] if isinstance(value, list) and len(value) == 1 and name not in lists else value
+        for name, value in values.items()
+    }
+    return {**recipe, **single}
+
+
+def _read_overrides(overrides: Iterable[str], known: set[str] | None) -> dict[str, Any]:
     given: dict[str, Any] = {}
     name = None
     for word in overrides:
@@ -190,7 +210,8 @@ def _read_overrides(overrides: Iterable[str], known: set[str]) -> dict[str, Any]
             raise ValueError(f"Unexpected {word!r} on the command line. Overrides are written --field value.")
         else:
             given[name].append(word)
-    _refuse_unknown(given, known, "command line")
+    if known is not None:
+        _refuse_unknown(given, known, "command line")
     return {name: None if values in (["null"], ["none"]) else values or ["true"] for name, values in given.items()}
 
 

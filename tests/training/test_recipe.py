@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe, read_recipe
+from semart_hf.training.recipe import DataArguments, ModelArguments, effective_recipe, parse_recipe, read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "scripts" / "recipes").glob("*.yaml"))
 
@@ -46,6 +46,16 @@ def test_lists_and_tables_are_read(tmp_path):
     assert data.tasks == ["type", "medium"]
     assert model.text_args == {"dim": 32, "n_layers": 2}
     assert model.task_weights == {"type": 2}
+
+
+def test_the_effective_recipe_gives_the_same_arguments(tmp_path):
+    recipe = read_recipe(write(tmp_path, "data: here\ntext: null\nfusion_dim: 3\ncrop_scale: [0.5, 1.0]\n"))
+    overrides = ["--fusion_dim", "7", "--tasks", "type", "--trainable_text_layers", "null", "--vision", "resnet18"]
+    merged = effective_recipe(recipe, overrides)
+    assert merged["fusion_dim"] == 7
+    assert merged["tasks"] == ["type"]
+    kinds = (ModelArguments, DataArguments)
+    assert parse_recipe(kinds, merged) == parse_recipe(kinds, recipe, overrides)
 
 
 @pytest.mark.parametrize(
