@@ -26,7 +26,7 @@ def _hatched(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     directions = slope + rng.normal(0, 0.05, len(middles))
     steps = np.stack([np.cos(directions), np.sin(directions)], axis=1) * unit * 0.055
     paths = np.stack([middles - steps, middles + steps], axis=1)
-    return _keep_edges(image, _lay(image, rng, middles, paths, width=round(unit * 0.021), contrast=34), 0.6)
+    return _keep_edges(image, _lay(image, rng, middles, paths, width=round(unit * 0.021), contrast=30), 0.6)
 
 
 def _dabbed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -78,8 +78,8 @@ def _colours(
     image: Image.Image, rng: np.random.Generator, points: Numbers, contrast: float, hue: float = 8
 ) -> list[tuple[int, ...]]:
     """The picture's colour at each point, lighter or darker by at most `contrast`, and each channel off by `hue`."""
-    soft = np.asarray(image.filter(ImageFilter.BoxBlur(2)))
-    columns, rows = points.astype(int).clip(0, (image.width - 1, image.height - 1)).T
+    soft = np.asarray(image.reduce(4))
+    columns, rows = (points // 4).astype(int).clip(0, (soft.shape[1] - 1, soft.shape[0] - 1)).T
     shift = rng.uniform(-contrast, contrast, (len(points), 1)) + rng.uniform(-hue, hue, (len(points), 3))
     return [tuple(colour) for colour in (soft[rows, columns] + shift).clip(0, 255).astype(int).tolist()]
 
@@ -97,11 +97,11 @@ def _lay(
 
 
 def _keep_edges(image: Image.Image, painted: Image.Image, share: float) -> Image.Image:
-    """The painted picture, with some of the drawing brought back where it has fine detail."""
-    detail = ImageChops.difference(image, image.filter(ImageFilter.BoxBlur(4))).convert("L")
-    mask = detail.filter(ImageFilter.BoxBlur(2)).point([min(255, round(depth * 9 * share)) for depth in range(256)])
-    limit = Image.new("L", image.size, round(255 * share))
-    return Image.composite(image, painted, ImageChops.darker(mask, limit))
+    """The painted picture, with at most `share` of the drawing brought back where it has fine detail."""
+    grey = image.convert("L").reduce(2)
+    detail = ImageChops.difference(grey, grey.filter(ImageFilter.BoxBlur(2))).filter(ImageFilter.BoxBlur(1))
+    mask = detail.point([round(min(255, depth * 9) * share) for depth in range(256)])
+    return Image.composite(image, painted, mask.resize(image.size, Image.Resampling.BILINEAR))
 
 
 BRUSHES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {

@@ -48,6 +48,8 @@ def paint(cues: Mapping[str, str], rng: np.random.Generator) -> Image.Image:
 def _varnish(pixels: Pixels, palette: Palette) -> Pixels:
     """The picture pulled towards the palette's shadow, middle and light by its own brightness."""
     brightness = pixels @ np.array([0.3, 0.59, 0.11], dtype=np.float32)
-    shades = np.array(palette.shades, dtype=np.float32) / 255
-    tone = np.stack([np.interp(brightness, (0, 0.5, 1), shades[:, channel]) for channel in range(3)], axis=-1)
-    return np.asarray((1 - palette.varnish) * pixels + palette.varnish * tone, dtype=np.float32)
+    shades = np.array(palette.shades) / 255
+    scale = np.linspace(0, 1, 256)
+    tones = np.stack([np.interp(scale, (0, 0.5, 1), channel) for channel in shades.T], axis=1).astype(np.float32)
+    toned = tones[(brightness * 255).astype(np.uint8)]
+    return np.asarray(pixels + np.float32(palette.varnish) * (toned - pixels), dtype=np.float32)

@@ -245,9 +245,10 @@ class Sheet:
     def band(self, upper: float, lower: float, first: Colour, last: Colour) -> None:
         """A horizontal band over the whole width whose colour runs from the first to the last."""
         start, stop = round(self._at((0, upper))[1]), round(self._at((0, lower))[1])
-        for row in range(max(0, start), min(self.image.height, stop)):
-            colour = mix(first, last, (row - start) / max(1, stop - start))
-            self._draw.line(((0, row), (self.image.width, row)), fill=_pixel(colour))
+        shares = np.linspace(0, 1, max(1, stop - start), endpoint=False)[:, None, None]
+        column = (np.array(first) * (1 - shares) + np.array(last) * shares).clip(0, 255).round().astype(np.uint8)
+        run = Image.fromarray(column).resize((self.image.width, len(column)), Image.Resampling.NEAREST)
+        self.image.paste(run, (0, start))
 
     def glow(self, x: float, y: float, half_width: float, half_height: float, colour: Colour, strength: float) -> None:
         """Light, or with a dark colour shadow, that fades from a point outwards."""
