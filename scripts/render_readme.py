@@ -59,8 +59,8 @@ def with_example(readme: str, release: Path) -> tuple[str, str]:
     text = row["text"]
     labels = {task: test.features[task].int2str(row[task]) for task in tasks}
     picture = (release / "Images" / row["image_file"]).as_posix()
-    line = f'painting = {{"image": {json.dumps(picture)}, "text": {json.dumps(text, ensure_ascii=False)}}}'
-    line = re.sub(r', "text": ', ',\n            "text": ', line)
+    shown = json.dumps({"image": picture, "text": text}, ensure_ascii=False, indent=4)
+    line = f"painting = {shown[:-2]},\n}}"  # as ruff formats it
     readme = re.sub(r"^painting = \{.*?\}$", lambda _: line, readme, count=1, flags=re.MULTILINE | re.DOTALL)
     return readme, "In truth: " + ", ".join(f"{task} *{label}*" for task, label in labels.items()) + "."
 
