@@ -59,9 +59,9 @@ def with_example(readme: str, release: Path) -> tuple[str, str]:
     text = row["text"]
     labels = {task: test.features[task].int2str(row[task]) for task in tasks}
     picture = (release / "Images" / row["image_file"]).as_posix()
-    shown = json.dumps({"image": picture, "text": text}, ensure_ascii=False, indent=4)
-    line = f"painting = {shown[:-2]},\n}}"  # as ruff formats it
-    readme = re.sub(r"^painting = \{.*?\}$", lambda _: line, readme, count=1, flags=re.MULTILINE | re.DOTALL)
+    for name, value in (("picture", picture), ("text", text)):
+        line = f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        readme = re.sub(rf"^{name} = .*$", lambda _, line=line: line, readme, count=1, flags=re.MULTILINE)
     return readme, "In truth: " + ", ".join(f"{task} *{label}*" for task, label in labels.items()) + "."
 
 

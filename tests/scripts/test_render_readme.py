@@ -8,8 +8,9 @@ from tiny_release import load_script
 README = """# Title
 
 ```python
-painting = {"image": "a", "text": "b"}
-print(sorted(painting))
+picture = "a"
+text = "b"
+print(sorted({"image": picture, "text": text}))
 ```
 
 <!-- begin: output -->
@@ -52,7 +53,7 @@ def test_example_output_and_results_are_written(demo, tmp_path):
     assert "```text\n['image', 'text']\n```" in text
     assert "old" not in text
     assert "In truth: type *" in text
-    assert 'painting = {\n    "image": "' + str(demo) in text
+    assert 'picture = "' + str(demo) in text
     assert (
         "| picture and text | 0.500 (0.900) | 0.600 (0.900) | 0.700 (0.900) | 0.800 (0.900) | **0.650** (0.900) |"
         in text
