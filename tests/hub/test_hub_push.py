@@ -33,7 +33,7 @@ def published(author, paintings):
         model, pipe = build(seed=7)
         write_repository(model, pipe.processor, "trained")
         printed = push_to_hub("--model", "trained", "--repo_id", "painter/published", "--private", "--push",
-                              "--space", "painter/room", "--output_dir", "assembled/model")
+                              "--space", "painter/showroom", "--output_dir", "assembled/model")
         result = {"printed": printed, "scores": scores(pipe, paintings)}
         """,
         paintings=paintings,
@@ -59,9 +59,9 @@ def test_the_repository_is_sent_in_one_commit_and_loaded_back(hub, author, publi
 
 
 def test_the_space_serves_the_model_at_the_pushed_revision(hub, published):
-    files = hub.files("painter/room", kind="spaces")
-    assert hub.repository("painter/room", "spaces").sdk == "gradio"
-    assert hub.repository("painter/room", "spaces").private
+    files = hub.files("painter/showroom", kind="spaces")
+    assert hub.repository("painter/showroom", "spaces").sdk == "gradio"
+    assert hub.repository("painter/showroom", "spaces").private
     assert {"README.md", "app.py", "requirements.txt"} <= set(files)
     head = hub.repository("painter/published").commit_id("main").encode()
     assert any(head in content for content in files.values())
