@@ -1,0 +1,72 @@
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor
+
+from semart_hf.publishing import onnx_export
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "export_onnx.py"
+SAVED_MODEL = Path(__file__).resolve().parents[1] / "formats" / "1.0"
+
+
+def test_what_is_missing_is_named(saved_model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+
+    with pytest.raises(
+        ImportError, match=r"needs onnx, onnxscript and onnxruntime\. Install them: pip install 'semart"
+    ):
+        onnx_export.export_onnx(*saved_model, tmp_path)
+
+
+def test_a_difference_is_found(saved_model):
+    model, _ = saved_model
+
+    def run(inputs):
+        with torch.no_grad():
+            logits = [values.numpy() for values in model(**inputs).logits.values()]
+        logits[2][0, 0] += 3e-4
+        return logits
+
+    assert onnx_export.largest_difference(model, "text", run) == pytest.approx(3e-4, rel=1e-2)
+    assert np.isnan(onnx_export.largest_difference(model, "text", lambda inputs: [x * np.nan for x in run(inputs)]))
+
+
+def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model, tmp_path, capsys):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    model, _ = saved_model
+    spec = importlib.util.spec_from_file_location("export_onnx_script", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+
+    script.main(["--model", str(SAVED_MODEL), "--output", str(tmp_path)])
+
+    description = json.loads((tmp_path / "onnx.json").read_text())
+    assert description["outputs"] == model.config.task_names
+    assert set(description["graphs"]) == {"image_text", "image", "text"}
+    pictures = [np.full((40, 40, 3), 30 * row, dtype=np.uint8) for row in range(7)]
+    texts = ["a view of delft " * (row + 1) for row in range(7)]
+    loaded = AutoProcessor.from_pretrained(tmp_path)
+    given = {"image_text": (pictures, texts), "image": (pictures, None), "text": (None, texts)}
+    for name, (images, text) in given.items():
+        graph = description["graphs"][name]
+        assert graph["max_difference"] < 1e-4
+        assert graph["torch_ms"] > 0
+        assert graph["onnxruntime_ms"] > 0
+        run = onnx_export.open_graph(tmp_path / graph["file"])
+        inputs = dict(loaded(images=images, text=text))
+        assert sorted(inputs) == sorted(graph["inputs"])
+        with torch.no_grad():
+            expected = model(**inputs).logits
+        for logits, answer in zip(expected.values(), run(inputs), strict=True):
+            np.testing.assert_allclose(answer, logits.numpy(), atol=1e-4)
+    assert "image_text" in capsys.readouterr().out
+    # The trace has changed nothing: the model compares its inputs again.
+    with pytest.raises(ValueError, match="neither pixel_values nor input_ids"):
+        model()
