@@ -1,5 +1,6 @@
 """Training rows read from Parquet shards as they are needed, divided among processes and their workers."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -50,11 +51,11 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
     Args:
         data: A prepared folder, the name of one on the Hub, or its URL in any form that fsspec knows (`hf://`, `s3://`).
         split: Which of its splits.
-        batch_size: Of the loader: workers get whole batches, so that the epoch has as many as `len` says.
         epoch_length: Rows of an epoch in all processes; `None` takes every row once. More than there are begins again.
         seed: Of the order, and of what is drawn for each row.
         buffer_size: Rows that are mixed at a time; 1 leaves them in the order of their group.
         text_columns: Columns of the text, or a template; `None` takes the text that the data was prepared with.
+        batch_size: Of the loader: workers get whole batches, so that the epoch has as many as `len` says.
         process_index: Which process this is.
         num_processes: How many share an epoch. What does not divide by them is left out, other rows in each epoch.
 
@@ -67,11 +68,11 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         data: str | Path,
         split: str = "train",
         *,
-        batch_size: int,
         epoch_length: int | None = None,
         seed: int = 0,
         buffer_size: int = 512,
         text_columns: Sequence[str] | str | None = None,
+        batch_size: int = 1,
         process_index: int = 0,
         num_processes: int = 1,
     ) -> None:
@@ -83,13 +84,26 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         self.num_rows = sum(group.num_rows for group in self._groups)
         self.epoch_length = self.num_rows if epoch_length is None else epoch_length
         self.seed = seed
-        self.batch_size = batch_size
         self.buffer_size = buffer_size
-        self.process_index = process_index
-        self.num_processes = num_processes
         if text_columns is None and "text" not in self.features:
             text_columns = ("DESCRIPTION",)
         self.text_columns = text_columns
+        self._divide(batch_size, process_index, num_processes)
+
+    def divided(self, *, batch_size: int, process_index: int, num_processes: int) -> "PaintingStream":
+        """The same stream as one of several processes gives it, with an epoch of its own to set.
+
+        Raises:
+            ValueError: A process would get no row.
+        """
+        stream = copy.copy(self)
+        stream._divide(batch_size, process_index, num_processes)
+        return stream
+
+    def _divide(self, batch_size: int, process_index: int, num_processes: int) -> None:
+        self.batch_size = batch_size
+        self.process_index = process_index
+        self.num_processes = num_processes
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
         if not len(self):
             raise ValueError(
@@ -152,11 +166,14 @@ def stream_loader(
     accelerator: Accelerator,
     *,
     num_workers: int = 0,
+    prefetch_factor: int | None = None,
     pin_memory: bool = False,
+    drop_last: bool = False,
 ) -> DataLoaderShard:
     """The process's batches of a stream, on its device, as a Trainer's `get_train_dataloader` gives them.
 
-    `accelerator.prepare` would divide the stream among the processes a second time.
+    `accelerator.prepare` would divide the stream among the processes a second time. A run that is resumed within an
+    epoch reads the batches it had before again, and leaves them out.
     """
     loader = DataLoaderShard(
         stream,
@@ -164,7 +181,9 @@ def stream_loader(
         batch_size=stream.batch_size,
         collate_fn=collate,
         num_workers=num_workers,
+        prefetch_factor=prefetch_factor,
         pin_memory=pin_memory,
+        drop_last=drop_last,
         persistent_workers=num_workers > 0,
     )
     accelerator._dataloaders.append(loader)  # gradient accumulation asks it whether the epoch ends

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import HubStrategy
@@ -14,6 +15,7 @@ from transformers.utils import PushInProgress
 
 from semart_hf.data.collator import UNKNOWN_LABEL, ArtCollator
 from semart_hf.data.sampling import SeededSampler, TrainingPaintings
+from semart_hf.data.streaming import PaintingStream, stream_loader
 from semart_hf.evaluation.metrics import compute_metrics_for
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
@@ -31,7 +33,7 @@ class SemArtTrainer(Trainer):
         args: The arguments.
         processor: Makes the model's inputs; saved with every checkpoint.
         collator: Makes batches.
-        train_paintings: Rows to learn from.
+        train_paintings: Rows to learn from; a stream is divided among the processes here.
         eval_paintings: Rows to validate on.
         **options: Further arguments of `transformers.Trainer`.
     """
@@ -43,7 +45,7 @@ class SemArtTrainer(Trainer):
         *,
         processor: SemArtProcessor,
         collator: ArtCollator,
-        train_paintings: Sequence[Mapping[str, Any]] | None = None,
+        train_paintings: Sequence[Mapping[str, Any]] | PaintingStream | None = None,
         eval_paintings: Sequence[Mapping[str, Any]] | None = None,
         **options: Any,
     ) -> None:
@@ -55,11 +57,16 @@ class SemArtTrainer(Trainer):
         self._waited = 0.0
         self._since: float | None = None
         self.push_in_progress: PushInProgress | None = None
+        train_dataset: TrainingPaintings | PaintingStream | None
+        if train_paintings is None or isinstance(train_paintings, PaintingStream):
+            train_dataset = train_paintings
+        else:
+            train_dataset = TrainingPaintings(train_paintings, args.seed)
         super().__init__(
             model=model,
             args=args,
             data_collator=collator,
-            train_dataset=None if train_paintings is None else TrainingPaintings(train_paintings, args.seed),
+            train_dataset=train_dataset,
             eval_dataset=eval_paintings,
             processing_class=processor,
             compute_metrics=compute_metrics_for(model.config.tasks),
@@ -218,6 +225,31 @@ class SemArtTrainer(Trainer):
         )
         self._task_sums = sums if self._task_sums is None else self._task_sums + sums
         self._rows += len(labels)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The batches of an epoch on this process; a stream's hold other rows in each process."""
+        if not isinstance(self.train_dataset, PaintingStream):
+            return super().get_train_dataloader()
+        stream = self.train_dataset.divided(
+            batch_size=self._train_batch_size,
+            process_index=self.args.process_index,
+            num_processes=self.args.world_size,
+        )
+        return stream_loader(
+            stream,
+            self.data_collator,
+            self.accelerator,
+            num_workers=self.args.dataloader_num_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+            pin_memory=self.args.dataloader_pin_memory,
+            drop_last=self.args.dataloader_drop_last,
+        )
+
+    def num_examples(self, dataloader: DataLoader[Any]) -> int:
+        """Rows of an epoch in all processes."""
+        if isinstance(dataloader.dataset, PaintingStream):
+            return len(dataloader.dataset) * dataloader.dataset.num_processes
+        return super().num_examples(dataloader)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SeededSampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
