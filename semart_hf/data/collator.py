@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from semart_hf.data.augmentation import Augmentation, augment
-from semart_hf.data.sampling import DRAW_KEY
+from semart_hf.data.sampling import DRAW_KEY, MIXED_KEY
 from semart_hf.model.image_processing_semart import load_picture
 from semart_hf.model.processing_semart import SemArtProcessor
 
@@ -57,7 +57,11 @@ class ArtCollator:
             )
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """The model's inputs, with masks where a row lacks a modality, and `labels (batch, num_tasks)`."""
+        """The model's inputs, with masks where a row lacks a modality, and `labels (batch, num_tasks)`.
+
+        Where pictures are mixed, `mixed_labels (batch, num_tasks)` are those of the pictures mixed in, and
+        `label_share (batch,)` says what share is the row's own. Training rows also have their `row_index (batch,)`.
+        """
         generators = [np.random.default_rng(row[DRAW_KEY]) if DRAW_KEY in row else None for row in rows]
         shown = [self._shown(row, generator) for row, generator in zip(rows, generators, strict=True)]
         sources = [row["image"] if has_image else None for row, (has_image, _) in zip(rows, shown, strict=True)]
@@ -72,11 +76,36 @@ class ArtCollator:
             size = self.processor.image_processor.crop_size
             inputs["pixel_values"] = torch.zeros(len(rows), 3, size["height"], size["width"])
             inputs["has_image"] = torch.zeros(len(rows), dtype=torch.bool)
-        return {**inputs, "labels": self._labels(rows)}
+        inputs["labels"] = self._labels(rows)
+        if all(DRAW_KEY in row for row in rows):
+            inputs["row_index"] = torch.tensor([row[DRAW_KEY][-1] for row in rows])
+        if any(self._is_mixed(row) for row in rows):
+            self._mix(inputs, rows)
+        return inputs
+
+    def _mix(self, inputs: dict[str, Tensor], rows: Sequence[Mapping[str, Any]]) -> None:
+        places = [place for place, row in enumerate(rows) if self._is_mixed(row)]
+        partners = [rows[place][MIXED_KEY][0] for place in places]
+        pictures = self._pictures(
+            [partner["image"] for partner in partners], [np.random.default_rng(row[DRAW_KEY]) for row in partners]
+        )["pixel_values"]
+        share = torch.ones(len(rows))
+        share[places] = torch.tensor([rows[place][MIXED_KEY][1] for place in places], dtype=torch.float32)
+        own = share[places].view(-1, 1, 1, 1)
+        inputs["pixel_values"][places] = own * inputs["pixel_values"][places] + (1 - own) * pictures
+        mixed_labels = inputs["labels"].clone()
+        mixed_labels[places] = self._labels(partners)
+        inputs.update(mixed_labels=mixed_labels, label_share=share)
+
+    def _is_mixed(self, row: Mapping[str, Any]) -> bool:
+        has_pictures = MIXED_KEY in row and row["image"] is not None and row[MIXED_KEY][0]["image"] is not None
+        return has_pictures and "image" in self.modality
 
     def _shown(self, row: Mapping[str, Any], generator: np.random.Generator | None) -> tuple[bool, bool]:
         has_image = row.get("image") is not None and "image" in self.modality
         has_text = bool((row.get("text") or "").strip()) and "text" in self.modality
+        if self._is_mixed(row):
+            return True, False
         if generator is not None and has_image and has_text:
             chance = generator.random()
             has_image = chance >= self.image_dropout

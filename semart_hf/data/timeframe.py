@@ -1,9 +1,17 @@
 """Years as catalogues write them, and the half-century that SemArt calls a timeframe."""
 
 import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from .vocabulary import UNKNOWN
 
 # "1650", "1650.0", "c. 1650", "1650-55", "painted 1650", but no part of a longer number.
 _YEAR = re.compile(r"(?<!\d)(\d{3,4})(?:\.0+)?(?!\d)")
+
+_PERIOD = re.compile(r"(\d{1,4})\s*[-–]\s*(\d{1,4})")
 
 # Within a vaguer date, such as "17th century", no half-century is likelier than its neighbour.
 _LONGEST_SPAN = 50
@@ -31,3 +39,15 @@ def half_century(year: int | None, end_year: int | None = None) -> str | None:
         return None
     start = ((year + end_year) // 2 - 1) // 50 * 50 + 1
     return f"{start:04d}-{start + 49:04d}"
+
+
+def label_years(labels: Sequence[str]) -> npt.NDArray[np.float64] | None:
+    """First and last year of each label (labels, 2), NaN for `UNK`; None where another label is no span of years."""
+    years = np.full((len(labels), 2), np.nan)
+    for index, label in enumerate(labels):
+        span = _PERIOD.fullmatch(label.strip())
+        if span is not None:
+            years[index] = [float(span[1]), float(span[2])]
+        elif label != UNKNOWN:
+            return None
+    return None if np.isnan(years).all() else years

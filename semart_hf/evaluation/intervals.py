@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from semart_hf.data.timeframe import label_years
+
 from .outcomes import MISSING, Outcomes, TaskOutcomes
-from .scores import label_years, period_distances
+from .scores import period_distances
 
 NUM_RESAMPLES = 1000
 CONFIDENCE_LEVEL = 0.95

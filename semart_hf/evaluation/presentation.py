@@ -10,12 +10,13 @@ import numpy as np
 from datasets import Image
 from tqdm.auto import tqdm
 
+from semart_hf.data.timeframe import label_years
+
 from . import figures
 from .explanations import Explanation, explain
 from .gallery import choose_paintings, thumbnails
 from .outcomes import MISSING, Outcomes
 from .report import ReportInputs, render_report
-from .scores import label_years
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -6,7 +6,6 @@ probabilities where a probability is needed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
+from semart_hf.data.timeframe import label_years
 from semart_hf.data.vocabulary import UNKNOWN
 
 from .outcomes import TaskOutcomes
 
 NUM_CALIBRATION_BINS = 15
 """Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 5."""
-
-_PERIOD = re.compile(r"(\d{1,4})\s*[-–]\s*(\d{1,4})")
 
 
 def confusion_counts(outcomes: TaskOutcomes) -> npt.NDArray[np.int64]:
@@ -105,18 +103,6 @@ def calibration_error(confidences: npt.NDArray[np.floating[Any]], correct: npt.N
     """
     bins = calibration_bins(confidences, correct)
     return float(sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins) / len(confidences))
-
-
-def label_years(labels: Sequence[str]) -> npt.NDArray[np.float64] | None:
-    """First and last year of each label (labels, 2), NaN for `UNK`; None where another label is no span of years."""
-    years = np.full((len(labels), 2), np.nan)
-    for index, label in enumerate(labels):
-        span = _PERIOD.fullmatch(label.strip())
-        if span is not None:
-            years[index] = [float(span[1]), float(span[2])]
-        elif label != UNKNOWN:
-            return None
-    return None if np.isnan(years).all() else years
 
 
 def period_distances(outcomes: TaskOutcomes) -> npt.NDArray[np.float64]:

@@ -1,0 +1,293 @@
+"""What training minimises: a loss for each task, normalised over everything that one optimiser step sees.
+
+A task's loss is made of parts that combine: which target a label stands for (one class, smoothed, or spread over the
+neighbouring periods), which classes weigh more, and how the logits are read. All of them reduce to one formula,
+weight(label) · Σ_k target_k · (1 − p_k)^gamma · −log p_k, so that every combination is well defined.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semart_hf.data.collator import UNKNOWN_LABEL
+from semart_hf.data.timeframe import label_years
+
+LOSS_PARTS = ("cross_entropy", "class_weighted", "effective_number", "focal", "logit_adjusted", "ordinal")
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """How the tasks' losses are made.
+
+    Args:
+        loss: Parts of `LOSS_PARTS` joined by `+`, for every task or by task name (`default` for tasks not named).
+            `class_weighted` weighs classes by inverse frequency, `effective_number` by the inverse of how many
+            distinct paintings a class amounts to, `focal` holds back what is already certain, `logit_adjusted` adds
+            the log of each class's frequency to its logit, so that the bare logits treat all classes alike, and
+            `ordinal` spreads a period's target over its neighbours by their distance in years.
+        label_smoothing: Share of each target that is spread evenly over the classes.
+        class_weight_power: Power of the inverse frequency: 1 lets every class weigh the same in total.
+        effective_number_beta: Of `effective_number`, below 1.
+        focal_gamma: Of `focal`.
+        logit_adjustment_tau: Of `logit_adjusted`: 1 balances the classes, 0 is plain cross-entropy.
+        ordinal_years: Of `ordinal`: at this distance in years a neighbour's share of the target falls to 1 / e.
+
+    Source: Menon et al. 2021, Long-tail learning via logit adjustment, equation 10; Cui et al. 2019, Class-balanced
+        loss based on effective number of samples, equation 4; Lin et al. 2017, Focal loss for dense object detection,
+        equation 4; Diaz & Marathe 2019, Soft labels for ordinal regression, equation 1.
+    """
+
+    loss: str | Mapping[str, str] = "cross_entropy"
+    label_smoothing: float = 0.0
+    class_weight_power: float = 1.0
+    effective_number_beta: float = 0.999
+    focal_gamma: float = 2.0
+    logit_adjustment_tau: float = 1.0
+    ordinal_years: float = 25.0
+
+    def __post_init__(self) -> None:
+        """Check names and ranges."""
+        for task, text in self.by_task().items():
+            unknown = [part for part in text.split("+") if part.strip() not in LOSS_PARTS]
+            if unknown:
+                raise ValueError(
+                    f"The loss of {task} is {text!r}, where {unknown} are unknown. Join some of {list(LOSS_PARTS)} "
+                    "by +, e.g. ordinal+logit_adjusted."
+                )
+            if {"class_weighted", "effective_number"} <= self.parts(task):
+                raise ValueError(
+                    f"The loss of {task} is {text!r}, but class_weighted and effective_number are two ways to weigh "
+                    "the same classes. Choose one of them."
+                )
+        ranges = {
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "class_weight_power": self.class_weight_power >= 0,
+            "effective_number_beta": 0 <= self.effective_number_beta < 1,
+            "focal_gamma": self.focal_gamma >= 0,
+            "logit_adjustment_tau": self.logit_adjustment_tau >= 0,
+            "ordinal_years": self.ordinal_years > 0,
+        }
+        wrong = {name: getattr(self, name) for name, is_right in ranges.items() if not is_right}
+        if wrong:
+            raise ValueError(
+                f"Got {wrong}, but label_smoothing and effective_number_beta lie from 0 to below 1, ordinal_years is "
+                "positive and the others are not negative. Change them in the recipe."
+            )
+
+    def by_task(self) -> dict[str, str]:
+        """The loss as it was given, by task name; `default` stands for all tasks that are not named."""
+        given = {"default": self.loss} if isinstance(self.loss, str) else dict(self.loss)
+        return {"default": "cross_entropy", **given}
+
+    def parts(self, task: str) -> set[str]:
+        """The parts of one task's loss."""
+        given = self.by_task()
+        return {part.strip() for part in given.get(task, given["default"]).split("+")}
+
+    def check_tasks(self, tasks: Sequence[str]) -> None:
+        """Refuse a loss for a task that is not trained.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        unknown = sorted(set(self.by_task()) - {"default", *tasks})
+        if unknown:
+            raise ValueError(f"loss names {unknown}, but the tasks are {list(tasks)}. Name these, or default.")
+
+
+class TaskLoss(nn.Module):
+    """The loss of each row for one task.
+
+    Args:
+        labels: The task's labels in the order of its logits.
+        counts: How often train has each label `(num_labels,)`.
+        parts: Of `LOSS_PARTS`.
+        settings: The numbers that the parts need.
+
+    Raises:
+        ValueError: If `ordinal` is asked of labels that are no periods.
+    """
+
+    weights: Tensor
+    targets: Tensor
+    adjustment: Tensor | None
+
+    def __init__(self, labels: Sequence[str], counts: Tensor, parts: set[str], settings: LossSettings) -> None:
+        super().__init__()
+        self.gamma = settings.focal_gamma if "focal" in parts else 0.0
+        targets = torch.eye(len(labels), dtype=torch.float64)
+        if "ordinal" in parts:
+            targets = ordinal_targets(labels, settings.ordinal_years)
+        smoothing = settings.label_smoothing
+        targets = (1 - smoothing) * targets + smoothing / len(labels)
+        counts = counts.to(torch.float64)
+        weights = torch.ones_like(counts)
+        if "class_weighted" in parts:
+            weights = inverse_frequency(counts) ** settings.class_weight_power
+        elif "effective_number" in parts:
+            weights = effective_number_weights(counts, settings.effective_number_beta)
+        adjustment = None
+        if "logit_adjusted" in parts:
+            # A label that train never has gets the frequency of half a painting: log 0 would forbid it for good.
+            frequency = counts.clamp(min=0.5) / counts.sum().clamp(min=1)
+            adjustment = (settings.logit_adjustment_tau * frequency.log()).float()
+        self.register_buffer("targets", targets.float(), persistent=False)
+        self.register_buffer("weights", weights.float(), persistent=False)
+        self.register_buffer("adjustment", adjustment, persistent=False)
+
+    def masses(self, labels: Tensor) -> Tensor:
+        """Weight of each row `(batch,)`; 0 where the label is unknown."""
+        return self.weights[labels.clamp(min=0)] * (labels != UNKNOWN_LABEL)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss of each row `(batch,)`, times its weight; 0 where the label is unknown.
+
+        Args:
+            logits: `(batch, num_labels)`.
+            labels: `(batch,)`, −100 where unknown.
+        """
+        logits = logits.float()
+        if self.adjustment is not None:
+            logits = logits + self.adjustment
+        log_probabilities = F.log_softmax(logits, dim=-1)
+        losses = -self.targets[labels.clamp(min=0)] * log_probabilities
+        if self.gamma:
+            losses = losses * (-torch.expm1(log_probabilities)).clamp(min=0) ** self.gamma
+        return losses.sum(-1) * self.masses(labels)
+
+
+class ArtLoss(nn.Module):
+    """The losses of all tasks, and their sum over everything that one optimiser step sees.
+
+    A mean over each batch would weigh a row by how many others happen to share its batch, its process or its
+    accumulation step. Here a task's loss is the sum of its rows' losses over the sum of their weights in the whole
+    step, so that the division into processes and batches does not change it.
+
+    Args:
+        tasks: `[{"name", "labels"}, …]`.
+        counts: How often train has each label, by task.
+        settings: How the losses are made.
+        task_weights: Weight of each task; those that are not named weigh 1.
+    """
+
+    task_weights: Tensor
+
+    def __init__(
+        self,
+        tasks: Sequence[Mapping[str, Any]],
+        counts: Mapping[str, Tensor],
+        settings: LossSettings,
+        task_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.task_names = [task["name"] for task in tasks]
+        settings.check_tasks(self.task_names)
+        self.losses = nn.ModuleList(
+            TaskLoss(task["labels"], counts[task["name"]], settings.parts(task["name"]), settings) for task in tasks
+        )
+        weights = [float((task_weights or {}).get(name, 1.0)) for name in self.task_names]
+        self.register_buffer("task_weights", torch.tensor(weights), persistent=False)
+
+    def masses(self, labels: Tensor, mixed_labels: Tensor | None = None, share: Tensor | None = None) -> Tensor:
+        """Sum of the rows' weights for each task `(num_tasks,)`.
+
+        Args:
+            labels: `(batch, num_tasks)`, −100 where unknown.
+            mixed_labels: Labels of the pictures mixed in, likewise; `None`: none are.
+            share: Share of the row's own picture `(batch,)`.
+        """
+        return self._over_mixture(
+            lambda loss, _, column: loss.masses(column), self.task_names, labels, mixed_labels, share
+        )
+
+    def sums(
+        self,
+        logits: Mapping[str, Tensor],
+        labels: Tensor,
+        mixed_labels: Tensor | None = None,
+        share: Tensor | None = None,
+    ) -> Tensor:
+        """Sum of the rows' weighted losses for each task `(num_tasks,)`."""
+        task_logits = [logits[name] for name in self.task_names]
+        return self._over_mixture(lambda loss, of, column: loss(of, column), task_logits, labels, mixed_labels, share)
+
+    def _over_mixture(
+        self,
+        rows_of: Callable[[Any, Any, Tensor], Tensor],
+        inputs: Sequence[Any],
+        labels: Tensor,
+        mixed_labels: Tensor | None,
+        share: Tensor | None,
+    ) -> Tensor:
+        sums = []
+        for column, (loss, of) in enumerate(zip(self.losses, inputs, strict=True)):
+            rows = rows_of(loss, of, labels[:, column])
+            if mixed_labels is not None and share is not None:
+                rows = share * rows + (1 - share) * rows_of(loss, of, mixed_labels[:, column])
+            sums.append(rows.sum())
+        return torch.stack(sums)
+
+    def total(self, sums: Tensor, masses: Tensor, log_variances: Tensor | None = None) -> Tensor:
+        """This batch's part of the step's loss, a scalar; the parts of all batches add up to it.
+
+        Args:
+            sums: What `sums` gives for this batch.
+            masses: What `masses` gives for all batches of the step in all processes.
+            log_variances: Learned uncertainty of each task `(num_tasks,)`; `None`: the fixed weights count. The terms
+                that keep it from growing belong to the step and not to a batch: see `uncertainty_penalty`.
+
+        Source: Kendall et al. 2018, Multi-task learning using uncertainty to weigh losses, equation 10.
+        """
+        is_present = masses > 0
+        means = sums / torch.where(is_present, masses, torch.ones_like(masses))
+        weights = self.task_weights if log_variances is None else self.task_weights * torch.exp(-log_variances)
+        # The same mean as the model's own loss: over all tasks, where a step without any label of one counts 0 for it.
+        return (weights * means).sum() / self.task_weights.sum()
+
+    def uncertainty_penalty(self, masses: Tensor, log_variances: Tensor) -> Tensor:
+        """Half the log variances of the tasks that a step has labels of, weighed as `total` weighs them, a scalar."""
+        return (self.task_weights * log_variances * (masses > 0)).sum() / (2 * self.task_weights.sum())
+
+
+def inverse_frequency(counts: Tensor) -> Tensor:
+    """Weights `(num_labels,)` by which all labels that occur weigh the same in total; 0 for one that never does."""
+    occurs = counts > 0
+    return torch.where(occurs, counts.sum() / (occurs.sum() * counts.clamp(min=1)), torch.zeros_like(counts))
+
+
+def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
+    """Weights `(num_labels,)` with mean 1 over the labels that occur, by the inverse effective number of rows.
+
+    Source: Cui et al. 2019, equation 4.
+    """
+    occurs = counts > 0
+    weights = torch.where(occurs, (1 - beta) / (1 - beta ** counts.clamp(min=1)), torch.zeros_like(counts))
+    return weights * occurs.sum() / weights.sum()
+
+
+def ordinal_targets(labels: Sequence[str], years: float) -> Tensor:
+    """Target distributions `(num_labels, num_labels)`: a period's share falls with its distance from the true one.
+
+    `UNK` has no place in time: its target is itself alone, and no period gives it a share.
+
+    Args:
+        labels: Periods such as `1501-1550`.
+        years: Distance between the periods' middles at which the share falls to 1 / e of the true one's.
+
+    Raises:
+        ValueError: If the labels are no periods.
+    """
+    spans = label_years(labels)
+    if spans is None:
+        raise ValueError(
+            f"The ordinal loss needs labels that are periods such as 1501-1550, got {list(labels)[:5]}. Choose "
+            "another loss for this task."
+        )
+    middles = torch.from_numpy(spans.mean(axis=1))
+    shares = torch.exp(-(middles[:, None] - middles[None, :]).abs() / years)
+    shares = torch.where(shares.isnan(), torch.eye(len(labels), dtype=torch.float64), shares)
+    return shares / shares.sum(-1, keepdim=True)
