@@ -115,9 +115,31 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         """Rows that this process gives in an epoch."""
         return self.epoch_length // self.num_processes
 
+    def column(self, name: str) -> list[Any]:
+        """One column of all rows, in the order of the files; `text` as `text_columns` makes it. No picture is read."""
+        names = [column for column in self.features if column not in ("image", "text", *TASKS)]
+        is_made = name == "text" and self.text_columns is not None
+        values: list[Any] = []
+        for path, footer in self._footers.items():
+            with fsspec.core.url_to_fs(self._url)[0].open(path) as file:
+                table = pq.ParquetFile(file, metadata=footer).read(columns=names if is_made else [name])
+            values += [self._text_of(row) for row in table.to_pylist()] if is_made else table[name].to_pylist()
+        return values
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration orders."""
         self._epoch.fill_(epoch)
+
+    def column(self, name: str) -> list[Any]:
+        """One column of all rows, read without the pictures; none where the shards have no such column."""
+        if name not in self.features:
+            return []
+        file_system, _ = fsspec.core.url_to_fs(self._url)
+        cells: list[Any] = []
+        for path, footer in self._footers.items():
+            with file_system.open(path) as file:
+                cells += pq.ParquetFile(file, metadata=footer).read(columns=[name])[name].to_pylist()
+        return cells
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         epoch = int(self._epoch)
@@ -152,12 +174,14 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         return table.slice(first, last - first).to_pylist()
 
     def _inputs(self, row: dict[str, Any]) -> dict[str, Any]:
+        labels = {task: row[task] for task in TASKS if task in row}
+        return {"image": row.get("image"), "text": self._text_of(row), **labels}
+
+    def _text_of(self, row: Mapping[str, Any]) -> str | None:
         if self.text_columns is None:
-            text = row["text"]
-        else:
-            words = {name: value for name, value in row.items() if name not in ("image", "text", *TASKS)}
-            text = text_of(words, self.text_columns)
-        return {"image": row.get("image"), "text": text, **{task: row[task] for task in TASKS if task in row}}
+            return row["text"]
+        words = {name: value for name, value in row.items() if name not in ("image", "text", *TASKS)}
+        return text_of(words, self.text_columns)
 
 
 def stream_loader(

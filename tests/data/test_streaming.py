@@ -1,10 +1,4 @@
-import json
-import os
-import socket
-import subprocess
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -36,6 +30,12 @@ def stream_of(prepared, **arguments) -> PaintingStream:
     return PaintingStream(prepared, **{"batch_size": 4, "buffer_size": 8, **arguments})
 
 
+def stream_of_epoch(prepared, epoch: int, **arguments) -> PaintingStream:
+    stream = stream_of(prepared, **arguments)
+    stream.set_epoch(epoch)
+    return stream
+
+
 def indices(rows) -> list[int]:
     return [row[DRAW_KEY][2] for row in rows]
 
@@ -44,8 +44,7 @@ def epoch_of(prepared, epoch: int, num_processes: int, num_workers: int, **argum
     """Row numbers that each process gets, through a loader with workers."""
     rows = []
     for process in range(num_processes):
-        stream = stream_of(prepared, process_index=process, num_processes=num_processes, **arguments)
-        stream.set_epoch(epoch)
+        stream = stream_of_epoch(prepared, epoch, process_index=process, num_processes=num_processes, **arguments)
         loader = DataLoader(stream, batch_size=4, num_workers=num_workers, collate_fn=indices)
         batches = list(loader)
         assert len(batches) == len(loader)
@@ -110,6 +109,14 @@ def test_text_of_a_template(prepared):
     assert row["text"] == f"Portrait train-{row[DRAW_KEY][2]}.jpg (1630)"
 
 
+def test_a_column_of_all_rows(prepared):
+    stream = stream_of(prepared)
+    names = stream.features["type"].names
+    assert [names[number] for number in stream.column("type")] == ["landscape", "portrait"] * 101 + ["landscape"]
+    assert stream.column("text")[:2] == ["This is train-0.jpg.", "This is train-1.jpg."]
+    assert stream_of(prepared, text_columns="{TITLE} ({DATE})").column("text")[1] == "Portrait train-1.jpg (1630)"
+
+
 def test_other_splits_and_file_systems(prepared):
     memory = fsspec.filesystem("memory")
     memory.put(str(prepared), "/paintings", recursive=True)
@@ -124,6 +131,15 @@ def test_other_splits_and_file_systems(prepared):
 def test_names_on_the_hub_become_urls(data, url):
     assert _url_of(data) == url
     assert _url_of("/nowhere/here") == "/nowhere/here"
+
+
+def test_a_divided_stream_leaves_the_whole_one_as_it_is(prepared):
+    whole = stream_of(prepared)
+    part = whole.divided(batch_size=2, process_index=1, num_processes=3)
+    part.set_epoch(4)
+    assert (len(part), len(whole)) == (NUM_ROWS // 3, NUM_ROWS)
+    assert indices(part) == indices(stream_of_epoch(prepared, 4, batch_size=2, process_index=1, num_processes=3))
+    assert {row[DRAW_KEY][1] for row in whole} == {0}
 
 
 def test_what_cannot_be_streamed(prepared):
@@ -146,32 +162,3 @@ def test_workers_share_whole_batches(num_rows, num_workers):
 def test_a_buffer_of_one_mixes_nothing():
     rows = [(number, {}) for number in range(10)]
     assert list(_mixed(iter(rows), 1, np.random.default_rng(0))) == rows
-
-
-def test_two_processes_of_the_trainer_see_every_row_once_an_epoch(prepared, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    script = Path(__file__).with_name("stream_processes.py")
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, prepared, tmp_path, "2"],
-            env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors[-3000:]
-    answers = [json.loads((tmp_path / f"seen-{process}.json").read_text()) for process in range(2)]
-    for answer in answers:
-        assert answer["steps"] == 2 * 26  # 101 rows by 4
-        assert answer["epoch"] == 2
-    for epoch in range(2):
-        draws = [draw for answer in answers for batch in answer["seen"] for draw in batch if draw[1] == epoch]
-        rows = [index for _, _, index in draws]
-        assert len(rows) == len(set(rows)) == 2 * (NUM_ROWS // 2)
