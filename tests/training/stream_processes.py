@@ -1,0 +1,97 @@
+"""Two processes, as a launcher starts them: each trains on its part of a stream and writes which rows it got.
+
+Arguments: prepared folder, output folder, workers of each process, epochs.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from transformers import DistilBertConfig
+
+from semart_hf.data.collator import ArtCollator
+from semart_hf.data.sampling import DRAW_KEY
+from semart_hf.data.streaming import PaintingStream
+from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.assembly import build_processor, tasks_of
+from semart_hf.training.trainer import SemArtTrainer
+
+
+class NotingCollator(ArtCollator):
+    """Batches that tell the numbers of their rows' draws."""
+
+    def __call__(self, rows):
+        return {**super().__call__(rows), "draws": torch.tensor([row[DRAW_KEY] for row in rows])}
+
+
+class NotingTrainer(SemArtTrainer):
+    """Notes the rows of each step."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.seen = []
+
+    def compute_loss(self, model, inputs, *args, **options):
+        inputs.pop("row_index", None)
+        self.seen.append(inputs.pop("draws").tolist())
+        return super().compute_loss(model, inputs, *args, **options)
+
+
+def stream_trainer(prepared, output, **options) -> NotingTrainer:
+    """A trainer of the smallest model on the stream of a prepared folder."""
+    arguments = SemArtTrainingArguments(
+        output_dir=str(output),
+        report_to="none",
+        **{
+            "disable_tqdm": True,
+            "per_device_train_batch_size": 4,
+            "num_train_epochs": 2,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "load_best_model_at_end": False,
+            "ddp_find_unused_parameters": True,
+            **options,
+        },
+    )
+    stream = PaintingStream(prepared, buffer_size=8, seed=arguments.seed)
+    tasks = tasks_of(stream, ["type", "school"])
+    tokenizer = learn_tokenizer((row["text"] for row in stream), vocab_size=100, max_length=16)
+    text = DistilBertConfig(vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=16)
+    torch.manual_seed(0)
+    model = SemArtForArtClassification.from_towers(
+        "test_resnet", text, tasks, pretrained=False, image_size=32, fusion_dim=8
+    )
+    processor = build_processor(model, tokenizer)
+    return NotingTrainer(
+        model,
+        arguments,
+        processor=processor,
+        collator=NotingCollator(processor, tasks, text_dropout=0.2),
+        train_paintings=stream,
+    )
+
+
+def main() -> None:
+    prepared, output, workers, epochs = sys.argv[1:]
+    rank = "1" if os.fork() == 0 else "0"  # what is imported is imported once
+    os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2")
+    trainer = stream_trainer(prepared, output, dataloader_num_workers=int(workers), num_train_epochs=int(epochs))
+    spent = trainer.train()
+    answer = {
+        "seen": trainer.seen,
+        "steps": trainer.state.global_step,
+        "epoch": trainer.state.epoch,
+        "rows": round(spent.metrics["train_samples_per_second"] * spent.metrics["train_runtime"]),
+    }
+    Path(output, f"seen-{rank}.json").write_text(json.dumps(answer))
+    trainer.accelerator.end_training()
+    if rank == "0" and os.wait()[1]:
+        raise SystemExit("error: the other process failed")
+
+
+if __name__ == "__main__":
+    main()
