@@ -1,31 +1,39 @@
-"""The Hugging Face Trainer with seeded rows, right weight decay and each task's loss and accuracy in the log."""
+"""The Hugging Face Trainer with this model's losses, seeded rows, averaged weights and exact resuming."""
 
+import difflib
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import EarlyStoppingCallback, EvalPrediction
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import HubStrategy
-from transformers.utils import PushInProgress
 
-from semart_hf.data.collator import UNKNOWN_LABEL, ArtCollator
-from semart_hf.data.sampling import SeededSampler, TrainingPaintings
+from semart_hf.data.collator import ArtCollator
+from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPaintings, balancing_weights
 from semart_hf.data.streaming import PaintingStream, stream_loader
 from semart_hf.evaluation.metrics import compute_metrics_for
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 
+from .arguments import SemArtTrainingArguments
+from .divergence import DivergenceWatch
+from .log_window import LogWindow
+from .losses import ArtLoss
+from .parameter_groups import decayed_parameters, groups_table, parameter_groups
+from .preemption import PreemptionCallback
 from .progress import TrainingProgress
-from .pushing import start_push
+from .resumable_trainer import ResumableTrainer
+from .run_callback import RunCallback
+from .unfreezing import Unfreezing
 
 
-class SemArtTrainer(Trainer):
+class SemArtTrainer(ResumableTrainer):
     """Trains a `SemArtForArtClassification` on paintings.
 
     Args:
@@ -36,12 +44,19 @@ class SemArtTrainer(Trainer):
         train_paintings: Rows to learn from; a stream is divided among the processes here.
         eval_paintings: Rows to validate on.
         **options: Further arguments of `transformers.Trainer`.
+
+    Raises:
+        ValueError: If the arguments ask for what these data or these processes cannot do.
     """
+
+    model: SemArtForArtClassification
+    args: SemArtTrainingArguments
+    optimizer: torch.optim.Optimizer | None
 
     def __init__(
         self,
         model: SemArtForArtClassification,
-        args: TrainingArguments,
+        args: SemArtTrainingArguments,
         *,
         processor: SemArtProcessor,
         collator: ArtCollator,
@@ -51,17 +66,16 @@ class SemArtTrainer(Trainer):
     ) -> None:
         self.task_names = model.config.task_names
         self.train_sampler: SeededSampler | None = None
-        # What happened since the last line of the log: sums over tasks, rows, seconds waited for data, and the start.
-        self._task_sums: Tensor | None = None
-        self._rows = 0
-        self._waited = 0.0
-        self._since: float | None = None
-        self.push_in_progress: PushInProgress | None = None
+        self.window = LogWindow(self.task_names)
+        self.watch = DivergenceWatch()
+        self._num_batches = 1
         train_dataset: TrainingPaintings | PaintingStream | None
         if train_paintings is None or isinstance(train_paintings, PaintingStream):
             train_dataset = train_paintings
         else:
-            train_dataset = TrainingPaintings(train_paintings, args.seed)
+            train_dataset = TrainingPaintings(
+                train_paintings, args.seed, mixup=args.mixup, mixup_alpha=args.mixup_alpha
+            )
         super().__init__(
             model=model,
             args=args,
@@ -72,28 +86,53 @@ class SemArtTrainer(Trainer):
             compute_metrics=compute_metrics_for(model.config.tasks),
             **options,
         )
-        self.add_callback(_EpochCallback(self))
+        # The loss below is already divided by everything that a step sees, in all processes and batches.
+        self.model_accepts_loss_kwargs = True
+        self.loss_is_scaled_for_ga = True
+        # Label smoothing is a part of the loss below.
+        self.label_smoother = None
+        if args.ema_decay and self.is_fsdp_enabled:
+            raise ValueError(
+                f"ema_decay is {args.ema_decay}, but averaged weights cannot be saved where FSDP shards them. Set "
+                "ema_decay: 0, or launch with DDP."
+            )
+        self.loss = ArtLoss(
+            model.config.tasks, self._label_counts(), args.loss_settings(), model.config.task_weights
+        ).to(args.device)
+        self.unfreezing = Unfreezing(model, args.unfreezing_schedule(), keeps_graph=args.world_size > 1)
+        if args.load_best_model_at_end:
+            self._check_metric_name()
+        self.add_callback(RunCallback(self))
+        self.add_callback(PreemptionCallback())
+        if args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(TrainingProgress(self.task_names))
 
-    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Names of the parameters that weight decay applies to: matrices and kernels.
+    # ---- What learns, and how fast
 
-        Biases, every norm (timm's BatchNorm included), the learned absence vectors, and what a timm tower itself
-        exempts (class token, position embeddings) are left alone.
-        """
-        exempt = {
-            f"{prefix}.{name}"
-            for prefix, module in model.named_modules()
-            if hasattr(module, "no_weight_decay")
-            for name in module.no_weight_decay()
-        }
-        return [
-            name
-            for name, parameter in model.named_parameters()
-            if parameter.ndim > 1 and name not in exempt and "position_embeddings" not in name
-        ]
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Names of the parameters that weight decay applies to: see `decayed_parameters`."""
+        return decayed_parameters(model)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The optimiser, with a group for each part, layer and kind of parameter: see `parameter_groups`."""
+        if self.optimizer is None:
+            groups = parameter_groups(
+                self.model,
+                [name for name, _ in self.model.named_parameters() if name in self.unfreezing.trained_at_last],
+                learning_rates=self.args.learning_rates(),
+                layer_decay=self.args.layer_decay,
+                weight_decay=self.args.weight_decay,
+            )
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = optimizer_class(groups, **options)
+            if self.is_world_process_zero() and not self.args.disable_tqdm:
+                print(groups_table(groups))
+        return self.optimizer
+
+    # ---- The loss
 
     def compute_loss(
         self,
@@ -102,135 +141,141 @@ class SemArtTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The model's loss; what it says of each task is remembered for the next line of the log."""
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        if model.training:
-            self._remember(outputs, inputs["labels"])
+        """The batch's part of the step's loss in training, the model's own mean cross-entropy in validation."""
+        inputs = dict(inputs)
+        rows = inputs.pop("row_index", None)
+        mixture = {"mixed_labels": inputs.pop("mixed_labels", None), "share": inputs.pop("label_share", None)}
+        if not model.training:
+            return super().compute_loss(model, inputs, return_outputs)
+        labels = inputs.pop("labels")
+        outputs = model(**inputs)
+        sums = self.loss.sums(outputs["logits"], labels, **mixture)
+        own_masses = self.loss.masses(labels, **mixture)
+        masses = num_items_in_batch if isinstance(num_items_in_batch, Tensor) else own_masses
+        log_variances = outputs.get("task_log_variances")
+        loss = self.loss.total(sums, masses, log_variances)
+        if log_variances is not None:
+            num_parts = self._num_batches * self.args.world_size
+            loss = loss + self.loss.uncertainty_penalty(masses, log_variances) / num_parts
+        self.window.add(outputs["logits"], labels, sums, own_masses)
+        self.watch.add_batch(loss, rows)
+        # Distributed processes average their gradients, but these parts of the loss add up.
+        loss = loss * self.args.world_size
         return (loss, outputs) if return_outputs else loss
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, with each task's mean loss and accuracy over the training rows since the last line."""
-        if self._task_sums is not None and "loss" in logs:
-            losses, correct, known, batches = self.accelerator.reduce(self._task_sums, "sum").tolist()
-            for column, task in enumerate(self.task_names):
-                logs[f"{task}_loss"] = losses[column] / max(batches[column], 1)
-                logs[f"{task}_accuracy"] = correct[column] / max(known[column], 1)
-            seconds = max(time.perf_counter() - (self._since or 0.0), 1e-9)
-            logs["rows_per_second"] = self._rows * self.args.world_size / seconds
-            logs["data_wait"] = self._waited / seconds
-            self._reset_sums()
-        super().log(logs, start_time)
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Forward and backward of a batch; what is frozen for now keeps no gradient."""
+        loss = super().training_step(*args, **kwargs)
+        self.unfreezing.drop_held_gradients()
+        return loss
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
         """The batches of the next step; the time that they are waited for is remembered for the log."""
-        start = time.perf_counter()
-        if self._since is None:
-            self._since = start
+        start = self.window.start()
         samples, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._waited += time.perf_counter() - start
+        self._num_batches = max(len(samples), 1)
+        self.window.waited += time.perf_counter() - start
         return samples, num_items
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor | None:
+        """Weight of the labels of each task in the whole step `(num_tasks,)`: all batches, all processes."""
+        if not batch_samples or "labels" not in batch_samples[0]:
+            return None
+        masses = torch.zeros(len(self.task_names), device=device)
+        for batch in batch_samples:
+            mixture = [batch.get(name) for name in ("mixed_labels", "label_share")]
+            mixture = [None if tensor is None else tensor.to(device) for tensor in mixture]
+            masses += self.loss.masses(batch["labels"].to(device), *mixture)
+        reduced: Tensor = self.accelerator.reduce(masses, "sum")
+        return reduced
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        self.watch.end_step(self.state.global_step + 1, grad_norm)
+        return grad_norm
+
+    # ---- The log, validation and checkpoints
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with each task's mean loss and accuracy over the training rows since the last line."""
+        if self.window.sums is not None and "loss" in logs:
+            sums = self.accelerator.reduce(self.window.sums, "sum")
+            logs.update(self.window.scores(sums, self.args.world_size))
+            self.window.reset()
+        super().log(logs, start_time)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Validate; the time that it takes does not count in the speed of training."""
         start = time.perf_counter()
         metrics = super().evaluate(*args, **kwargs)
-        if self._since is not None:
-            self._since += time.perf_counter() - start
+        self.window.leave_out(time.perf_counter() - start)
         return metrics
 
-    def _reset_sums(self) -> None:
-        self._task_sums, self._rows, self._waited, self._since = None, 0, 0.0, None
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict with the averaged weights, where there are some."""
+        with self.averaged():
+            return super().evaluation_loop(*args, **kwargs)
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Write a folder that loads by itself: weights, processor, and the code of model, processor and pipeline.
+    def _check_metric_name(self) -> None:
+        """Refuse a metric that no validation will have, before the first epoch is spent.
 
-        The library's own version leaves out the pipeline, and adds a pickle of the arguments with the Hub's token.
+        Raises:
+            ValueError: If the metric is unknown.
         """
-        if not self.args.should_save:
-            return
-        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        pipeline = ArtClassificationPipeline(model=model, processor=self.processing_class, device=model.device)
-        pipeline.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict)
+        tasks = self.model.config.tasks or []
+        size = max(len(task["labels"]) for task in tasks)
+        logits = {task["name"]: np.eye(size, len(task["labels"])) for task in tasks}
+        labels = np.stack([np.arange(size) % len(task["labels"]) for task in tasks], axis=1)
+        known = {"loss", *self.compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))}
+        name = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            raise ValueError(
+                f"metric_for_best_model is {name!r}, which validation does not compute. "
+                f"{'Did you mean ' + ', '.join(close) + '? ' if close else ''}There are, by task, e.g. type_accuracy "
+                "and type_macro_f1, and over the tasks mean_accuracy, mean_macro_f1 and loss."
+            )
 
-    def push_to_hub(
-        self,
-        commit_message: str | None = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **card: Any,
-    ) -> Any:
-        """The commit of the model as it is now, its code, and a card if it has none; `None` on ranks but the first.
-
-        Args:
-            commit_message: The commit's.
-            blocking: Whether to wait for it; otherwise a future is given.
-            token: The user's; `None`: `hub_token`, or the one that is logged in.
-            revision: The branch; `None`: `hub_revision`, or main.
-            private: Whether a new repository is private; `None`: `hub_private_repo`.
-            **card: Further arguments of `create_model_card`.
-        """
-        if self.hub_model_id is None:
-            self.init_hf_repo(token=token, private=private)
-        self.save_model(_internal_call=True)
-        if not self.is_world_process_zero():
-            return None
-        if not Path(self.args.output_dir, "README.md").exists():
-            self.create_model_card(**{"model_name": self.hub_model_id.split("/")[-1], **card})
-        self._finish_current_push()
-        push = start_push(
-            self.args.output_dir,
-            self.hub_model_id,
-            commit_message or "End of training",
-            workspace=self.args.output_dir,
-            token=token or self.args.hub_token,
-            revision=revision or self.args.hub_revision,
-        )
-        return push.result() if blocking else push
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
-            return
-        if self.push_in_progress is not None and not self.push_in_progress.is_done() and not self.args.hub_always_push:
-            return
-        name = Path(checkpoint_folder).name
-        names = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: name}
-        push = start_push(
-            checkpoint_folder,
-            self.hub_model_id,
-            f"Training in progress, {name}",
-            workspace=self.args.output_dir,
-            checkpoint_name=names.get(self.args.hub_strategy),
-            token=self.args.hub_token,
-            revision=self.args.hub_revision,
-        )
-        jobs = [] if self.push_in_progress is None else [job for job in self.push_in_progress.jobs if not job.done()]
-        self.push_in_progress = PushInProgress([*jobs, push])
-
-    @torch.no_grad()
-    def _remember(self, outputs: Mapping[str, Any], labels: Tensor) -> None:
-        is_known = labels != UNKNOWN_LABEL
-        predictions = torch.stack([outputs["logits"][task].argmax(-1) for task in self.task_names], dim=1)
-        losses = torch.stack([outputs["task_losses"][task].detach().float() for task in self.task_names])
-        sums = torch.stack(
-            [
-                losses,
-                ((predictions == labels) & is_known).sum(0).float(),
-                is_known.sum(0).float(),
-                is_known.any(0).float(),
-            ]
-        )
-        self._task_sums = sums if self._task_sums is None else self._task_sums + sums
-        self._rows += len(labels)
+    # ---- The data
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """The batches of an epoch on this process; a stream's hold other rows in each process."""
-        if not isinstance(self.train_dataset, PaintingStream):
-            return super().get_train_dataloader()
-        stream = self.train_dataset.divided(
+        """The batches of an epoch on this process: see `StepBatchSampler`; of a stream each process reads its own."""
+        if isinstance(self.train_dataset, PaintingStream):
+            return self._stream_loader(self.train_dataset)
+        dataset = self.train_dataset
+        if not isinstance(dataset, TrainingPaintings):
+            raise ValueError("Training needs rows to learn from, got none. Give SemArtTrainer train_paintings.")
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        self.train_sampler = SeededSampler(len(dataset), seed, self._row_weights(dataset))
+        batches = StepBatchSampler(
+            self.train_sampler,
+            self._train_batch_size,
+            num_accumulated=self.args.gradient_accumulation_steps,
+            num_processes=self.args.world_size,
+            process_index=self.args.process_index,
+            drop_last=self.args.dataloader_drop_last,
+        )
+        is_pinned = self.args.dataloader_pin_memory and torch.accelerator.is_available() and not self.args.use_cpu
+        # The library's own loader would divide the batches among the processes a second time.
+        loader = DataLoaderShard(
+            dataset,
+            device=self.accelerator.device,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            pin_memory=is_pinned,
+            worker_init_fn=_ignore_termination,
+            _non_blocking=is_pinned,
+        )
+        self.accelerator._dataloaders.append(loader)  # gradient accumulation asks it whether the epoch ends
+        return loader
+
+    def _stream_loader(self, train_stream: PaintingStream) -> DataLoader[Any]:
+        stream = train_stream.divided(
             batch_size=self._train_batch_size,
             process_index=self.args.process_index,
             num_processes=self.args.world_size,
@@ -251,24 +296,34 @@ class SemArtTrainer(Trainer):
             return len(dataloader.dataset) * dataloader.dataset.num_processes
         return super().num_examples(dataloader)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> SeededSampler:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
-        self.train_sampler = SeededSampler(len(dataset), self.args.data_seed or self.args.seed)
-        return self.train_sampler
+    def _row_weights(self, dataset: TrainingPaintings) -> Tensor | None:
+        if self.args.sampling != "balanced":
+            return None
+        sizes = {task["name"]: len(task["labels"]) for task in self.model.config.tasks or []}
+        return balancing_weights({name: column_of(dataset.paintings, name) for name in sizes}, sizes)
+
+    def _label_counts(self) -> dict[str, Tensor]:
+        """How often the training rows have each label, by task; zeros without training rows."""
+        dataset = self.train_dataset
+        counts = {}
+        for task in self.model.config.tasks or []:
+            column: Sequence[int | None] = []
+            if isinstance(dataset, TrainingPaintings):
+                column = column_of(dataset.paintings, task["name"])
+            elif isinstance(dataset, PaintingStream):
+                column = dataset.column(task["name"])
+            known = torch.tensor([label for label in column if label is not None and label >= 0], dtype=torch.long)
+            counts[task["name"]] = torch.bincount(known, minlength=len(task["labels"]))
+        return counts
 
 
-class _EpochCallback(TrainerCallback):
-    """Tells the sampler which epoch begins.
+def column_of(paintings: Any, name: str) -> Sequence[int | None]:
+    """A task's labels of all rows, without decoding a picture; none where the rows have no such column."""
+    if hasattr(paintings, "column_names"):
+        return list(paintings[name]) if name in paintings.column_names else []
+    return [row.get(name) for row in paintings]
 
-    The data loader's own `set_epoch` does not reach a sampler below a resumed run's skipping batch sampler in several
-    processes.
-    """
 
-    def __init__(self, trainer: SemArtTrainer) -> None:
-        self.trainer = trainer
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self.trainer.train_sampler is not None:
-            self.trainer.train_sampler.set_epoch(int((state.epoch or 0) + 1e-6))
+def _ignore_termination(worker: int) -> None:
+    # Clusters send SIGTERM to every process: a worker that obeyed would take away the data of the last step.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,83 @@
+"""What happened since the last line of the log: each task's loss and accuracy, and where the time went."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semart_hf.data.collator import UNKNOWN_LABEL
+
+
+class LogWindow:
+    """Sums over the training rows since the last line of the log.
+
+    Args:
+        tasks: Names of the tasks, in their order.
+    """
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        self.tasks = list(tasks)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new window; its clock starts with the next `start`."""
+        # Rows of the matrix: weighted losses, their weights, correct predictions, known labels. A column a task.
+        self.sums: Tensor | None = None
+        self.rows = 0
+        self.waited = 0.0
+        self.began: float | None = None
+
+    def start(self) -> float:
+        """The time now, from which on a new window counts."""
+        now = time.perf_counter()
+        self.began = now if self.began is None else self.began
+        return now
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count time that was not spent on training."""
+        if self.began is not None:
+            self.began += seconds
+
+    @torch.no_grad()
+    def add(self, logits: Mapping[str, Tensor], labels: Tensor, losses: Tensor, masses: Tensor) -> None:
+        """Take in a batch.
+
+        Args:
+            logits: `(batch, num_labels)` by task.
+            labels: `(batch, num_tasks)`, −100 where unknown.
+            losses: Sum of the weighted losses of each task `(num_tasks,)`.
+            masses: Sum of the weights of each task `(num_tasks,)`.
+        """
+        is_known = labels != UNKNOWN_LABEL
+        predictions = torch.stack([logits[task].argmax(-1) for task in self.tasks], dim=1)
+        correct = ((predictions == labels) & is_known).sum(0)
+        sums = torch.stack([losses.float(), masses.float(), correct.float(), is_known.sum(0).float()])
+        self.sums = sums if self.sums is None else self.sums + sums
+        self.rows += len(labels)
+
+    def scores(self, sums: Tensor, num_processes: int) -> dict[str, float]:
+        """Loss and accuracy of each task, rows a second of all processes, and the share of time waited for data.
+
+        Args:
+            sums: `sums` of all processes together.
+            num_processes: How many there are.
+        """
+        losses, masses, correct, known = sums.tolist()
+        scores = {}
+        for column, task in enumerate(self.tasks):
+            scores[f"{task}_loss"] = losses[column] / masses[column] if masses[column] else 0.0
+            scores[f"{task}_accuracy"] = correct[column] / max(known[column], 1)
+        seconds = max(time.perf_counter() - (self.began or 0.0), 1e-9)
+        return {**scores, "rows_per_second": self.rows * num_processes / seconds, "data_wait": self.waited / seconds}
+
+    def state(self) -> dict[str, Any]:
+        """The window as JSON, so that a resumed run writes the same next line of the log."""
+        return {"sums": None if self.sums is None else self.sums.tolist(), "rows": self.rows}
+
+    def load(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Continue the window of a checkpoint."""
+        self.reset()
+        self.sums = None if state["sums"] is None else torch.tensor(state["sums"], device=device)
+        self.rows = state["rows"]

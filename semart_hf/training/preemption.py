@@ -1,0 +1,82 @@
+"""A cluster that wants its machine back sends SIGTERM: training saves itself and ends with a status of its own."""
+
+import ctypes
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+#: Exit status of a training that saved itself and can go on: EX_TEMPFAIL of sysexits.h, "try again later".
+PREEMPTED_STATUS = 75
+# Processes agree on stopping only every so many steps: to ask each other costs more than a small step itself.
+STEPS_BETWEEN_AGREEMENTS = 8
+
+
+class PreemptionCallback(TrainerCallback):
+    """Ends training with a checkpoint at the next step after SIGTERM, in all processes at the same step."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self.is_agreed = False
+        self._previous: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Listen to the signal."""
+        self._previous = signal.signal(signal.SIGTERM, self._remember)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Ask for a checkpoint if the signal came."""
+        self.is_agreed = self._agree(args, state)
+        if self.is_agreed:
+            control.should_save = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """End the process if the checkpoint was written for the signal's sake.
+
+        Raises:
+            SystemExit: With `PREEMPTED_STATUS`.
+        """
+        if self.is_agreed:
+            if state.is_world_process_zero:
+                print(
+                    f"SIGTERM at step {state.global_step}: the checkpoint is written. The same command continues from "
+                    "it.",
+                    file=sys.stderr,
+                )
+            raise SystemExit(PREEMPTED_STATUS)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Leave the signal to whoever listened before."""
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.is_asked = True
+
+    def _agree(self, args: TrainingArguments, state: TrainerState) -> bool:
+        if args.world_size == 1:
+            return self.is_asked
+        if state.global_step % STEPS_BETWEEN_AGREEMENTS:
+            return False
+        is_asked = torch.tensor(float(self.is_asked), device=args.device)
+        torch.distributed.all_reduce(is_asked, op=torch.distributed.ReduceOp.MAX)
+        return bool(is_asked)
+
+
+def end_with_parent() -> None:
+    """Let Linux send this process SIGTERM when its parent ends; other systems have no such call.
+
+    `accelerate launch` does not pass on the SIGTERM that it gets: the training would go on without it.
+    """
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+        ctypes.CDLL(None).prctl(set_parent_death_signal, int(signal.SIGTERM))
