@@ -116,7 +116,13 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         return self.epoch_length // self.num_processes
 
     def column(self, name: str) -> list[Any]:
-        """One column of all rows, in the order of the files; `text` as `text_columns` makes it. No picture is read."""
+        """One column of all rows, in the order of the files; `text` as `text_columns` makes it. No picture is read.
+
+        Raises:
+            ValueError: There is no such column.
+        """
+        if name not in self.features and name != "text":
+            raise ValueError(f"Got the column {name!r}, but the shards have {list(self.features)}. Choose among them.")
         names = [column for column in self.features if column not in ("image", "text", *TASKS)]
         is_made = name == "text" and self.text_columns is not None
         values: list[Any] = []
@@ -129,17 +135,6 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration orders."""
         self._epoch.fill_(epoch)
-
-    def column(self, name: str) -> list[Any]:
-        """One column of all rows, read without the pictures; none where the shards have no such column."""
-        if name not in self.features:
-            return []
-        file_system, _ = fsspec.core.url_to_fs(self._url)
-        cells: list[Any] = []
-        for path, footer in self._footers.items():
-            with file_system.open(path) as file:
-                cells += pq.ParquetFile(file, metadata=footer).read(columns=[name])[name].to_pylist()
-        return cells
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         epoch = int(self._epoch)

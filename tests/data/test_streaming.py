@@ -145,6 +145,8 @@ def test_a_divided_stream_leaves_the_whole_one_as_it_is(prepared):
 def test_what_cannot_be_streamed(prepared):
     with pytest.raises(ValueError, match=r"where no data/dev-\*\.parquet is.*choose another split"):
         stream_of(prepared, split="dev")
+    with pytest.raises(ValueError, match=r"Got the column 'style', but the shards have .*Choose among them"):
+        stream_of(prepared).column("style")
     with pytest.raises(ValueError, match=r"epoch of 3 rows for 4 processes, but each needs a row"):
         stream_of(prepared, epoch_length=3, num_processes=4)
 

@@ -36,7 +36,6 @@ class NotingTrainer(SemArtTrainer):
         self.seen = []
 
     def compute_loss(self, model, inputs, *args, **options):
-        inputs.pop("row_index", None)
         self.seen.append(inputs.pop("draws").tolist())
         return super().compute_loss(model, inputs, *args, **options)
 
