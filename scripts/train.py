@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -61,12 +60,14 @@ def print_help() -> None:
 def train(words: list[str]) -> None:
     """Everything from the recipe to the finished folder."""
     from semart_hf.training.arguments import SemArtTrainingArguments
+    from semart_hf.training.preemption import end_with_parent
     from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe, read_recipe
 
     model_arguments, data_arguments, training_arguments = parse_recipe(
         (ModelArguments, DataArguments, SemArtTrainingArguments), read_recipe(words[0]), words[1:]
     )
-    prepare_output_dir(training_arguments)
+    end_with_parent()
+    checkpoint = begin(training_arguments, words)
 
     import transformers
     from transformers import set_seed
@@ -74,6 +75,7 @@ def train(words: list[str]) -> None:
     from semart_hf.data.augmentation import Augmentation
     from semart_hf.data.collator import ArtCollator
     from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
+    from semart_hf.training.memory import is_out_of_memory, memory_advice
     from semart_hf.training.trainer import SemArtTrainer
 
     transformers.utils.logging.disable_progress_bar()  # of weights that load within a second
@@ -115,35 +117,44 @@ def train(words: list[str]) -> None:
         train_paintings=splits["train"],
         eval_paintings=splits.get("validation"),
     )
-    spent = trainer.train(resume_from_checkpoint=training_arguments.resume_from_checkpoint).metrics
+    try:
+        spent = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise ValueError(memory_advice(error, training_arguments)) from error
+        raise
     trainer.accelerator.wait_for_everyone()
+    if trainer.is_fsdp_enabled:
+        trainer.save_model()  # every process has a part of the weights
     if trainer.is_world_process_zero():
-        finish(trainer, processor, splits, data_arguments.data, words, spent)
+        finish(trainer, processor, splits, data_arguments.data, spent)
 
 
-def prepare_output_dir(arguments: SemArtTrainingArguments) -> None:
-    """Refuse a folder that already holds a model, unless it is to be continued or replaced.
+def begin(arguments: SemArtTrainingArguments, words: list[str]) -> str | None:
+    """The checkpoint that the run continues from, the same in all processes; `None` where it begins.
 
     Raises:
-        ValueError: If the folder holds another model's files.
+        ValueError: If the output folder holds something else.
     """
-    folder = Path(arguments.output_dir)
-    occupied = folder.is_dir() and any(folder.iterdir())
-    if not occupied or arguments.resume_from_checkpoint:
-        return
-    found = sorted(path.name for path in folder.iterdir())[:5]
-    if not arguments.overwrite_output_dir:
-        raise ValueError(
-            f"output_dir {folder} already holds {found}. Give another --output_dir, replace what is there with "
-            "--overwrite_output_dir true, or continue it with --resume_from_checkpoint true."
-        )
-    is_model = (folder / "config.json").is_file() or any(folder.glob("checkpoint-*"))
-    if not is_model:
-        raise ValueError(
-            f"output_dir {folder} holds {found}, which is no model, so it is not deleted. Give another --output_dir."
-        )
+    from accelerate.utils import broadcast_object_list
+
+    from semart_hf.training.recipe import effective_recipe, read_recipe
+    from semart_hf.training.run_folder import begin_run
+
+    decision: list[Any] = [None]
     if arguments.process_index == 0:
-        shutil.rmtree(folder)
+        checkpoint = begin_run(
+            Path(arguments.output_dir),
+            effective_recipe(read_recipe(words[0]), words[1:]),
+            overwrite=arguments.overwrite_output_dir,
+            resume=arguments.resume_from_checkpoint,
+        )
+        if checkpoint is not None:
+            print(f"Continuing from {checkpoint}")
+        decision = [None if checkpoint is None else str(checkpoint)]
+    if arguments.world_size > 1:
+        broadcast_object_list(decision)
+    return decision[0]
 
 
 def load_splits(arguments: DataArguments) -> dict[str, datasets.Dataset]:
@@ -169,21 +180,18 @@ def load_splits(arguments: DataArguments) -> dict[str, datasets.Dataset]:
     return {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
 
 
-def finish(
-    trainer: Any, processor: Any, splits: dict[str, Any], data: str, words: list[str], spent: dict[str, float]
-) -> None:
-    """Write the finished folder: model, code, processor, recipe and results."""
-    import yaml
-
+def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, spent: dict[str, float]) -> None:
+    """Write the finished folder: model, code, processor and results, beside the recipe and the learning curves."""
     from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model, write_json
+    from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.publishing.repository import write_repository
-    from semart_hf.training.recipe import effective_recipe, read_recipe
 
     folder = Path(trainer.args.output_dir)
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    write_repository(model, processor, folder)
-    recipe = yaml.safe_dump(effective_recipe(read_recipe(words[0]), words[1:]), sort_keys=False, allow_unicode=True)
-    (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    if trainer.is_fsdp_enabled:
+        model = SemArtForArtClassification.from_pretrained(folder).to(trainer.args.device)
+    else:
+        model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+        write_repository(model, processor, folder)
     split = next((name for name in ("test", "validation") if name in splits), "train")
     scores = evaluate_model(
         model,

@@ -21,6 +21,7 @@ class SemArtConfig(PreTrainedConfig):
         text_config: The text tower (`distilbert`).
         tasks: `[{"name": "type", "labels": ["landscape", …]}, …]`; a label's position is its class index.
         task_weights: Weight of each task's loss by task name; tasks that are not named weigh 1.
+        learns_task_weights: Whether training weighs the tasks by learned uncertainties instead of evenly.
         fusion_dim: Size of each projection and of the fused features.
         fusion_dropout: Dropout probability before the heads.
         text_pooling: `first` reads the first token's hidden state, `mean` averages over the text's tokens.
@@ -42,12 +43,13 @@ class SemArtConfig(PreTrainedConfig):
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="distilbert"),
     }
     # The Trainer gathers every output of an evaluation step that is not named here.
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["task_losses", "features"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["task_losses", "features", "task_log_variances"]
 
     vision_config: Any = None
     text_config: Any = None
     tasks: list[dict[str, Any]] | None = None
     task_weights: dict[str, float | int] | None = None
+    learns_task_weights: bool = False
     fusion_dim: int = 512
     fusion_dropout: float | int = 0.1
     text_pooling: str = "first"

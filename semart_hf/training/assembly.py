@@ -66,6 +66,7 @@ def build_model(
         text_pooling=arguments.text_pooling,
         fusion_dim=arguments.fusion_dim,
         fusion_dropout=arguments.fusion_dropout,
+        learns_task_weights=arguments.learns_task_weights,
         task_weights=arguments.task_weights if isinstance(arguments.task_weights, dict) else None,
     )
     vocab_size = model.config.text_config.vocab_size

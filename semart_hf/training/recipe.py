@@ -62,6 +62,9 @@ class ModelArguments:
     task_weights: dict | str | None = field(  # type: ignore[type-arg]
         default=None, metadata={"help": "Weight of each task's loss by name, 1 where not named."}
     )
+    learns_task_weights: bool = field(
+        default=False, metadata={"help": "Whether the tasks are weighed by uncertainties that are learned."}
+    )
 
     def __post_init__(self) -> None:
         """Read the fields that may be given as JSON."""
