@@ -1,5 +1,6 @@
 """Paintings from wherever they lie: a prepared folder, a release, one CSV file, or a data set on the Hub."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,15 @@ from typing import Any
 import datasets
 import filelock
 
+from .addresses import shards_at, url_of
 from .preparation import Preparation, PreparationOptions, is_description_alone, prepare_paintings
 from .release import RELEASE_FILES, read_release, read_rows
+from .splits import SPLITS
 from .tables import TEXT_COLUMNS
 from .text import text_of
 from .vocabulary import TASKS, UNKNOWN
+
+logger = logging.getLogger(__name__)
 
 
 def load_paintings(
@@ -23,12 +28,13 @@ def load_paintings(
     cache_dir: str | Path | None = None,
     prepare: bool | None = None,
     tasks: Sequence[Mapping[str, Any]] | None = None,
+    only: Sequence[str] | None = None,
 ) -> datasets.DatasetDict:
     """The splits of a data set with the columns that `read_release` describes, whatever form the data has.
 
     Args:
-        data: A folder that `scripts/prepare_data.py` wrote, a release's folder, one CSV file of a release, or the
-            name of a data set on the Hub that was prepared so.
+        data: A folder that `scripts/prepare_data.py` wrote, its name on the Hub, or its URL in any form that fsspec
+            knows; a release's folder, or one CSV file of a release.
         min_label_count: How often train must have a label that is not to become `UNK`. Prepared data has its labels.
         text_columns: Columns of the model's text input in their order, or a template. For `None`, and for the
             description alone, it is the text that the data was prepared with, which is the description unless stated.
@@ -41,29 +47,37 @@ def load_paintings(
             where they lie. `None` prepares it where `image_size` is given.
         tasks: The `{"name", "labels"}` of a trained model. Labels are then numbered as in the model, those that it
             does not know as its `UNK`, and columns of tasks that it lacks are left out.
+        only: The splits that are wanted, where they are there. Of prepared data no other is downloaded.
 
     Raises:
         ValueError: There are no paintings at `data`, or they have labels that the model neither knows nor has `UNK`
             for.
     """
     labels_by_task = None if tasks is None else {task["name"]: list(task["labels"]) for task in tasks}
-    if _is_release(Path(data)):
+    if is_release(data):
         columns = ("DESCRIPTION",) if text_columns is None else text_columns
         if not (image_size is not None if prepare is None else prepare):
-            return _load_release(Path(data), min_label_count, columns, labels_by_task)
-        options = PreparationOptions(
-            image_size=image_size or PreparationOptions.image_size,
+            splits = _load_release(Path(data), min_label_count, columns, labels_by_task)
+            return datasets.DatasetDict(
+                {name: split for name, split in splits.items() if only is None or name in only}
+            )
+        data = prepared_in_cache(
+            data,
+            image_size=image_size,
             min_label_count=min_label_count,
-            text_columns=columns if isinstance(columns, str) else tuple(columns),
+            text_columns=columns,
+            tasks=tasks,
+            cache_dir=cache_dir,
         )
-        data = _prepared_in_cache(Path(data), options, labels_by_task, cache_dir)
-    splits = _load_prepared(data, cache_dir)
+    splits = _load_prepared(data, cache_dir, only)
     return datasets.DatasetDict(
         {name: _as_expected(split, text_columns, labels_by_task, data) for name, split in splits.items()}
     )
 
 
-def _is_release(path: Path) -> bool:
+def is_release(data: str | Path) -> bool:
+    """Whether a release lies there, or one of its files: data that can be prepared, and is not yet."""
+    path = Path(data)
     return path.is_file() or any((path / name).is_file() for name in RELEASE_FILES.values())
 
 
@@ -82,31 +96,62 @@ def _load_release(
     return splits.remove_columns([task for task in TASKS if task not in labels_by_task])
 
 
-def _prepared_in_cache(
-    path: Path,
-    options: PreparationOptions,
-    labels_by_task: dict[str, list[str]] | None,
-    cache_dir: str | Path | None,
+def prepared_in_cache(
+    release: str | Path,
+    *,
+    image_size: int | None = None,
+    min_label_count: int = 10,
+    text_columns: Sequence[str] | str = ("DESCRIPTION",),
+    tasks: Sequence[Mapping[str, Any]] | None = None,
+    cache_dir: str | Path | None = None,
 ) -> Path:
-    """Folder in the cache where the release was prepared with these options, by this call or an earlier one."""
-    tables = read_rows(path)
+    """Folder in the cache where a release lies prepared, by this call or by an earlier one, of whichever process.
+
+    It is named by the release's content and the options, so that what changes is prepared anew. See `load_paintings`
+    for the arguments.
+
+    Raises:
+        ValueError: There is no release, or it has labels that the model neither knows nor has `UNK` for.
+    """
+    options = PreparationOptions(
+        image_size=image_size or PreparationOptions.image_size,
+        min_label_count=min_label_count,
+        text_columns=text_columns if isinstance(text_columns, str) else tuple(text_columns),
+    )
+    tables = read_rows(release)
     known = None
-    if labels_by_task is not None:  # what the model knows stays apart; what it does not is told when it is loaded
+    if tasks is not None:  # what the model knows stays apart; what it does not is told when it is loaded
+        labels_by_task = {task["name"]: list(task["labels"]) for task in tasks}
         known = {task: labels_by_task.get(task, [UNKNOWN]) for task in TASKS}
         known = {task: labels if UNKNOWN in labels else [*labels, UNKNOWN] for task, labels in known.items()}
         for task, labels in labels_by_task.items():
             for frame in tables.frames.values():
-                _check_known({value for value in frame[task] if value is not None}, task, labels, path)
+                _check_known({value for value in frame[task] if value is not None}, task, labels, release)
     key = Preparation(tables, options, known).key(with_times=True)
     root = Path(datasets.config.HF_DATASETS_CACHE if cache_dir is None else cache_dir) / "semart_hf" / "prepared"
     root.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(root / f"{key}.lock"):  # the processes of one training: the first prepares, the others wait
         if not (root / key).is_dir():
-            prepare_paintings(tables, root / key, options, vocabularies=known)
+            place = root / key
+            logger.warning(
+                "%s: pictures are prepared at %d pixels, this once, in %s.", release, options.image_size, place
+            )
+            prepare_paintings(tables, place, options, vocabularies=known)
     return root / key
 
 
-def _load_prepared(data: str | Path, cache_dir: str | Path | None) -> datasets.DatasetDict:
+def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequence[str] | None) -> datasets.DatasetDict:
+    cache = None if cache_dir is None else str(cache_dir)
+    if only is not None or "://" in str(data):
+        files = shards_at(url_of(data), SPLITS if only is None else only)
+        if not files and only is None:
+            raise ValueError(
+                f"Got {data}, where no data/train-*.parquet is, but a folder that scripts/prepare_data.py wrote has "
+                "such files. Correct the address."
+            )
+        if not files:
+            return datasets.DatasetDict()
+        return datasets.load_dataset("parquet", data_files=files, cache_dir=cache)
     path = Path(data)
     if path.is_dir():
         if not any(path.glob("data/*.parquet")):
@@ -120,7 +165,7 @@ def _load_prepared(data: str | Path, cache_dir: str | Path | None) -> datasets.D
             f"Got {data}, where nothing is, but paintings come from a folder, a CSV file or a data set on the Hub. "
             "Correct the path."
         )
-    return datasets.load_dataset(str(data), cache_dir=None if cache_dir is None else str(cache_dir))
+    return datasets.load_dataset(str(data), cache_dir=cache)
 
 
 def _as_expected(

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import IterableDataset, get_worker_info
 
+from .addresses import shards_at, url_of
 from .sampling import DRAW_KEY
 from .text import text_of
 from .vocabulary import TASKS
@@ -76,7 +77,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         process_index: int = 0,
         num_processes: int = 1,
     ) -> None:
-        self._url = _url_of(data)
+        self._url = url_of(data)
         self._footers = _footers_of(self._url, split)
         self._groups = _groups_of(self._footers)
         schema = next(iter(self._footers.values())).schema.to_arrow_schema()
@@ -209,23 +210,16 @@ def stream_loader(
     return loader
 
 
-def _url_of(data: str | Path) -> str:
-    text = str(data)
-    is_name = isinstance(data, str) and "://" not in text and not Path(text).exists()
-    return (
-        f"hf://datasets/{text}" if is_name and 1 <= text.strip("/").count("/") <= 1 and text[0] not in "./" else text
-    )
-
-
 def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:
     """What each of a split's files holds, by its path, in the order of the files."""
-    file_system, root = fsspec.core.url_to_fs(url)
-    paths = sorted(file_system.glob(f"{root.rstrip('/')}/data/{split}-*.parquet"))
+    paths = shards_at(url, [split]).get(split)
     if not paths:
         raise ValueError(
             f"Got {url}, where no data/{split}-*.parquet is, but rows are streamed from a prepared folder's shards. "
             "Prepare the data with scripts/prepare_data.py, or choose another split."
         )
+
+    file_system, _ = fsspec.core.url_to_fs(url)
 
     def read_footer(path: str) -> pq.FileMetaData:
         with file_system.open(path) as file:

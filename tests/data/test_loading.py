@@ -158,3 +158,19 @@ def test_a_prepared_release_takes_a_models_labels(release, tmp_path):
     assert splits["test"].features["school"].names == ["Atlantean", "Dutch"]
     with pytest.raises(ValueError, match=r"school labels \['Atlantean'\], but the model knows \['Dutch'\]"):
         load_paintings(release, tasks=[{"name": "school", "labels": ["Dutch"]}], prepare=True, cache_dir=tmp_path)
+
+
+def test_only_the_wanted_splits_are_read(release, prepared, tmp_path):
+    for source in (release, prepared):
+        splits = load_paintings(source, min_label_count=2, only=["validation", "test"], cache_dir=tmp_path)
+        assert list(splits) == ["test"]
+        assert splits["test"]["title"] == ["No. 0", "No. 1", "No. 2"]
+    assert load_paintings(prepared, only=["validation"], cache_dir=tmp_path) == {}
+
+
+def test_prepared_data_at_a_url(prepared, tmp_path):
+    splits = load_paintings(f"file://{prepared}", cache_dir=tmp_path)
+    assert dict(splits.num_rows) == {"train": 12, "test": 3}
+    assert splits["train"].features == load_paintings(prepared, cache_dir=tmp_path)["train"].features
+    with pytest.raises(ValueError, match=r"nowhere, where no data/train-\*\.parquet is.*Correct the address"):
+        load_paintings(f"file://{tmp_path}/nowhere", cache_dir=tmp_path)

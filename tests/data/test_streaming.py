@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from semart_hf.data.preparation import PreparationOptions, prepare_paintings
 from semart_hf.data.release import read_rows
 from semart_hf.data.sampling import DRAW_KEY
-from semart_hf.data.streaming import PaintingStream, _mixed, _url_of, _worker_rows
+from semart_hf.data.streaming import PaintingStream, _mixed, _worker_rows
 
 NUM_ROWS = 203
 
@@ -123,14 +123,6 @@ def test_other_splits_and_file_systems(prepared):
     stream = PaintingStream("memory://paintings", "validation", batch_size=2)
     assert stream.num_rows == 5
     assert sorted(indices(stream)) == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize(
-    ("data", "url"), [("someone/paintings", "hf://datasets/someone/paintings"), ("s3://a/b", "s3://a/b")]
-)
-def test_names_on_the_hub_become_urls(data, url):
-    assert _url_of(data) == url
-    assert _url_of("/nowhere/here") == "/nowhere/here"
 
 
 def test_a_divided_stream_leaves_the_whole_one_as_it_is(prepared):
