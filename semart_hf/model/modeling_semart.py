@@ -12,6 +12,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_semart import SemArtConfig
+from .text_semart import pool_tokens, read_first_token, run_layers
 from .towers_semart import (
     build_vision_tower,
     check_frozen_vision_stages,
@@ -35,12 +36,15 @@ class SemArtOutput(ModelOutput):
         logits: `(batch, num_labels)` by task name.
         task_losses: Mean cross-entropy over the rows whose label is known, a scalar by task name.
         features: Fused representation `(batch, fusion_dim)` that all heads read.
+        task_log_variances: Learned uncertainty of each task `(num_tasks,)` in training, where the configuration asks
+            for it.
     """
 
     loss: Tensor | None = None
     logits: dict[str, Tensor] | None = None
     task_losses: dict[str, Tensor] | None = None
     features: Tensor | None = None
+    task_log_variances: Tensor | None = None
 
 
 class SemArtPreTrainedModel(PreTrainedModel):
@@ -53,7 +57,7 @@ class SemArtPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
-    _no_split_modules = ("TimmWrapperModel", "TransformerBlock")
+    _no_split_modules = ("TimmWrapperModel", "TransformerBlock", "FirstTokenBlock")
     # With it, the Trainer would no longer divide the loss by the number of accumulation steps.
     accepts_loss_kwargs = False
 
@@ -63,6 +67,8 @@ class SemArtPreTrainedModel(PreTrainedModel):
         if isinstance(module, SemArtForArtClassification):
             init.normal_(module.absent_image, std=self.config.initializer_range)
             init.normal_(module.absent_text, std=self.config.initializer_range)
+            if self.config.learns_task_weights:
+                init.zeros_(module.task_log_variances)
 
 
 class SemArtForArtClassification(SemArtPreTrainedModel):
@@ -82,6 +88,8 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
             )
         self.vision_tower = AutoModel.from_config(config.vision_config)
         self.text_tower = AutoModel.from_config(config.text_config)
+        if config.text_pooling == "first":
+            read_first_token(self.text_tower, config.text_config)
         timm_model = self.vision_tower.timm_model
         vision_dim = getattr(timm_model, "head_hidden_size", None) or timm_model.num_features
         self.vision_projection = nn.Linear(vision_dim, config.fusion_dim)
@@ -95,6 +103,8 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         self.heads = nn.ModuleDict(
             {f"head_{task['name']}": nn.Linear(config.fusion_dim, len(task["labels"])) for task in config.tasks}
         )
+        if config.learns_task_weights:
+            self.task_log_variances = nn.Parameter(torch.zeros(len(config.tasks)))
         self.post_init()
         self.freeze()
 
@@ -205,6 +215,8 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         has_image: Tensor | None = None,
         has_text: Tensor | None = None,
         labels: Tensor | None = None,
+        text_hidden: Tensor | None = None,
+        text_depth: int | None = None,
         return_dict: bool | None = None,
     ) -> SemArtOutput | tuple[Any, ...]:
         """Logits `(batch, num_labels)` of each task, and the loss where labels are given.
@@ -216,14 +228,18 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
             has_image: `(batch,)` of booleans, `False` where a row's picture is a placeholder; `None`: all are real.
             has_text: `(batch,)` of booleans, likewise for texts.
             labels: `(batch, num_tasks)` class indices in the order of `config.tasks`; −100 is unknown.
+            text_hidden: In the place of `input_ids`, what `encode_frozen_text` gave for them `(batch, tokens, dim)`.
+            text_depth: How many of the text tower's layers `text_hidden` has passed; `None`: all that are frozen.
             return_dict: `False` returns a tuple; `None` takes the configuration's choice.
 
         Raises:
-            ValueError: If the batch has neither pictures nor texts, or shapes disagree.
+            ValueError: If the batch has neither pictures nor texts, or texts in two forms, or shapes disagree.
         """
-        batch = self._check_inputs(pixel_values, input_ids, labels)
+        if input_ids is not None and text_hidden is not None:
+            raise ValueError("Got input_ids and text_hidden, but a text has one form. Leave one of the two out.")
+        batch = self._check_inputs(pixel_values, input_ids if text_hidden is None else text_hidden, labels)
         image = self.encode_images(pixel_values, has_image, batch)
-        text = self.encode_texts(input_ids, attention_mask, has_text, batch)
+        text = self.encode_texts(input_ids, attention_mask, has_text, batch, text_hidden, text_depth)
         # Picture and text are nearly independent witnesses of a label: their evidence adds up, and what only both
         # together tell is learned beside the sum.
         features = image + text + F.gelu(self.fusion(self.fusion_norm(torch.cat((image, text), dim=-1))))
@@ -231,6 +247,9 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         logits = {name: self.heads[f"head_{name}"](dropped) for name in self.config.task_names}
         loss, task_losses = (None, None) if labels is None else self._losses(logits, labels)
         output = SemArtOutput(loss=loss, logits=logits, task_losses=task_losses, features=features)
+        if self.training and self.config.learns_task_weights:
+            # A copy that the graph leads through: a sharded parameter is whole only within this call.
+            output["task_log_variances"] = self.task_log_variances.clone()
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return output if use_dict else output.to_tuple()
 
@@ -244,22 +263,46 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         return self._fill_absent(features, has_image, self.absent_image)
 
     def encode_texts(
-        self, input_ids: Tensor | None, attention_mask: Tensor | None, has_text: Tensor | None, batch: int
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        has_text: Tensor | None,
+        batch: int,
+        text_hidden: Tensor | None = None,
+        text_depth: int | None = None,
     ) -> Tensor:
         """Projected text features `(batch, fusion_dim)`; the learned vector where a row has no text."""
-        if input_ids is None or (has_text is not None and not has_text.any()):
+        texts = input_ids if text_hidden is None else text_hidden
+        if texts is None or (has_text is not None and not has_text.any()):
             return self._absent(self.absent_text, batch, (self.text_tower, self.text_projection))
         if has_text is not None:
-            input_ids = input_ids[has_text]
+            texts = texts[has_text]
             attention_mask = None if attention_mask is None else attention_mask[has_text]
-        hidden = self.text_tower(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.config.text_pooling == "first":
-            pooled = hidden[:, 0]
+        if text_hidden is None:
+            hidden = self.text_tower(input_ids=texts, attention_mask=attention_mask).last_hidden_state
         else:
-            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-            weights = mask.to(hidden.dtype).unsqueeze(-1)
-            pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+            start = self.num_frozen_text_layers if text_depth is None else text_depth
+            stop = self.config.text_config.n_layers
+            hidden = run_layers(self.text_tower, texts.to(self.dtype), attention_mask, start, stop)
+        pooled = pool_tokens(hidden, attention_mask, self.config.text_pooling)
         return self._fill_absent(self.text_projection(pooled), has_text, self.absent_text)
+
+    @property
+    def num_frozen_text_layers(self) -> int:
+        """How many of the text tower's layers do not learn, counted from the first."""
+        trainable = self.config.trainable_text_layers
+        return 0 if trainable is None else self.config.text_config.n_layers - trainable
+
+    @torch.no_grad()
+    def encode_frozen_text(self, input_ids: Tensor, attention_mask: Tensor | None, depth: int) -> Tensor:
+        """What the first `depth` layers of the text tower make of texts `(batch, tokens, dim)`, for `text_hidden`.
+
+        Behind the last layer only the pooled features are ever read: with all layers it is these, `(batch, 1, dim)`.
+        """
+        hidden = run_layers(self.text_tower, self.text_tower.embeddings(input_ids), attention_mask, 0, depth)
+        if depth < self.config.text_config.n_layers:
+            return hidden
+        return pool_tokens(hidden, attention_mask, self.config.text_pooling).unsqueeze(1)
 
     def num_parameters_by_state(self) -> tuple[int, int]:
         """Number of parameters that learn, and of all parameters."""

@@ -1,0 +1,111 @@
+"""The text tower in parts: its first layers, the layers behind them, and a last layer that asks for one token."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DistilBertConfig
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.distilbert.modeling_distilbert import TransformerBlock
+
+
+class FirstTokenBlock(TransformerBlock):
+    """A DistilBERT layer that answers for the first token alone: `(batch, tokens, dim)` becomes `(batch, 1, dim)`.
+
+    The other tokens are read as keys and values only, so that nobody needs their attention output and feed-forward.
+    And one query needs no keys: `q · (W h + b)` is `(q W) · h + q · b`, a product of each head with the hidden states
+    as they are; likewise the values are formed of the attended mean and not of each token. The numbers are those of
+    `TransformerBlock` but for rounding, at a small part of its cost; parameters and their names are the same. Dropout
+    draws one mask for the one query, which for it has the distribution that it has in the whole layer.
+    """
+
+    def forward(self, hidden_states: Tensor, attention_mask: Any = None, **kwargs: Any) -> Tensor:
+        """The first token's hidden state `(batch, 1, dim)` after this layer."""
+        if attention_mask is not None and (not isinstance(attention_mask, Tensor) or attention_mask.ndim != 4):
+            # Masks of flash and flex attention have forms of their own, which those kernels alone can read.
+            whole: Tensor = super().forward(hidden_states, attention_mask, **kwargs)
+            return whole[:, :1]
+        first = hidden_states[:, :1]
+        mask = None if attention_mask is None else attention_mask[:, 0, :1]
+        attended = self.sa_layer_norm(self._attend(first, hidden_states, mask) + first)
+        output: Tensor = self.output_layer_norm(self.ffn(attended) + attended)
+        return output
+
+    def _attend(self, first: Tensor, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        attention = self.attention
+        num_heads, head_size = attention.n_heads, attention.attention_head_size
+        query = attention.q_lin(first).unflatten(-1, (num_heads, head_size)).squeeze(1) * head_size**-0.5
+        key, value = attention.k_lin, attention.v_lin
+        has_plain_weights = _is_plain(key, hidden) and _is_plain(value, hidden)
+        if has_plain_weights:
+            key_weight, key_bias = key.weight.unflatten(0, (num_heads, -1)), key.bias.view(num_heads, -1)
+            scores = torch.einsum("bhs,hsd->bhd", query, key_weight) @ hidden.transpose(1, 2)
+            scores = scores + (query * key_bias).sum(-1, keepdim=True)
+        else:
+            keys = key(hidden).unflatten(-1, (num_heads, head_size))
+            scores = torch.einsum("bhs,bths->bht", query, keys)
+        if mask is not None and mask.dtype == torch.bool:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        elif mask is not None:
+            scores = scores + mask
+        weights = attention.dropout(scores.softmax(-1)).to(hidden.dtype)
+        if has_plain_weights:
+            value_weight, value_bias = value.weight.unflatten(0, (num_heads, -1)), value.bias.view(num_heads, -1)
+            mixed = torch.einsum("bhd,hsd->bhs", weights @ hidden, value_weight)
+            # Dropout leaves weights that do not add up to 1.
+            mixed = mixed + weights.sum(-1, keepdim=True) * value_bias
+        else:
+            mixed = torch.einsum("bht,bths->bhs", weights, value(hidden).unflatten(-1, (num_heads, head_size)))
+        attended: Tensor = attention.out_lin(mixed.flatten(1).unsqueeze(1))
+        return attended
+
+
+def _is_plain(linear: nn.Module, hidden: Tensor) -> bool:
+    """Whether a layer is its weight and bias and nothing more: no adapter, no quantisation, not kept elsewhere."""
+    return (
+        type(linear) is nn.Linear
+        and linear.bias is not None
+        and linear.weight.device == hidden.device
+        and linear.weight.is_floating_point()
+        and not hasattr(linear, "_hf_hook")
+    )
+
+
+def read_first_token(tower: Any, config: DistilBertConfig) -> None:
+    """Put a `FirstTokenBlock` in the place of a new tower's last layer; the tower then gives `(batch, 1, dim)`."""
+    if config.n_layers:
+        tower.transformer.layer[-1] = FirstTokenBlock(config)
+
+
+def run_layers(tower: Any, hidden: Tensor, attention_mask: Tensor | None, start: int, stop: int) -> Tensor:
+    """Hidden states `(batch, tokens, dim)` after the layers from `start` to `stop` of a DistilBERT.
+
+    Args:
+        tower: The `DistilBertModel`.
+        hidden: Hidden states before the layer `start`: the embeddings for 0.
+        attention_mask: `(batch, tokens)`, 0 at padding; `None`: no padding.
+        start: Number of the first layer.
+        stop: Number after the last layer.
+    """
+    if start >= stop:
+        return hidden
+    mask = create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=attention_mask)
+    for layer in list(tower.transformer.layer)[start:stop]:
+        hidden = layer(hidden, mask)
+    return hidden
+
+
+def pool_tokens(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:
+    """One vector a text `(batch, dim)`: the first token's, or the mean over the tokens.
+
+    Args:
+        hidden: `(batch, tokens, dim)`.
+        attention_mask: `(batch, tokens)`, 0 at padding; `None`: no padding.
+        pooling: `first` or `mean`.
+    """
+    if pooling == "first":
+        return hidden[:, 0]
+    if attention_mask is None:
+        return hidden.mean(1)
+    weights = attention_mask.to(hidden.dtype).unsqueeze(-1)
+    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)

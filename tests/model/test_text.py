@@ -1,0 +1,176 @@
+"""The text tower in parts: one query equals the whole layer, and any depth continues to the same features."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from transformers import DistilBertConfig, DistilBertModel
+
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.text_semart import FirstTokenBlock
+
+TASKS = [{"name": "type", "labels": ["a", "b", "c"]}]
+SIZES = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64, "vocab_size": 100}
+
+
+def build(dropout=0.0, attention_dropout=0.0, **fields):
+    torch.manual_seed(0)
+    text = DistilBertConfig(**SIZES, dropout=dropout, attention_dropout=attention_dropout)
+    fields = {"fusion_dim": 16, "fusion_dropout": 0.0, "image_size": 32, **fields}
+    model = SemArtForArtClassification.from_towers("test_resnet", text, TASKS, pretrained=False, **fields)
+    with torch.no_grad():  # a new layer's biases are zero, and its norms do nothing
+        for parameter in model.text_tower.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape))
+    return model
+
+
+def texts():
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "input_ids": torch.randint(1, 100, (4, 9), generator=generator),
+        "attention_mask": torch.tensor([[1] * 9, [1] * 9, [1] * 6 + [0] * 3, [1] * 2 + [0] * 7]),
+    }
+
+
+def whole_tower(model, implementation="sdpa"):
+    raw = DistilBertModel._from_config(model.config.text_config, attn_implementation=implementation)
+    raw.load_state_dict(model.text_tower.state_dict())
+    return raw.train(model.training)
+
+
+@pytest.mark.parametrize("has_padding", [True, False])
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_the_first_tokens_layer_equals_the_whole_layer_forward_and_backward(implementation, has_padding):
+    model = build(trainable_text_layers=None).double().train()
+    raw = whole_tower(model, implementation).double()
+    model.set_attn_implementation({"text_config": implementation})
+    inputs = texts() if has_padding else {"input_ids": texts()["input_ids"]}
+    found = model.text_tower(**inputs).last_hidden_state
+    expected = raw(**inputs).last_hidden_state[:, :1]
+    assert found.shape == (4, 1, 32)
+    assert torch.allclose(found, expected, atol=1e-10)
+    weights = torch.linspace(-1, 1, 32, dtype=torch.float64)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    for (name, parameter), other in zip(model.text_tower.named_parameters(), raw.parameters(), strict=True):
+        assert torch.allclose(parameter.grad, other.grad, atol=1e-10), name
+
+
+def test_in_single_precision_they_agree_to_a_millionth():
+    model = build(trainable_text_layers=1).train()
+    raw = whole_tower(model)
+    found, expected = model.text_tower(**texts()).last_hidden_state, raw(**texts()).last_hidden_state[:, :1]
+    assert torch.allclose(found, expected, atol=1e-6)
+    found.square().mean().backward()
+    expected.square().mean().backward()
+    for (name, parameter), other in zip(model.text_tower.named_parameters(), raw.parameters(), strict=True):
+        if parameter.requires_grad:
+            assert torch.allclose(parameter.grad, other.grad, atol=1e-6), name
+
+
+class Adapter(nn.Module):
+    """A linear layer that is no `nn.Linear`, as adapters and quantised layers are."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, hidden):
+        return self.linear(hidden)
+
+
+def test_layers_that_are_no_plain_weights_are_called():
+    model = build().eval()
+    expected = model.text_tower(**texts()).last_hidden_state
+    attention = model.text_tower.transformer.layer[-1].attention
+    attention.k_lin, attention.v_lin = Adapter(attention.k_lin), Adapter(attention.v_lin)
+    assert torch.allclose(model.text_tower(**texts()).last_hidden_state, expected, atol=1e-6)
+
+
+def test_dropout_in_attention_has_the_whole_layers_expectation_and_spread():
+    model = build(attention_dropout=0.3, trainable_text_layers=None).train()
+    raw = whole_tower(model)
+    block, layer = model.text_tower.transformer.layer[-1], raw.transformer.layer[-1]
+    hidden = torch.randn(1, 6, 32).expand(6000, -1, -1)
+    with torch.no_grad():
+        found, expected = block(hidden)[:, 0], layer(hidden)[:, 0]
+    assert torch.allclose(found.mean(0), expected.mean(0), atol=0.03)
+    assert torch.allclose(found.std(0), expected.std(0), atol=0.03)
+    assert found.std(0).mean() > 0.05
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.parametrize("trainable", [0, 1, 2])
+def test_the_model_continues_from_the_frozen_layers_output(pooling, trainable):
+    model = build(text_pooling=pooling, trainable_text_layers=trainable).train()
+    inputs = texts() | {"labels": torch.tensor([[0], [1], [2], [0]])}
+    depth = model.num_frozen_text_layers
+    hidden = model.encode_frozen_text(inputs["input_ids"], inputs["attention_mask"], depth)
+    cached = {"text_hidden": hidden, "labels": inputs["labels"], "attention_mask": inputs["attention_mask"]}
+    if trainable == 0:
+        assert hidden.shape == (4, 1, 32)
+        cached["attention_mask"] = torch.ones(4, 1, dtype=torch.long)
+    for has_text in (None, torch.tensor([True, False, True, True])):
+        model.zero_grad()
+        expected = model(**inputs, has_text=has_text)
+        expected.loss.backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        model.zero_grad()
+        found = model(**cached, has_text=has_text)
+        found.loss.backward()
+        assert torch.allclose(found.logits["type"], expected.logits["type"], atol=1e-6)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                assert torch.allclose(parameter.grad, gradients[name], atol=1e-6), name
+
+
+def test_what_was_kept_at_less_depth_serves_a_model_with_more_frozen_layers():
+    model = build(trainable_text_layers=1).eval()
+    inputs = texts()
+    shallow = model.encode_frozen_text(inputs["input_ids"], inputs["attention_mask"], 1)
+    found = model(text_hidden=shallow, attention_mask=inputs["attention_mask"], text_depth=1)
+    assert torch.allclose(found.logits["type"], model(**inputs).logits["type"], atol=1e-6)
+    half = model(text_hidden=shallow.half(), attention_mask=inputs["attention_mask"], text_depth=1)
+    assert half.logits["type"].dtype == torch.float32
+    assert torch.allclose(found.logits["type"], half.logits["type"], atol=1e-2)
+
+
+@pytest.mark.parametrize("vision", ["test_resnet", "test_efficientnet", "test_vit"])
+def test_frozen_stages_build_no_graph(vision):
+    torch.manual_seed(0)
+    model = SemArtForArtClassification.from_towers(
+        vision,
+        DistilBertConfig(**SIZES),
+        TASKS,
+        pretrained=False,
+        image_size=64,
+        frozen_vision_stages=3,
+        trainable_text_layers=1,
+    ).train()
+    outputs = []
+    for module in model._frozen_modules:
+        module.register_forward_hook(lambda _, __, output: outputs.append(output))
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.shape) or tensor, lambda t: t):
+        model(pixel_values=torch.randn(2, 3, 64, 64), input_ids=texts()["input_ids"][:2])
+    assert len(outputs) >= 4
+    assert not any(output.requires_grad for output in outputs)
+    everything_learns = copy.deepcopy(model)
+    everything_learns.config.frozen_vision_stages, everything_learns.config.trainable_text_layers = 0, None
+    everything_learns.freeze()
+    kept, all_saved = len(saved), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: all_saved.append(0) or tensor, lambda t: t):
+        everything_learns(pixel_values=torch.randn(2, 3, 64, 64), input_ids=texts()["input_ids"][:2])
+    assert kept < 0.7 * len(all_saved)
+
+
+def test_only_the_first_pooling_reads_one_token():
+    last = [build(text_pooling=pooling).text_tower.transformer.layer[-1] for pooling in ("first", "mean")]
+    assert [isinstance(layer, FirstTokenBlock) for layer in last] == [True, False]
+
+
+def test_a_text_in_two_forms_is_refused():
+    model = build()
+    with pytest.raises(ValueError, match="Got input_ids and text_hidden, but a text has one form"):
+        model(**texts(), text_hidden=torch.zeros(4, 9, 32))
