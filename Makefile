@@ -2,10 +2,15 @@
 
 PYTHON ?= python3
 VENV := .venv
+FLOORS := $(VENV)/floors
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
 DEMO := outputs/demo
 DEMO_FLAGS ?=
+
+# What loads a model here and on the Hub. FLOOR_TESTS=tests runs the whole suite.
+FLOOR_TESTS ?= tests/model tests/publishing tests/hub/test_hub_models.py tests/hub/test_hub_trainer.py \
+	tests/hub/test_hub_push.py tests/test_hub_files.py tests/test_registration.py
 
 # `accelerate launch` gives a process one thread unless it is told otherwise: it gets one for each core, as torch itself does.
 CORES := $(RUN) -c 'import psutil; print(psutil.cpu_count(logical=False) or psutil.cpu_count())'
@@ -17,10 +22,10 @@ ONE_GPU := gpus="$${CUDA_VISIBLE_DEVICES-0}"; CUDA_VISIBLE_DEVICES="$${gpus%%,*}
 # Nothing below needs the network. Tokenizers' own threads and the data loader's forked workers do not go together.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help environment demo test lint
+.PHONY: help environment demo test test-floors lint
 
 help:  ## Say what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
 
 environment: $(READY)  ## Make .venv with the versions of constraints.txt (the others do it when it is missing)
 
@@ -40,6 +45,10 @@ demo: $(READY)  ## Paint a small data set, train, evaluate, classify three paint
 test: $(READY)  ## Run the whole test suite (no network, no GPU)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist loadfile
 
+test-floors: $(FLOORS)/.ready  ## Run the tests of loading and publishing with the lowest versions that pyproject.toml allows
+	$(OFFLINE) OMP_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest --numprocesses auto --dist loadfile -p no:cacheprovider \
+		$(FLOOR_TESTS)
+
 lint: $(READY)  ## Check style, format and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -53,4 +62,9 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Making $(VENV) with $$($(PYTHON) --version): some minutes and 6 GB, most of it torch"
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(FLOORS)/.ready: $(READY) .ci/floor_versions.py
+	@echo "Making $(FLOORS): two minutes and 2 GB, most of it torch"
+	@$(RUN) .ci/floor_versions.py $(FLOORS)
 	@touch $@
