@@ -68,7 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
 
     start = time.perf_counter()
-    model, processor = AutoModel.from_pretrained(options.model), AutoProcessor.from_pretrained(options.model)
+    model = AutoModel.from_pretrained(options.model, trust_remote_code=False)
+    processor = AutoProcessor.from_pretrained(options.model, trust_remote_code=False)
     paintings = load(options, model, options.split)
     if options.mask_label_words:
         paintings = with_masked_text(paintings)

@@ -29,8 +29,9 @@ def main(arguments: list[str] | None = None) -> None:
     import semart_hf  # noqa: F401  registers the model's classes
     from semart_hf.publishing.onnx_export import export_onnx
 
-    model = AutoModel.from_pretrained(options.model, dtype="float32")
-    description = export_onnx(model, AutoProcessor.from_pretrained(options.model), options.output)
+    model = AutoModel.from_pretrained(options.model, dtype="float32", trust_remote_code=False)
+    processor = AutoProcessor.from_pretrained(options.model, trust_remote_code=False)
+    description = export_onnx(model, processor, options.output)
     print(f"{'graph':18}{'MB':>8}{'difference':>14}{'torch ms':>12}{'onnxruntime ms':>18}")
     for name, graph in description["graphs"].items():
         size = (options.output / graph["file"]).stat().st_size / 1e6

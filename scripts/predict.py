@@ -53,8 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
     classify = ArtClassificationPipeline(
-        model=AutoModel.from_pretrained(options.model),
-        processor=AutoProcessor.from_pretrained(options.model),
+        model=AutoModel.from_pretrained(options.model, trust_remote_code=False),
+        processor=AutoProcessor.from_pretrained(options.model, trust_remote_code=False),
         device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
     )
     answers = classify(

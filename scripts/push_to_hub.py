@@ -88,7 +88,8 @@ def publish_model(options: argparse.Namespace, destination: Destination) -> None
     from semart_hf.publishing.check import check_published, check_repository
 
     source = Path(options.model)
-    model, processor = AutoModel.from_pretrained(options.model).eval(), AutoProcessor.from_pretrained(options.model)
+    model = AutoModel.from_pretrained(options.model, trust_remote_code=False).eval()
+    processor = AutoProcessor.from_pretrained(options.model, trust_remote_code=False)
     folder = options.output_dir or Path("outputs", "hub", destination.repo_id.split("/")[1])
     own_results = [source / "results.json"] if (source / "results.json").is_file() else []
     choices = CardChoices(

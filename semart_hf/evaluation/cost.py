@@ -64,7 +64,8 @@ def measure_cost(
         ValueError: There are no paintings.
     """
     folder = Path(folder)
-    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, trust_remote_code=False)
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     examples = complete_paintings(paintings, max(*batch_sizes, FLOP_ROWS))
     collator = ArtCollator(processor, model.config.tasks)
 
@@ -313,7 +314,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--seconds", type=float, default=SECONDS_PER_BATCH_SIZE, help="how long each batch size runs (default: 1)"
     )
     options = parser.parse_args(arguments)
-    tasks = AutoModel.from_pretrained(options.model).config.tasks
+    tasks = AutoModel.from_pretrained(options.model, trust_remote_code=False).config.tasks
     paintings = load_split(options.data, options.split, tasks, common_labels=True)
     write_json(options.output, measure_cost(options.model, paintings, seconds=options.seconds, device=options.device))
 

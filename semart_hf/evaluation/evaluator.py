@@ -114,7 +114,8 @@ class ArtClassificationEvaluator(evaluate.Evaluator):
                 f"Got a {type(model_or_pipeline).__name__}. A pipeline, or the folder or name of a model, is allowed; "
                 f"a model alone lacks its processor. Pass pipeline({self.task!r}, model=..., processor=...)."
             )
-        return pipeline(self.task, model=model_or_pipeline, device=self._infer_device() if device is None else device)
+        device = self._infer_device() if device is None else device
+        return pipeline(self.task, model=model_or_pipeline, device=device, trust_remote_code=False)
 
     def load_data(self, data: Any, subset: str | None = None, split: str | None = None) -> datasets.Dataset:
         """The paintings of a split, the test split unless another is named.

@@ -67,8 +67,8 @@ class SemArtConfig(PreTrainedConfig):
         if not major.isdigit() or int(major) > supported_major:
             raise ValueError(
                 f"This model's configuration has format_version {self.format_version!r}, but this code reads versions "
-                f"up to {supported_major}.x. Upgrade with `pip install -U semart-hf`, or load with "
-                "`trust_remote_code=True` to use the code that was published with the model."
+                f"up to {supported_major}.x. Upgrade with `pip install -U semart-hf`, or load it in a process that "
+                "does not import semart_hf, with `trust_remote_code=True`: the code beside the weights reads it."
             )
         for name, model_type in (("vision_config", "timm_wrapper"), ("text_config", "distilbert")):
             found = getattr(self, name).model_type
