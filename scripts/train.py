@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import datasets
-
     from semart_hf.training.arguments import SemArtTrainingArguments
-    from semart_hf.training.recipe import DataArguments
 
 # Python looks for modules in a script's own folder first, where evaluate.py stands in for the library of that name.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
@@ -76,19 +73,25 @@ def train(words: list[str]) -> None:
     from semart_hf.data.collator import ArtCollator
     from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
     from semart_hf.training.memory import is_out_of_memory, memory_advice
+    from semart_hf.training.sources import load_splits, with_prepared_pictures
     from semart_hf.training.trainer import SemArtTrainer
 
     transformers.utils.logging.disable_progress_bar()  # of weights that load within a second
     say = print if training_arguments.process_index == 0 else lambda *_: None
     with training_arguments.main_process_first(desc="reading the data"):
-        splits = load_splits(data_arguments)
-    say("Data: " + ", ".join(f"{name} {len(split):,d} paintings" for name, split in splits.items()))
+        splits = load_splits(data_arguments, seed=training_arguments.seed)
+    say("Data: " + ", ".join(f"{name} {split.num_rows:,d} paintings" for name, split in splits.items()))
     tasks = tasks_of(splits["train"], data_arguments.tasks)
     say("Tasks: " + ", ".join(f"{task['name']} ({len(task['labels'])} labels)" for task in tasks))
     set_seed(training_arguments.seed)
     tokenizer = build_tokenizer(splits["train"], model_arguments, data_arguments)
     model = build_model(tasks, model_arguments, tokenizer)
     processor = build_processor(model, tokenizer)
+    train_paintings, remark = with_prepared_pictures(
+        splits["train"], data_arguments, processor.image_processor, seed=training_arguments.seed
+    )
+    if remark:
+        say(remark)
     if training_arguments.process_index == 0:
         model.print_trainable_parameters()
     say(
@@ -114,7 +117,7 @@ def train(words: list[str]) -> None:
         training_arguments,
         processor=processor,
         collator=collator,
-        train_paintings=splits["train"],
+        train_paintings=train_paintings,
         eval_paintings=splits.get("validation"),
     )
     try:
@@ -157,29 +160,6 @@ def begin(arguments: SemArtTrainingArguments, words: list[str]) -> str | None:
     return decision[0]
 
 
-def load_splits(arguments: DataArguments) -> dict[str, datasets.Dataset]:
-    """The data's splits, pictures undecoded: the collator decodes what a batch needs.
-
-    Raises:
-        ValueError: If there is nothing to learn from.
-    """
-    import datasets
-
-    from semart_hf.data.loading import load_paintings
-
-    splits = load_paintings(
-        arguments.data, min_label_count=arguments.min_label_count, text_columns=arguments.text_columns
-    )
-    if "train" not in splits or len(splits["train"]) == 0:
-        raise ValueError(
-            f"The data {arguments.data} have no rows to train on, only {dict(splits.num_rows)}. Give a release with "
-            "semart_train.csv, or prepared data with a train split."
-        )
-    if arguments.max_train_rows is not None:
-        splits["train"] = splits["train"].select(range(min(arguments.max_train_rows, len(splits["train"]))))
-    return {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
-
-
 def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, spent: dict[str, float]) -> None:
     """Write the finished folder: model, code, processor and results, beside the recipe and the learning curves."""
     from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model, write_json
@@ -202,7 +182,7 @@ def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, spen
         show_progress=True,
     )
     training = {
-        "paintings": len(splits["train"]),
+        "paintings": splits["train"].num_rows,
         "epochs": trainer.state.epoch,
         "seconds": round(spent["train_runtime"], 1),
         "paintings_per_second": round(spent["train_samples_per_second"], 1),

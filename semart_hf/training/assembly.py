@@ -7,6 +7,7 @@ from typing import Any
 import datasets
 from transformers import AutoTokenizer, DistilBertConfig, PreTrainedTokenizerBase
 
+from semart_hf.data.streaming import PaintingStream
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -15,7 +16,7 @@ from semart_hf.model.processing_semart import SemArtProcessor
 from .recipe import DataArguments, ModelArguments
 
 
-def tasks_of(paintings: datasets.Dataset, names: Iterable[str]) -> list[dict[str, Any]]:
+def tasks_of(paintings: datasets.Dataset | PaintingStream, names: Iterable[str]) -> list[dict[str, Any]]:
     """`[{"name", "labels"}, …]` as the data's label columns say.
 
     Raises:
@@ -79,7 +80,7 @@ def build_model(
 
 
 def build_tokenizer(
-    paintings: datasets.Dataset, model_arguments: ModelArguments, data_arguments: DataArguments
+    paintings: datasets.Dataset | PaintingStream, model_arguments: ModelArguments, data_arguments: DataArguments
 ) -> PreTrainedTokenizerBase:
     """The text tower's own tokenizer, or one that is learned from the training texts where there is no tower to take.
 
@@ -88,7 +89,8 @@ def build_tokenizer(
     """
     max_length = data_arguments.max_text_length
     if model_arguments.text is None:
-        texts = (text for text in paintings["text"] if text)
+        column = paintings.column("text") if isinstance(paintings, PaintingStream) else paintings["text"]
+        texts = (text for text in column if text)
         return learn_tokenizer(texts, vocab_size=data_arguments.vocab_size, max_length=max_length)
     source = model_arguments.text
     if Path(source).is_dir() and not (Path(source) / "tokenizer.json").is_file():

@@ -82,8 +82,23 @@ class DataArguments:
 
     data: str = field(
         default="",
-        metadata={"help": "A release's folder, one CSV file of a release, prepared data, or a Hub data set."},
+        metadata={"help": "A release's folder, one CSV file of a release, prepared data, a Hub data set, or a URL."},
     )
+    prepare: bool = field(
+        default=True,
+        metadata={"help": "Whether a release's large training pictures are made small once, in the cache."},
+    )
+    prepared_size: int | None = field(
+        default=None,
+        metadata={"help": "Their shorter side in pixels. null: what image_size and crop_scale need (224, 0.6: 288)."},
+    )
+    streaming: bool = field(
+        default=False, metadata={"help": "Read prepared training data (folder, Hub, URL) as it is needed."}
+    )
+    epoch_length: int | None = field(
+        default=None, metadata={"help": "Rows of an epoch of streamed data. null: every row once."}
+    )
+    shuffle_buffer: int = field(default=512, metadata={"help": "Rows of streamed data that are mixed at a time."})
     tasks: list[str] = field(
         default_factory=lambda: ["type", "school", "timeframe", "medium"], metadata={"help": "Tasks, in their order."}
     )
@@ -110,16 +125,32 @@ class DataArguments:
     max_train_rows: int | None = field(default=None, metadata={"help": "Train on the first rows only, for a trial."})
 
     def __post_init__(self) -> None:
-        """Check that there is something to learn from.
+        """Check that there is something to learn from, and that the ways to read it do not exclude each other.
 
         Raises:
-            ValueError: If no data are named.
+            ValueError: If no data are named, or a field belongs to another way of reading.
         """
         if not self.data:
             raise ValueError(
                 "The recipe names no data. Add `data: FOLDER` (a SemArt release, or prepared data) to it, or pass "
                 "--data FOLDER."
             )
+        if self.streaming and self.max_train_rows is not None:
+            raise ValueError(
+                f"The recipe has streaming: true and max_train_rows: {self.max_train_rows}, but a stream has no first "
+                f"rows. Write epoch_length: {self.max_train_rows} for short epochs."
+            )
+        if self.epoch_length is not None and not self.streaming:
+            raise ValueError(
+                f"The recipe has epoch_length: {self.epoch_length} without streaming: true, but other data gives "
+                "every row once an epoch. Set streaming: true, or max_train_rows for a trial."
+            )
+
+    @property
+    def columns_or_template(self) -> list[str] | str:
+        """`text_columns` as `load_paintings` takes them: several columns, or the one template."""
+        columns = self.text_columns
+        return columns[0] if len(columns) == 1 and "{" in columns[0] else columns
 
 
 class RecipeParser(HfArgumentParser):

@@ -16,6 +16,8 @@ from transformers import AutoModel, AutoProcessor, pipeline
 import semart_hf  # noqa: F401
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.loading import load_paintings
+from semart_hf.data.preparation import PreparationOptions, prepare_paintings
+from semart_hf.data.release import read_rows
 from semart_hf.evaluation.predictions import predict_dataset
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.trainer import SemArtTrainer
@@ -43,16 +45,20 @@ logging_steps: 4
 """
 
 
-def launch(*words, processes=1, cwd=CHECKOUT):
+def launch(*words, processes=1, cwd=CHECKOUT, **variables):
     # `--cpu` would start a single process whatever their number; `--multi_gpu` starts them all, on CPUs by gloo.
     several = ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else []
-    command = [
+    launcher = [
         str(Path(sys.executable).with_name("accelerate")),
         *("launch", "--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no", *several),
         *("--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"),
-        *map(str, words),
     ]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return start(launcher, *words, cwd=cwd, **variables)
+
+
+def start(launcher, *words, cwd=CHECKOUT, **variables):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **variables}
+    command = [*launcher, *map(str, words)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -62,7 +68,7 @@ def run(small_release, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE.format(data=small_release, output_dir=folder / "model"))
-    done = launch("scripts/train.py", recipe)
+    done = launch("scripts/train.py", recipe, HF_DATASETS_CACHE=str(folder / "cache"))
     assert done.returncode == 0, done.stderr[-3000:]
     return folder / "model", done.stdout + done.stderr
 
@@ -71,6 +77,7 @@ def test_the_run_says_what_it_does(run):
     _, printed = run
     for line in (
         "Data: train 70 paintings, validation 19 paintings, test 21 paintings",
+        "Training pictures: prepared with a shorter side of ",
         "trainable params: ",
         "epoch 1, validation: loss",
         "test: mean accuracy 0.",
@@ -193,3 +200,19 @@ def test_help_is_quick_and_names_every_field(capsys):
     printed = capsys.readouterr().out
     for name in ("--vision", "--frozen_vision_stages", "--image_dropout", "--min_label_count", "--learning_rate"):
         assert name in printed
+
+
+def test_a_prepared_folder_is_streamed(small_release, tmp_path):
+    options = PreparationOptions(image_size=40, min_label_count=3, rows_per_shard=16)
+    prepare_paintings(read_rows(small_release), tmp_path / "prepared", options, num_proc=1)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(data=f"file://{tmp_path}/prepared", output_dir=tmp_path / "model"))
+    words = ("--streaming", "true", "--epoch_length", "32", "--dataloader_num_workers", "1")
+    done = start([sys.executable], "scripts/train.py", recipe, *words, HF_DATASETS_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Data: train 70 paintings, validation 19 paintings, test 21 paintings" in done.stdout
+    results = json.loads((tmp_path / "model" / "results.json").read_text())
+    assert results["num_rows"] == 21
+    assert results["training"]["paintings"] == 70
+    (state,) = (tmp_path / "model").glob("checkpoint-*/trainer_state.json")
+    assert json.loads(state.read_text())["global_step"] == 4

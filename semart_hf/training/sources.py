@@ -1,0 +1,153 @@
+"""The rows that a recipe learns from and is judged by: as they lie, with pictures prepared once, or streamed."""
+
+import math
+import statistics
+from typing import Any, TypeAlias
+
+import datasets
+from PIL import Image, UnidentifiedImageError
+
+from semart_hf.data.loading import is_release, load_paintings, prepared_in_cache
+from semart_hf.data.preparation import is_description_alone
+from semart_hf.data.streaming import PaintingStream
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
+
+from .recipe import DataArguments
+
+Rows: TypeAlias = datasets.Dataset | PaintingStream
+
+# Pictures less than this much larger than the prepared ones are read as fast as those, or nearly.
+_LEAST_GAIN = 1.5
+_NUM_MEASURED = 32
+_SIZE_STEP = 32
+
+
+def load_splits(arguments: DataArguments, *, seed: int = 0) -> dict[str, Rows]:
+    """The data's splits, pictures undecoded.
+
+    Prepared data is streamed for training if the recipe says so. Of a stream, validation and test are read whole.
+
+    Args:
+        arguments: The recipe's.
+        seed: Of the stream's order.
+
+    Raises:
+        ValueError: If there is nothing to learn from.
+    """
+    if arguments.streaming and not is_release(arguments.data):
+        stream = _stream(arguments.data, arguments, seed)
+        others = load_paintings(
+            arguments.data, text_columns=arguments.columns_or_template, only=["validation", "test"]
+        )
+        if not others:
+            raise ValueError(
+                f"The data {arguments.data} have a train split alone, but a model that learns from a stream is judged "
+                "by validation or test. Add such a split, or set streaming: false."
+            )
+        return {"train": stream, **{name: _undecoded(split) for name, split in others.items()}}
+    splits = load_paintings(
+        arguments.data, min_label_count=arguments.min_label_count, text_columns=arguments.columns_or_template
+    )
+    if "train" not in splits or len(splits["train"]) == 0:
+        raise ValueError(
+            f"The data {arguments.data} have no rows to train on, only {dict(splits.num_rows)}. Give a release with "
+            "semart_train.csv, or prepared data with a train split."
+        )
+    if arguments.max_train_rows is not None:
+        splits["train"] = splits["train"].select(range(min(arguments.max_train_rows, len(splits["train"]))))
+    return {name: _undecoded(split) for name, split in splits.items()}
+
+
+def with_prepared_pictures(
+    rows: Rows, arguments: DataArguments, image_processor: SemArtImageProcessor, *, seed: int = 0
+) -> tuple[Rows, str | None]:
+    """The training rows with pictures of a size that is fast to read every epoch, and a sentence about them.
+
+    A release with larger pictures is prepared for it once, in the cache of `datasets`; other data stays as it is
+    (`None` instead of the sentence). Validation and test are not read from there: every painting is judged by its own
+    file, in training as in `scripts/evaluate.py`, the pipeline and the app.
+
+    Args:
+        rows: The train split, as `load_splits` gives it.
+        arguments: The recipe's.
+        image_processor: The model's, which says how many pixels are needed.
+        seed: Of a stream's order.
+
+    Raises:
+        ValueError: If `streaming` asks for prepared pictures and `prepare` forbids them.
+    """
+    if isinstance(rows, PaintingStream) or not is_release(arguments.data):
+        return rows, None
+    if arguments.streaming and not arguments.prepare:
+        raise ValueError(
+            f"The recipe has streaming: true and prepare: false, but {arguments.data} is a release, and only prepared "
+            "data can be streamed. Set prepare: true, or give a folder that scripts/prepare_data.py wrote."
+        )
+    size = arguments.prepared_size or prepared_size(image_processor, arguments.crop_scale[0])
+    is_whole = arguments.max_train_rows is None  # a trial on a few rows shall not wait for all of them
+    is_wanted = arguments.streaming or arguments.prepared_size is not None or _is_much_larger(rows, size)
+    if not (arguments.prepare and is_whole and is_wanted):
+        return rows, None
+    folder = prepared_in_cache(
+        arguments.data,
+        image_size=size,
+        min_label_count=arguments.min_label_count,
+        text_columns=arguments.columns_or_template,
+    )
+    if arguments.streaming:
+        prepared: Rows = _stream(str(folder), arguments, seed)
+    else:
+        prepared = _undecoded(
+            load_paintings(folder, text_columns=arguments.columns_or_template, only=["train"])["train"]
+        )
+    return prepared, f"Training pictures: prepared with a shorter side of {size} pixels, in {folder}"
+
+
+def prepared_size(image_processor: SemArtImageProcessor, smallest_crop: float) -> int:
+    """Shorter side, in pixels, at which the smallest random crop has about as many pixels as the model sees.
+
+    It is never below what evaluation resizes to, nor more than twice what the model sees.
+
+    Args:
+        image_processor: The model's.
+        smallest_crop: Share of the picture's area.
+    """
+    seen = max(image_processor.crop_size["height"], image_processor.crop_size["width"])
+    needed = min(seen / math.sqrt(smallest_crop), 2 * seen)
+    rounded = round(needed / _SIZE_STEP) * _SIZE_STEP
+    return max(rounded, image_processor.size["shortest_edge"])
+
+
+def _stream(data: str, arguments: DataArguments, seed: int) -> PaintingStream:
+    return PaintingStream(
+        data,
+        epoch_length=arguments.epoch_length,
+        seed=seed,
+        buffer_size=arguments.shuffle_buffer,
+        text_columns=None if is_description_alone(arguments.columns_or_template) else arguments.columns_or_template,
+    )
+
+
+def _undecoded(rows: datasets.Dataset) -> datasets.Dataset:
+    """The rows with their pictures as files: the collator decodes what a batch needs."""
+    return rows.cast_column("image", datasets.Image(decode=False))
+
+
+def _is_much_larger(rows: datasets.Dataset, size: int) -> bool:
+    """Whether most pictures are so much larger than `size` that reading them smaller saves time; by some of them."""
+    shorter_sides = []
+    for index in range(0, rows.num_rows, max(1, rows.num_rows // _NUM_MEASURED)):
+        shorter = _shorter_side(rows[index]["image"])
+        if shorter is not None:
+            shorter_sides.append(shorter)
+    return bool(shorter_sides) and statistics.median(shorter_sides) >= _LEAST_GAIN * size
+
+
+def _shorter_side(cell: dict[str, Any] | None) -> int | None:
+    if cell is None or cell["path"] is None:
+        return None
+    try:
+        with Image.open(cell["path"]) as picture:
+            return min(picture.size)
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
+        return None  # it is reported when it is read
