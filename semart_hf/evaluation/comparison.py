@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import binomtest
 
 from .intervals import NUM_RESAMPLES, interval_of, p_value_words, resampled_scores
@@ -38,11 +40,13 @@ def compare_outcomes(
             flat = f"{task}_{score}"
             if flat not in scores[0]:
                 continue
+            differences = resampled[0][flat] - resampled[1][flat]
             entry: dict[str, Any] = {
                 "first": scores[0][flat],
                 "second": scores[1][flat],
                 "difference": scores[0][flat] - scores[1][flat],
-                "interval": interval_of(resampled[0][flat] - resampled[1][flat]),
+                "interval": interval_of(differences),
+                "bootstrap_p": bootstrap_p(differences),
             }
             if score == "accuracy" and task != "mean":
                 entry["mcnemar"] = mcnemar(first, second, task)
@@ -98,6 +102,29 @@ def mcnemar(first: Outcomes, second: Outcomes, task: str) -> dict[str, float | i
     return {"only_first": only_first, "only_second": only_second, "p": p}
 
 
+def bootstrap_p(differences: npt.NDArray[np.float64]) -> float:
+    """Two-sided p value of no difference: how seldom the draws fall on the other side of zero, never below 2 / draws.
+
+    Source: Davison & Hinkley 1997, Bootstrap Methods and their Application, section 4.2, with its (1 + k) / (1 + n).
+    """
+    drawn = differences[~np.isnan(differences)]
+    other_side = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return min(1.0, 2 * (1 + other_side) / (1 + len(drawn)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values after Holm's correction for their number, in their order.
+
+    Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+    """
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
+
+
 def in_words(entry: dict[str, Any], names: tuple[str, str], subject: str) -> str:
     """The comparison as a sentence a reader can quote, in percentage points, the better model first."""
     difference, interval = 100 * entry["difference"], [100 * bound for bound in entry["interval"]]
@@ -105,7 +132,7 @@ def in_words(entry: dict[str, Any], names: tuple[str, str], subject: str) -> str
     if difference < 0:
         better, worse = worse, better
         difference, interval = -difference, [-interval[1], -interval[0]]
-    span = f"95 % interval {_signed(interval[0])} to {_signed(interval[1])}"
+    span = f"95 % interval {signed_points(interval[0])} to {signed_points(interval[1])}"
     test = f", McNemar {p_value_words(entry['mcnemar']['p'])}" if "mcnemar" in entry else ""
     if entry["is_significant"]:
         return f"{better} is better on {subject} by {difference:.1f} points, {span}{test}."
@@ -114,5 +141,6 @@ def in_words(entry: dict[str, Any], names: tuple[str, str], subject: str) -> str
     return f"No significant difference on {subject}: {better} is ahead by {difference:.1f} points, {span}{test}."
 
 
-def _signed(points: float) -> str:
+def signed_points(points: float) -> str:
+    """Percentage points with one decimal and a true minus sign."""
     return f"{points:.1f}".replace("-", "−").replace("−0.0", "0.0")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from semart_hf.evaluation.comparison import compare_outcomes, in_words, mcnemar
+from semart_hf.evaluation.comparison import bootstrap_p, compare_outcomes, holm, in_words, mcnemar
 from semart_hf.evaluation.outcomes import Outcomes
 
 TASKS = [{"name": "type", "labels": ["portrait", "landscape", "UNK"]}]
@@ -41,6 +41,22 @@ def test_the_difference_has_a_paired_interval(pair):
     assert entry["interval"] == pytest.approx([0.1, 0.3], abs=0.025)
     assert entry["is_significant"]
     assert entry["in_words"].startswith("ViT-Tiny is better on type by 20.0 points, 95 % interval ")
+
+
+def test_the_bootstrap_p_counts_the_draws_beyond_zero(pair):
+    assert bootstrap_p(np.array([0.1] * 97 + [-0.1] * 2)) == pytest.approx(2 * 3 / 100)
+    assert bootstrap_p(np.array([-0.1] * 99)) == pytest.approx(2 / 100)
+    assert bootstrap_p(np.zeros(99)) == 1
+    assert bootstrap_p(np.array([0.1] * 9 + [np.nan] * 90)) == pytest.approx(2 / 10)
+    entry = compare_outcomes(*pair, names=("A", "B"))["tasks"]["type"]["accuracy"]
+    assert 2 / 1001 <= entry["bootstrap_p"] < 0.01  # 3.9 standard errors
+
+
+def test_holm_corrects_for_the_number_of_tests():
+    # Holm's own procedure: 3 x 0.01, 2 x 0.02, and the last not below the one before it.
+    assert holm([0.03, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.5, 0.9]) == [1, 1]
+    assert holm([]) == []
 
 
 def test_a_model_against_itself(pair):
