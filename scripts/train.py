@@ -162,10 +162,13 @@ def begin(arguments: SemArtTrainingArguments, words: list[str]) -> str | None:
 
 def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, spent: dict[str, float]) -> None:
     """Write the finished folder: model, code, processor and results, beside the recipe and the learning curves."""
+    from semart_hf.evaluation.cost import peak_memory
     from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model, write_json
     from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.publishing.repository import write_repository
+    from semart_hf.training.speed import steady_speed
 
+    memory = peak_memory(trainer.args.device)
     folder = Path(trainer.args.output_dir)
     if trainer.is_fsdp_enabled:
         model = SemArtForArtClassification.from_pretrained(folder).to(trainer.args.device)
@@ -181,12 +184,17 @@ def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, spen
         batch_size=trainer.args.per_device_eval_batch_size,
         show_progress=True,
     )
+    speed = steady_speed(trainer.state.log_history) or spent["train_samples_per_second"]
     training = {
         "paintings": splits["train"].num_rows,
         "epochs": trainer.state.epoch,
         "seconds": round(spent["train_runtime"], 1),
         "paintings_per_second": round(spent["train_samples_per_second"], 1),
         "processes": trainer.args.world_size,
+        # Of the training alone, where the two above also count validation and checkpoints.
+        "steady_paintings_per_second": round(speed, 1),
+        "seconds_per_epoch": round(splits["train"].num_rows / speed, 2),
+        "peak_memory_bytes": memory,
     }
     results = {
         "model": str(folder),
