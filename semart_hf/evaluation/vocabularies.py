@@ -29,6 +29,7 @@ def load_split(
     *,
     label_map: LabelMap | None = None,
     common_labels: bool = False,
+    prepared_size: int | None = None,
 ) -> datasets.Dataset:
     """The paintings of one split, their labels numbered as in the model's `config.tasks`.
 
@@ -41,6 +42,8 @@ def load_split(
         tasks: The model's `config.tasks`.
         label_map: By task, the model's label for a label of the data; None leaves the label out of the scores.
         common_labels: Whether labels that the model does not know are left out of the scores, `UNK` included.
+        prepared_size: Shorter side, in pixels, of pictures that a release is prepared with once, in the cache; `None`
+            judges every painting by its own file.
 
     Raises:
         ValueError: The split is not there, the map names labels that do not exist, or frequent labels are unknown to
@@ -48,7 +51,7 @@ def load_split(
     """
     own_labels, frequent = data_labels(data, [task["name"] for task in tasks])
     own_tasks = [{"name": name, "labels": labels} for name, labels in own_labels.items()]
-    splits = load_paintings(data, tasks=own_tasks)
+    splits = load_paintings(data, tasks=own_tasks, image_size=prepared_size)
     if split not in splits:
         raise ValueError(f"Got the split {split!r}. {data} has {list(splits)}. Pass --split with one of these.")
     paintings = splits[split]
