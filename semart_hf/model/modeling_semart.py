@@ -1,6 +1,7 @@
 """The SemArt model: two towers, fused features, one head a task, one loss."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -256,7 +257,8 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
     def encode_images(self, pixel_values: Tensor | None, has_image: Tensor | None, batch: int) -> Tensor:
         """Projected vision features `(batch, fusion_dim)`; the learned vector where a row has no picture."""
         if pixel_values is None or (has_image is not None and not has_image.any()):
-            return self._absent(self.absent_image, batch, (self.vision_tower, self.vision_projection))
+            placeholder = self._placeholder_image if self._is_sharded else None
+            return self._absent(self.absent_image, batch, (self.vision_tower, self.vision_projection), placeholder)
         # Placeholder pictures never enter the tower: they would count in the statistics of its BatchNorm layers.
         present = pixel_values if has_image is None else pixel_values[has_image]
         features = self.vision_projection(self.vision_tower(pixel_values=present).pooler_output.flatten(1))
@@ -274,7 +276,8 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         """Projected text features `(batch, fusion_dim)`; the learned vector where a row has no text."""
         texts = input_ids if text_hidden is None else text_hidden
         if texts is None or (has_text is not None and not has_text.any()):
-            return self._absent(self.absent_text, batch, (self.text_tower, self.text_projection))
+            placeholder = self._placeholder_text if self._is_sharded else None
+            return self._absent(self.absent_text, batch, (self.text_tower, self.text_projection), placeholder)
         if has_text is not None:
             texts = texts[has_text]
             attention_mask = None if attention_mask is None else attention_mask[has_text]
@@ -304,6 +307,14 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
             return hidden
         return pool_tokens(hidden, attention_mask, self.config.text_pooling).unsqueeze(1)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The text tower's word embeddings: what wraps a model in shards asks for them."""
+        return self.text_tower.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the text tower's word embeddings."""
+        self.text_tower.set_input_embeddings(value)
+
     def num_parameters_by_state(self) -> tuple[int, int]:
         """Number of parameters that learn, and of all parameters."""
         trainable = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
@@ -317,10 +328,37 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         )
 
     # Distributed processes wait for the gradient of every parameter, so that what a batch does not use must still give
-    # zeros: the towers in a batch without pictures or texts, the absence vectors in one where nothing is absent.
+    # zeros: the towers in a batch without pictures or texts, the absence vectors in one where nothing is absent. Where
+    # the parameters are sharded, all processes must even run the same modules to put the shards together.
 
-    def _absent(self, vector: Tensor, batch: int, unused: tuple[nn.Module, ...]) -> Tensor:
+    @property
+    def _is_sharded(self) -> bool:
+        return any(hasattr(parameter, "full_tensor") for parameter in self.text_tower.parameters())
+
+    def _placeholder_image(self) -> Tensor:
+        size = self.config.vision_config.pretrained_cfg["input_size"]
+        pixel_values = self.absent_image.new_zeros(1, *size)
+        # In evaluation mode it does not count in the statistics of BatchNorm.
+        self.vision_tower.eval()
+        features: Tensor = self.vision_projection(self.vision_tower(pixel_values=pixel_values).pooler_output.flatten(1))
+        self.train(self.training)
+        return features
+
+    def _placeholder_text(self) -> Tensor:
+        input_ids = torch.zeros(1, 1, dtype=torch.long, device=self.absent_text.device)
+        features: Tensor = self.text_projection(self.text_tower(input_ids=input_ids).last_hidden_state[:, 0])
+        return features
+
+    def _absent(
+        self,
+        vector: Tensor,
+        batch: int,
+        unused: tuple[nn.Module, ...],
+        placeholder: Callable[[], Tensor] | None,
+    ) -> Tensor:
         features = vector.expand(batch, -1)
+        if placeholder is not None:
+            return features + placeholder().to(features.dtype) * 0.0
         if not self.training:
             return features
         parameters = [parameter for module in unused for parameter in module.parameters() if parameter.requires_grad]
