@@ -72,6 +72,7 @@ def train(words: list[str]) -> None:
     from semart_hf.data.augmentation import Augmentation
     from semart_hf.data.collator import ArtCollator
     from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
+    from semart_hf.training.frozen_text import frozen_text
     from semart_hf.training.memory import is_out_of_memory, memory_advice
     from semart_hf.training.sources import load_splits, with_prepared_pictures
     from semart_hf.training.trainer import SemArtTrainer
@@ -112,6 +113,9 @@ def train(words: list[str]) -> None:
         image_dropout=data_arguments.image_dropout,
         text_dropout=data_arguments.text_dropout,
     )
+    rows = {**splits, "train": train_paintings}
+    collator.frozen_text, remark = frozen_text(model, processor, rows, data_arguments, training_arguments)
+    say(remark)
     trainer = SemArtTrainer(
         model,
         training_arguments,

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from semart_hf.data.augmentation import Augmentation, augment
+from semart_hf.data.cache import FrozenText
 from semart_hf.data.sampling import DRAW_KEY, MIXED_KEY
 from semart_hf.model.image_processing_semart import load_picture
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -34,6 +35,7 @@ class ArtCollator:
         augmentation: How training pictures are varied.
         image_dropout: Probability that a training row with both modalities is shown without its picture.
         text_dropout: Probability that a training row with both modalities is shown without its text.
+        frozen_text: Where a batch whose texts are all in it gets `text_hidden` from, in the place of `input_ids`.
 
     Raises:
         ValueError: If the modality is unknown or the probabilities exceed 1 together.
@@ -45,6 +47,7 @@ class ArtCollator:
     augmentation: Augmentation = field(default_factory=Augmentation)
     image_dropout: float = 0.0
     text_dropout: float = 0.0
+    frozen_text: FrozenText | None = None
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -68,7 +71,7 @@ class ArtCollator:
         texts = [row["text"] if has_text else None for row, (_, has_text) in zip(rows, shown, strict=True)]
         inputs: dict[str, Tensor] = {}
         if any(text is not None for text in texts):
-            inputs.update(self.processor(text=texts, return_tensors="pt"))
+            inputs.update(self._texts(texts))
         if any(source is not None for source in sources):
             inputs.update(self._pictures(sources, generators))
         if not inputs:
@@ -82,6 +85,11 @@ class ArtCollator:
         if any(self._is_mixed(row) for row in rows):
             self._mix(inputs, rows)
         return inputs
+
+    def _texts(self, texts: Sequence[str | None]) -> Mapping[str, Any]:
+        if self.frozen_text is not None and self.frozen_text.knows(texts):
+            return self.frozen_text.batch(texts)
+        return self.processor(text=texts, return_tensors="pt")
 
     def _mix(self, inputs: dict[str, Tensor], rows: Sequence[Mapping[str, Any]]) -> None:
         places = [place for place, row in enumerate(rows) if self._is_mixed(row)]

@@ -123,6 +123,22 @@ class DataArguments:
     image_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their picture."})
     text_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their text."})
     max_train_rows: int | None = field(default=None, metadata={"help": "Train on the first rows only, for a trial."})
+    cache_frozen_text: str = field(
+        default="auto",
+        metadata={
+            "help": "Whether the frozen text layers' output is computed once and read from disk (3.6 GB for SemArt); "
+            "auto: where it saves time and the disk has room.",
+            "choices": ["auto", "true", "false"],
+        },
+    )
+    text_cache_dtype: str = field(
+        default="fp16",
+        metadata={
+            "help": "How it is stored: fp32 gives the numbers of cache_frozen_text: false, fp16 and bf16 take half.",
+            "choices": ["fp32", "fp16", "bf16"],
+        },
+    )
+    text_cache_dir: str | None = field(default=None, metadata={"help": "Where; null: in the cache of datasets."})
 
     def __post_init__(self) -> None:
         """Check that there is something to learn from, and that the ways to read it do not exclude each other.

@@ -1,0 +1,236 @@
+"""Hidden states read from disk equal those that are computed; killed, shared and damaged caches."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+
+import pytest
+import timm
+import torch
+from transformers import DistilBertConfig
+
+from semart_hf.data import cache_computing
+from semart_hf.data.cache import FrozenText
+from semart_hf.data.cache_computing import cache_folder, compute_frozen_text, texts_to_keep
+from semart_hf.data.collator import ArtCollator
+from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtProcessor
+
+TASKS = [{"name": "type", "labels": ["a", "b", "UNK"]}]
+SENTENCE = "a view of delft with the old river and an older bridge at night under the evening light"
+WORDS = SENTENCE.split()
+
+
+def texts_of(number):
+    """Distinct texts of 1 to 40 words."""
+    return [" ".join(WORDS[(row + place * (row % 5 + 1)) % 17] for place in range(1 + row * 7 % 40)) + f" {row}"
+            for row in range(number)]  # fmt: skip
+
+
+def build(trainable=1, pooling="first", seed=0):
+    torch.manual_seed(seed)
+    tokenizer = learn_tokenizer(texts_of(80), max_length=32)
+    text = DistilBertConfig(
+        dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=len(tokenizer), dropout=0.0, attention_dropout=0.0
+    )
+    model = SemArtForArtClassification.from_towers(
+        "test_resnet",
+        text,
+        TASKS,
+        pretrained=False,
+        image_size=32,
+        fusion_dim=16,
+        fusion_dropout=0.0,
+        trainable_text_layers=trainable,
+        text_pooling=pooling,
+    )
+    image_processor = SemArtImageProcessor.from_timm(timm.get_pretrained_cfg("test_resnet").to_dict(), 32)
+    return model, SemArtProcessor(image_processor, tokenizer)
+
+
+def compute(root, model, processor, texts, *, depth=1, storage="fp32"):
+    wanted = texts_to_keep(model, processor, texts, depth=depth, storage=storage)
+    folder = cache_folder(root, model, processor, wanted, use_bf16=False)
+    return compute_frozen_text(model, processor, wanted, folder)
+
+
+def rows_of(texts):
+    return [{"image": None, "text": text, "type": row % 3} for row, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(("storage", "tolerance"), [("fp32", 1e-6), ("fp16", 2e-3), ("bf16", 2e-2)])
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.parametrize("trainable", [0, 1])
+def test_losses_and_gradients_are_those_of_the_whole_text_tower(tmp_path, trainable, pooling, storage, tolerance):
+    model, processor = build(trainable, pooling)
+    texts = texts_of(30)
+    kept = compute(tmp_path, model, processor, [*texts, *texts, None, " "], depth=2 - trainable, storage=storage)
+    assert len(kept) == 30
+    plain, reading = (ArtCollator(processor, TASKS, frozen_text=cache) for cache in (None, kept))
+    shown = [*texts[7:20], None, texts[3], texts[29]]
+    model.train()
+    expected = model(**plain(rows_of(shown)))
+    expected.loss.backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    inputs = reading(rows_of(shown))
+    assert "input_ids" not in inputs
+    assert inputs["text_depth"] == 2 - trainable
+    found = model(**inputs)
+    found.loss.backward()
+    assert torch.allclose(found.loss, expected.loss, atol=tolerance)
+    assert torch.allclose(found.logits["type"], expected.logits["type"], atol=tolerance)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert torch.allclose(parameter.grad, gradients[name], atol=tolerance), name
+
+
+def test_a_cut_text_is_kept_as_it_is_read(tmp_path):
+    model, processor = build()
+    long = " ".join(WORDS * 6)
+    kept = compute(tmp_path, model, processor, [long, "a bridge"])
+    batch = kept.batch([long, None, "a bridge"])
+    assert batch["text_hidden"].shape == (3, 32, 32)
+    assert batch["attention_mask"].sum(1).tolist() == [32, 0, 4]
+    assert batch["has_text"].tolist() == [True, False, True]
+    assert batch["attention_mask"].shape[1] % 8 == 0
+
+
+def test_a_batch_with_a_text_that_is_not_kept_is_tokenised(tmp_path):
+    model, processor = build()
+    kept = compute(tmp_path, model, processor, texts_of(5))
+    batch = ArtCollator(processor, TASKS, frozen_text=kept)(rows_of([texts_of(5)[0], "a new text"]))
+    assert set(batch) == {"input_ids", "attention_mask", "labels"}
+    with pytest.raises(KeyError, match="'a new text' is not in"):
+        kept.batch(["a new text"])
+
+
+def test_only_what_is_new_is_computed(tmp_path, monkeypatch):
+    model, processor = build()
+    computed = []
+    encode = model.encode_frozen_text
+    monkeypatch.setattr(model, "encode_frozen_text", lambda ids, *a: computed.append(len(ids)) or encode(ids, *a))
+    compute(tmp_path, model, processor, texts_of(20))
+    assert sum(computed) == 20
+    kept = compute(tmp_path, model, processor, texts_of(20)[5:15])
+    assert sum(computed) == 20
+    assert kept.knows(texts_of(20))
+    compute(tmp_path, model, processor, texts_of(26))
+    assert sum(computed) == 26
+
+
+def test_other_weights_tokens_depth_and_storage_have_their_own_place(tmp_path):
+    model, processor = build()
+    wanted = {storage: texts_to_keep(model, processor, texts_of(3), depth=1, storage=storage) for storage in
+              ("fp32", "fp16")}  # fmt: skip
+    folder = cache_folder(tmp_path, model, processor, wanted["fp32"], use_bf16=False)
+    processor(text=["a longer text than before"], return_tensors="pt")  # leaves its padding in the tokenizer
+    assert cache_folder(tmp_path, model, processor, wanted["fp32"], use_bf16=False) == folder
+    others = [
+        cache_folder(tmp_path, model, processor, wanted["fp16"], use_bf16=False),
+        cache_folder(tmp_path, model, processor, wanted["fp16"], use_bf16=True),
+        cache_folder(
+            tmp_path, model, processor, texts_to_keep(model, processor, [], depth=2, storage="fp32"), use_bf16=False
+        ),
+    ]
+    with torch.no_grad():
+        model.text_tower.transformer.layer[1].ffn.lin1.weight.add_(1.0)  # it learns: no part of what is kept
+    assert cache_folder(tmp_path, model, processor, wanted["fp32"], use_bf16=False) == folder
+    processor.tokenizer.model_max_length = 16
+    others.append(cache_folder(tmp_path, model, processor, wanted["fp32"], use_bf16=False))
+    with torch.no_grad():
+        model.text_tower.transformer.layer[0].ffn.lin1.weight[0, 0] += 1e-3
+    others.append(cache_folder(tmp_path, model, processor, wanted["fp32"], use_bf16=False))
+    assert len({folder, *others}) == 6
+
+
+def compute_in_a_process(results, root, dies_after):
+    """Compute in a process of its own; it kills itself in the midst of writing a chunk, or tells what it wrote."""
+    torch.set_num_threads(1)
+    write, written = cache_computing._write_chunk, []
+
+    def write_and_count(path, *content):
+        if len(written) == dies_after:
+            path.with_name(f".{path.stem}-0.tmp").write_bytes(b"half a chunk")
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(path, *content)
+        written.append(path.name)
+
+    cache_computing._write_chunk = write_and_count
+    kept = compute(root, *build(), texts_of(60))
+    results.put((root.name, len(kept), written))
+
+
+def test_a_killed_computation_goes_on_and_two_processes_share_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_computing, "CHUNK_BYTES", 4096)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    processes = [
+        context.Process(target=compute_in_a_process, args=(results, tmp_path / root, dies_after))
+        for root, dies_after in (("killed", 2), ("shared", None), ("shared", None))
+    ]
+    for process in processes:
+        process.start()
+    shares = [results.get(timeout=60) for _ in range(2)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [-signal.SIGKILL, 0, 0]
+    (folder,), (other,) = ((tmp_path / name).iterdir() for name in ("killed", "shared"))
+    assert len(list(folder.glob("*.safetensors"))) == 2
+    assert len(list(folder.glob(".*.tmp"))) == 1
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
+    assert len(compute(tmp_path / "killed", *build(), texts_of(60))) == 60
+    assert not list(folder.glob(".*.tmp"))
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    chunks = sorted(path.name for path in folder.glob("*.safetensors"))
+    assert len(chunks) > 10
+    assert sorted(name for _, _, written in shares for name in written) == chunks  # each by one of the two
+    assert [number for _, number, _ in shares] == [60, 60]
+    for name in chunks:
+        assert (folder / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_workers_get_the_name_of_the_folder(tmp_path):
+    model, processor = build()
+    kept = compute(tmp_path, model, processor, texts_of(50))
+    kept.batch(texts_of(50))
+    pickled = pickle.dumps(kept)
+    assert len(pickled) < 500
+    expected, found = kept.batch(texts_of(9)), pickle.loads(pickled).batch(texts_of(9))  # noqa: S301
+    assert torch.equal(expected["text_hidden"], found["text_hidden"])
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    model, processor = build()
+    kept = compute(tmp_path, model, processor, texts_of(3))
+    (chunk,) = kept.folder.glob("*.safetensors")
+    chunk.write_bytes(chunk.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=rf"{chunk.name} of the cache of frozen text is damaged.*Delete it"):
+        FrozenText(kept.folder, 1)
+
+
+def test_values_that_the_storage_type_cannot_hold_are_refused(tmp_path):
+    model, processor = build()
+    with torch.no_grad():
+        model.text_tower.transformer.layer[0].output_layer_norm.weight.fill_(1e6)
+    with pytest.raises(ValueError, match=r"cannot be stored as fp16.*text_cache_dtype: bf16"):
+        compute(tmp_path, model, processor, texts_of(3), storage="fp16")
+    assert compute(tmp_path, model, processor, texts_of(3), storage="bf16").knows(texts_of(3))
+
+
+def test_an_unknown_storage_type_is_refused():
+    model, processor = build()
+    with pytest.raises(ValueError, match=r"Got the storage type 'int4'.*Allowed are \['fp32', 'bf16', 'fp16'\]"):
+        texts_to_keep(model, processor, ["a"], depth=1, storage="int4")
+
+
+def test_batches_hold_a_bounded_number_of_tokens():
+    model, processor = build()
+    wanted = texts_to_keep(model, processor, texts_of(60), depth=1, storage="fp32")
+    assert wanted.num_tokens.tolist() == sorted(wanted.num_tokens.tolist())
+    batches = list(cache_computing._batches(range(60), wanted, 100))
+    assert [place for batch in batches for place in batch] == list(range(60))
+    assert all(len(batch) * wanted.num_tokens[batch[-1]] <= 100 for batch in batches)
