@@ -153,7 +153,8 @@ def push(options: argparse.Namespace) -> None:
     """Upload the prepared folder, after saying what licences allow."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    from semart_hf.data.pushing import LICENCE_NOTICE, push_dataset
+    from semart_hf.data.dataset_card import LICENCE_NOTICE
+    from semart_hf.publishing.dataset import push_dataset
 
     print(LICENCE_NOTICE)
     print(f"Uploading to {options.push} as a {'public' if options.public else 'private'} dataset ...")

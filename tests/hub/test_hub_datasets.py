@@ -6,6 +6,7 @@ import re
 import pytest
 from client_process import ClientError
 from hub_people import TRAINER
+from loopback_hub import Fault
 
 READ = """
 from datasets import Image, load_dataset
@@ -16,6 +17,10 @@ def read(split):
 """
 
 
+def num_commits(hub) -> int:
+    return len(list(hub.repository("painter/paintings", "datasets").folder.glob("commits/*.json")))
+
+
 @pytest.fixture(scope="module")
 def local(author):
     """The rows of a prepared miniature, which is then pushed as painter/paintings."""
@@ -24,7 +29,7 @@ def local(author):
         """
         from semart_hf.data.miniature import paint_miniature
         from semart_hf.data.preparation import PreparationOptions, prepare_paintings
-        from semart_hf.data.pushing import push_dataset
+        from semart_hf.publishing.dataset import push_dataset
         from semart_hf.data.release import read_rows
         release = paint_miniature("miniature", num_train=24, num_val=6, num_test=6)
         options = PreparationOptions(image_size=64, min_label_count=2, rows_per_shard=8)
@@ -53,7 +58,10 @@ def test_the_repository_is_private_and_holds_the_folder(hub, local):
         "data/train-00002",
         "data/validation-00000",
     ]
-    assert {"README.md", "summary.json", "problems.jsonl"} <= set(files)
+    assert set(files) - set(shards) == {
+        *(".gitattributes", "README.md", "problems.jsonl", "report.html", "summary.json")
+    }
+    assert num_commits(hub) == 2  # the Hub's own, and one with everything
 
 
 def test_a_stranger_streams_the_rows_that_were_pushed(hub, stranger, tokens, local):
@@ -85,26 +93,29 @@ def test_the_streamed_rows_train_a_model(author, local):
     result = author.run(
         """
         from semart_hf.data.loading import load_paintings
+        from semart_hf.data.streaming import PaintingStream
         whole = load_paintings("painter/paintings")
+        judged = load_paintings("painter/paintings", only=["validation", "test"])
         TASKS = [{"name": name, "labels": names} for name, names in labels.items()]
-        streamed = load_dataset("painter/paintings", split="train", streaming=True)
-        rows = [{**row, "text": row["description"]} for row in streamed]
-        trainer = make_trainer("runs/streamed", save_strategy="no", max_steps=2, logging_steps=1)
-        trainer.train_dataset = type(trainer.train_dataset)(rows, seed=0)
+        stream = PaintingStream("painter/paintings", buffer_size=8)
+        trainer = make_trainer("runs/streamed", save_strategy="no", logging_steps=1)
+        trainer.train_dataset = stream
         trainer.train()
         losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-        result = {"rows": dict(whole.num_rows), "losses": losses, "steps": trainer.state.global_step,
-                  "texts": [row["text"] for row in rows] == whole["train"]["text"][:]}
+        result = {"rows": dict(whole.num_rows), "judged": dict(judged.num_rows), "losses": losses,
+                  "epoch": trainer.state.epoch, "texts": stream.column("text") == whole["train"]["text"][:]}
         """,
         labels=local["labels"],
     )
     assert result["rows"] == {"train": 24, "validation": 6, "test": 6}
-    assert result["steps"] == 2
+    assert result["judged"] == {"validation": 6, "test": 6}
+    assert result["epoch"] == 2
     assert all(math.isfinite(loss) and loss > 0 for loss in result["losses"])
     assert result["texts"] is True
 
 
-def test_a_second_push_leaves_no_old_shards(hub, author, local):
+def test_a_second_push_is_one_commit_and_leaves_no_old_file(hub, author, local):
+    before = num_commits(hub)
     author.run(
         """
         options = PreparationOptions(image_size=64, min_label_count=2, rows_per_shard=32)
@@ -114,6 +125,14 @@ def test_a_second_push_leaves_no_old_shards(hub, author, local):
     )
     shards = [name for name in hub.files("painter/paintings", kind="datasets") if name.startswith("data/")]
     assert len(shards) == 3
+    assert num_commits(hub) == before + 1
+
+
+def test_a_push_that_breaks_off_changes_nothing(hub, author, local):
+    before = hub.files("painter/paintings", kind="datasets")
+    with hub.fault(Fault("POST", "/commit/", status=500)), pytest.raises(ClientError, match="500"):
+        author.run("push_dataset('prepared', 'painter/paintings')")
+    assert hub.files("painter/paintings", kind="datasets") == before
 
 
 def test_a_public_repository_gets_no_private_data(hub, author, local):

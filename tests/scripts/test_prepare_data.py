@@ -9,7 +9,7 @@ import datasets
 import pytest
 from tiny_release import load_script, write_release
 
-from semart_hf.data import pushing
+from semart_hf.publishing import dataset
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +31,9 @@ def hub(monkeypatch):
         state.calls.append(("create_repo", arguments))
         return SimpleNamespace(repo_id=repo_id, __str__=lambda: "")
 
-    monkeypatch.setattr(pushing.HfApi, "create_repo", create_repo)
-    monkeypatch.setattr(pushing.HfApi, "repo_info", lambda *a, **k: SimpleNamespace(private=state.is_private))
-    monkeypatch.setattr(
-        pushing.HfApi, "upload_folder", lambda self, **arguments: state.calls.append(("upload_folder", arguments))
-    )
+    monkeypatch.setattr(dataset.HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(dataset.HfApi, "repo_info", lambda *a, **k: SimpleNamespace(private=state.is_private))
+    monkeypatch.setattr(dataset, "push_folder", lambda *arguments: state.calls.append(("push_folder", arguments)))
     return state
 
 
@@ -119,18 +117,20 @@ def test_a_push_is_private_and_says_the_licence_first(script, release, tmp_path,
     said = capsys.readouterr().out
     assert "non-commercial research only" in said
     assert "as a private dataset" in said
-    (create, created), (upload, uploaded) = hub.calls
-    assert (create, upload) == ("create_repo", "upload_folder")
+    (create, created), (push, (folder, destination, _)) = hub.calls
+    assert (create, push) == ("create_repo", "push_folder")
     assert created == {"repo_type": "dataset", "private": True, "exist_ok": True}
-    assert uploaded["delete_patterns"] == "data/*"
+    assert folder == tmp_path / "out"
+    assert str(destination) == "someone/paintings (private dataset)"
     hub.is_private = False
     with pytest.raises(SystemExit, match="someone/paintings, which is public already"):
         script.main([*arguments, "--push", "someone/paintings"])
     assert len(hub.calls) == 3
     script.main([*arguments, "--push", "someone/paintings", "--public"])
     assert hub.calls[-2][1]["private"] is False
+    assert hub.calls[-1][1][1].private is False
 
 
 def test_only_prepared_folders_are_pushed(tmp_path):
     with pytest.raises(ValueError, match=r"what is pushed has README.md and data/\*.parquet"):
-        pushing.push_dataset(tmp_path, "someone/paintings")
+        dataset.push_dataset(tmp_path, "someone/paintings")
