@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
 DEMO := outputs/demo
 DEMO_FLAGS ?=
+CARD := miniature-resnet10t
 
 # What loads a model here and on the Hub. FLOOR_TESTS=tests runs the whole suite.
 FLOOR_TESTS ?= tests/model tests/publishing tests/hub/test_hub_models.py tests/hub/test_hub_trainer.py \
@@ -22,7 +23,7 @@ ONE_GPU := gpus="$${CUDA_VISIBLE_DEVICES-0}"; CUDA_VISIBLE_DEVICES="$${gpus%%,*}
 # Nothing below needs the network. Tokenizers' own threads and the data loader's forked workers do not go together.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help environment demo test test-floors lint
+.PHONY: help environment demo card test test-floors lint
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
@@ -41,6 +42,12 @@ demo: $(READY)  ## Paint a small data set, train, evaluate, classify three paint
 	@echo "4/4 Classifying three test paintings"
 	@$(OFFLINE) $(RUN) scripts/demo.py --model $(DEMO)/model --data $(DEMO)/release \
 		--results $(DEMO)/evaluation/results.json $(DEMO_FLAGS)
+
+card: $(READY)  ## Write the card of the demo's model, from its last run, into model_cards
+	@row="$$(sed -n 2p $(DEMO)/release/semart_test.csv)"; $(OFFLINE) $(RUN) scripts/push_to_hub.py \
+		--model $(DEMO)/model --repo_id semart-hf/$(CARD) --output_dir $(DEMO)/hub --card model_cards/$(CARD).md \
+		--results $(DEMO)/evaluation/results.json --example "$(DEMO)/release/Images/$$(echo "$$row" | cut -f1)" \
+		--example_text "$$(echo "$$row" | cut -f2)"
 
 test: $(READY)  ## Run the whole test suite (no network, no GPU)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist loadfile

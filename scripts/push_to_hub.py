@@ -53,7 +53,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     card.add_argument("--example", type=Path, help="picture for the card's example, which will be published with it")
     card.add_argument("--example_text", help="text for the card's example")
     card.add_argument("--template", type=Path, default=CHECKOUT / "model_cards" / "template.md", help="of the card")
-    card.add_argument("--card", type=Path, help="write the card to this file too, such as model_cards/NAME.md")
+    card.add_argument("--card", type=Path, help="write the card, with its figures, here too: model_cards/NAME.md")
     card.add_argument("--space", metavar="USER/NAME", help="put a Space together too, that serves the model")
     return parser.parse_args(arguments)
 
@@ -84,14 +84,14 @@ def publish_model(options: argparse.Namespace, destination: Destination) -> None
     from transformers import AutoModel, AutoProcessor
 
     import semart_hf  # noqa: F401  registers the model's classes
-    from semart_hf.publishing.assembly import CardChoices, assemble_repository
+    from semart_hf.publishing.assembly import CardChoices, assemble_repository, copy_card
     from semart_hf.publishing.check import check_published, check_repository
 
     source = Path(options.model)
     model = AutoModel.from_pretrained(options.model, trust_remote_code=False).eval()
     processor = AutoProcessor.from_pretrained(options.model, trust_remote_code=False)
     folder = options.output_dir or Path("outputs", "hub", destination.repo_id.split("/")[1])
-    own_results = [source / "results.json"] if (source / "results.json").is_file() else []
+    trained = source / "results.json" if (source / "results.json").is_file() else None
     choices = CardChoices(
         options.template, options.data_name, options.data_id, options.license, options.example, options.example_text
     )
@@ -101,11 +101,12 @@ def publish_model(options: argparse.Namespace, destination: Destination) -> None
         folder,
         destination.repo_id,
         choices=choices,
-        results=options.results or own_results,
+        results=options.results or ([trained] if trained else []),
+        trained=trained,
         recipe=options.recipe or source / "recipe.yaml",
     )
     if options.card:
-        options.card.write_text((folder / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+        copy_card(folder, options.card)
     print(f"Checking {folder}")
     machine_folders = [source] if source.exists() else []
     show_checks(check_repository(folder, model, processor, destination.repo_id, machine_folders=machine_folders))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from PIL import Image
 
 import semart_hf
 
@@ -23,6 +24,7 @@ from .traces import without_folders
 
 EXAMPLE_PICTURE = "example.jpg"
 _LARGEST_EXAMPLE = 1024  # pixels of its longer side
+_FIGURE_COLOURS = 64
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def assemble_repository(
     *,
     choices: CardChoices,
     results: Sequence[Path] = (),
+    trained: Path | None = None,
     recipe: Path | None = None,
 ) -> Path:
     """The folder with everything that belongs into the repository, and nothing else.
@@ -64,7 +67,9 @@ def assemble_repository(
         folder: Where it is put together; an earlier repository there is replaced.
         repo_id: `user/name` on the Hub.
         choices: What the author decides about the card.
-        results: Results files, the most important first; a folder `figures` beside the first goes into the card.
+        results: Results files, the most important first; figures of the folder `figures` beside the first go into the
+            card.
+        trained: The results file that the training wrote, which says what it took; an evaluation's does not.
         recipe: The recipe that trained the model.
 
     Raises:
@@ -72,28 +77,36 @@ def assemble_repository(
     """
     _check_replaceable(folder)
     contents = [read_results(path, repo_id) for path in results]
+    if contents and trained is not None and "training" in (written := read_results(trained, repo_id)):
+        contents[0].setdefault("training", {**written["training"], "environment": written.get("environment")})
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as unfinished:
-        written = write_repository(model, processor, Path(unfinished, "repository"))
+        repository = write_repository(model, processor, Path(unfinished, "repository"))
         for index, content in enumerate(contents):
             name = "results.json" if index == 0 else f"results_{index + 1}.json"
-            written.joinpath(name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            repository.joinpath(name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        drawn = sorted((results[0].parent / "figures").glob("*.png")) if results else []
         facts = CardFacts(
             repo_id=repo_id,
-            example=make_example(model, processor, written, choices),
+            example=make_example(model, processor, repository, choices),
             results=contents,
             recipe=read_recipe(recipe),
-            figures=copy_figures(results[0].parent / "figures", written) if results else {},
+            figures={path.stem: f"figures/{path.name}" for path in drawn},
             data_name=choices.data_name,
             data_id=choices.data_id,
             license=choices.license,
         )
-        render_card(model, facts, choices.template).save(written / "README.md")
+        card = render_card(model, facts, choices.template)
+        card.save(repository / "README.md")
+        for path in drawn:
+            if f"(figures/{path.name})" in card.text:
+                (repository / "figures").mkdir(exist_ok=True)
+                shutil.copyfile(path, repository / "figures" / path.name)
         if license_file := find_license():
-            shutil.copyfile(license_file, written / "LICENSE")
+            shutil.copyfile(license_file, repository / "LICENSE")
         if folder.exists():
             shutil.rmtree(folder)
-        written.rename(folder)
+        repository.rename(folder)
     return folder
 
 
@@ -158,15 +171,20 @@ def make_example(
     return Example(text, EXAMPLE_PICTURE if choices.picture else None, answer)
 
 
-def copy_figures(source: Path, folder: Path) -> dict[str, str]:
-    """Name of each figure to its file in the folder."""
-    copied = {}
-    for path in sorted(source.glob("*.png")):
-        target = folder / "figures" / path.name
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, target)
-        copied[path.stem] = f"figures/{path.name}"
-    return copied
+def copy_card(folder: Path, target: Path) -> None:
+    """Write an assembled repository's card to a file elsewhere, its figures, made small, in a folder of that name."""
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    figures = target.with_suffix("")
+    if figures.is_dir():
+        shutil.rmtree(figures)
+    for path in sorted((folder / "figures").glob("*.png")):
+        figures.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as figure:
+            small = figure.convert("RGB").quantize(_FIGURE_COLOURS, dither=Image.Dither.NONE)
+        small.save(figures / path.name, optimize=True)
+        card = card.replace(f"(figures/{path.name})", f"({figures.name}/{path.name})")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(card, encoding="utf-8")
 
 
 def find_license() -> Path | None:

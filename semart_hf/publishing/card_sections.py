@@ -1,7 +1,6 @@
 """The parts of a model card, each in Markdown; what a results file lacks reads "not measured"."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -153,6 +152,8 @@ def cost(results: Mapping[str, Any]) -> str:
     shown = {name: value for name, value in measured.items() if isinstance(value, int | float | str)}
     lines = [f"- {name.replace('_', ' ')}: {value:,}" for name, value in shown.items() if not isinstance(value, str)]
     lines += [f"- {name.replace('_', ' ')}: {value}" for name, value in shown.items() if isinstance(value, str)]
+    if lines:
+        lines.append(f"- trained on: {_machine(measured.get('environment') or results.get('environment') or {})}")
     spent = "\n".join(lines) if lines else f"- time and memory of training: {NOT_MEASURED}"
     return f"{spent}\n- evaluation: {_evaluation_cost(results)}"
 
@@ -160,20 +161,22 @@ def cost(results: Mapping[str, Any]) -> str:
 def _evaluation_cost(results: Mapping[str, Any]) -> str:
     if not results.get("seconds"):
         return NOT_MEASURED
-    environment = results.get("environment", {})
-    machine = environment.get("gpu") or environment.get("processor") or environment.get("platform")
+    machine = _machine(results.get("environment") or {})
+    return f"{results['seconds']:,} s for {results['num_rows']:,} paintings and every view of them, on {machine}"
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    name = environment.get("gpu") or environment.get("processor") or environment.get("platform")
     versions = [f"{name} {environment[name]}" for name in ("torch", "transformers", "timm") if environment.get(name)]
-    where = f" on {machine}, {environment.get('cores')} cores" if machine else ""
-    software = f" ({', '.join(versions)})" if versions else ""
-    return f"{results['seconds']:,} s for {results['num_rows']:,} paintings and every view of them{where}{software}"
+    words = f"{name}, {environment.get('cores')} cores" if name else "a machine that was not recorded"
+    return f"{words} ({', '.join(versions)})" if versions else words
 
 
-def results_section(results: Mapping[str, Any]) -> str:
+def results_section(results: Mapping[str, Any], data_name: str) -> str:
     """The scores of one results file, by task and by what was shown."""
-    name = f"{Path(str(results.get('data', 'data'))).name}, {results.get('split', 'unnamed')} split"
     parts = [
-        f"On {results['num_rows']:,} paintings ({name}). In percent; in brackets the 95 % interval of a bootstrap "
-        "over the paintings, where one was measured.",
+        f"On {results['num_rows']:,} paintings ({data_name}, {results.get('split', 'unnamed')} split). In percent; in "
+        "brackets the 95 % interval of a bootstrap over the paintings, where one was measured.",
         _task_table(results),
         _modality_table(results),
     ]
@@ -262,14 +265,23 @@ def _thresholds(thresholds: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def reproduce(repo_id: str, recipe: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    """The commands that train and evaluate the model again."""
+def reproduce(repo_id: str, recipe: Mapping[str, Any], results: Mapping[str, Any], is_miniature: bool) -> str:
+    """The command that trains and evaluates the model again, and the one that evaluates it as it is."""
     data = without_folders(str(recipe.get("data") or results.get("data") or "DATA"))
-    evaluate = f"python scripts/evaluate.py --model {repo_id} --data {data} --split {results.get('split', 'test')}"
-    evaluate += " --output_dir evaluation"
+    options = f"--data {data} --split {results.get('split', 'test')} --output_dir evaluation"
+    if any("masked" in modality for modality in results.get("modalities", {})):
+        options += " --mask_label_words"
+    again = f"python scripts/evaluate.py --model {repo_id} {options}"
+    paint = f"python -m semart_hf.data.miniature {data}"
     if not recipe:
-        return f"The recipe was not recorded. The figures, from the code of `semart-hf`:\n\n```bash\n{evaluate}\n```"
+        return f"The recipe was not recorded. The figures, from the code of `semart-hf`:\n\n```bash\n{again}\n```"
+    trained = without_folders(str(recipe.get("output_dir") or "outputs/model"))
+    steps = [
+        "accelerate launch scripts/train.py recipe.yaml",
+        f"python scripts/evaluate.py --model {trained} {options}",
+    ]
+    command = " && \\\n".join([paint, *steps] if is_miniature else steps)
     return (
-        "With the code of `semart-hf`, and the recipe above as `recipe.yaml`:\n\n```bash\n"
-        f"accelerate launch scripts/train.py recipe.yaml\n```\n\nThe figures of this page:\n\n```bash\n{evaluate}\n```"
+        f"With the code of `semart-hf`, and the recipe above as `recipe.yaml`:\n\n```bash\n{command}\n```\n\n"
+        f"The figures of this page without training, from the model as it is here:\n\n```bash\n{again}\n```"
     )

@@ -306,7 +306,8 @@ def ask_stranger(order: Mapping[str, Any], *, token: str | None = None, offline:
     """
     # Of the settings, a fresh user has none but where the Hub is; caches, modules and tokens are this user's own.
     kept = ("HF_ENDPOINT", "HF_HUB_DISABLE_XET")
-    variables = {name: value for name, value in os.environ.items() if name in kept or not name.startswith("HF_")}
+    own = ("HF_", "HUGGING", "TRANSFORMERS_")
+    variables = {name: value for name, value in os.environ.items() if name in kept or not name.startswith(own)}
     with tempfile.TemporaryDirectory() as home:
         environment = variables | {"HF_HOME": home, "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
         environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}

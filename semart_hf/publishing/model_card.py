@@ -76,6 +76,11 @@ class CardFacts:
         source = self.recipe.get("data") or (self.results[0].get("data") if self.results else None)
         return Path(str(source)).name if source else "unnamed paintings"
 
+    def data_of(self, results: Mapping[str, Any]) -> str:
+        """What the data of a results file are called: the training data's name, or their folder's."""
+        is_of_training_data = results.get("data") == self.results[0].get("data")
+        return self.named_data if is_of_training_data else Path(str(results.get("data"))).name
+
     @property
     def published_data(self) -> str:
         """The data's id in the metadata."""
@@ -114,10 +119,11 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts, template: P
         "licences": sections.licences(facts.license, facts.named_data, facts.is_miniature),
         "training": sections.training(facts.named_data, facts.recipe),
         "cost": sections.cost(first),
-        "results": "\n\n".join(map(sections.results_section, results)) or sections.NOT_MEASURED,
+        "results": "\n\n".join(sections.results_section(one, facts.data_of(one)) for one in results)
+        or sections.NOT_MEASURED,
         "confusion": sections.figures(facts.figures, "confusion_"),
         "calibration": sections.calibration(first, facts.figures),
-        "reproduce": sections.reproduce(facts.repo_id, facts.recipe, first),
+        "reproduce": sections.reproduce(facts.repo_id, facts.recipe, first, facts.is_miniature),
     }
     asked = set(re.findall(r"\{\{-?\s*(\w+)", template.read_text(encoding="utf-8")))
     if unknown := sorted(asked - set(context) - {"card_data"}):
@@ -170,12 +176,11 @@ def eval_results(facts: CardFacts, tasks: Sequence[str]) -> list[EvalResult]:
 
 
 def _eval_result(facts: CardFacts, results: Mapping[str, Any], metric: str, name: str, value: float) -> EvalResult:
-    is_of_training_data = results is facts.results[0] or results.get("data") == facts.results[0].get("data")
-    data = facts.named_data if is_of_training_data else Path(str(results["data"])).name
+    data = facts.data_of(results)
     return EvalResult(
         task_type="image-classification",
         task_name="Art classification",
-        dataset_type=facts.published_data if is_of_training_data else data,
+        dataset_type=facts.published_data if data == facts.named_data else data,
         dataset_name=data,
         dataset_split=results.get("split"),
         metric_type="f1" if metric == "macro_f1" else metric,

@@ -8,10 +8,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from semart_hf.publishing import check
-from semart_hf.publishing.assembly import CardChoices, assemble_repository
-from semart_hf.publishing.traces import find_traces
+from semart_hf.publishing.assembly import CardChoices, assemble_repository, read_results
+from semart_hf.publishing.traces import find_traces, without_folders
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "model_cards" / "template.md"
+CHECKOUT = Path(__file__).resolve().parents[2]
+TEMPLATE = CHECKOUT / "model_cards" / "template.md"
+NUM_CODE = len({*(CHECKOUT / "semart_hf" / "model").glob("*_semart.py")})
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +34,10 @@ def edit(path, old, new):
 
 
 def test_a_whole_repository_passes_each_part(repository):
-    assert check.check_files(repository).startswith("14 files")
+    assert check.check_files(repository).startswith(f"{NUM_CODE + 7} files")
     assert "no token" in check.check_traces(repository)
     assert "all finite" in check.check_weights(repository)
-    assert "7 files" in check.check_code(repository)
+    assert f"{NUM_CODE} files" in check.check_code(repository)
     assert "0 results" in check.check_card(repository / "README.md")
 
 
@@ -123,3 +125,84 @@ def test_traces_of_the_machine_are_named(repository, monkeypatch):
     assert not any("Canary" in sentence for sentence in found)
     with pytest.raises(check.CheckError, match=r"because of its traces\. Got 6: log\.txt holds"):
         check.check_traces(repository)
+
+
+def test_a_folder_of_this_machine_is_a_trace(repository):
+    (repository / "notes.md").write_text("made from /srv/atelier/run")
+
+    assert find_traces(repository) == []
+    (found,) = find_traces(repository, [Path("/srv/atelier/run")])
+    assert found == "notes.md holds a folder of this machine, '/srv/atelier/run'"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("/home/anna/semart/", "semart"),
+        ("../shared/data/semart", "semart"),
+        ("~/semart", "semart"),
+        ("C:\\data\\semart", "semart"),
+        ("anna/delft", "anna/delft"),
+        ("outputs/demo/release", "outputs/demo/release"),
+        ({"data": ["/tmp/a b"], "n": 3, "none": None}, {"data": ["a b"], "n": 3, "none": None}),
+        ("image+text", "image+text"),
+    ],
+)
+def test_paths_that_lead_outside_are_cut(value, expected):
+    assert without_folders(value) == expected
+
+
+def test_published_results_name_the_repository(results_file):
+    published = read_results(results_file, "anna/delft")
+
+    assert (published["model"], published["data"]) == ("anna/delft", "semart")
+
+
+def test_what_are_no_results_is_refused(tmp_path):
+    (tmp_path / "results.json").write_text('{"tasks": {}}')
+    with pytest.raises(ValueError, match=r"without \['num_rows'\]\. Allowed is the results\.json of scripts/evaluate"):
+        read_results(tmp_path / "results.json", "anna/delft")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_results(tmp_path / "absent.json", "anna/delft")
+
+
+def test_the_part_that_a_stranger_cannot_load_is_named():
+    seen = {"failed": "image processor", "error": "OSError: gone", "traceback": "…"}
+    with pytest.raises(
+        check.CheckError, match=r"because of its image processor\. Got OSError: gone from delft"
+    ) as error:
+        list(check.compare(seen, [], "delft"))
+    assert error.value.part == "image processor"
+
+
+def test_other_scores_are_refused():
+    def answer(score):
+        return [{"type": [{"label": "portrait", "score": score}, {"label": "UNK", "score": 1 - score}]}]
+
+    assert check.largest_difference(answer(0.25), answer(0.25)) == 0
+    assert check.largest_difference(answer(0.25), answer(0.5)) == 0.25
+    assert check.largest_difference(answer(float("nan")), answer(0.5)) == float("inf")
+    assert check.largest_difference(answer(0.5), []) == float("inf")
+    assert check.largest_difference([{"school": []}], answer(0.5)) == float("inf")
+    with pytest.raises(
+        check.CheckError, match=r"because of its scores\. Got scores .* by up to 0\.0001\. Allowed are"
+    ):
+        list(check.compare({"classes": {}, "answers": answer(0.2501)}, answer(0.25), "delft"))
+
+
+def test_an_example_that_prints_something_else_is_refused():
+    assert check.compare_example("type  0.50\n", "type  0.50") == "prints what the card shows"
+    with pytest.raises(check.CheckError, match=r"where the card shows\n0\.51"):
+        check.compare_example("0.50", "0.51")
+
+
+def test_a_folder_with_something_else_is_not_replaced(saved_model, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds something else than an assembled repository"):
+        assemble_repository(*saved_model, tmp_path, "anna/delft", choices=CardChoices(TEMPLATE))
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_prepared_dataset_needs_data_and_card(tmp_path):
+    with pytest.raises(check.CheckError, match=r"without data/\*\.parquet\. Allowed is the folder of a prepared"):
+        list(check.check_dataset(tmp_path))

@@ -78,7 +78,8 @@ def test_the_numbers_are_those_of_the_results(card):
     assert "school: Dutch 67 %" in limits
     assert "picture, and text without label words 65.0, text without label words not measured" in limits
     assert (
-        "12.5 s for 90 paintings and every view of them on A Processor, 2 cores (torch 2.15.0)" in sections["Training"]
+        "12.5 s for 90 paintings and every view of them, on A Processor, 2 cores (torch 2.15.0)"
+        in sections["Training"]
     )
     assert "non-commercial research" in limits
 
@@ -102,7 +103,10 @@ def test_the_recipe_and_the_commands_reproduce(card):
     sections = sections_of(card)
 
     assert "vision: timm/resnet18.a1_in1k" in sections["Training"]
-    assert "accelerate launch scripts/train.py recipe.yaml" in sections["How to reproduce"]
+    assert (
+        "```bash\naccelerate launch scripts/train.py recipe.yaml && \\\npython scripts/evaluate.py "
+        "--model outputs/model --data semart --split test --output_dir evaluation --mask_label_words\n```"
+    ) in sections["How to reproduce"]
     assert "scripts/evaluate.py --model anna/delft --data semart --split test" in sections["How to reproduce"]
 
 
@@ -127,11 +131,14 @@ def test_the_example_names_its_picture_by_address():
 def test_the_miniature_is_known_by_its_ceiling(saved_model, results):
     results["modalities"]["image"]["ceiling"] = {"type": 0.97, "mean": 0.9}
 
-    card = render_card(saved_model[0], CardFacts("anna/mini", FACTS.example, results=[results]), TEMPLATE)
+    facts = CardFacts("anna/mini", FACTS.example, results=[results], recipe={"data": "outputs/mini"})
+    card = render_card(saved_model[0], facts, TEMPLATE)
 
     assert card.data.to_dict()["datasets"] == ["semart-miniature"]
     assert "| – best reachable | 97.0 | not measured | not measured | not measured | 90.0 |" in card.text
     assert "painted by program" in card.text
+    assert "On 90 paintings (SemArt miniature, test split)." in card.text
+    assert "python -m semart_hf.data.miniature outputs/mini && \\\naccelerate launch" in card.text
 
 
 def test_several_results_have_entries_of_their_own(saved_model, results):
