@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from semart_hf.training.arguments import SemArtTrainingArguments
 
-# Python looks for modules in a script's own folder first, where evaluate.py stands in for the library of that name.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
-
 FREQUENT_TRAINING_FIELDS = """
 training (every field of transformers.TrainingArguments is allowed; these are the usual ones):
   --output_dir, --overwrite_output_dir, --resume_from_checkpoint, --num_train_epochs, --max_steps,
   --per_device_train_batch_size, --per_device_eval_batch_size, --gradient_accumulation_steps, --learning_rate,
-  --lr_scheduler_type, --warmup_steps, --weight_decay, --max_grad_norm, --precision {auto,bf16,fp32}, --seed,
-  --dataloader_num_workers, --eval_strategy, --save_strategy, --save_total_limit, --metric_for_best_model,
-  --logging_steps, --report_to, --torch_compile"""
+  --lr_scheduler_type, --warmup_steps, --weight_decay, --max_grad_norm, --label_smoothing_factor,
+  --precision {auto,bf16,fp32}, --seed, --dataloader_num_workers, --eval_strategy, --save_strategy,
+  --save_total_limit, --metric_for_best_model, --logging_steps, --report_to, --torch_compile, --auto_find_batch_size"""
+
+# Python looks for modules in a script's own folder first, where evaluate.py stands in for the library of that name.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def print_help() -> None:
-    from semart_hf.training.recipe import DataArguments, ModelArguments
+    from semart_hf.training.recipe import DataArguments, LearningArguments, ModelArguments
 
     parser = argparse.ArgumentParser(
         prog="scripts/train.py",
@@ -44,7 +44,8 @@ def print_help() -> None:
         epilog=FREQUENT_TRAINING_FIELDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for title, arguments_class in (("model", ModelArguments), ("data", DataArguments)):
+    groups = (("model", ModelArguments), ("data", DataArguments), ("learning", LearningArguments))
+    for title, arguments_class in groups:
         group = parser.add_argument_group(title)
         for field in fields(arguments_class):
             default = field.default if field.default is not MISSING else field.default_factory()

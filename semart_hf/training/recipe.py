@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import yaml
 from transformers.hf_argparser import HfArgumentParser
 
+SAMPLINGS = ("shuffled", "balanced")
 PRETRAINED_CHOICES: dict[str, bool | str] = {"true": True, "false": False, "vision": "vision", "text": "text"}
 
 
@@ -167,6 +168,58 @@ class DataArguments:
         """`text_columns` as `load_paintings` takes them: several columns, or the one template."""
         columns = self.text_columns
         return columns[0] if len(columns) == 1 and "{" in columns[0] else columns
+
+
+@dataclass
+class LearningArguments:
+    """How it is learned, beyond what `transformers.TrainingArguments` says; its fields are part of these."""
+
+    vision_learning_rate: float | None = field(
+        default=None, metadata={"help": "Of the vision tower; null: learning_rate."}
+    )
+    text_learning_rate: float | None = field(
+        default=None, metadata={"help": "Of the text tower; null: learning_rate."}
+    )
+    layer_decay: float = field(
+        default=1.0, metadata={"help": "Factor of the learning rate from a tower's layer to the one below it."}
+    )
+    loss: dict | str | None = field(  # type: ignore[type-arg]  # the parser takes the bare class only
+        default="cross_entropy",
+        metadata={
+            "help": "Parts joined by + of cross_entropy, class_weighted, effective_number, focal, logit_adjusted, "
+            "ordinal (periods); for all tasks, or by task with `default` for the others."
+        },
+    )
+    class_weight_power: float = field(default=1.0, metadata={"help": "Of class_weighted: power of 1 / frequency."})
+    effective_number_beta: float = field(default=0.999, metadata={"help": "Of effective_number."})
+    focal_gamma: float = field(default=2.0, metadata={"help": "Of focal."})
+    logit_adjustment_tau: float = field(
+        default=1.0, metadata={"help": "Of logit_adjusted: 1 balances the classes, 0 is plain cross-entropy."}
+    )
+    ordinal_years: float = field(
+        default=25.0, metadata={"help": "Of ordinal: years at which a neighbour's share of the target falls to 1 / e."}
+    )
+    sampling: str = field(
+        default="shuffled",
+        metadata={
+            "help": "shuffled: every row once an epoch; balanced: rows of rare labels more often.",
+            "choices": list(SAMPLINGS),
+        },
+    )
+    mixup: float = field(
+        default=0.0, metadata={"help": "Share of training rows whose picture is mixed with another's, without text."}
+    )
+    mixup_alpha: float = field(default=0.4, metadata={"help": "Of the beta distribution of the mixture's shares."})
+    ema_decay: float = field(
+        default=0.0, metadata={"help": "Of a moving average of the weights, which is then the result; 0: none."}
+    )
+    unfreezing: dict | str | None = field(  # type: ignore[type-arg]
+        default=None,
+        metadata={"help": 'By epoch, what is frozen from it on, e.g. \'{"2": {"frozen_vision_stages": 1}}\'.'},
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Validations without a better metric after which training stops."}
+    )
 
 
 class RecipeParser(HfArgumentParser):
