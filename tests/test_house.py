@@ -1,9 +1,10 @@
 """What is said in several places is said alike: metadata, pinned versions, citation, make targets and CI."""
 
+import ast
 import re
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"
 EXTRAS = [
     requirement for name, extra in PROJECT["optional-dependencies"].items() if name != "app" for requirement in extra
 ]
+EVERY_EXTRA = [requirement for extra in PROJECT["optional-dependencies"].values() for requirement in extra]
+OWN_MODULES = {"semart_hf", "scripts", *(path.stem for path in (CHECKOUT / "scripts").iterdir())}
 DIRECT = [
     requirement
     for requirement in map(Requirement, [*PROJECT["dependencies"], *EXTRAS])
@@ -48,6 +51,17 @@ def read_constraints(python: str) -> dict[str, str]:
     return pinned
 
 
+def imported_packages(path: Path) -> set[str]:
+    """The packages that a file imports, wherever in it, without the standard library."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            modules.add(node.module.split(".")[0])
+    return modules - sys.stdlib_module_names
+
+
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_dependency_is_pinned_to_a_version_that_is_allowed(python):
     pinned = read_constraints(python)
@@ -65,6 +79,18 @@ def test_every_dependency_states_its_floor_and_nothing_else():
     assert [
         str(requirement) for requirement in DIRECT if not re.fullmatch(r">=[\d.]+", str(requirement.specifier))
     ] == []
+
+
+def test_every_package_that_is_imported_is_required():
+    distributions = packages_distributions()
+    required = {canonicalize_name(Requirement(line).name) for line in [*PROJECT["dependencies"], *EVERY_EXTRA]}
+    missing = {}
+    for path in sorted([*(CHECKOUT / "semart_hf").rglob("*.py"), *(CHECKOUT / "scripts").rglob("*.py")]):
+        for module in imported_packages(path) - OWN_MODULES:
+            names = {canonicalize_name(name) for name in distributions.get(module, [module])}
+            if not names & required:
+                missing.setdefault(module, str(path.relative_to(CHECKOUT)))
+    assert missing == {}
 
 
 def test_every_floor_is_reached_here():
