@@ -1,0 +1,164 @@
+"""Where a measurement takes place: the made data, the towers' recipes, and the commands of the measured processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.sides import Side
+from benchmarks.stand_in import make_release, make_text_tower
+from semart_hf.training.recipe import read_recipe
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+FRONT = SCRIPTS / "benchmark.py"
+TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Made data, and how it is read.
+
+    Args:
+        folder: Where everything is made.
+        text_length: Tokens that texts are padded or cut to.
+        device: `cpu` or `cuda`.
+        data_facts: What the made release is like.
+    """
+
+    folder: Path
+    text_length: int
+    device: str
+    data_facts: dict[str, float]
+
+    @property
+    def release(self) -> Path:
+        """Folder of the made release."""
+        return self.folder / "release"
+
+    @property
+    def text_tower(self) -> Path:
+        """Folder of a DistilBERT with random weights and its tokenizer."""
+        return self.folder / "text_tower"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of all measured processes: nothing is downloaded, and caches begin empty."""
+        variables = {
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_DATASETS_CACHE": str(self.folder / "cache"),
+        }
+        return variables if self.device == "cuda" else {**variables, "CUDA_VISIBLE_DEVICES": ""}
+
+    def setting_words(self, recipe: Path) -> list[str]:
+        """The command line of a process that reads a `Setting`."""
+        words = [str(recipe), str(self.release), str(self.text_tower), str(self.text_length), self.device]
+        return ["--setting", json.dumps(words)]
+
+    def python_side(self, name: str, part: str, recipe: Path, *words: str) -> Side:
+        """A process of a part that reads a `Setting`."""
+        command = [sys.executable, str(FRONT), "side", part, *self.setting_words(recipe), *words]
+        return Side(name, command, self.environment)
+
+    def training_side(self, name: str, recipe: Path, overrides: dict[str, Any] | None = None) -> Side:
+        """scripts/train.py by a recipe, under `accelerate launch` as the README has it.
+
+        Both sides show every row's picture and text: a row without one would cost less. Validation is left out.
+
+        Args:
+            name: How figures name it.
+            recipe: The recipe's file.
+            overrides: Further fields that differ from it.
+        """
+        fields: dict[str, Any] = {
+            "data": self.release,
+            "output_dir": self.folder / f"model-{name.replace(' ', '-')}",
+            "overwrite_output_dir": True,
+            "vision": architecture(read_recipe(recipe)),
+            "pretrained": "text",
+            "text": self.text_tower,
+            "max_text_length": self.text_length,
+            "image_dropout": 0,
+            "text_dropout": 0,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "load_best_model_at_end": False,
+            **(overrides or {}),
+        }
+        words = [word for field, value in fields.items() for word in (f"--{field}", _word(value))]
+        return Side(name, [*launcher(), str(FRONT), "side", "ours-train", str(recipe), *words], self.environment)
+
+
+def launcher() -> list[str]:
+    """`accelerate launch` for one process with all cores."""
+    config = SCRIPTS / "recipes" / "accelerate" / "one_process.yaml"
+    cores = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
+    return [*accelerate, "--config_file", str(config), "--num_cpu_threads_per_process", cores]
+
+
+def recipe_of(tower: str) -> Path:
+    """The recipe's file of a tower's name, or of a path.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    path = Path(tower) if tower.endswith(".yaml") else SCRIPTS / "recipes" / f"semart-{tower}.yaml"
+    if not path.is_file():
+        raise ValueError(f"Got the tower {tower!r}, but there is no {path}. Give one of {TOWERS}, or a recipe's path.")
+    return path
+
+
+def architecture(recipe: dict[str, Any]) -> str:
+    """The timm architecture of a recipe's vision tower."""
+    return str(recipe["vision"]).split("/")[-1].split(".")[0]
+
+
+@contextmanager
+def made_bench(
+    rows: int,
+    *,
+    text_length: int,
+    device: str,
+    work_dir: Path | None = None,
+    text_sizes: dict[str, int] | None = None,
+    **release: Any,
+) -> Iterator[Bench]:
+    """A bench with data made for it, removed at the end.
+
+    Args:
+        rows: Of the train split.
+        text_length: Tokens that texts are padded or cut to.
+        device: `cpu` or `cuda`.
+        work_dir: Where its folder is made; `None`: where temporary files are.
+        text_sizes: Fields of `DistilBertConfig`; `None`: the published model's sizes.
+        **release: Further arguments of `make_release`.
+    """
+    with work_folder(work_dir) as folder:
+        facts = make_release(folder / "release", rows, **release)
+        make_text_tower(folder / "text_tower", **(text_sizes or {}))
+        yield Bench(folder, text_length, device, facts)
+
+
+@contextmanager
+def work_folder(given: Path | None) -> Iterator[Path]:
+    """A folder for what is made, removed at the end."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-", dir=given))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # a process that was just ended may still write
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

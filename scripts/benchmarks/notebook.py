@@ -1,0 +1,241 @@
+"""The yardstick: the study's training and prediction as a good notebook has them, with nothing clever in it.
+
+torch, timm and DistilBertModel; PIL and torchvision's transforms for every picture at full size; texts padded to one
+length; two loader workers; AdamW. The model, what of it learns, the batch and the augmentation are those of a recipe.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import timm
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from transformers import AutoTokenizer, DistilBertModel, get_cosine_schedule_with_warmup
+
+from benchmarks.clock import Clock
+from semart_hf.model.towers_semart import frozen_modules, vision_stages
+
+NUM_WORKERS = 2
+TASKS = ("TYPE", "SCHOOL", "TIMEFRAME", "MEDIUM")
+NUM_LABELS = {"type": 11, "school": 25, "timeframe": 18, "medium": 6}  # SemArt's, where no data is read
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What both sides share.
+
+    Args:
+        recipe: Fields of the recipe.
+        release: Folder of the release.
+        text_tower: Folder of the DistilBERT and its tokenizer.
+        text_length: Tokens that every text is padded or cut to.
+        device: `cpu` or `cuda`.
+    """
+
+    recipe: dict[str, Any]
+    release: Path
+    text_tower: Path
+    text_length: int = 128
+    device: str = "cpu"
+
+    @property
+    def vision(self) -> str:
+        """The timm architecture of `timm/resnet18.a1_in1k`, or a name as it stands."""
+        return str(self.recipe["vision"]).split("/")[-1].split(".")[0]
+
+
+class NotebookModel(nn.Module):
+    """`SemArtForArtClassification` without absent modalities, written down plainly."""
+
+    def __init__(self, setting: Setting, num_labels: list[int]) -> None:
+        super().__init__()
+        recipe = setting.recipe
+        dim = recipe.get("fusion_dim", 512)
+        self.vision = timm.create_model(setting.vision, pretrained=False, num_classes=0)
+        self.text = DistilBertModel.from_pretrained(setting.text_tower)
+        vision_dim = getattr(self.vision, "head_hidden_size", None) or self.vision.num_features
+        self.vision_projection = nn.Linear(vision_dim, dim)
+        self.text_projection = nn.Linear(self.text.config.dim, dim)
+        self.fusion_norm = nn.LayerNorm(2 * dim)
+        self.fusion = nn.Linear(2 * dim, dim)
+        self.dropout = nn.Dropout(recipe.get("fusion_dropout", 0.1))
+        self.heads = nn.ModuleList(nn.Linear(dim, number) for number in num_labels)
+
+        stages = vision_stages(self.vision)[: recipe.get("frozen_vision_stages", 0)]
+        frozen = {name for stage in stages for name in stage}
+        for name, parameter in self.vision.named_parameters():
+            parameter.requires_grad = name not in frozen
+        num_layers = len(self.text.transformer.layer) - recipe.get("trainable_text_layers", 1)
+        frozen_text = [self.text.embeddings, *self.text.transformer.layer[:num_layers]]
+        for module in frozen_text:
+            module.requires_grad_(False)
+        self.frozen = [*frozen_modules(self.vision, frozen), *frozen_text]
+
+    def train(self, mode: bool = True) -> NotebookModel:
+        """Set training mode, but not in what is frozen: as in our model, nothing there changes or is dropped."""
+        super().train(mode)
+        for module in getattr(self, "frozen", ()):
+            module.eval()
+        return self
+
+    def forward(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:
+        """Logits `(batch, num_labels)` of each task."""
+        image = self.vision_projection(self.vision(pixel_values))
+        text = self.text(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state[:, 0]
+        return self.answers(image, self.text_projection(text))
+
+    def answers(self, image: Tensor, text: Tensor) -> list[Tensor]:
+        """Logits of each task, from the projected features `(batch, fusion_dim)` of both towers."""
+        features = image + text + F.gelu(self.fusion(self.fusion_norm(torch.cat((image, text), dim=1))))
+        features = self.dropout(features)
+        return [head(features) for head in self.heads]
+
+
+class NotebookPaintings(Dataset):
+    """Rows of a release: picture through a transform, tokens, labels."""
+
+    def __init__(self, setting: Setting, transform: Any) -> None:
+        frame = pd.read_csv(setting.release / "semart_train.csv", sep="\t", encoding="cp1252")
+        frame["MEDIUM"] = frame["TECHNIQUE"].str.split(",").str[0]
+        self.pictures = [setting.release / "Images" / name for name in frame["IMAGE_FILE"]]
+        self.texts = frame["DESCRIPTION"].tolist()
+        columns = [pd.factorize(frame[task], sort=True) for task in TASKS]
+        self.num_labels = [len(labels) + 1 for _, labels in columns]  # one more for rare and unseen ones
+        self.labels = torch.tensor(list(zip(*(codes for codes, _ in columns), strict=True)))
+        self.transform = transform
+        self.tokenizer = AutoTokenizer.from_pretrained(setting.text_tower)
+        self.text_length = setting.text_length
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        tokens = self.tokenizer(
+            self.texts[row],
+            padding="max_length",
+            truncation=True,
+            max_length=self.text_length,
+            return_tensors="pt",
+        )
+        return {
+            "pixel_values": self.transform(Image.open(self.pictures[row]).convert("RGB")),
+            "input_ids": tokens["input_ids"][0],
+            "attention_mask": tokens["attention_mask"][0],
+            "labels": self.labels[row],
+        }
+
+
+def training_transform(setting: Setting) -> transforms.Compose:
+    """The study's six augmentations, by torchvision, picture by picture."""
+    recipe, jitter = setting.recipe, setting.recipe["color_jitter"]
+    config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(setting.vision).to_dict())
+    return transforms.Compose(
+        [
+            transforms.RandomResizedCrop(
+                image_size(setting), tuple(recipe["crop_scale"]), tuple(recipe["crop_ratio"])
+            ),
+            transforms.RandomHorizontalFlip(recipe["horizontal_flip"]),
+            transforms.RandomRotation(recipe["rotation"]),
+            transforms.ColorJitter(jitter, jitter, jitter),
+            transforms.ToTensor(),
+            transforms.Normalize(config["mean"], config["std"]),
+            transforms.RandomErasing(recipe["random_erasing"]),
+        ]
+    )
+
+
+def evaluation_transform(setting: Setting) -> transforms.Compose:
+    """The tower's own transform, by torchvision on PIL pictures."""
+    config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(setting.vision).to_dict())
+    size = image_size(setting)
+    return transforms.Compose(
+        [
+            transforms.Resize(math.floor(size / config["crop_pct"]), transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(size),
+            transforms.ToTensor(),
+            transforms.Normalize(config["mean"], config["std"]),
+        ]
+    )
+
+
+def image_size(setting: Setting) -> int:
+    return int(setting.recipe.get("image_size") or 224)
+
+
+def train(setting: Setting, *, epochs: int | None = None) -> None:
+    """Train for so many epochs, or for as long as the clock asks for steps.
+
+    Args:
+        setting: What both sides share.
+        epochs: `None`: the recipe's number for the schedule, and no end.
+    """
+    recipe, device = setting.recipe, setting.device
+    torch.manual_seed(0)
+    paintings = NotebookPaintings(setting, training_transform(setting))
+    loader = DataLoader(
+        paintings, batch_size=recipe["per_device_train_batch_size"], shuffle=True, num_workers=NUM_WORKERS
+    )
+    model = NotebookModel(setting, paintings.num_labels).to(device).train()
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=float(recipe["learning_rate"]), weight_decay=recipe["weight_decay"])
+    num_steps = len(loader) * (epochs or int(recipe["num_train_epochs"]))
+    scheduler = get_cosine_schedule_with_warmup(optimizer, int(recipe["warmup_steps"] * num_steps), num_steps)
+    clock = Clock()
+    for batch in batches(loader, epochs):
+        batch = {name: value.to(device) for name, value in batch.items()}
+        labels = batch.pop("labels")
+        logits = model(**batch)
+        loss = sum(F.cross_entropy(task_logits, labels[:, task]) for task, task_logits in enumerate(logits))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trainable, recipe["max_grad_norm"])
+        optimizer.step()
+        scheduler.step()
+        loss.item()  # a notebook shows it; on a GPU it waits for the step
+        clock.tick(len(labels))
+
+
+def batches(loader: DataLoader, epochs: int | None) -> Iterator[dict[str, Tensor]]:
+    """The loader's batches, again and again."""
+    epoch = 0
+    while epochs is None or epoch < epochs:
+        yield from loader
+        epoch += 1
+
+
+@torch.no_grad()
+def predict(setting: Setting, *, batch_size: int = 32) -> None:
+    """Classify paintings in batches for as long as the clock asks."""
+    paintings = NotebookPaintings(setting, evaluation_transform(setting))
+    model = NotebookModel(setting, paintings.num_labels).to(setting.device).eval()
+    clock = Clock()
+    for batch in batches(DataLoader(paintings, batch_size=batch_size, num_workers=NUM_WORKERS), None):
+        labels = batch.pop("labels")
+        logits = model(**{name: value.to(setting.device) for name, value in batch.items()})
+        [task_logits.softmax(1).cpu() for task_logits in logits]
+        clock.tick(len(labels))
+
+
+@torch.no_grad()
+def answer_one_by_one(setting: Setting) -> None:
+    """Classify one painting after the other, each from its file and text, for as long as the clock asks."""
+    paintings = NotebookPaintings(setting, evaluation_transform(setting))
+    model = NotebookModel(setting, paintings.num_labels).to(setting.device).eval()
+    clock = Clock()
+    row = 0
+    while True:
+        inputs = {name: value[None].to(setting.device) for name, value in paintings[row % len(paintings)].items()}
+        inputs.pop("labels")
+        [task_logits.softmax(1).cpu() for task_logits in model(**inputs)]
+        clock.tick(1)
+        row += 1

@@ -1,0 +1,180 @@
+"""Processes that are measured in turns: while one runs the others are stopped, so that none disturbs another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.clock import ADDRESS_VARIABLE
+
+SECONDS_TO_START = 3600.0
+
+
+@dataclass
+class Turn:
+    """What a side did in one turn.
+
+    Args:
+        seconds: Of each step.
+        rows: In all steps together.
+    """
+
+    seconds: list[float]
+    rows: int
+
+    @property
+    def rows_per_second(self) -> float:
+        """Over the whole turn."""
+        return self.rows / sum(self.seconds)
+
+
+@dataclass
+class Side:
+    """A command that runs a `Clock`, in a process group of its own.
+
+    Args:
+        name: How figures name it.
+        command: Program and arguments.
+        environment: Further environment variables.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    turns: list[Turn] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    seconds_to_first_step: float = 0.0
+    peak_bytes: int = 0
+
+    def start(self) -> Side:
+        """Start the process and wait until its first step is done; then it is stopped.
+
+        Raises:
+            RuntimeError: If it ends before.
+        """
+        self._folder = tempfile.TemporaryDirectory(prefix="side-")
+        address = str(Path(self._folder.name) / "socket")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(address)
+        listener.listen(1)
+        listener.settimeout(1.0)
+        self._log = Path(self._folder.name) / "log"
+        begin = time.perf_counter()
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                env={**os.environ, **self.environment, ADDRESS_VARIABLE: address},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        while time.perf_counter() - begin < SECONDS_TO_START:
+            try:
+                self._socket, _ = listener.accept()
+                break
+            except TimeoutError:
+                self._check()
+        listener.close()
+        self._lines = self._socket.makefile("r", encoding="utf-8")
+        self._receive()  # the first step, in which everything is slow
+        self.seconds_to_first_step = time.perf_counter() - begin
+        return self
+
+    def take_turn(self, steps: int) -> Turn:
+        """Let the process do so many steps, and keep what it took."""
+        self._signal(signal.SIGCONT)
+        self._socket.sendall(json.dumps({"steps": steps}).encode() + b"\n")
+        turn = self._receive()
+        self.turns.append(turn)
+        return turn
+
+    def stop(self) -> None:
+        """End the process and all that it started."""
+        if self._process.poll() is None:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+        self._socket.close()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Side:
+        """Start."""
+        return self.start()
+
+    def __exit__(self, *error: object) -> None:
+        """Stop."""
+        self.stop()
+
+    def _receive(self) -> Turn:
+        line = self._lines.readline()
+        if not line:
+            self._process.wait()
+            self._check()
+            raise RuntimeError(self._ended())
+        message = json.loads(line)
+        self._signal(signal.SIGSTOP)
+        turn = Turn(message.pop("seconds"), message.pop("rows"))
+        self.facts |= message
+        self.peak_bytes = max(self.peak_bytes, peak_memory_of_tree(self._process.pid))
+        return turn
+
+    def _check(self) -> None:
+        if self._process.poll() is not None:
+            raise RuntimeError(self._ended())
+
+    def _ended(self) -> str:
+        tail = self._log.read_text(errors="replace")[-3000:]
+        return f"{self.name}: the measured process ended with {self._process.returncode}. Its last lines:\n{tail}"
+
+    def _signal(self, number: int) -> None:
+        os.killpg(self._process.pid, number)
+
+
+def alternate(sides: Sequence[Side], *, repeats: int, seconds: float) -> None:
+    """Let the started sides take turns of about so many seconds, forwards and backwards, so that drift hits all alike.
+
+    Args:
+        sides: All started; their `turns` grow by one a repeat.
+        repeats: Turns of each.
+        seconds: A turn has as many steps as fit, one at least.
+    """
+    steps = {side.name: max(1, round(seconds / side.take_turn(1).seconds[0])) for side in sides}
+    for side in sides:
+        side.turns.clear()  # that one was to learn the length of a step
+    for repeat in range(repeats):
+        for side in sides if repeat % 2 == 0 else reversed(sides):
+            side.take_turn(steps[side.name])
+
+
+def peak_memory_of_tree(process: int) -> int:
+    """Most bytes that the largest process of a tree ever held, with what the other processes hold beside it.
+
+    The other processes' shares are proportional (PSS), so that what they share with the largest counts once.
+    """
+    peaks, shares, waiting = {}, {}, [process]
+    while waiting:
+        number = waiting.pop()
+        try:
+            status = Path(f"/proc/{number}/status").read_text()
+            rollup = Path(f"/proc/{number}/smaps_rollup").read_text()
+            waiting += map(int, Path(f"/proc/{number}/task/{number}/children").read_text().split())
+        except OSError:  # it has ended
+            continue
+        peaks[number], shares[number] = _kilobytes(status, "VmHWM:"), _kilobytes(rollup, "Pss:")
+    if not peaks:
+        return 0
+    largest = max(peaks, key=lambda number: peaks[number])
+    return 1024 * (peaks[largest] + sum(share for number, share in shares.items() if number != largest))
+
+
+def _kilobytes(text: str, name: str) -> int:
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith(name)), 0)
