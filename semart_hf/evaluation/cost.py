@@ -316,7 +316,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     tasks = AutoModel.from_pretrained(options.model, trust_remote_code=False).config.tasks
     paintings = load_split(options.data, options.split, tasks, common_labels=True)
-    write_json(options.output, measure_cost(options.model, paintings, seconds=options.seconds, device=options.device))
+    measured = measure_cost(
+        options.model, paintings, batch_sizes=BATCH_SIZES, seconds=options.seconds, device=options.device
+    )
+    write_json(options.output, measured)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ th, td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; }
 td.number { white-space: nowrap; }
 td small { color: var(--faint); }
+table.facts th { color: inherit; font-size: .9rem; white-space: nowrap; vertical-align: top; }
+table.facts td { overflow-wrap: anywhere; }
 tr.total td { border-top: 2px solid var(--line); font-weight: 600; }
 .hole { color: var(--faint); font-style: italic; }
 figure { margin: 0; }
@@ -125,6 +127,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], total: Sequence[
     if total is not None:
         body.append(_row(total, ' class="total"'))
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+
+
+def facts(known: Mapping[str, object]) -> str:
+    """A table of names and what they are, which wraps where it is too wide; a dash for what is not known."""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape("–" if value is None else str(value))}</td></tr>'
+        for name, value in known.items()
+    )
+    return f'<table class="facts"><tbody>{rows}</tbody></table>'
 
 
 _NUMBER = ' class="number"'

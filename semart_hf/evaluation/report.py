@@ -19,6 +19,7 @@ from .outcomes import Outcomes
 from .page import (
     drawing,
     explanation_block,
+    facts,
     heading,
     number,
     page,
@@ -320,15 +321,14 @@ def _why(inputs: ReportInputs) -> list[str]:
 
 
 def _environment(results: Mapping[str, Any]) -> list[str]:
-    facts = {
+    known = {
         "model": results["model"],
         "data": results["data"],
         "split": results["split"],
         "seconds": results["seconds"],
         **results["environment"],
     }
-    rows = [[escape(str(name)), escape("–" if value is None else str(value))] for name, value in facts.items()]
-    return [heading("How this was measured", 2, "environment"), table(("", ""), rows)]
+    return [heading("How this was measured", 2, "environment"), facts(known)]
 
 
 def _drawing(inputs: ReportInputs, name: str, description: str) -> str:

@@ -1,0 +1,97 @@
+"""The towers of a comparison: one recipe, with another vision tower in each, or runs that are finished already."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from .recipe import read_recipe
+
+STUDY_TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
+# What belongs to the tower and not to the recipe that all towers share.
+TOWER_FIELDS = ("vision", "vision_args", "frozen_vision_stages")
+_FROM_SCRATCH = (False, "false", "text")
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A tower to train and compare, or a finished run of one.
+
+    Args:
+        name: What it is called in the comparison, and its folder.
+        fields: Its fields of a recipe; empty for a finished run.
+        finished: The folder of a finished run.
+    """
+
+    name: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    finished: Path | None = None
+
+
+def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any], recipes: Path) -> list[Tower]:
+    """A tower for each word: a finished run's folder, a recipe file, `X` for `semart-X.yaml`, or a timm model.
+
+    Of a recipe only the tower's own fields are taken. A recipe that starts from scratch takes the architecture alone
+    and freezes what it freezes itself: early stages are only worth freezing if they have learned something.
+
+    Args:
+        words: As on the command line.
+        recipe: The one that all towers are trained by.
+        recipes: Folder of the recipes by name.
+
+    Raises:
+        ValueError: If a word is none of these, or two towers have one name.
+    """
+    towers = [_resolve(word, recipe, recipes) for word in words]
+    names = [tower.name for tower in towers]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"Got several towers with the names {twice}. Each needs its own. Rename a finished run's folder, or leave "
+            "one out of --towers."
+        )
+    if len(towers) < 2:
+        raise ValueError(f"Got the towers {names}. At least two can be compared. Pass --towers with more of them.")
+    return towers
+
+
+def _resolve(word: str, recipe: Mapping[str, Any], recipes: Path) -> Tower:
+    path = Path(word)
+    if is_finished_run(path):
+        return Tower(path.resolve().name, finished=path)
+    named = recipes / f"semart-{word}.yaml"
+    if path.suffix in (".yaml", ".yml") or named.is_file():
+        own = read_recipe(path if path.suffix in (".yaml", ".yml") else named)
+        if "vision" not in own:
+            raise ValueError(f"Got the recipe {word}, which names no vision tower. Add `vision: NAME` to it.")
+        fields = {name: own[name] for name in TOWER_FIELDS if name in own}
+        name = path.stem if path.suffix else word
+    else:
+        fields, name = {"vision": word}, word.rpartition("/")[2]
+    vision = str(fields["vision"])
+    architecture = vision.rpartition("/")[2].partition(".")[0]
+    if not (timm.is_model(architecture) or Path(vision).is_dir()):
+        known = sorted(file.stem.removeprefix("semart-") for file in recipes.glob("semart-*.yaml"))
+        raise ValueError(
+            f"Got the tower {word!r}. Allowed are the folder of a finished run, a recipe, one of {known}, and the "
+            "names of timm's models or their Hub ids. Correct --towers."
+        )
+    if recipe.get("pretrained") in _FROM_SCRATCH and not Path(vision).is_dir():
+        fields = {**fields, "vision": architecture}
+        fields.pop("frozen_vision_stages", None)
+    # Another tower's own arguments would be left over from the recipe.
+    return Tower(name, {"vision_args": None, **fields} if recipe.get("vision_args") else fields)
+
+
+def is_finished_run(folder: Path) -> bool:
+    """Whether a folder holds a model of this package with its weights."""
+    config = folder / "config.json"
+    if not config.is_file() or not any(folder.glob("*.safetensors")):
+        return False
+    try:
+        return bool(json.loads(config.read_text(encoding="utf-8")).get("model_type") == "semart")
+    except ValueError:
+        return False

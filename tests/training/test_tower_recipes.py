@@ -1,0 +1,78 @@
+"""Which tower a word of the command line means."""
+
+from pathlib import Path
+
+import pytest
+
+from semart_hf.training.recipe import read_recipe
+from semart_hf.training.tower_recipes import STUDY_TOWERS, TOWER_FIELDS, resolve_towers
+
+RECIPES = Path(__file__).parents[2] / "scripts" / "recipes"
+PRETRAINED = {"vision": "timm/resnet18.a1_in1k", "frozen_vision_stages": 3}
+
+
+def test_the_towers_of_the_study_are_those_of_its_recipes():
+    towers = resolve_towers(STUDY_TOWERS, PRETRAINED, RECIPES)
+    assert [tower.name for tower in towers] == ["resnet18", "efficientnet_b0", "vit_tiny"]
+    for tower in towers:
+        own = read_recipe(RECIPES / f"semart-{tower.name}.yaml")
+        assert tower.fields == {name: own[name] for name in ("vision", "frozen_vision_stages")}
+        assert tower.fields["frozen_vision_stages"] > 0
+
+
+def test_the_recipes_of_the_study_differ_in_their_tower_alone():
+    recipes = [read_recipe(RECIPES / f"semart-{name}.yaml") for name in STUDY_TOWERS]
+    names = set().union(*recipes) - {*TOWER_FIELDS, "output_dir"}
+    assert {name for name in names if any(recipe.get(name) != recipes[0].get(name) for recipe in recipes)} == set()
+
+
+def test_from_scratch_only_the_architecture_is_taken():
+    towers = resolve_towers(STUDY_TOWERS, read_recipe(RECIPES / "miniature.yaml"), RECIPES)
+    assert [tower.fields for tower in towers] == [
+        {"vision": "resnet18"},
+        {"vision": "efficientnet_b0"},
+        {"vision": "vit_tiny_patch16_224"},
+    ]
+
+
+def test_models_of_timm_and_recipe_files(tmp_path):
+    (tmp_path / "wide.yaml").write_text("vision: resnet34\nvision_args: {drop_path_rate: 0.1}\nlearning_rate: 1\n")
+    words = ["resnet10t", "timm/convnext_tiny.fb_in1k", str(tmp_path / "wide.yaml")]
+    towers = resolve_towers(words, PRETRAINED, RECIPES)
+    assert [(tower.name, dict(tower.fields)) for tower in towers] == [
+        ("resnet10t", {"vision": "resnet10t"}),
+        ("convnext_tiny.fb_in1k", {"vision": "timm/convnext_tiny.fb_in1k"}),
+        ("wide", {"vision": "resnet34", "vision_args": {"drop_path_rate": 0.1}}),
+    ]
+    # The arguments of the recipe's own tower are not those of another.
+    others = resolve_towers(["resnet10t", "resnet18"], {**PRETRAINED, "vision_args": {"a": 1}}, RECIPES)
+    assert others[0].fields == {"vision_args": None, "vision": "resnet10t"}
+
+
+def test_a_finished_run_is_taken_as_it_is(tmp_path):
+    run = tmp_path / "my-run"
+    run.mkdir()
+    (run / "config.json").write_text('{"model_type": "semart"}')
+    (run / "model.safetensors").write_bytes(b"")
+    towers = resolve_towers([str(run), "resnet10t"], PRETRAINED, RECIPES)
+    assert (towers[0].name, towers[0].finished) == ("my-run", run)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["resnet18", "resnet_18"], r"tower 'resnet_18'.*one of \[.*'vit_tiny'\].*Correct --towers"),
+        (["resnet18"], r"the towers \['resnet18'\]. At least two"),
+        (["resnet18", "timm/resnet18"], r"several towers with the names \['resnet18'\]"),
+        (["resnet18", "nowhere.yaml"], "There is no recipe nowhere.yaml"),
+    ],
+)
+def test_what_is_no_tower(words, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_towers(words, PRETRAINED, RECIPES)
+
+
+def test_a_recipe_without_a_tower(tmp_path):
+    (tmp_path / "r.yaml").write_text("data: x\n")
+    with pytest.raises(ValueError, match="names no vision tower"):
+        resolve_towers(["resnet18", str(tmp_path / "r.yaml")], PRETRAINED, RECIPES)
