@@ -113,6 +113,7 @@ def train(words: list[str]) -> None:
         ),
         image_dropout=data_arguments.image_dropout,
         text_dropout=data_arguments.text_dropout,
+        finishes_pictures=training_arguments.device.type == "cpu",
     )
     rows = {**splits, "train": train_paintings}
     collator.frozen_text, remark = frozen_text(model, processor, rows, data_arguments, training_arguments)

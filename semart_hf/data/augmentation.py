@@ -1,17 +1,19 @@
-"""Training pictures `(batch, 3, size, size)` from pictures of any size: one affine resampling, colour jitter, erasing.
+"""How training pictures are varied, and the random numbers of each.
 
 Every random number of a picture comes from a generator that is seeded by (seed, epoch, row), so that a picture's
-augmentation depends neither on workers nor on batch size, order or what ran before.
+augmentation depends neither on workers nor on batch size, order or what ran before. `picture_batch` carries them out.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+
+# As in torchvision: so often a crop or a rectangle is drawn anew that does not fit.
+_NUM_ATTEMPTS = 10
+# Source: the defaults of torchvision's RandomErasing, which are those of Zhong et al. 2017, section 4.
+_ERASED_SHARE = (0.02, 0.33)
+_ERASED_RATIO = (0.3, 3.3)
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,11 @@ class Augmentation:
 
     Args:
         crop_scale: Smallest and largest share of the picture's area that a random crop keeps.
-        crop_ratio: Smallest and largest aspect ratio of the crop, relative to the picture's own.
+        crop_ratio: Smallest and largest aspect ratio of the crop, its width to its height, before it is made square.
         horizontal_flip: Probability of mirroring.
         rotation: Largest rotation to either side, in degrees.
         color_jitter: Largest relative change of brightness, contrast and saturation.
-        random_erasing: Probability of replacing a rectangle of 2 to 20 % of the area by the mean colour.
+        random_erasing: Probability of replacing a rectangle of 2 to 33 % of the area by the mean colour.
     """
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
@@ -58,32 +60,31 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Draw:
-    """The random numbers of one picture.
+    """The random numbers of one picture. Each field's default leaves the picture as it is.
 
     Args:
-        width: Half the crop's width in the picture's normalised coordinates (1 is the whole width).
-        height: Half the crop's height, likewise.
-        center: The crop's centre `(x, y)` in normalised coordinates, −1 to 1.
+        width: The crop's width as a share of the picture's.
+        height: The crop's height, likewise.
+        center: The crop's centre `(x, y)` as shares of the picture's width and height.
         is_mirrored: Whether the picture is mirrored.
         angle: Rotation in radians.
         factors: Factors of brightness, contrast and saturation.
+        order: In which order these are changed: a permutation of 0, 1, 2.
         erased: Rectangle `(top, left, height, width)` in fractions of the output, or `None`.
     """
 
-    width: float
-    height: float
-    center: tuple[float, float]
-    is_mirrored: bool
-    angle: float
-    factors: tuple[float, float, float]
-    erased: tuple[float, float, float, float] | None
+    width: float = 1.0
+    height: float = 1.0
+    center: tuple[float, float] = (0.5, 0.5)
+    is_mirrored: bool = False
+    angle: float = 0.0
+    factors: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    order: tuple[int, int, int] = (0, 1, 2)
+    erased: tuple[float, float, float, float] | None = None
 
 
 def draw(augmentation: Augmentation, generator: np.random.Generator, picture_size: tuple[int, int]) -> Draw:
-    """The random numbers for one picture.
-
-    As in torchvision's `RandomResizedCrop` an area share and a log-uniform aspect ratio are drawn, and clipped to what
-    fits in the picture. With `crop_scale=(1, 1)` it is the largest centred crop, as in evaluation.
+    """The random numbers for one picture, distributed as those of torchvision's transforms.
 
     Args:
         augmentation: The ranges.
@@ -91,109 +92,61 @@ def draw(augmentation: Augmentation, generator: np.random.Generator, picture_siz
         picture_size: Height and width in pixels.
     """
     picture_height, picture_width = picture_size
-    uniform = generator.random(10)
-    scale = augmentation.crop_scale[0] + uniform[0] * (augmentation.crop_scale[1] - augmentation.crop_scale[0])
-    log_low, log_high = (math.log(ratio) for ratio in augmentation.crop_ratio)
-    ratio = math.exp(log_low + uniform[1] * (log_high - log_low))
-    area = scale * picture_height * picture_width
-    width = min(math.sqrt(area * ratio), picture_width, picture_height * ratio)
-    height = min(width / ratio, picture_height)
-    half_width, half_height = width / picture_width, height / picture_height
-    erased = None
-    if uniform[8] < augmentation.random_erasing:
-        share, aspect = 0.02 + 0.18 * generator.random(), math.exp(generator.uniform(math.log(0.3), math.log(3.3)))
-        erased_height, erased_width = min(1.0, math.sqrt(share * aspect)), min(1.0, math.sqrt(share / aspect))
-        erased = (
-            generator.random() * (1 - erased_height),
-            generator.random() * (1 - erased_width),
-            erased_height,
-            erased_width,
-        )
-    is_centred = augmentation.crop_scale == (1.0, 1.0)
-    jitter = 1 + augmentation.color_jitter * (2 * uniform[5:8] - 1)
+    width, height, left, top = _draw_crop(augmentation, generator, picture_width, picture_height)
+    uniform = generator.random(6)
+    jitter = 1 + augmentation.color_jitter * (2 * uniform[2:5] - 1)
+    first, second, third = generator.permutation(3).tolist()
     return Draw(
-        width=half_width,
-        height=half_height,
-        center=(
-            0.0 if is_centred else (2 * uniform[2] - 1) * (1 - half_width),
-            0.0 if is_centred else (2 * uniform[3] - 1) * (1 - half_height),
-        ),
-        is_mirrored=bool(uniform[4] < augmentation.horizontal_flip),
-        angle=math.radians(augmentation.rotation) * (2 * uniform[9] - 1),
+        width=width / picture_width,
+        height=height / picture_height,
+        center=((left + width / 2) / picture_width, (top + height / 2) / picture_height),
+        is_mirrored=bool(uniform[0] < augmentation.horizontal_flip),
+        angle=math.radians(augmentation.rotation) * (2 * uniform[1] - 1),
         factors=(float(jitter[0]), float(jitter[1]), float(jitter[2])),
-        erased=erased,
+        order=(first, second, third),
+        erased=_draw_rectangle(generator) if uniform[5] < augmentation.random_erasing else None,
     )
 
 
-def resample(pictures: Sequence[Tensor], draws: Sequence[Draw], size: int) -> Tensor:
-    """Cropped, mirrored and rotated pictures `(batch, 3, size, size)` in 0…1: one bilinear resampling for each.
+def _draw_crop(
+    augmentation: Augmentation, generator: np.random.Generator, picture_width: float, picture_height: float
+) -> tuple[float, float, float, float]:
+    """Width, height, left and top of a crop in pixels, not rounded.
 
-    Args:
-        pictures: `(3, height, width)` of uint8 each.
-        draws: One for each picture.
-        size: Side of the output in pixels.
+    Source: `RandomResizedCrop.get_params` of torchvision: a share of the area and an aspect ratio, uniform in its
+    logarithm; if none of ten fits, the largest centred crop within the ratios.
     """
-    output = torch.empty(len(pictures), 3, size, size)
-    for row, (picture, numbers) in enumerate(zip(pictures, draws, strict=True)):
-        cosine, sine = math.cos(numbers.angle), math.sin(numbers.angle)
-        mirror = -1.0 if numbers.is_mirrored else 1.0
-        # Output coordinates are rotated in the crop's own square, then scaled to the crop and moved to its place.
-        theta = torch.tensor(
-            [
-                [mirror * cosine * numbers.width, -mirror * sine * numbers.width, numbers.center[0]],
-                [sine * numbers.height, cosine * numbers.height, numbers.center[1]],
-            ],
-            dtype=torch.float32,
-        )
-        grid = F.affine_grid(theta[None], [1, 3, size, size], align_corners=False)
-        source = picture[None].float().div_(255)
-        output[row] = F.grid_sample(source, grid, mode="bilinear", padding_mode="reflection", align_corners=False)[0]
-    return output
+    low, high = augmentation.crop_ratio
+    uniform = generator.random((4, _NUM_ATTEMPTS))
+    areas = picture_width * picture_height * _between(*augmentation.crop_scale, uniform[0])
+    ratios = np.exp(_between(math.log(low), math.log(high), uniform[1]))
+    widths, heights = np.sqrt(areas * ratios), np.sqrt(areas / ratios)
+    fits = np.flatnonzero((widths <= picture_width) & (heights <= picture_height))
+    if len(fits):
+        attempt = fits[0]
+        width, height = float(widths[attempt]), float(heights[attempt])
+        left, top = uniform[2, attempt] * (picture_width - width), uniform[3, attempt] * (picture_height - height)
+        return width, height, float(left), float(top)
+    ratio = min(max(picture_width / picture_height, low), high)
+    width, height = min(picture_width, picture_height * ratio), min(picture_height, picture_width / ratio)
+    return width, height, (picture_width - width) / 2, (picture_height - height) / 2
 
 
-def jitter_colors(pictures: Tensor, draws: Sequence[Draw]) -> Tensor:
-    """Pictures `(batch, 3, size, size)` in 0…1 with brightness, contrast and saturation changed, in this order.
+def _draw_rectangle(generator: np.random.Generator) -> tuple[float, float, float, float] | None:
+    """Top, left, height and width of a rectangle to erase; `None` in the rare case that none of ten fits.
 
-    Source: torchvision's `ColorJitter`, each factor as there, on the whole batch at once.
+    Source: `RandomErasing.get_params` of torchvision.
     """
-    factors = torch.tensor([numbers.factors for numbers in draws], dtype=pictures.dtype)[:, :, None, None, None]
-    gray_weights = pictures.new_tensor([0.2989, 0.587, 0.114])[None, :, None, None]
-    pictures = (pictures * factors[:, 0]).clamp_(0, 1)
-    mean = (pictures * gray_weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
-    pictures = torch.lerp(mean, pictures, factors[:, 1]).clamp_(0, 1)
-    gray = (pictures * gray_weights).sum(1, keepdim=True)
-    return torch.lerp(gray, pictures, factors[:, 2]).clamp_(0, 1)
+    uniform = generator.random((4, _NUM_ATTEMPTS))
+    shares = _between(*_ERASED_SHARE, uniform[0])
+    ratios = np.exp(_between(math.log(_ERASED_RATIO[0]), math.log(_ERASED_RATIO[1]), uniform[1]))
+    heights, widths = np.sqrt(shares * ratios), np.sqrt(shares / ratios)
+    fits = np.flatnonzero((heights < 1) & (widths < 1))
+    if not len(fits):
+        return None
+    height, width = float(heights[fits[0]]), float(widths[fits[0]])
+    return float(uniform[2, fits[0]]) * (1 - height), float(uniform[3, fits[0]]) * (1 - width), height, width
 
 
-def augment(
-    pictures: Sequence[Tensor],
-    generators: Sequence[np.random.Generator],
-    augmentation: Augmentation,
-    *,
-    size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-) -> Tensor:
-    """Normalised, augmented pictures `(batch, 3, size, size)`.
-
-    Args:
-        pictures: `(3, height, width)` of uint8 each.
-        generators: One for each picture, seeded by what identifies the draw.
-        augmentation: The ranges.
-        size: Side of the output in pixels.
-        mean: Channel means that the tower was trained with.
-        std: Channel standard deviations, likewise.
-    """
-    draws = [
-        draw(augmentation, generator, (picture.shape[1], picture.shape[2]))
-        for picture, generator in zip(pictures, generators, strict=True)
-    ]
-    output = resample(pictures, draws, size)
-    if augmentation.color_jitter > 0:
-        output = jitter_colors(output, draws)
-    output.sub_(torch.tensor(mean)[None, :, None, None]).div_(torch.tensor(std)[None, :, None, None])
-    for row, numbers in enumerate(draws):
-        if numbers.erased is not None:
-            top, left, height, width = (round(fraction * size) for fraction in numbers.erased)
-            output[row, :, top : top + height, left : left + width] = 0.0
-    return output
+def _between(low: float, high: float, uniform: np.ndarray) -> np.ndarray:
+    return low + uniform * (high - low)

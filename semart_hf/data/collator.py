@@ -1,24 +1,23 @@
 """Rows of paintings become the model's inputs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from semart_hf.data.augmentation import Augmentation, augment
+from semart_hf.data.augmentation import Augmentation, draw
 from semart_hf.data.cache import FrozenText
+from semart_hf.data.picture_batch import gather_pictures
 from semart_hf.data.sampling import DRAW_KEY, MIXED_KEY
 from semart_hf.model.image_processing_semart import load_picture
 from semart_hf.model.processing_semart import SemArtProcessor
 
 UNKNOWN_LABEL = -100
 MODALITIES = ("image+text", "image", "text")
-# Training pictures are decoded to this multiple of the crop's side: enough detail for a random crop, and no more.
-REDUCTION = 256 / 224
 
 
 @dataclass
@@ -36,6 +35,8 @@ class ArtCollator:
         image_dropout: Probability that a training row with both modalities is shown without its picture.
         text_dropout: Probability that a training row with both modalities is shown without its text.
         frozen_text: Where a batch whose texts are all in it gets `text_hidden` from, in the place of `input_ids`.
+        finishes_pictures: Whether training pictures are augmented here, in the data loader's workers. Otherwise
+            `pixel_values` is a `PictureBatch`, which the accelerator is to finish.
 
     Raises:
         ValueError: If the modality is unknown or the probabilities exceed 1 together.
@@ -48,6 +49,7 @@ class ArtCollator:
     image_dropout: float = 0.0
     text_dropout: float = 0.0
     frozen_text: FrozenText | None = None
+    finishes_pictures: bool = True
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -59,7 +61,7 @@ class ArtCollator:
                 "probabilities of exclusive events: both at least 0, together at most 1."
             )
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The model's inputs, with masks where a row lacks a modality, and `labels (batch, num_tasks)`.
 
         Where pictures are mixed, `mixed_labels (batch, num_tasks)` are those of the pictures mixed in, and
@@ -67,13 +69,16 @@ class ArtCollator:
         """
         generators = [np.random.default_rng(row[DRAW_KEY]) if DRAW_KEY in row else None for row in rows]
         shown = [self._shown(row, generator) for row, generator in zip(rows, generators, strict=True)]
-        sources = [row["image"] if has_image else None for row, (has_image, _) in zip(rows, shown, strict=True)]
         texts = [row["text"] if has_text else None for row, (_, has_text) in zip(rows, shown, strict=True)]
-        inputs: dict[str, Tensor] = {}
+        inputs: dict[str, Any] = {}
         if any(text is not None for text in texts):
             inputs.update(self._texts(texts))
-        if any(source is not None for source in sources):
-            inputs.update(self._pictures(sources, generators))
+        with_picture = [place for place, (has_image, _) in enumerate(shown) if has_image]
+        if with_picture and any(generator is not None for generator in generators):
+            inputs.update(self._augmented(rows, with_picture, generators))
+        elif with_picture:
+            pictures = [row["image"] if has_image else None for row, (has_image, _) in zip(rows, shown, strict=True)]
+            inputs.update(self.processor(images=pictures, return_tensors="pt"))
         if not inputs:
             # Rows without picture and text are scored by the learned absence vectors alone.
             size = self.processor.image_processor.crop_size
@@ -82,28 +87,17 @@ class ArtCollator:
         inputs["labels"] = self._labels(rows)
         if all(DRAW_KEY in row for row in rows):
             inputs["row_index"] = torch.tensor([row[DRAW_KEY][-1] for row in rows])
-        if any(self._is_mixed(row) for row in rows):
-            self._mix(inputs, rows)
+        mixed = [place for place, row in enumerate(rows) if self._is_mixed(row)]
+        if mixed:
+            inputs["mixed_labels"], inputs["label_share"] = inputs["labels"].clone(), torch.ones(len(rows))
+            inputs["mixed_labels"][mixed] = self._labels([rows[place][MIXED_KEY][0] for place in mixed])
+            inputs["label_share"][mixed] = torch.tensor([rows[place][MIXED_KEY][1] for place in mixed]).float()
         return inputs
 
     def _texts(self, texts: Sequence[str | None]) -> Mapping[str, Any]:
         if self.frozen_text is not None and self.frozen_text.knows(texts):
             return self.frozen_text.batch(texts)
         return self.processor(text=texts, return_tensors="pt")
-
-    def _mix(self, inputs: dict[str, Tensor], rows: Sequence[Mapping[str, Any]]) -> None:
-        places = [place for place, row in enumerate(rows) if self._is_mixed(row)]
-        partners = [rows[place][MIXED_KEY][0] for place in places]
-        pictures = self._pictures(
-            [partner["image"] for partner in partners], [np.random.default_rng(row[DRAW_KEY]) for row in partners]
-        )["pixel_values"]
-        share = torch.ones(len(rows))
-        share[places] = torch.tensor([rows[place][MIXED_KEY][1] for place in places], dtype=torch.float32)
-        own = share[places].view(-1, 1, 1, 1)
-        inputs["pixel_values"][places] = own * inputs["pixel_values"][places] + (1 - own) * pictures
-        mixed_labels = inputs["labels"].clone()
-        mixed_labels[places] = self._labels(partners)
-        inputs.update(mixed_labels=mixed_labels, label_share=share)
 
     def _is_mixed(self, row: Mapping[str, Any]) -> bool:
         has_pictures = MIXED_KEY in row and row["image"] is not None and row[MIXED_KEY][0]["image"] is not None
@@ -120,30 +114,43 @@ class ArtCollator:
             has_text = not self.image_dropout <= chance < self.image_dropout + self.text_dropout
         return has_image, has_text
 
-    def _pictures(
-        self, sources: Sequence[Any], generators: Sequence[np.random.Generator | None]
-    ) -> Mapping[str, Tensor]:
-        if all(generator is None for generator in generators):
-            pictures = [None if source is None else load_picture(source) for source in sources]
-            return self.processor(images=pictures, return_tensors="pt")
+    def _augmented(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        with_picture: Sequence[int],
+        generators: Sequence[np.random.Generator | None],
+    ) -> dict[str, Any]:
+        """`pixel_values` of training rows, the pictures that are mixed into others among them, and `has_image`."""
+        mixed = [place for place in with_picture if self._is_mixed(rows[place])]
+        partners = [rows[place][MIXED_KEY][0] for place in mixed]
         image_processor = self.processor.image_processor
         size = image_processor.crop_size["height"]
-        present = [row for row, source in enumerate(sources) if source is not None]
-        augmented = augment(
-            [reduced_picture(sources[row], round(size * REDUCTION)) for row in present],
-            [generator for row in present if (generator := generators[row]) is not None],
-            self.augmentation,
+        # So large that the smallest crop still has as many pixels as the model sees.
+        least_side = math.ceil(size / math.sqrt(self.augmentation.crop_scale[0]))
+        sources = [rows[place]["image"] for place in with_picture] + [partner["image"] for partner in partners]
+        pictures = [load_picture(source, least_side=least_side) for source in sources]
+        numbers = [generators[place] for place in with_picture]
+        numbers += [np.random.default_rng(partner[DRAW_KEY]) for partner in partners]
+        batch = gather_pictures(
+            pictures,
+            [
+                draw(self.augmentation, generator, (picture.height, picture.width))
+                for picture, generator in zip(pictures, numbers, strict=True)
+                if generator is not None
+            ],
             size=size,
             mean=image_processor.image_mean,
             std=image_processor.image_std,
+            rows=with_picture,
+            num_rows=len(rows),
+            mixed_rows=mixed,
+            shares=[rows[place][MIXED_KEY][1] for place in mixed],
         )
-        if len(present) == len(sources):
-            return {"pixel_values": augmented}
-        pixel_values = torch.zeros(len(sources), *augmented.shape[1:])
-        pixel_values[present] = augmented
-        has_image = torch.zeros(len(sources), dtype=torch.bool)
-        has_image[present] = True
-        return {"pixel_values": pixel_values, "has_image": has_image}
+        inputs: dict[str, Any] = {"pixel_values": batch.finish() if self.finishes_pictures else batch}
+        if len(with_picture) < len(rows):
+            inputs["has_image"] = torch.zeros(len(rows), dtype=torch.bool)
+            inputs["has_image"][with_picture] = True
+        return inputs
 
     def _labels(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         labels = torch.full((len(rows), len(self.tasks)), UNKNOWN_LABEL)
@@ -160,18 +167,3 @@ class ArtCollator:
                     )
                 labels[row, column] = label
         return labels
-
-
-def reduced_picture(source: Any, short_side: int) -> Tensor:
-    """A picture `(3, height, width)` of uint8 whose short side is at most `short_side` pixels.
-
-    Args:
-        source: What the `image` column holds, decoded or not.
-        short_side: In pixels; smaller pictures stay as they are.
-    """
-    picture = load_picture(source)
-    factor = short_side / min(picture.size)
-    if factor < 1:
-        width, height = (max(1, round(side * factor)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)

@@ -42,12 +42,14 @@ _TRANSPOSITIONS = {
 _STRICT_DECODING = threading.Lock()
 
 
-def load_picture(source: Any) -> Image.Image:
+def load_picture(source: Any, *, least_side: int | None = None) -> Image.Image:
     """The picture in RGB and upright.
 
     Args:
         source: Path, http(s) URL, bytes of a file, PIL picture, uint8 array (height, width[, channels]), uint8 tensor
             (channels, height, width), or an undecoded cell of a `datasets.Image` column.
+        least_side: A shorter side in pixels that is enough: a JPEG is then decoded at a half, a quarter or an eighth
+            of its size, in less time, where that is still as large. `None`: at its full size.
 
     Raises:
         ValueError: If the picture is missing, corrupt, truncated, or a decompression bomb.
@@ -60,9 +62,9 @@ def load_picture(source: Any) -> Image.Image:
     if isinstance(source, np.ndarray | Tensor):
         return to_rgb(_picture_of_values(source))
     if isinstance(source, bytes | bytearray | memoryview):
-        return _open(io.BytesIO(source), f"of {len(source)} bytes")
+        return _open(io.BytesIO(source), f"of {len(source)} bytes", least_side)
     if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
-        return _open(io.BytesIO(_download(source)), source)
+        return _open(io.BytesIO(_download(source)), source, least_side)
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
             f"Got a {type(source).__name__} for a picture. Allowed are a path, an http(s) URL, the bytes of a file, a "
@@ -75,7 +77,7 @@ def load_picture(source: Any) -> Image.Image:
             "the bytes of a file or a PIL picture. Correct the path; if this is the painting's text, give it as "
             "{'text': …}."
         )
-    return _open(path, repr(os.fspath(source)))
+    return _open(path, repr(os.fspath(source)), least_side)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -155,9 +157,12 @@ def _picture_of_values(values: np.ndarray | Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
+def _open(file: Path | io.BytesIO, name: str, least_side: int | None) -> Image.Image:
     try:
         with Image.open(file) as image:
+            if least_side is not None:
+                shorter = min(image.size)
+                image.draft(None, (image.width * least_side // shorter, image.height * least_side // shorter))
             _decode(image)
             return to_rgb(image)
     except UnidentifiedImageError as error:

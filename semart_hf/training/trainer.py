@@ -15,6 +15,7 @@ from transformers import EarlyStoppingCallback, EvalPrediction
 from transformers.trainer_callback import ProgressCallback
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.picture_batch import PictureBatch
 from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPaintings, balancing_weights
 from semart_hf.data.streaming import PaintingStream, stream_loader
 from semart_hf.evaluation.metrics import compute_metrics_for
@@ -133,6 +134,13 @@ class SemArtTrainer(ResumableTrainer):
         return self.optimizer
 
     # ---- The loss
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs on the device, which finishes pictures that came as bytes."""
+        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+        if isinstance(prepared.get("pixel_values"), PictureBatch):
+            prepared["pixel_values"] = prepared["pixel_values"].to(self.args.device).finish()
+        return prepared
 
     def compute_loss(
         self,

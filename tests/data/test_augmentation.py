@@ -1,107 +1,94 @@
-"""Augmentation: what leaves a picture as it is, geometry by values, distributions, and seeds."""
+"""Augmentation's random numbers: distributed as torchvision's, and each picture's its own."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torchvision.transforms import ColorJitter
-from torchvision.transforms.v2 import functional as tvF
+from torchvision.transforms import ColorJitter, RandomErasing, RandomResizedCrop
 
-from semart_hf.data.augmentation import Augmentation, Draw, augment, draw, jitter_colors, resample
+from semart_hf.data.augmentation import Augmentation, Draw, draw
 
-STILL = Draw(1.0, 1.0, (0.0, 0.0), False, 0.0, (1.0, 1.0, 1.0), None)
-
-
-def picture(height=40, width=40, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    small = torch.rand(3, 8, 8, generator=generator)
-    return (tvF.resize(small, [height, width]) * 255).to(torch.uint8)
+NUMBER = 1200
 
 
-def draws(augmentation, size=(40, 60), number=4000):
+def draws(augmentation, size=(40, 60), number=NUMBER):
     return [draw(augmentation, np.random.default_rng([1, 2, row]), size) for row in range(number)]
 
 
+def assert_same_distribution(found, expected):
+    """Two samples of one distribution differ so much once in a thousand times (Kolmogorov and Smirnov)."""
+    values = np.sort(np.concatenate([found, expected]))
+    ranks = [np.searchsorted(np.sort(sample), values, side="right") / len(sample) for sample in (found, expected)]
+    assert np.abs(ranks[0] - ranks[1]).max() < 1.95 * np.sqrt(1 / len(found) + 1 / len(expected))
+
+
 def test_nothing_asked_changes_nothing():
-    image = picture()
-    output = augment([image], [np.random.default_rng(0)], Augmentation(), size=40, mean=[0.0] * 3, std=[1.0] * 3)
-    assert torch.allclose(output[0], image / 255, atol=1e-6)
+    (found,) = draws(Augmentation(), size=(40, 40), number=1)
+    assert replace(found, order=(0, 1, 2)) == Draw()
 
 
-def test_without_a_random_crop_the_centre_is_kept():
-    image = picture(40, 80)
-    output = augment([image], [np.random.default_rng(0)], Augmentation(), size=40, mean=[0.0] * 3, std=[1.0] * 3)
-    assert torch.allclose(output[0], image[:, :, 20:60] / 255, atol=1e-5)
+@pytest.mark.parametrize(("size", "width", "height"), [((40, 80), 0.5, 1.0), ((90, 30), 1.0, 1 / 3)])
+def test_without_a_random_crop_the_centre_is_kept(size, width, height):
+    (found,) = draws(Augmentation(), size=size, number=1)
+    assert (found.width, found.height, found.center) == (width, pytest.approx(height), (0.5, 0.5))
 
 
-def test_mirroring_equals_a_flip():
-    image = picture()
-    mirrored = Draw(1.0, 1.0, (0.0, 0.0), True, 0.0, (1.0, 1.0, 1.0), None)
-    output = resample([image], [mirrored], 40)
-    assert torch.allclose(output[0], tvF.horizontal_flip(image) / 255, atol=1e-5)
+@pytest.mark.parametrize("size", [(300, 300), (300, 450), (900, 300)])
+def test_crops_are_distributed_as_torchvisions(size):
+    torch.manual_seed(0)
+    scale, ratio = (0.3, 1.0), (0.75, 1.3333)
+    picture = torch.zeros(3, *size)
+    reference = np.array([RandomResizedCrop.get_params(picture, scale, ratio) for _ in range(NUMBER)])
+    found = draws(Augmentation(crop_scale=scale, crop_ratio=ratio), size=size)
+    heights, widths = np.array([d.height * size[0] for d in found]), np.array([d.width * size[1] for d in found])
+    tops = np.array([d.center[1] * size[0] for d in found]) - heights / 2
+    lefts = np.array([d.center[0] * size[1] for d in found]) - widths / 2
+    for ours, theirs in zip((tops, lefts, heights, widths), reference.T, strict=True):
+        assert_same_distribution(np.round(ours), theirs)
+    assert tops.min() >= -1e-9
+    assert lefts.min() >= -1e-9
+    assert (tops + heights).max() <= size[0] + 1e-9
+    assert (lefts + widths).max() <= size[1] + 1e-9
 
 
-def test_rotation_equals_torchvisions():
-    image = picture()
-    turned = Draw(1.0, 1.0, (0.0, 0.0), False, np.deg2rad(30), (1.0, 1.0, 1.0), None)
-    expected = tvF.rotate(image / 255, 30, interpolation=tvF.InterpolationMode.BILINEAR)
-    middle = (slice(None), slice(12, 28), slice(12, 28))
-    assert torch.allclose(resample([image], [turned], 40)[0][middle], expected[middle], atol=1e-3)
-
-
-def test_a_crop_equals_cutting_out():
-    image = picture(40, 40)
-    quarter = Draw(0.5, 0.5, (-0.5, 0.5), False, 0.0, (1.0, 1.0, 1.0), None)
-    assert torch.allclose(resample([image], [quarter], 20)[0], image[:, 20:40, 0:20] / 255, atol=1e-5)
-
-
-def test_color_jitter_equals_torchvisions_factors():
-    image = picture() / 255
-    factors = (1.2, 0.7, 1.3)
-    expected = tvF.adjust_saturation(tvF.adjust_contrast(tvF.adjust_brightness(image, 1.2), 0.7), 1.3)
-    found = jitter_colors(image[None].clone(), [Draw(1.0, 1.0, (0.0, 0.0), False, 0.0, factors, None)])
-    assert torch.allclose(found[0], expected, atol=1e-3)
-
-
-def test_draws_have_the_stated_distributions():
-    augmentation = Augmentation(
-        crop_scale=(0.4, 1.0), horizontal_flip=0.3, rotation=15, color_jitter=0.2, random_erasing=0.25
+def test_colors_are_distributed_as_torchvisions():
+    torch.manual_seed(0)
+    found = draws(Augmentation(color_jitter=0.2))
+    reference = [ColorJitter.get_params([0.8, 1.2], [0.8, 1.2], [0.8, 1.2], None) for _ in range(NUMBER)]
+    for kind in range(3):
+        assert_same_distribution([d.factors[kind] for d in found], [params[1 + kind] for params in reference])
+    orders = [d.order for d in found]
+    assert {order: orders.count(order) / NUMBER for order in set(orders)} == pytest.approx(
+        dict.fromkeys(((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)), 1 / 6), abs=0.03
     )
-    found = draws(augmentation, size=(50, 50))
-    areas = np.array([d.width * d.height for d in found])
-    assert areas.min() >= 0.4
-    assert areas.max() <= 1.0
-    assert np.mean(areas) == pytest.approx(0.7, abs=0.01)
-    assert np.mean([d.is_mirrored for d in found]) == pytest.approx(0.3, abs=0.03)
+
+
+def test_erased_rectangles_are_distributed_as_torchvisions():
+    torch.manual_seed(0)
+    picture = torch.zeros(3, 200, 200)
+    reference = np.array(
+        [RandomErasing.get_params(picture, (0.02, 0.33), (0.3, 3.3), [0.0])[:4] for _ in range(NUMBER)]
+    )
+    found = np.array([d.erased for d in draws(Augmentation(random_erasing=1.0))]) * 200
+    for ours, theirs in zip(found.T, reference.T, strict=True):
+        assert_same_distribution(np.round(ours), theirs)
+    rates = [d.erased is not None for d in draws(Augmentation(random_erasing=0.25))]
+    assert np.mean(rates) == pytest.approx(0.25, abs=0.045)
+
+
+def test_mirroring_and_rotation_have_their_rates():
+    found = draws(Augmentation(horizontal_flip=0.3, rotation=15))
+    assert np.mean([d.is_mirrored for d in found]) == pytest.approx(0.3, abs=0.045)
     angles = np.rad2deg([d.angle for d in found])
-    assert np.abs(angles).max() <= 15
-    assert np.std(angles) == pytest.approx(15 / np.sqrt(3), abs=0.3)
-    factors = np.array([d.factors for d in found])
-    assert factors.min() >= 0.8
-    assert factors.max() <= 1.2
-    reference = [ColorJitter.get_params([0.8, 1.2], None, None, None)[1] for _ in range(4000)]
-    assert np.std(factors[:, 0]) == pytest.approx(np.std(reference), abs=0.006)
-    assert np.mean([d.erased is not None for d in found]) == pytest.approx(0.25, abs=0.03)
-    erased = np.array([d.erased[2] * d.erased[3] for d in found if d.erased])
-    assert erased.min() > 0.0
-    assert erased.max() <= 0.2 + 1e-9
+    assert_same_distribution(angles, np.random.default_rng(0).uniform(-15, 15, NUMBER))
 
 
-def test_crops_stay_inside_and_keep_their_aspect_ratio():
-    for d in draws(Augmentation(crop_scale=(0.3, 1.0), crop_ratio=(0.75, 1.33)), size=(40, 120), number=500):
-        assert abs(d.center[0]) + d.width <= 1 + 1e-9
-        assert abs(d.center[1]) + d.height <= 1 + 1e-9
-        assert 0.74 <= (d.width * 120) / (d.height * 40) <= 1.34
-
-
-def test_a_picture_depends_on_its_own_seed_alone():
+def test_a_draw_depends_on_its_own_seed_alone():
     augmentation = Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5, rotation=10, random_erasing=0.5)
-    images = [picture(seed=row) for row in range(3)]
-    settings = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3}
-    together = augment(images, [np.random.default_rng([0, 1, row]) for row in range(3)], augmentation, **settings)
-    alone = augment(images[2:], [np.random.default_rng([0, 1, 2])], augmentation, **settings)
-    other_epoch = augment(images[2:], [np.random.default_rng([0, 2, 2])], augmentation, **settings)
-    assert torch.equal(together[2], alone[0])
-    assert not torch.equal(alone, other_epoch)
+    size = (40, 60)
+    assert draws(augmentation, size, 3)[2] == draw(augmentation, np.random.default_rng([1, 2, 2]), size)
+    assert draws(augmentation, size, 3)[2] != draw(augmentation, np.random.default_rng([1, 3, 2]), size)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from semart_hf.data.augmentation import Augmentation
-from semart_hf.data.collator import ArtCollator, reduced_picture
+from semart_hf.data.collator import ArtCollator
 from semart_hf.data.sampling import SeededSampler, TrainingPaintings
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
@@ -127,10 +127,17 @@ def test_the_order_is_a_permutation_that_changes_with_the_epoch():
     assert first != list(SeededSampler(50, seed=2))
 
 
-def test_pictures_are_reduced_but_never_enlarged():
-    image = Image.fromarray(np.zeros((300, 500, 3), dtype=np.uint8))
-    assert reduced_picture(image, 60).shape == (3, 60, 100)
-    assert reduced_picture(image, 400).shape == (3, 300, 500)
+def test_pictures_that_an_accelerator_finishes_are_the_same(processor):
+    augmentation = Augmentation(crop_scale=(0.5, 1.0), rotation=10, color_jitter=0.2, random_erasing=0.5)
+    paintings = [row | {"draw": (0, 0, number)} for number, row in enumerate(rows())]
+    paintings[1]["image"] = None
+    paintings[2]["mixed"] = (paintings[4] | {"draw": (0, 0, 2, 2)}, 0.7)
+    finished = ArtCollator(processor, TASKS, augmentation=augmentation)(paintings)
+    unfinished = ArtCollator(processor, TASKS, augmentation=augmentation, finishes_pictures=False)(paintings)
+    assert unfinished["pixel_values"].stack.dtype == torch.uint8
+    assert torch.equal(unfinished.pop("pixel_values").finish(), finished.pop("pixel_values"))
+    assert set(finished) == set(unfinished)
+    assert all(torch.equal(finished[name], unfinished[name]) for name in finished)
 
 
 def test_a_label_outside_the_vocabulary_is_refused(processor):

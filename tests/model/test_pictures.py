@@ -136,6 +136,22 @@ def test_an_rgb_picture_is_not_copied():
     assert to_rgb(picture) is picture
 
 
+@pytest.mark.parametrize(("least_side", "size"), [(None, (400, 320)), (300, (400, 320)), (150, (200, 160))])
+def test_a_jpeg_is_decoded_at_the_size_that_is_enough(least_side, size):
+    smooth = Image.fromarray(np.full((320, 400, 3), 90, dtype=np.uint8))
+    for kind in ({}, {"exif": exif_of(6)}):
+        picture = load_picture(jpeg(smooth, **kind), least_side=least_side)
+        assert picture.size == (size if not kind else size[::-1])
+        assert abs(int(np.asarray(picture).mean()) - 90) <= 1
+    assert load_picture(smooth, least_side=10).size == (400, 320)
+
+
+def exif_of(orientation) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return exif
+
+
 def test_every_source_gives_the_same_picture(tmp_path):
     picture = noise()
     content = reopened(picture, "PNG").fp.getvalue()

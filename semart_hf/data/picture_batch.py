@@ -1,0 +1,247 @@
+"""Training pictures on their way to `pixel_values`: cut out as uint8 where they are decoded, finished on the device.
+
+Crop, mirroring and rotation are one affine resampling for the whole batch; colours and erased rectangles are changed
+by operations on the batch. On a machine without an accelerator the data loader's workers finish; with one, the
+pictures travel as bytes and the accelerator does. Both run this code, and give the same numbers but for rounding.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from .augmentation import Draw
+
+# Bilinear resampling looks at two by two pixels: what is to become smaller than this is reduced with a filter first.
+REDUCED_BEYOND = 1.5
+_GRAY = (0.2989, 0.587, 0.114)  # Source: torchvision's rgb_to_grayscale, as in ITU-R BT.601
+
+
+@dataclass(frozen=True)
+class PictureBatch:
+    """Pictures of a batch, decoded and cut out, with all that is still to be done to them.
+
+    Args:
+        stack: Cut-outs `(pictures, height, width, 3)` of uint8, each in the upper left corner of its place.
+        matrices: `(pictures, 2, 3)`: from the output's coordinates, −1 to 1, to the cut-out's in pixels.
+        extents: Width and height of the cut-outs `(pictures, 2)`.
+        is_reflected: Whether some picture is looked at beyond its edges, where it is continued by its mirror image.
+        colors: `(pictures, 3, 3)`: of each change of colours its factor, and how much of each pixel's grey and of the
+            picture's mean grey it blends with; `None`: no change.
+        erased: Rectangles `(number, 5)`: picture, top, bottom, left, right.
+        rows: Rows of the batch that the first pictures belong to `(shown,)`.
+        num_rows: Of the batch.
+        mixed_rows: Rows that the remaining pictures are mixed into.
+        shares: What share of the mixture is the row's own `(mixed,)`.
+        size: Side of the output in pixels.
+        mean: Channel means that the tower was trained with.
+        std: Channel standard deviations, likewise.
+    """
+
+    stack: Tensor
+    matrices: Tensor
+    extents: Tensor
+    is_reflected: bool
+    colors: Tensor | None
+    erased: Tensor
+    rows: Tensor
+    num_rows: int
+    mixed_rows: Tensor
+    shares: Tensor
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def to(self, device: Any, *, non_blocking: bool = False, **_: Any) -> "PictureBatch":
+        """The batch on a device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self, *_: Any) -> "PictureBatch":
+        """The batch in memory that an accelerator copies from by itself."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def numel(self) -> int:
+        """Number of values that `finish` will give: the Trainer estimates its operations by it."""
+        return self.num_rows * 3 * self.size**2
+
+    def finish(self) -> Tensor:
+        """`pixel_values (num_rows, 3, size, size)`, zeros in rows without a picture."""
+        count = len(self.stack)
+        pictures = torch.empty(count, 3, self.size, self.size, device=self.stack.device)
+        mean, std = (pictures.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        # A CPU takes picture by picture: a batch does not fit into its caches.
+        step = 1 if self.stack.device.type == "cpu" else max(count, 1)
+        for start in range(0, count, step):
+            part = slice(start, start + step)
+            resampled = self._resampled(part)
+            if self.colors is not None:
+                change_colors(resampled, self.colors[part], white=255)
+            torch.mul(resampled, 1 / (255 * std), out=pictures[part]).sub_(mean / std)
+        for picture, top, bottom, left, right in self.erased.tolist():
+            pictures[picture, :, top:bottom, left:right] = 0.0
+        return self._placed(pictures)
+
+    def _resampled(self, part: slice) -> Tensor:
+        """Pictures `(part, 3, size, size)` of values 0 to 255, cropped, mirrored and rotated."""
+        source, matrices, edges = self.stack[part], self.matrices[part], self.extents[part]
+        if len(source) == 1:  # it needs no place beside others, and the kernel itself mirrors at its edges
+            width, height = edges[0].int().tolist()
+            source = source[:, :height, :width]
+        height, width = source.shape[1:3]
+        steps = (torch.arange(self.size, device=source.device) * 2 + 1) / self.size - 1
+        across, down, shift = (matrices[:, :, column, None, None] for column in range(3))
+        points = across * steps.view(1, 1, 1, -1) + (down * steps.view(1, 1, -1, 1) + shift)
+        if len(source) > 1:
+            edges = edges[:, :, None, None]
+            if self.is_reflected:
+                points = edges - (edges - points.abs_()).abs_()
+            # Behind the outer pixels' centres a picture goes on in their colour, not in what lies beside it.
+            points = torch.minimum(points.clamp_(min=0.5), edges - 0.5)
+        scale = points.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1)
+        grid = points.mul_(scale).sub_(1).permute(0, 2, 3, 1)
+        values = source.permute(0, 3, 1, 2).float()
+        return F.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+    def _placed(self, pictures: Tensor) -> Tensor:
+        """The finished pictures in the rows that they belong to, mixed where they are mixed."""
+        shown = len(self.rows)
+        pixel_values = pictures[:shown]
+        if shown < self.num_rows:
+            pixel_values = pictures.new_zeros(self.num_rows, *pictures.shape[1:])
+            pixel_values[self.rows] = pictures[:shown]
+        if len(self.mixed_rows):
+            own = self.shares.view(-1, 1, 1, 1)
+            pixel_values[self.mixed_rows] = own * pixel_values[self.mixed_rows] + (1 - own) * pictures[shown:]
+        return pixel_values
+
+    def _map(self, change: Any) -> "PictureBatch":
+        tensors = {
+            field.name: change(value)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **tensors)
+
+
+def change_colors(pictures: Tensor, changes: Tensor, *, white: float) -> None:
+    """Change pictures `(batch, 3, height, width)` in brightness, contrast and saturation, in place.
+
+    Each change blends a picture with something grey: black, its mean grey, or each pixel's own. So all pictures go
+    through the same operations, whatever comes first in which of them.
+
+    Args:
+        pictures: The pictures.
+        changes: `(batch, number, 3)`: see `PictureBatch.colors`.
+        white: The largest value; the smallest is 0.
+
+    Source: torchvision's `ColorJitter`.
+    """
+    red, green, blue = _GRAY
+    for change in changes.unbind(1):
+        factor, of_pixel, of_mean = change[:, :, None, None, None].unbind(1)
+        gray = pictures[:, :1] * red
+        gray.add_(pictures[:, 1:2], alpha=green).add_(pictures[:, 2:], alpha=blue)
+        mean = gray.mean((2, 3), keepdim=True)
+        gray.mul_(of_pixel * (1 - factor)).add_(mean * (of_mean * (1 - factor)))
+        torch.addcmul(gray, pictures, factor, out=pictures).clamp_(0, white)
+
+
+def gather_pictures(
+    pictures: Sequence[Image.Image],
+    draws: Sequence[Draw],
+    *,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    rows: Sequence[int] | None = None,
+    num_rows: int | None = None,
+    mixed_rows: Sequence[int] = (),
+    shares: Sequence[float] = (),
+) -> PictureBatch:
+    """A batch of pictures, ready to be finished.
+
+    Args:
+        pictures: In RGB. Those that are mixed in come last.
+        draws: One for each picture.
+        size: Side of the output in pixels.
+        mean: Channel means that the tower was trained with.
+        std: Channel standard deviations, likewise.
+        rows: Rows of the batch that have a picture; `None`: all.
+        num_rows: Of the batch; `None`: as many as pictures.
+        mixed_rows: Rows that the last pictures are mixed into.
+        shares: The share of the row's own picture in each mixture.
+    """
+    cuts, matrices = zip(
+        *(_cut_out(picture, numbers, size) for picture, numbers in zip(pictures, draws, strict=True)), strict=True
+    )
+    extents = np.array([(cut.shape[1], cut.shape[0]) for cut in cuts])
+    stack = np.empty((len(cuts), extents[:, 1].max(), extents[:, 0].max(), 3), dtype=np.uint8)
+    for place, cut in zip(stack, cuts, strict=True):
+        place[: cut.shape[0], : cut.shape[1]] = cut
+    all_matrices = np.stack(matrices)
+    reach = np.abs(all_matrices[:, :, :2]).sum(2)
+    is_reflected = (all_matrices[:, :, 2] - reach < -1e-3) | (all_matrices[:, :, 2] + reach > extents + 1e-3)
+    shown = len(pictures) - len(mixed_rows)
+    return PictureBatch(
+        stack=torch.from_numpy(stack),
+        matrices=torch.from_numpy(all_matrices).float(),
+        extents=torch.from_numpy(extents).float(),
+        is_reflected=bool(is_reflected.any()),
+        colors=_color_changes(draws),
+        erased=_rectangles(draws, size),
+        rows=torch.tensor(range(shown) if rows is None else rows),
+        num_rows=shown if num_rows is None else num_rows,
+        mixed_rows=torch.tensor(mixed_rows, dtype=torch.long),
+        shares=torch.tensor(shares, dtype=torch.float32),
+        size=size,
+        mean=(mean[0], mean[1], mean[2]),
+        std=(std[0], std[1], std[2]),
+    )
+
+
+def _cut_out(picture: Image.Image, numbers: Draw, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """The part of a picture that the output is made of, and the matrix from the output's coordinates to its pixels."""
+    sides = np.array(picture.size, dtype=np.float64)
+    half = np.array([numbers.width, numbers.height]) * sides / 2
+    center = np.array(numbers.center) * sides
+    cosine, sine = math.cos(numbers.angle), math.sin(numbers.angle)
+    # Output coordinates are rotated in the crop's own square, then scaled to the crop and moved to its place.
+    turned = np.array([[cosine, -sine], [sine, cosine]]) * half[:, None]
+    if numbers.is_mirrored:
+        turned[0] *= -1
+    reach = np.abs(turned).sum(1)
+    # A pixel more on each side, for the interpolation.
+    low = np.maximum(np.floor(center - reach) - 1, 0).astype(int)
+    high = np.minimum(np.ceil(center + reach) + 1, sides).astype(int)
+    reduction = np.where(2 * half > REDUCED_BEYOND * size, 2 * half / size, 1.0)
+    if reduction.max() > 1:
+        reduced = np.maximum(np.round((high - low) / reduction), 1)
+        box = (*low.tolist(), *high.tolist())
+        part = picture.resize((int(reduced[0]), int(reduced[1])), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+        cut, scale = np.asarray(part), reduced / (high - low)
+    else:
+        cut, scale = np.asarray(picture)[low[1] : high[1], low[0] : high[0]], np.ones(2)
+    return cut, np.column_stack([turned, center - low]) * scale[:, None]
+
+
+def _color_changes(draws: Sequence[Draw]) -> Tensor | None:
+    if all(numbers.factors == (1.0, 1.0, 1.0) for numbers in draws):
+        return None
+    blends = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0))  # brightness, contrast, saturation
+    return torch.tensor([[(numbers.factors[kind], *blends[kind]) for kind in numbers.order] for numbers in draws])
+
+
+def _rectangles(draws: Sequence[Draw], size: int) -> Tensor:
+    rectangles = []
+    for picture, numbers in enumerate(draws):
+        if numbers.erased is not None:
+            top, left, height, width = (round(fraction * size) for fraction in numbers.erased)
+            rectangles.append((picture, top, top + height, left, left + width))
+    return torch.tensor(rectangles, dtype=torch.long).view(-1, 5)
