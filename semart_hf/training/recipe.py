@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import yaml
 from transformers.hf_argparser import HfArgumentParser
 
-SAMPLINGS = ("shuffled", "balanced")
+SAMPLINGS = ("shuffled", "length", "balanced")
 PRETRAINED_CHOICES: dict[str, bool | str] = {"true": True, "false": False, "vision": "vision", "text": "text"}
 
 
@@ -202,7 +202,8 @@ class LearningArguments:
     sampling: str = field(
         default="shuffled",
         metadata={
-            "help": "shuffled: every row once an epoch; balanced: rows of rare labels more often.",
+            "help": "shuffled: every row once an epoch; length: with others whose texts are about as long, which saves "
+            "padding where text layers learn; balanced: rows of rare labels more often.",
             "choices": list(SAMPLINGS),
         },
     )

@@ -16,7 +16,13 @@ from transformers.trainer_callback import ProgressCallback
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.picture_batch import PictureBatch
-from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPaintings, balancing_weights
+from semart_hf.data.sampling import (
+    LengthSampler,
+    SeededSampler,
+    StepBatchSampler,
+    TrainingPaintings,
+    balancing_weights,
+)
 from semart_hf.data.streaming import PaintingStream, stream_loader
 from semart_hf.evaluation.metrics import compute_metrics_for
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -255,8 +261,7 @@ class SemArtTrainer(ResumableTrainer):
         dataset = self.train_dataset
         if not isinstance(dataset, TrainingPaintings):
             raise ValueError("Training needs rows to learn from, got none. Give SemArtTrainer train_paintings.")
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        self.train_sampler = SeededSampler(len(dataset), seed, self._row_weights(dataset))
+        self.train_sampler = self._row_order(dataset)
         batches = StepBatchSampler(
             self.train_sampler,
             self._train_batch_size,
@@ -283,6 +288,11 @@ class SemArtTrainer(ResumableTrainer):
         return loader
 
     def _stream_loader(self, train_stream: PaintingStream) -> DataLoader[Any]:
+        if self.args.sampling != "shuffled":
+            raise ValueError(
+                f"sampling is {self.args.sampling!r}, but a stream's rows come as they are read. Set sampling: shuffled, "
+                "or streaming: false."
+            )
         stream = train_stream.divided(
             batch_size=self._train_batch_size,
             process_index=self.args.process_index,
@@ -304,11 +314,17 @@ class SemArtTrainer(ResumableTrainer):
             return len(dataloader.dataset) * dataloader.dataset.num_processes
         return super().num_examples(dataloader)
 
-    def _row_weights(self, dataset: TrainingPaintings) -> Tensor | None:
-        if self.args.sampling != "balanced":
-            return None
-        sizes = {task["name"]: len(task["labels"]) for task in self.model.config.tasks or []}
-        return balancing_weights({name: column_of(dataset.paintings, name) for name in sizes}, sizes)
+    def _row_order(self, dataset: TrainingPaintings) -> SeededSampler:
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        if self.args.sampling == "length":
+            lengths = torch.tensor([len(text or "") for text in column_of(dataset.paintings, "text")])
+            rows = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+            return LengthSampler(len(dataset), seed, lengths, step_size=rows)
+        if self.args.sampling == "balanced":
+            sizes = {task["name"]: len(task["labels"]) for task in self.model.config.tasks or []}
+            labels = {name: column_of(dataset.paintings, name) for name in sizes}
+            return SeededSampler(len(dataset), seed, balancing_weights(labels, sizes))
+        return SeededSampler(len(dataset), seed)
 
     def _label_counts(self) -> dict[str, Tensor]:
         """How often the training rows have each label, by task; zeros without training rows."""
@@ -325,8 +341,8 @@ class SemArtTrainer(ResumableTrainer):
         return counts
 
 
-def column_of(paintings: Any, name: str) -> Sequence[int | None]:
-    """A task's labels of all rows, without decoding a picture; none where the rows have no such column."""
+def column_of(paintings: Any, name: str) -> Sequence[Any]:
+    """A column of all rows, without decoding a picture; nothing where the rows have no such column."""
     if hasattr(paintings, "column_names"):
         return list(paintings[name]) if name in paintings.column_names else []
     return [row.get(name) for row in paintings]
