@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from semart_hf.training.arguments import SemArtTrainingArguments
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 FREQUENT_TRAINING_FIELDS = """
 training (every field of transformers.TrainingArguments is allowed; these are the usual ones):
   --output_dir, --overwrite_output_dir, --resume_from_checkpoint, --num_train_epochs, --max_steps,
@@ -214,7 +216,25 @@ def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, spen
     print(f"{split}: mean accuracy {scores['mean_accuracy']:.3f}, mean macro-F1 {scores['mean_macro_f1']:.3f}")
     print(f"Model, processor, code and results: {folder}")
     if trainer.args.push_to_hub:
-        print(f"Published: {trainer.push_to_hub()}")
+        print(f"Published: {publish(trainer, model, processor)}")
+
+
+def publish(trainer: Any, model: Any, processor: Any) -> str:
+    """Address of the commit that holds the finished model with its card, results and licence."""
+    from semart_hf.publishing.assembly import CardChoices, assemble_repository
+
+    folder = Path(trainer.args.output_dir)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="_publish-") as made:
+        repository = assemble_repository(
+            model.cpu(),
+            processor,
+            Path(made, "repository"),
+            trainer.hub_model_id,
+            choices=CardChoices(CHECKOUT / "model_cards" / "template.md"),
+            results=[folder / "results.json"],
+            recipe=folder / "recipe.yaml",
+        )
+        return str(trainer.push_folder(repository).commit_url)
 
 
 if __name__ == "__main__":

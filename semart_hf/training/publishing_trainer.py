@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import CommitInfo
 from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import PushInProgress
@@ -71,6 +72,25 @@ class PublishingTrainer(Trainer):
             revision=revision or self.args.hub_revision,
         )
         return push.result() if blocking else push
+
+    def push_folder(self, folder: Path, commit_message: str = "End of training") -> CommitInfo:
+        """The commit of every file of a folder, such as an assembled repository; for the first process alone.
+
+        Args:
+            folder: Holds a model.
+            commit_message: The commit's.
+        """
+        self._finish_current_push()
+        push = start_push(
+            folder,
+            self.hub_model_id,
+            commit_message,
+            workspace=self.output_dir,
+            names=sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()),
+            token=self.args.hub_token,
+            revision=self.args.hub_revision,
+        )
+        return push.result()
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:

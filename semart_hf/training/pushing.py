@@ -1,13 +1,17 @@
 """Folders of the Trainer on the Hub: each push is one commit, and holds a whole repository or nothing."""
 
+import json
 import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, create_commit
+
+TRAINER_STATE = "trainer_state.json"
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,7 @@ def start_push(
     message: str,
     *,
     workspace: str | os.PathLike[str],
+    names: Iterable[str] | None = None,
     checkpoint_name: str | None = None,
     token: str | None = None,
     revision: str | None = None,
@@ -44,6 +49,7 @@ def start_push(
         repo_id: An existing repository.
         message: The commit's.
         workspace: A folder of the same file system, for the links.
+        names: Files of the folder to push; `None`: what loads the model, and its card.
         checkpoint_name: Name of a folder in the repository for the whole checkpoint, with what resuming needs; `None`:
             the model alone.
         token: The user's; `None`: the one that is logged in.
@@ -62,13 +68,14 @@ def start_push(
     try:
         operations = [
             CommitOperationAdd(name, str(_link(source / name, linked / "model" / name)))
-            for name in _repository_names(source)
+            for name in (_repository_names(source) if names is None else names)
         ]
         if checkpoint_name is not None:
             operations += [
                 CommitOperationAdd(f"{checkpoint_name}/{name}", str(_link(source / name, linked / "all" / name)))
                 for name in _all_names(source)
             ]
+            _forget_folders(linked / "all" / TRAINER_STATE)
         # The library's own function makes one commit after the other.
         push = create_commit(
             repo_id, operations, commit_message=message, token=token, revision=revision, run_as_future=True
@@ -95,6 +102,16 @@ def _link(source: Path, target: Path) -> Path:
     except OSError:  # a file system without links
         shutil.copyfile(source, target)
     return target
+
+
+def _forget_folders(path: Path) -> None:
+    """Name the best checkpoint in a copy of the Trainer's state without the folders of this machine."""
+    if not path.is_file():
+        return
+    state = json.loads(path.read_text(encoding="utf-8"))
+    if best := state.get("best_model_checkpoint"):
+        path.unlink()  # a link to the checkpoint's own file
+        path.write_text(json.dumps({**state, "best_model_checkpoint": Path(best).name}, indent=2) + "\n", "utf-8")
 
 
 def _finish(push: "Future[CommitInfo]", linked: Path, repo_id: str, message: str) -> None:

@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 
 RECIPE = "recipe.yaml"
 RESULTS = "results.json"
-# How a run is begun says nothing of what it trains.
-_ABOUT_STARTING = ("overwrite_output_dir", "resume_from_checkpoint")
+# How a run is begun says nothing of what it trains, and a secret is not written down.
+_ABOUT_STARTING = ("overwrite_output_dir", "resume_from_checkpoint", "hub_token")
 
 
 def begin_run(
