@@ -3,11 +3,14 @@
 import json
 import random
 import shutil
+from array import array
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
 import pyarrow.parquet as pq
@@ -35,6 +38,9 @@ _REJECTIONS = (
 )
 _NUM_EXHIBITS = 40
 
+# Split, number and picture's name of a row of the catalogue.
+_Row: TypeAlias = tuple[str | None, int | None, str | None]
+
 
 @dataclass
 class _Found:
@@ -44,7 +50,8 @@ class _Found:
         files: By split, the shards that have rows.
         rows: By split, how many rows were read, kept and so on.
         num_bytes: By split, of all pictures.
-        pictured: Rows with a picture.
+        pictured: By split, places of the rows with a picture among the kept ones.
+        source_sizes: Widths and heights of the pictures' files, in turn.
         named: By split, how many rows have a text (`texts`), and of how many it names which label.
     """
 
@@ -52,10 +59,28 @@ class _Found:
     rows: dict[str, Counter[str]] = field(default_factory=dict)
     num_bytes: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
-    pictured: list[Place] = field(default_factory=list)
-    source_sizes: list[tuple[int, int]] = field(default_factory=list)
+    pictured: dict[str, "array[int]"] = field(default_factory=dict)
+    source_sizes: "array[int]" = field(default_factory=lambda: array("i"))
     formats: Counter[str] = field(default_factory=Counter)
     named: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def place(self, number: int) -> Place:
+        """Split and place of a kept row, by its number among the kept rows of all splits."""
+        ends = list(accumulate(counts["kept"] for counts in self.rows.values()))
+        split = bisect_right(ends, number)
+        return list(self.rows)[split], number - (ends[split - 1] if split else 0)
+
+    def sample(self, num_rows: int) -> list[Place]:
+        """Some rows with a picture, drawn at random, in their order."""
+        total = sum(map(len, self.pictured.values()))
+        places = []
+        for number in sorted(random.Random(0).sample(range(total), min(num_rows, total))):
+            for split, pictured in self.pictured.items():
+                if number < len(pictured):
+                    places.append((split, pictured[number]))
+                    break
+                number -= len(pictured)
+        return places
 
 
 def assemble(
@@ -78,10 +103,10 @@ def assemble(
     found = _read_notes(work, shard_names, tables)
     if not found.files:
         raise ValueError(
-            f"Got a catalogue of {sum(map(len, tables.frames.values()))} rows, none of which has a usable picture or "
+            f"Got a catalogue of {sum(map(len, tables.splits.values()))} rows, none of which has a usable picture or "
             "a text. Check the folder of pictures and the text columns."
         )
-    copy_problems, copies = find_copies_among({split: _kept_rows(work, names) for split, names in shard_names.items()})
+    copy_problems, copies = find_copies_among(lambda: _kept_rows(work, shard_names))
     problems = _in_order([*tables.problems, *found.problems, *copy_problems], tables)
     summary = {
         "rows": {split: dict(counts) for split, counts in found.rows.items()},
@@ -100,15 +125,14 @@ def assemble(
         features, {split: _size(paths) for split, paths in found.files.items()}, download_size, summary
     )
     (dataset / "README.md").write_text(card, encoding="utf-8")
-    places = [(split, index) for split, counts in found.rows.items() for index in range(counts["kept"])]
     source = ReportSource(
         features=features,
         files=found.files,
         summary=summary,
         problems=problems,
-        sample=sorted(random.Random(0).sample(found.pictured, min(_NUM_EXHIBITS, len(found.pictured)))),
+        sample=found.sample(_NUM_EXHIBITS),
         source_sizes=found.source_sizes,
-        copies=[(copy.kind, places[copy.row], places[copy.earlier_row]) for copy in copies],
+        copies=[(copy.kind, found.place(copy.row), found.place(copy.earlier_row)) for copy in copies],
         rejected=_rejected(problems, tables),
         rare_labels=_rare_labels(tables, features),
     )
@@ -122,8 +146,9 @@ def assemble(
 def _read_notes(work: Path, shard_names: Mapping[str, Sequence[str]], tables: ReleaseTables) -> _Found:
     found = _Found()
     dropped_by_reader = Counter(problem.split for problem in tables.problems if problem.action == "dropped")
-    for split, frame in tables.frames.items():
-        counts = Counter(read=len(frame) + dropped_by_reader[split], kept=0, dropped=dropped_by_reader[split])
+    for split, table in tables.splits.items():
+        pictured = found.pictured[split] = array("q")
+        counts = Counter(read=len(table) + dropped_by_reader[split], kept=0, dropped=dropped_by_reader[split])
         counts.update(with_picture=0, with_description=0)
         named = Counter(dict.fromkeys(("texts", *WAYS_OF_NAMING), 0))
         for name in shard_names[split]:
@@ -132,14 +157,14 @@ def _read_notes(work: Path, shard_names: Mapping[str, Sequence[str]], tables: Re
             found.problems += facts.problems
             for row in facts.rows:
                 if row.picture is not None:
-                    found.pictured.append((split, counts["kept"]))
+                    pictured.append(counts["kept"])
                 counts["kept"] += 1
                 counts["with_picture"] += row.picture is not None
                 counts["with_description"] += row.description is not None
                 if row.named is not None:
                     named.update(("texts", *row.named))
                 if row.source_size is not None and row.source_format is not None:
-                    found.source_sizes.append(row.source_size)
+                    found.source_sizes.extend(row.source_size)
                     found.formats[row.source_format] += 1
             if facts.rows:
                 found.files.setdefault(split, []).append(work / f"{name}.parquet")
@@ -163,9 +188,11 @@ def _facts(work: Path, name: str) -> ShardFacts:
     return facts
 
 
-def _kept_rows(work: Path, names: Sequence[str]) -> Iterator[RowFacts]:
-    for name in names:
-        yield from _facts(work, name).rows
+def _kept_rows(work: Path, shard_names: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, RowFacts]]:
+    for split, names in shard_names.items():
+        for name in names:
+            for row in _facts(work, name).rows:
+                yield split, row
 
 
 def _unseen_labels_of_kept_rows(tables: ReleaseTables, problems: Sequence[Problem]) -> list[Problem]:
@@ -179,7 +206,7 @@ def _unseen_labels_of_kept_rows(tables: ReleaseTables, problems: Sequence[Proble
 
 def _in_order(problems: list[Problem], tables: ReleaseTables) -> list[Problem]:
     """Findings by split, release and row."""
-    order = {split: number for number, split in enumerate(tables.frames)}
+    order = {split: number for number, split in enumerate(tables.splits)}
     return sorted(
         problems,
         key=lambda problem: (
@@ -222,8 +249,8 @@ def _rare_labels(tables: ReleaseTables, features: datasets.Features) -> dict[str
     return {
         task: Counter(
             label
-            for frame in tables.frames.values()
-            for label in frame[task]
+            for rows in tables.splits.values()
+            for label in rows[task]
             if label is not None and label not in features[task].names
         )
         for task in TASKS
@@ -234,15 +261,27 @@ def _rejected(problems: Sequence[Problem], tables: ReleaseTables) -> list[tuple[
     """Some findings about unusable pictures, each with what its file still shows."""
     rejected = [problem for problem in problems if problem.problem in _REJECTIONS]
     chosen = sorted(random.Random(0).sample(range(len(rejected)), min(_NUM_EXHIBITS, len(rejected))))
-    return [(rejected[index], _remains(rejected[index], tables)) for index in chosen]
+    broken = {index for index in chosen if rejected[index].problem in ("truncated_picture", "broken_picture")}
+    folders = _folders_of([rejected[index] for index in broken], tables)
+    return [(rejected[index], _remains(rejected[index], folders) if index in broken else None) for index in chosen]
 
 
-def _remains(problem: Problem, tables: ReleaseTables) -> bytes | None:
-    if problem.problem not in ("truncated_picture", "broken_picture") or problem.split is None:
-        return None
-    frame = tables.frames[problem.split]
-    row = frame[(frame["row_number"] == problem.row) & (frame["image_file"] == problem.image_file)].iloc[0]
+def _folders_of(problems: Sequence[Problem], tables: ReleaseTables) -> dict[_Row, str]:
+    """Folder of the picture of each row that the problems are about."""
+    wanted: dict[str, set[_Row]] = {}
+    for problem in problems:
+        wanted.setdefault(problem.split or "", set()).add((problem.split, problem.row, problem.image_file))
+    folders: dict[_Row, str] = {}
+    for split, rows in wanted.items():
+        table = tables.splits[split]
+        cells = zip(table["row_number"], table["image_file"], table["images_folder"], strict=True)
+        folders |= {(split, row, name): folder for row, name, folder in cells if (split, row, name) in rows}
+    return folders
+
+
+def _remains(problem: Problem, folders: Mapping[_Row, str]) -> bytes | None:
+    folder = folders[problem.split, problem.row, problem.image_file]
     try:
-        return partial_picture(read_picture_file(picture_path(row["images_folder"], row["image_file"])))
+        return partial_picture(read_picture_file(picture_path(folder, problem.image_file or "")))
     except (UnusablePictureError, ValueError, OSError):  # gone by now
         return None

@@ -4,10 +4,12 @@ import dataclasses
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pandas as pd
 
 from .catalogue_files import RawTable, Selection, imagefolder_files, read_dataset, read_table
@@ -15,8 +17,9 @@ from .column_rules import apply_rule, check_columns
 from .delimited import unescape_entities
 from .mapping import CatalogueMapping, ColumnRule, Join, SplitRule, normal
 from .problems import Problem
-from .splits import SPLITS, split_by_share
-from .tables import RESERVED_COLUMNS, TEXT_COLUMNS, ReleaseTables, common_frame, give_all_splits_all_columns
+from .splits import SPLITS, divide, share_out
+from .stored_rows import StoredRows, all_columns
+from .tables import RESERVED_COLUMNS, TEXT_COLUMNS, ReleaseTables, common_frame
 from .vocabulary import TASKS
 
 logger = logging.getLogger(__name__)
@@ -40,7 +43,8 @@ def read_catalogue(
 ) -> ReleaseTables:
     """The rows of a catalogue in the columns of a SemArt release, by split.
 
-    Rows that the mapping leaves out, and values that its tables lack, are counted in the problems.
+    They are kept on disk, so that memory does not grow with their number; only what joins look up is held. Rows that
+    the mapping leaves out, and values that its tables lack, are counted in the problems.
 
     Args:
         source: Folder of the catalogue, one file of it, or the id of a data set on the Hub.
@@ -54,26 +58,18 @@ def read_catalogue(
         place = str(Path(source).resolve() if Path(source).exists() else source)
         pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
     selection = Selection(mapping.source_columns, mapping.keep_rows, mapping.image_column, Path(pictures_folder))
+    joins = [_Lookup(join, Path(source)) for join in mapping.joins]
     result = ReleaseTables({})
-    parts: list[pd.DataFrame] = []
+    parts: list[StoredRows] = []
     for split, table, images_folder in _read_tables(source, mapping, selection):
+        is_embedded = mapping.image_column in table.columns
+        part = _Part(table, mapping, split, Path(pictures_folder) if is_embedded else images_folder, joins)
+        parts.append(part.read())
+        result.problems.extend(part.problems)
         if table.encoding:
             result.encodings[table.name] = table.encoding
-        result.problems.extend(table.problems)
-        if table.num_left_out:
-            detail = f"{table.num_left_out} rows of {table.name} by keep_rows"
-            result.problems.append(Problem(None, split, None, "left_out_rows", detail, "left out as the mapping says"))
-        for join in mapping.joins:
-            _add_joined_columns(table, join, Path(source))
-        if mapping.image_column in table.frame:
-            images_folder = Path(pictures_folder)
-        frame, problems = _prepared_frame(table, mapping, split, images_folder)
-        result.problems.extend(problems)
-        parts.append(frame)
-    rows = pd.concat(parts, ignore_index=True)
-    result.frames.update(_by_split(rows, mapping.splits, source))
-    give_all_splits_all_columns(result.frames)
-    if not result.frames:
+    result.splits.update(_by_split(parts, mapping.splits, source))
+    if not result.splits:
         raise ValueError(f"Got {source} without a row that the mapping keeps. Check keep_rows and splits there.")
     return result
 
@@ -87,17 +83,24 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
         releases: Tables by the release's name.
     """
     merged = ReleaseTables({})
+    columns: dict[str, None] = {}
+    for tables in releases.values():
+        columns |= dict.fromkeys([*all_columns(tables.splits.values()), "release"])
     for split in SPLITS:
-        parts = [
-            tables.frames[split].assign(release=name) for name, tables in releases.items() if split in tables.frames
-        ]
-        if parts:
-            merged.frames[split] = pd.concat(parts, ignore_index=True)
-    give_all_splits_all_columns(merged.frames)
+        rows = StoredRows(_named_pieces(releases, split), list(columns))
+        if rows:
+            merged.splits[split] = rows
     for name, tables in releases.items():
         merged.encodings.update({f"{name}/{file}": encoding for file, encoding in tables.encodings.items()})
         merged.problems.extend(dataclasses.replace(problem, release=name) for problem in tables.problems)
     return merged
+
+
+def _named_pieces(releases: Mapping[str, ReleaseTables], split: str) -> Iterator[pd.DataFrame]:
+    for name, tables in releases.items():
+        if split in tables.splits:
+            for piece in tables.splits[split].pieces():
+                yield piece.assign(release=name)
 
 
 def _read_tables(
@@ -131,83 +134,152 @@ def _read_tables(
     return tables
 
 
-def _add_joined_columns(table: RawTable, join: Join, source: Path) -> None:
-    """Look up a join's columns for each row of the table, in place."""
-    path = (source if source.is_dir() else source.parent) / join.file
-    form = _FORMATS.get(path.suffix.lower(), "csv")
-    columns = frozenset((join.file_key, *join.columns.values(), *join.where))
-    other = read_table(path, form, Selection(columns=columns, where=join.where)).frame
-    check_columns((join.key,), table.frame, f"joins: by for {join.file}")
-    check_columns((join.file_key, *join.columns.values()), other, f"joins: {join.file}")
-    for new, column in join.columns.items():
-        found: dict[str, dict[str, None]] = {}  # by key, the different values in their order
-        for key, value in zip(other[join.file_key], other[column], strict=True):
-            if key is not None and value is not None:
-                found.setdefault(key, {})[value] = None
-        texts = {key: "|".join(values) if join.take == "all" else next(iter(values)) for key, values in found.items()}
-        table.frame[new] = pd.Series(
-            [texts.get(key) for key in table.frame[join.key]], table.frame.index, dtype=object
-        )
+class _Lookup:
+    """A join's file as a table by its key, read when it is first asked."""
+
+    def __init__(self, join: Join, source: Path) -> None:
+        self.join = join
+        self._path = (source if source.is_dir() else source.parent) / join.file
+        self._texts: dict[str, dict[str, str]] | None = None
+
+    def add_columns(self, frame: pd.DataFrame) -> None:
+        """Look the columns up for each row of the frame, in place."""
+        check_columns((self.join.key,), frame, f"joins: by for {self.join.file}")
+        if self._texts is None:
+            self._texts = self._read()
+        for new, texts in self._texts.items():
+            found = [texts.get(key) for key in frame[self.join.key]]
+            frame[new] = pd.Series(found, frame.index, dtype=object)
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        """By new column and key, the text of the file."""
+        join = self.join
+        columns = frozenset((join.file_key, *join.columns.values(), *join.where))
+        form = _FORMATS.get(self._path.suffix.lower(), "csv")
+        table = read_table(self._path, form, Selection(columns=columns, where=join.where))
+        found: dict[str, dict[str, dict[str, None]]] = {new: {} for new in join.columns}  # different values, in order
+        for frame in table.pieces:
+            check_columns((join.file_key, *join.columns.values()), frame, f"joins: {join.file}")
+            for new, column in join.columns.items():
+                for key, value in zip(frame[join.file_key], frame[column], strict=True):
+                    if key is not None and value is not None:
+                        found[new].setdefault(key, {})[value] = None
+        return {
+            new: {
+                key: "|".join(values) if join.take == "all" else next(iter(values)) for key, values in by_key.items()
+            }
+            for new, by_key in found.items()
+        }
 
 
-def _prepared_frame(
-    table: RawTable, mapping: CatalogueMapping, split: str | None, images_folder: Path
-) -> tuple[pd.DataFrame, list[Problem]]:
-    """Frame of `ReleaseTables`' form with each row's split in a column, and what the mapping did not foresee."""
-    problems: list[Problem] = []
-    given = pd.DataFrame(index=table.frame.index)
-    for target, rule in mapping.columns.items():
-        if target == "image":
-            continue
-        values, unforeseen = apply_rule(rule, table.frame, f"columns.{target}")
-        if target in TEXT_COLUMNS and target != "image_file":
-            values = [value and unescape_entities(value) for value in values]
-        given[target] = pd.Series(values, table.frame.index, dtype=object)
-        problems += _value_problems(unforeseen, target, rule, table.name, split)
-    if mapping.image_column in table.frame:
-        given["image_file"] = table.frame[mapping.image_column]
-    kept = [*table.frame.columns] if mapping.keep is None else mapping.keep
-    check_columns(kept, table.frame, "keep")
-    for column in kept:
-        if column == mapping.image_column:
-            continue
-        name = re.sub(r"\W+", "_", column.lower()).strip("_")
-        is_taken = name in (*TEXT_COLUMNS, *TASKS, *RESERVED_COLUMNS, "split", "release")
-        given[f"catalogue_{name}" if is_taken else name] = table.frame[column]
-    frame = common_frame(given, list(table.frame.index), images_folder if images_folder.is_dir() else None)
-    if mapping.splits and mapping.splits.column:
-        check_columns((mapping.splits.column,), table.frame, "splits.column")
-        names = {**_SPLIT_NAMES, **mapping.splits.values}
-        found_splits = [names.get(normal(value)) for value in table.frame[mapping.splits.column]]
-        frame["split"] = pd.Series(found_splits, dtype=object)
-        for number, name, found in zip(frame["row_number"], frame["image_file"], frame["split"], strict=True):
-            if found is None:
-                value = table.frame[mapping.splits.column][number]
-                detail = f"{mapping.splits.column} is {value!r}, which names no split"
-                problems.append(Problem(number, None, name, "unknown_split", detail, "dropped"))
-    else:
-        frame["split"] = split
-    return frame, problems
+class _Part:
+    """One file or split of a catalogue, and what its mapping makes of it.
+
+    Attributes:
+        problems: What was odd about rows, and what the mapping did not foresee; complete when the rows were read.
+    """
+
+    def __init__(
+        self,
+        table: RawTable,
+        mapping: CatalogueMapping,
+        split: str | None,
+        images_folder: Path,
+        joins: Sequence[_Lookup],
+    ) -> None:
+        self.problems: list[Problem] = []
+        self._table = table
+        self._mapping = mapping
+        self._split = split
+        self._images_folder = images_folder
+        self._joins = joins
+        self._unforeseen: dict[str, Counter[str]] = {target: Counter() for target in mapping.columns}
+
+    def read(self) -> StoredRows:
+        """Rows of the form of `ReleaseTables`, with each one's split in the column `split`."""
+        table = self._table
+        first = next(table.pieces)
+        columns = self._piece(first.iloc[:0]).columns
+        for counter in self._unforeseen.values():
+            counter.clear()
+        rows = StoredRows(map(self._piece, chain([first], table.pieces)), list(columns))
+        left_out = f"{table.num_left_out} rows of {table.name} by keep_rows"
+        place = (None, self._split, None)
+        self.problems[:0] = [
+            *table.problems,
+            *([Problem(*place, "left_out_rows", left_out, "left out as the mapping says")] * bool(table.num_left_out)),
+            *(
+                problem
+                for target, unforeseen in self._unforeseen.items()
+                for problem in _value_problems(
+                    unforeseen, target, self._mapping.columns[target], table.name, self._split
+                )
+            ),
+        ]
+        return rows
+
+    def _piece(self, frame: pd.DataFrame) -> pd.DataFrame:
+        mapping = self._mapping
+        frame = frame.copy()
+        for lookup in self._joins:
+            lookup.add_columns(frame)
+        given = pd.DataFrame(index=frame.index)
+        for target, rule in mapping.columns.items():
+            if target == "image":
+                continue
+            values, unforeseen = apply_rule(rule, frame, f"columns.{target}")
+            self._unforeseen[target].update(unforeseen)
+            if target in TEXT_COLUMNS and target != "image_file":
+                values = [value and unescape_entities(value) for value in values]
+            given[target] = pd.Series(values, frame.index, dtype=object)
+        if mapping.image_column in frame:
+            given["image_file"] = frame[mapping.image_column]
+        kept = [*frame.columns] if mapping.keep is None else mapping.keep
+        check_columns(kept, frame, "keep")
+        for column in kept:
+            if column == mapping.image_column:
+                continue
+            name = re.sub(r"\W+", "_", column.lower()).strip("_")
+            is_taken = name in (*TEXT_COLUMNS, *TASKS, *RESERVED_COLUMNS, "split", "release")
+            given[f"catalogue_{name}" if is_taken else name] = frame[column]
+        folder = self._images_folder
+        rows = common_frame(given, list(frame.index), folder if folder.is_dir() else None)
+        return rows.assign(split=self._splits_of(frame, rows))
+
+    def _splits_of(self, frame: pd.DataFrame, rows: pd.DataFrame) -> list[str | None]:
+        """Name of each row's split, `None` where it is yet to be shared out, or names none."""
+        rule = self._mapping.splits
+        if rule is None or rule.column is None:
+            return [self._split] * len(rows)
+        check_columns((rule.column,), frame, "splits.column")
+        names = {**_SPLIT_NAMES, **rule.values}
+        found = [names.get(normal(value)) for value in frame[rule.column]]
+        for number, name, split, value in zip(
+            rows["row_number"], rows["image_file"], found, frame[rule.column], strict=True
+        ):
+            if split is None:
+                detail = f"{rule.column} is {value!r}, which names no split"
+                self.problems.append(Problem(number, None, name, "unknown_split", detail, "dropped"))
+        return found
 
 
-def _by_split(rows: pd.DataFrame, rule: SplitRule | None, source: str | Path) -> dict[str, pd.DataFrame]:
-    """Frames by split, in the order of the splits and without those that have no row."""
-    shares_out = rule.column is None if rule else rows["split"].isna().any()
+def _by_split(parts: Sequence[StoredRows], rule: SplitRule | None, source: str | Path) -> dict[str, StoredRows]:
+    """Rows by split, in the order of the splits and without those that have no row."""
+    counts = Counter(split for part in parts for split in part["split"])
+    shares_out = rule.column is None if rule else None in counts
     if shares_out:
         rule = rule or SplitRule()
         logger.warning("%s is shared out to splits, %s, seed %d.", source, dict(rule.shares), rule.seed)
-        rows = rows.drop(columns="split")
-        frames = split_by_share(rows, rule.shares, seed=rule.seed, stratify_by=rule.stratify_by)
-    else:
-        unknown = sorted({name for name in rows["split"].dropna() if name not in _SPLIT_NAMES})
-        if unknown:
-            raise ValueError(
-                f"Got {source} with the splits {unknown}, but they are called {sorted(_SPLIT_NAMES)}. Say in the "
-                "mapping under splits how rows come to their splits."
-            )
-        names = rows["split"].map(_SPLIT_NAMES)
-        frames = {split: rows[names == split].drop(columns="split").reset_index(drop=True) for split in SPLITS}
-    return {split: frame for split, frame in frames.items() if len(frame)}
+        return share_out(parts, rule.shares, seed=rule.seed, stratify_by=rule.stratify_by, leave_out=("split",))
+    unknown = sorted(split for split in counts if split is not None and split not in _SPLIT_NAMES)
+    if unknown:
+        raise ValueError(
+            f"Got {source} with the splits {unknown}, but they are called {sorted(_SPLIT_NAMES)}. Say in the "
+            "mapping under splits how rows come to their splits."
+        )
+    number_of = {name: SPLITS.index(split) for name, split in _SPLIT_NAMES.items()}
+    chosen = np.fromiter((number_of.get(split, -1) for part in parts for split in part["split"]), dtype=np.int8)
+    return divide(parts, chosen, SPLITS, leave_out=("split",))
 
 
 def _value_problems(

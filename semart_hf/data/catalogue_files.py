@@ -1,11 +1,11 @@
 """The files of any catalogue as tables of their own columns: CSV, TSV, JSON lines, Parquet, ImageFolder, Hub data set.
 
-Pictures that are embedded in rows are written to a folder as they are, a batch at a time: every catalogue becomes rows
-beside a folder of pictures, and memory does not grow with the pictures.
+Rows are read a piece at a time. Pictures that are embedded in them are written to a folder as they are: every
+catalogue becomes rows beside a folder of pictures, and memory grows with neither.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from .delimited import decode_text, read_delimited
+from .delimited import open_lines, read_delimited
 from .mapping import normal
 from .problems import Problem
+from .stored_rows import PIECE_ROWS
 
 # First bytes of the picture formats, for the ending of a file; others are told apart when they are opened.
 _SIGNATURES = (
@@ -55,17 +56,19 @@ class RawTable:
 
     Attributes:
         name: File or split that it was read from.
-        frame: Cells as strings or `None`; the index is the row's number in the file, from 1.
-        num_left_out: Rows that the selection leaves out.
+        columns: Names of its columns.
+        pieces: Rows, to be read once. Cells are strings or `None`; the index is the row's number in the file, from 1.
         encoding: How the file was encoded, for text files.
-        problems: Rows that were dropped or read in an unusual way.
+        problems: Rows that were dropped or read in an unusual way; complete when the rows were read.
+        num_left_out: Rows that the selection leaves out, likewise.
     """
 
     name: str
-    frame: pd.DataFrame
-    num_left_out: int = 0
+    columns: list[str]
+    pieces: Iterator[pd.DataFrame]
     encoding: str | None = None
     problems: list[Problem] = field(default_factory=list)
+    num_left_out: int = 0
 
 
 def read_table(path: Path, form: str, selection: Selection, *, split: str | None = None) -> RawTable:
@@ -104,19 +107,7 @@ def read_dataset(source: str, selection: Selection) -> dict[str, RawTable]:
 
     Labels are read by their names.
     """
-    tables = {}
-    for split, rows in datasets.load_dataset(source).items():
-        header = [name for name in rows.column_names if selection.columns is None or name in selection.columns]
-        chosen = rows.select_columns(header)
-        labels = [chosen.features[name] for name in header]
-        for name, feature in chosen.features.items():
-            if isinstance(feature, datasets.Image):
-                chosen = chosen.cast_column(name, datasets.Image(decode=False))
-        cells = (
-            [_label_name(feature, row[name]) for name, feature in zip(header, labels, strict=True)] for row in chosen
-        )
-        tables[split] = _selected(split, split, header, enumerate(cells, start=1), selection)
-    return tables
+    return {split: _dataset_table(split, rows, selection) for split, rows in datasets.load_dataset(source).items()}
 
 
 def imagefolder_files(folder: Path) -> dict[str | None, Path]:
@@ -138,11 +129,36 @@ def imagefolder_files(folder: Path) -> dict[str | None, Path]:
     return by_split
 
 
+def _dataset_table(split: str, rows: datasets.Dataset, selection: Selection) -> RawTable:
+    header = [name for name in rows.column_names if selection.columns is None or name in selection.columns]
+    chosen = rows.select_columns(header)
+    features = [chosen.features[name] for name in header]
+    for name, feature in chosen.features.items():
+        if isinstance(feature, datasets.Image):
+            chosen = chosen.cast_column(name, datasets.Image(decode=False))
+    cells = (
+        [_label_name(feature, row[name]) for name, feature in zip(header, features, strict=True)] for row in chosen
+    )
+    return _selected(split, split, header, enumerate(cells, start=1), selection)
+
+
 def _read_json_lines(path: Path, selection: Selection, split: str | None) -> RawTable:
-    text, encoding = decode_text(path.read_bytes())
-    records: dict[int, dict[str, Any]] = {}
     problems: list[Problem] = []
-    for line, content in enumerate(text.split("\n"), start=1):
+    header: dict[str, None] = {}
+    for _, record in _json_records(path, split, problems):
+        header.update(dict.fromkeys(record))
+    names = list(header)
+    rows = ((line, [record.get(name) for name in names]) for line, record in _json_records(path, split, []))
+    table = _selected(path.name, path.stem, names, rows, selection)
+    _, table.encoding = open_lines(path)
+    table.problems = problems
+    return table
+
+
+def _json_records(path: Path, split: str | None, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and fields of each object; lines that hold none are added to `problems`."""
+    lines, _ = open_lines(path)
+    for line, content in enumerate(lines, start=1):
         if not content.strip():
             continue
         try:
@@ -150,14 +166,9 @@ def _read_json_lines(path: Path, selection: Selection, split: str | None) -> Raw
         except json.JSONDecodeError as error:
             record, fault = None, f"no JSON ({error})"
         if isinstance(record, dict):
-            records[line] = record
+            yield line, record
         else:
             problems.append(Problem(line, split, None, "malformed_row", f"line {line} is {fault}", "dropped"))
-    header = list(dict.fromkeys(name for record in records.values() for name in record))
-    rows = ((line, [record.get(name) for name in header]) for line, record in records.items())
-    table = _selected(path.name, path.stem, header, rows, selection)
-    table.encoding, table.problems = encoding, problems
-    return table
 
 
 def _selected(
@@ -170,22 +181,36 @@ def _selected(
         fault = f"without the column {absent[0]!r}" if absent else f"with the column {twice[0]!r} twice"
         raise ValueError(f"Got {name} {fault}; its columns are {header}. Correct the mapping or the file.")
     wanted = [place for place, column in enumerate(header) if selection.columns is None or column in selection.columns]
+    columns = [header[place] for place in wanted]
+    table = RawTable(name, columns, iter(()))
     conditions = [(header.index(column), allowed) for column, allowed in selection.where.items()]
     image_place = header.index(selection.image_column) if selection.image_column in header else None
-    numbers: list[int] = []
-    cells: list[list[str | None]] = []
-    num_left_out = 0
-    for number, row in rows:
-        if any(normal(_as_text(row[place])) not in allowed for place, allowed in conditions):
-            num_left_out += 1
-            continue
-        numbers.append(number)
-        cells.append([None if place == image_place else _as_text(row[place]) for place in wanted])
+
+    def cells_of(number: int, row: Sequence[Any]) -> list[str | None]:
+        cells = [None if place == image_place else _as_text(row[place]) for place in wanted]
         if image_place is not None and selection.pictures_folder:
             picture = _write_picture(row[image_place], selection.pictures_folder / f"{stem}-{number:08d}")
-            cells[-1][wanted.index(image_place)] = picture
-    columns = [header[place] for place in wanted]
-    return RawTable(name, pd.DataFrame(cells, columns=columns, index=numbers, dtype=object), num_left_out)
+            cells[wanted.index(image_place)] = picture
+        return cells
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        chosen: dict[int, list[str | None]] = {}
+        for number, row in rows:
+            if any(normal(_as_text(row[place])) not in allowed for place, allowed in conditions):
+                table.num_left_out += 1
+                continue
+            chosen[number] = cells_of(number, row)
+            if len(chosen) == PIECE_ROWS:
+                yield _piece(chosen, columns)
+                chosen = {}
+        yield _piece(chosen, columns)
+
+    table.pieces = pieces()
+    return table
+
+
+def _piece(rows: Mapping[int, list[str | None]], columns: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows.values()), columns=columns, index=list(rows), dtype=object)
 
 
 def _write_picture(picture: Any, path: Path) -> str | None:

@@ -2,12 +2,14 @@
 
 import re
 import statistics
-from collections import Counter, defaultdict
+from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from .report_elements import (
@@ -45,7 +47,7 @@ class _Tally:
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
     painters: Counter[str] = field(default_factory=Counter)
     techniques: Counter[str] = field(default_factory=Counter)
-    lengths: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    lengths: "array[int]" = field(default_factory=lambda: array("i"))
 
 
 def write_report(path: Path, source: ReportSource) -> None:
@@ -85,7 +87,7 @@ def _tally(source: ReportSource) -> _Tally:
     tally = _Tally()
     text_column = "text" if "text" in source.features else "description"
     tokenizer = _tokenizer_of(source, text_column)
-    for split, files in source.files.items():
+    for files in source.files.values():
         for path in files:
             columns = pq.read_table(path, columns=["school", "timeframe", "author", "technique", text_column])
             names = [source.features[task].names for task in ("school", "timeframe")]
@@ -98,7 +100,7 @@ def _tally(source: ReportSource) -> _Tally:
             tally.techniques.update(_without_size(text) for text in columns["technique"].to_pylist() if text)
             texts = [text for text in columns[text_column].to_pylist() if text]
             if texts and tokenizer is not None:
-                tally.lengths[split] += [len(ids) for ids in tokenizer(texts, truncation=False)["input_ids"]]
+                tally.lengths.extend(len(ids) for ids in tokenizer(texts, truncation=False)["input_ids"])
     return tally
 
 
@@ -181,7 +183,7 @@ def _painter_section(tally: _Tally) -> str:
 
 
 def _text_section(source: ReportSource, tally: _Tally) -> str:
-    lengths = sorted(length for of_split in tally.lengths.values() for length in of_split)
+    lengths = np.sort(np.array(tally.lengths)).tolist()
     if not lengths:
         return section("Texts", paragraph("No row has a text: this is a dataset of pictures."))
     num_columns = min(40, lengths[-1] // _TOKEN_STEP + 1)
@@ -226,20 +228,20 @@ def _named_labels(source: ReportSource) -> str:
 def _picture_section(source: ReportSource) -> str:
     if not source.source_sizes:
         return ""
-    sizes = source.source_sizes
-    shorter = sorted(min(size) for size in sizes)
-    upright = sum(high > 1.05 * wide for wide, high in sizes) / len(sizes)
-    broad = sum(wide > 1.05 * high for wide, high in sizes) / len(sizes)
+    sizes = np.array(source.source_sizes).reshape(-1, 2)
+    wide, high = sizes.T
+    shorter = np.sort(sizes.min(axis=1))
+    upright, broad = (high > 1.05 * wide).mean(), (wide > 1.05 * high).mean()
     image_size = source.summary["options"]["image_size"]
-    small = sum(side < image_size for side in shorter)
+    small = int((shorter < image_size).sum())
     text = (
         f"The files' shorter sides measure {shorter[0]:,} to {shorter[-1]:,} pixels, half of them "
-        f"{statistics.median_low(shorter):,} or more. {upright:.0%} are upright, {broad:.0%} broad and the rest "
+        f"{shorter[(len(shorter) - 1) // 2]:,} or more. {upright:.0%} are upright, {broad:.0%} broad and the rest "
         f"nearly square. {small:,} are smaller than the {image_size} pixels that were asked for, and stay as they are."
     )
     formats = [[name, count] for name, count in source.summary["pictures"]["formats"].items()]
     step = max(1, len(sizes) // _NUM_POINTS)
-    drawing = scatter(sizes[::step], "width of the file in pixels", "height")
+    drawing = scatter(sizes[::step].tolist(), "width of the file in pixels", "height")
     return section(
         "Pictures", paragraph(text), f'<div class="columns">{drawing}{table(["format", "files"], formats)}</div>'
     )

@@ -1,11 +1,14 @@
 """Copies among paintings: the same picture under two names, and pictures or descriptions that lie in two splits."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from .pictures import SIGNATURE_BYTES
 
 #: Bits (of 256) in which the signatures of two files of one picture may differ. Recompression, halving, brightening
 #: and greying of 421 real paintings change 24 at most; the closest two different paintings among them differ in 88.
@@ -13,6 +16,10 @@ MAX_BITS = 32
 
 # Rows compared at a time: blocks of this many by this many keep the comparison at some 40 MB.
 _BLOCK = 2048
+
+
+# Bytes that are kept of a row's name, its picture's file, its picture's look, and its description.
+_WIDTHS = {"name": 16, "picture": 16, "signature": SIGNATURE_BYTES, "description": 16}
 
 
 @dataclass(frozen=True)
@@ -33,18 +40,16 @@ class Copy:
     num_bits: int | None = None
 
 
-@dataclass
 class Fingerprints:
-    """What is kept of every row to find copies: some 70 bytes, whatever the size of picture and description.
+    """What is kept of every row to find copies: some 90 bytes, whatever the size of picture and description.
 
     Rows are added split by split, in the order of the splits.
     """
 
-    splits: list[int] = field(default_factory=list)
-    names: list[bytes] = field(default_factory=list)
-    pictures: list[bytes] = field(default_factory=list)
-    signatures: list[bytes] = field(default_factory=list)
-    descriptions: list[bytes] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._splits = array("b")
+        self._is_given = {name: bytearray() for name in _WIDTHS}
+        self._bytes = {name: bytearray() for name in _WIDTHS}
 
     def add(
         self,
@@ -60,11 +65,23 @@ class Fingerprints:
         Its picture counts by the digest of its file and by its signature, both `None` where there is no usable
         picture, its description by `text_digest`.
         """
-        self.splits.append(split)
-        self.names.append(b"" if name is None else text_digest(name))
-        self.pictures.append(picture or b"")
-        self.signatures.append(signature or b"")
-        self.descriptions.append(description or b"")
+        self._splits.append(split)
+        name_digest = None if name is None else text_digest(name)
+        values = {"name": name_digest, "picture": picture, "signature": signature, "description": description}
+        for kind, value in values.items():
+            self._is_given[kind].append(value is not None)
+            self._bytes[kind] += (value or b"").ljust(_WIDTHS[kind], b"\0")
+
+    @property
+    def splits(self) -> npt.NDArray[np.int64]:
+        """Number of each row's split `(rows,)`."""
+        return np.array(self._splits, dtype=np.int64)
+
+    def given(self, kind: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        """The rows that have a `name`, `picture`, `signature` or `description`, and its bytes `(rows, width)`."""
+        rows = np.flatnonzero(np.frombuffer(self._is_given[kind], dtype=np.uint8))
+        values = np.frombuffer(self._bytes[kind], dtype=np.uint8).reshape(-1, _WIDTHS[kind])
+        return rows, values[rows]
 
 
 def text_digest(text: str) -> bytes:
@@ -119,13 +136,15 @@ def find_similar(
 
 
 def _equal_pictures(rows: Fingerprints) -> list[Copy]:
-    copies = []
-    for row, earlier_row in _earlier_rows(rows.splits, rows.names):
-        if rows.splits[row] == rows.splits[earlier_row]:
-            copies.append(Copy(row, earlier_row, "repeated_name"))
+    splits = rows.splits
+    copies = [
+        Copy(row, earlier_row, "repeated_name")
+        for row, earlier_row in _earlier_rows(rows, "name")
+        if splits[row] == splits[earlier_row]
+    ]
     repeated = {copy.row for copy in copies}
-    for row, earlier_row in _earlier_rows(rows.splits, rows.pictures):
-        if rows.splits[row] != rows.splits[earlier_row]:
+    for row, earlier_row in _earlier_rows(rows, "picture"):
+        if splits[row] != splits[earlier_row]:
             copies.append(Copy(row, earlier_row, "leaked_picture"))
         elif row not in repeated:
             copies.append(Copy(row, earlier_row, "same_picture"))
@@ -133,40 +152,50 @@ def _equal_pictures(rows: Fingerprints) -> list[Copy]:
 
 
 def _similar_pictures(rows: Fingerprints) -> Iterator[Copy]:
-    with_picture = np.array([row for row, signature in enumerate(rows.signatures) if signature], dtype=np.int64)
-    if not len(with_picture):
-        return
-    signatures = np.frombuffer(b"".join(rows.signatures), dtype=np.uint8).reshape(len(with_picture), -1)
-    splits = np.array(rows.splits, dtype=np.int64)[with_picture]
+    with_picture, signatures = rows.given("signature")
+    splits = rows.splits[with_picture]
     for index, earlier, num_bits in find_similar(signatures, splits):
-        row, earlier_row = int(with_picture[index]), int(with_picture[earlier])
-        kind = "similar_picture" if rows.splits[row] == rows.splits[earlier_row] else "leaked_picture"
-        yield Copy(row, earlier_row, kind, num_bits)
+        kind = "similar_picture" if splits[index] == splits[earlier] else "leaked_picture"
+        yield Copy(int(with_picture[index]), int(with_picture[earlier]), kind, num_bits)
 
 
 def _equal_descriptions(rows: Fingerprints) -> list[Copy]:
+    splits = rows.splits
     return [
         Copy(row, earlier_row, "leaked_description")
-        for row, earlier_row in _earlier_rows(rows.splits, rows.descriptions)
-        if rows.splits[row] != rows.splits[earlier_row]
+        for row, earlier_row in _earlier_rows(rows, "description")
+        if splits[row] != splits[earlier_row]
     ]
 
 
-def _earlier_rows(splits: Sequence[int], digests: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Row and first earlier row of an equal digest: one in the row's own split and one before it, where there are."""
-    first_rows: dict[bytes, int] = {}
-    first_in_split: dict[bytes, int] = {}
-    for row, digest in enumerate(digests):
-        if row and splits[row] != splits[row - 1]:
-            first_in_split = {}
-        if not digest:
-            continue
-        if digest in first_rows and splits[first_rows[digest]] != splits[row]:
-            yield row, first_rows[digest]
-        if digest in first_in_split:
-            yield row, first_in_split[digest]
-        first_rows.setdefault(digest, row)
-        first_in_split.setdefault(digest, row)
+def _earlier_rows(rows: Fingerprints, kind: str) -> Iterator[tuple[int, int]]:
+    """Row and first earlier row of equal bytes: one before the row's own split and one in it, where there are."""
+    given, values = rows.given(kind)
+    if not len(given):
+        return
+    halves = np.ascontiguousarray(values).view(np.uint64)
+    order = np.lexsort(halves.T)  # stable: equal rows stay in their order, and so their splits
+    ordered, splits = halves[order], rows.splits[given[order]]
+    is_new = np.ones(len(order), dtype=bool)
+    is_new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    is_new_in_split = is_new.copy()
+    is_new_in_split[1:] |= splits[1:] != splits[:-1]
+    first = order[_last_true(is_new)]
+    first_in_split = order[_last_true(is_new_in_split)]
+    found = [
+        (int(given[row]), int(given[earlier]))
+        for earlier_rows, is_one in (
+            (first, splits != rows.splits[given[first]]),
+            (first_in_split, ~is_new_in_split),
+        )
+        for row, earlier in zip(order[is_one], earlier_rows[is_one], strict=True)
+    ]
+    yield from sorted(found)
+
+
+def _last_true(is_true: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """For each place the last place up to it that is true."""
+    return np.maximum.accumulate(np.where(is_true, np.arange(len(is_true)), 0))
 
 
 def _as_signs(signatures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -88,9 +88,9 @@ def _load_release(
         return read_release(path, min_label_count=min_label_count, text_columns=text_columns)
     closed = {task: labels for task, labels in labels_by_task.items() if UNKNOWN not in labels}
     if closed:  # all unknown values at once: the reader would stop at the first
-        for frame in read_rows(path).frames.values():
+        for rows in read_rows(path).splits.values():
             for task, labels in closed.items():
-                _check_known({value for value in frame[task] if value is not None}, task, labels, path)
+                _check_known({value for value in rows[task] if value is not None}, task, labels, path)
     vocabularies = {task: labels_by_task.get(task, [UNKNOWN]) for task in TASKS}
     splits = read_release(path, text_columns=text_columns, vocabularies=vocabularies)
     return splits.remove_columns([task for task in TASKS if task not in labels_by_task])
@@ -125,8 +125,8 @@ def prepared_in_cache(
         known = {task: labels_by_task.get(task, [UNKNOWN]) for task in TASKS}
         known = {task: labels if UNKNOWN in labels else [*labels, UNKNOWN] for task, labels in known.items()}
         for task, labels in labels_by_task.items():
-            for frame in tables.frames.values():
-                _check_known({value for value in frame[task] if value is not None}, task, labels, release)
+            for rows in tables.splits.values():
+                _check_known({value for value in rows[task] if value is not None}, task, labels, release)
     key = Preparation(tables, options, known).key(with_times=True)
     root = Path(datasets.config.HF_DATASETS_CACHE if cache_dir is None else cache_dir) / "semart_hf" / "prepared"
     root.mkdir(parents=True, exist_ok=True)

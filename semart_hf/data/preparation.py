@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import datasets
 import filelock
-import pandas as pd
-import pyarrow as pa
 
 from .assembly import assemble
 from .pictures import ENCODINGS
@@ -101,22 +100,22 @@ class Preparation:
     @property
     def num_rows(self) -> int:
         """Rows of the catalogue that could be read."""
-        return sum(len(frame) for frame in self.tables.frames.values())
+        return sum(map(len, self.tables.splits.values()))
 
     def shards(self, only_without_text: bool = False) -> Iterator[Shard]:
         """The shards of every split, made as they are asked for."""
         step = self.options.rows_per_shard
-        for split, frame in self.tables.frames.items():
-            for number, start in enumerate(range(0, len(frame), step)):
-                rows = [self._row(cells) for cells in frame.iloc[start : start + step].to_dict("records")]
+        for split, table in self.tables.splits.items():
+            for number, start in enumerate(range(0, len(table), step)):
+                rows = [self._row(cells) for cells in table.slice(start, start + step)]
                 yield Shard(split, number, [row for row in rows if row["text"] is None or not only_without_text])
 
     def shard_names(self) -> dict[str, list[str]]:
         """Names of all shards by split, in their order."""
         step = self.options.rows_per_shard
         return {
-            split: [Shard(split, number, []).name for number in range(-(-len(frame) // step))]
-            for split, frame in self.tables.frames.items()
+            split: [Shard(split, number, []).name for number in range(-(-len(table) // step))]
+            for split, table in self.tables.splits.items()
         }
 
     def key(self, with_times: bool = False) -> str:
@@ -136,7 +135,7 @@ class Preparation:
         return digest.hexdigest()
 
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
-        row = {column: None if value != value else value for column, value in cells.items()}  # pandas' missing numbers
+        row = dict(cells)
         row["label_names"] = {name: row[name] for name in (*TASKS, "author")}
         for task in TASKS:
             row[task] = label_number(row[task], self.vocabularies[task])
@@ -210,26 +209,23 @@ def prepare_paintings(
 
 
 def _vocabularies_of(tables: ReleaseTables, min_label_count: int) -> dict[str, list[str]]:
-    if "train" in tables.frames:
-        return learn_vocabularies(tables.frames["train"], min_label_count=min_label_count)
-    logger.warning("There is no train split: labels are learned from %s.", list(tables.frames))
-    return learn_vocabularies(pd.concat(tables.frames.values()), min_label_count=min_label_count)
+    learned_from = [tables.splits["train"]] if "train" in tables.splits else list(tables.splits.values())
+    if "train" not in tables.splits:
+        logger.warning("There is no train split: labels are learned from %s.", list(tables.splits))
+    columns = {task: chain.from_iterable([rows[task] for rows in learned_from]) for task in TASKS}
+    return learn_vocabularies(columns, min_label_count=min_label_count)
 
 
 def _features_of(
     tables: ReleaseTables, vocabularies: Mapping[str, Sequence[str]], has_text_column: bool
 ) -> datasets.Features:
-    """Columns of the dataset in their order with their types; those of further columns are read off their values."""
+    """Columns of the dataset in their order with their types."""
     features: dict[str, Any] = {"image": datasets.Image()}
     features |= {column: datasets.Value("string") for column in TEXT_COLUMNS}
     features |= {task: datasets.ClassLabel(names=list(vocabularies[task])) for task in TASKS}
     if has_text_column:
         features["text"] = datasets.Value("string")
-    for column in tables.extra_columns:
-        values = [value for frame in tables.frames.values() for value in frame[column]]
-        arrow_type = pa.array(values, from_pandas=True).type
-        arrow_type = pa.string() if pa.types.is_null(arrow_type) else arrow_type
-        features |= datasets.Features.from_arrow_schema(pa.schema([(column, arrow_type)]))
+    features |= {column: datasets.Value("string") for column in tables.extra_columns}
     return datasets.Features(features)
 
 

@@ -1,22 +1,23 @@
 """The official SemArt folder (CSV files and Images), read and checked row by row, as a typed `DatasetDict`."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import datasets
 import pandas as pd
 
-from .delimited import read_delimited
+from .delimited import DelimitedFile, read_delimited
 from .problems import Problem, count_problems
-from .splits import DEFAULT_SHARES, split_by_share
+from .splits import DEFAULT_SHARES, share_out
+from .stored_rows import PIECE_ROWS, StoredRows
 from .tables import (
     RESERVED_COLUMNS,
     TEXT_COLUMNS,
     ReleaseTables,
     clean_cell,
+    common_columns,
     common_frame,
-    give_all_splits_all_columns,
     picture_path,
 )
 from .text import mask_label_words as masked
@@ -73,6 +74,8 @@ def read_release(
 def read_rows(folder: str | Path, *, shares: Mapping[str, float] | None = None, seed: int = 0) -> ReleaseTables:
     """The rows of a release folder, or of one CSV file that is shared out to splits, as strings by split.
 
+    They are kept on disk, so that memory does not grow with their number.
+
     Args:
         folder: See `read_release`.
         shares: See `read_release`.
@@ -84,11 +87,12 @@ def read_rows(folder: str | Path, *, shares: Mapping[str, float] | None = None, 
     folder = Path(folder)
     if folder.is_file():
         shares = DEFAULT_SHARES if shares is None else shares
-        frame, encoding, problems = _read_file(folder, split=None)
+        file = _ReleaseFile(folder, split=None)
+        rows = file.read(file.columns)
         logger.warning(
             "%s has no splits of its own: its rows are shared out, %s, seed %d.", folder, dict(shares), seed
         )
-        return ReleaseTables(split_by_share(frame, shares, seed=seed), {folder.name: encoding}, problems)
+        return ReleaseTables(share_out([rows], shares, seed=seed), {folder.name: file.encoding}, file.problems)
     files = {split: folder / name for split, name in RELEASE_FILES.items() if (folder / name).is_file()}
     if not files:
         found = sorted(path.name for path in folder.iterdir())[:10] if folder.is_dir() else "nothing"
@@ -101,11 +105,13 @@ def read_rows(folder: str | Path, *, shares: Mapping[str, float] | None = None, 
             f"Got shares={dict(shares)} for {folder}, but its files {[file.name for file in files.values()]} are "
             "splits already. Leave shares out, or pass one CSV file."
         )
+    opened = {split: _ReleaseFile(path, split=split) for split, path in files.items()}
+    columns = list(dict.fromkeys(column for file in opened.values() for column in file.columns))
     tables = ReleaseTables({})
-    for split, file in files.items():
-        tables.frames[split], tables.encodings[file.name], problems = _read_file(file, split=split)
-        tables.problems.extend(problems)
-    give_all_splits_all_columns(tables.frames)
+    for split, file in opened.items():
+        tables.splits[split] = file.read(columns)
+        tables.encodings[file.path.name] = file.encoding
+        tables.problems.extend(file.problems)
     return tables
 
 
@@ -123,16 +129,18 @@ def typed_splits(
         ValueError: There is no train split to learn labels from, or a text column is not there.
     """
     if vocabularies is None:
-        if "train" not in tables.frames:
+        if "train" not in tables.splits:
             raise ValueError(
-                f"Got only the splits {list(tables.frames)}, but labels are learned from train "
+                f"Got only the splits {list(tables.splits)}, but labels are learned from train "
                 f"({RELEASE_FILES['train']}). Add it, or pass vocabularies=, for example a model's."
             )
-        vocabularies = learn_vocabularies(tables.frames["train"], min_label_count=min_label_count)
+        train = tables.splits["train"]
+        vocabularies = learn_vocabularies({task: train[task] for task in TASKS}, min_label_count=min_label_count)
         _report_empty_vocabularies(vocabularies, min_label_count)
     problems = list(tables.problems)
     splits = datasets.DatasetDict()
-    for split, frame in tables.frames.items():
+    for split, rows in tables.splits.items():
+        frame = rows.to_pandas()
         pictures, picture_problems = find_pictures(frame, split)
         problems += picture_problems
         texts = texts_of(frame, text_columns, mask_label_words=mask_label_words)
@@ -141,31 +149,63 @@ def typed_splits(
     return splits
 
 
-def _read_file(path: Path, *, split: str | None) -> tuple[pd.DataFrame, str, list[Problem]]:
-    """Frame of one file of a release (see `ReleaseTables`), the file's encoding, and what was odd about its rows."""
-    file = read_delimited(path, split=split)
-    if file.encoding != "cp1252":
-        logger.warning("%s is %s, not cp1252 as the official release; it is read as %s.", path, *[file.encoding] * 2)
-    columns = [name.strip().upper() or f"COLUMN_{number}" for number, name in enumerate(file.header, start=1)]
-    _check_columns(columns, path)
-    # The name of a file is no text: it may well hold "&amp;".
-    cleaners = [str.strip if column == "IMAGE_FILE" else clean_cell for column in columns]
-    rows = {
-        number: [clean(cell) or None for clean, cell in zip(cleaners, cells, strict=True)]
-        for number, cells in file.rows
-    }
-    problems = list(file.problems)
-    for number in [number for number, cells in rows.items() if not any(cells)]:
-        del rows[number]
-        problems.append(Problem(number, split, None, "empty_row", "every field is empty", "dropped"))
-    if not rows:
-        raise ValueError(
-            f"Got {path} without a readable row under its header, but a split has at least one. Check the download."
-        )
-    given = pd.DataFrame(list(rows.values()), columns=[column.lower() for column in columns], dtype=object)
-    images_folder = path.parent / "Images"
-    frame = common_frame(given, list(rows), images_folder if images_folder.is_dir() else None)
-    return frame, file.encoding, problems
+class _ReleaseFile:
+    """One file of a release: its columns at once, its rows as they are asked for.
+
+    Raises:
+        ValueError: It has no header, or lacks a required column.
+    """
+
+    def __init__(self, path: Path, *, split: str | None) -> None:
+        self.path = path
+        self.split = split
+        self._file: DelimitedFile = read_delimited(path, split=split)
+        self.encoding = self._file.encoding
+        self.problems: list[Problem] = []
+        if self.encoding != "cp1252":
+            logger.warning(
+                "%s is %s, not cp1252 as the official release; it is read as %s.", path, *[self.encoding] * 2
+            )
+        header = enumerate(self._file.header, start=1)
+        self._header = [name.strip().upper() or f"COLUMN_{number}" for number, name in header]
+        _check_columns(self._header, path)
+        self.columns = common_columns(column.lower() for column in self._header)
+
+    def read(self, columns: Sequence[str]) -> StoredRows:
+        """The file's rows with these columns; what was odd about them is then in `problems`.
+
+        Raises:
+            ValueError: No row can be read.
+        """
+        rows = StoredRows(self._pieces(), columns)
+        self.problems[:0] = self._file.problems
+        if not rows:
+            raise ValueError(
+                f"Got {self.path} without a readable row under its header, but a split has at least one. Check the "
+                "download."
+            )
+        return rows
+
+    def _pieces(self) -> Iterator[pd.DataFrame]:
+        # The name of a file is no text: it may well hold "&amp;".
+        cleaners = [str.strip if column == "IMAGE_FILE" else clean_cell for column in self._header]
+        images_folder = self.path.parent / "Images"
+        folder = images_folder if images_folder.is_dir() else None
+        names = [column.lower() for column in self._header]
+        numbers: list[int] = []
+        rows: list[list[str | None]] = []
+        for number, cells in self._file.rows:
+            row = [clean(cell) or None for clean, cell in zip(cleaners, cells, strict=True)]
+            if not any(row):
+                self.problems.append(Problem(number, self.split, None, "empty_row", "every field is empty", "dropped"))
+                continue
+            numbers.append(number)
+            rows.append(row)
+            if len(rows) == PIECE_ROWS:
+                yield common_frame(pd.DataFrame(rows, columns=names, dtype=object), numbers, folder)
+                numbers, rows = [], []
+        if rows:
+            yield common_frame(pd.DataFrame(rows, columns=names, dtype=object), numbers, folder)
 
 
 def _check_columns(columns: list[str], path: Path) -> None:

@@ -52,7 +52,7 @@ class ReportSource:
         summary: As in `summary.json`.
         problems: All findings.
         sample: Rows of which the pictures are shown.
-        source_sizes: Width and height of the catalogue's picture files.
+        source_sizes: Width and height of the catalogue's picture files, in turn.
         copies: Kind, row and earlier row of each pair of copies.
         rejected: Findings about unusable pictures, with what can be seen of them as JPEG.
         rare_labels: By task, the labels that became `UNK` with their counts.
@@ -63,7 +63,7 @@ class ReportSource:
     summary: Mapping[str, Any]
     problems: Sequence[Problem]
     sample: Sequence[Place]
-    source_sizes: Sequence[tuple[int, int]]
+    source_sizes: Sequence[int]
     copies: Sequence[tuple[str, Place, Place]]
     rejected: Sequence[tuple[Problem, bytes | None]]
     rare_labels: Mapping[str, Mapping[str, int]]

@@ -1,7 +1,7 @@
-"""A catalogue's rows in one form, whatever they were read from: frames of strings by split, and where pictures lie."""
+"""A catalogue's rows in one form, whatever they were read from: strings by split, and where pictures lie."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PureWindowsPath
@@ -11,12 +11,13 @@ import pandas as pd
 from .delimited import unescape_entities
 from .medium import medium_of
 from .problems import Problem
+from .stored_rows import StoredRows
 from .vocabulary import TASKS
 
 #: Columns that every prepared dataset has between `image` and the columns that only some releases have.
 TEXT_COLUMNS = ("image_file", "description", "author", "title", "technique", "date")
 
-#: Columns of a frame that say where a row comes from; a dataset made of the frame leaves them out.
+#: Columns that say where a row comes from; a dataset made of the rows leaves them out.
 ORIGIN_COLUMNS = ("row_number", "images_folder")
 
 # Columns that are made here: a release that has one of this name would be read as if it were that.
@@ -28,15 +29,15 @@ class ReleaseTables:
     """A catalogue's rows by split, before their labels are numbered and their pictures opened.
 
     Attributes:
-        frames: By split, in the order of `SPLITS`: a frame with the columns `row_number` (in its file, from 1),
+        splits: By split, in the order of `SPLITS`: rows with the columns `row_number` (in its file, from 1),
             `images_folder` (where `image_file` lies, `None` where there are no pictures), the `TEXT_COLUMNS`, the
-            tasks and the catalogue's further columns in lower case. Every cell is a string or `None`, except in
-            `row_number` and in further columns of catalogues that have types.
+            tasks and the catalogue's further columns in lower case, the same ones in every split. Every cell is a
+            string or `None`, except in `row_number`.
         encodings: How each file was encoded, by its name.
         problems: What was odd about rows, dropped ones included.
     """
 
-    frames: dict[str, pd.DataFrame]
+    splits: dict[str, StoredRows]
     encodings: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -44,7 +45,7 @@ class ReleaseTables:
     def extra_columns(self) -> list[str]:
         """Names of the columns that this catalogue has beyond the common ones, in their order."""
         common = {*ORIGIN_COLUMNS, *TEXT_COLUMNS, *TASKS}
-        return [column for column in next(iter(self.frames.values())).columns if column not in common]
+        return [column for column in next(iter(self.splits.values())).columns if column not in common]
 
 
 def picture_path(images_folder: str | Path, image_file: str) -> Path:
@@ -64,8 +65,13 @@ def picture_path(images_folder: str | Path, image_file: str) -> Path:
     return Path(path)
 
 
+def common_columns(given: Iterable[str]) -> list[str]:
+    """Names of the columns that `common_frame` makes of the given ones."""
+    return list(dict.fromkeys((*ORIGIN_COLUMNS, *TEXT_COLUMNS, *TASKS, *given)))
+
+
 def common_frame(given: pd.DataFrame, row_numbers: Sequence[int], images_folder: Path | None) -> pd.DataFrame:
-    """Frame of the form that `ReleaseTables` describes, from columns of the same names in lower case.
+    """Rows of the form that `ReleaseTables` describes, from columns of the same names in lower case.
 
     Columns that are not there are missing in every row; `medium` is then derived from `technique`.
     """
@@ -79,13 +85,6 @@ def common_frame(given: pd.DataFrame, row_numbers: Sequence[int], images_folder:
         columns["medium"] = [medium_of(technique) for technique in given["technique"]]
     columns |= {column: list(given[column]) for column in given if column not in columns}
     return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
-
-
-def give_all_splits_all_columns(frames: dict[str, pd.DataFrame]) -> None:
-    """Give each split's frame, in place, the further columns that only other splits have, missing in every row."""
-    columns = list(dict.fromkeys(column for frame in frames.values() for column in frame.columns))
-    for split, frame in frames.items():
-        frames[split] = frame.reindex(columns=columns).astype(object).where(lambda cells: cells.notna(), None)
 
 
 def clean_cell(cell: str) -> str | None:

@@ -79,10 +79,10 @@ def data_labels(data: str | Path, names: Sequence[str]) -> tuple[dict[str, list[
     """By task, every label of the data with `UNK`, and those it is sorted by: the frequent or the declared ones."""
     path = Path(data)
     if path.is_file() or any((path / file).is_file() for file in RELEASE_FILES.values()):
-        frames = read_rows(path).frames
-        learned_from = [frames["train"]] if "train" in frames else list(frames.values())
+        splits = read_rows(path).splits
+        learned_from = [splits["train"]] if "train" in splits else list(splits.values())
         frequent = {name: _frequent_labels(learned_from, name) for name in names}
-        every = {name: sorted(_counts(list(frames.values()), name)) for name in names}
+        every = {name: sorted(_counts(list(splits.values()), name)) for name in names}
     else:
         features = next(iter(load_paintings(data).values())).features
         every = {name: list(features[name].names) for name in names if name in features}
@@ -93,14 +93,14 @@ def data_labels(data: str | Path, names: Sequence[str]) -> tuple[dict[str, list[
     }, frequent
 
 
-def _frequent_labels(frames: Sequence[Any], name: str) -> list[str]:
-    counts = _counts(frames, name)
+def _frequent_labels(splits: Sequence[Any], name: str) -> list[str]:
+    counts = _counts(splits, name)
     least = max(FREQUENT_COUNT, FREQUENT_SHARE * counts.total())
     return [label for label, count in counts.items() if count >= least]
 
 
-def _counts(frames: Sequence[Any], name: str) -> Counter[str]:
-    return Counter(value for frame in frames for value in frame[name] if value is not None)
+def _counts(splits: Sequence[Any], name: str) -> Counter[str]:
+    return Counter(value for rows in splits for value in rows[name] if value is not None)
 
 
 def read_label_map(path: str | Path) -> dict[str, dict[str, str | None]]:

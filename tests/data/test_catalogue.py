@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from collections import Counter
 from pathlib import Path
 
 import datasets
@@ -40,7 +41,7 @@ def write_csv(path, columns, rows, *, encoding="utf-8", end="\n"):
 
 
 def values(tables, column):
-    return [value for frame in tables.frames.values() for value in frame.sort_values("row_number")[column]]
+    return [value for rows in tables.splits.values() for value in rows.to_pandas().sort_values("row_number")[column]]
 
 
 def all_in_train(mapping):
@@ -247,7 +248,7 @@ def test_splits_by_a_column(tmp_path):
     (tmp_path / "p.csv").write_text("file,kind,subset\na,genre,Train\nb,genre,dev\nc,genre,holdout\nd,genre,odd\n")
     rule = {"column": "subset", "values": {"holdout": "test"}}
     tables = read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL | {"splits": rule}))
-    names = {split: list(frame["image_file"]) for split, frame in tables.frames.items()}
+    names = {split: list(rows["image_file"]) for split, rows in tables.splits.items()}
     assert names == {"train": ["a"], "validation": ["b"], "test": ["c"]}
     assert [(problem.row, problem.problem, problem.action) for problem in tables.problems] == [
         (4, "unknown_split", "dropped")
@@ -260,13 +261,13 @@ def test_splits_by_file_and_by_shares(tmp_path, caplog):
         (tmp_path / f"{split}.csv").write_text(f"file,kind\n{lines}\n")
     by_file = {"columns": SMALL["columns"], "files": {"test": "b.csv", "train": "a.csv"}}
     tables = read_catalogue(tmp_path, parse_mapping(by_file))
-    assert {split: set(frame["image_file"].str[0]) for split, frame in tables.frames.items()} == {
+    assert {split: {name[0] for name in rows["image_file"]} for split, rows in tables.splits.items()} == {
         "train": {"a"},
         "test": {"b"},
     }
     by_shares = {"columns": SMALL["columns"], "files": "a.csv"}
     tables = read_catalogue(tmp_path, parse_mapping(by_shares))
-    counts = {split: frame["type"].value_counts().to_dict() for split, frame in tables.frames.items()}
+    counts = {split: Counter(rows["type"]) for split, rows in tables.splits.items()}
     assert counts == {
         "train": {"study": 8, "genre": 8},
         "validation": {"study": 1, "genre": 1},
@@ -312,9 +313,9 @@ def test_releases_are_merged_into_one_vocabulary(tmp_path):
     content = SMALL | {"columns": {**SMALL["columns"], "school": "origin"}}
     other = read_catalogue(tmp_path / "p.csv", parse_mapping(content))
     merged = merge_tables({"semart": read_rows(tmp_path / "semart"), "other": other})
-    frame = merged.frames["train"]
-    assert list(frame["release"]) == ["semart", "other", "other"]
-    assert list(frame["place"]) == ["Delft", None, None]
+    rows = merged.splits["train"]
+    assert list(rows["release"]) == ["semart", "other", "other"]
+    assert list(rows["place"]) == ["Delft", None, None]
     assert [problem.release for problem in merged.problems] == ["semart"]
     assert '"release": "semart"' in merged.problems[0].as_json()
     splits = typed_splits(merged, min_label_count=1)

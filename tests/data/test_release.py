@@ -1,14 +1,15 @@
 import codecs
 import json
 import logging
+from collections import Counter
 
 import pytest
 from PIL import Image
 
-from semart_hf.data.delimited import decode_text, read_delimited, unescape_entities
+from semart_hf.data.delimited import encoding_of, read_delimited, unescape_entities
 from semart_hf.data.problems import Problem, count_problems, write_problems
 from semart_hf.data.release import read_release, read_rows
-from semart_hf.data.splits import split_by_share
+from semart_hf.data.splits import share_out
 from semart_hf.data.tables import picture_path
 
 HEADER = "IMAGE_FILE\tDESCRIPTION\tAUTHOR\tTITLE\tTECHNIQUE\tDATE\tTYPE\tSCHOOL\tTIMEFRAME"
@@ -69,7 +70,7 @@ def test_every_encoding_and_line_ending_reads_the_same(make_release, encoding, e
     text = '"L’Arlésienne – ""Madame Ginoux"" of S&#227;o Paulo &#150; R&D &amp; &quot;co&quot;"'
     tables = read_rows(make_release(encoding, end, train=[HEADER, row(description=text), ""]))
     expected = 'L’Arlésienne – "Madame Ginoux" of São Paulo – R&D & "co"'
-    assert list(tables.frames["train"]["description"]) == [expected]
+    assert list(tables.splits["train"]["description"]) == [expected]
     assert tables.problems == []
     assert tables.encodings == {"semart_train.csv": encoding.removesuffix("-sig")}
     assert ("not cp1252" in caplog.text) == (encoding != "cp1252")
@@ -80,14 +81,22 @@ def test_one_broken_byte_leaves_a_utf8_file_utf8_and_is_reported(make_release):
     lines = f"{HEADER}\n{row(description='Café crème')}\n".encode() + row(description="Br").encode() + b"\n"
     (folder / "semart_train.csv").write_bytes(lines.replace(b"Br", b"Br\xe9"))
     tables = read_rows(folder)
-    assert list(tables.frames["train"]["description"]) == ["Café crème", "Br\ufffd"]
+    assert list(tables.splits["train"]["description"]) == ["Café crème", "Br\ufffd"]
     assert [(problem.row, problem.problem) for problem in tables.problems] == [(2, "undecodable_text")]
 
 
 def test_plain_ascii_counts_as_cp1252_and_a_byte_order_mark_decides():
-    assert decode_text(b"plain") == ("plain", "cp1252")
-    assert decode_text("é ".encode("cp1252")) == ("é ", "cp1252")
-    assert decode_text(codecs.BOM_UTF8 + b"plain") == ("plain", "utf-8")
+    assert encoding_of([b"plain"]) == "cp1252"
+    assert encoding_of(["é ".encode("cp1252")]) == "cp1252"
+    assert encoding_of([codecs.BOM_UTF8 + b"plain"]) == "utf-8"
+    assert encoding_of([]) == "cp1252"
+
+
+def test_a_letter_may_lie_across_two_chunks():
+    content = "é à ü".encode()
+    assert encoding_of([content[:1], content[1:5], content[5:]]) == "utf-8"
+    assert encoding_of([content[:-1]]) == "utf-8"
+    assert encoding_of([content[:1]]) == "cp1252"
 
 
 def test_entities_without_a_semicolon_stay():
@@ -112,8 +121,8 @@ def test_words_that_pandas_takes_for_missing_are_kept(make_release):
 def test_malformed_rows_are_reported_with_their_line_and_the_others_read(make_release):
     lines = [HEADER, row("a.jpg"), "b.jpg\ttoo\tfew", row("c.jpg") + "\ttoo\tmany", "\t" * 8, row("d.jpg")]
     tables = read_rows(make_release(train=lines))
-    assert list(tables.frames["train"]["image_file"]) == ["a.jpg", "d.jpg"]
-    assert list(tables.frames["train"]["row_number"]) == [1, 5]
+    assert list(tables.splits["train"]["image_file"]) == ["a.jpg", "d.jpg"]
+    assert list(tables.splits["train"]["row_number"]) == [1, 5]
     assert tables.problems == [
         Problem(2, "train", "b.jpg", "malformed_row", "line 3 has 3 fields, the header has 9", "dropped"),
         Problem(3, "train", "c.jpg", "malformed_row", "line 4 has 11 fields, the header has 9", "dropped"),
@@ -133,15 +142,15 @@ def test_malformed_rows_are_reported_with_their_line_and_the_others_read(make_re
 def test_a_stray_quote_swallows_no_rows(make_release, opening, closing):
     lines = [HEADER, row("a.jpg", opening), row("b.jpg", closing), row("c.jpg"), row("d.jpg")]
     tables = read_rows(make_release(train=lines))
-    assert list(tables.frames["train"]["image_file"]) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    assert list(tables.frames["train"]["description"][:2]) == [opening, closing]
+    assert list(tables.splits["train"]["image_file"]) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert list(tables.splits["train"]["description"])[:2] == [opening, closing]
     assert (tables.problems[0].row, tables.problems[0].problem) == (1, "stray_quote")
 
 
 def test_a_quoted_field_may_hold_line_ends_and_tabs(make_release):
     lines = [HEADER, row("a.jpg", '"one\ntwo\tthree"'), row("b.jpg", 'a 5" panel')]
     tables = read_rows(make_release(train=lines))
-    assert list(tables.frames["train"]["description"]) == ["one\ntwo\tthree", 'a 5" panel']
+    assert list(tables.splits["train"]["description"]) == ["one\ntwo\tthree", 'a 5" panel']
     assert tables.problems == []
 
 
@@ -150,7 +159,7 @@ def test_a_single_file_is_shared_out(tmp_path, caplog):
     schools = ["Dutch"] * 60 + ["Italian"] * 30 + ["Polish"] * 10
     file.write_text("\n".join([HEADER, *(row(f"{n}.jpg", school=school) for n, school in enumerate(schools))]))
     tables = read_rows(file, shares={"train": 0.5, "validation": 0.3, "test": 0.2}, seed=1)
-    counts = {split: frame["school"].value_counts().to_dict() for split, frame in tables.frames.items()}
+    counts = {split: Counter(rows["school"]) for split, rows in tables.splits.items()}
     assert counts == {
         "train": {"Dutch": 30, "Italian": 15, "Polish": 5},
         "validation": {"Dutch": 18, "Italian": 9, "Polish": 3},
@@ -167,17 +176,17 @@ def test_a_single_file_is_shared_out(tmp_path, caplog):
 def test_shares_are_seeded_and_keep_the_order_of_rows(tmp_path):
     file = tmp_path / "rows.csv"
     file.write_text("\n".join([HEADER, *(row(f"{number:03}.jpg") for number in range(50))]))
-    names = [list(read_rows(file, seed=seed).frames["train"]["image_file"]) for seed in (0, 0, 1)]
+    names = [list(read_rows(file, seed=seed).splits["train"]["image_file"]) for seed in (0, 0, 1)]
     assert names[0] == names[1] == sorted(names[0])
     assert names[0] != names[2]
 
 
 def test_bad_shares_say_what_is_allowed(make_release):
     folder = make_release(train=[HEADER, row()])
-    frame = read_rows(folder).frames["train"]
+    rows = read_rows(folder).splits["train"]
     for shares in ({"train": 0.5}, {"train": 0.5, "dev": 0.5}, {"train": 1.5, "test": -0.5}, {}):
         with pytest.raises(ValueError, match=r"Got the shares .* positive fractions .* Write for example"):
-            split_by_share(frame, shares)
+            share_out([rows], shares)
     with pytest.raises(ValueError, match=r"are splits already\. Leave shares out"):
         read_rows(folder, shares={"train": 1.0})
 
@@ -260,7 +269,7 @@ def test_a_vocabulary_without_labels_is_said_aloud(make_release, caplog):
 
 def test_the_official_validation_file(shared_data):
     tables = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0})
-    frame = tables.frames["train"]
+    frame = tables.splits["train"].to_pandas()
     assert (len(frame), tables.problems, tables.encodings) == (1069, [], {"semart_val.csv": "cp1252"})
     assert (
         not frame[["image_file", "description", "author", "title", "type", "school", "timeframe"]].isna().any().any()

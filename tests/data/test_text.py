@@ -105,15 +105,15 @@ def test_ways_in_which_a_text_names_its_row():
 
 
 def test_every_learned_school_and_type_has_its_words(shared_data):
-    frame = read_rows(shared_data / "semart" / "semart_val.csv").frames["train"]
-    assert set(frame["type"]) - {"other"} <= set(NAMES["type"])
-    assert set(frame["school"]) - {"Other"} <= set(NAMES["school"])
+    rows = read_rows(shared_data / "semart" / "semart_val.csv").splits["train"]
+    assert set(rows["type"]) - {"other"} <= set(NAMES["type"])
+    assert set(rows["school"]) - {"Other"} <= set(NAMES["school"])
 
 
 def test_how_often_official_descriptions_name_labels(shared_data):
-    frame = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0}).frames["train"]
-    rows = frame.to_dict("records")
-    shares = {way: count / len(rows) for way, count in count_named_labels(frame["description"], rows).items()}
+    table = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0}).splits["train"]
+    rows = table.slice(0, len(table))
+    shares = {way: count / len(rows) for way, count in count_named_labels(table["description"], rows).items()}
     assert shares["school"] == pytest.approx(0.11, abs=0.01)
     assert shares["type"] == pytest.approx(0.27, abs=0.015)
     assert shares["year"] == pytest.approx(0.34, abs=0.025)

@@ -75,7 +75,8 @@ def test_no_text_and_no_room_are_refused():
 
 
 def test_official_descriptions_are_cut_into_few_pieces(shared_data):
-    texts = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0}).frames["train"]["description"]
+    rows = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0}).splits["train"]
+    texts = list(rows["description"])
     tokenizer = learn_tokenizer(texts, vocab_size=4000)
     assert len(tokenizer) == 4000
     words = sum(len(text.split()) for text in texts)
