@@ -1,4 +1,7 @@
-"""Write the demo's output and results into README.md: `python scripts/render_readme.py` after `make demo`."""
+"""Write the demo's output and results, and the measured speeds, into README.md.
+
+`python scripts/render_readme.py` after `make demo`; `--blocks speed` after `python scripts/benchmark.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +18,35 @@ from typing import Any
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 
+BLOCKS = ("output", "results", "speed")
+TOWERS = {"resnet18": "ResNet18", "efficientnet_b0": "EfficientNet-B0", "vit_tiny": "ViT-Tiny"}
+
+
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--demo", type=Path, default=Path("outputs/demo"), help="folder of `make demo`")
+    parser.add_argument(
+        "--speed",
+        type=Path,
+        default=Path("scripts/benchmarks/results"),
+        help="folder of scripts/benchmark.py's figures",
+    )
+    parser.add_argument("--blocks", nargs="+", choices=BLOCKS, default=list(BLOCKS), help="what is written anew")
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="the file that is rewritten")
     options = parser.parse_args(arguments)
 
-    results = json.loads((options.demo / "evaluation" / "results.json").read_text(encoding="utf-8"))
     readme = options.readme.read_text(encoding="utf-8")
-    readme, truth = with_example(readme, options.demo / "release")
-    readme = with_block(readme, "output", f"```text\n{output_of(readme)}```\n\n{truth}")
-    readme = with_block(readme, "results", results_tables(results))
+    if "output" in options.blocks:
+        readme, truth = with_example(readme, options.demo / "release")
+        readme = with_block(readme, "output", f"```text\n{output_of(readme)}```\n\n{truth}")
+    if "results" in options.blocks:
+        results = json.loads((options.demo / "evaluation" / "results.json").read_text(encoding="utf-8"))
+        readme = with_block(readme, "results", results_tables(results))
+    if "speed" in options.blocks:
+        measured = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(options.speed.glob("*.json"))]
+        readme = with_block(readme, "speed", "\n\n".join(map(speed_text, measured)) or "Not measured yet.")
     options.readme.write_text(readme, encoding="utf-8")
-    print(
-        f"Wrote the example's output and the results of commit {results['environment']['commit']} to {options.readme}"
-    )
+    print(f"Wrote {', '.join(options.blocks)} to {options.readme}")
 
 
 def with_block(readme: str, name: str, content: str) -> str:
@@ -99,6 +116,128 @@ def results_tables(results: Mapping[str, Any]) -> str:
         f"{environment['commit']}. Written by `scripts/render_readme.py` from the demo's results.json."
     )
     return "\n".join(lines)
+
+
+def speed_text(measured: Mapping[str, Any]) -> str:
+    """What scripts/benchmark.py measured on one machine, in Markdown: tables, the machine, and what is missing."""
+    parts = [speed_table(measured), means_table(measured), start_sentence(measured), memory_sentence(measured)]
+    environment = next(iter(measured.values()))["environment"]
+    where = environment.get("gpu") or f"{environment['processor']}, {environment['cores']} cores"
+    parts.append(
+        f"Median turn (slowest–fastest) of both sides in turns, the same model, data and batch; {where}, torch "
+        f"{environment['torch']}, commit {environment['commit']}. Written by `scripts/render_readme.py`. "
+        + missing_sentence(measured)
+    )
+    return "\n\n".join(part for part in parts if part)
+
+
+def speed_table(measured: Mapping[str, Any]) -> str:
+    """Training and inference of each tower, ours over the notebook's."""
+    training = measured.get("train", {}).get("towers", {})
+    inference = measured.get("inference", {}).get("towers", {})
+    towers = list(dict.fromkeys([*training, *inference]))
+    if not towers:
+        return ""
+
+    def row(name: str, figures: Mapping[str, Any], words: Callable[[Any], str]) -> str:
+        return f"| {name} | " + " | ".join(words(figures[t]) if t in figures else "–" for t in towers) + " |"
+
+    lines = [f"| ours over the notebook's | {' | '.join(TOWERS.get(t, t) for t in towers)} |"]
+    lines.append("|---" * (len(towers) + 1) + "|")
+    if training:
+        first = training[next(iter(training))]["cold_run"]
+        reckoned = ", reckoned from its parts" if first["is_reckoned"] else ""
+        rows = int(measured["train"]["data"]["rows"])
+        lines += [
+            row("training, paintings a second", training, lambda f: ratio_words(f["rows_per_second"], f["ratio"])),
+            row(
+                f"{first['epochs']} epochs of {rows:,} paintings from a cold start{reckoned}",
+                training,
+                lambda f: (
+                    f"{f['cold_run']['seconds']['ours']:.0f} s / {f['cold_run']['seconds']['notebook']:.0f} s: "
+                    f"**{f['cold_run']['ratio']:.1f}** times as fast"
+                ),
+            ),
+            row("share of the arithmetic's limit", training, lambda f: f"{f['share_of_limit']['median']:.2f}"),
+            row("peak memory in training", training, lambda f: memory_words(f["peak_mb"])),
+        ]
+    if inference:
+        lines += [
+            row("inference, paintings a second", inference, lambda f: ratio_words(f["rows_per_second"], f["ratio"])),
+            row(
+                "one painting with its text",
+                inference,
+                lambda f: (
+                    f"{f['latency_ms']['ours']['median']:.0f} / {f['latency_ms']['notebook']['median']:.0f} ms: "
+                    f"**{f['latency_ratio']['median']:.2f}** of its time"
+                ),
+            ),
+            row("peak memory in inference", inference, lambda f: memory_words(f["peak_mb"])),
+        ]
+    return "\n".join(lines)
+
+
+def ratio_words(speeds: Mapping[str, Any], ratio: Mapping[str, float]) -> str:
+    """For example `20.1 / 5.0: **4.0** (3.9–4.2) times`."""
+    ours, notebook = speeds["ours"]["median"], speeds["notebook"]["median"]
+    spread = f"({ratio['min']:.1f}–{ratio['max']:.1f})"
+    return f"{ours:.1f} / {notebook:.1f}: **{ratio['median']:.1f}** {spread} times as fast"
+
+
+def memory_words(peaks: Mapping[str, float]) -> str:
+    return f"{peaks['ours'] / 1024:.1f} / {peaks['notebook'] / 1024:.1f} GiB"
+
+
+def means_table(measured: Mapping[str, Any]) -> str:
+    """What is left of the training speed without each means; empty where that was not measured."""
+    towers = {
+        tower: figures["without"]
+        for tower, figures in measured.get("train", {}).get("towers", {}).items()
+        if figures.get("without")
+    }
+    if not towers:
+        return ""
+    names = dict.fromkeys(name for without in towers.values() for name in without)
+    lines = [f"| speed left without | {' | '.join(TOWERS.get(tower, tower) for tower in towers)} |"]
+    lines.append("|---" * (len(towers) + 1) + "|")
+    for name in names:
+        cells = [f"{without[name]['speed']['median']:.2f}" if name in without else "–" for without in towers.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def start_sentence(measured: Mapping[str, Any]) -> str:
+    """Seconds of importing, and of a first prediction."""
+    starts = measured.get("startup", {}).get("starts", {})
+    seconds = {name: figures["seconds"] for name, figures in starts.items()}
+    if not seconds:
+        return ""
+    words = [f"{name} {value:.2f} s" for name, value in seconds.items() if "--help" not in name]
+    helps = [value for name, value in seconds.items() if "--help" in name]
+    return "Start: " + ", ".join(words) + f"; `--help` of the scripts {min(helps):.2f} to {max(helps):.2f} s."
+
+
+def memory_sentence(measured: Mapping[str, Any]) -> str:
+    """Peak memory by the number of rows."""
+    peaks = measured.get("train", {}).get("memory_by_rows", {}).get("peak_mb", {})
+    words = [f"{int(rows):,} rows {peak:,} MiB" for rows, peak in peaks.items()]
+    return f"Peak memory of our training by the data's size, small towers: {', '.join(words)}." if words else ""
+
+
+def missing_sentence(measured: Mapping[str, Any]) -> str:
+    """What a reader may look for that this machine's file does not hold."""
+    training = measured.get("train", {})
+    towers = training.get("towers", {})
+    missing = {
+        "training": not towers,
+        "inference": "inference" not in measured,
+        "each means removed": not any(figures.get("without") for figures in towers.values()),
+        "memory by the number of rows": "memory_by_rows" not in training,
+        "start": "startup" not in measured,
+        "a GPU": training.get("data", {}).get("device") != "cuda",
+    }
+    words = [name for name, is_missing in missing.items() if is_missing]
+    return f"Not measured here: {', '.join(words)}." if words else ""
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ Between.
 
 <!-- begin: results -->
 <!-- end: results -->
+
+<!-- begin: speed -->
+<!-- end: speed -->
 """
 
 
@@ -48,7 +51,7 @@ def test_example_output_and_results_are_written(demo, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(README, encoding="utf-8")
     render = load_script("render_readme")
-    render.main(["--demo", str(demo), "--readme", str(readme)])
+    render.main(["--demo", str(demo), "--readme", str(readme), "--speed", str(tmp_path / "none")])
     text = readme.read_text(encoding="utf-8")
     assert "```text\n['image', 'text']\n```" in text
     assert "old" not in text
@@ -61,10 +64,75 @@ def test_example_output_and_results_are_written(demo, tmp_path):
     assert "Mean macro-F1 of picture and text: 0.432." in text
     assert "A CPU, 2 cores" in text
     assert "commit abc" in text
-    render.main(["--demo", str(demo), "--readme", str(readme)])
+    assert "Not measured yet." in text
+    render.main(["--demo", str(demo), "--readme", str(readme), "--speed", str(tmp_path / "none")])
     assert readme.read_text(encoding="utf-8") == text
 
 
 def test_a_readme_without_marks_is_refused():
     with pytest.raises(ValueError, match="no marks <!-- begin: results -->"):
         load_script("render_readme").with_block("# Title", "results", "")
+
+
+def figure(median, low, high):
+    return {"median": median, "min": low, "max": high}
+
+
+MEASURED = {
+    "train": {
+        "environment": {"processor": "A CPU", "cores": 2, "torch": "2", "commit": "abc"},
+        "data": {"rows": 2000, "device": "cpu"},
+        "towers": {
+            "resnet18": {
+                "rows_per_second": {"ours": figure(20.0, 19, 21), "notebook": figure(5.0, 4.9, 5.1)},
+                "ratio": figure(4.0, 3.9, 4.2),
+                "share_of_limit": figure(0.9, 0.8, 0.95),
+                "peak_mb": {"ours": 2048, "notebook": 3072},
+                "cold_run": {
+                    "is_reckoned": True,
+                    "epochs": 10,
+                    "seconds": {"ours": 1200, "notebook": 4000},
+                    "ratio": 3.3,
+                },
+                "without": {"frozen text computed once": {"speed": figure(0.4, 0.3, 0.5)}},
+            }
+        },
+    },
+    "inference": {
+        "towers": {
+            "resnet18": {
+                "rows_per_second": {"ours": figure(30.0, 29, 31), "notebook": figure(10.0, 9, 11)},
+                "ratio": figure(3.0, 2.9, 3.1),
+                "latency_ms": {"ours": figure(60, 50, 70), "notebook": figure(120, 110, 130)},
+                "latency_ratio": figure(0.5, 0.4, 0.6),
+                "peak_mb": {"ours": 1024, "notebook": 2048},
+            }
+        }
+    },
+    "startup": {"starts": {"import semart_hf": {"seconds": 2.5}, "a.py --help": {"seconds": 1.0}}},
+}
+
+
+def test_speeds_are_written_with_their_machine_and_what_is_missing(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(README, encoding="utf-8")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "cpu.json").write_text(json.dumps(MEASURED))
+
+    load_script("render_readme").main(
+        ["--blocks", "speed", "--readme", str(readme), "--speed", str(tmp_path / "results")]
+    )
+
+    text = readme.read_text(encoding="utf-8")
+    assert "| training, paintings a second | 20.0 / 5.0: **4.0** (3.9–4.2) times as fast |" in text
+    assert (
+        "| 10 epochs of 2,000 paintings from a cold start, reckoned from its parts | "
+        "1200 s / 4000 s: **3.3** times as fast |" in text
+    )
+    assert "| peak memory in training | 2.0 / 3.0 GiB |" in text
+    assert "| one painting with its text | 60 / 120 ms: **0.50** of its time |" in text
+    assert "| frozen text computed once | 0.40 |" in text
+    assert "Start: import semart_hf 2.50 s; `--help` of the scripts 1.00 to 1.00 s." in text
+    assert "A CPU, 2 cores, torch 2, commit abc" in text
+    assert "Not measured here: memory by the number of rows, a GPU." in text
+    assert "old" in text  # the other blocks stay
