@@ -101,6 +101,43 @@ class SeededSampler(Sampler[tuple[int, int]]):
             yield epoch, index
 
 
+class LengthSampler(SeededSampler):
+    """An order in which the rows of an optimiser step are of similar length, so that little of a batch is padding.
+
+    Within shuffled windows of many steps the rows are sorted by length and cut into steps; then the steps are
+    shuffled. So every row comes once an epoch, in other company each time, and short texts come no sooner than long
+    ones. All processes take their part of the same step, and have equally much to do.
+
+    Args:
+        num_rows: Number of training rows.
+        seed: Seed of the order; the same in every process.
+        lengths: Of each row's text `(num_rows,)`, in any unit.
+        step_size: Rows of a step, of all processes and accumulated batches together.
+        steps_per_window: Steps whose rows are sorted together: more give less padding and less mixing.
+    """
+
+    def __init__(
+        self, num_rows: int, seed: int, lengths: torch.Tensor, *, step_size: int, steps_per_window: int = 50
+    ) -> None:
+        super().__init__(num_rows, seed)
+        self.lengths = lengths
+        self.step_size = step_size
+        self.steps_per_window = steps_per_window
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch = self.epoch
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = torch.randperm(self.num_rows, generator=generator)
+        num_steps = self.num_rows // self.step_size
+        whole_steps, rest = order[: num_steps * self.step_size], order[num_steps * self.step_size :]
+        windows = whole_steps.split(self.steps_per_window * self.step_size)
+        by_length = [window[self.lengths[window].argsort(stable=True)] for window in windows]
+        steps = torch.cat([*by_length, order[:0]]).view(num_steps, self.step_size)
+        steps = steps[torch.randperm(num_steps, generator=generator)]
+        for index in [*steps.flatten().tolist(), *rest.tolist()]:
+            yield epoch, index
+
+
 class StepBatchSampler(Sampler[list[tuple[int, int]]]):
     """One process's batches of an order that all processes share: an optimiser step takes its next rows.
 

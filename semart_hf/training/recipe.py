@@ -202,8 +202,8 @@ class LearningArguments:
     sampling: str = field(
         default="shuffled",
         metadata={
-            "help": "shuffled: every row once an epoch; length: with others whose texts are about as long, which saves "
-            "padding where text layers learn; balanced: rows of rare labels more often.",
+            "help": "shuffled: every row once an epoch; length: beside rows with texts about as long, which saves "
+            "padding; balanced: rows of rare labels more often.",
             "choices": list(SAMPLINGS),
         },
     )

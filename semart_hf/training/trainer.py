@@ -290,8 +290,8 @@ class SemArtTrainer(ResumableTrainer):
     def _stream_loader(self, train_stream: PaintingStream) -> DataLoader[Any]:
         if self.args.sampling != "shuffled":
             raise ValueError(
-                f"sampling is {self.args.sampling!r}, but a stream's rows come as they are read. Set sampling: shuffled, "
-                "or streaming: false."
+                f"sampling is {self.args.sampling!r}, but a stream's rows come as they are read. Set sampling: "
+                "shuffled, or streaming: false."
             )
         stream = train_stream.divided(
             batch_size=self._train_batch_size,

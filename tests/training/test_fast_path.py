@@ -1,5 +1,7 @@
 """What makes a run fast does not change its steps: pictures that the device finishes."""
 
+from types import SimpleNamespace
+
 import datasets
 import pytest
 import torch
@@ -69,3 +71,15 @@ def test_pictures_that_the_device_finishes_give_the_same_steps(train_split, tmp_
     found = losses_of(train_split, tmp_path, mixup=0.3, collator_options={"finishes_pictures": False})
     assert len(found) == 5
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_rows_by_length_are_as_many_and_all_learned_from(train_split, tmp_path, expected):
+    found = losses_of(train_split, tmp_path, sampling="length", mixup=0.3)
+    assert len(found) == len(expected)
+    assert found != expected
+
+
+def test_a_stream_refuses_another_order():
+    trainer = SimpleNamespace(args=SimpleNamespace(sampling="length"))
+    with pytest.raises(ValueError, match="sampling is 'length', but a stream's rows come as they are read"):
+        SemArtTrainer._stream_loader(trainer, None)
