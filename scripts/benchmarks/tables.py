@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,8 @@ from rich.table import Table
 
 from benchmarks.figures import cell
 
-CONSOLE = Console()
+# A table is cut to the terminal, but not where it is written to a file.
+CONSOLE = Console(width=None if sys.stdout.isatty() else 160)
 
 
 def print_training(measured: Mapping[str, Any]) -> None:
