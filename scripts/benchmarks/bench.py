@@ -59,14 +59,13 @@ class Bench:
         return variables if self.device == "cuda" else {**variables, "CUDA_VISIBLE_DEVICES": ""}
 
     def setting_words(self, recipe: Path) -> list[str]:
-        """The command line of a process that reads a `Setting`."""
-        words = [str(recipe), str(self.release), str(self.text_tower), str(self.text_length), self.device]
-        return ["--setting", json.dumps(words)]
+        """What `setting_of` makes a `Setting` of."""
+        return [str(recipe), str(self.release), str(self.text_tower), str(self.text_length), self.device]
 
     def python_side(self, name: str, part: str, recipe: Path, *words: str) -> Side:
         """A process of a part that reads a `Setting`."""
-        command = [sys.executable, str(FRONT), "side", part, *self.setting_words(recipe), *words]
-        return Side(name, command, self.environment)
+        setting = json.dumps(self.setting_words(recipe))
+        return Side(name, [sys.executable, str(FRONT), "side", part, "--setting", setting, *words], self.environment)
 
     def training_side(self, name: str, recipe: Path, overrides: dict[str, Any] | None = None) -> Side:
         """scripts/train.py by a recipe, under `accelerate launch` as the README has it.

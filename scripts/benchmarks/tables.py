@@ -46,6 +46,27 @@ def print_training(measured: Mapping[str, Any]) -> None:
     CONSOLE.print("Median turn, in brackets the smallest and largest. Ratios are formed turn by turn.")
 
 
+def print_onnx(measured: Mapping[str, Any]) -> None:
+    """Milliseconds of a call of each graph of each tower."""
+    table = Table("ONNX", "graph", "MB", "difference", "paintings", "torch ms", "onnxruntime ms", "times as fast")
+    for tower, graphs in measured["towers"].items():
+        for name, graph in graphs.items():
+            for batch, found in graph["batches"].items():
+                milliseconds = found["latency_ms"]
+                table.add_row(
+                    tower,
+                    name,
+                    cell(graph["mb"], 1),
+                    f"{graph['max_difference']:.1e}",
+                    str(batch),
+                    cell(milliseconds["torch"], 1),
+                    cell(milliseconds["onnxruntime"], 1),
+                    cell(found["times_as_fast"]),
+                )
+    CONSOLE.print(table)
+    CONSOLE.print("Median turn, in brackets the smallest and largest. Random weights, float32, the same threads.")
+
+
 def print_means(measured: Mapping[str, Any]) -> None:
     """What is left of the speed without each means, where that was measured."""
     rows = [

@@ -19,6 +19,8 @@ benchmark = load_script("benchmark")  # puts the parts within reach of the impor
 
 from benchmarks import figures, limit, notebook, ours, training_speed  # noqa: E402
 from benchmarks.bench import Bench, made_bench, recipe_of  # noqa: E402
+from benchmarks.inference_speed import save_model  # noqa: E402
+from benchmarks.measured import setting_of  # noqa: E402
 from benchmarks.sides import Side, Turn, alternate, peak_memory_of_tree  # noqa: E402
 from benchmarks.stand_in import description_lengths, make_release, make_text_tower  # noqa: E402
 from benchmarks.starting import seconds_by_package  # noqa: E402
@@ -269,6 +271,14 @@ def test_our_saved_model_predicts_and_answers(setting, few_ticks, tmp_path):
     with pytest.raises(SystemExit):
         ours.answer_one_by_one(setting, tmp_path / "model")
     assert few_ticks == [{}, 1, 1, 1]
+
+
+def test_a_measured_process_reads_the_benchs_setting(setting, tmp_path):
+    recipe = setting.release.parent / "recipe.yaml"
+    bench = Bench(setting.release.parent, 16, "cpu", {})
+
+    assert setting_of(bench.setting_words(recipe)) == setting
+    assert save_model(bench, recipe).is_dir()
 
 
 def test_our_training_is_the_scripts_own(setting, few_ticks, tmp_path):
