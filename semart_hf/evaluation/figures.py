@@ -88,7 +88,7 @@ def draw_confusion(outcomes: TaskOutcomes, title: str) -> Figure:
                 ha="center",
                 va="center",
                 fontsize=9 if is_large else 8.5,
-                color="white" if share > 0.6 else "black",
+                color="white" if share > 0.7 else "black",
             )
         axes.set_xticks(range(size), labels, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(
@@ -237,7 +237,16 @@ def draw_modalities(modalities: Mapping[str, Mapping[str, Any]], title: str) -> 
         axes.grid(axis="y", color="#DDDDDD")
         axes.set_ylabel("accuracy")
         axes.set_title(title)
-        axes.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
+        handles, labels = axes.get_legend_handles_labels()
+        order = sorted(range(len(labels)), key=lambda index: labels[index] == "ceiling")
+        axes.legend(
+            [handles[index] for index in order],
+            [labels[index] for index in order],
+            ncols=4 if len(labels) <= 4 else 3,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.1),
+            frameon=False,
+        )
     return figure
 
 

@@ -56,8 +56,10 @@ table.confusion tbody th { text-align: right; padding: 0 8px; white-space: nowra
 table.confusion thead th { height: 112px; vertical-align: bottom; }
 table.confusion thead th span { writing-mode: vertical-rl; transform: rotate(180deg); padding: 6px 0;
   white-space: nowrap; }
-table.confusion .dark { color: #fff; }
-@media (prefers-color-scheme: dark) { table.confusion .dark { color: #000; } }
+table.confusion td { color: #000; }
+table.confusion td.full { color: #fff; }
+@media (prefers-color-scheme: dark) { table.confusion td { color: #fff; }
+  table.confusion td.strong, table.confusion td.full { color: #000; } }
 .wall { display: flex; flex-wrap: wrap; gap: 22px 18px; margin: 14px 0; }
 .painting { width: 148px; font-size: .84rem; line-height: 1.35; }
 .painting svg { display: block; width: 144px; height: 144px; margin-bottom: 6px; }
@@ -79,8 +81,9 @@ section.cell:target { display: block; }
   height: 100px; } }
 @media print { :root { --ink: #000; --paper: #fff; --card: #fff; --faint: #444; --line: #bbb; --link: #000;
   --shade: 0, 92, 160; } body { font-size: 10.5pt; } main { max-width: none; padding: 0; } nav { display: none; }
-  section.cell, section.cell:target { display: none; } figure, .why, .painting, tr { break-inside: avoid; }
+  section.cell, section.cell:target { display: none; } figure, .why, .painting, tr, table { break-inside: avoid; }
   h2, h3 { break-after: avoid; } .scroll { overflow: visible; } a { text-decoration: none; }
+  table.confusion td { color: #000; } table.confusion td.full { color: #fff; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 
@@ -127,6 +130,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], total: Sequence[
     if total is not None:
         body.append(_row(total, ' class="total"'))
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+
+
+def shade(share: float) -> str:
+    """Attributes of a confusion cell: the darker, the larger the share, its text black or white, as is read better."""
+    kind = "full" if share > 0.84 else "strong" if share > 0.68 else "slight"
+    return f' class="{kind}" style="background:rgba(var(--shade),{0.08 + 0.88 * share:.2f})"'
 
 
 def facts(known: Mapping[str, object]) -> str:

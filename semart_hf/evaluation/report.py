@@ -27,6 +27,7 @@ from .page import (
     paragraph,
     percent,
     picture_store,
+    shade,
     table,
 )
 from .scores import confusion_counts
@@ -211,9 +212,8 @@ def _confusion_cell(task: str, true: int, answer: int, count: int, total: int) -
     if not count:
         return "<td></td>"
     share = count / total
-    dark = ' class="dark"' if share > 0.55 else ""
     link = f'<a href="#{escape(_cell_anchor(task, true, answer))}" title="{share:.0%}">{count}</a>'
-    return f'<td{dark} style="background:rgba(var(--shade),{0.08 + 0.88 * share:.2f})">{link}</td>'
+    return f"<td{shade(share)}>{link}</td>"
 
 
 def _cell_anchor(task: str, true: int, answer: int) -> str:

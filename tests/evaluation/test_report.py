@@ -8,7 +8,7 @@ import pytest
 
 from semart_hf.evaluation import figures
 from semart_hf.evaluation.heatmap import overlay
-from semart_hf.evaluation.page import number, percent, table
+from semart_hf.evaluation.page import STYLE, facts, number, percent, shade, table
 from semart_hf.evaluation.presentation import draw_figures, explain_examples, write_report
 from semart_hf.evaluation.results import collect_outcomes, describe_environment, summarize
 
@@ -143,6 +143,39 @@ def test_parts():
     assert number(None) == "–"
     assert number(1.23456, 2) == "1.23"
     assert '<td class="number">1</td>' in table(("a", "b"), [["x", "1"]])
+
+
+def luminance(color):
+    linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize(
+    ("paper", "ink", "rules"),
+    [
+        # What STYLE says by day, by night and on paper: the shade's colour, and the ink of each class of cells.
+        ("#fbfaf7", (0, 92, 160), {"slight": 0, "strong": 0, "full": 1}),
+        ("#171614", (90, 170, 230), {"slight": 1, "strong": 0, "full": 0}),
+    ],
+    ids=["day", "night"],
+)
+def test_every_number_is_read_on_its_shade(paper, ink, rules):
+    assert f"--paper: {paper}" in STYLE
+    assert f"--shade: {', '.join(map(str, ink))}" in STYLE
+    paper_color = np.array([int(paper[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    for share in np.linspace(0.01, 1, 100):
+        kind, alpha = re.search(r'class="(\w+)" style="background:rgba\(var\(--shade\),(.*)\)"', shade(share)).groups()
+        color = float(alpha) * np.array(ink) / 255 + (1 - float(alpha)) * paper_color
+        lighter, darker = sorted((luminance(color), float(rules[kind])), reverse=True)
+        # Source: Web Content Accessibility Guidelines 2.2, contrast (minimum), level AA.
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, share
+
+
+def test_facts_are_escaped_and_wrap():
+    assert facts({"<a>": None, "b": "<c>"}) == (
+        '<table class="facts"><tbody><tr><th scope="row">&lt;a&gt;</th><td>–</td></tr>'
+        '<tr><th scope="row">b</th><td>&lt;c&gt;</td></tr></tbody></table>'
+    )
 
 
 def test_heat_glows_where_it_is_positive():
