@@ -340,7 +340,8 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         pixel_values = self.absent_image.new_zeros(1, *size)
         # In evaluation mode it does not count in the statistics of BatchNorm.
         self.vision_tower.eval()
-        features: Tensor = self.vision_projection(self.vision_tower(pixel_values=pixel_values).pooler_output.flatten(1))
+        pooled = self.vision_tower(pixel_values=pixel_values).pooler_output
+        features: Tensor = self.vision_projection(pooled.flatten(1))
         self.train(self.training)
         return features
 
