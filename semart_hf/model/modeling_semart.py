@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
 
 from .configuration_semart import SemArtConfig
+from .output_semart import SemArtOutput
 from .text_semart import pool_tokens, read_first_token, run_layers
 from .towers_semart import (
     build_vision_tower,
@@ -26,26 +25,6 @@ from .towers_semart import (
 )
 
 UNKNOWN_LABEL = -100
-
-
-@dataclass
-class SemArtOutput(ModelOutput):
-    """What the model says of a batch of paintings.
-
-    Args:
-        loss: Weighted mean of the task losses, a scalar; `None` without labels.
-        logits: `(batch, num_labels)` by task name.
-        task_losses: Mean cross-entropy over the rows whose label is known, a scalar by task name.
-        features: Fused representation `(batch, fusion_dim)` that all heads read.
-        task_log_variances: Learned uncertainty of each task `(num_tasks,)` in training, where the configuration asks
-            for it.
-    """
-
-    loss: Tensor | None = None
-    logits: dict[str, Tensor] | None = None
-    task_losses: dict[str, Tensor] | None = None
-    features: Tensor | None = None
-    task_log_variances: Tensor | None = None
 
 
 class SemArtPreTrainedModel(PreTrainedModel):
