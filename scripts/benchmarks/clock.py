@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import time
 from typing import Any
 
@@ -43,7 +44,7 @@ class Clock:
         self._rows += rows
         if len(self._seconds) < self._wanted:
             return
-        self._send({"seconds": self._seconds, "rows": self._rows, **self._facts})
+        self._send({"seconds": self._seconds, "rows": self._rows, **self._facts, **gpu_memory()})
         self._facts = {}
         order = json.loads(self._lines.readline() or "{}")
         if "steps" not in order:
@@ -58,3 +59,11 @@ class Clock:
 
     def _send(self, message: dict[str, Any]) -> None:
         self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+
+def gpu_memory() -> dict[str, int]:
+    """Most megabytes that tensors had on the GPU, where this process computes on one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    return {"gpu_peak_mb": round(torch.cuda.max_memory_allocated() / 2**20)}

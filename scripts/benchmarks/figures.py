@@ -20,6 +20,17 @@ def speed_ratio(side: Side, over: Side) -> dict[str, float]:
     return spread([turn.rows_per_second / other.rows_per_second for turn, other in pairs])
 
 
+def work_ratio(side: Side, over: Side) -> dict[str, float]:
+    """How many times as much processor time the other side's rows take, turn by turn."""
+    pairs = zip(side.turns, over.turns, strict=True)
+    return spread(
+        [
+            (other.processor_seconds / other.rows) / max(turn.processor_seconds / turn.rows, 1e-9)
+            for turn, other in pairs
+        ]
+    )
+
+
 def latency(side: Side) -> dict[str, float]:
     """Milliseconds of one step: the median turn's median step, the fastest turn's, the slowest turn's."""
     return spread([1000 * statistics.median(turn.seconds) for turn in side.turns])

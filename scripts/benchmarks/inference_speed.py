@@ -20,7 +20,7 @@ MEBIBYTE = 2**20
 def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
     """Figures of every tower, printed as a table."""
     measured: dict[str, Any] = {}
-    print(f"Making {NUM_ROWS} paintings ...")
+    print(f"Making {NUM_ROWS} paintings ...", flush=True)
     with made_bench(
         NUM_ROWS,
         text_length=options.text_length,
@@ -31,7 +31,7 @@ def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
         measured["data"] = {**bench.data_facts, "text_length": bench.text_length, "device": bench.device}
         measured["towers"] = {}
         for tower in options.tower:
-            print(f"Inference with {tower} ...")
+            print(f"Inference with {tower} ...", flush=True)
             measured["towers"][tower] = measure_tower(bench, recipe_of(tower), options)
     print_inference(measured)
     return measured
@@ -53,11 +53,13 @@ def measure_tower(bench: Bench, recipe: Path, options: argparse.Namespace) -> di
     return {
         "rows_per_second": {side.name: figures.speed(side) for side in (ours, notebook, limit)},
         "ratio": figures.speed_ratio(ours, notebook),
+        "ratio_of_processor_time": figures.work_ratio(ours, notebook),
         "limit_formats": limit.facts.get("formats"),
         "limit_format": limit.facts.get("format"),
         "latency_ms": {side.name: figures.latency(side) for side in (our_answer, notebook_answer)},
         "latency_ratio": figures.latency_ratio(our_answer, notebook_answer),
         "peak_mb": {side.name: round(side.peak_bytes / MEBIBYTE) for side in (ours, notebook)},
+        "gpu_peak_mb": {side.name: side.facts.get("gpu_peak_mb") for side in (ours, notebook)},
     }
 
 

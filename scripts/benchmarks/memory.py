@@ -33,7 +33,7 @@ def measure_memory(rows: Sequence[int], work_dir: Path | None = None) -> dict[st
         recipe = folder / "recipe.yaml"
         recipe.write_text(RECIPE, encoding="utf-8")
         for number in rows:
-            print(f"Making {number} rows, and training on them ...")
+            print(f"Making {number} rows, and training on them ...", flush=True)
             sizes: dict[str, Any] = dict(SMALL_TEXT_TOWER)
             with (
                 made_bench(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import FRONT, work_folder
+from benchmarks.sides import processes_of_tree, read_process
 from benchmarks.stand_in import PICTURE_SIZE, make_release
 
 # Pictures where only the number of rows matters.
@@ -126,14 +127,6 @@ def cpu_seconds() -> float:
 
 def memory_of_tree(process: int) -> int:
     """Bytes of memory of a process and its descendants; what they share counts once."""
-    total, waiting = 0, [process]
-    while waiting:
-        number = waiting.pop()
-        try:
-            rollup = Path(f"/proc/{number}/smaps_rollup").read_text()
-            children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
-        except OSError:  # it has ended
-            continue
-        total += next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0) * 1024
-        waiting += map(int, children)
-    return total
+    rollups = [read_process(number, "smaps_rollup") for number in processes_of_tree(process)]
+    lines = [line for rollup in rollups for line in rollup.splitlines() if line.startswith("Pss:")]
+    return 1024 * sum(int(line.split()[1]) for line in lines)

@@ -26,10 +26,13 @@ class Turn:
     Args:
         seconds: Of each step.
         rows: In all steps together.
+        processor_seconds: That the side's processes computed, on all cores together. Other work on the machine
+            changes them less than `seconds`.
     """
 
     seconds: list[float]
     rows: int
+    processor_seconds: float = 0.0
 
     @property
     def rows_per_second(self) -> float:
@@ -92,9 +95,11 @@ class Side:
 
     def take_turn(self, steps: int) -> Turn:
         """Let the process do so many steps, and keep what it took."""
+        before = processor_seconds_of_tree(self._process.pid)
         self._signal(signal.SIGCONT)
         self._socket.sendall(json.dumps({"steps": steps}).encode() + b"\n")
         turn = self._receive()
+        turn.processor_seconds = processor_seconds_of_tree(self._process.pid) - before
         self.turns.append(turn)
         return turn
 
@@ -160,20 +165,42 @@ def peak_memory_of_tree(process: int) -> int:
 
     The other processes' shares are proportional (PSS), so that what they share with the largest counts once.
     """
-    peaks, shares, waiting = {}, {}, [process]
-    while waiting:
-        number = waiting.pop()
-        try:
-            status = Path(f"/proc/{number}/status").read_text()
-            rollup = Path(f"/proc/{number}/smaps_rollup").read_text()
-            waiting += map(int, Path(f"/proc/{number}/task/{number}/children").read_text().split())
-        except OSError:  # it has ended
-            continue
+    peaks, shares = {}, {}
+    for number in processes_of_tree(process):
+        status, rollup = read_process(number, "status"), read_process(number, "smaps_rollup")
         peaks[number], shares[number] = _kilobytes(status, "VmHWM:"), _kilobytes(rollup, "Pss:")
     if not peaks:
         return 0
     largest = max(peaks, key=lambda number: peaks[number])
     return 1024 * (peaks[largest] + sum(share for number, share in shares.items() if number != largest))
+
+
+def processor_seconds_of_tree(process: int) -> float:
+    """Seconds that a process, its descendants and those of them that have ended computed."""
+    ticks = 0
+    for number in processes_of_tree(process):
+        # After the name in brackets: own time in user mode and in the kernel, and that of ended children.
+        fields = read_process(number, "stat").rpartition(")")[2].split()[11:15]
+        ticks += sum(map(int, fields))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def processes_of_tree(process: int) -> list[int]:
+    """A process and its descendants."""
+    found, waiting = [], [process]
+    while waiting:
+        number = waiting.pop()
+        found.append(number)
+        waiting += map(int, read_process(number, f"task/{number}/children").split())
+    return found
+
+
+def read_process(number: int, name: str) -> str:
+    """What the system tells of a process; nothing if it has ended."""
+    try:
+        return Path(f"/proc/{number}/{name}").read_text()
+    except OSError:
+        return ""
 
 
 def _kilobytes(text: str, name: str) -> int:

@@ -52,7 +52,7 @@ def measure_training(options: argparse.Namespace) -> dict[str, Any]:
     rows = options.rows // BATCH * BATCH  # whole batches on both sides
     if rows == 0:
         raise ValueError(f"rows is {options.rows}, but a batch has {BATCH}. Give {BATCH} or more.")
-    print(f"Making {rows} paintings ...")
+    print(f"Making {rows} paintings ...", flush=True)
     with made_bench(
         rows,
         text_length=options.text_length,
@@ -65,7 +65,7 @@ def measure_training(options: argparse.Namespace) -> dict[str, Any]:
         measured["towers"] = {}
         preparation = None
         for tower in options.tower:
-            print(f"Training with {tower} ...")
+            print(f"Training with {tower} ...", flush=True)
             tower_figures = measure_tower(bench, recipe_of(tower), options, preparation)
             preparation = tower_figures["preparation_seconds"]
             measured["towers"][tower] = tower_figures
@@ -107,10 +107,12 @@ def measure_tower(
         measured |= {
             "rows_per_second": {side.name: figures.speed(side) for side in (ours, notebook, limit)},
             "ratio": figures.speed_ratio(ours, notebook),
+            "ratio_of_processor_time": figures.work_ratio(ours, notebook),
             "share_of_limit": figures.speed_ratio(ours, limit),
             "limit_formats": limit.facts.get("formats"),
             "limit_format": limit.facts.get("format"),
             "peak_mb": {side.name: round(side.peak_bytes / MEBIBYTE) for side in (ours, notebook)},
+            "gpu_peak_mb": {side.name: side.facts.get("gpu_peak_mb") for side in (ours, notebook)},
             "seconds_an_epoch": {
                 side.name: figures.significant(bench.data_facts["rows"] / figures.speed(side)["median"])
                 for side in (ours, notebook)
@@ -139,6 +141,7 @@ def without_each(bench: Bench, recipe: Path, ours: Side, options: argparse.Names
             alternate([ours, side], repeats=max(2, options.repeats // 2), seconds=options.seconds)
             without[means.name] = {
                 "speed": figures.speed_ratio(side, ours),
+                "speed_by_processor_time": figures.work_ratio(side, ours),
                 "peak_mb": round(side.peak_bytes / MEBIBYTE),
                 "fields": means.off,
             }

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from transformers import AutoTokenizer
 CHECKOUT = Path(__file__).parents[2]
 benchmark = load_script("benchmark")  # puts the parts within reach of the imports below
 
-from benchmarks import figures, limit, notebook, ours, training_speed  # noqa: E402
+from benchmarks import figures, inference_speed, limit, notebook, ours, training_speed  # noqa: E402
 from benchmarks.bench import Bench, made_bench, recipe_of  # noqa: E402
 from benchmarks.inference_speed import save_model  # noqa: E402
 from benchmarks.measured import setting_of  # noqa: E402
@@ -120,6 +121,13 @@ def test_a_ratio_is_formed_turn_by_turn():
     assert ratio == {"median": 4.0, "min": 4.0, "max": 4.4}
 
 
+def test_work_is_compared_by_the_row():
+    ours = Side("ours", [], turns=[Turn([1.0], rows=16, processor_seconds=0.4)])
+    theirs = Side("theirs", [], turns=[Turn([1.0], rows=8, processor_seconds=0.8)])
+
+    assert figures.work_ratio(ours, over=theirs)["median"] == 4.0
+
+
 def test_a_latency_is_the_median_step_of_the_median_turn():
     slow = Side("slow", [], turns=[Turn([0.1, 0.9, 0.2], 3), Turn([0.4, 0.4, 0.4], 3)])
     fast = Side("fast", [], turns=[Turn([0.1], 1), Turn([0.1], 1)])
@@ -152,6 +160,15 @@ def test_sides_take_turns_and_stand_still_in_the_others():
     assert fast.facts == {"format": "best"}
     assert fast.seconds_to_first_step > 0.05
     assert slow.peak_bytes > 2**20
+
+
+def test_processor_time_is_what_was_computed_and_not_slept():
+    busy = measured_side("busy", 0).command[-1].replace("time.sleep(0)", "sum(range(5_000_000))")
+    with Side("busy", [sys.executable, "-c", busy]) as side, measured_side("asleep", 0.1) as asleep:
+        worked, slept = side.take_turn(4), asleep.take_turn(4)
+
+    assert worked.processor_seconds >= 0.1
+    assert slept.processor_seconds <= 0.1
 
 
 def test_turns_go_forwards_and_backwards():
@@ -292,6 +309,41 @@ def test_our_training_is_the_scripts_own(setting, few_ticks, tmp_path):
         ours.train([*words, "--text_cache_dir", str(tmp_path / "cache"), "--prepare", "false"])
 
     assert few_ticks == [{}, 8, 8, 8]
+
+
+def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
+    """The whole of `train` and `inference`, with sleeping processes for sides."""
+    pace = {"ours": 0.05, "cold": 0.05, "notebook": 0.2, "limit": 0.04}
+    monkeypatch.setattr(Bench, "training_side", lambda self, name, *rest: measured_side(name, pace.get(name, 0.1)))
+    monkeypatch.setattr(Bench, "python_side", lambda self, name, *rest: measured_side(name, pace[name]))
+    monkeypatch.setattr(inference_speed, "save_model", lambda bench, recipe: tmp_path)
+    made = []
+
+    @contextmanager
+    def no_bench(rows, **options):
+        made.append(rows)
+        yield Bench(tmp_path, options["text_length"], options["device"], {"rows": rows})
+
+    monkeypatch.setattr(training_speed, "made_bench", no_bench)
+    monkeypatch.setattr(inference_speed, "made_bench", no_bench)
+    words = ["--tower", "resnet18", "--repeats", "2", "--seconds", "0.2", "--json", str(tmp_path / "figures.json")]
+
+    benchmark.main(["train", *words, "--rows", "70", "--epochs", "3", "--without_each"])
+    benchmark.main(["inference", *words])
+
+    kept = json.loads((tmp_path / "figures.json").read_text())
+    tower = kept["train"]["towers"]["resnet18"]
+    assert made == [64, 256]  # whole batches, on both sides
+    assert tower["ratio"]["median"] == pytest.approx(4.0, rel=0.4)
+    assert tower["share_of_limit"]["median"] == pytest.approx(0.8, rel=0.4)
+    assert tower["cold_run"]["is_reckoned"]
+    assert tower["cold_run"]["ratio"] == pytest.approx(
+        tower["cold_run"]["seconds"]["notebook"] / tower["cold_run"]["seconds"]["ours"], abs=0.5
+    )
+    assert tower["without"]["frozen text computed once"]["speed"]["median"] == pytest.approx(0.5, rel=0.4)
+    assert tower["limit_format"] == "best"
+    assert kept["inference"]["towers"]["resnet18"]["latency_ratio"]["median"] == pytest.approx(0.25, rel=0.4)
+    assert "frozen text computed once" in capsys.readouterr().out
 
 
 def test_each_means_can_be_switched_off():
