@@ -61,7 +61,7 @@ def test_a_finished_run_is_taken_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["resnet18", "resnet_18"], r"tower 'resnet_18'.*one of \[.*'vit_tiny'\].*Correct --towers"),
+        (["resnet18", "resnet_18"], r"tower 'resnet_18'.*one of \[.*'vit_tiny'.*\].*Correct --towers"),
         (["resnet18"], r"the towers \['resnet18'\]. At least two"),
         (["resnet18", "timm/resnet18"], r"several towers with the names \['resnet18'\]"),
         (["resnet18", "nowhere.yaml"], "There is no recipe nowhere.yaml"),
