@@ -1,7 +1,6 @@
 """The measuring itself: turns and their ratios, and a yardstick that is the same model on the same inputs."""
 
 import csv
-import io
 import json
 import sys
 import time
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tiny_release import load_script
 from transformers import AutoTokenizer
 
@@ -19,12 +17,11 @@ CHECKOUT = Path(__file__).parents[2]
 benchmark = load_script("benchmark")  # puts the parts within reach of the imports below
 
 from benchmarks import figures, inference_speed, limit, notebook, ours, training_speed  # noqa: E402
-from benchmarks.bench import Bench, made_bench, recipe_of  # noqa: E402
+from benchmarks.bench import Bench, recipe_of  # noqa: E402
 from benchmarks.inference_speed import save_model  # noqa: E402
 from benchmarks.measured import setting_of  # noqa: E402
 from benchmarks.sides import Side, Turn, alternate, peak_memory_of_tree  # noqa: E402
 from benchmarks.stand_in import description_lengths, make_release, make_text_tower  # noqa: E402
-from benchmarks.starting import seconds_by_package  # noqa: E402
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification  # noqa: E402
 from semart_hf.training.recipe import read_recipe  # noqa: E402
@@ -379,50 +376,3 @@ def test_made_texts_have_as_many_tokens_a_word_as_those_of_semart(setting, tmp_p
 
     assert tokens / sum(len(text.split()) for text in texts) == pytest.approx(1.31, abs=0.05)
     assert tokenizer.unk_token_id not in {token for ids in tokenizer(texts)["input_ids"] for token in ids}
-
-
-def test_made_pictures_are_as_large_as_those_of_semart(tmp_path):
-    facts = make_release(tmp_path / "release", 3)
-    files = sorted((tmp_path / "release" / "Images").iterdir())
-
-    assert facts["picture_bytes"] == pytest.approx(140_000, rel=0.1)
-    assert len({file.read_bytes() for file in files}) == 3
-    assert Image.open(io.BytesIO(files[0].read_bytes())).size == (1000, 1250)
-
-
-def test_imports_are_summed_by_package():
-    told = "import time: self [us] | cumulative | imported package\n"
-    told += (
-        "import time:       500 |       1500 |   torch.nn\nimport time:      1000 |       1000 | torch\nother line\n"
-    )
-
-    assert seconds_by_package(told) == {"torch": 0.0015}
-
-
-def test_figures_of_parts_are_kept_side_by_side(tmp_path):
-    file = tmp_path / "results" / "here.json"
-    benchmark.keep(file, "train", {"towers": {}})
-    benchmark.keep(file, "startup", {"starts": {}})
-
-    kept = json.loads(file.read_text())
-
-    assert set(kept) == {"train", "startup"}
-    assert kept["startup"]["environment"]["torch"] == torch.__version__.split("+")[0]
-
-
-def test_a_made_bench_is_removed(tmp_path):
-    with made_bench(
-        2,
-        text_length=16,
-        device="cuda",
-        work_dir=tmp_path,
-        text_sizes=SMALL_TEXT_TOWER,
-        picture_size=(16, 16),
-        picture_bytes=500,
-    ) as bench:
-        assert (bench.release / "semart_train.csv").is_file()
-        # A GPU stays in sight only where it is meant to be measured.
-        assert "CUDA_VISIBLE_DEVICES" not in bench.environment
-        assert Bench(tmp_path, 16, "cpu", {}).environment["CUDA_VISIBLE_DEVICES"] == ""
-
-    assert list(tmp_path.iterdir()) == []
