@@ -16,6 +16,8 @@ from benchmarks.bench import Bench, made_bench  # noqa: E402
 from benchmarks.stand_in import make_release  # noqa: E402
 from benchmarks.starting import seconds_by_package  # noqa: E402
 
+SMALL_TEXT_TOWER = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+
 
 def test_made_pictures_are_as_large_as_those_of_semart(tmp_path):
     facts = make_release(tmp_path / "release", 3)
