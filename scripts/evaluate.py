@@ -38,6 +38,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="prepare a release's pictures with this shorter side, once, in the cache: faster if it is scored often "
         "(default: every painting is judged by its own file)",
     )
+    parser.add_argument(
+        "--text_columns",
+        nargs="+",
+        metavar="COLUMN",
+        help="columns of the text (default: what the model's recipe.yaml names, else DESCRIPTION)",
+    )
     parser.add_argument("--map_labels", type=Path, metavar="FILE", help='JSON: {"school": {"Flemish": "Dutch"}}')
     parser.add_argument(
         "--common_labels", action="store_true", help="score only the paintings whose label the model knows"
@@ -127,7 +133,19 @@ def load(options: argparse.Namespace, model: Any, split: str) -> Any:
         label_map=read_label_map(options.map_labels) if options.map_labels else None,
         common_labels=options.common_labels,
         prepared_size=options.prepared_size,
+        text_columns=options.text_columns or trained_text_columns(Path(options.model)),
     )
+
+
+def trained_text_columns(model: Path) -> list[str] | None:
+    """The text's columns as the recipe in the model's folder names them; `None` where it names none."""
+    import yaml
+
+    recipe = model / "recipe.yaml"
+    if not recipe.is_file():
+        return None
+    columns = (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("text_columns")
+    return [columns] if isinstance(columns, str) else columns
 
 
 def with_masked_text(paintings: Any) -> Any:

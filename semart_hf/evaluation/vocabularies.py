@@ -30,6 +30,7 @@ def load_split(
     label_map: LabelMap | None = None,
     common_labels: bool = False,
     prepared_size: int | None = None,
+    text_columns: Sequence[str] | str | None = None,
 ) -> datasets.Dataset:
     """The paintings of one split, their labels numbered as in the model's `config.tasks`.
 
@@ -44,6 +45,7 @@ def load_split(
         common_labels: Whether labels that the model does not know are left out of the scores, `UNK` included.
         prepared_size: Shorter side, in pixels, of pictures that a release is prepared with once, in the cache; `None`
             judges every painting by its own file.
+        text_columns: Columns of the text that the model is shown; `None`: what `load_paintings` takes by itself.
 
     Raises:
         ValueError: The split is not there, the map names labels that do not exist, or frequent labels are unknown to
@@ -51,7 +53,7 @@ def load_split(
     """
     own_labels, frequent = data_labels(data, [task["name"] for task in tasks])
     own_tasks = [{"name": name, "labels": labels} for name, labels in own_labels.items()]
-    splits = load_paintings(data, tasks=own_tasks, image_size=prepared_size)
+    splits = load_paintings(data, tasks=own_tasks, image_size=prepared_size, text_columns=text_columns)
     if split not in splits:
         raise ValueError(f"Got the split {split!r}. {data} has {list(splits)}. Pass --split with one of these.")
     paintings = splits[split]

@@ -54,6 +54,17 @@ def test_results_follow_the_schema(model, release, tmp_path, capsys):
     assert "ceiling" in shown
 
 
+def test_a_model_is_judged_on_the_columns_that_it_was_trained_on(release, tmp_path):
+    model = save_tiny_model(tmp_path / "model")
+    described = run(model, release, tmp_path / "described")
+    (model / "recipe.yaml").write_text("text_columns: [TITLE]\n")
+    titled = run(model, release, tmp_path / "titled")
+    asked = run(model, release, tmp_path / "asked", "--text_columns", "DESCRIPTION")
+    losses = [results["modalities"]["text"]["tasks"]["type"]["log_loss"] for results in (described, titled, asked)]
+    assert losses[0] == pytest.approx(losses[2])
+    assert losses[0] != pytest.approx(losses[1])
+
+
 def test_a_split_that_is_not_there(model, release, tmp_path):
     with pytest.raises(ValueError, match=r"the split 'train'.*\['validation', 'test'\].*--split"):
         run(model, release, tmp_path, "--split", "train")
