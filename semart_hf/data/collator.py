@@ -35,7 +35,6 @@ class ArtCollator:
         image_dropout: Probability that a training row with both modalities is shown without its picture.
         text_dropout: Probability that a training row with both modalities is shown without its text.
         frozen_text: Where a batch whose texts are all in it gets `text_hidden` from, in the place of `input_ids`.
-        gives_tokens: Whether such a batch gets `input_ids` all the same, because the model has a lexicon.
         finishes_pictures: Whether training pictures are augmented here, in the data loader's workers. Otherwise
             `pixel_values` is a `PictureBatch`, which the accelerator is to finish.
 
@@ -50,7 +49,6 @@ class ArtCollator:
     image_dropout: float = 0.0
     text_dropout: float = 0.0
     frozen_text: FrozenText | None = None
-    gives_tokens: bool = False
     finishes_pictures: bool = True
 
     def __post_init__(self) -> None:
@@ -98,10 +96,7 @@ class ArtCollator:
 
     def _texts(self, texts: Sequence[str | None]) -> Mapping[str, Any]:
         if self.frozen_text is not None and self.frozen_text.knows(texts):
-            inputs = self.frozen_text.batch(texts)
-            if self.gives_tokens:
-                inputs["input_ids"] = self.processor(text=texts, return_tensors="pt")["input_ids"]
-            return inputs
+            return self.frozen_text.batch(texts)
         return self.processor(text=texts, return_tensors="pt")
 
     def _is_mixed(self, row: Mapping[str, Any]) -> bool:

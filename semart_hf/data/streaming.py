@@ -1,7 +1,7 @@
 """Training rows read from Parquet shards as they are needed, divided among processes and their workers."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,6 @@ import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from accelerate import Accelerator
-from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import IterableDataset, get_worker_info
 
 from .addresses import shards_at, url_of
@@ -180,34 +178,13 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         return text_of(words, self.text_columns)
 
 
-def stream_loader(
-    stream: PaintingStream,
-    collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
-    accelerator: Accelerator,
-    *,
-    num_workers: int = 0,
-    prefetch_factor: int | None = None,
-    pin_memory: bool = False,
-    drop_last: bool = False,
-) -> DataLoaderShard:
-    """The process's batches of a stream, on its device, as a Trainer's `get_train_dataloader` gives them.
-
-    `accelerator.prepare` would divide the stream among the processes a second time. A run that is resumed within an
-    epoch reads the batches it had before again, and leaves them out.
-    """
-    loader = DataLoaderShard(
-        stream,
-        device=accelerator.device,
-        batch_size=stream.batch_size,
-        collate_fn=collate,
-        num_workers=num_workers,
-        prefetch_factor=prefetch_factor,
-        pin_memory=pin_memory,
-        drop_last=drop_last,
-        persistent_workers=num_workers > 0,
-    )
-    accelerator._dataloaders.append(loader)  # gradient accumulation asks it whether the epoch ends
-    return loader
+def column_of(rows: Any, name: str) -> list[Any]:
+    """A column of all rows without decoding a picture, streamed or not; nothing where the rows have no such column."""
+    if isinstance(rows, PaintingStream):
+        return rows.column(name)
+    if hasattr(rows, "column_names"):
+        return list(rows[name]) if name in rows.column_names else []
+    return [row.get(name) for row in rows]
 
 
 def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:

@@ -7,7 +7,7 @@ from typing import Any
 import datasets
 from transformers import AutoTokenizer, DistilBertConfig, PreTrainedTokenizerBase
 
-from semart_hf.data.streaming import PaintingStream
+from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -89,8 +89,7 @@ def build_tokenizer(
     """
     max_length = data_arguments.max_text_length
     if model_arguments.text is None:
-        column = paintings.column("text") if isinstance(paintings, PaintingStream) else paintings["text"]
-        texts = (text for text in column if text)
+        texts = (text for text in column_of(paintings, "text") if text)
         return learn_tokenizer(texts, vocab_size=data_arguments.vocab_size, max_length=max_length)
     source = model_arguments.text
     if Path(source).is_dir() and not (Path(source) / "tokenizer.json").is_file():

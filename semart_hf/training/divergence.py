@@ -13,6 +13,10 @@ class DivergenceWatch:
     """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was taken in."""
         self._rows: list[Tensor] = []
         self._numbers: dict[str, Tensor] = {}
         self._pending: list[tuple[int, dict[str, Tensor], list[Tensor]]] = []

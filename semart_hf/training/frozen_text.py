@@ -1,6 +1,7 @@
 """Whether a run reads the frozen text layers' output from a cache, and the cache if it does."""
 
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ import datasets
 
 from semart_hf.data.cache import FrozenText
 from semart_hf.data.cache_computing import TextsToKeep, cache_folder, compute_frozen_text, texts_to_keep
-from semart_hf.data.streaming import PaintingStream
+from semart_hf.data.streaming import column_of
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 
@@ -47,6 +48,14 @@ def frozen_text(
     """
     if data.cache_frozen_text == "false":
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"
+    if is_fsdp_enabled(training):
+        # All processes must run the same layers to put the shards together, also one whose batch has no text.
+        if data.cache_frozen_text == "true":
+            raise ValueError(
+                "cache_frozen_text is true, but with FSDP every process runs all layers. Set cache_frozen_text: auto, "
+                "or launch with DDP."
+            )
+        return None, "Frozen text: computed in every batch, because FSDP shards the layers"
     depth = depth_that_stays_frozen(model, training.unfreezing_schedule())
     if depth < 1:
         if data.cache_frozen_text == "true":
@@ -55,7 +64,7 @@ def frozen_text(
                 "all of them learn. Freeze some, or set cache_frozen_text: auto."
             )
         return None, "Frozen text: none, all text layers learn"
-    texts = {name: column(splits[name], "text") for name in ("train", "validation") if name in splits}
+    texts = {name: column_of(splits[name], "text") for name in ("train", "validation") if name in splits}
     wanted = texts_to_keep(
         model,
         processor,
@@ -111,6 +120,11 @@ def _computed(
     return kept, f"Frozen text: {choice} {reads:.1f} times, kept in {size} in {folder}"
 
 
+def is_fsdp_enabled(training: SemArtTrainingArguments) -> bool:
+    """Whether the launcher or the recipe asks for sharded parameters."""
+    return bool(training.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
 def depth_that_stays_frozen(model: SemArtForArtClassification, schedule: Mapping[Any, Mapping[str, Any]]) -> int:
     """How many of the text tower's first layers never learn in a run, its unfreezing included.
 
@@ -144,11 +158,6 @@ def expected_reads(num_rows: Mapping[str, int], data: DataArguments, training: S
         steps / training.eval_steps if training.eval_steps and training.eval_steps >= 1 else 1.0,
     )
     return reads + num_validations * num_rows.get("validation", 0)
-
-
-def column(rows: Any, name: str) -> list[Any]:
-    """A column of a split, streamed or not, without decoding a picture."""
-    return rows.column(name) if isinstance(rows, PaintingStream) else list(rows[name])
 
 
 def _free_bytes(folder: Path) -> int:

@@ -3,6 +3,7 @@
 import ctypes
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Any
 
@@ -26,8 +27,9 @@ class PreemptionCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Listen to the signal."""
-        self._previous = signal.signal(signal.SIGTERM, self._remember)
+        """Listen to the signal, where Python lets it: in the main thread."""
+        if self._previous is None and threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGTERM, self._remember)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -52,12 +54,11 @@ class PreemptionCallback(TrainerCallback):
                 )
             raise SystemExit(PREEMPTED_STATUS)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def stop_listening(self) -> None:
         """Leave the signal to whoever listened before."""
         if self._previous is not None:
             signal.signal(signal.SIGTERM, self._previous)
+            self._previous = None
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.is_asked = True

@@ -30,6 +30,9 @@ class RunCallback(TrainerCallback):
     ) -> None:
         """Begin the average, or continue what a checkpoint holds."""
         trainer = self.trainer
+        # A run that begins anew with a smaller batch leaves half a step behind.
+        trainer.window.reset()
+        trainer.watch.reset()
         if trainer.args.ema_decay and trainer.average is None:
             trainer.average = WeightAverage(trainer.model, trainer.args.ema_decay)
         trainer.load_progress()

@@ -1,14 +1,12 @@
 """The Hugging Face Trainer with this model's losses, seeded rows, averaged weights and exact resuming."""
 
 import difflib
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, EvalPrediction
@@ -16,6 +14,7 @@ from transformers.trainer_callback import ProgressCallback
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.picture_batch import PictureBatch
+from semart_hf.data.process_loader import process_loader
 from semart_hf.data.sampling import (
     LengthSampler,
     SeededSampler,
@@ -23,7 +22,7 @@ from semart_hf.data.sampling import (
     TrainingPaintings,
     balancing_weights,
 )
-from semart_hf.data.streaming import PaintingStream, stream_loader
+from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.metrics import compute_metrics_for
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -110,12 +109,20 @@ class SemArtTrainer(ResumableTrainer):
         if args.load_best_model_at_end:
             self._check_metric_name()
         self.add_callback(RunCallback(self))
-        self.add_callback(PreemptionCallback())
+        self.preemption = PreemptionCallback()
+        self.add_callback(self.preemption)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(TrainingProgress(self.task_names))
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; however it ends, SIGTERM then ends the process again."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.preemption.stop_listening()
 
     # ---- What learns, and how fast
 
@@ -270,22 +277,7 @@ class SemArtTrainer(ResumableTrainer):
             process_index=self.args.process_index,
             drop_last=self.args.dataloader_drop_last,
         )
-        is_pinned = self.args.dataloader_pin_memory and torch.accelerator.is_available() and not self.args.use_cpu
-        # The library's own loader would divide the batches among the processes a second time.
-        loader = DataLoaderShard(
-            dataset,
-            device=self.accelerator.device,
-            batch_sampler=batches,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            prefetch_factor=self.args.dataloader_prefetch_factor,
-            persistent_workers=self.args.dataloader_persistent_workers,
-            pin_memory=is_pinned,
-            worker_init_fn=_ignore_termination,
-            _non_blocking=is_pinned,
-        )
-        self.accelerator._dataloaders.append(loader)  # gradient accumulation asks it whether the epoch ends
-        return loader
+        return self._loader(dataset, batch_sampler=batches, persistent_workers=self.args.dataloader_persistent_workers)
 
     def _stream_loader(self, train_stream: PaintingStream) -> DataLoader[Any]:
         if self.args.sampling != "shuffled":
@@ -298,14 +290,22 @@ class SemArtTrainer(ResumableTrainer):
             process_index=self.args.process_index,
             num_processes=self.args.world_size,
         )
-        return stream_loader(
+        return self._loader(
             stream,
-            self.data_collator,
+            batch_size=stream.batch_size,
+            drop_last=self.args.dataloader_drop_last,
+            persistent_workers=self.args.dataloader_num_workers > 0,
+        )
+
+    def _loader(self, rows: Any, **options: Any) -> DataLoader[Any]:
+        return process_loader(
+            rows,
             self.accelerator,
+            collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
             pin_memory=self.args.dataloader_pin_memory,
-            drop_last=self.args.dataloader_drop_last,
+            **options,
         )
 
     def num_examples(self, dataloader: DataLoader[Any]) -> int:
@@ -330,24 +330,9 @@ class SemArtTrainer(ResumableTrainer):
         """How often the training rows have each label, by task; zeros without training rows."""
         dataset = self.train_dataset
         counts = {}
+        rows = dataset.paintings if isinstance(dataset, TrainingPaintings) else dataset
         for task in self.model.config.tasks or []:
-            column: Sequence[int | None] = []
-            if isinstance(dataset, TrainingPaintings):
-                column = column_of(dataset.paintings, task["name"])
-            elif isinstance(dataset, PaintingStream):
-                column = dataset.column(task["name"])
+            column = [] if rows is None else column_of(rows, task["name"])
             known = torch.tensor([label for label in column if label is not None and label >= 0], dtype=torch.long)
             counts[task["name"]] = torch.bincount(known, minlength=len(task["labels"]))
         return counts
-
-
-def column_of(paintings: Any, name: str) -> Sequence[Any]:
-    """A column of all rows, without decoding a picture; nothing where the rows have no such column."""
-    if hasattr(paintings, "column_names"):
-        return list(paintings[name]) if name in paintings.column_names else []
-    return [row.get(name) for row in paintings]
-
-
-def _ignore_termination(worker: int) -> None:
-    # Clusters send SIGTERM to every process: a worker that obeyed would take away the data of the last step.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
