@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Source: Okabe & Ito 2008, Color Universal Design; told apart with any colour vision.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7A7A7A"
 FARTHEST_PERIOD = 6
+# In a large matrix a smaller share of its row is said by the shade alone.
+LEAST_WRITTEN_SHARE = 0.1
 PNG_DPI = 140
 STYLE: Any = {
     "font.size": 10,
@@ -67,7 +69,7 @@ def display_order(outcomes: TaskOutcomes) -> list[int]:
 
 
 def draw_confusion(outcomes: TaskOutcomes, title: str) -> Figure:
-    """Confusion matrix: shade and percentage of the row, the count below it where there is room."""
+    """Confusion matrix: share of the row and count; in a large one a faint cell has its count alone."""
     order = display_order(outcomes)
     counts = confusion_counts(outcomes)[np.ix_(order, order)]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -80,14 +82,14 @@ def draw_confusion(outcomes: TaskOutcomes, title: str) -> Figure:
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for row, column in zip(*np.nonzero(counts), strict=True):
             share, count = shares[row, column], counts[row, column]
-            text = f"{count}" if is_large else f"{share:.0%}\n{count}"
+            has_share = not is_large or share >= LEAST_WRITTEN_SHARE
             axes.text(
                 column,
                 row,
-                text,
+                f"{share:.0%}\n{count}" if has_share else f"{count}",
                 ha="center",
                 va="center",
-                fontsize=9 if is_large else 8.5,
+                fontsize=7.5 if is_large else 8.5,
                 color="white" if share > 0.7 else "black",
             )
         axes.set_xticks(range(size), labels, rotation=45, ha="right", rotation_mode="anchor")
@@ -175,12 +177,23 @@ def draw_reliability(stages: Mapping[str, Mapping[str, TaskOutcomes]], title: st
                 sizes = [12 + 160 * b["count"] / len(known.confidences) for b in bins]
                 x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
                 axes.plot(x, y, color=color, linewidth=1.5)
-                axes.scatter(x, y, s=sizes, color=color, marker=marker, label=f"{stage}: error {error:.3f}", zorder=3)
+                axes.scatter(
+                    x,
+                    y,
+                    s=sizes,
+                    color=color,
+                    marker=marker,
+                    label=f"{stage}: error {error:.3f}",
+                    zorder=3,
+                    clip_on=False,
+                )
             axes.set(xlim=(0, 1), ylim=(0, 1.02), title=task)
             _percent_axes(axes)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(loc="upper left", fontsize=8.5, frameon=False)
-        _label_panels(figure, f"confidence of the answer ({NUM_CALIBRATION_BINS} bins, area: paintings)", "right")
+        _label_panels(
+            figure, f"confidence of the answer ({NUM_CALIBRATION_BINS} bins, area: paintings)", "share that is right"
+        )
     return figure
 
 
@@ -218,12 +231,22 @@ def draw_modalities(modalities: Mapping[str, Mapping[str, Any]], title: str) -> 
         figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
         for index, (modality, scored) in enumerate(modalities.items()):
             accuracies = [_accuracy(scored, task) for task in tasks]
+            color = colors[index % len(colors)]
             positions = np.arange(len(tasks)) + (index - (len(modalities) - 1) / 2) * width
             shown = [np.nan if accuracy is None else accuracy for accuracy in accuracies]
-            axes.bar(positions, shown, width=width * 0.92, color=colors[index % len(colors)], label=modality)
+            axes.bar(positions, shown, width=width * 0.92, color=color, label=modality)
             for position, accuracy in zip(positions, accuracies, strict=True):
                 if accuracy is not None:
-                    axes.text(position, accuracy + 0.01, f"{100 * accuracy:.0f}", ha="center", fontsize=8)
+                    # In the bar, because the ceiling's line often lies right above it.
+                    axes.text(
+                        position,
+                        max(accuracy - 0.015, 0.055),
+                        f"{100 * accuracy:.0f}",
+                        ha="center",
+                        va="top",
+                        fontsize=8.5,
+                        color="white" if accuracy > 0.06 and color != ORANGE else "black",
+                    )
             for position, task in zip(positions, tasks, strict=True):
                 ceiling = scored.get("ceiling", {}).get(task)
                 if ceiling is not None:

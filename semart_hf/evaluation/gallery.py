@@ -21,7 +21,7 @@ MISTAKES_PER_TASK = 12
 PAINTINGS_PER_CELL = 6
 THUMBNAIL_SIZE = 144
 # At about 6 kB a thumbnail the report stays below the size that a browser opens at once.
-MAX_PAINTINGS = 800
+MAX_PAINTINGS = 1000
 
 Cell = tuple[str, int, int]
 """Task, true label and predicted label."""
@@ -49,7 +49,11 @@ class Gallery:
 
 
 def choose_paintings(outcomes: Outcomes) -> Gallery:
-    """The rows to show, mistakes before right answers, until `MAX_PAINTINGS` different ones are chosen."""
+    """The rows to show until `MAX_PAINTINGS` different ones are chosen.
+
+    First every task's surest mistakes, then one painting of every cell, then a second: each number of a confusion
+    matrix has something behind it before any has more. Mistakes come before right answers.
+    """
     gallery, chosen = Gallery(), set[int]()
 
     def choose(rows: Iterable[int]) -> list[int]:
@@ -60,17 +64,23 @@ def choose_paintings(outcomes: Outcomes) -> Gallery:
                 kept.append(row)
         return kept
 
-    by_cell: dict[Cell, list[int]] = {}
+    surest: dict[Cell, list[int]] = {}
     for name in outcomes.task_names:
         task = outcomes.of(name)
         order = np.argsort(-np.nan_to_num(task.confidences), kind="stable")
         order = order[task.references[order] != MISSING]
         gallery.mistakes[name] = choose(order[~task.correct[order]][:MISTAKES_PER_TASK].tolist())
-        for row in order.tolist():
-            by_cell.setdefault((name, int(task.references[row]), int(task.predictions[row])), []).append(row)
-    for cell in sorted(by_cell, key=lambda cell: cell[1] == cell[2]):
-        gallery.counts[cell] = len(by_cell[cell])
-        gallery.cells[cell] = choose(by_cell[cell][:PAINTINGS_PER_CELL])
+        places = task.references[order].astype(np.int64) * task.num_labels + task.predictions[order]
+        by_place = np.argsort(places, kind="stable")
+        found, starts, counts = np.unique(places[by_place], return_index=True, return_counts=True)
+        for place, start, count in zip(found.tolist(), starts.tolist(), counts.tolist(), strict=True):
+            cell = (name, *divmod(place, task.num_labels))
+            gallery.counts[cell] = count
+            surest[cell] = order[by_place[start : start + min(count, PAINTINGS_PER_CELL)]].tolist()
+    gallery.cells = {cell: [] for cell in sorted(surest, key=lambda cell: cell[1] == cell[2])}
+    for depth in range(PAINTINGS_PER_CELL):
+        for cell, rows in gallery.cells.items():
+            rows += choose(surest[cell][depth : depth + 1])
     return gallery
 
 

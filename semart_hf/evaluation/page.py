@@ -60,6 +60,7 @@ table.confusion td { color: #000; }
 table.confusion td.full { color: #fff; }
 @media (prefers-color-scheme: dark) { table.confusion td { color: #fff; }
   table.confusion td.strong, table.confusion td.full { color: #000; } }
+summary { cursor: pointer; color: var(--link); }
 .wall { display: flex; flex-wrap: wrap; gap: 22px 18px; margin: 14px 0; }
 .painting { width: 148px; font-size: .84rem; line-height: 1.35; }
 .painting svg { display: block; width: 144px; height: 144px; margin-bottom: 6px; }
@@ -82,8 +83,9 @@ section.cell:target { display: block; }
 @media print { :root { --ink: #000; --paper: #fff; --card: #fff; --faint: #444; --line: #bbb; --link: #000;
   --shade: 0, 92, 160; } body { font-size: 10.5pt; } main { max-width: none; padding: 0; } nav { display: none; }
   section.cell, section.cell:target { display: none; } figure, .why, .painting, tr, table { break-inside: avoid; }
-  h2, h3 { break-after: avoid; } .scroll { overflow: visible; } a { text-decoration: none; }
-  table.confusion td { color: #000; } table.confusion td.full { color: #fff; }
+  h2, h3, .note { break-after: avoid; } .scroll { overflow: visible; } a { text-decoration: none; }
+  table.confusion td { color: #000; min-width: 22px; } table.confusion td.full { color: #fff; }
+  table.confusion td, table.confusion th { font-size: 7pt; } table.confusion td a { padding: 4px 1px; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from datasets import Image
 from tqdm.auto import tqdm
 
@@ -78,9 +79,8 @@ def explain_examples(
     """
     examples: list[tuple[str, Explanation]] = []
     used: set[int] = set()
-    texts = list(paintings["text"]) if "text" in paintings.column_names else [None] * len(paintings)
     undecoded = paintings.cast_column("image", Image(decode=False)) if "image" in paintings.column_names else paintings
-    has_text = np.array([bool(text and text.strip()) for text in texts])
+    has_text = _have_text(paintings)
     for at, task in enumerate(outcomes.task_names[:4]):
         found = outcomes.of(task)
         is_known = found.references != MISSING
@@ -92,10 +92,10 @@ def explain_examples(
         if row is None:
             continue
         used.add(row)
-        image = undecoded[row]["image"] if "image" in paintings.column_names else None
-        if image is None and not has_text[row]:
+        painting = undecoded[row]
+        if painting.get("image") is None and not has_text[row]:
             continue
-        explanation = explain(model, processor, image=image, text=texts[row], task=task)
+        explanation = explain(model, processor, image=painting.get("image"), text=painting.get("text"), task=task)
         truth = found.labels[found.references[row]]
         verdict = "rightly" if explanation.label == truth else f"but it is {truth}"
         title, author = _titles(paintings, [row])[row]
@@ -103,6 +103,14 @@ def explain_examples(
         headline = f"{title}{by}: {task} {explanation.label}, {explanation.probability:.0%} sure, {verdict}"
         examples.append((headline, explanation))
     return examples
+
+
+def _have_text(paintings: Dataset) -> npt.NDArray[np.bool_]:
+    """Whether each painting has a description (rows,), found without all of them in memory at once."""
+    if "text" not in paintings.column_names:
+        return np.zeros(len(paintings), dtype=bool)
+    batches = paintings.select_columns(["text"]).iter(1000)
+    return np.array([bool(text and text.strip()) for batch in batches for text in batch["text"]], dtype=bool)
 
 
 def _titles(paintings: Dataset, rows: list[int]) -> dict[int, tuple[str, str]]:

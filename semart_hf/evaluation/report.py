@@ -62,7 +62,10 @@ def render_report(inputs: ReportInputs) -> str:
     tasks = list(results["tasks"])
     name = Path(results["model"]).name or results["model"]
     links = [("sources", "What each source is worth"), *((task, task) for task in tasks)]
-    links += [("sure", "How sure"), ("why", "Why"), ("environment", "How this was measured")]
+    links += [("sure", "How sure"), *([("why", "Why")] if inputs.explanations else [])]
+    links.append(("environment", "How this was measured"))
+    if "comparison" in results:
+        links.insert(0, ("comparison", f"Against {results['comparison']['second']}"))
     return page(
         f"{name} on {results['num_rows']} paintings",
         [
@@ -176,10 +179,20 @@ def _task(inputs: ReportInputs, task: str) -> list[str]:
         *_cells(inputs, task),
         heading("Label by label", 3),
         _drawing(inputs, f"f1_{task}", f"F1 of each {task} label with its support"),
+        _per_label(scores),
     ]
     if "within_one_period" in scores:
         parts += [heading("How far off", 3), _period_words(scores), _drawing(inputs, f"periods_{task}", "Periods off")]
     return [*parts, *_mistakes(inputs, task)]
+
+
+def _per_label(scores: Mapping[str, Any]) -> str:
+    rows = [
+        [escape(label), str(found["support"]), *(percent(found[name]) for name in ("precision", "recall", "f1"))]
+        for label, found in scores["per_label"].items()
+    ]
+    header = ("label", "paintings", "precision %", "recall %", "F1 %")
+    return f"<details><summary>Precision and recall of each label</summary>{table(header, rows)}</details>"
 
 
 def _period_words(scores: Mapping[str, Any]) -> str:

@@ -44,6 +44,12 @@ def test_confusion(outcomes):
     assert texts_of(figure) == ["100%\n1", "50%\n1", "50%\n1", "100%\n1"]
 
 
+def test_a_large_confusion_matrix_writes_the_shares_that_matter():
+    collected = Outcomes([{"name": "school", "labels": [f"school {number}" for number in range(25)]}])
+    collected.add([[0]] * 19 + [[1]], [[0]] * 20)
+    assert texts_of(figures.draw_confusion(collected.of("school"), "school")) == ["95%\n19", "1"]
+
+
 def test_f1_bars():
     scores = per_label_scores(np.array([[3, 1], [0, 0]]), ["portrait", "landscape"])
     figure = figures.draw_f1_bars(scores, "type")
@@ -99,6 +105,7 @@ def test_modalities():
     both = scored | {"ceiling": {"type": 0.9, "mean": 0.95}}
     figure = figures.draw_modalities({"image+text": both, "image": scored}, "Sources")
     assert texts_of(figure) == ["80"] * 4
+    assert all(text.get_position()[1] < 0.8 for text in figure.axes[0].texts)  # clear of the ceiling's line
     ceilings = [line.get_ydata()[0] for line in figure.axes[0].lines if len(line.get_ydata())]
     assert ceilings == [0.9, 0.95]
 

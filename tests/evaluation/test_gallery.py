@@ -41,6 +41,23 @@ def test_mistakes_are_kept_when_there_are_too_many(outcomes, monkeypatch):
     assert chosen.cells["type", 0, 0] == [0]
 
 
+def test_every_cell_has_a_painting_before_any_has_two(monkeypatch):
+    monkeypatch.setattr(gallery, "MAX_PAINTINGS", 5)
+    monkeypatch.setattr(gallery, "MISTAKES_PER_TASK", 1)
+    collected = Outcomes([TASKS[0], {"name": "school", "labels": ["Dutch", "French"]}])
+    types, schools = np.tile([0.2, 0.8], (9, 1)), np.tile([0.9, 0.1], (9, 1))
+    types[8], schools[8] = [0.6, 0.4], [0.3, 0.7]
+    collected.add({"type": types, "school": schools}, [[0, 0]] * 9)
+    chosen = choose_paintings(collected)
+    assert chosen.mistakes == {"type": [0], "school": [8]}
+    assert {cell: len(rows) for cell, rows in chosen.cells.items()} == {
+        ("type", 0, 1): 4,
+        ("school", 0, 1): 1,
+        ("type", 0, 0): 1,
+        ("school", 0, 0): 4,
+    }
+
+
 def test_thumbnails_are_small_jpegs(paintings):
     found = dict(thumbnails(paintings, [0, 3]))
     assert found[3] is None

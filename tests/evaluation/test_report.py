@@ -128,6 +128,9 @@ def test_it_shows_the_scores_and_marks_the_holes(report):
     assert "no label" in text
     assert "never reached" in text
     assert "flatters it" in text
+    per_label = results["tasks"]["type"]["per_label"]["portrait"]
+    cells = [str(per_label["support"]), *(f"{100 * per_label[name]:.1f}" for name in ("precision", "recall", "f1"))]
+    assert "<td>portrait</td>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) in html
 
 
 def test_four_tasks_are_explained_as_far_as_they_have_answers(report):
