@@ -303,13 +303,13 @@ def _confidence(inputs: ReportInputs) -> list[str]:
             shares = [
                 "–" if threshold[name] is None else percent(threshold[name]) for name in ("coverage", "accuracy")
             ]
-            rows.append([escape(task), number(threshold["min_confidence"], 2), *shares])
+            rows.append([escape(task), number(threshold["min_confidence"]), *shares])
     words = f"The lowest confidence from which {target} of the answers are right, chosen on {thresholds['chosen_on']}"
     if thresholds["chosen_on"] == results["split"]:
         words += (
             ", the split that is scored here, which flatters it; choose it on validation with --calibrate validation"
         )
-    words += ". pipeline(…)(…, min_confidence=…) answers “unsure” below it."
+    words += '. pipeline(…)(…, min_confidence={"type": …}) answers “unsure” below it.'
     return [
         *parts,
         heading("Answering only when sure", 3),

@@ -90,11 +90,7 @@ class ArtClassificationPipeline(Pipeline):
             raise ValueError(
                 f"top_k is {top_k!r}. Allowed is a number of labels from 1, or None for all. Give top_k=1."
             )
-        min_confidence = options.get("min_confidence")
-        if min_confidence is not None and not 0 <= min_confidence <= 1:
-            raise ValueError(
-                f"min_confidence is {min_confidence!r}. Allowed is a probability from 0 to 1, or None. Give 0.9."
-            )
+        _check_min_confidence(options.get("min_confidence"), self.model.config.task_names)
         if options.get("tasks") is not None:
             names = self.model.config.task_names
             tasks = [options["tasks"]] if isinstance(options["tasks"], str) else list(options["tasks"])
@@ -141,7 +137,7 @@ class ArtClassificationPipeline(Pipeline):
         model_outputs: Mapping[str, Tensor],
         top_k: int | None = 5,
         tasks: Sequence[str] | None = None,
-        min_confidence: float | None = None,
+        min_confidence: float | Mapping[str, float | None] | None = None,
     ) -> dict[str, list[dict[str, Any]]]:
         """Each task's labels with their probabilities, the likeliest first.
 
@@ -150,7 +146,7 @@ class ArtClassificationPipeline(Pipeline):
             top_k: At most so many labels a task; `None`: all.
             tasks: The tasks to answer; `None`: all.
             min_confidence: Where the likeliest label is less probable than this, `{"label": "unsure"}` with its score
-                is put before the ranked labels.
+                is put before the ranked labels. By task, if each has its own; one that is left out is never unsure.
 
         Raises:
             ValueError: If a logit is NaN or infinite.
@@ -171,7 +167,8 @@ class ArtClassificationPipeline(Pipeline):
                 {"label": labels[index], "score": score}
                 for score, index in zip(ranked.values.tolist(), ranked.indices.tolist(), strict=True)
             ][:top_k]
-            if min_confidence is not None and answer[0]["score"] < min_confidence:
+            least = min_confidence.get(task) if isinstance(min_confidence, Mapping) else min_confidence
+            if least is not None and answer[0]["score"] < least:
                 answer.insert(0, {"label": UNSURE, "score": answer[0]["score"]})
             answers[task] = answer
         return answers
@@ -230,6 +227,19 @@ def _check_that_they_belong_together(config: Any, processor: Any) -> None:
             f"The processor makes pictures of {made} pixels, but the model's vision tower takes {taken} alone. "
             "Allowed is the processor that was saved with the model. Load both from the same folder."
         )
+
+
+def _check_min_confidence(min_confidence: float | Mapping[str, float | None] | None, task_names: list[str]) -> None:
+    by_task = min_confidence if isinstance(min_confidence, Mapping) else dict.fromkeys(task_names, min_confidence)
+    unknown = [task for task in by_task if task not in task_names]
+    if unknown:
+        raise ValueError(
+            f"min_confidence names the tasks {unknown}. Allowed are {task_names}. Name these, or give one number for "
+            "all."
+        )
+    for least in by_task.values():
+        if least is not None and not 0 <= least <= 1:
+            raise ValueError(f"min_confidence is {least!r}. Allowed is a probability from 0 to 1, or None. Give 0.9.")
 
 
 def _is_painting(value: Any) -> bool:

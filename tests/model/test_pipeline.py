@@ -150,6 +150,17 @@ def test_unsure_below_the_confidence(pipe):
     assert pipe(row, min_confidence=0) == certain
 
 
+def test_each_task_may_have_its_own_least_confidence(pipe):
+    row = rows()[0]
+    certain = pipe(row)
+
+    answer = pipe(row, min_confidence={"school": 1.0, "type": None})
+
+    assert answer["type"] == certain["type"]
+    assert answer["school"][0] == {"label": "unsure", "score": certain["school"][0]["score"]}
+    assert pipe(row, min_confidence={"school": certain["school"][0]["score"]}) == certain
+
+
 def test_temperatures_of_the_configuration_calibrate(pipe, monkeypatch):
     row = rows()[0]
     plain = pipe(row, top_k=None)
@@ -205,6 +216,12 @@ def test_bad_input_is_an_error(pipe):
             {"min_confidence": 95},
             ValueError,
             r"min_confidence is 95\. Allowed is a probability from 0 to 1.*Give 0\.9",
+        ),
+        ({"min_confidence": {"school": 1.1}}, ValueError, r"min_confidence is 1\.1\. Allowed is a probability"),
+        (
+            {"min_confidence": {"artist": 0.5}},
+            ValueError,
+            r"names the tasks \['artist'\]\. Allowed are \['type', 'school'\]",
         ),
         ({"topk": 1}, TypeError, r"unknown options \['topk'\]\. Allowed are \['top_k', 'tasks', .*Correct"),
     ],
