@@ -86,6 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
     model = AutoModel.from_pretrained(options.model, trust_remote_code=False)
     processor = AutoProcessor.from_pretrained(options.model, trust_remote_code=False)
     paintings = load(options, model, options.split)
+    if options.compare:
+        check_comparable(options.compare, options.output_dir, paintings)
     if options.mask_label_words:
         paintings = with_masked_text(paintings)
     uncalibrated = Outcomes(model.config.tasks)
@@ -113,9 +115,11 @@ def main(arguments: list[str] | None = None) -> None:
     }
     if temperatures:
         results["calibration"] = calibration_results(options, temperatures, uncalibrated, measured["tasks"])
+    # Written before the comparison too: what a long run measured is not lost with what it is set against.
+    write_json(options.output_dir / "results.json", results)
     if options.compare:
         results["comparison"] = compare(options, outcomes["image+text"])
-    write_json(options.output_dir / "results.json", results)
+        write_json(options.output_dir / "results.json", results)
     if not options.no_report:
         present(options, model, processor, paintings, results, outcomes["image+text"], uncalibrated)
     print_scores(results)
@@ -219,18 +223,33 @@ def calibration_results(
     }
 
 
+def check_comparable(other: Path, output_dir: Path, paintings: Any) -> None:
+    """Refuse, before anything is computed, an evaluation of other paintings.
+
+    Raises:
+        ValueError: The folder holds no predictions, those of other paintings, or is the one that is written.
+    """
+    from semart_hf.evaluation.predictions import row_names
+    from semart_hf.evaluation.predictions_file import read_row_ids
+
+    if other.resolve() == output_dir.resolve():
+        raise ValueError(
+            f"Got {other} as --compare and as --output_dir: it would be overwritten. Two folders are needed. Give "
+            "another --output_dir."
+        )
+    if read_row_ids(other / "predictions.parquet") != row_names(paintings):
+        raise ValueError(
+            f"Got {other} with other paintings, or in another order. Only the same can be compared. "
+            "Evaluate both models with the same --data and --split."
+        )
+
+
 def compare(options: argparse.Namespace, outcomes: Any) -> dict[str, Any]:
     """This model against the one whose evaluation lies in --compare, on the same paintings."""
     from semart_hf.evaluation.comparison import compare_outcomes
     from semart_hf.evaluation.predictions_file import read_predictions
 
-    row_ids, others = read_predictions(options.compare / "predictions.parquet")
-    own_row_ids, _ = read_predictions(options.output_dir / "predictions.parquet")
-    if row_ids != own_row_ids:
-        raise ValueError(
-            f"Got {options.compare} with other paintings, or in another order. Only the same can be compared. "
-            "Evaluate both models with the same --data and --split."
-        )
+    _, others = read_predictions(options.compare / "predictions.parquet")
     path = options.compare / "results.json"
     other = json.loads(path.read_text(encoding="utf-8"))["model"] if path.is_file() else str(options.compare)
     names = (Path(options.model).name, Path(other).name)
@@ -260,6 +279,8 @@ def print_scores(results: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from semart_hf.evaluation.report import one_label_words
+
     console = Console()
     table = Table(title=f"{results['model']} on {results['num_rows']} paintings ({results['split']})")
     columns = ("accuracy", "macro_f1", "weighted_f1")
@@ -274,6 +295,11 @@ def print_scores(results: dict[str, Any]) -> None:
     span = " to ".join(map(percent, results["intervals"]["mean_accuracy"]))
     table.add_row("mean", "", percent(results["mean_accuracy"]), span, percent(results["mean_macro_f1"]), "", "")
     console.print(table)
+    for task, scores in results["tasks"].items():
+        if not scores["num_rows"]:
+            console.print(f"No painting has a known {task}; it is left out of the mean.", markup=False)
+        if "only_label" in scores:
+            console.print(one_label_words(task, scores), markup=False)
 
     modalities = Table(title="Accuracy by what the model is shown")
     modalities.add_column("shown")

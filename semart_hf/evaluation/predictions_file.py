@@ -70,12 +70,38 @@ class PredictionsWriter:
             self._unfinished.unlink()
 
 
+def read_row_ids(path: str | Path) -> list[str]:
+    """The row ids of a predictions.parquet, in its order.
+
+    Raises:
+        ValueError: The file was not written by `PredictionsWriter`.
+    """
+    return list(_open(path).read(["row_id"]).column("row_id").to_pylist())
+
+
 def read_predictions(path: str | Path) -> tuple[list[str], Outcomes]:
     """The row ids and the outcomes of a predictions.parquet, read in pieces.
 
     Raises:
         ValueError: The file was not written by `PredictionsWriter`.
     """
+    file = _open(path)
+    tasks = json.loads(file.schema_arrow.metadata[_TASKS_KEY])
+    outcomes, row_ids = Outcomes(tasks), []
+    for batch in file.iter_batches(batch_size=4096):
+        row_ids += batch.column("row_id").to_pylist()
+        references, probabilities = [], {}
+        for task in tasks:
+            numbers = {label: number for number, label in enumerate(task["labels"])} | {None: MISSING}
+            references.append([numbers[label] for label in batch.column(f"{task['name']}_true").to_pylist()])
+            columns = batch.column(f"{task['name']}_probabilities").flatten()
+            probabilities[task["name"]] = np.stack([column.to_numpy() for column in columns], axis=1)
+        outcomes.add(probabilities, np.array(references, dtype=np.int64).T)
+    return row_ids, outcomes
+
+
+def _open(path: str | Path) -> parquet.ParquetFile:
+    """The file, which says what tasks it holds."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(
@@ -89,15 +115,4 @@ def read_predictions(path: str | Path) -> tuple[list[str], Outcomes]:
             f"Got {path} without the tasks that it holds. A predictions.parquet of scripts/evaluate.py is needed. "
             "Evaluate that model again."
         )
-    tasks = json.loads(metadata[_TASKS_KEY])
-    outcomes, row_ids = Outcomes(tasks), []
-    for batch in file.iter_batches(batch_size=4096):
-        row_ids += batch.column("row_id").to_pylist()
-        references, probabilities = [], {}
-        for task in tasks:
-            numbers = {label: number for number, label in enumerate(task["labels"])} | {None: MISSING}
-            references.append([numbers[label] for label in batch.column(f"{task['name']}_true").to_pylist()])
-            columns = batch.column(f"{task['name']}_probabilities").flatten()
-            probabilities[task["name"]] = np.stack([column.to_numpy() for column in columns], axis=1)
-        outcomes.add(probabilities, np.array(references, dtype=np.int64).T)
-    return row_ids, outcomes
+    return file

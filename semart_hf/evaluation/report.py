@@ -169,6 +169,7 @@ def _task(inputs: ReportInputs, task: str) -> list[str]:
         return [heading(task, 2, task), f'<p class="hole">No painting of this split has a known {escape(task)}.</p>']
     parts = [
         heading(task, 2, task),
+        *([paragraph(one_label_words(task, scores), "hole")] if "only_label" in scores else []),
         heading("Taken for one another", 3),
         paragraph(
             "Rows are true labels, columns answers; the shade is the share of the row. Follow a number to the "
@@ -184,6 +185,14 @@ def _task(inputs: ReportInputs, task: str) -> list[str]:
     if "within_one_period" in scores:
         parts += [heading("How far off", 3), _period_words(scores), _drawing(inputs, f"periods_{task}", "Periods off")]
     return [*parts, *_mistakes(inputs, task)]
+
+
+def one_label_words(task: str, scores: Mapping[str, Any]) -> str:
+    """What to know about the scores of a task with a single true label."""
+    return (
+        f"Every painting with a known {task} is {scores['only_label']}: these scores do not say whether the model "
+        "tells the labels apart."
+    )
 
 
 def _per_label(scores: Mapping[str, Any]) -> str:

@@ -153,7 +153,8 @@ def score_task(outcomes: TaskOutcomes) -> dict[str, Any]:
     """Every score of one task over the rows whose label is known.
 
     `without_unk` repeats the label scores over the rows whose true label is a real one: the literature scores `UNK` as
-    a class, a person may not want to.
+    a class, a person may not want to. `only_label` is there where all rows have one label: such scores do not say
+    whether the labels are told apart, and whoever shows them says so.
     """
     known = outcomes.known()
     names = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy")
@@ -172,6 +173,9 @@ def score_task(outcomes: TaskOutcomes) -> dict[str, Any]:
             "num_rows": count,
             **(_in_order(label_scores(named), names) if count else dict.fromkeys(names)),
         }
+    present = np.flatnonzero(confusion.sum(axis=1))
+    if len(present) == 1 and known.labels:
+        scores["only_label"] = known.labels[present[0]]
     if known.labels:
         scores["per_label"] = per_label_scores(confusion, known.labels)
     return scores

@@ -130,6 +130,8 @@ class TestByHand:
         scores = scores_of([[2, 0]] * 3, [[2, 0]] * 3)["tasks"]["type"]
         assert (scores["accuracy"], scores["macro_f1"], scores["balanced_accuracy"]) == (1.0, 1.0, 1.0)
         assert scores["per_label"]["portrait"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+        assert scores["only_label"] == TASKS[0]["labels"][2]
+        assert "only_label" not in scores_of([[2, 0]] * 2, [[2, 0], [1, 0]])["tasks"]["type"]
 
     def test_expected_calibration_error(self):
         # Two bins: 0.9 said twice and right once, 0.6 said once and right: (2 * |0.5 - 0.9| + 1 * |1 - 0.6|) / 3.

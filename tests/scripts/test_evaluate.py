@@ -111,8 +111,31 @@ def test_two_models_are_compared_in_words(model, release, tmp_path, capsys):
     comparison = run(model, release, tmp_path / "two", "--compare", tmp_path / "one")["comparison"]
     assert comparison["tasks"]["type"]["accuracy"]["difference"] == 0
     assert "are level on school" in capsys.readouterr().out
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_computed(model, release, tmp_path):
+    run(model, release, tmp_path / "one")
     with pytest.raises(ValueError, match="other paintings"):
         run(model, release, tmp_path / "three", "--split", "validation", "--compare", tmp_path / "one")
+    with pytest.raises(ValueError, match=r"nowhere.predictions\.parquet, which does not exist"):
+        run(model, release, tmp_path / "three", "--compare", tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="it would be overwritten"):
+        run(model, release, tmp_path / "one", "--compare", tmp_path / "one")
+    assert not (tmp_path / "three").exists()
+
+
+def test_a_single_label_is_marked(model, tmp_path, capsys):
+    release = write_release(tmp_path / "release", schools=("Dutch",))
+    script = load_script("evaluate")
+    script.main(
+        ["--model", str(model), "--data", str(release), "--output_dir", str(tmp_path / "out"), "--device", "cpu"]
+    )
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["tasks"]["school"]["only_label"] == "Dutch"
+    assert "only_label" not in results["tasks"]["type"]
+    words = "Every painting with a known school is Dutch: these scores do not say"
+    assert words in " ".join(capsys.readouterr().out.split())
+    assert words in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_vocabularies_that_differ(model, tmp_path):
