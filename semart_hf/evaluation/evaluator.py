@@ -9,10 +9,11 @@ from typing import Any, Literal
 import datasets
 import evaluate
 import numpy as np
-from transformers import Pipeline, PreTrainedModel, pipeline
+from transformers import AutoProcessor, Pipeline, PreTrainedModel, pipeline
 
 from semart_hf.data.loading import load_paintings
 from semart_hf.data.vocabulary import UNKNOWN
+from semart_hf.model.processing_semart import SemArtProcessor
 
 from .intervals import CONFIDENCE_LEVEL, resampled_scores
 from .metrics import ArtClassificationMetric
@@ -57,18 +58,15 @@ class ArtClassificationEvaluator(evaluate.Evaluator):
 
         With `strategy="bootstrap"` every score is `{"score", "confidence_interval", "standard_error"}`. The labels'
         columns are those of the pipeline's tasks unless `label_column` names them in the tasks' order; their labels
-        are matched by name, or by `label_mapping`, which gives the model's number of a label. `tokenizer` and
-        `feature_extractor` are the library's, and a pipeline here brings its own processor.
+        are matched by name, or by `label_mapping`, which gives the model's number of a label. A model that was not
+        loaded from its folder needs its processor, as `feature_extractor` or as `tokenizer`.
 
         Raises:
-            ValueError: There is no model, or the data has no such columns, split or labels.
+            ValueError: There is no model or no processor, or the data has no such columns, split or labels.
         """
-        if tokenizer is not None or feature_extractor is not None:
-            raise ValueError(
-                "Got a tokenizer or feature_extractor. The pipeline's processor does the work of both. Leave them "
-                "out, or build the pipeline with the processor that you want."
-            )
-        pipe = self.prepare_pipeline(model_or_pipeline, device=device)
+        pipe = self.prepare_pipeline(
+            model_or_pipeline, tokenizer=tokenizer, feature_extractor=feature_extractor, device=device
+        )
         tasks = pipe.model.config.tasks
         paintings = self.load_data(data, subset=subset, split=split)
         columns = [task["name"] for task in tasks] if label_column is None else label_column
@@ -95,12 +93,25 @@ class ArtClassificationEvaluator(evaluate.Evaluator):
             }
         return {**scores, **performance}
 
-    def prepare_pipeline(self, model_or_pipeline: Any, *, device: int | None = None, **_: Any) -> Pipeline:
-        """The pipeline, built where a model's folder or name was given.
+    def prepare_pipeline(
+        self,
+        model_or_pipeline: Any,
+        tokenizer: Any = None,
+        feature_extractor: Any = None,
+        device: int | None = None,
+    ) -> Pipeline:
+        """The pipeline, built where a model, or its folder or name, was given.
 
         Raises:
-            ValueError: Nothing was given, or a model without its processor or another task's pipeline.
+            ValueError: Nothing was given, a model without its processor, a processor for a pipeline that has one, or
+                another task's pipeline.
         """
+        processor = feature_extractor if feature_extractor is not None else tokenizer
+        if processor is not None and not isinstance(processor, SemArtProcessor):
+            raise ValueError(
+                f"Got a {type(processor).__name__} as tokenizer or feature_extractor. The model's processor, which "
+                "does the work of both, is allowed. Pass feature_extractor=AutoProcessor.from_pretrained(...)."
+            )
         if isinstance(model_or_pipeline, Pipeline):
             self.check_for_mismatch_in_device_setup(device, model_or_pipeline)
             if model_or_pipeline.task not in (self.task, ""):
@@ -108,14 +119,33 @@ class ArtClassificationEvaluator(evaluate.Evaluator):
                     f"Got a pipeline for {model_or_pipeline.task!r}. One for {self.task!r} is needed. Call "
                     f"pipeline({self.task!r}, model=...)."
                 )
+            if processor is not None:
+                raise ValueError(
+                    "Got a processor beside a pipeline, which has its own. Leave it out, or build the pipeline with "
+                    "the processor that you want."
+                )
             return model_or_pipeline
-        if not isinstance(model_or_pipeline, str):
+        if not isinstance(model_or_pipeline, str | PreTrainedModel):
             raise ValueError(
-                f"Got a {type(model_or_pipeline).__name__}. A pipeline, or the folder or name of a model, is allowed; "
-                f"a model alone lacks its processor. Pass pipeline({self.task!r}, model=..., processor=...)."
+                f"Got a {type(model_or_pipeline).__name__}. A pipeline, a model, or the folder or name of one is "
+                f"allowed. Pass pipeline({self.task!r}, model=...)."
             )
         device = self._infer_device() if device is None else device
-        return pipeline(self.task, model=model_or_pipeline, device=device, trust_remote_code=False)
+        if processor is None:
+            processor = self._processor_of(model_or_pipeline)
+        return pipeline(
+            self.task, model=model_or_pipeline, processor=processor, device=device, trust_remote_code=False
+        )
+
+    def _processor_of(self, model: str | PreTrainedModel) -> Any:
+        """The processor from where the model was loaded."""
+        source = model if isinstance(model, str) else model.name_or_path
+        if not source:
+            raise ValueError(
+                "Got a model alone, and its processor was not loaded with it from a folder. Pass "
+                f"feature_extractor=processor, or pipeline({self.task!r}, model=..., processor=...)."
+            )
+        return AutoProcessor.from_pretrained(source, trust_remote_code=False)
 
     def load_data(self, data: Any, subset: str | None = None, split: str | None = None) -> datasets.Dataset:
         """The paintings of a split, the test split unless another is named.

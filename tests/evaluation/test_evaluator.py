@@ -1,14 +1,18 @@
 """The evaluator gives the scores of the evaluation, in the manner of its library."""
 
+from pathlib import Path
+
 import datasets
 import evaluate
 import pytest
 from transformers import pipeline
 
+from semart_hf.evaluation import metrics
 from semart_hf.evaluation.evaluator import ArtClassificationEvaluator
 from semart_hf.evaluation.intervals import bootstrap_intervals
 from semart_hf.evaluation.metrics import ArtClassificationMetric, flatten_scores, score_outcomes
 from semart_hf.evaluation.predictions import predict_dataset
+from semart_hf.model.modeling_semart import SemArtForArtClassification
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,21 @@ def test_scores_are_those_of_the_evaluation(pipe, paintings, expected):
 
 def test_a_folder_is_a_model(tiny_model_folder, paintings, expected):
     scores = ArtClassificationEvaluator().compute(str(tiny_model_folder), paintings, device=-1)
+    assert scores["mean_accuracy"] == pytest.approx(score_outcomes(expected)["mean_accuracy"])
+
+
+def test_a_model_comes_with_its_processor(tiny_model, tiny_processor, tiny_model_folder, paintings, expected):
+    accuracy = pytest.approx(score_outcomes(expected)["mean_accuracy"])
+    compute = ArtClassificationEvaluator().compute
+    assert compute(tiny_model, paintings, feature_extractor=tiny_processor, device=-1)["mean_accuracy"] == accuracy
+    loaded = SemArtForArtClassification.from_pretrained(tiny_model_folder)
+    assert compute(model_or_pipeline=loaded, data=paintings, device=-1)["mean_accuracy"] == accuracy
+
+
+def test_a_metric_of_the_library(pipe, paintings, expected):
+    folder = Path(metrics.__file__).parent / "art_classification"
+    metric = evaluate.load(str(folder), tasks=pipe.model.config.task_names)
+    scores = ArtClassificationEvaluator().compute(pipe, paintings, metric=metric)
     assert scores["mean_accuracy"] == pytest.approx(score_outcomes(expected)["mean_accuracy"])
 
 
@@ -69,11 +88,15 @@ def test_columns_of_other_names(pipe, paintings, expected):
 
 def test_bad_input(pipe, paintings, tiny_model):
     evaluator = ArtClassificationEvaluator()
-    with pytest.raises(ValueError, match="a model alone lacks its processor"):
+    with pytest.raises(ValueError, match=r"Got a model alone.*feature_extractor=processor"):
         evaluator.compute(tiny_model, paintings)
+    with pytest.raises(ValueError, match=r"Got a int\. A pipeline, a model, or the folder"):
+        evaluator.compute(3, paintings)
     with pytest.raises(ValueError, match=r"Got data with the columns.*'school'"):
         evaluator.compute(pipe, paintings.remove_columns("school"))
-    with pytest.raises(ValueError, match="processor does the work of both"):
-        evaluator.compute(pipe, paintings, tokenizer=object())
+    with pytest.raises(ValueError, match=r"Got a object as tokenizer.*does the work of both"):
+        evaluator.compute(tiny_model, paintings, tokenizer=object())
+    with pytest.raises(ValueError, match="a processor beside a pipeline"):
+        evaluator.compute(pipe, paintings, feature_extractor=pipe.processor)
     with pytest.raises(ValueError, match="data of type NoneType"):
         evaluator.compute(pipe)
