@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   python scripts/benchmark.py train --device cuda --rows 19232
   python scripts/benchmark.py train --memory_rows 1000 50000
   python scripts/benchmark.py data
+  python scripts/benchmark.py onnx --json scripts/benchmarks/results/cpu.json
 
 Other work on the machine spoils speeds, and less so ratios, because the sides take turns."""
 
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         for part in parts:
             keep(options.json, part, measure(part, options))
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, ImportError) as error:
         raise SystemExit(f"benchmark.py: {error}") from error
 
 
@@ -55,6 +56,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
         ("train", "training: rows a second, a run from a cold start, share of the limit, memory"),
         ("inference", "inference: paintings a second in batches, latency of one"),
         ("data", "preparing a catalogue: pictures a second, and memory by number of rows"),
+        ("onnx", "milliseconds of a call of torch and of onnxruntime on the CPU, and how far their answers differ"),
         ("startup", "what importing, --help and the first prediction take, and on what it is spent"),
     ):
         part = parts.add_parser(
@@ -70,6 +72,10 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
         part.add_argument(
             "--text_args", type=json.loads, help="DistilBERT's sizes as JSON; default: the published ones"
         )
+        if name == "onnx":
+            part.add_argument("--repeats", type=int, default=6, help="turns of each side")
+            part.add_argument("--batches", type=int, nargs="+", default=[1, 16], help="paintings in a call")
+            continue
         part.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute")
         if name != "startup":
             part.add_argument("--repeats", type=int, default=4, help="turns of each side")
@@ -109,6 +115,10 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
         from benchmarks.starting import measure_start
 
         return measure_start(options)
+    if part == "onnx":
+        from benchmarks.onnx_speed import measure_onnx
+
+        return measure_onnx(options)
     if part == "inference":
         from benchmarks.inference_speed import measure_inference
 
