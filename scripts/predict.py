@@ -79,10 +79,10 @@ def explain_paintings(path: Path, classify: Any, paintings: list[dict[str, str |
     from tqdm.auto import tqdm
 
     from semart_hf.evaluation.explanations import explain
-    from semart_hf.evaluation.page import explanation_block, heading, page
+    from semart_hf.evaluation.page import EXPLANATION_LEGEND, explanation_block, heading, page, paragraph
 
     model, processor = classify.model, classify.processor
-    parts = [heading("Why these answers", 1)]
+    parts = [heading("Why these answers", 1), paragraph(EXPLANATION_LEGEND)]
     for painting in tqdm(paintings, desc="explaining", unit="painting"):
         parts.append(heading(name_of(painting)))
         for task in model.config.task_names:

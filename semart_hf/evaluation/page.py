@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -90,13 +91,24 @@ section.cell:target { display: block; }
 """
 
 
+EXPLANATION_LEGEND = (
+    "What the model saw, where it glows for the answer that was given, and the words of the description: orange words "
+    "spoke for the answer, blue ones against it. Integrated gradients, from a blank picture and masked words to the "
+    "painting as it is: the contributions of picture and description add up to the change in the answer's log odds, "
+    "where +0.7 doubles the odds."
+)
+# Log odds: where no word says more, all are faint, because none of them mattered.
+LEAST_FULL_WEIGHT = 0.1
+
+
 def page(title: str, body: Iterable[str]) -> str:
     """The whole file."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in body if part)
+        # A line must not end between a number and its sign.
+        + re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", "\n".join(part for part in body if part))
         + "\n</main>\n</body>\n</html>\n"
     )
 
@@ -194,10 +206,11 @@ def explanation_block(explanation: Explanation, headline: str) -> str:
             data = base64.b64encode(overlay_jpeg(explanation.picture, heat)).decode("ascii")
             pictures += f'<img alt="{alt}" src="data:image/jpeg;base64,{data}">'
         pictures = f'<div class="pictures">{pictures}</div>'
-    largest = max((abs(weight) for _, weight in explanation.words if weight is not None), default=0.0) or 1.0
+    weights = [abs(weight) for _, weight in explanation.words if weight is not None]
+    largest = max([*weights, LEAST_FULL_WEIGHT])
     words = " ".join(_word(word, weight, largest) for word, weight in explanation.words)
     parts = [
-        f"{kind} {total:+.1f}".replace("-", "−")
+        f"{kind} {signed(total, 1)}"
         for kind, total, is_there in (
             ("picture", explanation.picture_total, explanation.picture is not None),
             ("description", explanation.text_total, bool(explanation.words)),
@@ -211,6 +224,12 @@ def explanation_block(explanation: Explanation, headline: str) -> str:
     )
 
 
+def signed(value: float, digits: int) -> str:
+    """A number with its sign, a true minus; zero has none."""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text if any(digit in "123456789" for digit in text) else text[1:]
+
+
 def _word(word: str, weight: float | None, largest: float) -> str:
     if weight is None:
         return f'<span class="unread">{escape(word)}</span>'
@@ -218,5 +237,5 @@ def _word(word: str, weight: float | None, largest: float) -> str:
     if strength < 0.08:
         return escape(word)
     color = "--for" if weight > 0 else "--against"
-    sign = f"{weight:+.2f}".replace("-", "−")
-    return f'<mark title="{sign}" style="background:rgba(var({color}),{0.65 * strength:.2f})">{escape(word)}</mark>'
+    style = f"background:rgba(var({color}),{0.65 * strength:.2f})"
+    return f'<mark title="{signed(weight, 2)}" style="{style}">{escape(word)}</mark>'

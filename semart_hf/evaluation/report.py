@@ -17,6 +17,7 @@ from .figures import display_order
 from .gallery import Gallery
 from .outcomes import Outcomes
 from .page import (
+    EXPLANATION_LEGEND,
     drawing,
     explanation_block,
     facts,
@@ -333,11 +334,7 @@ def _why(inputs: ReportInputs) -> list[str]:
         return []
     return [
         heading("Why", 2, "why"),
-        paragraph(
-            "What the model saw, where it glows for the answer that was given, and the words of the description: "
-            "orange words spoke for the answer, blue ones against it. Integrated gradients, from a blank picture and "
-            "masked words to the painting as it is."
-        ),
+        paragraph(EXPLANATION_LEGEND),
         *(explanation_block(explanation, headline) for headline, explanation in inputs.explanations),
     ]
 

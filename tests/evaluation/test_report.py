@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from semart_hf.evaluation import figures
+from semart_hf.evaluation.explanations import Explanation
 from semart_hf.evaluation.heatmap import overlay
-from semart_hf.evaluation.page import STYLE, facts, number, percent, shade, table
+from semart_hf.evaluation.page import STYLE, explanation_block, facts, number, percent, shade, table
 from semart_hf.evaluation.presentation import draw_figures, explain_examples, write_report
 from semart_hf.evaluation.results import collect_outcomes, describe_environment, summarize
 
@@ -172,6 +173,17 @@ def test_every_number_is_read_on_its_shade(paper, ink, rules):
         lighter, darker = sorted((luminance(color), float(rules[kind])), reverse=True)
         # Source: Web Content Accessibility Guidelines 2.2, contrast (minimum), level AA.
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5, share
+
+
+def test_words_that_hardly_matter_stay_faint():
+    def block(weight):
+        return explanation_block(
+            Explanation("type", "portrait", 0.9, None, None, [("lady", weight)], 0, weight), "why"
+        )
+
+    assert 'title="+2.00" style="background:rgba(var(--for),0.65)"' in block(2.0)
+    assert 'title="−0.02" style="background:rgba(var(--against),0.13)"' in block(-0.02)
+    assert "description 0.0." in block(-0.02)
 
 
 def test_facts_are_escaped_and_wrap():

@@ -90,6 +90,7 @@ def test_explanations_are_a_page_of_its_own(model, pictures, tmp_path):
     run("--model", model, "--input", pictures / "test03.jpg", "--text", "a <b>view</b> of delft", "--explain", path)
     html = path.read_text(encoding="utf-8")
     assert html.count("<h3>") == len(TASKS)
+    assert "orange words spoke for the answer" in html
     # Seen picture and glow for each task, embedded; the text is shown, not obeyed.
     assert html.count("data:image/jpeg;base64,") == 2 * len(TASKS)
     assert "<b>view</b>" not in html
