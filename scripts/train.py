@@ -70,64 +70,17 @@ def train(words: list[str]) -> None:
     checkpoint = begin(training_arguments, words)
 
     import transformers
-    from transformers import set_seed
 
-    from semart_hf.data.augmentation import Augmentation
-    from semart_hf.data.collator import ArtCollator
-    from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
-    from semart_hf.training.frozen_text import frozen_text
+    from semart_hf.training.assembly import build_trainer
     from semart_hf.training.memory import is_out_of_memory, memory_advice
-    from semart_hf.training.sources import load_splits, with_prepared_pictures
-    from semart_hf.training.trainer import SemArtTrainer
+    from semart_hf.training.sources import load_splits
 
     transformers.utils.logging.disable_progress_bar()  # of weights that load within a second
     say = print if training_arguments.process_index == 0 else lambda *_: None
     with training_arguments.main_process_first(desc="reading the data"):
         splits = load_splits(data_arguments, seed=training_arguments.seed)
     say("Data: " + ", ".join(f"{name} {split.num_rows:,d} paintings" for name, split in splits.items()))
-    tasks = tasks_of(splits["train"], data_arguments.tasks)
-    say("Tasks: " + ", ".join(f"{task['name']} ({len(task['labels'])} labels)" for task in tasks))
-    set_seed(training_arguments.seed)
-    tokenizer = build_tokenizer(splits["train"], model_arguments, data_arguments)
-    model = build_model(tasks, model_arguments, tokenizer)
-    processor = build_processor(model, tokenizer)
-    train_paintings, remark = with_prepared_pictures(
-        splits["train"], data_arguments, processor.image_processor, seed=training_arguments.seed
-    )
-    if remark:
-        say(remark)
-    if training_arguments.process_index == 0:
-        model.print_trainable_parameters()
-    say(
-        f"Precision: {'bf16' if training_arguments.bf16 else 'fp32'}. Device: {training_arguments.device}, "
-        f"{training_arguments.world_size} process(es)."
-    )
-    collator = ArtCollator(
-        processor,
-        tasks,
-        augmentation=Augmentation(
-            crop_scale=tuple(data_arguments.crop_scale),
-            crop_ratio=tuple(data_arguments.crop_ratio),
-            horizontal_flip=data_arguments.horizontal_flip,
-            rotation=data_arguments.rotation,
-            color_jitter=data_arguments.color_jitter,
-            random_erasing=data_arguments.random_erasing,
-        ),
-        image_dropout=data_arguments.image_dropout,
-        text_dropout=data_arguments.text_dropout,
-        finishes_pictures=training_arguments.device.type == "cpu",
-    )
-    rows = {**splits, "train": train_paintings}
-    collator.frozen_text, remark = frozen_text(model, processor, rows, data_arguments, training_arguments)
-    say(remark)
-    trainer = SemArtTrainer(
-        model,
-        training_arguments,
-        processor=processor,
-        collator=collator,
-        train_paintings=train_paintings,
-        eval_paintings=splits.get("validation"),
-    )
+    trainer = build_trainer(splits, model_arguments, data_arguments, training_arguments, say)
     try:
         spent = trainer.train(resume_from_checkpoint=checkpoint).metrics
     except (RuntimeError, MemoryError) as error:
@@ -138,7 +91,7 @@ def train(words: list[str]) -> None:
     if trainer.is_fsdp_enabled:
         trainer.save_model()  # every process has a part of the weights
     if trainer.is_world_process_zero():
-        finish(trainer, processor, splits, data_arguments.data, spent)
+        finish(trainer, splits, data_arguments.data, spent)
 
 
 def begin(arguments: SemArtTrainingArguments, words: list[str]) -> str | None:
@@ -168,7 +121,7 @@ def begin(arguments: SemArtTrainingArguments, words: list[str]) -> str | None:
     return decision[0]
 
 
-def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, spent: dict[str, float]) -> None:
+def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, float]) -> None:
     """Write the finished folder: model, code, processor and results, beside the recipe and the learning curves."""
     from semart_hf.evaluation.cost import peak_memory
     from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model, write_json
@@ -177,7 +130,7 @@ def finish(trainer: Any, processor: Any, splits: dict[str, Any], data: str, spen
     from semart_hf.training.speed import steady_speed
 
     memory = peak_memory(trainer.args.device)
-    folder = Path(trainer.args.output_dir)
+    folder, processor = Path(trainer.args.output_dir), trainer.processing_class
     if trainer.is_fsdp_enabled:
         model = SemArtForArtClassification.from_pretrained(folder).to(trainer.args.device)
     else:

@@ -35,6 +35,7 @@ class ArtCollator:
         image_dropout: Probability that a training row with both modalities is shown without its picture.
         text_dropout: Probability that a training row with both modalities is shown without its text.
         frozen_text: Where a batch whose texts are all in it gets `text_hidden` from, in the place of `input_ids`.
+        keeps_tokens: Whether such a batch has its `input_ids` too, which a model with a lexicon reads.
         finishes_pictures: Whether training pictures are augmented here, in the data loader's workers. Otherwise
             `pixel_values` is a `PictureBatch`, which the accelerator is to finish.
 
@@ -49,6 +50,7 @@ class ArtCollator:
     image_dropout: float = 0.0
     text_dropout: float = 0.0
     frozen_text: FrozenText | None = None
+    keeps_tokens: bool = False
     finishes_pictures: bool = True
 
     def __post_init__(self) -> None:
@@ -96,7 +98,10 @@ class ArtCollator:
 
     def _texts(self, texts: Sequence[str | None]) -> Mapping[str, Any]:
         if self.frozen_text is not None and self.frozen_text.knows(texts):
-            return self.frozen_text.batch(texts)
+            inputs = self.frozen_text.batch(texts)
+            if self.keeps_tokens:
+                inputs["input_ids"] = self.processor(text=texts, return_tensors="pt")["input_ids"]
+            return inputs
         return self.processor(text=texts, return_tensors="pt")
 
     def _is_mixed(self, row: Mapping[str, Any]) -> bool:

@@ -120,8 +120,8 @@ def integrated_gradients(
         if pixels is not None:
             piece = (gradients.pop(0).sum(0) * pixels[0]).sum(0) / NUM_STEPS
             pixel_sum = piece if pixel_sum is None else pixel_sum + piece
-        if words:
-            piece = (gradients.pop(0).sum(0) * words[0][1]).sum(-1) / NUM_STEPS
+        for (_, way), gradient in zip(words, gradients, strict=True):
+            piece = (gradient.sum(0) * way).sum(-1) / NUM_STEPS
             token_sum = piece if token_sum is None else token_sum + piece
     return pixel_sum, token_sum
 
@@ -136,7 +136,11 @@ def log_odds_of(logits: Tensor, index: int) -> Tensor:
 def _masked_words(
     model: SemArtForArtClassification, processor: SemArtProcessor, input_ids: Tensor | None, alphas: Tensor
 ) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """While open, the tower reads embeddings on the way from `[MASK]` to the words; yields that way and its length."""
+    """While open, the text is read on the way from `[MASK]` to its words; yields that way and its length.
+
+    That is, the tower reads embeddings on that way, and a lexicon, which says nothing of `[MASK]`, a share of what
+    each token tells it.
+    """
     found: list[tuple[Tensor, Tensor]] = []
     if input_ids is None:
         yield found
@@ -152,11 +156,20 @@ def _masked_words(
         found.append((path, words - masked))
         return path
 
-    hook = embedding.register_forward_hook(travel)
+    def speak_up(*_: Any) -> Tensor:
+        path = (alphas[:, None, None] * told).requires_grad_(True)
+        found.append((path, told))
+        return path.sum(1)
+
+    hooks = [embedding.register_forward_hook(travel)]
+    if model.lexicon is not None:
+        told = model.lexicon.contributions(input_ids).detach()[0]
+        hooks.append(model.lexicon.register_forward_hook(speak_up))
     try:
         yield found
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def seen_picture(processor: SemArtProcessor, pixel_values: Tensor) -> npt.NDArray[np.uint8]:

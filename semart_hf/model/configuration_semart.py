@@ -25,6 +25,7 @@ class SemArtConfig(PreTrainedConfig):
         fusion_dim: Size of each projection and of the fused features.
         fusion_dropout: Dropout probability before the heads.
         text_pooling: `first` reads the first token's hidden state, `mean` averages over the text's tokens.
+        text_lexicon: Whether a linear model on token counts (`Lexicon`) speaks beside the text tower.
         frozen_vision_stages: Number of leading stages of the vision tower that do not learn: 0 none, 1 the stem,
             1 + k the stem and the first k stages (ResNet: layers, EfficientNet: block stages, ViT: blocks).
         trainable_text_layers: Number of last DistilBERT layers that learn. `None`: the whole text tower learns, its
@@ -53,6 +54,7 @@ class SemArtConfig(PreTrainedConfig):
     fusion_dim: int = 512
     fusion_dropout: float | int = 0.1
     text_pooling: str = "first"
+    text_lexicon: bool = False
     frozen_vision_stages: int = 0
     trainable_text_layers: int | None = 1
     temperatures: dict[str, float | int] | None = None

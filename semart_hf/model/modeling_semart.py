@@ -11,7 +11,8 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
 from .configuration_semart import SemArtConfig
-from .output_semart import SemArtOutput
+from .lexicon_semart import Lexicon, add_logits
+from .output_semart import SemArtOutput, mean_losses
 from .text_semart import pool_tokens, read_first_token, run_layers
 from .towers_semart import (
     build_vision_tower,
@@ -23,8 +24,6 @@ from .towers_semart import (
     resolve_vision_config,
     vision_stages,
 )
-
-UNKNOWN_LABEL = -100
 
 
 class SemArtPreTrainedModel(PreTrainedModel):
@@ -49,6 +48,9 @@ class SemArtPreTrainedModel(PreTrainedModel):
             init.normal_(module.absent_text, std=self.config.initializer_range)
             if self.config.learns_task_weights:
                 init.zeros_(module.task_log_variances)
+        elif isinstance(module, Lexicon):
+            init.zeros_(module.weight)
+            init.zeros_(module.rarities)
 
 
 class SemArtForArtClassification(SemArtPreTrainedModel):
@@ -56,7 +58,8 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
 
     Each tower's features are projected to `fusion_dim`; where a painting has no picture or no text, a learned vector
     stands in, so that one checkpoint serves image + text, image alone and text alone. The fused features are the sum
-    of the two vectors and of one hidden layer over both; a linear head for each task reads them.
+    of the two vectors and of one hidden layer over both; a linear head for each task reads them. With `text_lexicon`,
+    what the text's single tokens say is added to the logits.
     """
 
     def __init__(self, config: SemArtConfig) -> None:
@@ -83,6 +86,9 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         self.heads = nn.ModuleDict(
             {f"head_{task['name']}": nn.Linear(config.fusion_dim, len(task["labels"])) for task in config.tasks}
         )
+        self.lexicon: Lexicon | None = None
+        if config.text_lexicon:
+            self.lexicon = Lexicon(config.text_config.vocab_size, sum(len(task["labels"]) for task in config.tasks))
         if config.learns_task_weights:
             self.task_log_variances = nn.Parameter(torch.zeros(len(config.tasks)))
         self.post_init()
@@ -175,6 +181,8 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
                 *self.text_tower.transformer.layer[: num_layers - num_trainable],
             ]
         self.text_tower.requires_grad_(True)
+        if self.lexicon is not None:
+            self.lexicon.rarities.requires_grad_(False)
         for module in frozen_text:
             module.requires_grad_(False)
         self._frozen_modules = [*frozen_modules(timm_model, frozen_names), *frozen_text]
@@ -208,15 +216,15 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
             has_image: `(batch,)` of booleans, `False` where a row's picture is a placeholder; `None`: all are real.
             has_text: `(batch,)` of booleans, likewise for texts.
             labels: `(batch, num_tasks)` class indices in the order of `config.tasks`; −100 is unknown.
-            text_hidden: In the place of `input_ids`, what `encode_frozen_text` gave for them `(batch, tokens, dim)`.
+            text_hidden: In the place of `input_ids`, what `encode_frozen_text` gave for them `(batch, tokens, dim)`; a
+                lexicon reads the `input_ids` beside it.
             text_depth: How many of the text tower's layers `text_hidden` has passed; `None`: all that are frozen.
             return_dict: `False` returns a tuple; `None` takes the configuration's choice.
 
         Raises:
             ValueError: If the batch has neither pictures nor texts, or texts in two forms, or shapes disagree.
         """
-        if input_ids is not None and text_hidden is not None:
-            raise ValueError("Got input_ids and text_hidden, but a text has one form. Leave one of the two out.")
+        self._check_text_forms(input_ids, text_hidden)
         batch = self._check_inputs(pixel_values, input_ids if text_hidden is None else text_hidden, labels)
         image = self.encode_images(pixel_values, has_image, batch)
         text = self.encode_texts(input_ids, attention_mask, has_text, batch, text_hidden, text_depth)
@@ -225,7 +233,11 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         features = image + text + F.gelu(self.fusion(self.fusion_norm(torch.cat((image, text), dim=-1))))
         dropped = self.fusion_dropout(features)
         logits = {name: self.heads[f"head_{name}"](dropped) for name in self.config.task_names}
-        loss, task_losses = (None, None) if labels is None else self._losses(logits, labels)
+        if self.lexicon is not None:
+            # Beside hidden states, the mask is theirs.
+            mask = attention_mask if text_hidden is None else None
+            logits = add_logits(logits, self.lexicon(input_ids, mask, has_text))
+        loss, task_losses = mean_losses(logits, labels, self.config.task_weights)
         output = SemArtOutput(loss=loss, logits=logits, task_losses=task_losses, features=features)
         if self.training and self.config.learns_task_weights:
             # A copy that the graph leads through: a sharded parameter is whole only within this call.
@@ -351,17 +363,11 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         rows[is_present] = features
         return rows
 
-    def _losses(self, logits: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        losses = {}
-        for column, (name, task_logits) in enumerate(logits.items()):
-            targets = labels[:, column]
-            total = F.cross_entropy(task_logits.float(), targets, ignore_index=UNKNOWN_LABEL, reduction="sum")
-            # No known label: 0 with a graph, where a mean would be 0 / 0.
-            losses[name] = total / (targets != UNKNOWN_LABEL).sum().clamp(min=1)
-        weights = self.config.task_weights or {}
-        total_weight = sum(float(weights.get(name, 1.0)) for name in losses)
-        loss = torch.stack([float(weights.get(name, 1.0)) * value for name, value in losses.items()]).sum()
-        return loss / total_weight, losses
+    def _check_text_forms(self, input_ids: Tensor | None, text_hidden: Tensor | None) -> None:
+        if text_hidden is not None and input_ids is not None and self.lexicon is None:
+            raise ValueError("Got input_ids and text_hidden, but a text has one form. Leave one of the two out.")
+        if text_hidden is not None and input_ids is None and self.lexicon is not None:
+            raise ValueError("Got text_hidden alone, but this model's lexicon reads the tokens. Give input_ids too.")
 
     def _check_inputs(self, pixel_values: Tensor | None, input_ids: Tensor | None, labels: Tensor | None) -> int:
         if pixel_values is None and input_ids is None:

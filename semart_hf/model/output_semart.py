@@ -1,9 +1,14 @@
-"""What the model says of a batch of paintings."""
+"""What the model says of a batch of paintings, and how far that is from the labels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers.utils import ModelOutput
+
+UNKNOWN_LABEL = -100
 
 
 @dataclass
@@ -24,3 +29,26 @@ class SemArtOutput(ModelOutput):
     task_losses: dict[str, Tensor] | None = None
     features: Tensor | None = None
     task_log_variances: Tensor | None = None
+
+
+def mean_losses(
+    logits: Mapping[str, Tensor], labels: Tensor | None, task_weights: Mapping[str, float] | None
+) -> tuple[Tensor | None, dict[str, Tensor] | None]:
+    """Weighted mean of the tasks' cross-entropies, a scalar, and each of them by task name.
+
+    Args:
+        logits: `(batch, num_labels)` by task name.
+        labels: `(batch, num_tasks)` in the order of the logits; −100 is unknown. `None`: no losses.
+        task_weights: Weight of each task by name; tasks that are not named weigh 1.
+    """
+    if labels is None:
+        return None, None
+    losses = {}
+    for column, (name, task_logits) in enumerate(logits.items()):
+        targets = labels[:, column]
+        total = F.cross_entropy(task_logits.float(), targets, ignore_index=UNKNOWN_LABEL, reduction="sum")
+        # No known label: 0 with a graph, where a mean would be 0 / 0.
+        losses[name] = total / (targets != UNKNOWN_LABEL).sum().clamp(min=1)
+    weights = {name: float((task_weights or {}).get(name, 1.0)) for name in losses}
+    loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+    return loss / sum(weights.values()), losses

@@ -75,8 +75,13 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         super().__post_init__()
 
     def learning_rates(self) -> dict[str, float]:
-        """Learning rate of the vision tower, the text tower and the new layers."""
-        rates = {"vision": self.vision_learning_rate, "text": self.text_learning_rate, "new": self.learning_rate}
+        """Learning rate of the vision tower, the text tower, the new layers and the lexicon."""
+        rates = {
+            "vision": self.vision_learning_rate,
+            "text": self.text_learning_rate,
+            "new": self.learning_rate,
+            "lexicon": self.lexicon_learning_rate,
+        }
         return {part: self.learning_rate if rate is None else rate for part, rate in rates.items()}
 
     def loss_settings(self) -> LossSettings:

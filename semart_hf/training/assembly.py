@@ -1,19 +1,91 @@
-"""The model and its processor, as a recipe asks for them and as the training data's vocabularies need them."""
+"""The model, its processor and its trainer, as a recipe asks for them and as the training data's labels need them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
-from transformers import AutoTokenizer, DistilBertConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, DistilBertConfig, PreTrainedTokenizerBase, set_seed
 
+from semart_hf.data.augmentation import Augmentation
+from semart_hf.data.collator import ArtCollator
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 
+from .arguments import SemArtTrainingArguments
+from .frozen_text import frozen_text
 from .recipe import DataArguments, ModelArguments
+from .sources import with_prepared_pictures
+from .trainer import SemArtTrainer
+
+
+def build_trainer(
+    splits: Mapping[str, Any],
+    model_arguments: ModelArguments,
+    data_arguments: DataArguments,
+    training_arguments: SemArtTrainingArguments,
+    say: Callable[[str], Any] = print,
+) -> SemArtTrainer:
+    """The trainer of a recipe, with a new model; `trainer.processing_class` is the model's processor.
+
+    Args:
+        splits: Rows by split as `load_splits` gives them: `train`, and `validation` to validate on.
+        model_arguments: The recipe's.
+        data_arguments: The recipe's.
+        training_arguments: The recipe's.
+        say: Takes each line about what was chosen.
+
+    Raises:
+        ValueError: If the recipe asks for what the towers or the data cannot do.
+    """
+    tasks = tasks_of(splits["train"], data_arguments.tasks)
+    say("Tasks: " + ", ".join(f"{task['name']} ({len(task['labels'])} labels)" for task in tasks))
+    set_seed(training_arguments.seed)
+    tokenizer = build_tokenizer(splits["train"], model_arguments, data_arguments)
+    model = build_model(tasks, model_arguments, tokenizer)
+    processor = build_processor(model, tokenizer)
+    train_paintings, remark = with_prepared_pictures(
+        splits["train"], data_arguments, processor.image_processor, seed=training_arguments.seed
+    )
+    if remark:
+        say(remark)
+    if training_arguments.process_index == 0:
+        model.print_trainable_parameters()
+    say(
+        f"Precision: {'bf16' if training_arguments.bf16 else 'fp32'}. Device: {training_arguments.device}, "
+        f"{training_arguments.world_size} process(es)."
+    )
+    collator = ArtCollator(
+        processor,
+        tasks,
+        modality=data_arguments.modality,
+        augmentation=Augmentation(
+            crop_scale=tuple(data_arguments.crop_scale),  # type: ignore[arg-type]  # it checks how many there are
+            crop_ratio=tuple(data_arguments.crop_ratio),  # type: ignore[arg-type]
+            horizontal_flip=data_arguments.horizontal_flip,
+            rotation=data_arguments.rotation,
+            color_jitter=data_arguments.color_jitter,
+            random_erasing=data_arguments.random_erasing,
+        ),
+        image_dropout=data_arguments.image_dropout,
+        text_dropout=data_arguments.text_dropout,
+        keeps_tokens=model_arguments.text_lexicon,
+        finishes_pictures=training_arguments.device.type == "cpu",
+    )
+    rows = {**splits, "train": train_paintings}
+    collator.frozen_text, remark = frozen_text(model, processor, rows, data_arguments, training_arguments)
+    say(remark)
+    return SemArtTrainer(
+        model,
+        training_arguments,
+        processor=processor,
+        collator=collator,
+        train_paintings=train_paintings,
+        eval_paintings=splits.get("validation"),
+    )
 
 
 def tasks_of(paintings: datasets.Dataset | PaintingStream, names: Iterable[str]) -> list[dict[str, Any]]:
@@ -65,6 +137,7 @@ def build_model(
         frozen_vision_stages=arguments.frozen_vision_stages,
         trainable_text_layers=arguments.trainable_text_layers,
         text_pooling=arguments.text_pooling,
+        text_lexicon=arguments.text_lexicon,
         fusion_dim=arguments.fusion_dim,
         fusion_dropout=arguments.fusion_dropout,
         learns_task_weights=arguments.learns_task_weights,

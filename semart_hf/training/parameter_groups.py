@@ -8,7 +8,7 @@ from torch import nn
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.towers_semart import vision_stages
 
-PARTS = ("vision", "text", "new")
+PARTS = ("vision", "text", "new", "lexicon")
 _TIMM = "vision_tower.timm_model."
 _LAYER = "text_tower.transformer.layer."
 
@@ -49,6 +49,8 @@ def layer_depths(model: SemArtForArtClassification) -> dict[str, tuple[str, int]
             depths[name] = ("text", num_layers - 1 - int(name[len(_LAYER) :].split(".")[0]))
         elif name.startswith("text_tower."):
             depths[name] = ("text", num_layers)
+        elif name.startswith("lexicon."):
+            depths[name] = ("lexicon", 0)
         else:
             depths[name] = ("new", 0)
     return depths

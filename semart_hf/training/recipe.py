@@ -58,6 +58,9 @@ class ModelArguments:
         default=1, metadata={"help": "Last DistilBERT layers that learn. null: the whole text tower."}
     )
     text_pooling: str = field(default="first", metadata={"help": "first: the first token; mean: over the tokens."})
+    text_lexicon: bool = field(
+        default=False, metadata={"help": "Whether a linear model on token counts speaks beside the text tower."}
+    )
     fusion_dim: int = field(default=512, metadata={"help": "Size of the fused features."})
     fusion_dropout: float = field(default=0.1, metadata={"help": "Dropout probability before the heads."})
     task_weights: dict | str | None = field(  # type: ignore[type-arg]
@@ -123,6 +126,13 @@ class DataArguments:
     random_erasing: float = field(default=0.0, metadata={"help": "Probability of erasing a rectangle."})
     image_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their picture."})
     text_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their text."})
+    modality: str = field(
+        default="image+text",
+        metadata={
+            "help": "What of a painting is shown, in training and after it: both, or one alone.",
+            "choices": ["image+text", "image", "text"],
+        },
+    )
     max_train_rows: int | None = field(default=None, metadata={"help": "Train on the first rows only, for a trial."})
     cache_frozen_text: str = field(
         default="auto",
@@ -179,6 +189,13 @@ class LearningArguments:
     )
     text_learning_rate: float | None = field(
         default=None, metadata={"help": "Of the text tower; null: learning_rate."}
+    )
+    lexicon_learning_rate: float = field(
+        default=0.1, metadata={"help": "Of the lexicon, which is linear and starts at 0."}
+    )
+    lexicon_penalty: float = field(
+        default=0.1,
+        metadata={"help": "Of the lexicon's squared weights, beside the sum of all training rows' losses."},
     )
     layer_decay: float = field(
         default=1.0, metadata={"help": "Factor of the learning rate from a tower's layer to the one below it."}

@@ -26,6 +26,7 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> dict[str, Rows]:
     """The data's splits, pictures undecoded.
 
     Prepared data is streamed for training if the recipe says so. Of a stream, validation and test are read whole.
+    What `modality` does not show is left out of them, so that they are judged as they are learned from.
 
     Args:
         arguments: The recipe's.
@@ -44,7 +45,7 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> dict[str, Rows]:
                 f"The data {arguments.data} have a train split alone, but a model that learns from a stream is judged "
                 "by validation or test. Add such a split, or set streaming: false."
             )
-        return {"train": stream, **{name: _undecoded(split) for name, split in others.items()}}
+        return {"train": stream, **{name: shown_rows(split, arguments.modality) for name, split in others.items()}}
     splits = load_paintings(
         arguments.data, min_label_count=arguments.min_label_count, text_columns=arguments.columns_or_template
     )
@@ -55,7 +56,16 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> dict[str, Rows]:
         )
     if arguments.max_train_rows is not None:
         splits["train"] = splits["train"].select(range(min(arguments.max_train_rows, len(splits["train"]))))
-    return {name: _undecoded(split) for name, split in splits.items()}
+    return {name: shown_rows(split, arguments.modality) for name, split in splits.items()}
+
+
+def shown_rows(rows: datasets.Dataset, modality: str) -> datasets.Dataset:
+    """The rows, their pictures undecoded, without the pictures or texts that a recipe's `modality` does not show."""
+    for name in ("image", "text"):
+        if name not in modality and name in rows.column_names:
+            feature = rows.features[name]
+            rows = rows.remove_columns(name).add_column(name, [None] * len(rows), feature=feature)
+    return _undecoded(rows)
 
 
 def with_prepared_pictures(
@@ -76,7 +86,7 @@ def with_prepared_pictures(
     Raises:
         ValueError: If `streaming` asks for prepared pictures and `prepare` forbids them.
     """
-    if isinstance(rows, PaintingStream) or not is_release(arguments.data):
+    if isinstance(rows, PaintingStream) or not is_release(arguments.data) or "image" not in arguments.modality:
         return rows, None
     if arguments.streaming and not arguments.prepare:
         raise ValueError(

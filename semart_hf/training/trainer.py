@@ -29,6 +29,7 @@ from semart_hf.model.processing_semart import SemArtProcessor
 
 from .arguments import SemArtTrainingArguments
 from .divergence import DivergenceWatch
+from .lexicon import learn_rarities, penalise
 from .log_window import LogWindow
 from .losses import ArtLoss
 from .parameter_groups import decayed_parameters, groups_table, parameter_groups
@@ -106,6 +107,8 @@ class SemArtTrainer(ResumableTrainer):
             model.config.tasks, self._label_counts(), args.loss_settings(), model.config.task_weights
         ).to(args.device)
         self.unfreezing = Unfreezing(model, args.unfreezing_schedule(), keeps_graph=args.world_size > 1)
+        if model.lexicon is not None and train_paintings is not None:
+            learn_rarities(model.lexicon, processor, train_paintings)
         if args.load_best_model_at_end:
             self._check_metric_name()
         self.add_callback(RunCallback(self))
@@ -142,6 +145,9 @@ class SemArtTrainer(ResumableTrainer):
             )
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             self.optimizer = optimizer_class(groups, **options)
+            if self.model.lexicon is not None and self.train_dataset is not None:
+                num_rows = len(self.train_dataset)
+                penalise(self.model.lexicon, self.optimizer, self.args.lexicon_penalty, num_rows)
             if self.is_world_process_zero() and not self.args.disable_tqdm:
                 print(groups_table(groups))
         return self.optimizer

@@ -21,11 +21,18 @@ def picture_of(seed):
     return Image.fromarray(blocks.repeat(16, axis=0).repeat(16, axis=1))
 
 
-def tower_model(tiny_model, tiny_processor, tower, size=96):
+def tower_model(tiny_model, tiny_processor, tower, size=96, **fields):
     torch.manual_seed(1)
     text = DistilBertConfig(**{**tiny_model.config.text_config.to_dict(), "model_type": "distilbert"})
     model = SemArtForArtClassification.from_towers(
-        tower, text, tiny_model.config.tasks, pretrained=False, image_size=size, fusion_dim=32, frozen_vision_stages=1
+        tower,
+        text,
+        tiny_model.config.tasks,
+        pretrained=False,
+        image_size=size,
+        fusion_dim=32,
+        frozen_vision_stages=1,
+        **fields,
     )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -59,6 +66,21 @@ def test_contributions_add_up_to_the_change_in_log_odds(model_and_processor):
     }
     change = log_odds(model, inputs, "school", 1) - log_odds(model, blank, "school", 1)
     assert float(pixels.sum() + tokens.sum()) == pytest.approx(change, abs=0.05 + 0.05 * abs(change))
+
+
+def test_what_a_lexicon_says_is_part_of_the_words_contributions(tiny_model, tiny_processor):
+    model, processor = tower_model(tiny_model, tiny_processor, "test_resnet", text_lexicon=True)
+    inputs = dict(processor(text=TEXT))
+    model.lexicon.learn_rarities(inputs["input_ids"].tolist(), processor.tokenizer.all_special_ids)
+    _, silent = integrated_gradients(model, processor, inputs, "school", 1)
+    with torch.no_grad():
+        model.lexicon.weight.normal_(std=3.0)
+    _, tokens = integrated_gradients(model, processor, inputs, "school", 1)
+    ids = inputs["input_ids"]
+    blank = {**inputs, "input_ids": torch.where(ids > 4, torch.tensor(processor.tokenizer.mask_token_id), ids)}
+    change = log_odds(model, inputs, "school", 1) - log_odds(model, blank, "school", 1)
+    assert float(tokens.sum()) == pytest.approx(change, abs=0.05 + 0.05 * abs(change))
+    assert float((tokens - silent).abs().max()) > 0.1
 
 
 def test_deleting_the_marked_part_of_the_picture_matters_more(model_and_processor):

@@ -9,6 +9,7 @@ from hub_people import STRANGER, assert_same_scores
 CODE = {
     "configuration_semart.py",
     "modeling_semart.py",
+    "lexicon_semart.py",
     "output_semart.py",
     "text_semart.py",
     "towers_semart.py",

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoProcessor
+from transformers import AutoProcessor, DistilBertConfig
 
+from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.publishing import onnx_export
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "export_onnx.py"
@@ -35,6 +36,28 @@ def test_a_difference_is_found(saved_model):
 
     assert onnx_export.largest_difference(model, "text", run) == pytest.approx(3e-4, rel=1e-2)
     assert np.isnan(onnx_export.largest_difference(model, "text", lambda inputs: [x * np.nan for x in run(inputs)]))
+
+
+def test_a_lexicon_is_part_of_the_graph(tmp_path):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    tasks = [{"name": "type", "labels": ["landscape", "portrait"]}, {"name": "medium", "labels": ["canvas", "wall"]}]
+    text = DistilBertConfig(dim=32, n_layers=1, n_heads=4, hidden_dim=64, vocab_size=60)
+    torch.manual_seed(0)
+    model = SemArtForArtClassification.from_towers(
+        "test_resnet", text, tasks, pretrained=False, image_size=32, fusion_dim=16, text_lexicon=True
+    ).eval()
+    model.lexicon.learn_rarities([range(5, 60), range(5, 20)], [0])
+    with torch.no_grad():
+        model.lexicon.weight.normal_()
+
+    onnx_export.write_graph(model, "text", tmp_path / "text.onnx")
+
+    run = onnx_export.open_graph(tmp_path / "text.onnx")
+    assert onnx_export.largest_difference(model, "text", run) < onnx_export.TOLERANCE
+    with torch.no_grad():
+        model.lexicon.weight.zero_()
+    assert onnx_export.largest_difference(model, "text", run) > 0.1
 
 
 def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model, tmp_path, capsys):

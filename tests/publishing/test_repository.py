@@ -35,6 +35,7 @@ FILES = {
     "processor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "lexicon_semart.py",
     "output_semart.py",
     "text_semart.py",
     "towers_semart.py",

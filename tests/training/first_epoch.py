@@ -61,6 +61,7 @@ def train(release: str, output_dir: Path, size: int, accumulated: int) -> None:
         fusion_dim=32,
         fusion_dropout=0.0,
         trainable_text_layers=None,
+        text_lexicon=True,
         learns_task_weights=True,
     )
     tasks = tasks_of(train, data.tasks)

@@ -143,3 +143,19 @@ def test_what_cannot_be_done_is_refused(release):
             load_splits(arguments_of(release))
     finally:
         (release / "hidden.csv").rename(release / "semart_train.csv")
+
+
+@pytest.mark.parametrize(("modality", "hidden", "kept"), [("text", "image", "text"), ("image", "text", "image")])
+def test_what_a_modality_does_not_show_is_left_out(release, modality, hidden, kept):
+    arguments = arguments_of(release, modality=modality, text_columns=["TITLE"])
+    both = load_splits(arguments_of(release, text_columns=["TITLE"]))
+    splits = load_splits(arguments)
+    assert list(splits) == list(both)
+    for name, rows in splits.items():
+        assert rows[hidden] == [None] * len(rows)
+        assert rows[kept] == both[name][kept]
+        assert any(value is not None for value in rows[kept])
+        assert rows.features == both[name].features
+    if modality == "text":
+        _, remark = with_prepared_pictures(splits["train"], arguments, PROCESSOR)
+        assert remark is None

@@ -1,0 +1,100 @@
+"""The lexicon: what each token of a description says for each label, whatever stands around it."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Lexicon(nn.Module):
+    """Logits `(batch, num_labels)` from which tokens a text has and how often, regardless of their order.
+
+    Labels are often told by single words, such as places, saints, painters' names and years, of which a Transformer's
+    last layers learn few from a thousand paintings. This linear model on token counts stands beside the text tower:
+    a token weighs 1 + log(its count) times its rarity, a text's tokens together have length 1, and each token has a
+    weight for each label, 0 at first, so that a new lexicon says nothing. A text without known tokens gets zeros.
+
+    Args:
+        vocab_size: Number of tokens of the tokenizer.
+        num_labels: Number of labels of all tasks together.
+
+    Source: the wide part of Cheng et al. 2016, Wide & deep learning for recommender systems, section 3.1, on the term
+        weights of Salton & Buckley 1988, Term-weighting approaches in automatic text retrieval.
+    """
+
+    def __init__(self, vocab_size: int, num_labels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(vocab_size, num_labels))
+        # A property of the training texts, which travels with the weights. It is no buffer, because accelerate cannot
+        # shard a model that has some.
+        self.rarities = nn.Parameter(torch.zeros(vocab_size), requires_grad=False)
+
+    def forward(
+        self, input_ids: Tensor | None, attention_mask: Tensor | None = None, has_text: Tensor | None = None
+    ) -> Tensor:
+        """The logits; one row of zeros where the batch has no texts at all.
+
+        Args:
+            input_ids: Token ids `(batch, tokens)`. Padding and other special tokens have no rarity and count for
+                nothing, with or without a mask.
+            attention_mask: `(batch, tokens)`, 0 where a token is to count for nothing.
+            has_text: `(batch,)` of booleans, `False` where a row's text is a placeholder.
+        """
+        if input_ids is None:
+            # Distributed processes wait for the gradient of every parameter in every step.
+            return self.weight[:1] * 0.0
+        said = self.contributions(input_ids, attention_mask).sum(1)
+        return said if has_text is None else said * has_text.unsqueeze(1)
+
+    def contributions(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """What each token adds to each logit `(batch, tokens, num_labels)`; see `forward`."""
+        mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        # Each occurrence carries its part of its token's strength, so that no tensor is as long as the vocabulary.
+        counts = ((input_ids.unsqueeze(2) == input_ids.unsqueeze(1)) & mask.unsqueeze(1)).sum(2).clamp(min=1).float()
+        strengths = (1 + counts.log()) * self.rarities[input_ids].float() * mask
+        length = (strengths.square() / counts).sum(1, keepdim=True).sqrt()
+        shares = strengths / counts / length.clamp(min=torch.finfo(length.dtype).tiny)
+        return shares.to(self.weight.dtype).unsqueeze(2) * F.embedding(input_ids, self.weight)
+
+    @torch.no_grad()
+    def learn_rarities(self, texts: Iterable[Sequence[int]], special_ids: Iterable[int]) -> None:
+        """Take each token's rarity from the training texts: 1 + log((1 + texts) / (1 + texts that have it)).
+
+        A token that no text has gets 0: its weights could not be learned, and it is not to take from the others'.
+
+        Args:
+            texts: Token ids of each training text.
+            special_ids: Tokens that stand for no part of a text, such as padding.
+
+        Raises:
+            ValueError: If no text has a token.
+        """
+        num_texts = 0
+        document_counts: Counter[int] = Counter()
+        for ids in texts:
+            num_texts += 1
+            document_counts.update(set(ids))
+        for special_id in special_ids:
+            del document_counts[special_id]
+        if not document_counts:
+            raise ValueError(
+                f"Got {num_texts} texts without a token, but a lexicon learns from at least one. Check text_columns, "
+                "or set text_lexicon: false."
+            )
+        rarities = torch.zeros(len(self.rarities))
+        for token, count in document_counts.items():
+            rarities[token] = 1 + math.log((1 + num_texts) / (1 + count))
+        self.rarities.copy_(rarities)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that weight decay leaves alone: a penalty of their own keeps these small."""
+        return {"weight"}
+
+
+def add_logits(logits: Mapping[str, Tensor], said: Tensor) -> dict[str, Tensor]:
+    """The logits by task name with those of all tasks together `(batch or 1, num_labels)` added."""
+    parts = said.split([of.shape[1] for of in logits.values()], dim=1)
+    return {name: of + part for (name, of), part in zip(logits.items(), parts, strict=True)}

@@ -1,0 +1,173 @@
+"""The lexicon: its term weights against scikit-learn's, and what it adds to the model."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from transformers import DistilBertConfig
+
+from semart_hf.model.lexicon_semart import Lexicon, add_logits
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+
+TASKS = [{"name": "type", "labels": ["a", "b", "c"]}, {"name": "school", "labels": ["x", "y"]}]
+TEXT = DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=50, pad_token_id=0)
+PAD, CLS, SEP = SPECIAL = (0, 2, 3)
+TRAIN = [[CLS, 7, 8, 8, 8, SEP], [CLS, 7, 9, SEP], [CLS, 7, 10, 11, 11, SEP]]
+
+
+def build(**fields):
+    torch.manual_seed(0)
+    fields = {"fusion_dim": 16, "fusion_dropout": 0.0, "image_size": 32, "text_lexicon": True, **fields}
+    model = SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained=False, **fields)
+    if model.lexicon is not None:
+        model.lexicon.learn_rarities(TRAIN, SPECIAL)
+    return model.eval()
+
+
+def speaking(model):
+    """The model with a lexicon that has something to say."""
+    with torch.no_grad():
+        model.lexicon.weight.copy_(torch.randn(50, 5, generator=torch.Generator().manual_seed(1)))
+    return model
+
+
+def batch():
+    return {
+        "pixel_values": torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(2)),
+        "input_ids": torch.tensor(
+            [[CLS, 8, 9, 8, SEP, PAD], [CLS, 11, 7, 10, 20, SEP], [CLS, SEP, PAD, PAD, PAD, PAD]]
+        ),
+        "attention_mask": torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0]]),
+        "has_text": torch.tensor([True, True, False]),
+    }
+
+
+def joined(logits):
+    return torch.cat(list(logits.values()), dim=1)
+
+
+def test_the_term_weights_are_those_of_scikit_learn():
+    generator = np.random.default_rng(0)
+    train = [list(generator.integers(4, 40, size=size)) for size in generator.integers(1, 60, size=30)]
+    asked = [list(generator.integers(4, 50, size=size)) for size in (3, 25, 60)]
+    vectorizer = TfidfVectorizer(analyzer=lambda ids: ids, sublinear_tf=True)
+    vectorizer.fit(train)
+    expected = np.zeros((3, 50))
+    expected[:, [int(token) for token in vectorizer.get_feature_names_out()]] = vectorizer.transform(asked).toarray()
+    lexicon = Lexicon(50, 50)
+    lexicon.learn_rarities([[CLS, *ids, SEP] for ids in train], SPECIAL)
+    with torch.no_grad():
+        lexicon.weight.copy_(torch.eye(50))
+    padded = torch.full((3, 64), PAD)
+    for row, ids in enumerate(asked):
+        padded[row, : len(ids) + 2] = torch.tensor([CLS, *ids, SEP])
+    np.testing.assert_allclose(lexicon(padded).detach().numpy(), expected, atol=1e-6)
+
+
+def test_rarities_and_logits_by_hand():
+    lexicon = speaking(build()).lexicon
+    rare = 1 + math.log(4 / 2)  # in one of three texts; token 7 is in all three
+    expected = torch.zeros(50)
+    expected[[7, 8, 9, 10, 11]] = torch.tensor([1.0, rare, rare, rare, rare])
+    assert torch.allclose(lexicon.rarities, expected)
+    twice, once = (1 + math.log(2)) * rare, 1.0
+    length = math.hypot(twice, once)
+    said = (twice * lexicon.weight[8] + once * lexicon.weight[7]) / length
+    assert torch.allclose(lexicon(torch.tensor([[CLS, 8, 7, 8, SEP]]))[0], said, atol=1e-6)
+
+
+def test_padding_special_tokens_masked_tokens_and_placeholders_count_for_nothing():
+    lexicon = speaking(build()).lexicon
+    plain = lexicon(torch.tensor([[8, 7, 8]]))
+    ids = torch.tensor([[CLS, 8, 7, 8, SEP, PAD, PAD, PAD]])
+    assert torch.allclose(lexicon(ids), plain, atol=1e-6)
+    assert torch.allclose(lexicon(ids, (ids != PAD).long()), plain, atol=1e-6)
+    masked = torch.tensor([[CLS, 8, 7, 8, SEP, 8, 9, 9]])
+    mask = torch.tensor([[1, 1, 1, 1, 1, 0, 0, 0]])
+    assert torch.allclose(lexicon(masked, mask), plain, atol=1e-6)
+    assert torch.equal(lexicon(ids, has_text=torch.tensor([False])), torch.zeros(1, 5))
+
+
+def test_a_text_without_known_tokens_gets_nothing_and_no_nan():
+    lexicon = speaking(build()).lexicon
+    said = lexicon(torch.tensor([[CLS, SEP, PAD], [CLS, 49, SEP]]))
+    assert torch.equal(said, torch.zeros(2, 5))
+    said.sum().backward()
+    assert torch.equal(lexicon.weight.grad, torch.zeros(50, 5))
+
+
+def test_texts_without_tokens_are_refused():
+    with pytest.raises(
+        ValueError, match=r"Got 2 texts without a token, .* Check text_columns, or set text_lexicon: f"
+    ):
+        Lexicon(50, 5).learn_rarities([[CLS, SEP], [CLS, SEP]], SPECIAL)
+
+
+def test_logits_are_added_task_by_task():
+    logits = {"type": torch.ones(2, 3), "school": torch.ones(2, 2)}
+    added = add_logits(logits, torch.arange(10.0).view(2, 5))
+    assert added["type"].tolist() == [[1, 2, 3], [6, 7, 8]]
+    assert added["school"].tolist() == [[4, 5], [9, 10]]
+
+
+def test_a_new_lexicon_changes_no_answer():
+    plain, model = build(text_lexicon=False), build()
+    assert model.load_state_dict(plain.state_dict(), strict=False).missing_keys == [
+        "lexicon.weight",
+        "lexicon.rarities",
+    ]
+    with torch.no_grad():
+        expected, found = joined(plain(**batch()).logits), joined(model(**batch()).logits)
+    assert torch.equal(expected, found)
+
+
+def test_what_it_says_is_added_to_the_logits_of_rows_with_a_text():
+    model, inputs = build(), batch()
+    with torch.no_grad():
+        silent = joined(model(**inputs).logits)
+        spoken = joined(speaking(model)(**inputs).logits)
+        said = model.lexicon(inputs["input_ids"])
+    assert torch.allclose(spoken, silent + said, atol=1e-6)
+    assert said[:2].abs().min() > 0
+    assert torch.equal(spoken[2], silent[2])
+
+
+@pytest.mark.parametrize("missing", ["text", "image"])
+def test_its_weights_get_a_gradient_in_every_batch(missing):
+    model, inputs = speaking(build()).train(), batch()
+    inputs = {"pixel_values": inputs["pixel_values"]} if missing == "text" else {**inputs, "pixel_values": None}
+    model(**inputs, labels=torch.tensor([[0, 1], [2, 0], [1, 1]])).loss.backward()
+    assert bool(model.lexicon.weight.grad.any()) == (missing == "image")
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_kept_hidden_states_need_the_tokens_beside_them(depth):
+    model, inputs = speaking(build(trainable_text_layers=2 - depth, text_pooling="mean")), batch()
+    hidden = model.encode_frozen_text(inputs["input_ids"], inputs["attention_mask"], depth)
+    kept = {**inputs, "text_hidden": hidden, "text_depth": depth}
+    if hidden.shape[1] == 1:
+        kept["attention_mask"] = torch.ones(3, 1, dtype=torch.long)  # of the one vector that is kept
+    with torch.no_grad():
+        expected, found = joined(model(**inputs).logits), joined(model(**kept).logits)
+    assert torch.allclose(expected, found, atol=1e-5)
+    del kept["input_ids"]
+    with pytest.raises(ValueError, match=r"Got text_hidden alone, .* Give input_ids too"):
+        model(**kept)
+
+
+def test_it_is_saved_with_its_rarities(tmp_path):
+    model = speaking(build())
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "lexicon_semart.py").is_file()
+    loaded = SemArtForArtClassification.from_pretrained(tmp_path).eval()
+    saved, found = model.state_dict(), loaded.state_dict()
+    assert {"lexicon.weight", "lexicon.rarities"} <= found.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in saved.items())
+    assert (loaded.lexicon.weight.requires_grad, loaded.lexicon.rarities.requires_grad) == (True, False)
+    ids = batch()["input_ids"]
+    assert torch.equal(loaded.lexicon(ids), model.lexicon(ids))
+    with torch.no_grad():  # without pictures, whose convolutions round by where in memory the weights lie
+        texts = {name: tensor for name, tensor in batch().items() if name != "pixel_values"}
+        assert torch.equal(joined(loaded(**texts).logits), joined(model(**texts).logits))

@@ -1,0 +1,122 @@
+"""A lexicon in training: rarities from the training texts, a rate and a penalty of its own, and cached text."""
+
+import datasets
+import pytest
+import torch
+
+from semart_hf.data.loading import load_paintings
+from semart_hf.model.lexicon_semart import Lexicon
+from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.assembly import build_trainer
+from semart_hf.training.lexicon import penalise
+from semart_hf.training.recipe import DataArguments, ModelArguments
+
+
+@pytest.fixture(scope="module")
+def splits(small_release):
+    splits = load_paintings(small_release, min_label_count=3)
+    return {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
+
+
+def make_trainer(splits, folder, *, cached="false", trainable=1, **options):
+    model = ModelArguments(
+        vision="test_resnet",
+        text=None,
+        text_args={"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "dropout": 0.0, "attention_dropout": 0.0},
+        pretrained="false",
+        image_size=32,
+        fusion_dim=32,
+        fusion_dropout=0.0,
+        trainable_text_layers=trainable,
+        text_lexicon=True,
+    )
+    data = DataArguments(
+        data="-",
+        vocab_size=300,
+        max_text_length=32,
+        text_dropout=0.3,
+        cache_frozen_text=cached,
+        text_cache_dtype="fp32",
+        text_cache_dir=str(folder / "cache"),
+    )
+    training = SemArtTrainingArguments(
+        output_dir=str(folder / "run"),
+        **{
+            "report_to": "none",
+            "disable_tqdm": True,
+            "per_device_train_batch_size": 16,
+            "num_train_epochs": 2,
+            "learning_rate": 1e-3,
+            "lexicon_learning_rate": 0.05,
+            "logging_steps": 1,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "load_best_model_at_end": False,
+            "precision": "fp32",
+            **options,
+        },
+    )
+    return build_trainer(splits, model, data, training, say=lambda _: None)
+
+
+def losses(trainer):
+    trainer.train()
+    return [line["loss"] for line in trainer.state.log_history if "loss" in line]
+
+
+@pytest.fixture(scope="module")
+def trained(splits, tmp_path_factory):
+    trainer = make_trainer(splits, tmp_path_factory.mktemp("lexicon"))
+    return trainer, losses(trainer)
+
+
+def test_rarities_are_those_of_the_training_texts(trained, splits):
+    trainer, _ = trained
+    tokenizer = trainer.processing_class.tokenizer
+    expected = Lexicon(trainer.model.config.text_config.vocab_size, 1)
+    texts = [text for text in splits["train"]["text"] if text]
+    expected.learn_rarities(tokenizer(texts, truncation=True, max_length=32)["input_ids"], tokenizer.all_special_ids)
+    assert torch.equal(trainer.model.lexicon.rarities, expected.rarities)
+    assert not expected.rarities[tokenizer.all_special_ids].any()
+
+
+def test_it_learns_at_its_own_rate_without_decay(trained):
+    trainer, _ = trained
+    (group,) = [group for group in trainer.optimizer.param_groups if group["name"] == "lexicon"]
+    assert (group["initial_lr"], group["weight_decay"]) == (0.05, 0.0)
+    assert [parameter.shape for parameter in group["params"]] == [trainer.model.lexicon.weight.shape]
+    weight, rarities = trainer.model.lexicon.weight, trainer.model.lexicon.rarities
+    assert weight[rarities > 0].abs().max() > 0.1
+    assert not weight[rarities == 0].any()  # no painting asks anything of these
+
+
+@pytest.mark.parametrize("trainable", [0, 1])
+def test_cached_text_takes_the_same_steps(trained, splits, tmp_path, trainable):
+    plain = trained[1] if trainable == 1 else losses(make_trainer(splits, tmp_path, trainable=0))
+    trainer = make_trainer(splits, tmp_path, cached="true", trainable=trainable)
+    assert trainer.data_collator.frozen_text is not None
+    assert losses(trainer) == pytest.approx(plain, abs=1e-5)
+
+
+def test_accumulated_batches_take_the_same_steps(trained, splits, tmp_path):
+    halves = make_trainer(splits, tmp_path, per_device_train_batch_size=8, gradient_accumulation_steps=2)
+    # Pictures pass BatchNorm in halves too: only the lexicon is compared, and loosely.
+    halves.train()
+    weight = trained[0].model.lexicon.weight
+    assert torch.nn.functional.cosine_similarity(halves.model.lexicon.weight.flatten(), weight.flatten(), dim=0) > 0.95
+
+
+def test_the_pull_is_the_penaltys_gradient():
+    lexicon = Lexicon(6, 3)
+    with torch.no_grad():
+        lexicon.weight.copy_(torch.randn(6, 3, generator=torch.Generator().manual_seed(0)))
+    before = lexicon.weight.detach().clone()
+    optimizer = torch.optim.SGD(lexicon.parameters(), lr=0.5)
+    penalise(lexicon, optimizer, penalty=0.2, num_paintings=10)
+    lexicon.weight.grad = torch.ones(6, 3)
+    optimizer.step()
+    wanted = before.clone().requires_grad_(True)
+    (wanted.sum() + 0.2 / 10 * wanted.square().sum()).backward()
+    assert torch.allclose(lexicon.weight, before - 0.5 * wanted.grad, atol=1e-6)
+    optimizer.zero_grad()
+    optimizer.step()  # nothing to pull at without a gradient
