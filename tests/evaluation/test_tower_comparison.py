@@ -5,14 +5,17 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from semart_hf.evaluation.comparison import bootstrap_p, holm
 from semart_hf.evaluation.figures import save_figure
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.results import summarize, write_json
 from semart_hf.evaluation.tower_comparison import (
     COST_AXES,
+    SIGNIFICANCE,
     TowerRun,
     compare_runs,
     correct_for_many,
+    enough_resamples,
     pareto_front,
     recipe_differences,
 )
@@ -134,6 +137,13 @@ def test_a_difference_that_only_chance_finds_is_not_significant():
 
 def tower(cost, accuracy):
     return {"cost": {"seconds_per_epoch": cost}, "scores": {"image+text": {"mean_accuracy": accuracy}}}
+
+
+@pytest.mark.parametrize("num_towers", [2, 3, 6, 10])
+def test_many_comparisons_leave_a_clear_difference_significant(num_towers):
+    num_comparisons = num_towers * (num_towers - 1) // 2 * len(TASKS)
+    clearest = bootstrap_p(np.full(enough_resamples(num_towers, len(TASKS)), 0.2))
+    assert holm([clearest] * num_comparisons)[0] < SIGNIFICANCE / 2
 
 
 def test_the_pareto_front():
