@@ -75,7 +75,8 @@ def build_page(classifier: Any, name: str) -> Any:
         try:
             answers = classify(classifier, picture, text)
         except ValueError as error:
-            raise gradio.Error(str(error)) from error
+            # The visitor's mistake and not the app's: the log gets no traceback.
+            raise gradio.Error(str(error), print_exception=False) from error
         return answers if len(answers) > 1 else answers[0]
 
     with gradio.Blocks(title=name) as page:
@@ -95,7 +96,7 @@ def build_page(classifier: Any, name: str) -> Any:
                     for task in tasks
                 ]
         button.click(answer, [picture, text], labels, api_name="classify")
-        text.submit(answer, [picture, text], labels, api_name=False)
+        text.submit(answer, [picture, text], labels, api_visibility="private")
     return page
 
 
