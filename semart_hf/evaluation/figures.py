@@ -176,21 +176,14 @@ def draw_reliability(stages: Mapping[str, Mapping[str, TaskOutcomes]], title: st
                 error = calibration_error(known.confidences, known.correct)
                 sizes = [12 + 160 * b["count"] / len(known.confidences) for b in bins]
                 x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
-                axes.plot(x, y, color=color, linewidth=1.5)
-                axes.scatter(
-                    x,
-                    y,
-                    s=sizes,
-                    color=color,
-                    marker=marker,
-                    label=f"{stage}: error {error:.3f}",
-                    zorder=3,
-                    clip_on=False,
-                )
+                # The line is what the legend shows: its markers are all of one size.
+                label = f"{stage}: error {error:.3f}"
+                axes.plot(x, y, color=color, linewidth=1.5, marker=marker, markersize=5, label=label, clip_on=False)
+                axes.scatter(x, y, s=sizes, color=color, marker=marker, zorder=3, clip_on=False)
             axes.set(xlim=(0, 1), ylim=(0, 1.02), title=task)
             _percent_axes(axes)
             if axes.get_legend_handles_labels()[0]:
-                axes.legend(loc="upper left", fontsize=8.5, frameon=False)
+                axes.legend(loc="upper left", fontsize=8.5, framealpha=0.85, edgecolor="none")
         _label_panels(
             figure, f"confidence of the answer ({NUM_CALIBRATION_BINS} bins, area: paintings)", "share that is right"
         )
