@@ -61,7 +61,9 @@ def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any], recipes: Pat
 def _resolve(word: str, recipe: Mapping[str, Any], recipes: Path) -> Tower:
     path = Path(word)
     if is_finished_run(path):
-        return Tower(path.resolve().name, finished=path)
+        folder = path.resolve()
+        # A comparison of towers itself keeps each model in TOWER/model.
+        return Tower(folder.parent.name if folder.name == "model" else folder.name, finished=path)
     named = recipes / f"semart-{word}.yaml"
     if path.suffix in (".yaml", ".yml") or named.is_file():
         own = read_recipe(path if path.suffix in (".yaml", ".yml") else named)

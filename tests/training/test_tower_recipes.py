@@ -56,6 +56,11 @@ def test_a_finished_run_is_taken_as_it_is(tmp_path):
     (run / "model.safetensors").write_bytes(b"")
     towers = resolve_towers([str(run), "resnet10t"], PRETRAINED, RECIPES)
     assert (towers[0].name, towers[0].finished) == ("my-run", run)
+    of_a_comparison = tmp_path / "towers" / "vit_tiny" / "model"
+    of_a_comparison.parent.mkdir(parents=True)
+    run.rename(of_a_comparison)
+    towers = resolve_towers([str(of_a_comparison), "resnet18"], {}, RECIPES)
+    assert [tower.name for tower in towers] == ["vit_tiny", "resnet18"]
 
 
 @pytest.mark.parametrize(
