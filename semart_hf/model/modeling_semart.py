@@ -20,6 +20,7 @@ from .towers_semart import (
     frozen_modules,
     load_tower,
     prove_tower,
+    read_pictures,
     resolve_text_config,
     resolve_vision_config,
     vision_stages,
@@ -252,7 +253,7 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
             return self._absent(self.absent_image, batch, (self.vision_tower, self.vision_projection), placeholder)
         # Placeholder pictures never enter the tower: they would count in the statistics of its BatchNorm layers.
         present = pixel_values if has_image is None else pixel_values[has_image]
-        features = self.vision_projection(self.vision_tower(pixel_values=present).pooler_output.flatten(1))
+        features = self.vision_projection(read_pictures(self.vision_tower, present))
         return self._fill_absent(features, has_image, self.absent_image)
 
     def encode_texts(
@@ -331,8 +332,7 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         pixel_values = self.absent_image.new_zeros(1, *size)
         # In evaluation mode it does not count in the statistics of BatchNorm.
         self.vision_tower.eval()
-        pooled = self.vision_tower(pixel_values=pixel_values).pooler_output
-        features: Tensor = self.vision_projection(pooled.flatten(1))
+        features: Tensor = self.vision_projection(read_pictures(self.vision_tower, pixel_values))
         self.train(self.training)
         return features
 

@@ -9,7 +9,7 @@ import timm
 import torch
 from safetensors import safe_open
 from timm.models import group_parameters
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, TimmWrapperConfig
 from transformers.utils import cached_file
 
@@ -165,6 +165,21 @@ def build_vision_tower(config: TimmWrapperConfig) -> nn.Module:
     fresh = timm.create_model(config.architecture, pretrained=False, num_classes=0, **(config.model_args or {}))
     tower.timm_model.load_state_dict(fresh.state_dict())
     return tower
+
+
+def read_pictures(tower: Any, pixel_values: Tensor) -> Tensor:
+    """What the vision tower says of pictures `(batch, dim)`.
+
+    Raises:
+        ValueError: If the tower is offloaded: timm's towers are called in ways that do not bring their weights back.
+    """
+    if tower.device.type == "meta" and not pixel_values.is_meta:
+        raise ValueError(
+            "The vision tower is offloaded, where it cannot be called. Allowed is a device; the text tower may be "
+            "offloaded. Give the vision tower a device in device_map ('vision_tower': 'cpu'), or give more max_memory."
+        )
+    features: Tensor = tower(pixel_values=pixel_values).pooler_output.flatten(1)
+    return features
 
 
 def load_tower(source: str | os.PathLike[str], config: PreTrainedConfig) -> nn.Module:

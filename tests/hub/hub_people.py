@@ -1,5 +1,7 @@
 """What the people at the Hub on loopback have in hand, as source for their interpreters."""
 
+from typing import Any
+
 import pytest
 
 # What both can do: all scores of paintings, label by label.
@@ -12,10 +14,39 @@ def scores(pipe, paintings):
             for answer in answers]
 """
 
+# By each Auto class and `pipeline`, whose parts are to say the same together as alone. AutoModel gives its scores
+# through a pipeline that is put together by hand.
+_MATRIX = """
+import torch
+from PIL import Image
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoTokenizer, pipeline
+
+def load_everything(source, paintings, **options):
+    config, model, processor, image_processor, tokenizer = [
+        auto.from_pretrained(source, **options)
+        for auto in (AutoConfig, AutoModel, AutoProcessor, AutoImageProcessor, AutoTokenizer)
+    ]
+    pipe = pipeline("art-classification", model=source, device="cpu", **options)
+    picture = Image.open(paintings[0]["image"])
+    inputs = processor(images=picture, text=paintings[0]["text"])
+    tokens = tokenizer(paintings[0]["text"])["input_ids"]
+    pixel_values = image_processor(picture, return_tensors="pt")["pixel_values"]
+    parts = {"config": config, "model": model, "processor": processor, "image": image_processor, "pipeline": pipe}
+    return {
+        "homes": {name: type(part).__module__.rpartition(".")[0] for name, part in parts.items()},
+        "pipeline": scores(pipe, paintings),
+        "parts": scores(type(pipe)(model=model, processor=processor, device="cpu"), paintings),
+        "training": model.training,
+        "same tasks": config.tasks == model.config.tasks,
+        "same pixels": torch.equal(pixel_values, inputs["pixel_values"]),
+        "same tokens": inputs["input_ids"][0, :len(tokens)].tolist() == tokens,
+    }
+"""
+
 AUTHOR = (
     _SCORES
+    + _MATRIX
     + """
-import torch
 from transformers import DistilBertConfig
 from semart_hf import ArtClassificationPipeline, SemArtForArtClassification, SemArtImageProcessor, SemArtProcessor
 from semart_hf.data.tokenizer import learn_tokenizer
@@ -74,19 +105,28 @@ def folder_scores(folder, paintings):
 
 STRANGER = (
     _SCORES
+    + _MATRIX
     + """
-import torch
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoTokenizer, pipeline
-
 def load(repo, **options):
     return pipeline("art-classification", model=repo, trust_remote_code=True, device="cpu", **options)
 """
 )
 
 
-def assert_same_scores(first: list[dict[str, dict[str, float]]], second: list[dict[str, dict[str, float]]]) -> None:
-    """Whether two answers to the same paintings agree to 1e-5."""
+def assert_whole(loaded: dict[str, Any], expected: list[dict[str, dict[str, float]]], home: str) -> None:
+    """Whether what `load_everything` found is the model with these scores, and runs the code of that home."""
+    assert_same_scores(loaded["pipeline"], expected)
+    assert_same_scores(loaded["parts"], expected)
+    assert all(module.startswith(home) for module in loaded["homes"].values()), loaded["homes"]
+    assert loaded["training"] is False
+    assert [loaded[f"same {what}"] for what in ("tasks", "pixels", "tokens")] == [True] * 3
+
+
+def assert_same_scores(
+    first: list[dict[str, dict[str, float]]], second: list[dict[str, dict[str, float]]], tolerance: float = 1e-5
+) -> None:
+    """Whether two answers to the same paintings agree."""
     assert [list(answer) for answer in first] == [list(answer) for answer in second]
     for one, other in zip(first, second, strict=True):
         for task, labels in one.items():
-            assert other[task] == pytest.approx(labels, abs=1e-5), task
+            assert other[task] == pytest.approx(labels, abs=tolerance), task

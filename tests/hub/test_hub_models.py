@@ -4,7 +4,7 @@ import json
 
 import pytest
 from client_process import ClientError
-from hub_people import STRANGER, assert_same_scores
+from hub_people import STRANGER, assert_same_scores, assert_whole
 
 CODE = {
     "configuration_semart.py",
@@ -18,6 +18,8 @@ CODE = {
     "processing_semart.py",
     "pipeline_semart.py",
 }
+# Whose code runs: the repository's own, or the package's where it is installed.
+HOMES = {"stranger": "transformers_modules.", "author": "semart_hf.model"}
 
 
 def test_the_stranger_has_no_package(stranger):
@@ -52,47 +54,50 @@ def test_the_pipeline_says_the_same(stranger, delft, paintings):
     assert delft["scores"][0] != delft["scores"][1]
 
 
-def test_every_auto_class_loads_and_the_parts_say_the_same(stranger, delft, paintings):
+@pytest.fixture(scope="module")
+def folder(author, delft) -> str:
+    """The model of painter/delft in a folder."""
+    author.run("build(seed=0)[1].save_pretrained('delft')")
+    return str(author.home / "delft")
+
+
+@pytest.mark.parametrize("kind", ["repository", "folder"])
+@pytest.mark.parametrize("who", ["stranger", "author"])
+def test_every_auto_class_loads_and_the_parts_say_the_same(request, who, kind, delft, folder, paintings):
+    loaded = request.getfixturevalue(who).run(
+        "result = load_everything(place, paintings, trust_remote_code=trust)",
+        place=folder if kind == "folder" else delft["repo"],
+        paintings=paintings,
+        trust=who == "stranger",
+    )
+    assert_whole(loaded, delft["scores"], home=HOMES[who])
+
+
+def test_dtype_and_placement(stranger, delft, paintings):
     result = stranger.run(
         """
-        from PIL import Image
-        config = AutoConfig.from_pretrained(repo, trust_remote_code=True)
-        model = AutoModel.from_pretrained(repo, trust_remote_code=True)
-        processor = AutoProcessor.from_pretrained(repo, trust_remote_code=True)
-        image_processor = AutoImageProcessor.from_pretrained(repo, trust_remote_code=True)
-        tokenizer = AutoTokenizer.from_pretrained(repo, trust_remote_code=True)
-        picture = Image.open(paintings[0]["image"])
-        inputs = processor(images=picture, text=paintings[0]["text"])
-        with torch.no_grad():
-            logits = model(**inputs).logits
-        pixel_values = image_processor(picture, return_tensors="pt")["pixel_values"]
-        same_pixels = torch.equal(pixel_values, inputs["pixel_values"])
-        tokens = tokenizer(paintings[0]["text"])["input_ids"]
-        same_tokens = inputs["input_ids"][0, :len(tokens)].tolist() == tokens
-        result = {"scores": [{task: dict(zip(config.labels(task), torch.softmax(values[0], -1).tolist()))
-                              for task, values in logits.items()}],
-                  "training": model.training, "same": [same_pixels, same_tokens]}
+        choices = [{"dtype": "float16", "device": "cpu"}, {"dtype": torch.bfloat16, "device": -1},
+                   {"dtype": "auto", "device": torch.device("cpu")}, {"device_map": "auto"}, {"device_map": "cpu"}]
+        result = []
+        for options in choices:
+            pipe = pipeline("art-classification", model=repo, trust_remote_code=True, **options)
+            values = [value for value in pipe.model.state_dict().values() if value.is_floating_point()]
+            model = AutoModel.from_pretrained(
+                repo, trust_remote_code=True, **{name: value for name, value in options.items() if name != "device"})
+            result.append({
+                "dtypes": sorted({str(value.dtype) for value in [*values, model.absent_text]}),
+                "devices": sorted({value.device.type for value in [*values, model.absent_text]}),
+                "scores": scores(pipe, paintings),
+            })
         """,
         repo=delft["repo"],
         paintings=paintings,
     )
-    assert_same_scores(result["scores"], delft["scores"][:1])
-    assert result["training"] is False
-    assert result["same"] == [True, True]
-
-
-def test_dtype_and_device_map(stranger, delft, paintings):
-    result = stranger.run(
-        """
-        half = AutoModel.from_pretrained(repo, trust_remote_code=True, dtype="bfloat16")
-        mapped = pipeline("art-classification", model=repo, trust_remote_code=True, device_map="auto")
-        result = {"dtype": str(half.dtype), "scores": scores(mapped, paintings)}
-        """,
-        repo=delft["repo"],
-        paintings=paintings,
-    )
-    assert result["dtype"] == "torch.bfloat16"
-    assert_same_scores(result["scores"], delft["scores"])
+    assert [loaded["dtypes"] for loaded in result[:2]] == [["torch.float16"], ["torch.bfloat16"]]
+    assert all(loaded["dtypes"] == ["torch.float32"] for loaded in result[2:])
+    assert all(loaded["devices"] == ["cpu"] for loaded in result)
+    for loaded, tolerance in zip(result, (5e-3, 5e-2, 1e-5, 1e-5, 1e-5), strict=True):
+        assert_same_scores(loaded["scores"], delft["scores"], tolerance)
 
 
 def test_without_trust_nothing_of_the_repository_runs(stranger, delft):
@@ -132,34 +137,40 @@ def revised(author, paintings, delft):
     )
 
 
-def test_a_revision_is_what_it_was(hub, stranger, delft, revised, paintings):
+@pytest.mark.parametrize("who", ["stranger", "author"])
+def test_a_revision_is_what_it_was(hub, request, who, delft, revised, paintings):
     first = hub.repository(delft["repo"]).tags["v1"]
-    result = stranger.run(
-        "result = [scores(load(repo, revision=name), paintings) for name in revisions]",
+    loaded = request.getfixturevalue(who).run(
+        """
+        result = {name: load_everything(repo, paintings, revision=name, trust_remote_code=trust) for name in revisions}
+        """,
         repo=delft["repo"],
         revisions=["v1", first, "main"],
         paintings=paintings,
+        trust=who == "stranger",
     )
-    assert_same_scores(result[0], delft["scores"])
-    assert_same_scores(result[1], delft["scores"])
-    assert_same_scores(result[2], revised)
+    assert_whole(loaded["v1"], delft["scores"], home=HOMES[who])
+    assert_whole(loaded[first], delft["scores"], home=HOMES[who])
+    assert_whole(loaded["main"], revised, home=HOMES[who])
     assert revised != delft["scores"]
 
 
-def test_without_a_network_the_cache_serves(hub, start_client, stranger, delft, revised, paintings):
-    stranger.run("load(repo)", repo=delft["repo"])
+@pytest.mark.parametrize("who", ["stranger", "author"])
+def test_without_a_network_the_cache_serves(hub, start_client, request, who, delft, revised, paintings):
+    before = request.getfixturevalue(who)
+    load = """
+    result = [load_everything(repo, paintings, revision=name, trust_remote_code=trust) for name in ("main", "v1")]
+    """
+    values = {"repo": delft["repo"], "paintings": paintings, "trust": who == "stranger"}
+    before.run(load, **values)
     asked = len(hub.requests)
-    alone = start_client(home=stranger.home, hidden=("semart_hf",), offline=True)
-    alone.run(STRANGER)
-    result = alone.run(
-        "result = [scores(load(repo, revision=name), paintings) for name in ('main', 'v1')]",
-        repo=delft["repo"],
-        paintings=paintings,
-    )
-    assert_same_scores(result[0], revised)
-    assert_same_scores(result[1], delft["scores"])
+    alone = start_client(home=before.home, hidden=("semart_hf",) if who == "stranger" else (), offline=True)
+    alone.run(STRANGER if who == "stranger" else f"import semart_hf\n{STRANGER}")
+    main, first = alone.run(load, **values)
+    assert_whole(main, revised, home=HOMES[who])
+    assert_whole(first, delft["scores"], home=HOMES[who])
     with pytest.raises(ClientError, match="couldn't find them in the cached files"):
-        alone.run("load('painter/never')")
+        alone.run("load_everything('painter/never', paintings, trust_remote_code=trust)")
     assert len(hub.requests) == asked
 
 

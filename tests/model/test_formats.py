@@ -128,6 +128,35 @@ def test_a_model_is_placed_by_device_map(saved):
     assert model(**{name: value.to(model.device) for name, value in make_inputs(model).items()}).features.shape[0] == 2
 
 
+def place_on_disk(saved, folder, *parts):
+    """The saved model with these parts on disk and the others on the CPU."""
+    model = AutoModel.from_pretrained(saved)
+    own = [name for name, _ in model.named_parameters(recurse=False)]
+    places = dict.fromkeys([*own, *(name for name, _ in model.named_children())], "cpu")
+    return AutoModel.from_pretrained(
+        saved, device_map=places | dict.fromkeys(parts, "disk"), offload_folder=folder
+    ).eval()
+
+
+@pytest.mark.filterwarnings("ignore:The following device_map keys do not match any submodules")
+def test_a_text_tower_on_disk_says_the_same(saved, tmp_path):
+    model = place_on_disk(saved, tmp_path, "text_tower", "heads")
+
+    assert all(parameter.is_meta for parameter in model.text_tower.parameters())
+    with torch.no_grad():
+        logits = model(**make_inputs(model)).logits
+    for task, expected in json.loads((saved / "answers.json").read_text())["logits"].items():
+        np.testing.assert_allclose(logits[task], expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The following device_map keys do not match any submodules")
+def test_a_vision_tower_on_disk_is_refused(saved, tmp_path):
+    model = place_on_disk(saved, tmp_path, "vision_tower")
+
+    with pytest.raises(ValueError, match=r"vision tower is offloaded.*Allowed is a device.*'vision_tower': 'cpu'"):
+        model(**make_inputs(model))
+
+
 # Where the package is installed its own classes are used, asked for or not: what is published is the same code, and an
 # older copy of it would not know the fixes since. To run a repository's own copy, leave the package out.
 @pytest.mark.parametrize("trust", [{}, {"trust_remote_code": False}, {"trust_remote_code": True}], ids=str)
