@@ -182,6 +182,8 @@ def measure_cost(name: str, model: Path, recipe: dict[str, Any], folder: Path, o
     shutil.rmtree(output, ignore_errors=True)
     command = [sys.executable, "-m", "semart_hf.evaluation.cost", "--model", str(model), "--data", str(recipe["data"])]
     command += ["--split", options.split, "--output", str(output / "cost.json")]
+    columns = recipe.get("text_columns") or []
+    command += ["--text_columns", *([columns] if isinstance(columns, str) else columns)] if columns else []
     command += ["--device", options.device] if options.device else []
     run(name, "measuring", command)
     mark_done(output / "done.json", wanted)

@@ -308,6 +308,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, type=Path, help="folder of a trained model")
     parser.add_argument("--data", required=True, help="paintings to run it on")
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
+    parser.add_argument(
+        "--text_columns", nargs="+", metavar="COLUMN", help="columns of the text, as it was trained on"
+    )
     parser.add_argument("--output", required=True, type=Path, help="JSON file")
     parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
     parser.add_argument(
@@ -315,7 +318,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     tasks = AutoModel.from_pretrained(options.model, trust_remote_code=False).config.tasks
-    paintings = load_split(options.data, options.split, tasks, common_labels=True)
+    paintings = load_split(options.data, options.split, tasks, common_labels=True, text_columns=options.text_columns)
     measured = measure_cost(
         options.model, paintings, batch_sizes=BATCH_SIZES, seconds=options.seconds, device=options.device
     )

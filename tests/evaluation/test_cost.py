@@ -184,11 +184,17 @@ def test_peak_memory_grows_with_what_is_held():
 
 
 def test_everything_in_one_file(tiny_model_folder, paintings, tmp_path, monkeypatch):
-    monkeypatch.setattr(cost, "load_split", lambda *_, **__: paintings)
+    asked = {}
+    monkeypatch.setattr(cost, "load_split", lambda *_, **options: asked.update(options) or paintings)
     monkeypatch.setattr(cost, "BATCH_SIZES", (1, 2))
+    columns = ["--text_columns", "TITLE", "DESCRIPTION"]  # longer texts cost more: those that the model reads
     cost.main(
-        ["--model", str(tiny_model_folder), "--data", "d", "--output", str(tmp_path / "c.json"), "--seconds", "0.01"]
+        [
+            *("--model", str(tiny_model_folder), "--data", "d", "--output", str(tmp_path / "c.json")),
+            *("--seconds", "0.01", *columns),
+        ]
     )
+    assert asked["text_columns"] == columns[1:]
     measured = json.loads((tmp_path / "c.json").read_text())
     assert list(measured) == ["parameters", "flops", "inference", "disk", "environment"]
     weights = tiny_model_folder / "model.safetensors"
