@@ -117,7 +117,7 @@ def publish_model(options: argparse.Namespace, destination: Destination) -> None
     revision = push(folder, destination, options.message or "Publish the model with its code and card")
     print(f"Loading {destination.repo_id} back at {revision}")
     # Without the token nobody sees a private repository.
-    show_checks(check_published(destination.repo_id, revision, model, processor, token=get_token()))
+    show_checks(check_published(folder, destination.repo_id, revision, model, processor, token=get_token()))
     if space is not None:
         from semart_hf.publishing.space import pin_model
 

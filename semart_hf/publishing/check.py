@@ -23,6 +23,7 @@ from ..model.processing_semart import SemArtProcessor
 from . import stranger
 from .model_card import REQUIRED_METADATA, file_url, read_example
 from .traces import find_traces
+from .upload import Destination, differing_files
 
 TOLERANCE = 1e-5
 LOADING_TIMEOUT = 900  # seconds, for reading large weights from a slow disk
@@ -37,7 +38,7 @@ class CheckError(ValueError):
 
     Args:
         part: What is wrong: `files`, `traces`, `weights`, `code`, `card`, `config`, `model`, `tokenizer`,
-            `image processor`, `processor`, `pipeline`, `scores`, or `example of the card`.
+            `image processor`, `processor`, `pipeline`, `scores`, `example of the card`, or the `process` that loads.
         problem: Got, allowed, to do.
         is_published: Whether it was sent already.
     """
@@ -87,6 +88,7 @@ def check_repository(
 
 
 def check_published(
+    folder: Path,
     repo_id: str,
     revision: str,
     model: SemArtForArtClassification,
@@ -94,11 +96,15 @@ def check_published(
     *,
     token: str | None = None,
 ) -> Iterator[tuple[str, str]]:
-    """Part after part of what is on the Hub, loaded at the revision into a fresh cache.
+    """Part after part of what is on the Hub: its files, and what they load as at the revision in a fresh cache.
 
     Raises:
-        CheckError: If a part does not load there, or answers otherwise than the original.
+        CheckError: If a file is not the folder's, a part does not load, or it answers otherwise than the original.
     """
+    if wrong := differing_files(folder, Destination(repo_id, token=token), revision):
+        problem = f"Got {wrong} with other content than in {folder}. All files must be equal. Push again."
+        raise CheckError("files", problem, is_published=True)
+    yield "files", "on the Hub as in the folder, by their hashes"
     with tempfile.TemporaryDirectory() as made:
         paintings = make_paintings(Path(made))
         expected = score_paintings(model, processor, paintings)
@@ -171,8 +177,11 @@ def check_code(folder: Path) -> str:
     Raises:
         CheckError: If the loader would miss a file or a package, or would find more than there is.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    processor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        processor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise CheckError("code", f"Got a configuration that is no JSON: {error}. {_FIRST_RESORT}") from error
     entries = {
         **config.get("auto_map", {}),
         **processor.get("auto_map", {}),
@@ -312,16 +321,21 @@ def ask_stranger(order: Mapping[str, Any], *, token: str | None = None, offline:
         environment = variables | {"HF_HOME": home, "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
         environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
         environment |= {"HF_TOKEN": token} if token else {}
-        done = subprocess.run(
-            [sys.executable, str(Path(stranger.__file__).resolve())],
-            input=json.dumps(dict(order)),
-            cwd=home,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=LOADING_TIMEOUT,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, str(Path(stranger.__file__).resolve())],
+                input=json.dumps(dict(order)),
+                cwd=home,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=LOADING_TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CheckError(
+                "process", f"Got no answer in {error.timeout:.0f} s from the process that was to load it. Try again."
+            ) from error
     if done.returncode != 0 or not done.stdout.strip():
         last = done.stderr.strip().splitlines()[-5:]
         raise CheckError(

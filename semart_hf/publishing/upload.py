@@ -63,6 +63,20 @@ def list_files(folder: Path) -> dict[str, int]:
     }
 
 
+def differing_files(folder: Path, destination: Destination, revision: str) -> list[str]:
+    """Files that are not on the Hub as they are in the folder, by the hashes that the Hub tells, or only there.
+
+    Raises:
+        OSError: If the Hub cannot be reached, or has no such revision.
+    """
+    found = HfApi(token=destination.token).verify_repo_checksums(
+        destination.repo_id, repo_type=destination.repo_type, revision=revision, local_dir=folder
+    )
+    here = set(list_files(folder))
+    names = {mismatch["path"] for mismatch in found.mismatches} | {*found.missing_paths}
+    return sorted(names - {_OF_THE_HUB} | (here & {*found.extra_paths}))
+
+
 def push_folder(folder: Path, destination: Destination, message: str) -> CommitInfo:
     """The one commit after which the repository holds the folder's files and no others.
 

@@ -55,7 +55,9 @@ def test_the_repository_is_sent_in_one_commit_and_loaded_back(hub, author, publi
     assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl")) for name in sent)
     head = repository.commit_id("main")
     assert f"Loading painter/published back at {head}" in published["printed"]
-    assert "those of the original" in published["printed"].partition("back at")[2]
+    loaded_back = published["printed"].partition("back at")[2]
+    assert "on the Hub as in the folder, by their hashes" in loaded_back
+    assert "those of the original" in loaded_back
 
 
 def test_the_space_serves_the_model_at_the_pushed_revision(hub, published):
@@ -93,20 +95,34 @@ def test_somebody_elses_commit_meanwhile_stops_the_push(hub, author, painter, pu
     assert hub.files("painter/published") == {**before, "NOTES.md": b"hello"}
 
 
-def test_weights_that_come_back_spoiled_fail_the_check(hub, author):
-    head = author.run(
+@pytest.fixture(scope="module")
+def sent(author):
+    """The revision of painter/sent, a model that also lies in the folder `sent`."""
+    return author.run(
         """
+        from huggingface_hub import create_repo, upload_folder
+        from semart_hf.publishing.check import check_published
         model, pipe = build(seed=8)
-        result = pipe.push_to_hub("painter/spoiled").oid
+        pipe.save_pretrained("sent")
+        create_repo("painter/sent")
+        result = upload_folder(repo_id="painter/sent", folder_path="sent").oid
         """
     )
-    check = """
-    from semart_hf.publishing.check import check_published
-    list(check_published("painter/spoiled", head, model, pipe.processor))
-    """
+
+
+CHECK = "list(check_published(Path('sent'), 'painter/sent', head, model, pipe.processor))"
+
+
+def test_weights_that_come_back_spoiled_fail_the_check(hub, author, sent):
     with hub.fault(Fault("GET", "^/contents/", spoil=True)), pytest.raises(ClientError) as raised:
-        author.run(check, head=head)
+        author.run(CHECK, head=sent)
     assert raised.value.names[0] == "CheckError"
     assert raised.value.message.startswith(
         "The repository is on the Hub, but must not be used, because of its scores."
     )
+
+
+def test_files_that_are_others_on_the_hub_fail_the_check(author, sent):
+    author.run("Path('sent/config.json').write_text('{}'); Path('sent/notes.txt').write_text('mine')")
+    with pytest.raises(ClientError, match=r"because of its files\. Got \['config\.json', 'notes\.txt'\] with other"):
+        author.run(CHECK, head=sent)

@@ -67,6 +67,22 @@ def test_damaged_weights_are_named(repository):
         check.check_weights(repository)
 
 
+@pytest.mark.parametrize("length", [0, 5, 60])
+def test_what_is_left_of_weights_is_searched_for_traces_all_the_same(repository, length):
+    path = repository / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+
+    assert find_traces(repository) == []
+    with pytest.raises(check.CheckError, match=r"because of its weights"):
+        check.check_weights(repository)
+
+
+def test_a_configuration_that_is_no_json_is_named(repository):
+    (repository / "config.json").write_text("{")
+    with pytest.raises(check.CheckError, match=r"because of its code\. Got a configuration that is no JSON"):
+        check.check_code(repository)
+
+
 def test_code_that_the_loader_cannot_follow_is_named(repository):
     (repository / "towers_semart.py").unlink()
     with pytest.raises(check.CheckError, match=r"Got modeling_semart\.SemArtForArtClassification for AutoModel"):

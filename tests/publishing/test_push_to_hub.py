@@ -145,6 +145,16 @@ def test_a_process_that_ends_without_an_answer_is_told(monkeypatch):
         ask_stranger({"source": "anna/delft"})
 
 
+def test_a_process_that_gives_no_answer_is_told(monkeypatch):
+    def run(command, timeout, **options):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+    with pytest.raises(CheckError, match=r"because of its process\. Got no answer in 900 s"):
+        ask_stranger({"source": "anna/delft"})
+
+
 @pytest.mark.parametrize("repo_id", ["delft", "anna/delft/more", "anna/de lft", "anna/"])
 def test_a_name_that_the_hub_refuses_is_refused_before(script, repo_id):
     with pytest.raises(ValueError, match=r"Got the repository '.*Give "):
