@@ -100,7 +100,8 @@ def _by_f1(comparison: Mapping[str, Any]) -> list[str]:
         for pair in comparison["pairs"]
         if not pair["mean"]["macro_f1"]["is_significant_among_all"]
     ]
-    ending = f"; not significantly different: {'; '.join(level)}" if level else "; every two differ significantly"
+    sure = "every two differ significantly" if len(towers) > 2 else "the two differ significantly"
+    ending = f"; not significantly different: {'; '.join(level)}" if level else f"; {sure}"
     return [f"By mean macro F1: {', '.join(shown)}{ending}."]
 
 
@@ -118,7 +119,10 @@ def _costs(comparison: Mapping[str, Any], ranked: Sequence[str]) -> list[str]:
         ]
         front = comparison["pareto"][axis]
         beaten = [name for name in known if name not in front]
-        worth = f"on the Pareto front lie {enumerate_words(front)}" if len(front) > 1 else f"{front[0]} beats all"
+        all_others = "all others" if len(known) > 2 else "the other"
+        worth = (
+            f"on the Pareto front lie {enumerate_words(front)}" if len(front) > 1 else f"{front[0]} beats {all_others}"
+        )
         worth += f", {enumerate_words(beaten)} {'costs' if len(beaten) == 1 else 'cost'} more for no more accuracy" * (
             bool(beaten) and len(front) > 1
         )
