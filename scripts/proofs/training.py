@@ -1,0 +1,64 @@
+"""One training by a recipe, on rows that lie ready, through the Trainer that scripts/train.py uses."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# A trial has no validation rows to choose a checkpoint by: the last weights are the result.
+WITHOUT_VALIDATION = {
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "load_best_model_at_end": False,
+    "disable_tqdm": True,
+    "report_to": "none",
+    "dataloader_num_workers": 0,
+    # The rows are given: nothing else is to be read from where they came from.
+    "prepare": False,
+}
+
+
+def train_and_score(recipe: Path, fields: Mapping[str, Any], splits: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores on `test` of a model trained on `train`, by modality, and the `seconds` of the training.
+
+    Args:
+        recipe: The recipe's file.
+        fields: Of the recipe, which win over its own.
+        splits: `train` and `test` as `read_release` gives them.
+    """
+    from semart_hf.evaluation.metrics import score_outcomes
+    from semart_hf.evaluation.results import collect_outcomes
+    from semart_hf.training.arguments import SemArtTrainingArguments
+    from semart_hf.training.assembly import build_trainer
+    from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe, read_recipe
+    from semart_hf.training.sources import shown_rows
+
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = {**read_recipe(recipe), **WITHOUT_VALIDATION, **fields, "output_dir": folder}
+        model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), wanted)
+        # Of the training rows the collator shows what is to be shown.
+        rows = {"train": shown_rows(splits["train"], "image+text"), "test": shown_rows(splits["test"], data.modality)}
+        with contextlib.redirect_stdout(io.StringIO()):  # the Trainer prints its log where it has no progress bar
+            trainer = build_trainer({"train": rows["train"]}, model, data, training, say=lambda _: None)
+            start = time.perf_counter()
+            trainer.train()
+            seconds = time.perf_counter() - start
+        outcomes = collect_outcomes(
+            trainer.model, trainer.processing_class, rows["test"], batch_size=training.per_device_eval_batch_size
+        )
+    return {"seconds": round(seconds, 1)} | {name: brief(score_outcomes(found)) for name, found in outcomes.items()}
+
+
+def brief(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Accuracy and macro-F1 of each task that has a known label, and their means, of what `score_outcomes` gives."""
+    tasks = {
+        name: {"accuracy": task["accuracy"], "macro_f1": task["macro_f1"]}
+        for name, task in scores["tasks"].items()
+        if task["num_rows"]
+    }
+    return {"tasks": tasks, "mean_accuracy": scores["mean_accuracy"], "mean_macro_f1": scores["mean_macro_f1"]}

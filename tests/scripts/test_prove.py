@@ -1,0 +1,172 @@
+"""The proofs: a tiny run of each part, what they compare with, and that the cards say what the results do."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from tiny_release import load_script
+from transformers import DistilBertConfig, DistilBertModel
+
+from semart_hf.data.miniature import paint_miniature
+from semart_hf.data.tokenizer import learn_tokenizer
+
+prove = load_script("prove")  # puts the parts within reach of the imports below
+
+from proofs import cards, pictures, text, tfidf  # noqa: E402
+from proofs.scores import cell, mean_and_deviation  # noqa: E402
+
+BRIEF = ["--fields", '{"max_steps": 1, "per_device_train_batch_size": 4}']
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return paint_miniature(tmp_path_factory.mktemp("release") / "release", num_train=30, num_val=4, num_test=6)
+
+
+@pytest.fixture(scope="module")
+def text_tower(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tower")
+    tokenizer = learn_tokenizer(["an artist painted an episode from Ovid in the 1630s"] * 3, vocab_size=100)
+    config = DistilBertConfig(vocab_size=len(tokenizer), dim=32, n_layers=2, n_heads=4, hidden_dim=64, pad_token_id=0)
+    DistilBertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_text_is_proved_and_its_card_written_again(release, text_tower, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tfidf, "STRENGTHS", (1.0, 10.0))
+    files = ["--json", str(tmp_path / "text.json"), "--card", str(tmp_path / "card.md")]
+    source = ["--csv", str(release / "semart_train.csv"), "--text_tower", str(text_tower)]
+    prove.main(["text", *source, "--seeds", "7", *files, *BRIEF])
+
+    results = json.loads((tmp_path / "text.json").read_text())
+    (run,) = results["runs"]
+    assert run["rows"] == {"train": 24, "test": 6}
+    assert (run["seed"], results["csv"], results["recipe"]) == (7, "semart_train.csv", "text_proof.yaml")
+    for side in (run["tfidf"]["accuracy"], run["tfidf"]["macro_f1"], run["ours"], run["tower_alone"]):
+        accuracies = [task["accuracy"] for task in side["tasks"].values()]
+        assert list(side["tasks"]) == ["type", "school", "timeframe", "medium"]
+        assert side["mean_accuracy"] == pytest.approx(np.mean(accuracies))
+    card = (tmp_path / "card.md").read_text()
+    assert f"{100 * run['ours']['mean_accuracy']:.1f} ± 0.0" in card
+    assert str(tmp_path) not in card + (tmp_path / "text.json").read_text()
+    assert "seed 7: tfidf accuracy" in capsys.readouterr().out
+    prove.main(["card", str(tmp_path / "text.json"), "--card", str(tmp_path / "again.md")])
+    assert (tmp_path / "again.md").read_text() == card
+
+
+def test_pictures_are_proved(release, tmp_path):
+    files = ["--json", str(tmp_path / "pictures.json"), "--card", str(tmp_path / "card.md")]
+    prove.main(["pictures", "--release", str(release), "--folds", "2", *files, *BRIEF])
+
+    results = json.loads((tmp_path / "pictures.json").read_text())
+    assert results["filled"]["rows"] == 40
+    assert [run["rows"] for run in results["runs"]] == [{"train": 20, "test": 20}] * 2
+    for run in results["runs"]:
+        assert set(run["one_checkpoint"]) == {"image", "text"}
+    gain = np.mean([run["image+text"]["mean_accuracy"] - run["text"]["mean_accuracy"] for run in results["runs"]])
+    assert results["summary"]["gains"]["text"]["mean"] == pytest.approx(gain)
+    assert f"{100 * gain:+.1f} points of mean accuracy over text alone" in (tmp_path / "card.md").read_text()
+
+
+def test_every_painting_is_judged_once(release, tmp_path):
+    small = pictures.shrink(release, tmp_path / "small")
+    folds = list(pictures.divide_into_folds(small, 5, seed=0))
+    judged = [name for splits in folds for name in splits["test"]["image_file"]]
+    assert len(judged) == len(set(judged)) == 40
+    for splits in folds:
+        assert not set(splits["train"]["image_file"]) & set(splits["test"]["image_file"])
+        assert splits["train"].features == splits["test"].features
+    assert min(folds[0]["train"][0]["image"].size) == pictures.SHORTER_SIDE
+
+
+def test_what_is_no_picture_is_left_as_it_is(tmp_path):
+    (tmp_path / "release" / "Images").mkdir(parents=True)
+    (tmp_path / "release" / "Images" / "broken.jpg").write_bytes(b"no picture")
+    small = pictures.shrink(tmp_path / "release", tmp_path / "small")
+    assert (small / "Images" / "broken.jpg").read_bytes() == b"no picture"
+
+
+def test_real_paintings_have_gaps(shared_data):
+    filled = pictures.count_filled(shared_data / "open_paintings")
+    assert {name: filled[name] for name in ("rows", "description", "type", "school", "timeframe")} == {
+        "rows": 421,
+        "description": 44,
+        "type": 227,
+        "school": 254,
+        "timeframe": 288,
+    }
+
+
+def test_rotated_features_give_the_same_answers():
+    generator = np.random.default_rng(0)
+    words = ["saint", "river", "delft", "lady", "mill", "snow", "rome", "ovid"]
+    texts = [" ".join(generator.choice(words, 12)) for _ in range(60)]
+    labels = np.array([int(text.count("saint") > 1) + int("rome" in text) for text in texts])
+    own, others = tfidf.features(texts[:40], texts[40:])
+    assert own.shape[1] <= 40
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    plain = LogisticRegression(C=10.0, max_iter=2000).fit(vectorizer.fit_transform(texts[:40]), labels[:40])
+    expected = plain.predict(vectorizer.transform(texts[40:]))
+    assert len(set(expected)) > 1
+    assert tfidf.fit_and_predict(own, labels[:40], others, 10.0, None).tolist() == expected.tolist()
+
+
+def test_each_metric_is_tuned_for_and_unknown_labels_are_left_out():
+    texts = ["saint rome"] * 30 + ["river mill"] * 10 + ["snow"] * 4
+    labels = np.array([0] * 30 + [1] * 10 + [tfidf.MISSING] * 4)
+    found = tfidf.tune_and_predict(texts, labels, ["a saint in rome", "a mill by a river"], seed=0)
+    assert set(found) == {"accuracy", "macro_f1"}
+    for tuned in found.values():
+        assert tuned["predictions"].tolist() == [0, 1]
+        assert tuned["C"] in tfidf.STRENGTHS
+
+
+def test_a_single_label_is_the_answer():
+    own = np.eye(3)
+    assert tfidf.fit_and_predict(own, np.array([4, 4, 4]), own[:2], 1.0, None).tolist() == [4, 4]
+
+
+def scores(accuracy, macro_f1):
+    tasks = {task: {"accuracy": accuracy, "macro_f1": macro_f1} for task in ("type", "school")}
+    return {"tasks": tasks, "mean_accuracy": accuracy, "mean_macro_f1": macro_f1}
+
+
+def test_tfidf_is_judged_by_what_was_tuned_for_the_metric():
+    runs = [
+        {
+            "tfidf": {"accuracy": scores(0.6, 0.1), "macro_f1": scores(0.2, 0.5)},
+            "ours": scores(accuracy, 0.4),
+            "tower_alone": scores(0.5, 0.3),
+        }
+        for accuracy in (0.7, 0.58)
+    ]
+    summary = text.summarise(runs)
+    assert summary["scores"]["accuracy"]["tfidf"]["mean"] == {"mean": pytest.approx(0.6), "deviation": 0.0}
+    assert summary["scores"]["macro_f1"]["tfidf"]["mean"]["mean"] == pytest.approx(0.5)
+    assert summary["gains"]["accuracy"]["type"]["mean"] == pytest.approx(0.04)
+    assert summary["gains"]["accuracy"]["type"]["positive"] == 1
+    assert summary["gains"]["macro_f1"]["mean"]["mean"] == pytest.approx(-0.1)
+    assert summary["tasks_with_better_accuracy"] == ["type", "school"]
+    assert summary["is_better"] is False
+
+
+def test_figures_are_means_with_the_deviation_of_one_run():
+    figure = mean_and_deviation([0.5, 0.6])
+    assert figure == {"mean": pytest.approx(0.55), "deviation": pytest.approx(np.std([0.5, 0.6], ddof=1))}
+    assert cell(figure) == "55.0 ± 7.1"
+    assert cell(mean_and_deviation([-0.02]), sign=True) == "-2.0 ± 0.0"
+
+
+@pytest.mark.parametrize("path", sorted(prove.RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_cards_are_those_of_the_kept_results(path):
+    results = json.loads(path.read_text(encoding="utf-8"))
+    card = (prove.CARDS / f"{path.stem}_proof.md").read_text(encoding="utf-8")
+    assert card == cards.CARDS_BY_PART[path.stem](results)
+
+
+def test_what_is_no_release_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match=r"prove\.py: Got the folder"):
+        prove.main(["pictures", "--release", str(tmp_path)])
