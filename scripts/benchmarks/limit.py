@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-import platform
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,10 +14,9 @@ from torch.nn import functional as F
 
 from benchmarks.clock import Clock
 from benchmarks.notebook import NUM_LABELS, NotebookModel, Setting, image_size
+from semart_hf.model.speed_semart import keep_freed_memory
 from semart_hf.model.text_semart import FirstTokenBlock
-
-# mallopt's names for: how many blocks may be mapped, and from which size on free memory goes back to the system.
-M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
+from semart_hf.model.vision_semart import read_class_token
 
 
 @dataclass(frozen=True)
@@ -46,14 +43,6 @@ def formats_to_try(*, bf16: bool, compiled: bool) -> list[Format]:
     """All combinations, without those that this machine is known to compute slowly."""
     choices = itertools.product((False, True), (False, True) if bf16 else (False,), (False, True)[: 1 + compiled])
     return [Format(*choice) for choice in choices]
-
-
-def keep_freed_memory() -> bool:
-    """Whether freed memory now stays with the process, so that no step has to ask the system for it again."""
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    library = ctypes.CDLL(None)
-    return bool(library.mallopt(M_MMAP_MAX, 0) and library.mallopt(M_TRIM_THRESHOLD, -1))
 
 
 def limit_of_training(setting: Setting, *, bf16: bool, compiled: bool) -> None:
@@ -158,6 +147,7 @@ def ready(setting: Setting, format_: Format) -> tuple[NotebookModel, Tensor, obj
     layout = torch.channels_last if format_.channels_last else torch.contiguous_format
     torch.manual_seed(0)
     model = NotebookModel(setting, list(NUM_LABELS.values())).to(setting.device)
+    read_class_token(model.vision)
     model.vision.to(memory_format=layout)
     pictures = torch.randn(batch_of(setting), 3, size, size, device=setting.device).to(memory_format=layout)
     autocast = torch.autocast(setting.device, dtype=torch.bfloat16) if format_.bf16 else nullcontext()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from benchmarks.clock import Clock
+from benchmarks.means import WITHOUT_VARIABLE, do_without
 from benchmarks.notebook import NUM_LABELS, Setting
 
 SCRIPTS = Path(__file__).resolve().parents[1]
@@ -36,6 +38,8 @@ class StepClock(TrainerCallback):
 def train(words: list[str]) -> None:
     """Run scripts/train.py with these words on its command line."""
     INTEGRATION_TO_CALLBACK["step_clock"] = StepClock
+    if WITHOUT_VARIABLE in os.environ:
+        do_without(os.environ[WITHOUT_VARIABLE])
     path = SCRIPTS / "train.py"
     spec = importlib.util.spec_from_file_location("measured_training", path)
     if spec is None or spec.loader is None:

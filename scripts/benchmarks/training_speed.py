@@ -7,43 +7,18 @@ import os
 import subprocess
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from benchmarks import figures
-from benchmarks.bench import Bench, made_bench, recipe_of
+from benchmarks.bench import Bench, architecture, made_bench, recipe_of
+from benchmarks.means import MEANS, WITHOUT_VARIABLE
 from benchmarks.sides import Side, alternate
 from benchmarks.tables import print_means, print_memory, print_training
-from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.recipe import DataArguments, ModelArguments
+from semart_hf.training.recipe import read_recipe
 
 MEBIBYTE = 2**20
 BATCH = 32
-
-
-@dataclass(frozen=True)
-class Means:
-    """One thing that makes training faster, and how a recipe does without it.
-
-    Args:
-        name: What the table calls it.
-        off: Fields of the recipe that switch it off.
-    """
-
-    name: str
-    off: dict[str, Any]
-
-    def is_known(self) -> bool:
-        """Whether recipes have all of its fields."""
-        known = {f.name for group in (ModelArguments, DataArguments, SemArtTrainingArguments) for f in fields(group)}
-        return set(self.off) <= known
-
-
-MEANS = (
-    Means("frozen text computed once", {"cache_frozen_text": "false"}),
-    Means("pictures made small once", {"prepare": False}),
-)
 
 
 def measure_training(options: argparse.Namespace) -> dict[str, Any]:
@@ -133,11 +108,13 @@ def measure_tower(
 def without_each(bench: Bench, recipe: Path, ours: Side, options: argparse.Namespace) -> dict[str, Any]:
     """Speed of our side without one means over that with all, by the means' name."""
     without: dict[str, Any] = {}
-    for means in MEANS:
-        if not means.is_known():
-            continue
+    tower = architecture(read_recipe(recipe))
+    for means in (means for means in MEANS if means.is_known() and means.is_of(tower)):
         ours.turns.clear()
-        with bench.training_side(f"without {means.name}", recipe, means.off) as side:
+        side = bench.training_side(f"without {means.name}", recipe, means.off)
+        if means.undo is not None:
+            side.environment = {**side.environment, WITHOUT_VARIABLE: means.name}
+        with side:
             alternate([ours, side], repeats=max(2, options.repeats // 2), seconds=options.seconds)
             without[means.name] = {
                 "speed": figures.speed_ratio(side, ours),

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from transformers import AutoModel, AutoProcessor
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.model.speed_semart import make_fast
 
 from .predictions import predict_batches
 from .results import describe_environment, write_json
@@ -74,6 +75,7 @@ def measure_cost(
 
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device).eval()
+    make_fast(model)
     # Before anything else, so that the peak is that of inference.
     inference = measure_inference(model, batch_of, batch_sizes=batch_sizes, seconds=seconds, device=device)
     inference["end_to_end"] = end_to_end_speed(

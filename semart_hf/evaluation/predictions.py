@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.model.speed_semart import make_fast
 
 from .outcomes import Outcomes, softmax
 
@@ -101,6 +102,7 @@ def predict_batches(
     )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device).eval()
+    make_fast(model)
     start = 0
     with tqdm(total=len(dataset), desc=modality, unit="painting", disable=not show_progress) as progress:
         for batch in loader:

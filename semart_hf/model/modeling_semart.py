@@ -25,6 +25,7 @@ from .towers_semart import (
     resolve_vision_config,
     vision_stages,
 )
+from .vision_semart import read_class_token
 
 
 class SemArtPreTrainedModel(PreTrainedModel):
@@ -75,6 +76,7 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         if config.text_pooling == "first":
             read_first_token(self.text_tower, config.text_config)
         timm_model = self.vision_tower.timm_model
+        read_class_token(timm_model)
         vision_dim = getattr(timm_model, "head_hidden_size", None) or timm_model.num_features
         self.vision_projection = nn.Linear(vision_dim, config.fusion_dim)
         self.text_projection = nn.Linear(config.text_config.dim, config.fusion_dim)

@@ -238,6 +238,10 @@ class LearningArguments:
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Validations without a better metric after which training stops."}
     )
+    keep_freed_memory: bool = field(
+        default=True,
+        metadata={"help": "Whether a CPU's memory stays with the process between steps (glibc), which is faster."},
+    )
 
 
 class RecipeParser(HfArgumentParser):

@@ -26,6 +26,7 @@ from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.metrics import compute_metrics_for
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.model.speed_semart import keep_freed_memory, order_channels
 
 from .arguments import SemArtTrainingArguments
 from .divergence import DivergenceWatch
@@ -103,6 +104,10 @@ class SemArtTrainer(ResumableTrainer):
                 f"ema_decay is {args.ema_decay}, but averaged weights cannot be saved where FSDP shards them. Set "
                 "ema_decay: 0, or launch with DDP."
             )
+        if not self.is_fsdp_enabled:  # it shards tensors of the usual order alone
+            order_channels(model)
+        if args.keep_freed_memory and args.device.type == "cpu":
+            keep_freed_memory()
         self.loss = ArtLoss(
             model.config.tasks, self._label_counts(), args.loss_settings(), model.config.task_weights
         ).to(args.device)

@@ -73,6 +73,22 @@ def test_batch_size_changes_no_result_and_order_is_kept(pipe):
     assert_same(pipe(rows(), batch_size=2, num_workers=1), singly)
 
 
+def test_a_lists_batches_are_of_texts_of_like_length(pipe, monkeypatch):
+    short, long = {"text": "a view"}, {"text": " ".join(["the river at night"] * 5)}
+    widths = []
+    forward = pipe.model.forward
+
+    def noted(**inputs):
+        widths.append(inputs["input_ids"].shape[1])
+        return forward(**inputs)
+
+    monkeypatch.setattr(pipe.model, "forward", noted)
+    together = [short, long, short, long]
+    answers = pipe(together, batch_size=2)
+    assert widths == [16, 8]
+    assert_same(answers, [pipe(row) for row in together])
+
+
 def test_streams_generators_iterators_and_datasets(pipe):
     expected = pipe(rows())
 

@@ -37,8 +37,10 @@ FILES = {
     "tokenizer_config.json",
     "lexicon_semart.py",
     "output_semart.py",
+    "speed_semart.py",
     "text_semart.py",
     "towers_semart.py",
+    "vision_semart.py",
 }
 STRANGER = """
 import importlib.abc, json, sys

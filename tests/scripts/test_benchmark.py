@@ -343,10 +343,6 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     assert "frozen text computed once" in capsys.readouterr().out
 
 
-def test_each_means_can_be_switched_off():
-    assert [means.name for means in training_speed.MEANS if not means.is_known()] == []
-
-
 def test_the_study_recipes_are_found():
     assert [recipe_of(tower).name for tower in benchmark.TOWERS] == [
         "semart-resnet18.yaml",
