@@ -120,7 +120,8 @@ def results_tables(results: Mapping[str, Any]) -> str:
 
 def speed_text(measured: Mapping[str, Any]) -> str:
     """What scripts/benchmark.py measured on one machine, in Markdown: tables, the machine, and what is missing."""
-    parts = [speed_table(measured), means_table(measured), start_sentence(measured), memory_sentence(measured)]
+    sentences = (start_sentence, memory_sentence, preparation_sentence)
+    parts = [speed_table(measured), means_table(measured), *(sentence(measured) for sentence in sentences)]
     environment = next(iter(measured.values()))["environment"]
     where = environment.get("gpu") or f"{environment['processor']}, {environment['cores']} cores"
     parts.append(
@@ -224,6 +225,20 @@ def memory_sentence(measured: Mapping[str, Any]) -> str:
     return f"Peak memory of our training by the data's size, small towers: {', '.join(words)}." if words else ""
 
 
+def preparation_sentence(measured: Mapping[str, Any]) -> str:
+    """Pictures a second of `prepare_data.py`, and its memory by the number of rows."""
+    data = measured.get("data")
+    if not data:
+        return ""
+    speeds = [data[way]["pictures_per_second"] for way in ("prepared", "naive")]
+    peaks = [f"{int(rows):,} rows {figures['peak_mb']:,} MiB" for rows, figures in data["rows"].items()]
+    return (
+        f"Preparing pictures of 1,000 x 1,250 ({data['picture_bytes'] / 1000:.0f} KB each): {speeds[0]:.1f} a second, "
+        f"report and all; PIL at full size in `datasets.map`, to PNG: {speeds[1]:.1f}. Peak memory of the first: "
+        f"{', '.join(peaks)}."
+    )
+
+
 def missing_sentence(measured: Mapping[str, Any]) -> str:
     """What a reader may look for that this machine's file does not hold."""
     training = measured.get("train", {})
@@ -234,6 +249,7 @@ def missing_sentence(measured: Mapping[str, Any]) -> str:
         "each means removed": not any(figures.get("without") for figures in towers.values()),
         "memory by the number of rows": "memory_by_rows" not in training,
         "start": "startup" not in measured,
+        "preparing": "data" not in measured,
         "a GPU": training.get("data", {}).get("device") != "cuda",
     }
     words = [name for name, is_missing in missing.items() if is_missing]

@@ -109,6 +109,12 @@ MEASURED = {
             }
         }
     },
+    "data": {
+        "picture_bytes": 241_656,
+        "prepared": {"pictures_per_second": 90.6},
+        "naive": {"pictures_per_second": 16.5},
+        "rows": {"5000": {"peak_mb": 896}, "50000": {"peak_mb": 806}},
+    },
     "startup": {"starts": {"import semart_hf": {"seconds": 2.5}, "a.py --help": {"seconds": 1.0}}},
 }
 
@@ -133,6 +139,8 @@ def test_speeds_are_written_with_their_machine_and_what_is_missing(tmp_path):
     assert "| one painting with its text | 60 / 120 ms: **0.50** of its time |" in text
     assert "| frozen text computed once | 0.40 |" in text
     assert "Start: import semart_hf 2.50 s; `--help` of the scripts 1.00 to 1.00 s." in text
+    assert "(242 KB each): 90.6 a second, report and all; PIL at full size in `datasets.map`, to PNG: 16.5." in text
+    assert "Peak memory of the first: 5,000 rows 896 MiB, 50,000 rows 806 MiB." in text
     assert "A CPU, 2 cores, torch 2, commit abc" in text
     assert "Not measured here: memory by the number of rows, a GPU." in text
     assert "old" in text  # the other blocks stay

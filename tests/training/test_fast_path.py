@@ -1,14 +1,17 @@
-"""What makes a run fast does not change its steps: pictures that the device finishes."""
+"""What makes a run fast does not change its steps."""
 
 from types import SimpleNamespace
 
 import datasets
 import pytest
 import torch
+from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.loading import load_paintings
+from semart_hf.model import modeling_semart
+from semart_hf.training import trainer as trainer_module
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
 from semart_hf.training.recipe import DataArguments, ModelArguments
@@ -21,16 +24,20 @@ def train_split(small_release):
     return split.cast_column("image", datasets.Image(decode=False))
 
 
-def losses_of(train_split, folder, *, collator_options=None, **options):
+def losses_of(train_split, folder, *, vision="test_resnet", dropout=0.1, collator_options=None, **options):
     """Each step's loss of an epoch of 5 steps."""
     data = DataArguments(data="-", vocab_size=300, max_text_length=32)
     arguments = ModelArguments(
-        vision="test_resnet",
+        vision=vision,
         text=None,
-        text_args={"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+        text_args={
+            **{"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+            **{"dropout": dropout, "attention_dropout": dropout},
+        },
         pretrained="false",
         image_size=32,
         fusion_dim=32,
+        fusion_dropout=dropout,
         frozen_vision_stages=2,
     )
     tokenizer = build_tokenizer(train_split, arguments, data)
@@ -71,6 +78,22 @@ def test_pictures_that_the_device_finishes_give_the_same_steps(train_split, tmp_
     found = losses_of(train_split, tmp_path, mixup=0.3, collator_options={"finishes_pictures": False})
     assert len(found) == 5
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def keep_whole_layer(tower, config):
+    """A whole layer in the last one's place, whose weights are drawn from the same random numbers."""
+    tower.transformer.layer[-1] = TransformerBlock(config)
+
+
+@pytest.mark.parametrize("vision", ["test_resnet", "test_vit"])
+def test_all_means_of_speed_and_none_give_the_same_steps(train_split, tmp_path, monkeypatch, vision):
+    fast = losses_of(train_split, tmp_path / "fast", vision=vision, dropout=0.0)
+    monkeypatch.setattr(modeling_semart, "read_first_token", keep_whole_layer)
+    monkeypatch.setattr(modeling_semart, "read_class_token", lambda *_: None)
+    monkeypatch.setattr(trainer_module, "order_channels", lambda *_: None)
+    slow = losses_of(train_split, tmp_path / "slow", vision=vision, dropout=0.0, keep_freed_memory=False)
+    assert len(slow) == 5
+    assert fast == pytest.approx(slow, abs=1e-5)
 
 
 def test_rows_by_length_are_as_many_and_all_learned_from(train_split, tmp_path, expected):
