@@ -29,6 +29,7 @@ from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.speed_semart import keep_freed_memory, order_channels
 
 from .arguments import SemArtTrainingArguments
+from .compiling import compile_towers
 from .divergence import DivergenceWatch
 from .lexicon import learn_rarities, penalise
 from .log_window import LogWindow
@@ -104,8 +105,9 @@ class SemArtTrainer(ResumableTrainer):
                 f"ema_decay is {args.ema_decay}, but averaged weights cannot be saved where FSDP shards them. Set "
                 "ema_decay: 0, or launch with DDP."
             )
-        if not self.is_fsdp_enabled:  # it shards tensors of the usual order alone
+        if not self.is_fsdp_enabled:  # it shards tensors of the usual order alone, and compiles what it shards
             order_channels(model)
+            compile_towers(model, self.accelerator)
         if args.keep_freed_memory and args.device.type == "cpu":
             keep_freed_memory()
         self.loss = ArtLoss(
