@@ -370,7 +370,7 @@ def test_a_compiled_model_trains_the_same(parts, tmp_path):
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
     assert not counters["graph_break"]
     # The vision tower and two kinds of text layers: a graph for the first batch, one for other sizes.
-    assert counters["stats"]["unique_graphs"] <= 8
+    assert counters["stats"]["unique_graphs"] <= 12
 
 
 def test_reports_and_curves_are_written(parts, tmp_path):
