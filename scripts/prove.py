@@ -7,6 +7,8 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,6 @@ def prove(options: argparse.Namespace) -> dict[str, Any]:
 
     from semart_hf.evaluation.results import describe_environment, write_json
 
-    logging.getLogger("semart_hf").setLevel(logging.ERROR)  # what is missing in the data is told by its own scripts
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     start, processor_start = time.perf_counter(), time.process_time()
@@ -87,15 +88,28 @@ def prove(options: argparse.Namespace) -> dict[str, Any]:
         found = pictures.prove(options.release, options.folds, options.seed, options.fields)
     path = options.json or RESULTS / f"{options.part}.json"
     results: dict[str, Any] = {"part": options.part, "environment": describe_environment()}
-    for measured in found:  # a file of what is done is left by whatever ends this early
-        results |= {
-            "seconds": round(time.perf_counter() - start),
-            "processor_seconds": round(time.process_time() - processor_start),
-            **measured,
-        }
-        write_json(path, results)
+    with errors_alone():
+        for measured in found:  # a file of what is done is left by whatever ends this early
+            results |= {
+                "seconds": round(time.perf_counter() - start),
+                "processor_seconds": round(time.process_time() - processor_start),
+                **measured,
+            }
+            write_json(path, results)
     print(f"Results: {path}")
     return results
+
+
+@contextmanager
+def errors_alone() -> Iterator[None]:
+    """Within the block, the package tells errors alone: what is missing in the data is told by its own scripts."""
+    logger = logging.getLogger("semart_hf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def write_card(results: dict[str, Any], path: Path) -> None:

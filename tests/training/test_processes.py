@@ -64,7 +64,7 @@ def test_two_processes_have_the_losses_of_one(one_process, small_release, tmp_pa
 def test_sharded_processes_have_the_losses_of_one(one_process, small_release, tmp_path):
     fsdp = (
         *("--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"),
-        *("--fsdp_state_dict_type", "FULL_STATE_DICT"),
+        *("--fsdp_state_dict_type", "FULL_STATE_DICT", "--fsdp_cpu_ram_efficient_loading", "false"),
     )
     for run in launch(small_release, tmp_path, "8x2", processes=2, launcher=fsdp):
         assert_same(one_process, run, is_sharded=True)
