@@ -20,7 +20,7 @@ def text_card(results: Mapping[str, Any]) -> str:
     summary, runs = results["summary"], results["runs"]
     rows, gains = runs[0]["rows"], summary["gains"]
     tasks = list(runs[0]["ours"]["tasks"])
-    better = summary["tasks_with_better_accuracy"]
+    better, tower = summary["tasks_with_better_accuracy"], results["text_tower"]
     verdict = "beats" if summary["is_better"] else "does not beat"
     parts = [
         "# Descriptions alone: is more learned than words say?",
@@ -53,7 +53,8 @@ def text_card(results: Mapping[str, Any]) -> str:
         "order of the seeds, `C` and class weights chosen for accuracy: "
         f"{_choices(runs, 'accuracy')}; for macro-F1: {_choices(runs, 'macro_f1')}.",
         "- The model is trained once a seed, by the recipe as it stands, without validation rows, and one model is "
-        f"judged by both metrics. Its text tower is `{results['text_tower']}`, of which the last layer learns. The "
+        f"judged by both metrics. Its text tower, `{tower['name']}`, has the format of DistilBERT, {tower['layers']} layers and "
+        f"{tower['width']} features; its last layer learns. The "
         "recipe's rates and penalty come from trials on other divisions of the same file, so rows that are judged "
         "here were among those of the trials.",
         "- The text tower alone is the same recipe without the lexicon, at learning rates that suit it then. The "

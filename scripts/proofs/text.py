@@ -27,8 +27,11 @@ def prove(csv: Path, text_tower: str, seeds: Sequence[int], fields: Mapping[str,
         seeds: Of the division, the folds and the trainings.
         fields: Of the recipe, which win over its own.
     """
+    from transformers import AutoConfig
+
     from semart_hf.data.release import read_release
 
+    tower_config = AutoConfig.from_pretrained(text_tower)
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as cache:  # most texts are learned from for several of the seeds
         for seed in seeds:
@@ -49,7 +52,11 @@ def prove(csv: Path, text_tower: str, seeds: Sequence[int], fields: Mapping[str,
             print(f"seed {seed}: " + ", ".join(f"{k} {v:.3f}" for k, v in headline(runs[-1]).items()), flush=True)
             yield {
                 "csv": csv.name,
-                "text_tower": Path(text_tower).name,
+                "text_tower": {
+                    "name": Path(text_tower).name,
+                    "layers": tower_config.num_hidden_layers,
+                    "width": tower_config.hidden_size,
+                },
                 "recipe": RECIPE.name,
                 "fields": dict(fields),
                 "runs": runs,
