@@ -23,6 +23,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .miniature_history import art_history
+from .miniature_long_tail import with_long_tail
 from .miniature_painter import paint
 from .miniature_world import MODALITIES, Table, World, ceilings
 from .miniature_writer import catalogue, describe, escape
@@ -95,6 +96,7 @@ def paint_miniature(
     num_train: int = 2400,
     num_val: int = 200,
     num_test: int = 400,
+    long_tail: bool = False,
     workers: int = 1,
 ) -> Path:
     """The folder, holding semart_{train,val,test}.csv, Images/ and ceiling.json; the same bytes for the same settings.
@@ -107,6 +109,8 @@ def paint_miniature(
         num_train: Paintings of the train split.
         num_val: Paintings of the validation split.
         num_test: Paintings of the test split.
+        long_tail: Whether labels are as unevenly frequent as in SemArt. Otherwise they are flatter, so that almost
+            each of them can be learned from the default number of paintings.
         workers: Processes that paint. More than 1 needs a main module that can be imported without side effects;
             the pictures are the same.
 
@@ -127,10 +131,11 @@ def paint_miniature(
         "version": _PROGRAM_VERSION,
         "seed": seed,
         **{f"num_{split}": count for split, count in sizes.items()},
+        "long_tail": long_tail,
     }
     if _is_finished(folder, settings):
         return folder
-    world = art_history()
+    world = with_long_tail(art_history()) if long_tail else art_history()
     splits = {split: sample_paintings(world, seed, index, sizes[split]) for index, split in enumerate(_SPLITS)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -268,6 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--num_train", type=int, default=2400, help="paintings to learn from")
     parser.add_argument("--num_val", type=int, default=200, help="paintings to choose a checkpoint by")
     parser.add_argument("--num_test", type=int, default=400, help="paintings to judge by")
+    parser.add_argument("--long_tail", action="store_true", help="labels as unevenly frequent as in SemArt")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that paint")
     options = parser.parse_args(arguments)
     try:
