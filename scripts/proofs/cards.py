@@ -54,8 +54,9 @@ def text_card(results: Mapping[str, Any]) -> str:
         f"{_choices(runs, 'accuracy')}; for macro-F1: {_choices(runs, 'macro_f1')}.",
         "- The model is trained once a seed, by the recipe as it stands, without validation rows, and one model is "
         f"judged by both metrics. Its text tower, `{tower['name']}`, has the format of DistilBERT, {tower['layers']} "
-        f"layers and {tower['width']} features; its last layer learns. The recipe's rates and penalty come "
-        "from trials on other divisions of the same file, so rows that are judged here were among those of the trials.",
+        f"layers and {tower['width']} features; its last layer learns. The recipe's rates and penalty "
+        "come from trials on other divisions of the same file, so rows that are judged here were among those of the "
+        "trials.",
         "- The text tower alone is the same recipe without the lexicon, at learning rates that suit it then. The "
         "lexicon is a linear model on the counts of single word pieces (`text_lexicon`), whose answer is added to the "
         "tower's. It is what wins here: descriptions name places, saints and painters, and a thousand of them are too "
