@@ -22,6 +22,8 @@ CARDS = SCRIPTS.parent / "model_cards"
 EXAMPLES = """examples:
   python scripts/prove.py text --csv data/SemArt/semart_val.csv --text_tower distilbert/distilbert-base-uncased
   python scripts/prove.py pictures --release data/paintings
+  python scripts/prove.py ablations --processes 2                  # paints a miniature with a long tail, goes on where
+                                                                   # it was interrupted
   python scripts/prove.py card scripts/proofs/results/text.json    # writes the card anew, of a file of results"""
 
 
@@ -29,7 +31,7 @@ def main(words: list[str] | None = None) -> None:
     options = parse_arguments(words)
     try:
         results = read(options.results) if options.part == "card" else prove(options)
-        write_card(results, options.card or CARDS / f"{results['part']}_proof.md")
+        write_card(results, options.card or card_of(results["part"]))
     except (ValueError, OSError) as error:
         raise SystemExit(f"prove.py: {error}") from error
 
@@ -50,16 +52,29 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     pictures.add_argument("--release", type=Path, required=True, help="a release's folder; its splits are joined")
     pictures.add_argument("--folds", type=int, default=5, help="default: 5")
     pictures.add_argument("--seed", type=int, default=0, help="of the folds and the trainings; default: 0")
-    for part in (text, pictures):
+    ablations = parts.add_parser("ablations", help="miniature-best.yaml whole, without each means, and without any")
+    ablations.add_argument(
+        "--release", type=Path, default=Path("outputs/long_tail"), help="its data, painted where missing: %(default)s"
+    )
+    ablations.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    ablations.add_argument("--settings", nargs="+", help="best, plain, 'without MEANS'; default: all")
+    ablations.add_argument("--processes", type=int, default=1, help="trainings at a time; default: 1")
+    for part in (text, pictures, ablations):
         part.add_argument(
             "--json", type=Path, help="file that gets the results; default: under scripts/proofs/results"
         )
+    for part in (text, pictures):
         part.add_argument("--fields", type=json.loads, default={}, help="of the recipe, as JSON, for a trial")
     card = parts.add_parser("card", help="write the card anew")
     card.add_argument("results", type=Path, help="a file of results")
-    for part in (text, pictures, card):
+    for part in (text, pictures, ablations, card):
         part.add_argument("--card", type=Path, help="file that gets the card; default: under model_cards")
     return parser.parse_args(words)
+
+
+def card_of(part: str) -> Path:
+    """Where the card of a part lies."""
+    return CARDS / ("ablations-miniature.md" if part == "ablations" else f"{part}_proof.md")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -78,15 +93,20 @@ def prove(options: argparse.Namespace) -> dict[str, Any]:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     start, processor_start = time.perf_counter(), time.process_time()
+    path = options.json or RESULTS / f"{options.part}.json"
     if options.part == "text":
         from proofs import text
 
         found = text.prove(options.csv, options.text_tower, options.seeds, options.fields)
-    else:
+    elif options.part == "pictures":
         from proofs import pictures
 
         found = pictures.prove(options.release, options.folds, options.seed, options.fields)
-    path = options.json or RESULTS / f"{options.part}.json"
+    else:
+        from proofs import ablations
+
+        kept = read(path) if path.exists() else {}
+        found = ablations.prove(options.release, options.seeds, options.settings, options.processes, kept)
     results: dict[str, Any] = {"part": options.part, "environment": describe_environment()}
     with errors_alone():
         for measured in found:  # a file of what is done is left by whatever ends this early

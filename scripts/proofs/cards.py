@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -106,7 +107,94 @@ def pictures_card(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-CARDS_BY_PART: dict[str, Callable[[Mapping[str, Any]], str]] = {"text": text_card, "pictures": pictures_card}
+def ablations_card(results: Mapping[str, Any]) -> str:
+    """The card of `prove.py ablations` as Markdown."""
+    summary, runs, ceilings = results["summary"], results["runs"], results["ceilings"]
+    best, plain = summary["best"], summary["plain"]
+    shares = {name: summary[name]["accuracy"]["mean"]["mean"] / ceilings["image+text"]["mean"] for name in summary}
+    change = {key: {**figure, "mean": -figure["mean"]} for key, figure in plain["change"].items()}
+    tasks = [*best["accuracy"]]
+    lines = [_row("", tasks), _row("---", ["---"] * len(tasks))]
+    for score, title in METRICS.items():
+        for name in ("plain", "best"):
+            lines.append(_row(f"{title}, {name}", [cell(summary[name][score][task]) for task in tasks]))
+    lines.append(_row("highest possible accuracy", [f"{100 * ceilings['image+text'][task]:.1f}" for task in tasks]))
+    titles = ["mean macro-F1", "change", "mean accuracy", "change", "periods", "image alone", "text alone", "seeds"]
+    table = [_row("", titles), _row("---", ["---"] * len(titles))]
+    for name, found in summary.items():
+        against = found.get("change")
+        table.append(
+            _row(
+                name,
+                [
+                    cell(found["macro_f1"]["mean"]),
+                    cell(against["mean_macro_f1"], sign=True) if against else "",
+                    cell(found["accuracy"]["mean"]),
+                    cell(against["mean_accuracy"], sign=True) if against else "",
+                    f"{found['periods']['mean']:.3f}",
+                    f"{100 * found['image']['mean']:.1f}",
+                    f"{100 * found['text']['mean']:.1f}",
+                    ", ".join(map(str, found["seeds"])),
+                ],
+            )
+        )
+    environment = results["environment"]
+    fields = [
+        f"- **{name}**: off by " + ", ".join(f"`{field}: {json.dumps(value)}`" for field, value in off.items())
+        for name, off in results["means"].items()
+    ]
+    sizes = results["sizes"]
+    parts = [
+        "# The miniature with SemArt's long tail: what each means is worth",
+        f"`miniature-best.yaml` against `miniature-plain.yaml`, which is plain cross-entropy without any of the means "
+        f"below: {_points(change['mean_macro_f1'])} points of mean macro-F1 and {_points(change['mean_accuracy'])} of "
+        f"mean accuracy, over {len(plain['seeds'])} seeds. Wrong by {best['periods']['mean']:.3f} periods on average "
+        f"instead of {plain['periods']['mean']:.3f}. It reaches {shares['best']:.3f} of the highest possible accuracy "
+        f"with picture and text, plain cross-entropy {shares['plain']:.3f}.",
+        *_against_goals(change, best, plain, shares["best"], results["goals"]),
+        "In per cent, mean and standard deviation over the seeds:",
+        "\n".join(lines),
+        "Each means taken away from `miniature-best.yaml` alone; the change is against it, seed by seed. The last "
+        "columns are accuracies of the same checkpoint shown one modality.",
+        "\n".join(table),
+        "\n".join(fields),
+        f"Data: the embedded miniature with labels as unevenly frequent as in SemArt (`python -m "
+        f"semart_hf.data.miniature FOLDER --long_tail`), {sizes['num_train']:,d} paintings to learn from, "
+        f"{sizes['num_val']:,d} to choose the checkpoint by and {sizes['num_test']:,d} judged. Labels with fewer than "
+        "10 paintings count as `UNK`, which nobody can learn and which lowers every macro-F1 here.",
+        f"`python scripts/prove.py ablations`: {sum(run['seconds'] for run in runs) / 60:.0f} minutes of training, "
+        f"one core each of {environment['processor']}; torch {environment['torch']}, transformers "
+        f"{environment['transformers']}, commit {', '.join(sorted({run['commit'] for run in runs}))}. Written by "
+        "`scripts/prove.py` from its results in `scripts/proofs/results/`.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _against_goals(
+    change: Mapping[str, Mapping[str, float]],
+    best: Mapping[str, Any],
+    plain: Mapping[str, Any],
+    share: float,
+    goals: Mapping[str, float],
+) -> list[str]:
+    """A line for each goal, whether it was reached."""
+    reached = {
+        f"mean macro-F1 better by at least {100 * goals['macro_f1']:.0f} points": change["mean_macro_f1"]["mean"]
+        >= goals["macro_f1"],
+        f"at no more than {-100 * goals['accuracy']:.0f} point of mean accuracy": change["mean_accuracy"]["mean"]
+        >= goals["accuracy"],
+        "dated closer, in periods": best["periods"]["mean"] < plain["periods"]["mean"],
+        f"picture and text at least {goals['share_of_ceiling']:.2f} of the highest possible accuracy": share
+        >= goals["share_of_ceiling"],
+    }
+    return ["\n".join(f"- {goal}: {'reached' if is_so else 'not reached'}" for goal, is_so in reached.items())]
+
+
+CARDS_BY_PART: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "text": text_card,
+    "pictures": pictures_card,
+    "ablations": ablations_card,
+}
 
 
 def _row(name: str, cells: Sequence[str]) -> str:

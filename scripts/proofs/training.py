@@ -10,17 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# A trial has no validation rows to choose a checkpoint by: the last weights are the result.
-WITHOUT_VALIDATION = {
-    "eval_strategy": "no",
-    "save_strategy": "no",
-    "load_best_model_at_end": False,
+IN_PROCESS = {
     "disable_tqdm": True,
     "report_to": "none",
     "dataloader_num_workers": 0,
     # The rows are given: nothing else is to be read from where they came from.
     "prepare": False,
 }
+# Without rows to choose a checkpoint by, the last weights are the result.
+WITHOUT_VALIDATION = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 
 
 def train_and_score(recipe: Path, fields: Mapping[str, Any], splits: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +27,7 @@ def train_and_score(recipe: Path, fields: Mapping[str, Any], splits: Mapping[str
     Args:
         recipe: The recipe's file.
         fields: Of the recipe, which win over its own.
-        splits: `train` and `test` as `read_release` gives them.
+        splits: `train` and `test` as `read_release` gives them, and `validation` if it is to choose the checkpoint.
     """
     from semart_hf.evaluation.metrics import score_outcomes
     from semart_hf.evaluation.results import collect_outcomes
@@ -39,26 +37,37 @@ def train_and_score(recipe: Path, fields: Mapping[str, Any], splits: Mapping[str
     from semart_hf.training.sources import shown_rows
 
     with tempfile.TemporaryDirectory() as folder:
-        wanted = {**read_recipe(recipe), **WITHOUT_VALIDATION, **fields, "output_dir": folder}
+        choice = {} if "validation" in splits else WITHOUT_VALIDATION
+        wanted = {**read_recipe(recipe), **IN_PROCESS, **choice, **fields, "output_dir": folder}
         model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), wanted)
         # Of the training rows the collator shows what is to be shown.
-        rows = {"train": shown_rows(splits["train"], "image+text"), "test": shown_rows(splits["test"], data.modality)}
+        rows = {
+            name: shown_rows(split, "image+text" if name == "train" else data.modality)
+            for name, split in splits.items()
+        }
+        test = rows.pop("test")
         with contextlib.redirect_stdout(io.StringIO()):  # the Trainer prints its log where it has no progress bar
-            trainer = build_trainer({"train": rows["train"]}, model, data, training, say=lambda _: None)
+            trainer = build_trainer(rows, model, data, training, say=lambda _: None)
             start = time.perf_counter()
             trainer.train()
             seconds = time.perf_counter() - start
         outcomes = collect_outcomes(
-            trainer.model, trainer.processing_class, rows["test"], batch_size=training.per_device_eval_batch_size
+            trainer.model, trainer.processing_class, test, batch_size=training.per_device_eval_batch_size
         )
     return {"seconds": round(seconds, 1)} | {name: brief(score_outcomes(found)) for name, found in outcomes.items()}
 
 
 def brief(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracy and macro-F1 of each task that has a known label, and their means, of what `score_outcomes` gives."""
+    """Accuracy and macro-F1 of each task that has a known label, and their means, of what `score_outcomes` gives.
+
+    Where paintings are dated, their mean absolute error in periods is with them.
+    """
     tasks = {
         name: {"accuracy": task["accuracy"], "macro_f1": task["macro_f1"]}
         for name, task in scores["tasks"].items()
         if task["num_rows"]
     }
-    return {"tasks": tasks, "mean_accuracy": scores["mean_accuracy"], "mean_macro_f1": scores["mean_macro_f1"]}
+    found = {"tasks": tasks, "mean_accuracy": scores["mean_accuracy"], "mean_macro_f1": scores["mean_macro_f1"]}
+    error = "mean_absolute_error_periods"
+    dated = [task[error] for task in scores["tasks"].values() if task.get(error) is not None]
+    return found | ({error: dated[0]} if dated else {})

@@ -1,0 +1,140 @@
+"""What each means of `miniature-best.yaml` is worth: the recipe whole, without one of them, and without any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from proofs.scores import mean_and_deviation
+from proofs.training import train_and_score
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+BEST, PLAIN = "miniature-best.yaml", "miniature-plain.yaml"
+SIZES = {"num_train": 2400, "num_val": 600, "num_test": 2000}
+MODALITIES = ("image+text", "image", "text")
+SCORES = ("accuracy", "macro_f1")
+# Fields of miniature-best.yaml that take one means away.
+MEANS: dict[str, dict[str, Any]] = {}
+GOALS = {"macro_f1": 0.05, "accuracy": -0.01, "share_of_ceiling": 0.96}
+"""By how much the mean macro-F1 is to be better than plain cross-entropy's, and the mean accuracy at worst."""
+
+
+def prove(
+    release: Path, seeds: Sequence[int], settings: Sequence[str] | None, processes: int, kept: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Scores of every setting with every seed, and their summary, as far as known after each training.
+
+    Args:
+        release: Folder of the long-tailed miniature, which is painted where there is none.
+        seeds: Of the trainings.
+        settings: Of `all_settings`; `None`: all of them.
+        processes: Trainings at a time, which share the cores.
+        kept: Results of an earlier call, whose runs are not repeated; empty: none.
+
+    Raises:
+        ValueError: If a setting is unknown, the earlier results are of other recipes, or the folder holds something
+            else.
+    """
+    from semart_hf.data.miniature import paint_miniature
+    from semart_hf.evaluation.results import ceilings_of
+    from semart_hf.training.recipe import read_recipe
+
+    fields = {name: fields_of(name) for name in all_settings()}
+    settings = list(fields) if settings is None else settings
+    unknown = [name for name in settings if name not in fields]
+    if unknown:
+        raise ValueError(f"Got the settings {unknown}, but there are {list(fields)}. Choose among these.")
+    recipes = {name: read_recipe(RECIPES / name) for name in (BEST, PLAIN)}
+    if kept and (kept["recipes"], kept["means"]) != (recipes, MEANS):
+        raise ValueError(
+            "The file of results holds runs of other recipes or means than today's. Results of one file belong to the "
+            "same ones. Remove it, or name another one by --json."
+        )
+    paint_miniature(release, long_tail=True, workers=processes, **SIZES)
+    runs: list[dict[str, Any]] = list(kept.get("runs", []))
+    done = {(run["setting"], run["seed"]) for run in runs}
+    wanted = [(name, seed) for seed in seeds for name in settings if (name, seed) not in done]
+    common = {"recipes": recipes, "means": MEANS, "goals": GOALS, "sizes": SIZES, "ceilings": ceilings_of(release)}
+    if not wanted:
+        yield {**common, "runs": runs, "summary": summarise(runs)}
+    tasks = [(release, name, seed, fields[name], processes) for name, seed in wanted]
+    # A process of its own for each training, so that none finds the memory of another.
+    with get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
+        for number, run in enumerate(pool.imap_unordered(train_one, tasks), 1):
+            runs = sorted([*runs, run], key=lambda run: (list(fields).index(run["setting"]), run["seed"]))
+            scores = run["image+text"]
+            print(
+                f"{number} of {len(wanted)}: {run['setting']}, seed {run['seed']}: accuracy "
+                f"{scores['mean_accuracy']:.3f}, macro-F1 {scores['mean_macro_f1']:.3f}, {run['seconds']:.0f} s",
+                flush=True,
+            )
+            yield {**common, "runs": runs, "summary": summarise(runs)}
+
+
+def all_settings() -> list[str]:
+    """`best`, `plain`, and `without …` for each means."""
+    return ["best", "plain", *(f"without {means}" for means in MEANS)]
+
+
+def fields_of(setting: str) -> dict[str, Any]:
+    """What a setting changes in its recipe."""
+    return MEANS.get(setting.removeprefix("without "), {})
+
+
+def train_one(task: tuple[Path, str, int, Mapping[str, Any], int]) -> dict[str, Any]:
+    """Scores of one training, by modality, with its `setting`, `seed` and `seconds`.
+
+    Args:
+        task: Folder of the release, setting, seed, fields of the recipe that win over its own, and how many
+            trainings share the cores.
+    """
+    import datasets
+    import psutil
+    import torch
+    import transformers
+
+    from semart_hf.data.loading import load_paintings
+    from semart_hf.evaluation.results import describe_environment
+
+    release, setting, seed, fields, processes = task
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(max(1, (psutil.cpu_count(logical=False) or 1) // processes))
+    chosen = {"data": str(release), "seed": seed, **fields}
+    recipe = RECIPES / (PLAIN if setting == "plain" else BEST)
+    about = {"setting": setting, "seed": seed, "commit": describe_environment().get("commit")}
+    return {**about, **train_and_score(recipe, chosen, load_paintings(release))}
+
+
+def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean and deviation over the seeds, by setting: scores by task, and `loss` against the best by score.
+
+    A loss is taken seed by seed, over the seeds that both settings have.
+    """
+    summary: dict[str, Any] = {}
+    by_setting = {
+        name: {run["seed"]: run for run in runs if run["setting"] == name}
+        for name in all_settings()
+        if any(run["setting"] == name for run in runs)
+    }
+    for name, found in by_setting.items():
+        both = [run["image+text"] for run in found.values()]
+        summary[name] = {"seeds": sorted(found)}
+        for score in SCORES:
+            summary[name][score] = {
+                **{task: mean_and_deviation([one["tasks"][task][score] for one in both]) for task in both[0]["tasks"]},
+                "mean": mean_and_deviation([one[f"mean_{score}"] for one in both]),
+            }
+        summary[name]["periods"] = mean_and_deviation([one["mean_absolute_error_periods"] for one in both])
+        for modality in MODALITIES[1:]:
+            summary[name][modality] = mean_and_deviation([run[modality]["mean_accuracy"] for run in found.values()])
+        common = sorted(found.keys() & by_setting.get("best", {}).keys())
+        if name != "best" and common:
+            pairs = [(found[seed]["image+text"], by_setting["best"][seed]["image+text"]) for seed in common]
+            summary[name]["change"] = {
+                key: mean_and_deviation([own[key] - best[key] for own, best in pairs])
+                for key in ("mean_accuracy", "mean_macro_f1", "mean_absolute_error_periods")
+            }
+    return summary
