@@ -24,12 +24,14 @@ class Means:
         off: Fields of the recipe that switch it off.
         undo: Puts the usual way in its place, where there is no field: nobody but a benchmark wants it.
         families: Beginnings of the names of the towers that have it; all, if empty.
+        devices: Kinds of devices that have it; all, if empty.
     """
 
     name: str
     off: dict[str, Any] = field(default_factory=dict)
     undo: Callable[[], None] | None = None
     families: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
     def is_known(self) -> bool:
         """Whether recipes have all of its fields."""
@@ -39,9 +41,10 @@ class Means:
         known = {f.name for group in (ModelArguments, DataArguments, SemArtTrainingArguments) for f in fields(group)}
         return set(self.off) <= known
 
-    def is_of(self, architecture: str) -> bool:
-        """Whether a tower has it."""
-        return not self.families or architecture.startswith(self.families)
+    def is_of(self, architecture: str, device: str) -> bool:
+        """Whether a tower has it on a device."""
+        is_of_device = not self.devices or device.startswith(self.devices)
+        return is_of_device and (not self.families or architecture.startswith(self.families))
 
 
 def read_all_tokens() -> None:
@@ -126,7 +129,8 @@ MEANS = (
     Means("pictures made small once", {"prepare": False}),
     Means("augmentation as one resampling", undo=augment_one_by_one),
     Means("channels last", undo=keep_channels_first, families=("resnet", "efficientnet")),
-    Means("freed memory kept", {"keep_freed_memory": False}),
+    Means("freed memory kept", {"keep_freed_memory": False}, devices=("cpu",)),
+    Means("pictures kept on the accelerator", {"resident_pictures": "false"}, devices=("cuda",)),
 )
 
 

@@ -109,7 +109,7 @@ def without_each(bench: Bench, recipe: Path, ours: Side, options: argparse.Names
     """Speed of our side without one means over that with all, by the means' name."""
     without: dict[str, Any] = {}
     tower = architecture(read_recipe(recipe))
-    for means in (means for means in MEANS if means.is_known() and means.is_of(tower)):
+    for means in (means for means in MEANS if means.is_known() and means.is_of(tower, options.device)):
         ours.turns.clear()
         side = bench.training_side(f"without {means.name}", recipe, means.off)
         if means.undo is not None:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from semart_hf.data.augmentation import Augmentation, draw
 from semart_hf.data.cache import FrozenText
-from semart_hf.data.picture_batch import gather_pictures
+from semart_hf.data.picture_batch import PictureBatch, gather_pictures
+from semart_hf.data.resident_pictures import PicturePlace, place_pictures
 from semart_hf.data.sampling import DRAW_KEY, MIXED_KEY
 from semart_hf.model.image_processing_semart import load_picture
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -37,7 +38,8 @@ class ArtCollator:
         frozen_text: Where a batch whose texts are all in it gets `text_hidden` from, in the place of `input_ids`.
         keeps_tokens: Whether such a batch has its `input_ids` too, which a model with a lexicon reads.
         finishes_pictures: Whether training pictures are augmented here, in the data loader's workers. Otherwise
-            `pixel_values` is a `PictureBatch`, which the accelerator is to finish.
+            `pixel_values` is a `PictureBatch`, which the accelerator is to finish, as it must where the pictures lie
+            there already (see `ResidentRows`).
 
     Raises:
         ValueError: If the modality is unknown or the probabilities exceed 1 together.
@@ -128,24 +130,12 @@ class ArtCollator:
         """`pixel_values` of training rows, the pictures that are mixed into others among them, and `has_image`."""
         mixed = [place for place in with_picture if self._is_mixed(rows[place])]
         partners = [rows[place][MIXED_KEY][0] for place in mixed]
-        image_processor = self.processor.image_processor
-        size = image_processor.crop_size["height"]
-        # So large that the smallest crop still has as many pixels as the model sees.
-        least_side = math.ceil(size / math.sqrt(self.augmentation.crop_scale[0]))
         sources = [rows[place]["image"] for place in with_picture] + [partner["image"] for partner in partners]
-        pictures = [load_picture(source, least_side=least_side) for source in sources]
         numbers = [generators[place] for place in with_picture]
         numbers += [np.random.default_rng(partner[DRAW_KEY]) for partner in partners]
-        batch = gather_pictures(
-            pictures,
-            [
-                draw(self.augmentation, generator, (picture.height, picture.width))
-                for picture, generator in zip(pictures, numbers, strict=True)
-                if generator is not None
-            ],
-            size=size,
-            mean=image_processor.image_mean,
-            std=image_processor.image_std,
+        batch = self._batch(
+            sources,
+            [generator for generator in numbers if generator is not None],
             rows=with_picture,
             num_rows=len(rows),
             mixed_rows=mixed,
@@ -156,6 +146,23 @@ class ArtCollator:
             inputs["has_image"] = torch.zeros(len(rows), dtype=torch.bool)
             inputs["has_image"][with_picture] = True
         return inputs
+
+    def _batch(
+        self, sources: Sequence[Any], generators: Sequence[np.random.Generator], **options: Any
+    ) -> PictureBatch:
+        """The pictures with what their generators draw for them, ready to be finished."""
+        image_processor = self.processor.image_processor
+        size = image_processor.crop_size["height"]
+        options |= {"size": size, "mean": image_processor.image_mean, "std": image_processor.image_std}
+        # So large that the smallest crop still has as many pixels as the model sees.
+        least_side = math.ceil(size / math.sqrt(self.augmentation.crop_scale[0]))
+        is_resident = isinstance(sources[0], PicturePlace)
+        pictures = sources if is_resident else [load_picture(source, least_side=least_side) for source in sources]
+        draws = [
+            draw(self.augmentation, generator, (picture.height, picture.width))
+            for picture, generator in zip(pictures, generators, strict=True)
+        ]
+        return (place_pictures if is_resident else gather_pictures)(pictures, draws, **options)
 
     def _labels(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         labels = torch.full((len(rows), len(self.tasks)), UNKNOWN_LABEL)

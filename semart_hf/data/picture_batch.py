@@ -2,13 +2,14 @@
 
 Crop, mirroring and rotation are one affine resampling for the whole batch; colours and erased rectangles are changed
 by operations on the batch. On a machine without an accelerator the data loader's workers finish; with one, the
-pictures travel as bytes and the accelerator does. Both run this code, and give the same numbers but for rounding.
+pictures travel as bytes and the accelerator does, or they lie there already (see `resident_pictures`). All run this
+code, and give the same numbers but for rounding.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +25,73 @@ REDUCED_BEYOND = 1.5
 _GRAY = (0.2989, 0.587, 0.114)  # Source: torchvision's rgb_to_grayscale, as in ITU-R BT.601
 
 
+class PictureSource(Protocol):
+    """Where a batch's pictures are sampled from."""
+
+    def sample(self, matrices: Tensor, size: int, part: slice) -> Tensor:
+        """Values 0 to 255 `(part, 3, size, size)` at the places that matrices `(part, 2, 3)` send the output to."""
+
+    def map(self, change: Any) -> "PictureSource":
+        """The source with every tensor changed."""
+
+
 @dataclass(frozen=True)
-class PictureBatch:
-    """Pictures of a batch, decoded and cut out, with all that is still to be done to them.
+class CutOuts:
+    """The parts of pictures that a batch is made of.
 
     Args:
         stack: Cut-outs `(pictures, height, width, 3)` of uint8, each in the upper left corner of its place.
-        matrices: `(pictures, 2, 3)`: from the output's coordinates, −1 to 1, to the cut-out's in pixels.
         extents: Width and height of the cut-outs `(pictures, 2)`.
         is_reflected: Whether some picture is looked at beyond its edges, where it is continued by its mirror image.
+    """
+
+    stack: Tensor
+    extents: Tensor
+    is_reflected: bool
+
+    def sample(self, matrices: Tensor, size: int, part: slice) -> Tensor:
+        """See `PictureSource`."""
+        source, edges = self.stack[part], self.extents[part]
+        if len(source) == 1:  # it needs no place beside others, and the kernel itself mirrors at its edges
+            width, height = edges[0].int().tolist()
+            source = source[:, :height, :width]
+        height, width = source.shape[1:3]
+        points = output_points(matrices, size)
+        if len(source) > 1:
+            points = within_edges(points, edges, is_reflected=self.is_reflected)
+        scale = points.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1)
+        grid = points.mul_(scale).sub_(1).permute(0, 2, 3, 1)
+        values = source.permute(0, 3, 1, 2).float()
+        return F.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+    def map(self, change: Any) -> "CutOuts":
+        """See `PictureSource`."""
+        return replace(self, stack=change(self.stack), extents=change(self.extents))
+
+
+def output_points(matrices: Tensor, size: int) -> Tensor:
+    """Where each pixel of the output looks `(pictures, 2, size, size)`, x before y."""
+    steps = (torch.arange(size, device=matrices.device) * 2 + 1) / size - 1
+    across, down, shift = (matrices[:, :, column, None, None] for column in range(3))
+    return across * steps.view(1, 1, 1, -1) + (down * steps.view(1, 1, -1, 1) + shift)
+
+
+def within_edges(points: Tensor, extents: Tensor, *, is_reflected: bool = True) -> Tensor:
+    """Points `(pictures, 2, …)` in pictures of those widths and heights `(pictures, 2)`, mirrored at the edges."""
+    edges = extents[:, :, None, None]
+    if is_reflected:
+        points = edges - (edges - points.abs_()).abs_()
+    # Behind the outer pixels' centres a picture goes on in their colour, not in what lies beside it.
+    return torch.minimum(points.clamp_(min=0.5), edges - 0.5)
+
+
+@dataclass(frozen=True)
+class PictureBatch:
+    """Pictures of a batch, with all that is still to be done to them.
+
+    Args:
+        source: Where their pixels are.
+        matrices: `(pictures, 2, 3)`: from the output's coordinates, −1 to 1, to the source's in pixels.
         colors: `(pictures, 3, 3)`: of each change of colours its factor, and how much of each pixel's grey and of the
             picture's mean grey it blends with; `None`: no change.
         erased: Rectangles `(number, 5)`: picture, top, bottom, left, right.
@@ -45,10 +104,8 @@ class PictureBatch:
         std: Channel standard deviations, likewise.
     """
 
-    stack: Tensor
+    source: PictureSource
     matrices: Tensor
-    extents: Tensor
-    is_reflected: bool
     colors: Tensor | None
     erased: Tensor
     rows: Tensor
@@ -73,41 +130,20 @@ class PictureBatch:
 
     def finish(self) -> Tensor:
         """`pixel_values (num_rows, 3, size, size)`, zeros in rows without a picture."""
-        count = len(self.stack)
-        pictures = torch.empty(count, 3, self.size, self.size, device=self.stack.device)
+        count, device = len(self.matrices), self.matrices.device
+        pictures = torch.empty(count, 3, self.size, self.size, device=device)
         mean, std = (pictures.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
         # A CPU takes picture by picture: a batch does not fit into its caches.
-        step = 1 if self.stack.device.type == "cpu" else max(count, 1)
+        step = 1 if device.type == "cpu" else max(count, 1)
         for start in range(0, count, step):
             part = slice(start, start + step)
-            resampled = self._resampled(part)
+            resampled = self.source.sample(self.matrices[part], self.size, part)
             if self.colors is not None:
                 change_colors(resampled, self.colors[part], white=255)
             torch.mul(resampled, 1 / (255 * std), out=pictures[part]).sub_(mean / std)
         for picture, top, bottom, left, right in self.erased.tolist():
             pictures[picture, :, top:bottom, left:right] = 0.0
         return self._placed(pictures)
-
-    def _resampled(self, part: slice) -> Tensor:
-        """Pictures `(part, 3, size, size)` of values 0 to 255, cropped, mirrored and rotated."""
-        source, matrices, edges = self.stack[part], self.matrices[part], self.extents[part]
-        if len(source) == 1:  # it needs no place beside others, and the kernel itself mirrors at its edges
-            width, height = edges[0].int().tolist()
-            source = source[:, :height, :width]
-        height, width = source.shape[1:3]
-        steps = (torch.arange(self.size, device=source.device) * 2 + 1) / self.size - 1
-        across, down, shift = (matrices[:, :, column, None, None] for column in range(3))
-        points = across * steps.view(1, 1, 1, -1) + (down * steps.view(1, 1, -1, 1) + shift)
-        if len(source) > 1:
-            edges = edges[:, :, None, None]
-            if self.is_reflected:
-                points = edges - (edges - points.abs_()).abs_()
-            # Behind the outer pixels' centres a picture goes on in their colour, not in what lies beside it.
-            points = torch.minimum(points.clamp_(min=0.5), edges - 0.5)
-        scale = points.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1)
-        grid = points.mul_(scale).sub_(1).permute(0, 2, 3, 1)
-        values = source.permute(0, 3, 1, 2).float()
-        return F.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
     def _placed(self, pictures: Tensor) -> Tensor:
         """The finished pictures in the rows that they belong to, mixed where they are mixed."""
@@ -127,7 +163,7 @@ class PictureBatch:
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
-        return replace(self, **tensors)
+        return replace(self, source=self.source.map(change), **tensors)
 
 
 def change_colors(pictures: Tensor, changes: Tensor, *, white: float) -> None:
@@ -188,12 +224,39 @@ def gather_pictures(
     all_matrices = np.stack(matrices)
     reach = np.abs(all_matrices[:, :, :2]).sum(2)
     is_reflected = (all_matrices[:, :, 2] - reach < -1e-3) | (all_matrices[:, :, 2] + reach > extents + 1e-3)
-    shown = len(pictures) - len(mixed_rows)
+    source = CutOuts(torch.from_numpy(stack), torch.from_numpy(extents).float(), bool(is_reflected.any()))
+    return batch_of(
+        source,
+        all_matrices,
+        draws,
+        size=size,
+        mean=mean,
+        std=std,
+        rows=rows,
+        num_rows=num_rows,
+        mixed_rows=mixed_rows,
+        shares=shares,
+    )
+
+
+def batch_of(
+    source: PictureSource,
+    matrices: npt.NDArray[np.float64],
+    draws: Sequence[Draw],
+    *,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    rows: Sequence[int] | None = None,
+    num_rows: int | None = None,
+    mixed_rows: Sequence[int] = (),
+    shares: Sequence[float] = (),
+) -> PictureBatch:
+    """The batch of pictures whose places in a source are known; see `gather_pictures`."""
+    shown = len(draws) - len(mixed_rows)
     return PictureBatch(
-        stack=torch.from_numpy(stack),
-        matrices=torch.from_numpy(all_matrices).float(),
-        extents=torch.from_numpy(extents).float(),
-        is_reflected=bool(is_reflected.any()),
+        source=source,
+        matrices=torch.from_numpy(matrices).float(),
         colors=_color_changes(draws),
         erased=_rectangles(draws, size),
         rows=torch.tensor(range(shown) if rows is None else rows),
@@ -209,13 +272,8 @@ def gather_pictures(
 def _cut_out(picture: Image.Image, numbers: Draw, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """The part of a picture that the output is made of, and the matrix from the output's coordinates to its pixels."""
     sides = np.array(picture.size, dtype=np.float64)
+    turned, center = placed_crop(numbers, picture.width, picture.height)
     half = np.array([numbers.width, numbers.height]) * sides / 2
-    center = np.array(numbers.center) * sides
-    cosine, sine = math.cos(numbers.angle), math.sin(numbers.angle)
-    # Output coordinates are rotated in the crop's own square, then scaled to the crop and moved to its place.
-    turned = np.array([[cosine, -sine], [sine, cosine]]) * half[:, None]
-    if numbers.is_mirrored:
-        turned[0] *= -1
     reach = np.abs(turned).sum(1)
     # A pixel more on each side, for the interpolation.
     low = np.maximum(np.floor(center - reach) - 1, 0).astype(int)
@@ -229,6 +287,18 @@ def _cut_out(picture: Image.Image, numbers: Draw, size: int) -> tuple[npt.NDArra
     else:
         cut, scale = np.asarray(picture)[low[1] : high[1], low[0] : high[0]], np.ones(2)
     return cut, np.column_stack([turned, center - low]) * scale[:, None]
+
+
+def placed_crop(numbers: Draw, width: int, height: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The matrix (2, 2) and the centre (2,) that send the output's coordinates into a picture of that size."""
+    sides = np.array([width, height], dtype=np.float64)
+    half = np.array([numbers.width, numbers.height]) * sides / 2
+    cosine, sine = math.cos(numbers.angle), math.sin(numbers.angle)
+    # Output coordinates are rotated in the crop's own square, then scaled to the crop and moved to its place.
+    turned = np.array([[cosine, -sine], [sine, cosine]]) * half[:, None]
+    if numbers.is_mirrored:
+        turned[0] *= -1
+    return turned, np.array(numbers.center) * sides
 
 
 def _color_changes(draws: Sequence[Draw]) -> Tensor | None:

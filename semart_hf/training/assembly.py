@@ -9,6 +9,7 @@ from transformers import AutoTokenizer, DistilBertConfig, PreTrainedTokenizerBas
 
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.resident_pictures import ResidentRows
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
@@ -18,6 +19,7 @@ from semart_hf.model.processing_semart import SemArtProcessor
 from .arguments import SemArtTrainingArguments
 from .frozen_text import frozen_text
 from .recipe import DataArguments, ModelArguments
+from .resident import with_resident_pictures
 from .sources import with_prepared_pictures
 from .trainer import SemArtTrainer
 
@@ -52,6 +54,9 @@ def build_trainer(
     )
     if remark:
         say(remark)
+    train_paintings, remark = with_resident_pictures(train_paintings, data_arguments, training_arguments)
+    if remark:
+        say(remark)
     if training_arguments.process_index == 0:
         model.print_trainable_parameters()
     say(
@@ -73,7 +78,7 @@ def build_trainer(
         image_dropout=data_arguments.image_dropout,
         text_dropout=data_arguments.text_dropout,
         keeps_tokens=model_arguments.text_lexicon,
-        finishes_pictures=training_arguments.device.type == "cpu",
+        finishes_pictures=training_arguments.device.type == "cpu" and not isinstance(train_paintings, ResidentRows),
     )
     rows = {**splits, "train": train_paintings}
     collator.frozen_text, remark = frozen_text(model, processor, rows, data_arguments, training_arguments)

@@ -15,6 +15,7 @@ from transformers.trainer_callback import ProgressCallback
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.picture_batch import PictureBatch
 from semart_hf.data.process_loader import process_loader
+from semart_hf.data.resident_pictures import ResidentRows, with_pixels
 from semart_hf.data.sampling import (
     LengthSampler,
     SeededSampler,
@@ -165,7 +166,11 @@ class SemArtTrainer(ResumableTrainer):
         """The inputs on the device, which finishes pictures that came as bytes."""
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
         if isinstance(prepared.get("pixel_values"), PictureBatch):
-            prepared["pixel_values"] = prepared["pixel_values"].to(self.args.device).finish()
+            pictures = prepared["pixel_values"].to(self.args.device)
+            rows = getattr(self.train_dataset, "paintings", None)
+            if isinstance(rows, ResidentRows):
+                pictures = with_pixels(pictures, rows.pixels)
+            prepared["pixel_values"] = pictures.finish()
         return prepared
 
     def compute_loss(

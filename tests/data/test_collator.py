@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.resident_pictures import PicturePlace, with_pixels
 from semart_hf.data.sampling import SeededSampler, TrainingPaintings
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
@@ -134,10 +135,32 @@ def test_pictures_that_an_accelerator_finishes_are_the_same(processor):
     paintings[2]["mixed"] = (paintings[4] | {"draw": (0, 0, 2, 2)}, 0.7)
     finished = ArtCollator(processor, TASKS, augmentation=augmentation)(paintings)
     unfinished = ArtCollator(processor, TASKS, augmentation=augmentation, finishes_pictures=False)(paintings)
-    assert unfinished["pixel_values"].stack.dtype == torch.uint8
+    assert unfinished["pixel_values"].source.stack.dtype == torch.uint8
     assert torch.equal(unfinished.pop("pixel_values").finish(), finished.pop("pixel_values"))
     assert set(finished) == set(unfinished)
     assert all(torch.equal(finished[name], unfinished[name]) for name in finished)
+
+
+def test_places_of_resident_pictures_take_the_place_of_the_pictures(processor):
+    augmentation = Augmentation(crop_scale=(0.5, 1.0), rotation=10, color_jitter=0.2)
+    paintings = [row | {"draw": (0, 0, number)} for number, row in enumerate(rows())]
+    paintings[1]["image"] = None
+    paintings[2]["mixed"] = (paintings[4] | {"draw": (0, 0, 2, 2)}, 0.7)
+    collator = ArtCollator(processor, TASKS, augmentation=augmentation, image_dropout=0.3, finishes_pictures=False)
+    expected = collator(paintings)
+    places, parts, start = [], [], 0
+    for row in paintings:
+        values = None if row["image"] is None else np.asarray(row["image"].convert("RGB"))
+        places.append(None if values is None else PicturePlace(start, values.shape[1], values.shape[0]))
+        if values is not None:
+            parts.append(torch.from_numpy(values.reshape(-1, 3).copy()))
+            start += len(parts[-1])
+    resident = [row | {"image": place} for row, place in zip(paintings, places, strict=True)]
+    resident[2]["mixed"] = (resident[4] | {"draw": (0, 0, 2, 2)}, 0.7)
+    found = collator(resident)
+    pictures = with_pixels(found.pop("pixel_values"), torch.cat(parts)).finish()
+    assert torch.allclose(pictures, expected.pop("pixel_values").finish(), atol=2e-4)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_label_outside_the_vocabulary_is_refused(processor):

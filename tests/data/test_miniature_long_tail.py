@@ -48,7 +48,8 @@ def test_labels_go_together_as_before(flat, tail):
 
 
 def test_cues_stay_as_they_are_and_the_ceiling_leaves_room(flat, tail):
-    assert tail.image is flat.image and tail.text is flat.text
+    assert tail.image is flat.image
+    assert tail.text is flat.text
     reached = ceilings(tail, {})
     assert max(reached["image"]["mean"], reached["text"]["mean"]) + 0.05 < reached["image+text"]["mean"] < 0.97
 

@@ -110,9 +110,11 @@ def test_a_whole_batch_at_once_equals_picture_by_picture():
     images = [picture(40 + 7 * row, 60 - 4 * row, row) for row in range(6)]
     draws = [draw(EVERYTHING, np.random.default_rng([0, row]), (i.height, i.width)) for row, i in enumerate(images)]
     batch = gather_pictures(images, draws, size=32, **PLAIN)
-    assert batch.is_reflected
-    at_once = batch._resampled(slice(0, 6))
-    single = torch.cat([batch._resampled(slice(row, row + 1)) for row in range(6)])
+    assert batch.source.is_reflected
+    at_once = batch.source.sample(batch.matrices, 32, slice(0, 6))
+    single = torch.cat(
+        [batch.source.sample(batch.matrices[row : row + 1], 32, slice(row, row + 1)) for row in range(6)]
+    )
     assert torch.allclose(at_once, single, atol=0.02)  # of 255
     change_colors(at_once, batch.colors, white=255)
     for row in range(6):
@@ -158,5 +160,5 @@ def test_the_pixels_are_distributed_as_torchvisions():
 def test_unfinished_pictures_travel():
     batch = gather_pictures([picture()], [Draw(factors=(1.1, 1.0, 1.0))], size=40, **PLAIN)
     moved = pickle.loads(pickle.dumps(batch)).to("cpu", non_blocking=True)  # noqa: S301
-    assert moved.stack.dtype == torch.uint8
+    assert moved.source.stack.dtype == torch.uint8
     assert torch.equal(moved.finish(), batch.finish())

@@ -1,5 +1,6 @@
 """What makes a run fast does not change its steps."""
 
+import io
 from types import SimpleNamespace
 
 import datasets
@@ -10,7 +11,9 @@ from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.loading import load_paintings
+from semart_hf.data.resident_pictures import read_pictures
 from semart_hf.model import modeling_semart
+from semart_hf.model.image_processing_semart import load_picture
 from semart_hf.training import trainer as trainer_module
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
@@ -78,6 +81,26 @@ def test_pictures_that_the_device_finishes_give_the_same_steps(train_split, tmp_
     found = losses_of(train_split, tmp_path, mixup=0.3, collator_options={"finishes_pictures": False})
     assert len(found) == 5
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_pictures_that_lie_on_the_device_give_the_same_steps(train_split, tmp_path):
+    def shrink(row):
+        file = io.BytesIO()
+        load_picture(row["image"]).resize((40, 44)).save(file, format="PNG")  # too small to be reduced with a filter
+        return {"image": {"bytes": file.getvalue(), "path": None}}
+
+    small = train_split.map(shrink)
+    expected = losses_of(small, tmp_path / "files", mixup=0.3)
+    rows = read_pictures(small, "cpu")
+    for workers in (0, 1):
+        found = losses_of(
+            rows,
+            tmp_path / str(workers),
+            mixup=0.3,
+            collator_options={"finishes_pictures": False},
+            dataloader_num_workers=workers,
+        )
+        assert found == pytest.approx(expected, abs=1e-5)
 
 
 def keep_whole_layer(tower, config):
