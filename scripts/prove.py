@@ -63,7 +63,6 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
         part.add_argument(
             "--json", type=Path, help="file that gets the results; default: under scripts/proofs/results"
         )
-    for part in (text, pictures):
         part.add_argument("--fields", type=json.loads, default={}, help="of the recipe, as JSON, for a trial")
     card = parts.add_parser("card", help="write the card anew")
     card.add_argument("results", type=Path, help="a file of results")
@@ -106,7 +105,9 @@ def prove(options: argparse.Namespace) -> dict[str, Any]:
         from proofs import ablations
 
         kept = read(path) if path.exists() else {}
-        found = ablations.prove(options.release, options.seeds, options.settings, options.processes, kept)
+        found = ablations.prove(
+            options.release, options.seeds, options.settings, options.processes, options.fields, kept
+        )
     results: dict[str, Any] = {"part": options.part, "environment": describe_environment()}
     with errors_alone():
         for measured in found:  # a file of what is done is left by whatever ends this early

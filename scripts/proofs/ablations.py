@@ -12,17 +12,29 @@ from proofs.training import train_and_score
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 BEST, PLAIN = "miniature-best.yaml", "miniature-plain.yaml"
-SIZES = {"num_train": 2400, "num_val": 600, "num_test": 2000}
+SIZES = {"num_train": 2400, "num_val": 400, "num_test": 2000}
 MODALITIES = ("image+text", "image", "text")
 SCORES = ("accuracy", "macro_f1")
 # Fields of miniature-best.yaml that take one means away.
-MEANS: dict[str, dict[str, Any]] = {}
+MEANS: dict[str, dict[str, Any]] = {
+    "logit adjustment": {"loss": "cross_entropy"},
+    "lexicon": {"text_lexicon": False},
+    "modality dropout": {"image_dropout": 0.0, "text_dropout": 0.0},
+    "averaged weights": {"ema_decay": 0.0},
+}
+NUMBERS_OF_MEANS = {"lexicon_penalty", "logit_adjustment_tau"}
+"""Fields that say nothing where their means is off."""
 GOALS = {"macro_f1": 0.05, "accuracy": -0.01, "share_of_ceiling": 0.96}
 """By how much the mean macro-F1 is to be better than plain cross-entropy's, and the mean accuracy at worst."""
 
 
 def prove(
-    release: Path, seeds: Sequence[int], settings: Sequence[str] | None, processes: int, kept: Mapping[str, Any]
+    release: Path,
+    seeds: Sequence[int],
+    settings: Sequence[str] | None,
+    processes: int,
+    fields: Mapping[str, Any],
+    kept: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Scores of every setting with every seed, and their summary, as far as known after each training.
 
@@ -31,6 +43,7 @@ def prove(
         seeds: Of the trainings.
         settings: Of `all_settings`; `None`: all of them.
         processes: Trainings at a time, which share the cores.
+        fields: Of the recipes, which win over their own, in every setting.
         kept: Results of an earlier call, whose runs are not repeated; empty: none.
 
     Raises:
@@ -41,13 +54,12 @@ def prove(
     from semart_hf.evaluation.results import ceilings_of
     from semart_hf.training.recipe import read_recipe
 
-    fields = {name: fields_of(name) for name in all_settings()}
-    settings = list(fields) if settings is None else settings
-    unknown = [name for name in settings if name not in fields]
+    settings = all_settings() if settings is None else settings
+    unknown = [name for name in settings if name not in all_settings()]
     if unknown:
-        raise ValueError(f"Got the settings {unknown}, but there are {list(fields)}. Choose among these.")
+        raise ValueError(f"Got the settings {unknown}, but there are {all_settings()}. Choose among these.")
     recipes = {name: read_recipe(RECIPES / name) for name in (BEST, PLAIN)}
-    if kept and (kept["recipes"], kept["means"]) != (recipes, MEANS):
+    if kept and (kept["recipes"], kept["means"], kept["fields"]) != (recipes, MEANS, fields):
         raise ValueError(
             "The file of results holds runs of other recipes or means than today's. Results of one file belong to the "
             "same ones. Remove it, or name another one by --json."
@@ -56,14 +68,15 @@ def prove(
     runs: list[dict[str, Any]] = list(kept.get("runs", []))
     done = {(run["setting"], run["seed"]) for run in runs}
     wanted = [(name, seed) for seed in seeds for name in settings if (name, seed) not in done]
-    common = {"recipes": recipes, "means": MEANS, "goals": GOALS, "sizes": SIZES, "ceilings": ceilings_of(release)}
+    common: dict[str, Any] = {"recipes": recipes, "means": MEANS, "fields": dict(fields), "goals": GOALS}
+    common |= {"sizes": SIZES, "ceilings": ceilings_of(release)}
     if not wanted:
         yield {**common, "runs": runs, "summary": summarise(runs)}
-    tasks = [(release, name, seed, fields[name], processes) for name, seed in wanted]
+    tasks = [(release, name, seed, {**fields_of(name), **fields}, processes) for name, seed in wanted]
     # A process of its own for each training, so that none finds the memory of another.
     with get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
         for number, run in enumerate(pool.imap_unordered(train_one, tasks), 1):
-            runs = sorted([*runs, run], key=lambda run: (list(fields).index(run["setting"]), run["seed"]))
+            runs = sorted([*runs, run], key=lambda run: (all_settings().index(run["setting"]), run["seed"]))
             scores = run["image+text"]
             print(
                 f"{number} of {len(wanted)}: {run['setting']}, seed {run['seed']}: accuracy "

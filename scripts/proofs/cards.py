@@ -108,7 +108,17 @@ def pictures_card(results: Mapping[str, Any]) -> str:
 
 
 def ablations_card(results: Mapping[str, Any]) -> str:
-    """The card of `prove.py ablations` as Markdown."""
+    """The card of `prove.py ablations` as Markdown.
+
+    Raises:
+        ValueError: If one of the two recipes has not been run.
+    """
+    missing = [name for name in ("best", "plain") if name not in results["summary"]]
+    if missing:
+        raise ValueError(
+            f"Got results without {missing}, but the card compares both recipes. Run prove.py ablations --settings "
+            f"{' '.join(missing)}, which goes on where it ended."
+        )
     summary, runs, ceilings = results["summary"], results["runs"], results["ceilings"]
     best, plain = summary["best"], summary["plain"]
     shares = {name: summary[name]["accuracy"]["mean"]["mean"] / ceilings["image+text"]["mean"] for name in summary}
@@ -143,7 +153,7 @@ def ablations_card(results: Mapping[str, Any]) -> str:
         f"- **{name}**: off by " + ", ".join(f"`{field}: {json.dumps(value)}`" for field, value in off.items())
         for name, off in results["means"].items()
     ]
-    sizes = results["sizes"]
+    sizes, changed = results["sizes"], f", with {results['fields']} everywhere" if results["fields"] else ""
     parts = [
         "# The miniature with SemArt's long tail: what each means is worth",
         f"`miniature-best.yaml` against `miniature-plain.yaml`, which is plain cross-entropy without any of the means "
@@ -162,8 +172,8 @@ def ablations_card(results: Mapping[str, Any]) -> str:
         f"semart_hf.data.miniature FOLDER --long_tail`), {sizes['num_train']:,d} paintings to learn from, "
         f"{sizes['num_val']:,d} to choose the checkpoint by and {sizes['num_test']:,d} judged. Labels with fewer than "
         "10 paintings count as `UNK`, which nobody can learn and which lowers every macro-F1 here.",
-        f"`python scripts/prove.py ablations`: {sum(run['seconds'] for run in runs) / 60:.0f} minutes of training, "
-        f"one core each of {environment['processor']}; torch {environment['torch']}, transformers "
+        f"`python scripts/prove.py ablations`{changed}: {sum(run['seconds'] for run in runs) / 60:.0f} minutes of "
+        f"training, one core each of {environment['processor']}; torch {environment['torch']}, transformers "
         f"{environment['transformers']}, commit {', '.join(sorted({run['commit'] for run in runs}))}. Written by "
         "`scripts/prove.py` from its results in `scripts/proofs/results/`.",
     ]

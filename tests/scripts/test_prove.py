@@ -14,7 +14,7 @@ from semart_hf.data.tokenizer import learn_tokenizer
 
 prove = load_script("prove")  # puts the parts within reach of the imports below
 
-from proofs import cards, pictures, text, tfidf  # noqa: E402
+from proofs import ablations, cards, pictures, text, tfidf  # noqa: E402
 from proofs.scores import cell, mean_and_deviation  # noqa: E402
 
 BRIEF = ["--fields", '{"max_steps": 1, "per_device_train_batch_size": 4}']
@@ -69,6 +69,66 @@ def test_pictures_are_proved(release, tmp_path):
     gain = np.mean([run["image+text"]["mean_accuracy"] - run["text"]["mean_accuracy"] for run in results["runs"]])
     assert results["summary"]["gains"]["text"]["mean"] == pytest.approx(gain)
     assert f"{100 * gain:+.1f} points of mean accuracy over text alone" in (tmp_path / "card.md").read_text()
+
+
+def test_ablations_go_on_where_they_ended(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ablations, "SIZES", {"num_train": 70, "num_val": 6, "num_test": 12})
+    files = ["--json", str(tmp_path / "found.json"), "--card", str(tmp_path / "card.md")]
+    brief = {"max_steps": 1, "per_device_train_batch_size": 4, "image_size": 32}
+    words = ["ablations", "--release", str(tmp_path / "tail"), *files, "--fields", json.dumps(brief)]
+    means = next(iter(ablations.MEANS))
+    with pytest.raises(SystemExit, match=r"without \['plain'\], but the card compares both recipes"):
+        prove.main([*words, "--seeds", "0", "--settings", "best"])
+    prove.main([*words, "--seeds", "0", "--settings", "best", "plain", f"without {means}"])
+
+    assert capsys.readouterr().out.count("best, seed 0: accuracy") == 1
+    results = json.loads((tmp_path / "found.json").read_text())
+    assert [run["setting"] for run in results["runs"]] == ["best", "plain", f"without {means}"]
+    best, plain, _ = (run["image+text"] for run in results["runs"])
+    gain = 100 * (best["mean_macro_f1"] - plain["mean_macro_f1"])
+    error = best["mean_absolute_error_periods"]
+    card = (tmp_path / "card.md").read_text()
+    assert f"without any of the means below: {gain:+.1f} points of mean macro-F1" in card
+    assert f"Wrong by {error:.3f} periods on average" in card
+    assert f"- **{means}**: off by " in card
+    assert json.loads((tmp_path / "tail" / "ceiling.json").read_text())["settings"]["long_tail"] is True
+    with pytest.raises(SystemExit, match="holds runs of other recipes or means than today's"):
+        prove.main([*words[:-1], "{}"])
+    with pytest.raises(SystemExit, match=r"Got the settings \['none'\]"):
+        prove.main([*words, "--settings", "none"])
+
+
+def test_changes_against_the_best_are_taken_seed_by_seed():
+    def run(setting, seed, accuracy, macro_f1, periods):
+        both = {
+            "tasks": {"type": {"accuracy": accuracy, "macro_f1": macro_f1}},
+            "mean_accuracy": accuracy,
+            "mean_macro_f1": macro_f1,
+            "mean_absolute_error_periods": periods,
+        }
+        return {"setting": setting, "seed": seed, "image+text": both, "image": both, "text": both}
+
+    summary = ablations.summarise(
+        [run("best", 0, 0.8, 0.7, 0.2), run("best", 1, 0.9, 0.8, 0.1), run("plain", 1, 0.85, 0.6, 0.4)]
+    )
+    assert summary["best"]["seeds"] == [0, 1]
+    assert summary["best"]["macro_f1"]["mean"]["mean"] == pytest.approx(0.75)
+    assert summary["plain"]["change"]["mean_macro_f1"]["mean"] == pytest.approx(-0.2)
+    assert summary["plain"]["change"]["mean_accuracy"]["mean"] == pytest.approx(-0.05)
+    assert "change" not in summary["best"]
+
+
+def test_every_means_changes_the_best_recipe_and_the_plain_one_has_none():
+    from semart_hf.training.recipe import read_recipe
+
+    best, plain = (read_recipe(ablations.RECIPES / name) for name in (ablations.BEST, ablations.PLAIN))
+    for fields in ablations.MEANS.values():
+        assert all(name in best and best[name] != value for name, value in fields.items())
+        assert all(plain.get(name, value) == value for name, value in fields.items() if name != "loss")
+    switched = {name for fields in ablations.MEANS.values() for name in fields}
+    apart = {name for name in best.keys() | plain.keys() if best.get(name) != plain.get(name)}
+    assert apart - switched - {"output_dir"} <= ablations.NUMBERS_OF_MEANS
+    assert plain.get("loss", "cross_entropy") == "cross_entropy"
 
 
 def test_every_painting_is_judged_once(release, tmp_path):
@@ -163,7 +223,7 @@ def test_figures_are_means_with_the_deviation_of_one_run():
 @pytest.mark.parametrize("path", sorted(prove.RESULTS.glob("*.json")), ids=lambda path: path.stem)
 def test_the_cards_are_those_of_the_kept_results(path):
     results = json.loads(path.read_text(encoding="utf-8"))
-    card = (prove.CARDS / f"{path.stem}_proof.md").read_text(encoding="utf-8")
+    card = prove.card_of(path.stem).read_text(encoding="utf-8")
     assert card == cards.CARDS_BY_PART[path.stem](results)
 
 
