@@ -137,10 +137,10 @@ def ablations_card(results: Mapping[str, Any]) -> str:
             _row(
                 name,
                 [
-                    cell(found["macro_f1"]["mean"]),
-                    cell(against["mean_macro_f1"], sign=True) if against else "",
-                    cell(found["accuracy"]["mean"]),
-                    cell(against["mean_accuracy"], sign=True) if against else "",
+                    _of_seeds(found["macro_f1"]["mean"], found),
+                    _of_seeds(against["mean_macro_f1"], found, sign=True) if against else "",
+                    _of_seeds(found["accuracy"]["mean"], found),
+                    _of_seeds(against["mean_accuracy"], found, sign=True) if against else "",
                     f"{found['periods']['mean']:.3f}",
                     f"{100 * found['image']['mean']:.1f}",
                     f"{100 * found['text']['mean']:.1f}",
@@ -178,6 +178,11 @@ def ablations_card(results: Mapping[str, Any]) -> str:
         "`scripts/prove.py` from its results in `scripts/proofs/results/`.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _of_seeds(figure: Mapping[str, float], found: Mapping[str, Any], *, sign: bool = False) -> str:
+    """A figure with its deviation, which one seed alone does not tell."""
+    return cell(figure, sign=sign) if len(found["seeds"]) > 1 else cell(figure, sign=sign).split(" ±")[0]
 
 
 def _against_goals(
