@@ -127,7 +127,7 @@ def ablations_card(results: Mapping[str, Any]) -> str:
     lines = [_row("", tasks), _row("---", ["---"] * len(tasks))]
     for score, title in METRICS.items():
         for name in ("plain", "best"):
-            lines.append(_row(f"{title}, {name}", [cell(summary[name][score][task]) for task in tasks]))
+            lines.append(_row(f"{title}, {name}", [_of_seeds(summary[name][score][task], plain) for task in tasks]))
     lines.append(_row("highest possible accuracy", [f"{100 * ceilings['image+text'][task]:.1f}" for task in tasks]))
     titles = ["mean macro-F1", "change", "mean accuracy", "change", "periods", "image alone", "text alone", "seeds"]
     table = [_row("", titles), _row("---", ["---"] * len(titles))]
@@ -153,12 +153,13 @@ def ablations_card(results: Mapping[str, Any]) -> str:
         f"- **{name}**: off by " + ", ".join(f"`{field}: {json.dumps(value)}`" for field, value in off.items())
         for name, off in results["means"].items()
     ]
+    over = "with one seed" if len(plain["seeds"]) == 1 else f"over {len(plain['seeds'])} seeds"
     sizes, changed = results["sizes"], f", with {results['fields']} everywhere" if results["fields"] else ""
     parts = [
         "# The miniature with SemArt's long tail: what each means is worth",
         f"`miniature-best.yaml` against `miniature-plain.yaml`, which is plain cross-entropy without any of the means "
         f"below: {_points(change['mean_macro_f1'])} points of mean macro-F1 and {_points(change['mean_accuracy'])} of "
-        f"mean accuracy, over {len(plain['seeds'])} seeds. Wrong by {best['periods']['mean']:.3f} periods on average "
+        f"mean accuracy, {over}. Wrong by {best['periods']['mean']:.3f} periods on average "
         f"instead of {plain['periods']['mean']:.3f}. It reaches {shares['best']:.3f} of the highest possible accuracy "
         f"with picture and text, plain cross-entropy {shares['plain']:.3f}.",
         *_against_goals(change, best, plain, shares["best"], results["goals"]),
