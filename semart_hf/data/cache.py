@@ -17,6 +17,10 @@ from torch import Tensor
 from semart_hf.model.processing_semart import TOKENS_MULTIPLE
 
 
+# What a process has looked at of mapped files counts as its memory until it lets go of them: after so many bytes.
+_MAPPED_BYTES = 64 * 2**20
+
+
 class FrozenText:
     """Hidden states of descriptions, mapped into memory chunk by chunk as they are asked for.
 
@@ -35,6 +39,7 @@ class FrozenText:
         self.depth = depth
         self._paths: list[Path] = []
         self._hidden: dict[int, Tensor] = {}
+        self._bytes_read = 0
         self._digests = np.zeros((0, 2), dtype=np.int64)
         self._places = np.zeros((0, 3), dtype=np.int64)
         self._read_index()
@@ -75,6 +80,10 @@ class FrozenText:
             if states is not None:
                 hidden[row, : len(states)] = states
                 mask[row, : len(states)] = 1
+        self._bytes_read += hidden.nbytes
+        if self._bytes_read > _MAPPED_BYTES:
+            self._hidden.clear()
+            self._bytes_read = 0
         inputs = {"text_hidden": hidden, "attention_mask": mask, "text_depth": self.depth}
         if len(present) < len(texts):
             inputs["has_text"] = torch.tensor([states is not None for states in found])

@@ -36,9 +36,10 @@ def keep_freed_memory() -> bool:
 
     glibc gives each large tensor back to the system when it is freed, and the next one is then filled with zeros page
     by page: up to half of a forward pass on a CPU. As with torch's allocator on a GPU, the process thus keeps the most
-    that it has ever used. Other C libraries are left as they are.
+    that it uses from now on; what loading left free is given back first. Other C libraries are left as they are.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     library = ctypes.CDLL(None)
+    library.malloc_trim(0)
     return bool(library.mallopt(M_MMAP_MAX, 0) and library.mallopt(M_TRIM_THRESHOLD, -1))

@@ -1,6 +1,7 @@
 """The Hugging Face Trainer with this model's losses, seeded rows, averaged weights and exact resuming."""
 
 import difflib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -316,11 +317,15 @@ class SemArtTrainer(ResumableTrainer):
         )
 
     def _loader(self, rows: Any, **options: Any) -> DataLoader[Any]:
+        num_workers = self.args.dataloader_num_workers
+        if not isinstance(rows, PaintingStream):  # whose order depends on their number
+            # More workers than cores take memory and gain nothing; the batches are the same.
+            num_workers = min(num_workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 64)
         return process_loader(
             rows,
             self.accelerator,
             collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
+            num_workers=num_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
             pin_memory=self.args.dataloader_pin_memory,
             **options,

@@ -3,15 +3,19 @@
 import multiprocessing
 import os
 import pickle
+import re
 import signal
+from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from transformers import DistilBertConfig
 
-from semart_hf.data import cache_computing
-from semart_hf.data.cache import FrozenText
+from semart_hf.data import cache, cache_computing
+from semart_hf.data.cache import FrozenText, digest_of
 from semart_hf.data.cache_computing import cache_folder, compute_frozen_text, texts_to_keep
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.tokenizer import learn_tokenizer
@@ -234,3 +238,26 @@ def test_batches_hold_a_bounded_number_of_tokens():
     batches = list(cache_computing._batches(range(60), wanted, 100))
     assert [place for batch in batches for place in batch] == list(range(60))
     assert all(len(batch) * wanted.num_tokens[batch[-1]] <= 100 for batch in batches)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell what is mapped")
+def test_what_was_read_does_not_stay_in_memory(tmp_path, monkeypatch):
+    texts, tokens = [f"text {number}" for number in range(64)], 512
+    hidden = torch.randn(64 * tokens, 512).half()
+    digests = np.frombuffer(b"".join(digest_of(text) for text in texts), dtype=np.int64).reshape(-1, 2).copy()
+    lengths = torch.full((64,), tokens)
+    save_file({"hidden": hidden, "digests": torch.from_numpy(digests), "lengths": lengths}, tmp_path / "0.safetensors")
+    monkeypatch.setattr(cache, "_MAPPED_BYTES", 2**22)
+    kept = FrozenText(tmp_path, depth=1)
+
+    def mapped_megabytes():
+        return int(re.search(r"RssFile:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+    before = mapped_megabytes()
+    most = 0.0
+    for first in range(0, 64, 4):
+        found = kept.batch(texts[first : first + 4])
+        assert torch.equal(found["text_hidden"].flatten(0, 1), hidden[first * tokens : (first + 4) * tokens])
+        most = max(most, mapped_megabytes() - before)
+    assert hidden.nbytes > 32 * 2**20
+    assert most < 16
