@@ -16,7 +16,6 @@ from torch import Tensor
 
 from semart_hf.model.processing_semart import TOKENS_MULTIPLE
 
-
 # What a process has looked at of mapped files counts as its memory until it lets go of them: after so many bytes.
 _MAPPED_BYTES = 64 * 2**20
 
