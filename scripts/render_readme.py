@@ -123,10 +123,11 @@ def speed_text(measured: Mapping[str, Any]) -> str:
     sentences = (start_sentence, memory_sentence, preparation_sentence)
     parts = [speed_table(measured), means_table(measured), *(sentence(measured) for sentence in sentences)]
     environment = next(iter(measured.values()))["environment"]
+    commits = dict.fromkeys(part["environment"]["commit"] for part in measured.values())  # parts are measured apart
     where = environment.get("gpu") or f"{environment['processor']}, {environment['cores']} cores"
     parts.append(
         f"Median turn (slowest–fastest) of both sides in turns, the same model, data and batch; {where}, torch "
-        f"{environment['torch']}, commit {environment['commit']}. Written by `scripts/render_readme.py`. "
+        f"{environment['torch']}, commit {', '.join(commits)}. Written by `scripts/render_readme.py`. "
         + missing_sentence(measured)
     )
     return "\n\n".join(part for part in parts if part)
