@@ -99,6 +99,7 @@ MEASURED = {
         },
     },
     "inference": {
+        "environment": {"processor": "A CPU", "cores": 2, "torch": "2", "commit": "def"},
         "towers": {
             "resnet18": {
                 "rows_per_second": {"ours": figure(30.0, 29, 31), "notebook": figure(10.0, 9, 11)},
@@ -107,15 +108,19 @@ MEASURED = {
                 "latency_ratio": figure(0.5, 0.4, 0.6),
                 "peak_mb": {"ours": 1024, "notebook": 2048},
             }
-        }
+        },
     },
     "data": {
+        "environment": {"processor": "A CPU", "cores": 2, "torch": "2", "commit": "def"},
         "picture_bytes": 241_656,
         "prepared": {"pictures_per_second": 90.6},
         "naive": {"pictures_per_second": 16.5},
         "rows": {"5000": {"peak_mb": 896}, "50000": {"peak_mb": 806}},
     },
-    "startup": {"starts": {"import semart_hf": {"seconds": 2.5}, "a.py --help": {"seconds": 1.0}}},
+    "startup": {
+        "environment": {"processor": "A CPU", "cores": 2, "torch": "2", "commit": "def"},
+        "starts": {"import semart_hf": {"seconds": 2.5}, "a.py --help": {"seconds": 1.0}},
+    },
 }
 
 
@@ -141,6 +146,6 @@ def test_speeds_are_written_with_their_machine_and_what_is_missing(tmp_path):
     assert "Start: import semart_hf 2.50 s; `--help` of the scripts 1.00 to 1.00 s." in text
     assert "(242 KB each): 90.6 a second, report and all; PIL at full size in `datasets.map`, to PNG: 16.5." in text
     assert "Peak memory of the first: 5,000 rows 896 MiB, 50,000 rows 806 MiB." in text
-    assert "A CPU, 2 cores, torch 2, commit abc" in text
+    assert "A CPU, 2 cores, torch 2, commit abc, def. Written" in text
     assert "Not measured here: memory by the number of rows, a GPU." in text
     assert "old" in text  # the other blocks stay
