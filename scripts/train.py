@@ -92,6 +92,8 @@ def train(words: list[str]) -> None:
         trainer.save_model()  # every process has a part of the weights
     if trainer.is_world_process_zero():
         finish(trainer, splits, data_arguments.data, spent)
+    # A process that ends while threads of its group still run may abort, and takes the others with it.
+    trainer.accelerator.end_training()
 
 
 def begin(arguments: SemArtTrainingArguments, words: list[str]) -> str | None:

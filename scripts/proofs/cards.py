@@ -218,7 +218,7 @@ def _row(name: str, cells: Sequence[str]) -> str:
 
 
 def _points(gain: Mapping[str, float]) -> str:
-    return f"{100 * gain['mean']:+.1f}"
+    return f"{round(100 * gain['mean'], 1) + 0.0:+.1f}"  # a difference that rounds to nothing has no sign of its own
 
 
 def _choices(runs: Sequence[Mapping[str, Any]], metric: str) -> str:

@@ -320,7 +320,8 @@ class SemArtTrainer(ResumableTrainer):
         num_workers = self.args.dataloader_num_workers
         if not isinstance(rows, PaintingStream):  # whose order depends on their number
             # More workers than cores take memory and gain nothing; the batches are the same.
-            num_workers = min(num_workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 64)
+            allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+            num_workers = min(num_workers, allowed or num_workers)
         return process_loader(
             rows,
             self.accelerator,

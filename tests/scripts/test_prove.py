@@ -88,7 +88,7 @@ def test_ablations_go_on_where_they_ended(tmp_path, monkeypatch, capsys):
     gain = 100 * (best["mean_macro_f1"] - plain["mean_macro_f1"])
     error = best["mean_absolute_error_periods"]
     card = (tmp_path / "card.md").read_text()
-    assert f"without any of the means below: {gain:+.1f} points of mean macro-F1" in card
+    assert f"without any of the means below: {round(gain, 1) + 0.0:+.1f} points of mean macro-F1" in card
     assert f"Wrong by {error:.3f} periods on average" in card
     assert f"- **{means}**: off by " in card
     assert json.loads((tmp_path / "tail" / "ceiling.json").read_text())["settings"]["long_tail"] is True

@@ -62,6 +62,15 @@ def start(launcher, *words, cwd=CHECKOUT, **variables):
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
+def test_processes_leave_their_group_before_they_end(small_release, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(data=small_release, output_dir=tmp_path / "model"))
+    script = Path(__file__).with_name("train_and_look.py")
+    done = launch(script, recipe, "--max_steps", "1", processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / "model" / "results.json").read_text())["training"]["processes"] == 2
+
+
 @pytest.fixture(scope="module")
 def run(small_release, tmp_path_factory):
     """A finished run: its folder, and what it printed."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import datasets
 import torch
-from accelerate import DistributedType
+from accelerate import DistributedType, PartialState
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.loading import load_paintings
@@ -25,6 +25,7 @@ ROWS_WITH_TEXT = range(0, NUM_ROWS, 11)
 def main(release: str, output_dir: str, *divisions: str) -> None:
     for division in divisions:
         train(release, Path(output_dir, division), *map(int, division.split("x")))
+    PartialState().destroy_process_group()
 
 
 def train(release: str, output_dir: Path, size: int, accumulated: int) -> None:
