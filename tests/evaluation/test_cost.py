@@ -17,7 +17,6 @@ from semart_hf.evaluation.cost import (
     count_flops,
     count_parameters,
     measure_inference,
-    peak_memory,
     size_on_disk,
 )
 from semart_hf.model.modeling_semart import SemArtForArtClassification

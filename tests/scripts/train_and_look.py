@@ -1,4 +1,4 @@
-"""One process of a training by scripts/train.py that says whether it still belongs to a group: train_and_look.py RECIPE"""
+"""A process of a training by scripts/train.py looking whether it still belongs to a group: train_and_look.py RECIPE"""
 
 import sys
 
