@@ -57,7 +57,7 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
         "--release", type=Path, default=Path("outputs/long_tail"), help="its data, painted where missing: %(default)s"
     )
     ablations.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    ablations.add_argument("--settings", nargs="+", help="best, plain, 'without MEANS'; default: all")
+    ablations.add_argument("--settings", nargs="+", help="such as best, plain, 'without MEANS'; default: all")
     ablations.add_argument("--processes", type=int, default=1, help="trainings at a time; default: 1")
     for part in (text, pictures, ablations):
         part.add_argument(
