@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from proofs.scores import mean_and_deviation
 from proofs.training import train_and_score
 
+Task = tuple[Path, str, int, Mapping[str, Any], int]
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 BEST, PLAIN = "miniature-best.yaml", "miniature-plain.yaml"
 SIZES = {"num_train": 2400, "num_val": 400, "num_test": 2000}
@@ -53,6 +56,7 @@ def prove(
     Raises:
         ValueError: If a setting is unknown, the earlier results are of other recipes, or the folder holds something
             else.
+        ChildProcessError: If the process of a training ended without a result.
     """
     from semart_hf.data.miniature import paint_miniature
     from semart_hf.evaluation.results import ceilings_of
@@ -77,17 +81,50 @@ def prove(
     if not wanted:
         yield {**common, "runs": runs, "summary": summarise(runs)}
     tasks = [(release, name, seed, {**fields_of(name), **fields}, processes) for name, seed in wanted]
-    # A process of its own for each training, so that none finds the memory of another.
-    with get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
-        for number, run in enumerate(pool.imap_unordered(train_one, tasks), 1):
-            runs = sorted([*runs, run], key=lambda run: (all_settings().index(run["setting"]), run["seed"]))
-            scores = run["image+text"]
-            print(
-                f"{number} of {len(wanted)}: {run['setting']}, seed {run['seed']}: accuracy "
-                f"{scores['mean_accuracy']:.3f}, macro-F1 {scores['mean_macro_f1']:.3f}, {run['seconds']:.0f} s",
-                flush=True,
-            )
-            yield {**common, "runs": runs, "summary": summarise(runs)}
+    for number, run in enumerate(train_each(tasks, processes), 1):
+        runs = sorted([*runs, run], key=lambda run: (all_settings().index(run["setting"]), run["seed"]))
+        scores = run["image+text"]
+        print(
+            f"{number} of {len(wanted)}: {run['setting']}, seed {run['seed']}: accuracy "
+            f"{scores['mean_accuracy']:.3f}, macro-F1 {scores['mean_macro_f1']:.3f}, {run['seconds']:.0f} s",
+            flush=True,
+        )
+        yield {**common, "runs": runs, "summary": summarise(runs)}
+
+
+def train_each(tasks: Sequence[Task], processes: int) -> Iterator[dict[str, Any]]:
+    """What `train_one` gives for each of its tasks, as they end, each from a process of its own.
+
+    So none finds the memory of another. Where one fails, the others are still done.
+
+    Raises:
+        ChildProcessError: If a process ended without a result.
+    """
+    with ThreadPoolExecutor(processes) as threads:
+        futures = [threads.submit(_train_apart, task) for task in tasks]
+        try:
+            failures = []
+            for future in as_completed(futures):
+                if future.exception() is None:
+                    yield future.result()
+                else:
+                    failures.append(future)
+            if failures:
+                failures[0].result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _train_apart(task: Task) -> dict[str, Any]:
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            return process.submit(train_one, task).result()
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            f"The process of '{task[1]}', seed {task[2]}, ended without a result; what it said is above. The same "
+            "command goes on with what is missing."
+        ) from error
 
 
 def all_settings() -> list[str]:
@@ -105,7 +142,7 @@ def fields_of(setting: str) -> dict[str, Any]:
     return MEANS.get(setting.removeprefix("without "), {})
 
 
-def train_one(task: tuple[Path, str, int, Mapping[str, Any], int]) -> dict[str, Any]:
+def train_one(task: Task) -> dict[str, Any]:
     """Scores of one training, by modality, with its `setting`, `seed` and `seconds`.
 
     Args:

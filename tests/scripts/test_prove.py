@@ -1,6 +1,7 @@
 """The proofs: a tiny run of each part, what they compare with, and that the cards say what the results do."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -71,7 +72,29 @@ def test_pictures_are_proved(release, tmp_path):
     assert f"{100 * gain:+.1f} points of mean accuracy over text alone" in (tmp_path / "card.md").read_text()
 
 
+def test_a_training_that_dies_is_an_error(tmp_path, monkeypatch):
+    task = (tmp_path, "plain", 7, {}, 1)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(prove.SCRIPTS)])  # as seen by it
+    with pytest.raises(ChildProcessError, match="The process of 'plain', seed 7, ended without a result"):
+        list(ablations.train_each([task], 1))
+
+
+def test_what_others_trained_is_kept_where_one_fails(monkeypatch):
+    def train(task):
+        if task[2] == 0:
+            raise ValueError("diverged")
+        return {"seed": task[2]}
+
+    monkeypatch.setattr(ablations, "_train_apart", train)
+    done = ablations.train_each([(None, "plain", seed, {}, 1) for seed in range(3)], 1)
+    assert {next(done)["seed"], next(done)["seed"]} == {1, 2}
+    with pytest.raises(ValueError, match="diverged"):
+        next(done)
+
+
 def test_ablations_go_on_where_they_ended(tmp_path, monkeypatch, capsys):
+    # Other scripts take their folder off the path, from which the processes find the parts of this one.
+    monkeypatch.setattr(sys, "path", [*sys.path, str(prove.SCRIPTS)])
     monkeypatch.setattr(ablations, "SIZES", {"num_train": 70, "num_val": 6, "num_test": 12})
     files = ["--json", str(tmp_path / "found.json"), "--card", str(tmp_path / "card.md")]
     brief = {"max_steps": 1, "per_device_train_batch_size": 4, "image_size": 32}
