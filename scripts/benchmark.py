@@ -20,7 +20,7 @@ EXAMPLES = """examples:
   python scripts/benchmark.py train --tower resnet18 --without_each            # what each means gains
   python scripts/benchmark.py train --tower resnet18 --rows 640 --epochs 2 --whole_run
   python scripts/benchmark.py train --device cuda --rows 19232
-  python scripts/benchmark.py train --memory_rows 1000 50000
+  python scripts/benchmark.py memory --json scripts/benchmarks/results/cpu.json
   python scripts/benchmark.py data
   python scripts/benchmark.py onnx --json scripts/benchmarks/results/cpu.json
 
@@ -53,8 +53,9 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
     for name, text in (
         ("all", "train, inference and startup"),
-        ("train", "training: rows a second, a run from a cold start, share of the limit, memory"),
+        ("train", "training: rows a second, a run from a cold start, share of the limit, peak memory"),
         ("inference", "inference: paintings a second in batches, latency of one"),
+        ("memory", "peak memory of training by the number of rows, with small towers"),
         ("data", "preparing a catalogue: pictures a second, and memory by number of rows"),
         ("onnx", "milliseconds of a call of torch and of onnxruntime on the CPU, and how far their answers differ"),
         ("startup", "what importing, --help and the first prediction take, and on what it is spent"),
@@ -66,6 +67,9 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
         part.add_argument("--work_dir", type=Path, help="where data is made, and removed again; default: as temporary")
         if name == "data":
             add_data_arguments(part)
+            continue
+        if name == "memory":
+            part.add_argument("--rows", type=int, nargs="+", default=[1_000, 50_000], help="releases of these sizes")
             continue
         part.add_argument("--tower", nargs="+", default=list(TOWERS), help="names, or paths of recipes")
         part.add_argument("--text_length", type=int, default=128, help="tokens that texts are padded or cut to")
@@ -93,9 +97,6 @@ def add_training_arguments(part: argparse.ArgumentParser) -> None:
     part.add_argument("--epochs", type=int, default=10, help="of the run from a cold start")
     part.add_argument("--whole_run", action="store_true", help="really run all epochs of both sides, not reckon them")
     part.add_argument("--without_each", action="store_true", help="measure our side with one means removed at a time")
-    part.add_argument(
-        "--memory_rows", type=int, nargs="+", default=[], help="compare the peak memory of releases of these sizes"
-    )
 
 
 def add_data_arguments(part: argparse.ArgumentParser) -> None:
@@ -115,6 +116,10 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
         from benchmarks.starting import measure_start
 
         return measure_start(options)
+    if part == "memory":
+        from benchmarks.memory import measure_memory
+
+        return measure_memory(options.rows, options.work_dir)
     if part == "onnx":
         from benchmarks.onnx_speed import measure_onnx
 

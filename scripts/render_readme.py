@@ -221,7 +221,7 @@ def start_sentence(measured: Mapping[str, Any]) -> str:
 
 def memory_sentence(measured: Mapping[str, Any]) -> str:
     """Peak memory by the number of rows."""
-    peaks = measured.get("train", {}).get("memory_by_rows", {}).get("peak_mb", {})
+    peaks = measured.get("memory", {}).get("peak_mb", {})
     words = [f"{int(rows):,} rows {peak:,} MiB" for rows, peak in peaks.items()]
     return f"Peak memory of our training by the data's size, small towers: {', '.join(words)}." if words else ""
 
@@ -248,7 +248,7 @@ def missing_sentence(measured: Mapping[str, Any]) -> str:
         "training": not towers,
         "inference": "inference" not in measured,
         "each means removed": not any(figures.get("without") for figures in towers.values()),
-        "memory by the number of rows": "memory_by_rows" not in training,
+        "memory by the number of rows": "memory" not in measured,
         "start": "startup" not in measured,
         "preparing": "data" not in measured,
         "a GPU": training.get("data", {}).get("device") != "cuda",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import made_bench, work_folder
+from benchmarks.tables import print_memory
 
 SMALL_PICTURES = {"picture_size": (64, 80), "picture_bytes": 2_000}
 SMALL_TEXT_TOWER = {"dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128}
@@ -44,4 +45,6 @@ def measure_memory(rows: Sequence[int], work_dir: Path | None = None) -> dict[st
                 side.take_turn(min(NUM_STEPS, number // 32 - 1))
                 peaks[str(number)] = round(side.peak_bytes / 2**20)
     smallest, largest = min(peaks.values()), max(peaks.values())
-    return {"peak_mb": peaks, "growth": round(largest / smallest - 1, 3)}
+    measured = {"peak_mb": peaks, "growth": round(largest / smallest - 1, 3)}
+    print_memory(measured)
+    return measured

@@ -161,18 +161,20 @@ def alternate(sides: Sequence[Side], *, repeats: int, seconds: float) -> None:
 
 
 def peak_memory_of_tree(process: int) -> int:
-    """Most bytes that the largest process of a tree ever held, with what the other processes hold beside it.
+    """Bytes that a process and its descendants hold together, each page once, at the time of the largest one's peak.
 
-    The other processes' shares are proportional (PSS), so that what they share with the largest counts once.
+    What processes share counts in proportion (PSS), so that the pages of a forked worker that are still its parent's
+    are not counted twice, nor those of a library that runs elsewhere too. What the largest process held beyond
+    today is added.
     """
-    peaks, shares = {}, {}
+    shares, resident, gone = 0, 0, 0
     for number in processes_of_tree(process):
         status, rollup = read_process(number, "status"), read_process(number, "smaps_rollup")
-        peaks[number], shares[number] = _kilobytes(status, "VmHWM:"), _kilobytes(rollup, "Pss:")
-    if not peaks:
-        return 0
-    largest = max(peaks, key=lambda number: peaks[number])
-    return 1024 * (peaks[largest] + sum(share for number, share in shares.items() if number != largest))
+        shares += _kilobytes(rollup, "Pss:")
+        held = _kilobytes(status, "VmRSS:")
+        if held > resident:
+            resident, gone = held, max(0, _kilobytes(status, "VmHWM:") - held)
+    return 1024 * (shares + gone)
 
 
 def processor_seconds_of_tree(process: int) -> float:

@@ -1,4 +1,4 @@
-"""Training: ours, the notebook's and the limit in turns; a run from a cold start; each means removed; memory."""
+"""Training: ours, the notebook's and the limit in turns; a run from a cold start; each means removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks import figures
 from benchmarks.bench import Bench, architecture, made_bench, recipe_of
 from benchmarks.means import MEANS, WITHOUT_VARIABLE
 from benchmarks.sides import Side, alternate
-from benchmarks.tables import print_means, print_memory, print_training
+from benchmarks.tables import print_means, print_training
 from semart_hf.training.recipe import read_recipe
 
 MEBIBYTE = 2**20
@@ -46,11 +46,6 @@ def measure_training(options: argparse.Namespace) -> dict[str, Any]:
             measured["towers"][tower] = tower_figures
     print_training(measured)
     print_means(measured)
-    if options.memory_rows:
-        from benchmarks.memory import measure_memory
-
-        measured["memory_by_rows"] = measure_memory(options.memory_rows, options.work_dir)
-        print_memory(measured["memory_by_rows"])
     return measured
 
 

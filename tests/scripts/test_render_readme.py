@@ -117,6 +117,10 @@ MEASURED = {
         "naive": {"pictures_per_second": 16.5},
         "rows": {"5000": {"peak_mb": 896}, "50000": {"peak_mb": 806}},
     },
+    "memory": {
+        "environment": {"processor": "A CPU", "cores": 2, "torch": "2", "commit": "def"},
+        "peak_mb": {"1000": 1100, "50000": 1200},
+    },
     "startup": {
         "environment": {"processor": "A CPU", "cores": 2, "torch": "2", "commit": "def"},
         "starts": {"import semart_hf": {"seconds": 2.5}, "a.py --help": {"seconds": 1.0}},
@@ -147,5 +151,6 @@ def test_speeds_are_written_with_their_machine_and_what_is_missing(tmp_path):
     assert "(242 KB each): 90.6 a second, report and all; PIL at full size in `datasets.map`, to PNG: 16.5." in text
     assert "Peak memory of the first: 5,000 rows 896 MiB, 50,000 rows 806 MiB." in text
     assert "A CPU, 2 cores, torch 2, commit abc, def. Written" in text
-    assert "Not measured here: memory by the number of rows, a GPU." in text
+    assert "Peak memory of our training by the data's size, small towers: 1,000 rows 1,100 MiB, 50,000" in text
+    assert "Not measured here: a GPU." in text
     assert "old" in text  # the other blocks stay
