@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   python scripts/prove.py pictures --release data/paintings
   python scripts/prove.py ablations --processes 2                  # paints a miniature with a long tail, goes on where
                                                                    # it was interrupted
+  python scripts/prove.py speed --processes 2                      # that what makes training faster costs no accuracy
   python scripts/prove.py card scripts/proofs/results/text.json    # writes the card anew, of a file of results"""
 
 
@@ -58,15 +59,24 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     )
     ablations.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     ablations.add_argument("--settings", nargs="+", help="such as best, plain, 'without MEANS'; default: all")
-    ablations.add_argument("--processes", type=int, default=1, help="trainings at a time; default: 1")
-    for part in (text, pictures, ablations):
+    speed = parts.add_parser("speed", help="the miniature with and without what makes training faster")
+    speed.add_argument(
+        "--release",
+        type=Path,
+        default=Path("outputs/speed_proof"),
+        help="its data, painted where missing: %(default)s",
+    )
+    speed.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    for part in (ablations, speed):
+        part.add_argument("--processes", type=int, default=1, help="trainings at a time; default: 1")
+    for part in (text, pictures, ablations, speed):
         part.add_argument(
             "--json", type=Path, help="file that gets the results; default: under scripts/proofs/results"
         )
         part.add_argument("--fields", type=json.loads, default={}, help="of the recipe, as JSON, for a trial")
     card = parts.add_parser("card", help="write the card anew")
     card.add_argument("results", type=Path, help="a file of results")
-    for part in (text, pictures, ablations, card):
+    for part in (text, pictures, ablations, speed, card):
         part.add_argument("--card", type=Path, help="file that gets the card; default: under model_cards")
     return parser.parse_args(words)
 
@@ -101,6 +111,11 @@ def prove(options: argparse.Namespace) -> dict[str, Any]:
         from proofs import pictures
 
         found = pictures.prove(options.release, options.folds, options.seed, options.fields)
+    elif options.part == "speed":
+        from proofs import speed
+
+        kept = read(path) if path.exists() else {}
+        found = speed.prove(options.release, options.seeds, options.processes, options.fields, kept)
     else:
         from proofs import ablations
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from proofs.processes import Task, share_cores, train_each
 from proofs.scores import mean_and_deviation
 from proofs.training import train_and_score
 
-Task = tuple[Path, str, int, Mapping[str, Any], int]
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 BEST, PLAIN = "miniature-best.yaml", "miniature-plain.yaml"
 SIZES = {"num_train": 2400, "num_val": 400, "num_test": 2000}
@@ -81,7 +78,7 @@ def prove(
     if not wanted:
         yield {**common, "runs": runs, "summary": summarise(runs)}
     tasks = [(release, name, seed, {**fields_of(name), **fields}, processes) for name, seed in wanted]
-    for number, run in enumerate(train_each(tasks, processes), 1):
+    for number, run in enumerate(train_each(train_one, tasks, processes), 1):
         runs = sorted([*runs, run], key=lambda run: (all_settings().index(run["setting"]), run["seed"]))
         scores = run["image+text"]
         print(
@@ -90,41 +87,6 @@ def prove(
             flush=True,
         )
         yield {**common, "runs": runs, "summary": summarise(runs)}
-
-
-def train_each(tasks: Sequence[Task], processes: int) -> Iterator[dict[str, Any]]:
-    """What `train_one` gives for each of its tasks, as they end, each from a process of its own.
-
-    So none finds the memory of another. Where one fails, the others are still done.
-
-    Raises:
-        ChildProcessError: If a process ended without a result.
-    """
-    with ThreadPoolExecutor(processes) as threads:
-        futures = [threads.submit(_train_apart, task) for task in tasks]
-        try:
-            failures = []
-            for future in as_completed(futures):
-                if future.exception() is None:
-                    yield future.result()
-                else:
-                    failures.append(future)
-            if failures:
-                failures[0].result()
-        finally:
-            for future in futures:
-                future.cancel()
-
-
-def _train_apart(task: Task) -> dict[str, Any]:
-    try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            return process.submit(train_one, task).result()
-    except BrokenProcessPool as error:
-        raise ChildProcessError(
-            f"The process of '{task[1]}', seed {task[2]}, ended without a result; what it said is above. The same "
-            "command goes on with what is missing."
-        ) from error
 
 
 def all_settings() -> list[str]:
@@ -149,18 +111,11 @@ def train_one(task: Task) -> dict[str, Any]:
         task: Folder of the release, setting, seed, fields of the recipe that win over its own, and how many
             trainings share the cores.
     """
-    import datasets
-    import psutil
-    import torch
-    import transformers
-
     from semart_hf.data.loading import load_paintings
     from semart_hf.evaluation.results import describe_environment
 
     release, setting, seed, fields, processes = task
-    datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(max(1, (psutil.cpu_count(logical=False) or 1) // processes))
+    share_cores(processes)
     chosen = {"data": str(release), "seed": seed, **fields}
     recipe = RECIPES / (PLAIN if setting in ("plain", LONGER) else BEST)
     about = {"setting": setting, "seed": seed, "commit": describe_environment().get("commit")}

@@ -181,6 +181,57 @@ def ablations_card(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def speed_card(results: Mapping[str, Any]) -> str:
+    """The card of `prove.py speed` as Markdown.
+
+    Raises:
+        ValueError: If a setting has not been run.
+    """
+    summary, runs, environment = results["summary"], results["runs"], results["environment"]
+    if "losses" not in summary or not summary["seeds"]:
+        raise ValueError(
+            "Got results without all settings, but the card compares them. Run prove.py speed, which goes on where it "
+            "ended."
+        )
+    scores = {"mean_accuracy": "mean accuracy", "mean_macro_f1": "mean macro-F1"}
+    titles = ["with all", "with none", "difference", "spread between seeds"]
+    lines = [_row("in per cent", titles), _row("---", ["---"] * len(titles))]
+    for score, title in scores.items():
+        found = summary[score]
+        apart = f"{round(100 * found['difference'], 1) + 0.0:+.1f}"
+        lines.append(_row(title, [cell(found["all"]), cell(found["none"]), apart, f"{100 * found['spread']:.1f}"]))
+    is_smaller = all(abs(summary[score]["difference"]) < summary[score]["spread"] for score in scores)
+    losses, changed = summary["losses"], f", with {results['fields']} everywhere" if results.get("fields") else ""
+    sizes = results["sizes"]
+    settings = [
+        f"- **{name}**: " + ", ".join(f"`{field}: {json.dumps(value)}`" for field, value in fields.items())
+        for name, fields in results["settings"].items()
+    ]
+    parts = [
+        "# What makes training faster costs no accuracy"
+        if is_smaller
+        else "# What makes training faster, and accuracy",
+        f"`miniature.yaml` trained with everything that makes training faster, and with the usual way in the place of "
+        f"each: {'; '.join(results['means'])}. Seeds {', '.join(map(str, summary['seeds']))}, mean and standard "
+        f"deviation; the spread is that of the setting whose seeds are further apart. The differences are "
+        f"{'smaller' if is_smaller else 'not all smaller'} than it.",
+        "\n".join(lines),
+        f"Step by step, with augmentation, dropout and averaging off and texts stored as fp32, the losses of the two "
+        f"differ by {losses['largest_difference_of_first_10']:.1e} at most in the first 10 steps and by "
+        f"{losses['largest_difference']:.1e} in {losses['steps']}, in which the loss falls from {losses['first']:.2f} "
+        f"to {losses['last']:.2f}. Pictures are made small at once there, by one resampling and by torchvision's.",
+        "Fields that differ from the recipe:",
+        "\n".join(settings),
+        f"Data: the embedded miniature, {sizes['num_train']:,d} paintings to learn from and {sizes['num_test']:,d} "
+        "judged.",
+        f"`python scripts/prove.py speed`{changed}: {sum(run['seconds'] for run in runs) / 60:.0f} minutes of "
+        f"training; {environment['processor']}, torch {environment['torch']}, transformers "
+        f"{environment['transformers']}, commit {', '.join(sorted({run['commit'] for run in runs}))}. Written by "
+        "`scripts/prove.py` from its results in `scripts/proofs/results/`.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def _as_long(summary: Mapping[str, Any]) -> str:
     """What is left of the difference where plain cross-entropy is trained as long as the best recipe."""
     found = summary.get("plain, as long")
@@ -223,6 +274,7 @@ CARDS_BY_PART: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "text": text_card,
     "pictures": pictures_card,
     "ablations": ablations_card,
+    "speed": speed_card,
 }
 
 

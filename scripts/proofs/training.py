@@ -6,9 +6,14 @@ import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import datasets
+
+    from semart_hf.training.trainer import SemArtTrainer
 
 IN_PROCESS = {
     "disable_tqdm": True,
@@ -31,6 +36,27 @@ def train_and_score(recipe: Path, fields: Mapping[str, Any], splits: Mapping[str
     """
     from semart_hf.evaluation.metrics import score_outcomes
     from semart_hf.evaluation.results import collect_outcomes
+
+    with trained(recipe, fields, splits) as (trainer, test, seconds):
+        outcomes = collect_outcomes(
+            trainer.model, trainer.processing_class, test, batch_size=trainer.args.per_device_eval_batch_size
+        )
+    return {"seconds": round(seconds, 1)} | {name: brief(score_outcomes(found)) for name, found in outcomes.items()}
+
+
+@contextlib.contextmanager
+def trained(
+    recipe: Path, fields: Mapping[str, Any], splits: Mapping[str, Any]
+) -> Iterator[tuple[SemArtTrainer, datasets.Dataset, float]]:
+    """The trainer after its training, the test rows as the model is shown them, and the training's seconds.
+
+    What it wrote is removed at the end of the block.
+
+    Args:
+        recipe: The recipe's file.
+        fields: Of the recipe, which win over its own.
+        splits: `train` and `test` as `read_release` gives them, and `validation` if it is to choose the checkpoint.
+    """
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.assembly import build_trainer
     from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe, read_recipe
@@ -51,10 +77,7 @@ def train_and_score(recipe: Path, fields: Mapping[str, Any], splits: Mapping[str
             start = time.perf_counter()
             trainer.train()
             seconds = time.perf_counter() - start
-        outcomes = collect_outcomes(
-            trainer.model, trainer.processing_class, test, batch_size=training.per_device_eval_batch_size
-        )
-    return {"seconds": round(seconds, 1)} | {name: brief(score_outcomes(found)) for name, found in outcomes.items()}
+        yield trainer, test, seconds
 
 
 def brief(scores: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from semart_hf.model.processing_semart import TOKENS_MULTIPLE
 
-# What a process has looked at of mapped files counts as its memory until it lets go of them: after so many bytes.
-_MAPPED_BYTES = 64 * 2**20
+# What a process has looked at of mapped files counts as its memory until it lets go of them: after so many bytes. The
+# pages beside a text are mapped with it, so that it holds a multiple of them.
+_MAPPED_BYTES = 16 * 2**20
 
 
 class FrozenText:

@@ -164,8 +164,8 @@ def compute_frozen_text(
     try:
         with tqdm(total=len(missing), desc="frozen text", unit="text", disable=not show_progress) as bar:
             for path, places in _taken_in_turn(folder, plan, _chunks(missing, wanted), digests, bar):
-                hidden = _hidden_states(model, processor, wanted, places, bar, use_bf16=use_bf16)
-                _write_chunk(path, [digests[place] for place in places], hidden)
+                hidden, lengths = _hidden_states(model, processor, wanted, places, bar, use_bf16=use_bf16)
+                _write_chunk(path, [digests[place] for place in places], hidden, lengths)
     finally:
         model.text_tower.to(home)
         model.train(was_training)
@@ -216,25 +216,31 @@ def _hidden_states(
     bar: "tqdm[Any]",
     *,
     use_bf16: bool,
-) -> list[Tensor]:
-    """Hidden states `(tokens, dim)` of some texts, without padding."""
+) -> tuple[Tensor, list[int]]:
+    """Hidden states of some texts one after the other `(tokens, dim)`, without padding, and how many each has."""
     device = next(model.text_tower.parameters()).device
     storage = STORAGE_TYPES[wanted.storage]
-    found: list[Tensor] = []
+    lengths = [1] * len(places) if wanted.is_pooled else wanted.num_tokens[places].tolist()
+    # One tensor for all: many small ones would leave the memory in pieces that no later chunk fits in.
+    found = torch.empty(sum(lengths), wanted.dim, dtype=storage)
+    end, done = 0, 0
     for batch in _batches(places, wanted, BATCH_TOKENS.get(device.type, BATCH_TOKENS_ELSEWHERE)):
         inputs = processor(text=[wanted.texts[place] for place in batch]).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=use_bf16 and wanted.storage != "fp32"):
             hidden = model.encode_frozen_text(inputs["input_ids"], inputs["attention_mask"], wanted.depth)
         hidden = hidden.to(storage).cpu()
-        lengths = [1] * len(batch) if wanted.is_pooled else wanted.num_tokens[batch].tolist()
-        found += [states[:length].clone() for states, length in zip(hidden, lengths, strict=True)]
-        if not all(torch.isfinite(states).all() for states in found[-len(batch) :]):
+        start = end
+        for states, length in zip(hidden, lengths[done : done + len(batch)], strict=True):
+            found[end : end + length] = states[:length]
+            end += length
+        done += len(batch)
+        if not torch.isfinite(found[start:end]).all():
             raise ValueError(
                 f"The frozen text layers gave values that cannot be stored as {wanted.storage}. Allowed are finite "
                 "numbers. Set text_cache_dtype: bf16, or cache_frozen_text: false."
             )
         bar.update(len(batch))
-    return found
+    return found, lengths
 
 
 def _batches(places: Sequence[int], wanted: TextsToKeep, most_tokens: int) -> Iterator[list[int]]:
@@ -248,13 +254,13 @@ def _batches(places: Sequence[int], wanted: TextsToKeep, most_tokens: int) -> It
         yield batch
 
 
-def _write_chunk(path: Path, digests: Sequence[bytes], hidden: Sequence[Tensor]) -> None:
+def _write_chunk(path: Path, digests: Sequence[bytes], hidden: Tensor, lengths: Sequence[int]) -> None:
     for stale in path.parent.glob(f".{path.stem}-*.tmp"):  # of a process that was killed: this one holds the lock
         stale.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
     tensors = {
-        "hidden": torch.cat(list(hidden)),
-        "lengths": torch.tensor([len(states) for states in hidden]),
+        "hidden": hidden,
+        "lengths": torch.tensor(lengths),
         "digests": torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.int64).reshape(-1, 2).copy()),
     }
     try:

@@ -7,6 +7,8 @@ from typing import Any
 
 import datasets
 import filelock
+import pyarrow.compute as pc
+from datasets.fingerprint import Hasher
 
 from .addresses import shards_at, url_of
 from .preparation import Preparation, PreparationOptions, is_description_alone, prepare_paintings
@@ -191,13 +193,28 @@ def _as_expected(
             split = split.add_column(column, [None] * len(split), feature=datasets.Value("string"))
     if "image" not in split.column_names:
         split = split.add_column("image", [None] * len(split), feature=datasets.Image())
-    if text_columns is not None:
+    if text_columns is not None and is_description_alone(text_columns):
+        split = _with_description_as_text(split)
+    elif text_columns is not None:
         names = [column for column in split.column_names if column not in ("image", "text")]
         texts = [text_of(row, text_columns) for row in split.select_columns(names)]
         split = _replace_column(split, "text", texts, datasets.Value("string"))
     for task, labels in (labels_by_task or {}).items():
         split = _relabel(split, task, labels, data)
     return split.select_columns(["image", *TEXT_COLUMNS, *tasks, "text", *extra_columns])
+
+
+def _with_description_as_text(split: datasets.Dataset) -> datasets.Dataset:
+    """The split with its descriptions as `text` too: the same memory, or the same place on disk, under two names."""
+    descriptions = split.data.column("description")
+    is_empty = pc.equal(descriptions, "")
+    if pc.any(is_empty).as_py():
+        descriptions = pc.if_else(is_empty, None, descriptions)
+    if "text" in split.column_names:
+        split = split.remove_columns("text")
+    # Without a fingerprint of ours, all texts would be pickled to make one.
+    fingerprint = Hasher.hash((split._fingerprint, "the description as text"))
+    return split.add_column("text", descriptions, new_fingerprint=fingerprint, feature=datasets.Value("string"))
 
 
 def _relabel(split: datasets.Dataset, task: str, labels: list[str], data: str | Path) -> datasets.Dataset:

@@ -140,11 +140,13 @@ def typed_splits(
     problems = list(tables.problems)
     splits = datasets.DatasetDict()
     for split, rows in tables.splits.items():
-        frame = rows.to_pandas()
-        pictures, picture_problems = find_pictures(frame, split)
-        problems += picture_problems
-        texts = texts_of(frame, text_columns, mask_label_words=mask_label_words)
-        splits[split] = _typed_dataset(frame, pictures, texts, vocabularies, tables.extra_columns, split)
+        typed = []
+        for frame in rows.pieces():  # of all rows at once, memory would hold a copy for each form that they take
+            pictures, picture_problems = find_pictures(frame, split)
+            problems += picture_problems
+            texts = texts_of(frame, text_columns, mask_label_words=mask_label_words)
+            typed.append(_typed_dataset(frame, pictures, texts, vocabularies, tables.extra_columns, split))
+        splits[split] = datasets.concatenate_datasets(typed, split=datasets.NamedSplit(split))
     _report_problems(problems)
     return splits
 

@@ -72,9 +72,9 @@ def _is_plain(linear: nn.Module, hidden: Tensor) -> bool:
 
 
 def read_first_token(tower: Any, config: DistilBertConfig) -> None:
-    """Put a `FirstTokenBlock` in the place of a new tower's last layer; the tower then gives `(batch, 1, dim)`."""
+    """Turn a tower's last layer into a `FirstTokenBlock`; the tower then gives `(batch, 1, dim)`."""
     if config.n_layers:
-        tower.transformer.layer[-1] = FirstTokenBlock(config)
+        tower.transformer.layer[-1].__class__ = FirstTokenBlock  # it keeps its parameters, drawn once
 
 
 def run_layers(tower: Any, hidden: Tensor, attention_mask: Tensor | None, start: int, stop: int) -> Tensor:

@@ -15,7 +15,7 @@ from semart_hf.data.tokenizer import learn_tokenizer
 
 prove = load_script("prove")  # puts the parts within reach of the imports below
 
-from proofs import ablations, cards, pictures, text, tfidf  # noqa: E402
+from proofs import ablations, cards, pictures, processes, speed, text, tfidf  # noqa: E402
 from proofs.scores import cell, mean_and_deviation  # noqa: E402
 
 BRIEF = ["--fields", '{"max_steps": 1, "per_device_train_batch_size": 4}']
@@ -76,17 +76,17 @@ def test_a_training_that_dies_is_an_error(tmp_path, monkeypatch):
     task = (tmp_path, "plain", 7, {}, 1)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(prove.SCRIPTS)])  # as seen by it
     with pytest.raises(ChildProcessError, match="The process of 'plain', seed 7, ended without a result"):
-        list(ablations.train_each([task], 1))
+        list(processes.train_each(ablations.train_one, [task], 1))
 
 
 def test_what_others_trained_is_kept_where_one_fails(monkeypatch):
-    def train(task):
+    def train(_, task):
         if task[2] == 0:
             raise ValueError("diverged")
         return {"seed": task[2]}
 
-    monkeypatch.setattr(ablations, "_train_apart", train)
-    done = ablations.train_each([(None, "plain", seed, {}, 1) for seed in range(3)], 1)
+    monkeypatch.setattr(processes, "_train_apart", train)
+    done = processes.train_each(ablations.train_one, [(None, "plain", seed, {}, 1) for seed in range(3)], 1)
     assert {next(done)["seed"], next(done)["seed"]} == {1, 2}
     with pytest.raises(ValueError, match="diverged"):
         next(done)
@@ -119,6 +119,47 @@ def test_ablations_go_on_where_they_ended(tmp_path, monkeypatch, capsys):
         prove.main([*words[:-1], "{}"])
     with pytest.raises(SystemExit, match=r"Got the settings \['none'\]"):
         prove.main([*words, "--settings", "none"])
+
+
+def test_speed_is_proved_with_all_means_and_with_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", [*sys.path, str(prove.SCRIPTS)])  # from which the processes find the parts
+    monkeypatch.setattr(speed, "SIZES", {"num_train": 70, "num_val": 6, "num_test": 12})
+    files = ["--json", str(tmp_path / "found.json"), "--card", str(tmp_path / "card.md")]
+    brief = {"max_steps": 2, "per_device_train_batch_size": 8, "image_size": 32, "text_cache_dir": str(tmp_path / "c")}
+    words = ["speed", "--release", str(tmp_path / "data"), *files, "--fields", json.dumps(brief)]
+    prove.main([*words, "--seeds", "3"])
+
+    results = json.loads((tmp_path / "found.json").read_text())
+    assert [run["setting"] for run in results["runs"]] == [*speed.SETTINGS, *speed.CURVES]
+    with_all, with_none = (run["image+text"]["mean_accuracy"] for run in results["runs"][:2])
+    assert results["summary"]["mean_accuracy"]["difference"] == pytest.approx(with_all - with_none)
+    first, other = (run["losses"] for run in results["runs"][2:])
+    assert len(first) == len(other) == 2
+    assert first == pytest.approx(other, abs=0.02)
+    assert first != other  # they are computed another way
+    assert "by one resampling and by torchvision's" in (tmp_path / "card.md").read_text()
+    assert list((tmp_path / "c").rglob("*.safetensors")) or list((tmp_path / "c").iterdir())
+    assert capsys.readouterr().out.count("seed 3: accuracy") == 2
+    prove.main([*words, "--seeds", "3"])  # nothing is left to do
+    assert json.loads((tmp_path / "found.json").read_text())["runs"] == results["runs"]
+    with pytest.raises(SystemExit, match="holds runs of another recipe or other fields"):
+        prove.main([*words[:-1], "{}"])
+
+
+def test_the_spread_is_that_of_the_setting_whose_seeds_are_further_apart():
+    def run(setting, seed, accuracy):
+        return {"setting": setting, "seed": seed, "image+text": {"mean_accuracy": accuracy, "mean_macro_f1": 0.5}}
+
+    runs = [run("all", 0, 0.8), run("all", 1, 0.9), run("none", 0, 0.8), run("none", 1, 0.82), run("none", 2, 0.1)]
+    curves = [
+        {"setting": name, "losses": losses} for name, losses in zip(speed.CURVES, ([3, 2], [3.5, 2]), strict=True)
+    ]
+    summary = speed.summarise([*runs, *curves])
+    assert summary["seeds"] == [0, 1]
+    assert summary["mean_accuracy"]["difference"] == pytest.approx(0.04)
+    assert summary["mean_accuracy"]["spread"] == pytest.approx(0.1)
+    assert summary["losses"]["largest_difference"] == pytest.approx(0.5)
+    assert "losses" not in speed.summarise(runs)
 
 
 def test_changes_against_the_best_are_taken_seed_by_seed():
