@@ -93,6 +93,24 @@ def test_text_is_the_description_unless_stated(source, tmp_path):
     assert splits["test"]["text"] == ["Picture 0.", "Picture 1.", "Picture 2."]
 
 
+def test_descriptions_are_not_held_twice_as_text(prepared, tmp_path):
+    split = load_paintings(prepared, cache_dir=tmp_path)["train"]
+    texts, descriptions = (split.data.column(name).chunk(0).buffers()[-1] for name in ("text", "description"))
+    assert texts.address == descriptions.address
+    again = load_paintings(prepared, cache_dir=tmp_path)["train"]
+    assert again._fingerprint == split._fingerprint  # what `map` makes of the rows is found again
+    assert split[3]["text"] == split[3]["description"] == "Picture 3."
+
+
+def test_an_empty_description_is_no_text(prepared, tmp_path):
+    split = datasets.load_dataset("parquet", data_files=str(prepared / "data" / "train-*"), split="train")
+    blank = split.map(lambda row, index: {"description": "" if index == 2 else row["description"]}, with_indices=True)
+    (tmp_path / "blank" / "data").mkdir(parents=True)
+    blank.to_parquet(tmp_path / "blank" / "data" / "train-00000-of-00001.parquet")
+    texts = load_paintings(tmp_path / "blank", cache_dir=tmp_path)["train"]["text"]
+    assert list(texts) == [None if index == 2 else f"Picture {index}." for index in range(12)]
+
+
 def test_text_of_the_preparation_stays(prepared, tmp_path):
     folder = tmp_path / "masked"
     (folder / "data").mkdir(parents=True)

@@ -3,9 +3,11 @@ import json
 import logging
 from collections import Counter
 
+import datasets
 import pytest
 from PIL import Image
 
+from semart_hf.data import release, stored_rows
 from semart_hf.data.delimited import encoding_of, read_delimited, unescape_entities
 from semart_hf.data.problems import Problem, count_problems, write_problems
 from semart_hf.data.release import read_release, read_rows
@@ -291,3 +293,17 @@ def test_delimited_rows_keep_their_numbers_over_blank_lines(tmp_path):
     file = read_delimited(tmp_path / "rows.csv", delimiter=",")
     assert list(file.rows) == [(1, ["1", "2"]), (3, ["5", "6"])]
     assert [problem.detail for problem in file.problems] == ["line 5 has 1 fields, the header has 2"]
+
+
+def test_a_release_is_read_in_pieces(make_release, monkeypatch):
+    lines = [row(name=f"{number}.jpg", description=f"Storm {number}.") for number in range(7)]
+    folder = make_release(train=[HEADER, *lines], pictures=["0.jpg", "6.jpg"])
+    whole = read_release(folder, min_label_count=1)["train"]
+    monkeypatch.setattr(release, "PIECE_ROWS", 3)
+    monkeypatch.setattr(stored_rows, "PIECE_ROWS", 3)
+    pieces = read_release(folder, min_label_count=1)["train"]
+    assert pieces.data.column("text").num_chunks == 3
+    assert (pieces.features, str(pieces.split)) == (whole.features, "train")
+    without = [split.cast_column("image", datasets.Image(decode=False)).to_list() for split in (pieces, whole)]
+    assert without[0] == without[1]
+    assert pieces._fingerprint == read_release(folder, min_label_count=1)["train"]._fingerprint
