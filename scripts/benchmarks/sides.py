@@ -164,13 +164,14 @@ def peak_memory_of_tree(process: int) -> int:
     """Bytes that a process and its descendants hold together, each page once, at the time of the largest one's peak.
 
     What processes share counts in proportion (PSS), so that the pages of a forked worker that are still its parent's
-    are not counted twice, nor those of a library that runs elsewhere too. What the largest process held beyond
-    today is added.
+    are not counted twice. Pages of mapped files, libraries and data alike, are the system's cache, which it takes back
+    as it needs them: they are left out, as are those that a program reads without mapping. What the largest process
+    held beyond today is added.
     """
     shares, resident, gone = 0, 0, 0
     for number in processes_of_tree(process):
         status, rollup = read_process(number, "status"), read_process(number, "smaps_rollup")
-        shares += _kilobytes(rollup, "Pss:")
+        shares += _kilobytes(rollup, "Pss_Anon:") + _kilobytes(rollup, "Pss_Shmem:")
         held = _kilobytes(status, "VmRSS:")
         if held > resident:
             resident, gone = held, max(0, _kilobytes(status, "VmHWM:") - held)

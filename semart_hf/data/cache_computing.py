@@ -34,7 +34,8 @@ CHUNK_BYTES = 32 << 20
 # Tokens of a batch, padding included: enough for the matrix units, and few enough for any memory.
 BATCH_TOKENS = {"cpu": 4096}
 BATCH_TOKENS_ELSEWHERE = 65_536
-_TEXTS_COUNTED_AT_ONCE = 1024
+# The tokenizer holds what it cuts off, too: of a thousand long texts, as much as all the rest of a run.
+_TEXTS_COUNTED_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
