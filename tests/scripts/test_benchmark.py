@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -23,7 +20,7 @@ from benchmarks import figures, inference_speed, limit, notebook, ours, training
 from benchmarks.bench import Bench, recipe_of  # noqa: E402
 from benchmarks.inference_speed import save_model  # noqa: E402
 from benchmarks.measured import setting_of  # noqa: E402
-from benchmarks.sides import Side, Turn, alternate, peak_memory_of_tree, processes_of_tree  # noqa: E402
+from benchmarks.sides import Side, Turn, alternate, peak_memory_of_tree  # noqa: E402
 from benchmarks.stand_in import description_lengths, make_release, make_text_tower  # noqa: E402
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification  # noqa: E402
@@ -144,37 +141,6 @@ def test_figures_are_shown_with_their_spread():
     assert figures.cell({"median": 3.214, "min": 3.1, "max": 3.35}) == "3.21 (3.10–3.35)"
     assert figures.cell(None) == "–"
     assert figures.cell(4.0, 1) == "4.0"
-
-
-def test_pages_that_processes_share_count_once():
-    held = 200 * 2**20
-    code = (
-        "import os, time",
-        f"held = b'x' * {held}",
-        "parent = os.getpid()",
-        "[os.getpid() == parent and os.fork() for _ in range(2)]",
-        "print('ready', flush=True)",
-        "time.sleep(60)",
-    )
-    process = subprocess.Popen([sys.executable, "-c", "\n".join(code)], stdout=subprocess.PIPE, start_new_session=True)
-    try:
-        for _ in range(3):
-            process.stdout.readline()
-        assert len(processes_of_tree(process.pid)) == 3
-        assert held < peak_memory_of_tree(process.pid) < 1.3 * held
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-
-
-def test_what_a_process_gave_back_counts_to_its_peak():
-    held = 200 * 2**20
-    code = f"import time; held = b'x' * {held}; del held; print('ready', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        assert held < peak_memory_of_tree(process.pid) < 1.3 * held
-        process.kill()
 
 
 def test_sides_take_turns_and_stand_still_in_the_others():
