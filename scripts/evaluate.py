@@ -57,6 +57,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=32, help="paintings at a time (default: 32)")
     parser.add_argument("--num_workers", type=int, default=0, help="processes that read pictures (default: none)")
     parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "bf16", "fp32"),
+        default="auto",
+        help="what the model computes in (default: bf16 where the hardware multiplies in it)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -170,6 +176,7 @@ def loop_options(options: argparse.Namespace) -> dict[str, Any]:
         "device": options.device,
         "num_workers": options.num_workers,
         "show_progress": True,
+        "precision": options.precision,
     }
 
 

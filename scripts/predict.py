@@ -34,6 +34,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--min_confidence", type=float, help="say unsure where the likeliest label is less probable")
     parser.add_argument("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "bf16", "fp32"),
+        default="auto",
+        help="what the model computes in (default: bf16 where the hardware multiplies in it)",
+    )
     options = parser.parse_args(arguments)
     if options.input is None and options.text is None:
         parser.error("nothing to classify: pass --input FILE_OR_FOLDER, --text, or both")
@@ -56,6 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         model=AutoModel.from_pretrained(options.model, trust_remote_code=False),
         processor=AutoProcessor.from_pretrained(options.model, trust_remote_code=False),
         device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        precision=options.precision,
     )
     answers = classify(
         inputs_of(paintings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from dataclasses import MISSING, fields
@@ -23,6 +24,9 @@ training (every field of transformers.TrainingArguments is allowed; these are th
 
 # Python looks for modules in a script's own folder first, where evaluate.py stands in for the library of that name.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
+# A thread that waits for others does not keep its core busy, which a data loader's worker can then have: before torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,7 +1,9 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -13,6 +15,21 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set SEMART_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def values_are_compared_in_float32() -> Iterator[None]:
+    """Whatever this machine multiplies in; `multiplies_in_bf16` says that it does in bfloat16."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+            patch.setattr(torch.cpu, name, lambda: False)
+        yield
+
+
+@pytest.fixture
+def multiplies_in_bf16(monkeypatch) -> None:
+    """A machine that computes in bfloat16 by itself, as a CPU with AVX512_BF16 does; others emulate it."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
 
 
 @pytest.fixture(scope="session")

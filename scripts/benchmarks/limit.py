@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from benchmarks.clock import Clock
 from benchmarks.notebook import NUM_LABELS, NotebookModel, Setting, image_size
-from semart_hf.model.speed_semart import keep_freed_memory
+from semart_hf.model.speed_semart import choose_kernels, keep_freed_memory
 from semart_hf.model.text_semart import FirstTokenBlock
 from semart_hf.model.vision_semart import read_class_token
 
@@ -149,6 +149,7 @@ def ready(setting: Setting, format_: Format) -> tuple[NotebookModel, Tensor, obj
     model = NotebookModel(setting, list(NUM_LABELS.values())).to(setting.device)
     read_class_token(model.vision)
     model.vision.to(memory_format=layout)
+    choose_kernels(model.vision, bf16=format_.bf16)
     pictures = torch.randn(batch_of(setting), 3, size, size, device=setting.device).to(memory_format=layout)
     autocast = torch.autocast(setting.device, dtype=torch.bfloat16) if format_.bf16 else nullcontext()
     return model, pictures, autocast

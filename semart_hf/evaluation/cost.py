@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from transformers import AutoModel, AutoProcessor
 
 from semart_hf.data.collator import ArtCollator
-from semart_hf.model.speed_semart import make_fast
+from semart_hf.model.speed_semart import answering_in, make_fast
 
 from .predictions import predict_batches
 from .results import describe_environment, write_json
@@ -178,7 +178,7 @@ def _convolution_backward(
 
 
 def measure_inference(
-    model: torch.nn.Module,
+    model: SemArtForArtClassification,
     batch_of: Callable[[int], Batch],
     *,
     batch_sizes: Sequence[int],
@@ -236,10 +236,12 @@ def _speed(measured: Mapping[str, Any]) -> float:
     return float(measured["paintings_per_second"])
 
 
-def forward_seconds(model: torch.nn.Module, batch: Batch, *, seconds: float, device: torch.device) -> list[float]:
+def forward_seconds(
+    model: SemArtForArtClassification, batch: Batch, *, seconds: float, device: torch.device
+) -> list[float]:
     """Seconds of each forward pass within the time, after one that warms up."""
     times: list[float] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), answering_in(model):
         model(**batch)
         _wait_for(device)
         end = time.perf_counter() + seconds

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from semart_hf.data.collator import ArtCollator
-from semart_hf.model.speed_semart import make_fast
+from semart_hf.model.speed_semart import answering_in, make_fast
 
 from .outcomes import Outcomes, softmax
 
@@ -71,12 +71,13 @@ def predict_batches(
     device: str | torch.device | None = None,
     num_workers: int = 0,
     show_progress: bool = False,
+    precision: str = "auto",
 ) -> Iterator[Predictions]:
     """The dataset's predictions, in its order, one batch at a time; only the batch's pictures are in memory.
 
     The dataset has `image`, `text` and a column for each of the model's tasks. The modality is what the model may see,
     one of `MODALITIES`; what a painting lacks stays absent. The device None is the first GPU where there is one; the
-    model stays on the device it is moved to.
+    model stays on the device it is moved to. The precision is that of `answering_in`.
 
     Raises:
         ValueError: The dataset is empty, the modality is unknown, or the model answered with NaN.
@@ -102,13 +103,13 @@ def predict_batches(
     )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device).eval()
-    make_fast(model)
+    make_fast(model, precision)
     start = 0
     with tqdm(total=len(dataset), desc=modality, unit="painting", disable=not show_progress) as progress:
         for batch in loader:
             references = batch.pop("labels").numpy()
             row_ids = names[start : start + len(references)]
-            with torch.inference_mode():
+            with torch.inference_mode(), answering_in(model, precision):
                 logits = model(**{name: value.to(device) for name, value in batch.items()}).logits
             arrays = {task: values.float().cpu().numpy() for task, values in logits.items()}
             _check_finite(arrays, row_ids)
@@ -127,6 +128,7 @@ def predict_dataset(
     device: str | torch.device | None = None,
     num_workers: int = 0,
     show_progress: bool = False,
+    precision: str = "auto",
 ) -> Predictions:
     """The predictions for the whole dataset, in its order; arguments and errors are those of `predict_batches`."""
     batches = list(
@@ -139,6 +141,7 @@ def predict_dataset(
             device=device,
             num_workers=num_workers,
             show_progress=show_progress,
+            precision=precision,
         )
     )
     return Predictions(

@@ -11,8 +11,10 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
 from .configuration_semart import SemArtConfig
+from .inputs_semart import check_inputs, check_text_forms
 from .lexicon_semart import Lexicon, add_logits
 from .output_semart import SemArtOutput, mean_losses
+from .speed_semart import without_autocast
 from .text_semart import pool_tokens, read_first_token, run_layers
 from .towers_semart import (
     build_vision_tower,
@@ -227,15 +229,13 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         Raises:
             ValueError: If the batch has neither pictures nor texts, or texts in two forms, or shapes disagree.
         """
-        self._check_text_forms(input_ids, text_hidden)
-        batch = self._check_inputs(pixel_values, input_ids if text_hidden is None else text_hidden, labels)
+        check_text_forms(input_ids, text_hidden, reads_tokens=self.lexicon is not None)
+        texts = input_ids if text_hidden is None else text_hidden
+        batch = check_inputs(pixel_values, texts, labels, self.config.task_names)
         image = self.encode_images(pixel_values, has_image, batch)
         text = self.encode_texts(input_ids, attention_mask, has_text, batch, text_hidden, text_depth)
-        # Picture and text are nearly independent witnesses of a label: their evidence adds up, and what only both
-        # together tell is learned beside the sum.
-        features = image + text + F.gelu(self.fusion(self.fusion_norm(torch.cat((image, text), dim=-1))))
-        dropped = self.fusion_dropout(features)
-        logits = {name: self.heads[f"head_{name}"](dropped) for name in self.config.task_names}
+        with without_autocast(image.device):
+            features, logits = self._fuse(image, text)
         if self.lexicon is not None:
             # Beside hidden states, the mask is theirs.
             mask = attention_mask if text_hidden is None else None
@@ -283,6 +283,14 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
             hidden = run_layers(self.text_tower, texts.to(self.dtype), attention_mask, start, stop)
         pooled = pool_tokens(hidden, attention_mask, self.config.text_pooling)
         return self._fill_absent(self.text_projection(pooled), has_text, self.absent_text)
+
+    def _fuse(self, image: Tensor, text: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        image, text = (part.to(self.fusion.weight.dtype) for part in (image, text))
+        # Picture and text are nearly independent witnesses of a label: their evidence adds up, and what only both
+        # together tell is learned beside the sum.
+        features = image + text + F.gelu(self.fusion(self.fusion_norm(torch.cat((image, text), dim=-1))))
+        dropped = self.fusion_dropout(features)
+        return features, {name: self.heads[f"head_{name}"](dropped) for name in self.config.task_names}
 
     @property
     def num_frozen_text_layers(self) -> int:
@@ -364,32 +372,6 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         rows = absent.to(features.dtype).expand(len(is_present), -1).clone()
         rows[is_present] = features
         return rows
-
-    def _check_text_forms(self, input_ids: Tensor | None, text_hidden: Tensor | None) -> None:
-        if text_hidden is not None and input_ids is not None and self.lexicon is None:
-            raise ValueError("Got input_ids and text_hidden, but a text has one form. Leave one of the two out.")
-        if text_hidden is not None and input_ids is None and self.lexicon is not None:
-            raise ValueError("Got text_hidden alone, but this model's lexicon reads the tokens. Give input_ids too.")
-
-    def _check_inputs(self, pixel_values: Tensor | None, input_ids: Tensor | None, labels: Tensor | None) -> int:
-        if pixel_values is None and input_ids is None:
-            raise ValueError(
-                "The batch has neither pixel_values nor input_ids: give pictures, texts or both, for example "
-                "model(**processor(images=picture, text='A view of Delft'))."
-            )
-        sizes = {
-            name: len(tensor)
-            for name, tensor in (("pixel_values", pixel_values), ("input_ids", input_ids), ("labels", labels))
-            if tensor is not None
-        }
-        if len(set(sizes.values())) != 1:
-            raise ValueError(f"The inputs have different numbers of rows: {sizes}. Give one row a painting in each.")
-        if labels is not None and labels.shape[1:] != (len(self.config.task_names),):
-            raise ValueError(
-                f"labels has shape {tuple(labels.shape)}, but it must be (batch, {len(self.config.task_names)}): one "
-                f"column for each of {self.config.task_names}, −100 where the label is unknown."
-            )
-        return next(iter(sizes.values()))
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
         super()._set_gradient_checkpointing(enable=enable, **kwargs)

@@ -1,6 +1,7 @@
 """From pictures and texts, either absent, to the model's inputs."""
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from .image_processing_semart import SemArtImageProcessor
 MAX_TOKENS = 512
 # Tensor cores and vector units work in groups of eight.
 TOKENS_MULTIPLE = 8
+# A fast tokenizer keeps padding and truncation in itself: two threads may not call it at once.
+_TOKENIZING = threading.Lock()
 
 
 class SemArtProcessor(ProcessorMixin):
@@ -118,17 +121,18 @@ class SemArtProcessor(ProcessorMixin):
     def _tokens(self, texts: Sequence[str | None]) -> dict[str, Tensor]:
         limit = self.tokenizer.model_max_length
         limit = limit if limit < 1_000_000 else MAX_TOKENS
-        tokens = self.tokenizer(
-            [text or "" for text in texts],
-            truncation=True,
-            max_length=limit,
-            padding=True,
-            # A limit that is no multiple would be exceeded by rounding up to one.
-            pad_to_multiple_of=TOKENS_MULTIPLE if limit % TOKENS_MULTIPLE == 0 else None,
-            return_attention_mask=True,
-            return_token_type_ids=False,
-            return_tensors="pt",
-        )
+        with _TOKENIZING:
+            tokens = self.tokenizer(
+                [text or "" for text in texts],
+                truncation=True,
+                max_length=limit,
+                padding=True,
+                # A limit that is no multiple would be exceeded by rounding up to one.
+                pad_to_multiple_of=TOKENS_MULTIPLE if limit % TOKENS_MULTIPLE == 0 else None,
+                return_attention_mask=True,
+                return_token_type_ids=False,
+                return_tensors="pt",
+            )
         return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
 
 

@@ -259,7 +259,7 @@ def score_paintings(
 ) -> Answers:
     """What the model says of the paintings here, all labels with their scores."""
     device = None if getattr(model, "hf_device_map", None) else "cpu"
-    classify = ArtClassificationPipeline(model=model.eval(), processor=processor, device=device)
+    classify = ArtClassificationPipeline(model=model.eval(), processor=processor, device=device, precision="fp32")
     return list(classify(list(paintings), top_k=None))
 
 

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,15 +62,17 @@ class Logits(nn.Module):
 def any_batch_size(model: SemArtForArtClassification) -> Iterator[None]:
     """While it lasts, the model compares no batch sizes, which would make them constants of a trace."""
 
-    def batch_size(pixel_values: Tensor | None, input_ids: Tensor | None, labels: Tensor | None) -> Any:
-        given = pixel_values if pixel_values is not None else input_ids
+    def batch_size(pixel_values: Tensor | None, texts: Tensor | None, *_: Any) -> Any:
+        given = pixel_values if pixel_values is not None else texts
         return 0 if given is None else given.shape[0]
 
-    model._check_inputs = batch_size  # type: ignore[method-assign]
+    code = sys.modules[type(model).__module__]
+    check_inputs = code.check_inputs
+    code.check_inputs = batch_size  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        del model._check_inputs
+        code.check_inputs = check_inputs  # type: ignore[attr-defined]
 
 
 def export_onnx(

@@ -40,7 +40,8 @@ def look(order: dict[str, Any]) -> dict[str, Any]:
         "tokenizer": lambda: AutoTokenizer.from_pretrained(source, **options),
         "image processor": lambda: AutoImageProcessor.from_pretrained(source, **options),
         "processor": lambda: AutoProcessor.from_pretrained(source, **options),
-        "pipeline": lambda: pipeline("art-classification", model=source, device="cpu", **options),
+        # Scores are compared with those of another process to five digits.
+        "pipeline": lambda: pipeline("art-classification", model=source, device="cpu", precision="fp32", **options),
     }
     loaded: dict[str, Any] = {}
     part = "config"

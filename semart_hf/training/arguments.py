@@ -8,10 +8,10 @@ import torch
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from semart_hf.model.speed_semart import PRECISIONS, computes_bf16
+
 from .losses import LossSettings
 from .recipe import SAMPLINGS, LearningArguments
-
-PRECISIONS = ("auto", "bf16", "fp32")
 
 
 @dataclass
@@ -70,7 +70,8 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         if not torch.accelerator.is_available():
             # Without it, several processes on a machine without an accelerator train independent models.
             self.use_cpu = True
-        if self.precision == "bf16" or (self.precision == "auto" and computes_bf16(self.use_cpu)):
+        device = "cuda" if torch.cuda.is_available() and not self.use_cpu else "cpu"
+        if self.precision == "bf16" or (self.precision == "auto" and computes_bf16(device)):
             self.bf16 = True
         super().__post_init__()
 
@@ -125,14 +126,3 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
                     ) from error
         self.loss_settings()
         self.unfreezing_schedule()
-
-
-def computes_bf16(use_cpu: bool) -> bool:
-    """Whether the hardware has matrix units for bfloat16: a GPU of compute capability 8 or later, or a CPU with AMX.
-
-    Args:
-        use_cpu: Whether the CPU is asked about although there may be a GPU.
-    """
-    if not use_cpu and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu._is_amx_tile_supported())

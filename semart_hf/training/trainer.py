@@ -28,7 +28,7 @@ from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.metrics import compute_metrics_for
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
-from semart_hf.model.speed_semart import keep_freed_memory, order_channels
+from semart_hf.model.speed_semart import choose_kernels, keep_freed_memory, order_channels
 
 from .arguments import SemArtTrainingArguments
 from .compiling import compile_towers
@@ -109,6 +109,7 @@ class SemArtTrainer(ResumableTrainer):
             )
         if not self.is_fsdp_enabled:  # it shards tensors of the usual order alone, and compiles what it shards
             order_channels(model)
+            choose_kernels(model, bf16=args.bf16)
             compile_towers(model, self.accelerator)
         if args.keep_freed_memory and args.device.type == "cpu":
             keep_freed_memory()
@@ -319,9 +320,10 @@ class SemArtTrainer(ResumableTrainer):
     def _loader(self, rows: Any, **options: Any) -> DataLoader[Any]:
         num_workers = self.args.dataloader_num_workers
         if not isinstance(rows, PaintingStream):  # whose order depends on their number
-            # More workers than cores take memory and gain nothing; the batches are the same.
-            allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-            num_workers = min(num_workers, allowed or num_workers)
+            # More workers than cores take memory and gain nothing; the batches are the same. One core has other work
+            # in any case where the model computes on the CPU.
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or num_workers
+            num_workers = min(num_workers, max(1, cores - (self.args.device.type == "cpu")))
         return process_loader(
             rows,
             self.accelerator,

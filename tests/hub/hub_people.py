@@ -26,7 +26,7 @@ def load_everything(source, paintings, **options):
         auto.from_pretrained(source, **options)
         for auto in (AutoConfig, AutoModel, AutoProcessor, AutoImageProcessor, AutoTokenizer)
     ]
-    pipe = pipeline("art-classification", model=source, device="cpu", **options)
+    pipe = pipeline("art-classification", model=source, precision="fp32", device="cpu", **options)
     picture = Image.open(paintings[0]["image"])
     inputs = processor(images=picture, text=paintings[0]["text"])
     tokens = tokenizer(paintings[0]["text"])["input_ids"]
@@ -35,7 +35,7 @@ def load_everything(source, paintings, **options):
     return {
         "homes": {name: type(part).__module__.rpartition(".")[0] for name, part in parts.items()},
         "pipeline": scores(pipe, paintings),
-        "parts": scores(type(pipe)(model=model, processor=processor, device="cpu"), paintings),
+        "parts": scores(type(pipe)(model=model, processor=processor, device="cpu", precision="fp32"), paintings),
         "training": model.training,
         "same tasks": config.tasks == model.config.tasks,
         "same pixels": torch.equal(pixel_values, inputs["pixel_values"]),
@@ -70,7 +70,9 @@ def build(seed):
         for head in model.heads.values():
             head.weight.normal_(std=1.0)
     processor = SemArtProcessor(SemArtImageProcessor.from_timm(model.config.vision_config.pretrained_cfg), tokenizer)
-    return model.eval(), ArtClassificationPipeline(model=model.eval(), processor=processor, device="cpu")
+    return model.eval(), ArtClassificationPipeline(
+        model=model.eval(), processor=processor, device="cpu", precision="fp32"
+    )
 """
 )
 
@@ -100,7 +102,7 @@ def make_trainer(folder, **options):
 
 def folder_scores(folder, paintings):
     from transformers import pipeline
-    return scores(pipeline("art-classification", model=str(folder), device="cpu"), paintings)
+    return scores(pipeline("art-classification", model=str(folder), precision="fp32", device="cpu"), paintings)
 """
 
 STRANGER = (
@@ -108,7 +110,8 @@ STRANGER = (
     + _MATRIX
     + """
 def load(repo, **options):
-    return pipeline("art-classification", model=repo, trust_remote_code=True, device="cpu", **options)
+    options |= {"device": "cpu", "precision": "fp32"}
+    return pipeline("art-classification", model=repo, trust_remote_code=True, **options)
 """
 )
 

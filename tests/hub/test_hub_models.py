@@ -11,6 +11,8 @@ CODE = {
     "modeling_semart.py",
     "lexicon_semart.py",
     "output_semart.py",
+    "batches_semart.py",
+    "inputs_semart.py",
     "speed_semart.py",
     "text_semart.py",
     "towers_semart.py",
@@ -82,7 +84,7 @@ def test_dtype_and_placement(stranger, delft, paintings):
                    {"dtype": "auto", "device": torch.device("cpu")}, {"device_map": "auto"}, {"device_map": "cpu"}]
         result = []
         for options in choices:
-            pipe = pipeline("art-classification", model=repo, trust_remote_code=True, **options)
+            pipe = pipeline("art-classification", model=repo, precision="fp32", trust_remote_code=True, **options)
             values = [value for value in pipe.model.state_dict().values() if value.is_floating_point()]
             model = AutoModel.from_pretrained(
                 repo, trust_remote_code=True, **{name: value for name, value in options.items() if name != "device"})
@@ -113,7 +115,7 @@ def test_the_package_answers_for_the_repository_with_and_without_trust(author, d
         from transformers import AutoModel, pipeline
         result = []
         for trust in (None, False, True):
-            pipe = pipeline("art-classification", model=repo, trust_remote_code=trust, device="cpu")
+            pipe = pipeline("art-classification", model=repo, precision="fp32", trust_remote_code=trust, device="cpu")
             result.append({"scores": scores(pipe, paintings), "module": type(pipe.model).__module__})
         """,
         repo=delft["repo"],

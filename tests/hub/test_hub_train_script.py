@@ -58,7 +58,9 @@ def runs(author, tokens, paintings):
             folder = str(Path("trained", strategy).resolve())
             printed = train("--output_dir", folder, "--hub_strategy", strategy,
                             "--hub_model_id", f"painter/script_{strategy}", "--hub_token", token)
-            finished = pipeline("art-classification", model=folder, device="cpu", trust_remote_code=False)
+            finished = pipeline(
+                "art-classification", model=folder, precision="fp32", device="cpu", trust_remote_code=False
+            )
             result[strategy] = {"printed": printed, "scores": scores(finished, paintings),
                                 "recipe": Path(folder, "recipe.yaml").read_text(),
                                 "files": sorted(path.name for path in Path(folder).iterdir())}

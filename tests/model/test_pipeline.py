@@ -1,3 +1,4 @@
+import copy
 import json
 
 import datasets
@@ -85,7 +86,7 @@ def test_a_lists_batches_are_of_texts_of_like_length(pipe, monkeypatch):
     monkeypatch.setattr(pipe.model, "forward", noted)
     together = [short, long, short, long]
     answers = pipe(together, batch_size=2)
-    assert widths == [16, 8]
+    assert sorted(widths) == [8, 16]
     assert_same(answers, [pipe(row) for row in together])
 
 
@@ -304,3 +305,30 @@ def test_uploading_while_saving_uploads_once_and_the_whole(pipe, tmp_path, monke
 
     assert uploads == [("one", {}), ("user/name", {"private": True})]
     assert (tmp_path / "two" / "pipeline_semart.py").is_file()
+
+
+def test_side_by_side_and_one_after_the_other_are_the_same(pipe):
+    many = [*rows()] * 3
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected = [pipe(row) for row in many]
+        for options in ({"batch_size": 4}, {"batch_size": 2, "num_workers": 3}, {"batch_size": 5, "num_workers": 1}):
+            assert_same(pipe(many, **options), expected)
+    finally:
+        torch.set_num_threads(torch_threads)
+
+
+def test_answers_in_bfloat16_are_near_those_in_float32(pipe, multiplies_in_bf16):
+    by_itself, asked = (
+        ArtClassificationPipeline(
+            model=copy.deepcopy(pipe.model), processor=pipe.processor, device="cpu", precision=precision
+        )
+        for precision in ("auto", "fp32")
+    )
+    near, exact = by_itself(rows(), top_k=None), asked(rows(), top_k=None)
+    assert near != exact
+    for one, other in zip(near, exact, strict=True):
+        for task, expected in scores(other).items():
+            assert scores(one)[task] == pytest.approx(expected, abs=0.02)
+    assert {parameter.dtype for parameter in by_itself.model.parameters()} == {torch.float32}

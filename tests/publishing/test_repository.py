@@ -37,6 +37,8 @@ FILES = {
     "tokenizer_config.json",
     "lexicon_semart.py",
     "output_semart.py",
+    "batches_semart.py",
+    "inputs_semart.py",
     "speed_semart.py",
     "text_semart.py",
     "towers_semart.py",
@@ -63,10 +65,10 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcesso
 folder, picture, text, again = sys.argv[1:]
 autos = (AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoTokenizer)
 classes = [type(auto.from_pretrained(folder, trust_remote_code=True)) for auto in autos]
-classify = pipeline("art-classification", model=folder, trust_remote_code=True, device="cpu")
+classify = pipeline("art-classification", model=folder, trust_remote_code=True, device="cpu", precision="fp32")
 answers = classify([{"image": picture, "text": text}, picture, {"text": text}], batch_size=2)
 classify.save_pretrained(again)
-unnamed = pipeline(model=again, trust_remote_code=True, device="cpu")
+unnamed = pipeline(model=again, trust_remote_code=True, device="cpu", precision="fp32")
 print(json.dumps({
     "classes": [(one.__name__, one.__module__.split(".")[0]) for one in (*classes, type(classify), type(unnamed))],
     "answers": answers,

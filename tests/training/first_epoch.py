@@ -36,6 +36,7 @@ def train(release: str, output_dir: Path, size: int, accumulated: int) -> None:
             "per_device_train_batch_size": size,
             "gradient_accumulation_steps": accumulated,
             "num_train_epochs": 1,
+            "precision": "fp32",
             "learning_rate": 3e-3,
             "logging_steps": 1,
             "eval_strategy": "no",
