@@ -17,9 +17,11 @@ from .output_semart import SemArtOutput, mean_losses
 from .speed_semart import without_autocast
 from .text_semart import pool_tokens, read_first_token, run_layers
 from .towers_semart import (
+    adopt,
     build_vision_tower,
     check_frozen_vision_stages,
     frozen_modules,
+    let_go,
     load_tower,
     prove_tower,
     read_pictures,
@@ -144,7 +146,8 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         vision_source = load_tower(vision, vision_config) if load_vision else build_vision_tower(vision_config)
         model.vision_tower.load_state_dict(vision_source.state_dict())
         if load_text:
-            model.text_tower.load_state_dict(load_tower(text, text_config).state_dict())
+            let_go(model.text_tower)
+            adopt(model.text_tower, load_tower(text, text_config))
             prove_tower(model.text_tower, text)
         if load_vision:
             prove_tower(model.vision_tower, vision)

@@ -205,6 +205,21 @@ def load_tower(source: str | os.PathLike[str], config: PreTrainedConfig) -> nn.M
     return tower
 
 
+def let_go(tower: nn.Module) -> None:
+    """Free the memory of parameters that `adopt` is to replace."""
+    for parameter in tower.parameters():
+        parameter.data = parameter.new_empty(0)
+
+
+def adopt(tower: nn.Module, source: nn.Module) -> None:
+    """Give a tower the very tensors of another of its form, which is not needed any more: no second copy is made."""
+    parameters, buffers = dict(tower.named_parameters()), dict(tower.named_buffers())
+    for name, parameter in source.named_parameters():
+        parameters[name].data = parameter.data
+    for name, buffer in source.named_buffers():
+        buffers[name].data = buffer.data
+
+
 def prove_tower(tower: nn.Module, source: str | os.PathLike[str]) -> int:
     """Number of tensors of a tower that equal, value for value, the tensors in the source's safetensors files.
 

@@ -9,7 +9,14 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, DistilBertConfig, DistilBertModel, TimmWrapperConfig
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.towers_semart import prove_tower, vision_stages
+from semart_hf.model.towers_semart import (
+    adopt,
+    let_go,
+    load_tower,
+    prove_tower,
+    resolve_text_config,
+    vision_stages,
+)
 
 TASKS = [{"name": "type", "labels": ["a", "b"]}]
 TEXT = DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=100)
@@ -163,3 +170,22 @@ def test_freezing_more_than_there_is_says_how_much_there_is():
         SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained=False, frozen_vision_stages=6)
     with pytest.raises(ValueError, match=r"trainable_text_layers is 3, but the text tower has 2 layers"):
         SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained=False, trainable_text_layers=3)
+
+
+def test_pretrained_text_weights_are_taken_over_and_not_copied(text_folder):
+    model = SemArtForArtClassification.from_towers(
+        "test_resnet", str(text_folder), TASKS, pretrained="text", image_size=32, fusion_dim=8
+    )
+    source = load_tower(str(text_folder), resolve_text_config(str(text_folder)))
+    for (name, expected), (own, parameter) in zip(
+        source.named_parameters(), model.text_tower.named_parameters(), strict=True
+    ):
+        assert name == own
+        assert torch.equal(parameter, expected), name
+    let_go(model.text_tower)
+    assert sum(parameter.nbytes for parameter in model.text_tower.parameters()) == 0
+    adopt(model.text_tower, source)
+    assert [p.data_ptr() for p in model.text_tower.parameters()] == [p.data_ptr() for p in source.parameters()]
+    trained = {name for name, parameter in model.text_tower.named_parameters() if parameter.requires_grad}
+    assert trained
+    assert all(name.startswith("transformer.layer.1.") for name in trained)
