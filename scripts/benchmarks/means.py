@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from semart_hf.model.speed_semart import computes_bf16
+
 #: Names a means to the measured process that is to do without it.
 WITHOUT_VARIABLE = "SEMART_BENCHMARK_WITHOUT"
 
@@ -25,6 +27,7 @@ class Means:
         undo: Puts the usual way in its place, where there is no field: nobody but a benchmark wants it.
         families: Beginnings of the names of the towers that have it; all, if empty.
         devices: Kinds of devices that have it; all, if empty.
+        needs_bf16: Whether only devices have it that multiply in bfloat16.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Means:
     undo: Callable[[], None] | None = None
     families: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    needs_bf16: bool = False
 
     def is_known(self) -> bool:
         """Whether recipes have all of its fields."""
@@ -44,6 +48,7 @@ class Means:
     def is_of(self, architecture: str, device: str) -> bool:
         """Whether a tower has it on a device."""
         is_of_device = not self.devices or device.startswith(self.devices)
+        is_of_device = is_of_device and (not self.needs_bf16 or computes_bf16(device))
         return is_of_device and (not self.families or architecture.startswith(self.families))
 
 
@@ -66,6 +71,13 @@ def keep_channels_first() -> None:
     from semart_hf.training import trainer
 
     trainer.order_channels = lambda *_: None
+
+
+def keep_usual_kernels() -> None:
+    """Attention and depthwise convolutions run by the kernels that torch chooses, whatever the precision."""
+    from semart_hf.training import trainer
+
+    trainer.choose_kernels = lambda *_, **__: None
 
 
 def augment_one_by_one() -> None:
@@ -128,6 +140,14 @@ MEANS = (
     Means("last ViT block for the token that is read", undo=read_all_patches, families=("vit",)),
     Means("pictures made small once", {"prepare": False}),
     Means("augmentation as one resampling", undo=augment_one_by_one),
+    Means("bfloat16", {"precision": "fp32"}, needs_bf16=True),
+    Means(
+        "kernels that suit bfloat16",
+        undo=keep_usual_kernels,
+        families=("vit", "efficientnet"),
+        devices=("cpu",),
+        needs_bf16=True,
+    ),
     Means("channels last", undo=keep_channels_first, families=("resnet", "efficientnet")),
     Means("freed memory kept", {"keep_freed_memory": False}, devices=("cpu",)),
     Means("pictures kept on the accelerator", {"resident_pictures": "false"}, devices=("cuda",)),

@@ -16,7 +16,7 @@ from benchmarks.means import WITHOUT_VARIABLE, do_without
 from benchmarks.notebook import NUM_LABELS, Setting
 
 SCRIPTS = Path(__file__).resolve().parents[1]
-PAINTINGS_PER_CALL = 128
+PAINTINGS_PER_CALL = 256
 
 
 class StepClock(TrainerCallback):

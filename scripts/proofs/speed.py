@@ -42,6 +42,7 @@ EXACT: dict[str, Any] = {
     "text_dropout": 0,
     "ema_decay": 0,
     "prepare": False,
+    "precision": "fp32",
     "max_steps": 100,
     "logging_steps": 1,
     **WITHOUT_VALIDATION,

@@ -20,6 +20,7 @@ PLACES = (
     (modeling_semart, "read_first_token"),
     (modeling_semart, "read_class_token"),
     (trainer, "order_channels"),
+    (trainer, "choose_kernels"),
     (collator, "gather_pictures"),
 )
 
