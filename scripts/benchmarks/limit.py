@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from benchmarks.clock import Clock
 from benchmarks.notebook import NUM_LABELS, NotebookModel, Setting, image_size
+from semart_hf.model.folding_semart import fold_norms
 from semart_hf.model.speed_semart import choose_kernels, keep_freed_memory
 from semart_hf.model.text_semart import FirstTokenBlock
 from semart_hf.model.vision_semart import read_class_token
@@ -150,6 +151,7 @@ def ready(setting: Setting, format_: Format) -> tuple[NotebookModel, Tensor, obj
     read_class_token(model.vision)
     model.vision.to(memory_format=layout)
     choose_kernels(model.vision, bf16=format_.bf16)
+    fold_norms(model.vision)
     pictures = torch.randn(batch_of(setting), 3, size, size, device=setting.device).to(memory_format=layout)
     autocast = torch.autocast(setting.device, dtype=torch.bfloat16) if format_.bf16 else nullcontext()
     return model, pictures, autocast

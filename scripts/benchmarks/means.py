@@ -80,6 +80,13 @@ def keep_usual_kernels() -> None:
     trainer.choose_kernels = lambda *_, **__: None
 
 
+def keep_norms() -> None:
+    """Frozen BatchNorm layers multiply and add in a pass of their own."""
+    from semart_hf.training import trainer
+
+    trainer.fold_norms = lambda *_: 0
+
+
 def augment_one_by_one() -> None:
     """Each picture goes through torchvision's transforms by itself, with the same random numbers."""
     from semart_hf.data import collator
@@ -148,6 +155,7 @@ MEANS = (
         devices=("cpu",),
         needs_bf16=True,
     ),
+    Means("frozen BatchNorm folded", undo=keep_norms, families=("resnet", "efficientnet")),
     Means("channels last", undo=keep_channels_first, families=("resnet", "efficientnet")),
     Means("freed memory kept", {"keep_freed_memory": False}, devices=("cpu",)),
     Means("pictures kept on the accelerator", {"resident_pictures": "false"}, devices=("cuda",)),

@@ -21,7 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from transformers import AutoModel, AutoProcessor
 
 from semart_hf.data.collator import ArtCollator
-from semart_hf.model.speed_semart import answering_in, make_fast
+from semart_hf.model.folding_semart import make_fast
+from semart_hf.model.speed_semart import answering_in
 
 from .predictions import predict_batches
 from .results import describe_environment, write_json

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from semart_hf.data.collator import ArtCollator
-from semart_hf.model.speed_semart import answering_in, make_fast
+from semart_hf.model.folding_semart import make_fast
+from semart_hf.model.speed_semart import answering_in
 
 from .outcomes import Outcomes, softmax
 

@@ -16,8 +16,9 @@ from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 
 from .batches_semart import answer_side_by_side
+from .folding_semart import make_fast
 from .pictures_semart import load_picture
-from .speed_semart import answering_in, make_fast
+from .speed_semart import answering_in
 
 UNSURE = "unsure"
 # What `pipeline` needs to find in config.json to load this class from a repository.

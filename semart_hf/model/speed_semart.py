@@ -19,14 +19,6 @@ MOST_TOKENS = 256
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 
 
-def make_fast(model: PreTrainedModel, precision: str = "auto") -> None:
-    """Prepare a model for many answers where it is now, in the precision of `answering_in`."""
-    order_channels(model)
-    choose_kernels(model, bf16=answers_in_bf16(model, precision))
-    if model.device.type == "cpu":
-        keep_freed_memory()
-
-
 def computes_bf16(device: torch.device | str) -> bool:
     """Whether a device multiplies in bfloat16: a GPU of compute capability 8 or later, a CPU with AMX or AVX512_BF16.
 

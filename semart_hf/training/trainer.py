@@ -26,6 +26,7 @@ from semart_hf.data.sampling import (
 )
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.metrics import compute_metrics_for
+from semart_hf.model.folding_semart import fold_norms
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.speed_semart import choose_kernels, keep_freed_memory, order_channels
@@ -110,6 +111,7 @@ class SemArtTrainer(ResumableTrainer):
         if not self.is_fsdp_enabled:  # it shards tensors of the usual order alone, and compiles what it shards
             order_channels(model)
             choose_kernels(model, bf16=args.bf16)
+            fold_norms(model.vision_tower.timm_model)
             compile_towers(model, self.accelerator)
         if args.keep_freed_memory and args.device.type == "cpu":
             keep_freed_memory()

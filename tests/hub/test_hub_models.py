@@ -12,6 +12,7 @@ CODE = {
     "lexicon_semart.py",
     "output_semart.py",
     "batches_semart.py",
+    "folding_semart.py",
     "inputs_semart.py",
     "speed_semart.py",
     "text_semart.py",

@@ -38,6 +38,7 @@ FILES = {
     "lexicon_semart.py",
     "output_semart.py",
     "batches_semart.py",
+    "folding_semart.py",
     "inputs_semart.py",
     "speed_semart.py",
     "text_semart.py",

@@ -21,6 +21,7 @@ PLACES = (
     (modeling_semart, "read_class_token"),
     (trainer, "order_channels"),
     (trainer, "choose_kernels"),
+    (trainer, "fold_norms"),
     (collator, "gather_pictures"),
 )
 

@@ -109,6 +109,7 @@ def test_all_means_of_speed_and_none_give_the_same_steps(train_split, tmp_path, 
     monkeypatch.setattr(modeling_semart, "read_class_token", lambda *_: None)
     monkeypatch.setattr(trainer_module, "order_channels", lambda *_: None)
     monkeypatch.setattr(trainer_module, "choose_kernels", lambda *_, **__: None)
+    monkeypatch.setattr(trainer_module, "fold_norms", lambda *_: 0)
     slow = losses_of(train_split, tmp_path / "slow", vision=vision, dropout=0.0, keep_freed_memory=False)
     assert len(slow) == 5
     assert fast == pytest.approx(slow, abs=1e-5)
