@@ -9,6 +9,9 @@ from transformers import PreTrainedModel
 
 from .speed_semart import DepthwiseConv2d, answers_in_bf16, choose_kernels, keep_freed_memory, order_channels
 
+# Of fewer pictures, folding the kernels takes longer than the pass that it saves.
+LEAST_PICTURES = 4
+
 
 def make_fast(model: PreTrainedModel, precision: str = "auto") -> None:
     """Prepare a model for many answers where it is now, in the precision of `answering_in`."""
@@ -67,8 +70,8 @@ class _Tracer(fx.Tracer):
         return isinstance(m, nn.BatchNorm2d | nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _is_folded(convolution: Any, norm: Any) -> bool:
-    if norm.training:
+def _is_folded(convolution: Any, norm: Any, pictures: Tensor) -> bool:
+    if norm.training or len(pictures) < LEAST_PICTURES:
         return False
     learns = convolution.weight.requires_grad or norm.weight.requires_grad or norm.bias.requires_grad
     return not (learns and torch.is_grad_enabled())
@@ -76,31 +79,16 @@ def _is_folded(convolution: Any, norm: Any) -> bool:
 
 class _FoldedConvolution(nn.Conv2d):
     folded_norm: Any
-    _kept: tuple[Any, tuple[Tensor, Tensor]] | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         (norm,) = self.folded_norm
-        if not _is_folded(self, norm):
+        if not _is_folded(self, norm, input):
             return super().forward(input)
-        return self._conv_forward(input, *self._kernel(norm))
-
-    def _kernel(self, norm: Any) -> tuple[Tensor, Tensor]:
-        sources = [self.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var]
-        sources += [] if self.bias is None else [self.bias]
-        if torch.compiler.is_compiling() or any(source.is_inference() for source in sources):
-            return self._folded(norm)
-        state = [(source.data_ptr(), source._version, source.device) for source in sources]
-        if self._kept is None or self._kept[0] != state:
-            # Gradients and inference mode of this call are none of the next one's.
-            with torch.inference_mode(False), torch.no_grad():
-                self._kept = (state, self._folded(norm))
-        return self._kept[1]
-
-    def _folded(self, norm: Any) -> tuple[Tensor, Tensor]:
+        # Anew for each batch: no version counter tells of all changes of a weight or a statistic.
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         bias = norm.bias - norm.running_mean * scale
         bias = bias if self.bias is None else bias + self.bias * scale
-        return self.weight * scale.view(-1, 1, 1, 1), bias
+        return self._conv_forward(input, self.weight * scale.view(-1, 1, 1, 1), bias)
 
 
 class _FoldedDepthwiseConvolution(_FoldedConvolution, DepthwiseConv2d):
@@ -112,7 +100,7 @@ class _FoldedNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         (convolution,) = self.folding_convolution
-        return input if _is_folded(convolution, self) else super().forward(input)
+        return input if _is_folded(convolution, self, input) else super().forward(input)
 
 
 class _FoldedNormAct(BatchNormAct2d):
@@ -120,7 +108,7 @@ class _FoldedNormAct(BatchNormAct2d):
 
     def forward(self, x: Tensor) -> Tensor:
         (convolution,) = self.folding_convolution
-        if not _is_folded(convolution, self):
+        if not _is_folded(convolution, self, x):
             normed: Tensor = super().forward(x)
             return normed
         activated: Tensor = self.act(self.drop(x))

@@ -42,7 +42,7 @@ def test_answers_are_the_same_with_every_norm_folded(name, options, num_norms):
     assert {name: value.shape for name, value in folded.state_dict().items()} == {
         name: value.shape for name, value in usual.state_dict().items()
     }
-    pixels = torch.randn(2, *usual.default_cfg["input_size"]).double()
+    pixels = torch.randn(4, *usual.default_cfg["input_size"]).double()
     calls = []
     for module in folded.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -83,7 +83,7 @@ def test_new_weights_and_learning_ones_are_seen():
             parameter.add_(0.05 * torch.randn_like(parameter))
     plain = copy.deepcopy(other)
     fold_norms(tower)
-    pixels = torch.randn(2, 3, 64, 64)
+    pixels = torch.randn(4, 3, 64, 64)
     with torch.no_grad():
         before = tower(pixels)
         tower.load_state_dict(other.state_dict())
@@ -91,7 +91,7 @@ def test_new_weights_and_learning_ones_are_seen():
         assert not torch.allclose(before, expected, atol=1e-3)
         torch.testing.assert_close(tower(pixels), expected, rtol=1e-4, atol=1e-5)
         for module in (plain, tower):
-            module.get_submodule("bn1").running_mean.add_(0.5)
+            module.get_submodule("bn1").running_mean.data.add_(0.5)
         torch.testing.assert_close(tower(pixels), plain(pixels), rtol=1e-4, atol=1e-5)
     for module in (plain, tower):  # gradients reach what learns, though statistics stand still
         module(pixels).sum().backward()
@@ -119,3 +119,14 @@ def test_a_tower_that_cannot_be_traced_or_shares_an_output_stays_as_it_is():
         tower = Branching(is_shared)
         assert fold_norms(tower) == 0
         assert type(tower.conv) is nn.Conv2d
+
+
+def test_one_picture_is_answered_without_folding():
+    tower = tower_of("test_resnet").eval()
+    fold_norms(tower)
+    made = []
+    tower.bn1.register_forward_hook(lambda module, given, output: made.append(output is given[0]))
+    with torch.no_grad():
+        for count in (1, 4):
+            tower(torch.randn(count, 3, 64, 64))
+    assert made == [False, True]
