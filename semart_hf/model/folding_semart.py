@@ -50,7 +50,7 @@ def _pairs(tower: nn.Module) -> list[tuple[Any, Any]]:
     except Exception:  # noqa: BLE001 - a tower's forward may do anything that a trace does not bear
         return []
     modules = dict(tower.named_modules())
-    calls = {node: modules[node.target] for node in graph.nodes if node.op == "call_module"}
+    calls = {node: modules[node.target] for node in graph.nodes if node.op == "call_module" and node.args}
     return [
         (calls[node.args[0]], norm)
         for node, norm in calls.items()

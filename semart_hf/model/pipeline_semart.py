@@ -167,7 +167,7 @@ class ArtClassificationPipeline(Pipeline):
                     "Got a painting with neither a picture nor a text. Allowed are {'image': …}, {'text': …} or both. "
                     f"Leave the painting out, or look into its columns {_columns(painting)}."
                 )
-        least_side = self.processor.image_processor.least_side
+        least_side = getattr(self.processor.image_processor, "least_side", None)
         pictures = [None if image is None else load_picture(image, least_side=least_side) for image, _ in parts]
         return dict(self.processor(images=pictures, text=[text for _, text in parts], pad_absent=True))
 
