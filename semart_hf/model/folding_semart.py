@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from .speed_semart import DepthwiseConv2d, answers_in_bf16, choose_kernels, keep_freed_memory, order_channels
 
-# Of fewer pictures, folding the kernels takes longer than the pass that it saves.
+# Folding reads and writes every kernel, however few the pictures are that it saves a pass over.
 LEAST_PICTURES = 4
 
 

@@ -19,8 +19,8 @@ __all__ = ["SemArtImageProcessor", "load_picture", "to_rgb"]
 # A picture whose sides are further apart is cut about its centre, where the crop is taken from, before it is resized:
 # as a whole, a strip of 10 x 100,000 pixels would need gigabytes.
 MAX_ASPECT = 32
-# A JPEG's decoder makes a picture a half, a quarter or an eighth as large in a fraction of the time. So many times the
-# resized size is left to the resizing filter, which then sees no difference.
+# A JPEG's decoder makes a picture a half, a quarter or an eighth as large in a fraction of the time. At least so many
+# times the resized size is left to the resizing filter. A picture that was opened at full size differs a little from it.
 REDUCING_GAP = 2
 
 

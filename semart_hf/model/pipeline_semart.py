@@ -29,7 +29,7 @@ CUSTOM_PIPELINES = {
         "type": "multimodal",
     }
 }
-# On a CPU so many batches are worked on at a time, where there are as many cores; more take memory and gain little.
+# On a CPU so many batches are worked on at a time, where there are as many cores: each takes memory of its own.
 MOST_BATCHES = 4
 _UPLOAD_OPTIONS = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr")
 

@@ -94,8 +94,8 @@ def choose_kernels(model: nn.Module, *, bf16: bool) -> None:
 class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution whose gradient a CPU computes in float32, also where all else is bfloat16.
 
-    oneDNN has no fast kernel for the gradient of the weights in bfloat16: the cast costs less than a tenth of what it
-    saves. Elsewhere this is `Conv2d`; so are its parameters and their names.
+    oneDNN has no fast kernel for the gradient of the weights in bfloat16: casting to float32 and back saves far more
+    than it costs. Elsewhere this is `Conv2d`; so are its parameters and their names.
     """
 
     def forward(self, input: Tensor) -> Tensor:
