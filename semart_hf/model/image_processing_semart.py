@@ -20,7 +20,7 @@ __all__ = ["SemArtImageProcessor", "load_picture", "to_rgb"]
 # as a whole, a strip of 10 x 100,000 pixels would need gigabytes.
 MAX_ASPECT = 32
 # A JPEG's decoder makes a picture a half, a quarter or an eighth as large in a fraction of the time. At least so many
-# times the resized size is left to the resizing filter. A picture that was opened at full size differs a little from it.
+# times the resized size is left to the resizing filter. A picture opened at full size differs a little from it.
 REDUCING_GAP = 2
 
 
