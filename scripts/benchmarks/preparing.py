@@ -66,7 +66,7 @@ def measure(way: str, release: Path, output: Path, num_proc: int) -> dict[str, f
     def watch() -> None:
         nonlocal peak
         while not finished.wait(0.1):
-            peak = max(peak, memory_of_tree(process.pid))
+            peak = max(peak, mapped_memory_of_tree(process.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -128,8 +128,8 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
-def memory_of_tree(process: int) -> int:
-    """Bytes of memory of a process and its descendants; what they share counts once."""
+def mapped_memory_of_tree(process: int) -> int:
+    """Bytes of memory of a process and its descendants, mapped files included; what they share counts once."""
     rollups = [read_process(number, "smaps_rollup") for number in processes_of_tree(process)]
     lines = [line for rollup in rollups for line in rollup.splitlines() if line.startswith("Pss:")]
     return 1024 * sum(int(line.split()[1]) for line in lines)

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from benchmarks.clock import ADDRESS_VARIABLE
 
 SECONDS_TO_START = 3600.0
+SECONDS_BETWEEN_LOOKS = 0.1
 
 
 @dataclass
@@ -69,7 +71,7 @@ class Side:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(address)
         listener.listen(1)
-        listener.settimeout(1.0)
+        listener.settimeout(SECONDS_BETWEEN_LOOKS)
         self._log = Path(self._folder.name) / "log"
         begin = time.perf_counter()
         with self._log.open("w") as log:
@@ -87,7 +89,9 @@ class Side:
                 break
             except TimeoutError:
                 self._check()
+                self.peak_bytes = max(self.peak_bytes, memory_of_tree(self._process.pid))
         listener.close()
+        forget_peaks(self._process.pid)
         self._lines = self._socket.makefile("r", encoding="utf-8")
         self._receive()  # the first step, in which everything is slow
         self.seconds_to_first_step = time.perf_counter() - begin
@@ -160,22 +164,37 @@ def alternate(sides: Sequence[Side], *, repeats: int, seconds: float) -> None:
             side.take_turn(steps[side.name])
 
 
-def peak_memory_of_tree(process: int) -> int:
-    """Bytes that a process and its descendants hold together, each page once, at the time of the largest one's peak.
+def memory_of_tree(process: int) -> int:
+    """Bytes that a process and its descendants hold together, each page once.
 
     What processes share counts in proportion (PSS), so that the pages of a forked worker that are still its parent's
     are not counted twice. Pages of mapped files, libraries and data alike, are the system's cache, which it takes back
-    as it needs them: they are left out, as are those that a program reads without mapping. What the largest process
-    held beyond today is added.
+    as it needs them: they are left out, as are those that a program reads without mapping.
     """
-    shares, resident, gone = 0, 0, 0
+    rollups = [read_process(number, "smaps_rollup") for number in processes_of_tree(process)]
+    return 1024 * sum(_kilobytes(rollup, "Pss_Anon:") + _kilobytes(rollup, "Pss_Shmem:") for rollup in rollups)
+
+
+def peak_memory_of_tree(process: int) -> int:
+    """`memory_of_tree` at the time of the largest process's peak: what it held beyond today is added.
+
+    The peak is that since its start, or since `forget_peaks`. It has the pages of mapped files that it held then and
+    does not hold now, so that it is too high rather than too low.
+    """
+    resident, gone = 0, 0
     for number in processes_of_tree(process):
-        status, rollup = read_process(number, "status"), read_process(number, "smaps_rollup")
-        shares += _kilobytes(rollup, "Pss_Anon:") + _kilobytes(rollup, "Pss_Shmem:")
+        status = read_process(number, "status")
         held = _kilobytes(status, "VmRSS:")
         if held > resident:
             resident, gone = held, max(0, _kilobytes(status, "VmHWM:") - held)
-    return 1024 * (shares + gone)
+    return memory_of_tree(process) + 1024 * gone
+
+
+def forget_peaks(process: int) -> None:
+    """Let the peaks of a process and its descendants begin at what they hold now."""
+    for number in processes_of_tree(process):
+        with suppress(OSError):  # it has ended, or the system does not offer it: then the peak is that since its start
+            Path(f"/proc/{number}/clear_refs").write_text("5")
 
 
 def processor_seconds_of_tree(process: int) -> float:

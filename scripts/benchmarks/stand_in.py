@@ -39,6 +39,7 @@ def make_release(
     num_validation_rows: int = 0,
     picture_size: tuple[int, int] = PICTURE_SIZE,
     picture_bytes: int = PICTURE_BYTES,
+    num_backgrounds: int = NUM_BACKGROUNDS,
     seed: int = 0,
 ) -> dict[str, float]:
     """What the made release is like: mean bytes of a picture, and words of a description.
@@ -51,11 +52,12 @@ def make_release(
         num_validation_rows: Of the validation split.
         picture_size: Width and height in pixels.
         picture_bytes: Of each JPEG, about.
+        num_backgrounds: Of which the pictures are made: of few, many pictures look alike where they are small.
         seed: Equal seeds give equal files.
     """
     random = np.random.default_rng(seed)
     (folder / "Images").mkdir(parents=True)
-    backgrounds = [make_background(random, picture_size, picture_bytes) for _ in range(min(num_rows, NUM_BACKGROUNDS))]
+    backgrounds = [make_background(random, picture_size, picture_bytes) for _ in range(min(num_rows, num_backgrounds))]
     total = num_rows + num_validation_rows
     words = make_words(np.random.default_rng(0))  # the tokenizer's, whatever the seed
     frequencies = 1 / np.arange(1, len(words) + 1)

@@ -55,11 +55,15 @@ class FrozenText:
         return len(self._digests)
 
     def __contains__(self, text: str) -> bool:
-        return self._row(text) is not None
+        return self._row(digest_of(text)) is not None
 
     def knows(self, texts: Iterable[str | None]) -> bool:
         """Whether all the texts are here; those that are `None` need not be."""
         return all(text is None or text in self for text in texts)
+
+    def knows_digests(self, digests: Iterable[bytes]) -> bool:
+        """Whether all the texts of these digests are here."""
+        return all(self._row(digest) is not None for digest in digests)
 
     def batch(self, texts: Sequence[str | None]) -> dict[str, Any]:
         """The model's inputs in the place of `input_ids`: `text_hidden (batch, tokens, dim)`, its mask and its depth.
@@ -96,7 +100,7 @@ class FrozenText:
         return {digest.tobytes() for digest in self._digests[rows]}
 
     def _hidden_states(self, text: str) -> Tensor:
-        row = self._row(text)
+        row = self._row(digest_of(text))
         if row is None:
             raise KeyError(f"The text {text[:60]!r} is not in {self.folder}.")
         chunk, start, length = self._places[row].tolist()
@@ -105,8 +109,8 @@ class FrozenText:
                 self._hidden[chunk] = file.get_tensor("hidden")  # mapped, not read
         return self._hidden[chunk][start : start + length]
 
-    def _row(self, text: str) -> int | None:
-        digest = np.frombuffer(digest_of(text), dtype=np.int64)
+    def _row(self, text_digest: bytes) -> int | None:
+        digest = np.frombuffer(text_digest, dtype=np.int64)
         row = int(np.searchsorted(self._digests[:, 0], digest[0]))
         while row < len(self._digests) and self._digests[row, 0] == digest[0]:
             if self._digests[row, 1] == digest[1]:

@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.model.processing_semart import TOKENS_MULTIPLE, SemArtProcessor
 
-from .cache import FrozenText, digest_of
+from .cache import FrozenText
+from .freed_memory import return_freed_memory
+from .stored_texts import StoredTexts
 
 STORAGE_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FORMAT = 1
@@ -43,7 +46,7 @@ class TextsToKeep:
     """The distinct texts of a data set, shortest first, and what keeping them costs.
 
     Args:
-        texts: Without repetition.
+        texts: Without repetition, on disk.
         num_tokens: Of each.
         depth: How many layers of the text tower are passed.
         is_pooled: Whether these are all, so that one vector is left of a text.
@@ -51,7 +54,7 @@ class TextsToKeep:
         storage: How it is stored: one of `STORAGE_TYPES`.
     """
 
-    texts: list[str]
+    texts: StoredTexts
     num_tokens: npt.NDArray[np.int64]
     depth: int
     is_pooled: bool
@@ -88,15 +91,16 @@ def texts_to_keep(
         raise ValueError(
             f"Got the storage type {storage!r} for hidden states. Allowed are {list(STORAGE_TYPES)}. Choose one."
         )
-    distinct = sorted({text for text in texts if text and text.strip()}, key=lambda text: (len(text), text))
+    distinct = StoredTexts(texts)
     num_tokens = np.zeros(len(distinct), dtype=np.int64)
     for start in range(0, len(distinct), _TEXTS_COUNTED_AT_ONCE):
         some = slice(start, start + _TEXTS_COUNTED_AT_ONCE)
         num_tokens[some] = processor(text=distinct[some])["attention_mask"].sum(1).numpy()
-    order = np.argsort(num_tokens, kind="stable")
+    # The same order in every process and after every restart, whatever the order of the rows.
+    order = np.lexsort((np.array(distinct.digests, dtype=object), num_tokens))
     config = model.config.text_config
     return TextsToKeep(
-        [distinct[place] for place in order], num_tokens[order], depth, depth == config.n_layers, config.dim, storage
+        distinct.in_order(order), num_tokens[order], depth, depth == config.n_layers, config.dim, storage
     )
 
 
@@ -152,9 +156,9 @@ def compute_frozen_text(
     """
     folder.mkdir(parents=True, exist_ok=True)
     kept = FrozenText(folder, wanted.depth)
-    if kept.knows(wanted.texts):
+    digests = wanted.texts.digests
+    if kept.knows_digests(digests):
         return kept
-    digests = [digest_of(text) for text in wanted.texts]
     # Chunks are cut alike in every process and after every restart: by what is wanted, not by what is there already.
     plan = hashlib.blake2b(b"".join(digests), digest_size=8).hexdigest()
     elsewhere = kept.digests(except_from=plan)
@@ -167,6 +171,8 @@ def compute_frozen_text(
             for path, places in _taken_in_turn(folder, plan, _chunks(missing, wanted), digests, bar):
                 hidden, lengths = _hidden_states(model, processor, wanted, places, bar, use_bf16=use_bf16)
                 _write_chunk(path, [digests[place] for place in places], hidden, lengths)
+                del hidden
+                return_freed_memory()
     finally:
         model.text_tower.to(home)
         model.train(was_training)
@@ -245,14 +251,13 @@ def _hidden_states(
 
 
 def _batches(places: Sequence[int], wanted: TextsToKeep, most_tokens: int) -> Iterator[list[int]]:
-    batch: list[int] = []
-    for place in places:  # the shortest first, so that the last of a batch is its longest
-        if batch and (len(batch) + 1) * int(wanted.num_tokens[place]) > most_tokens:
+    """Texts that are padded to one width, as many as fit.
+
+    So there are few shapes, whatever the number of texts: of each that it meets, the matrix library keeps a megabyte.
+    """
+    for width, texts in groupby(places, key=lambda place: -(-int(wanted.num_tokens[place]) // TOKENS_MULTIPLE)):
+        while batch := list(islice(texts, max(1, most_tokens // (TOKENS_MULTIPLE * width)))):
             yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
 
 
 def _write_chunk(path: Path, digests: Sequence[bytes], hidden: Tensor, lengths: Sequence[int]) -> None:

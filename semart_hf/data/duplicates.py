@@ -15,7 +15,7 @@ from .pictures import SIGNATURE_BYTES
 MAX_BITS = 32
 
 # Rows compared at a time: blocks of this many by this many keep the comparison at some 40 MB.
-_BLOCK = 2048
+_BLOCK = 512
 
 
 # Bytes that are kept of a row's name, its picture's file, its picture's look, and its description.

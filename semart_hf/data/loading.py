@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from datasets.fingerprint import Hasher
 
 from .addresses import shards_at, url_of
+from .freed_memory import return_freed_memory
 from .preparation import Preparation, PreparationOptions, is_description_alone, prepare_paintings
 from .release import RELEASE_FILES, read_release, read_rows
 from .splits import SPLITS
@@ -139,6 +140,7 @@ def prepared_in_cache(
                 "%s: pictures are prepared at %d pixels, this once, in %s.", release, options.image_size, place
             )
             prepare_paintings(tables, place, options, vocabularies=known)
+            return_freed_memory()
     return root / key
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import datasets
 import pandas as pd
+import pyarrow as pa
+from datasets.table import InMemoryTable
 
 from .delimited import DelimitedFile, read_delimited
 from .problems import Problem, count_problems
 from .splits import DEFAULT_SHARES, share_out
-from .stored_rows import PIECE_ROWS, StoredRows
+from .stored_rows import PIECE_ROWS, StoredRows, stored_table
 from .tables import (
     RESERVED_COLUMNS,
     TEXT_COLUMNS,
@@ -140,13 +142,19 @@ def typed_splits(
     problems = list(tables.problems)
     splits = datasets.DatasetDict()
     for split, rows in tables.splits.items():
-        typed = []
-        for frame in rows.pieces():  # of all rows at once, memory would hold a copy for each form that they take
-            pictures, picture_problems = find_pictures(frame, split)
-            problems += picture_problems
-            texts = texts_of(frame, text_columns, mask_label_words=mask_label_words)
-            typed.append(_typed_dataset(frame, pictures, texts, vocabularies, tables.extra_columns, split))
-        splits[split] = datasets.concatenate_datasets(typed, split=datasets.NamedSplit(split))
+
+        def typed_pieces(rows: StoredRows = rows, split: str = split) -> Iterator[pa.Table]:
+            for frame in rows.pieces():  # of all rows at once, memory would hold a copy for each form that they take
+                pictures, picture_problems = find_pictures(frame, split)
+                problems.extend(picture_problems)
+                texts = texts_of(frame, text_columns, mask_label_words=mask_label_words)
+                piece = _typed_dataset(frame, pictures, texts, vocabularies, tables.extra_columns, split)
+                yield piece.data.table
+
+        table, digest = stored_table(typed_pieces())
+        # In memory as the library sees it: pickled, it takes its rows along. The library's own fingerprint is the
+        # digest of a pickle, a second copy of all rows.
+        splits[split] = datasets.Dataset(InMemoryTable(table), split=datasets.NamedSplit(split), fingerprint=digest)
     _report_problems(problems)
     return splits
 

@@ -1,9 +1,12 @@
 """Rows on disk: however many a catalogue has, a piece of them is in memory at a time."""
 
 import errno
+import hashlib
+import mmap
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from contextlib import contextmanager
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -30,7 +33,7 @@ class StoredRows:
         self._starts = [0]  # of each piece, and the number of rows
         self._file = tempfile.TemporaryFile(prefix="semart_hf-")  # noqa: SIM115  as long as the rows
         options = pa.ipc.IpcWriteOptions(compression="zstd")
-        try:
+        with full_disk_explained():
             with pa.ipc.new_file(pa.PythonFile(self._file, "w"), self._schema, options=options) as file:
                 for frame in pieces:
                     for start in range(0, len(frame), PIECE_ROWS):
@@ -38,14 +41,6 @@ class StoredRows:
                         file.write_batch(piece)
                         self._starts.append(self._starts[-1] + piece.num_rows)
             self._file.flush()
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise OSError(
-                error.errno,
-                f"Got a full disk while rows were kept in {tempfile.gettempdir()}, where the words of a catalogue "
-                "need about as much room as the catalogue's own files. Make room, or set TMPDIR to another folder",
-            ) from error
         self._all_columns = self._reader(None)
         self._last: tuple[int, list[dict[str, Any]]] = (-1, [])
 
@@ -98,6 +93,54 @@ class StoredRows:
     def _frame_of(self, table: "pa.RecordBatch | pa.Table") -> pd.DataFrame:
         columns = {name: pd.Series(table.column(name).to_pylist(), dtype=object) for name in self.columns}
         return pd.DataFrame(columns, columns=self.columns)
+
+
+def stored_table(tables: Iterable[pa.Table]) -> tuple[pa.Table, str]:
+    """The tables as one that is read from a temporary file where it is looked at, and a digest of all its bytes.
+
+    The file is gone when the table is, or when the process ends.
+
+    Args:
+        tables: Of one schema, one at least.
+
+    Raises:
+        OSError: The disk of temporary files is full.
+    """
+    with tempfile.TemporaryFile(prefix="semart_hf-") as file:
+        writer = None
+        with full_disk_explained():
+            for table in tables:
+                if writer is None:
+                    writer = pa.ipc.new_stream(pa.PythonFile(file, "w"), table.schema)
+                writer.write_table(table)
+            if writer is None:
+                raise ValueError("Got no table to store. Give one, which may be empty.")
+            writer.close()
+            file.flush()
+        content = mapped(file)
+        return pa.ipc.open_stream(pa.py_buffer(content)).read_all(), hashlib.blake2b(
+            content, digest_size=8
+        ).hexdigest()
+
+
+def mapped(file: IO[bytes]) -> mmap.mmap:
+    """The content of a file that is not empty: read from the disk where it is looked at, also when it is closed."""
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+@contextmanager
+def full_disk_explained() -> Iterator[None]:
+    """Say what temporary files are for, and what to do, where the disk has no room for them."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            error.errno,
+            f"Got a full disk while rows were kept in {tempfile.gettempdir()}, where the words of a catalogue "
+            "need about as much room as the catalogue's own files. Make room, or set TMPDIR to another folder",
+        ) from error
 
 
 def all_columns(tables: Iterable[StoredRows]) -> list[str]:

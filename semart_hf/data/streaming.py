@@ -21,6 +21,8 @@ from .vocabulary import TASKS
 
 # Footers that are asked for at a time: over a network each takes as long as the way there and back.
 _NUM_FOOTERS = 16
+# Cells of a column that are read at a time.
+_NUM_CELLS = 1024
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         """Rows that this process gives in an epoch."""
         return self.epoch_length // self.num_processes
 
-    def column(self, name: str) -> list[Any]:
+    def column(self, name: str) -> Iterator[Any]:
         """One column of all rows, in the order of the files; `text` as `text_columns` makes it. No picture is read.
 
         Raises:
@@ -122,14 +124,15 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         """
         if name not in self.features and name != "text":
             raise ValueError(f"Got the column {name!r}, but the shards have {list(self.features)}. Choose among them.")
+        return self._cells(name)
+
+    def _cells(self, name: str) -> Iterator[Any]:
         names = [column for column in self.features if column not in ("image", "text", *TASKS)]
         is_made = name == "text" and self.text_columns is not None
-        values: list[Any] = []
         for path, footer in self._footers.items():
             with fsspec.core.url_to_fs(self._url)[0].open(path) as file:
                 table = pq.ParquetFile(file, metadata=footer).read(columns=names if is_made else [name])
-            values += [self._text_of(row) for row in table.to_pylist()] if is_made else table[name].to_pylist()
-        return values
+            yield from map(self._text_of, table.to_pylist()) if is_made else table[name].to_pylist()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration orders."""
@@ -178,13 +181,16 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         return text_of(words, self.text_columns)
 
 
-def column_of(rows: Any, name: str) -> list[Any]:
-    """A column of all rows without decoding a picture, streamed or not; nothing where the rows have no such column."""
+def column_of(rows: Any, name: str) -> Iterator[Any]:
+    """The cells of a column, none where the rows have no such column. No picture is decoded."""
     if isinstance(rows, PaintingStream):
-        return rows.column(name)
-    if hasattr(rows, "column_names"):
-        return list(rows[name]) if name in rows.column_names else []
-    return [row.get(name) for row in rows]
+        yield from rows.column(name)
+    elif not hasattr(rows, "column_names"):
+        yield from (row.get(name) for row in rows)
+    elif name in rows.column_names:
+        column = rows[name]
+        for start in range(0, len(column), _NUM_CELLS):  # one by one takes ten times as long; at once, all memory
+            yield from column[start : start + _NUM_CELLS]
 
 
 def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:

@@ -64,11 +64,11 @@ def frozen_text(
                 "all of them learn. Freeze some, or set cache_frozen_text: auto."
             )
         return None, "Frozen text: none, all text layers learn"
-    texts = {name: column_of(splits[name], "text") for name in ("train", "validation") if name in splits}
+    read = {name: splits[name] for name in ("train", "validation") if name in splits}
     wanted = texts_to_keep(
         model,
         processor,
-        (text for part in texts.values() for text in part),
+        (text for rows in read.values() for text in column_of(rows, "text")),
         depth=depth,
         storage=data.text_cache_dtype,
     )
@@ -76,9 +76,9 @@ def frozen_text(
         return None, "Frozen text: none, no row has a text"
     root = Path(data.text_cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "frozen_text")
     folder = cache_folder(root, model, processor, wanted, use_bf16=training.bf16)
-    num_reads = expected_reads({name: len(part) for name, part in texts.items()}, data, training)
+    num_reads = expected_reads({name: _number_of(rows) for name, rows in read.items()}, data, training)
     choice = f"{len(wanted.texts):,d} distinct texts through {depth} frozen layers"
-    if folder.is_dir() and FrozenText(folder, depth).knows(wanted.texts):
+    if folder.is_dir() and FrozenText(folder, depth).knows_digests(wanted.texts.digests):
         return FrozenText(folder, depth), f"Frozen text: {choice} read from {folder}"
     if data.cache_frozen_text == "auto" and num_reads < LEAST_READS * len(wanted.texts):
         reads = num_reads / len(wanted.texts)
@@ -158,6 +158,11 @@ def expected_reads(num_rows: Mapping[str, int], data: DataArguments, training: S
         steps / training.eval_steps if training.eval_steps and training.eval_steps >= 1 else 1.0,
     )
     return reads + num_validations * num_rows.get("validation", 0)
+
+
+def _number_of(rows: Any) -> int:
+    """All rows, where the length of a stream is that of an epoch."""
+    return int(rows.num_rows if hasattr(rows, "num_rows") else len(rows))
 
 
 def _free_bytes(folder: Path) -> int:

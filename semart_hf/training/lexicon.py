@@ -1,5 +1,7 @@
 """What training does for a lexicon: it tells it how rare its tokens are, and keeps its weights small."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -7,6 +9,9 @@ import torch
 from semart_hf.data.streaming import column_of
 from semart_hf.model.lexicon_semart import Lexicon
 from semart_hf.model.processing_semart import SemArtProcessor
+
+# The tokenizer holds what it cuts off, too: of all texts at once, gigabytes.
+_NUM_TEXTS = 128
 
 
 def learn_rarities(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> None:
@@ -23,9 +28,13 @@ def learn_rarities(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any)
     if lexicon.rarities.any():
         return
     tokenizer = processor.tokenizer
-    texts = [text for text in column_of(paintings, "text") if text and text.strip()]
-    ids = tokenizer(texts, truncation=True, return_attention_mask=False)["input_ids"] if texts else []
-    lexicon.learn_rarities(ids, tokenizer.all_special_ids)
+    texts = (text for text in column_of(paintings, "text") if text and text.strip())
+
+    def all_ids() -> Iterator[list[int]]:
+        while some := list(islice(texts, _NUM_TEXTS)):
+            yield from tokenizer(some, truncation=True, return_attention_mask=False)["input_ids"]
+
+    lexicon.learn_rarities(all_ids(), tokenizer.all_special_ids)
 
 
 def penalise(lexicon: Lexicon, optimizer: torch.optim.Optimizer, penalty: float, num_paintings: int) -> None:

@@ -350,7 +350,7 @@ class SemArtTrainer(ResumableTrainer):
             return LengthSampler(len(dataset), seed, lengths, step_size=rows)
         if self.args.sampling == "balanced":
             sizes = {task["name"]: len(task["labels"]) for task in self.model.config.tasks or []}
-            labels = {name: column_of(dataset.paintings, name) for name in sizes}
+            labels = {name: list(column_of(dataset.paintings, name)) for name in sizes}
             return SeededSampler(len(dataset), seed, balancing_weights(labels, sizes))
         return SeededSampler(len(dataset), seed)
 
@@ -360,7 +360,7 @@ class SemArtTrainer(ResumableTrainer):
         counts = {}
         rows = dataset.paintings if isinstance(dataset, TrainingPaintings) else dataset
         for task in self.model.config.tasks or []:
-            column = [] if rows is None else column_of(rows, task["name"])
+            column = () if rows is None else column_of(rows, task["name"])
             known = torch.tensor([label for label in column if label is not None and label >= 0], dtype=torch.long)
             counts[task["name"]] = torch.bincount(known, minlength=len(task["labels"]))
         return counts

@@ -237,7 +237,9 @@ def test_batches_hold_a_bounded_number_of_tokens():
     assert wanted.num_tokens.tolist() == sorted(wanted.num_tokens.tolist())
     batches = list(cache_computing._batches(range(60), wanted, 100))
     assert [place for batch in batches for place in batch] == list(range(60))
-    assert all(len(batch) * wanted.num_tokens[batch[-1]] <= 100 for batch in batches)
+    widths = [{-(-wanted.num_tokens[place] // 8) * 8 for place in batch} for batch in batches]
+    assert all(len(width) == 1 for width in widths)  # and so no text is padded further than alone
+    assert all(len(batch) * min(width) <= 100 for batch, width in zip(batches, widths, strict=True))
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell what is mapped")

@@ -1,6 +1,9 @@
 import codecs
 import json
 import logging
+import pickle
+import subprocess
+import sys
 from collections import Counter
 
 import datasets
@@ -307,3 +310,11 @@ def test_a_release_is_read_in_pieces(make_release, monkeypatch):
     without = [split.cast_column("image", datasets.Image(decode=False)).to_list() for split in (pieces, whole)]
     assert without[0] == without[1]
     assert pieces._fingerprint == read_release(folder, min_label_count=1)["train"]._fingerprint
+
+
+def test_a_split_takes_its_rows_along_to_another_process(make_release):
+    folder = make_release(train=[HEADER, row(description="A storm.")])
+    rows = read_release(folder, min_label_count=1)["train"]
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer)[0]['text'])"
+    answer = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(rows), capture_output=True, check=True)
+    assert answer.stdout.decode().strip() == "A storm."

@@ -1,10 +1,11 @@
 import errno
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from semart_hf.data import stored_rows
-from semart_hf.data.stored_rows import StoredRows, all_columns
+from semart_hf.data.stored_rows import StoredRows, all_columns, stored_table
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +66,23 @@ def test_a_full_disk_says_where_room_is_needed():
 
     with pytest.raises(OSError, match=r"Got a full disk while rows were kept in .*set TMPDIR"):
         StoredRows(full(), ["title"])
+
+
+def test_tables_come_back_as_one_that_memory_does_not_hold():
+    tables = [
+        pa.table({"title": ["a", None], "type": [1, 2]}),
+        pa.table({"title": ["x" * 1000] * 20_000, "type": range(20_000)}),
+    ]
+    before = pa.total_allocated_bytes()
+    table, digest = stored_table(tables)
+    assert table.equals(pa.concat_tables(tables))
+    assert pa.total_allocated_bytes() - before < 2**20  # of 20 MB
+    assert stored_table(tables)[1] == digest
+    assert stored_table(tables[:1])[1] != digest
+
+
+def test_a_table_of_no_rows_and_no_table():
+    empty = pa.table({"title": pa.array([], pa.string())})
+    assert stored_table([empty])[0].equals(empty)
+    with pytest.raises(ValueError, match="Got no table to store"):
+        stored_table([])

@@ -9,7 +9,7 @@ from tiny_release import load_script
 
 load_script("benchmark")  # puts the parts within reach of the imports below
 
-from benchmarks.sides import peak_memory_of_tree, processes_of_tree  # noqa: E402
+from benchmarks.sides import forget_peaks, memory_of_tree, peak_memory_of_tree, processes_of_tree  # noqa: E402
 
 
 def test_pages_that_processes_share_count_once():
@@ -40,6 +40,9 @@ def test_what_a_process_gave_back_counts_to_its_peak():
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         assert held < peak_memory_of_tree(process.pid) < 1.3 * held
+        assert memory_of_tree(process.pid) < 0.3 * held
+        forget_peaks(process.pid)
+        assert peak_memory_of_tree(process.pid) < 0.3 * held
         process.kill()
 
 
