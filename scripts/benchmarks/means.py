@@ -13,6 +13,8 @@ from torch import Tensor
 
 from semart_hf.model.speed_semart import computes_bf16
 
+# Of a square's side, that a square of any angle within it is seen whole.
+MARGIN = math.sqrt(2)
 #: Names a means to the measured process that is to do without it.
 WITHOUT_VARIABLE = "SEMART_BENCHMARK_WITHOUT"
 
@@ -126,11 +128,24 @@ class PicturesOneByOne:
         width, height = numbers.width * picture.width, numbers.height * picture.height
         left = numbers.center[0] * picture.width - width / 2
         top = numbers.center[1] * picture.height - height / 2
+        size = self.size
+        if (
+            numbers.angle
+        ):  # a margin, so that corners show what lies around the crop, or its mirror image, and no black
+            size = math.ceil(MARGIN * self.size / 2) * 2
+            left, top = left - (size / self.size - 1) * width / 2, top - (size / self.size - 1) * height / 2
+            width, height = width * size / self.size, height * size / self.size
+            over = (-left, -top, left + width - picture.width, top + height - picture.height)
+            around = [max(0, math.ceil(value)) for value in over]
+            picture = F.pad(picture, around, padding_mode="symmetric")
+            left, top = left + around[0], top + around[1]
         box = [round(value) for value in (top, left, height, width)]
-        picture = F.resized_crop(picture, *box, [self.size, self.size])
+        picture = F.resized_crop(picture, *box, [size, size])
         if numbers.is_mirrored:
             picture = F.hflip(picture)
-        picture = F.rotate(picture, math.degrees(numbers.angle), F.InterpolationMode.BILINEAR)
+        if numbers.angle:
+            picture = F.rotate(picture, math.degrees(numbers.angle), F.InterpolationMode.BILINEAR)
+            picture = F.center_crop(picture, [self.size, self.size])
         changes = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)
         for kind in numbers.order:
             picture = changes[kind](picture, numbers.factors[kind])

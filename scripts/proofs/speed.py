@@ -15,8 +15,10 @@ from proofs.training import WITHOUT_VALIDATION, train_and_score, trained
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "miniature.yaml"
 SIZES = {"num_train": 2400, "num_val": 400, "num_test": 2000}
-SETTINGS = ("all", "none")
+SETTINGS = ("all", "none on the same pictures", "none")
 CURVES = tuple(f"{setting}, step by step" for setting in SETTINGS)
+# These change what is computed: pictures go through other filters on their way. The others change how it is computed.
+MEANS_OF_PICTURES = ("pictures made small once", "augmentation as one resampling")
 # What gives every means something to do: a frozen text layer before one that learns and is read at its first token,
 # and all of the study's augmentations.
 FIELDS: dict[str, Any] = {
@@ -53,7 +55,7 @@ ON_EXACTLY = {"cache_frozen_text": "true", "text_cache_dtype": "fp32"}
 def prove(
     release: Path, seeds: Sequence[int], processes: int, fields: Mapping[str, Any], kept: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Scores with all means and with none for every seed, and their losses step by step, as far as known.
+    """Scores with all means and without for every seed, and their losses step by step, as far as known.
 
     Args:
         release: Folder of the miniature, which is painted where there is none.
@@ -108,10 +110,20 @@ def means() -> list[Any]:
 
 def fields_of(setting: str) -> dict[str, Any]:
     """What a setting changes in the recipe."""
-    off = {name: value for one in means() for name, value in one.off.items()}
-    if setting in CURVES:
-        return {**FIELDS, **EXACT, **(ON_EXACTLY if setting == CURVES[0] else off)}
-    return {**FIELDS, **(ON if setting == "all" else off)}
+    is_curve, of_pictures = setting in CURVES, {name: ON[name] for name in ("prepare", "prepared_size")}
+    fields = {**FIELDS, **(EXACT if is_curve else {})}
+    if setting.startswith("all"):
+        return {**fields, **(ON_EXACTLY if is_curve else ON)}
+    fields |= {name: value for one in taken_away(setting) for name, value in one.off.items()}
+    return fields | (of_pictures if setting == SETTINGS[1] else {})
+
+
+def taken_away(setting: str) -> list[Any]:
+    """The means that a setting does without."""
+    if setting.startswith("all"):
+        return []
+    kept = MEANS_OF_PICTURES if "same pictures" in setting else ()
+    return [one for one in means() if one.name not in kept]
 
 
 def train_one(task: Task) -> dict[str, Any]:
@@ -121,9 +133,8 @@ def train_one(task: Task) -> dict[str, Any]:
 
     release, setting, seed, fields, processes = task
     share_cores(processes)
-    if setting.startswith("none"):
-        for one in means():
-            do_without(one.name)
+    for one in taken_away(setting):
+        do_without(one.name)
     chosen = {"data": str(release), "seed": seed, **fields}
     splits = load_paintings(release)
     about = {"setting": setting, "seed": seed, "commit": describe_environment().get("commit")}
@@ -136,29 +147,32 @@ def train_one(task: Task) -> dict[str, Any]:
 
 
 def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and deviation by setting and score, their difference beside the spread between seeds, and of the losses.
+    """Mean and deviation by setting and score, differences beside the spread between seeds, and of the losses.
 
-    Seeds count that both settings have.
+    Seeds count that all settings have. The spread of two settings is that of the one whose seeds are further apart.
     """
     summary: dict[str, Any] = {}
     scored = {name: {run["seed"]: run for run in runs if run["setting"] == name} for name in SETTINGS}
-    seeds = sorted(scored["all"].keys() & scored["none"].keys())
+    seeds = sorted(set.intersection(*(set(runs_by_seed) for runs_by_seed in scored.values())))
     for score in ("mean_accuracy", "mean_macro_f1") if seeds else ():
         by_setting = {name: [scored[name][seed]["image+text"][score] for seed in seeds] for name in SETTINGS}
         figures = {name: mean_and_deviation(values) for name, values in by_setting.items()}
         summary[score] = {
             **figures,
-            "difference": figures["all"]["mean"] - figures["none"]["mean"],
-            "spread": max(max(values) - min(values) for values in by_setting.values()),
+            "differences": {name: figures["all"]["mean"] - figures[name]["mean"] for name in SETTINGS[1:]},
+            "spreads": {
+                name: max(max(by_setting[one]) - min(by_setting[one]) for one in ("all", name))
+                for name in SETTINGS[1:]
+            },
         }
     curves = {run["setting"]: run["losses"] for run in runs if run["setting"] in CURVES}
     if len(curves) == len(CURVES):
-        apart = [abs(one - other) for one, other in zip(*curves.values(), strict=True)]
-        summary["losses"] = {
-            "steps": len(apart),
-            "first": curves[CURVES[0]][0],
-            "last": curves[CURVES[0]][-1],
-            "largest_difference": max(apart),
-            "largest_difference_of_first_10": max(apart[:10]),
-        }
+        first, *others = (curves[name] for name in CURVES)
+        summary["losses"] = {"steps": len(first), "first": first[0], "last": first[-1]}
+        for name, losses in zip(CURVES[1:], others, strict=True):
+            apart = [abs(one - other) for one, other in zip(first, losses, strict=True)]
+            summary["losses"][name] = {
+                "largest_difference": max(apart),
+                "largest_difference_of_first_10": max(apart[:10]),
+            }
     return {"seeds": seeds, **summary}

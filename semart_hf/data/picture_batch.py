@@ -17,10 +17,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import get_worker_info
 
 from .augmentation import Draw
 
-# Bilinear resampling looks at two by two pixels: what is to become smaller than this is reduced with a filter first.
+# Bilinear resampling looks at two by two pixels: what is to become smaller than this is reduced with a filter first,
+# but no further than this. Reduced to its size at once, a picture would be blurred twice, as none is that is judged.
 REDUCED_BEYOND = 1.5
 _GRAY = (0.2989, 0.587, 0.114)  # Source: torchvision's rgb_to_grayscale, as in ITU-R BT.601
 
@@ -67,6 +69,15 @@ class CutOuts:
     def map(self, change: Any) -> "CutOuts":
         """See `PictureSource`."""
         return replace(self, stack=change(self.stack), extents=change(self.extents))
+
+
+def empty_to_send(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """An empty tensor; in a data loader's worker, of the memory in which it is handed over, so that none is copied."""
+    if get_worker_info() is None or device.type != "cpu":
+        return torch.empty(shape, device=device)
+    # As in torch's own default_collate.
+    storage = torch.UntypedStorage._new_shared(math.prod(shape) * torch.float32.itemsize, device="cpu")
+    return torch.empty(0).set_(storage, 0, shape)  # type: ignore[call-overload]
 
 
 def output_points(matrices: Tensor, size: int) -> Tensor:
@@ -131,8 +142,15 @@ class PictureBatch:
     def finish(self) -> Tensor:
         """`pixel_values (num_rows, 3, size, size)`, zeros in rows without a picture."""
         count, device = len(self.matrices), self.matrices.device
-        pictures = torch.empty(count, 3, self.size, self.size, device=device)
-        mean, std = (pictures.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        is_mixed = len(self.mixed_rows) > 0
+        # Where some are mixed into others, all of them; otherwise the rows of the batch, each in its place.
+        places = list(range(count)) if is_mixed else self.rows.tolist()
+        shape = (count if is_mixed else self.num_rows, 3, self.size, self.size)
+        pictures = empty_to_send(shape, device)
+        if count < len(pictures):
+            pictures.zero_()
+        mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (self.mean, self.std))
+        factor, shift = 1 / (255 * std), mean / std
         # A CPU takes picture by picture: a batch does not fit into its caches.
         step = 1 if device.type == "cpu" else max(count, 1)
         for start in range(0, count, step):
@@ -140,21 +158,23 @@ class PictureBatch:
             resampled = self.source.sample(self.matrices[part], self.size, part)
             if self.colors is not None:
                 change_colors(resampled, self.colors[part], white=255)
-            torch.mul(resampled, 1 / (255 * std), out=pictures[part]).sub_(mean / std)
+            if step == 1:
+                torch.sub(resampled[0].mul_(factor), shift, out=pictures[places[start]])
+            else:
+                pictures[places] = resampled.mul_(factor).sub_(shift)
         for picture, top, bottom, left, right in self.erased.tolist():
-            pictures[picture, :, top:bottom, left:right] = 0.0
-        return self._placed(pictures)
+            pictures[places[picture], :, top:bottom, left:right] = 0.0
+        return self._mixed(pictures) if is_mixed else pictures
 
-    def _placed(self, pictures: Tensor) -> Tensor:
+    def _mixed(self, pictures: Tensor) -> Tensor:
         """The finished pictures in the rows that they belong to, mixed where they are mixed."""
         shown = len(self.rows)
         pixel_values = pictures[:shown]
         if shown < self.num_rows:
             pixel_values = pictures.new_zeros(self.num_rows, *pictures.shape[1:])
             pixel_values[self.rows] = pictures[:shown]
-        if len(self.mixed_rows):
-            own = self.shares.view(-1, 1, 1, 1)
-            pixel_values[self.mixed_rows] = own * pixel_values[self.mixed_rows] + (1 - own) * pictures[shown:]
+        own = self.shares.view(-1, 1, 1, 1)
+        pixel_values[self.mixed_rows] = own * pixel_values[self.mixed_rows] + (1 - own) * pictures[shown:]
         return pixel_values
 
     def _map(self, change: Any) -> "PictureBatch":
@@ -179,6 +199,9 @@ def change_colors(pictures: Tensor, changes: Tensor, *, white: float) -> None:
 
     Source: torchvision's `ColorJitter`.
     """
+    if len(pictures) == 1 and pictures.device.type == "cpu":
+        change_colors_of_one(pictures[0], changes[0].tolist(), white=white)
+        return
     red, green, blue = _GRAY
     for change in changes.unbind(1):
         factor, of_pixel, of_mean = change[:, :, None, None, None].unbind(1)
@@ -187,6 +210,19 @@ def change_colors(pictures: Tensor, changes: Tensor, *, white: float) -> None:
         mean = gray.mean((2, 3), keepdim=True)
         gray.mul_(of_pixel * (1 - factor)).add_(mean * (of_mean * (1 - factor)))
         torch.addcmul(gray, pictures, factor, out=pictures).clamp_(0, white)
+
+
+def change_colors_of_one(picture: Tensor, changes: Sequence[Sequence[float]], *, white: float) -> None:
+    """`change_colors` for one picture `(3, height, width)`, where what a change does not need is not computed."""
+    weights = picture.new_tensor(_GRAY)
+    for factor, of_pixel, of_mean in changes:
+        if of_pixel:
+            gray = torch.matmul((1 - factor) * of_pixel * weights, picture.flatten(1)).view(picture.shape[1:])
+            picture.mul_(factor).add_(gray)
+        else:
+            gray_mean = float(weights @ picture.mean((1, 2))) if of_mean else 0.0
+            picture.mul_(factor).add_((1 - factor) * of_mean * gray_mean)
+        picture.clamp_(0, white)
 
 
 def gather_pictures(
@@ -278,7 +314,7 @@ def _cut_out(picture: Image.Image, numbers: Draw, size: int) -> tuple[npt.NDArra
     # A pixel more on each side, for the interpolation.
     low = np.maximum(np.floor(center - reach) - 1, 0).astype(int)
     high = np.minimum(np.ceil(center + reach) + 1, sides).astype(int)
-    reduction = np.where(2 * half > REDUCED_BEYOND * size, 2 * half / size, 1.0)
+    reduction = np.maximum(2 * half / (REDUCED_BEYOND * size), 1.0)
     if reduction.max() > 1:
         reduced = np.maximum(np.round((high - low) / reduction), 1)
         box = (*low.tolist(), *high.tolist())

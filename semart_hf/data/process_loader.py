@@ -1,5 +1,6 @@
 """The batches of one process, whose rows are already its own."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import Dataset
+
+# Where the CPU computes, a worker takes what the model's threads leave: beside an equal, one of them gets half of its
+# core, and all others wait for it at the end of every operation. Not the least priority of all, 19: on a machine that
+# others keep busy a worker must still get on.
+_NICENESS = 15
 
 
 def process_loader(
@@ -27,12 +33,13 @@ def process_loader(
         pin_memory: Whether batches wait in memory that an accelerator copies from while it computes.
         **options: Further arguments of `torch.utils.data.DataLoader`.
     """
-    is_pinned = pin_memory and torch.accelerator.is_available() and accelerator.device.type != "cpu"
+    device = accelerator.device.type
+    is_pinned = pin_memory and torch.accelerator.is_available() and device != "cpu"
     loader = DataLoaderShard(
         rows,
         device=accelerator.device,
         pin_memory=is_pinned,
-        worker_init_fn=partial(_obey_parent_alone, _end_of(os.getpid())),
+        worker_init_fn=partial(_begin_worker, _end_of(os.getpid()), _NICENESS if device == "cpu" else 0),
         _non_blocking=is_pinned,
         **options,
     )
@@ -48,7 +55,11 @@ def _end_of(process: int) -> Any:
     return ends
 
 
-def _obey_parent_alone(parent_ends: Any, worker: int) -> None:
+def _begin_worker(parent_ends: Any, niceness: int, worker: int) -> None:
+    if niceness and hasattr(os, "nice"):
+        with contextlib.suppress(OSError):  # a system may refuse, and the worker works on as it is
+            os.nice(niceness)
+
     # Clusters send SIGTERM to every process: a worker that obeyed would take away the data of the last step. But one
     # that always ignored it would never end, and its parent waits for it.
     def terminate(number: int, frame: FrameType | None) -> None:

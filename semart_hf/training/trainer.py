@@ -81,6 +81,7 @@ class SemArtTrainer(ResumableTrainer):
         self.window = LogWindow(self.task_names)
         self.watch = DivergenceWatch()
         self._num_batches = 1
+        self._num_parameters: int | None = None
         train_dataset: TrainingPaintings | PaintingStream | None
         if train_paintings is None or isinstance(train_paintings, PaintingStream):
             train_dataset = train_paintings
@@ -212,6 +213,13 @@ class SemArtTrainer(ResumableTrainer):
         self.unfreezing.drop_held_gradients()
         return loss
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """The library's estimate for a batch; it would count the model's parameters anew in every step."""
+        if self._num_parameters is None:
+            self._num_parameters = self.model.num_parameters(exclude_embeddings=True)
+        pictures = inputs.get(self.model.main_input_name)
+        return 0 if pictures is None else 6 * pictures.numel() * self._num_parameters
+
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
@@ -299,7 +307,7 @@ class SemArtTrainer(ResumableTrainer):
             process_index=self.args.process_index,
             drop_last=self.args.dataloader_drop_last,
         )
-        return self._loader(dataset, batch_sampler=batches, persistent_workers=self.args.dataloader_persistent_workers)
+        return self._loader(dataset, batch_sampler=batches)
 
     def _stream_loader(self, train_stream: PaintingStream) -> DataLoader[Any]:
         if self.args.sampling != "shuffled":
@@ -312,12 +320,7 @@ class SemArtTrainer(ResumableTrainer):
             process_index=self.args.process_index,
             num_processes=self.args.world_size,
         )
-        return self._loader(
-            stream,
-            batch_size=stream.batch_size,
-            drop_last=self.args.dataloader_drop_last,
-            persistent_workers=self.args.dataloader_num_workers > 0,
-        )
+        return self._loader(stream, batch_size=stream.batch_size, drop_last=self.args.dataloader_drop_last)
 
     def _loader(self, rows: Any, **options: Any) -> DataLoader[Any]:
         num_workers = self.args.dataloader_num_workers
@@ -331,6 +334,8 @@ class SemArtTrainer(ResumableTrainer):
             self.accelerator,
             collate_fn=self.data_collator,
             num_workers=num_workers,
+            # Workers of each epoch's own would have to begin while those of the last one still hold their memory.
+            persistent_workers=num_workers > 0,
             prefetch_factor=self.args.dataloader_prefetch_factor,
             pin_memory=self.args.dataloader_pin_memory,
             **options,

@@ -97,6 +97,17 @@ def test_large_pictures_are_reduced_with_a_filter():
     assert found.std().item() < 0.06
 
 
+@pytest.mark.parametrize("center", [(0.5, 0.5), (0.4977, 0.4923), (0.493, 0.503)])
+def test_large_pictures_are_as_sharp_as_if_resized_once(center):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((130, 130), Image.Resampling.BICUBIC)
+    edges = [130 * (part + sign * 0.485) for sign in (-1, 1) for part in center]
+    expected = values(image.resize((64, 64), Image.Resampling.BILINEAR, box=tuple(edges)))
+    found = finish([image], [Draw(width=0.97, height=0.97, center=center)], 64)[0]
+    assert found.std() > 0.98 * expected.std()
+    assert (found - expected).abs().mean() < 0.02
+
+
 def test_pictures_are_normalised_and_rectangles_take_the_mean_colour():
     mean, std = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
     numbers = Draw(erased=(0.25, 0.5, 0.5, 0.25))

@@ -29,6 +29,22 @@ for batch in batches:
 print(seen)
 """
 
+PRIORITIES = """
+import os
+from accelerate import Accelerator
+from semart_hf.data.process_loader import process_loader
+
+loader = process_loader(range(2), Accelerator(cpu=True), num_workers=1, collate_fn=lambda rows: os.nice(0))
+print(os.nice(0), *loader)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="the system has no priorities of this kind")
+def test_workers_leave_the_cores_to_the_model():
+    done = subprocess.run([sys.executable, "-c", PRIORITIES], capture_output=True, text=True, timeout=120, check=True)
+    own, *workers = map(int, done.stdout.split())
+    assert workers == [min(own + 15, 19)] * 2
+
 
 @pytest.mark.parametrize("how", ["persistent", "for one epoch", "fails"])
 def test_workers_outlive_a_termination_but_not_their_process(how):

@@ -131,15 +131,17 @@ def test_speed_is_proved_with_all_means_and_with_none(tmp_path, monkeypatch, cap
 
     results = json.loads((tmp_path / "found.json").read_text())
     assert [run["setting"] for run in results["runs"]] == [*speed.SETTINGS, *speed.CURVES]
-    with_all, with_none = (run["image+text"]["mean_accuracy"] for run in results["runs"][:2])
-    assert results["summary"]["mean_accuracy"]["difference"] == pytest.approx(with_all - with_none)
-    first, other = (run["losses"] for run in results["runs"][2:])
-    assert len(first) == len(other) == 2
+    with_all, same_pictures, with_none = (run["image+text"]["mean_accuracy"] for run in results["runs"][:3])
+    differences = results["summary"]["mean_accuracy"]["differences"]
+    assert list(differences.values()) == pytest.approx([with_all - same_pictures, with_all - with_none])
+    first, same, other = (run["losses"] for run in results["runs"][3:])
+    assert len(first) == len(other) == len(same) == 2
     assert first == pytest.approx(other, abs=0.02)
-    assert first != other  # they are computed another way
-    assert "by one resampling and by torchvision's" in (tmp_path / "card.md").read_text()
+    assert first == pytest.approx(same, abs=1e-5)
+    assert first != same != other  # they are computed another way
+    assert "by one resampling in one and by torchvision's" in (tmp_path / "card.md").read_text()
     assert list((tmp_path / "c").rglob("*.safetensors")) or list((tmp_path / "c").iterdir())
-    assert capsys.readouterr().out.count("seed 3: accuracy") == 2
+    assert capsys.readouterr().out.count("seed 3: accuracy") == 3
     prove.main([*words, "--seeds", "3"])  # nothing is left to do
     assert json.loads((tmp_path / "found.json").read_text())["runs"] == results["runs"]
     with pytest.raises(SystemExit, match="holds runs of another recipe or other fields"):
@@ -150,15 +152,18 @@ def test_the_spread_is_that_of_the_setting_whose_seeds_are_further_apart():
     def run(setting, seed, accuracy):
         return {"setting": setting, "seed": seed, "image+text": {"mean_accuracy": accuracy, "mean_macro_f1": 0.5}}
 
+    same = speed.SETTINGS[1]
     runs = [run("all", 0, 0.8), run("all", 1, 0.9), run("none", 0, 0.8), run("none", 1, 0.82), run("none", 2, 0.1)]
+    runs += [run(same, 0, 0.9), run(same, 1, 0.7)]
     curves = [
-        {"setting": name, "losses": losses} for name, losses in zip(speed.CURVES, ([3, 2], [3.5, 2]), strict=True)
+        {"setting": name, "losses": losses}
+        for name, losses in zip(speed.CURVES, ([3, 2], [3.5, 2], [3, 2.25]), strict=True)
     ]
     summary = speed.summarise([*runs, *curves])
     assert summary["seeds"] == [0, 1]
-    assert summary["mean_accuracy"]["difference"] == pytest.approx(0.04)
-    assert summary["mean_accuracy"]["spread"] == pytest.approx(0.1)
-    assert summary["losses"]["largest_difference"] == pytest.approx(0.5)
+    assert summary["mean_accuracy"]["differences"] == pytest.approx({same: 0.05, "none": 0.04})
+    assert summary["mean_accuracy"]["spreads"] == pytest.approx({same: 0.2, "none": 0.1})
+    assert [summary["losses"][name]["largest_difference"] for name in speed.CURVES[1:]] == pytest.approx([0.5, 0.25])
     assert "losses" not in speed.summarise(runs)
 
 

@@ -5,6 +5,7 @@ import json
 import datasets
 import pytest
 import torch
+import transformers
 
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
@@ -124,6 +125,14 @@ def test_validation_equals_plain_predictions(trained, parts):
         is_known = labels[:, column] != -100
         accuracy = (logits[task].argmax(-1) == labels[:, column])[is_known].float().mean().item()
         assert predictions.metrics[f"test_{task}_accuracy"] == pytest.approx(accuracy)
+
+
+def test_operations_are_estimated_as_by_the_library(parts, tmp_path):
+    trainer = make_trainer(parts, tmp_path)
+    inputs = next(iter(trainer.get_train_dataloader()))
+    expected = transformers.Trainer.floating_point_ops(trainer, inputs)
+    assert trainer.floating_point_ops(inputs) == trainer.floating_point_ops(inputs) == expected > 0
+    assert trainer.floating_point_ops({"input_ids": inputs["labels"]}) == 0
 
 
 def test_only_matrices_decay(parts, tmp_path):
