@@ -14,7 +14,7 @@ from .pictures import SIGNATURE_BYTES
 #: and greying of 421 real paintings change 24 at most; the closest two different paintings among them differ in 88.
 MAX_BITS = 32
 
-# Rows compared at a time: blocks of this many by this many keep the comparison at some 40 MB.
+# Rows compared at a time: blocks of this many by this many keep the comparison at some 10 MB.
 _BLOCK = 512
 
 
@@ -108,7 +108,7 @@ def find_similar(
 ) -> Iterator[tuple[int, int, int]]:
     """Row, first earlier row of a similar picture, and the bits between them: one within the split, one before it.
 
-    Every pair is compared, as products of matrices: 50,000 rows take some ten seconds and 60 MB. Signatures are
+    Every pair is compared, as products of matrices: 50,000 rows take some ten seconds and 10 MB. Signatures are
     `(rows, bytes)`; the splits' numbers `(rows,)` do not decrease.
     """
     num_rows, num_bits = len(signatures), 8 * signatures.shape[1]
