@@ -103,7 +103,7 @@ def test_the_streamed_rows_train_a_model(author, local):
         trainer.train()
         losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
         result = {"rows": dict(whole.num_rows), "judged": dict(judged.num_rows), "losses": losses,
-                  "epoch": trainer.state.epoch, "texts": stream.column("text") == whole["train"]["text"][:]}
+                  "epoch": trainer.state.epoch, "texts": list(stream.column("text")) == whole["train"]["text"][:]}
         """,
         labels=local["labels"],
     )
