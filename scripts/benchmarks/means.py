@@ -129,9 +129,8 @@ class PicturesOneByOne:
         left = numbers.center[0] * picture.width - width / 2
         top = numbers.center[1] * picture.height - height / 2
         size = self.size
-        if (
-            numbers.angle
-        ):  # a margin, so that corners show what lies around the crop, or its mirror image, and no black
+        if numbers.angle:
+            # A margin, so that corners show what lies around the crop, or its mirror image, and no black.
             size = math.ceil(MARGIN * self.size / 2) * 2
             left, top = left - (size / self.size - 1) * width / 2, top - (size / self.size - 1) * height / 2
             width, height = width * size / self.size, height * size / self.size

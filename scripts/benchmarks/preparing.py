@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import FRONT, work_folder
-from benchmarks.sides import processes_of_tree, read_process
+from benchmarks.sides import memory_of_tree
 from benchmarks.stand_in import PICTURE_SIZE, make_release
 
 # As the official scans that are large; most of SemArt's are lighter (see stand_in).
@@ -66,7 +66,7 @@ def measure(way: str, release: Path, output: Path, num_proc: int) -> dict[str, f
     def watch() -> None:
         nonlocal peak
         while not finished.wait(0.1):
-            peak = max(peak, mapped_memory_of_tree(process.pid))
+            peak = max(peak, memory_of_tree(process.pid, ["Pss:"]))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -126,10 +126,3 @@ def cpu_seconds() -> float:
     """What this process and its ended children have computed."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
-
-
-def mapped_memory_of_tree(process: int) -> int:
-    """Bytes of memory of a process and its descendants, mapped files included; what they share counts once."""
-    rollups = [read_process(number, "smaps_rollup") for number in processes_of_tree(process)]
-    lines = [line for rollup in rollups for line in rollup.splitlines() if line.startswith("Pss:")]
-    return 1024 * sum(int(line.split()[1]) for line in lines)

@@ -164,15 +164,16 @@ def alternate(sides: Sequence[Side], *, repeats: int, seconds: float) -> None:
             side.take_turn(steps[side.name])
 
 
-def memory_of_tree(process: int) -> int:
+def memory_of_tree(process: int, parts: Sequence[str] = ("Pss_Anon:", "Pss_Shmem:")) -> int:
     """Bytes that a process and its descendants hold together, each page once.
 
     What processes share counts in proportion (PSS), so that the pages of a forked worker that are still its parent's
     are not counted twice. Pages of mapped files, libraries and data alike, are the system's cache, which it takes back
-    as it needs them: they are left out, as are those that a program reads without mapping.
+    as it needs them: they are left out, as are those that a program reads without mapping. With the part `Pss:` alone,
+    they count.
     """
     rollups = [read_process(number, "smaps_rollup") for number in processes_of_tree(process)]
-    return 1024 * sum(_kilobytes(rollup, "Pss_Anon:") + _kilobytes(rollup, "Pss_Shmem:") for rollup in rollups)
+    return 1024 * sum(_kilobytes(rollup, part) for rollup in rollups for part in parts)
 
 
 def peak_memory_of_tree(process: int) -> int:

@@ -59,7 +59,7 @@ class FrozenText:
 
     def knows(self, texts: Iterable[str | None]) -> bool:
         """Whether all the texts are here; those that are `None` need not be."""
-        return all(text is None or text in self for text in texts)
+        return self.knows_digests(digest_of(text) for text in texts if text is not None)
 
     def knows_digests(self, digests: Iterable[bytes]) -> bool:
         """Whether all the texts of these digests are here."""

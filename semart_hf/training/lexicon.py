@@ -10,7 +10,7 @@ from semart_hf.data.streaming import column_of
 from semart_hf.model.lexicon_semart import Lexicon
 from semart_hf.model.processing_semart import SemArtProcessor
 
-# The tokenizer holds what it cuts off, too: of all texts at once, gigabytes.
+# The tokenizer holds what it cuts off, too: of so many texts at a time.
 _NUM_TEXTS = 128
 
 
