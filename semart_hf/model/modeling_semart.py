@@ -213,6 +213,7 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         labels: Tensor | None = None,
         text_hidden: Tensor | None = None,
         text_depth: int | None = None,
+        each_alone: bool = False,
         return_dict: bool | None = None,
     ) -> SemArtOutput | tuple[Any, ...]:
         """Logits `(batch, num_labels)` of each task, and the loss where labels are given.
@@ -227,6 +228,7 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
             text_hidden: In the place of `input_ids`, what `encode_frozen_text` gave for them `(batch, tokens, dim)`; a
                 lexicon reads the `input_ids` beside it.
             text_depth: How many of the text tower's layers `text_hidden` has passed; `None`: all that are frozen.
+            each_alone: Whether `alone_logits` say, too, what the pictures and the texts of this batch tell apart.
             return_dict: `False` returns a tuple; `None` takes the configuration's choice.
 
         Raises:
@@ -239,12 +241,16 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         text = self.encode_texts(input_ids, attention_mask, has_text, batch, text_hidden, text_depth)
         with without_autocast(image.device):
             features, logits = self._fuse(image, text)
+        said = None
         if self.lexicon is not None:
             # Beside hidden states, the mask is theirs.
             mask = attention_mask if text_hidden is None else None
-            logits = add_logits(logits, self.lexicon(input_ids, mask, has_text))
+            said = self.lexicon(input_ids, mask, has_text)
+            logits = add_logits(logits, said)
         loss, task_losses = mean_losses(logits, labels, self.config.task_weights)
         output = SemArtOutput(loss=loss, logits=logits, task_losses=task_losses, features=features)
+        if each_alone:
+            output["alone_logits"] = self._read_each_alone(image, text, said)
         if self.training and self.config.learns_task_weights:
             # A copy that the graph leads through: a sharded parameter is whole only within this call.
             output["task_log_variances"] = self.task_log_variances.clone()
@@ -294,6 +300,12 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         features = image + text + F.gelu(self.fusion(self.fusion_norm(torch.cat((image, text), dim=-1))))
         dropped = self.fusion_dropout(features)
         return features, {name: self.heads[f"head_{name}"](dropped) for name in self.config.task_names}
+
+    def _read_each_alone(self, image: Tensor, text: Tensor, said: Tensor | None) -> dict[str, dict[str, Tensor]]:
+        with without_autocast(image.device):
+            _, by_image = self._fuse(image, self.absent_text.expand_as(image))
+            _, by_text = self._fuse(self.absent_image.expand_as(text), text)
+        return {"image": by_image, "text": by_text if said is None else add_logits(by_text, said)}
 
     @property
     def num_frozen_text_layers(self) -> int:

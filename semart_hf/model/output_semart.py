@@ -22,6 +22,8 @@ class SemArtOutput(ModelOutput):
         features: Fused representation `(batch, fusion_dim)` that all heads read.
         task_log_variances: Learned uncertainty of each task `(num_tasks,)` in training, where the configuration asks
             for it.
+        alone_logits: By modality (`image`, `text`) the logits of its part alone, as `logits`, where they are asked
+            for; those of a row that lacks the modality say nothing.
     """
 
     loss: Tensor | None = None
@@ -29,6 +31,7 @@ class SemArtOutput(ModelOutput):
     task_losses: dict[str, Tensor] | None = None
     features: Tensor | None = None
     task_log_variances: Tensor | None = None
+    alone_logits: dict[str, dict[str, Tensor]] | None = None
 
 
 def mean_losses(

@@ -1,6 +1,7 @@
 """The Trainer's arguments with the defaults that this model needs."""
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,10 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
             raise ValueError(
                 f"ema_decay is {self.ema_decay} and layer_decay {self.layer_decay}, but they must lie from 0 to below "
                 "1, and above 0."
+            )
+        if not 0 <= self.modality_loss < math.inf:
+            raise ValueError(
+                f"modality_loss is {self.modality_loss}, but it is a weight beside 1: give 0 or more, e.g. 0.5."
             )
         if not torch.accelerator.is_available():
             # Without it, several processes on a machine without an accelerator train independent models.

@@ -253,6 +253,22 @@ class ArtLoss(nn.Module):
         return (self.task_weights * log_variances * (masses > 0)).sum() / (2 * self.task_weights.sum())
 
 
+def labels_of_whole_rows(inputs: Mapping[str, Any], labels: Tensor) -> Tensor:
+    """The labels `(batch, num_tasks)`, unknown where a row lacks its picture or its text.
+
+    Args:
+        inputs: The model's, with or without masks.
+        labels: −100 where unknown.
+    """
+    parts = ((inputs.get("has_image"), ("pixel_values",)), (inputs.get("has_text"), ("input_ids", "text_hidden")))
+    for is_present, names in parts:
+        if is_present is not None:
+            labels = labels.masked_fill(~is_present.unsqueeze(1), UNKNOWN_LABEL)
+        elif all(inputs.get(name) is None for name in names):
+            labels = torch.full_like(labels, UNKNOWN_LABEL)
+    return labels
+
+
 def inverse_frequency(counts: Tensor) -> Tensor:
     """Weights `(num_labels,)` by which all labels that occur weigh the same in total; 0 for one that never does."""
     occurs = counts > 0

@@ -224,6 +224,9 @@ class LearningArguments:
     ordinal_years: float = field(
         default=25.0, metadata={"help": "Of ordinal: years at which a neighbour's share of the target falls to 1 / e."}
     )
+    modality_loss: float = field(
+        default=0.0, metadata={"help": "Weight of the losses of picture and text each alone, of rows with both."}
+    )
     sampling: str = field(
         default="shuffled",
         metadata={

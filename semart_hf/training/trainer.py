@@ -36,7 +36,7 @@ from .compiling import compile_towers
 from .divergence import DivergenceWatch
 from .lexicon import learn_rarities, penalise
 from .log_window import LogWindow
-from .losses import ArtLoss
+from .losses import ArtLoss, labels_of_whole_rows
 from .parameter_groups import decayed_parameters, groups_table, parameter_groups
 from .preemption import PreemptionCallback
 from .progress import TrainingProgress
@@ -192,12 +192,20 @@ class SemArtTrainer(ResumableTrainer):
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs)
         labels = inputs.pop("labels")
-        outputs = model(**inputs)
+        weight_alone = self.args.modality_loss
+        outputs = model(**inputs, each_alone=weight_alone > 0)
         sums = self.loss.sums(outputs["logits"], labels, **mixture)
         own_masses = self.loss.masses(labels, **mixture)
         masses = num_items_in_batch if isinstance(num_items_in_batch, Tensor) else own_masses
         log_variances = outputs.get("task_log_variances")
         loss = self.loss.total(sums, masses, log_variances)
+        if weight_alone:
+            # What pictures tell is otherwise learned as far only as the texts have not told it yet, and the reverse.
+            whole = labels_of_whole_rows(inputs, labels)
+            alone = torch.stack([self.loss.sums(of, whole) for of in outputs["alone_logits"].values()]).sum(0)
+            # A task's weight is learned from the loss of both together.
+            fixed = None if log_variances is None else log_variances.detach()
+            loss = loss + weight_alone * self.loss.total(alone, masses, fixed)
         if log_variances is not None:
             num_parts = self._num_batches * self.args.world_size
             loss = loss + self.loss.uncertainty_penalty(masses, log_variances) / num_parts

@@ -97,6 +97,25 @@ def test_absent_rows_equal_an_absent_modality():
     assert torch.allclose(mixed, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_what_each_modality_tells_alone_equals_a_forward_without_the_other(training):
+    model = build(vision="test_vit", text_lexicon=True).eval()
+    with torch.no_grad():
+        model.lexicon.weight.normal_()
+        model.lexicon.rarities.fill_(1.0)
+    model.training = training  # of the model alone: no layer drops anything
+    inputs = batch() | {"has_image": torch.tensor([True, True, False, True])}
+    alone = model(**inputs, each_alone=True).alone_logits
+    by_image = model(pixel_values=inputs["pixel_values"], has_image=inputs["has_image"]).logits
+    by_text = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+    for task in ("type", "school"):
+        assert torch.allclose(
+            alone["image"][task][inputs["has_image"]], by_image[task][inputs["has_image"]], atol=1e-6
+        )
+        assert torch.allclose(alone["text"][task], by_text[task], atol=1e-6)
+    assert model(**inputs).alone_logits is None
+
+
 def test_placeholder_pictures_do_not_enter_batch_norm_statistics():
     model = build().train()
     twin = copy.deepcopy(model)

@@ -43,6 +43,7 @@ def train(release: str, output_dir: Path, size: int, accumulated: int) -> None:
             "save_strategy": "no",
             "load_best_model_at_end": False,
             "loss": {"default": "class_weighted", "timeframe": "ordinal+logit_adjusted"},
+            "modality_loss": 0.5,
             "disable_tqdm": True,
         },
     )

@@ -133,8 +133,8 @@ def test_the_optimizer_takes_the_groups(parts, tmp_path, capsys):
     assert sum(len(group["params"]) for group in optimizer.param_groups) == learning
 
 
-@pytest.mark.parametrize("accumulated", [1, 2, 4])
-def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumulated):
+@pytest.mark.parametrize(("accumulated", "alone"), [(1, 0.0), (2, 0.0), (4, 0.0), (1, 0.7), (4, 0.7)])
+def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumulated, alone):
     """The hand computation: weighted sums over the whole step, whatever the accumulation."""
     without = {"dropout": 0.0, "attention_dropout": 0.0}
     model = make_model(parts, fusion_dropout=0.0, text_args={**parts[2].text_args, **without})
@@ -154,6 +154,7 @@ def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumula
         load_best_model_at_end=False,
         per_device_train_batch_size=16 // accumulated,
         gradient_accumulation_steps=accumulated,
+        modality_loss=alone,
     )
     trainer.data_collator.augmentation = Augmentation()
     keys = [key for batch in list(trainer.get_train_dataloader().batch_sampler)[:accumulated] for key in batch]
@@ -161,19 +162,34 @@ def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumula
     labels = batch.pop("labels")
     batch.pop("row_index")
     model.eval()
+    names_of_image = {"pixel_values", "has_image"}
+    ways = [
+        batch,
+        {name: tensor for name, tensor in batch.items() if name in names_of_image},
+        {name: tensor for name, tensor in batch.items() if name not in names_of_image},
+    ]
+    is_whole = batch.get("has_image", torch.ones(16).bool()) & batch.get("has_text", torch.ones(16).bool())
+    assert 0 < is_whole.sum() < 16
     with torch.no_grad():
-        logits = model(**batch).logits
-    expected = []
+        logits, by_image, by_text = (model(**inputs).logits for inputs in ways)
+    expected, apart = [], []
     for column, task in enumerate(trainer.model.config.tasks):
         train = torch.tensor([-100 if v is None else v for v in parts[0]["train"].select(range(32))[task["name"]]])
         counts = torch.bincount(train[train >= 0], minlength=len(task["labels"])).float()
         weight = None
         if task["name"] != "type":
             weight = torch.where(counts > 0, counts.sum() / ((counts > 0).sum() * counts.clamp(min=1)), 0.0)
-        expected.append(F.cross_entropy(logits[task["name"]], labels[:, column], weight=weight))
+        name, known = task["name"], labels[:, column]
+        expected.append(F.cross_entropy(logits[name], known, weight=weight))
+        mass = (known >= 0).sum() if weight is None else weight[known[known >= 0]].sum()
+        of_whole = known.masked_fill(~is_whole, -100)
+        apart += [
+            F.cross_entropy(of[name], of_whole, weight=weight, reduction="sum") / mass for of in (by_image, by_text)
+        ]
     trainer.train()
     line = next(line for line in trainer.state.log_history if "loss" in line)
-    assert line["loss"] == pytest.approx(torch.stack(expected).mean().item(), abs=1e-4)
+    together = torch.stack(expected).mean() + alone * torch.stack(apart).sum() / len(expected)
+    assert line["loss"] == pytest.approx(together.item(), abs=1e-4)
     assert line["type_loss"] == pytest.approx(expected[0].item(), abs=1e-4)
 
 

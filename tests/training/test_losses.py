@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from semart_hf.training.losses import ArtLoss, LossSettings, TaskLoss, effective_number_weights, ordinal_targets
+from semart_hf.training.losses import (
+    ArtLoss,
+    LossSettings,
+    TaskLoss,
+    effective_number_weights,
+    labels_of_whole_rows,
+    ordinal_targets,
+)
 
 PERIODS = ["1501-1550", "1551-1600", "1651-1700", "UNK"]
 TASKS = [{"name": "type", "labels": ["a", "b", "UNK"]}, {"name": "timeframe", "labels": PERIODS}]
@@ -144,6 +151,26 @@ def test_mixed_labels_count_by_their_shares(batch):
                     mass += weight
         expected += total / mass / 2
     assert torch.allclose(whole(loss, logits, labels, mixed_labels=other, share=share), expected)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "whole_rows"),
+    [
+        ({"pixel_values": 1, "input_ids": 1}, [0, 1, 2]),
+        (
+            {"pixel_values": 1, "text_hidden": 1, "has_image": [True, False, True], "has_text": [True, True, False]},
+            [0],
+        ),
+        ({"pixel_values": 1}, []),
+        ({"input_ids": 1, "has_text": [True, False, True]}, []),
+    ],
+)
+def test_labels_of_rows_that_lack_a_modality_are_unknown(inputs, whole_rows):
+    inputs = {name: torch.tensor(value) for name, value in inputs.items()}
+    labels = torch.tensor([[0, 1], [-100, 2], [3, 4]])
+    found = labels_of_whole_rows(inputs, labels)
+    unknown = [-100, -100]
+    assert found.tolist() == [row if place in whole_rows else unknown for place, row in enumerate(labels.tolist())]
 
 
 def test_learned_uncertainty_by_hand(batch):
