@@ -19,8 +19,7 @@ SCORES = ("accuracy", "macro_f1")
 MEANS: dict[str, dict[str, Any]] = {
     "logit adjustment": {"loss": "cross_entropy"},
     "lexicon": {"text_lexicon": False},
-    "modality dropout": {"image_dropout": 0.0, "text_dropout": 0.0},
-    "mixup": {"mixup": 0.0},
+    "losses of each modality": {"modality_loss": 0.0},
     "averaged weights": {"ema_decay": 0.0},
     "longer training": {"num_train_epochs": 12, "image_size": 64},
 }
