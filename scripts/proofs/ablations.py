@@ -20,6 +20,7 @@ MEANS: dict[str, dict[str, Any]] = {
     "logit adjustment": {"loss": "cross_entropy"},
     "lexicon": {"text_lexicon": False},
     "losses of each modality": {"modality_loss": 0.0},
+    "more dropout in the text tower": {"text_args": {"dim": 128, "n_layers": 2, "n_heads": 4, "hidden_dim": 512}},
     "averaged weights": {"ema_decay": 0.0},
     "longer training": {"num_train_epochs": 12, "image_size": 64},
 }
