@@ -1,94 +1,17 @@
-"""What a recipe can switch on: groups, losses, mixing, averaging, thawing, stopping — each by what it really does."""
+"""What a recipe can switch on: groups, losses, averaging, thawing, compilation — each by what it really does."""
 
 import itertools
 
-import datasets
 import pytest
 import torch
 from PIL import Image
+from small_trainer import Recorder, make_model, make_trainer
 from torch._dynamo.utils import counters
 from torch.nn import functional as F
-from transformers import TrainerCallback
 
 from semart_hf.data.augmentation import Augmentation
-from semart_hf.data.collator import ArtCollator
-from semart_hf.data.loading import load_paintings
-from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
 from semart_hf.training.averaging import WeightAverage
-from semart_hf.training.divergence import DivergedError, DivergenceWatch
-from semart_hf.training.memory import is_out_of_memory, memory_advice
 from semart_hf.training.parameter_groups import groups_table, parameter_groups
-from semart_hf.training.recipe import DataArguments, ModelArguments
-from semart_hf.training.trainer import SemArtTrainer
-
-
-@pytest.fixture(scope="module")
-def parts(small_release):
-    splits = load_paintings(small_release, min_label_count=3)
-    splits = {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
-    data = DataArguments(data=str(small_release), vocab_size=300, max_text_length=32)
-    model = ModelArguments(
-        vision="test_resnet",
-        text=None,
-        text_args={"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
-        pretrained="false",
-        image_size=64,
-        fusion_dim=32,
-        frozen_vision_stages=3,
-        trainable_text_layers=1,
-    )
-    tasks = tasks_of(splits["train"], data.tasks)
-    return splits, tasks, model, build_tokenizer(splits["train"], model, data)
-
-
-def make_model(parts, **fields):
-    _, tasks, model_arguments, tokenizer = parts
-    torch.manual_seed(0)
-    return build_model(tasks, ModelArguments(**{**vars(model_arguments), **fields}), tokenizer)
-
-
-def make_trainer(parts, folder, model=None, callbacks=(), **options):
-    splits, tasks, _, tokenizer = parts
-    arguments = SemArtTrainingArguments(
-        output_dir=str(folder),
-        **{
-            "report_to": "none",
-            "disable_tqdm": True,
-            "per_device_train_batch_size": 8,
-            "per_device_eval_batch_size": 16,
-            "num_train_epochs": 2,
-            "max_steps": -1,
-            "learning_rate": 3e-3,
-            "logging_steps": 4,
-            "seed": 3,
-            **options,
-        },
-    )
-    model = make_model(parts) if model is None else model
-    processor = build_processor(model, tokenizer)
-    trainer = SemArtTrainer(
-        model,
-        arguments,
-        processor=processor,
-        collator=ArtCollator(processor, tasks, augmentation=Augmentation(horizontal_flip=0.5)),
-        train_paintings=splits["train"].select(range(32)),
-        eval_paintings=splits["validation"],
-    )
-    for callback in callbacks:
-        trainer.add_callback(callback)
-    return trainer
-
-
-class Recorder(TrainerCallback):
-    """Remembers what a function says at the end of every step."""
-
-    def __init__(self, look):
-        self.look = look
-        self.seen = []
-
-    def on_step_end(self, args, state, control, model=None, **kwargs):
-        self.seen.append(self.look(model))
 
 
 def test_groups_hold_every_parameter_once_with_its_rate_and_decay(parts):
@@ -277,91 +200,6 @@ def test_layers_thaw_epoch_by_epoch(parts, tmp_path, keeps_graph):
 def test_a_wrong_schedule_is_refused(parts, tmp_path, schedule, message):
     with pytest.raises(ValueError, match=message):
         make_trainer(parts, tmp_path, unfreezing=schedule)
-
-
-def test_training_stops_when_validation_does_not_improve(parts, tmp_path):
-    trainer = make_trainer(
-        parts,
-        tmp_path,
-        num_train_epochs=6,
-        learning_rate=0.0,
-        early_stopping_patience=2,
-        metric_for_best_model="loss",
-        greater_is_better=False,
-    )
-    trainer.train()
-    assert trainer.state.epoch == 3
-    assert trainer.state.best_model_checkpoint.endswith("checkpoint-4")
-
-
-def test_an_unknown_metric_is_refused_before_training(parts, tmp_path):
-    with pytest.raises(ValueError, match=r"metric_for_best_model is 'mean_macrof1'.*Did you mean mean_macro_f1"):
-        make_trainer(parts, tmp_path, metric_for_best_model="mean_macrof1")
-    make_trainer(parts, tmp_path, metric_for_best_model="school_accuracy")
-
-
-def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(parts, tmp_path):
-    class Breaker(TrainerCallback):
-        def on_step_end(self, args, state, control, model=None, **kwargs):
-            if state.global_step == 6:
-                with torch.no_grad():
-                    model.heads["head_type"].weight[0, 0] = float("nan")
-
-    trainer = make_trainer(
-        parts,
-        tmp_path,
-        callbacks=[Breaker()],
-        save_strategy="steps",
-        save_steps=2,
-        eval_strategy="no",
-        load_best_model_at_end=False,
-        logging_steps=100,
-    )
-    with pytest.raises(
-        DivergedError, match=r"diverged at step 7: the loss is nan.*rows of the training data.*\[\d"
-    ) as e:
-        trainer.train()
-    assert "Lower learning_rate" in str(e.value)
-    checkpoints = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
-    assert checkpoints == ["checkpoint-4", "checkpoint-6"]
-    kept = type(trainer.model).from_pretrained(tmp_path / "checkpoint-4")
-    assert all(torch.isfinite(parameter).all() for parameter in kept.parameters())
-
-
-def test_the_watch_names_the_rows_of_the_step():
-    watch = DivergenceWatch()
-    watch.add_batch(torch.tensor(1.0), torch.tensor([5, 3]))
-    watch.end_step(1, torch.tensor(2.0))
-    watch.add_batch(torch.tensor(1.0), torch.tensor([9]))
-    watch.add_batch(torch.tensor(2.0), torch.tensor([4, -1]))
-    watch.end_step(2, torch.tensor(float("inf")))
-    with pytest.raises(DivergedError, match=r"step 2: the gradient norm is inf\. .* \[4, 9\]\. Lower"):
-        watch.check()
-
-
-def test_full_memory_is_explained(parts, tmp_path):
-    arguments = make_trainer(parts, tmp_path).args
-    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-    assert is_out_of_memory(error)
-    assert not is_out_of_memory(RuntimeError("shapes"))
-    advice = memory_advice(error, arguments)
-    assert "per_device_train_batch_size 8 (CUDA out of memory" in advice
-    assert "per_device_train_batch_size: 4 with gradient_accumulation_steps: 2" in advice
-
-
-def test_the_batch_size_that_fits_is_found(parts, tmp_path, monkeypatch):
-    trainer = make_trainer(parts, tmp_path, auto_find_batch_size=True, num_train_epochs=1)
-    step = SemArtTrainer.compute_loss
-
-    def limited(self, model, inputs, *args, **kwargs):
-        if model.training and len(inputs["labels"]) > 4:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return step(self, model, inputs, *args, **kwargs)
-
-    monkeypatch.setattr(SemArtTrainer, "compute_loss", limited)
-    trainer.train()
-    assert trainer.state.train_batch_size <= 4
-    assert trainer.state.global_step == -(-32 // trainer.state.train_batch_size)
 
 
 def test_a_compiled_model_trains_the_same(parts, tmp_path):

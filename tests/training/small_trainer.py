@@ -1,0 +1,81 @@
+"""A small trainer, for the tests of what a recipe can switch on."""
+
+import datasets
+import torch
+from transformers import TrainerCallback
+
+from semart_hf.data.augmentation import Augmentation
+from semart_hf.data.collator import ArtCollator
+from semart_hf.data.loading import load_paintings
+from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
+from semart_hf.training.recipe import DataArguments, ModelArguments
+from semart_hf.training.trainer import SemArtTrainer
+
+
+def parts_of(release):
+    """Splits, tasks, arguments of the model and tokenizer of a small release."""
+    splits = load_paintings(release, min_label_count=3)
+    splits = {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
+    data = DataArguments(data=str(release), vocab_size=300, max_text_length=32)
+    model = ModelArguments(
+        vision="test_resnet",
+        text=None,
+        text_args={"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+        pretrained="false",
+        image_size=64,
+        fusion_dim=32,
+        frozen_vision_stages=3,
+        trainable_text_layers=1,
+    )
+    tasks = tasks_of(splits["train"], data.tasks)
+    return splits, tasks, model, build_tokenizer(splits["train"], model, data)
+
+
+def make_model(parts, **fields):
+    _, tasks, model_arguments, tokenizer = parts
+    torch.manual_seed(0)
+    return build_model(tasks, ModelArguments(**{**vars(model_arguments), **fields}), tokenizer)
+
+
+def make_trainer(parts, folder, model=None, callbacks=(), **options):
+    splits, tasks, _, tokenizer = parts
+    arguments = SemArtTrainingArguments(
+        output_dir=str(folder),
+        **{
+            "report_to": "none",
+            "disable_tqdm": True,
+            "per_device_train_batch_size": 8,
+            "per_device_eval_batch_size": 16,
+            "num_train_epochs": 2,
+            "max_steps": -1,
+            "learning_rate": 3e-3,
+            "logging_steps": 4,
+            "seed": 3,
+            **options,
+        },
+    )
+    model = make_model(parts) if model is None else model
+    processor = build_processor(model, tokenizer)
+    trainer = SemArtTrainer(
+        model,
+        arguments,
+        processor=processor,
+        collator=ArtCollator(processor, tasks, augmentation=Augmentation(horizontal_flip=0.5)),
+        train_paintings=splits["train"].select(range(32)),
+        eval_paintings=splits["validation"],
+    )
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    return trainer
+
+
+class Recorder(TrainerCallback):
+    """Remembers what a function says at the end of every step."""
+
+    def __init__(self, look):
+        self.look = look
+        self.seen = []
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self.seen.append(self.look(model))

@@ -1,0 +1,95 @@
+"""What ends a training early: no improvement, divergence, full memory — each by what it really does."""
+
+import pytest
+import torch
+from small_trainer import make_trainer
+from transformers import TrainerCallback
+
+from semart_hf.training.divergence import DivergedError, DivergenceWatch
+from semart_hf.training.memory import is_out_of_memory, memory_advice
+from semart_hf.training.trainer import SemArtTrainer
+
+
+def test_training_stops_when_validation_does_not_improve(parts, tmp_path):
+    trainer = make_trainer(
+        parts,
+        tmp_path,
+        num_train_epochs=6,
+        learning_rate=0.0,
+        early_stopping_patience=2,
+        metric_for_best_model="loss",
+        greater_is_better=False,
+    )
+    trainer.train()
+    assert trainer.state.epoch == 3
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-4")
+
+
+def test_an_unknown_metric_is_refused_before_training(parts, tmp_path):
+    with pytest.raises(ValueError, match=r"metric_for_best_model is 'mean_macrof1'.*Did you mean mean_macro_f1"):
+        make_trainer(parts, tmp_path, metric_for_best_model="mean_macrof1")
+    make_trainer(parts, tmp_path, metric_for_best_model="school_accuracy")
+
+
+def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(parts, tmp_path):
+    class Breaker(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 6:
+                with torch.no_grad():
+                    model.heads["head_type"].weight[0, 0] = float("nan")
+
+    trainer = make_trainer(
+        parts,
+        tmp_path,
+        callbacks=[Breaker()],
+        save_strategy="steps",
+        save_steps=2,
+        eval_strategy="no",
+        load_best_model_at_end=False,
+        logging_steps=100,
+    )
+    with pytest.raises(
+        DivergedError, match=r"diverged at step 7: the loss is nan.*rows of the training data.*\[\d"
+    ) as e:
+        trainer.train()
+    assert "Lower learning_rate" in str(e.value)
+    checkpoints = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
+    assert checkpoints == ["checkpoint-4", "checkpoint-6"]
+    kept = type(trainer.model).from_pretrained(tmp_path / "checkpoint-4")
+    assert all(torch.isfinite(parameter).all() for parameter in kept.parameters())
+
+
+def test_the_watch_names_the_rows_of_the_step():
+    watch = DivergenceWatch()
+    watch.add_batch(torch.tensor(1.0), torch.tensor([5, 3]))
+    watch.end_step(1, torch.tensor(2.0))
+    watch.add_batch(torch.tensor(1.0), torch.tensor([9]))
+    watch.add_batch(torch.tensor(2.0), torch.tensor([4, -1]))
+    watch.end_step(2, torch.tensor(float("inf")))
+    with pytest.raises(DivergedError, match=r"step 2: the gradient norm is inf\. .* \[4, 9\]\. Lower"):
+        watch.check()
+
+
+def test_full_memory_is_explained(parts, tmp_path):
+    arguments = make_trainer(parts, tmp_path).args
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("shapes"))
+    advice = memory_advice(error, arguments)
+    assert "per_device_train_batch_size 8 (CUDA out of memory" in advice
+    assert "per_device_train_batch_size: 4 with gradient_accumulation_steps: 2" in advice
+
+
+def test_the_batch_size_that_fits_is_found(parts, tmp_path, monkeypatch):
+    trainer = make_trainer(parts, tmp_path, auto_find_batch_size=True, num_train_epochs=1)
+    step = SemArtTrainer.compute_loss
+
+    def limited(self, model, inputs, *args, **kwargs):
+        if model.training and len(inputs["labels"]) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return step(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(SemArtTrainer, "compute_loss", limited)
+    trainer.train()
+    assert trainer.state.train_batch_size <= 4
+    assert trainer.state.global_step == -(-32 // trainer.state.train_batch_size)
