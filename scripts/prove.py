@@ -59,6 +59,7 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     )
     ablations.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     ablations.add_argument("--settings", nargs="+", help="such as best, plain, 'without MEANS'; default: all")
+    ablations.add_argument("--renew", action="store_true", help="leave earlier runs of a changed recipe out")
     speed = parts.add_parser("speed", help="the miniature with and without what makes training faster")
     speed.add_argument(
         "--release",
@@ -121,7 +122,7 @@ def prove(options: argparse.Namespace) -> dict[str, Any]:
 
         kept = read(path) if path.exists() else {}
         found = ablations.prove(
-            options.release, options.seeds, options.settings, options.processes, options.fields, kept
+            options.release, options.seeds, options.settings, options.processes, options.fields, kept, options.renew
         )
     results: dict[str, Any] = {"part": options.part, "environment": describe_environment()}
     with errors_alone():

@@ -39,6 +39,7 @@ def prove(
     processes: int,
     fields: Mapping[str, Any],
     kept: Mapping[str, Any],
+    renew: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Scores of every setting with every seed, and their summary, as far as known after each training.
 
@@ -49,10 +50,11 @@ def prove(
         processes: Trainings at a time, which share the cores.
         fields: Of the recipes, which win over their own, in every setting.
         kept: Results of an earlier call, whose runs are not repeated; empty: none.
+        renew: Whether earlier runs of another recipe than today's are left out, instead of refused.
 
     Raises:
-        ValueError: If a setting is unknown, the earlier results are of other recipes, or the folder holds something
-            else.
+        ValueError: If a setting is unknown, earlier results are of another recipe and are not to be left out, or the
+            folder holds something else.
         ChildProcessError: If the process of a training ended without a result.
     """
     from semart_hf.data.miniature import paint_miniature
@@ -64,20 +66,26 @@ def prove(
     if unknown:
         raise ValueError(f"Got the settings {unknown}, but there are {all_settings()}. Choose among these.")
     recipes = {name: read_recipe(RECIPES / name) for name in (BEST, PLAIN)}
-    if kept and (kept["recipes"], kept["means"], kept["fields"]) != (recipes, MEANS, fields):
-        raise ValueError(
-            "The file of results holds runs of other recipes or means than today's. Results of one file belong to the "
-            "same ones. Remove it, or name another one by --json."
-        )
+    common: dict[str, Any] = {"recipes": recipes, "means": MEANS, "fields": dict(fields), "goals": GOALS}
+    runs: list[dict[str, Any]] = []
+    for run in kept.get("runs", []):
+        if is_of_today(run, kept, common):
+            runs.append(run)
+        elif renew:
+            print(f"Left out, since its recipe has changed: {run['setting']}, seed {run['seed']}", flush=True)
+        else:
+            raise ValueError(
+                f"The file of results holds a run of '{run['setting']}' by another recipe than today's. Name another "
+                "file by --json, or leave such runs out by --renew."
+            )
     paint_miniature(release, long_tail=True, workers=processes, **SIZES)
-    runs: list[dict[str, Any]] = list(kept.get("runs", []))
     done = {(run["setting"], run["seed"]) for run in runs}
     wanted = [(name, seed) for name in settings for seed in seeds if (name, seed) not in done]
-    common: dict[str, Any] = {"recipes": recipes, "means": MEANS, "fields": dict(fields), "goals": GOALS}
     common |= {"sizes": SIZES, "ceilings": ceilings_of(release)}
     if not wanted:
         yield {**common, "runs": runs, "summary": summarise(runs)}
-    tasks = [(release, name, seed, {**fields_of(name), **fields}, processes) for name, seed in wanted]
+    changed = {name: {**fields_of(name, recipes, MEANS), **fields} for name in settings}
+    tasks = [(release, name, seed, changed[name], processes) for name, seed in wanted]
     for number, run in enumerate(train_each(train_one, tasks, processes), 1):
         runs = sorted([*runs, run], key=lambda run: (all_settings().index(run["setting"]), run["seed"]))
         scores = run["image+text"]
@@ -94,14 +102,32 @@ def all_settings() -> list[str]:
     return ["best", "plain", LONGER, *(f"without {means}" for means in MEANS)]
 
 
-def fields_of(setting: str) -> dict[str, Any]:
-    """What a setting changes in its recipe."""
-    from semart_hf.training.recipe import read_recipe
-
+def fields_of(setting: str, recipes: Mapping[str, Any], means: Mapping[str, Any]) -> dict[str, Any]:
+    """What a setting changes in its recipe; the arguments are as `prove` keeps them in its results."""
     if setting == LONGER:
-        best = read_recipe(RECIPES / BEST)
-        return {name: best[name] for name in MEANS["longer training"]}
-    return MEANS.get(setting.removeprefix("without "), {})
+        return {name: recipes[BEST][name] for name in means["longer training"]}
+    found: dict[str, Any] = means.get(setting.removeprefix("without "), {})
+    return found
+
+
+def is_of_today(run: Mapping[str, Any], then: Mapping[str, Any], today: Mapping[str, Any]) -> bool:
+    """Whether a run's setting is one of today's, and trains by the same values as then.
+
+    Args:
+        run: One of the runs of `then`.
+        then: Results of an earlier call.
+        today: The `recipes`, `means` and `fields` of this one.
+    """
+    setting = run["setting"]
+    values = [
+        {
+            **known["recipes"][PLAIN if setting in ("plain", LONGER) else BEST],
+            **fields_of(setting, known["recipes"], known["means"]),
+            **known["fields"],
+        }
+        for known in (then, today)
+    ]
+    return setting in all_settings() and values[0] == values[1]
 
 
 def train_one(task: Task) -> dict[str, Any]:

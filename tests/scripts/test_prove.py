@@ -115,8 +115,18 @@ def test_ablations_go_on_where_they_ended(tmp_path, monkeypatch, capsys):
     assert f"Wrong by {error:.3f} periods on average" in card
     assert f"- **{means}**: off by " in card
     assert json.loads((tmp_path / "tail" / "ceiling.json").read_text())["settings"]["long_tail"] is True
-    with pytest.raises(SystemExit, match="holds runs of other recipes or means than today's"):
+    with pytest.raises(SystemExit, match="holds a run of 'best' by another recipe than today's"):
         prove.main([*words[:-1], "{}"])
+    # A means with another value off is another setting: its run alone is trained again.
+    monkeypatch.setitem(ablations.MEANS, means, {"loss": "focal"})
+    prove.main([*words, "--seeds", "0", "--settings", "best", "plain", f"without {means}", "--renew"])
+    printed = capsys.readouterr().out
+    assert f"Left out, since its recipe has changed: without {means}, seed 0" in printed
+    assert "1 of 1: without" in printed
+    again = json.loads((tmp_path / "found.json").read_text())
+    assert again["runs"][:2] == results["runs"][:2]
+    assert again["runs"][2]["seconds"] != results["runs"][2]["seconds"]
+    assert again["means"][means] == {"loss": "focal"}
     with pytest.raises(SystemExit, match=r"Got the settings \['none'\]"):
         prove.main([*words, "--settings", "none"])
 
