@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from small_trainer import Recorder, make_model, make_trainer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch._dynamo.utils import counters
 from torch.nn import functional as F
 
@@ -228,11 +229,8 @@ def test_a_compiled_model_trains_the_same(parts, tmp_path):
 
 
 def test_reports_and_curves_are_written(parts, tmp_path):
-    pytest.importorskip("tensorboard")
     trainer = make_trainer(parts, tmp_path, report_to=["tensorboard"], num_train_epochs=1)
     trainer.train()
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     (folder,) = {path.parent for path in tmp_path.rglob("events.out.tfevents*")}
     events = EventAccumulator(str(folder)).Reload()
     assert {"train/loss", "train/school_accuracy", "eval/mean_macro_f1"} <= set(events.Tags()["scalars"])
