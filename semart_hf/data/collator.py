@@ -35,6 +35,7 @@ class ArtCollator:
         augmentation: How training pictures are varied.
         image_dropout: Probability that a training row with both modalities is shown without its picture.
         text_dropout: Probability that a training row with both modalities is shown without its text.
+        word_dropout: Probability of each word of a training row's text to be left out; one word always stays.
         frozen_text: Where a batch whose texts are all in it gets `text_hidden` from, in the place of `input_ids`.
         keeps_tokens: Whether such a batch has its `input_ids` too, which a model with a lexicon reads.
         finishes_pictures: Whether training pictures are augmented here, in the data loader's workers. Otherwise
@@ -51,6 +52,7 @@ class ArtCollator:
     augmentation: Augmentation = field(default_factory=Augmentation)
     image_dropout: float = 0.0
     text_dropout: float = 0.0
+    word_dropout: float = 0.0
     frozen_text: FrozenText | None = None
     keeps_tokens: bool = False
     finishes_pictures: bool = True
@@ -64,6 +66,10 @@ class ArtCollator:
                 f"image_dropout is {self.image_dropout} and text_dropout {self.text_dropout}, but they are "
                 "probabilities of exclusive events: both at least 0, together at most 1."
             )
+        if not 0 <= self.word_dropout < 1:
+            raise ValueError(
+                f"word_dropout is {self.word_dropout}, but it is the share of words left out: at least 0, below 1."
+            )
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The model's inputs, with masks where a row lacks a modality, and `labels (batch, num_tasks)`.
@@ -73,7 +79,10 @@ class ArtCollator:
         """
         generators = [np.random.default_rng(row[DRAW_KEY]) if DRAW_KEY in row else None for row in rows]
         shown = [self._shown(row, generator) for row, generator in zip(rows, generators, strict=True)]
-        texts = [row["text"] if has_text else None for row, (_, has_text) in zip(rows, shown, strict=True)]
+        texts = [
+            self._said(row["text"], generator) if has_text else None
+            for row, generator, (_, has_text) in zip(rows, generators, shown, strict=True)
+        ]
         inputs: dict[str, Any] = {}
         if any(text is not None for text in texts):
             inputs.update(self._texts(texts))
@@ -97,6 +106,15 @@ class ArtCollator:
             inputs["mixed_labels"][mixed] = self._labels([rows[place][MIXED_KEY][0] for place in mixed])
             inputs["label_share"][mixed] = torch.tensor([rows[place][MIXED_KEY][1] for place in mixed]).float()
         return inputs
+
+    def _said(self, text: str, generator: np.random.Generator | None) -> str:
+        """The text without the words that are left out, by a draw of its own: a picture varies as it would anyway."""
+        if generator is None or self.word_dropout == 0:
+            return text
+        words = text.split()
+        chances = generator.spawn(1)[0].random(len(words))
+        stays = chances >= min(self.word_dropout, chances.max())
+        return " ".join(word for word, does_stay in zip(words, stays, strict=True) if does_stay)
 
     def _texts(self, texts: Sequence[str | None]) -> Mapping[str, Any]:
         if self.frozen_text is not None and self.frozen_text.knows(texts):

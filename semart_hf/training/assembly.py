@@ -77,6 +77,7 @@ def build_trainer(
         ),
         image_dropout=data_arguments.image_dropout,
         text_dropout=data_arguments.text_dropout,
+        word_dropout=data_arguments.word_dropout,
         keeps_tokens=model_arguments.text_lexicon,
         finishes_pictures=training_arguments.device.type == "cpu" and not isinstance(train_paintings, ResidentRows),
     )

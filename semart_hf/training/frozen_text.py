@@ -44,10 +44,17 @@ def frozen_text(
         training: The recipe's.
 
     Raises:
-        ValueError: If a cache is demanded where no layer stays frozen.
+        ValueError: If a cache is demanded where no layer stays frozen, or no text stays the same.
     """
     if data.cache_frozen_text == "false":
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"
+    if data.word_dropout:
+        if data.cache_frozen_text == "true":
+            raise ValueError(
+                f"cache_frozen_text is true, but word_dropout is {data.word_dropout}: texts differ from epoch to "
+                "epoch. Set cache_frozen_text: auto, or word_dropout: 0."
+            )
+        return None, f"Frozen text: computed in every batch, because texts differ (word_dropout: {data.word_dropout})"
     if is_fsdp_enabled(training):
         # All processes must run the same layers to put the shards together, also one whose batch has no text.
         if data.cache_frozen_text == "true":

@@ -134,6 +134,7 @@ class DataArguments:
     random_erasing: float = field(default=0.0, metadata={"help": "Probability of erasing a rectangle."})
     image_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their picture."})
     text_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their text."})
+    word_dropout: float = field(default=0.0, metadata={"help": "Share of the words left out of training texts."})
     modality: str = field(
         default="image+text",
         metadata={
@@ -282,8 +283,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"The recipe {path} is not valid YAML: {error}. Write one `name: value` a line.") from error
     if not isinstance(recipe, dict) or not all(isinstance(key, str) for key in recipe):
         raise ValueError(
-            f"The recipe {path} holds {type(recipe).__name__}, but it must hold fields. Write one `name: value` a "
-            "line."
+            f"The recipe {path} holds {type(recipe).__name__}, but it must hold fields. Write `name: value` lines."
         )
     return recipe
 

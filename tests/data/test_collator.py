@@ -94,26 +94,61 @@ def test_modality_dropout_has_its_rates_and_never_takes_both(processor):
     assert collator._shown(row | {"text": None}, np.random.default_rng(0)) == (True, False)
 
 
+def test_words_are_left_out_at_their_rate_and_one_always_stays(processor):
+    collator = ArtCollator(processor, TASKS, word_dropout=0.3)
+    words = [f"w{number}" for number in range(40)]
+    left = [collator._said(" ".join(words), np.random.default_rng([7, 0, row])).split() for row in range(300)]
+    assert np.mean([len(text) for text in left]) == pytest.approx(0.7 * 40, abs=0.4)
+    assert all(text == sorted(text, key=words.index) for text in left)
+    assert len({tuple(text) for text in left}) == 300
+    stays = np.mean([[word in text for word in words] for text in left], axis=0)
+    assert stays == pytest.approx(0.7, abs=0.1)
+    collator.word_dropout = 0.99
+    assert all(collator._said("delft river", np.random.default_rng(row)) for row in range(50))
+
+
+def test_leaving_words_out_changes_the_texts_of_training_rows_alone(processor):
+    augmentation = Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5)
+    training = [row | {"draw": (0, 0, number)} for number, row in enumerate(rows())]
+    training[3]["text"] = None
+    whole = ArtCollator(processor, TASKS, augmentation=augmentation, text_dropout=0.4)
+    collator = ArtCollator(processor, TASKS, augmentation=augmentation, text_dropout=0.4, word_dropout=0.5)
+    expected, found = whole(training), collator(training)
+    assert expected["has_text"].tolist() == found["has_text"].tolist()
+    assert torch.equal(expected["pixel_values"], found["pixel_values"])
+    assert found["attention_mask"].sum() < expected["attention_mask"].sum()
+    assert torch.equal(collator(rows())["input_ids"], whole(rows())["input_ids"])
+
+
 def test_training_rows_depend_neither_on_workers_nor_on_batch_size(processor):
     paintings = rows(7)
     collator = ArtCollator(
-        processor, TASKS, augmentation=Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5), image_dropout=0.3
+        processor,
+        TASKS,
+        augmentation=Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5),
+        image_dropout=0.3,
+        word_dropout=0.5,
     )
 
     def epoch(number, **options):
         sampler = SeededSampler(len(paintings), seed=5)
         sampler.set_epoch(number)
         loader = DataLoader(TrainingPaintings(paintings, seed=5), sampler=sampler, collate_fn=collator, **options)
-        pictures = []
+        pictures, texts = [], []
         for batch in loader:
             present = batch.get("has_image", torch.ones(len(batch["labels"]), dtype=torch.bool))
             pictures += list(batch["pixel_values"][present]) if "pixel_values" in batch else []
-        return torch.stack(pictures)
+            shown = zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)
+            texts += [tuple(ids[is_token].tolist()) for ids, is_token in shown]
+        return torch.stack(pictures), texts
 
-    assert torch.equal(epoch(1, batch_size=3), epoch(1, batch_size=2, num_workers=2))
-    assert epoch(1, batch_size=3).shape != epoch(2, batch_size=3).shape or not torch.equal(
-        epoch(1, batch_size=3), epoch(2, batch_size=3)
-    )
+    pictures, texts = epoch(1, batch_size=3)
+    again, same_texts = epoch(1, batch_size=2, num_workers=2)
+    assert torch.equal(pictures, again)
+    assert texts == same_texts
+    others, other_texts = epoch(2, batch_size=3)
+    assert pictures.shape != others.shape or not torch.equal(pictures, others)
+    assert sorted(texts) != sorted(other_texts)
 
 
 def test_the_order_is_a_permutation_that_changes_with_the_epoch():
@@ -173,3 +208,5 @@ def test_impossible_settings_are_refused(processor):
         ArtCollator(processor, TASKS, modality="sound")
     with pytest.raises(ValueError, match=r"image_dropout is 0.6 and text_dropout 0.5"):
         ArtCollator(processor, TASKS, image_dropout=0.6, text_dropout=0.5)
+    with pytest.raises(ValueError, match="word_dropout is 1, but it is the share of words left out"):
+        ArtCollator(processor, TASKS, word_dropout=1)

@@ -37,6 +37,7 @@ horizontal_flip: 0.5
 color_jitter: 0.2
 image_dropout: 0.2
 text_dropout: 0.2
+word_dropout: 0.2
 mixup: 0.3
 ema_decay: 0.9
 loss: {{default: logit_adjusted, timeframe: ordinal+logit_adjusted}}
