@@ -22,6 +22,7 @@ MEANS: dict[str, dict[str, Any]] = {
     "losses of each modality": {"modality_loss": 0.0},
     "more dropout in the text tower": {"text_args": {"dim": 128, "n_layers": 2, "n_heads": 4, "hidden_dim": 512}},
     "averaged weights": {"ema_decay": 0.0},
+    "whole pictures": {"crop_pct": None},
     "longer training": {"num_train_epochs": 12, "image_size": 64},
 }
 LONGER = "plain, as long"

@@ -110,6 +110,7 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         *,
         pretrained: bool | str = True,
         image_size: int | None = None,
+        crop_pct: float | None = None,
         vision_args: dict[str, Any] | None = None,
         **config_fields: Any,
     ) -> "SemArtForArtClassification":
@@ -123,6 +124,7 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
             pretrained: `True` loads both towers' weights and proves that they arrived, `"vision"` or `"text"` only
                 that tower's, `False` none: the others start from their own family's random initialisation.
             image_size: Side of the square input in pixels; `None`: the tower's own.
+            crop_pct: Share of a picture's sides that is shown; `None`: the tower's own.
             vision_args: More arguments of `timm.create_model`, e.g. `{"drop_path_rate": 0.1}`.
             **config_fields: Further fields of `SemArtConfig`.
 
@@ -139,7 +141,7 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
                     f"folder. Give {name} as one of these, or leave {name!r} out of pretrained={pretrained!r}."
                 )
         vision_config = resolve_vision_config(
-            vision, pretrained=load_vision, image_size=image_size, model_args=vision_args
+            vision, pretrained=load_vision, image_size=image_size, crop_pct=crop_pct, model_args=vision_args
         )
         text_config = resolve_text_config(text)
         model = cls(SemArtConfig(vision_config=vision_config, text_config=text_config, tasks=tasks, **config_fields))

@@ -76,6 +76,7 @@ def resolve_vision_config(
     *,
     pretrained: bool,
     image_size: int | None = None,
+    crop_pct: float | None = None,
     model_args: dict[str, Any] | None = None,
 ) -> TimmWrapperConfig:
     """The `timm_wrapper` configuration of a tower, without a classifier.
@@ -84,11 +85,17 @@ def resolve_vision_config(
         vision: Hub id, local folder, configuration, or (from scratch only) the name of a timm model.
         pretrained: Whether weights will be loaded from `vision`.
         image_size: Side of the square input in pixels; `None`: the tower's own.
+        crop_pct: Share of a picture's sides that the evaluation transform shows; `None`: the tower's own.
         model_args: More arguments of `timm.create_model`, e.g. `{"drop_path_rate": 0.1}`.
 
     Raises:
-        ValueError: If the tower is not known.
+        ValueError: If the tower is not known, or the share is none.
     """
+    if crop_pct is not None and not 0 < crop_pct <= 1:
+        raise ValueError(
+            f"crop_pct is {crop_pct}, but it is the share of a picture's sides that is shown: above 0, and 1 for the "
+            "whole picture."
+        )
     name = os.fspath(vision) if isinstance(vision, str | os.PathLike) else None
     if isinstance(vision, PreTrainedConfig):
         settings = vision.to_dict()
@@ -119,6 +126,8 @@ def resolve_vision_config(
             # Weights trained at another size stay as they are: position embeddings are resampled when the tower runs.
             args.update({"dynamic_img_size": True} if pretrained else {"img_size": image_size})
         cfg["input_size"] = [3, image_size, image_size]
+    if crop_pct is not None:
+        cfg["crop_pct"] = float(crop_pct)
     keep = (
         "architecture",
         "crop_pct",

@@ -139,6 +139,7 @@ def build_model(
         tasks,
         pretrained=arguments.pretrained_towers,
         image_size=arguments.image_size,
+        crop_pct=arguments.crop_pct,
         vision_args=arguments.vision_args if isinstance(arguments.vision_args, dict) else None,
         frozen_vision_stages=arguments.frozen_vision_stages,
         trainable_text_layers=arguments.trainable_text_layers,

@@ -45,6 +45,10 @@ class ModelArguments:
     image_size: int | None = field(
         default=None, metadata={"help": "Side of the square input in pixels. null: what the tower was trained with."}
     )
+    crop_pct: float | None = field(
+        default=None,
+        metadata={"help": "Share of a picture's sides that is shown after training. null: the tower's own (0.875)."},
+    )
     vision_args: dict | str | None = field(  # type: ignore[type-arg]  # the parser takes the bare class only
         default=None, metadata={"help": "More arguments of timm.create_model, e.g. '{\"drop_path_rate\": 0.1}'."}
     )
@@ -59,7 +63,7 @@ class ModelArguments:
     )
     text_pooling: str = field(default="first", metadata={"help": "first: the first token; mean: over the tokens."})
     text_lexicon: bool = field(
-        default=False, metadata={"help": "Whether a linear model on token counts speaks beside the text tower."}
+        default=False, metadata={"help": "A linear model on token counts beside the text tower."}
     )
     fusion_dim: int = field(default=512, metadata={"help": "Size of the fused features."})
     fusion_dropout: float = field(default=0.1, metadata={"help": "Dropout probability before the heads."})
@@ -193,12 +197,8 @@ class DataArguments:
 class LearningArguments:
     """How it is learned, beyond what `transformers.TrainingArguments` says; its fields are part of these."""
 
-    vision_learning_rate: float | None = field(
-        default=None, metadata={"help": "Of the vision tower; null: learning_rate."}
-    )
-    text_learning_rate: float | None = field(
-        default=None, metadata={"help": "Of the text tower; null: learning_rate."}
-    )
+    vision_learning_rate: float | None = field(default=None, metadata={"help": "Vision tower's; null: learning_rate."})
+    text_learning_rate: float | None = field(default=None, metadata={"help": "Text tower's; null: learning_rate."})
     lexicon_learning_rate: float = field(
         default=0.1, metadata={"help": "Of the lexicon, which is linear and starts at 0."}
     )

@@ -5,9 +5,11 @@ import json
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, DistilBertConfig, DistilBertModel, TimmWrapperConfig
 
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.towers_semart import (
     adopt,
@@ -133,6 +135,26 @@ def test_scratch_size_of_a_fixed_size_tower():
     model = SemArtForArtClassification.from_towers("test_vit", TEXT, TASKS, pretrained=False, image_size=64)
     assert model.vision_tower.timm_model.patch_embed.img_size == (64, 64)
     assert model.config.vision_config.pretrained_cfg["input_size"] == [3, 64, 64]
+
+
+@pytest.mark.parametrize(("crop_pct", "is_seen"), [(None, False), (1, True)])
+def test_the_whole_picture_is_shown_where_it_is_asked(crop_pct, is_seen, tmp_path):
+    model = SemArtForArtClassification.from_towers(
+        "test_resnet", TEXT, TASKS, pretrained=False, image_size=64, fusion_dim=16, crop_pct=crop_pct
+    )
+    model.save_pretrained(tmp_path)
+    config = SemArtForArtClassification.from_pretrained(tmp_path).config.vision_config
+    processor = SemArtImageProcessor.from_timm(config.pretrained_cfg)
+    picture = Image.new("RGB", (128, 160), "black")
+    picture.paste("white", (0, 0, 3, 160))
+    left = processor(picture, return_tensors="pt")["pixel_values"][0, 0, 32, 0]
+    assert (left.item() > 0) == is_seen
+
+
+@pytest.mark.parametrize("crop_pct", [0, 1.2])
+def test_a_share_of_the_picture_that_is_none_is_refused(crop_pct):
+    with pytest.raises(ValueError, match=rf"crop_pct is {crop_pct}, but it is the share of a picture's sides"):
+        SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained=False, crop_pct=crop_pct)
 
 
 @pytest.mark.parametrize(
