@@ -128,8 +128,11 @@ def resolve_vision_config(
         cfg["input_size"] = [3, image_size, image_size]
     if crop_pct is not None:
         cfg["crop_pct"] = float(crop_pct)
+    if cfg.get("crop_mode") != "squash":  # the processor adds no borders, which three towers ask for: they get crops
+        cfg.pop("crop_mode", None)
     keep = (
         "architecture",
+        "crop_mode",
         "crop_pct",
         "fixed_input_size",
         "input_size",

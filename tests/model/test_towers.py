@@ -17,6 +17,7 @@ from semart_hf.model.towers_semart import (
     load_tower,
     prove_tower,
     resolve_text_config,
+    resolve_vision_config,
     vision_stages,
 )
 
@@ -149,6 +150,19 @@ def test_the_whole_picture_is_shown_where_it_is_asked(crop_pct, is_seen, tmp_pat
     picture.paste("white", (0, 0, 3, 160))
     left = processor(picture, return_tensors="pt")["pixel_values"][0, 0, 32, 0]
     assert (left.item() > 0) == is_seen
+
+
+def test_a_tower_that_is_shown_squashed_pictures_is_shown_these():
+    name = next(name for name in timm.list_models("eva*") if timm.get_pretrained_cfg(name).crop_mode == "squash")
+    config = resolve_vision_config(name, pretrained=False)
+    size = config.pretrained_cfg["input_size"][-1]
+    assert SemArtImageProcessor.from_timm(config.pretrained_cfg).size == {"height": size, "width": size}
+
+
+def test_a_tower_that_asks_for_borders_is_shown_crops():
+    name = next(name for name in timm.list_models() if timm.get_pretrained_cfg(name).crop_mode == "border")
+    config = resolve_vision_config(name, pretrained=False)
+    assert SemArtImageProcessor.from_timm(config.pretrained_cfg).size.shortest_edge
 
 
 @pytest.mark.parametrize("crop_pct", [0, 1.2])

@@ -52,6 +52,10 @@ def train_rows(arguments, processor=PROCESSOR):
 )
 def test_the_size_is_what_the_smallest_crop_needs(crop, edge, smallest, expected):
     assert prepared_size(processor_of(crop, edge), smallest) == expected
+    squashing = SemArtImageProcessor(
+        size={"height": edge, "width": edge}, crop_size={"height": crop, "width": crop}, default_to_square=True
+    )
+    assert prepared_size(squashing, smallest) == expected
 
 
 def test_large_training_pictures_are_prepared_once(release, cache, caplog):
