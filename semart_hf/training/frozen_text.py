@@ -48,13 +48,6 @@ def frozen_text(
     """
     if data.cache_frozen_text == "false":
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"
-    if data.word_dropout:
-        if data.cache_frozen_text == "true":
-            raise ValueError(
-                f"cache_frozen_text is true, but word_dropout is {data.word_dropout}: texts differ from epoch to "
-                "epoch. Set cache_frozen_text: auto, or word_dropout: 0."
-            )
-        return None, f"Frozen text: computed in every batch, because texts differ (word_dropout: {data.word_dropout})"
     if is_fsdp_enabled(training):
         # All processes must run the same layers to put the shards together, also one whose batch has no text.
         if data.cache_frozen_text == "true":
@@ -71,6 +64,13 @@ def frozen_text(
                 "all of them learn. Freeze some, or set cache_frozen_text: auto."
             )
         return None, "Frozen text: none, all text layers learn"
+    if data.word_dropout:
+        if data.cache_frozen_text == "true":
+            raise ValueError(
+                f"cache_frozen_text is true, but word_dropout is {data.word_dropout}: texts differ from epoch to "
+                "epoch. Set cache_frozen_text: auto, or word_dropout: 0."
+            )
+        return None, f"Frozen text: computed in every batch, because texts differ (word_dropout: {data.word_dropout})"
     read = {name: splits[name] for name in ("train", "validation") if name in splits}
     wanted = texts_to_keep(
         model,

@@ -47,7 +47,7 @@ class ModelArguments:
     )
     crop_pct: float | None = field(
         default=None,
-        metadata={"help": "Share of a picture's sides that is shown after training. null: the tower's own (0.875)."},
+        metadata={"help": "Share of a picture's sides that is shown after training. null: what its tower asks for."},
     )
     vision_args: dict | str | None = field(  # type: ignore[type-arg]  # the parser takes the bare class only
         default=None, metadata={"help": "More arguments of timm.create_model, e.g. '{\"drop_path_rate\": 0.1}'."}
@@ -63,7 +63,7 @@ class ModelArguments:
     )
     text_pooling: str = field(default="first", metadata={"help": "first: the first token; mean: over the tokens."})
     text_lexicon: bool = field(
-        default=False, metadata={"help": "A linear model on token counts beside the text tower."}
+        default=False, metadata={"help": "Whether a linear model on token counts speaks beside the text tower."}
     )
     fusion_dim: int = field(default=512, metadata={"help": "Size of the fused features."})
     fusion_dropout: float = field(default=0.1, metadata={"help": "Dropout probability before the heads."})

@@ -154,6 +154,9 @@ def test_there_is_no_cache_of_texts_that_differ_from_epoch_to_epoch(splits, tmp_
     data.cache_frozen_text = "true"
     with pytest.raises(ValueError, match=r"cache_frozen_text is true, but word_dropout is 0\.1: texts differ"):
         frozen_text(model, processor, splits, data, training)
+    model, processor, data, training = prepare(splits, tmp_path, trainable=None, data={"word_dropout": 0.1})
+    remark = "Frozen text: none, all text layers learn"
+    assert frozen_text(model, processor, splits, data, training) == (None, remark)
 
 
 def test_the_depth_is_what_no_phase_of_unfreezing_reaches(splits, tmp_path):
