@@ -84,8 +84,12 @@ class SemArtImageProcessor(TorchvisionBackend):
     @property
     def least_side(self) -> int | None:
         """Shorter side in pixels that a JPEG is decoded at when it is read from a file, at least."""
-        sides = [self.size[name] for name in ("shortest_edge", "height", "width") if self.size.get(name)]
-        return REDUCING_GAP * max(sides) if self.do_resize and sides else None
+        return REDUCING_GAP * self.resized_side if self.do_resize and self.resized_side else None
+
+    @property
+    def resized_side(self) -> int:
+        """Side in pixels that pictures are resized to: the shorter one, or the longer of both; 0: none is named."""
+        return max(self.size.get(name) or 0 for name in ("shortest_edge", "height", "width"))
 
     def process_image(self, image: Any, device: Any = None, **kwargs: Any) -> Tensor:
         """The picture's values `(3, height, width)` as uint8, in RGB and upright."""

@@ -128,7 +128,7 @@ def resolve_vision_config(
         cfg["input_size"] = [3, image_size, image_size]
     if crop_pct is not None:
         cfg["crop_pct"] = float(crop_pct)
-    if cfg.get("crop_mode") != "squash":  # the processor adds no borders, which three towers ask for: they get crops
+    if cfg.get("crop_mode") != "squash":  # the processor adds no borders, which few towers ask for: they get crops
         cfg.pop("crop_mode", None)
     keep = (
         "architecture",

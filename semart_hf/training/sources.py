@@ -125,7 +125,7 @@ def prepared_size(image_processor: SemArtImageProcessor, smallest_crop: float) -
     seen = max(image_processor.crop_size["height"], image_processor.crop_size["width"])
     needed = min(seen / math.sqrt(smallest_crop), 2 * seen)
     rounded = round(needed / _SIZE_STEP) * _SIZE_STEP
-    return max(rounded, *(side for side in dict(image_processor.size).values() if side))
+    return max(rounded, image_processor.resized_side)
 
 
 def _stream(data: str, arguments: DataArguments, seed: int) -> PaintingStream:
