@@ -59,7 +59,7 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     )
     ablations.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     ablations.add_argument("--settings", nargs="+", help="such as best, plain, 'without MEANS'; default: all")
-    ablations.add_argument("--renew", action="store_true", help="leave earlier runs of a changed recipe out")
+    ablations.add_argument("--renew", action="store_true", help="leave out earlier runs of a changed recipe")
     speed = parts.add_parser("speed", help="the miniature with and without what makes training faster")
     speed.add_argument(
         "--release",

@@ -51,10 +51,10 @@ def prove(
         processes: Trainings at a time, which share the cores.
         fields: Of the recipes, which win over their own, in every setting.
         kept: Results of an earlier call, whose runs are not repeated; empty: none.
-        renew: Whether earlier runs of another recipe than today's are left out, instead of refused.
+        renew: Whether earlier runs by another recipe than today's, or on other data, are left out and not refused.
 
     Raises:
-        ValueError: If a setting is unknown, earlier results are of another recipe and are not to be left out, or the
+        ValueError: If a setting is unknown, earlier results differ from today's and are not to be left out, or the
             folder holds something else.
         ChildProcessError: If the process of a training ended without a result.
     """
@@ -67,22 +67,22 @@ def prove(
     if unknown:
         raise ValueError(f"Got the settings {unknown}, but there are {all_settings()}. Choose among these.")
     recipes = {name: read_recipe(RECIPES / name) for name in (BEST, PLAIN)}
-    common: dict[str, Any] = {"recipes": recipes, "means": MEANS, "fields": dict(fields), "goals": GOALS}
+    common: dict[str, Any] = {"recipes": recipes, "means": MEANS, "fields": dict(fields), "sizes": SIZES}
     runs: list[dict[str, Any]] = []
     for run in kept.get("runs", []):
         if is_of_today(run, kept, common):
             runs.append(run)
         elif renew:
-            print(f"Left out, since its recipe has changed: {run['setting']}, seed {run['seed']}", flush=True)
+            print(f"Left out, since its recipe or data has changed: {run['setting']}, seed {run['seed']}", flush=True)
         else:
             raise ValueError(
-                f"The file of results holds a run of '{run['setting']}' by another recipe than today's. Name another "
-                "file by --json, or leave such runs out by --renew."
+                f"The file of results holds a run of '{run['setting']}' by another recipe than today's, or on other "
+                "data. Name another file by --json, or leave such runs out by --renew."
             )
     paint_miniature(release, long_tail=True, workers=processes, **SIZES)
     done = {(run["setting"], run["seed"]) for run in runs}
     wanted = [(name, seed) for name in settings for seed in seeds if (name, seed) not in done]
-    common |= {"sizes": SIZES, "ceilings": ceilings_of(release)}
+    common |= {"goals": GOALS, "ceilings": ceilings_of(release)}
     if not wanted:
         yield {**common, "runs": runs, "summary": summarise(runs)}
     changed = {name: {**fields_of(name, recipes, MEANS), **fields} for name in settings}
@@ -111,20 +111,26 @@ def fields_of(setting: str, recipes: Mapping[str, Any], means: Mapping[str, Any]
     return found
 
 
+def recipe_of(setting: str) -> str:
+    """The name of the recipe that a setting changes."""
+    return PLAIN if setting in ("plain", LONGER) else BEST
+
+
 def is_of_today(run: Mapping[str, Any], then: Mapping[str, Any], today: Mapping[str, Any]) -> bool:
-    """Whether a run's setting is one of today's, and trains by the same values as then.
+    """Whether a run's setting is one of today's, and trains by the same values as then, on as many paintings.
 
     Args:
         run: One of the runs of `then`.
         then: Results of an earlier call.
-        today: The `recipes`, `means` and `fields` of this one.
+        today: The `recipes`, `means`, `fields` and `sizes` of this one.
     """
     setting = run["setting"]
     values = [
         {
-            **known["recipes"][PLAIN if setting in ("plain", LONGER) else BEST],
+            **known["recipes"][recipe_of(setting)],
             **fields_of(setting, known["recipes"], known["means"]),
             **known["fields"],
+            "sizes": known["sizes"],
         }
         for known in (then, today)
     ]
@@ -144,9 +150,8 @@ def train_one(task: Task) -> dict[str, Any]:
     release, setting, seed, fields, processes = task
     share_cores(processes)
     chosen = {"data": str(release), "seed": seed, **fields}
-    recipe = RECIPES / (PLAIN if setting in ("plain", LONGER) else BEST)
     about = {"setting": setting, "seed": seed, "commit": describe_environment().get("commit")}
-    return {**about, **train_and_score(recipe, chosen, load_paintings(release))}
+    return {**about, **train_and_score(RECIPES / recipe_of(setting), chosen, load_paintings(release))}
 
 
 def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

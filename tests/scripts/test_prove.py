@@ -118,15 +118,19 @@ def test_ablations_go_on_where_they_ended(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="holds a run of 'best' by another recipe than today's"):
         prove.main([*words[:-1], "{}"])
     # A means with another value off is another setting: its run alone is trained again.
-    monkeypatch.setitem(ablations.MEANS, means, {"loss": "focal"})
+    monkeypatch.setitem(ablations.MEANS, means, {"fusion_dim": 16})
     prove.main([*words, "--seeds", "0", "--settings", "best", "plain", f"without {means}", "--renew"])
     printed = capsys.readouterr().out
-    assert f"Left out, since its recipe has changed: without {means}, seed 0" in printed
+    assert printed.count("Left out") == 1
+    assert f"Left out, since its recipe or data has changed: without {means}, seed 0" in printed
     assert "1 of 1: without" in printed
     again = json.loads((tmp_path / "found.json").read_text())
     assert again["runs"][:2] == results["runs"][:2]
-    assert again["runs"][2]["seconds"] != results["runs"][2]["seconds"]
-    assert again["means"][means] == {"loss": "focal"}
+    assert again["runs"][2]["image+text"] != results["runs"][2]["image+text"]
+    assert again["means"][means] == {"fusion_dim": 16}
+    monkeypatch.setattr(ablations, "SIZES", ablations.SIZES | {"num_train": 71})
+    with pytest.raises(SystemExit, match="holds a run of 'best' by another recipe than today's, or on other data"):
+        prove.main(words)
     with pytest.raises(SystemExit, match=r"Got the settings \['none'\]"):
         prove.main([*words, "--settings", "none"])
 
