@@ -1,4 +1,4 @@
-"""A small trainer, for the tests of what a recipe can switch on."""
+"""A small trainer, for the tests of the Trainer and of what a recipe can switch on."""
 
 import datasets
 import torch
@@ -13,20 +13,23 @@ from semart_hf.training.recipe import DataArguments, ModelArguments
 from semart_hf.training.trainer import SemArtTrainer
 
 
-def parts_of(release):
-    """Splits, tasks, arguments of the model and tokenizer of a small release."""
+def parts_of(release, **fields):
+    """Splits, tasks, arguments of the model and tokenizer of a small release; `fields` are the model's."""
     splits = load_paintings(release, min_label_count=3)
     splits = {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
     data = DataArguments(data=str(release), vocab_size=300, max_text_length=32)
     model = ModelArguments(
-        vision="test_resnet",
-        text=None,
-        text_args={"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
-        pretrained="false",
-        image_size=64,
-        fusion_dim=32,
-        frozen_vision_stages=3,
-        trainable_text_layers=1,
+        **{
+            "vision": "test_resnet",
+            "text": None,
+            "text_args": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+            "pretrained": "false",
+            "image_size": 64,
+            "fusion_dim": 32,
+            "frozen_vision_stages": 3,
+            "trainable_text_layers": 1,
+            **fields,
+        }
     )
     tasks = tasks_of(splits["train"], data.tasks)
     return splits, tasks, model, build_tokenizer(splits["train"], model, data)
@@ -38,7 +41,8 @@ def make_model(parts, **fields):
     return build_model(tasks, ModelArguments(**{**vars(model_arguments), **fields}), tokenizer)
 
 
-def make_trainer(parts, folder, model=None, callbacks=(), **options):
+def make_trainer(parts, folder, model=None, callbacks=(), num_rows=32, collation=None, **options):
+    """A trainer on the first rows; `collation` are fields of its collator, `options` of its arguments."""
     splits, tasks, _, tokenizer = parts
     arguments = SemArtTrainingArguments(
         output_dir=str(folder),
@@ -61,8 +65,8 @@ def make_trainer(parts, folder, model=None, callbacks=(), **options):
         model,
         arguments,
         processor=processor,
-        collator=ArtCollator(processor, tasks, augmentation=Augmentation(horizontal_flip=0.5)),
-        train_paintings=splits["train"].select(range(32)),
+        collator=ArtCollator(processor, tasks, **(collation or {"augmentation": Augmentation(horizontal_flip=0.5)})),
+        train_paintings=splits["train"].select(range(num_rows)),
         eval_paintings=splits["validation"],
     )
     for callback in callbacks:

@@ -2,74 +2,29 @@
 
 import json
 
-import datasets
 import pytest
+import small_trainer
 import torch
 import transformers
+from small_trainer import parts_of
 
 from semart_hf.data.augmentation import Augmentation
-from semart_hf.data.collator import ArtCollator
-from semart_hf.data.loading import load_paintings
-from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
-from semart_hf.training.recipe import DataArguments, ModelArguments
-from semart_hf.training.trainer import SemArtTrainer
 
 
 @pytest.fixture(scope="module")
 def parts(small_release):
-    splits = load_paintings(small_release, min_label_count=3)
-    splits = {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
-    data = DataArguments(data=str(small_release), vocab_size=300, max_text_length=32)
-    model = ModelArguments(
-        vision="test_resnet",
-        text=None,
-        text_args={"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
-        pretrained="false",
-        image_size=32,
-        fusion_dim=32,
-        frozen_vision_stages=2,
-        trainable_text_layers=1,
-    )
-    tasks = tasks_of(splits["train"], data.tasks)
-    return splits, tasks, model, data, build_tokenizer(splits["train"], model, data)
+    return parts_of(small_release, image_size=32, frozen_vision_stages=2)
 
 
 def make_trainer(parts, folder, **options):
-    splits, tasks, model_arguments, _, tokenizer = parts
-    arguments = SemArtTrainingArguments(
-        output_dir=str(folder),
-        report_to="none",
-        **{
-            "disable_tqdm": True,
-            "per_device_train_batch_size": 8,
-            "per_device_eval_batch_size": 8,
-            "num_train_epochs": 2,
-            "learning_rate": 3e-3,
-            "weight_decay": 0.1,
-            "logging_steps": 4,
-            "seed": 3,
-            **options,
-        },
-    )
-    torch.manual_seed(0)
-    model = build_model(tasks, model_arguments, tokenizer)
-    processor = build_processor(model, tokenizer)
-    collator = ArtCollator(
-        processor,
-        tasks,
-        augmentation=Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5),
-        image_dropout=0.2,
-        text_dropout=0.2,
-    )
-    return SemArtTrainer(
-        model,
-        arguments,
-        processor=processor,
-        collator=collator,
-        train_paintings=splits["train"],
-        eval_paintings=splits["validation"],
-    )
+    """A trainer on all rows, which are augmented and lose modalities."""
+    collation = {
+        "augmentation": Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5),
+        "image_dropout": 0.2,
+        "text_dropout": 0.2,
+    }
+    options = {"per_device_eval_batch_size": 8, "weight_decay": 0.1, **options}
+    return small_trainer.make_trainer(parts, folder, num_rows=len(parts[0]["train"]), collation=collation, **options)
 
 
 @pytest.fixture(scope="module")
