@@ -15,7 +15,7 @@ FLOOR_TESTS ?= tests/model tests/publishing tests/hub/test_hub_models.py tests/h
 
 # `accelerate launch` gives a process one thread unless it is told otherwise: it gets one for each core, as torch itself does.
 CORES := $(RUN) -c 'import psutil; print(psutil.cpu_count(logical=False) or psutil.cpu_count())'
-LAUNCH := $(VENV)/bin/accelerate launch --config_file scripts/recipes/accelerate/one_process.yaml \
+LAUNCH := $(VENV)/bin/accelerate launch --config_file semart_hf/recipes/accelerate/one_process.yaml \
 	--num_cpu_threads_per_process "$${OMP_NUM_THREADS:-$$($(CORES))}"
 # One process that sees several GPUs would split each batch over them.
 ONE_GPU := gpus="$${CUDA_VISIBLE_DEVICES-0}"; CUDA_VISIBLE_DEVICES="$${gpus%%,*}"
@@ -33,11 +33,11 @@ environment: $(READY)  ## Make .venv with the versions of constraints.txt (the o
 demo: $(READY)  ## Paint a small data set, train, evaluate, classify three paintings (about 6 minutes, all under outputs/demo)
 	@rm -rf $(DEMO)/release $(DEMO)/model $(DEMO)/evaluation
 	@echo "1/4 Painting the miniature: $(DEMO)/release"
-	@$(OFFLINE) $(RUN) -m semart_hf.data.miniature $(DEMO)/release
+	@$(OFFLINE) $(RUN) -m semart_hf.miniature.miniature $(DEMO)/release
 	@echo "2/4 Training on it: $(DEMO)/model"
-	@$(ONE_GPU) $(OFFLINE) $(LAUNCH) scripts/train.py scripts/recipes/miniature.yaml
+	@$(ONE_GPU) $(OFFLINE) $(LAUNCH) scripts/train.py semart_hf/recipes/miniature.yaml
 	@echo "3/4 Evaluating on the test split: $(DEMO)/evaluation"
-	@$(OFFLINE) $(RUN) scripts/evaluate.py --model $(DEMO)/model --data $(DEMO)/release --split test \
+	@$(OFFLINE) $(RUN) scripts/evaluate_model.py --model $(DEMO)/model --data $(DEMO)/release --split test \
 		--output_dir $(DEMO)/evaluation
 	@echo "4/4 Classifying three test paintings"
 	@$(OFFLINE) $(RUN) scripts/demo.py --model $(DEMO)/model --data $(DEMO)/release \

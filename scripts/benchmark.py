@@ -12,7 +12,6 @@ from typing import Any
 # Python looks for modules in a script's own folder first, where evaluate.py would stand in for the library of that
 # name. The parts of this script lie there too, so that it is looked through last.
 SCRIPTS = Path(__file__).resolve().parent
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != SCRIPTS] + [str(SCRIPTS)]
 
 TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
 EXAMPLES = """examples:

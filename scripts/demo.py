@@ -9,9 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Python looks for modules in a script's own folder first, where evaluate.py stands in for the library of that name.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
-
 # The share of its ceiling that the mean accuracy over the tasks reaches with each source, and by how much it must fall
 # when one source is taken away: the miniature is made so that neither the picture nor the text suffices.
 GOALS = {"image+text": 0.92, "image": 0.85, "text": 0.85}
@@ -23,7 +20,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Classify three test paintings and sum up an evaluation.")
     parser.add_argument("--model", required=True, type=Path, help="folder of the trained model")
     parser.add_argument("--data", required=True, type=Path, help="release whose test split the paintings come from")
-    parser.add_argument("--results", required=True, type=Path, help="results.json of scripts/evaluate.py")
+    parser.add_argument("--results", required=True, type=Path, help="results.json of scripts/evaluate_model.py")
     parser.add_argument("--require_goals", action="store_true", help="exit with status 1 if a goal is missed")
     return parser.parse_args(arguments)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ from typing import Any
 # Python looks for modules in a script's own folder first, where evaluate.py would stand in for the library of that
 # name. The parts of this script lie there too, so that it is looked through last.
 SCRIPTS = Path(__file__).resolve().parent
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != SCRIPTS] + [str(SCRIPTS)]
 
 RESULTS = SCRIPTS / "proofs" / "results"
 CARDS = SCRIPTS.parent / "model_cards"

@@ -35,6 +35,6 @@ def multiplies_in_bf16(monkeypatch) -> None:
 @pytest.fixture(scope="session")
 def small_release(tmp_path_factory) -> Path:
     """A miniature release of 70 training, 19 validation and 21 test paintings."""
-    from semart_hf.data.miniature import paint_miniature
+    from semart_hf.miniature.miniature import paint_miniature
 
     return paint_miniature(tmp_path_factory.mktemp("miniature") / "release", num_train=70, num_val=19, num_test=21)

@@ -15,8 +15,8 @@ import pytest
 import timm
 from transformers import DistilBertConfig
 
-from semart_hf.data.miniature import paint_miniature
 from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.miniature.miniature import paint_miniature
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -112,7 +112,7 @@ def test_every_make_target_that_it_names_exists():
 
 SAMPLE = """# A title
 
-Run `make demo`, which calls `scripts/train.py` with scripts/recipes/*.yaml. See [the licence](LICENSE) and
+Run `make demo`, which calls `scripts/train.py` with semart_hf/recipes/*.yaml. See [the licence](LICENSE) and
 [elsewhere](https://example.org/semart_hf/none.py). To make sense, read on.
 
 ```python
@@ -135,6 +135,6 @@ open("outputs/demo/release/Images/test_0001.jpg")
 
 def test_what_a_readme_names_is_found():
     assert python_blocks(SAMPLE) == ["print(1)\n", 'open("outputs/demo/release/Images/test_0001.jpg")\n']
-    assert named_paths(SAMPLE) == {"scripts/train.py", "scripts/recipes/*.yaml", "LICENSE"}
+    assert named_paths(SAMPLE) == {"scripts/train.py", "semart_hf/recipes/*.yaml", "LICENSE"}
     assert make_targets(SAMPLE) == {"demo", "test"}
     assert named_pictures(SAMPLE) == {"test_0001.jpg"}

@@ -18,6 +18,7 @@ from benchmarks.stand_in import make_release, make_text_tower
 from semart_hf.training.recipe import read_recipe
 
 SCRIPTS = Path(__file__).resolve().parents[1]
+RECIPES = SCRIPTS.parent / "semart_hf" / "recipes"
 FRONT = SCRIPTS / "benchmark.py"
 TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
 
@@ -98,7 +99,7 @@ class Bench:
 
 def launcher() -> list[str]:
     """`accelerate launch` for one process with all cores."""
-    config = SCRIPTS / "recipes" / "accelerate" / "one_process.yaml"
+    config = RECIPES / "accelerate" / "one_process.yaml"
     cores = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
     accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
     return [*accelerate, "--config_file", str(config), "--num_cpu_threads_per_process", cores]
@@ -110,7 +111,7 @@ def recipe_of(tower: str) -> Path:
     Raises:
         ValueError: If there is none.
     """
-    path = Path(tower) if tower.endswith(".yaml") else SCRIPTS / "recipes" / f"semart-{tower}.yaml"
+    path = Path(tower) if tower.endswith(".yaml") else RECIPES / f"semart-{tower}.yaml"
     if not path.is_file():
         raise ValueError(f"Got the tower {tower!r}, but there is no {path}. Give one of {TOWERS}, or a recipe's path.")
     return path

@@ -90,7 +90,7 @@ def save_model(setting: Setting, folder: Path) -> None:
 
     from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
-    from semart_hf.training.assembly import build_processor
+    from semart_hf.training.building import build_processor
 
     recipe = setting.recipe
     tasks = [

@@ -80,8 +80,8 @@ def measure(way: str, release: Path, output: Path, num_proc: int) -> dict[str, f
 
 def prepare_step(release: Path, output: Path, num_proc: int) -> dict[str, float]:
     """Seconds from the release to the finished folder, report and all."""
-    from semart_hf.data.preparation import prepare_paintings
-    from semart_hf.data.release import read_rows
+    from semart_hf.catalogue.release import read_rows
+    from semart_hf.preparation.preparation import prepare_paintings
 
     with stopwatch() as spent:
         prepare_paintings(read_rows(release), output, num_proc=num_proc)

@@ -10,7 +10,7 @@ from proofs.processes import Task, share_cores, train_each
 from proofs.scores import mean_and_deviation
 from proofs.training import train_and_score
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+RECIPES = Path(__file__).resolve().parents[2] / "semart_hf" / "recipes"
 BEST, PLAIN = "miniature-best.yaml", "miniature-plain.yaml"
 SIZES = {"num_train": 2400, "num_val": 400, "num_test": 2000}
 MODALITIES = ("image+text", "image", "text")
@@ -58,8 +58,8 @@ def prove(
             folder holds something else.
         ChildProcessError: If the process of a training ended without a result.
     """
-    from semart_hf.data.miniature import paint_miniature
     from semart_hf.evaluation.results import ceilings_of
+    from semart_hf.miniature.miniature import paint_miniature
     from semart_hf.training.recipe import read_recipe
 
     settings = all_settings() if settings is None else settings

@@ -14,7 +14,7 @@ import numpy as np
 from proofs.scores import mean_and_deviation
 from proofs.training import train_and_score
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "pictures_proof.yaml"
+RECIPE = Path(__file__).resolve().parents[2] / "semart_hf" / "recipes" / "pictures_proof.yaml"
 MODALITIES = ("image+text", "image", "text")
 SHORTER_SIDE = 96  # of the pictures in pixels: what the smallest crop of the recipe needs, and less to decode
 
@@ -77,9 +77,9 @@ def divide_into_folds(release: Path, num_folds: int, seed: int) -> Iterator[dict
     """For each fold, `train` and `test` as `read_release` gives them, with the labels that this train teaches."""
     from sklearn.model_selection import StratifiedKFold
 
-    from semart_hf.data.release import read_rows, typed_splits
-    from semart_hf.data.splits import divide
-    from semart_hf.data.tables import ReleaseTables
+    from semart_hf.catalogue.release import read_rows, typed_splits
+    from semart_hf.catalogue.splits import divide
+    from semart_hf.catalogue.tables import ReleaseTables
     from semart_hf.training.recipe import read_recipe
 
     tables = read_rows(release)
@@ -98,8 +98,8 @@ def divide_into_folds(release: Path, num_folds: int, seed: int) -> Iterator[dict
 
 def count_filled(release: Path) -> dict[str, int]:
     """How many rows there are, and how many have a value in each of the columns that are learned from."""
-    from semart_hf.data.release import read_rows
-    from semart_hf.data.vocabulary import TASKS
+    from semart_hf.catalogue.release import read_rows
+    from semart_hf.catalogue.vocabulary import TASKS
 
     parts = list(read_rows(release).splits.values())
     names = ("title", "description", *TASKS)

@@ -13,7 +13,7 @@ from proofs.processes import Task, share_cores, train_each
 from proofs.scores import mean_and_deviation
 from proofs.training import WITHOUT_VALIDATION, train_and_score, trained
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "miniature.yaml"
+RECIPE = Path(__file__).resolve().parents[2] / "semart_hf" / "recipes" / "miniature.yaml"
 SIZES = {"num_train": 2400, "num_val": 400, "num_test": 2000}
 SETTINGS = ("all", "none on the same pictures", "none")
 CURVES = tuple(f"{setting}, step by step" for setting in SETTINGS)
@@ -68,7 +68,7 @@ def prove(
         ValueError: If the earlier results are of another recipe, or the folder holds something else.
         ChildProcessError: If the process of a training ended without a result.
     """
-    from semart_hf.data.miniature import paint_miniature
+    from semart_hf.miniature.miniature import paint_miniature
     from semart_hf.training.recipe import read_recipe
 
     used = {name: fields_of(name) | dict(fields) for name in (*SETTINGS, *CURVES)}

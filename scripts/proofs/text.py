@@ -12,7 +12,7 @@ import numpy as np
 from proofs.scores import mean_and_deviation
 from proofs.training import brief, train_and_score
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "text_proof.yaml"
+RECIPE = Path(__file__).resolve().parents[2] / "semart_hf" / "recipes" / "text_proof.yaml"
 SHARES = {"train": 0.8, "test": 0.2}
 # What the tower reaches when nothing stands beside it, at the rates that suit it then.
 TOWER_ALONE = {"text_lexicon": False, "learning_rate": 1e-3, "text_learning_rate": 1e-4}
@@ -29,7 +29,7 @@ def prove(csv: Path, text_tower: str, seeds: Sequence[int], fields: Mapping[str,
     """
     from transformers import AutoConfig
 
-    from semart_hf.data.release import read_release
+    from semart_hf.catalogue.release import read_release
 
     tower_config = AutoConfig.from_pretrained(text_tower)
     runs: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ def prove(csv: Path, text_tower: str, seeds: Sequence[int], fields: Mapping[str,
 def baseline(splits: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """By metric, the scores of TF-IDF tuned for it, with what was `chosen` for each task, on `test`."""
     from proofs.tfidf import METRICS, MISSING, tune_and_predict
-    from semart_hf.data.vocabulary import TASKS
+    from semart_hf.catalogue.vocabulary import TASKS
     from semart_hf.evaluation.metrics import score_outcomes
     from semart_hf.evaluation.outcomes import Outcomes
 

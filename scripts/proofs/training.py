@@ -58,7 +58,7 @@ def trained(
         splits: `train` and `test` as `read_release` gives them, and `validation` if it is to choose the checkpoint.
     """
     from semart_hf.training.arguments import SemArtTrainingArguments
-    from semart_hf.training.assembly import build_trainer
+    from semart_hf.training.building import build_trainer
     from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe, read_recipe
     from semart_hf.training.sources import shown_rows
 

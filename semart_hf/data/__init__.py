@@ -1,1 +1,1 @@
-"""A SemArt release becomes a typed dataset, and the dataset becomes batches."""
+"""Rows become batches: loading, sampling, augmentation and collation."""

@@ -10,14 +10,15 @@ import filelock
 import pyarrow.compute as pc
 from datasets.fingerprint import Hasher
 
+from semart_hf.catalogue.release import RELEASE_FILES, read_release, read_rows
+from semart_hf.catalogue.splits import SPLITS
+from semart_hf.catalogue.tables import TEXT_COLUMNS
+from semart_hf.catalogue.text import text_of
+from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
+from semart_hf.preparation.preparation import Preparation, PreparationOptions, is_description_alone, prepare_paintings
+
 from .addresses import shards_at, url_of
 from .freed_memory import return_freed_memory
-from .preparation import Preparation, PreparationOptions, is_description_alone, prepare_paintings
-from .release import RELEASE_FILES, read_release, read_rows
-from .splits import SPLITS
-from .tables import TEXT_COLUMNS
-from .text import text_of
-from .vocabulary import TASKS, UNKNOWN
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,9 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from semart_hf.catalogue.stored_rows import full_disk_explained, mapped
+
 from .cache import digest_of
-from .stored_rows import full_disk_explained, mapped
 
 
 class StoredTexts(Sequence[str]):

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from semart_hf.catalogue.text import text_of
+from semart_hf.catalogue.vocabulary import TASKS
+
 from .addresses import shards_at, url_of
 from .sampling import DRAW_KEY
-from .text import text_of
-from .vocabulary import TASKS
 
 # Footers that are asked for at a time: over a network each takes as long as the way there and back.
 _NUM_FOOTERS = 16

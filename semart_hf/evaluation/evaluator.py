@@ -11,8 +11,8 @@ import evaluate
 import numpy as np
 from transformers import AutoProcessor, Pipeline, PreTrainedModel, pipeline
 
+from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.data.loading import load_paintings
-from semart_hf.data.vocabulary import UNKNOWN
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from .intervals import CONFIDENCE_LEVEL, resampled_scores

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from semart_hf.data.timeframe import label_years
+from semart_hf.catalogue.timeframe import label_years
 
 from .outcomes import MISSING, Outcomes, TaskOutcomes
 from .scores import period_distances

@@ -105,14 +105,14 @@ def _open(path: str | Path) -> parquet.ParquetFile:
     path = Path(path)
     if not path.is_file():
         raise ValueError(
-            f"Got {path}, which does not exist. A predictions.parquet of scripts/evaluate.py is needed. Evaluate that "
-            "model first."
+            f"Got {path}, which does not exist. A predictions.parquet of `semart-hf evaluate` is needed. Evaluate "
+            "that model first."
         )
     file = parquet.ParquetFile(path)
     metadata = file.schema_arrow.metadata or {}
     if _TASKS_KEY not in metadata:
         raise ValueError(
-            f"Got {path} without the tasks that it holds. A predictions.parquet of scripts/evaluate.py is needed. "
+            f"Got {path} without the tasks that it holds. A predictions.parquet of `semart-hf evaluate` is needed. "
             "Evaluate that model again."
         )
     return file

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
-from semart_hf.data.timeframe import label_years
-from semart_hf.data.vocabulary import UNKNOWN
+from semart_hf.catalogue.timeframe import label_years
+from semart_hf.catalogue.vocabulary import UNKNOWN
 
 from .outcomes import TaskOutcomes
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import datasets
 
+from semart_hf.catalogue.release import RELEASE_FILES, read_rows
+from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.data.loading import load_paintings
-from semart_hf.data.release import RELEASE_FILES, read_rows
-from semart_hf.data.vocabulary import UNKNOWN
 
 LabelMap = Mapping[str, Mapping[str, str | None]]
 

@@ -17,11 +17,12 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from transformers.dynamic_module_utils import check_imports, get_relative_import_files
 
-from ..model.modeling_semart import SemArtForArtClassification
-from ..model.pipeline_semart import ArtClassificationPipeline
-from ..model.processing_semart import SemArtProcessor
-from . import stranger
-from .model_card import REQUIRED_METADATA, file_url, read_example
+from semart_hf.documents.model_card import REQUIRED_METADATA, file_url, read_example
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.publishing import stranger
+
 from .traces import find_traces
 from .upload import Destination, differing_files
 

@@ -11,7 +11,7 @@ def push_dataset(folder: str | Path, repo_id: str, *, private: bool = True) -> s
     """Address of the Hub's dataset repository that now holds the prepared folder and nothing else.
 
     Args:
-        folder: What `semart_hf.data.preparation.prepare_paintings` wrote.
+        folder: What `semart_hf.preparation.preparation.prepare_paintings` wrote.
         repo_id: `user/name`; the repository is made if it is not there.
         private: Whether the repository must be private. One that is public already is then refused.
 

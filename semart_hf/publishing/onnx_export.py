@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..model.modeling_semart import SemArtForArtClassification
-from ..model.processing_semart import SemArtProcessor
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtProcessor
 
 #: Name of each graph, and of its file, to its inputs.
 GRAPHS = {

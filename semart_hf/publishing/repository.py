@@ -5,9 +5,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ..model.modeling_semart import SemArtForArtClassification
-from ..model.pipeline_semart import ArtClassificationPipeline
-from ..model.processing_semart import SemArtProcessor
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+from semart_hf.model.processing_semart import SemArtProcessor
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 

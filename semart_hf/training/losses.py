@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semart_hf.catalogue.timeframe import label_years
 from semart_hf.data.collator import UNKNOWN_LABEL
-from semart_hf.data.timeframe import label_years
 
 LOSS_PARTS = ("cross_entropy", "class_weighted", "effective_number", "focal", "logit_adjusted", "ordinal")
 

@@ -276,7 +276,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"There is no recipe {path}. Give a YAML file, for example scripts/recipes/miniature.yaml.")
+        raise ValueError(f"There is no recipe {path}. Give a YAML file, for example semart_hf/recipes/miniature.yaml.")
     try:
         recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=_RecipeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -75,7 +75,7 @@ class RunCallback(TrainerCallback):
             trainer.average.exchange()
         trainer.average = None
         if args.should_save:
-            from .curves import draw_curves
+            from semart_hf.documents.curves import draw_curves
 
             Path(args.output_dir).mkdir(parents=True, exist_ok=True)
             draw_curves(state.log_history, trainer.task_names, Path(args.output_dir, CURVES))

@@ -8,9 +8,9 @@ import datasets
 from PIL import Image, UnidentifiedImageError
 
 from semart_hf.data.loading import is_release, load_paintings, prepared_in_cache
-from semart_hf.data.preparation import is_description_alone
 from semart_hf.data.streaming import PaintingStream
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.preparation.preparation import is_description_alone
 
 from .recipe import DataArguments
 
@@ -75,7 +75,7 @@ def with_prepared_pictures(
 
     A release with larger pictures is prepared for it once, in the cache of `datasets`; other data stays as it is
     (`None` instead of the sentence). Validation and test are not read from there: every painting is judged by its own
-    file, in training as in `scripts/evaluate.py`, the pipeline and the app.
+    file, in training as in `scripts/evaluate_model.py`, the pipeline and the app.
 
     Args:
         rows: The train split, as `load_splits` gives it.

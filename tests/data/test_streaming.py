@@ -6,10 +6,10 @@ import pytest
 from release_builder import write_plain_release
 from torch.utils.data import DataLoader
 
-from semart_hf.data.preparation import PreparationOptions, prepare_paintings
-from semart_hf.data.release import read_rows
+from semart_hf.catalogue.release import read_rows
 from semart_hf.data.sampling import DRAW_KEY
 from semart_hf.data.streaming import PaintingStream, _mixed, _worker_rows
+from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 NUM_ROWS = 203
 
@@ -20,7 +20,7 @@ def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("streaming")
     release = write_plain_release(folder / "release", num_train=NUM_ROWS, num_val=5, num_test=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("semart_hf.data.shards.ROWS_PER_GROUP", 6)
+        patch.setattr("semart_hf.preparation.shards.ROWS_PER_GROUP", 6)
         options = PreparationOptions(image_size=16, min_label_count=2, rows_per_shard=10)
         prepare_paintings(read_rows(release), folder / "prepared", options, num_proc=1)
     return folder / "prepared"

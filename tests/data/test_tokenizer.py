@@ -5,7 +5,7 @@ import sys
 import pytest
 from transformers import AutoTokenizer, DistilBertTokenizer
 
-from semart_hf.data.release import read_rows
+from semart_hf.catalogue.release import read_rows
 from semart_hf.data.tokenizer import learn_tokenizer
 
 TEXTS = [

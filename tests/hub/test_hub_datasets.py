@@ -27,10 +27,10 @@ def local(author):
     author.run(READ)
     return author.run(
         """
-        from semart_hf.data.miniature import paint_miniature
-        from semart_hf.data.preparation import PreparationOptions, prepare_paintings
+        from semart_hf.miniature.miniature import paint_miniature
+        from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
         from semart_hf.publishing.dataset import push_dataset
-        from semart_hf.data.release import read_rows
+        from semart_hf.catalogue.release import read_rows
         release = paint_miniature("miniature", num_train=24, num_val=6, num_test=6)
         options = PreparationOptions(image_size=64, min_label_count=2, rows_per_shard=8)
         prepare_paintings(read_rows(release), "prepared", options, num_proc=1)

@@ -28,7 +28,7 @@ hub_private_repo: true
 """
 TRAIN = """
 import contextlib, io, runpy, sys
-from semart_hf.data.miniature import paint_miniature
+from semart_hf.miniature.miniature import paint_miniature
 from transformers import pipeline
 
 release = str(paint_miniature("release", num_train=16, num_val=4, num_test=4).resolve())

@@ -17,7 +17,7 @@ def saved_model():
 
 @pytest.fixture
 def results() -> dict:
-    """A results file as scripts/evaluate.py writes it, of four tasks and five views, with paths of a machine."""
+    """A results file as scripts/evaluate_model.py writes it, of four tasks and five views, with paths of a machine."""
 
     def scores(accuracy):
         return {

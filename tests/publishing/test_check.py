@@ -8,11 +8,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from semart_hf.publishing import check
-from semart_hf.publishing.assembly import CardChoices, assemble_repository, read_results
+from semart_hf.publishing.model_repository import CardChoices, assemble_repository, read_results
 from semart_hf.publishing.traces import find_traces, without_folders
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-TEMPLATE = CHECKOUT / "model_cards" / "template.md"
+TEMPLATE = CHECKOUT / "semart_hf" / "templates" / "model_card.md"
 NUM_CODE = len({*(CHECKOUT / "semart_hf" / "model").glob("*_semart.py")})
 
 

@@ -11,7 +11,7 @@ from transformers import AutoProcessor, DistilBertConfig
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.publishing import onnx_export
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "export_onnx.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "semart_hf" / "cli" / "export.py"
 SAVED_MODEL = Path(__file__).resolve().parents[1] / "formats" / "1.0"
 
 

@@ -1,4 +1,4 @@
-import importlib.util
+import importlib
 import json
 import re
 import shutil
@@ -20,10 +20,7 @@ SAVED_MODEL = CHECKOUT / "tests" / "formats" / "1.0"
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("push_to_hub_script", CHECKOUT / "scripts" / "push_to_hub.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("semart_hf.cli.push")
 
 
 @pytest.fixture

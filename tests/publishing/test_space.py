@@ -8,7 +8,7 @@ from huggingface_hub import SpaceCard
 
 from semart_hf.publishing.space import GRADIO, core_requirements, pin_model, write_space
 
-APP = Path(__file__).resolve().parents[2] / "scripts" / "app.py"
+APP = Path(__file__).resolve().parents[2] / "semart_hf" / "cli" / "app.py"
 
 
 def load_app(path):

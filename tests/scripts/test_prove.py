@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from tiny_release import load_script
 from transformers import DistilBertConfig, DistilBertModel
 
-from semart_hf.data.miniature import paint_miniature
 from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.miniature.miniature import paint_miniature
 
 prove = load_script("prove")  # puts the parts within reach of the imports below
 

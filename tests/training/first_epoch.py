@@ -12,7 +12,7 @@ from accelerate import DistributedType, PartialState
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.loading import load_paintings
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
+from semart_hf.training.building import build_model, build_processor, build_tokenizer, tasks_of
 from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe
 from semart_hf.training.trainer import SemArtTrainer
 

@@ -17,7 +17,7 @@ from semart_hf.data.streaming import PaintingStream
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.assembly import build_processor, tasks_of
+from semart_hf.training.building import build_processor, tasks_of
 from semart_hf.training.trainer import SemArtTrainer
 
 

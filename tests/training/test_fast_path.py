@@ -15,7 +15,7 @@ from semart_hf.model import modeling_semart
 from semart_hf.model.image_processing_semart import load_picture
 from semart_hf.training import trainer as trainer_module
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.assembly import build_model, build_processor, build_tokenizer, tasks_of
+from semart_hf.training.building import build_model, build_processor, build_tokenizer, tasks_of
 from semart_hf.training.recipe import DataArguments, ModelArguments
 from semart_hf.training.trainer import SemArtTrainer
 

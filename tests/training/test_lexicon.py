@@ -7,7 +7,7 @@ import torch
 from semart_hf.data.loading import load_paintings
 from semart_hf.model.lexicon_semart import Lexicon
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.assembly import build_trainer
+from semart_hf.training.building import build_trainer
 from semart_hf.training.lexicon import penalise
 from semart_hf.training.recipe import DataArguments, ModelArguments
 

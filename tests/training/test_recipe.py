@@ -8,7 +8,7 @@ import pytest
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.recipe import DataArguments, ModelArguments, effective_recipe, parse_recipe, read_recipe
 
-RECIPES = sorted((Path(__file__).parents[2] / "scripts" / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[2] / "semart_hf" / "recipes").glob("*.yaml"))
 
 
 @dataclass

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 from release_builder import encoded, painting, row, write_release
 
-from semart_hf.data.preparation import PreparationOptions, prepare_paintings
-from semart_hf.data.release import read_rows
+from semart_hf.catalogue.release import read_rows
 from semart_hf.data.streaming import PaintingStream
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.pictures_semart import load_picture
+from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 from semart_hf.training.recipe import DataArguments
 from semart_hf.training.sources import load_splits, prepared_size, with_prepared_pictures
 

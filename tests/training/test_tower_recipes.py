@@ -7,7 +7,7 @@ import pytest
 from semart_hf.training.recipe import read_recipe
 from semart_hf.training.tower_recipes import STUDY_TOWERS, TOWER_FIELDS, resolve_towers
 
-RECIPES = Path(__file__).parents[2] / "scripts" / "recipes"
+RECIPES = Path(__file__).parents[2] / "semart_hf" / "recipes"
 PRETRAINED = {"vision": "timm/resnet18.a1_in1k", "frozen_vision_stages": 3}
 
 

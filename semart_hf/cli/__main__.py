@@ -1,0 +1,32 @@
+"""The console command: semart-hf COMMAND ..."""
+
+import importlib
+import sys
+
+COMMANDS = {
+    "train": "Train a model by a recipe",
+    "evaluate": "Score a model on a split, and write results, figures and a report",
+    "predict": "Classify paintings",
+    "prepare": "Check a release or a catalogue and write it as a dataset of small pictures",
+    "compare": "Train several towers under one recipe and compare them",
+    "push": "Write a model repository, check it, and push it to the Hub",
+    "export": "Write a model as ONNX graphs",
+    "app": "Serve a model in the browser",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command that the first argument names with the others."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        print("usage: semart-hf COMMAND ... (semart-hf COMMAND --help for its options)\n")
+        print("\n".join(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()))
+        return
+    if words[0] not in COMMANDS:
+        raise SystemExit(f"semart-hf: there is no command {words[0]!r}. Commands are: {', '.join(COMMANDS)}.")
+    importlib.import_module(f"semart_hf.cli.{words[0]}").main(words[1:])
+
+
+if __name__ == "__main__":
+    main()

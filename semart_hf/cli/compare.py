@@ -1,0 +1,293 @@
+"""Compare towers under one recipe: `python scripts/compare_towers.py RECIPE --output_dir OUT [--field value ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semart_hf.evaluation.tower_comparison import TowerRun
+    from semart_hf.training.tower_recipes import Tower
+
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+ONE_PROCESS = RECIPES / "accelerate" / "one_process.yaml"
+# What says where a run lies or how it reports, and nothing of what it learned.
+ABOUT_PLACE = ("output_dir", "logging_steps", "report_to")
+EPILOG = """
+Every other --field value is a field of the recipe, for all towers, as scripts/train.py takes it:
+  --data FOLDER --num_train_epochs 4 --max_train_rows 2000
+
+The same command continues what was cut off: finished towers are not trained again. Under OUT lie comparison.html,
+comparison.md, comparison.json, figures, and for each tower its model and its whole evaluation."""
+
+
+def parse_arguments(words: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """The command line's choices, and what it says of the recipe's fields."""
+    parser = argparse.ArgumentParser(
+        description="Train towers under one recipe, evaluate them on the same paintings, and compare them.",
+        usage="python scripts/compare_towers.py RECIPE [--towers ...] --output_dir OUT [--field value ...]",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="what every tower is trained by, its own tower aside")
+    parser.add_argument(
+        "--towers",
+        nargs="+",
+        default=["resnet18", "efficientnet_b0", "vit_tiny"],
+        metavar="TOWER",
+        help="X for the tower of semart_hf/recipes/semart-X.yaml, another recipe, a timm model or its Hub id, or the "
+        "folder of a finished run (default: the three of the study)",
+    )
+    parser.add_argument("--output_dir", required=True, type=Path, metavar="OUT", help="where everything is written")
+    parser.add_argument("--split", default="test", help="what they are compared on (default: test)")
+    parser.add_argument(
+        "--accelerate_config",
+        type=Path,
+        default=ONE_PROCESS,
+        metavar="FILE",
+        help="how training is launched, e.g. on several GPUs (default: one process)",
+    )
+    parser.add_argument("--no_reports", action="store_true", help="leave out each tower's own figures and report")
+    parser.add_argument("--device", help="for evaluation and its speed: cpu, cuda, … (default: the GPU, if there)")
+    return parser.parse_known_args(words)
+
+
+def main(words: list[str] | None = None) -> None:
+    options, overrides = parse_arguments(words)
+    try:
+        compare(options, overrides)
+    except ValueError as error:
+        raise SystemExit(f"compare_towers.py: {error}") from error
+
+
+def compare(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Everything from the recipe to the comparison."""
+    from semart_hf.training.recipe import effective_recipe, read_recipe
+    from semart_hf.training.tower_recipes import TOWER_FIELDS, resolve_towers
+
+    given = {word[2:].partition("=")[0].replace("-", "_") for word in overrides if word.startswith("--")}
+    taken = sorted(given & {*TOWER_FIELDS, "overwrite_output_dir", "resume_from_checkpoint"})
+    if taken:
+        raise ValueError(
+            f"Got {taken} on the command line. They are chosen for each tower. Name the towers by --towers, and take "
+            "a new --output_dir to begin anew."
+        )
+    recipe = effective_recipe(read_recipe(options.recipe), overrides)
+    towers = resolve_towers(options.towers, recipe, RECIPES)
+    check_data(recipe, options.split)
+    runs = []
+    for tower in towers:
+        folder = options.output_dir / "towers" / tower.name
+        model = tower.finished or train(tower, recipe, folder, options)
+        evaluate(tower.name, model, recipe, folder, options)
+        runs.append((tower.name, model, folder))
+    # All speeds are measured one after the other, not between the hours of training.
+    for name, model, folder in runs:
+        measure_cost(name, model, recipe, folder, options)
+    write([read_run(name, model, folder) for name, model, folder in runs], options)
+
+
+def check_data(recipe: dict[str, Any], split: str) -> None:
+    """Refuse data that cannot be compared on, before any tower is trained.
+
+    Raises:
+        ValueError: The recipe names no data, or the data lack the split.
+    """
+    from semart_hf.data.loading import load_paintings
+
+    if not recipe.get("data"):
+        raise ValueError("Got a recipe without data. Every tower is trained and compared on the same. Pass --data.")
+    splits = load_paintings(recipe["data"])
+    if split not in splits:
+        raise ValueError(f"Got the split {split!r}. {recipe['data']} has {list(splits)}. Pass --split with one.")
+
+
+def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.Namespace) -> Path:
+    """The folder of the tower's finished model; begun, continued or found finished.
+
+    Raises:
+        ValueError: The output folder holds a run of another recipe.
+    """
+    import yaml
+
+    model = folder / "model"
+    wanted = {**recipe, **tower.fields, "output_dir": str(model)}
+    path = folder / "recipe.yaml"
+    if path.is_file():
+        begun = yaml.safe_load(path.read_text(encoding="utf-8"))
+        wanted_as_read = yaml.safe_load(yaml.safe_dump(wanted, sort_keys=False))
+        changed = {
+            name: f"{begun.get(name)!r} then, {wanted_as_read.get(name)!r} now"
+            for name in sorted({*begun, *wanted_as_read})
+            if begun.get(name) != wanted_as_read.get(name)
+        }
+        if changed:
+            raise ValueError(
+                f"Got {options.output_dir}, whose {tower.name} was begun by another recipe: {changed}. A comparison "
+                f"is made by one. Give the same recipe, another --output_dir, or remove {folder}."
+            )
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(".recipe.yaml.unfinished")
+        unfinished.write_text(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        unfinished.replace(path)
+    if (model / "results.json").is_file():
+        say(tower.name, f"trained already: {model}")
+        return model
+    say(tower.name, f"training by {path}")
+    threads = os.environ.get("OMP_NUM_THREADS") or str(physical_cores())
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(options.accelerate_config)]
+    command = [*launcher, "--num_cpu_threads_per_process", threads, "-m", "semart_hf.cli.train", str(path)]
+    run(tower.name, "training", command, one_gpu=options.accelerate_config == ONE_PROCESS)
+    return model
+
+
+def evaluate(name: str, model: Path, recipe: dict[str, Any], folder: Path, options: argparse.Namespace) -> None:
+    """Score the tower by scripts/evaluate_model.py, unless these weights were scored on these paintings already."""
+    output = folder / "evaluation"
+    wanted = {**identity(model, recipe, options), "report": not options.no_reports}
+    if is_done(output / "done.json", wanted):
+        say(name, f"evaluated already: {output}")
+        return
+    say(name, f"evaluating on {options.split}")
+    shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, "-m", "semart_hf.cli.evaluate", "--model", str(model), "--data", str(recipe["data"])]
+    command += ["--split", options.split, "--output_dir", str(output)]
+    command += ["--no_report"] if options.no_reports else []
+    command += ["--device", options.device] if options.device else []
+    run(name, "evaluation", command)
+    mark_done(output / "done.json", wanted)
+
+
+def measure_cost(name: str, model: Path, recipe: dict[str, Any], folder: Path, options: argparse.Namespace) -> None:
+    """Measure what the tower costs in a process of its own, unless that was done already."""
+    output = folder / "cost"
+    wanted = {**identity(model, recipe, options), "device": options.device}
+    if is_done(output / "done.json", wanted):
+        say(name, f"measured already: {output}")
+        return
+    say(name, "measuring its cost")
+    shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, "-m", "semart_hf.evaluation.cost", "--model", str(model), "--data", str(recipe["data"])]
+    command += ["--split", options.split, "--output", str(output / "cost.json")]
+    columns = recipe.get("text_columns") or []
+    command += ["--text_columns", *([columns] if isinstance(columns, str) else columns)] if columns else []
+    command += ["--device", options.device] if options.device else []
+    run(name, "measuring", command)
+    mark_done(output / "done.json", wanted)
+
+
+def identity(model: Path, recipe: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """What a result belongs to: the weights, the configuration and the paintings."""
+    digest = hashlib.sha256()
+    for path in [model / "config.json", *sorted(model.glob("*.safetensors"))]:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return {"model": digest.hexdigest(), "data": str(recipe["data"]), "split": options.split}
+
+
+def is_done(mark: Path, wanted: dict[str, Any]) -> bool:
+    """Whether the step that leaves this mark has ended, for the same model and paintings."""
+    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == wanted
+
+
+def mark_done(mark: Path, wanted: dict[str, Any]) -> None:
+    """Say that the step has ended: its last act."""
+    from semart_hf.evaluation.results import write_json
+
+    write_json(mark, wanted)
+
+
+def run(name: str, step: str, command: list[str], *, one_gpu: bool = False) -> None:
+    """Run a step in a process of its own, which ends when this one does.
+
+    Raises:
+        SystemExit: If it fails.
+    """
+    from semart_hf.training.preemption import PREEMPTED_STATUS, end_with_parent
+
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+    if one_gpu:  # one process that sees several would split each batch over them
+        environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    done = subprocess.run(command, env=environment, preexec_fn=end_with_parent, check=False)
+    if done.returncode:
+        print(
+            f"compare_towers.py: the {step} of {name} ended with status {done.returncode}, see above. The same "
+            "command continues from there.",
+            file=sys.stderr,
+        )
+        raise SystemExit(PREEMPTED_STATUS if done.returncode == PREEMPTED_STATUS else 1)
+
+
+def read_run(name: str, model: Path, folder: Path) -> TowerRun:
+    """What the comparison needs of a tower."""
+    import yaml
+
+    from semart_hf.evaluation.predictions_file import read_predictions
+    from semart_hf.evaluation.tower_comparison import TowerRun
+    from semart_hf.training.tower_recipes import TOWER_FIELDS
+
+    def read_json(path: Path) -> dict[str, Any]:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    path = model / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    row_ids, outcomes = read_predictions(folder / "evaluation" / "predictions.parquet")
+    return TowerRun(
+        name=name,
+        model=model,
+        recipe={field: value for field, value in recipe.items() if field not in (*TOWER_FIELDS, *ABOUT_PLACE)},
+        config=read_json(model / "config.json"),
+        results=read_json(folder / "evaluation" / "results.json"),
+        training=read_json(model / "results.json"),
+        cost=read_json(folder / "cost" / "cost.json"),
+        row_ids=row_ids,
+        outcomes=outcomes,
+    )
+
+
+def write(runs: list[TowerRun], options: argparse.Namespace) -> None:
+    """Write comparison.json, .md and .html, and the figure."""
+    from semart_hf.documents.figures import save_figure
+    from semart_hf.documents.tower_conclusion import conclude
+    from semart_hf.documents.tower_report import render_markdown, render_page
+    from semart_hf.documents.trade_off import draw_trade_off
+    from semart_hf.evaluation.results import write_json
+    from semart_hf.evaluation.tower_comparison import compare_runs
+
+    comparison = {"recipe": options.recipe, **compare_runs(runs)}
+    comparison["conclusion"] = conclude(comparison)
+    figure = save_figure(draw_trade_off(comparison), options.output_dir / "figures" / "trade_off")[0]
+    write_json(options.output_dir / "comparison.json", comparison)
+    (options.output_dir / "comparison.md").write_text(
+        render_markdown(comparison, "figures/trade_off.png"), encoding="utf-8"
+    )
+    (options.output_dir / "comparison.html").write_text(render_page(comparison, figure), encoding="utf-8")
+    print("\n" + "\n".join(comparison["conclusion"]))
+    print("Written:", ", ".join(str(options.output_dir / f"comparison.{kind}") for kind in ("html", "md", "json")))
+
+
+def say(name: str, words: str) -> None:
+    """A line of progress."""
+    print(f"[{name}] {words}", flush=True)
+
+
+def physical_cores() -> int:
+    """Cores that compute on their own, as torch counts its threads."""
+    import psutil
+
+    return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    main()

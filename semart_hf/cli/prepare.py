@@ -1,0 +1,165 @@
+"""Prepare a catalogue of paintings: `python scripts/prepare_data.py --release DIR --output_dir OUT`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = """examples:
+  python scripts/prepare_data.py --release SemArt --output_dir outputs/semart
+  python scripts/prepare_data.py --release SemArt --text_columns "{TITLE}. {DESCRIPTION}" --output_dir outputs/titles
+  python scripts/prepare_data.py --release openaccess --mapping semart_hf/mappings/met.yaml --output_dir outputs/met
+  python scripts/prepare_data.py --release SemArt --release openaccess \\
+      --mapping official --mapping semart_hf/mappings/met.yaml --output_dir outputs/both
+
+A run that was interrupted is continued by the same command. The folder opens with datasets.load_dataset(OUT)."""
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line's choices."""
+    parser = argparse.ArgumentParser(
+        description="Turn a catalogue of paintings into a checked, typed dataset folder.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--release",
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="folder of a SemArt release, one CSV file of its form, or what --mapping reads; several are merged",
+    )
+    parser.add_argument(
+        "--mapping",
+        action="append",
+        metavar="FILE",
+        help="YAML file that says what a catalogue's columns are: one for all releases, or one for each in their "
+        "order, with 'official' for a SemArt release",
+    )
+    parser.add_argument("--output_dir", required=True, type=Path, help="folder that does not exist yet, or is empty")
+    parser.add_argument("--image_size", type=int, default=288, help="shorter side in pixels (default: 288)")
+    parser.add_argument(
+        "--encoding", choices=["jpeg", "png", "webp"], default="jpeg", help="default: jpeg, quality 92"
+    )
+    parser.add_argument("--num_proc", type=int, help="processes (default: one for each core)")
+    parser.add_argument("--strict", action="store_true", help="fail before anything is written if a row is dropped")
+    parser.add_argument(
+        "--min_label_count", type=int, default=10, help="labels rarer than this in train become UNK (default: 10)"
+    )
+    parser.add_argument(
+        "--text_columns",
+        nargs="+",
+        default=["DESCRIPTION"],
+        help='columns of the text, or a template such as "{TITLE}. {DESCRIPTION}" (default: DESCRIPTION)',
+    )
+    parser.add_argument(
+        "--mask_label_words",
+        action="store_true",
+        help="mask words that name school, type, medium, time and painter in the text",
+    )
+    parser.add_argument("--push", metavar="REPO_ID", help="upload the folder to the Hub, as a private dataset")
+    parser.add_argument("--public", action="store_true", help="let --push make or use a public dataset")
+    options = parser.parse_args(arguments)
+    if options.mapping and len(options.mapping) not in (1, len(options.release)):
+        parser.error(f"{len(options.mapping)} mappings for {len(options.release)} releases: give one, or one for each")
+    if options.public and not options.push:
+        parser.error("--public says how to --push: give --push REPO_ID too")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+
+    # After the command line is understood, so that --help and a wrong flag answer at once.
+    from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+
+    text_columns = options.text_columns
+    if len(text_columns) == 1 and "{" in text_columns[0]:
+        text_columns = text_columns[0]
+    try:
+        summary = prepare_paintings(
+            read_releases(options.release, options.mapping),
+            options.output_dir,
+            PreparationOptions(
+                image_size=options.image_size,
+                encoding=options.encoding,
+                min_label_count=options.min_label_count,
+                text_columns=text_columns if isinstance(text_columns, str) else tuple(text_columns),
+                mask_label_words=options.mask_label_words,
+            ),
+            num_proc=options.num_proc,
+            strict=options.strict,
+        )
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what is done is kept: the same command continues it")
+    print_summary(summary, options.output_dir)
+    if options.push:
+        push(options)
+
+
+def read_releases(releases: list[str], mappings: list[str] | None) -> Any:
+    """Tables of all releases, merged where there are several, each read by its mapping."""
+    from semart_hf.catalogue.catalogue import merge_tables, read_catalogue
+    from semart_hf.catalogue.mapping import load_mapping
+    from semart_hf.catalogue.release import read_rows
+
+    mappings = mappings or ["official"]
+    if len(mappings) == 1:
+        mappings = mappings * len(releases)
+    tables = [
+        read_rows(release) if mapping == "official" else read_catalogue(release, load_mapping(mapping))
+        for release, mapping in zip(releases, mappings, strict=True)
+    ]
+    if len(tables) == 1:
+        return tables[0]
+    names: list[str] = []
+    for release in releases:
+        name = Path(release).name or "release"
+        names.append(name if name not in names else f"{name}-{len(names) + 1}")
+    return merge_tables(dict(zip(names, tables, strict=True)))
+
+
+def print_summary(summary: dict[str, Any], folder: Path) -> None:
+    """Print rows by split, findings by kind, and where all of it lies."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    rows = Table("split", *(["read", "dropped", "kept", "with a picture", "with a description"]))
+    for split, counts in summary["rows"].items():
+        keys = ("read", "dropped", "kept", "with_picture", "with_description")
+        rows.add_row(split, *(f"{counts[key]:,}" for key in keys))
+    console.print(rows)
+    if summary["problems"]:
+        findings = Table("finding", *summary["rows"], "all")
+        for kind, by_split in summary["problems"].items():
+            numbers = [by_split.get(split, 0) for split in summary["rows"]]
+            findings.add_row(kind, *(f"{number:,}" for number in numbers), f"{sum(by_split.values()):,}")
+        console.print(findings)
+    print(f"Every finding is a line of {folder / 'problems.jsonl'}; look at {folder / 'report.html'}.")
+    print(f"Open it with: datasets.load_dataset({str(folder)!r})")
+
+
+def push(options: argparse.Namespace) -> None:
+    """Upload the prepared folder, after saying what licences allow."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from semart_hf.documents.dataset_card import LICENCE_NOTICE
+    from semart_hf.publishing.dataset import push_dataset
+
+    print(LICENCE_NOTICE)
+    print(f"Uploading to {options.push} as a {'public' if options.public else 'private'} dataset ...")
+    try:
+        print(push_dataset(options.output_dir, options.push, private=not options.public))
+    except (ValueError, OSError, HfHubHTTPError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

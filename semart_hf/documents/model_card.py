@@ -1,0 +1,238 @@
+"""The card of a model: metadata that the Hub reads, and a page whose every number comes from a results file."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from semart_hf.documents import card_sections as sections
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+
+#: What the metadata of every card must have.
+REQUIRED_METADATA = ("license", "library_name", "pipeline_tag", "tags", "language", "datasets", "widget")
+EXAMPLE_TEXT = "A view of a town across the river, with boats in the evening light"
+_EXAMPLE = re.compile(r"```python\n(.*?)\n```\s+```text\n(.*?)\n```", re.DOTALL)
+
+Answer = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Example:
+    """The painting that the card shows, and what the model says of it.
+
+    Args:
+        text: Its text; `None`: the picture alone.
+        picture: Name of the picture's file in the repository; `None`: the text alone.
+        answer: The pipeline's answer, ranked.
+    """
+
+    text: str | None
+    picture: str | None
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card is made of, besides the model.
+
+    Args:
+        repo_id: `user/name`.
+        example: The painting that is shown.
+        results: Contents of results files, the most important first; none: everything is "not measured".
+        recipe: Fields of the recipe that trained the model; empty where that is not known.
+        figures: Names of figures to their files in the repository, such as `figures/confusion_type.png`.
+        data_name: What the training data are called; `None`: the name of their folder.
+        data_id: Their id on the Hub; `None`: made of the name.
+        license: Of the weights, as the Hub writes it.
+    """
+
+    repo_id: str
+    example: Example
+    results: Sequence[Mapping[str, Any]] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, str] = field(default_factory=dict)
+    data_name: str | None = None
+    data_id: str | None = None
+    license: str = "apache-2.0"
+
+    @property
+    def is_miniature(self) -> bool:
+        """Whether the data are the painted miniature: only there the best reachable accuracy is known."""
+        return any(
+            "ceiling" in scores for results in self.results for scores in results.get("modalities", {}).values()
+        )
+
+    @property
+    def named_data(self) -> str:
+        """What the data are called in sentences."""
+        if self.data_name:
+            return self.data_name
+        if self.is_miniature:
+            return "SemArt miniature"
+        source = self.recipe.get("data") or (self.results[0].get("data") if self.results else None)
+        return Path(str(source)).name if source else "unnamed paintings"
+
+    def data_of(self, results: Mapping[str, Any]) -> str:
+        """What the data of a results file are called: the training data's name, or their folder's."""
+        is_of_training_data = results.get("data") == self.results[0].get("data")
+        return self.named_data if is_of_training_data else Path(str(results.get("data"))).name
+
+    @property
+    def published_data(self) -> str:
+        """The data's id in the metadata."""
+        return self.data_id or re.sub(r"[^a-z0-9]+", "-", self.named_data.lower()).strip("-")
+
+
+def render_card(model: SemArtForArtClassification, facts: CardFacts, template: Path) -> ModelCard:
+    """The card, rendered from the template.
+
+    Args:
+        model: Whose card it is.
+        facts: All else.
+        template: Markdown with Jinja's placeholders, such as semart_hf/templates/model_card.md.
+
+    Raises:
+        ValueError: If the template is missing, or asks for something that is not known.
+    """
+    if not template.is_file():
+        raise ValueError(
+            f"Got the card template {template}, which is no file. Allowed is a Markdown file with placeholders. Pass "
+            "the path of semart_hf/templates/model_card.md."
+        )
+    results, config = list(facts.results), model.config
+    first = results[0] if results else {}
+    context = {
+        "title": facts.repo_id.split("/")[-1],
+        "task_words": sections.enumeration([f"**{name}**" for name in config.task_names]),
+        "example_code": example_code(facts),
+        "example_output": example_output(facts.example.answer),
+        "package_version": version("semart-hf"),
+        "model_table": sections.model_table(model, facts.recipe),
+        "label_table": sections.label_table(config),
+        "imbalance": sections.imbalance(first),
+        "worst_classes": sections.worst_classes(first),
+        "giveaway": sections.giveaway(first),
+        "licences": sections.licences(facts.license, facts.named_data, facts.is_miniature),
+        "training": sections.training(facts.named_data, facts.recipe),
+        "cost": sections.cost(first),
+        "results": "\n\n".join(sections.results_section(one, facts.data_of(one)) for one in results)
+        or sections.NOT_MEASURED,
+        "confusion": sections.figures(facts.figures, "confusion_"),
+        "calibration": sections.calibration(first, facts.figures),
+        "reproduce": sections.reproduce(facts.repo_id, facts.recipe, first, facts.is_miniature),
+    }
+    asked = set(re.findall(r"\{\{-?\s*(\w+)", template.read_text(encoding="utf-8")))
+    if unknown := sorted(asked - set(context) - {"card_data"}):
+        raise ValueError(
+            f"The card template {template} asks for {unknown}. Known are {sorted(context)}. Correct its placeholders."
+        )
+    return ModelCard.from_template(card_metadata(facts, config.task_names), template_path=str(template), **context)
+
+
+def card_metadata(facts: CardFacts, tasks: Sequence[str]) -> ModelCardData:
+    """The card's metadata: each task of each results file has results with names of their own."""
+    metadata = ModelCardData(
+        language="en",
+        license=facts.license,
+        library_name="transformers",
+        pipeline_tag="image-classification",
+        tags=["art", "paintings", "art-classification", "multimodal", "semart", "timm", "distilbert"],
+        datasets=[facts.published_data],
+        metrics=["accuracy", "f1"],
+        base_model=base_models(facts.recipe) or None,
+        model_name=facts.repo_id.split("/")[-1],
+        eval_results=eval_results(facts, tasks) or None,
+        widget=[_widget(facts)],
+    )
+    if not metadata.eval_results:
+        metadata.model_name = None
+    return metadata
+
+
+def base_models(recipe: Mapping[str, Any]) -> list[str]:
+    """Hub ids of the towers that the model's weights began from, the vision tower's first."""
+    pretrained = str(recipe.get("pretrained", "true")).lower()
+    towers = [name for name in ("vision", "text") if recipe.get(name) and pretrained in ("true", name)]
+    return [recipe[name] for name in towers if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(recipe[name]))]
+
+
+def eval_results(facts: CardFacts, tasks: Sequence[str]) -> list[EvalResult]:
+    """Accuracy and macro F1 of each task with everything shown, then accuracies with each source alone."""
+    entries = []
+    for results in facts.results:
+        for modality, scored in {"image+text": results, **results.get("modalities", {})}.items():
+            metrics = {"accuracy": "Accuracy", "macro_f1": "Macro F1"}
+            for metric, words in metrics.items() if modality == "image+text" else [("accuracy", "Accuracy")]:
+                for task in tasks:
+                    value = scored["tasks"].get(task, {}).get(metric)
+                    shown = "" if modality == "image+text" else f", {modality} alone"
+                    if value is not None and modality in ("image+text", "image", "text"):
+                        entries.append(_eval_result(facts, results, metric, f"{words} ({task}{shown})", value))
+    return entries
+
+
+def _eval_result(facts: CardFacts, results: Mapping[str, Any], metric: str, name: str, value: float) -> EvalResult:
+    data = facts.data_of(results)
+    return EvalResult(
+        task_type="image-classification",
+        task_name="Art classification",
+        dataset_type=facts.published_data if data == facts.named_data else data,
+        dataset_name=data,
+        dataset_split=results.get("split"),
+        metric_type="f1" if metric == "macro_f1" else metric,
+        metric_name=name if len(facts.results) == 1 else f"{name}, {data} {results.get('split')}",
+        metric_value=round(value, 4),
+    )
+
+
+def _widget(facts: CardFacts) -> dict[str, Any]:
+    painting: dict[str, Any] = {"example_title": "A painting"}
+    if facts.example.picture:
+        painting["src"] = file_url(facts.repo_id, facts.example.picture)
+    if facts.example.text:
+        painting["text"] = facts.example.text
+    painting["output"] = [
+        {"label": f"{task}: {ranked[0]['label']}", "score": round(ranked[0]["score"], 4)}
+        for task, ranked in facts.example.answer.items()
+    ]
+    return painting
+
+
+def file_url(repo_id: str, name: str) -> str:
+    """Address of a repository's file."""
+    return f"https://huggingface.co/{repo_id}/resolve/main/{name}"
+
+
+def example_code(facts: CardFacts) -> str:
+    """Six lines that classify the example's painting."""
+    parts = []
+    if facts.example.picture:
+        parts.append(f'"image": "{file_url(facts.repo_id, facts.example.picture)}"')
+    if facts.example.text:
+        escaped = facts.example.text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+        parts.append(f'"text": "{escaped}"')
+    return "\n".join(
+        [
+            "from transformers import pipeline",
+            "",
+            f'classify = pipeline("art-classification", model="{facts.repo_id}", trust_remote_code=True)',
+            f"painting = {{{', '.join(parts)}}}",
+            "for task, ranked in classify(painting).items():",
+            "    print(f\"{task:9}  {ranked[0]['score']:.2f}  {ranked[0]['label']}\")",
+        ]
+    )
+
+
+def example_output(answer: Answer) -> str:
+    """What the six lines print."""
+    return "\n".join(f"{task:9}  {ranked[0]['score']:.2f}  {ranked[0]['label']}" for task, ranked in answer.items())
+
+
+def read_example(card: str) -> tuple[str, str] | None:
+    """The first Python of a card and the output that it shows; `None` where it has none."""
+    match = _EXAMPLE.search(card)
+    return (match[1], match[2]) if match else None

@@ -1,0 +1,153 @@
+"""Files and folders that appear whole or not at all, and folders in which one process works at a time."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+# A killed run's child processes, which still hold its lock, end within a second or so.
+LOCK_SECONDS = 10.0
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes the place of `path` when the block ends, and goes when it fails.
+
+    What is written has reached the disk before the name changes, so that a power cut leaves the old file or the new.
+
+    Example:
+        >>> with atomic_file("results.json") as unfinished:
+        ...     _ = unfinished.write_text("{}")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)  # a full disk needs the room
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all."""
+    with atomic_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON, whole or not at all.
+
+    Raises:
+        ValueError: If it holds NaN or infinity, which JSON has no word for.
+    """
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path]:
+    """An empty folder to fill; it becomes `folder` when the block ends, and is removed when it fails.
+
+    Args:
+        folder: May exist if it is empty.
+        replace: Whether a folder with content is replaced: only once the new one is whole.
+
+    Raises:
+        ValueError: If the folder has content and is not to be replaced.
+    """
+    folder = Path(folder).absolute()
+    if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"Got the folder {folder}, which is not empty. Give the name of a new folder, or empty it.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
+        unfinished, old = Path(place, "new"), Path(place, "old")
+        unfinished.mkdir()
+        yield unfinished
+        if folder.exists():
+            folder.rename(old)
+        unfinished.rename(folder)
+
+
+@contextmanager
+def locked(folder: str | Path, work: str) -> Iterator[None]:
+    """While the block runs, this process alone works on `folder`; a killed process's lock is free again.
+
+    Args:
+        folder: Need not exist: the lock lies beside it.
+        work: What is done, for the message that another process gets, such as "training".
+
+    Raises:
+        ValueError: If another process is at work, with its number, machine and start.
+    """
+    folder = Path(folder).absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.parent / f".{folder.name}.lock"
+    file = _acquired(path, folder, time.monotonic() + LOCK_SECONDS)
+    try:
+        file.truncate(0)
+        now = datetime.now().isoformat(" ", "seconds")
+        file.write(f"{work}, process {os.getpid()} on {socket.gethostname()}, started {now}")
+        file.flush()
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def _acquired(path: Path, folder: Path, deadline: float) -> IO[str]:
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                file.close()
+                raise
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            file.close()
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"Another process is at work in {folder}: {owner}. One at a time may write there. Wait for it, "
+                    "end it, or give another folder."
+                ) from None
+            time.sleep(0.2)
+            continue
+        # The process that held the lock removes the file: what was opened may be a file without a name.
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()
+
+
+@contextmanager
+def full_disk_explained(folder: str | Path, advice: str) -> Iterator[None]:
+    """Says where the disk is full and what to do, where the block fails for that.
+
+    Args:
+        folder: On the disk in question.
+        advice: What is kept, and what to do.
+
+    Raises:
+        OSError: The block's own, with that message.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(folder).free if Path(folder).exists() else 0
+        raise OSError(
+            error.errno,
+            f"The disk is full ({free // 2**20} MiB free): {folder}. {advice}",
+        ) from error

@@ -1,0 +1,1 @@
+"""The embedded catalogue, painted by program, with known ceilings."""

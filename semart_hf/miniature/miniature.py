@@ -1,0 +1,290 @@
+"""The embedded miniature: paintings by program in the layout of a SemArt release, with a known ceiling.
+
+`python -m semart_hf.miniature.miniature FOLDER` paints pictures, writes their descriptions and says in `ceiling.json`
+how accurate the best possible classifier of image and text, of the image alone and of the text alone would be.
+"""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from semart_hf.catalogue.vocabulary import TASKS
+
+from .history import art_history
+from .long_tail import with_long_tail
+from .painter import paint
+from .world import MODALITIES, Table, World, ceilings
+from .writer import catalogue, describe, escape
+
+COLUMNS = ("IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME")
+
+_SPLITS = ("train", "val", "test")
+_PROGRAM_VERSION = 1
+"""Goes up when the same settings give other paintings, so that a folder of an older program is not taken for new."""
+
+_MIN_LABEL_COUNT = 10  # what `read_release` takes for a class of its own by default
+_MISSING_TECHNIQUE = 0.03
+_WITH_ENTITIES = 0.3  # of the descriptions that hold a special character
+_JPEG_QUALITY = 93
+_METHOD = (
+    "exact: sum over all cue combinations of the largest class posterior; rows without a description show their image "
+    f"cues, or nothing; labels with fewer than {_MIN_LABEL_COUNT} train rows count as the one class UNK; "
+    "the text is the DESCRIPTION column alone"
+)
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What is known of a painting before it is painted.
+
+    Attributes:
+        key: Seed, split and number; all that chance decides about the painting follows from it.
+        labels: The truth, by task; `medium` is what TECHNIQUE speaks of.
+        image_cues: What the picture shows, by task.
+        text_cues: What the description says, by task; `None` where there is no description.
+    """
+
+    key: tuple[int, int, int]
+    labels: dict[str, str]
+    image_cues: dict[str, str]
+    text_cues: dict[str, str] | None
+
+
+def sample_paintings(world: World, seed: int, split: int, count: int) -> list[Painting]:
+    """The first `count` paintings of a split: more of them never changes the ones before."""
+    tasks = list(world.labels)
+    chances = np.random.default_rng((seed, split)).random((count, 2 + 2 * len(tasks)))
+    states = np.unravel_index(_draw(world.prior.ravel(), chances[:, 0]), world.prior.shape)
+    cues: list[list[dict[str, str]]] = []
+    for modality, columns in ((world.image, chances[:, 2::2].T), (world.text, chances[:, 3::2].T)):
+        values = []
+        for task, state, chance in zip(tasks, states, columns, strict=True):
+            cue = modality[task]
+            values.append([cue.values[_draw(cue.table[label], one)] for label, one in zip(state, chance, strict=True)])
+        cues.append([dict(zip(tasks, shown, strict=True)) for shown in zip(*values, strict=True)])
+    paintings = []
+    for number, state in enumerate(zip(*states, strict=True)):
+        labels = {task: world.labels[task][index] for task, index in zip(tasks, state, strict=True)}
+        text_cues = cues[1][number] if chances[number, 1] >= world.missing_text else None
+        paintings.append(Painting((seed, split, number), labels, cues[0][number], text_cues))
+    return paintings
+
+
+def _draw(weights: Table, chance: Any) -> Any:
+    """Index whose share of the weights holds the chance, for one number between 0 and 1 or an array of them."""
+    heaps = np.cumsum(weights)
+    return np.searchsorted(heaps, chance * heaps[-1], side="right")
+
+
+def paint_miniature(
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    num_train: int = 2400,
+    num_val: int = 200,
+    num_test: int = 400,
+    long_tail: bool = False,
+    workers: int = 1,
+) -> Path:
+    """The folder, holding semart_{train,val,test}.csv, Images/ and ceiling.json; the same bytes for the same settings.
+
+    The folder appears whole or not at all. One that already holds the miniature of these settings is left as it is.
+
+    Args:
+        folder: A path that does not exist yet, or is empty.
+        seed: 0 or more.
+        num_train: Paintings of the train split.
+        num_val: Paintings of the validation split.
+        num_test: Paintings of the test split.
+        long_tail: Whether labels are as unevenly frequent as in SemArt. Otherwise they are flatter, so that almost
+            each of them can be learned from the default number of paintings.
+        workers: Processes that paint. More than 1 needs a main module that can be imported without side effects;
+            the pictures are the same.
+
+    Raises:
+        ValueError: A number is out of range, or the folder holds something else.
+    """
+    folder = Path(folder)
+    sizes = {"train": num_train, "val": num_val, "test": num_test}
+    for name, value, least in (
+        ("seed", seed, 0),
+        *((f"num_{s}", n, 1) for s, n in sizes.items()),
+        ("workers", workers, 1),
+    ):
+        if value < least:
+            raise ValueError(f"{name} is {value}; allowed is {least} or more; pass another {name}")
+    settings = {
+        "program": "semart_hf.miniature.miniature",
+        "version": _PROGRAM_VERSION,
+        "seed": seed,
+        **{f"num_{split}": count for split, count in sizes.items()},
+        "long_tail": long_tail,
+    }
+    if _is_finished(folder, settings):
+        return folder
+    world = with_long_tail(art_history()) if long_tail else art_history()
+    splits = {split: sample_paintings(world, seed, index, sizes[split]) for index, split in enumerate(_SPLITS)}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _write(draft, world, splits, settings, workers)
+        draft.chmod(0o755)  # mkdtemp keeps it to its owner
+        if folder.exists():
+            folder.rmdir()  # it is empty; not every system replaces even an empty one
+        draft.replace(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return folder
+
+
+def _is_finished(folder: Path, settings: Mapping[str, object]) -> bool:
+    """Whether the folder holds the miniature of these settings; False where there is nothing yet."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    found = _read_settings(folder)
+    if found is None:
+        raise ValueError(
+            f"{folder} holds something that is no miniature; allowed is a new or empty folder, or a finished "
+            "miniature of the same settings; choose another folder"
+        )
+    if found != settings:
+        different = {name: found.get(name) for name in settings if found.get(name) != settings[name]}
+        raise ValueError(
+            f"{folder} holds a miniature with {different}; allowed is one with "
+            f"{ {name: settings[name] for name in different} }; choose another folder or remove this one"
+        )
+    missing = sorted(name for name in _files_of(folder, settings) if not (folder / name).is_file())
+    if missing:
+        raise ValueError(
+            f"{folder} holds a miniature without {len(missing)} of its files, such as {missing[0]}; allowed is a "
+            "whole one; remove the folder and paint it again"
+        )
+    return True
+
+
+def _read_settings(folder: Path) -> dict[str, object] | None:
+    """The settings that a folder's miniature was painted with; `None` where there is none."""
+    try:
+        settings = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
+def _files_of(folder: Path, settings: Mapping[str, object]) -> Iterator[str]:
+    """Every file that belongs to a finished miniature, as far as the folder says."""
+    for split in _SPLITS:
+        yield f"semart_{split}.csv"
+        if (folder / f"semart_{split}.csv").is_file():
+            with (folder / f"semart_{split}.csv").open(encoding="cp1252", newline="") as lines:
+                rows = list(csv.DictReader(lines, delimiter="\t"))
+            yield from (f"Images/{row['IMAGE_FILE']}" for row in rows)
+
+
+def _write(
+    folder: Path, world: World, splits: Mapping[str, Sequence[Painting]], settings: Mapping[str, object], workers: int
+) -> None:
+    """Paint and write everything into the empty folder."""
+    images = folder / "Images"
+    images.mkdir()
+    paintings = [painting for split in _SPLITS for painting in splits[split]]
+    rows = list(tqdm(_produced(images, paintings, workers), total=len(paintings), desc="painting", unit="picture"))
+    first = 0
+    for split in _SPLITS:
+        with (folder / f"semart_{split}.csv").open("w", encoding="cp1252", newline="") as lines:
+            table = csv.DictWriter(lines, COLUMNS, delimiter="\t", lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows[first : first + len(splits[split])])
+        first += len(splits[split])
+    train = splits["train"]
+    reached = ceilings(world, _rare_labels(world, train, rows[: len(train)]))
+    report = {**reached, "method": _METHOD, "settings": settings}
+    (folder / "ceiling.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _rare_labels(world: World, train: Sequence[Painting], rows: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """The labels of each task that train shows too rarely to be classes; a medium counts where TECHNIQUE is given."""
+    rare = {}
+    for task in TASKS:
+        counts = Counter(
+            painting.labels[task]
+            for painting, row in zip(train, rows, strict=True)
+            if task != "medium" or row["TECHNIQUE"]
+        )
+        rare[task] = [label for label in world.labels[task] if counts[label] < _MIN_LABEL_COUNT]
+    return rare
+
+
+def _produced(images: Path, paintings: Sequence[Painting], workers: int) -> Iterator[dict[str, str]]:
+    """The rows of the paintings in their order, each yielded when its picture is written."""
+    if workers == 1:
+        yield from map(partial(_produce, images), paintings)
+        return
+    # A spawned process starts alike on every system and inherits no locks of a parent with threads.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(partial(_produce, images), paintings, chunksize=16)
+
+
+def _produce(images: Path, painting: Painting) -> dict[str, str]:
+    """Write the painting's picture and return its row."""
+    picture = paint(painting.image_cues, np.random.default_rng((*painting.key, 1)))
+    rng = np.random.default_rng((*painting.key, 2))
+    description = "" if painting.text_cues is None else describe(painting.text_cues, rng)
+    if rng.random() < _WITH_ENTITIES:
+        description = escape(description)
+    columns = catalogue(painting.labels, picture.width / picture.height, rng)
+    if rng.random() < _MISSING_TECHNIQUE:
+        columns["TECHNIQUE"] = ""
+    _, split, number = painting.key
+    slug = "".join(letter for letter in columns["TITLE"].lower() if letter.isalpha())[:8]
+    name = f"{split}{number:05d}-{slug}.jpg"
+    picture.save(images / name, quality=_JPEG_QUALITY)
+    return {
+        "IMAGE_FILE": name,
+        "DESCRIPTION": description,
+        **columns,
+        **{task.upper(): painting.labels[task] for task in TASKS if task != "medium"},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Paint the miniature that the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m semart_hf.miniature.miniature",
+        description="Paint a small picture collection in the layout of a SemArt release, with a known ceiling.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, help="new or empty folder, or a finished miniature of the same settings")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another collection")
+    parser.add_argument("--num_train", type=int, default=2400, help="paintings to learn from")
+    parser.add_argument("--num_val", type=int, default=200, help="paintings to choose a checkpoint by")
+    parser.add_argument("--num_test", type=int, default=400, help="paintings to judge by")
+    parser.add_argument("--long_tail", action="store_true", help="labels as unevenly frequent as in SemArt")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that paint")
+    options = parser.parse_args(arguments)
+    try:
+        folder = paint_miniature(**vars(options))
+    except ValueError as error:
+        parser.error(str(error))
+    reached = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))
+    best = ", ".join(f"{modality} {reached[modality]['mean']:.3f}" for modality in MODALITIES)
+    print(f"{folder}: {options.num_train}/{options.num_val}/{options.num_test} paintings; ceilings: {best}")
+
+
+if __name__ == "__main__":
+    main()

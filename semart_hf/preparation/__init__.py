@@ -1,0 +1,1 @@
+"""Rows become a dataset folder of Parquet shards."""

@@ -1,0 +1,315 @@
+"""A catalogue's tables and pictures become a dataset folder that `datasets.load_dataset` opens anywhere."""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import datasets
+import filelock
+
+from semart_hf.catalogue.problems import Problem
+from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables
+from semart_hf.catalogue.text import text_of
+from semart_hf.catalogue.vocabulary import TASKS, label_number, learn_vocabularies
+
+from .dataset_folder import assemble
+from .prepared_pictures import ENCODINGS
+from .shards import Shard, ShardRecipe, picture_of_row, write_shard
+from .workers import map_shards
+
+logger = logging.getLogger(__name__)
+
+# For so many rows further processes take longer to start than they save.
+_FEW_ROWS = 200
+
+# A killed run's processes, which hold its lock, end within a second or so.
+_LOCK_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class PreparationOptions:
+    """What a prepared dataset depends on beside its catalogue.
+
+    Attributes:
+        image_size: Shorter side of a stored picture, in pixels; smaller pictures are not enlarged.
+        encoding: How pictures are stored: `jpeg`, `png` or `webp`.
+        min_label_count: How often train must have a label that is not to become `UNK`.
+        text_columns: Columns of the model's text in their order, or a template. Unless it is the description alone,
+            the dataset gets a column `text`.
+        mask_label_words: Whether words that name labels (schools, types, media, years, painters) are masked in the
+            text.
+        rows_per_shard: Rows of a Parquet file, before any is dropped.
+    """
+
+    image_size: int = 288
+    encoding: str = "jpeg"
+    min_label_count: int = 10
+    text_columns: tuple[str, ...] | str = ("DESCRIPTION",)
+    mask_label_words: bool = False
+    rows_per_shard: int = 512
+
+    def __post_init__(self) -> None:
+        if self.image_size < 16:
+            raise ValueError(
+                f"Got image_size={self.image_size}, but pictures have 16 pixels or more. Use for example 288."
+            )
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"Got encoding={self.encoding!r}, but it is one of {list(ENCODINGS)}. Use one of these.")
+        if self.rows_per_shard < 1:
+            raise ValueError(
+                f"Got rows_per_shard={self.rows_per_shard}, but a file has 1 row or more. Use for example 512."
+            )
+
+    @property
+    def has_text_column(self) -> bool:
+        """Whether the text is something else than the column `description`."""
+        return self.mask_label_words or not is_description_alone(self.text_columns)
+
+
+class Preparation:
+    """All that is decided about a dataset before its first picture is opened: columns, labels, rows of each shard.
+
+    Args:
+        tables: The catalogue.
+        vocabularies: Labels by task; `None` learns them from train.
+    """
+
+    def __init__(
+        self,
+        tables: ReleaseTables,
+        options: PreparationOptions,
+        vocabularies: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self.tables = tables
+        self.options = options
+        self.vocabularies = vocabularies or _vocabularies_of(tables, options.min_label_count)
+        self.features = _features_of(tables, self.vocabularies, options.has_text_column)
+        self.recipe = ShardRecipe(
+            self.features.arrow_schema, options.image_size, options.encoding, options.mask_label_words
+        )
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the catalogue that could be read."""
+        return sum(map(len, self.tables.splits.values()))
+
+    def shards(self, only_without_text: bool = False) -> Iterator[Shard]:
+        """The shards of every split, made as they are asked for."""
+        step = self.options.rows_per_shard
+        for split, table in self.tables.splits.items():
+            for number, start in enumerate(range(0, len(table), step)):
+                rows = [self._row(cells) for cells in table.slice(start, start + step)]
+                yield Shard(split, number, [row for row in rows if row["text"] is None or not only_without_text])
+
+    def shard_names(self) -> dict[str, list[str]]:
+        """Names of all shards by split, in their order."""
+        step = self.options.rows_per_shard
+        return {
+            split: [Shard(split, number, []).name for number in range(-(-len(table) // step))]
+            for split, table in self.tables.splits.items()
+        }
+
+    def key(self, with_times: bool = False) -> str:
+        """Digest of the catalogue's words, the names and sizes of its pictures, and the options.
+
+        `with_times` adds when each picture was changed last, which differs between copies of a catalogue.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(json.dumps([asdict(self.options), self.vocabularies]).encode())
+        for shard in self.shards():
+            for row in shard.rows:
+                folder, name = row["images_folder"], row["image_file"]
+                words = {column: value for column, value in row.items() if column != "images_folder"}
+                status = _status_of(folder, name)
+                picture = status and (status.st_size, status.st_mtime_ns if with_times else 0)
+                digest.update(json.dumps([words, picture], default=str).encode())
+        return digest.hexdigest()
+
+    def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
+        row = dict(cells)
+        row["label_names"] = {name: row[name] for name in (*TASKS, "author")}
+        for task in TASKS:
+            row[task] = label_number(row[task], self.vocabularies[task])
+        row["text"] = text_of(cells, self.options.text_columns)
+        return row
+
+
+def is_description_alone(text_columns: Sequence[str] | str) -> bool:
+    """Whether a text of these columns is the description and nothing else."""
+    columns = [text_columns] if isinstance(text_columns, str) else list(text_columns)
+    return [column.strip("{}").lower() for column in columns] == ["description"]
+
+
+def prepare_paintings(
+    tables: ReleaseTables,
+    output_dir: str | Path,
+    options: PreparationOptions | None = None,
+    *,
+    vocabularies: Mapping[str, Sequence[str]] | None = None,
+    num_proc: int | None = None,
+    strict: bool = False,
+) -> dict[str, Any]:
+    """The summary of a dataset folder that now lies, whole, at `output_dir`.
+
+    What is done lies beside it in a hidden folder until all is done, so a run that was interrupted is continued by
+    the next one with the same arguments, and ends with the same bytes. A folder that was made of the same catalogue
+    with the same options is left as it is.
+
+    Args:
+        tables: The catalogue, as `read_rows` gives it.
+        output_dir: A folder that does not exist yet, or is empty.
+        options: `None` takes the defaults.
+        vocabularies: Labels by task, such as a trained model's; `None` learns them from train.
+        num_proc: Processes; `None` takes one for each core that this one may use.
+        strict: Refuse a catalogue of which a row would be dropped, before anything is written.
+
+    Raises:
+        ValueError: Something else lies at `output_dir`, no row is left, or `strict` found rows that would be dropped.
+        OSError: The disk is full or refuses to be written on. What is done is kept for the next run.
+        RuntimeError: A process died. What is done is kept likewise.
+    """
+    output = Path(output_dir).absolute()
+    preparation = Preparation(tables, options or PreparationOptions(), vocabularies)
+    if num_proc is None:
+        num_proc = len(os.sched_getaffinity(0)) if preparation.num_rows > _FEW_ROWS else 1
+    key = preparation.key()
+    existing = _summary_at(output, key)
+    if existing is not None:
+        logger.warning("%s was made of the same catalogue with the same options: nothing to do.", output)
+        return existing
+    if strict:
+        _refuse_dropped_rows(preparation, num_proc)
+    work = output.parent / f".{output.name}.preparing"
+    with _alone_in(work), _full_disk_explained(work):
+        task = partial(_write_shard, recipe=preparation.recipe, folder=work)
+        for _ in map_shards(
+            task, preparation.shards(), num_rows=preparation.num_rows, num_proc=num_proc, title="Preparing"
+        ):
+            pass
+        dataset, summary = assemble(
+            work,
+            preparation.shard_names(),
+            tables=tables,
+            features=preparation.features,
+            options=asdict(preparation.options),
+            made_of=key,
+        )
+        dataset.rename(output)
+    shutil.rmtree(work, ignore_errors=True)
+    return summary
+
+
+def _vocabularies_of(tables: ReleaseTables, min_label_count: int) -> dict[str, list[str]]:
+    learned_from = [tables.splits["train"]] if "train" in tables.splits else list(tables.splits.values())
+    if "train" not in tables.splits:
+        logger.warning("There is no train split: labels are learned from %s.", list(tables.splits))
+    columns = {task: chain.from_iterable([rows[task] for rows in learned_from]) for task in TASKS}
+    return learn_vocabularies(columns, min_label_count=min_label_count)
+
+
+def _features_of(
+    tables: ReleaseTables, vocabularies: Mapping[str, Sequence[str]], has_text_column: bool
+) -> datasets.Features:
+    """Columns of the dataset in their order with their types."""
+    features: dict[str, Any] = {"image": datasets.Image()}
+    features |= {column: datasets.Value("string") for column in TEXT_COLUMNS}
+    features |= {task: datasets.ClassLabel(names=list(vocabularies[task])) for task in TASKS}
+    if has_text_column:
+        features["text"] = datasets.Value("string")
+    features |= {column: datasets.Value("string") for column in tables.extra_columns}
+    return datasets.Features(features)
+
+
+def _write_shard(shard: Shard, on_row: Callable[[], None], *, recipe: ShardRecipe, folder: Path) -> None:
+    write_shard(shard, recipe, folder, on_row)  # its facts stay in its note: a process hands nothing back
+
+
+def _find_dropped(shard: Shard, on_row: Callable[[], None], *, recipe: ShardRecipe) -> list[Problem]:
+    dropped = []
+    for row in shard.rows:
+        picture, problems = picture_of_row(row, shard.split, recipe)
+        dropped += problems[:1] if picture is None else []
+        on_row()
+    return dropped
+
+
+def _refuse_dropped_rows(preparation: Preparation, num_proc: int) -> None:
+    dropped = [problem for problem in preparation.tables.problems if problem.action == "dropped"]
+    num_rows = sum(len(shard.rows) for shard in preparation.shards(only_without_text=True))
+    if num_rows:  # a row with a text is never dropped
+        task = partial(_find_dropped, recipe=preparation.recipe)
+        shards = preparation.shards(only_without_text=True)
+        for found in map_shards(task, shards, num_rows=num_rows, num_proc=num_proc, title="Checking"):
+            dropped += found
+    if dropped:
+        dropped.sort(key=lambda problem: (problem.split or "", problem.row or 0))
+        lines = [f"{problem.split} row {problem.row} ({problem.image_file}): {problem.detail}" for problem in dropped]
+        more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
+        raise ValueError(
+            f"Got {len(lines)} rows that would be dropped, but none may be with --strict. Nothing was written. Mend "
+            "or remove these rows, or leave --strict out:\n  " + "\n  ".join(lines[:20]) + more
+        )
+
+
+def _summary_at(output: Path, key: str) -> dict[str, Any] | None:
+    """Summary of a folder that was made of the same; `None` where there is room for a new one."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return None
+    summary_file = output / "summary.json"
+    if summary_file.is_file():
+        summary: dict[str, Any] = json.loads(summary_file.read_text(encoding="utf-8"))
+        if summary.get("made_of") == key:
+            return summary
+    raise ValueError(
+        f"Got the output folder {output}, where something else lies already, but a dataset appears whole in a folder "
+        "of its own. Remove what is there, or choose another folder."
+    )
+
+
+def _status_of(folder: str | None, name: str | None) -> os.stat_result | None:
+    try:
+        return None if folder is None or name is None else os.stat(os.path.join(folder, name))
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def _alone_in(work: Path) -> Iterator[None]:
+    """Keep other runs out of the work folder."""
+    work.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(work / "lock")
+    try:
+        lock.acquire(timeout=_LOCK_SECONDS)
+    except filelock.Timeout:
+        raise ValueError(
+            f"Got {work}, in which another run is at work, but one run writes a dataset. Wait for it, or end it."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _full_disk_explained(work: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(work).free
+        raise OSError(
+            error.errno,
+            f"Got a full disk ({free // 2**20} MiB free) while writing in {work}, but a dataset needs some 40 KB a "
+            "picture of 288 pixels. What is done is kept: make room and run the same command again, or remove it",
+        ) from error

@@ -1,0 +1,367 @@
+import csv
+import io
+import json
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import pytest
+import yaml
+from PIL import Image
+
+from semart_hf.catalogue.catalogue import merge_tables, read_catalogue
+from semart_hf.catalogue.mapping import parse_mapping
+from semart_hf.catalogue.release import read_rows, typed_splits
+
+MAPPINGS = Path(__file__).parents[2] / "semart_hf" / "mappings"
+
+MET_COLUMNS = """Object Number,Is Highlight,Is Timeline Work,Is Public Domain,Object ID,Gallery Number,Department,
+AccessionYear,Object Name,Title,Culture,Period,Dynasty,Reign,Portfolio,Constituent ID,Artist Role,Artist Prefix,
+Artist Display Name,Artist Display Bio,Artist Suffix,Artist Alpha Sort,Artist Nationality,Artist Begin Date,
+Artist End Date,Artist Gender,Artist ULAN URL,Artist Wikidata URL,Object Date,Object Begin Date,Object End Date,Medium,
+Dimensions,Credit Line,Geography Type,City,State,County,Country,Region,Subregion,Locale,Locus,Excavation,River,
+Classification,Rights and Reproduction,Link Resource,Object Wikidata URL,Metadata Date,Repository,Tags,Tags AAT URL,
+Tags Wikidata URL""".replace("\n", "").split(",")
+
+NGA_COLUMNS = """objectid,accessioned,accessionnum,locationid,title,displaydate,beginyear,endyear,
+visualbrowsertimespan,medium,dimensions,inscription,markings,attributioninverted,attribution,provenancetext,creditline,classification,
+subclassification,visualbrowserclassification,parentid,isvirtual,departmentabbr,portfolio,series,volume,watermarks,
+lastdetectedmodification,wikidataid,customprinturl""".replace("\n", "").split(",")
+
+# A mapping of the smallest catalogues below.
+SMALL = {"columns": {"image_file": "file", "type": "kind"}, "splits": {"shares": {"train": 1.0}}}
+
+
+def write_csv(path, columns, rows, *, encoding="utf-8", end="\n"):
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator=end)
+    writer.writeheader()
+    writer.writerows(rows)
+    path.write_bytes(text.getvalue().encode(encoding))
+
+
+def values(tables, column):
+    return [value for rows in tables.splits.values() for value in rows.to_pandas().sort_values("row_number")[column]]
+
+
+def all_in_train(mapping):
+    return load_mapping_with(mapping, {"splits": {"shares": {"train": 1.0}}})
+
+
+def load_mapping_with(mapping, changes):
+    return parse_mapping(yaml.safe_load((MAPPINGS / f"{mapping}.yaml").read_text("utf-8")) | changes)
+
+
+def picture_bytes(color, form="JPEG"):
+    content = io.BytesIO()
+    Image.new("RGB", (4, 3), color).save(content, form)
+    return content.getvalue()
+
+
+def test_the_met(tmp_path):
+    painting = {"Classification": "Paintings", "Medium": "Oil on canvas"}
+    rows = [
+        painting
+        | {
+            "Object ID": "437984",
+            "Title": "La Berceuse (Woman Rocking a Cradle)",
+            "Artist Display Name": "Vincent van Gogh",
+            "Artist Alpha Sort": "Gogh, Vincent van",
+            "Artist Nationality": "Dutch",
+            "Object Date": "1889",
+            "Object Begin Date": "1889",
+            "Object End Date": "1889",
+            "Tags": "Women|Portraits",
+            "Link Resource": "http://www.metmuseum.org/art/collection/search/437984",
+        },
+        {"Object ID": "1", "Classification": "Ceramics", "Title": "Bowl, with\na line break"},
+        painting
+        | {
+            "Object ID": "3",
+            "Title": "Madonna in a Landscape",
+            "Artist Alpha Sort": "Peaston, Robert|Peaston, William",
+            "Artist Nationality": "Flemish      |British",
+            "Object Date": "17th century",
+            "Object Begin Date": "1600",
+            "Object End Date": "1699",
+            "Medium": "Tempera on wood, gold ground",
+            "Tags": "Landscapes|Virgin Mary",
+        },
+        painting | {"Object ID": "4", "Artist Nationality": "Japanese", "Tags": "Horses", "Medium": ""},
+    ]
+    write_csv(tmp_path / "MetObjects.csv", MET_COLUMNS, rows, encoding="utf-8-sig", end="\r\n")
+    (tmp_path / "Images").mkdir()
+    Image.new("RGB", (4, 3)).save(tmp_path / "Images" / "437984.jpg")
+    tables = read_catalogue(tmp_path, all_in_train("met"))
+    assert values(tables, "row_number") == [1, 3, 4]
+    assert values(tables, "image_file") == ["437984.jpg", "3.jpg", "4.jpg"]
+    assert values(tables, "author") == ["Gogh, Vincent van", "Peaston, Robert", None]
+    assert values(tables, "type") == ["portrait", "religious", None]
+    assert values(tables, "school") == ["Dutch", "Flemish", "UNK"]
+    assert values(tables, "timeframe") == ["1851-1900", None, None]
+    assert values(tables, "medium") == ["canvas", "wood", None]
+    assert tables.extra_columns == ["object_id", "link_resource"]
+    assert {(problem.problem, problem.detail, problem.action) for problem in tables.problems} == {
+        ("left_out_rows", "1 rows of MetObjects.csv by keep_rows", "left out as the mapping says"),
+        ("unmapped_value", "school: 'Japanese' in 1 rows of MetObjects.csv", "taken as UNK"),
+        ("unmapped_value", "type: 'Horses' in 1 rows of MetObjects.csv", "taken as missing"),
+    }
+    splits = typed_splits(tables, min_label_count=1, text_columns="{TITLE}")
+    assert splits["train"][0]["image"].size == (4, 3)
+    assert splits["train"][0]["text"] == "La Berceuse (Woman Rocking a Cradle)"
+    assert splits["train"].features["school"].names == ["Dutch", "Flemish", "UNK"]
+
+
+def test_the_national_gallery_of_art(tmp_path):
+    rows = [
+        {
+            "objectid": "1137",
+            "accessionnum": "1957.14.4.a",
+            "title": "The Nativity",
+            "displaydate": "c. 1480/1490",
+            "beginyear": "1480",
+            "endyear": "1490",
+            "medium": "oil on panel transferred to canvas",
+            "attributioninverted": "Christus, Petrus",
+            "classification": "Painting",
+        },
+        {"objectid": "2", "title": "Bust", "classification": "Sculpture"},
+        {
+            "objectid": "3",
+            "title": "Harbor",
+            "beginyear": "1651",
+            "endyear": "1651",
+            "medium": "oil on paperboard",
+            "attribution": "Dutch 17th Century",
+            "classification": "Painting",
+        },
+    ]
+    write_csv(tmp_path / "objects.csv", NGA_COLUMNS, rows)
+    terms = ["termid", "objectid", "termtype", "term", "visualbrowsertheme", "visualbrowserstyle"]
+    found = [
+        ("1", "1137", "Theme", "Architecture", "architecture"),
+        ("2", "1137", "Theme", "Nativity", "religious"),
+        ("3", "1137", "School", "Early Netherlandish", ""),
+        ("4", "3", "Theme", "Sea", "landscape"),
+        ("5", "3", "Keyword", "portrait", "portrait"),
+    ]
+    write_csv(tmp_path / "objects_terms.csv", terms, [dict(zip(terms, term, strict=False)) for term in found])
+    (tmp_path / "objects_constituents.csv").write_text(
+        "objectid,constituentid,displayorder,roletype,role\n3,50,1,donor,donor\n3,60,1,artist,painter\n1137,60,1,artist,\n"
+    )
+    (tmp_path / "constituents.csv").write_text(
+        "constituentid,preferreddisplayname,nationality,visualbrowsernationality\n50,Donor,,American\n60,P,,Dutch\n"
+    )
+    tables = read_catalogue(tmp_path, all_in_train("nga"))
+    assert values(tables, "image_file") == ["1137.jpg", "3.jpg"]
+    assert values(tables, "author") == ["Christus, Petrus", "Dutch 17th Century"]
+    assert values(tables, "type") == ["religious", "landscape"]
+    assert values(tables, "school") == ["Netherlandish", "Dutch"]
+    assert values(tables, "timeframe") == ["1451-1500", "1651-1700"]
+    assert values(tables, "medium") == ["canvas", "paper"]
+    assert values(tables, "accessionnum") == ["1957.14.4.a", None]
+
+
+def test_wikiart_as_a_csv_file(tmp_path):
+    (tmp_path / "all_data_info.csv").write_text(
+        "artist,date,genre,pixelsx,pixelsy,size_bytes,source,style,title,artist_group,in_train,new_filename\n"
+        "Claude Monet,c.1872,marina,640,480,1,wikiart,Impressionism,Sunrise,train_only,True,1.jpg\n"
+        'Ando Hiroshige,1833.0,"portrait, genre painting",640,480,1,wikiart,Ukiyo-e,,train_only,True,2.jpg\n'
+    )
+    tables = read_catalogue(tmp_path, all_in_train("wikiart"))
+    assert values(tables, "image_file") == ["1.jpg", "2.jpg"]
+    assert values(tables, "type") == ["landscape", "portrait"]
+    assert values(tables, "school") == ["French", None]
+    assert values(tables, "timeframe") == ["1851-1900", "1801-1850"]
+    assert values(tables, "style") == ["Impressionism", "Ukiyo-e"]
+
+
+def test_wikiart_as_a_data_set_with_embedded_pictures(tmp_path):
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "artist": datasets.ClassLabel(names=["Unknown Artist", "vincent-van-gogh"]),
+            "genre": datasets.ClassLabel(names=["still_life", "Unknown Genre"]),
+            "style": datasets.ClassLabel(names=["Post_Impressionism"]),
+        }
+    )
+    pictures = [{"bytes": picture_bytes("red"), "path": None}, {"bytes": picture_bytes("blue", "PNG"), "path": None}]
+    columns = {"image": pictures, "artist": [1, 0], "genre": [0, 1], "style": [0, 0]}
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    data = datasets.Dataset.from_dict(columns, features=features)
+    data.to_parquet(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet")
+    mapping = load_mapping_with("wikiart", {"format": "hub", "splits": {"shares": {"train": 1.0}}})
+    tables = read_catalogue(tmp_path / "hub", mapping, pictures_folder=tmp_path / "pictures")
+    assert values(tables, "type") == ["still-life", None]
+    assert values(tables, "school") == ["Dutch", None]
+    assert values(tables, "author") == ["vincent-van-gogh", "Unknown Artist"]
+    names = ["train-00000001.jpg", "train-00000002.png"]
+    assert values(tables, "image_file") == names
+    assert [(tmp_path / "pictures" / name).read_bytes() for name in names] == [row["bytes"] for row in pictures]
+    assert typed_splits(tables, min_label_count=1)["train"][1]["image"].size == (4, 3)
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "parquet"])
+def test_every_file_format_reads_the_same(tmp_path, form):
+    rows = [{"file": "a.jpg", "kind": "genre", "year": 1651}, {"file": "b.jpg", "kind": "", "year": None}]
+    path = tmp_path / f"paintings.{form}"
+    if form == "jsonl":
+        path.write_text("\n".join([json.dumps(rows[0]), "", json.dumps({"file": "b.jpg"})]))
+    elif form == "parquet":
+        datasets.Dataset.from_list(rows).to_parquet(path)
+    else:
+        end = "," if form == "csv" else "\t"
+        path.write_text(
+            end.join(rows[0]) + "\n" + "\n".join(end.join(str(v or "") for v in row.values()) for row in rows)
+        )
+    content = SMALL | {"columns": {**SMALL["columns"], "timeframe": {"from": "year", "as": "half_century"}}}
+    tables = read_catalogue(path, parse_mapping(content))
+    assert values(tables, "image_file") == ["a.jpg", "b.jpg"]
+    assert values(tables, "type") == ["genre", None]
+    assert values(tables, "timeframe") == ["1651-1700", None]
+
+
+def test_parquet_with_embedded_pictures_is_read_again_without_writing_them_again(tmp_path):
+    rows = {"picture": [picture_bytes("red"), None], "kind": ["genre", "study"]}
+    datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "paintings.parquet")
+    mapping = parse_mapping(SMALL | {"columns": {"image": "picture", "type": "kind"}})
+    for _ in range(2):
+        tables = read_catalogue(tmp_path / "paintings.parquet", mapping, pictures_folder=tmp_path / "pictures")
+        assert values(tables, "image_file") == ["paintings-00000001.jpg", None]
+        (tmp_path / "pictures" / "paintings-00000001.jpg").chmod(0o400)
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["paintings-00000001.jpg"]
+
+
+def test_an_image_folder_by_splits(tmp_path):
+    for split, kind in (("train", "genre"), ("val", "study")):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "metadata.csv").write_text(f"file_name,kind\n{split}.jpg,{kind}\nNA,None\n")
+        Image.new("RGB", (4, 3)).save(tmp_path / split / f"{split}.jpg")
+    mapping = parse_mapping({"format": "imagefolder", "columns": {"image_file": "file_name", "type": "kind"}})
+    splits = typed_splits(read_catalogue(tmp_path, mapping), min_label_count=1)
+    assert {split: rows["image"][0].size for split, rows in splits.items()} == {"train": (4, 3), "validation": (4, 3)}
+    assert splits["train"]["image_file"][:] == ["train.jpg", "NA"]
+    assert splits["train"].features["type"].names == ["None", "genre", "UNK"]
+
+
+def test_splits_by_a_column(tmp_path):
+    (tmp_path / "p.csv").write_text("file,kind,subset\na,genre,Train\nb,genre,dev\nc,genre,holdout\nd,genre,odd\n")
+    rule = {"column": "subset", "values": {"holdout": "test"}}
+    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL | {"splits": rule}))
+    names = {split: list(rows["image_file"]) for split, rows in tables.splits.items()}
+    assert names == {"train": ["a"], "validation": ["b"], "test": ["c"]}
+    assert [(problem.row, problem.problem, problem.action) for problem in tables.problems] == [
+        (4, "unknown_split", "dropped")
+    ]
+
+
+def test_splits_by_file_and_by_shares(tmp_path, caplog):
+    for split in ("a", "b"):
+        lines = "\n".join(f"{split}{number},{'genre' if number % 2 else 'study'}" for number in range(20))
+        (tmp_path / f"{split}.csv").write_text(f"file,kind\n{lines}\n")
+    by_file = {"columns": SMALL["columns"], "files": {"test": "b.csv", "train": "a.csv"}}
+    tables = read_catalogue(tmp_path, parse_mapping(by_file))
+    assert {split: {name[0] for name in rows["image_file"]} for split, rows in tables.splits.items()} == {
+        "train": {"a"},
+        "test": {"b"},
+    }
+    by_shares = {"columns": SMALL["columns"], "files": "a.csv"}
+    tables = read_catalogue(tmp_path, parse_mapping(by_shares))
+    counts = {split: Counter(rows["type"]) for split, rows in tables.splits.items()}
+    assert counts == {
+        "train": {"study": 8, "genre": 8},
+        "validation": {"study": 1, "genre": 1},
+        "test": {"study": 1, "genre": 1},
+    }
+    assert "is shared out to splits" in caplog.text
+
+
+def test_rules_of_columns(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "file,kind,alt,name,Credit Line\na,Still_Life,,bach-1655.jpg,R &amp; D\nb,,cat; dog,x.jpg,\nc,vanitas,,y,\n"
+    )
+    content = {
+        "columns": {
+            "image_file": "{kind}/{file}.jpg",
+            "type": {
+                "from": ["kind", "alt"],
+                "values": {"still life": "still-life"},
+                "other": "keep",
+                "separator": ";",
+            },
+            "timeframe": {"from": "name", "pattern": r"-(\d{4})\.", "as": "half_century"},
+            "title": {"from": "Credit Line"},
+            "medium": {"from": "nowhere", "optional": True},
+        },
+        "keep": "all",
+        "splits": {"shares": {"train": 1.0}},
+    }
+    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(content))
+    assert values(tables, "image_file") == ["Still_Life/a.jpg", None, "vanitas/c.jpg"]
+    assert values(tables, "type") == ["still-life", "cat", "vanitas"]
+    assert values(tables, "timeframe") == ["1651-1700", None, None]
+    assert values(tables, "title") == ["R & D", None, None]
+    assert tables.extra_columns == ["file", "kind", "alt", "name", "credit_line"]
+
+
+def test_releases_are_merged_into_one_vocabulary(tmp_path):
+    (tmp_path / "semart").mkdir()
+    (tmp_path / "semart" / "semart_train.csv").write_text(
+        "IMAGE_FILE\tTYPE\tSCHOOL\tTIMEFRAME\tPLACE\na.jpg\tgenre\tDutch\t1601-1650\tDelft\nbad\n"
+    )
+    (tmp_path / "p.csv").write_text("file,kind,origin\na.jpg,study,French\nb.jpg,genre,French\n")
+    content = SMALL | {"columns": {**SMALL["columns"], "school": "origin"}}
+    other = read_catalogue(tmp_path / "p.csv", parse_mapping(content))
+    merged = merge_tables({"semart": read_rows(tmp_path / "semart"), "other": other})
+    rows = merged.splits["train"]
+    assert list(rows["release"]) == ["semart", "other", "other"]
+    assert list(rows["place"]) == ["Delft", None, None]
+    assert [problem.release for problem in merged.problems] == ["semart"]
+    assert '"release": "semart"' in merged.problems[0].as_json()
+    splits = typed_splits(merged, min_label_count=1)
+    assert splits["train"].features["type"].names == ["genre", "study", "UNK"]
+    assert splits["train"].features["school"].names == ["French", "Dutch", "UNK"]
+    assert splits["train"]["release"][:] == ["semart", "other", "other"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"columns": {"type": "sort"}}, r"Got columns\.type with the column 'sort', but the catalogue has \["),
+        ({"columns": {"type": "kind", "image_file": "{id}.jpg"}}, r"Got columns\.image_file with the column 'id'"),
+        ({"keep": ["place"]}, r"Got keep with the column 'place'"),
+        ({"keep_rows": {"place": "x"}}, r"without the column 'place'; its columns are"),
+        ({"keep_rows": {"kind": "x"}}, r"without a row that the mapping keeps"),
+        ({"splits": {"column": "place"}}, r"Got splits\.column with the column 'place'"),
+        ({"joins": [{"file": "b.csv", "by": "file", "columns": {"x": "y"}}]}, r"b\.csv, where no file is"),
+    ],
+)
+def test_mappings_that_do_not_fit_their_catalogue(tmp_path, change, message):
+    (tmp_path / "p.csv").write_text("file,kind\na,genre\n")
+    with pytest.raises(ValueError, match=message):
+        read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL | change))
+
+
+def test_catalogues_that_are_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"where nothing is.*Correct the path"):
+        read_catalogue(tmp_path / "nowhere", parse_mapping(SMALL))
+    with pytest.raises(ValueError, match=r"but the mapping names no files"):
+        read_catalogue(tmp_path, parse_mapping(SMALL))
+    (tmp_path / "p.xlsx").touch()
+    with pytest.raises(ValueError, match=r"ending is none of .*Say its format in the mapping"):
+        read_catalogue(tmp_path / "p.xlsx", parse_mapping(SMALL))
+    (tmp_path / "p.parquet").write_text("no")
+    with pytest.raises(ValueError, match=r"which is no Parquet file"):
+        read_catalogue(tmp_path / "p.parquet", parse_mapping(SMALL))
+    with pytest.raises(ValueError, match=r"an ImageFolder says in one of them"):
+        read_catalogue(tmp_path, parse_mapping(SMALL | {"format": "imagefolder"}))
+
+
+def test_bad_json_lines_are_reported_and_the_others_read(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"file": "a", "kind": "genre"}\n{"file": \n[1]\n{"file": "b"}\n')
+    tables = read_catalogue(tmp_path / "p.jsonl", parse_mapping(SMALL))
+    assert values(tables, "row_number") == [1, 4]
+    assert [(problem.row, problem.problem, problem.action) for problem in tables.problems] == [
+        (2, "malformed_row", "dropped"),
+        (3, "malformed_row", "dropped"),
+    ]

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from semart_hf.catalogue.mapping import load_mapping, normal, parse_mapping
+
+MAPPINGS = Path(__file__).parents[2] / "semart_hf" / "mappings"
+
+SMALL = {"columns": {"image_file": "file", "type": "kind"}, "splits": {"shares": {"train": 1.0}}}
+
+
+@pytest.mark.parametrize("name", ["met", "nga", "wikiart"])
+def test_the_mappings_beside_the_scripts_lead_to_the_official_labels(name):
+    mapping = load_mapping(MAPPINGS / f"{name}.yaml")
+    types = {"religious", "portrait", "landscape", "mythological", "genre", "still-life", "historical", "other"}
+    assert set(mapping.columns["type"].values.values()) <= types | {"interior", "study"}
+    assert {"Italian", "Dutch", "French", "English"} <= set(mapping.columns["school"].values.values())
+    assert mapping.columns["timeframe"].half_century
+
+
+def test_the_columns_that_are_read_are_those_that_rules_name():
+    content = {
+        "columns": {
+            "image_file": "{id}.jpg",
+            "type": ["a", "b"],
+            "timeframe": {"from": "y", "to": "z", "as": "half_century"},
+        },
+        "keep_rows": {"kind": "painting"},
+        "keep": ["more"],
+        "splits": {"column": "part"},
+    }
+    assert parse_mapping(content).source_columns == {"id", "a", "b", "y", "z", "kind", "more", "part"}
+    assert parse_mapping(content | {"keep": "all"}).source_columns is None
+
+
+def test_values_are_compared_without_case_and_underscores():
+    assert normal(" Still_Life ") == normal("still-life") == "still life"
+    assert parse_mapping({"columns": {"type": {"from": "a", "values": {"Still_Life": "x", 1: "y"}}}}).columns[
+        "type"
+    ].values == {"still life": "x", "1": "y"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colums": {}}, r"unknown key 'colums', but its keys are \['about'"),
+        ({"columns": None}, r"Got columns = None, but it is a section"),
+        ({"columns": {"kind": "a"}}, r"Got columns with the unknown key 'kind'.*'type'"),
+        ({"columns": {"title": "a"}}, r"at least one of \['type'.* is a label"),
+        ({"columns": {"type": {"values": {}}}}, r"Got columns\.type with no 'from'"),
+        ({"columns": {"type": {"from": "a", "values": ["b"]}}}, r"Got columns\.type\.values = \['b'\]"),
+        (
+            {"columns": {"type": {"from": "a", "values": {"b": 1}}}},
+            r"Got columns\.type\.values\.b = 1, but it is a text",
+        ),
+        ({"columns": {"type": {"from": "a", "other": "drop"}}}, r"Got columns\.type\.other = 'drop'.*'missing'"),
+        ({"columns": {"type": {"from": "a", "as": "century"}}}, r"Got columns\.type\.as = 'century'"),
+        ({"columns": {"type": {"from": "a", "pattern": "("}}}, r"columns\.type\.pattern = '\(', which is no regular"),
+        ({"columns": {"type": {"from": "a", "pattern": "a"}}}, r"columns\.type\.pattern = 'a', but it has one group"),
+        ({"columns": {"type": "{a"}}, r"columns\.type = '\{a', which is no template"),
+        ({"columns": {"type": "{}"}}, r"columns\.type = '\{\}', but braces hold a column's name"),
+        ({"columns": {"type": 3}}, r"Got columns\.type = 3, but it is a section"),
+        ({"columns": {"type": []}}, r"Got columns\.type without an entry"),
+        ({"files": {"dev": "a.csv"}}, r"Got files with the unknown key 'dev'"),
+        ({"format": "xlsx"}, r"Got format = 'xlsx', but it is one of \['csv'"),
+        ({"joins": {}}, r"Got joins = \{\}, but it is a list"),
+        ({"joins": [{"file": "a.csv"}]}, r"Got joins\.0 with no 'by'"),
+        ({"joins": [{"file": "a", "by": {"a": "b", "c": "d"}, "columns": {}}]}, r"Got joins\.0\.by .* by one column"),
+        ({"splits": {}}, r"both or neither of column and shares"),
+        ({"splits": {"shares": {"train": 0.5}}}, r"Got the shares \{'train': 0\.5\}"),
+        ({"splits": {"shares": {"train": 1.0}, "seed": "a"}}, r"Got splits\.seed = 'a'"),
+        ({"splits": {"column": "a", "values": {"x": "dev"}}}, r"Got splits\.values\.x = 'dev'"),
+    ],
+)
+def test_malformed_mappings_name_the_key(change, message):
+    with pytest.raises(ValueError, match=message):
+        parse_mapping(SMALL | change)
+
+
+def test_a_mapping_that_cannot_be_read_names_its_file(tmp_path):
+    (tmp_path / "m.yaml").write_text("columns: [")
+    with pytest.raises(ValueError, match=r"m\.yaml, which is no YAML"):
+        load_mapping(tmp_path / "m.yaml")
+    (tmp_path / "m.yaml").write_text("columns: {kind: a}")
+    with pytest.raises(ValueError, match=r"In the mapping .*m\.yaml: Got columns with the unknown key 'kind'"):
+        load_mapping(tmp_path / "m.yaml")

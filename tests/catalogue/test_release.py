@@ -1,0 +1,320 @@
+import codecs
+import json
+import logging
+import pickle
+import subprocess
+import sys
+from collections import Counter
+
+import datasets
+import pytest
+from PIL import Image
+
+from semart_hf.catalogue.delimited import encoding_of, read_delimited, unescape_entities
+from semart_hf.catalogue.problems import Problem, count_problems, write_problems
+from semart_hf.catalogue.release import read_release, read_rows
+from semart_hf.catalogue.splits import share_out
+from semart_hf.catalogue.tables import picture_path
+from semart_hf.data import release, stored_rows
+
+HEADER = "IMAGE_FILE\tDESCRIPTION\tAUTHOR\tTITLE\tTECHNIQUE\tDATE\tTYPE\tSCHOOL\tTIMEFRAME"
+COLUMNS = [
+    "image_file",
+    "description",
+    "author",
+    "title",
+    "technique",
+    "date",
+    "type",
+    "school",
+    "timeframe",
+    "medium",
+]
+
+
+def row(name="a.jpg", description="A storm.", technique="Oil on canvas", school="Dutch", type="landscape"):
+    return f"{name}\t{description}\tVELDE\tStorm\t{technique}\t1640\t{type}\t{school}\t1601-1650"
+
+
+@pytest.fixture
+def make_release(tmp_path):
+    """Writes a release: lines by official file name; `picture` names are painted in Images."""
+
+    def make(encoding="cp1252", end="\n", pictures=(), **lines):
+        folder = tmp_path / "release"
+        (folder / "Images").mkdir(parents=True, exist_ok=True)
+        for split, content in lines.items():
+            text = end.join(content) + end
+            (folder / f"semart_{split}.csv").write_bytes(text.encode(encoding))
+        for name in pictures:
+            Image.new("RGB", (4, 3), "red").save(folder / "Images" / name)
+        return folder
+
+    return make
+
+
+def test_a_release_becomes_typed_splits(make_release):
+    train = [HEADER, row("a.jpg"), row("b.jpg", school="Flemish"), row("c.jpg", description="", technique="-")]
+    folder = make_release(pictures=["a.jpg"], train=train, test=[HEADER, row("d.jpg", school="Polish", type="")])
+    splits = read_release(folder, min_label_count=2)
+    assert list(splits) == ["train", "test"]
+    assert splits["train"].column_names == ["image", *COLUMNS, "text"]
+    assert splits["train"].features["school"].names == ["Dutch", "UNK"]
+    first, second, third = splits["train"]
+    assert first["image"].size == (4, 3)
+    assert (first["school"], second["school"]) == (0, 1)
+    assert first["medium"] == splits["train"].features["medium"].str2int("canvas")
+    assert second["image"] is None
+    assert (third["description"], third["text"], third["medium"]) == (None, None, None)
+    assert (splits["test"][0]["school"], splits["test"][0]["type"]) == (1, None)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "utf-8-sig", "utf-16"])
+def test_every_encoding_and_line_ending_reads_the_same(make_release, encoding, end, caplog):
+    text = '"L’Arlésienne – ""Madame Ginoux"" of S&#227;o Paulo &#150; R&D &amp; &quot;co&quot;"'
+    tables = read_rows(make_release(encoding, end, train=[HEADER, row(description=text), ""]))
+    expected = 'L’Arlésienne – "Madame Ginoux" of São Paulo – R&D & "co"'
+    assert list(tables.splits["train"]["description"]) == [expected]
+    assert tables.problems == []
+    assert tables.encodings == {"semart_train.csv": encoding.removesuffix("-sig")}
+    assert ("not cp1252" in caplog.text) == (encoding != "cp1252")
+
+
+def test_one_broken_byte_leaves_a_utf8_file_utf8_and_is_reported(make_release):
+    folder = make_release()
+    lines = f"{HEADER}\n{row(description='Café crème')}\n".encode() + row(description="Br").encode() + b"\n"
+    (folder / "semart_train.csv").write_bytes(lines.replace(b"Br", b"Br\xe9"))
+    tables = read_rows(folder)
+    assert list(tables.splits["train"]["description"]) == ["Café crème", "Br\ufffd"]
+    assert [(problem.row, problem.problem) for problem in tables.problems] == [(2, "undecodable_text")]
+
+
+def test_plain_ascii_counts_as_cp1252_and_a_byte_order_mark_decides():
+    assert encoding_of([b"plain"]) == "cp1252"
+    assert encoding_of(["é ".encode("cp1252")]) == "cp1252"
+    assert encoding_of([codecs.BOM_UTF8 + b"plain"]) == "utf-8"
+    assert encoding_of([]) == "cp1252"
+
+
+def test_a_letter_may_lie_across_two_chunks():
+    content = "é à ü".encode()
+    assert encoding_of([content[:1], content[1:5], content[5:]]) == "utf-8"
+    assert encoding_of([content[:-1]]) == "utf-8"
+    assert encoding_of([content[:1]]) == "cp1252"
+
+
+def test_entities_without_a_semicolon_stay():
+    assert unescape_entities("&#150; &#x41; &eacute; &copy R&D &unknown; &#38;") == "– A é &copy R&D &unknown; &"
+
+
+def test_columns_in_another_order_missing_and_additional(make_release):
+    lines = ["School\tLocation\tTYPE\tIMAGE_FILE\tTIMEFRAME", "Dutch\tDelft\tgenre\ta.jpg\t1601-1650"]
+    splits = read_release(make_release(train=lines, val=[HEADER, row()]), min_label_count=1)
+    assert splits["train"].column_names == ["image", *COLUMNS, "text", "location"]
+    assert splits["validation"].column_names == splits["train"].column_names
+    assert splits["train"][0]["location"] == "Delft"
+    assert splits["validation"][0]["location"] is None
+    assert splits["train"][0]["description"] is None
+
+
+def test_words_that_pandas_takes_for_missing_are_kept(make_release):
+    splits = read_release(make_release(train=[HEADER, row(description="None"), row(description="NA")]))
+    assert splits["train"]["description"][:] == ["None", "NA"]
+
+
+def test_malformed_rows_are_reported_with_their_line_and_the_others_read(make_release):
+    lines = [HEADER, row("a.jpg"), "b.jpg\ttoo\tfew", row("c.jpg") + "\ttoo\tmany", "\t" * 8, row("d.jpg")]
+    tables = read_rows(make_release(train=lines))
+    assert list(tables.splits["train"]["image_file"]) == ["a.jpg", "d.jpg"]
+    assert list(tables.splits["train"]["row_number"]) == [1, 5]
+    assert tables.problems == [
+        Problem(2, "train", "b.jpg", "malformed_row", "line 3 has 3 fields, the header has 9", "dropped"),
+        Problem(3, "train", "c.jpg", "malformed_row", "line 4 has 11 fields, the header has 9", "dropped"),
+        Problem(4, "train", None, "empty_row", "every field is empty", "dropped"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ('"An open quote', "and no other"),  # would run to the end of the file
+        ('"An open quote', 'and one" later'),  # would close in the middle of a later field
+        ('"An open quote', 'and one later"'),  # would make one good row of two
+        ('"A quoted" beginning', "and nothing"),
+    ],
+)
+def test_a_stray_quote_swallows_no_rows(make_release, opening, closing):
+    lines = [HEADER, row("a.jpg", opening), row("b.jpg", closing), row("c.jpg"), row("d.jpg")]
+    tables = read_rows(make_release(train=lines))
+    assert list(tables.splits["train"]["image_file"]) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert list(tables.splits["train"]["description"])[:2] == [opening, closing]
+    assert (tables.problems[0].row, tables.problems[0].problem) == (1, "stray_quote")
+
+
+def test_a_quoted_field_may_hold_line_ends_and_tabs(make_release):
+    lines = [HEADER, row("a.jpg", '"one\ntwo\tthree"'), row("b.jpg", 'a 5" panel')]
+    tables = read_rows(make_release(train=lines))
+    assert list(tables.splits["train"]["description"]) == ["one\ntwo\tthree", 'a 5" panel']
+    assert tables.problems == []
+
+
+def test_a_single_file_is_shared_out(tmp_path, caplog):
+    file = tmp_path / "semart_val.csv"
+    schools = ["Dutch"] * 60 + ["Italian"] * 30 + ["Polish"] * 10
+    file.write_text("\n".join([HEADER, *(row(f"{n}.jpg", school=school) for n, school in enumerate(schools))]))
+    tables = read_rows(file, shares={"train": 0.5, "validation": 0.3, "test": 0.2}, seed=1)
+    counts = {split: Counter(rows["school"]) for split, rows in tables.splits.items()}
+    assert counts == {
+        "train": {"Dutch": 30, "Italian": 15, "Polish": 5},
+        "validation": {"Dutch": 18, "Italian": 9, "Polish": 3},
+        "test": {"Dutch": 12, "Italian": 6, "Polish": 2},
+    }
+    assert "has no splits of its own" in caplog.text
+    assert {split: len(rows) for split, rows in read_release(file).items()} == {
+        "train": 80,
+        "validation": 10,
+        "test": 10,
+    }
+
+
+def test_shares_are_seeded_and_keep_the_order_of_rows(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("\n".join([HEADER, *(row(f"{number:03}.jpg") for number in range(50))]))
+    names = [list(read_rows(file, seed=seed).splits["train"]["image_file"]) for seed in (0, 0, 1)]
+    assert names[0] == names[1] == sorted(names[0])
+    assert names[0] != names[2]
+
+
+def test_bad_shares_say_what_is_allowed(make_release):
+    folder = make_release(train=[HEADER, row()])
+    rows = read_rows(folder).splits["train"]
+    for shares in ({"train": 0.5}, {"train": 0.5, "dev": 0.5}, {"train": 1.5, "test": -0.5}, {}):
+        with pytest.raises(ValueError, match=r"Got the shares .* positive fractions .* Write for example"):
+            share_out([rows], shares)
+    with pytest.raises(ValueError, match=r"are splits already\. Leave shares out"):
+        read_rows(folder, shares={"train": 1.0})
+
+
+def test_labels_may_come_from_a_trained_model(make_release):
+    vocabularies = {"type": ["landscape", "UNK"], "school": ["Flemish", "Dutch", "UNK"]}
+    vocabularies |= {"timeframe": ["UNK"], "medium": ["wood", "canvas", "UNK"]}
+    splits = read_release(make_release(test=[HEADER, row()]), vocabularies=vocabularies)
+    assert [splits["test"][0][task] for task in ("type", "school", "timeframe", "medium")] == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match=r"Got only the splits \['test'\].*or pass vocabularies="):
+        read_release(make_release())
+
+
+def test_the_text_may_be_a_template(make_release):
+    splits = read_release(make_release(train=[HEADER, row()]), text_columns="{TITLE}, {DATE}. {DESCRIPTION}")
+    assert splits["train"][0]["text"] == "Storm, 1640. A storm."
+    with pytest.raises(
+        ValueError, match=r"Got the text column 'LOCATION', but the columns are .* Choose text_columns"
+    ):
+        read_release(make_release(), text_columns=["LOCATION"])
+
+
+def test_missing_columns_and_rows_and_folders_say_what_is_needed(make_release, tmp_path):
+    with pytest.raises(ValueError, match=r"columns \['IMAGE_FILE', 'SCHOOL'\].*\['TYPE', 'TIMEFRAME'\] missing"):
+        read_rows(make_release(train=["IMAGE_FILE\tSCHOOL", "a.jpg\tDutch"]))
+    with pytest.raises(ValueError, match="not separated by tabs, describe it in a catalogue mapping"):
+        read_rows(make_release(train=["IMAGE_FILE,TYPE,SCHOOL,TIMEFRAME", "a.jpg,genre,Dutch,1601-1650"]))
+    with pytest.raises(ValueError, match=r"columns \['TEXT'\], but each name stands once.*Rename them"):
+        read_rows(make_release(train=[HEADER + "\tText", row() + "\tx"]))
+    with pytest.raises(ValueError, match="without a readable row under its header"):
+        read_rows(make_release(train=[HEADER]))
+    with pytest.raises(ValueError, match=r"Got the empty file .*Check the download"):
+        read_rows(make_release(train=[""]))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"with \['notes.txt'\], but a SemArt release holds \['semart_train.csv'"):
+        read_rows(tmp_path / "other")
+    with pytest.raises(ValueError, match="with nothing, but a SemArt release holds"):
+        read_rows(tmp_path / "nowhere")
+
+
+def test_pictures_that_are_missing_or_outside_are_reported_and_not_opened(make_release, tmp_path, caplog):
+    names = ["a.jpg", "gone.jpg", "../secret.jpg", "link.jpg", "", "folder"]
+    folder = make_release(pictures=["a.jpg"], train=[HEADER, *(row(name) for name in names)])
+    Image.new("RGB", (2, 2)).save(tmp_path / "secret.jpg")
+    (folder / "Images" / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (folder / "Images" / "folder").mkdir()
+    splits = read_release(folder)
+    assert [painting["image"] is not None for painting in splits["train"]] == [True] + [False] * 5
+    for line in ("missing_picture in 2 rows", "unsafe_name in 2 rows", "unnamed_picture in 1 rows"):
+        assert line in caplog.text
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "b/../../a.jpg", "/etc/passwd", "..\\a.jpg", "C:\\a.jpg", "", "a\0.jpg"])
+def test_names_that_lead_outside_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="but pictures lie inside"):
+        picture_path(tmp_path, name)
+
+
+def test_pictures_may_lie_in_folders_inside_a_linked_images_folder(tmp_path):
+    (tmp_path / "disk" / "baroque").mkdir(parents=True)
+    (tmp_path / "Images").symlink_to(tmp_path / "disk")
+    assert picture_path(tmp_path / "Images", "baroque/a.jpg") == (tmp_path / "disk" / "baroque" / "a.jpg").resolve()
+
+
+def test_problems_are_written_as_json_lines(tmp_path):
+    problems = [Problem(3, "train", "é.jpg", "missing_picture", "no file", "kept as text"), Problem(*[None] * 6)]
+    assert write_problems(problems, tmp_path / "problems.jsonl") == 2
+    lines = (tmp_path / "problems.jsonl").read_text("utf-8").splitlines()
+    assert lines[0].startswith('{"row": 3, "split": "train", "image_file": "é.jpg", "problem": "missing_picture"')
+    assert list(json.loads(lines[0])) == ["row", "split", "image_file", "problem", "detail", "action"]
+    assert count_problems([problems[0], problems[0]]) == {"missing_picture": 2}
+
+
+def test_a_vocabulary_without_labels_is_said_aloud(make_release, caplog):
+    with caplog.at_level(logging.WARNING):
+        read_release(make_release(train=[HEADER, row()]))
+    assert "No school occurs 10 times in train: its only label is UNK. Lower min_label_count" in caplog.text
+
+
+def test_the_official_validation_file(shared_data):
+    tables = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0})
+    frame = tables.splits["train"].to_pandas()
+    assert (len(frame), tables.problems, tables.encodings) == (1069, [], {"semart_val.csv": "cp1252"})
+    assert (
+        not frame[["image_file", "description", "author", "title", "type", "school", "timeframe"]].isna().any().any()
+    )
+    assert frame["author"].str.contains("GÉRICAULT").any()
+    assert not frame["description"].str.contains(r"&#\d+;|[\x80-\x9f\ufffd]").any()
+
+
+def test_open_paintings_have_pictures_and_gaps(shared_data):
+    splits = read_release(shared_data / "open_paintings", min_label_count=1)
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 257, "validation": 81, "test": 83}
+    texts = [text for rows in splits.values() for text in rows["text"]]
+    assert sum(text is not None for text in texts) == 44
+    assert splits["train"][0]["image"].size[0] == 640
+
+
+def test_delimited_rows_keep_their_numbers_over_blank_lines(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b\n\n1,2\n\n3\n5,6\n")
+    file = read_delimited(tmp_path / "rows.csv", delimiter=",")
+    assert list(file.rows) == [(1, ["1", "2"]), (3, ["5", "6"])]
+    assert [problem.detail for problem in file.problems] == ["line 5 has 1 fields, the header has 2"]
+
+
+def test_a_release_is_read_in_pieces(make_release, monkeypatch):
+    lines = [row(name=f"{number}.jpg", description=f"Storm {number}.") for number in range(7)]
+    folder = make_release(train=[HEADER, *lines], pictures=["0.jpg", "6.jpg"])
+    whole = read_release(folder, min_label_count=1)["train"]
+    monkeypatch.setattr(release, "PIECE_ROWS", 3)
+    monkeypatch.setattr(stored_rows, "PIECE_ROWS", 3)
+    pieces = read_release(folder, min_label_count=1)["train"]
+    assert pieces.data.column("text").num_chunks == 3
+    assert (pieces.features, str(pieces.split)) == (whole.features, "train")
+    without = [split.cast_column("image", datasets.Image(decode=False)).to_list() for split in (pieces, whole)]
+    assert without[0] == without[1]
+    assert pieces._fingerprint == read_release(folder, min_label_count=1)["train"]._fingerprint
+
+
+def test_a_split_takes_its_rows_along_to_another_process(make_release):
+    folder = make_release(train=[HEADER, row(description="A storm.")])
+    rows = read_release(folder, min_label_count=1)["train"]
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer)[0]['text'])"
+    answer = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(rows), capture_output=True, check=True)
+    assert answer.stdout.decode().strip() == "A storm."

@@ -1,0 +1,132 @@
+import pytest
+
+from semart_hf.catalogue.label_words import NAMES
+from semart_hf.catalogue.release import read_release, read_rows
+from semart_hf.catalogue.text import count_named_labels, mask_label_words, named_labels, text_of
+
+ROW = {"title": "The Ninth Wave", "author": "AIVAZOVSKY, Ivan", "date": "1850", "description": "A ship founders."}
+
+
+@pytest.mark.parametrize(
+    ("missing", "columns", "text"),
+    [
+        ((), ("DESCRIPTION",), "A ship founders."),
+        ((), "description", "A ship founders."),
+        ((), ["TITLE", "DATE", "DESCRIPTION"], "The Ninth Wave. 1850. A ship founders."),
+        (("date",), ["TITLE", "DATE", "DESCRIPTION"], "The Ninth Wave. A ship founders."),
+        (("title",), ["TITLE", "DESCRIPTION"], "A ship founders."),
+        (("description",), ["TITLE", "DESCRIPTION"], "The Ninth Wave"),
+        (
+            (),
+            "{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}",
+            "The Ninth Wave (1850), by AIVAZOVSKY, Ivan. A ship founders.",
+        ),
+        (
+            ("date",),
+            "{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}",
+            "The Ninth Wave, by AIVAZOVSKY, Ivan. A ship founders.",
+        ),
+        (("date", "author"), "{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}", "The Ninth Wave. A ship founders."),
+        (("title", "date", "description"), "{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}", "by AIVAZOVSKY, Ivan"),
+        (("description",), "Title: {TITLE}. Text: {DESCRIPTION}", "Title: The Ninth Wave"),
+        (("title",), "Title: {TITLE}. Text: {DESCRIPTION}", "Text: A ship founders."),
+        ((), "{DESCRIPTION}. {TITLE}.", "A ship founders. The Ninth Wave."),
+        (("description",), ("DESCRIPTION",), None),
+        (("title", "description"), "{TITLE}. {DESCRIPTION}", None),
+    ],
+)
+def test_templates_leave_missing_columns_out_cleanly(missing, columns, text):
+    assert text_of(ROW | dict.fromkeys(missing), columns) == text
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("{TITLE", r"Got the text template '\{TITLE'.*Write for example"),
+        ("{}. {TITLE}", r"Got the text template .* column names in braces"),
+        ("{TITLE!r}", r"Got the text template .* column names in braces"),
+        ("{PLACE}", r"Got the text column 'PLACE', but the columns are \['TITLE'.*Choose text_columns"),
+        ([], r"Got no text columns.*Pass for example"),
+    ],
+)
+def test_bad_templates_say_what_is_allowed(columns, message):
+    with pytest.raises(ValueError, match=message):
+        text_of(ROW, columns)
+
+
+@pytest.mark.parametrize(
+    ("text", "author", "masked"),
+    [
+        ("An Italianate landscape, of 1525-30.", None, "An # #, of #."),
+        ("Dutch and Flemish still-lifes, still life", None, "# and # #, #"),
+        ("To polish wood; the Polish painter", None, "To polish #; the # painter"),
+        (
+            "the 15th century, late sixteenth-century, the XVIth century, the 1650s",
+            None,
+            "the #, late #, the #, the #",
+        ),
+        ("the 15th and 16th centuries; quattrocento", None, "the #; #"),
+        ("a self-portrait, his portraiture", None, "a #, his #"),
+        ("oil on canvas, frescoes on walls, watercolour", None, "oil on #, # on #, #"),
+        ("Caravaggio's and the Caravaggesque style", "CARAVAGGIO", "#'s and the # style"),
+        ("Gericault, or Géricault, Théodore", "GÉRICAULT, Théodore", "#, or #, #"),
+        ("Van Gogh left Vincent's van", "GOGH, Vincent van", "Van # left #'s van"),
+        ("a duck by Duck", "DUCK, Jacob", "a duck by #"),
+        ("Saint Veronica by the Master of Saint Veronica", "MASTER of Saint Veronica", "Saint Veronica by the #"),
+        ("Nothing is said; 12345 and 999 km, other", None, "Nothing is said; 12345 and 999 km, other"),
+        (None, "DUCK, Jacob", None),
+    ],
+)
+def test_words_that_name_a_label_are_masked(text, author, masked):
+    assert mask_label_words(text, author=author, token="#") == masked
+
+
+def test_the_mask_is_the_tokenizers_own():
+    assert mask_label_words("A Dutch painter") == "A [MASK] painter"
+
+
+def test_ways_in_which_a_text_names_its_row():
+    row = {"type": "still-life", "school": "Dutch", "medium": "canvas", "author": "KALF, Willem"}
+    text = "Kalf painted Dutch still lifes on canvas in the 17th century, in 1653."
+    assert named_labels(text, row) == {"type", "school", "medium", "year", "century", "author"}
+    # Another row's labels, and "other", are not named.
+    other = {"type": "other", "school": "Italian", "medium": None, "author": None}
+    assert named_labels("Dutch portraits and others", other) == set()
+    assert named_labels(None, row) == set()
+    assert named_labels("An Estonian painter", {"school": "Estonian"}) == {"school"}
+    assert count_named_labels(["Dutch", None, "1653"], [row] * 3) == {
+        "type": 0,
+        "school": 1,
+        "medium": 0,
+        "year": 1,
+        "century": 0,
+        "author": 0,
+    }
+
+
+def test_every_learned_school_and_type_has_its_words(shared_data):
+    rows = read_rows(shared_data / "semart" / "semart_val.csv").splits["train"]
+    assert set(rows["type"]) - {"other"} <= set(NAMES["type"])
+    assert set(rows["school"]) - {"Other"} <= set(NAMES["school"])
+
+
+def test_how_often_official_descriptions_name_labels(shared_data):
+    table = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0}).splits["train"]
+    rows = table.slice(0, len(table))
+    shares = {way: count / len(rows) for way, count in count_named_labels(table["description"], rows).items()}
+    assert shares["school"] == pytest.approx(0.11, abs=0.01)
+    assert shares["type"] == pytest.approx(0.27, abs=0.015)
+    assert shares["year"] == pytest.approx(0.34, abs=0.025)
+    assert shares["author"] > 0.5
+    masked = [mask_label_words(row["description"], author=row["author"]) for row in rows]
+    assert count_named_labels(masked, rows) == dict.fromkeys(shares, 0)
+
+
+def test_a_release_is_read_with_masked_text(tmp_path):
+    columns = "IMAGE_FILE\tDESCRIPTION\tAUTHOR\tTYPE\tSCHOOL\tTIMEFRAME"
+    (tmp_path / "semart_train.csv").write_text(
+        f"{columns}\na.jpg\tA Dutch ship by Velde.\tVELDE\tgenre\tDutch\t1601-1650\n"
+    )
+    splits = read_release(tmp_path, mask_label_words=True)
+    assert splits["train"][0]["text"] == "A [MASK] ship by [MASK]."
+    assert splits["train"][0]["description"] == "A Dutch ship by Velde."

@@ -1,0 +1,214 @@
+"""scripts/compare_towers.py: everything in one command, and again from where it was cut off."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tiny_release import load_command
+
+from semart_hf.evaluation import cost
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "compare_towers.py"
+RECIPE = """
+data: {data}
+prepare: false
+cache_frozen_text: "false"
+output_dir: unused
+vision: another
+text: null
+text_args: {{dim: 32, n_layers: 1, n_heads: 4, hidden_dim: 64}}
+pretrained: false
+image_size: 32
+trainable_text_layers: null
+fusion_dim: 32
+min_label_count: 3
+vocab_size: 300
+max_text_length: 32
+num_train_epochs: 1
+per_device_train_batch_size: 16
+learning_rate: 1e-3
+logging_steps: 2
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(small_release, tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    path.write_text(RECIPE.format(data=small_release))
+    return path
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """The script, its steps in this process instead of one each; `script.steps` are those that were run."""
+    module = load_command("compare")
+    module.steps, module.failing = [], None
+
+    def run(name, step, command, **_):
+        if (name, step) == module.failing:
+            raise SystemExit(1)
+        words = command[command.index(next(word for word in command if word.endswith((".py", ".cost")))) + 1 :]
+        program = {"training": load_command("train"), "evaluation": load_command("evaluate"), "measuring": cost}[step]
+        program.main([str(word) for word in words])
+        module.steps.append((name, step))
+
+    monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr(cost, "BATCH_SIZES", (1, 2))
+    monkeypatch.setattr(cost, "SECONDS_PER_BATCH_SIZE", 0.01)
+    return module
+
+
+def compare(script, recipe, output, *words, towers=("test_resnet", "test_vit")):
+    script.steps.clear()
+    arguments = [str(recipe), "--towers", *map(str, towers), "--output_dir", str(output), "--no_reports", *words]
+    script.main(arguments)
+    return json.loads((output / "comparison.json").read_text())
+
+
+STEPS = [
+    *((name, step) for name in ("test_resnet", "test_vit") for step in ("training", "evaluation")),
+    *((name, "measuring") for name in ("test_resnet", "test_vit")),
+]
+
+
+def test_the_whole_comparison_and_what_is_done_again(script, recipe, tmp_path, capsys):
+    output = tmp_path / "out"
+    # Cut off in the second tower: the first is whole, the second has not begun.
+    script.failing = ("test_vit", "training")
+    with pytest.raises(SystemExit):
+        compare(script, recipe, output)
+    assert script.steps == STEPS[:2]
+    assert not (output / "comparison.json").exists()
+    script.failing = None
+    comparison = compare(script, recipe, output)
+    assert script.steps == STEPS[2:]
+    assert list(comparison["towers"]) == ["test_resnet", "test_vit"]
+    assert comparison["num_rows"] == 21
+    for name, tower in comparison["towers"].items():
+        own = json.loads((output / "towers" / name / "model" / "results.json").read_text())
+        assert tower["scores"]["image+text"]["mean_accuracy"] == pytest.approx(own["mean_accuracy"])
+        assert tower["vision"] == name
+        assert tower["cost"]["training_peak_memory_bytes"] == own["training"]["peak_memory_bytes"] > 1e8
+        assert tower["cost"]["seconds_per_epoch"] == own["training"]["seconds_per_epoch"] > 0
+        assert tower["cost"]["training_paintings"] == 70
+        assert tower["cost"]["flops_backward"] > tower["cost"]["flops_forward"] > 1e5
+        weights = output / "towers" / name / "model" / "model.safetensors"
+        assert tower["cost"]["weights_bytes"] == weights.stat().st_size
+    assert comparison["recipe_differences"] == {}
+    printed = capsys.readouterr().out
+    assert "\n".join(comparison["conclusion"]) in printed
+    page = (output / "comparison.html").read_text()
+    assert all(name in page for name in ("test_resnet", "test_vit", "EfficientNet-B0, the study"))
+    assert "## Cost" in (output / "comparison.md").read_text()
+    # All is done, so nothing is done again.
+    again = compare(script, recipe, output)
+    assert script.steps == []
+    assert again["towers"] == comparison["towers"]
+    # An evaluation that was cut off has no mark, whatever else it left.
+    (output / "towers" / "test_resnet" / "evaluation" / "done.json").unlink()
+    compare(script, recipe, output)
+    assert script.steps == [("test_resnet", "evaluation")]
+    # Other weights under the same name are evaluated and measured anew.
+    (output / "towers" / "test_vit" / "model" / "model.safetensors").write_bytes(
+        (output / "towers" / "test_vit" / "model" / "checkpoint-5" / "model.safetensors").read_bytes()[:-1] + b"\x01"
+    )
+    compare(script, recipe, output)
+    assert script.steps == [("test_vit", "evaluation"), ("test_vit", "measuring")]
+    # Another recipe in the same folder would compare what was not trained alike.
+    with pytest.raises(SystemExit, match=r"test_resnet was begun by another recipe: .*'learning_rate': '0.001 then"):
+        compare(script, recipe, output, "--learning_rate", "1e-2")
+    # Finished runs are taken as they are.
+    finished = [output / "towers" / name / "model" for name in ("test_resnet", "test_vit")]
+    finished[0].rename(tmp_path / "older")
+    taken = compare(script, recipe, tmp_path / "second", towers=(tmp_path / "older", "test_vit"))
+    assert [step for step in script.steps if step[1] == "training"] == [("test_vit", "training")]
+    assert list(taken["towers"]) == ["older", "test_vit"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--vision", "resnet18"], r"Got \['vision'\] on the command line.*Name the towers by --towers"),
+        (["--resume_from_checkpoint", "true"], r"take a new --output_dir to begin anew"),
+        (["--split", "holdout"], r"Got the split 'holdout'.*\['train', 'validation', 'test'\]"),
+        (["--data", "/nowhere"], "/nowhere"),
+        (["stray"], "Unexpected 'stray' on the command line"),
+        (["--towers", "resnet_18", "test_vit"], "Got the tower 'resnet_18'"),
+        (["--towers", "test_vit"], "At least two can be compared"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_named_before_anything_is_trained(script, recipe, tmp_path, words, message):
+    with pytest.raises(SystemExit, match=message):
+        script.main([str(recipe), "--output_dir", str(tmp_path / "out"), *words])
+    assert script.steps == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_without_data(script, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("vision: resnet18\n")
+    with pytest.raises(SystemExit, match=r"a recipe without data.*Pass --data"):
+        script.main([str(tmp_path / "recipe.yaml"), "--output_dir", str(tmp_path / "out")])
+
+
+def test_killed_in_training_it_goes_on_from_the_checkpoint(recipe, tmp_path):
+    output = tmp_path / "out"
+    words = [str(recipe), "--towers", "test_resnet", "test_vit", "--output_dir", str(output), "--no_reports"]
+    # Long enough not to end by itself: a checkpoint each epoch.
+    words += ["--num_train_epochs", "400"]
+    with started(words, tmp_path / "log") as process:
+        model = output / "towers" / "test_resnet" / "model"
+        wait_until(lambda: any(model.glob("checkpoint-*/whole.json")), process, tmp_path / "log")
+        trainers = training_processes(output)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert trainers
+    # Nothing goes on in the background, where it would write into the folder of the next attempt.
+    wait_until(lambda: not training_processes(output), None, tmp_path / "log")
+    assert not (model / "results.json").exists()
+    assert not (output / "towers" / "test_vit").exists()
+    last = max(int(mark.parent.name.split("-")[1]) for mark in model.glob("checkpoint-*/whole.json"))
+    with started(words, tmp_path / "log") as process:
+        continued = f"Continuing from {model}/checkpoint-{last}"
+        wait_until(lambda: continued in (tmp_path / "log").read_text(), process, tmp_path / "log")
+        process.terminate()
+        process.wait()
+    wait_until(lambda: not training_processes(output), None, tmp_path / "log")
+
+
+@contextmanager
+def started(words, log):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with log.open("w") as file:
+        process = subprocess.Popen([sys.executable, SCRIPT, *words], env=environment, stdout=file, stderr=file)
+    try:
+        yield process
+    finally:  # whatever fails, nothing is left running
+        process.kill()
+        process.wait()
+
+
+def wait_until(holds, process, log, seconds=400):
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end or (process is not None and process.poll() is not None):
+            pytest.fail(log.read_text()[-3000:])
+        time.sleep(0.1)
+
+
+def training_processes(output):
+    """Processes whose command line names this comparison's folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+        if str(output) in command and "train.py" in command:
+            found.append(path.parent.name)
+    return found

@@ -1,0 +1,192 @@
+"""scripts/evaluate_model.py from a model folder and a release to results.json."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny_release import TASKS, load_command, save_tiny_model, write_release
+from transformers import pipeline
+
+from semart_hf.data.loading import load_paintings
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("evaluate") / "model")
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return write_release(tmp_path_factory.mktemp("evaluate") / "release")
+
+
+def run(model, release, output, *more):
+    arguments = ["--model", model, "--data", release, "--output_dir", output, "--device", "cpu", "--no_report", *more]
+    load_command("evaluate").main([str(argument) for argument in arguments])
+    return json.loads((output / "results.json").read_text())
+
+
+def test_results_follow_the_schema(model, release, tmp_path, capsys):
+    ceiling = {"image+text": {"type": 0.9, "school": 0.8, "timeframe": 0.7, "medium": 0.95, "mean": 0.84}}
+    (release / "ceiling.json").write_text(json.dumps(ceiling))
+    results = run(model, release, tmp_path)
+    first = ["model", "data", "split", "num_rows", "seconds", "environment", "tasks", "mean_accuracy", "mean_macro_f1"]
+    assert list(results)[: len(first)] == first
+    assert (results["model"], results["data"], results["split"]) == (str(model), str(release), "test")
+    assert results["num_rows"] == 12
+    assert list(results["tasks"]) == ["type", "school", "timeframe", "medium"]
+    for scores in results["tasks"].values():
+        assert list(scores)[:4] == ["num_rows", "accuracy", "macro_f1", "weighted_f1"]
+        assert scores["num_rows"] == 12
+        assert 0 <= scores["accuracy"] <= 1
+    assert list(results["modalities"]) == ["image+text", "image", "text"]
+    assert results["modalities"]["image+text"]["ceiling"] == ceiling["image+text"]
+    assert results["modalities"]["image+text"]["mean_accuracy"] == results["mean_accuracy"]
+    # Four Flemish paintings: a school that the model calls UNK, which is scored, and left out beside it.
+    assert results["tasks"]["school"]["per_label"]["UNK"]["support"] == 4
+    assert results["tasks"]["school"]["without_unk"]["num_rows"] == 8
+    shown = capsys.readouterr().out
+    assert f"{100 * results['mean_accuracy']:.1f}" in shown
+    assert "ceiling" in shown
+
+
+def test_a_model_is_judged_on_the_columns_that_it_was_trained_on(release, tmp_path):
+    model = save_tiny_model(tmp_path / "model")
+    described = run(model, release, tmp_path / "described")
+    (model / "recipe.yaml").write_text("text_columns: [TITLE]\n")
+    titled = run(model, release, tmp_path / "titled")
+    asked = run(model, release, tmp_path / "asked", "--text_columns", "DESCRIPTION")
+    losses = [results["modalities"]["text"]["tasks"]["type"]["log_loss"] for results in (described, titled, asked)]
+    assert losses[0] == pytest.approx(losses[2])
+    assert losses[0] != pytest.approx(losses[1])
+
+
+def test_a_split_that_is_not_there(model, release, tmp_path):
+    with pytest.raises(ValueError, match=r"the split 'train'.*\['validation', 'test'\].*--split"):
+        run(model, release, tmp_path, "--split", "train")
+
+
+def test_help_answers_at_once():
+    script = Path(__file__).parents[2] / "scripts" / "evaluate_model.py"
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
+    assert "--output_dir" in done.stdout
+    assert time.perf_counter() - start < 3
+
+
+def test_calibration_is_stored_and_used(release, tmp_path):
+    folder = save_tiny_model(tmp_path / "model")
+    before = run(folder, release, tmp_path / "before")
+    assert "calibration" not in before
+    after = run(folder, release, tmp_path / "after", "--calibrate", "val")
+    calibration = after["calibration"]
+    stored = json.loads((folder / "config.json").read_text())["temperatures"]
+    assert stored == {task: round(value, 4) for task, value in calibration["temperatures"].items()}
+    assert set(stored) == {"type", "school", "timeframe", "medium"}
+    for task, scores in before["tasks"].items():
+        assert calibration["before"][task]["log_loss"] == pytest.approx(scores["log_loss"], abs=1e-5)
+        assert calibration["after"][task]["log_loss"] == after["tasks"][task]["log_loss"]
+        assert scores["accuracy"] == after["tasks"][task]["accuracy"]
+    # Random heads are far too sure: the logits must be flattened, and that helps on the other split too.
+    assert max(stored.values()) > 1
+    assert sum(s["log_loss"] for s in after["tasks"].values()) < sum(s["log_loss"] for s in before["tasks"].values())
+    assert after["thresholds"]["chosen_on"] == "validation"
+    # The pipeline divides by the same temperatures as the predictions that were written.
+    frame = pd.read_parquet(tmp_path / "after" / "predictions.parquet")
+    image = release / "Images" / "test03.jpg"
+    answers = pipeline("art-classification", model=str(folder), device="cpu")(
+        {"image": str(image), "text": load_paintings(release, tasks=TASKS)["test"][3]["text"]}, top_k=None
+    )
+    for task, ranked in answers.items():
+        expected = frame[f"{task}_probabilities"][3]
+        assert {guess["label"]: guess["score"] for guess in ranked} == pytest.approx(expected, abs=1e-4)
+
+
+def test_two_models_are_compared_in_words(model, release, tmp_path, capsys):
+    run(model, release, tmp_path / "one")
+    comparison = run(model, release, tmp_path / "two", "--compare", tmp_path / "one")["comparison"]
+    assert comparison["tasks"]["type"]["accuracy"]["difference"] == 0
+    assert "are level on school" in capsys.readouterr().out
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_computed(model, release, tmp_path):
+    run(model, release, tmp_path / "one")
+    with pytest.raises(ValueError, match="other paintings"):
+        run(model, release, tmp_path / "three", "--split", "validation", "--compare", tmp_path / "one")
+    with pytest.raises(ValueError, match=r"nowhere.predictions\.parquet, which does not exist"):
+        run(model, release, tmp_path / "three", "--compare", tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="it would be overwritten"):
+        run(model, release, tmp_path / "one", "--compare", tmp_path / "one")
+    assert not (tmp_path / "three").exists()
+
+
+def test_a_single_label_is_marked(model, tmp_path, capsys):
+    release = write_release(tmp_path / "release", schools=("Dutch",))
+    script = load_command("evaluate")
+    script.main(
+        ["--model", str(model), "--data", str(release), "--output_dir", str(tmp_path / "out"), "--device", "cpu"]
+    )
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["tasks"]["school"]["only_label"] == "Dutch"
+    assert "only_label" not in results["tasks"]["type"]
+    words = "Every painting with a known school is Dutch: these scores do not say"
+    assert words in " ".join(capsys.readouterr().out.split())
+    assert words in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_vocabularies_that_differ(model, tmp_path):
+    release = write_release(tmp_path / "release", num_rows=24, schools=("Dutch", "Korean"))
+    with pytest.raises(ValueError, match=r"school labels \['Korean'\].*--map_labels"):
+        run(model, release, tmp_path / "out")
+    (tmp_path / "map.json").write_text('{"school": {"Korean": "Italian"}}')
+    mapped = run(model, release, tmp_path / "out", "--map_labels", tmp_path / "map.json")
+    assert mapped["tasks"]["school"]["per_label"]["Italian"]["support"] == 12
+    common = run(model, release, tmp_path / "out", "--common_labels")
+    assert common["tasks"]["school"]["num_rows"] == 12
+
+
+def test_label_words_are_masked_on_request(model, release, tmp_path):
+    script = load_command("evaluate")
+    paintings = load_paintings(release, tasks=TASKS)["test"]
+    paintings = paintings.remove_columns("text").add_column("text", ["A Dutch river by Vermeer", *[None] * 11])
+    assert script.with_masked_text(paintings)["text_masked"][:2] == ["A [MASK] river by [MASK]", None]
+    results = run(model, release, tmp_path, "--mask_label_words")
+    assert list(results["modalities"])[3:] == ["image+masked text", "masked text"]
+
+
+def test_calibration_needs_a_local_folder(release, tmp_path, monkeypatch):
+    script = load_command("evaluate")
+    options = script.parse_arguments(
+        ["--model", "someone/model", "--data", str(release), "--output_dir", str(tmp_path), "--calibrate", "val"]
+    )
+    with pytest.raises(ValueError, match=r"--calibrate for someone/model.*hf download"):
+        script.calibrate(options, None, None)
+
+
+def test_it_runs_as_a_script(model, release, tmp_path):
+    # Started by its path its folder comes first in the search path, where it would hide the library `evaluate`.
+    script = Path(__file__).parents[2] / "scripts" / "evaluate_model.py"
+    arguments = ["--model", model, "--data", release, "--output_dir", tmp_path, "--device", "cpu", "--no_report"]
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.parquet", "results.json"]
+
+
+def test_a_release_that_is_prepared_gives_the_results_of_its_folder(model, tmp_path, monkeypatch):
+    release = write_release(tmp_path / "known", schools=("Italian", "Dutch"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    results = run(model, release, tmp_path / "release", "--prepared_size", 40)
+    assert results["prepared_size"] == 40
+    assert results["num_rows"] == 12
+    (folder,) = (path for path in (tmp_path / "cache" / "semart_hf" / "prepared").iterdir() if path.is_dir())
+    same = run(model, folder, tmp_path / "folder")
+    assert "prepared_size" not in same
+    assert same["tasks"] == results["tasks"]
+    # Another file of the same painting: scores of it are near, but not those of the painting's own file.
+    own = run(model, release, tmp_path / "own")
+    for task, scores in own["tasks"].items():
+        assert scores["log_loss"] != results["tasks"][task]["log_loss"]

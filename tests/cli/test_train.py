@@ -1,0 +1,227 @@
+"""The whole job: a release goes into `accelerate launch scripts/train.py`, a folder that answers comes out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from tiny_release import load_command
+from transformers import AutoModel, AutoProcessor, pipeline
+
+import semart_hf  # noqa: F401
+from semart_hf.catalogue.release import read_rows
+from semart_hf.data.collator import ArtCollator
+from semart_hf.data.loading import load_paintings
+from semart_hf.evaluation.predictions import predict_dataset
+from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.trainer import SemArtTrainer
+
+CHECKOUT = Path(__file__).parents[2]
+RECIPE = """
+data: {data}
+output_dir: {output_dir}
+vision: test_resnet
+text: null
+text_args: {{dim: 32, n_layers: 2, n_heads: 4, hidden_dim: 64}}
+pretrained: false
+image_size: 32
+trainable_text_layers: null
+fusion_dim: 32
+min_label_count: 3
+vocab_size: 300
+max_text_length: 32
+image_dropout: 0.2
+text_dropout: 0.2
+num_train_epochs: 1
+per_device_train_batch_size: 8
+learning_rate: 1e-3
+logging_steps: 4
+"""
+
+
+def launch(*words, processes=1, cwd=CHECKOUT, **variables):
+    # `--cpu` would start a single process whatever their number; `--multi_gpu` starts them all, on CPUs by gloo.
+    several = ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else []
+    launcher = [
+        str(Path(sys.executable).with_name("accelerate")),
+        *("launch", "--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no", *several),
+        *("--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"),
+    ]
+    return start(launcher, *words, cwd=cwd, **variables)
+
+
+def start(launcher, *words, cwd=CHECKOUT, **variables):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **variables}
+    command = [*launcher, *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_processes_leave_their_group_before_they_end(small_release, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(data=small_release, output_dir=tmp_path / "model"))
+    script = Path(__file__).with_name("train_and_look.py")
+    done = launch(script, recipe, "--max_steps", "1", processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / "model" / "results.json").read_text())["training"]["processes"] == 2
+
+
+@pytest.fixture(scope="module")
+def run(small_release, tmp_path_factory):
+    """A finished run: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("run")
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(RECIPE.format(data=small_release, output_dir=folder / "model"))
+    done = launch("scripts/train.py", recipe, HF_DATASETS_CACHE=str(folder / "cache"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "model", done.stdout + done.stderr
+
+
+def test_the_run_says_what_it_does(run):
+    _, printed = run
+    for line in (
+        "Data: train 70 paintings, validation 19 paintings, test 21 paintings",
+        "Training pictures: prepared with a shorter side of ",
+        "trainable params: ",
+        "epoch 1, validation: loss",
+        "test: mean accuracy 0.",
+    ):
+        assert line in printed
+
+
+def test_the_folder_is_whole(run, small_release):
+    folder, _ = run
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "recipe.yaml"} <= names
+    assert {"modeling_semart.py", "pipeline_semart.py", "results.json"} <= names
+    assert not {name for name in names if name.endswith((".bin", ".pkl", ".pt"))}
+    results = json.loads((folder / "results.json").read_text())
+    assert results["split"] == "test"
+    assert results["num_rows"] == 21
+    assert set(results["modalities"]) == {"image+text", "image", "text"}
+    ceilings = json.loads((small_release / "ceiling.json").read_text())
+    assert results["modalities"]["text"]["ceiling"]["school"] == ceilings["text"]["school"]
+
+
+def test_trainer_script_and_pipeline_agree_on_every_painting(run, small_release, tmp_path):
+    folder, _ = run
+    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    test = load_paintings(small_release, tasks=model.config.tasks)["test"]
+    undecoded = test.cast_column("image", datasets.Image(decode=False))
+    scripted = predict_dataset(model, processor, test)
+    trainer = SemArtTrainer(
+        model,
+        SemArtTrainingArguments(
+            output_dir=str(tmp_path),
+            per_device_eval_batch_size=8,
+            disable_tqdm=True,
+            eval_strategy="no",
+            load_best_model_at_end=False,
+        ),
+        processor=processor,
+        collator=ArtCollator(processor, model.config.tasks),
+    )
+    trained = trainer.predict(undecoded).predictions
+    classify = pipeline("art-classification", model=str(folder), trust_remote_code=True)
+    rows = [{"image": row["image"], "text": row["text"]} for row in test]
+    answers = classify(rows, batch_size=5, top_k=None)
+    load_command("evaluate").main(
+        ["--model", str(folder), "--data", str(small_release), "--split", "test", "--output_dir", str(tmp_path / "e")]
+    )
+    results = json.loads((tmp_path / "e" / "results.json").read_text())
+    for column, task in enumerate(model.config.task_names):
+        assert np.allclose(scripted.logits[task], trained[task], atol=1e-5)
+        labels = model.config.labels(task)
+        expected = torch.tensor(scripted.logits[task]).softmax(-1)
+        for answer, probabilities in zip(answers, expected, strict=True):
+            scores = {entry["label"]: entry["score"] for entry in answer[task]}
+            assert torch.allclose(torch.tensor([scores[label] for label in labels]), probabilities, atol=1e-5)
+        truth = scripted.references[:, column]
+        correct = [
+            answer[task][0]["label"] == labels[label]
+            for answer, label in zip(answers, truth, strict=True)
+            if label >= 0
+        ]
+        assert results["tasks"][task]["accuracy"] == pytest.approx(np.mean(correct))
+    assert json.loads((folder / "results.json").read_text())["mean_accuracy"] == pytest.approx(
+        results["mean_accuracy"]
+    )
+
+
+@pytest.mark.parametrize("steps", [0, 3], ids=["evaluation", "training"])
+def test_two_processes_give_the_metrics_of_one(run, small_release, tmp_path, steps):
+    folder, _ = run
+    script = Path(__file__).with_name("distributed_evaluation.py")
+    metrics = {}
+    for processes in (1, 2) if steps == 0 else (2,):
+        output = tmp_path / str(processes)
+        output.mkdir()
+        done = launch(script, folder, small_release, output, steps, processes=processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+        metrics[processes] = json.loads((output / "metrics.json").read_text())
+    assert metrics[2]["world_size"] == 2
+    assert metrics[2]["eval_num_rows"] == 19
+    for name, value in metrics.get(1, {}).items():
+        if name.endswith(("_accuracy", "_f1", "log_loss", "num_rows")):
+            assert metrics[2][name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_an_occupied_output_folder_is_kept(run, small_release, tmp_path):
+    folder, _ = run
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(data=small_release, output_dir=folder))
+    train = load_command("train")
+    with pytest.raises(SystemExit, match=r"already holds .*Give another --output_dir"):
+        train.main([str(recipe)])
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    (strange / "thesis.odt").write_text("ten years of work")
+    with pytest.raises(SystemExit, match=r"holds \['thesis.odt'\], which is no model, so it is not deleted"):
+        train.main([str(recipe), "--output_dir", str(strange), "--overwrite_output_dir", "true"])
+    assert (strange / "thesis.odt").exists()
+    assert (folder / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--tasks", "type", "style"], r"Unknown tasks \['style'\]: the data have labels for"),
+        (["--vision", "resnet_18"], "Unknown vision tower 'resnet_18'"),
+        (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--learning_rat", "1"], r"'learning_rat' \(did you mean 'learning_rate'\?\)"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_named(small_release, tmp_path, overrides, message):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(data=small_release, output_dir=tmp_path / "model"))
+    with pytest.raises(SystemExit, match=message):
+        load_command("train").main([str(recipe), *overrides])
+    assert not (tmp_path / "model" / "model.safetensors").exists()
+
+
+def test_help_is_quick_and_names_every_field(capsys):
+    load_command("train").main(["--help"])
+    printed = capsys.readouterr().out
+    for name in ("--vision", "--frozen_vision_stages", "--image_dropout", "--min_label_count", "--learning_rate"):
+        assert name in printed
+
+
+def test_a_prepared_folder_is_streamed(small_release, tmp_path):
+    options = PreparationOptions(image_size=40, min_label_count=3, rows_per_shard=16)
+    prepare_paintings(read_rows(small_release), tmp_path / "prepared", options, num_proc=1)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(data=f"file://{tmp_path}/prepared", output_dir=tmp_path / "model"))
+    words = ("--streaming", "true", "--epoch_length", "32", "--dataloader_num_workers", "1")
+    done = start([sys.executable], "scripts/train.py", recipe, *words, HF_DATASETS_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Data: train 70 paintings, validation 19 paintings, test 21 paintings" in done.stdout
+    results = json.loads((tmp_path / "model" / "results.json").read_text())
+    assert results["num_rows"] == 21
+    assert results["training"]["paintings"] == 70
+    (state,) = (tmp_path / "model").glob("checkpoint-*/trainer_state.json")
+    assert json.loads(state.read_text())["global_step"] == 4

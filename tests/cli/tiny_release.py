@@ -1,0 +1,82 @@
+"""A model and a release small enough for tests of the scripts, and the scripts themselves as modules."""
+
+import csv
+import importlib
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from transformers import DistilBertConfig, DistilBertTokenizer
+
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtProcessor
+
+TASKS = [
+    {"name": "type", "labels": ["portrait", "landscape", "UNK"]},
+    {"name": "school", "labels": ["Italian", "Dutch", "UNK"]},
+    {"name": "timeframe", "labels": ["1501-1550", "1551-1600", "1601-1650", "UNK"]},
+    {"name": "medium", "labels": ["canvas", "wood", "UNK"]},
+]
+WORDS = ["a", "view", "of", "delft", "the", "lady", "with", "river", "saint", "mill", "snow", "and"]
+COLUMNS = ["IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME"]
+
+
+def load_command(name):
+    """The module of a command line, without running it."""
+    return importlib.import_module(f"semart_hf.cli.{name}")
+
+
+def load_script(name):
+    """A script as a module, without running it."""
+    return importlib.import_module(name)
+
+
+def save_tiny_model(folder, tasks=TASKS):
+    """A complete model folder with random weights."""
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
+    tokenizer = DistilBertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=32)
+    image_processor = SemArtImageProcessor.from_timm(timm.get_pretrained_cfg("test_resnet").to_dict(), 64)
+    text = DistilBertConfig(vocab_size=len(vocabulary), dim=32, n_layers=2, n_heads=4, hidden_dim=64)
+    torch.manual_seed(0)
+    model = SemArtForArtClassification.from_towers(
+        "test_resnet", text, tasks, pretrained=False, image_size=64, fusion_dim=32
+    )
+    with torch.no_grad():  # heads drawn wide, so that different paintings get different answers
+        for head in model.heads.values():
+            head.weight.normal_(std=1.0)
+    model.save_pretrained(folder)
+    SemArtProcessor(image_processor, tokenizer).save_pretrained(folder)
+    return folder
+
+
+def write_release(folder, *, num_rows=12, schools=("Italian", "Dutch", "Flemish")):
+    """A release with validation and test: the first row lacks its picture, the second its description."""
+    generator = np.random.default_rng(0)
+    (folder / "Images").mkdir(parents=True)
+    for split in ("val", "test"):
+        rows = []
+        for row in range(num_rows):
+            name = f"{split}{row:02d}.jpg"
+            if row:
+                pixels = generator.integers(0, 255, (90, 70, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / "Images" / name)
+            rows.append(
+                {
+                    "IMAGE_FILE": name,
+                    "DESCRIPTION": "" if row == 1 else " ".join(generator.choice(WORDS, 8)),
+                    "AUTHOR": "VERMEER, Johannes",
+                    "TITLE": f"View <{row}> & river",
+                    "TECHNIQUE": ("Oil on canvas, 90 x 70 cm", "Oil on panel")[row % 2],
+                    "DATE": "1660",
+                    "TYPE": ("portrait", "landscape")[row // 2 % 2],
+                    "SCHOOL": schools[row % len(schools)],
+                    "TIMEFRAME": ("1501-1550", "1551-1600", "1601-1650")[row % 3],
+                }
+            )
+        with (folder / f"semart_{split}.csv").open("w", encoding="cp1252", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, delimiter="\t", quoting=csv.QUOTE_ALL)
+            writer.writeheader()
+            writer.writerows(rows)
+    return folder

@@ -1,0 +1,174 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from semart_hf.documents.card_sections import NOT_MEASURED
+from semart_hf.documents.model_card import (
+    REQUIRED_METADATA,
+    CardFacts,
+    Example,
+    base_models,
+    example_code,
+    read_example,
+    render_card,
+)
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "semart_hf" / "templates" / "model_card.md"
+ANSWER = {
+    "type": [{"label": "portrait", "score": 0.7512}, {"label": "UNK", "score": 0.2488}],
+    "school": [{"label": "Dutch", "score": 0.5}],
+}
+FACTS = CardFacts("anna/delft", Example("A view of Delft", None, ANSWER))
+RECIPE = {"data": "semart", "vision": "timm/resnet18.a1_in1k", "text": "distilbert/distilbert-base-uncased", "seed": 3}
+
+
+def sections_of(card):
+    parts = card.text.split("\n## ")
+    return {part.split("\n")[0]: part for part in parts[1:]}
+
+
+@pytest.fixture
+def card(saved_model, results):
+    facts = replace(FACTS, results=[results], recipe=RECIPE, figures={"confusion_type": "figures/confusion_type.png"})
+    return render_card(saved_model[0], facts, TEMPLATE)
+
+
+def test_the_metadata_have_what_the_hub_reads(card):
+    metadata = ModelCard(str(card)).data.to_dict()
+
+    assert not [name for name in REQUIRED_METADATA if not metadata.get(name)]
+    assert metadata["base_model"] == ["timm/resnet18.a1_in1k", "distilbert/distilbert-base-uncased"]
+    assert metadata["library_name"] == "transformers"
+    assert metadata["pipeline_tag"] == "image-classification"
+    assert metadata["datasets"] == ["semart"]
+    assert metadata["widget"][0]["output"] == [
+        {"label": "type: portrait", "score": 0.7512},
+        {"label": "school: Dutch", "score": 0.5},
+    ]
+
+
+def test_every_task_has_results_with_a_name_of_their_own(card):
+    (index,) = ModelCard(str(card)).data.to_dict()["model-index"]
+    (result,) = index["results"]
+
+    metrics = {metric["name"]: (metric["type"], metric["value"]) for metric in result["metrics"]}
+    assert result["dataset"] == {"name": "semart", "type": "semart", "split": "test"}
+    assert len(metrics) == len(result["metrics"]) == 4 * (2 + 1 + 1)
+    assert metrics["Accuracy (school)"] == ("accuracy", 0.8125)
+    assert metrics["Macro F1 (medium)"] == ("f1", 0.7125)
+    assert metrics["Accuracy (timeframe, image alone)"] == ("accuracy", 0.6)
+    assert metrics["Accuracy (type, text alone)"] == ("accuracy", 0.7)
+
+
+def test_the_numbers_are_those_of_the_results(card):
+    sections = sections_of(card)
+
+    assert "| school | 90 | 81.2 (77.2 to 85.2) | 71.2 | 76.2 | not measured |" in sections["Results"]
+    assert "| picture alone | 60.0 (56.0 to 64.0) |" in sections["Results"]
+    assert "![confusion type](figures/confusion_type.png)" in sections["Results"]
+    assert "| school | 0.081 |" in sections["Results"]
+    assert "| type | 0.900 | 0.500 | 0.960 |" in sections["Results"]
+    assert "| school | never reached |" in sections["Results"]
+    limits = sections["Intended use and limits"]
+    assert "school: Italian (F1 0.38 of 20), UNK (F1 0.65 of 10), Dutch (F1 0.90 of 60)" in limits
+    assert "not among the tested paintings: French" in limits
+    assert "school: Dutch 67 %" in limits
+    assert "picture, and text without label words 65.0, text without label words not measured" in limits
+    assert (
+        "12.5 s for 90 paintings and every view of them, on A Processor, 2 cores (torch 2.15.0)"
+        in sections["Training"]
+    )
+    assert "non-commercial research" in limits
+
+
+def test_a_card_without_results_says_so_and_has_no_number(saved_model):
+    card = render_card(saved_model[0], FACTS, TEMPLATE)
+    sections = sections_of(card)
+
+    assert "model-index" not in card.data.to_dict()
+    assert "base_model" not in card.data.to_dict()
+    assert sections["Results"].count(NOT_MEASURED) == 3
+    assert sections["Training"].count(NOT_MEASURED) == 2
+    assert "The recipe: not recorded" in sections["Training"]
+
+
+def test_the_labels_stand_in_the_order_of_the_logits(card):
+    assert "| school | 4 | Dutch, Italian, French, UNK |" in card.text
+
+
+def test_the_recipe_and_the_commands_reproduce(card):
+    sections = sections_of(card)
+
+    assert "vision: timm/resnet18.a1_in1k" in sections["Training"]
+    assert (
+        "```bash\naccelerate launch scripts/train.py recipe.yaml && \\\npython scripts/evaluate_model.py "
+        "--model outputs/model --data semart --split test --output_dir evaluation --mask_label_words\n```"
+    ) in sections["How to reproduce"]
+    assert "scripts/evaluate_model.py --model anna/delft --data semart --split test" in sections["How to reproduce"]
+
+
+def test_the_example_is_six_lines_and_can_be_read_back(card):
+    code, printed = read_example(str(card))
+
+    assert len(code.splitlines()) == 6
+    compile(code, "README.md", "exec")
+    assert printed.splitlines() == ["type       0.75  portrait", "school     0.50  Dutch"]
+
+
+def test_the_example_names_its_picture_by_address():
+    facts = CardFacts("anna/delft", Example('He said "look"', "example.jpg", ANSWER))
+
+    code = example_code(facts)
+
+    compile(code, "README.md", "exec")
+    assert '"image": "https://huggingface.co/anna/delft/resolve/main/example.jpg"' in code
+    assert r'"text": "He said \"look\""' in code
+
+
+def test_the_miniature_is_known_by_its_ceiling(saved_model, results):
+    results["modalities"]["image"]["ceiling"] = {"type": 0.97, "mean": 0.9}
+
+    facts = CardFacts("anna/mini", FACTS.example, results=[results], recipe={"data": "outputs/mini"})
+    card = render_card(saved_model[0], facts, TEMPLATE)
+
+    assert card.data.to_dict()["datasets"] == ["semart-miniature"]
+    assert "| – best reachable | 97.0 | not measured | not measured | not measured | 90.0 |" in card.text
+    assert "painted by program" in card.text
+    assert "On 90 paintings (SemArt miniature, test split)." in card.text
+    assert "python -m semart_hf.miniature.miniature outputs/mini && \\\naccelerate launch" in card.text
+
+
+def test_several_results_have_entries_of_their_own(saved_model, results):
+    other = json.loads(json.dumps(results)) | {"data": "elsewhere", "split": "validation"}
+
+    card = render_card(saved_model[0], CardFacts("anna/d", FACTS.example, results=[results, other]), TEMPLATE)
+
+    (index,) = card.data.to_dict()["model-index"]
+    assert {entry["dataset"]["name"] for entry in index["results"]} == {"semart", "elsewhere"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ({"pretrained": False, **RECIPE}, []),
+        ({"pretrained": "vision", **RECIPE}, ["timm/resnet18.a1_in1k"]),
+        ({"vision": "/home/anna/tower", "text": "distilbert/distilbert-base-uncased"}, [RECIPE["text"]]),
+        ({"vision": "../shared/tower/vision", "text": None}, []),
+        ({}, []),
+    ],
+)
+def test_base_models_are_what_the_weights_began_from(recipe, expected):
+    assert base_models(recipe) == expected
+
+
+def test_a_template_that_asks_for_the_unknown_is_refused(saved_model, tmp_path):
+    path = tmp_path / "template.md"
+    path.write_text("---\n{{ card_data }}\n---\n{{ price }}")
+
+    with pytest.raises(ValueError, match=r"asks for \['price'\]\. Known are .*Correct its placeholders"):
+        render_card(saved_model[0], FACTS, path)
+    with pytest.raises(ValueError, match=r"absent\.md, which is no file\..*model_cards/template\.md"):
+        render_card(saved_model[0], FACTS, tmp_path / "absent.md")

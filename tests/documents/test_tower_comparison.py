@@ -1,0 +1,309 @@
+"""Towers beside one another: fronts and corrections by hand, sentences that say what the figures say."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from semart_hf.documents.figures import save_figure
+from semart_hf.documents.tower_conclusion import conclude
+from semart_hf.documents.tower_report import render_markdown, render_page
+from semart_hf.documents.tower_tables import comparison_tables
+from semart_hf.documents.trade_off import draw_trade_off
+from semart_hf.evaluation.comparison import bootstrap_p, holm
+from semart_hf.evaluation.outcomes import Outcomes
+from semart_hf.evaluation.results import summarize, write_json
+from semart_hf.evaluation.tower_comparison import (
+    COST_AXES,
+    SIGNIFICANCE,
+    TowerRun,
+    compare_runs,
+    correct_for_many,
+    enough_resamples,
+    pareto_front,
+    recipe_differences,
+)
+
+TASKS = [
+    {"name": "type", "labels": ["portrait", "landscape", "UNK"]},
+    {"name": "school", "labels": ["Italian", "Dutch", "UNK"]},
+    {"name": "timeframe", "labels": ["1501-1550", "1551-1600", "UNK"]},
+    {"name": "medium", "labels": ["canvas", "wood", "UNK"]},
+]
+NUM_ROWS = 400
+
+
+def make_run(
+    name, accuracy, *, seconds_per_epoch=10.0, milliseconds=5.0, parameters=1_000_000, flops=10**9, **changes
+):
+    """A run whose every answer is right with this probability, drawn by the length of the name."""
+    references = np.random.default_rng(0).integers(0, 2, (NUM_ROWS, 4))
+    references[:4, 1] = -100
+    generator = np.random.default_rng(len(name))
+    is_right = generator.random((NUM_ROWS, 4)) < accuracy
+    predictions = np.where(is_right, np.maximum(references, 0), 1 - np.maximum(references, 0))
+    outcomes = Outcomes(TASKS)
+    outcomes.add(predictions, references)
+    results = {"data": "a-release", "split": "test"}
+    results |= summarize(dict.fromkeys(("image+text", "image", "text"), outcomes), seconds=1.0, num_resamples=50)
+    speed = {"batch_size": 1, "paintings_per_second": 1000 / milliseconds, "milliseconds": milliseconds}
+    fields = {
+        "model": f"outputs/{name}",
+        "recipe": {"learning_rate": 0.001, "data": "a-release"},
+        "config": {
+            "frozen_vision_stages": 3,
+            "trainable_text_layers": 1,
+            "vision_config": {"architecture": name, "pretrained_cfg": {"input_size": [3, 64, 64]}},
+        },
+        "results": results,
+        "training": {
+            "environment": {"processor": "A", "cores": 2, "torch": "2.15.0"},
+            "training": {
+                "paintings": 2000,
+                "epochs": 4.0,
+                "seconds_per_epoch": seconds_per_epoch,
+                "steady_paintings_per_second": seconds_per_epoch and 2000 / seconds_per_epoch,
+                "peak_memory_bytes": 900_000_000,
+            },
+        },
+        "cost": {
+            "parameters": {"total": parameters, "trained": parameters // 2, "vision": parameters // 4, "text": 0},
+            "flops": {"forward": flops, "forward_vision": flops // 2, "backward": 2 * flops, "tokens": 40},
+            "inference": {
+                "device": "cpu",
+                "threads": 2,
+                "single": speed,
+                "best": {**speed, "batch_size": 16, "paintings_per_second": 4000 / milliseconds},
+                "end_to_end": {"batch_size": 16, "paintings_per_second": 3000 / milliseconds},
+                "peak_memory_bytes": 700_000_000,
+            },
+            "disk": {"weights": 4 * parameters, "folder": 4 * parameters + 50_000},
+            "environment": {
+                "processor": "A",
+                "cores": 2,
+                "torch": "2.15.0",
+                "transformers": "5.23.0",
+                "commit": "abc",
+            },
+        },
+        "row_ids": [f"row {row}" for row in range(NUM_ROWS)],
+        "outcomes": outcomes,
+    }
+    return TowerRun(name=name, **{**fields, **changes})
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    """ResNet18 is clearly worse; the other two differ by a point, and the ViT costs more."""
+    runs = [
+        make_run("resnet18", 0.70, seconds_per_epoch=8.0, milliseconds=4.0, parameters=11_000_000),
+        make_run("efficientnet_b0", 0.91, seconds_per_epoch=10.0, milliseconds=9.0, parameters=4_000_000),
+        make_run("vit_tiny", 0.885, seconds_per_epoch=20.0, milliseconds=6.0, parameters=5_500_000),
+    ]
+    found = {"recipe": "recipe.yaml", **compare_runs(runs, num_resamples=300)}
+    return {**found, "conclusion": conclude(found)}
+
+
+def cells(comparison, title):
+    (table,) = [table for table in comparison_tables(comparison) if table.title.startswith(title)]
+    return {row[0].text: dict(zip(table.header[1:], row[1:], strict=True)) for row in table.rows}
+
+
+def test_every_pair_is_compared_and_corrected(comparison):
+    assert [(pair["first"], pair["second"]) for pair in comparison["pairs"]] == [
+        ("resnet18", "efficientnet_b0"),
+        ("resnet18", "vit_tiny"),
+        ("efficientnet_b0", "vit_tiny"),
+    ]
+    entries = [pair["tasks"][task]["accuracy"] for pair in comparison["pairs"] for task in comparison["tasks"]]
+    raw = sorted(entry["mcnemar"]["p"] for entry in entries)
+    # The smallest of twelve counts twelvefold.
+    assert min(entry["p_corrected"] for entry in entries) == pytest.approx(min(1, 12 * raw[0]))
+    assert all(entry["p_corrected"] >= entry["mcnemar"]["p"] for entry in entries)
+    clear, level = comparison["pairs"][0]["mean"]["accuracy"], comparison["pairs"][2]["mean"]["accuracy"]
+    assert clear["difference"] == pytest.approx(-0.2, abs=0.03)
+    assert (clear["is_significant_among_all"], level["is_significant_among_all"]) == (True, False)
+
+
+def test_a_difference_that_only_chance_finds_is_not_significant():
+    def entry(p):
+        return {"interval": [0.01, 0.09], "is_significant": True, "bootstrap_p": p, "mcnemar": {"p": p}}
+
+    pairs = [{"mean": {}, "tasks": {task: {"accuracy": entry(p)} for task, p in (("type", 0.03), ("school", 0.2))}}]
+    correct_for_many(pairs)
+    assert pairs[0]["tasks"]["type"]["accuracy"]["p_corrected"] == pytest.approx(0.06)
+    assert not pairs[0]["tasks"]["type"]["accuracy"]["is_significant_among_all"]
+
+
+def tower(cost, accuracy):
+    return {"cost": {"seconds_per_epoch": cost}, "scores": {"image+text": {"mean_accuracy": accuracy}}}
+
+
+@pytest.mark.parametrize("num_towers", [2, 3, 6, 10])
+def test_many_comparisons_leave_a_clear_difference_significant(num_towers):
+    num_comparisons = num_towers * (num_towers - 1) // 2 * len(TASKS)
+    clearest = bootstrap_p(np.full(enough_resamples(num_towers, len(TASKS)), 0.2))
+    assert holm([clearest] * num_comparisons)[0] < SIGNIFICANCE / 2
+
+
+def test_the_pareto_front():
+    towers = {
+        "dear and best": tower(9, 0.9),
+        "cheap": tower(1, 0.6),
+        "beaten": tower(5, 0.5),
+        "as good, dearer": tower(2, 0.6),
+        "middle": tower(4, 0.8),
+        "not measured": tower(None, 0.99),
+        "as the middle": tower(4, 0.8),
+    }
+    assert pareto_front(towers, "seconds_per_epoch") == ["cheap", "middle", "as the middle", "dear and best"]
+
+
+def test_the_fronts_of_the_three(comparison):
+    assert comparison["pareto"] == {
+        "seconds_per_epoch": ["resnet18", "efficientnet_b0"],
+        "milliseconds_per_painting": ["resnet18", "vit_tiny", "efficientnet_b0"],
+        "flops_forward": ["efficientnet_b0"],
+        "parameters": ["efficientnet_b0"],
+    }
+    assert set(comparison["pareto"]) == set(COST_AXES)
+
+
+def test_the_conclusion_says_what_is_significant_and_what_is_not(comparison):
+    ranking, lead, not_significant, by_task, level, by_f1, seconds, latency, caveat = comparison["conclusion"]
+    mean = 100 * comparison["towers"]["efficientnet_b0"]["scores"]["image+text"]["mean_accuracy"]
+    assert ranking.startswith("On the 400 paintings of the test split the mean accuracy over type, school, timeframe")
+    assert f"efficientnet_b0 {mean:.1f} % (" in ranking
+    assert ranking.index("efficientnet_b0") < ranking.index("vit_tiny") < ranking.index("resnet18")
+    assert lead.startswith("efficientnet_b0 is ahead of resnet18 by 19.0 points (16.")
+    assert not_significant.startswith("Not significant: efficientnet_b0 ahead of vit_tiny by ")
+    assert by_task.startswith("By task (McNemar's test, corrected for 12 comparisons): efficientnet_b0 is better than")
+    assert level == "No significant difference between efficientnet_b0 and vit_tiny on any task."
+    assert by_f1.endswith("; not significantly different: efficientnet_b0 and vit_tiny.")
+    assert seconds == (
+        "Seconds an epoch: resnet18 8.0 s, efficientnet_b0 10.0 s (1.2 times), vit_tiny 20.0 s (2.5 times); on the "
+        "Pareto front lie resnet18 and efficientnet_b0, vit_tiny costs more for no more accuracy."
+    )
+    assert "vit_tiny 6.0 ms (1.5 times)" in latency
+    assert caveat.startswith("Every tower was trained once: ")
+
+
+def test_a_conclusion_where_nothing_differs():
+    runs = [make_run(name, 0.8, seconds_per_epoch=seconds) for name, seconds in (("a", None), ("b", None))]
+    sentences = conclude(compare_runs(runs, num_resamples=100))
+    assert "Not significant: a ahead of b by 0.0 points (0.0 to 0.0, p = 1)." in sentences
+    assert any(
+        sentence.startswith("No significant difference (McNemar's test, corrected for 4 comparisons) between a and b")
+        for sentence in sentences
+    )
+    # Nobody measured the epochs; in all else a and b are equal.
+    assert not any(sentence.startswith("Seconds an epoch") for sentence in sentences)
+
+
+def test_runs_of_different_recipes_are_marked():
+    runs = [
+        make_run("a", 0.8),
+        make_run("b", 0.8, recipe={"learning_rate": 0.01, "data": "a-release"}),
+        make_run("c", 0.8, recipe={}),
+    ]
+    assert recipe_differences(runs) == {"learning_rate": {"a": 0.001, "b": 0.01}}
+    comparison = compare_runs(runs, num_resamples=50)
+    assert conclude(comparison)[-1].endswith("not trained by one recipe, but with different learning_rate.")
+
+
+def test_other_paintings_are_refused():
+    runs = [make_run("a", 0.8), make_run("b", 0.8, row_ids=[f"row {row}" for row in reversed(range(400))])]
+    with pytest.raises(ValueError, match="a and b, evaluated on different paintings or in another order"):
+        compare_runs(runs)
+
+
+def test_the_tables_mark_the_best_and_their_equals(comparison):
+    accuracy = cells(comparison, "Accuracy, picture and text")
+    scores = comparison["towers"]["efficientnet_b0"]["scores"]["image+text"]
+    best = accuracy["efficientnet_b0"]["mean"]
+    assert (best.text, best.is_strong) == (f"{100 * scores['mean_accuracy']:.1f}", True)
+    low, high = scores["intervals"]["mean_accuracy"]
+    assert best.small == f"{100 * low:.1f}–{100 * high:.1f}"
+    assert accuracy["vit_tiny"]["mean"].text.endswith(" ≈")
+    assert not accuracy["resnet18"]["mean"].text.endswith("≈")
+
+
+def test_what_others_published_stands_beside_and_is_marked(comparison):
+    with_text = cells(comparison, "Accuracy, picture and text")["EfficientNet-B0, the study †"]
+    assert {task: cell.text for task, cell in with_text.items()} == {
+        "type": "81.0",
+        "school": "79.0",
+        "timeframe": "60.0",
+        "medium": "80.0",
+        "mean": "–",
+    }
+    alone = cells(comparison, "Accuracy, picture alone")["best of ICMR 2019 †"]
+    assert [cell.text for cell in alone.values()] == ["81.5", "69.1", "63.2", "–", "–"]
+    costs = cells(comparison, "Cost")
+    theirs = costs["an epoch of the study, on its GPU and SemArt †"]
+    assert [theirs[name].text for name in ("resnet18", "efficientnet_b0")] == ["22 min", "20 min"]
+    assert costs["seconds an epoch"]["vit_tiny"].text == "20.0"
+    assert costs["parameters"]["resnet18"].text == "11.00 M"
+    assert costs["operations a painting, backward"]["resnet18"].text == "2.00 G"
+    assert costs["training, peak memory"]["resnet18"].text == "900 MB"
+
+
+def test_a_task_without_labels_is_a_hole():
+    runs = [make_run("a", 0.8), make_run("b", 0.7)]
+    for run in runs:
+        for scored in run.results["modalities"].values():
+            scored["tasks"]["medium"] = {"num_rows": 0, "accuracy": None, "macro_f1": None}
+        run.outcomes.of("medium").references[:] = -100
+    comparison = compare_runs(runs, num_resamples=50)
+    found = cells({**comparison, "conclusion": conclude(comparison)}, "Accuracy, picture and text")
+    assert found["a"]["medium"].text == "no label"
+    assert "medium" not in " ".join(conclude(comparison)[1:])
+
+
+class Tags(HTMLParser):
+    """The tags of a page, checked for balance, and what it would load."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.loaded, self.anchors, self.links = [], [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if tag not in ("meta", "img", "br", "image", "use"):
+            self.open.append(tag)
+        self.loaded += [found[name] for name in ("src", "srcset") if name in found]
+        self.anchors |= {found["id"]} if "id" in found else set()
+        self.links += [found["href"]] if "href" in found else []
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_loads_nothing(comparison, tmp_path):
+    png, svg = save_figure(draw_trade_off(comparison), tmp_path / "trade_off")
+    assert svg.stat().st_size > 1000
+    text = render_page({**comparison, "data": "<script>alert(1)</script>"}, png)
+    tags = Tags(text)
+    assert tags.open == []
+    assert all(source.startswith("data:image/") for source in tags.loaded)
+    assert {link[1:] for link in tags.links} <= tags.anchors
+    assert "<script" not in text
+    # Between a number and its sign the line may not end.
+    assert comparison["conclusion"][0].replace("'", "&#x27;").replace(" %", "\N{NO-BREAK SPACE}%") in text
+
+
+def test_the_markdown_has_the_same_cells(comparison):
+    text = render_markdown(comparison, "figures/trade_off.png")
+    lines = text.splitlines()
+    for table in comparison_tables(comparison):
+        at = lines.index(f"## {table.title}")
+        header, rule, *rows = lines[at + 2 : at + 4 + len(table.rows)]
+        assert header.count("|") == rule.count("|") == len(table.header) + 1
+        assert all(row.count("|") == len(table.header) + 1 for row in rows)
+    assert "| EfficientNet-B0, the study † | 81.0 | 79.0 | 60.0 | 80.0 | – |" in text
+
+
+def test_it_can_be_written_as_json(comparison, tmp_path):
+    write_json(tmp_path / "comparison.json", comparison)  # refuses NaN
+    assert np.isfinite(comparison["pairs"][0]["mean"]["accuracy"]["difference"])

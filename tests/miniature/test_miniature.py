@@ -1,0 +1,319 @@
+import csv
+import html
+import itertools
+import json
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semart_hf.catalogue.medium import medium_of
+from semart_hf.miniature.history import RARE, art_history
+from semart_hf.miniature.miniature import COLUMNS, main, paint_miniature, sample_paintings
+from semart_hf.miniature.painter import SHORT_SIDE, paint
+from semart_hf.miniature.world import SILENT, Cue, World, ceilings
+from semart_hf.miniature.writer import catalogue, describe
+
+SIZES = {"num_train": 30, "num_val": 3, "num_test": 5}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return paint_miniature(tmp_path_factory.mktemp("miniature") / "release", seed=3, **SIZES)
+
+
+@pytest.fixture(scope="module")
+def history():
+    return art_history()
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rows_of(folder, split):
+    with (folder / f"semart_{split}.csv").open(encoding="cp1252", newline="") as lines:
+        return list(csv.DictReader(lines, delimiter="\t", strict=True))
+
+
+def tiny_world():
+    """Two labels a task, dependent labels, cues of different strength, one silent text cue."""
+    tasks = ("type", "school", "timeframe", "medium")
+    prior = np.random.default_rng(5).random((2, 2, 2, 2)) ** 2
+    strong, weak = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.6, 0.1, 0.3], [0.2, 0.5, 0.3]])
+    blind = np.array([[0.5, 0.5], [0.5, 0.5]])
+    return World(
+        labels=dict.fromkeys(tasks, ("a", "b")),
+        prior=prior / prior.sum(),
+        image={
+            task: Cue(("x", "y"), table) for task, table in zip(tasks, (strong, blind, strong, strong), strict=True)
+        },
+        text={task: Cue(("x", "y", SILENT), weak) for task in tasks},
+        missing_text=0.25,
+    )
+
+
+def best_by_hand(world, axis, cues):
+    """Accuracy of the best answer on one axis, by walking through every state and every combination of cues."""
+    best = 0.0
+    states = list(np.ndindex(world.prior.shape))
+    for shown in itertools.product(*(range(len(cue.values)) for _, cue in cues)):
+        posterior = Counter()
+        for state in states:
+            probability = world.prior[state]
+            for value, (task_axis, cue) in zip(shown, cues, strict=True):
+                probability *= cue.table[state[task_axis], value]
+            posterior[state[axis]] += probability
+        best += max(posterior.values())
+    return best
+
+
+def test_ceilings_of_a_tiny_world_equal_a_walk_through_all_its_states():
+    world = tiny_world()
+    image, text = list(enumerate(world.image.values())), list(enumerate(world.text.values()))
+    reached = ceilings(world, {})
+    for axis, task in enumerate(world.labels):
+        seen, read = best_by_hand(world, axis, image), best_by_hand(world, axis, text)
+        assert reached["image"][task] == pytest.approx(seen)
+        assert reached["text"][task] == pytest.approx(0.75 * read + 0.25 * best_by_hand(world, axis, []))
+        both = best_by_hand(world, axis, image + text)
+        assert reached["image+text"][task] == pytest.approx(0.75 * both + 0.25 * seen)
+    for scores in reached.values():
+        assert scores["mean"] == pytest.approx(np.mean([scores[task] for task in world.labels]))
+
+
+def test_rare_labels_count_as_one_class_of_the_ceiling():
+    world = tiny_world()
+    assert ceilings(world, {"school": ("a", "b")})["text"]["school"] == pytest.approx(1.0)
+    assert ceilings(world, {"school": ("b",)}) == ceilings(world, {})  # one rare label is a class like any other
+
+
+def test_the_best_classifier_of_sampled_paintings_is_as_accurate_as_the_ceiling_says(history):
+    """The type, from the image alone: the posterior by Bayes' rule, on paintings that were drawn."""
+    paintings = sample_paintings(history, 11, 2, 3000)
+    tasks = list(history.labels)
+    right = 0
+    for painting in paintings:
+        weights = history.prior
+        for axis, task in enumerate(tasks):
+            cue = history.image[task]
+            likelihood = cue.table[:, cue.values.index(painting.image_cues[task])]
+            weights = weights * likelihood.reshape([-1 if axis == other else 1 for other in range(4)])
+        posterior = weights.sum(axis=(0, 2, 3))
+        right += history.labels["school"][int(posterior.argmax())] == painting.labels["school"]
+    expected = ceilings(history, {})["image"]["school"]
+    assert right / len(paintings) == pytest.approx(expected, abs=4 * (0.25 / len(paintings)) ** 0.5)
+
+
+def test_neither_image_nor_text_suffices(history):
+    reached = ceilings(history, RARE)
+    assert 0.92 < reached["image+text"]["mean"] < 0.98
+    for task in history.labels:
+        assert reached["image+text"][task] > max(reached["image"][task], reached["text"][task]) + 0.02
+    for alone in ("image", "text"):
+        assert 0.7 < reached[alone]["mean"] < reached["image+text"]["mean"] - 0.1
+
+
+def test_labels_and_cues_come_as_often_as_stated(history):
+    paintings = sample_paintings(history, 0, 0, 5000)
+    for axis, (task, labels) in enumerate(history.labels.items()):
+        stated = history.prior.sum(axis=tuple(other for other in range(4) if other != axis))
+        found = Counter(painting.labels[task] for painting in paintings)
+        for label, probability in zip(labels, stated, strict=True):
+            spread = (probability * (1 - probability) / len(paintings)) ** 0.5
+            assert found[label] / len(paintings) == pytest.approx(probability, abs=5 * spread), (task, label)
+    for name in ("image", "text"):
+        for task, cue in getattr(history, name).items():
+            for label, stated in zip(history.labels[task], cue.table, strict=True):
+                shown = [
+                    getattr(p, f"{name}_cues")[task] for p in paintings if p.labels[task] == label and p.text_cues
+                ]
+                for value, probability in zip(cue.values, stated, strict=True):
+                    if len(shown) * probability < 5:  # too few for the normal approximation of the spread
+                        continue
+                    spread = (probability * (1 - probability) / len(shown)) ** 0.5
+                    frequency = shown.count(value) / len(shown)
+                    assert frequency == pytest.approx(probability, abs=5 * spread), (name, task, label, value)
+    silent = sum(painting.text_cues is None for painting in paintings) / len(paintings)
+    assert silent == pytest.approx(history.missing_text, abs=0.015)
+
+
+def test_more_paintings_leave_the_first_ones_as_they_are(history):
+    assert sample_paintings(history, 1, 0, 8)[:5] == sample_paintings(history, 1, 0, 5)
+    assert sample_paintings(history, 1, 0, 5) != sample_paintings(history, 1, 1, 5)
+
+
+def test_labels_are_long_tailed_and_only_the_rare_ones_stay_under_ten(history):
+    paintings = sample_paintings(history, 0, 0, 2400)
+    counts = {task: Counter(painting.labels[task] for painting in paintings) for task in history.labels}
+    for task, labels in history.labels.items():
+        assert {label for label in labels if counts[task][label] < 10} == set(RARE[task])
+        ordered = sorted(counts[task][label] for label in labels if label not in RARE[task])
+        assert ordered[-1] > 2 * ordered[0]
+    assert counts["medium"]["canvas"] > 3 * counts["medium"]["paper"]
+
+
+def test_schools_keep_to_their_times_and_media(history):
+    tasks = list(history.labels)
+
+    def share(**given):
+        """P(the last condition | the others)."""
+        tables = []
+        for conditions in (given, dict(list(given.items())[:-1])):
+            index = [slice(None)] * 4
+            for task, label in conditions.items():
+                index[tasks.index(task)] = history.labels[task].index(label)
+            tables.append(history.prior[tuple(index)].sum())
+        return tables[0] / tables[1]
+
+    assert share(school="Italian", timeframe="1451-1500", medium="wall") > 0.3
+    assert share(school="Dutch", timeframe="1601-1650", medium="wall") == 0
+    assert share(school="French", timeframe="1851-1900", medium="canvas") > 0.6
+    assert share(school="American", timeframe="1601-1650") == 0
+
+
+def test_the_folder_has_the_release_layout(folder):
+    counts = {"train": 30, "val": 3, "test": 5}
+    pictures = set()
+    for split, count in counts.items():
+        rows = rows_of(folder, split)
+        assert len(rows) == count
+        assert all(tuple(row) == COLUMNS for row in rows)
+        pictures |= {row["IMAGE_FILE"] for row in rows}
+    assert len(pictures) == sum(counts.values())
+    assert {path.name for path in (folder / "Images").iterdir()} == pictures
+    for name in pictures:
+        with Image.open(folder / "Images" / name) as picture:
+            assert picture.mode == "RGB"
+            assert min(picture.size) == SHORT_SIDE
+            assert 0.7 < picture.width / picture.height < 1.52
+    assert {path.name for path in folder.iterdir()} == {
+        "Images",
+        "ceiling.json",
+        *(f"semart_{split}.csv" for split in counts),
+    }
+
+
+def test_ceiling_json_says_what_it_is_of(folder):
+    report = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))
+    assert report["settings"]["seed"] == 3
+    assert {name: report["settings"][name] for name in SIZES} == SIZES
+    assert report["method"].startswith("exact")
+    for modality in ("image+text", "image", "text"):
+        assert list(report[modality]) == ["type", "school", "timeframe", "medium", "mean"]
+
+
+def test_the_same_settings_give_the_same_bytes_and_another_seed_others(folder, tmp_path):
+    again = paint_miniature(tmp_path / "again", seed=3, **SIZES)
+    assert contents(again) == contents(folder)
+    other = paint_miniature(tmp_path / "other", seed=4, num_train=2, num_val=1, num_test=1)
+    assert not set(contents(other).values()) & set(contents(folder).values())
+
+
+def test_descriptions_are_catalogue_sentences_with_entities_and_gaps(history):
+    rng = np.random.default_rng(0)
+    paintings = [painting for painting in sample_paintings(history, 0, 0, 600) if painting.text_cues]
+    descriptions = [describe(painting.text_cues, rng) for painting in paintings]
+    assert all(10 <= len(description.split()) <= 40 for description in descriptions)
+    assert all(description[0].isupper() and description[-1] in '.e"' for description in descriptions)
+    assert not any(re.search(r"[{}]|\b[Aa] [AEIOUaeiou]|\b[Aa]n [^AEIOUaeiou]", text) for text in descriptions)
+    assert len(set(descriptions)) > 550
+    for description in descriptions:
+        description.encode("cp1252")
+
+
+def test_a_few_cells_are_empty_and_a_few_descriptions_have_entities(tmp_path, monkeypatch):
+    plain = Image.new("RGB", (8, 8))
+    monkeypatch.setattr("semart_hf.miniature.miniature.paint", lambda cues, rng: plain)
+    rows = rows_of(paint_miniature(tmp_path / "blank", num_train=800, num_val=1, num_test=1), "train")
+    for column in ("DESCRIPTION", "TECHNIQUE"):
+        assert 0.01 < sum(not row[column] for row in rows) / len(rows) < 0.07
+    with_entities = [row["DESCRIPTION"] for row in rows if re.search(r"&#\d+;", row["DESCRIPTION"])]
+    assert 0.01 < len(with_entities) / len(rows) < 0.15
+    assert any(set("éçœ–") & set(row["DESCRIPTION"]) for row in rows)
+    assert all(set("éçœ–") & set(html.unescape(description)) for description in with_entities)
+    assert any('"' in row["DESCRIPTION"] for row in rows)
+
+
+def test_the_technique_names_the_medium_that_was_drawn(history):
+    rng = np.random.default_rng(0)
+    for medium in history.labels["medium"]:
+        labels = {"type": "genre", "school": "Dutch", "timeframe": "1601-1650", "medium": medium}
+        techniques = {catalogue(labels, 1.2, rng)["TECHNIQUE"] for _ in range(40)}
+        assert {medium_of(technique) for technique in techniques} == {medium}, techniques
+
+
+def test_every_cue_value_can_be_painted_and_changes_the_picture(history):
+    usual = {"type": "genre", "school": "enamel", "timeframe": "clear", "medium": "canvas"}
+    seen = []
+    for task, cue in history.image.items():
+        pictures = {paint({**usual, task: value}, np.random.default_rng(0)).tobytes() for value in cue.values}
+        assert len(pictures) == len(cue.values)
+        seen.append(len(pictures))
+    assert seen == [8, 4, 7, 5]
+
+
+def test_a_finished_folder_of_the_same_settings_is_kept(folder):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert paint_miniature(folder, seed=3, **SIZES) == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_folder_of_other_settings_is_refused(folder):
+    with pytest.raises(ValueError, match=r"holds a miniature with \{'seed': 3\}; allowed is one with \{'seed': 4\}"):
+        paint_miniature(folder, seed=4, **SIZES)
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="holds something that is no miniature; allowed is a new or empty folder"):
+        paint_miniature(tmp_path, **SIZES)
+    assert contents(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def test_a_folder_that_lost_files_is_refused(tmp_path):
+    (tmp_path / "release").mkdir()  # empty: as good as none
+    folder = paint_miniature(tmp_path / "release", num_train=1, num_val=1, num_test=1)
+    next((folder / "Images").iterdir()).unlink()
+    with pytest.raises(ValueError, match=r"without 1 of its files, such as Images/.*remove the folder"):
+        paint_miniature(folder, num_train=1, num_val=1, num_test=1)
+
+
+def test_an_interrupted_painting_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(cues, rng):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("semart_hf.miniature.miniature.paint", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        paint_miniature(tmp_path / "release", num_train=2, num_val=1, num_test=1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"seed": -1}, "seed is -1; allowed is 0 or more"), ({"num_val": 0}, "num_val is 0; allowed is 1 or more")],
+)
+def test_numbers_out_of_range_are_refused(tmp_path, option, message):
+    with pytest.raises(ValueError, match=message):
+        paint_miniature(tmp_path / "release", **option)
+
+
+def test_the_command_paints_a_folder_and_names_the_ceilings(tmp_path, capsys):
+    sizes = ["--num_train", "2", "--num_val", "1", "--num_test", "1", "--workers", "1"]
+    main([str(tmp_path / "demo" / "release"), *sizes])
+    assert (tmp_path / "demo" / "release" / "semart_train.csv").is_file()
+    assert "2/1/1 paintings; ceilings: image+text" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "demo"), *sizes])
+    assert "holds something that is no miniature" in capsys.readouterr().err
+
+
+def test_worlds_whose_tables_do_not_fit_are_refused():
+    world = tiny_world()
+    with pytest.raises(ValueError, match="prior of shape"):
+        World(world.labels, world.prior * 2, world.image, world.text, 0.0)
+    crooked = {**world.image, "type": Cue(("x", "y"), np.array([[0.9, 0.2], [0.5, 0.5]]))}
+    with pytest.raises(ValueError, match=r"cue table of type has shape \(2, 2\) and row sums \[1\.1 1\. \]"):
+        World(world.labels, world.prior, crooked, world.text, 0.0)

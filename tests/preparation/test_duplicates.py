@@ -1,0 +1,139 @@
+import io
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from release_builder import encoded, painting
+
+from semart_hf.preparation.duplicates import MAX_BITS, Copy, Fingerprints, find_copies, find_similar, text_digest
+from semart_hf.preparation.prepared_pictures import picture_signature
+
+
+def rows_of(*rows: tuple[int, str | None, bytes | None, bytes | None, str | None]) -> Fingerprints:
+    fingerprints = Fingerprints()
+    for split, name, picture, signature, description in rows:
+        digest = None if description is None else text_digest(description)
+        fingerprints.add(split, name=name, picture=picture, signature=signature, description=digest)
+    return fingerprints
+
+
+def signatures(number: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (number, 32), dtype=np.uint8)
+
+
+def flip(signature: np.ndarray, num_bits: int) -> np.ndarray:
+    bits = np.unpackbits(signature)
+    bits[:num_bits] ^= 1
+    return np.packbits(bits)
+
+
+def test_same_file_under_two_names():
+    a, b = (bytes(row) for row in signatures(2))
+    rows = rows_of((0, "a.jpg", b"1", a, None), (0, "b.jpg", b"2", b, None), (0, "c.jpg", b"1", a, None))
+    assert find_copies(rows) == [Copy(2, 0, "same_picture")]
+
+
+def test_same_name_twice_is_told_once():
+    a = bytes(signatures(1)[0])
+    rows = rows_of((0, "a.jpg", b"1", a, None), (0, "a.jpg", b"1", a, None))
+    assert find_copies(rows) == [Copy(1, 0, "repeated_name")]
+
+
+def test_leaks_are_told_beside_copies_within_the_split():
+    a = bytes(signatures(1)[0])
+    rows = rows_of((0, "a.jpg", b"1", a, None), (2, "b.jpg", b"1", a, None), (2, "c.jpg", b"1", a, None))
+    assert find_copies(rows) == [
+        Copy(1, 0, "leaked_picture"),
+        Copy(2, 0, "leaked_picture"),
+        Copy(2, 1, "same_picture"),
+    ]
+
+
+def test_similar_pictures_within_and_across_splits():
+    base, other = signatures(2)
+    rows = rows_of(
+        (0, "a", b"1", bytes(base), None),
+        (0, "b", b"2", bytes(other), None),
+        (0, "c", b"3", bytes(flip(base, MAX_BITS)), None),
+        (1, "d", b"4", bytes(flip(base, 3)), None),
+        (1, "e", b"5", bytes(flip(other, MAX_BITS + 1)), None),
+    )
+    assert find_copies(rows) == [Copy(2, 0, "similar_picture", MAX_BITS), Copy(3, 0, "leaked_picture", 3)]
+
+
+def test_descriptions_leak_whatever_their_case_and_spacing():
+    rows = rows_of(
+        (0, "a", None, None, "A view of  Delft."),
+        (0, "b", None, None, "A view of Delft."),
+        (1, "c", None, None, None),
+        (1, "d", None, None, "a view\nof delft."),
+        (2, "e", None, None, None),
+    )
+    assert find_copies(rows) == [Copy(3, 0, "leaked_description")]
+
+
+def test_nothing_at_all():
+    assert find_copies(Fingerprints()) == []
+    assert find_copies(rows_of((0, None, None, None, None), (1, None, None, None, None))) == []
+
+
+def test_every_pair_is_compared():
+    splits = np.repeat([0, 1, 2], [3000, 700, 800])
+    all_signatures = signatures(4500)
+    for row, earlier, bits in [(2500, 7, 20), (2999, 2998, 0), (3100, 2400, 32), (4400, 3, 5), (4400, 4000, 32)]:
+        all_signatures[row] = flip(all_signatures[earlier], bits)
+    found = list(find_similar(all_signatures, splits))
+    # Row 4400 was made twice, of row 3 and then of row 4000: only the second stands.
+    assert found == [(2500, 7, 20), (2999, 2998, 0), (3100, 2400, 32), (4400, 4000, 32)]
+
+
+def test_many_equal_pictures_take_no_time():
+    blank = np.zeros((6_000, 32), dtype=np.uint8)
+    blank_splits = np.zeros(6_000, dtype=np.int64)
+    start = time.perf_counter()
+    found = list(find_similar(blank, blank_splits))
+    assert len(found) == 5_999
+    assert {earlier for _, earlier, _ in found} == {0}
+    assert time.perf_counter() - start < 10
+
+
+def test_many_rows_take_little_memory():
+    script = (
+        "import numpy as np, resource\n"
+        "from semart_hf.preparation.duplicates import Fingerprints, find_copies\n"
+        "random = np.random.default_rng(0)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "rows = Fingerprints()\n"
+        "for row in range(8_000):\n"
+        "    digest = random.bytes(16)\n"
+        "    rows.add(row // 7_000, name=str(row), picture=digest, signature=random.bytes(32), description=digest)\n"
+        "assert find_copies(rows) == []\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert int(done.stdout) < 120
+
+
+@pytest.mark.parametrize("change", ["recompressed", "halved", "grey", "brighter"])
+def test_copies_of_a_painting_are_found_among_others(change):
+    pictures = [painting(seed, (300, 360)) for seed in range(8)]
+    copy = {
+        "recompressed": lambda: Image.open(io.BytesIO(encoded(pictures[3], quality=35))),
+        "halved": lambda: pictures[3].resize((150, 180), Image.Resampling.BILINEAR),
+        "grey": lambda: pictures[3].convert("L").convert("RGB"),
+        "brighter": lambda: pictures[3].point(lambda value: min(255, int(value * 1.1))),
+    }[change]()
+    rows = rows_of(
+        *[
+            (0, f"{number}", bytes([number]), picture_signature(picture), None)
+            for number, picture in enumerate(pictures)
+        ],
+        (1, "copy", b"copy", picture_signature(copy), None),
+    )
+    found = find_copies(rows)
+    assert [(copy.row, copy.earlier_row, copy.kind) for copy in found] == [(8, 3, "leaked_picture")]

@@ -1,0 +1,333 @@
+import hashlib
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from release_builder import encoded, painting, row, write_plain_release, write_release
+
+from semart_hf.catalogue.release import read_release, read_rows
+from semart_hf.data.loading import load_paintings
+from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+
+COLUMNS = ["image", "image_file", "description", "author", "title", "technique", "date"]
+COLUMNS += ["type", "school", "timeframe", "medium"]
+SMALL = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=5)
+
+
+def prepare(release: Path, output: Path, options: PreparationOptions = SMALL, **arguments) -> dict:
+    return prepare_paintings(read_rows(release), output, options, **{"num_proc": 1, **arguments})
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Digest of each file by its path in the folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def problems_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "problems.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return write_plain_release(tmp_path_factory.mktemp("preparation") / "release")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, release):
+    output = tmp_path_factory.mktemp("preparation") / "prepared"
+    prepare(release, output)
+    return output
+
+
+def test_a_folder_of_shards_card_problems_summary_and_report(prepared):
+    assert sorted(contents(prepared)) == [
+        "README.md",
+        "data/test-00000-of-00001.parquet",
+        "data/train-00000-of-00003.parquet",
+        "data/train-00001-of-00003.parquet",
+        "data/train-00002-of-00003.parquet",
+        "data/validation-00000-of-00001.parquet",
+        "problems.jsonl",
+        "report.html",
+        "summary.json",
+    ]
+    assert problems_of(prepared) == []
+    summary = json.loads((prepared / "summary.json").read_text())
+    everything = {"dropped": 0, "with_picture": 12, "with_description": 12}
+    assert summary["rows"]["train"] == {"read": 12, "kept": 12, **everything}
+    assert summary["labels"]["type"]["train"] == {"landscape": 6, "portrait": 6, "UNK": 0, "unknown": 0}
+
+
+def test_load_dataset_opens_it(prepared, tmp_path):
+    splits = datasets.load_dataset(str(prepared), cache_dir=str(tmp_path))
+    assert {name: len(split) for name, split in splits.items()} == {"train": 12, "validation": 3, "test": 5}
+    assert splits["train"].column_names == COLUMNS
+    assert splits["train"].features["type"] == datasets.ClassLabel(names=["landscape", "portrait", "UNK"])
+    first = splits["train"][0]
+    assert (first["image"].mode, first["image"].size) == ("RGB", (48, 64))
+    assert first["description"] == "This is train-0.jpg."
+    assert splits["train"]["image_file"] == [f"train-{index}.jpg" for index in range(12)]
+
+
+def test_load_dataset_streams_it(prepared):
+    stream = datasets.load_dataset(str(prepared), split="train", streaming=True)
+    assert list(stream.features) == COLUMNS
+    assert [row["image_file"] for row in stream] == [f"train-{index}.jpg" for index in range(12)]
+
+
+def test_the_card_alone_gives_splits_features_and_labels(prepared, tmp_path):
+    builder = datasets.load_dataset_builder(str(prepared), cache_dir=str(tmp_path))
+    assert builder.info.features["medium"] == datasets.ClassLabel(names=["canvas", "UNK"])
+    assert {name: split.num_examples for name, split in builder.info.splits.items()} == {
+        "train": 12,
+        "validation": 3,
+        "test": 5,
+    }
+
+
+def test_no_file_names_a_place_on_this_machine(prepared, release):
+    for path in prepared.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert str(release).encode() not in content, path
+            assert str(release.parent.parent).encode() not in content, path
+
+
+def test_it_opens_after_being_moved(prepared, tmp_path):
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in contents(prepared):
+        (moved / name).parent.mkdir(exist_ok=True)
+        (moved / name).write_bytes((prepared / name).read_bytes())
+    split = datasets.load_dataset(str(moved), split="test", cache_dir=str(tmp_path / "cache"))
+    assert split[4]["image"].size == (48, 64)
+
+
+def test_rows_are_those_of_the_release(prepared, release, tmp_path):
+    expected = read_release(release, min_label_count=2)
+    found = load_paintings(prepared, cache_dir=tmp_path)
+    for split in expected:
+        assert found[split].features == expected[split].features
+        names = [name for name in expected[split].column_names if name != "image"]
+        assert found[split].select_columns(names).to_list() == expected[split].select_columns(names).to_list()
+    small = expected["train"][3]["image"].resize((48, 64))
+    difference = np.asarray(found["train"][3]["image"], float) - np.asarray(small, float)
+    assert np.abs(difference).mean() < 6
+
+
+def test_processes_and_order_of_work_change_no_byte(prepared, release, tmp_path):
+    prepare(release, tmp_path / "again", num_proc=3)
+    assert contents(tmp_path / "again") == contents(prepared)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_finished_folder_is_left_alone(prepared, release, caplog):
+    before = {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
+    summary = prepare(release, prepared)
+    assert summary == json.loads((prepared / "summary.json").read_text())
+    assert before == {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
+    assert "nothing to do" in caplog.text
+
+
+def test_other_options_are_not_written_over_it(prepared, release):
+    with pytest.raises(
+        ValueError, match=r"where something else lies already.*Remove what is there, or choose another"
+    ):
+        prepare(release, prepared, PreparationOptions(image_size=32))
+
+
+def test_an_empty_folder_may_be_there(release, tmp_path):
+    (tmp_path / "out").mkdir()
+    prepare(release, tmp_path / "out")
+    assert (tmp_path / "out" / "README.md").is_file()
+
+
+@pytest.mark.parametrize(("encoding", "kind"), [("png", "PNG"), ("webp", "WEBP")])
+def test_other_encodings(release, tmp_path, encoding, kind):
+    prepare(release, tmp_path / "out", PreparationOptions(image_size=48, encoding=encoding))
+    picture = datasets.load_dataset(str(tmp_path / "out"), split="test", streaming=True)
+    assert next(iter(picture))["image"].format == kind
+
+
+def test_pictures_lie_uncompressed_and_named_without_folder(prepared):
+    file = pq.ParquetFile(prepared / "data" / "test-00000-of-00001.parquet")
+    assert file.read()["image"][0].as_py()["path"] == "test-0.jpg"
+    assert file.metadata.row_group(0).column(0).compression == "UNCOMPRESSED"
+    assert file.metadata.row_group(0).column(2).compression == "ZSTD"
+
+
+def test_text_of_a_template_becomes_a_column(release, tmp_path):
+    prepare(release, tmp_path / "out", PreparationOptions(image_size=48, text_columns="{TITLE}, {DATE}"))
+    splits = load_paintings(tmp_path / "out", cache_dir=tmp_path)
+    assert splits["test"]["text"][0] == "Portrait test-0.jpg, 1630"
+
+
+def test_words_that_name_labels_are_masked_and_counted(tmp_path):
+    rows = [
+        row("0.jpg", description="A Dutch portrait of 1630 by Hals."),
+        row("1.jpg", description="A man in a hat."),
+        row("2.jpg", description=""),
+    ]
+    pictures = {f"{index}.jpg": encoded(painting(index)) for index in range(3)}
+    release = write_release(tmp_path / "release", {"train": rows}, pictures)
+    summary = prepare(release, tmp_path / "out", PreparationOptions(image_size=48, mask_label_words=True))
+    split = load_paintings(tmp_path / "out", text_columns=["DESCRIPTION"], cache_dir=tmp_path)["train"]
+    assert split["text"] == ["A [MASK] [MASK] of [MASK] by [MASK].", "A man in a hat.", None]
+    assert split["description"][0] == "A Dutch portrait of 1630 by Hals."
+    assert summary["named_labels"]["train"] == {
+        "texts": 2,
+        "type": 1,
+        "school": 1,
+        "medium": 0,
+        "year": 1,
+        "century": 0,
+        "author": 1,
+    }
+
+
+def test_further_columns_are_kept(tmp_path):
+    pictures = {f"{index}.jpg": encoded(painting(index)) for index in range(4)}
+    rows = [row(name, gallery="Room 1", URL="") for name in pictures]
+    release = write_release(tmp_path / "release", {"train": rows}, pictures)
+    prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=1)
+    split = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert split.column_names == [*COLUMNS, "gallery", "url"]
+    assert split["gallery"][0] == "Room 1"
+    assert split["url"][0] is None
+
+
+def test_findings_of_every_kind(tmp_path):
+    pictures = {f"{index}.jpg": encoded(painting(index)) for index in range(8)}
+    pictures["copy.jpg"] = pictures["0.jpg"]
+    pictures["small.jpg"] = encoded(painting(1).resize((40, 54)), quality=60)
+    release = write_release(
+        tmp_path / "release",
+        {
+            "train": [
+                *[row(f"{index}.jpg") for index in range(8)],
+                row("copy.jpg", description=""),
+                row("absent.jpg"),
+                row("gone.jpg", description=""),
+                row("2.jpg"),
+                row("../semart_train.csv"),
+                row(""),
+            ],
+            "test": [row("small.jpg", school="Atlantean", description="This is  3.JPG."), row("/etc/passwd")],
+        },
+        pictures,
+    )
+    summary = prepare(release, tmp_path / "out")
+    found = [
+        (problem["split"], problem["row"], problem["image_file"], problem["problem"], problem["action"])
+        for problem in problems_of(tmp_path / "out")
+    ]
+    assert found == [
+        ("train", 9, "copy.jpg", "empty_description", "kept as picture"),
+        ("train", 9, "copy.jpg", "same_picture", "kept"),
+        ("train", 10, "absent.jpg", "missing_picture", "kept as text"),
+        ("train", 11, "gone.jpg", "empty_description", "dropped"),
+        ("train", 11, "gone.jpg", "missing_picture", "dropped"),
+        ("train", 12, "2.jpg", "repeated_name", "kept"),
+        ("train", 13, "../semart_train.csv", "unsafe_name", "kept as text"),
+        ("train", 14, None, "unnamed_picture", "kept as text"),
+        ("test", 1, "small.jpg", "leaked_description", "kept"),
+        ("test", 1, "small.jpg", "leaked_picture", "kept"),
+        ("test", 1, "small.jpg", "unseen_label", "kept, as UNK"),
+        ("test", 2, "/etc/passwd", "unsafe_name", "kept as text"),
+    ]
+    assert summary["rows"]["train"] == {
+        "read": 14,
+        "kept": 13,
+        "dropped": 1,
+        "with_picture": 10,
+        "with_description": 12,
+    }
+    assert summary["problems"]["missing_picture"] == {"train": 2}
+    assert summary["problems"]["unsafe_name"] == {"train": 1, "test": 1}
+    details = {problem["problem"]: problem["detail"] for problem in problems_of(tmp_path / "out")}
+    assert details["same_picture"] == "its file has the same content as that of train row 1 (0.jpg)"
+    assert details["unseen_label"] == "train never has the school 'Atlantean'"
+    assert details["leaked_picture"].startswith("has the picture of train row 2 (1.jpg); ")
+    split = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert split[9]["image_file"] == "absent.jpg"
+    assert split[9]["image"] is None
+    assert len(split) == 13
+
+
+def test_strict_refuses_dropped_rows_before_anything_is_written(tmp_path):
+    rows = [row("0.jpg"), row("gone.jpg", description=""), row("absent.jpg")]
+    release = write_release(tmp_path / "release", {"train": rows}, {"0.jpg": encoded(painting(0))})
+    with pytest.raises(
+        ValueError, match=r"1 rows that would be dropped.*\n  train row 2 \(gone.jpg\): no file of this"
+    ):
+        prepare(release, tmp_path / "out", strict=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["release"]
+
+
+def test_strict_lets_a_release_pass_that_keeps_all_its_rows(release, prepared, tmp_path):
+    prepare(release, tmp_path / "out", strict=True)
+    assert contents(tmp_path / "out") == contents(prepared)
+
+
+def test_nothing_left(tmp_path):
+    release = write_release(tmp_path / "release", {"train": [row("gone.jpg", description="")]}, {})
+    with pytest.raises(ValueError, match=r"catalogue of 1 rows, none of which has a usable picture or a text"):
+        prepare(release, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_split_of_which_nothing_is_left_is_left_out(tmp_path):
+    rows = {"train": [row("0.jpg")], "test": [row("gone.jpg", description="")]}
+    release = write_release(tmp_path / "release", rows, {"0.jpg": encoded(painting(0))})
+    summary = prepare(release, tmp_path / "out")
+    assert summary["rows"]["test"]["dropped"] == 1
+    assert list(datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))) == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_size": 8}, "image_size=8, but pictures have 16 pixels or more"),
+        ({"encoding": "bmp"}, "encoding='bmp', but it is one of"),
+        ({"rows_per_shard": 0}, "rows_per_shard=0, but a file has 1 row or more"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        PreparationOptions(**options)
+
+
+def test_real_paintings(shared_data, tmp_path):
+    summary = prepare(shared_data / "open_paintings", tmp_path / "out", PreparationOptions(image_size=64))
+    assert summary["rows"]["train"] == {
+        "read": 257,
+        "kept": 257,
+        "dropped": 0,
+        "with_picture": 257,
+        "with_description": 23,
+    }
+    leaks = {
+        problem["image_file"]: problem["detail"].split(" (")[0]
+        for problem in problems_of(tmp_path / "out")
+        if problem["problem"] == "leaked_picture"
+    }
+    assert leaks == {
+        "dads7202-0506.jpg": "has the picture of train row 147",
+        "jules-0098.jpg": "has the picture of train row 245",
+    }
+
+
+def test_the_official_validation_file_alone(shared_data, tmp_path, caplog):
+    summary = prepare(shared_data / "semart", tmp_path / "out", PreparationOptions(image_size=64))
+    assert "There is no train split: labels are learned from ['validation']" in caplog.text
+    assert list(summary["rows"]) == ["validation"]
+    assert summary["rows"]["validation"]["kept"] == 1069
+    assert summary["rows"]["validation"]["with_picture"] == 1
+    assert summary["problems"]["missing_picture"] == {"validation": 1068}

@@ -1,0 +1,205 @@
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import datasets
+import filelock
+import numpy as np
+import pytest
+from PIL import Image
+from release_builder import encoded, painting, row, write_plain_release, write_release
+
+from semart_hf.catalogue.release import read_rows
+from semart_hf.preparation import shards
+from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+
+SMALL = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
+
+PREPARE = """
+import sys
+from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+from semart_hf.catalogue.release import read_rows
+options = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
+prepare_paintings(read_rows(sys.argv[1]), sys.argv[2], options, num_proc=2)
+"""
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def problems_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "problems.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faults") / "release"
+    names = [f"{index}.jpg" for index in range(160)]
+    picture = encoded(painting(0, (900, 1100)))  # slow enough to be killed in the middle
+    return write_release(folder, {"train": [row(name) for name in names]}, dict.fromkeys(names, picture))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, release):
+    output = tmp_path_factory.mktemp("faults") / "whole"
+    prepare_paintings(read_rows(release), output, SMALL, num_proc=1)
+    return contents(output)
+
+
+def test_a_killed_run_leaves_nothing_running_and_is_continued_to_the_same_bytes(release, whole, tmp_path, monkeypatch):
+    output, work = tmp_path / "out", tmp_path / ".out.preparing"
+    process = subprocess.Popen([sys.executable, "-c", PREPARE, release, output], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list(work.glob("train-*.json"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(children) == 2
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert not output.exists()
+    num_done = len(list(work.glob("train-*.json")))
+    assert 4 <= num_done < 20
+    written = []
+    write_parquet = shards._write_parquet
+    monkeypatch.setattr(
+        shards, "_write_parquet", lambda path, *rest: (written.append(path.name), write_parquet(path, *rest))
+    )
+    prepare_paintings(read_rows(release), output, SMALL, num_proc=1)
+    assert contents(output) == whole
+    assert len(written) == 20 - num_done
+    assert not work.exists()
+
+
+def test_changed_pictures_are_read_again(tmp_path):
+    release = write_plain_release(tmp_path / "release")
+    prepare_paintings(read_rows(release), tmp_path / "first", SMALL, num_proc=1)
+    work = tmp_path / ".second.preparing"
+    work.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "semart_hf.preparation.preparation.assemble", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            prepare_paintings(read_rows(release), tmp_path / "second", SMALL, num_proc=1)
+    assert not (tmp_path / "second").exists()
+    (release / "Images" / "test-0.jpg").write_bytes(encoded(painting(99)))
+    prepare_paintings(read_rows(release), tmp_path / "second", SMALL, num_proc=1)
+    first, second = contents(tmp_path / "first"), contents(tmp_path / "second")
+    changed = {name for name in first if name.startswith("data/") and first[name] != second[name]}
+    assert changed == {"data/test-00000-of-00001.parquet"}
+
+
+def test_two_runs_do_not_write_the_same_dataset(release, tmp_path, monkeypatch):
+    work = tmp_path / ".out.preparing"
+    work.mkdir()
+    monkeypatch.setattr("semart_hf.preparation.preparation._LOCK_SECONDS", 0.1)
+    with (
+        filelock.FileLock(work / "lock"),
+        pytest.raises(ValueError, match=r"in which another run is at work, but one run writes a dataset"),
+    ):
+        prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=1)
+
+
+def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
+    release = write_plain_release(tmp_path / "release")
+    monkeypatch.setattr(
+        "semart_hf.preparation.shards.prepare_picture", lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+    )
+    with pytest.raises(RuntimeError, match=r"worker process that died.*run the same command again"):
+        prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=2)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("num_proc", [1, 2])
+def test_a_full_disk(release, whole, tmp_path, num_proc):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        with pytest.raises(OSError, match=r"Got a full disk .* make room and run the same command again") as caught:
+            prepare_paintings(read_rows(release), disk / "out", SMALL, num_proc=num_proc)
+        assert caught.value.errno == errno.ENOSPC
+        assert not (disk / "out").exists()
+        assert list((disk / ".out.preparing").glob("train-*.json"))
+        assert not list((disk / ".out.preparing").glob("*.unfinished"))
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        prepare_paintings(read_rows(release), disk / "out", SMALL, num_proc=num_proc)
+        assert contents(disk / "out") == whole
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)  # the error may still hold the file
+
+
+def hostile_files() -> dict[str, tuple[bytes | None, str]]:
+    """200 files by name, `None` for a directory, with the finding that each must give."""
+    jpeg, png = encoded(painting(0, (200, 240))), encoded(painting(1, (120, 140)), "PNG")
+    bomb = bytearray(encoded(Image.new("1", (1, 1)), "PNG"))
+    bomb[16:24] = (60_000).to_bytes(4, "big") * 2
+    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
+    frames = [Image.new("RGB", (50, 50), colour) for colour in ("red", "blue")]
+    page = b"<!DOCTYPE html><html><body>404 Not Found</body></html>"
+    kinds = {
+        "truncated": (lambda n: jpeg[: 700 + 40 * n], "truncated_picture"),
+        "cut-png": (lambda n: png[: 300 + 20 * n], "truncated_picture"),
+        "bomb": (lambda n: bytes(bomb) + bytes(n), "absurd_size"),
+        "svg": (lambda n: b'<svg xmlns="http://www.w3.org/2000/svg"/>' + b" " * n, "not_a_picture"),
+        "html": (lambda n: page + b" " * n, "not_a_picture"),
+        "zeros": (lambda n: bytes(1000 + n), "not_a_picture"),
+        "empty": (lambda n: b"", "not_a_picture"),
+        "moving": (lambda n: encoded(frames[n % 2], "GIF", save_all=True, append_images=frames), "several_frames"),
+        "strip": (lambda n: encoded(Image.new("L", (1, 20_000 + n)), "PNG"), "absurd_size"),
+        "directory": (lambda n: None, "not_a_file"),
+        "noise": (lambda n: np.random.default_rng(n).bytes(3000), "not_a_picture"),
+    }
+    files: dict[str, tuple[bytes | None, str]] = {}
+    while len(files) < 200:
+        number = len(files) // len(kinds)
+        kind = list(kinds)[len(files) % len(kinds)]
+        files[f"{kind}-{number}.jpg"] = (kinds[kind][0](number), kinds[kind][1])
+    return files
+
+
+def test_two_hundred_hostile_files(tmp_path):
+    hostile = hostile_files()
+    good = {f"good-{index}.jpg": encoded(painting(100 + index)) for index in range(20)}
+    names = [name for pair in zip(list(hostile)[:20], good, strict=True) for name in pair] + list(hostile)[20:]
+    pictures = {name: content for name, (content, _) in hostile.items() if content is not None}
+    release = write_release(tmp_path / "release", {"train": [row(name) for name in names]}, {**pictures, **good})
+    for name, (content, _) in hostile.items():
+        if content is None:
+            (release / "Images" / name).mkdir()
+    summary = prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=2)
+    found = {
+        problem["image_file"]: problem for problem in problems_of(tmp_path / "out") if "frames" in problem["problem"]
+    }
+    for problem in problems_of(tmp_path / "out"):
+        if problem["action"] == "kept as text":
+            found[problem["image_file"]] = problem
+    assert {name: problem["problem"] for name, problem in found.items()} == {
+        name: expected for name, (_, expected) in hostile.items()
+    }
+    assert summary["rows"]["train"]["kept"] == 220
+    num_moving = sum(expected == "several_frames" for _, expected in hostile.values())
+    assert summary["rows"]["train"]["with_picture"] == 20 + num_moving
+    split = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert split["image_file"] == names
+    pictured = {row["image_file"] for row in split if row["image"] is not None}
+    assert set(good) <= pictured
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Rejected pictures" in report

@@ -1,0 +1,258 @@
+import io
+import multiprocessing
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+from release_builder import encoded, painting
+
+from semart_hf.preparation.prepared_pictures import (
+    ENCODINGS,
+    MAX_PIXELS,
+    UnusablePictureError,
+    describe_content,
+    encode_picture,
+    open_picture,
+    partial_picture,
+    picture_signature,
+    prepare_picture,
+    read_picture_file,
+)
+
+
+def stored(tmp_path: Path, content: bytes, *, image_size: int = 64, encoding: str = "png") -> Image.Image:
+    """The picture as it is stored, through a file."""
+    path = tmp_path / "picture"
+    path.write_bytes(content)
+    return Image.open(io.BytesIO(prepare_picture(path, image_size=image_size, encoding=encoding).content))
+
+
+def finding(path: Path) -> tuple[str, str]:
+    with pytest.raises(UnusablePictureError) as caught:
+        prepare_picture(path, image_size=64)
+    return caught.value.problem, str(caught.value)
+
+
+def bits_between(first: Image.Image, second: Image.Image) -> int:
+    signatures = [int.from_bytes(picture_signature(picture)) for picture in (first, second)]
+    return (signatures[0] ^ signatures[1]).bit_count()
+
+
+@pytest.mark.parametrize(("encoding", "kind"), [("jpeg", "JPEG"), ("png", "PNG"), ("webp", "WEBP")])
+def test_a_large_picture_is_stored_small(tmp_path, encoding, kind):
+    picture = stored(tmp_path, encoded(painting(0, (400, 300)), quality=95), encoding=encoding)
+    assert (picture.format, picture.mode, picture.size) == (kind, "RGB", (85, 64))
+    expected = painting(0, (400, 300)).resize((85, 64), Image.Resampling.LANCZOS)
+    assert np.abs(np.asarray(picture, float) - np.asarray(expected, float)).mean() < 6
+
+
+def test_jpegs_are_stored_with_quality_92_and_full_chroma(tmp_path):
+    picture = stored(tmp_path, encoded(painting(0, (400, 300))), encoding="jpeg")
+    assert picture.layer[1][1:3] == (1, 1)  # not subsampled
+    reference = Image.open(io.BytesIO(encoded(painting(0, (85, 64)), quality=92)))
+    assert picture.quantization == reference.quantization
+
+
+def test_a_jpeg_is_decoded_at_reduced_scale(tmp_path, monkeypatch):
+    content = encoded(painting(0, (1000, 800)))
+    scales = []
+    original = Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image, "resize", lambda self, *a, **k: scales.append(self.size) or original(self, *a, **k)
+    )
+    stored(tmp_path, content, image_size=64)
+    assert scales[0] == (125, 100)  # an eighth; the second time is for the signature
+    assert len(scales) == 2
+
+
+def test_smaller_pictures_are_not_enlarged(tmp_path):
+    assert stored(tmp_path, encoded(painting(0, (40, 50)), "PNG")).size == (40, 50)
+
+
+def test_a_small_plain_jpeg_stays_as_it_is(tmp_path):
+    content = encoded(painting(0, (40, 50)), quality=70)
+    path = tmp_path / "small.jpg"
+    path.write_bytes(content)
+    assert prepare_picture(path, image_size=64).content == content
+    assert prepare_picture(path, image_size=30).content != content
+
+
+def test_metadata_is_left_out(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "made at /home/someone"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    content = encoded(painting(0, (40, 50)), exif=exif, icc_profile=profile, comment=b"/home/someone")
+    for encoding in ENCODINGS:
+        picture = stored(tmp_path, content, encoding=encoding)
+        assert not {"exif", "icc_profile", "comment"} & set(picture.info), encoding
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert stored(tmp_path, encoded(painting(0, (400, 200)), exif=exif), image_size=64).size == (64, 128)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+def test_every_mode_becomes_rgb(tmp_path, mode):
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    source = Image.new("I;16", (80, 80), 30000) if mode == "I;16" else painting(0, (80, 80)).convert(mode)
+    picture = stored(tmp_path, encoded(source, kind))
+    assert (picture.mode, picture.size) == ("RGB", (64, 64))
+    if mode == "I;16":
+        assert np.allclose(np.asarray(picture), 30000 / 257, atol=1)
+
+
+def test_transparency_lies_over_white(tmp_path):
+    picture = stored(tmp_path, encoded(Image.new("RGBA", (64, 64), (255, 0, 0, 0)), "PNG"))
+    assert picture.getpixel((30, 30)) == (255, 255, 255)
+
+
+def test_first_frame_of_an_animation_is_taken(tmp_path):
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue", "green")]
+    path = tmp_path / "moving.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    picture = prepare_picture(path, image_size=64, encoding="png")
+    assert picture.num_frames == 3
+    assert Image.open(io.BytesIO(picture.content)).getpixel((5, 5)) == (255, 0, 0)
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    assert finding(tmp_path / "absent.jpg") == ("missing_picture", "no file of this name")
+    assert finding(tmp_path) == ("not_a_file", "a directory, not a file")
+    assert finding(tmp_path / "pipe") == ("not_a_file", "a device, pipe or socket, not a file")
+    assert finding(tmp_path / "loop")[0] == "unreadable_picture"
+    assert finding(tmp_path / ("x" * 300)) == ("unreadable_picture", "the file cannot be read: File name too long")
+
+
+def read_as_nobody(folder: int, answers) -> None:
+    os.fchdir(folder)  # the folders above it are closed to others
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    try:
+        read_picture_file(Path("closed.jpg"))
+    except UnusablePictureError as error:
+        answers.put((error.problem, str(error)))
+
+
+def test_a_file_without_permission(tmp_path):
+    (tmp_path / "closed.jpg").write_bytes(encoded(painting(0)))
+    (tmp_path / "closed.jpg").chmod(0)
+    tmp_path.chmod(0o755)
+    context = multiprocessing.get_context("fork")  # only a process of its own can give up being root
+    answers = context.Queue()
+    process = context.Process(target=read_as_nobody, args=(os.open(tmp_path, os.O_RDONLY), answers))
+    process.start()
+    assert answers.get(timeout=20) == ("unreadable_picture", "the file cannot be read: Permission denied")
+    process.join()
+
+
+def test_a_file_of_absurd_length_is_not_read(tmp_path):
+    path = tmp_path / "endless.jpg"
+    with path.open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    assert finding(path) == ("absurd_size", "1,073,741,825 bytes; at most 1,073,741,824 are read")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\0" * 5000, "nothing but zero bytes"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><title>404</title>", "a web page (HTML), not a picture; its download failed"),
+        (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "a drawing in SVG, not a photograph"),
+        (b"%PDF-1.7", "a PDF document, not a picture"),
+        (
+            b"version https://git-lfs.github.com/spec/v1",
+            "a Git LFS pointer; fetch the file itself with `git lfs pull`",
+        ),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "not in a known picture format (JPEG, PNG, TIFF"),
+    ],
+)
+def test_what_is_no_picture_is_named(tmp_path, content, said):
+    assert describe_content(content).startswith(said)
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(content)
+    problem, detail = finding(path)
+    assert problem == "not_a_picture"
+    assert detail.startswith(said)
+
+
+def test_an_empty_file(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    assert finding(tmp_path / "empty.jpg") == ("not_a_picture", "an empty file")
+
+
+def test_truncated_and_broken_files(tmp_path):
+    jpeg, png = encoded(painting(0, (300, 300))), encoded(painting(0, (300, 300)), "PNG")
+    (tmp_path / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (tmp_path / "cut.png").write_bytes(png[: len(png) // 2])
+    (tmp_path / "torn.png").write_bytes(png[:200] + bytes(50) + png[250:])
+    assert finding(tmp_path / "cut.jpg")[0] == "truncated_picture"
+    assert finding(tmp_path / "cut.png")[0] == "truncated_picture"
+    assert finding(tmp_path / "torn.png")[0] == "broken_picture"
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [((1, 20_000), "1 x 20,000"), ((15, 15), "15 x 15"), ((30, 800), "30 x 800")]
+)
+def test_absurd_sides(tmp_path, size, said):
+    path = tmp_path / "strip.png"
+    Image.new("L", size).save(path)
+    assert finding(path) == (
+        "absurd_size",
+        f"{said} pixels; sides of 16 pixels or more and at most 25 to 1 show a painting",
+    )
+
+
+@pytest.mark.parametrize("size", [(14_000, 13_000), (40_000, 40_000)])
+def test_decompression_bombs_are_not_decoded(tmp_path, size, monkeypatch):
+    header = Image.new("1", (1, 1))
+    content = bytearray(encoded(header, "PNG"))
+    content[16:24] = size[0].to_bytes(4, "big") + size[1].to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path = tmp_path / "bomb.png"
+    path.write_bytes(bytes(content))
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("was decoded"))
+    problem, detail = finding(path)
+    assert problem == "absurd_size"
+    assert f"{MAX_PIXELS:,}" in detail
+    assert "decompression bomb" in detail
+
+
+def test_signatures_of_copies_are_close_and_of_others_far():
+    picture = painting(1, (300, 400))
+    copies = [
+        picture.resize((100, 133)),
+        Image.open(io.BytesIO(encoded(picture, quality=30))),
+        picture.convert("L").convert("RGB"),
+        picture.point(lambda value: min(255, int(value * 1.15))),
+    ]
+    assert max(bits_between(picture, copy) for copy in copies) <= 32
+    assert min(bits_between(picture, painting(seed, (300, 400))) for seed in range(2, 12)) > 60
+
+
+def test_what_is_left_of_a_truncated_jpeg_can_be_shown():
+    content = encoded(painting(0, (400, 480)), quality=95)
+    remains = Image.open(io.BytesIO(partial_picture(content[: len(content) // 2])))
+    assert remains.size == (200, 240)
+    top, bottom = np.asarray(remains)[20], np.asarray(remains)[-1]
+    assert top.std() > 10
+    assert bottom.std() < 1
+    assert partial_picture(b"<html>") is None
+    assert partial_picture(encoded(painting(0), "PNG")) is None
+
+
+def test_unknown_encoding():
+    with pytest.raises(ValueError, match=r"encoding 'bmp', but pictures are stored as \['jpeg', 'png', 'webp'\]"):
+        encode_picture(painting(0), "bmp")
+
+
+def test_content_is_read_and_opened_without_decoding(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(painting(0)))
+    assert open_picture(read_picture_file(path)).size == (60, 80)

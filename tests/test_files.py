@@ -1,0 +1,80 @@
+"""Atomic files and folders, locks that a kill releases, and the message of a full disk."""
+
+import errno
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from semart_hf import files
+
+HOLD = """
+import sys, time
+from semart_hf.files import locked
+with locked(sys.argv[1], "training"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def hidden(folder):
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_file_that_is_written_replaces_the_old_one_and_a_failure_leaves_it(tmp_path):
+    path = tmp_path / "new folder" / "results.json"
+
+    files.write_json(path, {"a": "é"})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(path, {"a": float("nan")})
+    with pytest.raises(UnicodeEncodeError), files.atomic_file(path) as unfinished:
+        unfinished.write_text("half \ud800", encoding="utf-8")
+
+    assert path.read_text(encoding="utf-8") == '{\n  "a": "é"\n}\n'
+    assert hidden(path.parent) == []
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with files.atomic_folder(tmp_path / "out") as unfinished:
+        (unfinished / "a").write_text("1")
+    with pytest.raises(ValueError, match="not empty"), files.atomic_folder(tmp_path / "out"):
+        pass
+    with pytest.raises(KeyError), files.atomic_folder(tmp_path / "out", replace=True) as unfinished:
+        raise KeyError
+    assert (tmp_path / "out" / "a").read_text() == "1"
+
+    with files.atomic_folder(tmp_path / "out", replace=True) as unfinished:
+        (unfinished / "b").write_text("2")
+
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b"]
+    assert hidden(tmp_path) == []
+
+
+def test_a_lock_names_its_owner_and_is_free_after_a_kill(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.1)
+    other = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "run"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(ValueError, match=rf"training, process {other.pid} on .*, started \d{{4}}-"),
+            files.locked(tmp_path / "run", "training"),
+        ):
+            pass
+    finally:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+
+    with files.locked(tmp_path / "run", "training"):
+        pass
+    assert hidden(tmp_path) == []
+
+
+def test_a_full_disk_is_explained_and_other_errors_stay(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"disk is full .* Make room\."),
+        files.full_disk_explained(tmp_path, "Make room."),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(FileNotFoundError), files.full_disk_explained(tmp_path, "Make room."):
+        raise FileNotFoundError
