@@ -52,7 +52,7 @@ def print_help() -> None:
     for title, arguments_class in groups:
         group = parser.add_argument_group(title)
         for field in fields(arguments_class):
-            default = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[misc,operator]
+            default = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[operator]
             group.add_argument(
                 f"--{field.name}", metavar="", help=f"{field.metadata['help']} [{default}]".replace("%", "%%")
             )

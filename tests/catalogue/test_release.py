@@ -10,12 +10,12 @@ import datasets
 import pytest
 from PIL import Image
 
+from semart_hf.catalogue import release, stored_rows
 from semart_hf.catalogue.delimited import encoding_of, read_delimited, unescape_entities
 from semart_hf.catalogue.problems import Problem, count_problems, write_problems
 from semart_hf.catalogue.release import read_release, read_rows
 from semart_hf.catalogue.splits import share_out
 from semart_hf.catalogue.tables import picture_path
-from semart_hf.data import release, stored_rows
 
 HEADER = "IMAGE_FILE\tDESCRIPTION\tAUTHOR\tTITLE\tTECHNIQUE\tDATE\tTYPE\tSCHOOL\tTIMEFRAME"
 COLUMNS = [

@@ -53,7 +53,7 @@ def script(monkeypatch):
     def run(name, step, command, **_):
         if (name, step) == module.failing:
             raise SystemExit(1)
-        words = command[command.index(next(word for word in command if word.endswith((".py", ".cost")))) + 1 :]
+        words = command[command.index(next(word for word in command if word.startswith("semart_hf."))) + 1 :]
         program = {"training": load_command("train"), "evaluation": load_command("evaluate"), "measuring": cost}[step]
         program.main([str(word) for word in words])
         module.steps.append((name, step))
@@ -209,6 +209,6 @@ def training_processes(output):
             command = path.read_bytes().decode(errors="replace")
         except OSError:  # it has ended
             continue
-        if str(output) in command and "train.py" in command:
+        if str(output) in command and "semart_hf.cli.train" in command:
             found.append(path.parent.name)
     return found

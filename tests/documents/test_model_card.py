@@ -170,5 +170,5 @@ def test_a_template_that_asks_for_the_unknown_is_refused(saved_model, tmp_path):
 
     with pytest.raises(ValueError, match=r"asks for \['price'\]\. Known are .*Correct its placeholders"):
         render_card(saved_model[0], FACTS, path)
-    with pytest.raises(ValueError, match=r"absent\.md, which is no file\..*model_cards/template\.md"):
+    with pytest.raises(ValueError, match=r"absent\.md, which is no file\..*templates/model_card\.md"):
         render_card(saved_model[0], FACTS, tmp_path / "absent.md")

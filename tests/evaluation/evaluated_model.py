@@ -1,0 +1,80 @@
+"""A tiny model with its processor, and a few paintings: made once, used by every test of the evaluation."""
+
+import datasets
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from transformers import DistilBertConfig, DistilBertTokenizer
+
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtProcessor
+
+TASKS = [
+    {"name": "type", "labels": ["portrait", "landscape", "UNK"]},
+    {"name": "school", "labels": ["Italian", "Dutch", "French", "UNK"]},
+    {"name": "timeframe", "labels": ["1501-1550", "1551-1600", "1601-1650", "UNK"]},
+    {"name": "medium", "labels": ["canvas", "wood", "UNK"]},
+]
+WORDS = ["a", "view", "of", "delft", "the", "lady", "with", "river", "saint", "##s", "mill", "snow", "and", ".", ","]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+
+
+@pytest.fixture(scope="session")
+def tiny_processor():
+    vocabulary = {token: index for index, token in enumerate(VOCABULARY)}
+    tokenizer = DistilBertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=32)
+    pretrained_cfg = timm.get_pretrained_cfg("test_resnet").to_dict()
+    return SemArtProcessor(SemArtImageProcessor.from_timm(pretrained_cfg, 64), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    torch.manual_seed(0)
+    text = DistilBertConfig(
+        vocab_size=len(VOCABULARY), dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=64
+    )
+    model = SemArtForArtClassification.from_towers(
+        "test_resnet", text, TASKS, pretrained=False, image_size=64, fusion_dim=32
+    )
+    # Heads drawn wide, so that different paintings get different answers.
+    with torch.no_grad():
+        for head in model.heads.values():
+            head.weight.normal_(std=1.0)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory, tiny_model, tiny_processor):
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model.save_pretrained(folder)
+    tiny_processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def paintings():
+    """Ten paintings; number 3 lacks its picture, number 5 its text, number 7 its school."""
+    generator = np.random.default_rng(3)
+    pictures = [Image.fromarray(generator.integers(0, 255, (80, 70, 3), dtype=np.uint8)) for _ in range(10)]
+    pictures[3] = None
+    texts = [" ".join(generator.choice(WORDS, 6)) for _ in range(10)]
+    texts[5] = None
+    columns = {
+        "image": pictures,
+        "image_file": [f"{index:05d}-view.jpg" for index in range(10)],
+        "title": [f"View <{index}> & river" for index in range(10)],
+        "author": ["Vermeer"] * 10,
+        "text": texts,
+    }
+    features = {
+        "image": datasets.Image(),
+        **{name: datasets.Value("string") for name in ("image_file", "title", "author", "text")},
+    }
+    for task in TASKS:
+        features[task["name"]] = datasets.ClassLabel(names=task["labels"])
+        columns[task["name"]] = generator.integers(0, len(task["labels"]), 10).tolist()
+    columns["school"][7] = None
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
