@@ -154,6 +154,14 @@ def ceilings_of(data: str | Path) -> dict[str, dict[str, float]] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def describe_training_data(data: str | Path) -> dict[str, Any]:
+    """The value of `config.training_data` for a model trained on this data.
+
+    Only the painted miniature comes with a file of its ceilings.
+    """
+    return {"name": Path(str(data)).name or str(data), "is_painted_miniature": ceilings_of(data) is not None}
+
+
 def describe_environment() -> dict[str, Any]:
     """What the figures were measured with: Python, platform, processor, cores, package versions and commit."""
     environment: dict[str, Any] = {

@@ -32,6 +32,8 @@ class SemArtConfig(PreTrainedConfig):
             embeddings too.
         temperatures: Calibration temperature of each task by name, that logits are divided by where probabilities
             are formed. `None` or a task that is not named: 1.
+        training_data: What the model was trained on: `{"name": str, "is_painted_miniature": bool}`; `None`: not
+            recorded.
         format_version: Version of this format, `MAJOR.MINOR`; a newer major version than this code knows is refused.
 
     Raises:
@@ -58,6 +60,7 @@ class SemArtConfig(PreTrainedConfig):
     frozen_vision_stages: int = 0
     trainable_text_layers: int | None = 1
     temperatures: dict[str, float | int] | None = None
+    training_data: dict[str, Any] | None = None
     initializer_range: float = 0.02
     format_version: str = "1.0"
 
@@ -97,6 +100,16 @@ class SemArtConfig(PreTrainedConfig):
     def task_names(self) -> list[str]:
         """Names of the tasks, in the order of the label columns."""
         return [task["name"] for task in self.tasks or []]
+
+    @property
+    def training_notice(self) -> str | None:
+        """What to say beside every answer of a model that has seen no real painting; `None` for all others."""
+        if not (self.training_data or {}).get("is_painted_miniature"):
+            return None
+        return (
+            "This model was trained on the painted miniature alone: small pictures drawn by a program. It has never "
+            "seen a real painting, so about real paintings its answers are guesses, however confident."
+        )
 
     def labels(self, task: str) -> list[str]:
         """Labels of one task, in the order of its logits.

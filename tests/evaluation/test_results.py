@@ -10,6 +10,7 @@ from semart_hf.evaluation.predictions import predict_dataset
 from semart_hf.evaluation.results import (
     ceilings_of,
     describe_environment,
+    describe_training_data,
     evaluate_model,
     present_modalities,
     write_json,
@@ -77,6 +78,13 @@ def test_ceilings_are_read_beside_the_release(tmp_path):
     assert ceilings_of(tmp_path) is None
     write_json(tmp_path / "ceiling.json", {"image": {"mean": 0.7}})
     assert ceilings_of(tmp_path) == {"image": {"mean": 0.7}}
+
+
+def test_the_painted_miniature_is_known_by_its_ceilings(tmp_path):
+    assert describe_training_data(tmp_path) == {"name": tmp_path.name, "is_painted_miniature": False}
+    write_json(tmp_path / "ceiling.json", {"image": {"mean": 0.7}})
+    assert describe_training_data(tmp_path) == {"name": tmp_path.name, "is_painted_miniature": True}
+    assert describe_training_data("anna/semart") == {"name": "semart", "is_painted_miniature": False}
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -35,6 +35,13 @@ def test_json_gives_back_an_equal_config_with_its_tasks_in_order(tmp_path):
     assert loaded.vision_config.model_type == "timm_wrapper"
 
 
+def test_a_model_of_the_miniature_says_that_it_has_seen_no_real_painting(tmp_path):
+    assert SemArtConfig(tasks=TASKS).training_notice is None
+    assert SemArtConfig(training_data={"name": "semart", "is_painted_miniature": False}).training_notice is None
+    SemArtConfig(training_data={"name": "mini", "is_painted_miniature": True}).save_pretrained(tmp_path)
+    assert "never seen a real painting" in SemArtConfig.from_pretrained(tmp_path).training_notice
+
+
 def test_an_unknown_task_is_answered_with_the_known_ones():
     config = SemArtConfig(tasks=TASKS)
     with pytest.raises(
