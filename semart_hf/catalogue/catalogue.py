@@ -285,11 +285,12 @@ def _by_split(parts: Sequence[StoredRows], rule: SplitRule | None, source: str |
 def _value_problems(
     unforeseen: Counter[str], target: str, rule: ColumnRule, table: str, split: str | None
 ) -> list[Problem]:
-    """A problem for each of the most frequent values that a rule's table lacks, and one for the rest."""
+    """A problem for each of the most frequent values that the table lacks, or uncertain dates, and the rest."""
     action = {"missing": "taken as missing", "keep": "kept as it is", "unknown": "taken as UNK"}[rule.other]
     frequent = unforeseen.most_common(_NUM_REPORTED_VALUES)
     details = [f"{target}: {value!r} in {count} rows of {table}" for value, count in frequent]
     rest = unforeseen.total() - sum(count for _, count in frequent)
     if rest:
         details.append(f"{target}: {len(unforeseen) - len(frequent)} more values in {rest} rows of {table}")
-    return [Problem(None, split, None, "unmapped_value", detail, action) for detail in details]
+    kind = "uncertain_date" if rule.half_century else "unmapped_value"
+    return [Problem(None, split, None, kind, detail, action) for detail in details]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from .mapping import ColumnRule, normal
-from .timeframe import half_century, year_of
+from .timeframe import half_century_of
 from .vocabulary import UNKNOWN
 
 
@@ -30,7 +30,11 @@ def apply_rule(rule: ColumnRule, frame: pd.DataFrame, key: str) -> tuple[list[st
         if rule.end_column:
             check_columns((rule.end_column,), frame, f"{key}.to")
             ends = list(frame[rule.end_column])
-        return [half_century(year_of(text), year_of(end)) for text, end in zip(texts, ends, strict=True)], Counter()
+        timeframes = [half_century_of(text, end) for text, end in zip(texts, ends, strict=True)]
+        dates = [" to ".join(filter(None, dict.fromkeys(cells))) for cells in zip(texts, ends, strict=True)]
+        return timeframes, Counter(
+            cell for cell, timeframe in zip(dates, timeframes, strict=True) if timeframe is None and cell
+        )
     if rule.values is None:
         return [_first_part(text, rule.separator) for text in texts], Counter()
     unforeseen: Counter[str] = Counter()

@@ -105,6 +105,7 @@ def test_the_met(tmp_path):
         ("left_out_rows", "1 rows of MetObjects.csv by keep_rows", "left out as the mapping says"),
         ("unmapped_value", "school: 'Japanese' in 1 rows of MetObjects.csv", "taken as UNK"),
         ("unmapped_value", "type: 'Horses' in 1 rows of MetObjects.csv", "taken as missing"),
+        ("uncertain_date", "timeframe: '1600 to 1699' in 1 rows of MetObjects.csv", "taken as missing"),
     }
     splits = typed_splits(tables, min_label_count=1, text_columns="{TITLE}")
     assert splits["train"][0]["image"].size == (4, 3)

@@ -1,6 +1,11 @@
+import csv
+from collections import Counter
+
 import pytest
 
-from semart_hf.catalogue.timeframe import half_century, year_of
+from semart_hf.catalogue.catalogue import read_catalogue
+from semart_hf.catalogue.mapping import parse_mapping
+from semart_hf.catalogue.timeframe import half_century, half_century_of
 
 
 @pytest.mark.parametrize(
@@ -15,16 +20,98 @@ from semart_hf.catalogue.timeframe import half_century, year_of
         (1700, 1600, None),
         (850, None, "0801-0850"),
         (-500, None, None),
-        (None, 1650, None),
+        (3001, None, None),
     ],
 )
 def test_half_centuries(year, end, timeframe):
     assert half_century(year, end) == timeframe
 
 
+DATES = {
+    None: """120 BC|-1479|−1479|320 v. Chr.|44 a.C.|52 av. J.-C.|ca. 332–200 B.C.|late 1st century BCE|1 BC–AD 20
+        |Anno Mundi 5408|A.M. 5408|1650 AH|AH 1061|Meiji 5|An VII|165?|16--|165-|MDCL?|161(5 or 6)|16 50|-
+        |n.d.|85|0|1650.5|1400-1599|between 1501 and 1599|1650 or 1750|1644 or 1653|late 1640s/early 1650s
+        |1495–153505|153505|3088|600–800 CE|1498-02|before 1650|after 1650|ca. 1636 or later
+        |c.1625-28 or slightly later|1650-|-1650|1600s|16th century|XVIe siècle|siglo XVI|16. Jh.
+        |mid-17th cent.|Mitte 16. Jh.|metà del XVI secolo|XVII|jún.02|May-89
+        |second third of the 16th century|14th–15th century|late 10th–early 11th century|1650, reworked 1670""",
+    "1451-1500": """dated A.H. 887/A.D. 1482|dated 905 AH/1499–1500 CE|ca. 1485–95|probably ca. 1470|1470s|1480/1490
+        |last quarter of the 15th century|A.D. 1482|1482 n. Chr.|1499 d.C.|1499 CE|MCDLXXX""",
+    "1501-1550": """c. 1503-06|between 1501 and 1530|early 16th century|early-16th century|Anfang 16. Jh.
+        |1. Hälfte 16. Jh.|début du XVIe siècle|principios del siglo XVI|prima metà del XVI secolo
+        |first half of the 16th century""",
+    "1551-1600": """late 16th century|Ende des 16. Jahrhunderts|fin du XVIe siècle|fine del XVI secolo
+        |third quarter of the 16th century|2. Hälfte 16. Jh.|c. 1600""",
+    "1601-1650": """1650|1650.0|1,650|1.650|1 650|c. 1650|c.1650|c. 1630-35|(1650)|[1650]|painted 1650|MDCL|163?|163-
+        |1629?|1644 or 1648|1635 (or possibly 1646)|1630s-40s|1630s/40s|1635-1640s|late 1640s|mid 1630s
+        |12 June 1650|12.06.1650|1650-06-12|1650-06-12T00:00:00|signed and dated 1650|um 1650|vers 1650
+        |2. Viertel 17. Jh.
+        |1er quart du XVIIe siècle|eerste helft 17e eeuw|1645–54|1648/49""",
+    "1651-1700": """1653.0|1650s|1651–55|von 1650 bis 1655|entre 1650 et 1655|AH 1061 / AD 1651|June 12, 1651
+        |3 mai 1651
+        |deuxième moitié du XVIIe siècle|segunda mitad del siglo XVII|seconda metà del XVII secolo""",
+    "1851-1900": """1880er Jahre|années 1880|spring 1888|1888-89|5. Juni 1889""",
+    "0801-0850": """850|AD 850|0850|c. 830–45""",
+}
+
+
 @pytest.mark.parametrize(
-    ("text", "year"),
-    [("1650", 1650), ("c. 1650-55", 1650), (1913.0, 1913), ("1913.0", 1913), ("17th century", None), ("123456", None)],
+    ("text", "timeframe"),
+    [(text.strip(), timeframe) for timeframe, texts in DATES.items() for text in texts.split("|")],
 )
-def test_years(text, year):
-    assert year_of(text) == year
+def test_dates_of_museums(text, timeframe):
+    assert half_century_of(text) == timeframe
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "timeframe"),
+    [
+        ("1651", "1660", "1651-1700"),
+        ("1651", None, "1651-1700"),
+        ("-100", "100", None),
+        ("1495", "153505", None),
+        ("1495", "unknown", None),
+        (None, "1650", None),
+    ],
+)
+def test_spans_in_two_columns(begin, end, timeframe):
+    assert half_century_of(begin, end) == timeframe
+
+
+def read_dates(path, mapping):
+    tables = read_catalogue(path, parse_mapping({"columns": mapping, "splits": {"shares": {"train": 1.0}}}))
+    return Counter(tables.splits["train"]["timeframe"]), tables.problems
+
+
+def test_dates_without_a_certain_half_century_are_findings(tmp_path):
+    (tmp_path / "p.csv").write_text("year,end,kind\n165?,,a\n165?,,a\n1640,,a\n,,a\n1495,153505,a\n")
+    columns = {"type": "kind", "timeframe": {"from": "year", "to": "end", "as": "half_century"}}
+    timeframes, problems = read_dates(tmp_path / "p.csv", columns)
+    assert timeframes == {None: 4, "1601-1650": 1}
+    assert [(problem.problem, problem.detail, problem.action) for problem in problems] == [
+        ("uncertain_date", "timeframe: '165?' in 2 rows of p.csv", "taken as missing"),
+        ("uncertain_date", "timeframe: '1495 to 153505' in 1 rows of p.csv", "taken as missing"),
+    ]
+
+
+def test_a_timeframe_in_words_agrees_with_the_years_that_a_catalogue_gives(shared_data):
+    """Every date of the tabletops has been turned to years by their cataloguer."""
+    with (shared_data / "catalogues" / "dutchtabletops_300rows.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["date_string"]]
+    found = [(half_century_of(row["date_string"]), row) for row in rows]
+    certain = [(timeframe, row) for timeframe, row in found if timeframe]
+    assert len(certain) >= 0.85 * len(rows)
+    for timeframe, row in certain:
+        assert timeframe == half_century(int(row["year_early"]), int(row["year_late"])), row["date_string"]
+
+
+def test_dates_of_the_met_and_of_chicago(shared_data):
+    folder = shared_data / "catalogues"
+    columns = {"type": "museum", "timeframe": {"from": "year", "as": "half_century"}}
+    met, problems = read_dates(folder / "met_portrait_works_80rows.csv", columns)
+    texts = [problem.detail.split("'")[1] for problem in problems]
+    assert (met["1651-1700"], met["1701-1750"], met["0801-0850"], met[None]) == (4, 5, 1, 15)
+    assert {"ca. 1525–1504 B.C.", "600–800 CE", "14th–15th century", "ca. 1636 or later"} <= set(texts)
+    chicago, problems = read_dates(folder / "aic_portraits_300rows.csv", columns)
+    assert not any(timeframe.startswith("-") for timeframe in chicago if timeframe)
+    assert {"timeframe: '-300.0' in 29 rows of aic_portraits_300rows.csv"} <= {problem.detail for problem in problems}
