@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from rounding import rounding
 from torch.utils.data import DataLoader
 
 from semart_hf.data.augmentation import Augmentation
@@ -18,6 +19,10 @@ from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.processing_semart import SemArtProcessor
 
 TASKS = [{"name": "type", "labels": ["a", "b", "UNK"]}, {"name": "school", "labels": ["x", "UNK"]}]
+
+# A pixel's place in a picture of 50 pixels is the sum of 3 terms; a wrong place shows by as much as neighbours differ,
+# by up to 5 after normalising.
+ROUNDING = rounding(3, layers=3, size=50 * 5)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +149,7 @@ def test_training_rows_depend_neither_on_workers_nor_on_batch_size(processor):
 
     pictures, texts = epoch(1, batch_size=3)
     again, same_texts = epoch(1, batch_size=2, num_workers=2)
-    assert torch.equal(pictures, again)
+    assert torch.allclose(pictures, again, atol=ROUNDING)
     assert texts == same_texts
     others, other_texts = epoch(2, batch_size=3)
     assert pictures.shape != others.shape or not torch.equal(pictures, others)
@@ -194,7 +199,7 @@ def test_places_of_resident_pictures_take_the_place_of_the_pictures(processor):
     resident[2]["mixed"] = (resident[4] | {"draw": (0, 0, 2, 2)}, 0.7)
     found = collator(resident)
     pictures = with_pixels(found.pop("pixel_values"), torch.cat(parts)).finish()
-    assert torch.allclose(pictures, expected.pop("pixel_values").finish(), atol=2e-4)
+    assert torch.allclose(pictures, expected.pop("pixel_values").finish(), atol=ROUNDING)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 

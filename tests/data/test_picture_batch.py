@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rounding import rounding
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvF
 
 from semart_hf.data.augmentation import Augmentation, Draw, draw
 from semart_hf.data.picture_batch import change_colors, gather_pictures
 
+# Values from 0 to 1; a pixel's place in a picture of about 40 pixels is the sum of 3 terms, and a wrong place shows by
+# as much as neighbours differ.
+ROUNDING = rounding(3, layers=3, size=40)
 PLAIN = {"mean": [0.0] * 3, "std": [1.0] * 3}
 EVERYTHING = Augmentation(
     crop_scale=(0.5, 1.0),
@@ -39,12 +43,12 @@ def finish(images, draws, size, **options):
 
 
 def test_a_picture_that_is_not_changed_stays_as_it_is():
-    assert torch.allclose(finish([picture()], [Draw()], 40)[0], values(picture()), atol=1e-5)
+    assert torch.allclose(finish([picture()], [Draw()], 40)[0], values(picture()), atol=ROUNDING)
 
 
 def test_mirroring_equals_a_flip():
     found = finish([picture()], [Draw(is_mirrored=True)], 40)[0]
-    assert torch.allclose(found, tvF.horizontal_flip(values(picture())), atol=1e-5)
+    assert torch.allclose(found, tvF.horizontal_flip(values(picture())), atol=ROUNDING)
 
 
 def test_rotation_equals_torchvisions():
@@ -56,7 +60,7 @@ def test_rotation_equals_torchvisions():
 
 def test_a_crop_equals_cutting_out():
     found = finish([picture()], [Draw(width=0.5, height=0.5, center=(0.25, 0.75))], 20)[0]
-    assert torch.allclose(found, values(picture())[:, 20:40, 0:20], atol=1e-5)
+    assert torch.allclose(found, values(picture())[:, 20:40, 0:20], atol=ROUNDING)
 
 
 def test_a_crop_equals_torchvisions_resizing():
@@ -86,7 +90,7 @@ def test_colors_equal_torchvisions_in_every_order(order):
     for kind in order:
         expected = changes[kind](expected, factors[kind])
     found = finish([picture()], [Draw(factors=factors, order=order)], 40)[0]
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(found, expected, atol=ROUNDING)
 
 
 def test_large_pictures_are_reduced_with_a_filter():
@@ -114,7 +118,7 @@ def test_pictures_are_normalised_and_rectangles_take_the_mean_colour():
     found = finish([picture()], [numbers], 40, mean=mean, std=std)[0]
     expected = tvF.normalize(values(picture()), mean, std)
     expected[:, 10:30, 20:30] = 0.0
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(found, expected, atol=ROUNDING)
 
 
 def test_a_whole_batch_at_once_equals_picture_by_picture():
@@ -126,26 +130,26 @@ def test_a_whole_batch_at_once_equals_picture_by_picture():
     single = torch.cat(
         [batch.source.sample(batch.matrices[row : row + 1], 32, slice(row, row + 1)) for row in range(6)]
     )
-    assert torch.allclose(at_once, single, atol=0.02)  # of 255
+    assert torch.allclose(at_once, single, atol=2 * 255 * ROUNDING)  # of 255, and up to 80 pixels
     change_colors(at_once, batch.colors, white=255)
     for row in range(6):
         alone = single[row : row + 1].clone()
         change_colors(alone, batch.colors[row : row + 1], white=255)
-        assert torch.allclose(at_once[row], alone[0], atol=0.05)
+        assert torch.allclose(at_once[row], alone[0], atol=2 * 2 * 255 * ROUNDING)
 
 
 def test_a_picture_depends_on_no_other():
     images = [picture(seed=row) for row in range(3)]
     draws = [draw(EVERYTHING, np.random.default_rng([0, row]), (40, 40)) for row in range(3)]
-    assert torch.equal(finish(images, draws, 32)[2], finish(images[2:], draws[2:], 32)[0])
+    assert torch.allclose(finish(images, draws, 32)[2], finish(images[2:], draws[2:], 32)[0], atol=ROUNDING)
 
 
 def test_rows_without_a_picture_are_zeros_and_mixtures_are_mixed():
     images = [picture(seed=row) for row in range(3)]
     found = finish(images, [Draw()] * 3, 40, rows=[1, 3], num_rows=4, mixed_rows=[3], shares=[0.25])
     assert not found[[0, 2]].any()
-    assert torch.allclose(found[1], values(images[0]), atol=1e-5)
-    assert torch.allclose(found[3], 0.25 * values(images[1]) + 0.75 * values(images[2]), atol=1e-5)
+    assert torch.allclose(found[1], values(images[0]), atol=ROUNDING)
+    assert torch.allclose(found[3], 0.25 * values(images[1]) + 0.75 * values(images[2]), atol=ROUNDING)
 
 
 def test_the_pixels_are_distributed_as_torchvisions():

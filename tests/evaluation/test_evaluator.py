@@ -5,6 +5,7 @@ from pathlib import Path
 import datasets
 import evaluate
 import pytest
+from rounding import rounding
 from transformers import pipeline
 
 from semart_hf.evaluation import metrics
@@ -32,7 +33,7 @@ def test_scores_are_those_of_the_evaluation(pipe, paintings, expected):
     scores = evaluator.compute(model_or_pipeline=pipe, data=paintings, metric=metric)
     assert scores["samples_per_second"] > 0
     for name, value in flatten_scores(score_outcomes(expected)).items():
-        assert scores[name] == pytest.approx(value, abs=1e-4), name
+        assert scores[name] == pytest.approx(value, abs=rounding(1024, layers=20, size=8)), name
 
 
 def test_a_folder_is_a_model(tiny_model_folder, paintings, expected):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from rounding import rounding
 
 # What both can do: all scores of paintings, label by label.
 _SCORES = """
@@ -126,7 +127,9 @@ def assert_whole(loaded: dict[str, Any], expected: list[dict[str, dict[str, floa
 
 
 def assert_same_scores(
-    first: list[dict[str, dict[str, float]]], second: list[dict[str, dict[str, float]]], tolerance: float = 1e-5
+    first: list[dict[str, dict[str, float]]],
+    second: list[dict[str, dict[str, float]]],
+    tolerance: float = rounding(1024, layers=20),
 ) -> None:
     """Whether two answers to the same paintings agree."""
     assert [list(answer) for answer in first] == [list(answer) for answer in second]

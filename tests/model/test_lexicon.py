@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from rounding import rounding
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import DistilBertConfig
 
@@ -14,6 +15,8 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 TASKS = [{"name": "type", "labels": ["a", "b", "c"]}, {"name": "school", "labels": ["x", "y"]}]
 TEXT = DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=50, pad_token_id=0)
 PAD, CLS, SEP = SPECIAL = (0, 2, 3)
+# 20 layers of at most 1,024 terms, and a lexicon whose texts have up to 64 tokens.
+ROUNDING, LEXICON_ROUNDING = rounding(1024, layers=20), rounding(64, layers=2, size=4)
 TRAIN = [[CLS, 7, 8, 8, 8, SEP], [CLS, 7, 9, SEP], [CLS, 7, 10, 11, 11, SEP]]
 
 
@@ -63,7 +66,7 @@ def test_the_term_weights_are_those_of_scikit_learn():
     padded = torch.full((3, 64), PAD)
     for row, ids in enumerate(asked):
         padded[row, : len(ids) + 2] = torch.tensor([CLS, *ids, SEP])
-    np.testing.assert_allclose(lexicon(padded).detach().numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(lexicon(padded).detach().numpy(), expected, atol=LEXICON_ROUNDING)
 
 
 def test_rarities_and_logits_by_hand():
@@ -75,18 +78,18 @@ def test_rarities_and_logits_by_hand():
     twice, once = (1 + math.log(2)) * rare, 1.0
     length = math.hypot(twice, once)
     said = (twice * lexicon.weight[8] + once * lexicon.weight[7]) / length
-    assert torch.allclose(lexicon(torch.tensor([[CLS, 8, 7, 8, SEP]]))[0], said, atol=1e-6)
+    assert torch.allclose(lexicon(torch.tensor([[CLS, 8, 7, 8, SEP]]))[0], said, atol=LEXICON_ROUNDING)
 
 
 def test_padding_special_tokens_masked_tokens_and_placeholders_count_for_nothing():
     lexicon = speaking(build()).lexicon
     plain = lexicon(torch.tensor([[8, 7, 8]]))
     ids = torch.tensor([[CLS, 8, 7, 8, SEP, PAD, PAD, PAD]])
-    assert torch.allclose(lexicon(ids), plain, atol=1e-6)
-    assert torch.allclose(lexicon(ids, (ids != PAD).long()), plain, atol=1e-6)
+    assert torch.allclose(lexicon(ids), plain, atol=LEXICON_ROUNDING)
+    assert torch.allclose(lexicon(ids, (ids != PAD).long()), plain, atol=LEXICON_ROUNDING)
     masked = torch.tensor([[CLS, 8, 7, 8, SEP, 8, 9, 9]])
     mask = torch.tensor([[1, 1, 1, 1, 1, 0, 0, 0]])
-    assert torch.allclose(lexicon(masked, mask), plain, atol=1e-6)
+    assert torch.allclose(lexicon(masked, mask), plain, atol=LEXICON_ROUNDING)
     assert torch.equal(lexicon(ids, has_text=torch.tensor([False])), torch.zeros(1, 5))
 
 
@@ -120,7 +123,7 @@ def test_a_new_lexicon_changes_no_answer():
     ]
     with torch.no_grad():
         expected, found = joined(plain(**batch()).logits), joined(model(**batch()).logits)
-    assert torch.equal(expected, found)
+    assert torch.allclose(expected, found, atol=ROUNDING)
 
 
 def test_what_it_says_is_added_to_the_logits_of_rows_with_a_text():
@@ -129,9 +132,9 @@ def test_what_it_says_is_added_to_the_logits_of_rows_with_a_text():
         silent = joined(model(**inputs).logits)
         spoken = joined(speaking(model)(**inputs).logits)
         said = model.lexicon(inputs["input_ids"])
-    assert torch.allclose(spoken, silent + said, atol=1e-6)
+    assert torch.allclose(spoken, silent + said, atol=ROUNDING)
     assert said[:2].abs().min() > 0
-    assert torch.equal(spoken[2], silent[2])
+    assert torch.allclose(spoken[2], silent[2], atol=ROUNDING)
 
 
 @pytest.mark.parametrize("missing", ["text", "image"])
@@ -151,7 +154,7 @@ def test_kept_hidden_states_need_the_tokens_beside_them(depth):
         kept["attention_mask"] = torch.ones(3, 1, dtype=torch.long)  # of the one vector that is kept
     with torch.no_grad():
         expected, found = joined(model(**inputs).logits), joined(model(**kept).logits)
-    assert torch.allclose(expected, found, atol=1e-5)
+    assert torch.allclose(expected, found, atol=ROUNDING)
     del kept["input_ids"]
     with pytest.raises(ValueError, match=r"Got text_hidden alone, .* Give input_ids too"):
         model(**kept)
@@ -167,7 +170,7 @@ def test_it_is_saved_with_its_rarities(tmp_path):
     assert all(torch.equal(found[name], tensor) for name, tensor in saved.items())
     assert (loaded.lexicon.weight.requires_grad, loaded.lexicon.rarities.requires_grad) == (True, False)
     ids = batch()["input_ids"]
-    assert torch.equal(loaded.lexicon(ids), model.lexicon(ids))
-    with torch.no_grad():  # without pictures, whose convolutions round by where in memory the weights lie
-        texts = {name: tensor for name, tensor in batch().items() if name != "pixel_values"}
-        assert torch.equal(joined(loaded(**texts).logits), joined(model(**texts).logits))
+    assert torch.allclose(loaded.lexicon(ids), model.lexicon(ids), atol=LEXICON_ROUNDING)
+    with torch.no_grad():  # products round by where in memory the weights lie
+        found, expected = (joined(one(**batch()).logits) for one in (loaded, model))
+    assert torch.allclose(found, expected, atol=ROUNDING)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
+from rounding import rounding
 from safetensors.torch import load_file
 from torch import nn
 from transformers import DistilBertConfig
@@ -67,7 +68,9 @@ def test_channels_are_last_where_a_tower_convolves(vision, is_last, tmp_path):
     values = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     order_channels(model)
     with torch.no_grad():
-        torch.testing.assert_close(model(pixel_values=pixels).logits["type"], expected, rtol=1e-4, atol=1e-5)
+        found = model(pixel_values=pixels).logits["type"]
+    # 30 layers of at most 1,024 terms.
+    torch.testing.assert_close(found, expected, rtol=0, atol=rounding(1024, layers=30))
     kernels = [tensor for tensor in model.vision_tower.parameters() if tensor.ndim == 4 and min(tensor.shape[1:]) > 1]
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) is is_last for kernel in kernels)
     model.save_pretrained(tmp_path)
@@ -93,8 +96,8 @@ def test_the_kernels_for_bfloat16_compute_the_same(vision):
         gradients[name] = torch.cat([parameter.grad.flatten() for parameter in tower.parameters()])
     assert chosen.state_dict().keys() == usual.state_dict().keys()
     distance = {name: (gradients[name] - gradients["exact"]).norm() for name in ("usual", "chosen")}
-    # About as near to the exact gradient as what torch does by itself.
-    assert distance["chosen"] < 1.3 * distance["usual"]
+    # About as near to the exact gradient as what torch does by itself: roundings of one size, not one outcome.
+    assert distance["chosen"] < 2 * distance["usual"]
     assert distance["chosen"] < 0.5 * gradients["exact"].norm()
 
 
@@ -115,11 +118,12 @@ def test_a_depthwise_gradient_is_that_of_float32():
         of_pixels.append(given.grad)
     assert outputs[1].dtype == torch.bfloat16
     torch.testing.assert_close(outputs[1].float(), outputs[0], rtol=1e-2, atol=1e-2)
-    torch.testing.assert_close(chosen[0].weight.grad, usual[0].weight.grad, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(chosen[0].bias.grad, usual[0].bias.grad, rtol=1e-5, atol=1e-5)
+    for name in ("weight", "bias"):  # sums over 3 pictures of 5 x 5 places
+        found, expected = getattr(chosen[0], name).grad, getattr(usual[0], name).grad
+        torch.testing.assert_close(found, expected, rtol=0, atol=rounding(75, size=75**0.5))
     torch.testing.assert_close(of_pixels[1], of_pixels[0], rtol=1e-2, atol=1e-2)
     choose_kernels(chosen, bf16=False)
-    torch.testing.assert_close(chosen(pixels), usual(pixels))
+    torch.testing.assert_close(chosen(pixels), usual(pixels), rtol=0, atol=rounding(25, layers=2, size=4))
 
 
 def test_attention_is_written_down_where_it_is_slow_fused_and_small():

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from rounding import rounding
 from torch import nn
 from transformers import DistilBertConfig, DistilBertModel
 
@@ -12,6 +13,8 @@ from semart_hf.model.text_semart import FirstTokenBlock
 
 TASKS = [{"name": "type", "labels": ["a", "b", "c"]}]
 SIZES = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64, "vocab_size": 100}
+# Forward and backward: each of 3 layers has 8 sums of at most 64 terms; gradients sum over 36 tokens.
+ROUNDING = rounding(64, layers=2 * 3 * 8, size=36**0.5)
 
 
 def build(dropout=0.0, attention_dropout=0.0, **fields):
@@ -57,16 +60,16 @@ def test_the_first_tokens_layer_equals_the_whole_layer_forward_and_backward(impl
         assert torch.allclose(parameter.grad, other.grad, atol=1e-10), name
 
 
-def test_in_single_precision_they_agree_to_a_millionth():
+def test_in_single_precision_they_differ_by_rounding():
     model = build(trainable_text_layers=1).train()
     raw = whole_tower(model)
     found, expected = model.text_tower(**texts()).last_hidden_state, raw(**texts()).last_hidden_state[:, :1]
-    assert torch.allclose(found, expected, atol=1e-6)
+    assert torch.allclose(found, expected, atol=ROUNDING)
     found.square().mean().backward()
     expected.square().mean().backward()
     for (name, parameter), other in zip(model.text_tower.named_parameters(), raw.parameters(), strict=True):
         if parameter.requires_grad:
-            assert torch.allclose(parameter.grad, other.grad, atol=1e-6), name
+            assert torch.allclose(parameter.grad, other.grad, atol=ROUNDING), name
 
 
 class Adapter(nn.Module):
@@ -85,7 +88,7 @@ def test_layers_that_are_no_plain_weights_are_called():
     expected = model.text_tower(**texts()).last_hidden_state
     attention = model.text_tower.transformer.layer[-1].attention
     attention.k_lin, attention.v_lin = Adapter(attention.k_lin), Adapter(attention.v_lin)
-    assert torch.allclose(model.text_tower(**texts()).last_hidden_state, expected, atol=1e-6)
+    assert torch.allclose(model.text_tower(**texts()).last_hidden_state, expected, atol=ROUNDING)
 
 
 def test_dropout_in_attention_has_the_whole_layers_expectation_and_spread():
@@ -119,10 +122,10 @@ def test_the_model_continues_from_the_frozen_layers_output(pooling, trainable):
         model.zero_grad()
         found = model(**cached, has_text=has_text)
         found.loss.backward()
-        assert torch.allclose(found.logits["type"], expected.logits["type"], atol=1e-6)
+        assert torch.allclose(found.logits["type"], expected.logits["type"], atol=ROUNDING)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                assert torch.allclose(parameter.grad, gradients[name], atol=1e-6), name
+                assert torch.allclose(parameter.grad, gradients[name], atol=ROUNDING), name
 
 
 def test_what_was_kept_at_less_depth_serves_a_model_with_more_frozen_layers():
@@ -130,7 +133,7 @@ def test_what_was_kept_at_less_depth_serves_a_model_with_more_frozen_layers():
     inputs = texts()
     shallow = model.encode_frozen_text(inputs["input_ids"], inputs["attention_mask"], 1)
     found = model(text_hidden=shallow, attention_mask=inputs["attention_mask"], text_depth=1)
-    assert torch.allclose(found.logits["type"], model(**inputs).logits["type"], atol=1e-6)
+    assert torch.allclose(found.logits["type"], model(**inputs).logits["type"], atol=ROUNDING)
     half = model(text_hidden=shallow.half(), attention_mask=inputs["attention_mask"], text_depth=1)
     assert half.logits["type"].dtype == torch.float32
     assert torch.allclose(found.logits["type"], half.logits["type"], atol=1e-2)

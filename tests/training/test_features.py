@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 from PIL import Image
+from rounding import rounding
 from small_trainer import Recorder, make_model, make_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch._dynamo.utils import counters
@@ -113,8 +114,9 @@ def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumula
     trainer.train()
     line = next(line for line in trainer.state.log_history if "loss" in line)
     together = torch.stack(expected).mean() + alone * torch.stack(apart).sum() / len(expected)
-    assert line["loss"] == pytest.approx(together.item(), abs=1e-4)
-    assert line["type_loss"] == pytest.approx(expected[0].item(), abs=1e-4)
+    bound = rounding(1024, layers=20, size=3)  # 20 layers of at most 1,024 terms, losses of at most 3
+    assert line["loss"] == pytest.approx(together.item(), abs=bound)
+    assert line["type_loss"] == pytest.approx(expected[0].item(), abs=bound)
 
 
 def test_the_average_is_what_is_evaluated_saved_and_left(parts, tmp_path):
@@ -128,12 +130,14 @@ def test_the_average_is_what_is_evaluated_saved_and_left(parts, tmp_path):
     for step, weights in enumerate(recorder.seen, start=1):
         decay = min(0.9, (1 + step) / (10 + step))
         average = decay * average + (1 - decay) * weights
-    assert torch.allclose(head, average, atol=1e-6)
+    assert torch.allclose(head, average, atol=rounding(2 * len(recorder.seen)))
     assert not torch.allclose(head, recorder.seen[-1], atol=1e-4)
     saved = type(trainer.model).from_pretrained(tmp_path / f"checkpoint-{trainer.state.global_step}")
     assert torch.equal(saved.heads["head_type"].weight, head)
     history = next(line for line in trainer.state.log_history if "eval_loss" in line)
-    assert trainer.evaluate()["eval_loss"] == pytest.approx(history["eval_loss"], abs=1e-6)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(
+        history["eval_loss"], abs=rounding(1024, layers=20, size=3)
+    )
 
 
 def test_exchanging_the_average_twice_changes_nothing():
@@ -222,7 +226,8 @@ def test_a_compiled_model_trains_the_same(parts, tmp_path):
         trainer.data_collator.image_dropout = 0.3  # the number of rows with a picture differs
         trainer.train()
         losses.append([line["loss"] for line in trainer.state.log_history if "loss" in line])
-    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    # Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
+    assert losses[1] == pytest.approx(losses[0], abs=rounding(1024, layers=2 * 20, size=3))
     assert not counters["graph_break"]
     # The vision tower and two kinds of text layers: a graph for the first batch, one for other sizes.
     assert counters["stats"]["unique_graphs"] <= 12

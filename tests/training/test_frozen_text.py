@@ -6,6 +6,7 @@ from collections import namedtuple
 import datasets
 import pytest
 import torch
+from rounding import rounding
 
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
@@ -95,7 +96,8 @@ def test_the_steps_are_the_same_with_and_without_a_cache(splits, tmp_path, optio
     expected, off = losses_of(splits, tmp_path / "off", data={"cache_frozen_text": "false"}, **options)
     found, on = losses_of(splits, tmp_path / "on", data=storage, **options)
     assert len(expected) == 2 * 5 + 2
-    assert found == pytest.approx(expected, abs=2e-5)
+    # Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
+    assert found == pytest.approx(expected, abs=rounding(1024, layers=2 * 20, size=3))
     assert off == "Frozen text: computed in every batch (cache_frozen_text: false)"
     assert f"distinct texts through {depth} frozen layers" in on
 

@@ -3,6 +3,7 @@
 import datasets
 import pytest
 import torch
+from rounding import rounding
 
 from semart_hf.data.loading import load_paintings
 from semart_hf.model.lexicon_semart import Lexicon
@@ -95,7 +96,8 @@ def test_cached_text_takes_the_same_steps(trained, splits, tmp_path, trainable):
     plain = trained[1] if trainable == 1 else losses(make_trainer(splits, tmp_path, trainable=0))
     trainer = make_trainer(splits, tmp_path, cached="true", trainable=trainable)
     assert trainer.data_collator.frozen_text is not None
-    assert losses(trainer) == pytest.approx(plain, abs=1e-5)
+    # Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
+    assert losses(trainer) == pytest.approx(plain, abs=rounding(1024, layers=2 * 20, size=3))
 
 
 def test_accumulated_batches_take_the_same_steps(trained, splits, tmp_path):
@@ -117,6 +119,6 @@ def test_the_pull_is_the_penaltys_gradient():
     optimizer.step()
     wanted = before.clone().requires_grad_(True)
     (wanted.sum() + 0.2 / 10 * wanted.square().sum()).backward()
-    assert torch.allclose(lexicon.weight, before - 0.5 * wanted.grad, atol=1e-6)
+    assert torch.allclose(lexicon.weight, before - 0.5 * wanted.grad, atol=rounding(4, size=4))
     optimizer.zero_grad()
     optimizer.step()  # nothing to pull at without a gradient

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from rounding import rounding
 from safetensors.torch import load_file
 
+# Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
+ROUNDING = rounding(1024, layers=2 * 20, size=3)
+LEARNING_RATE, NUM_STEPS = 3e-3, 2  # of first_epoch.py
 SCRIPT = Path(__file__).with_name("first_epoch.py")
 
 
@@ -51,9 +55,9 @@ def assert_same(one, other, is_sharded):
     assert [line["step"] for line in other[0]["steps"]] == [1, 2]
     for expected, found in zip(one[0]["steps"], other[0]["steps"], strict=True):
         for name in ("loss", "type_loss", "timeframe_loss", "school_accuracy", "grad_norm"):
-            assert found[name] == pytest.approx(expected[name], abs=1e-4), name
-    for name, tensor in one[1].items():
-        assert torch.allclose(other[1][name], tensor, atol=1e-3), name
+            assert found[name] == pytest.approx(expected[name], abs=ROUNDING), name
+    for name, tensor in one[1].items():  # AdamW's step is as large for a gradient that is rounding alone
+        assert torch.allclose(other[1][name], tensor, atol=2 * NUM_STEPS * LEARNING_RATE), name
 
 
 def test_two_processes_have_the_losses_of_one(one_process, small_release, tmp_path):
