@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "model": (),
     "catalogue": (),
     "miniature": ("semart_hf.catalogue",),
-    "preparation": ("semart_hf.catalogue", "semart_hf.documents", "semart_hf.model"),
+    "preparation": ("semart_hf.catalogue", "semart_hf.model"),
     "data": ("semart_hf.catalogue", "semart_hf.model", "semart_hf.preparation"),
     "evaluation": ("semart_hf.catalogue", "semart_hf.data", "semart_hf.model"),
     "documents": (

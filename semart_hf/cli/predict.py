@@ -84,7 +84,7 @@ def explain_paintings(path: Path, classify: Any, paintings: list[dict[str, str |
     """Write a page with every painting and every task explained."""
     from tqdm.auto import tqdm
 
-    from semart_hf.documents.page import EXPLANATION_LEGEND, explanation_block, heading, page, paragraph
+    from semart_hf.documents.page_parts import EXPLANATION_LEGEND, explanation_block, heading, page, paragraph
     from semart_hf.evaluation.explanations import explain
 
     model, processor = classify.model, classify.processor

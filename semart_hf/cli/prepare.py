@@ -75,6 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
 
     # After the command line is understood, so that --help and a wrong flag answer at once.
+    from semart_hf.documents.data_report import write_data_report
+    from semart_hf.documents.dataset_card import write_dataset_card
     from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
     text_columns = options.text_columns
@@ -98,6 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted; what is done is kept: the same command continues it")
+    write_dataset_card(options.output_dir)
+    write_data_report(options.output_dir)
     print_summary(summary, options.output_dir)
     if options.push:
         push(options)

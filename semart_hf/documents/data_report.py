@@ -1,334 +1,380 @@
-"""A page that shows what a prepared dataset holds: paintings, labels, texts, pictures, and what was found amiss."""
+"""report.html of a prepared dataset: paintings, labels, texts, pictures, and what was found in them."""
 
+from __future__ import annotations
+
+import json
+import random
 import re
 import statistics
-from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
 from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.files import write_text
 
-from .report_elements import (
-    Exhibit,
-    bars,
-    heat_map,
-    histogram,
-    key_figures,
-    page,
-    pairs,
-    paragraph,
-    scatter,
-    section,
-    sheet,
-    split_key,
-    table,
-)
-from .report_source import MEANINGS, Place, ReportSource, rows_at, thumbnail
+from .chart_style import chart_uri
+from .data_charts import draw_label_shares, draw_lengths, draw_sizes
+from .matrix import Matrix, matrix_of
+from .page import render_page
+from .table import Cell, Table
+from .thumbnails import ShownPainting, to_jpeg
 
+#: What each kind of finding is.
+FINDINGS = {
+    "missing_picture": "no such file among the pictures",
+    "unnamed_picture": "the row names no picture",
+    "unsafe_name": "the name leads outside the folder of pictures",
+    "not_a_file": "a folder or device stands where the picture should be",
+    "unreadable_picture": "the file could not be read",
+    "not_a_picture": "the file is something else than a picture",
+    "truncated_picture": "the file ends before the picture does",
+    "broken_picture": "the picture could not be decoded",
+    "absurd_size": "far too large, too small, or too long to be a painting",
+    "several_frames": "an animation or several pages, of which the first was taken",
+    "empty_description": "no description",
+    "unseen_label": "a label that train never has",
+    "repeated_name": "two rows name the same file",
+    "same_picture": "the same file under two names",
+    "similar_picture": "nearly the same picture under two names",
+    "leaked_picture": "a picture of another split",
+    "leaked_description": "a description of another split",
+    "malformed_row": "the row has a wrong number of fields",
+    "stray_quote": "quotation marks that do not pair",
+    "undecodable_text": "bytes that are no text in the file's encoding",
+}
+# Leaks first, and those that a person must judge before those that are certain.
+_COPIES = ("leaked_picture", "similar_picture", "same_picture", "leaked_description", "repeated_name")
+_NAMED = {
+    "type": "its type",
+    "school": "its school",
+    "medium": "its medium",
+    "year": "a year",
+    "century": "a century",
+    "author": "its painter",
+}
 # Texts from which the pieces are learned that lengths are counted in, and the lengths at which models cut.
 _NUM_TEXTS = 4000
 _VOCABULARY_SIZE = 30_522  # DistilBERT's
-_CUTS = (128, 256, 512)
-_TOKEN_STEP = 16
-_NUM_POINTS = 1500
+_LIMITS = (128, 256, 512)
+_NUM_PAINTINGS = 40
 _NUM_PAIRS = 12
 
 
 @dataclass
-class _Tally:
-    """What is counted while the rows go by."""
+class _Wall:
+    """Paintings that the page shows, and the thumbnails behind them."""
 
-    pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
+    pictures: dict[int, bytes | None] = field(default_factory=dict)
+
+    def hang(self, row: Mapping[str, Any], features: datasets.Features, *remarks: str) -> ShownPainting:
+        """A row with its labels below it."""
+        key = len(self.pictures)
+        self.pictures[key] = None if row["image"] is None else to_jpeg(row["image"])
+        labels = [features[task].names[row[task]] for task in TASKS if row[task] is not None]
+        title = row["title"] or row["image_file"] or "Untitled"
+        lines = [row["date"], " · ".join(label for label in labels if label != UNKNOWN), ", ".join(remarks)]
+        return ShownPainting(
+            key,
+            self.pictures[key] is not None,
+            title if len(title) <= 70 else title[:69] + "…",
+            row["author"] or "",
+            [line for line in lines if line],
+        )
+
+
+def write_data_report(folder: str | Path) -> Path:
+    """The path of `report.html`, written into a prepared dataset folder from what lies there.
+
+    Raises:
+        ValueError: The folder holds no prepared dataset.
+    """
+    folder = Path(folder)
+    summary, files, features = read_prepared(folder)
+    with (folder / "problems.jsonl").open(encoding="utf-8") as lines:
+        problems = [json.loads(line) for line in lines]
+    rows = summary["rows"]
+    tally, wall = _tally(files, features), _Wall()
+    total = {key: sum(split[key] for split in rows.values()) for key in next(iter(rows.values()))}
+    page = render_page(
+        "data_report.html",
+        title=f"{total['kept']:,} paintings",
+        key_figures={
+            "paintings": total["kept"],
+            "with a picture": total["with_picture"],
+            "with a description": total["with_description"],
+            "painters": len(tally.painters),
+            "rows left out": total["dropped"],
+            "findings": len(problems),
+        },
+        sample=_sample(files, features, wall),
+        splits=_split_table(rows),
+        labels=[_labels(task, summary, features) for task in TASKS],
+        schools_by_time=_schools_by_time(tally, features),
+        painters=_painters(tally),
+        texts=_texts(tally, summary),
+        sizes=_sizes(summary),
+        findings=_finding_table(summary, problems),
+        copies=_copies(summary, files, features, wall),
+        rejected=_rejected_table(problems),
+        options=Table(
+            ["option", "value"],
+            [[name.replace("_", " "), str(value)] for name, value in summary["options"].items()]
+            + [[f"encoding of {name}", value] for name, value in summary["encodings"].items()],
+            num_text_columns=2,
+        ),
+        pictures=wall.pictures,
+    )
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def read_prepared(folder: Path) -> tuple[dict[str, Any], dict[str, list[Path]], datasets.Features]:
+    """The summary of a prepared dataset folder, its Parquet files by split, and the columns.
+
+    Raises:
+        ValueError: The folder holds no prepared dataset.
+    """
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": {}}
+    files = {split: sorted((folder / "data").glob(f"{split}-*.parquet")) for split in summary["rows"]}
+    files = {split: paths for split, paths in files.items() if paths}
+    if not files:
+        raise ValueError(
+            f"Got {folder}, which holds no prepared dataset. A folder with summary.json and data/*.parquet is needed. "
+            "Give the --output_dir of `semart-hf prepare`."
+        )
+    return summary, files, datasets.Features.from_arrow_schema(pq.read_schema(next(iter(files.values()))[0]))
+
+
+def rows_at(files: Sequence[Path], indices: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Index and cells of the rows at the given places of a split's files, in rising order; no other group is read."""
+    wanted = sorted(set(indices))
+    start = 0
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                here = [index for index in wanted if start <= index < end]
+                if here:
+                    content = file.read_row_group(group)
+                    yield from ((index, content.slice(index - start, 1).to_pylist()[0]) for index in here)
+                start = end
+
+
+@dataclass
+class _Tally:
+    """What is counted over all rows."""
+
+    pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
     painters: Counter[str] = field(default_factory=Counter)
     techniques: Counter[str] = field(default_factory=Counter)
-    lengths: "array[int]" = field(default_factory=lambda: array("i"))
+    lengths: list[int] = field(default_factory=list)
 
 
-def write_report(path: Path, source: ReportSource) -> None:
-    """Write the page to `path`."""
-    tally = _tally(source)
-    rows = source.summary["rows"]
-    num_rows = sum(split["kept"] for split in rows.values())
-    num_pictures = sum(split["with_picture"] for split in rows.values())
-    figures = {
-        "paintings": f"{num_rows:,}",
-        "with a picture": f"{num_pictures:,}",
-        "with a description": f"{sum(split['with_description'] for split in rows.values()):,}",
-        "painters": f"{len(tally.painters):,}",
-        "rows left out": f"{sum(split['dropped'] for split in rows.values()):,}",
-        "findings": f"{len(source.problems):,}",
-    }
-    body = [
-        f"<h1>{num_rows:,} paintings</h1>",
-        paragraph("What this dataset holds, and what was found in it while it was prepared.", "lead"),
-        key_figures(figures),
-        _sample_section(source),
-        _split_section(source),
-        _label_section(source),
-        _pair_section(source, tally),
-        _painter_section(tally),
-        _text_section(source, tally),
-        _picture_section(source),
-        _problem_section(source),
-        _copy_section(source),
-        _rejected_section(source),
-        _recipe_section(source),
-    ]
-    path.write_text(page(f"{num_rows:,} paintings", "\n".join(part for part in body if part)), encoding="utf-8")
-
-
-def _tally(source: ReportSource) -> _Tally:
+def _tally(files: Mapping[str, Sequence[Path]], features: datasets.Features) -> _Tally:
     tally = _Tally()
-    text_column = "text" if "text" in source.features else "description"
-    tokenizer = _tokenizer_of(source, text_column)
-    for files in source.files.values():
-        for path in files:
-            columns = pq.read_table(path, columns=["school", "timeframe", "author", "technique", text_column])
-            names = [source.features[task].names for task in ("school", "timeframe")]
-            for school, timeframe in zip(
-                *(columns[task].to_pylist() for task in ("school", "timeframe")), strict=True
-            ):
-                if school is not None and timeframe is not None:
-                    tally.pairs[names[0][school], names[1][timeframe]] += 1
-            tally.painters.update(author for author in columns["author"].to_pylist() if author)
-            tally.techniques.update(_without_size(text) for text in columns["technique"].to_pylist() if text)
-            texts = [text for text in columns[text_column].to_pylist() if text]
-            if texts and tokenizer is not None:
-                tally.lengths.extend(len(ids) for ids in tokenizer(texts, truncation=False)["input_ids"])
+    paths = [path for in_split in files.values() for path in in_split]
+    text_column = "text" if "text" in features else "description"
+    per_file = -(-_NUM_TEXTS // len(paths))
+    texts = [text for path in paths for text in _column(path, text_column)[:per_file]]
+    tokenizer = learn_tokenizer(texts, vocab_size=_VOCABULARY_SIZE, max_length=1_000_000) if texts else None
+    for path in paths:
+        labels = pq.read_table(path, columns=["school", "timeframe"])
+        tally.pairs.update(zip(*(labels[task].to_pylist() for task in ("school", "timeframe")), strict=True))
+        tally.painters.update(_column(path, "author"))
+        tally.techniques.update(_without_size(text) for text in _column(path, "technique"))
+        if tokenizer is not None and (texts := _column(path, text_column)):
+            tally.lengths += [len(ids) for ids in tokenizer(texts, truncation=False)["input_ids"]]
     return tally
 
 
-def _tokenizer_of(source: ReportSource, text_column: str) -> Any:
-    """A tokenizer whose pieces were learned from some of the texts."""
-    files = [path for paths in source.files.values() for path in paths]
-    texts: list[str] = []
-    for path in files:
-        column = pq.read_table(path, columns=[text_column])[text_column].to_pylist()
-        texts += [text for text in column if text][: -(-_NUM_TEXTS // len(files))]
-    return learn_tokenizer(texts, vocab_size=_VOCABULARY_SIZE, max_length=1_000_000) if texts else None
+def _column(path: Path, name: str) -> list[str]:
+    """The texts of a column that are there."""
+    return [text for text in pq.read_table(path, columns=[name])[name].to_pylist() if text and text.strip()]
 
 
-def _sample_section(source: ReportSource) -> str:
-    if not source.sample:
-        return section("Paintings", paragraph("No row has a usable picture: this is a dataset of texts."))
-    rows = _exhibited_rows(source, source.sample)
-    order = sorted(rows, key=lambda place: (_year_of(source, rows[place]), place))
-    note = f"{len(order)} drawn at random from all splits, in the order of their dates, the undated last."
-    return section(
-        "Paintings", paragraph(note, "note"), sheet([_exhibit(source, place, rows[place]) for place in order])
-    )
-
-
-def _split_section(source: ReportSource) -> str:
-    columns = {
-        "read": "rows read",
-        "dropped": "left out",
-        "kept": "kept",
-        "with_picture": "with a picture",
-        "with_description": "with a description",
-    }
-    lines = [[split, *(counts[key] for key in columns)] for split, counts in source.summary["rows"].items()]
-    return section("Splits", table(["split", *columns.values()], lines))
-
-
-def _label_section(source: ReportSource) -> str:
-    note = "UNK: labels that train has too rarely to be learned. Unknown: the catalogue says nothing."
-    parts = [split_key(list(source.files)), paragraph(note, "note")]
-    blocks = []
-    for task in TASKS:
-        counts: dict[str, dict[str, int]] = source.summary["labels"][task]
-        shown = [*source.features[task].names, "unknown"]
-        shown = [label for label in shown if any(of_split.get(label) for of_split in counts.values())]
-        rare = source.rare_labels[task]
-        note = ""
-        if rare:
-            named = sorted(rare.items(), key=lambda item: (-item[1], item[0]))
-            names = ", ".join(f"{label} ({count:,})" for label, count in named[:12])
-            more = f" and {len(named) - 12:,} more" if len(named) > 12 else ""
-            note = paragraph(f"{UNKNOWN} stands for {names}{more}.", "note")
-        blocks.append(f'<div style="max-width:520px"><h3>{task.capitalize()}</h3>{bars(counts, shown)}{note}</div>')
-    return section("Labels", *parts, f'<div class="columns">{"".join(blocks)}</div>')
-
-
-def _pair_section(source: ReportSource, tally: _Tally) -> str:
-    schools = [name for name in source.features["school"].names if any(name == school for school, _ in tally.pairs)]
-    times = [name for name in source.features["timeframe"].names if any(name == time for _, time in tally.pairs)]
-    if not schools or not times:
-        return ""
-    note = "Paintings of all splits of which both are known."
-    return section("Schools through time", paragraph(note, "note"), heat_map(tally.pairs, schools, times))
-
-
-def _painter_section(tally: _Tally) -> str:
-    if not tally.painters:
-        return ""
-    total = sum(tally.painters.values())
-    ranked = sorted(tally.painters.items(), key=lambda item: (-item[1], item[0]))
-    alone = sum(count == 1 for count in tally.painters.values())
-    note = (
-        f"{len(tally.painters):,} names of painters, {alone:,} of them with one painting. The ten most frequent made "
-        f"{sum(count for _, count in ranked[:10]) / total:.0%} of the paintings."
-    )
-    tables = table(["painter", "paintings"], [list(item) for item in ranked[:15]])
-    if tally.techniques:
-        techniques = sorted(tally.techniques.items(), key=lambda item: (-item[1], item[0]))
-        tables += table(["technique, without sizes", "paintings"], [list(item) for item in techniques[:15]])
-    return section("Painters and techniques", paragraph(note), f'<div class="columns">{tables}</div>')
-
-
-def _text_section(source: ReportSource, tally: _Tally) -> str:
-    lengths = np.sort(np.array(tally.lengths)).tolist()
-    if not lengths:
-        return section("Texts", paragraph("No row has a text: this is a dataset of pictures."))
-    num_columns = min(40, lengths[-1] // _TOKEN_STEP + 1)
-    columns = [0] * num_columns
-    for length in lengths:
-        columns[min(length // _TOKEN_STEP, num_columns - 1)] += 1
-    cut = ", ".join(f"{sum(length > limit for length in lengths) / len(lengths):.1%} over {limit}" for limit in _CUTS)
-    text = (
-        f"Half of the {len(lengths):,} texts have {statistics.median_low(lengths):,} tokens or fewer, nine in ten "
-        f"{lengths[int(0.9 * (len(lengths) - 1))]:,} or fewer, the longest {lengths[-1]:,}. A model that reads a "
-        f"limited number of tokens cuts the rest: {cut}."
-    )
-    note = "Tokens are WordPieces learned from these texts; DistilBERT's own are a few per cent more."
-    marks = {limit: f"{limit}" for limit in _CUTS}
-    drawing = histogram(columns, _TOKEN_STEP, "tokens", marks)
-    return section("Texts", paragraph(text), drawing, paragraph(note, "note"), _named_labels(source))
-
-
-def _named_labels(source: ReportSource) -> str:
-    named = {split: counts for split, counts in source.summary["named_labels"].items() if counts["texts"]}
-    ways = {
-        "type": "its type",
-        "school": "its school",
-        "medium": "its medium",
-        "year": "a year",
-        "century": "a century",
-        "author": "its painter",
-    }
-    lines = [
-        [name, *(f"{counts[way] / counts['texts']:.0%} ({counts[way]:,})" for counts in named.values())]
-        for way, name in ways.items()
+def _sample(files: Mapping[str, Sequence[Path]], features: datasets.Features, wall: _Wall) -> list[ShownPainting]:
+    """Paintings with a picture, drawn at random from all splits, by their dates and the undated last."""
+    places = [
+        (split, index)
+        for split, paths in files.items()
+        for index, is_there in enumerate(
+            flag for path in paths for flag in pq.read_table(path, columns=["image"])["image"].is_valid().to_pylist()
+        )
+        if is_there
     ]
-    note = "A model may read such an answer instead of seeing it. "
-    if source.summary["options"]["mask_label_words"]:
-        note += "In the column text these words are masked."
-    else:
-        note += "Prepare with --mask_label_words to hide them."
-    rows = table(["the text names", *named], lines)
-    return "<h3>Texts that give the answer</h3>" + rows + paragraph(note, "note")
+    chosen = random.Random(0).sample(places, min(_NUM_PAINTINGS, len(places)))
+    rows = _rows_at_places(files, chosen)
+    order = sorted(rows, key=lambda place: (_year(rows[place], features), place))
+    return [wall.hang(rows[place], features, place[0]) for place in order]
 
 
-def _picture_section(source: ReportSource) -> str:
-    if not source.source_sizes:
-        return ""
-    sizes = np.array(source.source_sizes).reshape(-1, 2)
+def _rows_at_places(
+    files: Mapping[str, Sequence[Path]], places: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], dict[str, Any]]:
+    return {
+        (split, index): row
+        for split in files
+        for index, row in rows_at(files[split], [index for of_split, index in places if of_split == split])
+    }
+
+
+def _split_table(rows: Mapping[str, Mapping[str, int]]) -> Table:
+    keys = {"read": "rows read", "dropped": "left out", "kept": "kept"}
+    keys |= {"with_picture": "with a picture", "with_description": "with a description"}
+    lines: list[list[str | int]] = [[split, *(counts[key] for key in keys)] for split, counts in rows.items()]
+    return Table(["split", *keys.values()], lines)
+
+
+def _labels(task: str, summary: Mapping[str, Any], features: datasets.Features) -> dict[str, str]:
+    counts: dict[str, dict[str, int]] = summary["labels"][task]
+    shown = [*features[task].names, "unknown"]
+    shown = [label for label in shown if any(in_split.get(label) for in_split in counts.values())]
+    rare = sorted(summary.get("rare_labels", {}).get(task, {}).items(), key=lambda item: (-item[1], item[0]))
+    names = ", ".join(f"{label} ({count:,})" for label, count in rare[:12])
+    more = f" and {len(rare) - 12:,} more" if len(rare) > 12 else ""
+    note = f"{UNKNOWN} stands for {names}{more}." if rare else ""
+    return {"task": task, "chart": chart_uri(draw_label_shares(counts, shown)), "note": note}
+
+
+def _schools_by_time(tally: _Tally, features: datasets.Features) -> Matrix | None:
+    pairs = {pair: count for pair, count in tally.pairs.items() if None not in pair}
+    schools, times = (sorted({pair[column] for pair in pairs}) for column in (0, 1))
+    if not pairs:
+        return None
+    counts = np.array([[pairs.get((school, time), 0) for time in times] for school in schools])
+    names = [features[task].names for task in ("school", "timeframe")]
+    return matrix_of(
+        counts,
+        [names[0][school] for school in schools],
+        [names[1][time] for time in times],
+        np.sqrt(counts / counts.max()),  # the root shows the rare beside the frequent
+        corner="school ↓ time →",
+    )
+
+
+def _painters(tally: _Tally) -> dict[str, Any] | None:
+    if not tally.painters:
+        return None
+    top = sum(count for _, count in tally.painters.most_common(10)) / tally.painters.total()
+    alone = sum(count == 1 for count in tally.painters.values())
+    return {
+        "words": f"{len(tally.painters):,} names of painters, {alone:,} of them with one painting. The ten most "
+        f"frequent made {top:.0%} of the paintings.",
+        "tables": [
+            Table([name, "paintings"], sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:15])
+            for name, counts in (("painter", tally.painters), ("technique, without sizes", tally.techniques))
+            if counts
+        ],
+    }
+
+
+def _texts(tally: _Tally, summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    lengths = sorted(tally.lengths)
+    if not lengths:
+        return None
+    cut = ", ".join(f"{sum(x > limit for x in lengths) / len(lengths):.1%} over {limit}" for limit in _LIMITS)
+    named = {split: counts for split, counts in summary["named_labels"].items() if counts["texts"]}
+    tenth = lengths[int(0.9 * (len(lengths) - 1))]
+
+    def share(counts: Mapping[str, int], way: str) -> Cell:
+        return Cell(f"{counts[way] / counts['texts']:.0%}", f"{counts[way]:,}")
+
+    return {
+        "words": f"Half of the {len(lengths):,} texts have {statistics.median_low(lengths):,} tokens or fewer, nine "
+        f"in ten {tenth:,} or fewer, the longest {lengths[-1]:,}. A model that reads a limited number of tokens cuts "
+        f"the rest: {cut}.",
+        "chart": chart_uri(draw_lengths(lengths, _LIMITS, "tokens")),
+        "named": Table(
+            ["the text names", *named],
+            [[words, *(share(counts, way) for counts in named.values())] for way, words in _NAMED.items()],
+        ),
+        "is_masked": summary["options"].get("mask_label_words"),
+    }
+
+
+def _sizes(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    sizes = np.array(summary["pictures"].get("sizes", [])).reshape(-1, 2)
+    if not len(sizes):
+        return None
     wide, high = sizes.T
     shorter = np.sort(sizes.min(axis=1))
     upright, broad = (high > 1.05 * wide).mean(), (wide > 1.05 * high).mean()
-    image_size = source.summary["options"]["image_size"]
-    small = int((shorter < image_size).sum())
-    text = (
-        f"The files' shorter sides measure {shorter[0]:,} to {shorter[-1]:,} pixels, half of them "
+    wanted = summary["options"]["image_size"]
+    total = sum(summary["pictures"]["formats"].values())
+    looked_at = f"Of {len(sizes):,} of the {total:,} files, spread evenly: the" if len(sizes) < total else "The"
+    return {
+        "words": f"{looked_at} files' shorter sides measure {shorter[0]:,} to {shorter[-1]:,} pixels, half of them "
         f"{shorter[(len(shorter) - 1) // 2]:,} or more. {upright:.0%} are upright, {broad:.0%} broad and the rest "
-        f"nearly square. {small:,} are smaller than the {image_size} pixels that were asked for, and stay as they are."
-    )
-    formats = [[name, count] for name, count in source.summary["pictures"]["formats"].items()]
-    step = max(1, len(sizes) // _NUM_POINTS)
-    drawing = scatter(sizes[::step].tolist(), "width of the file in pixels", "height")
-    return section(
-        "Pictures", paragraph(text), f'<div class="columns">{drawing}{table(["format", "files"], formats)}</div>'
-    )
+        f"nearly square. {int((shorter < wanted).sum()):,} are smaller than the {wanted} pixels that were asked for, "
+        "and stay as they are.",
+        "chart": chart_uri(draw_sizes(sizes.tolist())),
+        "formats": Table(["format", "files"], list(summary["pictures"]["formats"].items())),
+    }
 
 
-def _problem_section(source: ReportSource) -> str:
-    problems: Mapping[str, Mapping[str, int]] = source.summary["problems"]
-    if not problems:
-        return section("Findings", paragraph("Nothing was found amiss."))
-    firsts = {problem.problem: problem for problem in reversed(source.problems)}
-    found_in = {split for counts in problems.values() for split in counts}
-    splits = [split for split in (*source.summary["rows"], "all") if split in found_in]
-    lines: list[list[str | int]] = []
-    for kind, counts in problems.items():
-        first = firsts[kind]
-        example = f"{first.split} row {first.row}, {first.image_file}: {first.detail}"
-        example = example if len(example) <= 160 else example[:159] + "…"
-        numbers = [counts.get(split, 0) for split in splits]
-        lines.append([MEANINGS.get(kind, kind.replace("_", " ")), *numbers, first.action, example])
-    note = (
-        "Every finding is a line of problems.jsonl. An empty description or picture leaves a row that has the other."
-    )
-    return section("Findings", paragraph(note, "note"), table(["finding", *splits, "action", "the first"], lines))
+def _finding_table(summary: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]) -> Table | None:
+    found: Mapping[str, Mapping[str, int]] = summary["problems"]
+    if not found:
+        return None
+    splits = [split for split in (*summary["rows"], "all") if any(split in counts for counts in found.values())]
+    first = {problem["problem"]: problem for problem in reversed(problems)}
+    rows = []
+    for kind, counts in found.items():
+        example = "{split} row {row}, {image_file}: {detail}".format_map(first[kind])
+        words = FINDINGS.get(kind, kind.replace("_", " "))
+        rows.append([words, first[kind]["action"], example[:160], *(counts.get(split, 0) for split in splits)])
+    return Table(["finding", "action", "the first", *splits], rows, num_text_columns=3)
 
 
-def _copy_section(source: ReportSource) -> str:
-    if not source.copies:
-        return section("Copies and leakage", paragraph("No picture is there twice, and no description in two splits."))
-    counts = Counter(kind for kind, *_ in source.copies)
-    said = "; ".join(f"{MEANINGS[kind]}: {count:,}" for kind, count in sorted(counts.items()))
-    # Leaks first, and those that a person must judge before those that are certain.
-    order = ("leaked_picture", "similar_picture", "same_picture", "leaked_description", "repeated_name")
-    shown = sorted(source.copies, key=lambda copy: (order.index(copy[0]), copy[1]))[:_NUM_PAIRS]
-    rows = _exhibited_rows(source, [place for _, row, earlier in shown for place in (row, earlier)])
-    couples = []
-    for kind, place, earlier in shown:
-        first = _exhibit(source, earlier, rows[earlier])
-        second = _exhibit(source, place, rows[place], kind.replace("_", " "))
-        couples.append((first, second))
-    return section("Copies and leakage", paragraph(f"All were kept. {said[:1].upper()}{said[1:]}."), pairs(couples))
+def _copies(
+    summary: Mapping[str, Any], files: Mapping[str, Sequence[Path]], features: datasets.Features, wall: _Wall
+) -> dict[str, Any] | None:
+    """Pairs of paintings that are copies, and how many of each kind there are."""
+    totals = {kind: sum(summary["problems"].get(kind, {}).values()) for kind in _COPIES}
+    if not any(totals.values()):
+        return None
+    words = "; ".join(f"{FINDINGS[kind]}: {count:,}" for kind, count in sorted(totals.items()) if count)
+    copies = summary.get("copies", [])
+    shown = sorted(copies, key=lambda copy: (_COPIES.index(copy["kind"]), copy["row"]))[:_NUM_PAIRS]
+    rows = _rows_at_places(files, [tuple(copy[name]) for copy in shown for name in ("row", "earlier_row")])
+    return {
+        "words": f"All were kept. {words[:1].upper()}{words[1:]}.",
+        "pairs": [
+            (
+                wall.hang(rows[tuple(copy["earlier_row"])], features, copy["earlier_row"][0]),
+                wall.hang(rows[tuple(copy["row"])], features, copy["row"][0], copy["kind"].replace("_", " ")),
+            )
+            for copy in shown
+        ],
+    }
 
 
-def _rejected_section(source: ReportSource) -> str:
-    if not source.rejected:
-        return ""
-    exhibits = [
-        Exhibit(
-            jpeg=picture,
-            title=problem.image_file or "",
-            lines=(MEANINGS.get(problem.problem, problem.problem),),
-            labels=problem.action,
-            origin=f"{problem.split} row {problem.row}: {problem.detail}"[:140],
-            absence=MEANINGS.get(problem.problem, problem.problem),
-        )
-        for problem, picture in source.rejected
+def _rejected_table(problems: Sequence[Mapping[str, Any]]) -> Table | None:
+    kinds = [kind for kind in FINDINGS if kind.endswith("_picture") or kind in ("absurd_size", "not_a_file")]
+    kinds = [kind for kind in kinds if kind not in (*_COPIES, "missing_picture", "unnamed_picture")]
+    rejected = [problem for problem in problems if problem["problem"] in kinds]
+    if not rejected:
+        return None
+    rows = [
+        [
+            problem["image_file"] or "",
+            f"{problem['split']} row {problem['row']}",
+            f"{FINDINGS[problem['problem']]}: {problem['detail']}"[:140],
+            problem["action"],
+        ]
+        for problem in rejected[:_NUM_PAINTINGS]
     ]
-    note = "Files that gave no picture, with what can still be seen of them."
-    return section("Rejected pictures", paragraph(note, "note"), sheet(exhibits))
-
-
-def _recipe_section(source: ReportSource) -> str:
-    options = [[name.replace("_", " "), str(value)] for name, value in source.summary["options"].items()]
-    options += [[f"encoding of {name}", value] for name, value in source.summary["encodings"].items()]
-    return section("How it was made", table(["option", "value"], options))
-
-
-def _exhibited_rows(source: ReportSource, places: Sequence[Place]) -> dict[Place, dict[str, Any]]:
-    rows: dict[Place, dict[str, Any]] = {}
-    for split in {split for split, _ in places}:
-        indices = [index for of_split, index in places if of_split == split]
-        rows |= {(split, index): row for index, row in rows_at(source.files[split], indices)}
-    return rows
-
-
-def _exhibit(source: ReportSource, place: Place, row: Mapping[str, Any], remark: str = "") -> Exhibit:
-    labels = [source.features[task].names[row[task]] for task in TASKS if row[task] is not None]
-    image = row["image"]
-    content = None if image is None else image["bytes"]
-    title = row["title"] or row["image_file"] or "Untitled"
-    return Exhibit(
-        jpeg=thumbnail(content),
-        title=title if len(title) <= 70 else title[:69] + "…",
-        lines=tuple(line for line in (row["author"], row["date"]) if line),
-        labels=" · ".join(label for label in labels if label != UNKNOWN),
-        origin=", ".join(part for part in (place[0], remark) if part),
-    )
+    more = [f"{len(rejected) - len(rows):,} more in problems.jsonl."] if len(rejected) > len(rows) else []
+    return Table(["file", "row", "what is wrong", "action"], rows, notes=more, num_text_columns=4)
 
 
 def _without_size(technique: str) -> str:
@@ -337,10 +383,9 @@ def _without_size(technique: str) -> str:
     return words[:1].upper() + words[1:60] if words else technique[:60]
 
 
-def _year_of(source: ReportSource, row: Mapping[str, Any]) -> float:
-    timeframe = None if row["timeframe"] is None else source.features["timeframe"].names[row["timeframe"]]
+def _year(row: Mapping[str, Any], features: datasets.Features) -> float:
+    timeframe = None if row["timeframe"] is None else features["timeframe"].names[row["timeframe"]]
     for text in (row["date"], timeframe):
-        year = re.search(r"\b1\d{3}|\b20\d\d", text or "")
-        if year:
+        if year := re.search(r"\b1\d{3}|\b20\d\d", text or ""):
             return int(year.group())
     return float("inf")

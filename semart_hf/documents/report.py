@@ -17,7 +17,7 @@ from semart_hf.evaluation.scores import confusion_counts
 
 from .figures import display_order
 from .gallery import Gallery
-from .page import (
+from .page_parts import (
     EXPLANATION_LEGEND,
     drawing,
     explanation_block,

@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from .page import drawing, facts, heading, page, paragraph
-from .page import table as html_table
+from .page_parts import drawing, facts, heading, page, paragraph
+from .page_parts import table as html_table
 from .tower_tables import Cell, Table, comparison_tables
 
 TITLE = "Which tower"

@@ -1,7 +1,6 @@
-"""Finished shards become the dataset folder: findings, summary, card and report beside the data."""
+"""Finished shards become the dataset folder: findings and summary beside the data."""
 
 import json
-import random
 import shutil
 from array import array
 from bisect import bisect_right
@@ -16,31 +15,19 @@ import datasets
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.problems import Problem, count_problems, write_problems
-from semart_hf.catalogue.tables import ReleaseTables, picture_path
+from semart_hf.catalogue.tables import ReleaseTables
 from semart_hf.catalogue.text import WAYS_OF_NAMING
 from semart_hf.catalogue.vocabulary import TASKS
-from semart_hf.documents.data_report import write_report
-from semart_hf.documents.dataset_card import dataset_card
-from semart_hf.documents.report_source import Place, ReportSource
 
 from .checks import find_copies_among, find_unseen_labels
-from .prepared_pictures import UnusablePictureError, partial_picture, read_picture_file
 from .shards import RowFacts, ShardFacts, read_facts
 
-# Findings about files whose remains the report shows, and how many of them, and of the good ones.
-_REJECTIONS = (
-    "truncated_picture",
-    "broken_picture",
-    "not_a_picture",
-    "absurd_size",
-    "not_a_file",
-    "unreadable_picture",
-    "unsafe_name",
-)
-_NUM_EXHIBITS = 40
+# Picture sizes and pairs of copies that the summary lists.
+_MOST_SIZES = 5000
+_MOST_COPIES = 100
 
-# Split, number and picture's name of a row of the catalogue.
-_Row: TypeAlias = tuple[str | None, int | None, str | None]
+#: A kept row: its split and its number among the split's kept rows, from 0.
+Place: TypeAlias = tuple[str, int]
 
 
 @dataclass
@@ -51,7 +38,6 @@ class _Found:
         files: By split, the shards that have rows.
         rows: By split, how many rows were read, kept and so on.
         num_bytes: By split, of all pictures.
-        pictured: By split, places of the rows with a picture among the kept ones.
         source_sizes: Widths and heights of the pictures' files, in turn.
         named: By split, how many rows have a text (`texts`), and of how many it names which label.
     """
@@ -60,28 +46,20 @@ class _Found:
     rows: dict[str, Counter[str]] = field(default_factory=dict)
     num_bytes: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
-    pictured: dict[str, "array[int]"] = field(default_factory=dict)
     source_sizes: "array[int]" = field(default_factory=lambda: array("i"))
     formats: Counter[str] = field(default_factory=Counter)
     named: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Width and height of the pictures' files, at most `_MOST_SIZES` spread evenly over all."""
+        pairs = list(zip(self.source_sizes[::2], self.source_sizes[1::2], strict=True))
+        return pairs[:: -(-len(pairs) // _MOST_SIZES) or 1]
 
     def place(self, number: int) -> Place:
         """Split and place of a kept row, by its number among the kept rows of all splits."""
         ends = list(accumulate(counts["kept"] for counts in self.rows.values()))
         split = bisect_right(ends, number)
         return list(self.rows)[split], number - (ends[split - 1] if split else 0)
-
-    def sample(self, num_rows: int) -> list[Place]:
-        """Some rows with a picture, drawn at random, in their order."""
-        total = sum(map(len, self.pictured.values()))
-        places = []
-        for number in sorted(random.Random(0).sample(range(total), min(num_rows, total))):
-            for split, pictured in self.pictured.items():
-                if number < len(pictured):
-                    places.append((split, pictured[number]))
-                    break
-                number -= len(pictured)
-        return places
 
 
 def assemble(
@@ -114,30 +92,22 @@ def assemble(
         "problems": _counts_by_split(problems),
         "labels": _count_labels(found.files, features),
         "named_labels": {split: dict(counts) for split, counts in found.named.items()},
-        "pictures": {"formats": dict(sorted(found.formats.items())), "num_bytes": sum(found.num_bytes.values())},
+        "rare_labels": _rare_labels(tables, features),
+        "copies": [
+            {"kind": copy.kind, "row": found.place(copy.row), "earlier_row": found.place(copy.earlier_row)}
+            for copy in copies[:_MOST_COPIES]
+        ],
+        "pictures": {
+            "formats": dict(sorted(found.formats.items())),
+            "num_bytes": sum(found.num_bytes.values()),
+            "sizes": found.sizes(),
+        },
         "options": dict(options),
         "encodings": dict(tables.encodings),
         "made_of": made_of,
     }
     write_problems(problems, dataset / "problems.jsonl")
     (dataset / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    download_size = sum(path.stat().st_size for paths in found.files.values() for path in paths)
-    card = dataset_card(
-        features, {split: _size(paths) for split, paths in found.files.items()}, download_size, summary
-    )
-    (dataset / "README.md").write_text(card, encoding="utf-8")
-    source = ReportSource(
-        features=features,
-        files=found.files,
-        summary=summary,
-        problems=problems,
-        sample=found.sample(_NUM_EXHIBITS),
-        source_sizes=found.source_sizes,
-        copies=[(copy.kind, found.place(copy.row), found.place(copy.earlier_row)) for copy in copies],
-        rejected=_rejected(problems, tables),
-        rare_labels=_rare_labels(tables, features),
-    )
-    write_report(dataset / "report.html", source)
     for split, paths in found.files.items():
         for number, path in enumerate(paths):
             path.rename(dataset / "data" / f"{split}-{number:05d}-of-{len(paths):05d}.parquet")
@@ -148,7 +118,6 @@ def _read_notes(work: Path, shard_names: Mapping[str, Sequence[str]], tables: Re
     found = _Found()
     dropped_by_reader = Counter(problem.split for problem in tables.problems if problem.action == "dropped")
     for split, table in tables.splits.items():
-        pictured = found.pictured[split] = array("q")
         counts = Counter(read=len(table) + dropped_by_reader[split], kept=0, dropped=dropped_by_reader[split])
         counts.update(with_picture=0, with_description=0)
         named = Counter(dict.fromkeys(("texts", *WAYS_OF_NAMING), 0))
@@ -157,8 +126,6 @@ def _read_notes(work: Path, shard_names: Mapping[str, Sequence[str]], tables: Re
             counts["dropped"] += facts.num_dropped
             found.problems += facts.problems
             for row in facts.rows:
-                if row.picture is not None:
-                    pictured.append(counts["kept"])
                 counts["kept"] += 1
                 counts["with_picture"] += row.picture is not None
                 counts["with_description"] += row.description is not None
@@ -174,12 +141,6 @@ def _read_notes(work: Path, shard_names: Mapping[str, Sequence[str]], tables: Re
         found.named[split] = named
     found.problems += _unseen_labels_of_kept_rows(tables, found.problems)
     return found
-
-
-def _size(paths: Sequence[Path]) -> int:
-    """Bytes of all columns before compression."""
-    metadata = [pq.read_metadata(path) for path in paths]
-    return sum(file.row_group(group).total_byte_size for file in metadata for group in range(file.num_row_groups))
 
 
 def _facts(work: Path, name: str) -> ShardFacts:
@@ -256,33 +217,3 @@ def _rare_labels(tables: ReleaseTables, features: datasets.Features) -> dict[str
         )
         for task in TASKS
     }
-
-
-def _rejected(problems: Sequence[Problem], tables: ReleaseTables) -> list[tuple[Problem, bytes | None]]:
-    """Some findings about unusable pictures, each with what its file still shows."""
-    rejected = [problem for problem in problems if problem.problem in _REJECTIONS]
-    chosen = sorted(random.Random(0).sample(range(len(rejected)), min(_NUM_EXHIBITS, len(rejected))))
-    broken = {index for index in chosen if rejected[index].problem in ("truncated_picture", "broken_picture")}
-    folders = _folders_of([rejected[index] for index in broken], tables)
-    return [(rejected[index], _remains(rejected[index], folders) if index in broken else None) for index in chosen]
-
-
-def _folders_of(problems: Sequence[Problem], tables: ReleaseTables) -> dict[_Row, str]:
-    """Folder of the picture of each row that the problems are about."""
-    wanted: dict[str, set[_Row]] = {}
-    for problem in problems:
-        wanted.setdefault(problem.split or "", set()).add((problem.split, problem.row, problem.image_file))
-    folders: dict[_Row, str] = {}
-    for split, rows in wanted.items():
-        table = tables.splits[split]
-        cells = zip(table["row_number"], table["image_file"], table["images_folder"], strict=True)
-        folders |= {(split, row, name): folder for row, name, folder in cells if (split, row, name) in rows}
-    return folders
-
-
-def _remains(problem: Problem, folders: Mapping[_Row, str]) -> bytes | None:
-    folder = folders[problem.split, problem.row, problem.image_file]
-    try:
-        return partial_picture(read_picture_file(picture_path(folder, problem.image_file or "")))
-    except (UnusablePictureError, ValueError, OSError):  # gone by now
-        return None

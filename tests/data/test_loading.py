@@ -153,9 +153,9 @@ def test_a_release_is_prepared_once_for_its_content_and_options(release, tmp_pat
     assert splits["test"]["text"] == expected["test"]["text"]
     folders = sorted(path for path in (tmp_path / "semart_hf" / "prepared").iterdir() if path.is_dir())
     assert len(folders) == 1
-    written = (folders[0] / "README.md").stat().st_mtime_ns
+    written = (folders[0] / "summary.json").stat().st_mtime_ns
     load_paintings(release, **arguments)
-    assert (folders[0] / "README.md").stat().st_mtime_ns == written
+    assert (folders[0] / "summary.json").stat().st_mtime_ns == written
     load_paintings(release, **{**arguments, "image_size": 24})
     picture = release / "Images" / "test-2.png"
     content = picture.read_bytes()

@@ -1,42 +1,22 @@
+"""Report and card of a prepared folder, read from the folder alone."""
+
 import io
-import re
-from html.parser import HTMLParser
 
 import pytest
+from datasets import load_dataset, load_dataset_builder
+from huggingface_hub import DatasetCard
+from page_reader import Page
 from PIL import Image
 from release_builder import encoded, painting, row, write_release
 
 from semart_hf.catalogue.release import read_rows
-from semart_hf.documents.report_elements import Exhibit, bars, heat_map, histogram, page, scatter, sheet, table
-from semart_hf.documents.report_source import rows_at, thumbnail
+from semart_hf.documents.data_charts import draw_label_shares, draw_lengths
+from semart_hf.documents.data_report import rows_at, write_data_report
+from semart_hf.documents.dataset_card import write_dataset_card
+from semart_hf.documents.thumbnails import to_jpeg
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
-HOSTILE = "<script>alert('&')</script>"
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, and the text between them."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(content)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data if "style" not in self.open else ""
+HOSTILE = "<script>alert('&')</script>: |*_`\"{{x}}"
 
 
 @pytest.fixture(scope="module")
@@ -60,33 +40,17 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(prepared):
-    return Page((prepared / "report.html").read_text(encoding="utf-8"))
+    return Page(write_data_report(prepared).read_text(encoding="utf-8"))
 
 
-def test_the_page_is_whole_and_needs_no_other_file(report):
-    assert report.open == []
-    for tag, attributes in report.tags:
-        assert tag not in ("script", "link", "iframe", "object"), tag
-        assert not any(name.startswith("on") for name in attributes)
-        for name in ("src", "href"):
-            assert attributes.get(name, "data:image/jpeg;base64,").startswith("data:image/jpeg;base64,")
-    content = "".join(str(attributes) for _, attributes in report.tags)
-    assert set(re.findall(r"https?://[^'\"]+", content)) == {"http://www.w3.org/2000/svg"}
-
-
-def test_what_the_catalogue_says_stays_text(report):
-    assert report.text.count("<script>") >= 3  # a label, a title, and the findings' examples
-
-
-def test_every_part_is_there(report):
+def test_every_part_is_there_and_what_the_catalogue_says_stays_text(report):
+    assert report.text.count("<script>") >= 4  # a label of the matrix and of a note, a title, the findings' examples
     for heading in (
         "48 paintings",
-        "Paintings",
         "Splits",
         "Labels",
         "Schools through time",
         "Painters and techniques",
-        "Texts",
         "Texts that give the answer",
         "Pictures",
         "Findings",
@@ -97,11 +61,22 @@ def test_every_part_is_there(report):
         assert heading in report.text, heading
 
 
-def test_forty_paintings_are_shown_and_the_leak_and_the_rejected_one(report):
-    pictures = [attributes for tag, attributes in report.tags if tag == "img"]
-    assert len(pictures) == 40 + 2 + 1
+def test_forty_paintings_are_shown_and_the_leak(report):
+    assert report.count("painting") == 40 + 2
     assert report.text.count("leaked picture") == 1
     assert "the file ends before the picture does" in report.text
+
+
+def test_the_matrix_holds_every_painting_whose_school_and_time_are_known(report, prepared):
+    matrix = report.text.split("school ↓ time →")[1].split("Painters and techniques")[0]
+    assert "22" in matrix  # the hostile school of every other row of 44
+
+
+def test_wide_tables_scroll_by_themselves(report):
+    opened = [attributes.get("class") for tag, attributes in report.tags if tag in ("div", "table")]
+    tables = [at for at, (tag, _) in enumerate(report.tags) if tag == "table"]
+    assert opened
+    assert all(report.tags[at - 1] == ("div", {"class": "scroll"}) for at in tables)
 
 
 def test_rows_are_read_from_their_groups(prepared):
@@ -112,62 +87,56 @@ def test_rows_are_read_from_their_groups(prepared):
     assert found[44]["image"] is None
 
 
-def test_a_dataset_without_pictures_has_a_report_too(tmp_path):
-    release = write_release(tmp_path / "release", {"train": [row(""), row("", school="", timeframe="")]}, {})
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ({"IMAGE_FILE": ""}, "this is a dataset of texts"),
+        ({"DESCRIPTION": "", "TECHNIQUE": "", "AUTHOR": "", "SCHOOL": ""}, "this is a dataset of pictures"),
+    ],
+)
+def test_a_dataset_of_one_kind_has_a_report_too(tmp_path, cells, words):
+    release = write_release(tmp_path / "release", {"train": [row("0.jpg") | cells]}, {"0.jpg": encoded(painting(0))})
     prepare_paintings(read_rows(release), tmp_path / "out", PreparationOptions(min_label_count=1), num_proc=1)
-    text = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text
-    assert "this is a dataset of texts" in text
-    assert "Rejected pictures" not in text
+    page = Page(write_data_report(tmp_path / "out").read_text(encoding="utf-8"))
+    assert words in page.text
+    assert "Rejected pictures" not in page.text
 
 
-def test_a_dataset_without_texts_has_a_report_too(tmp_path):
-    rows = [row("0.jpg", description="", technique="", author="", school="")]
-    release = write_release(tmp_path / "release", {"train": rows}, {"0.jpg": encoded(painting(0))})
-    prepare_paintings(read_rows(release), tmp_path / "out", PreparationOptions(min_label_count=1), num_proc=1)
-    text = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text
-    assert "this is a dataset of pictures" in text
+def test_a_folder_without_a_prepared_dataset_is_refused(tmp_path):
+    for write in (write_data_report, write_dataset_card):
+        with pytest.raises(ValueError, match=r"holds no prepared dataset.*--output_dir of `semart-hf prepare`"):
+            write(tmp_path)
+
+
+def test_the_card_is_read_by_datasets_and_keeps_hostile_labels(prepared, tmp_path):
+    card = DatasetCard(write_dataset_card(prepared).read_text(encoding="utf-8"))
+    (info,) = [card.data.to_dict()["dataset_info"]]
+    assert [split["num_examples"] for split in info["splits"]] == [45, 3]
+    builder = load_dataset_builder(str(prepared), cache_dir=str(tmp_path))  # from the card alone
+    assert builder.info.splits["train"].num_examples == 45
+    assert builder.info.features["medium"].names == ["canvas", "UNK"]
+    paintings = load_dataset(str(prepared), cache_dir=str(tmp_path))
+    assert (len(paintings["train"]), len(paintings["test"])) == (45, 3)
+    assert HOSTILE in paintings["train"].features["school"].names
+    assert "&lt;script>" in card.text
+    assert "{{x}}" in card.text
 
 
 def test_bars_are_shares_of_their_split():
-    drawing = bars({"train": {"a": 30, "b": 10}, "test": {"a": 1, "b": 3}}, ["a", "b"], width=400)
-    lengths = [float(length) for length in re.findall(r'<rect [^>]*width="([\d.]+)"', drawing)]
-    assert lengths == pytest.approx([lengths[0], lengths[0] / 3, lengths[0] / 3, lengths[0]], abs=0.1)
-    assert "30 · 1" in drawing
-    assert "10 · 3" in drawing
+    figure = draw_label_shares({"train": {"a": 30, "b": 10}, "test": {"a": 1, "b": 3}}, ["a", "b"])
+    (axes,) = figure.axes
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.75, 0.25, 0.25, 0.75])
+    assert [text.get_text().strip() for text in axes.texts] == ["30 · 1", "10 · 3"]
+    assert draw_label_shares({"train": {}}, []).axes
 
 
-def test_bars_of_nothing():
-    assert "<svg" in bars({"train": {}}, ["a"])
-    assert "<svg" in bars({}, [])
+def test_a_limit_beyond_the_longest_text_is_not_drawn():
+    (axes,) = draw_lengths([10] * 50 + [200], (128, 512), "tokens").axes
+    assert [text.get_text().strip() for text in axes.texts] == ["128"]
+    assert sum(bar.get_height() for bar in axes.patches) == 51
 
 
-def test_a_heat_map_shows_its_counts():
-    drawing = heat_map(
-        {("Dutch", "1601-1650"): 1200, ("Dutch", "1651-1700"): 3}, ["Dutch"], ["1601-1650", "1651-1700"]
-    )
-    assert "1,200" in drawing
-    assert "rgba(140,47,27,1.000)" in drawing
-    assert "rgba(140,47,27,0.050)" in drawing
-
-
-def test_histogram_and_scatter():
-    drawing = histogram([1, 4, 2], 16, "tokens", {16: "limit", 999: "far"})
-    assert "limit" in drawing
-    assert "far" not in drawing
-    assert histogram([], 16, "tokens").startswith("<svg")
-    assert scatter([(100, 50), (300, 900)], "width", "height").count("<circle") == 2
-
-
-def test_tables_and_sheets_escape_what_they_show():
-    assert "&lt;b&gt;" in table(["name", "number"], [["<b>", 1234]])
-    assert '<td class="number">1,234</td>' in table(["name", "number"], [["<b>", 1234]])
-    shown = sheet([Exhibit(None, '"><b>', ("<i>",), "<u>", "<s>")])
-    assert not re.search(r"<[bus]>", shown)
-    assert "<title>&lt;b&gt;</title>" in page("<b>", "")
-
-
-def test_thumbnails_are_small_jpegs():
-    content = thumbnail(encoded(painting(0, (600, 800)), "PNG"))
-    picture = Image.open(io.BytesIO(content))
-    assert (picture.format, picture.size) == ("JPEG", (180, 240))
-    assert thumbnail(None) is None
+def test_thumbnails_are_small_jpegs_and_a_broken_picture_has_none():
+    picture = Image.open(io.BytesIO(to_jpeg(encoded(painting(0, (600, 800)), "PNG"))))
+    assert (picture.format, picture.size) == ("JPEG", (108, 144))
+    assert to_jpeg(b"no picture") is None

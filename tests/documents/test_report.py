@@ -8,7 +8,7 @@ import pytest
 
 from semart_hf.documents import figures
 from semart_hf.documents.heatmap import overlay
-from semart_hf.documents.page import STYLE, explanation_block, facts, number, percent, shade, table
+from semart_hf.documents.page_parts import STYLE, explanation_block, facts, number, percent, shade, table
 from semart_hf.documents.presentation import draw_figures, explain_examples, write_report
 from semart_hf.evaluation.explanations import Explanation
 from semart_hf.evaluation.results import collect_outcomes, describe_environment, summarize

@@ -46,16 +46,14 @@ def prepared(tmp_path_factory, release):
     return output
 
 
-def test_a_folder_of_shards_card_problems_summary_and_report(prepared):
+def test_a_folder_of_shards_problems_and_summary(prepared):
     assert sorted(contents(prepared)) == [
-        "README.md",
         "data/test-00000-of-00001.parquet",
         "data/train-00000-of-00003.parquet",
         "data/train-00001-of-00003.parquet",
         "data/train-00002-of-00003.parquet",
         "data/validation-00000-of-00001.parquet",
         "problems.jsonl",
-        "report.html",
         "summary.json",
     ]
     assert problems_of(prepared) == []
@@ -80,16 +78,6 @@ def test_load_dataset_streams_it(prepared):
     stream = datasets.load_dataset(str(prepared), split="train", streaming=True)
     assert list(stream.features) == COLUMNS
     assert [row["image_file"] for row in stream] == [f"train-{index}.jpg" for index in range(12)]
-
-
-def test_the_card_alone_gives_splits_features_and_labels(prepared, tmp_path):
-    builder = datasets.load_dataset_builder(str(prepared), cache_dir=str(tmp_path))
-    assert builder.info.features["medium"] == datasets.ClassLabel(names=["canvas", "UNK"])
-    assert {name: split.num_examples for name, split in builder.info.splits.items()} == {
-        "train": 12,
-        "validation": 3,
-        "test": 5,
-    }
 
 
 def test_no_file_names_a_place_on_this_machine(prepared, release):
@@ -146,7 +134,7 @@ def test_other_options_are_not_written_over_it(prepared, release):
 def test_an_empty_folder_may_be_there(release, tmp_path):
     (tmp_path / "out").mkdir()
     prepare(release, tmp_path / "out")
-    assert (tmp_path / "out" / "README.md").is_file()
+    assert (tmp_path / "out" / "summary.json").is_file()
 
 
 @pytest.mark.parametrize(("encoding", "kind"), [("png", "PNG"), ("webp", "WEBP")])

@@ -1,0 +1,113 @@
+"""One table for all documents, which renders to HTML and to Markdown, and the one format of percents and intervals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+MISSING = "–"
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell's text, what is written smaller behind it, and whether it stands out."""
+
+    text: str
+    small: str = ""
+    is_strong: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.small})" if self.small else self.text
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose first `num_text_columns` columns are text and whose others are numbers.
+
+    Args:
+        header: One name a column.
+        rows: One cell a column; whole numbers are written with thousands separators.
+        title: Heading above it, where the page shows one.
+        notes: Paragraphs below it.
+        total: A last row that is set apart.
+        num_text_columns: Aligned to the left.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell | str | int]]
+    title: str = ""
+    notes: Sequence[str] = ()
+    total: Sequence[Cell | str | int] = ()
+    num_text_columns: int = 1
+
+    @property
+    def anchor(self) -> str:
+        """The title as an id."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+    def html(self) -> Markup:
+        """The table as HTML, in a frame that scrolls by itself where the table is too wide."""
+        head = self._html_row(self.header, "th")
+        body = Markup("").join(self._html_row(row, "td") for row in self.rows)
+        total = self._html_row(self.total, "td", ' class="total"') if self.total else ""
+        frame = '<div class="scroll"><table><thead>{}</thead><tbody>{}{}</tbody></table></div>'
+        return Markup(frame).format(head, body, total)
+
+    def markdown(self) -> str:
+        """The table in Markdown, the small text of a cell in brackets."""
+        rules = ["---"] * self.num_text_columns + ["---:"] * (len(self.header) - self.num_text_columns)
+        rows = [*self.rows, *([self.total] if self.total else [])]
+        lines = [list(map(escape_markdown, self.header)), rules, *([_markdown(cell) for cell in row] for row in rows)]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    def _html_row(self, row: Sequence[Cell | str | int], tag: str, attributes: str = "") -> Markup:
+        cells = []
+        for at, cell in enumerate(map(as_cell, row)):
+            text = Markup("<b>{}</b>").format(cell.text) if cell.is_strong else Markup.escape(cell.text)
+            text += Markup(" <small>{}</small>").format(cell.small) if cell.small else ""
+            kind = Markup(' class="number"') if at >= self.num_text_columns else ""
+            cells.append(Markup("<{0}{1}>{2}</{0}>").format(Markup(tag), kind, text))
+        return Markup("<tr{}>{}</tr>").format(Markup(attributes), Markup("").join(cells))
+
+
+def as_cell(value: Cell | str | int) -> Cell:
+    """The cell of a text or a whole number."""
+    if isinstance(value, Cell):
+        return value
+    return Cell(f"{value:,}" if isinstance(value, int) else value)
+
+
+def percent(fraction: float | None, interval: Sequence[float] | None = None, missing: str = NOT_MEASURED) -> Cell:
+    """A fraction in percent with one decimal, such as `81.2`, and its interval in small, such as `77.2–85.2`."""
+    if fraction is None:
+        return Cell(missing)
+    return Cell(f"{100 * fraction:.1f}", f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}" if interval else "")
+
+
+def number(value: float | None, digits: int = 3, missing: str = NOT_MEASURED) -> str:
+    """A number with so many decimals."""
+    return missing if value is None else f"{value:.{digits}f}"
+
+
+def enumeration(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def escape_markdown(text: object) -> str:
+    """The text on one line, with everything escaped that Markdown or HTML would read as a sign."""
+    line = " ".join(str(text).split())
+    line = re.sub(r"([\\`*|\[\]~])", r"\\\1", line)
+    line = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", line)  # within a word it is no sign
+    return line.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _markdown(cell: Cell | str | int) -> str:
+    cell = as_cell(cell)
+    text = escape_markdown(cell.text)
+    text = f"**{text}**" if cell.is_strong else text
+    return f"{text} ({escape_markdown(cell.small)})" if cell.small else text
