@@ -172,7 +172,6 @@ MEANS = (
     Means("frozen BatchNorm folded", undo=keep_norms, families=("resnet", "efficientnet")),
     Means("channels last", undo=keep_channels_first, families=("resnet", "efficientnet")),
     Means("freed memory kept", {"keep_freed_memory": False}, devices=("cpu",)),
-    Means("pictures kept on the accelerator", {"resident_pictures": "false"}, devices=("cuda",)),
 )
 
 

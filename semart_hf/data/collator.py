@@ -1,5 +1,6 @@
 """Rows of paintings become the model's inputs."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,18 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from PIL import Image
 
-from semart_hf.data.augmentation import Augmentation, draw
-from semart_hf.data.cache import FrozenText
-from semart_hf.data.picture_batch import PictureBatch, gather_pictures
-from semart_hf.data.resident_pictures import PicturePlace, place_pictures
-from semart_hf.data.sampling import DRAW_KEY, MIXED_KEY
 from semart_hf.model.image_processing_semart import load_picture
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.processing_semart import SemArtProcessor
 
-UNKNOWN_LABEL = -100
+from .augmentation import Augmentation, draw
+from .cache import FrozenText
+from .labels import labels_of
+from .picture_batch import PictureBatch, gather_pictures
+from .sampling import DRAW_KEY
+
 MODALITIES = ("image+text", "image", "text")
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -28,6 +31,9 @@ class ArtCollator:
     Rows that carry a draw (see `TrainingPaintings`) are augmented and may lose a modality; all others go through the
     processor alone, so that evaluation in training, in the scripts and in the pipeline sees the same inputs.
 
+    A picture that cannot be read is named in the log, once a process, and its row is shown its text alone; a row that
+    has none is left out: its labels are unknown.
+
     Args:
         processor: Makes the model's inputs.
         tasks: `[{"name", "labels"}, …]` in the model's order.
@@ -35,12 +41,12 @@ class ArtCollator:
         augmentation: How training pictures are varied.
         image_dropout: Probability that a training row with both modalities is shown without its picture.
         text_dropout: Probability that a training row with both modalities is shown without its text.
-        word_dropout: Probability of each word of a training row's text to be left out; one word always stays.
         frozen_text: Where a batch whose texts are all in it gets `text_hidden` from, in the place of `input_ids`.
         keeps_tokens: Whether such a batch has its `input_ids` too, which a model with a lexicon reads.
         finishes_pictures: Whether training pictures are augmented here, in the data loader's workers. Otherwise
-            `pixel_values` is a `PictureBatch`, which the accelerator is to finish, as it must where the pictures lie
-            there already (see `ResidentRows`).
+            `pixel_values` is a `PictureBatch`, which the accelerator is to finish.
+        reports_unreadable: Whether a batch with unreadable pictures has `unreadable`, a list of the rows' places in
+            the batch and what is wrong with each; whoever takes the batch removes it.
 
     Raises:
         ValueError: If the modality is unknown or the probabilities exceed 1 together.
@@ -52,10 +58,10 @@ class ArtCollator:
     augmentation: Augmentation = field(default_factory=Augmentation)
     image_dropout: float = 0.0
     text_dropout: float = 0.0
-    word_dropout: float = 0.0
     frozen_text: FrozenText | None = None
     keeps_tokens: bool = False
     finishes_pictures: bool = True
+    reports_unreadable: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -66,55 +72,80 @@ class ArtCollator:
                 f"image_dropout is {self.image_dropout} and text_dropout {self.text_dropout}, but they are "
                 "probabilities of exclusive events: both at least 0, together at most 1."
             )
-        if not 0 <= self.word_dropout < 1:
-            raise ValueError(
-                f"word_dropout is {self.word_dropout}, but it is the share of words left out: at least 0, below 1."
-            )
+        self._logged: set[str] = set()
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The model's inputs, with masks where a row lacks a modality, and `labels (batch, num_tasks)`.
 
-        Where pictures are mixed, `mixed_labels (batch, num_tasks)` are those of the pictures mixed in, and
-        `label_share (batch,)` says what share is the row's own. Training rows also have their `row_index (batch,)`.
+        Training rows also have their `row_index (batch,)`.
         """
         generators = [np.random.default_rng(row[DRAW_KEY]) if DRAW_KEY in row else None for row in rows]
         shown = [self._shown(row, generator) for row, generator in zip(rows, generators, strict=True)]
+        pictures, unreadable = self._pictures(rows, [has_image for has_image, _ in shown])
         texts = [
-            self._said(row["text"], generator) if has_text else None
-            for row, generator, (_, has_text) in zip(rows, generators, shown, strict=True)
+            row["text"] if has_text or (place in unreadable and self._has_text(row)) else None
+            for place, (row, (_, has_text)) in enumerate(zip(rows, shown, strict=True))
         ]
         inputs: dict[str, Any] = {}
         if any(text is not None for text in texts):
             inputs.update(self._texts(texts))
-        with_picture = [place for place, (has_image, _) in enumerate(shown) if has_image]
-        if with_picture and any(generator is not None for generator in generators):
-            inputs.update(self._augmented(rows, with_picture, generators))
-        elif with_picture:
-            pictures = [row["image"] if has_image else None for row, (has_image, _) in zip(rows, shown, strict=True)]
-            inputs.update(self.processor(images=pictures, return_tensors="pt"))
+        if any(picture is not None for picture in pictures):
+            drawn = [generator for generator in generators if generator is not None]
+            has_draws = len(drawn) == len(rows)
+            inputs.update(self._augmented(pictures, drawn) if has_draws else self.processor(images=pictures))
         if not inputs:
             # Rows without picture and text are scored by the learned absence vectors alone.
             size = self.processor.image_processor.crop_size
             inputs["pixel_values"] = torch.zeros(len(rows), 3, size["height"], size["width"])
             inputs["has_image"] = torch.zeros(len(rows), dtype=torch.bool)
-        inputs["labels"] = self._labels(rows)
+        inputs["labels"] = labels_of(rows, self.tasks)
+        for place in unreadable:
+            if texts[place] is None:
+                inputs["labels"][place] = UNKNOWN_LABEL
         if all(DRAW_KEY in row for row in rows):
             inputs["row_index"] = torch.tensor([row[DRAW_KEY][-1] for row in rows])
-        mixed = [place for place, row in enumerate(rows) if self._is_mixed(row)]
-        if mixed:
-            inputs["mixed_labels"], inputs["label_share"] = inputs["labels"].clone(), torch.ones(len(rows))
-            inputs["mixed_labels"][mixed] = self._labels([rows[place][MIXED_KEY][0] for place in mixed])
-            inputs["label_share"][mixed] = torch.tensor([rows[place][MIXED_KEY][1] for place in mixed]).float()
+        if self.reports_unreadable and unreadable:
+            inputs["unreadable"] = list(unreadable.items())
         return inputs
 
-    def _said(self, text: str, generator: np.random.Generator | None) -> str:
-        """The text without the words that are left out, by a draw of its own: a picture varies as it would anyway."""
-        if generator is None or self.word_dropout == 0:
-            return text
-        words = text.split()
-        chances = generator.spawn(1)[0].random(len(words))
-        stays = chances >= min(self.word_dropout, chances.max())
-        return " ".join(word for word, does_stay in zip(words, stays, strict=True) if does_stay)
+    def _shown(self, row: Mapping[str, Any], generator: np.random.Generator | None) -> tuple[bool, bool]:
+        has_image = row.get("image") is not None and "image" in self.modality
+        has_text = self._has_text(row)
+        if generator is not None and has_image and has_text:
+            chance = generator.random()
+            has_image = chance >= self.image_dropout
+            has_text = not self.image_dropout <= chance < self.image_dropout + self.text_dropout
+        return has_image, has_text
+
+    def _has_text(self, row: Mapping[str, Any]) -> bool:
+        return bool((row.get("text") or "").strip()) and "text" in self.modality
+
+    def _pictures(
+        self, rows: Sequence[Mapping[str, Any]], has_image: Sequence[bool]
+    ) -> tuple[list[Image.Image | None], dict[int, str]]:
+        """The decoded picture of each row, and by its place what is wrong with one that cannot be read."""
+        image_processor = self.processor.image_processor
+        # So large that the smallest crop still has as many pixels as the model sees.
+        for_training = math.ceil(image_processor.crop_size["height"] / math.sqrt(self.augmentation.crop_scale[0]))
+        pictures: list[Image.Image | None] = []
+        unreadable = {}
+        for place, (row, is_shown) in enumerate(zip(rows, has_image, strict=True)):
+            picture = None
+            if is_shown:
+                least_side = for_training if DRAW_KEY in row else image_processor.least_side
+                try:
+                    picture = load_picture(row["image"], least_side=least_side)
+                except ValueError as error:
+                    unreadable[place] = str(error)
+                    self._log(row, str(error))
+            pictures.append(picture)
+        return pictures, unreadable
+
+    def _log(self, row: Mapping[str, Any], error: str) -> None:
+        if error not in self._logged:
+            self._logged.add(error)
+            remains = "its text alone is used" if self._has_text(row) else "it is left out"
+            logger.warning("A painting's picture cannot be read, and %s: %s", remains, error)
 
     def _texts(self, texts: Sequence[str | None]) -> Mapping[str, Any]:
         if self.frozen_text is not None and self.frozen_text.knows(texts):
@@ -124,76 +155,27 @@ class ArtCollator:
             return inputs
         return self.processor(text=texts, return_tensors="pt")
 
-    def _is_mixed(self, row: Mapping[str, Any]) -> bool:
-        has_pictures = MIXED_KEY in row and row["image"] is not None and row[MIXED_KEY][0]["image"] is not None
-        return has_pictures and "image" in self.modality
-
-    def _shown(self, row: Mapping[str, Any], generator: np.random.Generator | None) -> tuple[bool, bool]:
-        has_image = row.get("image") is not None and "image" in self.modality
-        has_text = bool((row.get("text") or "").strip()) and "text" in self.modality
-        if self._is_mixed(row):
-            return True, False
-        if generator is not None and has_image and has_text:
-            chance = generator.random()
-            has_image = chance >= self.image_dropout
-            has_text = not self.image_dropout <= chance < self.image_dropout + self.text_dropout
-        return has_image, has_text
-
     def _augmented(
-        self,
-        rows: Sequence[Mapping[str, Any]],
-        with_picture: Sequence[int],
-        generators: Sequence[np.random.Generator | None],
+        self, pictures: Sequence[Image.Image | None], generators: Sequence[np.random.Generator]
     ) -> dict[str, Any]:
-        """`pixel_values` of training rows, the pictures that are mixed into others among them, and `has_image`."""
-        mixed = [place for place in with_picture if self._is_mixed(rows[place])]
-        partners = [rows[place][MIXED_KEY][0] for place in mixed]
-        sources = [rows[place]["image"] for place in with_picture] + [partner["image"] for partner in partners]
-        numbers = [generators[place] for place in with_picture]
-        numbers += [np.random.default_rng(partner[DRAW_KEY]) for partner in partners]
-        batch = self._batch(
-            sources,
-            [generator for generator in numbers if generator is not None],
-            rows=with_picture,
-            num_rows=len(rows),
-            mixed_rows=mixed,
-            shares=[rows[place][MIXED_KEY][1] for place in mixed],
+        """`pixel_values` of training rows, and `has_image` where some lack a picture."""
+        image_processor = self.processor.image_processor
+        rows = [place for place, picture in enumerate(pictures) if picture is not None]
+        shown = [picture for picture in pictures if picture is not None]
+        batch: PictureBatch = gather_pictures(
+            shown,
+            [
+                draw(self.augmentation, generators[place], (picture.height, picture.width))
+                for place, picture in zip(rows, shown, strict=True)
+            ],
+            size=image_processor.crop_size["height"],
+            mean=image_processor.image_mean,
+            std=image_processor.image_std,
+            rows=rows,
+            num_rows=len(pictures),
         )
         inputs: dict[str, Any] = {"pixel_values": batch.finish() if self.finishes_pictures else batch}
-        if len(with_picture) < len(rows):
-            inputs["has_image"] = torch.zeros(len(rows), dtype=torch.bool)
-            inputs["has_image"][with_picture] = True
+        if len(rows) < len(pictures):
+            inputs["has_image"] = torch.zeros(len(pictures), dtype=torch.bool)
+            inputs["has_image"][rows] = True
         return inputs
-
-    def _batch(
-        self, sources: Sequence[Any], generators: Sequence[np.random.Generator], **options: Any
-    ) -> PictureBatch:
-        """The pictures with what their generators draw for them, ready to be finished."""
-        image_processor = self.processor.image_processor
-        size = image_processor.crop_size["height"]
-        options |= {"size": size, "mean": image_processor.image_mean, "std": image_processor.image_std}
-        # So large that the smallest crop still has as many pixels as the model sees.
-        least_side = math.ceil(size / math.sqrt(self.augmentation.crop_scale[0]))
-        is_resident = isinstance(sources[0], PicturePlace)
-        pictures = sources if is_resident else [load_picture(source, least_side=least_side) for source in sources]
-        draws = [
-            draw(self.augmentation, generator, (picture.height, picture.width))
-            for picture, generator in zip(pictures, generators, strict=True)
-        ]
-        return (place_pictures if is_resident else gather_pictures)(pictures, draws, **options)
-
-    def _labels(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
-        labels = torch.full((len(rows), len(self.tasks)), UNKNOWN_LABEL)
-        for column, task in enumerate(self.tasks):
-            for row, values in enumerate(rows):
-                label = values.get(task["name"])
-                if label is None or label == UNKNOWN_LABEL:
-                    continue
-                if not 0 <= label < len(task["labels"]):
-                    raise ValueError(
-                        f"Label {label} of task {task['name']!r} is not in the model's vocabulary of "
-                        f"{len(task['labels'])} labels. Load the data with the model's tasks: "
-                        "load_paintings(data, tasks=model.config.tasks)."
-                    )
-                labels[row, column] = label
-        return labels

@@ -19,6 +19,8 @@ from semart_hf.preparation.preparation import Preparation, PreparationOptions, i
 
 from .addresses import shards_at, url_of
 from .freed_memory import return_freed_memory
+from .labels import renumbered
+from .streaming import column_of
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +205,10 @@ def _as_expected(
         texts = [text_of(row, text_columns) for row in split.select_columns(names)]
         split = _replace_column(split, "text", texts, datasets.Value("string"))
     for task, labels in (labels_by_task or {}).items():
-        split = _relabel(split, task, labels, data)
+        own_labels = split.features[task].names
+        present = {own_labels[number] for number in set(column_of(split, task)) - {None}}
+        _check_known(present, task, labels, data)
+        split = renumbered(split, task, labels)
     return split.select_columns(["image", *TEXT_COLUMNS, *tasks, "text", *extra_columns])
 
 
@@ -218,23 +223,6 @@ def _with_description_as_text(split: datasets.Dataset) -> datasets.Dataset:
     # Without a fingerprint of ours, all texts would be pickled to make one.
     fingerprint = Hasher.hash((split._fingerprint, "the description as text"))
     return split.add_column("text", descriptions, new_fingerprint=fingerprint, feature=datasets.Value("string"))
-
-
-def _relabel(split: datasets.Dataset, task: str, labels: list[str], data: str | Path) -> datasets.Dataset:
-    """The split with one task's labels numbered as in `labels`."""
-    own_labels = split.features[task].names
-    if own_labels == labels:
-        return split
-    numbers = split.data.column(task).to_pylist()
-    present = {own_labels[number] for number in numbers if number is not None}
-    _check_known(present, task, labels, data)
-    new_number = {
-        number: labels.index(label if label in labels else UNKNOWN)
-        for number, label in enumerate(own_labels)
-        if label in present
-    }
-    new_numbers = [None if number is None else new_number[number] for number in numbers]
-    return _replace_column(split, task, new_numbers, datasets.ClassLabel(names=labels))
 
 
 def _replace_column(split: datasets.Dataset, name: str, values: Sequence[object], feature: object) -> datasets.Dataset:

@@ -1,15 +1,14 @@
-"""Training pictures on their way to `pixel_values`: cut out as uint8 where they are decoded, finished on the device.
+"""Training pictures become `pixel_values`: cut out as uint8 where they are decoded, finished on the device.
 
 Crop, mirroring and rotation are one affine resampling for the whole batch; colours and erased rectangles are changed
-by operations on the batch. On a machine without an accelerator the data loader's workers finish; with one, the
-pictures travel as bytes and the accelerator does, or they lie there already (see `resident_pictures`). All run this
-code, and give the same numbers but for rounding.
+by operations on the batch. On a machine without an accelerator the data loader's workers finish the batch; with one,
+it is sent as bytes and the accelerator does. Both run this code, and give the same numbers but for rounding.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,83 +16,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import get_worker_info
 
 from .augmentation import Draw
 
 # Bilinear resampling looks at two by two pixels: what is to become smaller than this is reduced with a filter first,
-# but no further than this. Reduced to its size at once, a picture would be blurred twice, as none is that is judged.
+# but no further than this. Reduced to its size at once, a picture would be blurred twice, as none is in evaluation.
 REDUCED_BEYOND = 1.5
 _GRAY = (0.2989, 0.587, 0.114)  # Source: torchvision's rgb_to_grayscale, as in ITU-R BT.601
-
-
-class PictureSource(Protocol):
-    """Where a batch's pictures are sampled from."""
-
-    def sample(self, matrices: Tensor, size: int, part: slice) -> Tensor:
-        """Values 0 to 255 `(part, 3, size, size)` at the places that matrices `(part, 2, 3)` send the output to."""
-
-    def map(self, change: Any) -> "PictureSource":
-        """The source with every tensor changed."""
-
-
-@dataclass(frozen=True)
-class CutOuts:
-    """The parts of pictures that a batch is made of.
-
-    Args:
-        stack: Cut-outs `(pictures, height, width, 3)` of uint8, each in the upper left corner of its place.
-        extents: Width and height of the cut-outs `(pictures, 2)`.
-        is_reflected: Whether some picture is looked at beyond its edges, where it is continued by its mirror image.
-    """
-
-    stack: Tensor
-    extents: Tensor
-    is_reflected: bool
-
-    def sample(self, matrices: Tensor, size: int, part: slice) -> Tensor:
-        """See `PictureSource`."""
-        source, edges = self.stack[part], self.extents[part]
-        if len(source) == 1:  # it needs no place beside others, and the kernel itself mirrors at its edges
-            width, height = edges[0].int().tolist()
-            source = source[:, :height, :width]
-        height, width = source.shape[1:3]
-        points = output_points(matrices, size)
-        if len(source) > 1:
-            points = within_edges(points, edges, is_reflected=self.is_reflected)
-        scale = points.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1)
-        grid = points.mul_(scale).sub_(1).permute(0, 2, 3, 1)
-        values = source.permute(0, 3, 1, 2).float()
-        return F.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-
-    def map(self, change: Any) -> "CutOuts":
-        """See `PictureSource`."""
-        return replace(self, stack=change(self.stack), extents=change(self.extents))
-
-
-def empty_to_send(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """An empty tensor; in a data loader's worker, of the memory in which it is handed over, so that none is copied."""
-    if get_worker_info() is None or device.type != "cpu":
-        return torch.empty(shape, device=device)
-    # As in torch's own default_collate.
-    storage = torch.UntypedStorage._new_shared(math.prod(shape) * torch.float32.itemsize, device="cpu")
-    return torch.empty(0).set_(storage, 0, shape)  # type: ignore[call-overload]
-
-
-def output_points(matrices: Tensor, size: int) -> Tensor:
-    """Where each pixel of the output looks `(pictures, 2, size, size)`, x before y."""
-    steps = (torch.arange(size, device=matrices.device) * 2 + 1) / size - 1
-    across, down, shift = (matrices[:, :, column, None, None] for column in range(3))
-    return across * steps.view(1, 1, 1, -1) + (down * steps.view(1, 1, -1, 1) + shift)
-
-
-def within_edges(points: Tensor, extents: Tensor, *, is_reflected: bool = True) -> Tensor:
-    """Points `(pictures, 2, …)` in pictures of those widths and heights `(pictures, 2)`, mirrored at the edges."""
-    edges = extents[:, :, None, None]
-    if is_reflected:
-        points = edges - (edges - points.abs_()).abs_()
-    # Behind the outer pixels' centres a picture goes on in their colour, not in what lies beside it.
-    return torch.minimum(points.clamp_(min=0.5), edges - 0.5)
 
 
 @dataclass(frozen=True)
@@ -101,28 +30,28 @@ class PictureBatch:
     """Pictures of a batch, with all that is still to be done to them.
 
     Args:
-        source: Where their pixels are.
-        matrices: `(pictures, 2, 3)`: from the output's coordinates, −1 to 1, to the source's in pixels.
+        stack: Cut-outs `(pictures, height, width, 3)` of uint8, each in the upper left corner of its place.
+        extents: Width and height of the cut-outs `(pictures, 2)`.
+        is_reflected: Whether some picture is looked at beyond its edges, where it is continued by its mirror image.
+        matrices: `(pictures, 2, 3)`: from the output's coordinates, −1 to 1, to the cut-out's in pixels.
         colors: `(pictures, 3, 3)`: of each change of colours its factor, and how much of each pixel's grey and of the
             picture's mean grey it blends with; `None`: no change.
         erased: Rectangles `(number, 5)`: picture, top, bottom, left, right.
-        rows: Rows of the batch that the first pictures belong to `(shown,)`.
+        rows: Rows of the batch that the pictures belong to `(pictures,)`.
         num_rows: Of the batch.
-        mixed_rows: Rows that the remaining pictures are mixed into.
-        shares: What share of the mixture is the row's own `(mixed,)`.
         size: Side of the output in pixels.
         mean: Channel means that the tower was trained with.
         std: Channel standard deviations, likewise.
     """
 
-    source: PictureSource
+    stack: Tensor
+    extents: Tensor
+    is_reflected: bool
     matrices: Tensor
     colors: Tensor | None
     erased: Tensor
     rows: Tensor
     num_rows: int
-    mixed_rows: Tensor
-    shares: Tensor
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -141,13 +70,9 @@ class PictureBatch:
 
     def finish(self) -> Tensor:
         """`pixel_values (num_rows, 3, size, size)`, zeros in rows without a picture."""
-        count, device = len(self.matrices), self.matrices.device
-        is_mixed = len(self.mixed_rows) > 0
-        # Where some are mixed into others, all of them; otherwise the rows of the batch, each in its place.
-        places = list(range(count)) if is_mixed else self.rows.tolist()
-        shape = (count if is_mixed else self.num_rows, 3, self.size, self.size)
-        pictures = empty_to_send(shape, device)
-        if count < len(pictures):
+        count, device, places = len(self.matrices), self.matrices.device, self.rows.tolist()
+        pictures = torch.empty(self.num_rows, 3, self.size, self.size, device=device)
+        if count < self.num_rows:
             pictures.zero_()
         mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (self.mean, self.std))
         factor, shift = 1 / (255 * std), mean / std
@@ -155,7 +80,7 @@ class PictureBatch:
         step = 1 if device.type == "cpu" else max(count, 1)
         for start in range(0, count, step):
             part = slice(start, start + step)
-            resampled = self.source.sample(self.matrices[part], self.size, part)
+            resampled = self.sample(part)
             if self.colors is not None:
                 change_colors(resampled, self.colors[part], white=255)
             if step == 1:
@@ -164,26 +89,45 @@ class PictureBatch:
                 pictures[places] = resampled.mul_(factor).sub_(shift)
         for picture, top, bottom, left, right in self.erased.tolist():
             pictures[places[picture], :, top:bottom, left:right] = 0.0
-        return self._mixed(pictures) if is_mixed else pictures
+        return pictures
 
-    def _mixed(self, pictures: Tensor) -> Tensor:
-        """The finished pictures in the rows that they belong to, mixed where they are mixed."""
-        shown = len(self.rows)
-        pixel_values = pictures[:shown]
-        if shown < self.num_rows:
-            pixel_values = pictures.new_zeros(self.num_rows, *pictures.shape[1:])
-            pixel_values[self.rows] = pictures[:shown]
-        own = self.shares.view(-1, 1, 1, 1)
-        pixel_values[self.mixed_rows] = own * pixel_values[self.mixed_rows] + (1 - own) * pictures[shown:]
-        return pixel_values
+    def sample(self, part: slice) -> Tensor:
+        """Values 0 to 255 of some of the pictures `(part, 3, size, size)`."""
+        source, edges = self.stack[part], self.extents[part]
+        if len(source) == 1:  # it needs no place beside others, and the kernel itself mirrors at its edges
+            width, height = edges[0].int().tolist()
+            source = source[:, :height, :width]
+        height, width = source.shape[1:3]
+        points = output_points(self.matrices[part], self.size)
+        if len(source) > 1:
+            points = within_edges(points, edges, is_reflected=self.is_reflected)
+        scale = points.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1)
+        grid = points.mul_(scale).sub_(1).permute(0, 2, 3, 1)
+        values = source.permute(0, 3, 1, 2).float()
+        return F.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
-    def _map(self, change: Any) -> "PictureBatch":
-        tensors = {
-            field.name: change(value)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "PictureBatch":
+        names = (field.name for field in fields(self))
+        changed: dict[str, Any] = {
+            name: change(value) for name in names if isinstance(value := getattr(self, name), Tensor)
         }
-        return replace(self, source=self.source.map(change), **tensors)
+        return replace(self, **changed)
+
+
+def output_points(matrices: Tensor, size: int) -> Tensor:
+    """Where each pixel of the output looks `(pictures, 2, size, size)`, x before y."""
+    steps = (torch.arange(size, device=matrices.device) * 2 + 1) / size - 1
+    across, down, shift = (matrices[:, :, column, None, None] for column in range(3))
+    return across * steps.view(1, 1, 1, -1) + (down * steps.view(1, 1, -1, 1) + shift)
+
+
+def within_edges(points: Tensor, extents: Tensor, *, is_reflected: bool) -> Tensor:
+    """Points `(pictures, 2, …)` in pictures of those widths and heights `(pictures, 2)`, mirrored at the edges."""
+    edges = extents[:, :, None, None]
+    if is_reflected:
+        points = edges - (edges - points.abs_()).abs_()
+    # Behind the outer pixels' centres a picture goes on in their colour, not in what lies beside it.
+    return torch.minimum(points.clamp_(min=0.5), edges - 0.5)
 
 
 def change_colors(pictures: Tensor, changes: Tensor, *, white: float) -> None:
@@ -200,28 +144,28 @@ def change_colors(pictures: Tensor, changes: Tensor, *, white: float) -> None:
     Source: torchvision's `ColorJitter`.
     """
     if len(pictures) == 1 and pictures.device.type == "cpu":
-        change_colors_of_one(pictures[0], changes[0].tolist(), white=white)
+        _change_colors_of_one(pictures[0], changes[0].tolist(), white=white)
         return
     red, green, blue = _GRAY
     for change in changes.unbind(1):
-        factor, of_pixel, of_mean = change[:, :, None, None, None].unbind(1)
+        factor, pixel_share, mean_share = change[:, :, None, None, None].unbind(1)
         gray = pictures[:, :1] * red
         gray.add_(pictures[:, 1:2], alpha=green).add_(pictures[:, 2:], alpha=blue)
         mean = gray.mean((2, 3), keepdim=True)
-        gray.mul_(of_pixel * (1 - factor)).add_(mean * (of_mean * (1 - factor)))
+        gray.mul_(pixel_share * (1 - factor)).add_(mean * (mean_share * (1 - factor)))
         torch.addcmul(gray, pictures, factor, out=pictures).clamp_(0, white)
 
 
-def change_colors_of_one(picture: Tensor, changes: Sequence[Sequence[float]], *, white: float) -> None:
+def _change_colors_of_one(picture: Tensor, changes: Sequence[Sequence[float]], *, white: float) -> None:
     """`change_colors` for one picture `(3, height, width)`, where what a change does not need is not computed."""
     weights = picture.new_tensor(_GRAY)
-    for factor, of_pixel, of_mean in changes:
-        if of_pixel:
-            gray = torch.matmul((1 - factor) * of_pixel * weights, picture.flatten(1)).view(picture.shape[1:])
+    for factor, pixel_share, mean_share in changes:
+        if pixel_share:
+            gray = torch.matmul((1 - factor) * pixel_share * weights, picture.flatten(1)).view(picture.shape[1:])
             picture.mul_(factor).add_(gray)
         else:
-            gray_mean = float(weights @ picture.mean((1, 2))) if of_mean else 0.0
-            picture.mul_(factor).add_((1 - factor) * of_mean * gray_mean)
+            gray_mean = float(weights @ picture.mean((1, 2))) if mean_share else 0.0
+            picture.mul_(factor).add_((1 - factor) * mean_share * gray_mean)
         picture.clamp_(0, white)
 
 
@@ -234,21 +178,17 @@ def gather_pictures(
     std: Sequence[float],
     rows: Sequence[int] | None = None,
     num_rows: int | None = None,
-    mixed_rows: Sequence[int] = (),
-    shares: Sequence[float] = (),
 ) -> PictureBatch:
     """A batch of pictures, ready to be finished.
 
     Args:
-        pictures: In RGB. Those that are mixed in come last.
+        pictures: In RGB.
         draws: One for each picture.
         size: Side of the output in pixels.
         mean: Channel means that the tower was trained with.
         std: Channel standard deviations, likewise.
         rows: Rows of the batch that have a picture; `None`: all.
         num_rows: Of the batch; `None`: as many as pictures.
-        mixed_rows: Rows that the last pictures are mixed into.
-        shares: The share of the row's own picture in each mixture.
     """
     cuts, matrices = zip(
         *(_cut_out(picture, numbers, size) for picture, numbers in zip(pictures, draws, strict=True)), strict=True
@@ -260,45 +200,15 @@ def gather_pictures(
     all_matrices = np.stack(matrices)
     reach = np.abs(all_matrices[:, :, :2]).sum(2)
     is_reflected = (all_matrices[:, :, 2] - reach < -1e-3) | (all_matrices[:, :, 2] + reach > extents + 1e-3)
-    source = CutOuts(torch.from_numpy(stack), torch.from_numpy(extents).float(), bool(is_reflected.any()))
-    return batch_of(
-        source,
-        all_matrices,
-        draws,
-        size=size,
-        mean=mean,
-        std=std,
-        rows=rows,
-        num_rows=num_rows,
-        mixed_rows=mixed_rows,
-        shares=shares,
-    )
-
-
-def batch_of(
-    source: PictureSource,
-    matrices: npt.NDArray[np.float64],
-    draws: Sequence[Draw],
-    *,
-    size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    rows: Sequence[int] | None = None,
-    num_rows: int | None = None,
-    mixed_rows: Sequence[int] = (),
-    shares: Sequence[float] = (),
-) -> PictureBatch:
-    """The batch of pictures whose places in a source are known; see `gather_pictures`."""
-    shown = len(draws) - len(mixed_rows)
     return PictureBatch(
-        source=source,
-        matrices=torch.from_numpy(matrices).float(),
+        stack=torch.from_numpy(stack),
+        extents=torch.from_numpy(extents).float(),
+        is_reflected=bool(is_reflected.any()),
+        matrices=torch.from_numpy(all_matrices).float(),
         colors=_color_changes(draws),
         erased=_rectangles(draws, size),
-        rows=torch.tensor(range(shown) if rows is None else rows),
-        num_rows=shown if num_rows is None else num_rows,
-        mixed_rows=torch.tensor(mixed_rows, dtype=torch.long),
-        shares=torch.tensor(shares, dtype=torch.float32),
+        rows=torch.tensor(range(len(draws)) if rows is None else rows),
+        num_rows=len(draws) if num_rows is None else num_rows,
         size=size,
         mean=(mean[0], mean[1], mean[2]),
         std=(std[0], std[1], std[2]),
@@ -308,8 +218,12 @@ def batch_of(
 def _cut_out(picture: Image.Image, numbers: Draw, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """The part of a picture that the output is made of, and the matrix from the output's coordinates to its pixels."""
     sides = np.array(picture.size, dtype=np.float64)
-    turned, center = placed_crop(numbers, picture.width, picture.height)
-    half = np.array([numbers.width, numbers.height]) * sides / 2
+    half, center = np.array([numbers.width, numbers.height]) * sides / 2, np.array(numbers.center) * sides
+    cosine, sine = math.cos(numbers.angle), math.sin(numbers.angle)
+    # Output coordinates are rotated in the crop's own square, then scaled to the crop and moved to its place.
+    turned = np.array([[cosine, -sine], [sine, cosine]]) * half[:, None]
+    if numbers.is_mirrored:
+        turned[0] *= -1
     reach = np.abs(turned).sum(1)
     # A pixel more on each side, for the interpolation.
     low = np.maximum(np.floor(center - reach) - 1, 0).astype(int)
@@ -323,18 +237,6 @@ def _cut_out(picture: Image.Image, numbers: Draw, size: int) -> tuple[npt.NDArra
     else:
         cut, scale = np.asarray(picture)[low[1] : high[1], low[0] : high[0]], np.ones(2)
     return cut, np.column_stack([turned, center - low]) * scale[:, None]
-
-
-def placed_crop(numbers: Draw, width: int, height: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The matrix (2, 2) and the centre (2,) that send the output's coordinates into a picture of that size."""
-    sides = np.array([width, height], dtype=np.float64)
-    half = np.array([numbers.width, numbers.height]) * sides / 2
-    cosine, sine = math.cos(numbers.angle), math.sin(numbers.angle)
-    # Output coordinates are rotated in the crop's own square, then scaled to the crop and moved to its place.
-    turned = np.array([[cosine, -sine], [sine, cosine]]) * half[:, None]
-    if numbers.is_mirrored:
-        turned[0] *= -1
-    return turned, np.array(numbers.center) * sides
 
 
 def _color_changes(draws: Sequence[Draw]) -> Tensor | None:

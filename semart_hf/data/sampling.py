@@ -3,17 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
 # Under this key a training row carries (seed, epoch, index): all its randomness is drawn from these three numbers.
 DRAW_KEY = "draw"
-
-
-# Under this key a row carries the painting whose picture is mixed into its own, and its own picture's share.
-MIXED_KEY = "mixed"
-# The index of a row that is no painting: it keeps a process company that the last step of an epoch has no row for.
+# The index of a row that is no painting: a process gets it that the last step of an epoch has no row for.
 PLACEHOLDER = -1
 
 
@@ -23,64 +18,38 @@ class TrainingPaintings(Dataset[dict[str, Any]]):
     Args:
         paintings: A `datasets.Dataset`, or any sequence of rows.
         seed: Seed of augmentation and modality dropout.
-        mixup: Probability that another painting's picture is mixed into a row's own. Such a row is shown without its
-            text, which would tell the one painting's labels while the loss asks for both.
-        mixup_alpha: Both parameters of the beta distribution of the own picture's share.
-
-    Raises:
-        ValueError: If the probability or the parameter is out of range.
-
-    Source: Zhang et al. 2018, mixup: Beyond empirical risk minimization, section 2.
     """
 
-    def __init__(
-        self, paintings: Sequence[Mapping[str, Any]], seed: int, *, mixup: float = 0.0, mixup_alpha: float = 0.4
-    ) -> None:
-        if not 0 <= mixup <= 1 or mixup_alpha <= 0:
-            raise ValueError(
-                f"mixup is {mixup} and mixup_alpha {mixup_alpha}, but they are a probability from 0 to 1 and a "
-                "positive number. Change them in the recipe."
-            )
+    def __init__(self, paintings: Sequence[Mapping[str, Any]], seed: int) -> None:
         self.paintings = paintings
         self.seed = seed
-        self.mixup = mixup
-        self.mixup_alpha = mixup_alpha
 
     def __len__(self) -> int:
         return len(self.paintings)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         epoch, index = key
-        draw = (self.seed, epoch, index)
         if index == PLACEHOLDER:
             return {"image": None, "text": None, DRAW_KEY: (self.seed, epoch, 0)}
-        row = {**self.paintings[index], DRAW_KEY: draw}
-        if self.mixup:
-            random = np.random.default_rng((*draw, 1))
-            if random.random() < self.mixup:
-                partner = int(random.integers(len(self.paintings)))
-                share = float(random.beta(self.mixup_alpha, self.mixup_alpha))
-                row[MIXED_KEY] = {**self.paintings[partner], DRAW_KEY: (*draw, 2)}, share
-        return row
+        return {**self.paintings[index], DRAW_KEY: (self.seed, epoch, index)}
 
 
 class SeededSampler(Sampler[tuple[int, int]]):
-    """Keys `(epoch, index)` in an order that depends on the seed and the epoch alone.
+    """Keys `(epoch, index)` in an order that depends on the seed and the epoch alone; every row comes once an epoch.
 
-    The epoch travels with the index, so that workers which prefetch, and a resumed run which skips batches, draw the
+    The epoch goes with the index, so that workers which prefetch, and a resumed run which skips batches, draw the
     same augmentation as an uninterrupted run.
 
     Args:
         num_rows: Number of training rows.
         seed: Seed of the order; the same in every process.
-        weights: How often each row is drawn, with replacement, relative to the others `(num_rows,)`; `None`: every
-            row comes once an epoch.
+        is_shuffled: Whether the order is random; otherwise it is that of the rows, in every epoch.
     """
 
-    def __init__(self, num_rows: int, seed: int, weights: torch.Tensor | None = None) -> None:
+    def __init__(self, num_rows: int, seed: int, *, is_shuffled: bool = True) -> None:
         self.num_rows = num_rows
         self.seed = seed
-        self.weights = weights
+        self.is_shuffled = is_shuffled
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -91,14 +60,13 @@ class SeededSampler(Sampler[tuple[int, int]]):
         return self.num_rows
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         epoch = self.epoch
-        if self.weights is None:
-            order = torch.randperm(self.num_rows, generator=generator)
-        else:
-            order = torch.multinomial(self.weights, self.num_rows, replacement=True, generator=generator)
-        for index in order.tolist():
+        for index in self.order(torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)).tolist():
             yield epoch, index
+
+    def order(self, generator: torch.Generator) -> torch.Tensor:
+        """The indices of an epoch `(num_rows,)`."""
+        return torch.randperm(self.num_rows, generator=generator) if self.is_shuffled else torch.arange(self.num_rows)
 
 
 class LengthSampler(SeededSampler):
@@ -124,18 +92,15 @@ class LengthSampler(SeededSampler):
         self.step_size = step_size
         self.steps_per_window = steps_per_window
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = self.epoch
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        order = torch.randperm(self.num_rows, generator=generator)
+    def order(self, generator: torch.Generator) -> torch.Tensor:
+        """The indices of an epoch `(num_rows,)`."""
+        order = super().order(generator)
         num_steps = self.num_rows // self.step_size
         whole_steps, rest = order[: num_steps * self.step_size], order[num_steps * self.step_size :]
         windows = whole_steps.split(self.steps_per_window * self.step_size)
         by_length = [window[self.lengths[window].argsort(stable=True)] for window in windows]
         steps = torch.cat([*by_length, order[:0]]).view(num_steps, self.step_size)
-        steps = steps[torch.randperm(num_steps, generator=generator)]
-        for index in [*steps.flatten().tolist(), *rest.tolist()]:
-            yield epoch, index
+        return torch.cat([steps[torch.randperm(num_steps, generator=generator)].flatten(), rest])
 
 
 class StepBatchSampler(Sampler[list[tuple[int, int]]]):
@@ -198,21 +163,3 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
             part = batch * self.num_processes + self.process_index
             rows = step[part * len(step) // num_parts : (part + 1) * len(step) // num_parts]
             yield rows or [(epoch, PLACEHOLDER)]
-
-
-def balancing_weights(labels: Mapping[str, Sequence[int | None]], num_labels: Mapping[str, int]) -> torch.Tensor:
-    """Weights `(num_rows,)` by which the labels of each task are drawn about equally often.
-
-    A row weighs the mean over the tasks of its label's inverse frequency; where a task's label is unknown it weighs 1.
-
-    Args:
-        labels: Each task's column of the training rows, `None` or −100 where unknown.
-        num_labels: Size of each task's vocabulary.
-    """
-    total = torch.zeros(len(next(iter(labels.values()))), dtype=torch.float64)
-    for task, column in labels.items():
-        known = torch.tensor([-100 if label is None else label for label in column])
-        counts = torch.bincount(known[known >= 0], minlength=num_labels[task]).double()
-        inverse = counts.sum() / ((counts > 0).sum() * counts.clamp(min=1))
-        total += torch.where(known >= 0, inverse[known.clamp(min=0)], 1.0)
-    return total / len(labels)

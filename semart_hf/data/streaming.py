@@ -183,7 +183,17 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
 
 
 def column_of(rows: Any, name: str) -> Iterator[Any]:
-    """The cells of a column, none where the rows have no such column. No picture is decoded."""
+    """The cells of a column, none where the rows have no such column. No picture is decoded.
+
+    Raises:
+        TypeError: If the rows are a stream of another library's, whose columns cannot be read beforehand.
+    """
+    if isinstance(rows, datasets.IterableDataset):
+        raise TypeError(
+            "Got a datasets.IterableDataset, but labels are counted before training, and rows are divided among "
+            "processes by number. Give a datasets.Dataset, or semart_hf.data.streaming.PaintingStream(FOLDER) for "
+            "prepared data that is read as it is needed."
+        )
     if isinstance(rows, PaintingStream):
         yield from rows.column(name)
     elif not hasattr(rows, "column_names"):

@@ -1,7 +1,7 @@
 """The Trainer's arguments with the defaults that this model needs."""
 
-import json
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +11,24 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from semart_hf.model.speed_semart import PRECISIONS, computes_bf16
 
+from .argument_fields import check_fields
 from .losses import LossSettings
-from .recipe import SAMPLINGS, LearningArguments
+from .recipe import LearningArguments
+
+# Words in the names of metrics of which less is better.
+_SMALLER_IS_BETTER = ("loss", "error", "brier")
 
 
 @dataclass
 class SemArtTrainingArguments(LearningArguments, TrainingArguments):
-    """`transformers.TrainingArguments`, whose every field is allowed in a recipe, with this model's defaults.
+    """`transformers.TrainingArguments`, whose every field is obeyed or refused by name, with this model's defaults.
 
-    Evaluation, saving and the choice of the best checkpoint are on unless a recipe turns them off.
+    Evaluation, saving and the choice of the best checkpoint are on unless a recipe turns them off. docs/recipes.md
+    says what each field does here.
+
+    Example:
+        >>> SemArtTrainingArguments(output_dir="outputs/model", precision="fp32").bf16
+        False
     """
 
     output_dir: str | None = field(
@@ -32,6 +41,7 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         default="auto",
         metadata={"help": "bf16 or fp32; auto: bf16 where the hardware computes in it.", "choices": list(PRECISIONS)},
     )
+    bf16: bool | None = field(default=None, metadata={"help": "The same as precision; null: precision decides."})
     eval_strategy: IntervalStrategy | str = field(default="epoch", metadata={"help": "When validation runs."})
     save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "When checkpoints are written."})
     save_total_limit: int | None = field(
@@ -39,11 +49,15 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
     )
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Whether the best checkpoint is the result."})
     metric_for_best_model: str | None = field(default="mean_macro_f1", metadata={"help": "What best means."})
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether a larger metric is better."})
+    greater_is_better: bool | None = field(
+        default=None, metadata={"help": "Whether a larger metric is better. null: as the metric's name says."}
+    )
     logging_steps: float = field(default=20, metadata={"help": "Steps between two lines of the log."})
+    dataloader_persistent_workers: bool = field(
+        default=True, metadata={"help": "Whether training's workers live as long as the run."}
+    )
     # Parameters that a batch does not use get a zero gradient from the model: nothing has to be searched for.
     ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "Should stay false."})
-    # It would hide a loss that is no number; training stops there instead.
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Must stay false."})
     # The collator reads the columns `image` and `text`, which no forward() has by name.
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay false."})
@@ -52,22 +66,13 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         """Choose processor and precision.
 
         Raises:
-            ValueError: If the precision is unknown, or columns were to be removed.
+            ValueError: If a field has a value that is not obeyed.
         """
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is {self.precision!r}, but it must be one of {PRECISIONS}.")
-        if self.remove_unused_columns:
-            raise ValueError(
-                "remove_unused_columns is true, but that takes the pictures and texts from the collator. Leave it out."
-            )
-        self._read_tables()
-        if self.sampling not in SAMPLINGS:
-            raise ValueError(f"sampling is {self.sampling!r}, but it must be one of {SAMPLINGS}.")
-        if not 0 <= self.ema_decay < 1 or self.layer_decay <= 0:
-            raise ValueError(
-                f"ema_decay is {self.ema_decay} and layer_decay {self.layer_decay}, but they must lie from 0 to below "
-                "1, and above 0."
-            )
+        check_fields(self)
+        self.loss_settings()
+        self.unfreezing_schedule()
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}, but it must lie from 0 to below 1. Set e.g. 0.99.")
         if not 0 <= self.modality_loss < math.inf:
             raise ValueError(
                 f"modality_loss is {self.modality_loss}, but it is a weight beside 1: give 0 or more, e.g. 0.5."
@@ -75,10 +80,36 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         if not torch.accelerator.is_available():
             # Without it, several processes on a machine without an accelerator train independent models.
             self.use_cpu = True
-        device = "cuda" if torch.cuda.is_available() and not self.use_cpu else "cpu"
-        if self.precision == "bf16" or (self.precision == "auto" and computes_bf16(device)):
-            self.bf16 = True
+        self.bf16 = self._chooses_bf16()
+        vars(self)["report_to"] = vars(self)["report_to"] or "none"
+        if self.greater_is_better is None:
+            self.greater_is_better = not any(
+                word in (self.metric_for_best_model or "loss") for word in _SMALLER_IS_BETTER
+            )
+        self.dataloader_persistent_workers &= self.dataloader_num_workers > 0
         super().__post_init__()
+
+    def _chooses_bf16(self) -> bool:
+        """Whether training computes in bfloat16, by `precision`, `bf16` and the launcher, which must agree."""
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}, but it must be one of {PRECISIONS}. Choose one.")
+        launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        if launched not in ("no", "bf16"):
+            raise ValueError(
+                f"The launcher asks for mixed precision {launched!r}, but this model is trained in bf16 or fp32. "
+                "Launch with --mixed_precision bf16, or no, and set precision in the recipe."
+            )
+        asked = {"precision": None if self.precision == "auto" else self.precision == "bf16", "bf16": self.bf16}
+        asked["the launcher's --mixed_precision"] = True if launched == "bf16" else None
+        answers = {name: answer for name, answer in asked.items() if answer is not None}
+        if len(set(answers.values())) > 1:
+            precisions = {name: "bf16" if answer else "fp32" for name, answer in answers.items()}
+            raise ValueError(
+                f"These ask for different precisions: {precisions}. One is allowed. Leave the others out."
+            )
+        if answers:
+            return next(iter(answers.values()))
+        return computes_bf16("cuda" if torch.cuda.is_available() and not self.use_cpu else "cpu")
 
     def learning_rates(self) -> dict[str, float]:
         """Learning rate of the vision tower, the text tower, the new layers and the lexicon."""
@@ -99,9 +130,6 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         return LossSettings(
             loss=self.loss or "cross_entropy",
             label_smoothing=self.label_smoothing_factor,
-            class_weight_power=self.class_weight_power,
-            effective_number_beta=self.effective_number_beta,
-            focal_gamma=self.focal_gamma,
             logit_adjustment_tau=self.logit_adjustment_tau,
             ordinal_years=self.ordinal_years,
         )
@@ -112,22 +140,9 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         Raises:
             ValueError: If it is no table.
         """
-        if isinstance(self.unfreezing, str):
+        if not isinstance(self.unfreezing, dict | None):
             raise ValueError(
                 f"unfreezing is {self.unfreezing!r}, but it maps epochs to what is frozen from then on. Write e.g. "
                 "unfreezing: {2: {frozen_vision_stages: 2}}."
             )
         return self.unfreezing or {}
-
-    def _read_tables(self) -> None:
-        for name in ("loss", "unfreezing"):
-            value = getattr(self, name)
-            if isinstance(value, str) and value.lstrip().startswith("{"):
-                try:
-                    setattr(self, name, json.loads(value))
-                except json.JSONDecodeError as error:
-                    raise ValueError(
-                        f"{name} is {value!r}, which is not JSON ({error}). Write e.g. '{{\"key\": 1}}'."
-                    ) from error
-        self.loss_settings()
-        self.unfreezing_schedule()

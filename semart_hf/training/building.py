@@ -9,7 +9,6 @@ from transformers import AutoTokenizer, DistilBertConfig, PreTrainedTokenizerBas
 
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
-from semart_hf.data.resident_pictures import ResidentRows
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
@@ -19,7 +18,6 @@ from semart_hf.model.processing_semart import SemArtProcessor
 from .arguments import SemArtTrainingArguments
 from .frozen_text import frozen_text
 from .recipe import DataArguments, ModelArguments
-from .resident import with_resident_pictures
 from .sources import with_prepared_pictures
 from .trainer import SemArtTrainer
 
@@ -54,9 +52,6 @@ def build_trainer(
     )
     if remark:
         say(remark)
-    train_paintings, remark = with_resident_pictures(train_paintings, data_arguments, training_arguments)
-    if remark:
-        say(remark)
     if training_arguments.process_index == 0:
         model.print_trainable_parameters()
     say(
@@ -77,9 +72,8 @@ def build_trainer(
         ),
         image_dropout=data_arguments.image_dropout,
         text_dropout=data_arguments.text_dropout,
-        word_dropout=data_arguments.word_dropout,
         keeps_tokens=model_arguments.text_lexicon,
-        finishes_pictures=training_arguments.device.type == "cpu" and not isinstance(train_paintings, ResidentRows),
+        finishes_pictures=training_arguments.device.type == "cpu",
     )
     rows = {**splits, "train": train_paintings}
     collator.frozen_text, remark = frozen_text(model, processor, rows, data_arguments, training_arguments)
@@ -124,8 +118,7 @@ def build_model(
             "pad_token_id": tokenizer.pad_token_id,
             "max_position_embeddings": max(512, tokenizer.model_max_length),
         }
-        given = arguments.text_args if isinstance(arguments.text_args, dict) else {}
-        text: Any = DistilBertConfig(**sizes | given)
+        text: Any = DistilBertConfig(**sizes | (arguments.text_args or {}))
     elif arguments.text_args:
         raise ValueError(
             f"text_args is given beside text: {arguments.text}, whose sizes are its own. Leave text_args out, or "
@@ -140,15 +133,13 @@ def build_model(
         pretrained=arguments.pretrained_towers,
         image_size=arguments.image_size,
         crop_pct=arguments.crop_pct,
-        vision_args=arguments.vision_args if isinstance(arguments.vision_args, dict) else None,
+        vision_args=arguments.vision_args,
         frozen_vision_stages=arguments.frozen_vision_stages,
         trainable_text_layers=arguments.trainable_text_layers,
         text_pooling=arguments.text_pooling,
         text_lexicon=arguments.text_lexicon,
         fusion_dim=arguments.fusion_dim,
         fusion_dropout=arguments.fusion_dropout,
-        learns_task_weights=arguments.learns_task_weights,
-        task_weights=arguments.task_weights if isinstance(arguments.task_weights, dict) else None,
     )
     vocab_size = model.config.text_config.vocab_size
     if len(tokenizer) > vocab_size:

@@ -44,7 +44,7 @@ def frozen_text(
         training: The recipe's.
 
     Raises:
-        ValueError: If a cache is demanded where no layer stays frozen, or no text stays the same.
+        ValueError: If a cache is demanded where no layer stays frozen.
     """
     if data.cache_frozen_text == "false":
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"
@@ -64,13 +64,6 @@ def frozen_text(
                 "all of them learn. Freeze some, or set cache_frozen_text: auto."
             )
         return None, "Frozen text: none, all text layers learn"
-    if data.word_dropout:
-        if data.cache_frozen_text == "true":
-            raise ValueError(
-                f"cache_frozen_text is true, but word_dropout is {data.word_dropout}: texts differ from epoch to "
-                "epoch. Set cache_frozen_text: auto, or word_dropout: 0."
-            )
-        return None, f"Frozen text: computed in every batch, because texts differ (word_dropout: {data.word_dropout})"
     read = {name: splits[name] for name in ("train", "validation") if name in splits}
     wanted = texts_to_keep(
         model,
@@ -82,7 +75,7 @@ def frozen_text(
     if not wanted.texts:
         return None, "Frozen text: none, no row has a text"
     root = Path(data.text_cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "frozen_text")
-    folder = cache_folder(root, model, processor, wanted, use_bf16=training.bf16)
+    folder = cache_folder(root, model, processor, wanted, use_bf16=bool(training.bf16))
     num_reads = expected_reads({name: _number_of(rows) for name, rows in read.items()}, data, training)
     choice = f"{len(wanted.texts):,d} distinct texts through {depth} frozen layers"
     if folder.is_dir() and FrozenText(folder, depth).knows_digests(wanted.texts.digests):
@@ -119,7 +112,7 @@ def _computed(
             wanted,
             folder,
             device=training.device,
-            use_bf16=training.bf16,
+            use_bf16=bool(training.bf16),
             show_progress=training.process_index == 0 and not training.disable_tqdm,
         )
     except OSError as error:
@@ -158,8 +151,7 @@ def expected_reads(num_rows: Mapping[str, int], data: DataArguments, training: S
         training.per_device_train_batch_size * training.gradient_accumulation_steps * max(training.world_size, 1)
     )
     steps = training.max_steps if training.max_steps > 0 else training.num_train_epochs * rows / rows_of_step
-    shown = (1 - data.text_dropout) * (1 - training.mixup)
-    reads = steps * rows_of_step * shown
+    reads = steps * rows_of_step * (1 - data.text_dropout)
     num_validations = {"no": 0.0, "epoch": float(math.ceil(steps * rows_of_step / max(rows, 1)))}.get(
         str(getattr(training.eval_strategy, "value", training.eval_strategy)),
         steps / training.eval_steps if training.eval_steps and training.eval_steps >= 1 else 1.0,

@@ -1,4 +1,4 @@
-"""What training does for a lexicon: it tells it how rare its tokens are, and keeps its weights small."""
+"""What training does for a lexicon: its tokens' inverse document frequencies, and a penalty on its weights."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,12 +10,12 @@ from semart_hf.data.streaming import column_of
 from semart_hf.model.lexicon_semart import Lexicon
 from semart_hf.model.processing_semart import SemArtProcessor
 
-# The tokenizer holds what it cuts off, too: of so many texts at a time.
+# The tokenizer holds what it cuts off, too: so many texts at a time.
 _NUM_TEXTS = 128
 
 
-def learn_rarities(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> None:
-    """Tell a new lexicon how rare each token is in the training texts; one that knows goes on as it is.
+def learn_idf(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> None:
+    """Take each token's inverse document frequency from the training texts, unless the lexicon has them already.
 
     Args:
         lexicon: The model's.
@@ -37,25 +37,24 @@ def learn_rarities(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any)
     lexicon.learn_rarities(all_ids(), tokenizer.all_special_ids)
 
 
-def penalise(lexicon: Lexicon, optimizer: torch.optim.Optimizer, penalty: float, num_paintings: int) -> None:
-    """Let every step of the optimiser also minimise the mean over the paintings of penalty · Σ weight².
+def add_l2_penalty(lexicon: Lexicon, optimizer: torch.optim.Optimizer, penalty: float, num_rows: int) -> None:
+    """Let every step of the optimiser also minimise the mean over the training rows of penalty · Σ weight².
 
-    AdamW's own decay shrinks all weights at one rate. Here the pull is a part of the gradient, so that a weight gives
-    way as far as the paintings that have its token do not hold it, as in a logistic regression with an L2 penalty. It
-    joins the gradient behind everything that divides or reduces the loss, so that processes and accumulation do not
-    change it.
+    AdamW's own decay shrinks all weights at one rate. Here the penalty is a part of the gradient, so that a weight
+    shrinks as far as the rows that have its token allow, as in a logistic regression with an L2 penalty. It joins the
+    gradient after everything that divides or reduces the loss, so that processes and accumulation do not change it.
 
     Args:
         lexicon: The model's.
         optimizer: That has its weights.
         penalty: Of the squared weights, beside the loss of all training rows.
-        num_paintings: Of the training rows.
+        num_rows: Of the training data.
     """
 
     @torch.no_grad()
-    def add_pull(*_: Any) -> None:
+    def add_to_gradient(*_: Any) -> None:
         gradient = lexicon.weight.grad
         if gradient is not None:
-            gradient.add_(lexicon.weight, alpha=2 * penalty / num_paintings)
+            gradient.add_(lexicon.weight, alpha=2 * penalty / num_rows)
 
-    optimizer.register_step_pre_hook(add_pull)
+    optimizer.register_step_pre_hook(add_to_gradient)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semart_hf.data.collator import UNKNOWN_LABEL
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 
 class LogWindow:

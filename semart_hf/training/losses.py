@@ -2,10 +2,10 @@
 
 A task's loss is made of parts that combine: which target a label stands for (one class, smoothed, or spread over the
 neighbouring periods), which classes weigh more, and how the logits are read. All of them reduce to one formula,
-weight(label) · Σ_k target_k · (1 − p_k)^gamma · −log p_k, so that every combination is well defined.
+weight(label) · Σ_k target_k · −log p_k, so that every combination is well defined.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semart_hf.catalogue.timeframe import label_years
-from semart_hf.data.collator import UNKNOWN_LABEL
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
-LOSS_PARTS = ("cross_entropy", "class_weighted", "effective_number", "focal", "logit_adjusted", "ordinal")
+LOSS_PARTS = ("cross_entropy", "class_weighted", "logit_adjusted", "ordinal")
 
 
 @dataclass(frozen=True)
@@ -25,27 +25,26 @@ class LossSettings:
 
     Args:
         loss: Parts of `LOSS_PARTS` joined by `+`, for every task or by task name (`default` for tasks not named).
-            `class_weighted` weighs classes by inverse frequency, `effective_number` by the inverse of how many
-            distinct paintings a class amounts to, `focal` holds back what is already certain, `logit_adjusted` adds
-            the log of each class's frequency to its logit, so that the bare logits treat all classes alike, and
-            `ordinal` spreads a period's target over its neighbours by their distance in years.
+            `class_weighted` weighs classes by inverse frequency, so that every class weighs the same in total,
+            `logit_adjusted` adds the log of each class's frequency to its logit, so that the bare logits treat all
+            classes alike, and `ordinal` spreads a period's target over its neighbours by their distance in years.
         label_smoothing: Share of each target that is spread evenly over the classes.
-        class_weight_power: Power of the inverse frequency: 1 lets every class weigh the same in total.
-        effective_number_beta: Of `effective_number`, below 1.
-        focal_gamma: Of `focal`.
         logit_adjustment_tau: Of `logit_adjusted`: 1 balances the classes, 0 is plain cross-entropy.
         ordinal_years: Of `ordinal`: at this distance in years a neighbour's share of the target falls to 1 / e.
 
-    Source: Menon et al. 2021, Long-tail learning via logit adjustment, equation 10; Cui et al. 2019, Class-balanced
-        loss based on effective number of samples, equation 4; Lin et al. 2017, Focal loss for dense object detection,
-        equation 4; Diaz & Marathe 2019, Soft labels for ordinal regression, equation 1.
+    Raises:
+        ValueError: If a part is unknown or a number out of range.
+
+    Example:
+        >>> sorted(LossSettings(loss={"timeframe": "ordinal+logit_adjusted"}).parts("timeframe"))
+        ['logit_adjusted', 'ordinal']
+
+    Source: Menon et al. 2021, Long-tail learning via logit adjustment, equation 10; Diaz & Marathe 2019, Soft labels
+        for ordinal regression, equation 1.
     """
 
     loss: str | Mapping[str, str] = "cross_entropy"
     label_smoothing: float = 0.0
-    class_weight_power: float = 1.0
-    effective_number_beta: float = 0.999
-    focal_gamma: float = 2.0
     logit_adjustment_tau: float = 1.0
     ordinal_years: float = 25.0
 
@@ -58,28 +57,20 @@ class LossSettings:
                     f"The loss of {task} is {text!r}, where {unknown} are unknown. Join some of {list(LOSS_PARTS)} "
                     "by +, e.g. ordinal+logit_adjusted."
                 )
-            if {"class_weighted", "effective_number"} <= self.parts(task):
-                raise ValueError(
-                    f"The loss of {task} is {text!r}, but class_weighted and effective_number are two ways to weigh "
-                    "the same classes. Choose one of them."
-                )
         ranges = {
             "label_smoothing": 0 <= self.label_smoothing < 1,
-            "class_weight_power": self.class_weight_power >= 0,
-            "effective_number_beta": 0 <= self.effective_number_beta < 1,
-            "focal_gamma": self.focal_gamma >= 0,
             "logit_adjustment_tau": self.logit_adjustment_tau >= 0,
             "ordinal_years": self.ordinal_years > 0,
         }
         wrong = {name: getattr(self, name) for name, is_right in ranges.items() if not is_right}
         if wrong:
             raise ValueError(
-                f"Got {wrong}, but label_smoothing and effective_number_beta lie from 0 to below 1, ordinal_years is "
-                "positive and the others are not negative. Change them in the recipe."
+                f"Got {wrong}, but label_smoothing lies from 0 to below 1, logit_adjustment_tau is not negative and "
+                "ordinal_years is positive. Change them in the recipe."
             )
 
     def by_task(self) -> dict[str, str]:
-        """The loss as it was given, by task name; `default` stands for all tasks that are not named."""
+        """The loss by task name; `default` stands for all tasks that are not named."""
         given = {"default": self.loss} if isinstance(self.loss, str) else dict(self.loss)
         return {"default": "cross_entropy", **given}
 
@@ -118,18 +109,13 @@ class TaskLoss(nn.Module):
 
     def __init__(self, labels: Sequence[str], counts: Tensor, parts: set[str], settings: LossSettings) -> None:
         super().__init__()
-        self.gamma = settings.focal_gamma if "focal" in parts else 0.0
         targets = torch.eye(len(labels), dtype=torch.float64)
         if "ordinal" in parts:
             targets = ordinal_targets(labels, settings.ordinal_years)
         smoothing = settings.label_smoothing
         targets = (1 - smoothing) * targets + smoothing / len(labels)
         counts = counts.to(torch.float64)
-        weights = torch.ones_like(counts)
-        if "class_weighted" in parts:
-            weights = inverse_frequency(counts) ** settings.class_weight_power
-        elif "effective_number" in parts:
-            weights = effective_number_weights(counts, settings.effective_number_beta)
+        weights = inverse_frequency(counts) if "class_weighted" in parts else torch.ones_like(counts)
         adjustment = None
         if "logit_adjusted" in parts:
             # A label that train never has gets the frequency of half a painting: log 0 would forbid it for good.
@@ -139,7 +125,7 @@ class TaskLoss(nn.Module):
         self.register_buffer("weights", weights.float(), persistent=False)
         self.register_buffer("adjustment", adjustment, persistent=False)
 
-    def masses(self, labels: Tensor) -> Tensor:
+    def row_weights(self, labels: Tensor) -> Tensor:
         """Weight of each row `(batch,)`; 0 where the label is unknown."""
         return self.weights[labels.clamp(min=0)] * (labels != UNKNOWN_LABEL)
 
@@ -153,11 +139,8 @@ class TaskLoss(nn.Module):
         logits = logits.float()
         if self.adjustment is not None:
             logits = logits + self.adjustment
-        log_probabilities = F.log_softmax(logits, dim=-1)
-        losses = -self.targets[labels.clamp(min=0)] * log_probabilities
-        if self.gamma:
-            losses = losses * (-torch.expm1(log_probabilities)).clamp(min=0) ** self.gamma
-        return losses.sum(-1) * self.masses(labels)
+        losses = -self.targets[labels.clamp(min=0)] * F.log_softmax(logits, dim=-1)
+        return losses.sum(-1) * self.row_weights(labels)
 
 
 class ArtLoss(nn.Module):
@@ -171,10 +154,11 @@ class ArtLoss(nn.Module):
         tasks: `[{"name", "labels"}, …]`.
         counts: How often train has each label, by task.
         settings: How the losses are made.
-        task_weights: Weight of each task; those that are not named weigh 1.
+        task_weights: Weight of each task, as in the model's configuration; those that are not named weigh 1.
     """
 
     task_weights: Tensor
+    losses: Any  # a ModuleList of TaskLoss, one a task
 
     def __init__(
         self,
@@ -192,65 +176,30 @@ class ArtLoss(nn.Module):
         weights = [float((task_weights or {}).get(name, 1.0)) for name in self.task_names]
         self.register_buffer("task_weights", torch.tensor(weights), persistent=False)
 
-    def masses(self, labels: Tensor, mixed_labels: Tensor | None = None, share: Tensor | None = None) -> Tensor:
+    def weight_sums(self, labels: Tensor) -> Tensor:
         """Sum of the rows' weights for each task `(num_tasks,)`.
 
         Args:
             labels: `(batch, num_tasks)`, −100 where unknown.
-            mixed_labels: Labels of the pictures mixed in, likewise; `None`: none are.
-            share: Share of the row's own picture `(batch,)`.
         """
-        return self._over_mixture(
-            lambda loss, _, column: loss.masses(column), self.task_names, labels, mixed_labels, share
-        )
+        columns = zip(self.losses, labels.unbind(1), strict=True)
+        return torch.stack([loss.row_weights(column).sum() for loss, column in columns])
 
-    def sums(
-        self,
-        logits: Mapping[str, Tensor],
-        labels: Tensor,
-        mixed_labels: Tensor | None = None,
-        share: Tensor | None = None,
-    ) -> Tensor:
+    def sums(self, logits: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         """Sum of the rows' weighted losses for each task `(num_tasks,)`."""
-        task_logits = [logits[name] for name in self.task_names]
-        return self._over_mixture(lambda loss, of, column: loss(of, column), task_logits, labels, mixed_labels, share)
+        columns = zip(self.task_names, self.losses, labels.unbind(1), strict=True)
+        return torch.stack([loss(logits[name], column).sum() for name, loss, column in columns])
 
-    def _over_mixture(
-        self,
-        rows_of: Callable[[Any, Any, Tensor], Tensor],
-        inputs: Sequence[Any],
-        labels: Tensor,
-        mixed_labels: Tensor | None,
-        share: Tensor | None,
-    ) -> Tensor:
-        sums = []
-        for column, (loss, of) in enumerate(zip(self.losses, inputs, strict=True)):
-            rows = rows_of(loss, of, labels[:, column])
-            if mixed_labels is not None and share is not None:
-                rows = share * rows + (1 - share) * rows_of(loss, of, mixed_labels[:, column])
-            sums.append(rows.sum())
-        return torch.stack(sums)
-
-    def total(self, sums: Tensor, masses: Tensor, log_variances: Tensor | None = None) -> Tensor:
+    def total(self, sums: Tensor, weight_sums: Tensor) -> Tensor:
         """This batch's part of the step's loss, a scalar; the parts of all batches add up to it.
 
         Args:
             sums: What `sums` gives for this batch.
-            masses: What `masses` gives for all batches of the step in all processes.
-            log_variances: Learned uncertainty of each task `(num_tasks,)`; `None`: the fixed weights count. The terms
-                that keep it from growing belong to the step and not to a batch: see `uncertainty_penalty`.
-
-        Source: Kendall et al. 2018, Multi-task learning using uncertainty to weigh losses, equation 10.
+            weight_sums: What `weight_sums` gives for all batches of the step in all processes.
         """
-        is_present = masses > 0
-        means = sums / torch.where(is_present, masses, torch.ones_like(masses))
-        weights = self.task_weights if log_variances is None else self.task_weights * torch.exp(-log_variances)
+        means = sums / torch.where(weight_sums > 0, weight_sums, torch.ones_like(weight_sums))
         # The same mean as the model's own loss: over all tasks, where a step without any label of one counts 0 for it.
-        return (weights * means).sum() / self.task_weights.sum()
-
-    def uncertainty_penalty(self, masses: Tensor, log_variances: Tensor) -> Tensor:
-        """Half the log variances of the tasks that a step has labels of, weighed as `total` weighs them, a scalar."""
-        return (self.task_weights * log_variances * (masses > 0)).sum() / (2 * self.task_weights.sum())
+        return (self.task_weights * means).sum() / self.task_weights.sum()
 
 
 def labels_of_whole_rows(inputs: Mapping[str, Any], labels: Tensor) -> Tensor:
@@ -273,16 +222,6 @@ def inverse_frequency(counts: Tensor) -> Tensor:
     """Weights `(num_labels,)` by which all labels that occur weigh the same in total; 0 for one that never does."""
     occurs = counts > 0
     return torch.where(occurs, counts.sum() / (occurs.sum() * counts.clamp(min=1)), torch.zeros_like(counts))
-
-
-def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
-    """Weights `(num_labels,)` with mean 1 over the labels that occur, by the inverse effective number of rows.
-
-    Source: Cui et al. 2019, equation 4.
-    """
-    occurs = counts > 0
-    weights = torch.where(occurs, (1 - beta) / (1 - beta ** counts.clamp(min=1)), torch.zeros_like(counts))
-    return weights * occurs.sum() / weights.sum()
 
 
 def ordinal_targets(labels: Sequence[str], years: float) -> Tensor:

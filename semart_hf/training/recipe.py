@@ -4,7 +4,6 @@ This module imports neither torch nor the Trainer, so that `--help` answers at o
 """
 
 import difflib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
@@ -14,7 +13,8 @@ from typing import Any, NoReturn
 import yaml
 from transformers.hf_argparser import HfArgumentParser
 
-SAMPLINGS = ("shuffled", "length", "balanced")
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+LIST_FIELDS = {"tasks", "text_columns", "crop_scale", "crop_ratio", "report_to"}
 PRETRAINED_CHOICES: dict[str, bool | str] = {"true": True, "false": False, "vision": "vision", "text": "text"}
 
 
@@ -49,10 +49,10 @@ class ModelArguments:
         default=None,
         metadata={"help": "Share of a picture's sides that is shown after training. null: what its tower asks for."},
     )
-    vision_args: dict | str | None = field(  # type: ignore[type-arg]  # the parser takes the bare class only
+    vision_args: dict[str, Any] | None = field(
         default=None, metadata={"help": "More arguments of timm.create_model, e.g. '{\"drop_path_rate\": 0.1}'."}
     )
-    text_args: dict | str | None = field(  # type: ignore[type-arg]
+    text_args: dict[str, Any] | None = field(
         default=None, metadata={"help": "Fields of DistilBertConfig for text: null, e.g. '{\"dim\": 128}'."}
     )
     frozen_vision_stages: int = field(
@@ -67,16 +67,6 @@ class ModelArguments:
     )
     fusion_dim: int = field(default=512, metadata={"help": "Size of the fused features."})
     fusion_dropout: float = field(default=0.1, metadata={"help": "Dropout probability before the heads."})
-    task_weights: dict | str | None = field(  # type: ignore[type-arg]
-        default=None, metadata={"help": "Weight of each task's loss by name, 1 where not named."}
-    )
-    learns_task_weights: bool = field(
-        default=False, metadata={"help": "Whether the tasks are weighed by uncertainties that are learned."}
-    )
-
-    def __post_init__(self) -> None:
-        """Read the fields that may be given as JSON."""
-        _read_json_fields(self)
 
     @property
     def pretrained_towers(self) -> bool | str:
@@ -99,14 +89,6 @@ class DataArguments:
     prepared_size: int | None = field(
         default=None,
         metadata={"help": "Their shorter side in pixels. null: what image_size and crop_scale need (224, 0.6: 288)."},
-    )
-    resident_pictures: str = field(
-        default="auto",
-        metadata={
-            "help": "Whether decoded training pictures lie on the accelerator (5 GB for SemArt at 288 pixels); auto: "
-            "where there is one with room for twice as much.",
-            "choices": ["auto", "true", "false"],
-        },
     )
     streaming: bool = field(
         default=False, metadata={"help": "Read prepared training data (folder, Hub, URL) as it is needed."}
@@ -138,7 +120,6 @@ class DataArguments:
     random_erasing: float = field(default=0.0, metadata={"help": "Probability of erasing a rectangle."})
     image_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their picture."})
     text_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their text."})
-    word_dropout: float = field(default=0.0, metadata={"help": "Share of the words left out of training texts."})
     modality: str = field(
         default="image+text",
         metadata={
@@ -206,19 +187,13 @@ class LearningArguments:
         default=0.1,
         metadata={"help": "Of the lexicon's squared weights, beside the sum of all training rows' losses."},
     )
-    layer_decay: float = field(
-        default=1.0, metadata={"help": "Factor of the learning rate from a tower's layer to the one below it."}
-    )
-    loss: dict | str | None = field(  # type: ignore[type-arg]  # the parser takes the bare class only
+    loss: dict[str, str] | str | None = field(
         default="cross_entropy",
         metadata={
-            "help": "Parts joined by + of cross_entropy, class_weighted, effective_number, focal, logit_adjusted, "
-            "ordinal (periods); for all tasks, or by task with `default` for the others."
+            "help": "Parts joined by + of cross_entropy, class_weighted, logit_adjusted, ordinal (periods); for all "
+            "tasks, or by task with `default` for the others."
         },
     )
-    class_weight_power: float = field(default=1.0, metadata={"help": "Of class_weighted: power of 1 / frequency."})
-    effective_number_beta: float = field(default=0.999, metadata={"help": "Of effective_number."})
-    focal_gamma: float = field(default=2.0, metadata={"help": "Of focal."})
     logit_adjustment_tau: float = field(
         default=1.0, metadata={"help": "Of logit_adjusted: 1 balances the classes, 0 is plain cross-entropy."}
     )
@@ -228,22 +203,10 @@ class LearningArguments:
     modality_loss: float = field(
         default=0.0, metadata={"help": "Weight of the losses of picture and text each alone, of rows with both."}
     )
-    sampling: str = field(
-        default="shuffled",
-        metadata={
-            "help": "shuffled: every row once an epoch; length: beside rows with texts about as long, which saves "
-            "padding; balanced: rows of rare labels more often.",
-            "choices": list(SAMPLINGS),
-        },
-    )
-    mixup: float = field(
-        default=0.0, metadata={"help": "Share of training rows whose picture is mixed with another's, without text."}
-    )
-    mixup_alpha: float = field(default=0.4, metadata={"help": "Of the beta distribution of the mixture's shares."})
     ema_decay: float = field(
         default=0.0, metadata={"help": "Of a moving average of the weights, which is then the result; 0: none."}
     )
-    unfreezing: dict | str | None = field(  # type: ignore[type-arg]
+    unfreezing: dict[str, Any] | None = field(
         default=None,
         metadata={"help": 'By epoch, what is frozen from it on, e.g. \'{"2": {"frozen_vision_stages": 1}}\'.'},
     )
@@ -268,15 +231,35 @@ class RecipeParser(HfArgumentParser):
         raise ValueError(f"The recipe or the command line has a value that cannot be read: {message}.")
 
 
-def read_recipe(path: str | Path) -> dict[str, Any]:
-    """The fields of a recipe file.
+def find_recipe(name_or_path: str | Path) -> Path:
+    """The file of a recipe: its path, a run's folder with `recipe.yaml`, or the name of one in the package.
 
     Raises:
-        ValueError: If the file is missing, is no YAML, or holds something else than `name: value` lines.
+        ValueError: If it is none of these.
+
+    Example:
+        >>> find_recipe("miniature").name
+        'miniature.yaml'
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"There is no recipe {path}. Give a YAML file, for example semart_hf/recipes/miniature.yaml.")
+    path = Path(name_or_path)
+    for candidate in (path, path / "recipe.yaml", RECIPES / f"{name_or_path}.yaml"):
+        if candidate.is_file():
+            return candidate
+    names = sorted(file.stem for file in RECIPES.glob("*.yaml"))
+    close = difflib.get_close_matches(path.stem, names, n=1)
+    raise ValueError(
+        f"There is no recipe {name_or_path}{f' (did you mean {close[0]}?)' if close else ''}. Give the path of a YAML "
+        f"file, or one of the recipes by name: {', '.join(names)}."
+    )
+
+
+def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
+    """The fields of a recipe; see `find_recipe` for what it may be called by.
+
+    Raises:
+        ValueError: If there is no such recipe, it is no YAML, or it holds something else than `name: value` lines.
+    """
+    path = find_recipe(name_or_path)
     try:
         recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=_RecipeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -296,20 +279,26 @@ def parse_recipe(
     Args:
         dataclass_types: Dataclasses whose fields are the allowed names.
         recipe: Fields by name; `None` stands for null.
-        overrides: `--field value …` as on a command line; `null` stands for null.
+        overrides: `--field value …` as on a command line; `null` stands for null, `{…}` for a table.
 
     Raises:
         ValueError: If a name is unknown or a value cannot be read.
     """
     parser = RecipeParser(dataclass_types, allow_abbrev=False, add_help=False)
     known = {f.name for dataclass_type in dataclass_types for f in fields(dataclass_type) if f.init}
+    given = _read_overrides(overrides)
     _refuse_unknown(recipe, known, "recipe")
+    _refuse_unknown(given, known, "command line")
     command_line: list[str] = []
-    for name, value in {**recipe, **_read_overrides(overrides, known)}.items():
-        if value is None:
-            parser.set_defaults(**{name: None})
+    for name, value in {**recipe, **given}.items():
+        if value is None or isinstance(value, dict):
+            parser.set_defaults(**{name: value})
         else:
-            command_line += [f"--{name}", *_as_strings(value)]
+            words = value if isinstance(value, list | tuple) else [value]
+            command_line += [
+                f"--{name}",
+                *(str(word).lower() if isinstance(word, bool) else str(word) for word in words),
+            ]
     parsed: tuple[Any, ...] = parser.parse_args_into_dataclasses(args=command_line, look_for_args_file=False)
     return parsed
 
@@ -321,21 +310,17 @@ def effective_recipe(recipe: dict[str, Any], overrides: Iterable[str]) -> dict[s
         recipe: Fields by name.
         overrides: `--field value …` as on a command line.
     """
-    given = _read_overrides(overrides, None)
-    values = {
-        name: words if not isinstance(words, list) else [yaml.load(word, Loader=_RecipeLoader) for word in words]
-        for name, words in given.items()
-    }
-    lists = {"tasks", "text_columns", "crop_scale", "crop_ratio"}
-    single = {
-        name: value[0] if isinstance(value, list) and len(value) == 1 and name not in lists else value
-        for name, value in values.items()
-    }
-    return {**recipe, **single}
+    merged = dict(recipe)
+    for name, given in _read_overrides(overrides).items():
+        values = [yaml.load(word, Loader=_RecipeLoader) for word in given] if isinstance(given, list) else given
+        is_one = isinstance(values, list) and len(values) == 1 and name not in LIST_FIELDS
+        merged[name] = values[0] if is_one else values
+    return merged
 
 
-def _read_overrides(overrides: Iterable[str], known: set[str] | None) -> dict[str, Any]:
-    given: dict[str, Any] = {}
+def _read_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """By field the words of the command line, `None` for null, or a table."""
+    given: dict[str, list[str]] = {}
     name = None
     for word in overrides:
         if word.startswith("--"):
@@ -346,9 +331,21 @@ def _read_overrides(overrides: Iterable[str], known: set[str] | None) -> dict[st
             raise ValueError(f"Unexpected {word!r} on the command line. Overrides are written --field value.")
         else:
             given[name].append(word)
-    if known is not None:
-        _refuse_unknown(given, known, "command line")
-    return {name: None if values in (["null"], ["none"]) else values or ["true"] for name, values in given.items()}
+    return {name: _value(name, words or ["true"]) for name, words in given.items()}
+
+
+def _value(name: str, words: list[str]) -> list[str] | dict[str, Any] | None:
+    if words == ["null"]:
+        return None
+    if len(words) > 1 or not words[0].lstrip().startswith("{"):
+        return words
+    try:
+        table = yaml.load(words[0], Loader=_RecipeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(
+            f"{name} is {words[0]!r}, which is not a table ({error}). Write e.g. --{name} '{{\"key\": 1}}'."
+        ) from error
+    return dict(table)
 
 
 def _refuse_unknown(given: Iterable[str], known: set[str], source: str) -> None:
@@ -359,36 +356,9 @@ def _refuse_unknown(given: Iterable[str], known: set[str], source: str) -> None:
             close = difflib.get_close_matches(name, known, n=1)
             hints.append(f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name))
         raise ValueError(
-            f"The {source} has fields that do not exist: {', '.join(hints)}. `python scripts/train.py --help` lists "
-            "the fields; those of transformers.TrainingArguments are allowed too."
+            f"The {source} has fields that do not exist: {', '.join(hints)}. `semart-hf train --help` lists the "
+            "fields; those of transformers.TrainingArguments are allowed too."
         )
-
-
-def _as_strings(value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [str(value).lower()]
-    if isinstance(value, dict):
-        return [json.dumps(value)]
-    if isinstance(value, list | tuple):
-        return [str(item) for item in value]
-    return [str(value)]
-
-
-def _read_json_fields(arguments: ModelArguments) -> None:
-    for name in ("vision_args", "text_args", "task_weights"):
-        value = getattr(arguments, name)
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{name} is {value!r}, which is not JSON ({error}). Write e.g. '{{\"key\": 1}}'."
-                ) from error
-            setattr(arguments, name, value)
-        if value is not None and not isinstance(value, dict):
-            raise ValueError(
-                f"{name} is {value!r}, but it must be a table of names and values. Write {name}: {{key: 1}}."
-            )
 
 
 class _RecipeLoader(yaml.SafeLoader):

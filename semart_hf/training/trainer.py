@@ -14,16 +14,10 @@ from transformers import EarlyStoppingCallback, EvalPrediction
 from transformers.trainer_callback import ProgressCallback
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.labels import label_counts
 from semart_hf.data.picture_batch import PictureBatch
 from semart_hf.data.process_loader import process_loader
-from semart_hf.data.resident_pictures import ResidentRows, with_pixels
-from semart_hf.data.sampling import (
-    LengthSampler,
-    SeededSampler,
-    StepBatchSampler,
-    TrainingPaintings,
-    balancing_weights,
-)
+from semart_hf.data.sampling import LengthSampler, SeededSampler, StepBatchSampler, TrainingPaintings
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.metrics import compute_metrics_for
 from semart_hf.model.folding_semart import fold_norms
@@ -34,7 +28,7 @@ from semart_hf.model.speed_semart import choose_kernels, keep_freed_memory, orde
 from .arguments import SemArtTrainingArguments
 from .compiling import compile_towers
 from .divergence import DivergenceWatch
-from .lexicon import learn_rarities, penalise
+from .lexicon import add_l2_penalty, learn_idf
 from .log_window import LogWindow
 from .losses import ArtLoss, labels_of_whole_rows
 from .parameter_groups import decayed_parameters, groups_table, parameter_groups
@@ -80,15 +74,12 @@ class SemArtTrainer(ResumableTrainer):
         self.train_sampler: SeededSampler | None = None
         self.window = LogWindow(self.task_names)
         self.watch = DivergenceWatch()
-        self._num_batches = 1
         self._num_parameters: int | None = None
         train_dataset: TrainingPaintings | PaintingStream | None
         if train_paintings is None or isinstance(train_paintings, PaintingStream):
             train_dataset = train_paintings
         else:
-            train_dataset = TrainingPaintings(
-                train_paintings, args.seed, mixup=args.mixup, mixup_alpha=args.mixup_alpha
-            )
+            train_dataset = TrainingPaintings(train_paintings, args.seed)
         super().__init__(
             model=model,
             args=args,
@@ -111,17 +102,20 @@ class SemArtTrainer(ResumableTrainer):
             )
         if not self.is_fsdp_enabled:  # it shards tensors of the usual order alone, and compiles what it shards
             order_channels(model)
-            choose_kernels(model, bf16=args.bf16)
+            choose_kernels(model, bf16=bool(args.bf16))
             fold_norms(model.vision_tower.timm_model)
             compile_towers(model, self.accelerator)
         if args.keep_freed_memory and args.device.type == "cpu":
             keep_freed_memory()
         self.loss = ArtLoss(
-            model.config.tasks, self._label_counts(), args.loss_settings(), model.config.task_weights
+            model.config.tasks,
+            label_counts(getattr(train_dataset, "paintings", train_dataset), model.config.tasks or []),
+            args.loss_settings(),
+            model.config.task_weights,
         ).to(args.device)
         self.unfreezing = Unfreezing(model, args.unfreezing_schedule(), keeps_graph=args.world_size > 1)
         if model.lexicon is not None and train_paintings is not None:
-            learn_rarities(model.lexicon, processor, train_paintings)
+            learn_idf(model.lexicon, processor, train_paintings)
         if args.load_best_model_at_end:
             self._check_metric_name()
         self.add_callback(RunCallback(self))
@@ -147,20 +141,19 @@ class SemArtTrainer(ResumableTrainer):
         return decayed_parameters(model)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """The optimiser, with a group for each part, layer and kind of parameter: see `parameter_groups`."""
+        """The optimiser, with a group for each part and kind of parameter: see `parameter_groups`."""
         if self.optimizer is None:
             groups = parameter_groups(
                 self.model,
                 [name for name, _ in self.model.named_parameters() if name in self.unfreezing.trained_at_last],
                 learning_rates=self.args.learning_rates(),
-                layer_decay=self.args.layer_decay,
                 weight_decay=self.args.weight_decay,
             )
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             self.optimizer = optimizer_class(groups, **options)
             if self.model.lexicon is not None and self.train_dataset is not None:
                 num_rows = len(self.train_dataset)
-                penalise(self.model.lexicon, self.optimizer, self.args.lexicon_penalty, num_rows)
+                add_l2_penalty(self.model.lexicon, self.optimizer, self.args.lexicon_penalty, num_rows)
             if self.is_world_process_zero() and not self.args.disable_tqdm:
                 print(groups_table(groups))
         return self.optimizer
@@ -171,11 +164,7 @@ class SemArtTrainer(ResumableTrainer):
         """The inputs on the device, which finishes pictures that came as bytes."""
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
         if isinstance(prepared.get("pixel_values"), PictureBatch):
-            pictures = prepared["pixel_values"].to(self.args.device)
-            rows = getattr(self.train_dataset, "paintings", None)
-            if isinstance(rows, ResidentRows):
-                pictures = with_pixels(pictures, rows.pixels)
-            prepared["pixel_values"] = pictures.finish()
+            prepared["pixel_values"] = prepared["pixel_values"].to(self.args.device).finish()
         return prepared
 
     def compute_loss(
@@ -188,28 +177,21 @@ class SemArtTrainer(ResumableTrainer):
         """The batch's part of the step's loss in training, the model's own mean cross-entropy in validation."""
         inputs = dict(inputs)
         rows = inputs.pop("row_index", None)
-        mixture = {"mixed_labels": inputs.pop("mixed_labels", None), "share": inputs.pop("label_share", None)}
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs)
         labels = inputs.pop("labels")
         weight_alone = self.args.modality_loss
         outputs = model(**inputs, each_alone=weight_alone > 0)
-        sums = self.loss.sums(outputs["logits"], labels, **mixture)
-        own_masses = self.loss.masses(labels, **mixture)
-        masses = num_items_in_batch if isinstance(num_items_in_batch, Tensor) else own_masses
-        log_variances = outputs.get("task_log_variances")
-        loss = self.loss.total(sums, masses, log_variances)
+        sums = self.loss.sums(outputs["logits"], labels)
+        own_weights = self.loss.weight_sums(labels)
+        weights = num_items_in_batch if isinstance(num_items_in_batch, Tensor) else own_weights
+        loss = self.loss.total(sums, weights)
         if weight_alone:
             # What pictures tell is otherwise learned as far only as the texts have not told it yet, and the reverse.
             whole = labels_of_whole_rows(inputs, labels)
-            alone = torch.stack([self.loss.sums(of, whole) for of in outputs["alone_logits"].values()]).sum(0)
-            # A task's weight is learned from the loss of both together.
-            fixed = None if log_variances is None else log_variances.detach()
-            loss = loss + weight_alone * self.loss.total(alone, masses, fixed)
-        if log_variances is not None:
-            num_parts = self._num_batches * self.args.world_size
-            loss = loss + self.loss.uncertainty_penalty(masses, log_variances) / num_parts
-        self.window.add(outputs["logits"], labels, sums, own_masses)
+            alone = torch.stack([self.loss.sums(logits, whole) for logits in outputs["alone_logits"].values()]).sum(0)
+            loss = loss + weight_alone * self.loss.total(alone, weights)
+        self.window.add(outputs["logits"], labels, sums, own_weights)
         self.watch.add_batch(loss, rows)
         # Distributed processes average their gradients, but these parts of the loss add up.
         loss = loss * self.args.world_size
@@ -234,7 +216,6 @@ class SemArtTrainer(ResumableTrainer):
         """The batches of the next step; the time that they are waited for is remembered for the log."""
         start = self.window.start()
         samples, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._num_batches = max(len(samples), 1)
         self.window.waited += time.perf_counter() - start
         return samples, num_items
 
@@ -242,12 +223,10 @@ class SemArtTrainer(ResumableTrainer):
         """Weight of the labels of each task in the whole step `(num_tasks,)`: all batches, all processes."""
         if not batch_samples or "labels" not in batch_samples[0]:
             return None
-        masses = torch.zeros(len(self.task_names), device=device)
+        weights = torch.zeros(len(self.task_names), device=device)
         for batch in batch_samples:
-            mixture = [batch.get(name) for name in ("mixed_labels", "label_share")]
-            mixture = [None if tensor is None else tensor.to(device) for tensor in mixture]
-            masses += self.loss.masses(batch["labels"].to(device), *mixture)
-        reduced: Tensor = self.accelerator.reduce(masses, "sum")
+            weights += self.loss.weight_sums(batch["labels"].to(device))
+        reduced: Tensor = self.accelerator.reduce(weights, "sum")
         return reduced
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
@@ -315,19 +294,40 @@ class SemArtTrainer(ResumableTrainer):
             process_index=self.args.process_index,
             drop_last=self.args.dataloader_drop_last,
         )
+        self._check_steps(len(batches), len(dataset))
         return self._loader(dataset, batch_sampler=batches)
 
-    def _stream_loader(self, train_stream: PaintingStream) -> DataLoader[Any]:
-        if self.args.sampling != "shuffled":
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """The batches of every row, whatever training leaves out; their workers end when they are read."""
+        kept = self.args.dataloader_drop_last, self.args.dataloader_persistent_workers
+        self.args.dataloader_drop_last = self.args.dataloader_persistent_workers = False
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.args.dataloader_drop_last, self.args.dataloader_persistent_workers = kept
+
+    def _check_steps(self, num_batches: int, num_rows: int) -> None:
+        if not num_batches:
             raise ValueError(
-                f"sampling is {self.args.sampling!r}, but a stream's rows come as they are read. Set sampling: "
-                "shuffled, or streaming: false."
+                f"dataloader_drop_last is true, but the {num_rows} rows of an epoch on this process are less than one "
+                f"step: per_device_train_batch_size is {self._train_batch_size}, gradient_accumulation_steps "
+                f"{self.args.gradient_accumulation_steps}, and there are {self.args.world_size} process(es). Set "
+                "dataloader_drop_last: false, or a smaller per_device_train_batch_size."
+            )
+
+    def _stream_loader(self, train_stream: PaintingStream) -> DataLoader[Any]:
+        if self.args.train_sampling_strategy != "random":
+            raise ValueError(
+                f"train_sampling_strategy is {self.args.train_sampling_strategy!r}, but a stream's rows come shuffled "
+                "as they are read. Set train_sampling_strategy: random, or streaming: false."
             )
         stream = train_stream.divided(
             batch_size=self._train_batch_size,
             process_index=self.args.process_index,
             num_processes=self.args.world_size,
         )
+        rest = 0 if self.args.dataloader_drop_last else stream.batch_size - 1
+        self._check_steps((len(stream) + rest) // stream.batch_size, len(stream))
         return self._loader(stream, batch_size=stream.batch_size, drop_last=self.args.dataloader_drop_last)
 
     def _loader(self, rows: Any, **options: Any) -> DataLoader[Any]:
@@ -343,8 +343,9 @@ class SemArtTrainer(ResumableTrainer):
             collate_fn=self.data_collator,
             num_workers=num_workers,
             # Workers of each epoch's own would have to begin while those of the last one still hold their memory.
-            persistent_workers=num_workers > 0,
+            persistent_workers=num_workers > 0 and self.args.dataloader_persistent_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
+            multiprocessing_context=self.args.dataloader_multiprocessing_context if num_workers else None,
             pin_memory=self.args.dataloader_pin_memory,
             **options,
         )
@@ -357,23 +358,9 @@ class SemArtTrainer(ResumableTrainer):
 
     def _row_order(self, dataset: TrainingPaintings) -> SeededSampler:
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        if self.args.sampling == "length":
-            lengths = torch.tensor([len(text or "") for text in column_of(dataset.paintings, "text")])
+        if self.args.train_sampling_strategy == "group_by_length":
+            lengths = list(column_of(dataset.paintings, self.args.length_column_name))
+            lengths = lengths or [len(text or "") for text in column_of(dataset.paintings, "text")]
             rows = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-            return LengthSampler(len(dataset), seed, lengths, step_size=rows)
-        if self.args.sampling == "balanced":
-            sizes = {task["name"]: len(task["labels"]) for task in self.model.config.tasks or []}
-            labels = {name: list(column_of(dataset.paintings, name)) for name in sizes}
-            return SeededSampler(len(dataset), seed, balancing_weights(labels, sizes))
-        return SeededSampler(len(dataset), seed)
-
-    def _label_counts(self) -> dict[str, Tensor]:
-        """How often the training rows have each label, by task; zeros without training rows."""
-        dataset = self.train_dataset
-        counts = {}
-        rows = dataset.paintings if isinstance(dataset, TrainingPaintings) else dataset
-        for task in self.model.config.tasks or []:
-            column = () if rows is None else column_of(rows, task["name"])
-            known = torch.tensor([label for label in column if label is not None and label >= 0], dtype=torch.long)
-            counts[task["name"]] = torch.bincount(known, minlength=len(task["labels"]))
-        return counts
+            return LengthSampler(len(dataset), seed, torch.tensor(lengths), step_size=rows)
+        return SeededSampler(len(dataset), seed, is_shuffled=self.args.train_sampling_strategy == "random")

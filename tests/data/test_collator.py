@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader
 
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
-from semart_hf.data.resident_pictures import PicturePlace, with_pixels
 from semart_hf.data.sampling import SeededSampler, TrainingPaintings
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
@@ -99,32 +98,6 @@ def test_modality_dropout_has_its_rates_and_never_takes_both(processor):
     assert collator._shown(row | {"text": None}, np.random.default_rng(0)) == (True, False)
 
 
-def test_words_are_left_out_at_their_rate_and_one_always_stays(processor):
-    collator = ArtCollator(processor, TASKS, word_dropout=0.3)
-    words = [f"w{number}" for number in range(40)]
-    left = [collator._said(" ".join(words), np.random.default_rng([7, 0, row])).split() for row in range(300)]
-    assert np.mean([len(text) for text in left]) == pytest.approx(0.7 * 40, abs=0.4)
-    assert all(text == sorted(text, key=words.index) for text in left)
-    assert len({tuple(text) for text in left}) == 300
-    stays = np.mean([[word in text for word in words] for text in left], axis=0)
-    assert stays == pytest.approx(0.7, abs=0.1)
-    collator.word_dropout = 0.99
-    assert all(collator._said("delft river", np.random.default_rng(row)) for row in range(50))
-
-
-def test_leaving_words_out_changes_the_texts_of_training_rows_alone(processor):
-    augmentation = Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5)
-    training = [row | {"draw": (0, 0, number)} for number, row in enumerate(rows())]
-    training[3]["text"] = None
-    whole = ArtCollator(processor, TASKS, augmentation=augmentation, text_dropout=0.4)
-    collator = ArtCollator(processor, TASKS, augmentation=augmentation, text_dropout=0.4, word_dropout=0.5)
-    expected, found = whole(training), collator(training)
-    assert expected["has_text"].tolist() == found["has_text"].tolist()
-    assert torch.equal(expected["pixel_values"], found["pixel_values"])
-    assert found["attention_mask"].sum() < expected["attention_mask"].sum()
-    assert torch.equal(collator(rows())["input_ids"], whole(rows())["input_ids"])
-
-
 def test_training_rows_depend_neither_on_workers_nor_on_batch_size(processor):
     paintings = rows(7)
     collator = ArtCollator(
@@ -132,7 +105,6 @@ def test_training_rows_depend_neither_on_workers_nor_on_batch_size(processor):
         TASKS,
         augmentation=Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5),
         image_dropout=0.3,
-        word_dropout=0.5,
     )
 
     def epoch(number, **options):
@@ -151,9 +123,8 @@ def test_training_rows_depend_neither_on_workers_nor_on_batch_size(processor):
     again, same_texts = epoch(1, batch_size=2, num_workers=2)
     assert torch.allclose(pictures, again, atol=ROUNDING)
     assert texts == same_texts
-    others, other_texts = epoch(2, batch_size=3)
+    others, _ = epoch(2, batch_size=3)
     assert pictures.shape != others.shape or not torch.equal(pictures, others)
-    assert sorted(texts) != sorted(other_texts)
 
 
 def test_the_order_is_a_permutation_that_changes_with_the_epoch():
@@ -172,35 +143,12 @@ def test_pictures_that_an_accelerator_finishes_are_the_same(processor):
     augmentation = Augmentation(crop_scale=(0.5, 1.0), rotation=10, color_jitter=0.2, random_erasing=0.5)
     paintings = [row | {"draw": (0, 0, number)} for number, row in enumerate(rows())]
     paintings[1]["image"] = None
-    paintings[2]["mixed"] = (paintings[4] | {"draw": (0, 0, 2, 2)}, 0.7)
     finished = ArtCollator(processor, TASKS, augmentation=augmentation)(paintings)
     unfinished = ArtCollator(processor, TASKS, augmentation=augmentation, finishes_pictures=False)(paintings)
-    assert unfinished["pixel_values"].source.stack.dtype == torch.uint8
+    assert unfinished["pixel_values"].stack.dtype == torch.uint8
     assert torch.equal(unfinished.pop("pixel_values").finish(), finished.pop("pixel_values"))
     assert set(finished) == set(unfinished)
     assert all(torch.equal(finished[name], unfinished[name]) for name in finished)
-
-
-def test_places_of_resident_pictures_take_the_place_of_the_pictures(processor):
-    augmentation = Augmentation(crop_scale=(0.5, 1.0), rotation=10, color_jitter=0.2)
-    paintings = [row | {"draw": (0, 0, number)} for number, row in enumerate(rows())]
-    paintings[1]["image"] = None
-    paintings[2]["mixed"] = (paintings[4] | {"draw": (0, 0, 2, 2)}, 0.7)
-    collator = ArtCollator(processor, TASKS, augmentation=augmentation, image_dropout=0.3, finishes_pictures=False)
-    expected = collator(paintings)
-    places, parts, start = [], [], 0
-    for row in paintings:
-        values = None if row["image"] is None else np.asarray(row["image"].convert("RGB"))
-        places.append(None if values is None else PicturePlace(start, values.shape[1], values.shape[0]))
-        if values is not None:
-            parts.append(torch.from_numpy(values.reshape(-1, 3).copy()))
-            start += len(parts[-1])
-    resident = [row | {"image": place} for row, place in zip(paintings, places, strict=True)]
-    resident[2]["mixed"] = (resident[4] | {"draw": (0, 0, 2, 2)}, 0.7)
-    found = collator(resident)
-    pictures = with_pixels(found.pop("pixel_values"), torch.cat(parts)).finish()
-    assert torch.allclose(pictures, expected.pop("pixel_values").finish(), atol=ROUNDING)
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_label_outside_the_vocabulary_is_refused(processor):
@@ -213,5 +161,3 @@ def test_impossible_settings_are_refused(processor):
         ArtCollator(processor, TASKS, modality="sound")
     with pytest.raises(ValueError, match=r"image_dropout is 0.6 and text_dropout 0.5"):
         ArtCollator(processor, TASKS, image_dropout=0.6, text_dropout=0.5)
-    with pytest.raises(ValueError, match="word_dropout is 1, but it is the share of words left out"):
-        ArtCollator(processor, TASKS, word_dropout=1)

@@ -65,7 +65,6 @@ def train(release: str, output_dir: Path, size: int, accumulated: int) -> None:
         fusion_dropout=0.0,
         trainable_text_layers=None,
         text_lexicon=True,
-        learns_task_weights=True,
     )
     tasks = tasks_of(train, data.tasks)
     tokenizer = build_tokenizer(train, model_arguments, data)

@@ -1,8 +1,5 @@
 """What makes a run fast does not change its steps."""
 
-import io
-from types import SimpleNamespace
-
 import datasets
 import pytest
 import torch
@@ -11,9 +8,7 @@ from rounding import rounding
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.loading import load_paintings
-from semart_hf.data.resident_pictures import read_pictures
 from semart_hf.model import modeling_semart
-from semart_hf.model.image_processing_semart import load_picture
 from semart_hf.training import trainer as trainer_module
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_model, build_processor, build_tokenizer, tasks_of
@@ -77,33 +72,13 @@ def losses_of(train_split, folder, *, vision="test_resnet", dropout=0.1, collato
 
 @pytest.fixture(scope="module")
 def expected(train_split, tmp_path_factory):
-    return losses_of(train_split, tmp_path_factory.mktemp("plain"), mixup=0.3)
+    return losses_of(train_split, tmp_path_factory.mktemp("plain"))
 
 
 def test_pictures_that_the_device_finishes_give_the_same_steps(train_split, tmp_path, expected):
-    found = losses_of(train_split, tmp_path, mixup=0.3, collator_options={"finishes_pictures": False})
+    found = losses_of(train_split, tmp_path, collator_options={"finishes_pictures": False})
     assert len(found) == 5
     assert found == pytest.approx(expected, abs=ROUNDING)
-
-
-def test_pictures_that_lie_on_the_device_give_the_same_steps(train_split, tmp_path):
-    def shrink(row):
-        file = io.BytesIO()
-        load_picture(row["image"]).resize((40, 44)).save(file, format="PNG")  # too small to be reduced with a filter
-        return {"image": {"bytes": file.getvalue(), "path": None}}
-
-    small = train_split.map(shrink)
-    expected = losses_of(small, tmp_path / "files", mixup=0.3)
-    rows = read_pictures(small, "cpu")
-    for workers in (0, 1):
-        found = losses_of(
-            rows,
-            tmp_path / str(workers),
-            mixup=0.3,
-            collator_options={"finishes_pictures": False},
-            dataloader_num_workers=workers,
-        )
-        assert found == pytest.approx(expected, abs=ROUNDING)
 
 
 @pytest.mark.parametrize("vision", ["test_resnet", "test_vit"])
@@ -117,15 +92,3 @@ def test_all_means_of_speed_and_none_give_the_same_steps(train_split, tmp_path, 
     slow = losses_of(train_split, tmp_path / "slow", vision=vision, dropout=0.0, keep_freed_memory=False)
     assert len(slow) == 5
     assert fast == pytest.approx(slow, abs=ROUNDING)
-
-
-def test_rows_by_length_are_as_many_and_all_learned_from(train_split, tmp_path, expected):
-    found = losses_of(train_split, tmp_path, sampling="length", mixup=0.3)
-    assert len(found) == len(expected)
-    assert found != expected
-
-
-def test_a_stream_refuses_another_order():
-    trainer = SimpleNamespace(args=SimpleNamespace(sampling="length"))
-    with pytest.raises(ValueError, match="sampling is 'length', but a stream's rows come as they are read"):
-        SemArtTrainer._stream_loader(trainer, None)

@@ -149,18 +149,6 @@ def test_nothing_is_cached_that_learns(splits, tmp_path):
         frozen_text(model, processor, splits, data, training)
 
 
-def test_there_is_no_cache_of_texts_that_differ_from_epoch_to_epoch(splits, tmp_path):
-    model, processor, data, training = prepare(splits, tmp_path, data={"word_dropout": 0.1})
-    remark = "Frozen text: computed in every batch, because texts differ (word_dropout: 0.1)"
-    assert frozen_text(model, processor, splits, data, training) == (None, remark)
-    data.cache_frozen_text = "true"
-    with pytest.raises(ValueError, match=r"cache_frozen_text is true, but word_dropout is 0\.1: texts differ"):
-        frozen_text(model, processor, splits, data, training)
-    model, processor, data, training = prepare(splits, tmp_path, trainable=None, data={"word_dropout": 0.1})
-    remark = "Frozen text: none, all text layers learn"
-    assert frozen_text(model, processor, splits, data, training) == (None, remark)
-
-
 def test_the_depth_is_what_no_phase_of_unfreezing_reaches(splits, tmp_path):
     model, *_ = prepare(splits, tmp_path, trainable=0)
     assert depth_that_stays_frozen(model, {}) == 3

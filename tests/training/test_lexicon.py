@@ -9,7 +9,7 @@ from semart_hf.data.loading import load_paintings
 from semart_hf.model.lexicon_semart import Lexicon
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
-from semart_hf.training.lexicon import penalise
+from semart_hf.training.lexicon import add_l2_penalty
 from semart_hf.training.recipe import DataArguments, ModelArguments
 
 
@@ -108,17 +108,17 @@ def test_accumulated_batches_take_the_same_steps(trained, splits, tmp_path):
     assert torch.nn.functional.cosine_similarity(halves.model.lexicon.weight.flatten(), weight.flatten(), dim=0) > 0.95
 
 
-def test_the_pull_is_the_penaltys_gradient():
+def test_the_penalty_is_a_part_of_the_gradient():
     lexicon = Lexicon(6, 3)
     with torch.no_grad():
         lexicon.weight.copy_(torch.randn(6, 3, generator=torch.Generator().manual_seed(0)))
     before = lexicon.weight.detach().clone()
     optimizer = torch.optim.SGD(lexicon.parameters(), lr=0.5)
-    penalise(lexicon, optimizer, penalty=0.2, num_paintings=10)
+    add_l2_penalty(lexicon, optimizer, penalty=0.2, num_rows=10)
     lexicon.weight.grad = torch.ones(6, 3)
     optimizer.step()
     wanted = before.clone().requires_grad_(True)
     (wanted.sum() + 0.2 / 10 * wanted.square().sum()).backward()
     assert torch.allclose(lexicon.weight, before - 0.5 * wanted.grad, atol=rounding(4, size=4))
     optimizer.zero_grad()
-    optimizer.step()  # nothing to pull at without a gradient
+    optimizer.step()  # nothing is added without a gradient

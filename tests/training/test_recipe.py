@@ -40,12 +40,14 @@ def test_null_unsets_a_field_from_both_sides(tmp_path):
 def test_lists_and_tables_are_read(tmp_path):
     recipe = read_recipe(write(tmp_path, "data: x\ncrop_scale: [0.5, 1]\ntext_args: {dim: 32, n_layers: 2}\n"))
     model, data = parse_recipe(
-        (ModelArguments, DataArguments), recipe, ["--tasks", "type", "medium", "--task_weights", '{"type": 2}']
+        (ModelArguments, DataArguments),
+        recipe,
+        ["--tasks", "type", "medium", "--vision_args", '{"drop_path_rate": 0.1}'],
     )
     assert data.crop_scale == [0.5, 1.0]
     assert data.tasks == ["type", "medium"]
     assert model.text_args == {"dim": 32, "n_layers": 2}
-    assert model.task_weights == {"type": 2}
+    assert model.vision_args == {"drop_path_rate": 0.1}
 
 
 def test_the_effective_recipe_gives_the_same_arguments(tmp_path):
@@ -70,7 +72,8 @@ def test_the_effective_recipe_gives_the_same_arguments(tmp_path):
         ({"data": "x"}, ["stray"], "Unexpected 'stray' on the command line"),
         ({"data": "x", "fusion_dim": "wide"}, [], "a value that cannot be read: argument --fusion_dim.*'wide'"),
         ({"data": "x", "pretrained": "maybe"}, [], "argument --pretrained: invalid choice: 'maybe'"),
-        ({"data": "x", "text_args": "{dim"}, [], "text_args is '{dim', which is not JSON"),
+        ({"data": "x"}, ["--text_args", "{dim"], "text_args is '{dim', which is not a table"),
+        ({"data": "x", "text_args": "dim"}, [], "argument --text_args.*invalid dict value: 'dim'"),
         ({}, [], "The recipe names no data"),
     ],
 )
@@ -111,5 +114,5 @@ def test_training_arguments_choose_processor_and_precision(tmp_path):
     assert not SemArtTrainingArguments(output_dir=str(tmp_path), precision="fp32").bf16
     with pytest.raises(ValueError, match="precision is 'fp8', but it must be one of"):
         SemArtTrainingArguments(output_dir=str(tmp_path), precision="fp8")
-    with pytest.raises(ValueError, match="remove_unused_columns is true, but that takes"):
+    with pytest.raises(ValueError, match="remove_unused_columns is True, but only false is allowed here"):
         SemArtTrainingArguments(output_dir=str(tmp_path), remove_unused_columns=True)

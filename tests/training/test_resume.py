@@ -37,11 +37,8 @@ horizontal_flip: 0.5
 color_jitter: 0.2
 image_dropout: 0.2
 text_dropout: 0.2
-word_dropout: 0.2
-mixup: 0.3
 ema_decay: 0.9
 loss: {{default: logit_adjusted, timeframe: ordinal+logit_adjusted}}
-learns_task_weights: true
 num_train_epochs: 2
 per_device_train_batch_size: 4
 learning_rate: 1e-3
