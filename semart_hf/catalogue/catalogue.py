@@ -39,7 +39,11 @@ _NUM_REPORTED_VALUES = 20
 
 
 def read_catalogue(
-    source: str | Path, mapping: CatalogueMapping, *, pictures_folder: str | Path | None = None
+    source: str | Path,
+    mapping: CatalogueMapping,
+    *,
+    pictures_folder: str | Path | None = None,
+    follow_links: bool = False,
 ) -> ReleaseTables:
     """The rows of a catalogue in the columns of a SemArt release, by split.
 
@@ -50,6 +54,7 @@ def read_catalogue(
         source: Folder of the catalogue, one file of it, or the id of a data set on the Hub.
         mapping: What its columns and values mean; see `load_mapping`.
         pictures_folder: Where pictures that are embedded in rows are written; in the cache of `datasets` by default.
+        follow_links: Whether links in the folder of pictures may lead out of it.
 
     Raises:
         ValueError: A file or a column that the mapping names is not there, or no row is left.
@@ -57,9 +62,16 @@ def read_catalogue(
     if pictures_folder is None:
         place = str(Path(source).resolve() if Path(source).exists() else source)
         pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
-    selection = Selection(mapping.source_columns, mapping.keep_rows, mapping.image_column, Path(pictures_folder))
-    joins = [_Lookup(join, Path(source)) for join in mapping.joins]
-    result = ReleaseTables({})
+    selection = Selection(
+        mapping.source_columns,
+        mapping.keep_rows,
+        mapping.image_column,
+        Path(pictures_folder),
+        mapping.encoding,
+        mapping.delimiter,
+    )
+    joins = [_Lookup(join, Path(source), selection) for join in mapping.joins]
+    result = ReleaseTables({}, follow_links=follow_links)
     parts: list[StoredRows] = []
     for split, table, images_folder in _read_tables(source, mapping, selection):
         is_embedded = mapping.image_column in table.columns
@@ -82,7 +94,7 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
     Args:
         releases: Tables by the release's name.
     """
-    merged = ReleaseTables({})
+    merged = ReleaseTables({}, follow_links=all(tables.follow_links for tables in releases.values()))
     columns: dict[str, None] = {}
     for tables in releases.values():
         columns |= dict.fromkeys([*all_columns(tables.splits.values()), "release"])
@@ -137,8 +149,14 @@ def _read_tables(
 class _Lookup:
     """A join's file as a table by its key, read when it is first asked."""
 
-    def __init__(self, join: Join, source: Path) -> None:
+    def __init__(self, join: Join, source: Path, selection: Selection) -> None:
         self.join = join
+        self._selection = dataclasses.replace(
+            selection,
+            columns=frozenset((join.file_key, *join.columns.values(), *join.where)),
+            where=join.where,
+            image_column=None,
+        )
         self._path = (source if source.is_dir() else source.parent) / join.file
         self._texts: dict[str, dict[str, str]] | None = None
 
@@ -154,9 +172,8 @@ class _Lookup:
     def _read(self) -> dict[str, dict[str, str]]:
         """By new column and key, the text of the file."""
         join = self.join
-        columns = frozenset((join.file_key, *join.columns.values(), *join.where))
         form = _FORMATS.get(self._path.suffix.lower(), "csv")
-        table = read_table(self._path, form, Selection(columns=columns, where=join.where))
+        table = read_table(self._path, form, self._selection)
         found: dict[str, dict[str, dict[str, None]]] = {new: {} for new in join.columns}  # different values, in order
         for frame in table.pieces:
             check_columns((join.file_key, *join.columns.values()), frame, f"joins: {join.file}")
@@ -242,8 +259,7 @@ class _Part:
             name = re.sub(r"\W+", "_", column.lower()).strip("_")
             is_taken = name in (*TEXT_COLUMNS, *TASKS, *RESERVED_COLUMNS, "split", "release")
             given[f"catalogue_{name}" if is_taken else name] = frame[column]
-        folder = self._images_folder
-        rows = common_frame(given, list(frame.index), folder if folder.is_dir() else None)
+        rows = common_frame(given, list(frame.index), self._images_folder)
         return rows.assign(split=self._splits_of(frame, rows))
 
     def _splits_of(self, frame: pd.DataFrame, rows: pd.DataFrame) -> list[str | None]:

@@ -15,10 +15,11 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from .delimited import open_lines, read_delimited
+from .delimited import doubtful_encoding, read_delimited
 from .mapping import normal
 from .problems import Problem
 from .stored_rows import PIECE_ROWS
+from .text_files import open_lines
 
 # First bytes of the picture formats, for the ending of a file; others are told apart when they are opened.
 _SIGNATURES = (
@@ -35,19 +36,23 @@ _BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a table is read.
+    """What of a table is read, and how.
 
     Attributes:
         columns: Names of the columns; `None` for all.
         where: Rows: column to the `normal` values it may have.
         image_column: Column of embedded pictures, which are written to `pictures_folder` and read as their names.
         pictures_folder: Needed with `image_column`.
+        encoding: Of text files; `None` finds it.
+        delimiter: Of delimited files; `None` finds it.
     """
 
     columns: frozenset[str] | None = None
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     image_column: str | None = None
     pictures_folder: Path | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
 
 
 @dataclass
@@ -56,7 +61,8 @@ class RawTable:
 
     Attributes:
         name: File or split that it was read from.
-        columns: Names of its columns.
+        columns: Names of the columns that are read.
+        reading: What its columns were read from, for errors.
         pieces: Rows, to be read once. Cells are strings or `None`; the index is the row's number in the file, from 1.
         encoding: How the file was encoded, for text files.
         problems: Rows that were dropped or read in an unusual way; complete when the rows were read.
@@ -65,6 +71,7 @@ class RawTable:
 
     name: str
     columns: list[str]
+    reading: str
     pieces: Iterator[pd.DataFrame]
     encoding: str | None = None
     problems: list[Problem] = field(default_factory=list)
@@ -90,14 +97,22 @@ def read_table(path: Path, form: str, selection: Selection, *, split: str | None
             file = pyarrow.parquet.ParquetFile(path)
         except pyarrow.ArrowInvalid as error:
             raise ValueError(f"Got {path}, which is no Parquet file ({error}). Check the download.") from error
-        header = [name for name in file.schema_arrow.names if selection.columns is None or name in selection.columns]
-        batches = file.iter_batches(_BATCH_SIZE, columns=header)
-        rows = (list(row.values()) for batch in batches for row in batch.to_pylist())
+        header = file.schema_arrow.names
+        wanted = [name for name in header if selection.columns is None or name in selection.columns]
+        batches = file.iter_batches(_BATCH_SIZE, columns=wanted)
+        rows = ([row.get(name) for name in header] for batch in batches for row in batch.to_pylist())
         return _selected(path.name, path.stem, header, enumerate(rows, start=1), selection)
     if form == "jsonl":
         return _read_json_lines(path, selection, split)
-    lines = read_delimited(path, delimiter="," if form == "csv" else "\t", split=split)
-    table = _selected(path.name, path.stem, [name.strip() for name in lines.header], lines.rows, selection)
+    lines = read_delimited(
+        path,
+        delimiter=selection.delimiter,
+        encoding=selection.encoding,
+        split=split,
+        usual="," if form == "csv" else "\t",
+    )
+    header = [name.strip() or f"column_{number}" for number, name in enumerate(lines.header, start=1)]
+    table = _selected(path.name, path.stem, header, lines.rows, selection, lines.reading)
     table.encoding, table.problems = lines.encoding, lines.problems
     return table
 
@@ -130,35 +145,36 @@ def imagefolder_files(folder: Path) -> dict[str | None, Path]:
 
 
 def _dataset_table(split: str, rows: datasets.Dataset, selection: Selection) -> RawTable:
-    header = [name for name in rows.column_names if selection.columns is None or name in selection.columns]
-    chosen = rows.select_columns(header)
-    features = [chosen.features[name] for name in header]
-    for name, feature in chosen.features.items():
+    header = rows.column_names
+    chosen = rows.select_columns([name for name in header if selection.columns is None or name in selection.columns])
+    features = dict(chosen.features)
+    for name, feature in features.items():
         if isinstance(feature, datasets.Image):
             chosen = chosen.cast_column(name, datasets.Image(decode=False))
-    cells = (
-        [_label_name(feature, row[name]) for name, feature in zip(header, features, strict=True)] for row in chosen
-    )
+    cells = ([_label_name(features.get(name), row.get(name)) for name in header] for row in chosen)
     return _selected(split, split, header, enumerate(cells, start=1), selection)
 
 
 def _read_json_lines(path: Path, selection: Selection, split: str | None) -> RawTable:
+    _, encoding, doubt = open_lines(path, selection.encoding)
     problems: list[Problem] = []
+    if doubt is not None:
+        problems.append(doubtful_encoding(path, split, encoding, doubt))
     header: dict[str, None] = {}
-    for _, record in _json_records(path, split, problems):
+    for _, record in _json_records(path, encoding, split, problems):
         header.update(dict.fromkeys(record))
     names = list(header)
-    rows = ((line, [record.get(name) for name in names]) for line, record in _json_records(path, split, []))
+    rows = ((line, [record.get(name) for name in names]) for line, record in _json_records(path, encoding, split, []))
     table = _selected(path.name, path.stem, names, rows, selection)
-    _, table.encoding = open_lines(path)
-    table.problems = problems
+    table.encoding, table.problems = encoding, problems
     return table
 
 
-def _json_records(path: Path, split: str | None, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_records(
+    path: Path, encoding: str, split: str | None, problems: list[Problem]
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and fields of each object; lines that hold none are added to `problems`."""
-    lines, _ = open_lines(path)
-    for line, content in enumerate(lines, start=1):
+    for line, content in enumerate(open_lines(path, encoding)[0], start=1):
         if not content.strip():
             continue
         try:
@@ -172,17 +188,23 @@ def _json_records(path: Path, split: str | None, problems: list[Problem]) -> Ite
 
 
 def _selected(
-    name: str, stem: str, header: list[str], rows: Iterable[tuple[int, Sequence[Any]]], selection: Selection
+    name: str,
+    stem: str,
+    header: list[str],
+    rows: Iterable[tuple[int, Sequence[Any]]],
+    selection: Selection,
+    reading: str | None = None,
 ) -> RawTable:
     """Table of the selected rows and columns; `stem` begins the names of pictures that are written."""
-    absent = [column for column in selection.where if column not in header]
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if absent or twice:
-        fault = f"without the column {absent[0]!r}" if absent else f"with the column {twice[0]!r} twice"
-        raise ValueError(f"Got {name} {fault}; its columns are {header}. Correct the mapping or the file.")
+    reading = f"{name}: {reading or f'its columns are {header}'}"
     wanted = [place for place, column in enumerate(header) if selection.columns is None or column in selection.columns]
     columns = [header[place] for place in wanted]
-    table = RawTable(name, columns, iter(()))
+    absent = [column for column in selection.where if column not in header]
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    if absent or twice:
+        fault = f"without the column {absent[0]!r}" if absent else f"with the column {twice[0]!r} twice"
+        raise ValueError(f"Got a catalogue {fault}, in {reading}. Correct the mapping or the file.")
+    table = RawTable(name, columns, reading, iter(()))
     conditions = [(header.index(column), allowed) for column, allowed in selection.where.items()]
     image_place = header.index(selection.image_column) if selection.image_column in header else None
 
@@ -201,16 +223,18 @@ def _selected(
                 continue
             chosen[number] = cells_of(number, row)
             if len(chosen) == PIECE_ROWS:
-                yield _piece(chosen, columns)
+                yield _piece(chosen, table)
                 chosen = {}
-        yield _piece(chosen, columns)
+        yield _piece(chosen, table)
 
     table.pieces = pieces()
     return table
 
 
-def _piece(rows: Mapping[int, list[str | None]], columns: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows.values()), columns=columns, index=list(rows), dtype=object)
+def _piece(rows: Mapping[int, list[str | None]], table: RawTable) -> pd.DataFrame:
+    frame = pd.DataFrame(list(rows.values()), columns=table.columns, index=list(rows), dtype=object)
+    frame.attrs["reading"] = table.reading
+    return frame
 
 
 def _write_picture(picture: Any, path: Path) -> str | None:

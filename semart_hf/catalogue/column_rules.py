@@ -57,8 +57,8 @@ def check_columns(columns: Sequence[str], frame: pd.DataFrame, key: str) -> None
     missing = [column for column in columns if column not in frame]
     if missing:
         raise ValueError(
-            f"Got {key} with the column {missing[0]!r}, but the catalogue has {list(frame.columns)}. Correct the "
-            "mapping, or take the file that has the column."
+            f"Got {key} with the column {missing[0]!r}, but it is not in {frame.attrs['reading']}. Correct the "
+            "mapping (encoding: and delimiter: may be said there), or take the file that has the column."
         )
 
 

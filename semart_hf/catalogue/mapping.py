@@ -107,6 +107,8 @@ class CatalogueMapping:
             that is named when it is read.
         format: One of `FORMATS`; `None` goes by the files' endings.
         images: Folder of the pictures, in the catalogue's folder.
+        encoding: Of text files, by Python's name; `None` finds it.
+        delimiter: Of CSV files: a character, or one of `DELIMITERS`; `None` finds it.
         keep_rows: Rows that count: column to the values it may have.
         joins: Look-ups in further files, in their order.
         keep: Further columns that are kept, or `None` for all.
@@ -117,6 +119,8 @@ class CatalogueMapping:
     files: Mapping[str | None, str] = field(default_factory=dict)
     format: str | None = None
     images: str = "Images"
+    encoding: str | None = None
+    delimiter: str | None = None
     keep_rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     joins: tuple[Join, ...] = ()
     keep: tuple[str, ...] | None = ()
@@ -162,7 +166,19 @@ def parse_mapping(content: Any) -> CatalogueMapping:
     Raises:
         ValueError: See `load_mapping`.
     """
-    known = ("about", "files", "format", "images", "keep_rows", "joins", "columns", "keep", "splits")
+    known = (
+        "about",
+        "files",
+        "format",
+        "encoding",
+        "delimiter",
+        "images",
+        "keep_rows",
+        "joins",
+        "columns",
+        "keep",
+        "splits",
+    )
     given = _section(content, "the mapping", known, required=("columns",))
     columns = {
         name: _column_rule(value, f"columns.{name}")
@@ -183,6 +199,8 @@ def parse_mapping(content: Any) -> CatalogueMapping:
         files=files,
         format=_one_of(given["format"], FORMATS, "format") if "format" in given else None,
         images=_text(given.get("images", "Images"), "images"),
+        encoding=_text(given["encoding"], "encoding") if "encoding" in given else None,
+        delimiter=_text(given["delimiter"], "delimiter") if "delimiter" in given else None,
         keep_rows=_conditions(given.get("keep_rows", {}), "keep_rows"),
         joins=tuple(
             _join(join, f"joins.{number}") for number, join in enumerate(_list(given.get("joins", []), "joins"))

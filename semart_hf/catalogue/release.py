@@ -10,6 +10,7 @@ import pyarrow as pa
 from datasets.table import InMemoryTable
 
 from .delimited import DelimitedFile, read_delimited
+from .picture_files import find_picture
 from .problems import Problem, count_problems
 from .splits import DEFAULT_SHARES, share_out
 from .stored_rows import PIECE_ROWS, StoredRows, stored_table
@@ -20,7 +21,6 @@ from .tables import (
     clean_cell,
     common_columns,
     common_frame,
-    picture_path,
 )
 from .text import mask_label_words as masked
 from .text import text_of
@@ -44,6 +44,7 @@ def read_release(
     vocabularies: Mapping[str, Sequence[str]] | None = None,
     shares: Mapping[str, float] | None = None,
     seed: int = 0,
+    follow_links: bool = False,
 ) -> datasets.DatasetDict:
     """The splits of a release as typed datasets, their pictures decoded when a row is read.
 
@@ -59,13 +60,14 @@ def read_release(
         vocabularies: Labels by task to use instead of learning them from train, such as those of a trained model.
         shares: Fractions by split for a single file, 0.8/0.1/0.1 by default. Not for a folder, which has splits.
         seed: Of the division by `shares`.
+        follow_links: Whether links in the folder of pictures may lead out of it.
 
     Raises:
         ValueError: There is no release at `folder`, a file has no rows or lacks a required column, or there is no
             train split to learn labels from.
     """
     return typed_splits(
-        read_rows(folder, shares=shares, seed=seed),
+        read_rows(folder, shares=shares, seed=seed, follow_links=follow_links),
         min_label_count=min_label_count,
         text_columns=text_columns,
         mask_label_words=mask_label_words,
@@ -73,7 +75,15 @@ def read_release(
     )
 
 
-def read_rows(folder: str | Path, *, shares: Mapping[str, float] | None = None, seed: int = 0) -> ReleaseTables:
+def read_rows(
+    folder: str | Path,
+    *,
+    shares: Mapping[str, float] | None = None,
+    seed: int = 0,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    follow_links: bool = False,
+) -> ReleaseTables:
     """The rows of a release folder, or of one CSV file that is shared out to splits, as strings by split.
 
     They are kept on disk, so that memory does not grow with their number.
@@ -82,6 +92,9 @@ def read_rows(folder: str | Path, *, shares: Mapping[str, float] | None = None, 
         folder: See `read_release`.
         shares: See `read_release`.
         seed: See `read_release`.
+        encoding: Of the files, by Python's name; `None` finds it.
+        delimiter: What stands between fields: a character, or one of `DELIMITERS`; `None` finds it.
+        follow_links: See `read_release`.
 
     Raises:
         ValueError: There is no release at `folder`, or a file has no rows or lacks a required column.
@@ -89,12 +102,13 @@ def read_rows(folder: str | Path, *, shares: Mapping[str, float] | None = None, 
     folder = Path(folder)
     if folder.is_file():
         shares = DEFAULT_SHARES if shares is None else shares
-        file = _ReleaseFile(folder, split=None)
+        file = _ReleaseFile(folder, None, encoding, delimiter)
         rows = file.read(file.columns)
         logger.warning(
             "%s has no splits of its own: its rows are shared out, %s, seed %d.", folder, dict(shares), seed
         )
-        return ReleaseTables(share_out([rows], shares, seed=seed), {folder.name: file.encoding}, file.problems)
+        splits = share_out([rows], shares, seed=seed)
+        return ReleaseTables(splits, {folder.name: file.encoding}, file.problems, follow_links)
     files = {split: folder / name for split, name in RELEASE_FILES.items() if (folder / name).is_file()}
     if not files:
         found = sorted(path.name for path in folder.iterdir())[:10] if folder.is_dir() else "nothing"
@@ -107,9 +121,9 @@ def read_rows(folder: str | Path, *, shares: Mapping[str, float] | None = None, 
             f"Got shares={dict(shares)} for {folder}, but its files {[file.name for file in files.values()]} are "
             "splits already. Leave shares out, or pass one CSV file."
         )
-    opened = {split: _ReleaseFile(path, split=split) for split, path in files.items()}
+    opened = {split: _ReleaseFile(path, split, encoding, delimiter) for split, path in files.items()}
     columns = list(dict.fromkeys(column for file in opened.values() for column in file.columns))
-    tables = ReleaseTables({})
+    tables = ReleaseTables({}, follow_links=follow_links)
     for split, file in opened.items():
         tables.splits[split] = file.read(columns)
         tables.encodings[file.path.name] = file.encoding
@@ -145,7 +159,7 @@ def typed_splits(
 
         def typed_pieces(rows: StoredRows = rows, split: str = split) -> Iterator[pa.Table]:
             for frame in rows.pieces():  # of all rows at once, memory would hold a copy for each form that they take
-                pictures, picture_problems = find_pictures(frame, split)
+                pictures, picture_problems = find_pictures(frame, split, follow_links=tables.follow_links)
                 problems.extend(picture_problems)
                 texts = texts_of(frame, text_columns, mask_label_words=mask_label_words)
                 piece = _typed_dataset(frame, pictures, texts, vocabularies, tables.extra_columns, split)
@@ -166,19 +180,19 @@ class _ReleaseFile:
         ValueError: It has no header, or lacks a required column.
     """
 
-    def __init__(self, path: Path, *, split: str | None) -> None:
+    def __init__(self, path: Path, split: str | None, encoding: str | None, delimiter: str | None) -> None:
         self.path = path
         self.split = split
-        self._file: DelimitedFile = read_delimited(path, split=split)
+        self._file: DelimitedFile = read_delimited(path, delimiter=delimiter, encoding=encoding, split=split)
         self.encoding = self._file.encoding
         self.problems: list[Problem] = []
-        if self.encoding != "cp1252":
+        if self.encoding != "cp1252" and encoding is None:
             logger.warning(
                 "%s is %s, not cp1252 as the official release; it is read as %s.", path, *[self.encoding] * 2
             )
         header = enumerate(self._file.header, start=1)
         self._header = [name.strip().upper() or f"COLUMN_{number}" for number, name in header]
-        _check_columns(self._header, path)
+        _check_columns(self._header, self._file.reading, path)
         self.columns = common_columns(column.lower() for column in self._header)
 
     def read(self, columns: Sequence[str]) -> StoredRows:
@@ -199,8 +213,7 @@ class _ReleaseFile:
     def _pieces(self) -> Iterator[pd.DataFrame]:
         # The name of a file is no text: it may well hold "&amp;".
         cleaners = [str.strip if column == "IMAGE_FILE" else clean_cell for column in self._header]
-        images_folder = self.path.parent / "Images"
-        folder = images_folder if images_folder.is_dir() else None
+        folder = self.path.parent / "Images"
         names = [column.lower() for column in self._header]
         numbers: list[int] = []
         rows: list[list[str | None]] = []
@@ -218,13 +231,13 @@ class _ReleaseFile:
             yield common_frame(pd.DataFrame(rows, columns=names, dtype=object), numbers, folder)
 
 
-def _check_columns(columns: list[str], path: Path) -> None:
+def _check_columns(columns: list[str], reading: str, path: Path) -> None:
     missing = [column for column in REQUIRED_COLUMNS if column not in columns]
     if missing:
-        hint = "If its fields are not separated by tabs" if len(columns) == 1 else "If it names them otherwise"
         raise ValueError(
-            f"Got {path} with the columns {columns}, but {list(REQUIRED_COLUMNS)} are required and {missing} missing "
-            f"({list(OPTIONAL_COLUMNS)} are optional). {hint}, describe it in a catalogue mapping."
+            f"Got {path} with {reading}, in which the columns {missing} are missing: {list(REQUIRED_COLUMNS)} are "
+            f"required, {list(OPTIONAL_COLUMNS)} optional. Pass --delimiter or --encoding if it was read wrongly; if "
+            "it names its columns otherwise, describe it in a catalogue mapping."
         )
     taken = [column for column in columns if column.lower() in RESERVED_COLUMNS]
     twice = sorted({column for column in columns if columns.count(column) > 1})
@@ -246,26 +259,19 @@ def texts_of(
     return [masked(text, author=row["author"]) for text, row in zip(texts, rows, strict=True)]
 
 
-def find_pictures(frame: pd.DataFrame, split: str) -> tuple[list[str | None], list[Problem]]:
+def find_pictures(
+    frame: pd.DataFrame, split: str, *, follow_links: bool = False
+) -> tuple[list[str | None], list[Problem]]:
     """Path of each row's picture, `None` where it has none to open, with a problem for each `None`."""
     paths: list[str | None] = []
     problems: list[Problem] = []
     for row, folder, name in zip(frame["row_number"], frame["images_folder"], frame["image_file"], strict=True):
-        path, problem, detail = None, "missing_picture", f"there is no file {name}"
-        if name is None:
-            problem, detail = "unnamed_picture", "IMAGE_FILE is empty"
-        elif folder is None:
-            detail = "there is no folder of pictures"
-        else:
-            try:
-                path = picture_path(folder, name)
-            except ValueError as error:
-                problem, detail = "unsafe_name", str(error)
-        if path is not None and path.is_file():
-            paths.append(str(path))
+        found = find_picture(folder, name, follow_links=follow_links)
+        if isinstance(found, Path):
+            paths.append(str(found))
         else:
             paths.append(None)
-            problems.append(Problem(row, split, name, problem, detail, "kept without a picture"))
+            problems.append(Problem(row, split, name, *found, "kept without a picture"))
     return paths, problems
 
 

@@ -95,7 +95,11 @@ class Preparation:
         self.vocabularies = vocabularies or _vocabularies_of(tables, options.min_label_count)
         self.features = _features_of(tables, self.vocabularies, options.has_text_column)
         self.recipe = ShardRecipe(
-            self.features.arrow_schema, options.image_size, options.encoding, options.mask_label_words
+            self.features.arrow_schema,
+            options.image_size,
+            options.encoding,
+            options.mask_label_words,
+            tables.follow_links,
         )
 
     @property

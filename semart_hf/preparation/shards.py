@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.catalogue.problems import Problem
-from semart_hf.catalogue.tables import picture_path
 from semart_hf.catalogue.text import mask_label_words, named_labels
 
 from .duplicates import text_digest
@@ -35,12 +35,14 @@ class ShardRecipe:
         image_size: Shorter side of a stored picture, in pixels.
         encoding: How pictures are stored, a key of `pictures.ENCODINGS`.
         mask_label_words: Whether words that name labels are masked in the column `text`.
+        follow_links: Whether links in the folder of pictures may lead out of it.
     """
 
     schema: pa.Schema
     image_size: int
     encoding: str
     mask_label_words: bool = False
+    follow_links: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,12 +163,9 @@ def shard_key(shard: Shard, recipe: ShardRecipe) -> str:
     """Digest of everything that a shard's file depends on; pictures count by size and time of change."""
     pictures = []
     for row in shard.rows:
-        path = _path_of(row)
-        try:
-            status = None if path is None or isinstance(path, UnusablePictureError) else path.stat()
-        except OSError:
-            status = None
-        pictures.append(None if status is None else (status.st_size, status.st_mtime_ns))
+        path = find_picture(row["images_folder"], row["image_file"], follow_links=recipe.follow_links)
+        status = path.stat() if isinstance(path, Path) else None
+        pictures.append(path if status is None else (status.st_size, status.st_mtime_ns))
     parts = (
         _FORMAT,
         pa.__version__,
@@ -188,10 +187,10 @@ def picture_of_row(
     problems: list[tuple[str, str, str]] = []
     picture = None
     without_picture = "dropped" if row["text"] is None else "kept as text"
-    path = _path_of(row)
+    path = find_picture(row["images_folder"], row["image_file"], follow_links=recipe.follow_links)
     try:
-        if isinstance(path, UnusablePictureError):
-            raise path
+        if not isinstance(path, Path):
+            raise UnusablePictureError(*path)
         picture = prepare_picture(path, image_size=recipe.image_size, encoding=recipe.encoding)
     except UnusablePictureError as error:
         problems.append((error.problem, str(error), without_picture))
@@ -231,23 +230,6 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema
                 group = []
         if group:
             writer.write_table(pa.Table.from_pylist(group, schema))
-
-
-def _path_of(row: dict[str, Any]) -> Path | UnusablePictureError:
-    """Where a row's picture should lie, or why it can lie nowhere."""
-    name = row["image_file"]
-    if name is None:
-        return UnusablePictureError("unnamed_picture", "the row names no picture")
-    if row["images_folder"] is None:
-        return UnusablePictureError("missing_picture", "there is no folder of pictures")
-    try:
-        return picture_path(row["images_folder"], name)
-    except (
-        ValueError,
-        RuntimeError,
-        OSError,
-    ):  # a loop of links is one of these; the message has the folder's place on this machine
-        return UnusablePictureError("unsafe_name", f"the name {name!r} leads outside the folder of pictures")
 
 
 def _facts_of(row: dict[str, Any], picture: PreparedPicture | None) -> RowFacts:

@@ -328,10 +328,13 @@ def test_releases_are_merged_into_one_vocabulary(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"columns": {"type": "sort"}}, r"Got columns\.type with the column 'sort', but the catalogue has \["),
+        (
+            {"columns": {"type": "sort"}},
+            r"Got columns\.type with the column 'sort', but it is not in p\.csv: the header 'file,kind'",
+        ),
         ({"columns": {"type": "kind", "image_file": "{id}.jpg"}}, r"Got columns\.image_file with the column 'id'"),
         ({"keep": ["place"]}, r"Got keep with the column 'place'"),
-        ({"keep_rows": {"place": "x"}}, r"without the column 'place'; its columns are"),
+        ({"keep_rows": {"place": "x"}}, r"without the column 'place', in p\.csv: the header"),
         ({"keep_rows": {"kind": "x"}}, r"without a row that the mapping keeps"),
         ({"splits": {"column": "place"}}, r"Got splits\.column with the column 'place'"),
         ({"joins": [{"file": "b.csv", "by": "file", "columns": {"x": "y"}}]}, r"b\.csv, where no file is"),

@@ -10,12 +10,13 @@ import datasets
 import pytest
 from PIL import Image
 
-from semart_hf.catalogue import release, stored_rows
-from semart_hf.catalogue.delimited import encoding_of, read_delimited, unescape_entities
+from semart_hf.catalogue import release, stored_rows, text_files
+from semart_hf.catalogue.delimited import unescape_entities
+from semart_hf.catalogue.picture_files import picture_path
 from semart_hf.catalogue.problems import Problem, count_problems, write_problems
 from semart_hf.catalogue.release import read_release, read_rows
 from semart_hf.catalogue.splits import share_out
-from semart_hf.catalogue.tables import picture_path
+from semart_hf.catalogue.text_files import find_encoding
 
 HEADER = "IMAGE_FILE\tDESCRIPTION\tAUTHOR\tTITLE\tTECHNIQUE\tDATE\tTYPE\tSCHOOL\tTIMEFRAME"
 COLUMNS = [
@@ -90,18 +91,28 @@ def test_one_broken_byte_leaves_a_utf8_file_utf8_and_is_reported(make_release):
     assert [(problem.row, problem.problem) for problem in tables.problems] == [(2, "undecodable_text")]
 
 
-def test_plain_ascii_counts_as_cp1252_and_a_byte_order_mark_decides():
-    assert encoding_of([b"plain"]) == "cp1252"
-    assert encoding_of(["é ".encode("cp1252")]) == "cp1252"
-    assert encoding_of([codecs.BOM_UTF8 + b"plain"]) == "utf-8"
-    assert encoding_of([]) == "cp1252"
-
-
-def test_a_letter_may_lie_across_two_chunks():
-    content = "é à ü".encode()
-    assert encoding_of([content[:1], content[1:5], content[5:]]) == "utf-8"
-    assert encoding_of([content[:-1]]) == "utf-8"
-    assert encoding_of([content[:1]]) == "cp1252"
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        (b"plain", "cp1252"),
+        ("é ".encode("cp1252"), "cp1252"),
+        (codecs.BOM_UTF8 + b"plain", "utf-8"),
+        (b"", "cp1252"),
+        ("é à ü".encode(), "utf-8"),  # whichever letter lies across two chunks
+        ("é à ü".encode()[:-1], "utf-8"),
+        ("é".encode()[:1], "cp1252"),
+        ("Портрет, 1650\n".encode("utf-16"), "utf-16"),
+        ("Портрет, 1650\n".encode("utf-16-le"), "utf-16-le"),
+        ("Krajina s řekou\n".encode("utf-16-be"), "utf-16-be"),
+        ("a\n".encode("utf-32"), "utf-32"),
+        (b"a,b\0,c\n" * 9, "cp1252"),
+    ],
+)
+def test_encodings_are_found(tmp_path, monkeypatch, content, encoding):
+    (tmp_path / "p.csv").write_bytes(content)
+    assert find_encoding(tmp_path / "p.csv")[0] == encoding
+    monkeypatch.setattr(text_files, "_CHUNK_BYTES", 5 if encoding in ("utf-8", "cp1252") else 1 << 20)
+    assert find_encoding(tmp_path / "p.csv")[0] == encoding
 
 
 def test_entities_without_a_semicolon_stay():
@@ -215,10 +226,16 @@ def test_the_text_may_be_a_template(make_release):
 
 
 def test_missing_columns_and_rows_and_folders_say_what_is_needed(make_release, tmp_path):
-    with pytest.raises(ValueError, match=r"columns \['IMAGE_FILE', 'SCHOOL'\].*\['TYPE', 'TIMEFRAME'\] missing"):
+    with pytest.raises(ValueError, match=r"the header 'IMAGE_FILE\\tSCHOOL'.*\['TYPE', 'TIMEFRAME'\] are missing"):
         read_rows(make_release(train=["IMAGE_FILE\tSCHOOL", "a.jpg\tDutch"]))
-    with pytest.raises(ValueError, match="not separated by tabs, describe it in a catalogue mapping"):
-        read_rows(make_release(train=["IMAGE_FILE,TYPE,SCHOOL,TIMEFRAME", "a.jpg,genre,Dutch,1601-1650"]))
+    with pytest.raises(
+        ValueError, match=r"'IMAGE_FILE#TYPE#SCHOOL', read .* tried were tab, comma, semicolon and pipe"
+    ):
+        read_rows(make_release(train=["IMAGE_FILE#TYPE#SCHOOL", "a.jpg#genre#Dutch"]))
+    with pytest.raises(ValueError, match="Got the encoding 'latin-99', but it is a name that Python knows"):
+        read_rows(make_release(), encoding="latin-99")
+    with pytest.raises(ValueError, match="Got the delimiter '::', but it is one character or one of"):
+        read_rows(make_release(), delimiter="::")
     with pytest.raises(ValueError, match=r"columns \['TEXT'\], but each name stands once.*Rename them"):
         read_rows(make_release(train=[HEADER + "\tText", row() + "\tx"]))
     with pytest.raises(ValueError, match="without a readable row under its header"):
@@ -241,13 +258,14 @@ def test_pictures_that_are_missing_or_outside_are_reported_and_not_opened(make_r
     (folder / "Images" / "folder").mkdir()
     splits = read_release(folder)
     assert [painting["image"] is not None for painting in splits["train"]] == [True] + [False] * 5
-    for line in ("missing_picture in 2 rows", "unsafe_name in 2 rows", "unnamed_picture in 1 rows"):
-        assert line in caplog.text
+    for kind in ("missing_picture", "unsafe_name", "linked_picture", "unnamed_picture", "not_a_file"):
+        assert f"{kind} in 1 rows" in caplog.text
+    assert read_release(folder, follow_links=True)["train"][3]["image"].size == (2, 2)
 
 
 @pytest.mark.parametrize("name", ["../a.jpg", "b/../../a.jpg", "/etc/passwd", "..\\a.jpg", "C:\\a.jpg", "", "a\0.jpg"])
 def test_names_that_lead_outside_are_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="but pictures lie inside"):
+    with pytest.raises(ValueError, match="but pictures lie inside their folder"):
         picture_path(tmp_path, name)
 
 
@@ -275,7 +293,11 @@ def test_a_vocabulary_without_labels_is_said_aloud(make_release, caplog):
 def test_the_official_validation_file(shared_data):
     tables = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0})
     frame = tables.splits["train"].to_pandas()
-    assert (len(frame), tables.problems, tables.encodings) == (1069, [], {"semart_val.csv": "cp1252"})
+    assert (len(frame), tables.encodings) == (1069, {"semart_val.csv": "cp1252"})
+    (problem,) = tables.problems
+    assert (
+        "1 of 350 words beyond ASCII, such as 'Rezsõ', are improbable in cp1252; the others fit it" in problem.detail
+    )
     assert (
         not frame[["image_file", "description", "author", "title", "type", "school", "timeframe"]].isna().any().any()
     )
@@ -289,13 +311,6 @@ def test_open_paintings_have_pictures_and_gaps(shared_data):
     texts = [text for rows in splits.values() for text in rows["text"]]
     assert sum(text is not None for text in texts) == 44
     assert splits["train"][0]["image"].size[0] == 640
-
-
-def test_delimited_rows_keep_their_numbers_over_blank_lines(tmp_path):
-    (tmp_path / "rows.csv").write_text("a,b\n\n1,2\n\n3\n5,6\n")
-    file = read_delimited(tmp_path / "rows.csv", delimiter=",")
-    assert list(file.rows) == [(1, ["1", "2"]), (3, ["5", "6"])]
-    assert [problem.detail for problem in file.problems] == ["line 5 has 1 fields, the header has 2"]
 
 
 def test_a_release_is_read_in_pieces(make_release, monkeypatch):

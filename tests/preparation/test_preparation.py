@@ -253,7 +253,7 @@ def test_strict_refuses_dropped_rows_before_anything_is_written(tmp_path):
     rows = [row("0.jpg"), row("gone.jpg", description=""), row("absent.jpg")]
     release = write_release(tmp_path / "release", {"train": rows}, {"0.jpg": encoded(painting(0))})
     with pytest.raises(
-        ValueError, match=r"1 rows that would be dropped.*\n  train row 2 \(gone.jpg\): no file of this"
+        ValueError, match=r"1 rows that would be dropped.*\n  train row 2 \(gone.jpg\): there is no file gone"
     ):
         prepare(release, tmp_path / "out", strict=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["release"]

@@ -1,0 +1,86 @@
+import unicodedata
+
+import pytest
+
+from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture, is_picture_file, picture_files
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_picture_files_are_those_that_somebody_put_there(tmp_path):
+    touch(
+        tmp_path, "a.jpg", "sub/b.TIF", "c.webp", "e.heic", "__MACOSX/._a.jpg", "._a.jpg", ".hidden/d.jpg", "notes.txt"
+    )
+    touch(
+        tmp_path, ".ipynb_checkpoints/a-checkpoint.jpg", "Thumbs.db", ".DS_Store", "f.pdf", "g.eps", "sub/.b.jpg", "a"
+    )
+    (tmp_path / "folder.jpg").mkdir()
+    assert [str(path.relative_to(tmp_path)) for path in picture_files(tmp_path)] == [
+        "a.jpg",
+        "c.webp",
+        "e.heic",
+        "sub/b.TIF",
+    ]
+    assert is_picture_file(".cache/a.JPEG")
+    assert not is_picture_file("a.eps")
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("a.jpg", "A.JPG"),
+        ("a b.jpg", "a%20b.jpg"),
+        ("a%20b.jpg", "a b.jpg"),
+        ("a b.jpg", "a_b.jpg"),
+        (unicodedata.normalize("NFC", "é.jpg"), unicodedata.normalize("NFD", "é.jpg")),
+        ("a.jpg", "a.png"),
+        ("a", "a.jpg"),
+        ("sub\\a.jpg", "sub/a.jpg"),
+        ("Images/a.jpg", "a.jpg"),
+    ],
+)
+def test_the_file_that_may_be_meant_is_named(tmp_path, name, there):
+    touch(tmp_path / "Images", there)
+    assert find_picture(str(tmp_path / "Images"), name) == ("missing_picture", f"there is no file {name}, but {there}")
+
+
+def test_the_folder_that_may_be_meant_is_named(tmp_path):
+    assert find_picture(str(tmp_path / "Images"), "a.jpg") == ("missing_picture", "there is no folder Images")
+    touch(tmp_path / "pictures", "a.jpg")
+    touch(tmp_path / "texts", "a.txt")
+    assert find_picture(str(tmp_path / "Images"), "a.jpg")[1] == (
+        "there is no folder Images, but 'pictures' beside it has pictures; rename it"
+    )
+
+
+def test_links_are_followed_by_choice(tmp_path):
+    touch(tmp_path / "store", "a.jpg")
+    touch(tmp_path / "Images", "c.jpg")
+    for name, target in (("a.jpg", "store/a.jpg"), ("b.jpg", "store/gone.jpg"), ("d.jpg", "Images/c.jpg")):
+        (tmp_path / "Images" / name).symlink_to(tmp_path / target)
+    (tmp_path / "Images" / "loop.jpg").symlink_to("loop.jpg")
+    images = str(tmp_path / "Images")
+    kind, detail = find_picture(images, "a.jpg")
+    assert kind == "linked_picture"
+    assert "as DVC, git-annex and the Hub's cache make them" in detail
+    assert "--follow_links" in detail
+    assert find_picture(images, "a.jpg", follow_links=True) == tmp_path / "Images" / "a.jpg"
+    assert "is a link to a file that is not there" in find_picture(images, "b.jpg", follow_links=True)[1]
+    assert find_picture(images, "d.jpg") == tmp_path / "Images" / "d.jpg"
+    assert find_picture(images, "loop.jpg", follow_links=True)[0] in ("missing_picture", "unreadable_picture")
+    assert find_picture(images, "../store/a.jpg", follow_links=True)[0] == "unsafe_name"
+
+
+@pytest.mark.parametrize(("named", "found", "share"), [(10, 5, 0.5), (10, 0, 0), (0, 0, 0.5), (10, 10, 1.0)])
+def test_enough_pictures(named, found, share):
+    check_enough_pictures(named, found, [], share)
+
+
+@pytest.mark.parametrize(("named", "found", "share"), [(10, 4, 0.5), (10, 0, 0.01), (1, 0, 0.5), (10, 9, 1.0)])
+def test_too_few_pictures(named, found, share):
+    with pytest.raises(ValueError, match=rf"{found} readable pictures for {named} rows.*\n  a\n  b\n  c$"):
+        check_enough_pictures(named, found, ["a", "b", "c", "d"], share)

@@ -1,0 +1,113 @@
+import csv
+
+import pytest
+
+from semart_hf.catalogue.catalogue import read_catalogue
+from semart_hf.catalogue.mapping import parse_mapping
+from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.text_files import read_text_file
+
+COLUMNS = {"image_file": "file", "title": "title", "technique": "technique", "type": "genre"}
+# Encoding, words in it, and an encoding that the finding names; none where cp1252 is right.
+WORDS = [
+    ("cp1252", "Étude à l'église", "huile sur toile", None),
+    ("cp1252", "“São Paulo” – 5½ cm², Müller d´Arc ¿Qué?", "ÖL AUF LEINWAND, Björk", None),
+    ("mac_roman", "Étude à l’église", "Öl auf Leinwand", "mac_roman"),
+    ("iso8859_2", "Krajina s řekou", "olej na plátně", "iso8859_2"),
+    ("iso8859_2", "Fekvő nő tükörrel", "olaj, vászon", "iso8859_2"),
+    ("cp1250", "Pejzaż z łąką", "olej na płótnie", "cp1250"),
+    ("cp1251", "Портрет Репина", "холст, масло", "cp1251"),
+    ("koi8_r", "Портрет Репина", "холст, масло", "koi8_r"),
+    ("cp1253", "Προσωπογραφία", "ελαιογραφία", "cp1253"),
+    ("cp1254", "İstanbul manzarası", "tuval, güneş", "cp1254"),
+    ("cp850", "Étude à l'église", "huile", "cp850"),
+]
+SELF_EVIDENT = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
+
+
+def write_catalogue(path, encoding, title, technique):
+    with path.open("w", newline="", encoding=encoding) as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "title", "technique", "genre"])
+        writer.writerows([[f"{number}.jpg", title, technique, "portrait"] for number in range(10)])
+
+
+def read(path, **mapping):
+    tables = read_catalogue(path, parse_mapping({"columns": COLUMNS, "splits": {"shares": {"train": 1}}, **mapping}))
+    row = next(tables.splits["train"].pieces()).iloc[0]
+    return row["title"], row["technique"], tables.problems
+
+
+@pytest.mark.parametrize(("encoding", "title", "technique", "likely"), WORDS)
+def test_improbable_text_is_a_finding_and_an_encoding_that_is_said_is_obeyed(
+    tmp_path, encoding, title, technique, likely
+):
+    write_catalogue(tmp_path / "p.csv", encoding, title, technique)
+    *words, problems = read(tmp_path / "p.csv")
+    if likely is None:
+        assert (words, problems) == ([title, technique], [])
+    else:
+        assert {problem.problem for problem in problems[1:]} <= {"undecodable_text"}
+        assert problems[0].problem == "improbable_text"
+        assert problems[0].detail.startswith("p.csv: ")
+        assert likely in problems[0].detail.split("; likely is ")[1]
+        assert "say encoding: in the mapping or --encoding" in problems[0].action
+    assert read(tmp_path / "p.csv", encoding=encoding) == (title, technique, [])
+
+
+@pytest.mark.parametrize("encoding", SELF_EVIDENT)
+@pytest.mark.parametrize("words", [("Étude à l’église", "Öl auf Leinwand"), ("Портрет Репина", "холст, масло")])
+def test_encodings_that_show_themselves(tmp_path, encoding, words):
+    write_catalogue(tmp_path / "p.csv", encoding, *words)
+    assert read(tmp_path / "p.csv") == (*words, [])
+
+
+def test_json_lines_and_releases_are_read_in_their_encoding(tmp_path):
+    line = '{"file": "a.jpg", "title": "Pejzaż z łąką", "technique": "olej", "genre": "x"}\n'
+    (tmp_path / "p.jsonl").write_bytes(line.encode("cp1250"))
+    assert [problem.problem for problem in read(tmp_path / "p.jsonl")[2]] == ["improbable_text"]
+    assert read(tmp_path / "p.jsonl", encoding="cp1250")[0] == "Pejzaż z łąką"
+    header, row = "IMAGE_FILE\tTITLE\tTYPE\tSCHOOL\tTIMEFRAME", "a.jpg\tPejzaż z łąką\tgenre\tPolish\t1851-1900"
+    (tmp_path / "semart_train.csv").write_bytes(f"{header}\n{row}\n".encode("cp1250"))
+    tables = read_rows(tmp_path, encoding="cp1250")
+    assert (list(tables.splits["train"]["title"]), tables.problems) == (["Pejzaż z łąką"], [])
+
+
+def test_text_that_was_decoded_twice_is_a_finding(tmp_path):
+    twice = "Étude à l’église".encode().decode("cp1252", "replace")
+    write_catalogue(tmp_path / "p.csv", "utf-8", twice, "huile")
+    assert "text in UTF-8 that was taken for cp1252" in read(tmp_path / "p.csv")[2][0].detail
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"PK\x03\x04 xlsx", "an Excel workbook"),
+        (b"\xd0\xcf\x11\xe0 xls", "an old Excel"),
+        (b"PAR1", "a Parquet file"),
+    ],
+)
+def test_workbooks_under_another_name_are_refused(tmp_path, content, kind):
+    (tmp_path / "p.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"p\.csv, which is {kind}.*Save its table as CSV in UTF-8"):
+        read(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Portrait of the Comédienne".encode("cp1252"), "Portrait of the Comédienne"),
+        ("A landscape\r\nwith a river".encode("utf-16"), "A landscape\nwith a river"),
+        (b"\xef\xbb\xbfA landscape", "A landscape"),
+    ],
+)
+def test_texts_beside_pictures(tmp_path, content, text):
+    (tmp_path / "monet.txt").write_bytes(content)
+    found = read_text_file(tmp_path / "monet.txt")
+    assert (found.text, found.problem) == (text, None)
+
+
+def test_a_text_beside_a_picture_in_a_doubtful_encoding_says_so(tmp_path):
+    (tmp_path / "monet.txt").write_bytes("Портрет Репина".encode("cp1251"))
+    assert "likely is cp1251" in str(read_text_file(tmp_path / "monet.txt").problem)
+    assert read_text_file(tmp_path / "monet.txt", "cp1251").text == "Портрет Репина"
