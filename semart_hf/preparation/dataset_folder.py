@@ -14,7 +14,6 @@ from typing import Any, TypeAlias
 import datasets
 import pyarrow.parquet as pq
 
-from semart_hf.catalogue.picture_files import picture_path
 from semart_hf.catalogue.problems import Problem, count_problems, write_problems
 from semart_hf.catalogue.tables import ReleaseTables
 from semart_hf.catalogue.text import WAYS_OF_NAMING
