@@ -1,35 +1,42 @@
-"""From a picture, wherever it comes from and whatever its mode, to an upright picture in RGB."""
+"""From a picture, wherever it comes from and whatever its kind, to an upright picture in RGB."""
 
 import io
-import os
-import struct
 import threading
-import urllib.request
-import zlib
+import warnings
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageFile, ImagePalette
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
-DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
-MAX_DOWNLOAD = 1 << 28  # bytes
-
-# What Pillow's decoders raise on broken files: old code that meets bytes which nobody wrote on purpose.
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    EOFError,
-    ArithmeticError,
-    LookupError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
+from .picture_errors_semart import (
+    FORMATS,
+    PictureError,
+    decoding_fault,
+    identification_fault,
+    picture_error,
+    shortened,
 )
+from .picture_sources_semart import read_source
+from .tiff_semart import (
+    byte_palette,
+    has_larger_subpage,
+    is_decoded_wrong,
+    is_white_zero,
+    kind,
+    main_page,
+    read_pages,
+    white_value,
+)
+
+__all__ = ["FORMATS", "MAX_DECODED_BYTES", "PictureError", "load_picture", "open_picture", "reduce_jpeg", "to_rgb"]
+
+#: Memory in bytes that decoding a picture may take: for its pixels as they are stored and, beside them, in RGB. It is
+#: enough for 134 million pixels in RGB, or 67 million of CMYK. A JPEG that is read at a reduced scale counts as such.
+MAX_DECODED_BYTES = 1 << 29
+
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,14 +53,14 @@ def load_picture(source: Any, *, least_side: int | None = None) -> Image.Image:
     """The picture in RGB and upright.
 
     Args:
-        source: Path, http(s) URL, bytes of a file, PIL picture, uint8 array (height, width[, channels]), uint8 tensor
-            (channels, height, width), or an undecoded cell of a `datasets.Image` column.
+        source: Path, http(s) URL, content of a file as bytes or base64 text, open file, PIL picture, uint8 array
+            (height, width[, channels]), uint8 tensor (channels, height, width), or an undecoded cell of a
+            `datasets.Image` column.
         least_side: A shorter side in pixels that is enough: a JPEG is then decoded at a half, a quarter or an eighth
             of its size, in less time, where that is still as large. `None`: at its full size.
 
     Raises:
-        ValueError: If the picture is missing, corrupt, truncated, or a decompression bomb.
-        TypeError: If the source is nothing of the above.
+        PictureError: If the picture is missing, corrupt, truncated, too large, or of a kind that is not read.
     """
     if isinstance(source, Mapping):
         source = source.get("bytes") or source.get("path")
@@ -61,86 +68,70 @@ def load_picture(source: Any, *, least_side: int | None = None) -> Image.Image:
         return to_rgb(source)
     if isinstance(source, np.ndarray | Tensor):
         return to_rgb(_picture_of_values(source))
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _open(io.BytesIO(source), f"of {len(source)} bytes", least_side)
-    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
-        return _open(io.BytesIO(_download(source)), source, least_side)
-    if not isinstance(source, str | os.PathLike):
-        raise TypeError(
-            f"Got a {type(source).__name__} for a picture. Allowed are a path, an http(s) URL, the bytes of a file, a "
-            "PIL picture, and a uint8 array or tensor. Open it with PIL.Image.open(…) and give that."
-        )
-    path = Path(source)
-    if not _is_file(path):
-        raise ValueError(
-            f"Got {os.fspath(source)!r} for a picture, but there is no such file. Allowed are a path, an http(s) URL, "
-            "the bytes of a file or a PIL picture. Correct the path; if this is the painting's text, give it as "
-            "{'text': …}."
-        )
-    return _open(path, repr(os.fspath(source)), least_side)
+    content, name = read_source(source)
+    try:
+        picture = open_picture(content)
+        if least_side is not None:
+            reduce_jpeg(picture, least_side)
+        return to_rgb(picture)
+    except PictureError as error:
+        raise picture_error(error.problem, error.reason, name) from error
+
+
+def open_picture(content: bytes) -> Image.Image:
+    """The picture of a file, not decoded yet: its main page, of a known format and kind.
+
+    Raises:
+        PictureError: If the content is no picture, or of a kind that is not read.
+    """
+    file = io.BytesIO(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd files: what matters is raised
+            if content.startswith(b"\xff\xd8\xff"):
+                # `Image.open` would count its pixels at full size, and take a camera's previews for further pages.
+                return JpegImageFile(file)
+            picture = Image.open(file, formats=FORMATS + ("HEIF",) * ("HEIF" in Image.OPEN))
+            if picture.format == "TIFF":
+                _choose_page(picture, file)
+            return picture
+    except PictureError:
+        raise
+    except Image.DecompressionBombError:
+        raise picture_error("absurd_size", f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None
+    except Exception as error:  # decoders are old code that meets bytes which nobody wrote on purpose
+        raise picture_error(*identification_fault(content, error)) from error
+
+
+def reduce_jpeg(picture: Image.Image, least_side: int) -> None:
+    """Let a JPEG be decoded at a half, a quarter or an eighth of its size, if its shorter side stays as long."""
+    shorter = min(picture.size)
+    if isinstance(picture, ImageFile.ImageFile) and shorter > least_side:
+        picture.draft(None, (picture.width * least_side // shorter, picture.height * least_side // shorter))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """The picture in RGB, upright, transparency over white; the picture itself where it is that already.
 
     Every mode that museums publish is taken: bilevel, grey, palette, with alpha, CMYK, YCbCr, LAB, HSV, 16 bits a
-    value, and float. Colour profiles are left out: towers are trained without them.
+    value, and float from 0 to 1. Colour profiles are left out: towers are trained without them.
 
     Raises:
-        ValueError: If the picture cannot be decoded, has no pixels, or has a mode that Pillow cannot convert.
+        PictureError: If the picture cannot be decoded, has no pixels, is too large, or is of a kind that is not read.
     """
-    name = getattr(image, "filename", None) or f"of mode {image.mode}"
+    name = repr(shortened(image.filename)) if getattr(image, "filename", None) else f"of mode {image.mode}"
     try:
+        _check(image)
         _decode(image)
-        upright = _upright(image)
-        rgb = _converted(upright)
-    except _DECODING_ERRORS as error:
-        raise _unreadable(name, error) from error
-    if 0 in rgb.size:
-        raise ValueError(
-            f"The picture {name} is {rgb.width} x {rgb.height}. Allowed are at least 1 x 1 pixels. Give another file."
-        )
+        rgb = _without_gamma(_converted(image), image)
+        rgb = rgb.transpose(_TRANSPOSITIONS[turn]) if (turn := _orientation(image)) in _TRANSPOSITIONS else rgb
+    except PictureError as error:
+        raise picture_error(error.problem, error.reason, name) from error
+    except Exception as error:  # decoders are old code that meets bytes which nobody wrote on purpose
+        raise picture_error(*decoding_fault(error), name) from error
     if rgb is not image:
         rgb.info = {}  # else a second call would find the orientation again, and turn the picture twice
     return rgb
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except _DECODING_ERRORS:  # a damaged EXIF block tells no orientation; the pixels beside it are whole
-        orientation = None
-    return image.transpose(_TRANSPOSITIONS[orientation]) if orientation in _TRANSPOSITIONS else image
-
-
-def _converted(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return Image.fromarray(_eight_bits(np.asarray(image), is_sixteen=image.mode.startswith("I;16"))).convert("RGB")
-    if image.mode == "La":  # Pillow converts premultiplied grey to nothing but LA
-        image = image.convert("LA")
-    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        over_white = Image.new("RGB", rgba.size, "white")
-        over_white.paste(rgba, mask=rgba.getchannel("A"))
-        return over_white
-    return image.convert("RGB")
-
-
-def _eight_bits(values: np.ndarray, *, is_sixteen: bool) -> np.ndarray:
-    """Grey values as uint8.
-
-    Where the mode does not tell the white point, it is the first of 1 (floats), 255 and 65535 that no value exceeds,
-    or else the largest value.
-    """
-    finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
-    white = 65535.0
-    if not is_sixteen:
-        largest = finite.max(initial=0.0)
-        points = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
-        white = next((point for point in points if largest <= point), largest)
-    return (finite * (255.0 / white)).round().astype(np.uint8)
 
 
 def _picture_of_values(values: np.ndarray | Tensor) -> Image.Image:
@@ -149,34 +140,47 @@ def _picture_of_values(values: np.ndarray | Tensor) -> Image.Image:
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))):
-        raise ValueError(
-            f"Got picture values of shape {tuple(values.shape)} and type {values.dtype}. Allowed are uint8 arrays "
-            "(height, width[, channels]) and uint8 tensors (channels, height, width) with 1, 3 or 4 channels. Convert "
-            "them, or give a PIL picture."
-        )
+        raise picture_error("unknown_values", f"its values have shape {tuple(values.shape)} and type {values.dtype}")
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _open(file: Path | io.BytesIO, name: str, least_side: int | None) -> Image.Image:
-    try:
-        with Image.open(file) as image:
-            if least_side is not None:
-                shorter = min(image.size)
-                image.draft(None, (image.width * least_side // shorter, image.height * least_side // shorter))
-            _decode(image)
-            return to_rgb(image)
-    except UnidentifiedImageError as error:
-        raise ValueError(
-            f"The file {name} is not a picture. Allowed is what Pillow reads: JPEG, PNG, TIFF, WebP and others. Look "
-            "whether its download failed, and give another file."
-        ) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(
-            f"The picture {name} has too many pixels: {error} Allowed are {2 * (Image.MAX_IMAGE_PIXELS or 0):,}. "
-            "Reduce the file; if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS."
-        ) from error
-    except _DECODING_ERRORS as error:
-        raise _unreadable(name, error) from error
+def _choose_page(picture: Image.Image, file: BinaryIO) -> None:
+    pages = read_pages(file)
+    page = main_page(pages)
+    if has_larger_subpage(file, pages[page]):
+        raise picture_error(
+            "unknown_kind", "a TIFF with the photograph in a sub-directory, as camera raw files have it"
+        )
+    picture.seek(page)
+
+
+def _check(image: Image.Image) -> None:
+    """Refuse before its pixels are decoded what is too large, or would be decoded into another picture."""
+    if 0 in image.size:
+        raise picture_error("absurd_size", f"it is {image.width} x {image.height}")
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile:  # decoded already
+        return
+    if image.format not in (*FORMATS, "MPO", "HEIF"):
+        raise picture_error("unknown_kind", f"a picture in the format {image.format}")
+    if image.format == "TIFF" and is_decoded_wrong(image.tag_v2, image.mode):
+        raise picture_error("unknown_kind", f"a TIFF of a kind that is not read here: {kind(image.tag_v2)}")
+    num_bytes = _decoded_bytes(image)
+    if num_bytes > MAX_DECODED_BYTES:
+        reason = f"{image.width:,} x {image.height:,} pixels of mode {image.mode} take {num_bytes:,} bytes of memory"
+        raise picture_error(
+            "absurd_size", f"{reason}; at most {MAX_DECODED_BYTES:,} are decoded (a decompression bomb)"
+        )
+
+
+def _decoded_bytes(image: ImageFile.ImageFile) -> int:
+    own = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "RGB": 0}.get(image.mode, 4)
+    num_bytes = image.width * image.height * (own + 4)  # Pillow's RGB has 4 bytes a pixel
+    if isinstance(image, JpegImageFile) and "progressive" in image.info:
+        # Its coefficients, two bytes each, are held at full size, whatever the scale that it is read at.
+        scale = (image.decoderconfig or (1,))[0]
+        sampling = [vertical * horizontal for _, vertical, horizontal, _ in image.layer]
+        num_bytes += image.width * image.height * scale**2 * 2 * sum(sampling) // max(1, *sampling)
+    return num_bytes
 
 
 def _decode(image: Image.Image) -> None:
@@ -192,36 +196,63 @@ def _decode(image: Image.Image) -> None:
             ImageFile.LOAD_TRUNCATED_IMAGES = True
 
 
-def _unreadable(name: str, error: Exception) -> ValueError:
-    if isinstance(error, ValueError) and "Allowed" in str(error):  # said already, nearer to the cause
-        return error
-    return ValueError(
-        f"The picture {name} cannot be decoded: {error}. Allowed are whole files: this one is corrupt or truncated. "
-        "Fetch it again, or leave it out."
-    )
-
-
-def _is_file(path: Path) -> bool:
+def _orientation(image: Image.Image) -> int | None:
     try:
-        return path.is_file()
-    except (OSError, ValueError):  # a text that is too long for a path, or holds a null character
-        return False
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # noqa: BLE001 - a damaged EXIF block tells no orientation; the pixels beside it are whole
+        return None
 
 
-def _download(url: str) -> bytes:
-    # Several museums refuse Python's own name.
-    request = urllib.request.Request(url, headers={"User-Agent": "semart_hf"})
-    try:
-        with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT) as answer:
-            content: bytes = answer.read(MAX_DOWNLOAD + 1)
-    except (OSError, ValueError) as error:  # urllib's own errors are OSErrors
-        raise ValueError(
-            f"The picture {url} cannot be fetched: {error}. Allowed are http(s) URLs that answer with a picture. Open "
-            "it in a browser, or download it and give the path."
-        ) from error
-    if len(content) > MAX_DOWNLOAD:
-        raise ValueError(
-            f"The picture {url} has more than {MAX_DOWNLOAD:,} bytes. Allowed is as much as that. Download and reduce "
-            "it, and give the path."
-        )
-    return content
+def _converted(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return Image.fromarray(_eight_bits(image)).convert("RGB")
+    if image.format == "TIFF" and image.mode == "P" and (palette := byte_palette(image.tag_v2)):
+        image = image.copy()
+        image.palette = ImagePalette.raw("RGB;L", palette)
+    if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
+        image = ImageChops.invert(image)  # Pillow takes every one for inverted, as those with Adobe's marker are
+    key = image.info.get("transparency")
+    if image.mode == "RGB" and key is None:
+        return image
+    if image.mode == "La":  # Pillow converts premultiplied grey to nothing but LA
+        image = image.convert("LA")
+    if image.mode in ("LA", "PA", "RGBA", "RGBa") or key is not None:
+        if isinstance(key, tuple) and max(key) > 255:  # of 16 bits, as the file's values were
+            image = image.copy()
+            image.info["transparency"] = tuple(value >> 8 for value in key)
+        rgba = image.convert("RGBA")
+        over_white = Image.new("RGB", rgba.size, "white")
+        over_white.paste(rgba, mask=rgba.getchannel("A"))
+        return over_white
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> np.ndarray:
+    """Grey values as uint8, where 0 is black, by what the mode and the file's tags say of the white point."""
+    values = np.asarray(image)
+    if image.mode.startswith("I;"):
+        is_tiff = image.format == "TIFF"
+        largest = white_value(image.tag_v2) if is_tiff else 65535
+        greys = np.rint(np.arange(65536) * (255 / largest)).clip(max=255).astype(np.uint8)
+        greys = 255 - greys if is_tiff and is_white_zero(image.tag_v2) else greys
+        return np.where(values == image.info.get("transparency", -1), np.uint8(255), greys[values])
+    values = np.nan_to_num(values.astype(np.float32), nan=0.0)
+    least, most = values.min(), values.max()
+    whites = (1.0, 255.0) if image.mode == "F" else (65535.0,) if image.format == "PPM" else (255.0, 65535.0)
+    white = next((white for white in whites if most <= white), None)
+    is_unclear = image.mode == "F" and white == 255 and bool((values % 1).any())
+    if least < 0 or white is None or is_unclear:
+        raise picture_error("unknown_values", f"its grey values, from {least:g} to {most:g}, do not say what is white")
+    return np.rint(values * (255 / white)).astype(np.uint8)
+
+
+def _without_gamma(rgb: Image.Image, image: Image.Image) -> Image.Image:
+    """The picture in the usual gamma of 2.2, where its PNG file names another one.
+
+    Source: Portable Network Graphics Specification, section 13.13.
+    """
+    gamma = image.info.get("gamma") if image.format == "PNG" else None
+    if not gamma or {"srgb", "icc_profile"} & set(image.info) or abs(gamma * 2.2 - 1) < 0.05:
+        return rgb
+    greys = [round(255 * (value / 255) ** (1 / (gamma * 2.2))) for value in range(256)]
+    return rgb.point(greys * 3)

@@ -1,28 +1,15 @@
 """A model that was pushed, loaded by somebody who never installed the package."""
 
 import json
+from pathlib import Path
 
 import pytest
 from client_process import ClientError
 from hub_people import STRANGER, assert_same_scores, assert_whole
 
-CODE = {
-    "configuration_semart.py",
-    "modeling_semart.py",
-    "lexicon_semart.py",
-    "output_semart.py",
-    "batches_semart.py",
-    "folding_semart.py",
-    "inputs_semart.py",
-    "speed_semart.py",
-    "text_semart.py",
-    "towers_semart.py",
-    "vision_semart.py",
-    "image_processing_semart.py",
-    "pictures_semart.py",
-    "processing_semart.py",
-    "pipeline_semart.py",
-}
+from semart_hf.model import pipeline_semart
+
+CODE = {path.name for path in Path(pipeline_semart.__file__).parent.glob("*_semart.py")}
 # Whose code runs: the repository's own, or the package's where it is installed.
 HOMES = {"stranger": "transformers_modules.", "author": "semart_hf.model"}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from semart_hf.model.image_processing_semart import load_picture, to_rgb
+from semart_hf.model.pictures_semart import PictureError, load_picture, to_rgb
 
 ORIENTATION = 0x0112
 
@@ -64,8 +64,6 @@ def one_pixel(mode, value) -> Image.Image:
         pytest.param(one_pixel("I;16B", 257 * 9), (9, 9, 9), id="16 bits big-endian"),
         pytest.param(one_pixel("I", 257 * 40), (40, 40, 40), id="32 bits holding 16"),
         pytest.param(one_pixel("I", 40), (40, 40, 40), id="32 bits holding 8"),
-        pytest.param(one_pixel("I", 1 << 20), (255, 255, 255), id="32 bits"),
-        pytest.param(one_pixel("I", -5), (0, 0, 0), id="negative"),
         pytest.param(one_pixel("F", 0.5), (128, 128, 128), id="float to 1"),
         pytest.param(one_pixel("F", 200.0), (200, 200, 200), id="float to 255"),
         pytest.param(one_pixel("F", float("nan")), (0, 0, 0), id="not a number"),
@@ -194,10 +192,12 @@ def museum(monkeypatch):
 
 def test_a_picture_comes_from_a_url(museum, monkeypatch):
     assert load_picture(f"{museum}/vermeer.jpg").getpixel((4, 4)) == pytest.approx((0, 0, 200), abs=3)
-    with pytest.raises(ValueError, match=r"nothing\.jpg cannot be fetched: HTTP Error 404.*Allowed are.*download it"):
+    with pytest.raises(
+        ValueError, match=r"nothing\.jpg' cannot be read: it cannot be fetched: HTTP Error 404.*Allowed are"
+    ):
         load_picture(f"{museum}/nothing.jpg")
-    monkeypatch.setattr("semart_hf.model.pictures_semart.MAX_DOWNLOAD", 100)
-    with pytest.raises(ValueError, match=r"more than 100 bytes\. Allowed is.*Download and reduce"):
+    monkeypatch.setattr("semart_hf.model.downloads_semart.MAX_DOWNLOAD", 100)
+    with pytest.raises(ValueError, match=r"more than 100 bytes, the most that is fetched\. Allowed are"):
         load_picture(f"{museum}/vermeer.jpg")
 
 
@@ -211,7 +211,7 @@ def test_a_truncated_jpeg_is_an_error_even_where_pillow_is_told_to_tolerate_it(
     path = tmp_path / "half.jpg"
     path.write_bytes(content[: len(content) // 2])
 
-    with pytest.raises(ValueError, match=r"half\.jpg.*cannot be decoded: .*truncated.*Allowed are whole files.*again"):
+    with pytest.raises(ValueError, match=r"half\.jpg.*cannot be decoded, .*truncated.*Allowed are whole files.*again"):
         load_picture(path)
     assert ImageFile.LOAD_TRUNCATED_IMAGES is tolerant
     with pytest.raises(ValueError, match="cannot be decoded"):
@@ -234,36 +234,45 @@ def test_what_is_no_picture_is_named(tmp_path):
     empty = tmp_path / "empty.jpg"
     empty.touch()
 
-    for path in (page, empty):
-        with pytest.raises(ValueError, match=rf"{path.name}' is not a picture\. Allowed is.*give another file"):
+    for path, reason in ((page, "a web page"), (empty, "an empty file")):
+        with pytest.raises(PictureError, match=rf"{path.name}' cannot be read: {reason}.*Allowed are.*Give another"):
             load_picture(path)
 
 
-@pytest.mark.parametrize("source", ["A view of Delft", "x" * 5000, "null\0character", "missing.jpg", Path("/tmp")])
+@pytest.mark.parametrize(
+    "source", ["A view of Delft", "x" * 5000, "null\0character", "missing.jpg", Path("missing.jpg")]
+)
 def test_a_missing_file_is_named_and_a_text_is_told_its_place(source):
-    with pytest.raises(ValueError, match=r"there is no such file\. Allowed are.*Correct the path; .*\{'text': …\}"):
+    with pytest.raises(ValueError, match=r"cannot be read: .*ile.* name.*\. Allowed are.*if this is .*\{'text': …\}"):
         load_picture(source)
 
 
-def test_a_decompression_bomb_is_an_error(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+def test_a_picture_that_takes_too_much_memory_is_an_error_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr("semart_hf.model.pictures_semart.MAX_DECODED_BYTES", 10_000)
+    contents = (jpeg(noise()), reopened(noise(), "PNG").fp.getvalue())
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("was decoded"))
 
-    with pytest.raises(ValueError, match=r"too many pixels: .*Allowed are 2,000\. Reduce the file"):
-        load_picture(jpeg(noise()))
+    for content in contents:
+        with pytest.raises(
+            PictureError, match=r"64 x 48 pixels of mode RGB take 12,288 bytes.* at most 10,000 .*Reduce"
+        ):
+            load_picture(content)
 
 
 @pytest.mark.parametrize("source", [3, None, {"bytes": None, "path": None}, object()])
 def test_a_source_of_another_type_is_an_error(source):
-    with pytest.raises(TypeError, match=r"Got a \w+ for a picture\. Allowed are a path.*Open it"):
+    with pytest.raises(
+        PictureError, match=r"given as .* of \w+ cannot be read: it is none\. Allowed are a path.*Correct"
+    ):
         load_picture(source)
 
 
 @pytest.mark.parametrize("values", [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8)])
 def test_values_of_another_kind_are_an_error(values):
-    with pytest.raises(ValueError, match=r"Got picture values of shape .* Allowed are uint8 arrays .*Convert"):
+    with pytest.raises(ValueError, match=r"its values have shape .* Allowed are uint8 arrays .*Convert"):
         load_picture(values)
 
 
 def test_a_picture_without_pixels_is_an_error():
-    with pytest.raises(ValueError, match=r"is 0 x 5\. Allowed are at least 1 x 1 pixels"):
+    with pytest.raises(ValueError, match=r"it is 0 x 5\. Allowed are 1 x 1 pixels"):
         to_rgb(Image.new("RGB", (0, 5)))

@@ -212,7 +212,7 @@ def test_a_painting_with_nothing_is_an_error(pipe, painting):
 
 def test_bad_input_is_an_error(pipe):
     with pytest.raises(
-        ValueError, match=r"Got 'A view of Delft' for a picture.*if this is the painting's text.*'text'"
+        ValueError, match=r"picture 'A view of Delft' cannot be read: .*if this is the painting's text.*'text'"
     ):
         pipe("A view of Delft")
     with pytest.raises(

@@ -125,10 +125,14 @@ def test_survives_saving(processor, tmp_path):
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     names = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
     assert names == [
+        "downloads_semart.py",
         "image_processing_semart.py",
+        "picture_errors_semart.py",
+        "picture_sources_semart.py",
         "pictures_semart.py",
         "processing_semart.py",
         "processor_config.json",
+        "tiff_semart.py",
         "tokenizer.json",
         "tokenizer_config.json",
     ]

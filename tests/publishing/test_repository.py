@@ -15,6 +15,7 @@ from rounding import rounding
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor, DistilBertConfig, DistilBertTokenizer
 
+from semart_hf.model import pipeline_semart
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
@@ -26,25 +27,11 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "view", "of", "delft
 TEXT = "a view of Delft"
 FILES = {
     "config.json",
-    "configuration_semart.py",
-    "image_processing_semart.py",
     "model.safetensors",
-    "modeling_semart.py",
-    "pictures_semart.py",
-    "pipeline_semart.py",
-    "processing_semart.py",
     "processor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
-    "lexicon_semart.py",
-    "output_semart.py",
-    "batches_semart.py",
-    "folding_semart.py",
-    "inputs_semart.py",
-    "speed_semart.py",
-    "text_semart.py",
-    "towers_semart.py",
-    "vision_semart.py",
+    *(path.name for path in Path(pipeline_semart.__file__).parent.glob("*_semart.py")),
 }
 STRANGER = """
 import importlib.abc, json, sys
