@@ -128,7 +128,7 @@ class NotebookPaintings(Dataset):
             return_tensors="pt",
         )
         return {
-            "pixel_values": self.transform(Image.open(self.pictures[row]).convert("RGB")),
+            "pixel_values": self.transform(Image.open(self.pictures[row], formats=["JPEG"]).convert("RGB")),
             "input_ids": tokens["input_ids"][0],
             "attention_mask": tokens["attention_mask"][0],
             "labels": self.labels[row],

@@ -95,7 +95,7 @@ def naive_step(release: Path, output: Path, num_proc: int) -> dict[str, float]:
     from PIL import Image
 
     def shrink(row: dict[str, Any]) -> dict[str, Any]:
-        picture = Image.open(release / "Images" / row["IMAGE_FILE"]).convert("RGB")
+        picture = Image.open(release / "Images" / row["IMAGE_FILE"], formats=["JPEG"]).convert("RGB")
         scale = 288 / min(picture.size)
         file = io.BytesIO()
         picture.resize([round(side * scale) for side in picture.size], Image.Resampling.LANCZOS).save(file, "PNG")

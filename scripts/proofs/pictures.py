@@ -56,12 +56,14 @@ def shrink(release: Path, folder: Path) -> Path:
     """The folder, where the release now lies with small pictures; a file that is no picture is left as it is."""
     from PIL import Image, UnidentifiedImageError
 
+    from semart_hf.model.pictures_semart import FORMATS
+
     (folder / "Images").mkdir(parents=True)
     for csv in release.glob("*.csv"):
         shutil.copy(csv, folder / csv.name)
     for path in sorted((release / "Images").iterdir()):
         try:
-            with Image.open(path) as picture:
+            with Image.open(path, formats=FORMATS) as picture:
                 scale = SHORTER_SIDE / min(picture.size)
                 size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
                 picture.draft("RGB", size)

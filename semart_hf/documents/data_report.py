@@ -35,6 +35,7 @@ FINDINGS = {
     "not_a_file": "a folder or device stands where the picture should be",
     "unreadable_picture": "the file could not be read",
     "not_a_picture": "the file is something else than a picture",
+    "unsupported_picture": "a picture of a format or kind that is not read",
     "truncated_picture": "the file ends before the picture does",
     "broken_picture": "the picture could not be decoded",
     "absurd_size": "far too large, too small, or too long to be a painting",

@@ -19,7 +19,7 @@ _ADVICE = {
     "unreadable_picture": "Allowed are files and http(s) URLs that can be read. Look at it by hand; if this is the "
     "painting's text, give it as {'text': …}.",
     "not_a_picture": f"Allowed are {', '.join(FORMATS)}. Give another file.",
-    "unknown_kind": f"Allowed are {', '.join(FORMATS)}, with 8 or 16 bits a value. Convert it to one of these.",
+    "unsupported_picture": f"Allowed are {', '.join(FORMATS)}, with 8 or 16 bits a value. Convert it to one of these.",
     "truncated_picture": "Allowed are whole files. Fetch it again, or leave it out.",
     "broken_picture": "Allowed are whole files. Fetch it again, or leave it out.",
     "not_a_file": "Allowed are files. Name one of those in it.",
@@ -36,19 +36,19 @@ _SIGNATURES = tuple(
             "not_a_picture",
             "a web page (HTML), not a picture; its download failed",
         ),
-        (rb".*<svg", "unknown_kind", "a drawing in SVG, not a photograph"),
+        (rb".*<svg", "not_a_picture", "a drawing in SVG, not a photograph"),
         (rb"version https://git-lfs", "not_a_picture", "a Git LFS pointer; fetch the file itself with `git lfs pull`"),
-        (rb"%pdf", "unknown_kind", "a PDF document, not a picture"),
-        (rb"%!ps|\xc5\xd0\xd3\xc6", "unknown_kind", "a PostScript document, not a picture"),
-        (rb"....ftyp(avif|avis)", "unknown_kind", "an AVIF picture that this Pillow cannot read"),
+        (rb"%pdf", "not_a_picture", "a PDF document, not a picture"),
+        (rb"%!ps|\xc5\xd0\xd3\xc6", "not_a_picture", "a PostScript document, not a picture"),
+        (rb"....ftyp(avif|avis)", "unsupported_picture", "an AVIF picture that this Pillow cannot read"),
         (
             rb"....ftyp(he|mif1|msf1)",
-            "unknown_kind",
+            "unsupported_picture",
             "a HEIC picture, which needs `pip install pillow-heif` and `pillow_heif.register_heif_opener()`",
         ),
-        (rb"\xff\x0a|\x00\x00\x00\x0cjxl ", "unknown_kind", "a JPEG XL picture"),
-        (rb"ii\xbc", "unknown_kind", "a JPEG XR picture"),
-        (rb"8bps", "unknown_kind", "a Photoshop document"),
+        (rb"\xff\x0a|\x00\x00\x00\x0cjxl ", "unsupported_picture", "a JPEG XL picture"),
+        (rb"ii\xbc", "unsupported_picture", "a JPEG XR picture"),
+        (rb"8bps", "unsupported_picture", "a Photoshop document"),
     )
 )
 #: First bytes of the common formats, to tell a damaged picture from what is none.
@@ -93,7 +93,7 @@ def identification_fault(content: bytes, error: Exception) -> tuple[str, str]:
     if content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         try:
             pages = read_pages(io.BytesIO(content))
-            return "unknown_kind", f"a TIFF of a kind that is not read here: {kind(pages[main_page(pages)])}"
+            return "unsupported_picture", f"a TIFF of a kind that is not read here: {kind(pages[main_page(pages)])}"
         except Exception as damage:  # noqa: BLE001 - damaged tags raise anything
             return decoding_fault(damage)
     start = content[:512].removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").lower()

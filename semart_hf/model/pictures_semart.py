@@ -149,7 +149,7 @@ def _choose_page(picture: Image.Image, file: BinaryIO) -> None:
     page = main_page(pages)
     if has_larger_subpage(file, pages[page]):
         raise picture_error(
-            "unknown_kind", "a TIFF with the photograph in a sub-directory, as camera raw files have it"
+            "unsupported_picture", "a TIFF with the photograph in a sub-directory, as camera raw files have it"
         )
     picture.seek(page)
 
@@ -161,9 +161,9 @@ def _check(image: Image.Image) -> None:
     if not isinstance(image, ImageFile.ImageFile) or not image.tile:  # decoded already
         return
     if image.format not in (*FORMATS, "MPO", "HEIF"):
-        raise picture_error("unknown_kind", f"a picture in the format {image.format}")
+        raise picture_error("unsupported_picture", f"a picture in the format {image.format}")
     if image.format == "TIFF" and is_decoded_wrong(image.tag_v2, image.mode):
-        raise picture_error("unknown_kind", f"a TIFF of a kind that is not read here: {kind(image.tag_v2)}")
+        raise picture_error("unsupported_picture", f"a TIFF of a kind that is not read here: {kind(image.tag_v2)}")
     num_bytes = _decoded_bytes(image)
     if num_bytes > MAX_DECODED_BYTES:
         reason = f"{image.width:,} x {image.height:,} pixels of mode {image.mode} take {num_bytes:,} bytes of memory"

@@ -108,18 +108,6 @@ def prepare_picture(path: Path, *, image_size: int, encoding: str = "jpeg") -> P
     )
 
 
-def read_picture_file(path: Path) -> bytes:
-    """Content of a picture file.
-
-    Raises:
-        UnusablePictureError: There is no such file, it is none that can be read, is empty or far too large.
-    """
-    try:
-        return read_file(path)
-    except PictureError as error:
-        raise UnusablePictureError(error.problem, error.reason) from None
-
-
 def resize_shorter_side(picture: Image.Image, image_size: int) -> Image.Image:
     """The picture with a shorter side of `image_size` pixels, antialiased; a smaller picture stays as it is."""
     shorter = min(picture.size)
@@ -161,22 +149,6 @@ def picture_signature(picture: Image.Image) -> bytes:
     frequencies = np.einsum("fx,gx->fg", rows, _COSINE)
     bits = frequencies > np.median(frequencies.ravel()[1:])  # the first one is the mean brightness
     return np.packbits(bits).tobytes()
-
-
-def partial_picture(content: bytes, height: int = 240) -> bytes | None:
-    """A small JPEG of what a broken JPEG still shows, grey where nothing is left; `None` for other files."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            picture = open_picture(content + b"\xff\xd9")  # the end that a truncated file lacks
-            if picture.format != "JPEG":
-                return None
-            reduce_jpeg(picture, height)
-            rgb = to_rgb(picture)
-    except PictureError:
-        return None
-    rgb.thumbnail((3 * height, height))
-    return encode_picture(rgb, "jpeg")
 
 
 def _check_sides(picture: Image.Image) -> None:

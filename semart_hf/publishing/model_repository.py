@@ -15,7 +15,7 @@ from PIL import Image
 import semart_hf
 from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, Example, render_card
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.pictures_semart import load_picture
+from semart_hf.model.pictures_semart import FORMATS, load_picture
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 
@@ -179,7 +179,7 @@ def copy_card(folder: Path, target: Path) -> None:
         shutil.rmtree(figures)
     for path in sorted((folder / "figures").glob("*.png")):
         figures.mkdir(parents=True, exist_ok=True)
-        with Image.open(path) as figure:
+        with Image.open(path, formats=FORMATS) as figure:
             small = figure.convert("RGB").quantize(_FIGURE_COLOURS, dither=Image.Dither.NONE)
         small.save(figures / path.name, optimize=True)
         card = card.replace(f"(figures/{path.name})", f"({figures.name}/{path.name})")

@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from semart_hf.data.loading import is_release, load_paintings, prepared_in_cache
 from semart_hf.data.streaming import PaintingStream
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.model.pictures_semart import FORMATS
 from semart_hf.preparation.preparation import is_description_alone
 
 from .recipe import DataArguments
@@ -157,7 +158,7 @@ def _shorter_side(cell: dict[str, Any] | None) -> int | None:
     if cell is None or cell["path"] is None:
         return None
     try:
-        with Image.open(cell["path"]) as picture:
+        with Image.open(cell["path"], formats=FORMATS) as picture:
             return min(picture.size)
     except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
         return None  # it is reported when it is read

@@ -108,7 +108,7 @@ def test_a_text_that_is_no_string_is_an_error(processor, text):
         processor(text=text)
 
 
-def test_an_unknown_kind_of_tensors_is_an_error(processor):
+def test_an_unsupported_picture_of_tensors_is_an_error(processor):
     with pytest.raises(ValueError, match="return_tensors is 'jax', but it must be 'pt' or 'np'"):
         processor(text="a", return_tensors="jax")
 
