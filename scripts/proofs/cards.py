@@ -169,8 +169,8 @@ def ablations_card(results: Mapping[str, Any]) -> str:
         "columns are accuracies of the same checkpoint shown one modality.",
         "\n".join(table),
         "\n".join(fields),
-        f"Data: the embedded miniature with labels as unevenly frequent as in SemArt (`python -m "
-        f"semart_hf.miniature.miniature FOLDER --long_tail`), {sizes['num_train']:,d} paintings to learn from, "
+        f"Data: the embedded miniature with labels as unevenly frequent as in SemArt (`semart-hf "
+        f"miniature FOLDER --long_tail`), {sizes['num_train']:,d} paintings to learn from, "
         f"{sizes['num_val']:,d} to choose the checkpoint by and {sizes['num_test']:,d} judged. Labels with fewer than "
         "10 paintings count as `UNK`, which nobody can learn and which lowers every macro-F1 here.",
         f"`python scripts/prove.py ablations`{changed}: {sum(run['seconds'] for run in runs) / 60:.0f} minutes of "

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from importlib.metadata import version
 
 COMMANDS = {
     "train": "Train a model by a recipe",
@@ -12,20 +13,23 @@ COMMANDS = {
     "push": "Write a model repository, check it, and push it to the Hub",
     "export": "Write a model as ONNX graphs",
     "app": "Serve a model in the browser",
+    "miniature": "Paint a small picture collection to try everything on",
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command that the first argument names with the others."""
     words = sys.argv[1:] if arguments is None else arguments
-    if not words or words[0] in ("-h", "--help"):
+    if words[:1] == ["--version"]:
+        print(version("semart-hf"))
+    elif not words or words[0] in ("-h", "--help"):
         width = max(map(len, COMMANDS))
         print("usage: semart-hf COMMAND ... (semart-hf COMMAND --help for its options)\n")
         print("\n".join(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()))
-        return
-    if words[0] not in COMMANDS:
-        raise SystemExit(f"semart-hf: there is no command {words[0]!r}. Commands are: {', '.join(COMMANDS)}.")
-    importlib.import_module(f"semart_hf.cli.{words[0]}").main(words[1:])
+    elif words[0] in COMMANDS:
+        importlib.import_module(f"semart_hf.cli.{words[0]}").main(words[1:])
+    else:
+        raise SystemExit(f"semart-hf: Got the command {words[0]!r}. Allowed are {', '.join(COMMANDS)}. Name one.")
 
 
 if __name__ == "__main__":

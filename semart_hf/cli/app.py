@@ -27,7 +27,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's choices; without them, those of model.json beside this file."""
     pinned_file = Path(__file__).with_name("model.json")
     pinned = json.loads(pinned_file.read_text(encoding="utf-8")) if pinned_file.is_file() else {}
-    parser = argparse.ArgumentParser(description="Serve a page that classifies paintings with one model.")
+    parser = argparse.ArgumentParser(
+        prog="semart-hf app", description="Serve a page that classifies paintings with one model."
+    )
     parser.add_argument("--model", default=pinned.get("model"), help="folder of a model, or its name on the Hub")
     parser.add_argument("--revision", default=pinned.get("revision"), help="of a model on the Hub")
     parser.add_argument("--host", help="address to listen at (default: this machine only)")

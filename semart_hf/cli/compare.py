@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .command import command
+
 if TYPE_CHECKING:
     from semart_hf.evaluation.tower_comparison import TowerRun
     from semart_hf.training.tower_recipes import Tower
@@ -33,7 +35,7 @@ def parse_arguments(words: list[str] | None = None) -> tuple[argparse.Namespace,
     """The command line's choices, and what it says of the recipe's fields."""
     parser = argparse.ArgumentParser(
         description="Train towers under one recipe, evaluate them on the same paintings, and compare them.",
-        usage="python scripts/compare_towers.py RECIPE [--towers ...] --output_dir OUT [--field value ...]",
+        usage="semart-hf compare RECIPE [--towers ...] --output_dir OUT [--field value ...]",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -61,12 +63,10 @@ def parse_arguments(words: list[str] | None = None) -> tuple[argparse.Namespace,
     return parser.parse_known_args(words)
 
 
-def main(words: list[str] | None = None) -> None:
+@command("compare")
+def main(words: list[str]) -> None:
     options, overrides = parse_arguments(words)
-    try:
-        compare(options, overrides)
-    except ValueError as error:
-        raise SystemExit(f"compare_towers.py: {error}") from error
+    compare(options, overrides)
 
 
 def compare(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -146,8 +146,8 @@ def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.
     say(tower.name, f"training by {path}")
     threads = os.environ.get("OMP_NUM_THREADS") or str(physical_cores())
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(options.accelerate_config)]
-    command = [*launcher, "--num_cpu_threads_per_process", threads, "-m", "semart_hf.cli.train", str(path)]
-    run(tower.name, "training", command, one_gpu=options.accelerate_config == ONE_PROCESS)
+    words = [*launcher, "--num_cpu_threads_per_process", threads, "-m", "semart_hf.cli.train", str(path)]
+    run(tower.name, "training", words, one_gpu=options.accelerate_config == ONE_PROCESS)
     return model
 
 
@@ -160,11 +160,11 @@ def evaluate(name: str, model: Path, recipe: dict[str, Any], folder: Path, optio
         return
     say(name, f"evaluating on {options.split}")
     shutil.rmtree(output, ignore_errors=True)
-    command = [sys.executable, "-m", "semart_hf.cli.evaluate", "--model", str(model), "--data", str(recipe["data"])]
-    command += ["--split", options.split, "--output_dir", str(output)]
-    command += ["--no_report"] if options.no_reports else []
-    command += ["--device", options.device] if options.device else []
-    run(name, "evaluation", command)
+    words = [sys.executable, "-m", "semart_hf.cli.evaluate", "--model", str(model), "--data", str(recipe["data"])]
+    words += ["--split", options.split, "--output_dir", str(output)]
+    words += ["--no_report"] if options.no_reports else []
+    words += ["--device", options.device] if options.device else []
+    run(name, "evaluation", words)
     mark_done(output / "done.json", wanted)
 
 
@@ -177,12 +177,12 @@ def measure_cost(name: str, model: Path, recipe: dict[str, Any], folder: Path, o
         return
     say(name, "measuring its cost")
     shutil.rmtree(output, ignore_errors=True)
-    command = [sys.executable, "-m", "semart_hf.evaluation.cost", "--model", str(model), "--data", str(recipe["data"])]
-    command += ["--split", options.split, "--output", str(output / "cost.json")]
+    words = [sys.executable, "-m", "semart_hf.evaluation.cost", "--model", str(model), "--data", str(recipe["data"])]
+    words += ["--split", options.split, "--output", str(output / "cost.json")]
     columns = recipe.get("text_columns") or []
-    command += ["--text_columns", *([columns] if isinstance(columns, str) else columns)] if columns else []
-    command += ["--device", options.device] if options.device else []
-    run(name, "measuring", command)
+    words += ["--text_columns", *([columns] if isinstance(columns, str) else columns)] if columns else []
+    words += ["--device", options.device] if options.device else []
+    run(name, "measuring", words)
     mark_done(output / "done.json", wanted)
 
 
@@ -208,7 +208,7 @@ def mark_done(mark: Path, wanted: dict[str, Any]) -> None:
     write_json(mark, wanted)
 
 
-def run(name: str, step: str, command: list[str], *, one_gpu: bool = False) -> None:
+def run(name: str, step: str, words: list[str], *, one_gpu: bool = False) -> None:
     """Run a step in a process of its own, which ends when this one does.
 
     Raises:
@@ -219,10 +219,10 @@ def run(name: str, step: str, command: list[str], *, one_gpu: bool = False) -> N
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     if one_gpu:  # one process that sees several would split each batch over them
         environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    done = subprocess.run(command, env=environment, preexec_fn=end_with_parent, check=False)
+    done = subprocess.run(words, env=environment, preexec_fn=end_with_parent, check=False)
     if done.returncode:
         print(
-            f"compare_towers.py: the {step} of {name} ended with status {done.returncode}, see above. The same "
+            f"semart-hf compare: the {step} of {name} ended with status {done.returncode}, see above. The same "
             "command continues from there.",
             file=sys.stderr,
         )

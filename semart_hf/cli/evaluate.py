@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-# A script's own folder comes first in the search path, and this script is named like the library it uses.
+from .command import command
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's choices."""
-    parser = argparse.ArgumentParser(description="Score a model on a split of paintings.")
+    parser = argparse.ArgumentParser(prog="semart-hf evaluate", description="Score a model on a split of paintings.")
     parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
     parser.add_argument(
         "--data", required=True, help="SemArt release, prepared folder, CSV file, name on the Hub, or URL"
@@ -70,7 +69,8 @@ def split_name(name: str) -> str:
     return {"val": "validation"}.get(name, name)
 
 
-def main(arguments: list[str] | None = None) -> None:
+@command("evaluate")
+def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
 
     # After the command line is understood, so that --help and a wrong flag answer at once.
@@ -329,7 +329,4 @@ def percent(fraction: float | None) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    main()

@@ -14,7 +14,9 @@ from typing import Any
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's choices."""
-    parser = argparse.ArgumentParser(description="Say type, school, timeframe and medium of paintings.")
+    parser = argparse.ArgumentParser(
+        prog="semart-hf predict", description="Say type, school, timeframe and medium of paintings."
+    )
     parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
     parser.add_argument(
         "--input",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 from typing import Any
+
+from .command import command
 
 EXAMPLES = """examples:
   python scripts/prepare_data.py --release SemArt --output_dir outputs/semart
@@ -21,6 +22,7 @@ A run that was interrupted is continued by the same command. The folder opens wi
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's choices."""
     parser = argparse.ArgumentParser(
+        prog="semart-hf prepare",
         description="Turn a catalogue of paintings into a checked, typed dataset folder.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -60,17 +62,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="mask words that name school, type, medium, time and painter in the text",
     )
-    parser.add_argument("--push", metavar="REPO_ID", help="upload the folder to the Hub, as a private dataset")
-    parser.add_argument("--public", action="store_true", help="let --push make or use a public dataset")
     options = parser.parse_args(arguments)
     if options.mapping and len(options.mapping) not in (1, len(options.release)):
         parser.error(f"{len(options.mapping)} mappings for {len(options.release)} releases: give one, or one for each")
-    if options.public and not options.push:
-        parser.error("--public says how to --push: give --push REPO_ID too")
     return options
 
 
-def main(arguments: list[str] | None = None) -> None:
+@command("prepare")
+def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
 
@@ -96,15 +95,13 @@ def main(arguments: list[str] | None = None) -> None:
             num_proc=options.num_proc,
             strict=options.strict,
         )
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
     except KeyboardInterrupt:
-        sys.exit("interrupted; what is done is kept: the same command continues it")
+        raise SystemExit("interrupted; what is done is kept: the same command continues it") from None
     write_dataset_card(options.output_dir)
     write_data_report(options.output_dir)
     print_summary(summary, options.output_dir)
-    if options.push:
-        push(options)
 
 
 def read_releases(releases: list[str], mappings: list[str] | None) -> Any:
@@ -147,22 +144,8 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
             findings.add_row(kind, *(f"{number:,}" for number in numbers), f"{sum(by_split.values()):,}")
         console.print(findings)
     print(f"Every finding is a line of {folder / 'problems.jsonl'}; look at {folder / 'report.html'}.")
+    print(f"Publish it with: semart-hf push --dataset {folder} --repo_id USER/NAME")
     print(f"Open it with: datasets.load_dataset({str(folder)!r})")
-
-
-def push(options: argparse.Namespace) -> None:
-    """Upload the prepared folder, after saying what licences allow."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    from semart_hf.documents.dataset_card import LICENCE_NOTICE
-    from semart_hf.publishing.dataset import push_dataset
-
-    print(LICENCE_NOTICE)
-    print(f"Uploading to {options.push} as a {'public' if options.public else 'private'} dataset ...")
-    try:
-        print(push_dataset(options.output_dir, options.push, private=not options.public))
-    except (ValueError, OSError, HfHubHTTPError) as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ Without --push the repository is put together, checked, and shown.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .command import command, load_model
+
 if TYPE_CHECKING:
     from semart_hf.publishing.upload import Destination
-
-# A script's own folder comes first in the search path, where evaluate.py would stand in for the library of that name.
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -21,7 +20,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's choices."""
     parser = argparse.ArgumentParser(
-        description="Put a repository together, check that a stranger can load it, show it; with --push, publish it."
+        prog="semart-hf push",
+        description="Put a repository together, check that a stranger can load it, show it; with --push, publish it.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", help="folder of a trained model, or its name on the Hub")
@@ -57,7 +57,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> None:
+@command("push")
+def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
 
     # After the command line is understood, so that --help and a wrong flag answer at once.
@@ -80,15 +81,12 @@ def main(arguments: list[str] | None = None) -> None:
 def publish_model(options: argparse.Namespace, destination: Destination) -> None:
     """Put the repository together, check it, show it; with --push send it, and load it back from the Hub."""
     from huggingface_hub import get_token
-    from transformers import AutoModel, AutoProcessor
 
-    import semart_hf  # noqa: F401  registers the model's classes
     from semart_hf.publishing.check import check_published, check_repository
     from semart_hf.publishing.model_repository import CardChoices, assemble_repository, copy_card
 
     source = Path(options.model)
-    model = AutoModel.from_pretrained(options.model, trust_remote_code=False).eval()
-    processor = AutoProcessor.from_pretrained(options.model, trust_remote_code=False)
+    model, processor = load_model(options.model)
     folder = options.output_dir or Path("outputs", "hub", destination.repo_id.split("/")[1])
     trained = source / "results.json" if (source / "results.json").is_file() else None
     choices = CardChoices(
@@ -177,7 +175,4 @@ def show_files(folder: Path, destination: Destination) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    main()

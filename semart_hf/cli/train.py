@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .command import command
 
 if TYPE_CHECKING:
     from semart_hf.training.arguments import SemArtTrainingArguments
@@ -27,23 +28,20 @@ training (every field of transformers.TrainingArguments is allowed; these are th
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    words = sys.argv[1:] if arguments is None else arguments
+@command("train")
+def main(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         print_help()
         return
-    try:
-        train(words)
-    except (ValueError, TypeError) as error:
-        raise SystemExit(f"train.py: {error}") from error
+    train(words)
 
 
 def print_help() -> None:
     from semart_hf.training.recipe import DataArguments, LearningArguments, ModelArguments
 
     parser = argparse.ArgumentParser(
-        prog="scripts/train.py",
-        usage="accelerate launch scripts/train.py RECIPE.yaml [--field value ...]",
+        prog="semart-hf train",
+        usage="semart-hf train RECIPE [--field value ...], or accelerate launch -m semart_hf.cli.train RECIPE ...",
         description="Train a model by a recipe. Fields on the command line win over the recipe's; null unsets one.",
         epilog=FREQUENT_TRAINING_FIELDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -272,7 +272,7 @@ def reproduce(repo_id: str, recipe: Mapping[str, Any], results: Mapping[str, Any
     if any("masked" in modality for modality in results.get("modalities", {})):
         options += " --mask_label_words"
     again = f"python scripts/evaluate_model.py --model {repo_id} {options}"
-    paint = f"python -m semart_hf.miniature.miniature {data}"
+    paint = f"semart-hf miniature {data}"
     if not recipe:
         return f"The recipe was not recorded. The figures, from the code of `semart-hf`:\n\n```bash\n{again}\n```"
     trained = without_folders(str(recipe.get("output_dir") or "outputs/model"))

@@ -1,13 +1,11 @@
 """The embedded miniature: paintings by program in the layout of a SemArt release, with a known ceiling.
 
-`python -m semart_hf.miniature.miniature FOLDER` paints pictures, writes their descriptions and says in `ceiling.json`
+`semart-hf miniature FOLDER` paints pictures, writes their descriptions and says in `ceiling.json`
 how accurate the best possible classifier of image and text, of the image alone and of the text alone would be.
 """
 
-import argparse
 import csv
 import json
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -27,7 +25,7 @@ from semart_hf.catalogue.vocabulary import TASKS
 from .history import art_history
 from .long_tail import with_long_tail
 from .painter import paint
-from .world import MODALITIES, Table, World, ceilings
+from .world import Table, World, ceilings
 from .writer import catalogue, describe, escape
 
 COLUMNS = ("IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME")
@@ -260,31 +258,3 @@ def _produce(images: Path, painting: Painting) -> dict[str, str]:
         **columns,
         **{task.upper(): painting.labels[task] for task in TASKS if task != "medium"},
     }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Paint the miniature that the command line asks for."""
-    parser = argparse.ArgumentParser(
-        prog="python -m semart_hf.miniature.miniature",
-        description="Paint a small picture collection in the layout of a SemArt release, with a known ceiling.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="new or empty folder, or a finished miniature of the same settings")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another collection")
-    parser.add_argument("--num_train", type=int, default=2400, help="paintings to learn from")
-    parser.add_argument("--num_val", type=int, default=200, help="paintings to choose a checkpoint by")
-    parser.add_argument("--num_test", type=int, default=400, help="paintings to judge by")
-    parser.add_argument("--long_tail", action="store_true", help="labels as unevenly frequent as in SemArt")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that paint")
-    options = parser.parse_args(arguments)
-    try:
-        folder = paint_miniature(**vars(options))
-    except ValueError as error:
-        parser.error(str(error))
-    reached = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))
-    best = ", ".join(f"{modality} {reached[modality]['mean']:.3f}" for modality in MODALITIES)
-    print(f"{folder}: {options.num_train}/{options.num_val}/{options.num_test} paintings; ceilings: {best}")
-
-
-if __name__ == "__main__":
-    main()

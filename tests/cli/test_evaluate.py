@@ -69,7 +69,7 @@ def test_a_model_is_judged_on_the_columns_that_it_was_trained_on(release, tmp_pa
 
 
 def test_a_split_that_is_not_there(model, release, tmp_path):
-    with pytest.raises(ValueError, match=r"the split 'train'.*\['validation', 'test'\].*--split"):
+    with pytest.raises(SystemExit, match=r"the split 'train'.*\['validation', 'test'\].*--split"):
         run(model, release, tmp_path, "--split", "train")
 
 
@@ -118,11 +118,11 @@ def test_two_models_are_compared_in_words(model, release, tmp_path, capsys):
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_computed(model, release, tmp_path):
     run(model, release, tmp_path / "one")
-    with pytest.raises(ValueError, match="other paintings"):
+    with pytest.raises(SystemExit, match="other paintings"):
         run(model, release, tmp_path / "three", "--split", "validation", "--compare", tmp_path / "one")
-    with pytest.raises(ValueError, match=r"nowhere.predictions\.parquet, which does not exist"):
+    with pytest.raises(SystemExit, match=r"nowhere.predictions\.parquet, which does not exist"):
         run(model, release, tmp_path / "three", "--compare", tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="it would be overwritten"):
+    with pytest.raises(SystemExit, match="it would be overwritten"):
         run(model, release, tmp_path / "one", "--compare", tmp_path / "one")
     assert not (tmp_path / "three").exists()
 
@@ -143,7 +143,7 @@ def test_a_single_label_is_marked(model, tmp_path, capsys):
 
 def test_vocabularies_that_differ(model, tmp_path):
     release = write_release(tmp_path / "release", num_rows=24, schools=("Dutch", "Korean"))
-    with pytest.raises(ValueError, match=r"school labels \['Korean'\].*--map_labels"):
+    with pytest.raises(SystemExit, match=r"school labels \['Korean'\].*--map_labels"):
         run(model, release, tmp_path / "out")
     (tmp_path / "map.json").write_text('{"school": {"Korean": "Italian"}}')
     mapped = run(model, release, tmp_path / "out", "--map_labels", tmp_path / "map.json")

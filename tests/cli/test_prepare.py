@@ -1,15 +1,12 @@
-"""scripts/prepare_data.py from a release to a dataset folder, and to the Hub."""
+"""scripts/prepare_data.py from a release to a dataset folder."""
 
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import datasets
 import pytest
 from tiny_release import load_command, write_release
-
-from semart_hf.publishing import dataset
 
 
 @pytest.fixture(scope="module")
@@ -20,21 +17,6 @@ def release(tmp_path_factory):
 @pytest.fixture(scope="module")
 def script():
     return load_command("prepare")
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """Calls of the Hub's client, and whether the repository there is private."""
-    state = SimpleNamespace(calls=[], is_private=True)
-
-    def create_repo(self, repo_id, **arguments):
-        state.calls.append(("create_repo", arguments))
-        return SimpleNamespace(repo_id=repo_id, __str__=lambda: "")
-
-    monkeypatch.setattr(dataset.HfApi, "create_repo", create_repo)
-    monkeypatch.setattr(dataset.HfApi, "repo_info", lambda *a, **k: SimpleNamespace(private=state.is_private))
-    monkeypatch.setattr(dataset, "push_folder", lambda *arguments: state.calls.append(("push_folder", arguments)))
-    return state
 
 
 def test_help_answers_at_once():
@@ -90,8 +72,8 @@ def test_a_mapping_reads_another_catalogue(script, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--release", "/nowhere", "--output_dir", "out"], "error: Got the folder /nowhere"),
-        (["--release", "RELEASE", "--output_dir", "out", "--image_size", "3"], "error: Got image_size=3"),
+        (["--release", "/nowhere", "--output_dir", "out"], "semart-hf prepare: Got the folder /nowhere"),
+        (["--release", "RELEASE", "--output_dir", "out", "--image_size", "3"], "semart-hf prepare: Got image_size=3"),
     ],
 )
 def test_errors_are_told_without_a_traceback(script, release, tmp_path, monkeypatch, arguments, message):
@@ -102,35 +84,6 @@ def test_errors_are_told_without_a_traceback(script, release, tmp_path, monkeypa
 
 
 def test_command_lines_that_contradict_themselves(script, capsys):
-    for arguments, message in (
-        (["--release", "a", "--mapping", "x", "--mapping", "y"], "2 mappings for 1 releases"),
-        (["--release", "a", "--public"], "give --push REPO_ID too"),
-    ):
-        with pytest.raises(SystemExit):
-            script.main([*arguments, "--output_dir", "out"])
-        assert message in capsys.readouterr().err
-
-
-def test_a_push_is_private_and_says_the_licence_first(script, release, tmp_path, hub, capsys):
-    arguments = ["--release", str(release), "--output_dir", str(tmp_path / "out"), "--image_size", "32"]
-    script.main([*arguments, "--push", "someone/paintings"])
-    said = capsys.readouterr().out
-    assert "non-commercial research only" in said
-    assert "as a private dataset" in said
-    (create, created), (push, (folder, destination, _)) = hub.calls
-    assert (create, push) == ("create_repo", "push_folder")
-    assert created == {"repo_type": "dataset", "private": True, "exist_ok": True}
-    assert folder == tmp_path / "out"
-    assert str(destination) == "someone/paintings (private dataset)"
-    hub.is_private = False
-    with pytest.raises(SystemExit, match="someone/paintings, which is public already"):
-        script.main([*arguments, "--push", "someone/paintings"])
-    assert len(hub.calls) == 3
-    script.main([*arguments, "--push", "someone/paintings", "--public"])
-    assert hub.calls[-2][1]["private"] is False
-    assert hub.calls[-1][1][1].private is False
-
-
-def test_only_prepared_folders_are_pushed(tmp_path):
-    with pytest.raises(ValueError, match=r"what is pushed has README.md and data/\*.parquet"):
-        dataset.push_dataset(tmp_path, "someone/paintings")
+    with pytest.raises(SystemExit):
+        script.main(["--release", "a", "--mapping", "x", "--mapping", "y", "--output_dir", "out"])
+    assert "2 mappings for 1 releases" in capsys.readouterr().err

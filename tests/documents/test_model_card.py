@@ -138,7 +138,7 @@ def test_the_miniature_is_known_by_its_ceiling(saved_model, results):
     assert "| – best reachable | 97.0 | not measured | not measured | not measured | 90.0 |" in card.text
     assert "painted by program" in card.text
     assert "On 90 paintings (SemArt miniature, test split)." in card.text
-    assert "python -m semart_hf.miniature.miniature outputs/mini && \\\naccelerate launch" in card.text
+    assert "semart-hf miniature outputs/mini && \\\naccelerate launch" in card.text
 
 
 def test_several_results_have_entries_of_their_own(saved_model, results):

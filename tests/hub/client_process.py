@@ -79,7 +79,9 @@ class Client:
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home, self.printed = home, home / "printed.txt"
-        variables = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+        variables = {
+            name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ
+        }
         variables |= {
             "HOME": str(home),
             "HF_HOME": str(home / "huggingface"),

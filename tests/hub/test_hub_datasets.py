@@ -27,14 +27,21 @@ def local(author):
     author.run(READ)
     return author.run(
         """
+        from pathlib import Path
         from semart_hf.miniature.miniature import paint_miniature
         from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
-        from semart_hf.publishing.dataset import push_dataset
+        from semart_hf.documents.dataset_card import write_dataset_card
+        from semart_hf.publishing.upload import Destination, push_folder
         from semart_hf.catalogue.release import read_rows
         release = paint_miniature("miniature", num_train=24, num_val=6, num_test=6)
         options = PreparationOptions(image_size=64, min_label_count=2, rows_per_shard=8)
         prepare_paintings(read_rows(release), "prepared", options, num_proc=1)
-        url = push_dataset("prepared", "painter/paintings")
+        write_dataset_card(Path("prepared"))
+
+        def push(folder, name):
+            return push_folder(Path(folder), Destination(name, "dataset", private=True), "Add the paintings")
+
+        url = push("prepared", "painter/paintings").repo_url.url
         local = load_dataset("prepared", cache_dir="local_cache")
         features = local["train"].features
         result = {
@@ -120,7 +127,8 @@ def test_a_second_push_is_one_commit_and_leaves_no_old_file(hub, author, local):
         """
         options = PreparationOptions(image_size=64, min_label_count=2, rows_per_shard=32)
         prepare_paintings(read_rows(release), "prepared_again", options, num_proc=1)
-        push_dataset("prepared_again", "painter/paintings")
+        write_dataset_card(Path("prepared_again"))
+        push("prepared_again", "painter/paintings")
         """
     )
     shards = [name for name in hub.files("painter/paintings", kind="datasets") if name.startswith("data/")]
@@ -131,13 +139,13 @@ def test_a_second_push_is_one_commit_and_leaves_no_old_file(hub, author, local):
 def test_a_push_that_breaks_off_changes_nothing(hub, author, local):
     before = hub.files("painter/paintings", kind="datasets")
     with hub.fault(Fault("POST", "/commit/", status=500)), pytest.raises(ClientError, match="500"):
-        author.run("push_dataset('prepared', 'painter/paintings')")
+        author.run("push('prepared', 'painter/paintings')")
     assert hub.files("painter/paintings", kind="datasets") == before
 
 
 def test_a_public_repository_gets_no_private_data(hub, author, local):
     author.run("from huggingface_hub import create_repo; create_repo('painter/open', repo_type='dataset')")
-    with pytest.raises(ClientError, match="painter/open, which is public already") as raised:
-        author.run("push_dataset('prepared', 'painter/open')")
+    with pytest.raises(ClientError, match="painter/open, which is there already and is public") as raised:
+        author.run("push('prepared', 'painter/open')")
     assert "ValueError" in raised.value.names
     assert set(hub.files("painter/open", kind="datasets")) == {".gitattributes"}

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semart_hf.cli.miniature import main
 from semart_hf.miniature.history import art_history
 from semart_hf.miniature.long_tail import COUNTS, with_long_tail
-from semart_hf.miniature.miniature import main, paint_miniature, sample_paintings
+from semart_hf.miniature.miniature import paint_miniature, sample_paintings
 from semart_hf.miniature.world import ceilings
 
 

@@ -93,7 +93,7 @@ def test_without_push_everything_is_made_and_checked_and_nothing_is_sent(
 def test_what_fails_the_check_is_not_sent(script, silent_hub, tmp_path):
     words = ["--model", str(SAVED_MODEL), "--repo_id", "anna/delft", "--output_dir", str(tmp_path / "hub" / "delft")]
 
-    with pytest.raises(ValueError, match=r"was not published, because of its traces\. Got 1: README\.md holds a path"):
+    with pytest.raises(SystemExit, match=r"was not published, because of its traces\. Got 1: README\.md holds a path"):
         script.main([*words, "--data_name", "the paintings of /home/anna/semart", "--push"])
 
 
@@ -154,7 +154,7 @@ def test_a_process_that_gives_no_answer_is_told(monkeypatch):
 
 @pytest.mark.parametrize("repo_id", ["delft", "anna/delft/more", "anna/de lft", "anna/"])
 def test_a_name_that_the_hub_refuses_is_refused_before(script, repo_id):
-    with pytest.raises(ValueError, match=r"Got the repository '.*Give "):
+    with pytest.raises(SystemExit, match=r"semart-hf push: Got the repository '.*Give "):
         script.main(["--model", "absent", "--repo_id", repo_id])
 
 

@@ -1,0 +1,106 @@
+"""What all commands share: how they are called, how fast they say their options, how they fail, how a table looks."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from semart_hf.cli.__main__ import COMMANDS, main
+from semart_hf.cli.command import command, print_table
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SCRIPTS = {
+    "train": "train",
+    "evaluate": "evaluate_model",
+    "predict": "predict",
+    "prepare": "prepare_data",
+    "compare": "compare_towers",
+    "push": "push_to_hub",
+    "export": "export_onnx",
+    "app": "app",
+}
+HEAVY = {"torch", "transformers", "timm", "datasets", "pandas", "sklearn", "matplotlib", "PIL", "gradio"}
+
+
+def help_of(words: list[str]) -> tuple[str, set[str]]:
+    """What a command prints for --help, and the modules that were imported for it."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *words, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=CHECKOUT,
+    )
+    return done.stdout, {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("form", ["console", "module", "script"])
+def test_help_of_every_command_imports_nothing_heavy(form, name):
+    if form == "script" and name not in SCRIPTS:
+        pytest.skip("has no script")
+    words = {
+        "console": ["-m", "semart_hf.cli", name],
+        "module": ["-m", f"semart_hf.cli.{name}"],
+        "script": [f"scripts/{SCRIPTS.get(name)}.py"],
+    }[form]
+
+    shown, modules = help_of(words)
+
+    assert shown.startswith(f"usage: semart-hf {name} ")
+    # Recipes are read with transformers, which imports little of itself.
+    assert not modules & (HEAVY - ({"transformers", "PIL"} if name == "train" else set()))
+
+
+def test_scripts_are_doors_and_nothing_else():
+    for name, script in SCRIPTS.items():
+        tree = ast.parse((CHECKOUT / "scripts" / f"{script}.py").read_text(encoding="utf-8"))
+        (imported,) = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+        assert (imported.module, len(tree.body)) == (f"semart_hf.cli.{name}", 3)
+
+
+def test_the_console_command_names_the_others(capsys):
+    main([])
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == list(COMMANDS)
+    with pytest.raises(SystemExit, match=r"Got the command 'tarin'\. Allowed are train, .*\. Name one"):
+        main(["tarin"])
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("Got 3. Allowed is 2. Give 2."), r"^semart-hf weigh: Got 3\. Allowed is 2\. Give 2\.$"),
+        (TypeError("Got an int. Allowed are texts. Give one."), "^semart-hf weigh: Got an int"),
+        (
+            FileNotFoundError(2, "No such file or directory", "x"),
+            "^semart-hf weigh: .*No such file or directory: 'x'$",
+        ),
+        (KeyboardInterrupt(), "^semart-hf weigh: interrupted$"),
+    ],
+)
+def test_what_a_user_can_put_right_ends_with_a_sentence(error, message):
+    @command("weigh")
+    def weigh(arguments):
+        raise error
+
+    with pytest.raises(SystemExit, match=message):
+        weigh([])
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    @command("weigh")
+    def weigh(arguments):
+        return len(arguments[0] + 1)
+
+    with pytest.raises(TypeError, match="concatenate"):
+        weigh(["a"])
+
+
+def test_a_table_shows_names_as_they_are(capsys):
+    print_table(("painting", "rows"), [("[red]a[/red]", "7"), ("b", "12")], title="Two [bold]", total=("all", "19"))
+    shown = capsys.readouterr().out
+    assert "Two [bold]" in shown
+    assert "│ [red]a[/red] │    7 │" in shown
+    assert "│ all          │   19 │" in shown
