@@ -135,6 +135,15 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
                 table = pq.ParquetFile(file, metadata=footer).read(columns=names if is_made else [name])
             yield from map(self._text_of, table.to_pylist()) if is_made else table[name].to_pylist()
 
+    def first_rows(self, number: int) -> list[dict[str, Any]]:
+        """The first rows of the files with all their cells, `number` at most, of as few files as hold them."""
+        rows: list[dict[str, Any]] = []
+        for group in self._groups:
+            if len(rows) < number:
+                cells = self._read(group, 0, min(group.num_rows, number - len(rows)), every_column=True)
+                rows += [{**row, "text": self._text_of(row)} for row in cells]
+        return rows
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration orders."""
         self._epoch.fill_(epoch)
@@ -161,9 +170,9 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
                 if first < last:
                     yield from enumerate(self._read(group, first, last), start=group.first_row + first)
 
-    def _read(self, group: _Group, first: int, last: int) -> list[dict[str, Any]]:
+    def _read(self, group: _Group, first: int, last: int, *, every_column: bool = False) -> list[dict[str, Any]]:
         columns = None
-        if self.text_columns is None:
+        if self.text_columns is None and not every_column:
             columns = [name for name in ("image", "text", *TASKS) if name in self.features]
         file_system, _ = fsspec.core.url_to_fs(self._url)
         with file_system.open(group.path) as file:

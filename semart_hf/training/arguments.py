@@ -81,7 +81,7 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
             # Without it, several processes on a machine without an accelerator train independent models.
             self.use_cpu = True
         self.bf16 = self._chooses_bf16()
-        vars(self)["report_to"] = vars(self)["report_to"] or "none"
+        object.__setattr__(self, "report_to", self.__dict__["report_to"] or "none")
         if self.greater_is_better is None:
             self.greater_is_better = not any(
                 word in (self.metric_for_best_model or "loss") for word in _SMALLER_IS_BETTER

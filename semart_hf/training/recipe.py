@@ -82,6 +82,10 @@ class DataArguments:
         default="",
         metadata={"help": "A release's folder, one CSV file of a release, prepared data, a Hub data set, or a URL."},
     )
+    follow_links: bool = field(
+        default=False,
+        metadata={"help": "Whether links in a release's folder of pictures may lead out of it (DVC, git-annex)."},
+    )
     prepare: bool = field(
         default=True,
         metadata={"help": "Whether a release's large training pictures are made small once, in the cache."},

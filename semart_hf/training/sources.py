@@ -2,12 +2,14 @@
 
 import math
 import statistics
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import datasets
 from PIL import Image, UnidentifiedImageError
 
 from semart_hf.data.loading import is_release, load_paintings, prepared_in_cache
+from semart_hf.data.readable import check_readable
 from semart_hf.data.streaming import PaintingStream
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.pictures_semart import FORMATS
@@ -34,7 +36,7 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> dict[str, Rows]:
         seed: Of the stream's order.
 
     Raises:
-        ValueError: If there is nothing to learn from.
+        ValueError: If there is nothing to learn from, or less than half of what `modality` shows can be read.
     """
     if arguments.streaming and not is_release(arguments.data):
         stream = _stream(arguments.data, arguments, seed)
@@ -46,18 +48,37 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> dict[str, Rows]:
                 f"The data {arguments.data} have a train split alone, but a model that learns from a stream is judged "
                 "by validation or test. Add such a split, or set streaming: false."
             )
-        return {"train": stream, **{name: shown_rows(split, arguments.modality) for name, split in others.items()}}
+        return _checked({"train": stream, **others}, arguments)
     splits = load_paintings(
-        arguments.data, min_label_count=arguments.min_label_count, text_columns=arguments.columns_or_template
+        arguments.data,
+        min_label_count=arguments.min_label_count,
+        text_columns=arguments.columns_or_template,
+        follow_links=arguments.follow_links,
     )
     if "train" not in splits or len(splits["train"]) == 0:
         raise ValueError(
             f"The data {arguments.data} have no rows to train on, only {dict(splits.num_rows)}. Give a release with "
             "semart_train.csv, or prepared data with a train split."
         )
+    checked = _checked(splits, arguments)
     if arguments.max_train_rows is not None:
-        splits["train"] = splits["train"].select(range(min(arguments.max_train_rows, len(splits["train"]))))
-    return {name: shown_rows(split, arguments.modality) for name, split in splits.items()}
+        checked["train"] = checked["train"].select(range(min(arguments.max_train_rows, len(splits["train"]))))
+    return checked
+
+
+def _checked(splits: Mapping[str, Rows], arguments: DataArguments) -> dict[str, Rows]:
+    """The splits as the model is shown them, each with enough to read."""
+    shown = {}
+    for name, rows in splits.items():
+        shown[name] = rows if isinstance(rows, PaintingStream) else shown_rows(rows, arguments.modality)
+        check_readable(
+            shown[name],
+            split=name,
+            modality=arguments.modality,
+            data=arguments.data,
+            follow_links=arguments.follow_links,
+        )
+    return shown
 
 
 def shown_rows(rows: datasets.Dataset, modality: str) -> datasets.Dataset:
@@ -104,6 +125,7 @@ def with_prepared_pictures(
         image_size=size,
         min_label_count=arguments.min_label_count,
         text_columns=arguments.columns_or_template,
+        follow_links=arguments.follow_links,
     )
     if arguments.streaming:
         prepared: Rows = _stream(str(folder), arguments, seed)
