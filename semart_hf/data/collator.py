@@ -72,7 +72,7 @@ class ArtCollator:
                 f"image_dropout is {self.image_dropout} and text_dropout {self.text_dropout}, but they are "
                 "probabilities of exclusive events: both at least 0, together at most 1."
             )
-        self._logged: set[str] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The model's inputs, with masks where a row lacks a modality, and `labels (batch, num_tasks)`.
@@ -142,10 +142,11 @@ class ArtCollator:
         return pictures, unreadable
 
     def _log(self, row: Mapping[str, Any], error: str) -> None:
-        if error not in self._logged:
-            self._logged.add(error)
+        name = row.get("image_file") or "a painting without a name"
+        if (name, error) not in self._logged:
+            self._logged.add((name, error))
             remains = "its text alone is used" if self._has_text(row) else "it is left out"
-            logger.warning("A painting's picture cannot be read, and %s: %s", remains, error)
+            logger.warning("%s: the picture cannot be read, and %s. %s", name, remains, error)
 
     def _texts(self, texts: Sequence[str | None]) -> Mapping[str, Any]:
         if self.frozen_text is not None and self.frozen_text.knows(texts):

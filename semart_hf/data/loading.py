@@ -1,5 +1,6 @@
 """Paintings from wherever they lie: a prepared folder, a release, one CSV file, or a data set on the Hub."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,9 @@ import filelock
 import pyarrow.compute as pc
 from datasets.fingerprint import Hasher
 
-from semart_hf.catalogue.release import RELEASE_FILES, read_release, read_rows
+from semart_hf.catalogue.release import RELEASE_FILES, read_rows, typed_splits
 from semart_hf.catalogue.splits import SPLITS
-from semart_hf.catalogue.tables import TEXT_COLUMNS
+from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables
 from semart_hf.catalogue.text import text_of
 from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
 from semart_hf.preparation.preparation import Preparation, PreparationOptions, is_description_alone, prepare_paintings
@@ -35,12 +36,14 @@ def load_paintings(
     prepare: bool | None = None,
     tasks: Sequence[Mapping[str, Any]] | None = None,
     only: Sequence[str] | None = None,
+    follow_links: bool = False,
+    tables: ReleaseTables | None = None,
 ) -> datasets.DatasetDict:
     """The splits of a data set with the columns that `read_release` describes, whatever form the data has.
 
     Args:
-        data: A folder that `scripts/prepare_data.py` wrote, its name on the Hub, or its URL in any form that fsspec
-            knows; a release's folder, or one CSV file of a release.
+        data: A folder that `semart-hf prepare` wrote, its name on the Hub, or its URL in any form that fsspec knows; a
+            release's folder, or one CSV file of a release.
         min_label_count: How often train must have a label that is not to become `UNK`. Prepared data has its labels.
         text_columns: Columns of the model's text input in their order, or a template. For `None`, and for the
             description alone, it is the text that the data was prepared with, which is the description unless stated.
@@ -48,31 +51,50 @@ def load_paintings(
             has its size.
         cache_dir: Where `datasets` keeps what it reads, and releases are prepared; the default of `datasets` for
             `None`.
-        prepare: Whether a release is prepared as `scripts/prepare_data.py` does it, once for each content and choice
-            of options, so that its pictures are small when they are read again and again. Otherwise they are read
-            where they lie. `None` prepares it where `image_size` is given.
+        prepare: Whether a release is prepared as `semart-hf prepare` does it, once for each content and choice of
+            options, so that its pictures are small when they are read again and again. Otherwise they are read where
+            they lie. `None` prepares it where `image_size` is given.
         tasks: The `{"name", "labels"}` of a trained model. Labels are then numbered as in the model, those that it
             does not know as its `UNK`, and columns of tasks that it lacks are left out.
         only: The splits that are wanted, where they are there. Of prepared data no other is downloaded.
+        follow_links: Whether links in a release's folder of pictures may lead out of it.
+        tables: A release's rows, where `read_rows` has read them already.
 
     Raises:
         ValueError: There are no paintings at `data`, or they have labels that the model neither knows nor has `UNK`
             for.
+
+    Example:
+        >>> from semart_hf.miniature.miniature import paint_miniature
+        >>> release = paint_miniature("release", num_train=24, num_val=6, num_test=6)
+        >>> splits = load_paintings(release, min_label_count=1)
+        >>> splits["train"].num_rows, splits["train"].features["type"].names[-1]
+        (24, 'UNK')
     """
     labels_by_task = None if tasks is None else {task["name"]: list(task["labels"]) for task in tasks}
     if is_release(data):
+        tables = read_rows(data, follow_links=follow_links) if tables is None else tables
         columns = ("DESCRIPTION",) if text_columns is None else text_columns
+        _check_known(tables, labels_by_task or {}, data)
         if not (image_size is not None if prepare is None else prepare):
-            splits = _load_release(Path(data), min_label_count, columns, labels_by_task)
+            vocabularies = None if labels_by_task is None else _open_vocabularies(labels_by_task)
+            splits = typed_splits(
+                tables, min_label_count=min_label_count, text_columns=columns, vocabularies=vocabularies
+            )
             return datasets.DatasetDict(
-                {name: split for name, split in splits.items() if only is None or name in only}
+                {
+                    name: _as_expected(split, None, labels_by_task, data)
+                    for name, split in splits.items()
+                    if only is None or name in only
+                }
             )
         data = prepared_in_cache(
             data,
+            tables,
             image_size=image_size,
             min_label_count=min_label_count,
             text_columns=columns,
-            tasks=tasks,
+            labels_by_task=labels_by_task,
             cache_dir=cache_dir,
         )
     splits = _load_prepared(data, cache_dir, only)
@@ -87,64 +109,49 @@ def is_release(data: str | Path) -> bool:
     return path.is_file() or any((path / name).is_file() for name in RELEASE_FILES.values())
 
 
-def _load_release(
-    path: Path, min_label_count: int, text_columns: Sequence[str] | str, labels_by_task: dict[str, list[str]] | None
-) -> datasets.DatasetDict:
-    if labels_by_task is None:
-        return read_release(path, min_label_count=min_label_count, text_columns=text_columns)
-    closed = {task: labels for task, labels in labels_by_task.items() if UNKNOWN not in labels}
-    if closed:  # all unknown values at once: the reader would stop at the first
-        for rows in read_rows(path).splits.values():
-            for task, labels in closed.items():
-                _check_known({value for value in rows[task] if value is not None}, task, labels, path)
-    vocabularies = {task: labels_by_task.get(task, [UNKNOWN]) for task in TASKS}
-    splits = read_release(path, text_columns=text_columns, vocabularies=vocabularies)
-    return splits.remove_columns([task for task in TASKS if task not in labels_by_task])
-
-
 def prepared_in_cache(
     release: str | Path,
+    tables: ReleaseTables,
     *,
     image_size: int | None = None,
     min_label_count: int = 10,
     text_columns: Sequence[str] | str = ("DESCRIPTION",),
-    tasks: Sequence[Mapping[str, Any]] | None = None,
+    labels_by_task: Mapping[str, Sequence[str]] | None = None,
     cache_dir: str | Path | None = None,
 ) -> Path:
     """Folder in the cache where a release lies prepared, by this call or by an earlier one, of whichever process.
 
-    It is named by the release's content and the options, so that what changes is prepared anew. See `load_paintings`
-    for the arguments.
-
-    Raises:
-        ValueError: There is no release, or it has labels that the model neither knows nor has `UNK` for.
+    It is named by the release's content and the options, so that what changes is prepared again. What was found is
+    logged. See `load_paintings` for the arguments.
     """
     options = PreparationOptions(
         image_size=image_size or PreparationOptions.image_size,
         min_label_count=min_label_count,
         text_columns=text_columns if isinstance(text_columns, str) else tuple(text_columns),
     )
-    tables = read_rows(release)
-    known = None
-    if tasks is not None:  # what the model knows stays apart; what it does not is told when it is loaded
-        labels_by_task = {task["name"]: list(task["labels"]) for task in tasks}
-        known = {task: labels_by_task.get(task, [UNKNOWN]) for task in TASKS}
-        known = {task: labels if UNKNOWN in labels else [*labels, UNKNOWN] for task, labels in known.items()}
-        for task, labels in labels_by_task.items():
-            for rows in tables.splits.values():
-                _check_known({value for value in rows[task] if value is not None}, task, labels, release)
+    known = None if labels_by_task is None else _open_vocabularies(labels_by_task)
     key = Preparation(tables, options, known).key(with_times=True)
     root = Path(datasets.config.HF_DATASETS_CACHE if cache_dir is None else cache_dir) / "semart_hf" / "prepared"
     root.mkdir(parents=True, exist_ok=True)
+    folder = root / key
     with filelock.FileLock(root / f"{key}.lock"):  # the processes of one training: the first prepares, the others wait
-        if not (root / key).is_dir():
-            place = root / key
+        if not folder.is_dir():
             logger.warning(
-                "%s: pictures are prepared at %d pixels, this once, in %s.", release, options.image_size, place
+                "%s: pictures are prepared at %d pixels, this once, in %s.", release, options.image_size, folder
             )
-            prepare_paintings(tables, place, options, vocabularies=known)
+            prepare_paintings(tables, folder, options, vocabularies=known)
             return_freed_memory()
-    return root / key
+    problems = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["problems"]
+    counts = ", ".join(f"{kind} in {sum(by_split.values())} rows" for kind, by_split in problems.items())
+    if counts:
+        logger.warning("%s: the preparation found %s. Each is in %s.", release, counts, folder / "problems.jsonl")
+    return folder
+
+
+def _open_vocabularies(labels_by_task: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Labels of every task, with `UNK` in each: which labels a model without it lacks has been checked."""
+    known = {task: list(labels_by_task.get(task, ())) for task in TASKS}
+    return {task: labels if UNKNOWN in labels else [*labels, UNKNOWN] for task, labels in known.items()}
 
 
 def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequence[str] | None) -> datasets.DatasetDict:
@@ -153,8 +160,8 @@ def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequenc
         files = shards_at(url_of(data), SPLITS if only is None else only)
         if not files and only is None:
             raise ValueError(
-                f"Got {data}, where no data/train-*.parquet is, but a folder that scripts/prepare_data.py wrote has "
-                "such files. Correct the address."
+                f"Got {data}, where no data/train-*.parquet is, but a folder that `semart-hf prepare` wrote has such "
+                "files. Correct the address."
             )
         if not files:
             return datasets.DatasetDict()
@@ -165,7 +172,7 @@ def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequenc
             found = sorted(entry.name for entry in path.iterdir())[:10]
             raise ValueError(
                 f"Got the folder {data} with {found}, but paintings lie in a release ({list(RELEASE_FILES.values())}) "
-                "or in a folder that scripts/prepare_data.py wrote (data/*.parquet). Pass such a folder."
+                "or in a folder that `semart-hf prepare` wrote (data/*.parquet). Pass such a folder."
             )
     elif path.is_absolute() or str(data).count("/") > 1 or str(data).startswith("."):
         raise ValueError(
@@ -187,7 +194,7 @@ def _as_expected(
     if unfit:
         raise ValueError(
             f"Got {data} with the columns {split.column_names}, but {unfit} must be label columns among them. Prepare "
-            "the data with scripts/prepare_data.py and a mapping of its columns."
+            "the data with `semart-hf prepare` and a mapping of its columns."
         )
     extra_columns = [column for column in split.column_names if column not in ("image", "text", *TEXT_COLUMNS, *TASKS)]
     if text_columns is None or is_description_alone(text_columns):
@@ -203,11 +210,12 @@ def _as_expected(
     elif text_columns is not None:
         names = [column for column in split.column_names if column not in ("image", "text")]
         texts = [text_of(row, text_columns) for row in split.select_columns(names)]
-        split = _replace_column(split, "text", texts, datasets.Value("string"))
+        split = split.remove_columns([name for name in ("text",) if name in split.column_names])
+        split = split.add_column("text", texts, feature=datasets.Value("string"))
     for task, labels in (labels_by_task or {}).items():
         own_labels = split.features[task].names
-        present = {own_labels[number] for number in set(column_of(split, task)) - {None}}
-        _check_known(present, task, labels, data)
+        values = {own_labels[number] for number in set(column_of(split, task)) - {None}}
+        _refuse_unknown(values, task, labels, data)
         split = renumbered(split, task, labels)
     return split.select_columns(["image", *TEXT_COLUMNS, *tasks, "text", *extra_columns])
 
@@ -225,13 +233,13 @@ def _with_description_as_text(split: datasets.Dataset) -> datasets.Dataset:
     return split.add_column("text", descriptions, new_fingerprint=fingerprint, feature=datasets.Value("string"))
 
 
-def _replace_column(split: datasets.Dataset, name: str, values: Sequence[object], feature: object) -> datasets.Dataset:
-    if name in split.column_names:
-        split = split.remove_columns(name)
-    return split.add_column(name, values, feature=feature)
+def _check_known(tables: ReleaseTables, labels_by_task: Mapping[str, Sequence[str]], data: str | Path) -> None:
+    for rows in tables.splits.values():
+        for task, labels in labels_by_task.items():
+            _refuse_unknown({value for value in rows[task] if value is not None}, task, labels, data)
 
 
-def _check_known(values: set[str], task: str, labels: Sequence[str], data: str | Path) -> None:
+def _refuse_unknown(values: set[str], task: str, labels: Sequence[str], data: str | Path) -> None:
     unknown = sorted(values.difference(labels))
     if unknown and UNKNOWN not in labels:
         raise ValueError(

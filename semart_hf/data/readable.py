@@ -37,8 +37,10 @@ def check_readable(
     some: Any = rows.first_rows(_NUM_STREAMED) if isinstance(rows, PaintingStream) else rows
     total = len(some)
     for part in modality.split("+"):
-        is_there = _has_picture(some) if part == "image" else np.array(
-            [bool((text or "").strip()) for text in column_of(some, "text")], dtype=bool
+        is_there = (
+            _has_picture(some)
+            if part == "image"
+            else np.array([bool((text or "").strip()) for text in column_of(some, "text")], dtype=bool)
         )
         what, count = {"image": "pictures", "text": "texts"}[part], int(is_there.sum())
         places, reasons = np.flatnonzero(~is_there)[:_NUM_NAMED], {}

@@ -48,7 +48,7 @@ def build_trainer(
     model = build_model(tasks, model_arguments, tokenizer)
     processor = build_processor(model, tokenizer)
     train_paintings, remark = with_prepared_pictures(
-        splits["train"], data_arguments, processor.image_processor, seed=training_arguments.seed
+        splits, data_arguments, processor.image_processor, seed=training_arguments.seed
     )
     if remark:
         say(remark)

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import datasets
 from PIL import Image, UnidentifiedImageError
 
+from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.tables import ReleaseTables
 from semart_hf.data.loading import is_release, load_paintings, prepared_in_cache
 from semart_hf.data.readable import check_readable
 from semart_hf.data.streaming import PaintingStream
@@ -25,7 +27,20 @@ _NUM_MEASURED = 32
 _SIZE_STEP = 32
 
 
-def load_splits(arguments: DataArguments, *, seed: int = 0) -> dict[str, Rows]:
+class Splits(dict[str, Rows]):
+    """Rows by split, and the tables of a release that they were made of.
+
+    Args:
+        splits: Rows by split.
+        tables: `None` for other data.
+    """
+
+    def __init__(self, splits: Mapping[str, Rows], tables: ReleaseTables | None = None) -> None:
+        super().__init__(splits)
+        self.tables = tables
+
+
+def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
     """The data's splits, pictures undecoded.
 
     Prepared data is streamed for training if the recipe says so. Of a stream, validation and test are read whole.
@@ -48,12 +63,13 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> dict[str, Rows]:
                 f"The data {arguments.data} have a train split alone, but a model that learns from a stream is judged "
                 "by validation or test. Add such a split, or set streaming: false."
             )
-        return _checked({"train": stream, **others}, arguments)
+        return Splits(_checked({"train": stream, **others}, arguments))
+    tables = read_rows(arguments.data, follow_links=arguments.follow_links) if is_release(arguments.data) else None
     splits = load_paintings(
         arguments.data,
         min_label_count=arguments.min_label_count,
         text_columns=arguments.columns_or_template,
-        follow_links=arguments.follow_links,
+        tables=tables,
     )
     if "train" not in splits or len(splits["train"]) == 0:
         raise ValueError(
@@ -61,9 +77,10 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> dict[str, Rows]:
             "semart_train.csv, or prepared data with a train split."
         )
     checked = _checked(splits, arguments)
-    if arguments.max_train_rows is not None:
-        checked["train"] = checked["train"].select(range(min(arguments.max_train_rows, len(splits["train"]))))
-    return checked
+    train = checked["train"]
+    if arguments.max_train_rows is not None and isinstance(train, datasets.Dataset):
+        checked["train"] = train.select(range(min(arguments.max_train_rows, len(train))))
+    return Splits(checked, tables)
 
 
 def _checked(splits: Mapping[str, Rows], arguments: DataArguments) -> dict[str, Rows]:
@@ -91,7 +108,7 @@ def shown_rows(rows: datasets.Dataset, modality: str) -> datasets.Dataset:
 
 
 def with_prepared_pictures(
-    rows: Rows, arguments: DataArguments, image_processor: SemArtImageProcessor, *, seed: int = 0
+    splits: Mapping[str, Rows], arguments: DataArguments, image_processor: SemArtImageProcessor, *, seed: int = 0
 ) -> tuple[Rows, str | None]:
     """The training rows with pictures of a size that is fast to read every epoch, and a sentence about them.
 
@@ -100,7 +117,7 @@ def with_prepared_pictures(
     file, in training as in `scripts/evaluate_model.py`, the pipeline and the app.
 
     Args:
-        rows: The train split, as `load_splits` gives it.
+        splits: As `load_splits` gives them.
         arguments: The recipe's.
         image_processor: The model's, which says how many pixels are needed.
         seed: Of a stream's order.
@@ -108,6 +125,7 @@ def with_prepared_pictures(
     Raises:
         ValueError: If `streaming` asks for prepared pictures and `prepare` forbids them.
     """
+    rows = splits["train"]
     if isinstance(rows, PaintingStream) or not is_release(arguments.data) or "image" not in arguments.modality:
         return rows, None
     if arguments.streaming and not arguments.prepare:
@@ -120,12 +138,13 @@ def with_prepared_pictures(
     is_wanted = arguments.streaming or arguments.prepared_size is not None or _is_much_larger(rows, size)
     if not (arguments.prepare and is_whole and is_wanted):
         return rows, None
+    tables = getattr(splits, "tables", None) or read_rows(arguments.data, follow_links=arguments.follow_links)
     folder = prepared_in_cache(
         arguments.data,
+        tables,
         image_size=size,
         min_label_count=arguments.min_label_count,
         text_columns=arguments.columns_or_template,
-        follow_links=arguments.follow_links,
     )
     if arguments.streaming:
         prepared: Rows = _stream(str(folder), arguments, seed)

@@ -161,3 +161,32 @@ def test_impossible_settings_are_refused(processor):
         ArtCollator(processor, TASKS, modality="sound")
     with pytest.raises(ValueError, match=r"image_dropout is 0.6 and text_dropout 0.5"):
         ArtCollator(processor, TASKS, image_dropout=0.6, text_dropout=0.5)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_a_picture_that_cannot_be_read_costs_no_other_row_anything(processor, is_training, caplog):
+    whole = [row | ({"draw": (0, 0, number)} if is_training else {}) for number, row in enumerate(rows(4))]
+    file = io.BytesIO()
+    whole[1]["image"].save(file, "JPEG")
+    truncated = {"bytes": file.getvalue()[:300], "path": None}
+    damaged = [dict(row) for row in whole]
+    damaged[1]["image"] = truncated
+    damaged[2] |= {"image": truncated, "text": " "}
+    collator = ArtCollator(processor, TASKS, text_dropout=1.0, reports_unreadable=True)
+    batch, expected = collator(damaged), collator(whole)
+    assert batch["has_image"].tolist() == [True, False, False, True]
+    assert batch["has_text"].tolist() == [not is_training, True, False, not is_training]
+    assert torch.equal(batch["pixel_values"][[0, 3]], expected["pixel_values"][[0, 3]])
+    assert batch["labels"].tolist() == [*expected["labels"][:2].tolist(), [-100, -100], expected["labels"][3].tolist()]
+    assert [place for place, _ in batch["unreadable"]] == [1, 2]
+    assert "unreadable" not in expected
+    collator(damaged)
+    assert len([record for record in caplog.records if "its text alone is used" in record.getMessage()]) == 1
+    alone = ArtCollator(processor, TASKS, modality="image")(damaged)
+    assert alone["labels"][1].tolist() == [-100, -100]
+    assert "unreadable" not in alone
+
+
+def test_labels_are_numbers(processor):
+    with pytest.raises(TypeError, match=r"Got the type label 'portrait', but labels are numbers .*a ClassLabel"):
+        ArtCollator(processor, TASKS)([rows(1)[0] | {"type": "portrait"}])

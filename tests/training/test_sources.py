@@ -43,7 +43,7 @@ def arguments_of(data, **fields) -> DataArguments:
 
 
 def train_rows(arguments, processor=PROCESSOR):
-    return with_prepared_pictures(load_splits(arguments)["train"], arguments, processor)
+    return with_prepared_pictures(load_splits(arguments), arguments, processor)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_prepared_data_is_streamed_for_training_alone(release, tmp_path):
     }
     assert {name: split.num_rows for name, split in splits.items()} == {"train": 12, "validation": 2, "test": 2}
     assert splits["train"].features["type"] == splits["test"].features["type"]
-    assert with_prepared_pictures(splits["train"], arguments, PROCESSOR) == (splits["train"], None)
+    assert with_prepared_pictures(splits, arguments, PROCESSOR) == (splits["train"], None)
     for split in ("validation", "test"):
         next((tmp_path / "prepared" / "data").glob(f"{split}-*")).unlink()
     with pytest.raises(ValueError, match=r"have a train split alone.*set streaming: false"):
@@ -161,5 +161,5 @@ def test_what_a_modality_does_not_show_is_left_out(release, modality, hidden, ke
         assert any(value is not None for value in rows[kept])
         assert rows.features == both[name].features
     if modality == "text":
-        _, remark = with_prepared_pictures(splits["train"], arguments, PROCESSOR)
+        _, remark = with_prepared_pictures(splits, arguments, PROCESSOR)
         assert remark is None

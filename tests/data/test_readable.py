@@ -1,0 +1,105 @@
+"""A run whose main input is gone stops before its first step, and says why; half of it is enough."""
+
+import pytest
+from release_builder import encoded, painting, row, write_release
+
+from semart_hf.catalogue.release import read_rows
+from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+from semart_hf.training.recipe import DataArguments
+from semart_hf.training.sources import load_splits
+
+
+def release_of(folder, contents, *, num_rows=8, **cells):
+    """A release whose first rows have these contents as pictures, and the others none."""
+    splits, pictures = {}, {}
+    for split in ("train", "validation"):
+        names = [f"{split} {number}.jpg" for number in range(num_rows)]
+        splits[split] = [row(name, **cells) for name in names]
+        pictures |= dict(zip(names, contents, strict=False))
+    return write_release(folder / "release", splits, pictures)
+
+
+def whole(number):
+    return [encoded(painting(seed)) for seed in range(number)]
+
+
+def load(data, **fields):
+    return load_splits(DataArguments(data=str(data), min_label_count=1, **fields))
+
+
+@pytest.mark.parametrize("num_read", [3, 4])
+def test_half_of_the_pictures_are_enough(tmp_path, num_read):
+    release = release_of(tmp_path, whole(num_read))
+    if num_read == 4:
+        assert len(load(release)["train"]) == 8
+        return
+    with pytest.raises(ValueError, match=r"3 of 8 train pictures can be read, but modality: image\+text") as raised:
+        load(release)
+    assert "row 4 (train 3.jpg): there is no file train 3.jpg" in str(raised.value)
+    assert "set modality: text if that is meant" in str(raised.value)
+    assert len(load(release, modality="text")["train"]) == 8
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>", b"version https://git-lfs.github.com/spec/v1\n", b""])
+@pytest.mark.parametrize("modality", ["image", "image+text"])
+def test_files_that_are_no_pictures_are_none(tmp_path, content, modality):
+    with pytest.raises(
+        ValueError, match=r"0 of 8 train pictures can be read \(0 of the 8 that were tried\)"
+    ) as raised:
+        load(release_of(tmp_path, [content] * 8), modality=modality)
+    assert "row 3 (train 2.jpg): The" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        (lambda images: images.rename(images.with_name("pictures")), "there is no folder Images, but 'pictures'"),
+        (lambda images: images.rename(images.with_name("images")), "there is no folder Images, but 'images'"),
+        (lambda images: _each(images, lambda name: name.upper()), r"no file train 0\.jpg, but TRAIN 0\.JPG"),
+        (lambda images: _each(images, lambda name: name.replace(" ", "%20")), r"but train%200\.jpg"),
+        (lambda images: _each(images, lambda name: name.replace("jpg", "png")), r"but train 0\.png"),
+        (lambda images: [path.unlink() for path in images.iterdir()], r"row 1 \(train 0\.jpg\): there is no file"),
+    ],
+    ids=["folder", "case of the folder", "case", "%20", "ending", "nothing"],
+)
+def test_the_cause_is_guessed(tmp_path, rename, message):
+    release = release_of(tmp_path, whole(8))
+    rename(release / "Images")
+    with pytest.raises(ValueError, match=message) as raised:
+        load(release)
+    assert "0 of 8 train pictures can be read" in str(raised.value)
+
+
+def _each(images, renamed):
+    for path in list(images.iterdir()):
+        path.rename(path.with_name(renamed(path.name)))
+
+
+def test_links_are_followed_by_choice(tmp_path):
+    release = release_of(tmp_path, whole(8))
+    (release / "Images").rename(tmp_path / "store")
+    (release / "Images").mkdir()
+    for path in (tmp_path / "store").iterdir():
+        (release / "Images" / path.name).symlink_to(path)
+    with pytest.raises(ValueError, match=r"(?s)0 of 8 train pictures.*a link that leads outside.*follow_links: true"):
+        load(release)
+    splits = load(release, follow_links=True)
+    assert sum(cell is not None for cell in splits["train"]["image"]) == 8
+
+
+def test_pictures_that_cannot_be_read_do_not_matter_to_texts(tmp_path):
+    release = release_of(tmp_path, [], description="")
+    with pytest.raises(ValueError, match=r"0 of 8 train texts can be read, but modality: text needs") as raised:
+        load(release, modality="text")
+    assert "row 1 (train 0.jpg): it has no text" in str(raised.value)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_prepared_data_without_pictures_is_refused(tmp_path, streaming):
+    release = release_of(tmp_path, [])
+    folder = tmp_path / "prepared"
+    prepare_paintings(read_rows(release), folder, PreparationOptions(image_size=32, min_label_count=1))
+    which = "the first 8" if streaming else "8"
+    with pytest.raises(ValueError, match=rf"0 of {which} train pictures can be read.*\n.*it has no picture"):
+        load(folder, streaming=streaming)
+    assert load(folder, streaming=streaming, modality="text")["train"].num_rows == 8
