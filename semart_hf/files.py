@@ -80,12 +80,13 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
 
 
 @contextmanager
-def locked(folder: str | Path, work: str) -> Iterator[None]:
+def locked(folder: str | Path, work: str, *, wait: float = LOCK_SECONDS) -> Iterator[None]:
     """While the block runs, this process alone works on `folder`; a killed process's lock is free again.
 
     Args:
         folder: Need not exist: the lock lies beside it.
         work: What is done, for the message that another process gets, such as "training".
+        wait: Seconds to wait for another process.
 
     Raises:
         ValueError: If another process is at work, with its number, machine and start.
@@ -93,7 +94,7 @@ def locked(folder: str | Path, work: str) -> Iterator[None]:
     folder = Path(folder).absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.parent / f".{folder.name}.lock"
-    file = _acquired(path, folder, time.monotonic() + LOCK_SECONDS)
+    file = _acquired(path, folder, time.monotonic() + wait)
     try:
         file.truncate(0)
         now = datetime.now().isoformat(" ", "seconds")

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from .delimited import unescape_entities
 from .mapping import CatalogueMapping, ColumnRule, Join, SplitRule, normal
 from .problems import Problem
 from .splits import SPLITS, divide, share_out
-from .stored_rows import StoredRows, all_columns
+from .stored_rows import ChosenRows, Rows, StoredRows, all_columns
 from .tables import RESERVED_COLUMNS, TEXT_COLUMNS, ReleaseTables, common_frame
 from .vocabulary import TASKS
 
@@ -99,20 +99,13 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
     for tables in releases.values():
         columns |= dict.fromkeys([*all_columns(tables.splits.values()), "release"])
     for split in SPLITS:
-        rows = StoredRows(_named_pieces(releases, split), list(columns))
+        rows = {name: tables.splits[split] for name, tables in releases.items() if split in tables.splits}
         if rows:
-            merged.splits[split] = rows
+            merged.splits[split] = ChosenRows(list(rows.values()), list(columns), releases=list(rows))
     for name, tables in releases.items():
         merged.encodings.update({f"{name}/{file}": encoding for file, encoding in tables.encodings.items()})
         merged.problems.extend(dataclasses.replace(problem, release=name) for problem in tables.problems)
     return merged
-
-
-def _named_pieces(releases: Mapping[str, ReleaseTables], split: str) -> Iterator[pd.DataFrame]:
-    for name, tables in releases.items():
-        if split in tables.splits:
-            for piece in tables.splits[split].pieces():
-                yield piece.assign(release=name)
 
 
 def _read_tables(
@@ -279,7 +272,7 @@ class _Part:
         return found
 
 
-def _by_split(parts: Sequence[StoredRows], rule: SplitRule | None, source: str | Path) -> dict[str, StoredRows]:
+def _by_split(parts: Sequence[Rows], rule: SplitRule | None, source: str | Path) -> dict[str, Rows]:
     """Rows by split, in the order of the splits and without those that have no row."""
     counts = Counter(split for part in parts for split in part["split"])
     shares_out = rule.column is None if rule else None in counts

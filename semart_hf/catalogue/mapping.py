@@ -13,6 +13,9 @@ from .splits import DEFAULT_SHARES, SPLITS, check_shares
 from .tables import TEXT_COLUMNS
 from .vocabulary import TASKS
 
+#: Where the shipped mappings lie.
+MAPPINGS = Path(__file__).parents[1] / "mappings"
+
 #: Kinds of catalogue that can be read; `hub` is a data set id, or a folder that `datasets.load_dataset` opens.
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "imagefolder", "hub")
 
@@ -144,15 +147,23 @@ class CatalogueMapping:
         return frozenset(columns)
 
 
-def load_mapping(path: str | Path) -> CatalogueMapping:
-    """The mapping in a YAML file.
+def load_mapping(name_or_path: str | Path) -> CatalogueMapping:
+    """The mapping in a YAML file, or the one of this name that is shipped.
 
     Raises:
-        ValueError: The file is no YAML, or a key is unknown, missing or of the wrong kind; the message names it.
+        ValueError: There is none, the file is no YAML, or a key is unknown, missing or of the wrong kind; the message
+            names it.
     """
+    path, shipped = Path(name_or_path), MAPPINGS / f"{name_or_path}.yaml"
+    path = path if path.is_file() or not shipped.is_file() else shipped
     try:
-        content = yaml.safe_load(Path(path).read_text("utf-8"))
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        names = sorted(file.stem for file in MAPPINGS.glob("*.yaml"))
+        raise ValueError(
+            f"Got the mapping {name_or_path}, but there is no such file, and the names are {names}. Correct it."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"Got {path}, which is no YAML: {error}. Correct it there.") from error
     try:
         return parse_mapping(content)

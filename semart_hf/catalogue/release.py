@@ -13,7 +13,7 @@ from .delimited import DelimitedFile, read_delimited
 from .picture_files import find_picture
 from .problems import Problem, count_problems
 from .splits import DEFAULT_SHARES, share_out
-from .stored_rows import PIECE_ROWS, StoredRows, stored_table
+from .stored_rows import PIECE_ROWS, Rows, StoredRows, stored_table
 from .tables import (
     RESERVED_COLUMNS,
     TEXT_COLUMNS,
@@ -157,7 +157,7 @@ def typed_splits(
     splits = datasets.DatasetDict()
     for split, rows in tables.splits.items():
 
-        def typed_pieces(rows: StoredRows = rows, split: str = split) -> Iterator[pa.Table]:
+        def typed_pieces(rows: Rows = rows, split: str = split) -> Iterator[pa.Table]:
             for frame in rows.pieces():  # of all rows at once, memory would hold a copy for each form that they take
                 pictures, picture_problems = find_pictures(frame, split, follow_links=tables.follow_links)
                 problems.extend(picture_problems)

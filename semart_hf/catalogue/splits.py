@@ -1,13 +1,12 @@
 """Rows that come without splits are shared out to them: by share, seeded, each label in each split by its share."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from .stored_rows import StoredRows, all_columns
+from .stored_rows import ChosenRows, Rows, all_columns
 
 #: The splits' names in `datasets`, in their order.
 SPLITS = ("train", "validation", "test")
@@ -17,13 +16,13 @@ DEFAULT_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
 def share_out(
-    parts: Sequence[StoredRows],
+    parts: Sequence[Rows],
     shares: Mapping[str, float] = DEFAULT_SHARES,
     *,
     seed: int = 0,
     stratify_by: Sequence[str] = ("type", "school", "timeframe"),
     leave_out: Sequence[str] = (),
-) -> dict[str, StoredRows]:
+) -> dict[str, Rows]:
     """Rows by split, each with its share of them and, as far as counts allow, of every label; row order is kept.
 
     The rows are sorted by their labels, at random within equal ones, and dealt out along this order, always to the
@@ -57,8 +56,8 @@ def share_out(
 
 
 def divide(
-    parts: Sequence[StoredRows], chosen: npt.NDArray[np.int8], names: Sequence[str], *, leave_out: Sequence[str] = ()
-) -> dict[str, StoredRows]:
+    parts: Sequence[Rows], chosen: npt.NDArray[np.int8], names: Sequence[str], *, leave_out: Sequence[str] = ()
+) -> dict[str, Rows]:
     """Rows by split, in their order; splits without a row are left out.
 
     Args:
@@ -68,20 +67,11 @@ def divide(
         leave_out: Columns that are not wanted any longer.
     """
     columns = [column for column in all_columns(parts) if column not in leave_out]
-    divided = {}
-    for number, split in enumerate(names):
-        rows = StoredRows(_pieces_of(parts, chosen == number), columns)
-        if rows:
-            divided[split] = rows
-    return divided
-
-
-def _pieces_of(parts: Sequence[StoredRows], is_wanted: npt.NDArray[np.bool_]) -> Iterator[pd.DataFrame]:
-    start = 0
-    for part in parts:
-        for piece in part.pieces():
-            yield piece[is_wanted[start : start + len(piece)]]
-            start += len(piece)
+    return {
+        split: ChosenRows(parts, columns, chosen == number)
+        for number, split in enumerate(names)
+        if (chosen == number).any()
+    }
 
 
 def _ranks(values: Iterable[str | None]) -> npt.NDArray[np.int32]:

@@ -9,7 +9,7 @@ import pandas as pd
 from .delimited import unescape_entities
 from .medium import medium_of
 from .problems import Problem
-from .stored_rows import StoredRows
+from .stored_rows import Rows
 from .vocabulary import TASKS
 
 #: Columns that every prepared dataset has between `image` and the columns that only some releases have.
@@ -36,7 +36,7 @@ class ReleaseTables:
         follow_links: Whether links in the folder of pictures may lead out of it.
     """
 
-    splits: dict[str, StoredRows]
+    splits: dict[str, Rows]
     encodings: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     follow_links: bool = False

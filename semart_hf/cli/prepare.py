@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from .command import command
 EXAMPLES = """examples:
   python scripts/prepare_data.py --release SemArt --output_dir outputs/semart
   python scripts/prepare_data.py --release SemArt --text_columns "{TITLE}. {DESCRIPTION}" --output_dir outputs/titles
-  python scripts/prepare_data.py --release openaccess --mapping semart_hf/mappings/met.yaml --output_dir outputs/met
+  python scripts/prepare_data.py --release openaccess --mapping met --output_dir outputs/met
   python scripts/prepare_data.py --release SemArt --release openaccess \\
-      --mapping official --mapping semart_hf/mappings/met.yaml --output_dir outputs/both
+      --mapping official --mapping met --output_dir outputs/both
 
 A run that was interrupted is continued by the same command. The folder opens with datasets.load_dataset(OUT)."""
 
@@ -38,16 +39,32 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--mapping",
         action="append",
         metavar="FILE",
-        help="YAML file that says what a catalogue's columns are: one for all releases, or one for each in their "
-        "order, with 'official' for a SemArt release",
+        help="YAML file that says what a catalogue's columns are, or the name of a shipped one (met, nga, wikiart): "
+        "one for all releases, or one for each in their order, with 'official' for a SemArt release",
+    )
+    parser.add_argument("--encoding", metavar="NAME", help="of a catalogue's files, such as cp1250 (default: found)")
+    parser.add_argument(
+        "--delimiter", metavar="CHARACTER", help="of a catalogue's files, or tab, comma, … (default: found)"
+    )
+    parser.add_argument(
+        "--follow_links",
+        action="store_true",
+        help="take pictures that are links out of their folder, as DVC makes them",
+    )
+    parser.add_argument(
+        "--min_pictures",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="stop if fewer of the named pictures can be read; 0 takes any (default: 0.5)",
     )
     parser.add_argument("--output_dir", required=True, type=Path, help="folder that does not exist yet, or is empty")
     parser.add_argument("--image_size", type=int, default=288, help="shorter side in pixels (default: 288)")
     parser.add_argument(
-        "--encoding", choices=["jpeg", "png", "webp"], default="jpeg", help="default: jpeg, quality 92"
+        "--image_format", choices=["jpeg", "png", "webp"], default="jpeg", help="default: jpeg, quality 92"
     )
     parser.add_argument("--num_proc", type=int, help="processes (default: one for each core)")
-    parser.add_argument("--strict", action="store_true", help="fail before anything is written if a row is dropped")
+    parser.add_argument("--strict", action="store_true", help="make no dataset if a row would be dropped")
     parser.add_argument(
         "--min_label_count", type=int, default=10, help="labels rarer than this in train become UNK (default: 10)"
     )
@@ -83,17 +100,18 @@ def main(arguments: list[str]) -> None:
         text_columns = text_columns[0]
     try:
         summary = prepare_paintings(
-            read_releases(options.release, options.mapping),
+            read_releases(options),
             options.output_dir,
             PreparationOptions(
                 image_size=options.image_size,
-                encoding=options.encoding,
+                encoding=options.image_format,
                 min_label_count=options.min_label_count,
                 text_columns=text_columns if isinstance(text_columns, str) else tuple(text_columns),
                 mask_label_words=options.mask_label_words,
             ),
             num_proc=options.num_proc,
             strict=options.strict,
+            min_pictures=options.min_pictures,
         )
     except RuntimeError as error:
         raise ValueError(str(error)) from error
@@ -104,23 +122,27 @@ def main(arguments: list[str]) -> None:
     print_summary(summary, options.output_dir)
 
 
-def read_releases(releases: list[str], mappings: list[str] | None) -> Any:
+def read_releases(options: argparse.Namespace) -> Any:
     """Tables of all releases, merged where there are several, each read by its mapping."""
     from semart_hf.catalogue.catalogue import merge_tables, read_catalogue
     from semart_hf.catalogue.mapping import load_mapping
     from semart_hf.catalogue.release import read_rows
 
-    mappings = mappings or ["official"]
+    mappings = options.mapping or ["official"]
     if len(mappings) == 1:
-        mappings = mappings * len(releases)
-    tables = [
-        read_rows(release) if mapping == "official" else read_catalogue(release, load_mapping(mapping))
-        for release, mapping in zip(releases, mappings, strict=True)
-    ]
+        mappings = mappings * len(options.release)
+    tables = []
+    for release, name in zip(options.release, mappings, strict=True):
+        files = {"encoding": options.encoding, "delimiter": options.delimiter}
+        if name == "official":
+            tables.append(read_rows(release, follow_links=options.follow_links, **files))
+        else:
+            mapping = replace(load_mapping(name), **{key: value for key, value in files.items() if value is not None})
+            tables.append(read_catalogue(release, mapping, follow_links=options.follow_links))
     if len(tables) == 1:
         return tables[0]
     names: list[str] = []
-    for release in releases:
+    for release in options.release:
         name = Path(release).name or "release"
         names.append(name if name not in names else f"{name}-{len(names) + 1}")
     return merge_tables(dict(zip(names, tables, strict=True)))

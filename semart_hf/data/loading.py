@@ -2,12 +2,12 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
-import filelock
 import pyarrow.compute as pc
 from datasets.fingerprint import Hasher
 
@@ -132,15 +132,14 @@ def prepared_in_cache(
     known = None if labels_by_task is None else _open_vocabularies(labels_by_task)
     key = Preparation(tables, options, known).key(with_times=True)
     root = Path(datasets.config.HF_DATASETS_CACHE if cache_dir is None else cache_dir) / "semart_hf" / "prepared"
-    root.mkdir(parents=True, exist_ok=True)
     folder = root / key
-    with filelock.FileLock(root / f"{key}.lock"):  # the processes of one training: the first prepares, the others wait
-        if not folder.is_dir():
-            logger.warning(
-                "%s: pictures are prepared at %d pixels, this once, in %s.", release, options.image_size, folder
-            )
-            prepare_paintings(tables, folder, options, vocabularies=known)
-            return_freed_memory()
+    if not folder.is_dir():
+        logger.warning(
+            "%s: pictures are prepared at %d pixels, this once, in %s.", release, options.image_size, folder
+        )
+        # Of the processes of one training the first prepares, the others wait.
+        prepare_paintings(tables, folder, options, vocabularies=known, wait=math.inf)
+        return_freed_memory()
     problems = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["problems"]
     counts = ", ".join(f"{kind} in {sum(by_split.values())} rows" for kind, by_split in problems.items())
     if counts:

@@ -9,7 +9,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from semart_hf.catalogue.stored_rows import full_disk_explained, mapped
+from semart_hf.catalogue.stored_rows import mapped, temporary_disk_explained
 
 from .cache import digest_of
 
@@ -30,7 +30,7 @@ class StoredTexts(Sequence[str]):
         known: set[bytes] = set()
         digests, ends = bytearray(), array("q", [0])
         with tempfile.TemporaryFile(prefix="semart_hf-") as file:
-            with full_disk_explained():
+            with temporary_disk_explained():
                 for text in texts:
                     if not text or not text.strip():
                         continue

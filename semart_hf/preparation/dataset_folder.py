@@ -1,192 +1,236 @@
 """Finished shards become the dataset folder: findings and summary beside the data."""
 
-import json
-import shutil
-from array import array
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import repeat
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import datasets
+import pandas as pd
 import pyarrow.parquet as pq
 
+from semart_hf.catalogue.picture_files import check_enough_pictures
 from semart_hf.catalogue.problems import Problem, count_problems, write_problems
 from semart_hf.catalogue.tables import ReleaseTables
 from semart_hf.catalogue.text import WAYS_OF_NAMING
-from semart_hf.catalogue.vocabulary import TASKS
+from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
+from semart_hf.files import atomic_folder, write_json
 
-from .checks import find_copies_among, find_unseen_labels
-from .shards import RowFacts, ShardFacts, read_facts
+from .duplicates import Copy, digest_of, find_copies
+from .shards import read_facts
 
-# Picture sizes and pairs of copies that the summary lists.
+# Picture sizes and pairs of copies that the summary lists, and dropped rows that an error lists.
 _MOST_SIZES = 5000
 _MOST_COPIES = 100
+_MOST_ROWS = 20
 
-#: A kept row: its split and its number among the split's kept rows, from 0.
-Place: TypeAlias = tuple[str, int]
+# The detail of each kind of copy, with the earlier row in place of `{}`.
+_COPY_DETAILS = {
+    "repeated_name": "names the same file as {}",
+    "same_picture": "its file has the same content as that of {}",
+    "similar_picture": "looks like the picture of {}",
+    "leaked_picture": "has the picture of {}",
+    "leaked_description": "has the description of {}",
+}
 
 
-@dataclass
-class _Found:
-    """What the notes of all shards say together.
+class FinishedShards:
+    """All shards of a run, with what their notes say together.
 
     Attributes:
-        files: By split, the shards that have rows.
-        rows: By split, how many rows were read, kept and so on.
-        num_bytes: By split, of all pictures.
-        source_sizes: Widths and heights of the pictures' files, in turn.
-        named: By split, how many rows have a text (`texts`), and of how many it names which label.
+        paths: By split, the files of the shards that have rows.
+        rows: Facts of the kept rows of all splits, one a row, with the number of its split and its place in it.
+        problems: Findings of the catalogue's reader and of the shards.
+        num_bytes: Of all pictures.
     """
 
-    files: dict[str, list[Path]] = field(default_factory=dict)
-    rows: dict[str, Counter[str]] = field(default_factory=dict)
-    num_bytes: Counter[str] = field(default_factory=Counter)
-    problems: list[Problem] = field(default_factory=list)
-    source_sizes: "array[int]" = field(default_factory=lambda: array("i"))
-    formats: Counter[str] = field(default_factory=Counter)
-    named: dict[str, Counter[str]] = field(default_factory=dict)
+    def __init__(self, work: Path, names: Mapping[str, Sequence[str]], tables: ReleaseTables) -> None:
+        self.tables = tables
+        self.paths: dict[str, list[Path]] = {}
+        self.problems = list(tables.problems)
+        self.num_bytes = 0
+        rows: list[dict[str, Any]] = []
+        for number, split in enumerate(tables.splits):
+            first = len(rows)
+            for name in names[split]:
+                facts = read_facts(work, name)
+                if facts is None:
+                    raise ValueError(f"Got the unfinished shard {work / name}. Run the command again.")
+                rows += [
+                    {"split": number, "place": len(rows) - first + i, **vars(row)} for i, row in enumerate(facts.rows)
+                ]
+                self.problems += facts.problems
+                self.num_bytes += facts.num_bytes
+                if facts.rows:
+                    self.paths.setdefault(split, []).append(work / f"{name}.parquet")
+        columns = ["split", "place", "row", "image_file", "picture", "signature", "source_size", "source_format"]
+        self.rows = pd.DataFrame(rows, columns=[*columns, "description", "named", "release"], dtype=object)
+        self.rows["split"] = self.rows["split"].astype(int)
 
-    def sizes(self) -> list[tuple[int, int]]:
-        """Width and height of the pictures' files, at most `_MOST_SIZES` spread evenly over all."""
-        pairs = list(zip(self.source_sizes[::2], self.source_sizes[1::2], strict=True))
-        return pairs[:: -(-len(pairs) // _MOST_SIZES) or 1]
+    def check(self, *, strict: bool, min_pictures: float) -> None:
+        """Nothing, if the shards make a dataset.
 
-    def place(self, number: int) -> Place:
-        """Split and place of a kept row, by its number among the kept rows of all splits."""
-        ends = list(accumulate(counts["kept"] for counts in self.rows.values()))
-        split = bisect_right(ends, number)
-        return list(self.rows)[split], number - (ends[split - 1] if split else 0)
-
-
-def assemble(
-    work: Path,
-    shard_names: Mapping[str, Sequence[str]],
-    *,
-    tables: ReleaseTables,
-    features: datasets.Features,
-    options: Mapping[str, Any],
-    made_of: str,
-) -> tuple[Path, dict[str, Any]]:
-    """Folder `work/dataset`, whole, into which the named shards of `work` are moved at the end, and its summary.
-
-    Raises:
-        ValueError: No row is left.
-    """
-    dataset = work / "dataset"
-    shutil.rmtree(dataset, ignore_errors=True)  # of a run that was killed in here
-    (dataset / "data").mkdir(parents=True)
-    found = _read_notes(work, shard_names, tables)
-    if not found.files:
-        raise ValueError(
-            f"Got a catalogue of {sum(map(len, tables.splits.values()))} rows, none of which has a usable picture or "
-            "a text. Check the folder of pictures and the text columns."
+        Raises:
+            ValueError: No row is left, a row was dropped and none may be, or too few pictures can be read.
+        """
+        unusable = [problem for problem in self.problems if problem.problem != "empty_description"]
+        dropped = [problem for problem in unusable if problem.action == "dropped"]
+        lost = [
+            problem for problem in unusable if problem.action in ("dropped", "kept as text") and problem.image_file
+        ]
+        named = sum(name is not None for rows in self.tables.splits.values() for name in rows["image_file"])
+        check_enough_pictures(
+            named, self.rows["picture"].notna().sum(), [_line(problem) for problem in lost], min_pictures
         )
-    copy_problems, copies = find_copies_among(lambda: _kept_rows(work, shard_names))
-    problems = _in_order([*tables.problems, *found.problems, *copy_problems], tables)
+        if not self.paths:
+            raise ValueError(
+                f"Got a catalogue of {sum(map(len, self.tables.splits.values()))} rows, none of which has a usable "
+                "picture or a text. Check the folder of pictures and the text columns."
+            )
+        if strict and dropped:
+            lines = [
+                _line(problem)
+                for problem in sorted(dropped, key=lambda problem: (problem.split or "", problem.row or 0))
+            ]
+            more = f"\n  and {len(lines) - _MOST_ROWS} more" if len(lines) > _MOST_ROWS else ""
+            raise ValueError(
+                f"Got {len(lines)} rows that would be dropped, but none may be with --strict. Correct or remove these "
+                "rows and run the command again, or leave --strict out:\n  " + "\n  ".join(lines[:_MOST_ROWS]) + more
+            )
+
+    def row_counts(self) -> dict[str, dict[str, int]]:
+        """By split, how many rows were read, kept, dropped, and have a picture or a description."""
+        dropped_by_reader = Counter(problem.split for problem in self.tables.problems if problem.action == "dropped")
+        counts = {}
+        for number, (split, table) in enumerate(self.tables.splits.items()):
+            rows = self.rows[self.rows["split"] == number]
+            read = len(table) + dropped_by_reader[split]
+            counts[split] = {
+                "read": read,
+                "kept": len(rows),
+                "dropped": read - len(rows),
+                "with_picture": int(rows["picture"].notna().sum()),
+                "with_description": int(rows["description"].notna().sum()),
+            }
+        return counts
+
+    def named_labels(self) -> dict[str, dict[str, int]]:
+        """By split, how many rows have a text (`texts`), and of how many it names which label."""
+        named = {}
+        for number, split in enumerate(self.tables.splits):
+            ways = self.rows.loc[self.rows["split"] == number, "named"].dropna()
+            counts = Counter(way for found in ways for way in found)
+            named[split] = {"texts": len(ways), **{way: counts[way] for way in WAYS_OF_NAMING}}
+        return named
+
+    def copies(self) -> list[Copy]:
+        """Rows with equal or similar pictures or, across splits, equal descriptions, by their numbers in `rows`."""
+        # Files of one name in two releases are two files.
+        names = [
+            name and digest_of(f"{release}/{name}".encode()) for release, name in self._cells("release", "image_file")
+        ]
+        return find_copies(self.rows.assign(name=pd.Series(names, self.rows.index, dtype=object)))
+
+    def copy_problem(self, copy: Copy) -> Problem:
+        """The finding that a row is a copy."""
+        row, earlier = self.rows.iloc[copy.row], self.rows.iloc[copy.earlier_row]
+        splits = list(self.tables.splits)
+        detail = _COPY_DETAILS[copy.kind].format(f"{splits[earlier.split]} row {earlier.row} ({earlier.image_file})")
+        if copy.num_bits is not None:
+            detail += f"; {copy.num_bits} of 256 bits of their signatures differ"
+        return Problem(row.row, splits[row.split], row.image_file, copy.kind, detail, "kept", row.release)
+
+    def place(self, number: int) -> tuple[str, int]:
+        """Split of a kept row and its number among the split's kept rows."""
+        row = self.rows.iloc[number]
+        return list(self.tables.splits)[row.split], row.place
+
+    def _cells(self, *columns: str) -> Iterator[tuple[Any, ...]]:
+        return zip(*(self.rows[column] for column in columns), strict=True)
+
+
+def write_dataset(
+    output: Path, shards: FinishedShards, *, features: datasets.Features, options: Mapping[str, Any], made_of: str
+) -> dict[str, Any]:
+    """The summary of the dataset folder that now lies, whole, at `output`, into which the shards have been moved."""
+    tables = shards.tables
+    copies = shards.copies()
+    problems = [*shards.problems, *map(shards.copy_problem, copies), *_unseen_labels(shards)]
+    problems = _in_order(problems, list(tables.splits))
+    sizes = shards.rows["source_size"].dropna().tolist()
     summary = {
-        "rows": {split: dict(counts) for split, counts in found.rows.items()},
-        "problems": _counts_by_split(problems),
-        "labels": _count_labels(found.files, features),
-        "named_labels": {split: dict(counts) for split, counts in found.named.items()},
-        "rare_labels": _rare_labels(tables, features),
+        "rows": shards.row_counts(),
+        "problems": {
+            kind: dict(Counter(problem.split or "all" for problem in problems if problem.problem == kind))
+            for kind in count_problems(problems)
+        },
+        "labels": _count_labels(shards.paths, features),
+        "named_labels": shards.named_labels(),
+        "rare_labels": {
+            task: Counter(
+                label
+                for rows in tables.splits.values()
+                for label in rows[task]
+                if label is not None and label not in features[task].names
+            )
+            for task in TASKS
+        },
         "copies": [
-            {"kind": copy.kind, "row": found.place(copy.row), "earlier_row": found.place(copy.earlier_row)}
+            {"kind": copy.kind, "row": shards.place(copy.row), "earlier_row": shards.place(copy.earlier_row)}
             for copy in copies[:_MOST_COPIES]
         ],
         "pictures": {
-            "formats": dict(sorted(found.formats.items())),
-            "num_bytes": sum(found.num_bytes.values()),
-            "sizes": found.sizes(),
+            "formats": dict(sorted(Counter(shards.rows["source_format"].dropna()).items())),
+            "num_bytes": shards.num_bytes,
+            "sizes": sizes[:: -(-len(sizes) // _MOST_SIZES) or 1],
         },
         "options": dict(options),
         "encodings": dict(tables.encodings),
         "made_of": made_of,
     }
-    write_problems(problems, dataset / "problems.jsonl")
-    (dataset / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    for split, paths in found.files.items():
-        for number, path in enumerate(paths):
-            path.rename(dataset / "data" / f"{split}-{number:05d}-of-{len(paths):05d}.parquet")
-    return dataset, summary
+    with atomic_folder(output) as folder:
+        write_problems(problems, folder / "problems.jsonl")
+        write_json(folder / "summary.json", summary)
+        (folder / "data").mkdir()
+        for split, paths in shards.paths.items():
+            for number, path in enumerate(paths):
+                path.rename(folder / "data" / f"{split}-{number:05d}-of-{len(paths):05d}.parquet")
+    return summary
 
 
-def _read_notes(work: Path, shard_names: Mapping[str, Sequence[str]], tables: ReleaseTables) -> _Found:
-    found = _Found()
-    dropped_by_reader = Counter(problem.split for problem in tables.problems if problem.action == "dropped")
-    for split, table in tables.splits.items():
-        counts = Counter(read=len(table) + dropped_by_reader[split], kept=0, dropped=dropped_by_reader[split])
-        counts.update(with_picture=0, with_description=0)
-        named = Counter(dict.fromkeys(("texts", *WAYS_OF_NAMING), 0))
-        for name in shard_names[split]:
-            facts = _facts(work, name)
-            counts["dropped"] += facts.num_dropped
-            found.problems += facts.problems
-            for row in facts.rows:
-                counts["kept"] += 1
-                counts["with_picture"] += row.picture is not None
-                counts["with_description"] += row.description is not None
-                if row.named is not None:
-                    named.update(("texts", *row.named))
-                if row.source_size is not None and row.source_format is not None:
-                    found.source_sizes.extend(row.source_size)
-                    found.formats[row.source_format] += 1
-            if facts.rows:
-                found.files.setdefault(split, []).append(work / f"{name}.parquet")
-                found.num_bytes[split] += facts.num_bytes
-        found.rows[split] = counts
-        found.named[split] = named
-    found.problems += _unseen_labels_of_kept_rows(tables, found.problems)
-    return found
+def _line(problem: Problem) -> str:
+    return f"{problem.split} row {problem.row} ({problem.image_file}): {problem.detail}"
 
 
-def _facts(work: Path, name: str) -> ShardFacts:
-    facts = read_facts(work, name)
-    if facts is None:
-        raise ValueError(f"Got the unfinished shard {work / name}, but all are whole by now. Run the command again.")
-    return facts
-
-
-def _kept_rows(work: Path, shard_names: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, RowFacts]]:
-    for split, names in shard_names.items():
-        for name in names:
-            for row in _facts(work, name).rows:
-                yield split, row
-
-
-def _unseen_labels_of_kept_rows(tables: ReleaseTables, problems: Sequence[Problem]) -> list[Problem]:
-    dropped = {(problem.release, problem.split, problem.row) for problem in problems if problem.action == "dropped"}
-    return [
-        problem
-        for problem in find_unseen_labels(tables)
-        if (problem.release, problem.split, problem.row) not in dropped
-    ]
-
-
-def _in_order(problems: list[Problem], tables: ReleaseTables) -> list[Problem]:
-    """Findings by split, release and row."""
-    order = {split: number for number, split in enumerate(tables.splits)}
-    return sorted(
-        problems,
-        key=lambda problem: (
-            order.get(problem.split or "", len(order)),
-            problem.release or "",
-            problem.row or 0,
-            problem.problem,
-            problem.detail,
-        ),
-    )
-
-
-def _counts_by_split(problems: Sequence[Problem]) -> dict[str, dict[str, int]]:
-    """Number of findings by kind, the most frequent first, and split."""
-    return {
-        kind: dict(Counter(problem.split or "all" for problem in problems if problem.problem == kind))
-        for kind in count_problems(problems)
+def _unseen_labels(shards: FinishedShards) -> Iterator[Problem]:
+    """A finding for each label of a kept row that train never has, not even too rarely; none without a train."""
+    splits = shards.tables.splits
+    if "train" not in splits:
+        return
+    dropped = {
+        (problem.release, problem.split, problem.row) for problem in shards.problems if problem.action == "dropped"
     }
+    for task in TASKS:
+        seen = {*splits["train"][task], None, UNKNOWN}
+        for split, rows in splits.items():
+            releases = rows["release"] if "release" in rows else repeat(None, len(rows))
+            cells = zip(rows["row_number"], rows["image_file"], rows[task], releases, strict=True)
+            for row, image_file, label, release in cells:
+                if label not in seen and (release, split, row) not in dropped:
+                    detail = f"train never has the {task} {label!r}"
+                    yield Problem(row, split, image_file, "unseen_label", detail, f"kept, as {UNKNOWN}", release)
+
+
+def _in_order(problems: Sequence[Problem], splits: Sequence[str]) -> list[Problem]:
+    """Findings by split, release and row."""
+    order = {split: number for number, split in enumerate(splits)}
+
+    def place(problem: Problem) -> tuple[int, str, int, str, str]:
+        split = order.get(problem.split or "", len(order))
+        return split, problem.release or "", problem.row or 0, problem.problem, problem.detail
+
+    return sorted(problems, key=place)
 
 
 def _count_labels(
@@ -195,25 +239,9 @@ def _count_labels(
     """Rows by task, split and label, labels that no row has included, and `unknown` for rows without a label."""
     counts: dict[str, dict[str, dict[str, int]]] = {task: {} for task in TASKS}
     for split, paths in files.items():
-        numbers: dict[str, Counter[int | None]] = {task: Counter() for task in TASKS}
-        for path in paths:
-            columns = pq.read_table(path, columns=list(TASKS))
-            for task in TASKS:
-                numbers[task].update(columns[task].to_pylist())
+        columns = [pq.read_table(path, columns=list(TASKS)) for path in paths]
         for task in TASKS:
-            of_split = {label: numbers[task][number] for number, label in enumerate(features[task].names)}
-            counts[task][split] = {**of_split, "unknown": numbers[task][None]}
+            numbers = Counter(number for table in columns for number in table[task].to_pylist())
+            by_label = {label: numbers[number] for number, label in enumerate(features[task].names)}
+            counts[task][split] = {**by_label, "unknown": numbers[None]}
     return counts
-
-
-def _rare_labels(tables: ReleaseTables, features: datasets.Features) -> dict[str, Counter[str]]:
-    """By task, the catalogue's labels that the vocabulary lacks, with their rows in all splits."""
-    return {
-        task: Counter(
-            label
-            for rows in tables.splits.values()
-            for label in rows[task]
-            if label is not None and label not in features[task].names
-        )
-        for task in TASKS
-    }

@@ -1,13 +1,11 @@
 """A catalogue's tables and pictures become a dataset folder that `datasets.load_dataset` opens anywhere."""
 
-import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
@@ -15,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import filelock
 
-from semart_hf.catalogue.problems import Problem
+from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
 from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables
 from semart_hf.catalogue.text import text_of
 from semart_hf.catalogue.vocabulary import TASKS, label_number, learn_vocabularies
+from semart_hf.files import LOCK_SECONDS, full_disk_explained, locked
 
-from .dataset_folder import assemble
+from .dataset_folder import FinishedShards, write_dataset
 from .prepared_pictures import ENCODINGS
-from .shards import Shard, ShardRecipe, picture_of_row, write_shard
+from .shards import Shard, ShardRecipe, write_shard
 from .workers import map_shards
 
 logger = logging.getLogger(__name__)
@@ -32,8 +30,8 @@ logger = logging.getLogger(__name__)
 # For so many rows further processes take longer to start than they save.
 _FEW_ROWS = 200
 
-# A killed run's processes, which hold its lock, end within a second or so.
-_LOCK_SECONDS = 10.0
+# Pictures that are not there, as an error names them.
+_NUM_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -107,13 +105,11 @@ class Preparation:
         """Rows of the catalogue that could be read."""
         return sum(map(len, self.tables.splits.values()))
 
-    def shards(self, only_without_text: bool = False) -> Iterator[Shard]:
+    def shards(self) -> Iterator[Shard]:
         """The shards of every split, made as they are asked for."""
-        step = self.options.rows_per_shard
         for split, table in self.tables.splits.items():
-            for number, start in enumerate(range(0, len(table), step)):
-                rows = [self._row(cells) for cells in table.slice(start, start + step)]
-                yield Shard(split, number, [row for row in rows if row["text"] is None or not only_without_text])
+            for number, rows in enumerate(table.batches(self.options.rows_per_shard)):
+                yield Shard(split, number, [self._row(cells) for cells in rows])
 
     def shard_names(self) -> dict[str, list[str]]:
         """Names of all shards by split, in their order."""
@@ -123,20 +119,33 @@ class Preparation:
             for split, table in self.tables.splits.items()
         }
 
-    def key(self, with_times: bool = False) -> str:
+    def key(self, with_times: bool = False, min_pictures: float = 0.0) -> str:
         """Digest of the catalogue's words, the names and sizes of its pictures, and the options.
 
-        `with_times` adds when each picture was changed last, which differs between copies of a catalogue.
+        Args:
+            with_times: Whether it counts when each picture was changed last, which differs between copies.
+            min_pictures: See `prepare_paintings`.
+
+        Raises:
+            ValueError: Too few of the pictures are there.
         """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(json.dumps([asdict(self.options), self.vocabularies]).encode())
+        num_named, num_found, examples = 0, 0, []
         for shard in self.shards():
             for row in shard.rows:
-                folder, name = row["images_folder"], row["image_file"]
+                path = find_picture(row["images_folder"], row["image_file"], follow_links=self.tables.follow_links)
+                num_named += row["image_file"] is not None
+                picture: object = None
+                if isinstance(path, Path):
+                    status = path.stat()
+                    picture = (status.st_size, status.st_mtime_ns if with_times else 0)
+                    num_found += 1
+                elif row["image_file"] is not None and len(examples) < _NUM_EXAMPLES:
+                    examples.append(f"{shard.split} row {row['row_number']}: {path[1]}")
                 words = {column: value for column, value in row.items() if column != "images_folder"}
-                status = _status_of(folder, name)
-                picture = status and (status.st_size, status.st_mtime_ns if with_times else 0)
                 digest.update(json.dumps([words, picture], default=str).encode())
+        check_enough_pictures(num_named, num_found, examples, min_pictures)
         return digest.hexdigest()
 
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,6 +171,8 @@ def prepare_paintings(
     vocabularies: Mapping[str, Sequence[str]] | None = None,
     num_proc: int | None = None,
     strict: bool = False,
+    min_pictures: float = 0.5,
+    wait: float = LOCK_SECONDS,
 ) -> dict[str, Any]:
     """The summary of a dataset folder that now lies, whole, at `output_dir`.
 
@@ -175,10 +186,13 @@ def prepare_paintings(
         options: `None` takes the defaults.
         vocabularies: Labels by task, such as a trained model's; `None` learns them from train.
         num_proc: Processes; `None` takes one for each core that this one may use.
-        strict: Refuse a catalogue of which a row would be dropped, before anything is written.
+        strict: Refuse a catalogue of which a row would be dropped.
+        min_pictures: Least share of the pictures that the catalogue names that can be read; 0 takes any.
+        wait: Seconds to wait for another process that prepares the same folder.
 
     Raises:
-        ValueError: Something else lies at `output_dir`, no row is left, or `strict` found rows that would be dropped.
+        ValueError: Something else lies at `output_dir`, another process is at work there, no row is left, too few
+            pictures can be read, or `strict` found rows that would be dropped.
         OSError: The disk is full or refuses to be written on. What is done is kept for the next run.
         RuntimeError: A process died. What is done is kept likewise.
     """
@@ -186,30 +200,23 @@ def prepare_paintings(
     preparation = Preparation(tables, options or PreparationOptions(), vocabularies)
     if num_proc is None:
         num_proc = len(os.sched_getaffinity(0)) if preparation.num_rows > _FEW_ROWS else 1
-    key = preparation.key()
-    existing = _summary_at(output, key)
-    if existing is not None:
-        logger.warning("%s was made of the same catalogue with the same options: nothing to do.", output)
-        return existing
-    if strict:
-        _refuse_dropped_rows(preparation, num_proc)
+    key = preparation.key(min_pictures=min_pictures)
     work = output.parent / f".{output.name}.preparing"
-    with _alone_in(work), _full_disk_explained(work):
-        task = partial(_write_shard, recipe=preparation.recipe, folder=work)
-        for _ in map_shards(
-            task, preparation.shards(), num_rows=preparation.num_rows, num_proc=num_proc, title="Preparing"
-        ):
-            pass
-        dataset, summary = assemble(
-            work,
-            preparation.shard_names(),
-            tables=tables,
-            features=preparation.features,
-            options=asdict(preparation.options),
-            made_of=key,
+    advice = "A dataset needs some 40 KB a picture of 288 pixels. Make room and run the same command again: what is "
+    with locked(output, "preparing", wait=wait), full_disk_explained(output.parent, f"{advice}done is kept."):
+        existing = _summary_at(output, key)
+        if existing is not None:
+            logger.warning("%s was made of the same catalogue with the same options: nothing to do.", output)
+            return existing
+        work.mkdir(parents=True, exist_ok=True)
+        task = partial(write_shard, recipe=preparation.recipe, folder=work)  # its facts stay in its note
+        map_shards(task, preparation.shards(), num_rows=preparation.num_rows, num_proc=num_proc, title="Preparing")
+        shards = FinishedShards(work, preparation.shard_names(), tables)
+        shards.check(strict=strict, min_pictures=min_pictures)
+        summary = write_dataset(
+            output, shards, features=preparation.features, options=asdict(preparation.options), made_of=key
         )
-        dataset.rename(output)
-    shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
     return summary
 
 
@@ -234,37 +241,6 @@ def _features_of(
     return datasets.Features(features)
 
 
-def _write_shard(shard: Shard, on_row: Callable[[], None], *, recipe: ShardRecipe, folder: Path) -> None:
-    write_shard(shard, recipe, folder, on_row)  # its facts stay in its note: a process hands nothing back
-
-
-def _find_dropped(shard: Shard, on_row: Callable[[], None], *, recipe: ShardRecipe) -> list[Problem]:
-    dropped = []
-    for row in shard.rows:
-        picture, problems = picture_of_row(row, shard.split, recipe)
-        dropped += problems[:1] if picture is None else []
-        on_row()
-    return dropped
-
-
-def _refuse_dropped_rows(preparation: Preparation, num_proc: int) -> None:
-    dropped = [problem for problem in preparation.tables.problems if problem.action == "dropped"]
-    num_rows = sum(len(shard.rows) for shard in preparation.shards(only_without_text=True))
-    if num_rows:  # a row with a text is never dropped
-        task = partial(_find_dropped, recipe=preparation.recipe)
-        shards = preparation.shards(only_without_text=True)
-        for found in map_shards(task, shards, num_rows=num_rows, num_proc=num_proc, title="Checking"):
-            dropped += found
-    if dropped:
-        dropped.sort(key=lambda problem: (problem.split or "", problem.row or 0))
-        lines = [f"{problem.split} row {problem.row} ({problem.image_file}): {problem.detail}" for problem in dropped]
-        more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
-        raise ValueError(
-            f"Got {len(lines)} rows that would be dropped, but none may be with --strict. Nothing was written. Mend "
-            "or remove these rows, or leave --strict out:\n  " + "\n  ".join(lines[:20]) + more
-        )
-
-
 def _summary_at(output: Path, key: str) -> dict[str, Any] | None:
     """Summary of a folder that was made of the same; `None` where there is room for a new one."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
@@ -278,42 +254,3 @@ def _summary_at(output: Path, key: str) -> dict[str, Any] | None:
         f"Got the output folder {output}, where something else lies already, but a dataset appears whole in a folder "
         "of its own. Remove what is there, or choose another folder."
     )
-
-
-def _status_of(folder: str | None, name: str | None) -> os.stat_result | None:
-    try:
-        return None if folder is None or name is None else os.stat(os.path.join(folder, name))
-    except (OSError, ValueError):
-        return None
-
-
-@contextmanager
-def _alone_in(work: Path) -> Iterator[None]:
-    """Keep other runs out of the work folder."""
-    work.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(work / "lock")
-    try:
-        lock.acquire(timeout=_LOCK_SECONDS)
-    except filelock.Timeout:
-        raise ValueError(
-            f"Got {work}, in which another run is at work, but one run writes a dataset. Wait for it, or end it."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _full_disk_explained(work: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        free = shutil.disk_usage(work).free
-        raise OSError(
-            error.errno,
-            f"Got a full disk ({free // 2**20} MiB free) while writing in {work}, but a dataset needs some 40 KB a "
-            "picture of 288 pixels. What is done is kept: make room and run the same command again, or remove it",
-        ) from error

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pyarrow.parquet as pq
 from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.catalogue.problems import Problem
 from semart_hf.catalogue.text import mask_label_words, named_labels
+from semart_hf.files import atomic_file, write_text
 
 from .duplicates import text_digest
 from .prepared_pictures import ENCODINGS, PreparedPicture, UnusablePictureError, prepare_picture
@@ -23,7 +22,7 @@ from .prepared_pictures import ENCODINGS, PreparedPicture, UnusablePictureError,
 ROWS_PER_GROUP = 64
 
 # A shard whose note was written under another number is written again.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class ShardRecipe:
     Attributes:
         schema: Columns of the file, `image` first, with the features that `datasets` reads from its metadata.
         image_size: Shorter side of a stored picture, in pixels.
-        encoding: How pictures are stored, a key of `pictures.ENCODINGS`.
+        encoding: How pictures are stored, a key of `prepared_pictures.ENCODINGS`.
         mask_label_words: Whether words that name labels are masked in the column `text`.
         follow_links: Whether links in the folder of pictures may lead out of it.
     """
@@ -73,11 +72,11 @@ class RowFacts:
     Attributes:
         row: Its number in its file.
         image_file: Its picture's name.
-        picture: Hexadecimal digest of its picture's file; `None` where it has no usable picture, as in the next three.
-        signature: Hexadecimal signature of its picture.
+        picture: Digest of its picture's file; `None` where it has no usable picture, as in the next three.
+        signature: Signature of its picture.
         source_size: Width and height of the picture's file.
         source_format: Format of the picture's file.
-        description: Hexadecimal digest of its description.
+        description: Digest of its description.
         named: What its text names, of `text.WAYS_OF_NAMING`; `None` where it has no text.
         release: Name of its release, where several are merged.
     """
@@ -103,20 +102,17 @@ class ShardFacts:
     num_bytes: int
 
 
-def write_shard(
-    shard: Shard, recipe: ShardRecipe, folder: Path, on_row: Callable[[], None] = lambda: None
-) -> ShardFacts:
-    """Facts of a shard whose file now lies in `folder`; it is not written again if it already lay there.
+def write_shard(shard: Shard, on_row: Callable[[], None], *, recipe: ShardRecipe, folder: Path) -> None:
+    """Write a shard's file, and its facts beside it, unless they lie there already.
 
     The note with the facts is written last, so a shard counts as written only when all of it is there. The file has
     the same bytes whenever rows, pictures and recipe are the same. `on_row` is called after each row.
     """
-    key = shard_key(shard, recipe)
-    known = read_facts(folder, shard.name, key)
-    if known is not None:
+    key = _key(shard, recipe)
+    if read_facts(folder, shard.name, key) is not None:
         for _ in shard.rows:
             on_row()
-        return known
+        return
     rows: list[RowFacts] = []
     problems: list[Problem] = []
     num_bytes = 0
@@ -124,24 +120,30 @@ def write_shard(
     def kept_rows() -> Iterator[dict[str, Any]]:
         nonlocal num_bytes
         for row in shard.rows:
-            picture, findings = picture_of_row(row, shard.split, recipe)
+            picture, findings = _picture_of(row, shard.split, recipe)
             problems.extend(findings)
             on_row()
             if picture is None and row["text"] is None:
                 continue
             rows.append(_facts_of(row, picture))
-            num_bytes += 0 if picture is None else len(picture.content)
-            image = None if picture is None else _stored(row, picture, recipe.encoding)
+            image = None
+            if picture is not None:
+                num_bytes += len(picture.content)
+                name = Path(row["image_file"].replace("\\", "/")).stem + ENCODINGS[recipe.encoding][0]
+                image = {"bytes": picture.content, "path": name}
             text = mask_label_words(row["text"], author=row["author"]) if recipe.mask_label_words else row["text"]
             yield {**row, "image": image, "text": text}
 
     _write_parquet(folder / f"{shard.name}.parquet", kept_rows(), recipe.schema)
-    facts = ShardFacts(rows, problems, len(shard.rows) - len(rows), num_bytes)
     # vars and not asdict, which takes longer than all else that is done with a row without a picture
-    record = {"key": key, **vars(facts), "rows": [*map(vars, rows)], "problems": [*map(vars, problems)]}
-    with atomic_file(folder / f"{shard.name}.json") as note:
-        note.write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
-    return facts
+    record = {
+        "key": key,
+        "rows": [*map(vars, rows)],
+        "problems": [*map(vars, problems)],
+        "num_dropped": len(shard.rows) - len(rows),
+        "num_bytes": num_bytes,
+    }
+    write_text(folder / f"{shard.name}.json", json.dumps(record, ensure_ascii=False))
 
 
 def read_facts(folder: Path, name: str, key: str | None = None) -> ShardFacts | None:
@@ -152,48 +154,37 @@ def read_facts(folder: Path, name: str, key: str | None = None) -> ShardFacts | 
     record = json.loads(note.read_text(encoding="utf-8"))
     if key is not None and record["key"] != key:
         return None
-    rows = [
-        RowFacts(**{**row, "source_size": row["source_size"] and tuple(row["source_size"])}) for row in record["rows"]
-    ]
+    rows = [RowFacts(**row) for row in record["rows"]]
     problems = [Problem(**problem) for problem in record["problems"]]
     return ShardFacts(rows, problems, record["num_dropped"], record["num_bytes"])
 
 
-def shard_key(shard: Shard, recipe: ShardRecipe) -> str:
+def _key(shard: Shard, recipe: ShardRecipe) -> str:
     """Digest of everything that a shard's file depends on; pictures count by size and time of change."""
-    pictures = []
+    pictures: list[object] = []
     for row in shard.rows:
         path = find_picture(row["images_folder"], row["image_file"], follow_links=recipe.follow_links)
         status = path.stat() if isinstance(path, Path) else None
         pictures.append(path if status is None else (status.st_size, status.st_mtime_ns))
-    parts = (
-        _FORMAT,
-        pa.__version__,
-        recipe.schema.to_string(truncate_metadata=False),
-        recipe.image_size,
-        recipe.encoding,
-        recipe.mask_label_words,
-        shard.rows,
-        pictures,
-    )
-    content = json.dumps(parts, default=str, sort_keys=True)
+    schema = recipe.schema.to_string(truncate_metadata=False)
+    options = {**vars(recipe), "schema": schema}
+    content = json.dumps((_FORMAT, pa.__version__, options, shard.rows, pictures), default=str, sort_keys=True)
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
-def picture_of_row(
-    row: dict[str, Any], split: str, recipe: ShardRecipe
-) -> tuple[PreparedPicture | None, list[Problem]]:
+def _picture_of(row: dict[str, Any], split: str, recipe: ShardRecipe) -> tuple[PreparedPicture | None, list[Problem]]:
     """The picture of a row, `None` where it has no usable one, and what there is to say about its picture and text."""
     problems: list[tuple[str, str, str]] = []
     picture = None
     without_picture = "dropped" if row["text"] is None else "kept as text"
     path = find_picture(row["images_folder"], row["image_file"], follow_links=recipe.follow_links)
-    try:
-        if not isinstance(path, Path):
-            raise UnusablePictureError(*path)
-        picture = prepare_picture(path, image_size=recipe.image_size, encoding=recipe.encoding)
-    except UnusablePictureError as error:
-        problems.append((error.problem, str(error), without_picture))
+    if isinstance(path, Path):
+        try:
+            picture = prepare_picture(path, image_size=recipe.image_size, encoding=recipe.encoding)
+        except UnusablePictureError as error:
+            problems.append((error.problem, str(error), without_picture))
+    else:
+        problems.append((*path, without_picture))
     if picture is not None and picture.num_frames > 1:
         detail = f"{picture.source_format} of {picture.num_frames} frames or pages"
         problems.append(("several_frames", detail, "kept, the first of them"))
@@ -202,19 +193,6 @@ def picture_of_row(
         problems.append(("empty_description", "no description", action))
     place = (row["row_number"], split, row["image_file"])
     return picture, [Problem(*place, *problem, release=row.get("release")) for problem in problems]
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Path to write to; when the block ends the whole file lies at `path`, and after an error nothing does."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        yield unfinished
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)  # a full disk needs the room
 
 
 def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema) -> None:
@@ -241,12 +219,7 @@ def _facts_of(row: dict[str, Any], picture: PreparedPicture | None) -> RowFacts:
         signature=None if picture is None else picture.signature.hex(),
         source_size=None if picture is None else (picture.source_width, picture.source_height),
         source_format=None if picture is None else picture.source_format,
-        description=None if description is None else text_digest(description).hex(),
+        description=None if description is None else text_digest(description),
         named=None if row["text"] is None else sorted(named_labels(row["text"], row["label_names"])),
         release=row.get("release"),
     )
-
-
-def _stored(row: dict[str, Any], picture: PreparedPicture, encoding: str) -> dict[str, Any]:
-    name = Path(row["image_file"].replace("\\", "/")).stem + ENCODINGS[encoding][0]
-    return {"bytes": picture.content, "path": name}

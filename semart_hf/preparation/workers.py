@@ -8,25 +8,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any
 
 from tqdm import tqdm
 
 from .shards import Shard
 
-Result = TypeVar("Result")
-
 #: What is done with a shard: it gets the shard and a function to call after each row.
-ShardTask = Callable[[Shard, Callable[[], None]], Result]
+ShardTask = Callable[[Shard, Callable[[], None]], None]
 
 # Rows done by all workers together; set in each worker as it starts.
 _rows_done: Any = None
 
 
-def map_shards(
-    task: ShardTask[Result], shards: Iterable[Shard], *, num_rows: int, num_proc: int, title: str
-) -> Iterator[Result]:
-    """Results of `task` for each shard, in the order in which they are ready.
+def map_shards(task: ShardTask, shards: Iterable[Shard], *, num_rows: int, num_proc: int, title: str) -> None:
+    """Do `task` for each shard.
 
     Few shards are held at a time, however many there are. With one process the work is done in this one.
 
@@ -36,20 +32,18 @@ def map_shards(
     with tqdm(total=num_rows, unit="row", desc=title, smoothing=0.1) as bar:
         if num_proc == 1:
             for shard in shards:
-                yield task(shard, bar.update)
+                task(shard, bar.update)
         else:
-            yield from _map_in_processes(task, iter(shards), num_proc, bar)
+            _map_in_processes(task, iter(shards), num_proc, bar)
 
 
-def _map_in_processes(
-    task: ShardTask[Result], shards: Iterator[Shard], num_proc: int, bar: "tqdm[Any]"
-) -> Iterator[Result]:
+def _map_in_processes(task: ShardTask, shards: Iterator[Shard], num_proc: int, bar: "tqdm[Any]") -> None:
     # A forked process has what this one has imported; elsewhere than on Linux system libraries do not bear forking.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     rows_done = context.Value("q", 0)
     executor = ProcessPoolExecutor(num_proc, context, _start_worker, (rows_done, os.getpid()))
     try:
-        running: set[Future[Result]] = set()
+        running: set[Future[None]] = set()
         is_more = True
         while is_more or running:
             while is_more and len(running) < 2 * num_proc:
@@ -60,7 +54,7 @@ def _map_in_processes(
             done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             bar.update(rows_done.value - bar.n)
             for future in done:
-                yield future.result()
+                future.result()
     except BrokenProcessPool as error:
         raise RuntimeError(
             f"Got a worker process that died at row {rows_done.value:,} or so, as happens when memory runs out. What "
@@ -83,9 +77,9 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _run(task: ShardTask[Result], shard: Shard) -> Result:
+def _run(task: ShardTask, shard: Shard) -> None:
     def count_row() -> None:
         with _rows_done.get_lock():
             _rows_done.value += 1
 
-    return task(shard, count_row)
+    task(shard, count_row)

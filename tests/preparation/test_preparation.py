@@ -249,14 +249,17 @@ def test_findings_of_every_kind(tmp_path):
     assert len(split) == 13
 
 
-def test_strict_refuses_dropped_rows_before_anything_is_written(tmp_path):
+def test_strict_refuses_dropped_rows(tmp_path):
     rows = [row("0.jpg"), row("gone.jpg", description=""), row("absent.jpg")]
     release = write_release(tmp_path / "release", {"train": rows}, {"0.jpg": encoded(painting(0))})
     with pytest.raises(
         ValueError, match=r"1 rows that would be dropped.*\n  train row 2 \(gone.jpg\): there is no file gone"
     ):
-        prepare(release, tmp_path / "out", strict=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["release"]
+        prepare(release, tmp_path / "out", strict=True, min_pictures=0)
+    assert not (tmp_path / "out").exists()
+    summary = prepare(release, tmp_path / "out", min_pictures=0)  # continues
+    assert summary["rows"]["train"]["dropped"] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "release"]
 
 
 def test_strict_lets_a_release_pass_that_keeps_all_its_rows(release, prepared, tmp_path):
@@ -267,8 +270,47 @@ def test_strict_lets_a_release_pass_that_keeps_all_its_rows(release, prepared, t
 def test_nothing_left(tmp_path):
     release = write_release(tmp_path / "release", {"train": [row("gone.jpg", description="")]}, {})
     with pytest.raises(ValueError, match=r"catalogue of 1 rows, none of which has a usable picture or a text"):
-        prepare(release, tmp_path / "out")
+        prepare(release, tmp_path / "out", min_pictures=0)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_catalogue_without_its_pictures_stops_before_anything_is_written(tmp_path):
+    rows = [row(f"{index}.jpg") for index in range(5)]
+    pictures = {f"{index}.png": encoded(painting(index)) for index in range(5)}
+    release = write_release(tmp_path / "release", {"train": rows}, pictures)
+    message = r"0 readable pictures for 5 rows.*\n  train row 1: there is no file 0.jpg, but 0.png\n  train row 2"
+    with pytest.raises(ValueError, match=message):
+        prepare(release, tmp_path / "out")
+    (release / "Images").rename(release / "images")
+    with pytest.raises(ValueError, match="there is no folder Images, but 'images' beside it has pictures"):
+        prepare(release, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["release"]
+    summary = prepare(release, tmp_path / "out", min_pictures=0)
+    assert summary["rows"]["train"]["with_picture"] == 0
+
+
+def test_a_catalogue_of_broken_pictures_stops(tmp_path):
+    pictures = {f"{index}.jpg": encoded(painting(index)) for index in range(2)}
+    pictures |= {f"{index}.jpg": b"<html>" for index in range(2, 5)}
+    release = write_release(tmp_path / "release", {"train": [row(name) for name in pictures]}, pictures)
+    with pytest.raises(ValueError, match=r"2 readable pictures for 5 rows.*\n  train row 3 \(2.jpg\): a web page"):
+        prepare(release, tmp_path / "out")
+    assert prepare(release, tmp_path / "out", min_pictures=0.4)["rows"]["train"]["with_picture"] == 2
+
+
+def test_pictures_that_are_links_are_followed_by_choice(tmp_path):
+    store = tmp_path / "store"
+    release = write_release(tmp_path / "release", {"train": [row("0.jpg"), row("1.jpg")]}, {})
+    store.mkdir()
+    for index in range(2):
+        (store / f"{index}.jpg").write_bytes(encoded(painting(index)))
+        (release / "Images" / f"{index}.jpg").symlink_to(store / f"{index}.jpg")
+    with pytest.raises(
+        ValueError, match=r"(?s)0 readable pictures for 2 rows.*a link that leads outside.*--follow_links"
+    ):
+        prepare(release, tmp_path / "out")
+    summary = prepare_paintings(read_rows(release, follow_links=True), tmp_path / "out", SMALL, num_proc=1)
+    assert summary["rows"]["train"]["with_picture"] == 2
 
 
 def test_a_split_of_which_nothing_is_left_is_left_out(tmp_path):
@@ -313,7 +355,7 @@ def test_real_paintings(shared_data, tmp_path):
 
 
 def test_the_official_validation_file_alone(shared_data, tmp_path, caplog):
-    summary = prepare(shared_data / "semart", tmp_path / "out", PreparationOptions(image_size=64))
+    summary = prepare(shared_data / "semart", tmp_path / "out", PreparationOptions(image_size=64), min_pictures=0)
     assert "There is no train split: labels are learned from ['validation']" in caplog.text
     assert list(summary["rows"]) == ["validation"]
     assert summary["rows"]["validation"]["kept"] == 1069

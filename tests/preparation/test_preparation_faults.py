@@ -10,13 +10,13 @@ import zlib
 from pathlib import Path
 
 import datasets
-import filelock
 import numpy as np
 import pytest
 from PIL import Image
 from release_builder import encoded, painting, row, write_plain_release, write_release
 
 from semart_hf.catalogue.release import read_rows
+from semart_hf.files import locked
 from semart_hf.preparation import shards
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
@@ -92,7 +92,7 @@ def test_changed_pictures_are_read_again(tmp_path):
     work.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "semart_hf.preparation.preparation.assemble", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
+            "semart_hf.preparation.preparation.write_dataset", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             prepare_paintings(read_rows(release), tmp_path / "second", SMALL, num_proc=1)
@@ -104,15 +104,12 @@ def test_changed_pictures_are_read_again(tmp_path):
     assert changed == {"data/test-00000-of-00001.parquet"}
 
 
-def test_two_runs_do_not_write_the_same_dataset(release, tmp_path, monkeypatch):
-    work = tmp_path / ".out.preparing"
-    work.mkdir()
-    monkeypatch.setattr("semart_hf.preparation.preparation._LOCK_SECONDS", 0.1)
+def test_two_runs_do_not_write_the_same_dataset(release, tmp_path):
     with (
-        filelock.FileLock(work / "lock"),
-        pytest.raises(ValueError, match=r"in which another run is at work, but one run writes a dataset"),
+        locked(tmp_path / "out", "preparing"),
+        pytest.raises(ValueError, match=rf"at work in .*/out: preparing, process {os.getpid()} on .*, started "),
     ):
-        prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=1)
+        prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=1, wait=0.1)
 
 
 def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
@@ -133,7 +130,7 @@ def test_a_full_disk(release, whole, tmp_path, num_proc):
     if mounted.returncode:
         pytest.skip("only root may mount a small disk")
     try:
-        with pytest.raises(OSError, match=r"Got a full disk .* make room and run the same command again") as caught:
+        with pytest.raises(OSError, match=r"disk is full .* Make room and run the same command again") as caught:
             prepare_paintings(read_rows(release), disk / "out", SMALL, num_proc=num_proc)
         assert caught.value.errno == errno.ENOSPC
         assert not (disk / "out").exists()
@@ -184,7 +181,7 @@ def test_two_hundred_hostile_files(tmp_path):
     for name, (content, _) in hostile.items():
         if content is None:
             (release / "Images" / name).mkdir()
-    summary = prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=2)
+    summary = prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=2, min_pictures=0)
     found = {
         problem["image_file"]: problem for problem in problems_of(tmp_path / "out") if "frames" in problem["problem"]
     }
