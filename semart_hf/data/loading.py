@@ -137,8 +137,9 @@ def prepared_in_cache(
         logger.warning(
             "%s: pictures are prepared at %d pixels, this once, in %s.", release, options.image_size, folder
         )
-        # Of the processes of one training the first prepares, the others wait.
-        prepare_paintings(tables, folder, options, vocabularies=known, wait=math.inf)
+        # Of the processes of one training the first prepares, the others wait. How many pictures are enough of the
+        # split that is needed is checked where it is used: here it is refused that there is none.
+        prepare_paintings(tables, folder, options, vocabularies=known, min_pictures=1e-6, wait=math.inf)
         return_freed_memory()
     problems = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["problems"]
     counts = ", ".join(f"{kind} in {sum(by_split.values())} rows" for kind, by_split in problems.items())

@@ -131,7 +131,8 @@ class Preparation:
         """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(json.dumps([asdict(self.options), self.vocabularies]).encode())
-        num_named, num_found, examples = 0, 0, []
+        num_named, num_found = 0, 0
+        examples: list[str] = []
         for shard in self.shards():
             for row in shard.rows:
                 path = find_picture(row["images_folder"], row["image_file"], follow_links=self.tables.follow_links)
