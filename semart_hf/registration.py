@@ -56,7 +56,7 @@ def _register_classes() -> None:
     from .model.modeling_semart import SemArtForArtClassification
     from .model.processing_semart import SemArtProcessor
 
-    SemArtConfig.custom_pipelines = _CustomPipelines()
+    SemArtConfig.loads_saved_pipeline = False
     AutoConfig.register(MODEL_TYPE, SemArtConfig)
     AutoModel.register(SemArtConfig, SemArtForArtClassification)
     AutoImageProcessor.register(SemArtConfig, image_processor_classes={"torchvision": SemArtImageProcessor})
@@ -93,27 +93,6 @@ class _Task(dict[str, Any]):
         from .model.pipeline_semart import ArtClassificationPipeline
 
         return ArtClassificationPipeline
-
-
-class _PublishedPipelines(dict[str, Any]):
-    """`custom_pipelines` of a saved configuration, as `pipeline` is to see them where the package is installed.
-
-    `pipeline` asks for remote code as soon as the configuration has a pipeline for the task, even one that is
-    registered; but it also takes the name of the task from here when it is given none.
-    """
-
-    def __contains__(self, key: object) -> bool:
-        return False
-
-
-class _CustomPipelines:
-    """Attribute of the configuration that stays what it is in `config.json` and is read as `_PublishedPipelines`."""
-
-    def __get__(self, config: Any, owner: type | None = None) -> _PublishedPipelines:
-        return _PublishedPipelines({} if config is None else config.__dict__.get("custom_pipelines") or {})
-
-    def __set__(self, config: Any, value: dict[str, Any]) -> None:
-        config.__dict__["custom_pipelines"] = dict(value)
 
 
 class _AfterImport(MetaPathFinder):

@@ -1,5 +1,6 @@
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +18,30 @@ def shared_data() -> Path:
     return folder
 
 
+def pretend(patch: pytest.MonkeyPatch, **capabilities: bool) -> None:
+    """Let torch report other capabilities of the CPU than this machine's."""
+    found = {**torch.cpu.get_capabilities(), **capabilities}
+    patch.setattr(torch.cpu, "get_capabilities", lambda: found)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def values_are_compared_in_float32() -> Iterator[None]:
     """Whatever this machine multiplies in; `multiplies_in_bf16` says that it does in bfloat16."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-            patch.setattr(torch.cpu, name, lambda: False)
+        pretend(patch, amx_tile=False, avx512_bf16=False)
         yield
 
 
 @pytest.fixture
 def multiplies_in_bf16(monkeypatch) -> None:
     """A machine that computes in bfloat16 by itself, as a CPU with AVX512_BF16 does; others emulate it."""
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    pretend(monkeypatch, amx_tile=False, avx512_bf16=True)
+
+
+@pytest.fixture
+def pretend_cpu(monkeypatch) -> Callable[..., None]:
+    """Lets torch report capabilities of the CPU, by name."""
+    return functools.partial(pretend, monkeypatch)
 
 
 @pytest.fixture(scope="session")

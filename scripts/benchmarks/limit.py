@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from benchmarks.clock import Clock
 from benchmarks.notebook import NUM_LABELS, NotebookModel, Setting, image_size
-from semart_hf.model.folding_semart import fold_norms
-from semart_hf.model.speed_semart import choose_kernels, keep_freed_memory
+from semart_hf.model.techniques_semart import ATTENTION_IN_STEPS, select_kernels
 from semart_hf.model.text_semart import FirstTokenBlock
 from semart_hf.model.vision_semart import read_class_token
+from semart_hf.training.techniques import DEPTHWISE_GRADIENT, KeptMemory
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def limit_of_training(setting: Setting, *, bf16: bool, compiled: bool) -> None:
     A step is the frozen stages' forward, and forward and backward of what learns; DistilBERT's frozen layers have been
     computed, and its last layer answers for the first token alone.
     """
-    keep_freed_memory()
+    KeptMemory().apply()
     tried = {
         format_: fastest_of(training_step(setting, format_))
         for format_ in formats_to_try(bf16=bf16, compiled=compiled)
@@ -63,7 +63,7 @@ def limit_of_training(setting: Setting, *, bf16: bool, compiled: bool) -> None:
 
 def limit_of_inference(setting: Setting, *, bf16: bool, compiled: bool) -> None:
     """Run the fastest format's forward for as long as the clock asks, on texts of the padded length."""
-    keep_freed_memory()
+    KeptMemory().apply()
     tried = {
         format_: fastest_of(forward(setting, format_)) for format_ in formats_to_try(bf16=bf16, compiled=compiled)
     }
@@ -91,7 +91,7 @@ def fastest_of(step: Callable[[], None], repeats: int = 3) -> float:
 
 def training_step(setting: Setting, format_: Format) -> Callable[[], None]:
     """A step on tensors that lie ready."""
-    model, pictures, autocast = ready(setting, format_)
+    model, pictures, context = ready(setting, format_)
     model.train()
     config, layers = model.text.config, model.text.transformer.layer
     depth = config.n_layers - setting.recipe.get("trainable_text_layers", 1)
@@ -119,7 +119,7 @@ def training_step(setting: Setting, format_: Format) -> Callable[[], None]:
     def step() -> None:
         for parameter in parameters:
             parameter.grad = None
-        with autocast:
+        with context():
             loss = sum(F.cross_entropy(task_logits.float(), labels) for task_logits in call())
         loss.backward()
         wait(setting.device)
@@ -129,20 +129,20 @@ def training_step(setting: Setting, format_: Format) -> Callable[[], None]:
 
 def forward(setting: Setting, format_: Format) -> Callable[[], None]:
     """The whole model's forward on tensors that lie ready."""
-    model, pictures, autocast = ready(setting, format_)
+    model, pictures, context = ready(setting, format_)
     model.eval()
     tokens = torch.ones(len(pictures), setting.text_length, dtype=torch.long, device=setting.device)
     call = torch.compile(model) if format_.compiled else model
 
     def step() -> None:
-        with torch.inference_mode(), autocast:
+        with torch.inference_mode(), context():
             call(pictures, tokens, torch.ones_like(tokens))
         wait(setting.device)
 
     return step
 
 
-def ready(setting: Setting, format_: Format) -> tuple[NotebookModel, Tensor, object]:
+def ready(setting: Setting, format_: Format) -> tuple[NotebookModel, Tensor, Callable[[], ExitStack]]:
     """The model, its pictures, and the context that it runs in."""
     size = image_size(setting)
     layout = torch.channels_last if format_.channels_last else torch.contiguous_format
@@ -150,11 +150,17 @@ def ready(setting: Setting, format_: Format) -> tuple[NotebookModel, Tensor, obj
     model = NotebookModel(setting, list(NUM_LABELS.values())).to(setting.device)
     read_class_token(model.vision)
     model.vision.to(memory_format=layout)
-    choose_kernels(model.vision, bf16=format_.bf16)
-    fold_norms(model.vision)
     pictures = torch.randn(batch_of(setting), 3, size, size, device=setting.device).to(memory_format=layout)
-    autocast = torch.autocast(setting.device, dtype=torch.bfloat16) if format_.bf16 else nullcontext()
-    return model, pictures, autocast
+
+    def context() -> ExitStack:
+        stack = ExitStack()
+        if format_.bf16:
+            stack.enter_context(torch.autocast(setting.device, dtype=torch.bfloat16))
+            if setting.device == "cpu":
+                stack.enter_context(select_kernels([ATTENTION_IN_STEPS, DEPTHWISE_GRADIENT]))
+        return stack
+
+    return model, pictures, context
 
 
 def batch_of(setting: Setting) -> int:

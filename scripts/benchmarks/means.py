@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semart_hf.model.speed_semart import computes_bf16
+from semart_hf.model.precision_semart import computes_bf16
 
 # Of a square's side, that a square of any angle within it is seen whole.
 MARGIN = math.sqrt(2)
@@ -68,25 +68,15 @@ def read_all_patches() -> None:
     modeling_semart.read_class_token = lambda *_: None
 
 
-def keep_channels_first() -> None:
-    """Pictures and kernels stay in the order that PyTorch makes them in."""
-    from semart_hf.training import trainer
+def without_technique(name: str) -> Callable[[], None]:
+    """Makes the Trainer do without one of its techniques, by its name."""
 
-    trainer.order_channels = lambda *_: None
+    def undo() -> None:
+        from semart_hf.training.trainer import SemArtTrainer
 
+        SemArtTrainer.techniques = tuple(one for one in SemArtTrainer.techniques if one.name != name)
 
-def keep_usual_kernels() -> None:
-    """Attention and depthwise convolutions run by the kernels that torch chooses, whatever the precision."""
-    from semart_hf.training import trainer
-
-    trainer.choose_kernels = lambda *_, **__: None
-
-
-def keep_norms() -> None:
-    """Frozen BatchNorm layers multiply and add in a pass of their own."""
-    from semart_hf.training import trainer
-
-    trainer.fold_norms = lambda *_: 0
+    return undo
 
 
 def augment_one_by_one() -> None:
@@ -163,14 +153,20 @@ MEANS = (
     Means("augmentation as one resampling", undo=augment_one_by_one),
     Means("bfloat16", {"precision": "fp32"}, needs_bf16=True),
     Means(
-        "kernels that suit bfloat16",
-        undo=keep_usual_kernels,
-        families=("vit", "efficientnet"),
+        "attention in steps",
+        undo=without_technique("attention in steps"),
+        families=("vit",),
         devices=("cpu",),
         needs_bf16=True,
     ),
-    Means("frozen BatchNorm folded", undo=keep_norms, families=("resnet", "efficientnet")),
-    Means("channels last", undo=keep_channels_first, families=("resnet", "efficientnet")),
+    Means(
+        "depthwise gradient in float32",
+        undo=without_technique("depthwise gradient in float32"),
+        families=("efficientnet",),
+        devices=("cpu",),
+        needs_bf16=True,
+    ),
+    Means("channels last", undo=without_technique("channels last"), families=("resnet", "efficientnet")),
     Means("freed memory kept", {"keep_freed_memory": False}, devices=("cpu",)),
 )
 

@@ -33,7 +33,7 @@ def run_side(words: list[str]) -> None:
             {"notebook-predict": notebook.predict, "notebook-answer": notebook.answer_one_by_one}[name](setting)
     elif name.startswith("limit"):
         from benchmarks import limit
-        from semart_hf.model.speed_semart import computes_bf16
+        from semart_hf.model.precision_semart import computes_bf16
 
         run = {"limit-train": limit.limit_of_training, "limit-inference": limit.limit_of_inference}[name]
         run(setting, bf16=computes_bf16(setting.device), compiled=options.compiled)

@@ -21,8 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from transformers import AutoModel, AutoProcessor
 
 from semart_hf.data.collator import ArtCollator
-from semart_hf.model.folding_semart import make_fast
-from semart_hf.model.speed_semart import answering_in
+from semart_hf.model.techniques_semart import run_model
 
 from .predictions import predict_batches
 from .results import describe_environment, write_json
@@ -76,7 +75,6 @@ def measure_cost(
 
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device).eval()
-    make_fast(model)
     # Before anything else, so that the peak is that of inference.
     inference = measure_inference(model, batch_of, batch_sizes=batch_sizes, seconds=seconds, device=device)
     inference["end_to_end"] = end_to_end_speed(
@@ -242,13 +240,13 @@ def forward_seconds(
 ) -> list[float]:
     """Seconds of each forward pass within the time, after one that warms up."""
     times: list[float] = []
-    with torch.inference_mode(), answering_in(model):
-        model(**batch)
+    with torch.inference_mode():
+        run_model(model, batch)
         _wait_for(device)
         end = time.perf_counter() + seconds
         while len(times) < LEAST_REPEATS or time.perf_counter() < end:
             start = time.perf_counter()
-            model(**batch)
+            run_model(model, batch)
             _wait_for(device)
             times.append(time.perf_counter() - start)
     return times

@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from semart_hf.data.collator import ArtCollator
-from semart_hf.model.folding_semart import make_fast
-from semart_hf.model.speed_semart import answering_in
+from semart_hf.model.techniques_semart import run_model
 
 from .outcomes import Outcomes, softmax
 
@@ -78,7 +77,7 @@ def predict_batches(
 
     The dataset has `image`, `text` and a column for each of the model's tasks. The modality is what the model may see,
     one of `MODALITIES`; what a painting lacks stays absent. The device None is the first GPU where there is one; the
-    model stays on the device it is moved to. The precision is that of `answering_in`.
+    model stays on the device it is moved to. The precision is that of `uses_bf16`.
 
     Raises:
         ValueError: The dataset is empty, the modality is unknown, or the model answered with NaN.
@@ -104,14 +103,14 @@ def predict_batches(
     )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device).eval()
-    make_fast(model, precision)
     start = 0
     with tqdm(total=len(dataset), desc=modality, unit="painting", disable=not show_progress) as progress:
         for batch in loader:
             references = batch.pop("labels").numpy()
             row_ids = names[start : start + len(references)]
-            with torch.inference_mode(), answering_in(model, precision):
-                logits = model(**{name: value.to(device) for name, value in batch.items()}).logits
+            inputs = {name: value.to(device) for name, value in batch.items()}
+            with torch.inference_mode():
+                logits = run_model(model, inputs, precision=precision).logits
             arrays = {task: values.float().cpu().numpy() for task, values in logits.items()}
             _check_finite(arrays, row_ids)
             yield Predictions(tasks, row_ids, arrays, references)

@@ -1,11 +1,20 @@
 """Configuration of the SemArt model: two towers, their fusion, what is frozen, and the ordered tasks."""
 
+import copy
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+# What `pipeline` finds in config.json, to load its class from beside the weights.
+CUSTOM_PIPELINES = {
+    "art-classification": {
+        "impl": "pipeline_semart.ArtClassificationPipeline",
+        "pt": ["AutoModel"],
+        "type": "multimodal",
+    }
+}
 TEXT_POOLINGS = ("first", "mean")
 
 
@@ -45,6 +54,8 @@ class SemArtConfig(PreTrainedConfig):
         "vision_config": SubConfigSpec(config_class=AutoConfig, model_type="timm_wrapper"),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="distilbert"),
     }
+    # Whether `pipeline` loads its class from beside the weights; not where the package registers its own.
+    loads_saved_pipeline: ClassVar[bool] = True
     # The Trainer gathers every output of an evaluation step that is not named here.
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["task_losses", "features", "task_log_variances"]
 
@@ -66,6 +77,8 @@ class SemArtConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Build the towers' configurations and check what the field types cannot say."""
+        if not self.loads_saved_pipeline:
+            kwargs.pop("custom_pipelines", None)
         super().__post_init__(**kwargs)
         supported_major = 1
         major = self.format_version.split(".")[0]
@@ -95,6 +108,10 @@ class SemArtConfig(PreTrainedConfig):
                 raise ValueError(
                     f"{name} names {unknown}, but the tasks are {self.task_names}. Use the tasks' own names."
                 )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `config.json` holds."""
+        return {**super().to_dict(), "custom_pipelines": copy.deepcopy(CUSTOM_PIPELINES)}
 
     @property
     def task_names(self) -> list[str]:

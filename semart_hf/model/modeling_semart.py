@@ -14,7 +14,7 @@ from .configuration_semart import SemArtConfig
 from .inputs_semart import check_inputs, check_text_forms
 from .lexicon_semart import Lexicon, add_logits
 from .output_semart import SemArtOutput, mean_losses
-from .speed_semart import without_autocast
+from .precision_semart import without_autocast
 from .text_semart import pool_tokens, read_first_token, run_layers
 from .towers_semart import (
     adopt,

@@ -1,6 +1,5 @@
 """`pipeline("art-classification")`: paintings in, ranked labels for each task out."""
 
-import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -16,19 +15,11 @@ from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 
 from .batches_semart import answer_side_by_side
-from .folding_semart import make_fast
 from .pictures_semart import load_picture
-from .speed_semart import answering_in
+from .precision_semart import uses_bf16
+from .techniques_semart import run_model
 
 UNSURE = "unsure"
-# What `pipeline` needs to find in config.json to load this class from a repository.
-CUSTOM_PIPELINES = {
-    "art-classification": {
-        "impl": "pipeline_semart.ArtClassificationPipeline",
-        "pt": ["AutoModel"],
-        "type": "multimodal",
-    }
-}
 # On a CPU so many batches are worked on at a time, where there are as many cores: each takes memory of its own.
 MOST_BATCHES = 4
 _UPLOAD_OPTIONS = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr")
@@ -66,7 +57,7 @@ class ArtClassificationPipeline(Pipeline):
             )
         super().__init__(model, processor=processor, **options)
         _check_that_they_belong_together(model.config, processor)
-        make_fast(self.model, precision)
+        uses_bf16(model, precision)  # an unknown one is found now
         self.precision = precision
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
@@ -183,8 +174,7 @@ class ArtClassificationPipeline(Pipeline):
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         # Flat, because the base class takes a batch apart by its keys.
-        with answering_in(self.model, self.precision):
-            logits = self.model(**inputs).logits
+        logits = run_model(self.model, inputs, precision=self.precision).logits
         return {task: values.float() for task, values in logits.items()}
 
     def postprocess(
@@ -240,13 +230,24 @@ class ArtClassificationPipeline(Pipeline):
         """
         folder = Path(save_directory)
         upload = {name: options.pop(name) for name in _UPLOAD_OPTIONS if name in options}
-        self.model.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)  # the library writes into it
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder, **options)
-        self.processor.save_pretrained(folder)
-        custom_object_save(self, folder)
+        save_repository(self.model, self.processor, folder, **options)
         if push_to_hub:
             self.push_to_hub(upload.pop("repo_id", folder.name), **upload)
+
+
+def save_repository(model: Any, processor: Any, folder: str | os.PathLike[str], **options: Any) -> None:
+    """Write what loads a model again: its weights, its processor, and the code of both and of the pipeline.
+
+    Args:
+        model: A SemArt model; it stays as it is.
+        processor: Its processor.
+        folder: Made where it is missing.
+        **options: Options of the model's `save_pretrained`.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder, **options)
+    processor.save_pretrained(folder)
+    custom_object_save(ArtClassificationPipeline, folder)
 
 
 class _Rows(Dataset[Any]):

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+from semart_hf.model.pipeline_semart import save_repository
 from semart_hf.model.processing_semart import SemArtProcessor
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
@@ -37,9 +37,7 @@ def write_repository(
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as unfinished:
         written = Path(unfinished, "repository")
-        # A model that accelerate has spread over devices may not be given one.
-        device = None if getattr(model, "hf_device_map", None) else model.device
-        ArtClassificationPipeline(model=model, processor=processor, device=device).save_pretrained(written)
+        save_repository(model, processor, written)
         if not target.exists():
             written.rename(target)
             return target

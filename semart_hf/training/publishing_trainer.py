@@ -8,7 +8,7 @@ from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import PushInProgress
 
-from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+from semart_hf.model.pipeline_semart import save_repository
 
 from .arguments import SemArtTrainingArguments
 from .pushing import start_push
@@ -33,8 +33,7 @@ class PublishingTrainer(Trainer):
         if not self.args.should_save:
             return
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        pipeline = ArtClassificationPipeline(model=model, processor=self.processing_class, device=model.device)
-        pipeline.save_pretrained(output_dir or self.output_dir, state_dict=state_dict)
+        save_repository(model, self.processing_class, output_dir or self.output_dir, state_dict=state_dict)
 
     def push_to_hub(
         self,

@@ -20,10 +20,9 @@ from semart_hf.data.process_loader import process_loader
 from semart_hf.data.sampling import LengthSampler, SeededSampler, StepBatchSampler, TrainingPaintings
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.metrics import compute_metrics_for
-from semart_hf.model.folding_semart import fold_norms
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
-from semart_hf.model.speed_semart import choose_kernels, keep_freed_memory, order_channels
+from semart_hf.model.techniques_semart import Technique, prepare_inputs, select_kernels, useful_techniques
 
 from .arguments import SemArtTrainingArguments
 from .compiling import compile_towers
@@ -36,6 +35,7 @@ from .preemption import PreemptionCallback
 from .progress import TrainingProgress
 from .resumable_trainer import ResumableTrainer
 from .run_callback import RunCallback
+from .techniques import TRAINING_TECHNIQUES, KeptMemory
 from .unfreezing import Unfreezing
 
 
@@ -58,6 +58,8 @@ class SemArtTrainer(ResumableTrainer):
     model: SemArtForArtClassification
     args: SemArtTrainingArguments
     optimizer: torch.optim.Optimizer | None
+    # What speeds up its steps, where it serves; a benchmark sets another list.
+    techniques: Sequence[Technique] = TRAINING_TECHNIQUES
 
     def __init__(
         self,
@@ -100,13 +102,8 @@ class SemArtTrainer(ResumableTrainer):
                 f"ema_decay is {args.ema_decay}, but averaged weights cannot be saved where FSDP shards them. Set "
                 "ema_decay: 0, or launch with DDP."
             )
-        if not self.is_fsdp_enabled:  # it shards tensors of the usual order alone, and compiles what it shards
-            order_channels(model)
-            choose_kernels(model, bf16=bool(args.bf16))
-            fold_norms(model.vision_tower.timm_model)
+        if not self.is_fsdp_enabled:  # it compiles what it shards
             compile_towers(model, self.accelerator)
-        if args.keep_freed_memory and args.device.type == "cpu":
-            keep_freed_memory()
         self.loss = ArtLoss(
             model.config.tasks,
             label_counts(getattr(train_dataset, "paintings", train_dataset), model.config.tasks or []),
@@ -129,9 +126,13 @@ class SemArtTrainer(ResumableTrainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train; however it ends, SIGTERM then ends the process again."""
+        memory = KeptMemory()
+        is_kept = self.args.keep_freed_memory and self.args.device.type == "cpu" and memory.apply()
         try:
             return super().train(*args, **kwargs)
         finally:
+            if is_kept:
+                memory.undo()
             self.preemption.stop_listening()
 
     # ---- What learns, and how fast
@@ -165,7 +166,12 @@ class SemArtTrainer(ResumableTrainer):
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
         if isinstance(prepared.get("pixel_values"), PictureBatch):
             prepared["pixel_values"] = prepared["pixel_values"].to(self.args.device).finish()
-        return prepared
+        return prepare_inputs(prepared, self._useful_techniques())
+
+    def _useful_techniques(self) -> tuple[Technique, ...]:
+        if self.is_fsdp_enabled:  # it shards tensors of the usual order alone
+            return ()
+        return useful_techniques(self.model, bf16=bool(self.args.bf16), techniques=self.techniques)
 
     def compute_loss(
         self,
@@ -199,9 +205,15 @@ class SemArtTrainer(ResumableTrainer):
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Forward and backward of a batch; what is frozen for now keeps no gradient."""
-        loss = super().training_step(*args, **kwargs)
+        with select_kernels(self._useful_techniques()):
+            loss = super().training_step(*args, **kwargs)
         self.unfreezing.drop_held_gradients()
         return loss
+
+    def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Loss, logits and labels of a batch."""
+        with select_kernels(self._useful_techniques()):
+            return super().prediction_step(*args, **kwargs)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """The library's estimate for a batch; it would count the model's parameters anew in every step."""

@@ -19,9 +19,7 @@ from benchmarks.means import MEANS, PicturesOneByOne, do_without  # noqa: E402
 PLACES = (
     (modeling_semart, "read_first_token"),
     (modeling_semart, "read_class_token"),
-    (trainer, "order_channels"),
-    (trainer, "choose_kernels"),
-    (trainer, "fold_norms"),
+    (trainer.SemArtTrainer, "techniques"),
     (collator, "gather_pictures"),
 )
 

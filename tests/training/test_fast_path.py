@@ -9,7 +9,6 @@ from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.loading import load_paintings
 from semart_hf.model import modeling_semart
-from semart_hf.training import trainer as trainer_module
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_model, build_processor, build_tokenizer, tasks_of
 from semart_hf.training.recipe import DataArguments, ModelArguments
@@ -86,9 +85,7 @@ def test_all_means_of_speed_and_none_give_the_same_steps(train_split, tmp_path, 
     fast = losses_of(train_split, tmp_path / "fast", vision=vision, dropout=0.0)
     monkeypatch.setattr(modeling_semart, "read_first_token", lambda *_: None)
     monkeypatch.setattr(modeling_semart, "read_class_token", lambda *_: None)
-    monkeypatch.setattr(trainer_module, "order_channels", lambda *_: None)
-    monkeypatch.setattr(trainer_module, "choose_kernels", lambda *_, **__: None)
-    monkeypatch.setattr(trainer_module, "fold_norms", lambda *_: 0)
+    monkeypatch.setattr(SemArtTrainer, "techniques", ())
     slow = losses_of(train_split, tmp_path / "slow", vision=vision, dropout=0.0, keep_freed_memory=False)
     assert len(slow) == 5
     assert fast == pytest.approx(slow, abs=ROUNDING)

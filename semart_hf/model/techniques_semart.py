@@ -1,0 +1,129 @@
+"""Named techniques that compute a model's numbers faster, and change neither the model nor the process."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from transformers import PreTrainedModel
+
+from .precision_semart import autocast_context, has_amx, uses_bf16
+
+# Attention weights of more tokens than this are better never written down as a whole.
+MOST_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A named way to compute the same numbers faster but for rounding.
+
+    Args:
+        name: What tables call it.
+        is_useful: Whether it serves a model where it is now; the second argument is whether it computes in bfloat16.
+        kernels: What computes a function of torch in its place, within `select_kernels`.
+        memory_format: How `prepare_inputs` lays out pictures; `None`: as they come.
+    """
+
+    name: str
+    is_useful: Callable[[PreTrainedModel, bool], bool]
+    kernels: Mapping[Callable[..., Any], Callable[..., Any]] = field(default_factory=dict)
+    memory_format: torch.memory_format | None = None
+
+
+def useful_techniques(
+    model: PreTrainedModel, *, bf16: bool, techniques: Iterable[Technique] | None = None
+) -> tuple[Technique, ...]:
+    """Those of the techniques (default: `INFERENCE_TECHNIQUES`) that serve a model where it is now."""
+    listed = INFERENCE_TECHNIQUES if techniques is None else techniques
+    return tuple(technique for technique in listed if technique.is_useful(model, bf16))
+
+
+def prepare_inputs(inputs: Mapping[str, Any], techniques: Iterable[Technique]) -> dict[str, Any]:
+    """The model's inputs with pictures in the memory format that the techniques want; their values stay."""
+    prepared = dict(inputs)
+    for technique in techniques:
+        if technique.memory_format is not None and isinstance(prepared.get("pixel_values"), Tensor):
+            prepared["pixel_values"] = prepared["pixel_values"].contiguous(memory_format=technique.memory_format)
+    return prepared
+
+
+def select_kernels(techniques: Iterable[Technique]) -> AbstractContextManager[Any]:
+    """The context in which this thread computes by the techniques' kernels."""
+    kernels = {function: kernel for technique in techniques for function, kernel in technique.kernels.items()}
+    return _SelectedKernels(kernels) if kernels else nullcontext()
+
+
+def run_model(
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    *,
+    precision: str = "auto",
+    techniques: Iterable[Technique] | None = None,
+) -> Any:
+    """The model's output for a batch, computed in a precision by the techniques that serve it.
+
+    Args:
+        model: It stays as it is.
+        inputs: Arguments of its `forward`.
+        precision: See `uses_bf16`.
+        techniques: Those to choose from; `None`: `INFERENCE_TECHNIQUES`.
+    """
+    chosen = useful_techniques(model, bf16=uses_bf16(model, precision), techniques=techniques)
+    with autocast_context(model, precision), select_kernels(chosen):
+        return model(**prepare_inputs(inputs, chosen))
+
+
+class _SelectedKernels(TorchFunctionMode):
+    def __init__(self, kernels: Mapping[Callable[..., Any], Callable[..., Any]]) -> None:
+        super().__init__()
+        self.kernels = kernels
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.kernels.get(func, func)(*args, **(kwargs or {}))
+
+
+def _convolves(model: PreTrainedModel, bf16: bool) -> bool:
+    # A transformer's one convolution cuts patches, which gains nothing.
+    return sum(isinstance(module, nn.Conv2d) for module in model.vision_tower.modules()) > 1
+
+
+def _is_slow_fused(model: PreTrainedModel, bf16: bool) -> bool:
+    if not bf16 or model.device.type != "cpu" or has_amx():
+        return False
+    return any(hasattr(module, "fused_attn") for module in model.vision_tower.modules())
+
+
+def attention_in_steps(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """What `scaled_dot_product_attention` gives, as two products and a softmax, for few tokens."""
+    if is_causal or enable_gqa or key.shape[-2] > MOST_TOKENS:
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+    scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-2, -1)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return F.dropout(scores.softmax(-1), dropout_p).to(value.dtype) @ value
+
+
+# A tower that convolves computes faster with a picture's channels side by side, not only in its stem.
+CHANNELS_LAST = Technique("channels last", _convolves, memory_format=torch.channels_last)
+# On a CPU without AMX torch's fused attention takes longer in bfloat16 than its three steps.
+ATTENTION_IN_STEPS = Technique(
+    "attention in steps", _is_slow_fused, kernels={F.scaled_dot_product_attention: attention_in_steps}
+)
+INFERENCE_TECHNIQUES = (CHANNELS_LAST, ATTENTION_IN_STEPS)

@@ -1,0 +1,115 @@
+"""The techniques of speed that training has beside those of inference."""
+
+import ctypes
+import platform
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from semart_hf.model.techniques_semart import INFERENCE_TECHNIQUES, Technique
+
+# glibc's names for: how many blocks may be mapped on their own, and from how many free bytes on they are given back;
+# with the values that they have by themselves.
+M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
+DEFAULT_MMAP_MAX, DEFAULT_TRIM_THRESHOLD = 65536, 128 * 1024
+
+
+def conv2d_with_float32_gradient(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """What `conv2d` gives; the gradient of a depthwise convolution is computed in float32, also under autocast.
+
+    oneDNN has no fast kernel for the gradient of such weights in bfloat16: casting to float32 and back saves far more
+    than it costs.
+    """
+    is_depthwise = 1 < groups == weight.shape[0] and weight.shape[1] == 1
+    is_reduced = torch.is_autocast_enabled("cpu") and torch.is_grad_enabled() and weight.requires_grad
+    if not (is_depthwise and is_reduced) or isinstance(padding, str):
+        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    pairs = [[value] * 2 if isinstance(value, int) else list(value) for value in (stride, padding, dilation)]
+    convolved: Tensor = _DepthwiseConvolution.apply(input, weight, bias, *pairs)
+    return convolved
+
+
+class _DepthwiseConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, *form: list[int]) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        ctx.form, ctx.bias_size = form, None if bias is None else list(bias.shape)
+        stride, padding, dilation = form
+        return F.conv2d(input, weight, bias, stride, padding, dilation, len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight = ctx.saved_tensors
+        with torch.autocast("cpu", enabled=False):
+            input_gradient, weight_gradient, bias_gradient = torch.ops.aten.convolution_backward(
+                gradient.float(),
+                input.float(),
+                weight.float(),
+                ctx.bias_size,
+                *ctx.form,
+                False,
+                [0, 0],
+                len(weight),
+                list(ctx.needs_input_grad[:3]),
+            )
+        if input_gradient is not None:
+            input_gradient = input_gradient.to(input.dtype)
+        return input_gradient, weight_gradient, bias_gradient, None, None, None
+
+
+def _has_depthwise(model: PreTrainedModel, bf16: bool) -> bool:
+    return (
+        bf16
+        and model.device.type == "cpu"
+        and any(
+            isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels == module.out_channels
+            for module in model.vision_tower.modules()
+        )
+    )
+
+
+DEPTHWISE_GRADIENT = Technique(
+    "depthwise gradient in float32", _has_depthwise, kernels={F.conv2d: conv2d_with_float32_gradient}
+)
+TRAINING_TECHNIQUES = (*INFERENCE_TECHNIQUES, DEPTHWISE_GRADIENT)
+
+
+class KeptMemory:
+    """Between `apply` and `undo` freed memory stays with the process, for the next batch.
+
+    glibc gives each large tensor back to the system when it is freed, and the next one is then filled with zeros page
+    by page: up to half of a forward pass on a CPU. As with torch's allocator on a GPU, the process thus keeps the most
+    that it uses from now on; what loading left free is given back first. Other C libraries are left as they are.
+    """
+
+    name = "freed memory kept"
+
+    def apply(self) -> bool:
+        """Whether freed memory is kept from now on."""
+        return self._set(0, -1)
+
+    def undo(self) -> bool:
+        """Whether freed memory is given back from now on, what was kept at once.
+
+        The thresholds are then glibc's first ones, and no longer grow with what is freed.
+        """
+        return self._set(DEFAULT_MMAP_MAX, DEFAULT_TRIM_THRESHOLD)
+
+    def _set(self, mmap_max: int, trim_threshold: int) -> bool:
+        if platform.libc_ver()[0] != "glibc":
+            return False
+        library = ctypes.CDLL(None)
+        is_set = bool(library.mallopt(M_MMAP_MAX, mmap_max) and library.mallopt(M_TRIM_THRESHOLD, trim_threshold))
+        library.malloc_trim(0)
+        return is_set

@@ -1,0 +1,156 @@
+"""The techniques of speed compute the same numbers, where they serve, and change nothing in the model."""
+
+import copy
+import threading
+from types import SimpleNamespace
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import DistilBertConfig
+
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.precision_semart import autocast_context, uses_bf16
+from semart_hf.model.techniques_semart import (
+    ATTENTION_IN_STEPS,
+    CHANNELS_LAST,
+    attention_in_steps,
+    prepare_inputs,
+    run_model,
+    select_kernels,
+    useful_techniques,
+)
+from semart_hf.training.techniques import DEPTHWISE_GRADIENT, TRAINING_TECHNIQUES
+
+
+def model_of(vision):
+    torch.manual_seed(0)
+    text = DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=16)
+    tasks = [{"name": "type", "labels": ["a", "b"]}]
+    return SemArtForArtClassification.from_towers(vision, text, tasks, pretrained=False, fusion_dim=8).eval()
+
+
+@pytest.mark.parametrize(
+    ("vision", "in_float32", "in_bfloat16"),
+    [
+        ("test_resnet", [CHANNELS_LAST], [CHANNELS_LAST]),
+        ("test_efficientnet", [CHANNELS_LAST], [CHANNELS_LAST, DEPTHWISE_GRADIENT]),
+        ("test_convnext", [CHANNELS_LAST], [CHANNELS_LAST, DEPTHWISE_GRADIENT]),
+        ("test_vit", [], [ATTENTION_IN_STEPS]),
+    ],
+)
+def test_techniques_are_used_where_they_serve(multiplies_in_bf16, vision, in_float32, in_bfloat16):
+    model = model_of(vision)
+    assert list(useful_techniques(model, bf16=False, techniques=TRAINING_TECHNIQUES)) == in_float32
+    assert list(useful_techniques(model, bf16=True, techniques=TRAINING_TECHNIQUES)) == in_bfloat16
+    pixels = torch.randn(4, *model.config.vision_config.pretrained_cfg["input_size"])
+    chosen = useful_techniques(model, bf16=False)
+    is_last = prepare_inputs({"pixel_values": pixels}, chosen)["pixel_values"].is_contiguous(
+        memory_format=torch.channels_last
+    )
+    assert is_last is (CHANNELS_LAST in chosen)
+    with torch.no_grad():
+        expected = model(pixel_values=pixels).logits["type"]
+        found = run_model(model, {"pixel_values": pixels}, precision="fp32").logits["type"]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("vision", ["test_efficientnet", "test_vit"])
+def test_kernels_for_bfloat16_are_as_near_to_the_exact_gradient(vision):
+    torch.manual_seed(0)
+    exact = timm.create_model(vision, num_classes=0, drop_rate=0.0).train()
+    usual, fast = copy.deepcopy(exact), copy.deepcopy(exact)
+    pixels = torch.randn(4, *exact.default_cfg["input_size"])
+    gradients = {}
+    for name, tower, techniques in (("exact", exact, ()), ("usual", usual, ()), ("fast", fast, TRAINING_TECHNIQUES)):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=name != "exact"), select_kernels(techniques):
+            features = tower(pixels)
+            (features.float() * torch.linspace(-1, 1, features.shape[1])).sum().backward()
+        gradients[name] = torch.cat([parameter.grad.flatten() for parameter in tower.parameters()])
+    distance = {name: (gradients[name] - gradients["exact"]).norm() for name in ("usual", "fast")}
+    # Rounding differs, its size does not: each product is rounded to 8 bits in both.
+    assert distance["fast"] < 2 * distance["usual"]
+
+
+def test_a_depthwise_gradient_is_that_of_float32():
+    torch.manual_seed(0)
+    usual = nn.Conv2d(6, 6, 5, stride=2, padding=2, groups=6)
+    usual.weight.data = usual.weight.data.bfloat16().float()
+    fast = copy.deepcopy(usual)
+    pixels = torch.randn(3, 6, 9, 9).bfloat16().float()
+    outputs, gradients = [], []
+    for layer, is_reduced in ((usual, False), (fast, True)):
+        given = pixels.clone().requires_grad_()
+        with (
+            torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_reduced),
+            select_kernels([DEPTHWISE_GRADIENT] if is_reduced else []),
+        ):
+            outputs.append(layer(given))
+        outputs[-1].backward(torch.ones_like(outputs[-1]))
+        gradients.append(given.grad)
+    assert outputs[1].dtype == torch.bfloat16
+    assert type(outputs[1].grad_fn).__name__ == "_DepthwiseConvolutionBackward"
+    # The output and its gradient are rounded to 8 bits once.
+    torch.testing.assert_close(outputs[1].float(), outputs[0], rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-2, atol=1e-2)
+    # The weight's is summed in float32.
+    torch.testing.assert_close(fast.weight.grad, usual.weight.grad, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(fast.bias.grad, usual.bias.grad, rtol=1e-5, atol=1e-5)
+    for layer in (nn.Conv2d(6, 6, 3), nn.Conv2d(6, 6, 3, groups=6, padding="same"), nn.Conv2d(6, 12, 3, groups=6)):
+        with torch.autocast("cpu", dtype=torch.bfloat16), select_kernels([DEPTHWISE_GRADIENT]):
+            assert type(layer(pixels).grad_fn).__name__ != "_DepthwiseConvolutionBackward"
+
+
+@pytest.mark.parametrize("mask", [None, "bool", "float"])
+@pytest.mark.parametrize("num_tokens", [7, 300])
+def test_attention_in_steps_is_attention(mask, num_tokens):
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, num_tokens, 8)
+    shown = torch.ones(2, 1, 1, num_tokens, dtype=torch.bool)
+    shown[0, ..., 3:] = False
+    masks = {None: None, "bool": shown, "float": torch.zeros(shown.shape).masked_fill(~shown, -1e9)}
+    expected = F.scaled_dot_product_attention(query, key, value, masks[mask], scale=0.3)
+    with select_kernels([ATTENTION_IN_STEPS]):
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=masks[mask], scale=0.3)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    causal = attention_in_steps(query, key, value, is_causal=True)
+    assert torch.equal(causal, F.scaled_dot_product_attention(query, key, value, is_causal=True))
+
+
+def test_kernels_are_selected_for_one_thread_and_one_block():
+    calls = []
+    technique = SimpleNamespace(kernels={torch.sigmoid: lambda x: calls.append(threading.get_ident()) or x})
+    with select_kernels([technique]):
+        thread = threading.Thread(target=torch.sigmoid, args=(torch.zeros(1),))
+        thread.start()
+        thread.join()
+        torch.sigmoid(torch.zeros(1))
+    torch.sigmoid(torch.zeros(1))
+    assert calls == [threading.get_ident()]
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "is_reduced"),
+    [
+        ("auto", torch.float32, True),
+        ("fp32", torch.float32, False),
+        ("bf16", torch.float32, True),
+        ("auto", torch.bfloat16, False),
+        ("bf16", torch.float64, False),
+    ],
+)
+def test_a_model_computes_in_what_is_fast_or_asked_for(multiplies_in_bf16, precision, dtype, is_reduced):
+    model = SimpleNamespace(device=torch.device("cpu"), dtype=dtype)
+    assert uses_bf16(model, precision) is is_reduced
+    with autocast_context(model, precision):
+        assert torch.is_autocast_enabled("cpu") is is_reduced
+
+
+def test_by_itself_a_model_computes_in_float32_where_bfloat16_is_emulated():
+    model = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32)
+    assert not uses_bf16(model)
+    assert uses_bf16(model, "bf16")
+    with pytest.raises(ValueError, match=r"precision is 'fp16'. Allowed are \['auto', 'bf16', 'fp32'\]"):
+        autocast_context(model, "fp16")
