@@ -96,7 +96,8 @@ def prove(options: argparse.Namespace) -> dict[str, Any]:
     import datasets
     import transformers
 
-    from semart_hf.evaluation.results import describe_environment, write_json
+    from semart_hf.evaluation.results import describe_environment
+    from semart_hf.files import write_json
 
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()

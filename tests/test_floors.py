@@ -26,7 +26,6 @@ MAY_IMPORT = {
         "semart_hf.data",
         "semart_hf.evaluation",
         "semart_hf.model",
-        "semart_hf.publishing.traces",
     ),
     "training": (
         "semart_hf.catalogue",

@@ -119,6 +119,8 @@ def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.
     """
     import yaml
 
+    from semart_hf.files import write_text
+
     model = folder / "model"
     wanted = {**recipe, **tower.fields, "output_dir": str(model)}
     path = folder / "recipe.yaml"
@@ -136,10 +138,7 @@ def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.
                 f"is made by one. Give the same recipe, another --output_dir, or remove {folder}."
             )
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(".recipe.yaml.unfinished")
-        unfinished.write_text(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        unfinished.replace(path)
+        write_text(path, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True))
     if (model / "results.json").is_file():
         say(tower.name, f"trained already: {model}")
         return model
@@ -203,7 +202,7 @@ def is_done(mark: Path, wanted: dict[str, Any]) -> bool:
 
 def mark_done(mark: Path, wanted: dict[str, Any]) -> None:
     """Say that the step has ended: its last act."""
-    from semart_hf.evaluation.results import write_json
+    from semart_hf.files import write_json
 
     write_json(mark, wanted)
 
@@ -258,22 +257,11 @@ def read_run(name: str, model: Path, folder: Path) -> TowerRun:
 
 def write(runs: list[TowerRun], options: argparse.Namespace) -> None:
     """Write comparison.json, .md and .html, and the figure."""
-    from semart_hf.documents.figures import save_figure
-    from semart_hf.documents.tower_conclusion import conclude
-    from semart_hf.documents.tower_report import render_markdown, render_page
-    from semart_hf.documents.trade_off import draw_trade_off
-    from semart_hf.evaluation.results import write_json
+    from semart_hf.documents.comparison_report import write_comparison
     from semart_hf.evaluation.tower_comparison import compare_runs
 
     comparison = {"recipe": options.recipe, **compare_runs(runs)}
-    comparison["conclusion"] = conclude(comparison)
-    figure = save_figure(draw_trade_off(comparison), options.output_dir / "figures" / "trade_off")[0]
-    write_json(options.output_dir / "comparison.json", comparison)
-    (options.output_dir / "comparison.md").write_text(
-        render_markdown(comparison, "figures/trade_off.png"), encoding="utf-8"
-    )
-    (options.output_dir / "comparison.html").write_text(render_page(comparison, figure), encoding="utf-8")
-    print("\n" + "\n".join(comparison["conclusion"]))
+    print("\n" + "\n".join(write_comparison(options.output_dir, comparison)))
     print("Written:", ", ".join(str(options.output_dir / f"comparison.{kind}") for kind in ("html", "md", "json")))
 
 

@@ -6,9 +6,13 @@ import argparse
 import json
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from .command import command
+from .command import command, print_table
+
+#: What an evaluation writes into its folder.
+OUTPUTS = ("predictions.parquet", "results.json", "report.html")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -72,22 +76,21 @@ def split_name(name: str) -> str:
 @command("evaluate")
 def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
+    if options.output_dir.resolve() == Path(options.model).resolve():
+        raise ValueError(
+            f"Got {options.output_dir} as --model and as --output_dir: the training's results would be overwritten. "
+            "Two folders are needed. Give another --output_dir."
+        )
 
     # After the command line is understood, so that --help and a wrong flag answer at once.
     from transformers import AutoModel, AutoProcessor
 
     import semart_hf  # noqa: F401  registers the model's classes
-    from semart_hf.evaluation.outcomes import Outcomes
-    from semart_hf.evaluation.predictions_file import PredictionsWriter
-    from semart_hf.evaluation.results import (
-        ceilings_of,
-        collect_outcomes,
-        describe_environment,
-        summarize,
-        write_json,
-    )
+    from semart_hf.evaluation.calibration import check_can_store, store_temperatures
 
-    start = time.perf_counter()
+    check_output(options.output_dir)
+    if options.calibrate:
+        check_can_store(options.model)
     model = AutoModel.from_pretrained(options.model, trust_remote_code=False)
     processor = AutoProcessor.from_pretrained(options.model, trust_remote_code=False)
     paintings = load(options, model, options.split)
@@ -95,18 +98,62 @@ def main(arguments: list[str]) -> None:
         check_comparable(options.compare, options.output_dir, paintings)
     if options.mask_label_words:
         paintings = with_masked_text(paintings)
-    uncalibrated = Outcomes(model.config.tasks)
+    options.output_dir.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=options.output_dir.parent, prefix=f".{options.output_dir.name}.") as unfinished:
+        results = evaluate(options, model, processor, paintings, Path(unfinished))
+        written = move_files(Path(unfinished), options.output_dir)
+    # The last act: a model is calibrated by an evaluation that has succeeded, or stays as it was.
+    if options.calibrate:
+        store_temperatures(options.model, model.config.temperatures)
+    print_scores(results, model.config.training_notice)
+    print("Written:", ", ".join(map(str, written)))
+
+
+def check_output(folder: Path) -> None:
+    """Refuse a folder in which files that are no evaluation would be overwritten.
+
+    Raises:
+        ValueError: The folder holds such files.
+    """
+    from semart_hf.evaluation.predictions_file import is_predictions_file
+
+    found = [name for name in OUTPUTS if (folder / name).exists()]
+    if found and not is_predictions_file(folder / "predictions.parquet"):
+        raise ValueError(
+            f"Got the --output_dir {folder}, which holds {found} of something else than an evaluation. Allowed is a "
+            "new folder, or an earlier evaluation, which is replaced. Give another --output_dir."
+        )
+
+
+def move_files(source: Path, folder: Path) -> list[Path]:
+    """The files of a finished evaluation, each moved to its place; what else lies in the folder stays."""
+    files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).replace(folder / name)
+    return list(dict.fromkeys(folder / name.parts[0] for name in files))
+
+
+def evaluate(options: argparse.Namespace, model: Any, processor: Any, paintings: Any, folder: Path) -> dict[str, Any]:
+    """What results.json holds; everything that an evaluation writes lies in the folder."""
+    from semart_hf.evaluation.outcomes import Outcomes
+    from semart_hf.evaluation.predictions_file import predictions_writer
+    from semart_hf.evaluation.results import ceilings_of, collect_outcomes, describe_environment, summarize
+    from semart_hf.files import write_json
+
+    start, uncalibrated, unreadable = time.perf_counter(), Outcomes(model.config.tasks), dict[str, str]()
     calibrated = calibrate(options, model, processor) if options.calibrate else None
     temperatures = model.config.temperatures
-    options.output_dir.mkdir(parents=True, exist_ok=True)
-    with PredictionsWriter(options.output_dir / "predictions.parquet", model.config.tasks) as writer:
+    with predictions_writer(folder / "predictions.parquet", model.config.tasks) as write:
 
         def keep(batch: Any) -> None:
-            writer.add(batch, batch.probabilities(temperatures))
+            write(batch, batch.probabilities(temperatures))
             uncalibrated.add(batch.probabilities(), batch.references)
+            unreadable.update(batch.unreadable)
 
         outcomes = collect_outcomes(model, processor, paintings, on_batch=keep, **loop_options(options))
-    measured = summarize(outcomes, ceilings=ceilings_of(options.data), seconds=time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    measured = summarize(outcomes, unreadable, ceilings=ceilings_of(options.data), seconds=seconds)
     results = {
         "model": options.model,
         "data": options.data,
@@ -116,19 +163,27 @@ def main(arguments: list[str]) -> None:
         "seconds": measured["seconds"],
         "environment": describe_environment(),
         **measured,
+        "training_data": model.config.training_data,
         "thresholds": thresholds(options, outcomes["image+text"], calibrated),
     }
     if temperatures:
         results["calibration"] = calibration_results(options, temperatures, uncalibrated, measured["tasks"])
-    # Written before the comparison too: what a long run measured is not lost with what it is set against.
-    write_json(options.output_dir / "results.json", results)
     if options.compare:
         results["comparison"] = compare(options, outcomes["image+text"])
-        write_json(options.output_dir / "results.json", results)
+    write_json(folder / "results.json", results)
     if not options.no_report:
-        present(options, model, processor, paintings, results, outcomes["image+text"], uncalibrated)
-    print_scores(results)
-    print("Written:", ", ".join(str(path) for path in sorted(options.output_dir.iterdir())))
+        from semart_hf.documents.evaluation_report import explain_examples, write_evaluation_report
+
+        both = outcomes["image+text"]
+        write_evaluation_report(
+            folder,
+            results,
+            both,
+            paintings,
+            uncalibrated=uncalibrated if "calibration" in results else None,
+            explanations=explain_examples(model, processor, paintings, both, options.precision),
+        )
+    return results
 
 
 def load(options: argparse.Namespace, model: Any, split: str) -> Any:
@@ -180,18 +235,12 @@ def loop_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def calibrate(options: argparse.Namespace, model: Any, processor: Any) -> Any:
-    """Fit the temperatures, store them in the model's folder, use them from here on; returns that split's outcomes."""
-    from semart_hf.evaluation.calibration import fit_temperatures, store_temperatures
+    """Fit the temperatures and use them from here on; returns that split's outcomes."""
+    from semart_hf.evaluation.calibration import fit_temperatures
     from semart_hf.evaluation.predictions import predict_dataset
 
-    if not (Path(options.model) / "config.json").is_file():
-        raise ValueError(
-            f"Got --calibrate for {options.model}, which is no local folder. Temperatures are stored in config.json. "
-            "Download the model first (`hf download REPO --local-dir DIR`) and pass --model DIR."
-        )
     predictions = predict_dataset(model, processor, load(options, model, options.calibrate), **loop_options(options))
     model.config.temperatures = fit_temperatures(predictions)
-    store_temperatures(options.model, model.config.temperatures)
     return predictions.outcomes(model.config.temperatures)
 
 
@@ -202,10 +251,10 @@ def thresholds(options: argparse.Namespace, outcomes: Any, calibrated: Any) -> d
     chosen_on = outcomes if calibrated is None else calibrated
     tasks: dict[str, Any] = {}
     for task in outcomes.task_names:
-        threshold = confidence_threshold(chosen_on.of(task))
+        threshold = confidence_threshold(chosen_on.task(task))
         tasks[task] = threshold and {
             "min_confidence": threshold["min_confidence"],
-            **accepted(outcomes.of(task), threshold["min_confidence"]),
+            **accepted(outcomes.task(task), threshold["min_confidence"]),
         }
     split = options.split if calibrated is None else options.calibrate
     return {"target_accuracy": TARGET_ACCURACY, "chosen_on": split, "tasks": tasks}
@@ -262,70 +311,32 @@ def compare(options: argparse.Namespace, outcomes: Any) -> dict[str, Any]:
     return compare_outcomes(outcomes, others, names=names if names[0] != names[1] else (options.model, other))
 
 
-def present(
-    options: argparse.Namespace,
-    model: Any,
-    processor: Any,
-    paintings: Any,
-    results: dict[str, Any],
-    outcomes: Any,
-    uncalibrated: Any,
-) -> None:
-    """Draw the figures and write the report."""
-    from semart_hf.documents.presentation import draw_figures, explain_examples, write_report
+def print_scores(results: dict[str, Any], notice: str | None) -> None:
+    """A table of the scores with everything shown, one of the accuracies with each modality, and what to know."""
+    from semart_hf.documents import result_tables
+    from semart_hf.documents.table import as_cell
 
-    before = uncalibrated if "calibration" in results else None
-    files = draw_figures(options.output_dir / "figures", results, outcomes, before)
-    examples = explain_examples(model, processor, paintings, outcomes)
-    write_report(options.output_dir / "report.html", results, outcomes, files, paintings, examples)
-
-
-def print_scores(results: dict[str, Any]) -> None:
-    """A table of the scores with everything shown, then one of the accuracies with each modality."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from semart_hf.documents.report import one_label_words
-
-    console = Console()
-    table = Table(title=f"{results['model']} on {results['num_rows']} paintings ({results['split']})")
-    columns = ("accuracy", "macro_f1", "weighted_f1")
-    for name in ("task", "rows", "accuracy", "95 %", "macro F1", "weighted F1", "accuracy without UNK"):
-        table.add_column(name, justify="left" if name == "task" else "right")
-    for task, scores in results["tasks"].items():
-        accuracy, *others = [percent(scores[name]) for name in columns]
-        span = " to ".join(map(percent, scores.get("intervals", {}).get("accuracy", [])))
-        without_unk = scores.get("without_unk", {}).get("accuracy")
-        table.add_row(task, str(scores["num_rows"]), accuracy, span, *others, percent(without_unk))
-    table.add_section()
-    span = " to ".join(map(percent, results["intervals"]["mean_accuracy"]))
-    table.add_row("mean", "", percent(results["mean_accuracy"]), span, percent(results["mean_macro_f1"]), "", "")
-    console.print(table)
+    title = f"{results['model']} on {results['num_rows']} paintings ({results['split']})"
+    for table in (
+        result_tables.score_table(results, result_tables.SHORT),
+        result_tables.modality_table(results),
+    ):
+        rows = [
+            ["\n".join(filter(None, (cell.text, cell.small))) for cell in map(as_cell, row)]
+            for row in (*table.rows, table.total)
+            if row
+        ]
+        print_table(table.header, rows[: len(table.rows)], title=title, total=(*rows[len(table.rows) :], None)[0])
+        title = "By what the model is shown"
     for task, scores in results["tasks"].items():
         if not scores["num_rows"]:
-            console.print(f"No painting has a known {task}; it is left out of the mean.", markup=False)
-        if "only_label" in scores:
-            console.print(one_label_words(task, scores), markup=False)
-
-    modalities = Table(title="Accuracy by what the model is shown")
-    modalities.add_column("shown")
-    for task in (*results["tasks"], "mean"):
-        modalities.add_column(task, justify="right")
-    for modality, scored in results["modalities"].items():
-        accuracies = {task: scores["accuracy"] for task, scores in scored["tasks"].items()}
-        accuracies["mean"] = scored["mean_accuracy"]
-        modalities.add_row(modality, *map(percent, accuracies.values()))
-        if "ceiling" in scored:
-            ceilings = [percent(scored["ceiling"].get(task)) for task in accuracies]
-            modalities.add_row("  ceiling", *ceilings, style="dim")
-    console.print(modalities)
-    for sentence in results.get("comparison", {}).get("in_words", []):
-        console.print(sentence, markup=False, highlight=False)
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction in percent with one decimal; a dash where there is none."""
-    return "–" if fraction is None else f"{100 * fraction:.1f}"
+            print(f"No painting has a known {task}; it is left out of the mean.")
+        elif words := result_tables.single_label_words(task, scores):
+            print(words)
+    comparison = results.get("comparison", {}).get("in_words", [])
+    for words in (result_tables.unreadable_words(results), *comparison, notice):
+        if words:
+            print(words)
 
 
 if __name__ == "__main__":

@@ -78,29 +78,10 @@ def main(arguments: list[str] | None = None) -> None:
         write_lines(options.output, paintings, shown)
         print(f"{len(paintings)} paintings written to {options.output}")
     if options.explain is not None:
-        explain_paintings(options.explain, classify, paintings)
+        from semart_hf.documents.explanation_page import write_explanations
+
+        write_explanations(options.explain, classify, [(name_of(painting), painting) for painting in paintings])
         print(f"Explained in {options.explain}")
-
-
-def explain_paintings(path: Path, classify: Any, paintings: list[dict[str, str | None]]) -> None:
-    """Write a page with every painting and every task explained."""
-    from tqdm.auto import tqdm
-
-    from semart_hf.documents.page_parts import EXPLANATION_LEGEND, explanation_block, heading, page, paragraph
-    from semart_hf.evaluation.explanations import explain
-
-    model, processor = classify.model, classify.processor
-    parts = [heading("Why these answers", 1), paragraph(EXPLANATION_LEGEND)]
-    for painting in tqdm(paintings, desc="explaining", unit="painting"):
-        parts.append(heading(name_of(painting)))
-        for task in model.config.task_names:
-            explanation = explain(model, processor, task=task, image=painting["image"], text=painting["text"])
-            headline = f"{task}: {explanation.label}, {explanation.probability:.0%} sure"
-            parts.append(explanation_block(explanation, headline))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(page("Why these answers", parts), encoding="utf-8")
-    unfinished.replace(path)
 
 
 def name_of(painting: dict[str, str | None]) -> str:

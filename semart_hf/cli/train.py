@@ -126,7 +126,8 @@ def begin(arguments: SemArtTrainingArguments, words: list[str]) -> str | None:
 def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, float]) -> None:
     """Write the finished folder: model, code, processor and results, beside the recipe and the learning curves."""
     from semart_hf.evaluation.cost import peak_memory
-    from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model, write_json
+    from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model
+    from semart_hf.files import write_json
     from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.publishing.repository import write_repository
     from semart_hf.training.steady_speed import steady_speed

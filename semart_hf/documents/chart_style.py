@@ -28,7 +28,7 @@ WIDTH = 4.8
 PNG_DPI = 140
 STYLE: Any = {
     "font.size": 10,
-    "font.family": ["Segoe UI", "Roboto", "Helvetica Neue", "Arial", "DejaVu Sans", "sans-serif"],
+    "font.family": "DejaVu Sans",
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -47,6 +47,8 @@ STYLE: Any = {
     ),
     "grid.color": INK,
 }
+# The page's own; they are narrower than DejaVu Sans, by which matplotlib makes room.
+_FONTS = "'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans'"
 _THEME = (
     "<style>:root { color: #211f1b } @media (prefers-color-scheme: dark) { :root { color: #ece8e1 } }"
     " @media print { :root { color: #000 } }</style>"
@@ -67,7 +69,8 @@ def svg_of(figure: Figure) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(figure)
     head, rest = buffer.getvalue().split("<defs>", 1)
-    return head + _THEME + "<defs>" + rest.replace(INK, "currentColor")
+    rest = rest.replace(INK, "currentColor").replace("'DejaVu Sans'", _FONTS)
+    return f"{head}{_THEME}<defs>{rest}"
 
 
 def chart_uri(figure: Figure) -> str:

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
+from matplotlib import pyplot as plt
 
-# Okabe & Ito's colours, told apart by colour-blind readers too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+from .chart_style import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, styled
+
+_COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK)
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]], tasks: Sequence[str], path: Path) -> None:
@@ -21,9 +21,8 @@ def draw_curves(history: Sequence[Mapping[str, Any]], tasks: Sequence[str], path
     """
     training = [line for line in history if "loss" in line]
     validation = [line for line in history if "eval_loss" in line]
-    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(10, 6.5), layout="constrained")
-        axes = figure.subplots(2, 2)
+    with styled():
+        figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained")
         _draw(
             axes[0, 0],
             "Loss",
@@ -47,10 +46,11 @@ def draw_curves(history: Sequence[Mapping[str, Any]], tasks: Sequence[str], path
         for axis in axes[1]:
             axis.set_xlabel("epoch")
         figure.savefig(path, dpi=120)
+        plt.close(figure)
 
 
 def _draw(axis: Any, title: str, curves: Sequence[tuple[str, Sequence[Mapping[str, Any]], str, int, str]]) -> None:
-    for label, lines, key, colour, style in curves:
+    for label, lines, key, color, style in curves:
         points = [(line["epoch"], line[key]) for line in lines if line.get(key) is not None and "epoch" in line]
         if points:
             epochs, values = zip(*points, strict=True)
@@ -59,14 +59,14 @@ def _draw(axis: Any, title: str, curves: Sequence[tuple[str, Sequence[Mapping[st
                 epochs,
                 values,
                 style,
-                color=_COLOURS[colour % len(_COLOURS)],
+                color=_COLORS[color % len(_COLORS)],
                 label=label or "_",
                 markersize=3.5,
                 lw=1.4,
             )
-    axis.set_title(title, loc="left", fontsize=10)
-    axis.grid(alpha=0.25)
+    axis.set_title(title, fontsize=10)
+    axis.grid()
     if axis.get_legend_handles_labels()[1]:
         axis.legend(frameon=False)
     elif not axis.lines:
-        axis.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axis.transAxes, color="0.4")
+        axis.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axis.transAxes)

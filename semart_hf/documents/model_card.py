@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2.meta import find_undeclared_variables
 
-from semart_hf.documents import card_sections as sections
 from semart_hf.model.modeling_semart import SemArtForArtClassification
+
+from . import card_text
+from .page import ENVIRONMENT
+from .result_tables import SHORT, calibration_table, modality_table, score_table, threshold_table, unreadable_words
+from .table import NOT_MEASURED, Table, enumeration, percent
 
 #: What the metadata of every card must have.
 REQUIRED_METADATA = ("license", "library_name", "pipeline_tag", "tags", "language", "datasets", "widget")
@@ -103,54 +108,76 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts, template: P
             f"Got the card template {template}, which is no file. Allowed is a Markdown file with placeholders. Pass "
             "the path of semart_hf/templates/model_card.md."
         )
-    results, config = list(facts.results), model.config
-    first = results[0] if results else {}
+    config, first = model.config, facts.results[0] if facts.results else {}
+    trained_again, evaluated = card_text.reproducing_commands(facts.repo_id, facts.recipe, first, facts.is_miniature)
+    labels = [[task["name"], str(len(task["labels"])), ", ".join(task["labels"])] for task in config.tasks or []]
     context = {
+        "card_data": card_metadata(facts, config.task_names).to_yaml(),
         "title": facts.repo_id.split("/")[-1],
-        "task_words": sections.enumeration([f"**{name}**" for name in config.task_names]),
+        "notice": config.training_notice,
+        "task_words": enumeration([f"**{name}**" for name in config.task_names]),
         "example_code": example_code(facts),
         "example_output": example_output(facts.example.answer),
         "package_version": version("semart-hf"),
-        "model_table": sections.model_table(model, facts.recipe),
-        "label_table": sections.label_table(config),
-        "imbalance": sections.imbalance(first),
-        "worst_classes": sections.worst_classes(first),
-        "giveaway": sections.giveaway(first),
-        "licences": sections.licences(facts.license, facts.named_data, facts.is_miniature),
-        "training": sections.training(facts.named_data, facts.recipe),
-        "cost": sections.cost(first),
-        "results": "\n\n".join(sections.results_section(one, facts.data_of(one)) for one in results)
-        or sections.NOT_MEASURED,
-        "confusion": sections.figures(facts.figures, "confusion_"),
-        "calibration": sections.calibration(first, facts.figures),
-        "reproduce": sections.reproduce(facts.repo_id, facts.recipe, first, facts.is_miniature),
+        "model_table": card_text.model_table(model, facts.recipe),
+        "label_table": Table(["task", "labels", "in the order of the logits"], labels, num_text_columns=3),
+        "imbalance": card_text.imbalance(first),
+        "worst_classes": card_text.worst_classes(first),
+        "giveaway": card_text.giveaway(first),
+        "license": facts.license,
+        "data_name": facts.named_data,
+        "is_miniature": facts.is_miniature,
+        "recipe": card_text.recipe_yaml(facts.recipe) if facts.recipe else "",
+        "cost": card_text.cost_lines(first),
+        "results": [
+            {
+                "num_rows": f"{one['num_rows']:,}",
+                "data": facts.data_of(one),
+                "split": one.get("split", "unnamed"),
+                "unreadable": unreadable_words(one),
+                "exact_match": percent(one.get("exact_match"), one.get("intervals", {}).get("exact_match")),
+                "scores": score_table(one, SHORT),
+                "modalities": modality_table(one),
+            }
+            for one in facts.results
+        ],
+        "figures": facts.figures,
+        "calibration": calibration_table(first["calibration"]) if "calibration" in first else None,
+        "fitted_on": first.get("calibration", {}).get("fitted_on") or "an earlier split",
+        "calibration_errors": card_text.calibration_error_table(first),
+        "thresholds": threshold_table(first["thresholds"]) if first.get("thresholds") else None,
+        "target": f"{first['thresholds']['target_accuracy']:.0%}" if first.get("thresholds") else "",
+        "chosen_on": first["thresholds"]["chosen_on"] if first.get("thresholds") else "",
+        "trained_again": trained_again,
+        "evaluated": evaluated,
+        "not_measured": NOT_MEASURED,
     }
-    asked = set(re.findall(r"\{\{-?\s*(\w+)", template.read_text(encoding="utf-8")))
-    if unknown := sorted(asked - set(context) - {"card_data"}):
+    source = template.read_text(encoding="utf-8")
+    if unknown := sorted(find_undeclared_variables(ENVIRONMENT.parse(source)) - set(context)):
         raise ValueError(
             f"The card template {template} asks for {unknown}. Known are {sorted(context)}. Correct its placeholders."
         )
-    return ModelCard.from_template(card_metadata(facts, config.task_names), template_path=str(template), **context)
+    return ModelCard(ENVIRONMENT.from_string(source).render(context))
 
 
 def card_metadata(facts: CardFacts, tasks: Sequence[str]) -> ModelCardData:
     """The card's metadata: each task of each results file has results with names of their own."""
-    metadata = ModelCardData(
+    results = eval_results(facts, tasks)
+    return ModelCardData(
         language="en",
         license=facts.license,
         library_name="transformers",
-        pipeline_tag="image-classification",
-        tags=["art", "paintings", "art-classification", "multimodal", "semart", "timm", "distilbert"],
+        # The Hub makes the snippet `pipeline(TAG, model=…)` of it: "image-classification" would load a class that this
+        # repository does not have. It stays among the tags, by which models are searched.
+        pipeline_tag="art-classification",
+        tags=["art", "paintings", "image-classification", "multimodal", "semart", "timm", "distilbert"],
         datasets=[facts.published_data],
         metrics=["accuracy", "f1"],
         base_model=base_models(facts.recipe) or None,
-        model_name=facts.repo_id.split("/")[-1],
-        eval_results=eval_results(facts, tasks) or None,
+        model_name=facts.repo_id.split("/")[-1] if results else None,
+        eval_results=results or None,
         widget=[_widget(facts)],
     )
-    if not metadata.eval_results:
-        metadata.model_name = None
-    return metadata
 
 
 def base_models(recipe: Mapping[str, Any]) -> list[str]:

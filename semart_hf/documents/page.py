@@ -21,7 +21,7 @@ def data_uri(content: bytes, kind: str = "image/jpeg") -> str:
 
 ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES),
-    autoescape=select_autoescape(("html",)),
+    autoescape=select_autoescape(("html",), default_for_string=False),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

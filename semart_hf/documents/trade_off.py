@@ -10,13 +10,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from semart_hf.evaluation.tower_comparison import COST_AXES
 
-from .figures import BLUE, GREEN, GREY, ORANGE, VERMILION, styled
+from .chart_style import COLORS, INK, WIDTH, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLORS = (BLUE, VERMILION, GREEN, ORANGE, "#CC79A7", "#56B4E9")
 _MARKERS = "os^Dv*"
 _UNITS = {"flops_forward": (1e9, "G"), "parameters": (1e6, "M")}
 
@@ -26,18 +25,14 @@ def draw_trade_off(comparison: Mapping[str, Any]) -> Figure:
     axes_names = [
         axis for axis in COST_AXES if any(tower["cost"][axis] is not None for tower in comparison["towers"].values())
     ]
-    columns = 2
-    rows = -(-len(axes_names) // columns)
     with styled():
-        figure, grid = plt.subplots(rows, columns, figsize=(8.6, 3.7 * rows), layout="constrained", squeeze=False)
-        figure.suptitle("Accuracy against cost", x=0.01, ha="left", fontsize=12, fontweight="bold")
-        for axes in grid.flat[len(axes_names) :]:
-            axes.set_visible(False)
+        size = (WIDTH, 2.8 * len(axes_names))
+        figure, grid = plt.subplots(len(axes_names), 1, figsize=size, layout="constrained", squeeze=False)
         for axes, axis in zip(grid.flat, axes_names, strict=False):
             _draw_axis(axes, axis, comparison)
         figure.supylabel("mean accuracy, picture and text (bar: 95 % interval)", fontsize=10)
         handles, labels = grid.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        figure.legend(handles, labels, loc="outside upper left", ncols=2)
     return figure
 
 
@@ -51,14 +46,14 @@ def _draw_axis(axes: Axes, axis: str, comparison: Mapping[str, Any]) -> None:
         scored = tower["scores"]["image+text"]
         accuracy, interval = scored["mean_accuracy"], scored["intervals"]["mean_accuracy"]
         costs.append(cost / scale)
-        color = _COLORS[index % len(_COLORS)]
+        color = COLORS[index % len(COLORS)]
         axes.errorbar(
             cost / scale,
             accuracy,
             yerr=[[max(accuracy - interval[0], 0)], [max(interval[1] - accuracy, 0)]],
             fmt=_MARKERS[index % len(_MARKERS)],
             markersize=9,
-            markerfacecolor=color if name in front else "white",
+            markerfacecolor=color if name in front else "none",
             markeredgewidth=1.6,
             color=color,
             capsize=3,
@@ -72,10 +67,10 @@ def _draw_axis(axes: Axes, axis: str, comparison: Mapping[str, Any]) -> None:
     widest = max(costs) * 1.18
     xs, ys = [x for x, _ in points], [y for _, y in points]
     # To the right of a point all that costs more and answers no better is beaten by it.
-    axes.step([*xs, widest], [*ys, ys[-1]], where="post", color=GREY, linewidth=1.2, linestyle="--", label="front")
+    axes.step([*xs, widest], [*ys, ys[-1]], where="post", color=INK, linewidth=1.2, linestyle="--", label="front")
     axes.set_xlim(0, widest)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.grid(color="#E5E5E5")
+    axes.grid()
     axes.set_xlabel(COST_AXES[axis] + (f", {unit}" if unit else ""))

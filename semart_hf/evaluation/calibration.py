@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: a temperature a task, and the confidence from which to trust an answer."""
+"""Calibrated probabilities: a temperature a task, and the confidence from which to trust an answer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
+
+from semart_hf.files import write_text
 
 from .outcomes import MISSING, TaskOutcomes, softmax
 from .predictions import Predictions
@@ -52,17 +54,24 @@ def store_temperatures(model_folder: str | Path, temperatures: dict[str, float])
     Raises:
         ValueError: The folder holds no config.json.
     """
+    check_can_store(model_folder)
     path = Path(model_folder) / "config.json"
-    if not path.is_file():
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["temperatures"] = {task: round(value, 4) for task, value in temperatures.items()}
+    write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def check_can_store(model_folder: str | Path) -> None:
+    """Refuse a model whose temperatures cannot be stored.
+
+    Raises:
+        ValueError: The folder holds no config.json.
+    """
+    if not (Path(model_folder) / "config.json").is_file():
         raise ValueError(
             f"Got the model {model_folder}, which is no local folder with a config.json. Temperatures are stored in "
             "one. Download the model first (`hf download REPO --local-dir DIR`) and pass --model DIR."
         )
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["temperatures"] = {task: round(value, 4) for task, value in temperatures.items()}
-    unfinished = path.with_name(".config.json.unfinished")
-    unfinished.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    unfinished.replace(path)
 
 
 def risk_coverage(outcomes: TaskOutcomes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Any]:

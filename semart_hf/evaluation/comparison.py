@@ -73,7 +73,7 @@ def check_same_rows(first: Outcomes, second: Outcomes) -> None:
                 "Evaluate both models with the same --data and --split."
             )
     for task in first.task_names:
-        ours, theirs = first.of(task), second.of(task)
+        ours, theirs = first.task(task), second.task(task)
         if ours.labels != theirs.labels:
             differing = sorted(set(ours.labels) ^ set(theirs.labels)) or "their order"
             raise ValueError(
@@ -93,7 +93,7 @@ def mcnemar(first: Outcomes, second: Outcomes, task: str) -> dict[str, float | i
 
     Source: McNemar 1947; the exact version is the two-sided binomial test on the discordant pairs.
     """
-    ours, theirs = first.of(task), second.of(task)
+    ours, theirs = first.task(task), second.task(task)
     is_known = ours.references != MISSING
     only_first = int(np.sum(ours.correct & ~theirs.correct & is_known))
     only_second = int(np.sum(~ours.correct & theirs.correct & is_known))

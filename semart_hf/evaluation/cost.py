@@ -21,10 +21,11 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from transformers import AutoModel, AutoProcessor
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.files import write_json
 from semart_hf.model.techniques_semart import run_model
 
 from .predictions import predict_batches
-from .results import describe_environment, write_json
+from .results import describe_environment
 from .vocabularies import load_split
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Why a painting was answered so: which parts of the picture and which words moved the decision, and by how much.
+"""Explanations: which parts of the picture and which words moved an answer, and by how much.
 
 Integrated gradients, because they ask nothing of the towers but a gradient, so that ResNet, EfficientNet, ViT and
 DistilBERT are read by one method and their contributions add up on one scale: from a blank picture with every word
@@ -17,12 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from semart_hf.model.pictures_semart import load_picture
+from semart_hf.model.precision_semart import autocast_context
+from semart_hf.model.techniques_semart import run_model
 
 if TYPE_CHECKING:
+    from semart_hf.model.image_processing_semart import SemArtImageProcessor
     from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.model.processing_semart import SemArtProcessor
 
@@ -38,8 +42,10 @@ class Explanation:
         task: The task that was asked.
         label: The answer that is explained.
         probability: The model's probability of it.
-        picture: What the model saw, uint8 (height, width, 3); None without a picture.
-        heat: Contribution of each pixel and its surroundings (height, width); None without a picture.
+        picture: The painting, upright and in RGB; None without a picture.
+        seen: The part of the painting that the model saw: left, top, right and bottom as shares of its sides.
+        heat: Contribution of each pixel of the model's input and its surroundings (height, width); None without a
+            picture.
         words: The description's words in their order with their contributions; a word that the model did not read,
             because the text was cut, has None.
         picture_total: The picture's contribution as a whole.
@@ -49,7 +55,8 @@ class Explanation:
     task: str
     label: str
     probability: float
-    picture: npt.NDArray[np.uint8] | None
+    picture: Image.Image | None
+    seen: tuple[float, float, float, float]
     heat: npt.NDArray[np.float32] | None
     words: list[tuple[str, float | None]]
     picture_total: float
@@ -64,8 +71,11 @@ def explain(
     image: Any = None,
     text: str | None = None,
     label: str | None = None,
+    precision: str = "auto",
 ) -> Explanation:
     """What moved the model to one task's answer about one painting; `label` asks for another one than its own.
+
+    Answer and contributions are computed in one precision, that of the pipeline's argument of this name.
 
     Raises:
         ValueError: The painting has neither picture nor text, or the task or label is unknown.
@@ -82,16 +92,18 @@ def explain(
     inputs = dict(processor(images=picture, text=text, return_tensors="pt").to(model.device))
     model.eval()
     with torch.no_grad():
-        logits = model(**inputs).logits[task][0].float()
+        logits = run_model(model, inputs, precision=precision).logits[task][0].float()
     index = int(logits.argmax()) if label is None else labels.index(label)
+    with autocast_context(model, precision):
+        pixels, tokens = integrated_gradients(model, processor, inputs, task, index)
     temperature = (model.config.temperatures or {}).get(task, 1.0)
-    pixels, tokens = integrated_gradients(model, processor, inputs, task, index)
     return Explanation(
         task=task,
         label=labels[index],
         probability=float((logits / temperature).softmax(-1)[index]),
-        picture=None if pixels is None else seen_picture(processor, inputs["pixel_values"][0]),
-        heat=None if pixels is None else _smooth(pixels).cpu().numpy(),
+        picture=picture,
+        seen=(0, 0, 1, 1) if picture is None else seen_part(processor.image_processor, picture.size),
+        heat=None if pixels is None else _smooth(pixels.float()).cpu().numpy(),
         words=[] if text is None or tokens is None else _word_weights(processor, text, tokens.tolist()),
         picture_total=0.0 if pixels is None else float(pixels.sum()),
         text_total=0.0 if tokens is None else float(tokens.sum()),
@@ -120,8 +132,8 @@ def integrated_gradients(
         if pixels is not None:
             piece = (gradients.pop(0).sum(0) * pixels[0]).sum(0) / NUM_STEPS
             pixel_sum = piece if pixel_sum is None else pixel_sum + piece
-        for (_, way), gradient in zip(words, gradients, strict=True):
-            piece = (gradient.sum(0) * way).sum(-1) / NUM_STEPS
+        for (_, length), gradient in zip(words, gradients, strict=True):
+            piece = (gradient.sum(0) * length).sum(-1) / NUM_STEPS
             token_sum = piece if token_sum is None else token_sum + piece
     return pixel_sum, token_sum
 
@@ -136,10 +148,10 @@ def log_odds_of(logits: Tensor, index: int) -> Tensor:
 def _masked_words(
     model: SemArtForArtClassification, processor: SemArtProcessor, input_ids: Tensor | None, alphas: Tensor
 ) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """While open, the text is read on the way from `[MASK]` to its words; yields that way and its length.
+    """While open, the text is read on the path from `[MASK]` to its words; yields each path and its whole length.
 
-    That is, the tower reads embeddings on that way, and a lexicon, which says nothing of `[MASK]`, a share of what
-    each token tells it.
+    The tower reads embeddings on that path, and a lexicon, whose logits of `[MASK]` are 0, a share of each token's
+    logits.
     """
     found: list[tuple[Tensor, Tensor]] = []
     if input_ids is None:
@@ -151,20 +163,20 @@ def _masked_words(
     with torch.no_grad():
         masked, words = embedding(masked_ids)[0], embedding(input_ids)[0]
 
-    def travel(*_: Any) -> Tensor:
+    def interpolate_embeddings(*_: Any) -> Tensor:
         path = (masked + alphas[:, None, None] * (words - masked)).requires_grad_(True)
         found.append((path, words - masked))
         return path
 
-    def speak_up(*_: Any) -> Tensor:
-        path = (alphas[:, None, None] * told).requires_grad_(True)
-        found.append((path, told))
+    def interpolate_lexicon(*_: Any) -> Tensor:
+        path = (alphas[:, None, None] * lexicon_logits).requires_grad_(True)
+        found.append((path, lexicon_logits))
         return path.sum(1)
 
-    hooks = [embedding.register_forward_hook(travel)]
+    hooks = [embedding.register_forward_hook(interpolate_embeddings)]
     if model.lexicon is not None:
-        told = model.lexicon.contributions(input_ids).detach()[0]
-        hooks.append(model.lexicon.register_forward_hook(speak_up))
+        lexicon_logits = model.lexicon.contributions(input_ids).detach()[0]
+        hooks.append(model.lexicon.register_forward_hook(interpolate_lexicon))
     try:
         yield found
     finally:
@@ -172,14 +184,16 @@ def _masked_words(
             hook.remove()
 
 
-def seen_picture(processor: SemArtProcessor, pixel_values: Tensor) -> npt.NDArray[np.uint8]:
-    """The picture as the model saw it, uint8 (height, width, 3), of `pixel_values` (3, height, width)."""
-    mean, std = (
-        torch.tensor(values, device=pixel_values.device)[:, None, None]
-        for values in (processor.image_processor.image_mean, processor.image_processor.image_std)
-    )
-    colors = ((pixel_values * std + mean).clamp(0, 1) * 255).round().byte()
-    return np.asarray(colors.permute(1, 2, 0).cpu().numpy())
+def seen_part(image_processor: SemArtImageProcessor, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The part of a picture of this width and height that is cropped: left, top, right and bottom, from 0 to 1."""
+    edge = image_processor.size.get("shortest_edge")
+    if edge:
+        resized = [side * edge / min(size) for side in size]
+    else:
+        resized = [image_processor.size["width"], image_processor.size["height"]]
+    crop = (image_processor.crop_size["width"], image_processor.crop_size["height"])
+    margins = [max(0.0, 1 - kept / whole) / 2 for kept, whole in zip(crop, resized, strict=True)]
+    return margins[0], margins[1], 1 - margins[0], 1 - margins[1]
 
 
 def _smooth(pixels: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def score_outcomes(outcomes: Outcomes) -> dict[str, Any]:
     """
     if outcomes.num_rows == 0:
         raise ValueError("Got no row. Scores need at least one painting. Check the split and the filter before it.")
-    tasks = {name: score_task(outcomes.of(name)) for name in outcomes.task_names}
+    tasks = {name: score_task(outcomes.task(name)) for name in outcomes.task_names}
     scored = [scores for scores in tasks.values() if scores["num_rows"]]
     if not scored:
         raise ValueError(
@@ -67,7 +67,7 @@ def score_outcomes(outcomes: Outcomes) -> dict[str, Any]:
 
 def exact_match(outcomes: Outcomes) -> float | None:
     """Fraction of the paintings with every label known that got all of them right; None when there is none."""
-    columns = [outcomes.of(name) for name in outcomes.task_names]
+    columns = [outcomes.task(name) for name in outcomes.task_names]
     is_known = np.all([column.references != MISSING for column in columns], axis=0)
     is_correct = np.all([column.correct for column in columns], axis=0)
     return float(is_correct[is_known].mean()) if is_known.any() else None

@@ -40,7 +40,7 @@ class TaskOutcomes:
     """One task's columns, each (rows,): 20 bytes a painting, so that a million fit where their pictures do not.
 
     Args:
-        labels: The vocabulary, in the order of the indices; empty when nobody told it.
+        labels: The vocabulary, in the order of the indices; empty where it was not given.
         references: True label index; `MISSING` where it is unknown.
         predictions: Index of the most probable label.
         confidences: Its probability; NaN where only labels were predicted, as for the three columns that follow.
@@ -64,7 +64,7 @@ class TaskOutcomes:
 
     @property
     def num_labels(self) -> int:
-        """Size of the vocabulary, or of the part of it that was seen when nobody told it."""
+        """Size of the vocabulary, or of the part of it that was seen where it was not given."""
         seen = max((int(column.max()) + 1 for column in (self.references, self.predictions) if len(column)), default=0)
         return len(self.labels) or max(seen, 0)
 
@@ -140,22 +140,22 @@ class Outcomes:
             self._batches[name].append(outcomes)
         self.num_rows += len(truth)
 
-    def of(self, task: str) -> TaskOutcomes:
+    def task(self, name: str) -> TaskOutcomes:
         """All rows of one task, the ones with an unknown reference included.
 
         Raises:
             ValueError: No task has this name.
         """
-        if task not in self._labels:
-            raise ValueError(f"Got the task {task!r}. Known are {self.task_names}. Ask for one of these.")
-        batches = self._batches[task] or [
-            _from_labels(task, self._labels[task], np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+        if name not in self._labels:
+            raise ValueError(f"Got the task {name!r}. Known are {self.task_names}. Ask for one of these.")
+        batches = self._batches[name] or [
+            _from_labels(name, self._labels[name], np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
         ]
         if len(batches) > 1:
             columns = zip(*(vars(batch).values() for batch in batches), strict=True)
             next(columns)
-            batches = [TaskOutcomes(self._labels[task], *(np.concatenate(column) for column in columns))]
-            self._batches[task] = batches
+            batches = [TaskOutcomes(self._labels[name], *(np.concatenate(column) for column in columns))]
+            self._batches[name] = batches
         return batches[0]
 
 
@@ -232,7 +232,7 @@ def _from_probabilities(name: str, labels: tuple[str, ...], probabilities: Any, 
     _check_indices(name, labels or tuple(map(str, range(table.shape[1]))), references, "references", MISSING)
     rows = np.arange(len(table))
     is_known = references != MISSING
-    # Unknown references are scored as label 0 and blotted out below, so that indexing stays simple.
+    # Unknown references are scored as label 0 and set to 0 below, so that indexing stays simple.
     truth = np.where(is_known, references, 0)
     true_probability = table[rows, truth]
     brier = (table**2).sum(axis=1) - 2 * true_probability + 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,12 +34,15 @@ class Predictions:
         row_ids: One name a painting, unique in its dataset.
         logits: Task to float32 (rows, labels).
         references: Label indices (rows, tasks), -100 where the label is unknown.
+        unreadable: By row id, why a painting's picture could not be read. It was judged by its text; where the model
+            was shown none, its references are -100, and it is left out of the scores.
     """
 
     tasks: Sequence[dict[str, Any]]
     row_ids: list[str]
     logits: dict[str, npt.NDArray[np.float32]]
     references: npt.NDArray[np.int64]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of paintings."""
@@ -75,9 +78,17 @@ def predict_batches(
 ) -> Iterator[Predictions]:
     """The dataset's predictions, in its order, one batch at a time; only the batch's pictures are in memory.
 
-    The dataset has `image`, `text` and a column for each of the model's tasks. The modality is what the model may see,
-    one of `MODALITIES`; what a painting lacks stays absent. The device None is the first GPU where there is one; the
-    model stays on the device it is moved to. The precision is that of `uses_bf16`.
+    Args:
+        model: Stays on the device it is moved to.
+        processor: The model's own.
+        dataset: Has `image`, `text` and a column for each of the model's tasks.
+        modality: What the model may see, one of `MODALITIES`; what a painting lacks, or what of it cannot be read,
+            stays absent.
+        batch_size: Paintings at a time.
+        device: `None`: the first GPU where there is one.
+        num_workers: Processes that read pictures.
+        show_progress: Whether a bar counts the paintings.
+        precision: `fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies in it.
 
     Raises:
         ValueError: The dataset is empty, the modality is unknown, or the model answered with NaN.
@@ -98,7 +109,7 @@ def predict_batches(
     loader = DataLoader(
         shown,
         batch_size=batch_size,
-        collate_fn=ArtCollator(processor, tasks, modality=modality),
+        collate_fn=ArtCollator(processor, tasks, modality=modality, reports_unreadable=True),
         num_workers=num_workers,
     )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -108,47 +119,28 @@ def predict_batches(
         for batch in loader:
             references = batch.pop("labels").numpy()
             row_ids = names[start : start + len(references)]
+            unreadable = {row_ids[place]: error for place, error in batch.pop("unreadable", ())}
             inputs = {name: value.to(device) for name, value in batch.items()}
             with torch.inference_mode():
                 logits = run_model(model, inputs, precision=precision).logits
             arrays = {task: values.float().cpu().numpy() for task, values in logits.items()}
             _check_finite(arrays, row_ids)
-            yield Predictions(tasks, row_ids, arrays, references)
+            yield Predictions(tasks, row_ids, arrays, references, unreadable)
             start += len(references)
             progress.update(len(references))
 
 
 def predict_dataset(
-    model: SemArtForArtClassification,
-    processor: SemArtProcessor,
-    dataset: Dataset,
-    *,
-    modality: str = "image+text",
-    batch_size: int = 32,
-    device: str | torch.device | None = None,
-    num_workers: int = 0,
-    show_progress: bool = False,
-    precision: str = "auto",
+    model: SemArtForArtClassification, processor: SemArtProcessor, dataset: Dataset, **options: Any
 ) -> Predictions:
-    """The predictions for the whole dataset, in its order; arguments and errors are those of `predict_batches`."""
-    batches = list(
-        predict_batches(
-            model,
-            processor,
-            dataset,
-            modality=modality,
-            batch_size=batch_size,
-            device=device,
-            num_workers=num_workers,
-            show_progress=show_progress,
-            precision=precision,
-        )
-    )
+    """The predictions for the whole dataset, in its order; options and errors are those of `predict_batches`."""
+    batches = list(predict_batches(model, processor, dataset, **options))
     return Predictions(
         batches[0].tasks,
         [name for batch in batches for name in batch.row_ids],
         {task: np.concatenate([batch.logits[task] for batch in batches]) for task in batches[0].logits},
         np.concatenate([batch.references for batch in batches]),
+        {name: error for batch in batches for name, error in batch.unreadable.items()},
     )
 
 

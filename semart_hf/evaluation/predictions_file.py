@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
+
+from semart_hf.files import atomic_file
 
 from .outcomes import MISSING, Outcomes
 from .predictions import Predictions
@@ -18,63 +20,54 @@ from .predictions import Predictions
 _TASKS_KEY = b"semart_tasks"
 
 
-class PredictionsWriter:
-    """Writes predictions to a parquet file that appears when all are written, and not at all after an error.
+@contextmanager
+def predictions_writer(
+    path: str | Path, tasks: Sequence[Mapping[str, Any]]
+) -> Iterator[Callable[[Predictions, Mapping[str, Any]], None]]:
+    """A function that writes a batch with the probabilities of its logits; the file appears when the block has ended.
 
     Columns: `row_id`, and for each task `{task}_true` (null where unknown), `{task}_predicted`, and
     `{task}_probabilities`, a struct with one number a label.
     """
+    tasks = [{"name": task["name"], "labels": list(task["labels"])} for task in tasks]
+    fields = [pa.field("row_id", pa.string())]
+    for task in tasks:
+        distribution = pa.struct([(label, pa.float32()) for label in task["labels"]])
+        kinds = {"true": pa.string(), "predicted": pa.string(), "probabilities": distribution}
+        fields += [pa.field(f"{task['name']}_{name}", kind) for name, kind in kinds.items()]
+    schema = pa.schema(fields, metadata={_TASKS_KEY: json.dumps(tasks)})
+    with atomic_file(path) as unfinished, parquet.ParquetWriter(unfinished, schema) as file:
 
-    def __init__(self, path: str | Path, tasks: Sequence[Mapping[str, Any]]):
-        """Open the file beside its final place."""
-        self.path = Path(path)
-        self._unfinished = self.path.with_name(f".{self.path.name}.unfinished")
-        self._tasks = [{"name": task["name"], "labels": list(task["labels"])} for task in tasks]
-        fields = [pa.field("row_id", pa.string())]
-        for task in self._tasks:
-            fields += [
-                pa.field(f"{task['name']}_true", pa.string()),
-                pa.field(f"{task['name']}_predicted", pa.string()),
-                pa.field(
-                    f"{task['name']}_probabilities", pa.struct([(label, pa.float32()) for label in task["labels"]])
-                ),
-            ]
-        self._schema = pa.schema(fields, metadata={_TASKS_KEY: json.dumps(self._tasks)})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = parquet.ParquetWriter(self._unfinished, self._schema)
+        def write(batch: Predictions, probabilities: Mapping[str, Any]) -> None:
+            columns: list[Any] = [pa.array(batch.row_ids, pa.string())]
+            for column, task in enumerate(tasks):
+                labels = np.array([*task["labels"], None], dtype=object)
+                references = batch.references[:, column]
+                table = np.asarray(probabilities[task["name"]], dtype=np.float32)
+                columns += [
+                    pa.array(labels[np.where(references == MISSING, len(labels) - 1, references)], pa.string()),
+                    pa.array(labels[table.argmax(axis=1)], pa.string()),
+                    pa.StructArray.from_arrays([pa.array(values) for values in table.T], names=task["labels"]),
+                ]
+            file.write_table(pa.Table.from_arrays(columns, schema=schema))
 
-    def add(self, batch: Predictions, probabilities: Mapping[str, Any]) -> None:
-        """Write one batch with the probabilities that were made of its logits."""
-        columns: list[Any] = [pa.array(batch.row_ids, pa.string())]
-        for column, task in enumerate(self._tasks):
-            labels = np.array([*task["labels"], None], dtype=object)
-            references = batch.references[:, column]
-            table = np.asarray(probabilities[task["name"]], dtype=np.float32)
-            columns += [
-                pa.array(labels[np.where(references == MISSING, len(labels) - 1, references)], pa.string()),
-                pa.array(labels[table.argmax(axis=1)], pa.string()),
-                pa.StructArray.from_arrays([pa.array(values) for values in table.T], names=task["labels"]),
-            ]
-        self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        yield write
 
-    def __enter__(self) -> PredictionsWriter:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._file.close()
-        if kind is None:
-            self._unfinished.replace(self.path)
-        else:
-            self._unfinished.unlink()
+def is_predictions_file(path: str | Path) -> bool:
+    """Whether the file was written by `predictions_writer`."""
+    try:
+        _open(path)
+    except ValueError:
+        return False
+    return True
 
 
 def read_row_ids(path: str | Path) -> list[str]:
     """The row ids of a predictions.parquet, in its order.
 
     Raises:
-        ValueError: The file was not written by `PredictionsWriter`.
+        ValueError: The file was not written by `predictions_writer`.
     """
     return list(_open(path).read(["row_id"]).column("row_id").to_pylist())
 
@@ -83,7 +76,7 @@ def read_predictions(path: str | Path) -> tuple[list[str], Outcomes]:
     """The row ids and the outcomes of a predictions.parquet, read in pieces.
 
     Raises:
-        ValueError: The file was not written by `PredictionsWriter`.
+        ValueError: The file was not written by `predictions_writer`.
     """
     file = _open(path)
     tasks = json.loads(file.schema_arrow.metadata[_TASKS_KEY])
@@ -102,17 +95,13 @@ def read_predictions(path: str | Path) -> tuple[list[str], Outcomes]:
 
 def _open(path: str | Path) -> parquet.ParquetFile:
     """The file, which says what tasks it holds."""
-    path = Path(path)
+    path, advice = Path(path), "A predictions.parquet of `semart-hf evaluate` is needed. Evaluate that model first."
     if not path.is_file():
-        raise ValueError(
-            f"Got {path}, which does not exist. A predictions.parquet of `semart-hf evaluate` is needed. Evaluate "
-            "that model first."
-        )
-    file = parquet.ParquetFile(path)
-    metadata = file.schema_arrow.metadata or {}
-    if _TASKS_KEY not in metadata:
-        raise ValueError(
-            f"Got {path} without the tasks that it holds. A predictions.parquet of `semart-hf evaluate` is needed. "
-            "Evaluate that model again."
-        )
+        raise ValueError(f"Got {path}, which does not exist. {advice}")
+    try:
+        file = parquet.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"Got {path}, which is no Parquet file: {error}. {advice}") from error
+    if _TASKS_KEY not in (file.schema_arrow.metadata or {}):
+        raise ValueError(f"Got {path} without the tasks that it holds. {advice}")
     return file

@@ -36,29 +36,20 @@ def evaluate_model(
     dataset: Dataset,
     *,
     ceilings: Mapping[str, Mapping[str, float]] | None = None,
-    batch_size: int = 32,
-    device: str | torch.device | None = None,
-    num_workers: int = 0,
-    show_progress: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     """The measured part of results.json: `num_rows`, `seconds`, the scores, and the same scores for each modality.
 
-    The dataset is the one of `predict_batches`, `ceilings` what `ceilings_of` returns.
+    The dataset and the options are those of `predict_batches`, `ceilings` what `ceilings_of` returns.
 
     Raises:
         ValueError: The dataset is empty, has no known label, or the model answered with NaN.
     """
-    start = time.perf_counter()
+    start, unreadable = time.perf_counter(), dict[str, str]()
     outcomes = collect_outcomes(
-        model,
-        processor,
-        dataset,
-        batch_size=batch_size,
-        device=device,
-        num_workers=num_workers,
-        show_progress=show_progress,
+        model, processor, dataset, on_batch=lambda batch: unreadable.update(batch.unreadable), **options
     )
-    return summarize(outcomes, ceilings=ceilings, seconds=time.perf_counter() - start)
+    return summarize(outcomes, unreadable, ceilings=ceilings, seconds=time.perf_counter() - start)
 
 
 def collect_outcomes(
@@ -95,12 +86,13 @@ def collect_outcomes(
 
 def summarize(
     outcomes: Mapping[str, Outcomes],
+    unreadable: Mapping[str, str] | None = None,
     *,
     ceilings: Mapping[str, Mapping[str, float]] | None = None,
     seconds: float,
     num_resamples: int = NUM_RESAMPLES,
 ) -> dict[str, Any]:
-    """What `evaluate_model` returns, of the outcomes by modality."""
+    """What `evaluate_model` returns, from the outcomes by modality and the pictures that could not be read."""
     modalities: dict[str, dict[str, Any]] = {}
     for modality, collected in outcomes.items():
         scores = score_outcomes(collected)
@@ -114,6 +106,7 @@ def summarize(
         "num_rows": both["num_rows"],
         "seconds": round(seconds, 2),
         **{name: both[name] for name in top},
+        "unreadable_pictures": [{"row_id": name, "error": error} for name, error in (unreadable or {}).items()],
         "modalities": {
             modality: {name: value for name, value in scores.items() if name != "num_rows"}
             for modality, scores in modalities.items()
@@ -123,9 +116,9 @@ def summarize(
 
 def _add_intervals(scores: dict[str, Any], intervals: Mapping[str, list[float]]) -> None:
     for task, task_scores in scores["tasks"].items():
-        of_task = {name: intervals[f"{task}_{name}"] for name in task_scores if f"{task}_{name}" in intervals}
-        if of_task:
-            task_scores["intervals"] = of_task
+        found = {name: intervals[f"{task}_{name}"] for name in task_scores if f"{task}_{name}" in intervals}
+        if found:
+            task_scores["intervals"] = found
     scores["intervals"] = {name: intervals[name] for name in scores if name in intervals}
 
 
@@ -205,12 +198,3 @@ def _package_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write the file as a whole or not at all: a reader never meets half a file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    unfinished.replace(path)

@@ -14,13 +14,13 @@ from PIL import Image
 
 import semart_hf
 from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, Example, render_card
+from semart_hf.documents.paths import without_folders
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pictures_semart import FORMATS, load_picture
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from .repository import write_repository
-from .traces import without_folders
 
 EXAMPLE_PICTURE = "example.jpg"
 _LARGEST_EXAMPLE = 1024  # pixels of its longer side

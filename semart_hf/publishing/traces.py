@@ -69,17 +69,3 @@ def _searched_part(path: Path) -> bytes:
         # A damaged file may say any length, or none: whether the weights can be read is asked elsewhere.
         (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
         return file.read(min(length, path.stat().st_size))
-
-
-def without_folders(value: object) -> object:
-    """The value of a JSON file, with every path that leads outside cut to its last part.
-
-    `/home/anna/semart` and `../data/semart` become `semart`; `user/name` and `outputs/demo/model` stay.
-    """
-    if isinstance(value, dict):
-        return {key: without_folders(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [without_folders(inner) for inner in value]
-    if isinstance(value, str) and re.match(r"(/|\.\.?[/\\]|~[/\\]|[A-Za-z]:[/\\])\S", value):
-        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
-    return value

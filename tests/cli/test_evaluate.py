@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from rounding import rounding
@@ -54,7 +55,7 @@ def test_results_follow_the_schema(model, release, tmp_path, capsys):
     assert results["tasks"]["school"]["without_unk"]["num_rows"] == 8
     shown = capsys.readouterr().out
     assert f"{100 * results['mean_accuracy']:.1f}" in shown
-    assert "ceiling" in shown
+    assert "best reachable" in shown
 
 
 def test_a_model_is_judged_on_the_columns_that_it_was_trained_on(release, tmp_path):
@@ -161,13 +162,65 @@ def test_label_words_are_masked_on_request(model, release, tmp_path):
     assert list(results["modalities"])[3:] == ["image+masked text", "masked text"]
 
 
-def test_calibration_needs_a_local_folder(release, tmp_path, monkeypatch):
-    script = load_command("evaluate")
-    options = script.parse_arguments(
-        ["--model", "someone/model", "--data", str(release), "--output_dir", str(tmp_path), "--calibrate", "val"]
-    )
-    with pytest.raises(ValueError, match=r"--calibrate for someone/model.*hf download"):
-        script.calibrate(options, None, None)
+def test_calibration_needs_a_local_folder(release, tmp_path):
+    with pytest.raises(SystemExit, match=r"Got the model someone/model.*hf download"):
+        run("someone/model", release, tmp_path / "out", "--calibrate", "val")
+
+
+def test_an_evaluation_that_fails_leaves_nothing_and_calibrates_nothing(release, tmp_path, monkeypatch):
+    folder = save_tiny_model(tmp_path / "model")
+    config = (folder / "config.json").read_bytes()
+    run(folder, release, tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    monkeypatch.setattr("semart_hf.evaluation.results.bootstrap_intervals", lambda *_, **__: 1 / 0)
+    for output in ("out", "new"):
+        with pytest.raises(ZeroDivisionError):
+            run(folder, release, tmp_path / output, "--calibrate", "val")
+    assert (folder / "config.json").read_bytes() == config
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "out"]
+    monkeypatch.undo()
+    after = run(folder, release, tmp_path / "out", "--calibrate", "val")
+    assert json.loads((folder / "config.json").read_text())["temperatures"] != {}
+    assert after["calibration"]["fitted_on"] == "validation"
+
+
+@pytest.mark.parametrize("name", ["results.json", "report.html", "predictions.parquet"])
+def test_what_is_no_evaluation_is_not_overwritten(model, release, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(SystemExit, match=rf"holds \['{name}'\] of something else than an evaluation"):
+        run(model, release, tmp_path / "out")
+    assert (tmp_path / "out" / name).read_text() == "mine"
+    with pytest.raises(SystemExit, match="as --model and as --output_dir"):
+        run(model, release, model)
+
+
+def test_other_files_in_the_folder_stay(model, release, tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.png").write_text("mine")
+    for _ in range(2):  # the second replaces the first
+        run(model, release, tmp_path)
+    assert (tmp_path / "figures" / "mine.png").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "predictions.parquet", "results.json"]
+
+
+def test_a_truncated_picture_is_judged_by_its_text_and_named(model, tmp_path, capsys):
+    release = write_release(tmp_path / "release")
+    whole = run(model, release, tmp_path / "whole")
+    picture = release / "Images" / "test03.jpg"
+    picture.write_bytes(picture.read_bytes()[:700])
+    results = run(model, release, tmp_path / "out")
+    assert [found["row_id"] for found in results["unreadable_pictures"]] == ["test03.jpg"]
+    assert whole["unreadable_pictures"] == []
+    assert "1 picture could not be read: test03.jpg." in " ".join(capsys.readouterr().out.split())
+    assert results["num_rows"] == results["tasks"]["type"]["num_rows"] == 12
+    assert results["modalities"]["image"]["tasks"]["type"]["num_rows"] == 11
+    frames = [pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("whole", "out")]
+    others = [row for row in range(12) if row != 3]
+    for task in whole["tasks"]:
+        before, after = ([list(found.values()) for found in frame[f"{task}_probabilities"]] for frame in frames)
+        np.testing.assert_allclose(np.array(after)[others], np.array(before)[others], atol=1e-4)
 
 
 def test_it_runs_as_a_script(model, release, tmp_path):

@@ -1,11 +1,12 @@
+import copy
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
-from semart_hf.documents.card_sections import NOT_MEASURED
 from semart_hf.documents.model_card import (
     REQUIRED_METADATA,
     CardFacts,
@@ -15,6 +16,7 @@ from semart_hf.documents.model_card import (
     read_example,
     render_card,
 )
+from semart_hf.documents.table import NOT_MEASURED
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "semart_hf" / "templates" / "model_card.md"
 ANSWER = {
@@ -42,7 +44,8 @@ def test_the_metadata_have_what_the_hub_reads(card):
     assert not [name for name in REQUIRED_METADATA if not metadata.get(name)]
     assert metadata["base_model"] == ["timm/resnet18.a1_in1k", "distilbert/distilbert-base-uncased"]
     assert metadata["library_name"] == "transformers"
-    assert metadata["pipeline_tag"] == "image-classification"
+    assert metadata["pipeline_tag"] == "art-classification"  # the name by which the pipeline is loaded
+    assert "image-classification" in metadata["tags"]
     assert metadata["datasets"] == ["semart"]
     assert metadata["widget"][0]["output"] == [
         {"label": "type: portrait", "score": 0.7512},
@@ -66,22 +69,22 @@ def test_every_task_has_results_with_a_name_of_their_own(card):
 def test_the_numbers_are_those_of_the_results(card):
     sections = sections_of(card)
 
-    assert "| school | 90 | 81.2 (77.2 to 85.2) | 71.2 | 76.2 | not measured |" in sections["Results"]
-    assert "| picture alone | 60.0 (56.0 to 64.0) |" in sections["Results"]
+    assert "| school | 90 | 81.2 (77.2–85.2) | 71.2 | 76.2 | not measured |" in sections["Results"]
+    assert "| picture alone | 60.0 (56.0–64.0) |" in sections["Results"]
     assert "![confusion type](figures/confusion_type.png)" in sections["Results"]
     assert "| school | 0.081 |" in sections["Results"]
-    assert "| type | 0.900 | 0.500 | 0.960 |" in sections["Results"]
-    assert "| school | never reached |" in sections["Results"]
+    assert "| type | 0.900 | 50.0 | 96.0 |" in sections["Results"]
+    assert "| school | never reached | – | – |" in sections["Results"]
     limits = sections["Intended use and limits"]
     assert "school: Italian (F1 0.38 of 20), UNK (F1 0.65 of 10), Dutch (F1 0.90 of 60)" in limits
     assert "not among the tested paintings: French" in limits
-    assert "school: Dutch 67 %" in limits
+    assert "school: Dutch 67%" in limits
     assert "picture, and text without label words 65.0, text without label words not measured" in limits
     assert (
         "12.5 s for 90 paintings and every view of them, on A Processor, 2 cores (torch 2.15.0)"
         in sections["Training"]
     )
-    assert "non-commercial research" in limits
+    assert "non-commercial research" in " ".join(limits.split())
 
 
 def test_a_card_without_results_says_so_and_has_no_number(saved_model):
@@ -104,10 +107,10 @@ def test_the_recipe_and_the_commands_reproduce(card):
 
     assert "vision: timm/resnet18.a1_in1k" in sections["Training"]
     assert (
-        "```bash\naccelerate launch scripts/train.py recipe.yaml && \\\npython scripts/evaluate_model.py "
+        "```bash\naccelerate launch -m semart_hf.cli.train recipe.yaml && \\\nsemart-hf evaluate "
         "--model outputs/model --data semart --split test --output_dir evaluation --mask_label_words\n```"
     ) in sections["How to reproduce"]
-    assert "scripts/evaluate_model.py --model anna/delft --data semart --split test" in sections["How to reproduce"]
+    assert "semart-hf evaluate --model anna/delft --data semart --split test" in sections["How to reproduce"]
 
 
 def test_the_example_is_six_lines_and_can_be_read_back(card):
@@ -138,7 +141,41 @@ def test_the_miniature_is_known_by_its_ceiling(saved_model, results):
     assert "| – best reachable | 97.0 | not measured | not measured | not measured | 90.0 |" in card.text
     assert "painted by program" in card.text
     assert "On 90 paintings (SemArt miniature, test split)." in card.text
+    assert card.text.count("SemArt may be used") == 0
     assert "semart-hf miniature outputs/mini && \\\naccelerate launch" in card.text
+
+
+HOSTILE = ["a: b", "- x", "yes", "null", "#1", "{{ title }}", "<b>|*_", "'", '"', "---", "é\u2028x", "[a](b)"]
+
+
+def test_labels_with_signs_of_yaml_markdown_and_html_stay_labels(saved_model, results):
+    model = copy.deepcopy(saved_model[0])
+    answer = {task: [{"label": label, "score": 0.5}] for task, label in zip("abcdefghijkl", HOSTILE, strict=True)}
+    model.config.tasks[0]["labels"] = HOSTILE
+    facts = CardFacts("anna/delft", Example("A <view>: # of\n---\nDelft", None, answer), results=[results])
+    card = render_card(model, facts, TEMPLATE)
+
+    (widget,) = ModelCard(str(card)).data.to_dict()["widget"]
+    assert widget["text"] == "A <view>: # of\n---\nDelft"
+    assert [entry["label"] for entry in widget["output"]] == [f"{task}: {answer[task][0]['label']}" for task in answer]
+    (row,) = [line for line in card.text.splitlines() if line.startswith("| type | 12 |")]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 4  # three cells, whatever the labels hold
+    assert r"{{ title }}, &lt;b>\|\*\_" in row
+    assert r"\[a\](b)" in row
+
+
+def test_a_model_of_the_miniature_says_so_at_the_top(saved_model):
+    model = copy.deepcopy(saved_model[0])
+    model.config.training_data = {"name": "mini", "is_painted_miniature": True}
+    top = render_card(model, FACTS, TEMPLATE).text.split("```python")[0]
+    assert "never seen a real painting" in " ".join(top.split())
+    assert "never seen a real painting" not in str(render_card(saved_model[0], FACTS, TEMPLATE))
+
+
+def test_pictures_that_could_not_be_read_are_named(saved_model, results):
+    results["unreadable_pictures"] = [{"row_id": "cut.jpg", "error": "it is truncated"}]
+    card = render_card(saved_model[0], CardFacts("anna/d", FACTS.example, results=[results]), TEMPLATE)
+    assert "1 picture could not be read: cut.jpg." in card.text
 
 
 def test_several_results_have_entries_of_their_own(saved_model, results):

@@ -52,7 +52,7 @@ def outcomes():
     table = np.stack([confidences, 1 - confidences, np.zeros(6)], axis=1)
     collected = Outcomes(TASKS)
     collected.add({"type": table}, np.array([[0], [1], [0], [0], [1], [-100]]))
-    return collected.of("type")
+    return collected.task("type")
 
 
 def test_risk_and_coverage(outcomes):

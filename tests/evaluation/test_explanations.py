@@ -8,9 +8,10 @@ from PIL import Image
 from rounding import rounding
 from transformers import DistilBertConfig
 
-from semart_hf.evaluation.explanations import explain, integrated_gradients, log_odds_of
+from semart_hf.evaluation.explanations import explain, integrated_gradients, log_odds_of, seen_part
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 
 TEXT = "the Lady with a mill, snow and saints of Delft a river view"
@@ -151,12 +152,38 @@ def test_an_explanation_says_what_was_seen_and_answered(model_and_processor):
     assert explanation.probability == pytest.approx(float(probabilities.max()), abs=rounding(1024, layers=20))
     assert explanation.label == model.config.labels("medium")[int(probabilities.argmax())]
     assert explanation.heat.shape == (96, 96)
-    seen = explanation.picture
-    assert (seen.shape, seen.dtype) == ((96, 96, 3), np.uint8)
-    # In its own colours: the middle of a block stays in that block.
-    assert np.abs(seen[40, 40].astype(int) - np.asarray(picture)[40, 40]).max() < 30
+    assert np.array_equal(np.asarray(explanation.picture), np.asarray(picture))  # the painting, not the input
+    assert explanation.seen[2] - explanation.seen[0] == pytest.approx(
+        processor.image_processor.crop_size["width"] / processor.image_processor.resized_side, abs=1e-6
+    )
     other = explain(model, processor, image=picture, task="medium", label="UNK")
     assert other.label == "UNK"
+
+
+@pytest.mark.parametrize(
+    ("fields", "size", "part"),
+    [
+        ({"size": {"shortest_edge": 100}, "crop_size": {"height": 90, "width": 90}}, (200, 100), (0.275, 0.05)),
+        ({"size": {"shortest_edge": 100}, "crop_size": {"height": 90, "width": 90}}, (50, 100), (0.05, 0.275)),
+        ({"size": {"height": 100, "width": 100}, "crop_size": {"height": 100, "width": 100}}, (300, 100), (0, 0)),
+        ({"size": {"height": 100, "width": 100}, "crop_size": {"height": 80, "width": 80}}, (300, 100), (0.1, 0.1)),
+    ],
+    ids=["broad", "upright", "squashed", "squashed and cropped"],
+)
+def test_the_part_that_is_seen_is_the_middle(fields, size, part):
+    found = seen_part(SemArtImageProcessor(**fields), size)
+    assert found == pytest.approx((*part, 1 - part[0], 1 - part[1]))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_answer_has_the_pipeline_s_probability(tiny_model, tiny_processor, precision):
+    picture = picture_of(4)
+    classify = ArtClassificationPipeline(model=tiny_model, processor=tiny_processor, device="cpu", precision=precision)
+    (answer,) = classify({"image": picture, "text": TEXT}, tasks="school", top_k=1)["school"]
+    found = explain(tiny_model, tiny_processor, image=picture, text=TEXT, task="school", precision=precision)
+    assert found.label == answer["label"]
+    # One function of one input in one precision; what batches add by order is rounding.
+    assert found.probability == pytest.approx(answer["score"], abs=1e-5 if precision == "fp32" else 2**-7)
 
 
 def test_bad_input(tiny_model, tiny_processor):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from semart_hf.evaluation import intervals
 from semart_hf.evaluation.intervals import bootstrap_intervals, p_value_words, resampled_scores
 from semart_hf.evaluation.metrics import flatten_scores, score_outcomes
 from semart_hf.evaluation.outcomes import Outcomes
@@ -30,16 +29,23 @@ def tables():
     return predictions, references
 
 
+class Draws:
+    """A generator whose draws are given."""
+
+    def __init__(self, counts):
+        self.counts = iter(counts)
+
+    def multinomial(self, *_):
+        return next(self.counts)
+
+
 def test_resampled_scores_are_those_of_the_drawn_paintings(tables, monkeypatch):
     predictions, references = tables
     generator = np.random.default_rng(6)
     drawn = [generator.integers(0, 120, 120) for _ in range(8)]
     _, combination = np.unique(np.concatenate([references, predictions], axis=1), axis=0, return_inverse=True)
-
-    def counts_of_drawn(counts, num_resamples, seed):
-        return (np.bincount(combination[rows], minlength=len(counts)) for rows in drawn)
-
-    monkeypatch.setattr(intervals, "_draws", counts_of_drawn)
+    counts = [np.bincount(combination[rows], minlength=combination.max() + 1) for rows in drawn]
+    monkeypatch.setattr(np.random, "default_rng", lambda _: Draws(counts))
     (resampled,) = resampled_scores([outcomes_of(predictions, references)], num_resamples=8)
     for index, rows in enumerate(drawn):
         expected = flatten_scores(score_outcomes(outcomes_of(predictions[rows], references[rows])))
@@ -48,9 +54,39 @@ def test_resampled_scores_are_those_of_the_drawn_paintings(tables, monkeypatch):
     assert {"type_accuracy", "timeframe_within_one_period", "mean_macro_f1", "exact_match"} <= set(resampled)
 
 
+def test_macro_scores_are_over_the_classes_of_the_whole_split(monkeypatch):
+    # Three portraits, right; one landscape, taken for a portrait; one UNK, right. Combinations in sorted order.
+    outcomes = Outcomes(TASKS[:1])
+    outcomes.add([[0], [0], [0], [0], [2]], [[0], [0], [0], [1], [2]])
+    draws = np.array([[3, 1, 1], [5, 0, 0], [0, 5, 0], [4, 0, 1]])
+    monkeypatch.setattr(np.random, "default_rng", lambda _: Draws(draws))
+    (resampled,) = resampled_scores([outcomes], num_resamples=4)
+    # As they are: F1 of 6/7, 0 and 1. Portraits alone: 1, and the two others as they are in the whole split, 0 and 1.
+    # Landscapes alone: portraits were answered and none was there, 0. Without landscapes: 1, 0, 1.
+    assert resampled["type_macro_f1"] == pytest.approx([(6 / 7 + 0 + 1) / 3, 2 / 3, (0 + 0 + 1) / 3, 2 / 3])
+    assert resampled["type_balanced_accuracy"] == pytest.approx([2 / 3] * 4)
+
+
+def test_with_many_rare_classes_the_estimate_lies_within_its_interval():
+    # 200 paintings of one class, 3 of 100 wrong, and 30 classes of one painting each, of which every third is right.
+    labels = [f"label {number}" for number in range(31)]
+    references = np.concatenate([np.zeros(200, dtype=int), np.arange(1, 31)])
+    predictions = np.where(np.arange(230) < 200, references, np.where(references % 3 == 0, references, 0))
+    predictions[:6] = 1
+    outcomes = Outcomes([{"name": "school", "labels": labels}])
+    outcomes.add(predictions[:, None], references[:, None])
+    (resampled,) = resampled_scores([outcomes], num_resamples=500)
+    scores = score_outcomes(outcomes)["tasks"]["school"]
+    for name in ("macro_f1", "balanced_accuracy"):
+        low, high = np.percentile(resampled[f"school_{name}"], [2.5, 97.5])
+        share_below = (resampled[f"school_{name}"] < scores[name]).mean()
+        assert low < scores[name] < high or low == high == pytest.approx(scores[name], abs=0.01), name
+        assert 0.1 < share_below < 0.9, name
+
+
 def test_the_interval_of_an_accuracy_is_the_binomial_one(tables):
     outcomes = outcomes_of(*tables)
-    accuracy = outcomes.of("timeframe").correct.mean()
+    accuracy = outcomes.task("timeframe").correct.mean()
     low, high = bootstrap_intervals(outcomes, num_resamples=4000)["timeframe_accuracy"]
     expected = [binom.ppf(q, 120, accuracy) / 120 for q in (0.025, 0.975)]
     assert [low, high] == pytest.approx(expected, abs=0.0085)

@@ -156,7 +156,7 @@ class TestByHand:
         table = np.full((50_000, 4), 0.25)
         for _ in range(2):
             outcomes.add({"type": table, "timeframe": table}, references)
-        columns = vars(outcomes.of("type"))
+        columns = vars(outcomes.task("type"))
         assert sum(column.nbytes for name, column in columns.items() if name != "labels") == 100_000 * 20
 
 

@@ -7,7 +7,7 @@ from rounding import rounding
 
 from semart_hf.evaluation.metrics import score_outcomes
 from semart_hf.evaluation.predictions import predict_batches, predict_dataset
-from semart_hf.evaluation.predictions_file import PredictionsWriter, read_predictions
+from semart_hf.evaluation.predictions_file import is_predictions_file, predictions_writer, read_predictions
 
 ROUNDING = rounding(1024, layers=20, size=8)  # 20 layers of at most 1,024 terms, logits of at most 8
 
@@ -15,9 +15,9 @@ ROUNDING = rounding(1024, layers=20, size=8)  # 20 layers of at most 1,024 terms
 @pytest.fixture(scope="module")
 def written(tmp_path_factory, tiny_model, tiny_processor, paintings):
     path = tmp_path_factory.mktemp("predictions") / "predictions.parquet"
-    with PredictionsWriter(path, tiny_model.config.tasks) as writer:
+    with predictions_writer(path, tiny_model.config.tasks) as write:
         for batch in predict_batches(tiny_model, tiny_processor, paintings, batch_size=4, device="cpu"):
-            writer.add(batch, batch.probabilities())
+            write(batch, batch.probabilities())
     return path
 
 
@@ -47,12 +47,21 @@ def test_read_back_it_scores_the_same(written, tiny_model, tiny_processor, paint
 
 def test_an_error_leaves_no_file(tmp_path, tiny_model):
     def fail():
-        with PredictionsWriter(tmp_path / "predictions.parquet", tiny_model.config.tasks):
+        with predictions_writer(tmp_path / "predictions.parquet", tiny_model.config.tasks):
             raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_written_is_told_from_other_files(written, tmp_path):
+    (tmp_path / "text.parquet").write_text("no parquet")
+    assert [is_predictions_file(path) for path in (written, tmp_path / "text.parquet", tmp_path / "none")] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_other_files_are_refused(tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from datasets import Dataset, Image
 from sklearn.metrics import accuracy_score
 
 from semart_hf.evaluation.predictions import predict_dataset
@@ -13,8 +14,8 @@ from semart_hf.evaluation.results import (
     describe_training_data,
     evaluate_model,
     present_modalities,
-    write_json,
 )
+from semart_hf.files import write_json
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +88,6 @@ def test_the_painted_miniature_is_known_by_its_ceilings(tmp_path):
     assert describe_training_data("anna/semart") == {"name": "semart", "is_painted_miniature": False}
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "deep" / "results.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(ValueError, match="JSON compliant"):
-        write_json(path, {"a": float("nan")})
-    assert json.loads(path.read_text()) == {"a": 1}
-
-
 def test_masked_text_is_scored_where_the_data_has_it(tiny_model, tiny_processor, paintings):
     masked = paintings.add_column("text_masked", [text and "the [MASK]" for text in paintings["text"]])
     measured = evaluate_model(tiny_model, tiny_processor, masked, device="cpu")
@@ -112,3 +105,27 @@ def test_intervals_lie_around_their_scores(measured):
         assert 0 <= low <= scores["accuracy"] <= high <= 1
     assert set(measured["intervals"]) == {"mean_accuracy", "mean_macro_f1", "exact_match"}
     assert "within_one_period" in measured["tasks"]["timeframe"]["intervals"]
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_everything_else_is_scored(tiny_model, tiny_processor, paintings):
+    # Row 1 has a text beside its broken picture, row 2 has none.
+    cells = paintings.cast_column("image", Image(decode=False)).to_list()
+    cells[1]["image"] = {"bytes": cells[1]["image"]["bytes"][:300], "path": None}
+    cells[2]["image"] = {"bytes": b"no picture", "path": None}
+    cells[2]["text"] = None
+    broken = Dataset.from_list(cells, features=paintings.features)
+    measured = evaluate_model(tiny_model, tiny_processor, broken, batch_size=4, device="cpu")
+
+    assert [found["row_id"] for found in measured["unreadable_pictures"]] == ["00001-view.jpg", "00002-view.jpg"]
+    assert "truncated" in measured["unreadable_pictures"][0]["error"]
+    assert measured["num_rows"] == 10
+    # By its text where it has one, left out where not; by pictures alone both are left out.
+    by_modality = {name: scored["tasks"]["type"]["num_rows"] for name, scored in measured["modalities"].items()}
+    assert by_modality == {"image+text": 9, "image": 8, "text": 10}
+    predicted = predict_dataset(tiny_model, tiny_processor, broken, device="cpu")
+    whole = predict_dataset(tiny_model, tiny_processor, paintings, device="cpu")
+    without = predict_dataset(tiny_model, tiny_processor, paintings, modality="text", device="cpu")
+    for task in whole.logits:
+        np.testing.assert_allclose(predicted.logits[task][3:], whole.logits[task][3:], atol=1e-4)
+        np.testing.assert_allclose(predicted.logits[task][1], without.logits[task][1], atol=1e-4)
+    assert predicted.references[2].tolist() == [-100] * 4

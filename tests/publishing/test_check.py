@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from semart_hf.documents.paths import without_folders
 from semart_hf.publishing import check
 from semart_hf.publishing.model_repository import CardChoices, assemble_repository, read_results
-from semart_hf.publishing.traces import find_traces, without_folders
+from semart_hf.publishing.traces import find_traces
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TEMPLATE = CHECKOUT / "semart_hf" / "templates" / "model_card.md"

@@ -1,36 +1,17 @@
-"""The tables of a comparison of towers, as cells that a page or a Markdown file writes out."""
+"""The tables of a comparison of towers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from semart_hf.evaluation.comparison import signed_points
 from semart_hf.evaluation.intervals import p_value_words
 from semart_hf.evaluation.published import PUBLISHED, SOURCES_IN_WORDS
 
-HOLE = "–"
+from .table import MISSING, Cell, Table, percent
+
 NOT_BELOW = "≈"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell's text, with what is written smaller behind it, and whether it stands out."""
-
-    text: str
-    small: str = ""
-    is_strong: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its heading and the notes below it; the first column is text, the others are numbers."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    notes: Sequence[str] = field(default_factory=tuple)
 
 
 def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
@@ -69,16 +50,22 @@ def score_table(comparison: Mapping[str, Any], score: str, title: str, shown: st
         rows.append(cells)
     ceiling = next(iter(towers.values())).get("ceiling") if score == "accuracy" else None
     if ceiling:
-        rows.append([Cell("best reachable"), *(Cell(_percent(ceiling.get(task))) for task in (*tasks, "mean"))])
+        rows.append(
+            [Cell("best reachable"), *(percent(ceiling.get(task), missing=MISSING) for task in (*tasks, "mean"))]
+        )
     published = [entry for entry in PUBLISHED if entry.shown == shown and entry.accuracy and score == "accuracy"]
     rows += [
-        [Cell(f"{entry.name} †"), *(Cell(_percent(entry.accuracy.get(task))) for task in tasks), Cell(HOLE)]
+        [
+            Cell(f"{entry.name} †"),
+            *(percent(entry.accuracy.get(task), missing=MISSING) for task in tasks),
+            Cell(MISSING),
+        ]
         for entry in published
     ]
     notes = ["Small: 95 % intervals over the paintings."]
     if marks:
         notes[0] += f" Bold: the best. {NOT_BELOW}: not significantly below the best."
-    return Table(title, ("", *tasks, "mean"), rows, [*notes, *([SOURCES_IN_WORDS] if published else [])])
+    return Table(("", *tasks, "mean"), rows, title, [*notes, *([SOURCES_IN_WORDS] if published else [])])
 
 
 def _marks(comparison: Mapping[str, Any], score: str) -> dict[tuple[str, str], str]:
@@ -108,14 +95,8 @@ def _score_of(scored: Mapping[str, Any], task: str, score: str) -> float | None:
 
 
 def _score_cell(value: float | None, interval: Sequence[float] | None, mark: str | None) -> Cell:
-    if value is None:
-        return Cell("no label")
-    span = f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}" if interval else ""
-    return Cell(_percent(value) + (f" {mark}" if mark == NOT_BELOW else ""), span, is_strong=mark == "best")
-
-
-def _percent(value: float | None) -> str:
-    return HOLE if value is None else f"{100 * value:.1f}"
+    cell = percent(value, interval, missing="no label")
+    return Cell(cell.text + (f" {mark}" if mark == NOT_BELOW else ""), cell.small, is_strong=mark == "best")
 
 
 def difference_table(comparison: Mapping[str, Any], score: str, title: str) -> Table:
@@ -133,7 +114,7 @@ def difference_table(comparison: Mapping[str, Any], score: str, title: str) -> T
         "Small: 95 % interval from drawing the same paintings for both, and p value "
         f"({test}), corrected by Holm for the number of comparisons of its kind. Bold: significant."
     ]
-    return Table(title, ("", *tasks, "mean"), rows, notes)
+    return Table(("", *tasks, "mean"), rows, title, notes)
 
 
 def _difference_cell(entry: Mapping[str, Any]) -> Cell:
@@ -150,13 +131,13 @@ def cost_table(comparison: Mapping[str, Any]) -> Table:
     rows = []
     for label, name, write in _COST_ROWS:
         values = [tower["cost"][name] for tower in towers.values()]
-        rows.append([Cell(label), *(Cell(HOLE if value is None else write(value)) for value in values)])
+        rows.append([Cell(label), *(Cell(MISSING if value is None else write(value)) for value in values)])
     theirs = [
         next((e.minutes_per_epoch for e in PUBLISHED if e.architecture == tower["vision"]), None)
         for tower in towers.values()
     ]
     if any(theirs):
-        cells = (Cell(HOLE if minutes is None else f"{minutes:.0f} min") for minutes in theirs)
+        cells = (Cell(MISSING if minutes is None else f"{minutes:.0f} min") for minutes in theirs)
         rows.append([Cell("an epoch of the study, on its GPU and SemArt †"), *cells])
     first = next(iter(towers.values()))["cost"]
     notes = [
@@ -167,7 +148,7 @@ def cost_table(comparison: Mapping[str, Any]) -> Table:
     ]
     if any(theirs):
         notes.append(SOURCES_IN_WORDS)
-    return Table("Cost", ("", *towers), rows, notes)
+    return Table(("", *towers), rows, "Cost", notes)
 
 
 def _million(value: float) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 from semart_hf.evaluation.comparison import signed_points
 from semart_hf.evaluation.intervals import p_value_words
 
+from .table import enumeration, percent
+
 _COSTS = {
     "seconds_per_epoch": "seconds an epoch",
     "milliseconds_per_painting": "time for one painting",
@@ -32,11 +34,11 @@ def _ranking(comparison: Mapping[str, Any], ranked: Sequence[str]) -> str:
     scores = {name: comparison["towers"][name]["scores"]["image+text"] for name in ranked}
     parts = []
     for name in ranked:
-        low, high = scores[name]["intervals"]["mean_accuracy"]
-        parts.append(f"{name} {100 * scores[name]['mean_accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f})")
+        mean = percent(scores[name]["mean_accuracy"], scores[name]["intervals"]["mean_accuracy"])
+        parts.append(f"{name} {mean.text} % ({mean.small})")
     return (
         f"On the {comparison['num_rows']} paintings of the {comparison['split']} split the mean accuracy over "
-        f"{enumerate_words(comparison['tasks'])} is, with 95 % intervals: {', '.join(parts)}."
+        f"{enumeration(comparison['tasks'])} is, with 95 % intervals: {', '.join(parts)}."
     )
 
 
@@ -49,9 +51,9 @@ def _leads(comparison: Mapping[str, Any], ranked: Sequence[str]) -> list[str]:
     unsure = [words[name] for name in others if not found[name]["is_significant_among_all"]]
     sentences = []
     if sure:
-        sentences.append(f"{first} is ahead of {enumerate_words(sure)}.")
+        sentences.append(f"{first} is ahead of {enumeration(sure)}.")
     if unsure:
-        sentences.append(f"Not significant: {first} ahead of {enumerate_words(unsure)}.")
+        sentences.append(f"Not significant: {first} ahead of {enumeration(unsure)}.")
     return sentences
 
 
@@ -77,10 +79,10 @@ def _by_task(comparison: Mapping[str, Any]) -> list[str]:
             ]
             names = (pair["first"], pair["second"]) if is_first else (pair["second"], pair["first"])
             if won:
-                sure.append(f"{names[0]} is better than {names[1]} on {enumerate_words(won)}")
+                sure.append(f"{names[0]} is better than {names[1]} on {enumeration(won)}")
         level = [task for task, entry in entries.items() if not entry["is_significant_among_all"]]
         if level:
-            on = "any task" if level == list(entries) and len(level) > 1 else enumerate_words(level)
+            on = "any task" if level == list(entries) and len(level) > 1 else enumeration(level)
             unsure.append(f"between {pair['first']} and {pair['second']} on {on}")
     how = f"McNemar's test, corrected for {count} comparisons"
     if not sure and len(pairs) > 1:
@@ -94,7 +96,7 @@ def _by_task(comparison: Mapping[str, Any]) -> list[str]:
 def _by_f1(comparison: Mapping[str, Any]) -> list[str]:
     towers = comparison["towers"]
     ranked = sorted(towers, key=lambda name: -towers[name]["scores"]["image+text"]["mean_macro_f1"])
-    shown = [f"{name} {100 * towers[name]['scores']['image+text']['mean_macro_f1']:.1f} %" for name in ranked]
+    shown = [f"{name} {percent(towers[name]['scores']['image+text']['mean_macro_f1'])} %" for name in ranked]
     level = [
         f"{pair['first']} and {pair['second']}"
         for pair in comparison["pairs"]
@@ -120,10 +122,8 @@ def _costs(comparison: Mapping[str, Any], ranked: Sequence[str]) -> list[str]:
         front = comparison["pareto"][axis]
         beaten = [name for name in known if name not in front]
         all_others = "all others" if len(known) > 2 else "the other"
-        worth = (
-            f"on the Pareto front lie {enumerate_words(front)}" if len(front) > 1 else f"{front[0]} beats {all_others}"
-        )
-        worth += f", {enumerate_words(beaten)} {'costs' if len(beaten) == 1 else 'cost'} more for no more accuracy" * (
+        worth = f"on the Pareto front lie {enumeration(front)}" if len(front) > 1 else f"{front[0]} beats {all_others}"
+        worth += f", {enumeration(beaten)} {'costs' if len(beaten) == 1 else 'cost'} more for no more accuracy" * (
             bool(beaten) and len(front) > 1
         )
         sentences.append(f"{words[0].upper()}{words[1:]}: {', '.join(shown)}; {worth}.")
@@ -140,7 +140,7 @@ def _caveat(comparison: Mapping[str, Any]) -> str:
         "seed would."
     )
     if comparison["recipe_differences"]:
-        fields = enumerate_words(list(comparison["recipe_differences"]))
+        fields = enumeration(list(comparison["recipe_differences"]))
         words += f" The towers were not trained by one recipe, but with different {fields}."
     return words
 
@@ -158,8 +158,3 @@ def _oriented(comparison: Mapping[str, Any], first: str, second: str) -> Mapping
 def _turned(entry: Mapping[str, Any]) -> dict[str, Any]:
     low, high = entry["interval"]
     return {**entry, "difference": -entry["difference"], "interval": [-high, -low]}
-
-
-def enumerate_words(words: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -1,0 +1,132 @@
+"""Explanations as a page shows them: the painting once, what spoke for each answer laid over it, and its words."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from semart_hf.evaluation.explanations import Explanation, explain
+from semart_hf.files import write_text
+
+from .page import render_page
+from .thumbnails import to_jpeg
+
+if TYPE_CHECKING:
+    from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+
+LEGEND = (
+    "Beside the painting, what spoke for each answer: the picture glows where it did, orange words spoke for the "
+    "answer, blue ones against it. The model saw no more of the picture than lies within the dotted line. Integrated "
+    "gradients, from a blank picture and masked words to the painting as it is: the contributions of picture and "
+    "description add up to the change in the answer's log odds, where +0.7 doubles the odds."
+)
+# Pixels of the longer side of a painting on the page.
+SHOWN_SIZE = 320
+# Log odds: where no word says more, all are faint, because none of them mattered.
+LEAST_FULL_WEIGHT = 0.1
+# Vermilion shows on any painting that is drained of its own colours, to the colour-blind too.
+GLOW = (255, 94, 0)
+
+
+def write_explanations(
+    path: Path, pipeline: ArtClassificationPipeline, paintings: Sequence[tuple[str, Mapping[str, Any]]]
+) -> None:
+    """Write a page with every task's answer about every painting explained.
+
+    Args:
+        path: The HTML file.
+        pipeline: What answers; explanations are computed in its precision.
+        paintings: Name and `{"image", "text"}` of each; what is missing is left out or `None`.
+    """
+    model, entries = pipeline.model, list[dict[str, Any]]()
+    for key, (name, painting) in enumerate(paintings):
+        try:
+            found = [
+                explain(
+                    model,
+                    pipeline.processor,
+                    task=task,
+                    image=painting.get("image"),
+                    text=painting.get("text"),
+                    precision=pipeline.precision,
+                )
+                for task in model.config.task_names
+            ]
+        except ValueError as error:  # a picture that cannot be read does not cost the others their page
+            entries.append({"name": name, "error": str(error), "shown": None})
+        else:
+            entries.append({"name": name, "error": "", "shown": shown_explanation(key, found)})
+    notice = getattr(model.config, "training_notice", None)
+    page = render_page("explanations.html", title="Why these answers", legend=LEGEND, notice=notice, entries=entries)
+    write_text(path, page)
+
+
+def shown_explanation(key: int, explanations: Sequence[Explanation], heading: str = "") -> dict[str, Any]:
+    """What the template's macro `explanation` shows of the explained answers about one painting.
+
+    Args:
+        key: Unique in the page.
+        explanations: One for each task, of the same painting.
+        heading: Above all of it; without one each answer has its own above its words.
+    """
+    picture = explanations[0].picture
+    scale = 1.0 if picture is None else SHOWN_SIZE / max(picture.size)
+    width, height = (0, 0) if picture is None else (max(1, round(side * scale)) for side in picture.size)
+    answers = []
+    for found in explanations:
+        left, top, right, bottom = found.seen
+        totals = {"picture": (found.picture, found.picture_total), "description": (found.words, found.text_total)}
+        answers.append(
+            {
+                "task": found.task,
+                "label": found.label,
+                "headline": "" if heading else f"{found.task}: {found.label}, {found.probability:.0%} sure",
+                "totals": ", ".join(f"{kind} {signed(total, 1)}" for kind, (there, total) in totals.items() if there),
+                "box": [left * width, top * height, (right - left) * width, (bottom - top) * height],
+                "overlay": None if found.heat is None else overlay_png(found.heat),
+                "words": _weighted_words(found),
+            }
+        )
+    # Twice as large as it is shown, for screens with small pixels.
+    jpeg = None if picture is None else to_jpeg(picture, 2 * SHOWN_SIZE)
+    return {"key": key, "heading": heading, "jpeg": jpeg, "width": width, "height": height, "answers": answers}
+
+
+def overlay_png(heat: npt.NDArray[np.float32]) -> bytes:
+    """A picture of the heat (height, width) to lay over a painting: it glows where the heat speaks for the answer."""
+    positive = np.clip(heat, 0, None)
+    # Only the half that says most glows, or nothing would stand out; one outshining pixel must not darken all others.
+    faintest, brightest = (float(np.quantile(positive, share)) for share in (0.5, 0.995))
+    brightest = max(brightest, float(positive.max()) / 2, 1e-12)
+    strength = np.clip((positive - faintest) / max(brightest - faintest, 1e-12), 0, 1)
+    pixels = np.zeros((*heat.shape, 4), dtype=np.uint8)
+    pixels[..., :3] = GLOW
+    pixels[..., 3] = np.round(0.85 * 255 * strength)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign, a true minus; zero has none."""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text if any(digit in "123456789" for digit in text) else text[1:]
+
+
+def _weighted_words(found: Explanation) -> list[dict[str, Any]]:
+    largest = max([abs(weight) for _, weight in found.words if weight is not None] + [LEAST_FULL_WEIGHT])
+    return [
+        {
+            "text": word,
+            "weight": weight,
+            "strength": abs(weight or 0) / largest,
+            "signed": "" if weight is None else signed(weight, 2),
+        }
+        for word, weight in found.words
+    ]

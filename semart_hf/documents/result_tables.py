@@ -1,0 +1,115 @@
+"""Tables and sentences of one results.json, for the report, the model's card and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from semart_hf.catalogue.vocabulary import UNKNOWN
+
+from .table import NOT_MEASURED, Cell, Table, number, percent
+
+_SHARES = {
+    "accuracy": "accuracy %",
+    "balanced_accuracy": "balanced %",
+    "macro_f1": "macro F1 %",
+    "weighted_f1": "weighted F1 %",
+    "top_3_accuracy": "top 3 %",
+}
+_LOSSES = {"log_loss": "log loss", "brier": "Brier", "expected_calibration_error": "calibration error"}
+WHOLE = (*_SHARES, *_LOSSES)
+SHORT = ("accuracy", "macro_f1", "weighted_f1")
+
+
+def score_table(results: Mapping[str, Any], columns: Sequence[str] = WHOLE) -> Table:
+    """A row a task and the mean, with 95 % intervals, and accuracy without `UNK` last."""
+    rows: list[list[Cell | str | int]] = []
+    for task, scores in results["tasks"].items():
+        cells: list[Cell | str | int] = [task, scores["num_rows"]]
+        missing = NOT_MEASURED if scores["num_rows"] else "no label"
+        for name in columns:
+            if name in _SHARES:
+                cells.append(percent(scores.get(name), scores.get("intervals", {}).get(name), missing))
+            else:
+                cells.append(number(scores.get(name), missing=missing))
+        rows.append([*cells, percent(scores.get("without_unk", {}).get("accuracy"), missing=missing)])
+    spans = results.get("intervals", {})
+    means = {
+        name: percent(results.get(f"mean_{name}"), spans.get(f"mean_{name}")) for name in ("accuracy", "macro_f1")
+    }
+    header = ["task", "paintings", *({**_SHARES, **_LOSSES}[name] for name in columns)]
+    total = ["mean", "", *(means.get(name, "") for name in columns), ""]
+    return Table([*header, f"accuracy without {UNKNOWN} %"], rows, total=total)
+
+
+def modality_table(results: Mapping[str, Any]) -> Table:
+    """Accuracy of each task by what the model was shown, with the best reachable below where it is known."""
+    tasks = list(results["tasks"])
+    rows: list[list[Cell | str]] = []
+    for modality, scored in results.get("modalities", {}).items():
+        found = [scored["tasks"].get(task, {}) for task in tasks]
+        cells = [percent(scores.get("accuracy"), scores.get("intervals", {}).get("accuracy")) for scores in found]
+        mean = percent(scored.get("mean_accuracy"), scored.get("intervals", {}).get("mean_accuracy"))
+        rows.append([modality_words(modality), *cells, mean])
+        if "ceiling" in scored:
+            rows.append(["– best reachable", *(percent(scored["ceiling"].get(task)) for task in (*tasks, "mean"))])
+    return Table(["accuracy %, shown", *tasks, "mean"], rows)
+
+
+def modality_words(modality: str) -> str:
+    """What a modality of results.json is called in documents."""
+    words = {"image+text": "picture and text", "image": "picture alone", "text": "text alone"}
+    words |= {"image+masked text": "picture, and text without label words", "masked text": "text without label words"}
+    return words.get(modality, modality)
+
+
+def calibration_table(calibration: Mapping[str, Any]) -> Table:
+    """The temperature of each task, and what it changed."""
+    rows = [
+        [
+            task,
+            number(temperature, 2),
+            *(
+                number(calibration[when].get(task, {}).get(name))
+                for name in ("log_loss", "expected_calibration_error")
+                for when in ("before", "after")
+            ),
+        ]
+        for task, temperature in calibration["temperatures"].items()
+    ]
+    header = ["task", "temperature", "log loss before", "after", "calibration error before", "after"]
+    return Table(header, rows)
+
+
+def threshold_table(thresholds: Mapping[str, Any]) -> Table:
+    """The lowest confidence at which so many answers are right, and what it gives on the scored split."""
+    rows = [
+        [task, "never reached", "–", "–"]
+        if found is None
+        else [task, number(found["min_confidence"]), percent(found["coverage"]), percent(found["accuracy"])]
+        for task, found in thresholds["tasks"].items()
+    ]
+    return Table(["task", "min_confidence", "answered %", "of these right %"], rows)
+
+
+def unreadable_words(results: Mapping[str, Any]) -> str:
+    """Which pictures could not be read; empty where all could."""
+    found = results.get("unreadable_pictures") or []
+    if not found:
+        return ""
+    names = ", ".join(entry["row_id"] for entry in found[:5]) + (" and others" if len(found) > 5 else "")
+    are = "picture" if len(found) == 1 else "pictures"
+    return (
+        f"{len(found):,} {are} could not be read: {names}. These paintings were judged by their text; without one "
+        "they are left out of the scores. results.json says what is wrong with each."
+    )
+
+
+def single_label_words(task: str, scores: Mapping[str, Any]) -> str:
+    """What to know about the scores of a task with a single true label; empty where it has several."""
+    if "only_label" not in scores:
+        return ""
+    return (
+        f"Every painting with a known {task} is {scores['only_label']}: these scores do not say whether the model "
+        "tells the labels apart."
+    )

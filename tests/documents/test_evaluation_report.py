@@ -1,0 +1,164 @@
+"""The report is one file that shows what results.json says, and every link in it leads somewhere."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from page_reader import Page
+from PIL import Image
+
+from semart_hf.documents import chart_style
+from semart_hf.documents.evaluation_report import explain_examples, write_evaluation_report
+from semart_hf.documents.explanation_page import overlay_png, shown_explanation, signed, write_explanations
+from semart_hf.documents.page import render_page
+from semart_hf.evaluation.explanations import Explanation
+from semart_hf.evaluation.results import collect_outcomes, describe_environment, summarize
+from semart_hf.model.pictures_semart import PictureError, load_picture
+from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory, tiny_model, tiny_processor, paintings):
+    """Results, page and folder of a whole report; the school of every painting is withheld."""
+    folder = tmp_path_factory.mktemp("report")
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(chart_style, "PNG_DPI", 20)  # nobody looks at these
+    data = paintings.remove_columns("school").add_column("school", [None] * 10, feature=paintings.features["school"])
+    outcomes = collect_outcomes(tiny_model, tiny_processor, data, device="cpu")
+    results = {
+        "model": "<models>/tiny & small",
+        "data": "data",
+        "split": "test",
+        "environment": describe_environment(),
+        **summarize(outcomes, {"00003-<b>.jpg": "it is truncated"}, seconds=1.0, num_resamples=50),
+        "training_data": {"name": "mini", "is_painted_miniature": True},
+        "thresholds": {
+            "target_accuracy": 0.95,
+            "chosen_on": "test",
+            "tasks": {"type": None, "medium": {"min_confidence": 0.5, "coverage": 0.4, "accuracy": 1.0}},
+        },
+        "comparison": {"second": "other", "in_words": ["tiny & small is better on <type>."]},
+    }
+    both = outcomes["image+text"]
+    examples = explain_examples(tiny_model, tiny_processor, data, both)
+    path = write_evaluation_report(folder, results, both, data, explanations=examples)
+    monkeypatch.undo()
+    return results, path.read_text(encoding="utf-8"), folder
+
+
+def test_it_is_whole_and_needs_no_other_file(report):
+    assert any(source.startswith("data:image/svg+xml") for source in Page(report[1]).links)
+
+
+def test_confusion_cells_link_to_as_many_paintings_as_they_count(report):
+    html = report[1]
+    cells = re.findall(r'<a href="#(cell-type-\d-\d)" title="[^"]*">(\d+)</a>', html)
+    assert sum(int(count) for _, count in cells) == 10
+    for anchor, count in cells:
+        section = html.split(f'id="{anchor}"')[1].split("</section>")[0]
+        assert section.count('class="painting"') == min(int(count), 6)
+
+
+def test_figures_are_written_and_named(report):
+    names = {path.name for path in (report[2] / "figures").iterdir()}
+    expected = {"confusion_type", "f1_medium", "periods_timeframe", "reliability_type", "risk_coverage_type"}
+    assert {f"{name}.{ending}" for name in (*expected, "modalities") for ending in ("png", "svg")} <= names
+    assert not any("school" in name for name in names)
+
+
+def test_text_from_outside_is_escaped(report):
+    html = report[1]
+    assert "<models>" not in html
+    assert "View <1>" not in html
+    assert "tiny &amp; small is better on &lt;type&gt;." in html
+    assert re.search(r"View &lt;\d&gt; &amp; river", html)
+
+
+def test_it_shows_the_scores_and_marks_what_is_missing(report):
+    results, html, _ = report
+    text = " ".join(Page(html).text.split())
+    assert f"{100 * results['mean_accuracy']:.1f} % of the answers are right in the mean over 3 tasks" in text
+    low, high = results["tasks"]["type"]["intervals"]["macro_f1"]
+    macro_f1 = 100 * results["tasks"]["type"]["macro_f1"]
+    assert f"{macro_f1:.1f} <small>{100 * low:.1f}–{100 * high:.1f}</small>" in html
+    for words in ("No painting of this split has a known school.", "no label", "never reached", "flatters it"):
+        assert words in text
+    per_label = results["tasks"]["type"]["per_label"]["portrait"]
+    cells = [str(per_label["support"]), *(f"{100 * per_label[name]:.1f}" for name in ("precision", "recall", "f1"))]
+    assert "<td>portrait</td>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) in html
+
+
+def test_it_says_what_to_know(report):
+    text = " ".join(Page(report[1]).text.split())
+    assert "1 picture could not be read: 00003-<b>.jpg. These paintings were judged by their text" in text
+    assert "trained on the painted miniature: its figures say nothing of real paintings" in text
+
+
+def test_tasks_are_explained_as_far_as_they_have_answers(report):
+    why = report[1].split('id="why"')[1].split("</main>")[0]
+    assert why.count('class="words"') == 3
+
+
+def explanation(**fields):
+    words = [("<b>", 1.0), ("weak", 0.01), ("against", -0.5), ("cut", None)]
+    given = {"task": "type", "label": "portrait", "probability": 0.876, "picture": None, "heat": None}
+    given |= {"seen": (0, 0, 1, 1), "words": words, "picture_total": 0.0, "text_total": 0.51}
+    return Explanation(**{**given, **fields})
+
+
+def page_of(*explanations):
+    entry = {"name": "one", "error": "", "shown": shown_explanation(0, explanations)}
+    return render_page("explanations.html", title="Why", legend="", notice=None, entries=[entry])
+
+
+def test_words_are_marked_by_what_they_weigh():
+    html = page_of(explanation())
+    assert '<mark title="+1.00" style="background:rgba(var(--for),0.65)">&lt;b&gt;</mark>' in html
+    assert '<mark title="−0.50" style="background:rgba(var(--against),0.33)">against</mark>' in html
+    assert ">weak<" not in html
+    assert '<span class="unread">cut</span>' in html
+    assert "type: portrait, 88% sure" in html
+    assert "In log odds: description +0.5." in html
+
+
+def test_a_painting_is_embedded_once_at_its_own_proportions(paintings):
+    picture = paintings[0]["image"]
+    heat = np.zeros((64, 64), dtype=np.float32)
+    heat[10:20, 10:20] = 1
+    seen = (0.25, 0, 0.75, 1)
+    html = page_of(*(explanation(task=task, picture=picture, heat=heat, seen=seen) for task in ("type", "school")))
+    assert html.count("data:image/jpeg") == 1
+    assert html.count("data:image/png") == 2
+    assert html.count('<use href="#painting-0"/>') == 3
+    width, height = (int(side) for side in re.search(r'viewBox="0 0 (\d+) (\d+)"', html).groups())
+    assert (width, height) == (280, 320)  # 70 x 80 pixels
+    assert '<image x="70.0" y="0" width="140.0" height="320" preserveAspectRatio="none"' in html
+    Page(html)
+
+
+def test_the_overlay_glows_where_the_heat_speaks_for_the_answer():
+    heat = np.full((20, 20), -1.0, dtype=np.float32)
+    heat[5, 5] = 2.0
+    alpha = np.asarray(Image.open(io.BytesIO(overlay_png(heat))))[..., 3]
+    assert alpha[5, 5] == round(0.85 * 255)
+    assert alpha.sum() == alpha[5, 5]
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.26, "+0.3"), (-0.26, "−0.3"), (-0.01, "0.0")])
+def test_signs(value, text):
+    assert signed(value, 1) == text
+
+
+def test_explanations_of_a_broken_picture_cost_the_others_nothing(tiny_model, tiny_processor, paintings, tmp_path):
+    classify = ArtClassificationPipeline(model=tiny_model, processor=tiny_processor, device="cpu", precision="fp32")
+    good = {"image": paintings[0]["image"], "text": "a view of delft"}
+    write_explanations(tmp_path / "why.html", classify, [("<bad>", {"image": b"none"}), ("good", good)])
+    page = Page((tmp_path / "why.html").read_text(encoding="utf-8"))
+    assert "<bad>" in page.text
+    with pytest.raises(PictureError) as error:
+        load_picture(b"none")
+    assert str(error.value) in page.text
+    answer = classify(good, top_k=1)
+    for task, (guess,) in answer.items():
+        assert f"{task}: {guess['label']}, {guess['score']:.0%} sure" in page.text
