@@ -1,21 +1,20 @@
 """`pipeline("art-classification")`: paintings in, ranked labels for each task out."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
-from types import GeneratorType
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
 from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 
 from .batches_semart import answer_side_by_side
-from .pictures_semart import load_picture
+from .paintings_semart import is_single, picture_and_text, rows
+from .pictures_semart import PictureError, load_picture
 from .precision_semart import uses_bf16
 from .techniques_semart import run_model
 
@@ -29,8 +28,8 @@ class ArtClassificationPipeline(Pipeline):
     """Says type, school, timeframe and medium of paintings from pictures, descriptions or both.
 
     A painting is `{"image": …, "text": …}` with at least one of the two (`description` stands in for a missing
-    `text`; further columns are ignored), or a picture alone: a path, an http(s) URL, bytes or a PIL picture. A text
-    alone is `{"text": …}`, never a bare string.
+    `text`), or a picture alone: all that `load_picture` takes. A text alone is `{"text": …}`, never a bare string.
+    NaN and blanks are missing. Another key is an error, except the model's tasks: a row's labels are not read.
 
     Args:
         model: The model; `save_pretrained` writes its weights as they are.
@@ -60,69 +59,92 @@ class ArtClassificationPipeline(Pipeline):
         uses_bf16(model, precision)  # an unknown one is found now
         self.precision = precision
 
-    def __call__(self, inputs: Any, **options: Any) -> Any:
+    def __call__(
+        self,
+        inputs: Any,
+        *,
+        on_error: str | None = None,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        **options: Any,
+    ) -> Any:
         """A dict of task to ranked `[{"label", "score"}]` for each painting, in their order.
 
-        One painting gives one dict and a list gives a list; a generator, a dataset or any other iterable gives an
-        iterable that reads on as it is asked. The batches of a list are formed of texts of like length, so that little
-        of a batch is padding.
+        One painting gives one dict. Many in memory (a list, a column, an array, a DataFrame or another table, of which
+        the columns `image`, `text` and `description` are read) give a list; their batches are formed of texts of like
+        length, so that little of a batch is padding. A dataset, a generator or any other iterable gives an iterator
+        that reads on as it is asked.
 
         Args:
             inputs: A painting, or many.
+            on_error: What becomes of a painting that cannot be read: `return` puts `{"error": …}` in its place and
+                answers all others (default for many), `raise` ends the call (default for one).
+            batch_size: Paintings that are answered together (default 1).
+            num_workers: Batches that threads work on side by side. Default: on a CPU a core each, at most
+                `MOST_BATCHES`; else, and for batches of one painting, 1.
             **options: `top_k` (default 5; `None`: all labels), `tasks` (default: all), `min_confidence` (see
-                `postprocess`), `batch_size`, and `num_workers`: on a GPU, processes that read pictures ahead (default
-                0); on a CPU, batches that threads work on side by side (default: a core each, 4 at most).
-        """
-        if _is_painting(inputs):
-            return super().__call__(inputs, **options)
-        if isinstance(inputs, list):
-            order = sorted(range(len(inputs)), key=lambda row: _text_length(inputs[row]), reverse=True)
-            # The base class looks into the first of a list.
-            answers = super().__call__([inputs[row] for row in order], **options) if inputs else []
-            return [answer for _, answer in sorted(zip(order, answers, strict=True), key=lambda pair: pair[0])]
-        if isinstance(inputs, GeneratorType | Dataset):
-            return super().__call__(inputs, **options)
-        if isinstance(inputs, Sized) and hasattr(inputs, "__getitem__"):
-            return super().__call__(_Rows(inputs), **options)
-        if isinstance(inputs, Iterable):
-            return super().__call__((row for row in inputs), **options)
-        raise TypeError(
-            f"Got a {type(inputs).__name__}. Allowed are a painting (a picture, or {{'image': …, 'text': …}}), and "
-            "lists, generators and datasets of paintings. Wrap what you have in one of these."
-        )
+                `postprocess`).
 
-    def get_iterator(
-        self,
-        inputs: Any,
-        num_workers: int,
-        batch_size: int,
-        preprocess_params: dict[str, Any],
-        forward_params: dict[str, Any],
-        postprocess_params: dict[str, Any],
-    ) -> Any:
-        """The answers to many paintings, in their order: on a CPU from threads, on a GPU as the base class does it."""
-        num_threads = num_workers or min(torch.get_num_threads(), MOST_BATCHES)
-        if self.device.type != "cpu" or batch_size == 1 or num_threads == 1:
-            return super().get_iterator(
-                inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
+        Raises:
+            ValueError: If an option is unknown, or a painting cannot be read and `on_error` is `raise`.
+            TypeError: Likewise.
+        """
+        if on_error not in (None, "return", "raise"):
+            raise ValueError(f"on_error is {on_error!r}. Allowed are 'return' and 'raise'. Give one of these.")
+        *_, changed = self._sanitize_parameters(**options)
+        shown = {**self._postprocess_params, **changed}
+        if is_single(inputs):
+            return self._answers([(None, inputs)], shown, raises=on_error != "return")[0]
+        batch_size = batch_size or self._batch_size or 1
+        num_workers = num_workers or self._num_workers
+        if not num_workers:
+            is_parallel = self.device.type == "cpu" and batch_size > 1
+            num_workers = min(torch.get_num_threads(), MOST_BATCHES) if is_parallel else 1
+
+        def answers(numbered: Iterable[tuple[int, Any]]) -> Iterator[Any]:
+            return answer_side_by_side(
+                lambda batch: self._answers(batch, shown, raises=on_error == "raise"),
+                numbered,
+                batch_size=batch_size,
+                num_threads=num_workers,
             )
 
-        def answer(paintings: list[Any]) -> list[Any]:
-            outputs = self.forward(self._inputs(paintings))
-            rows = ({task: logits[row : row + 1] for task, logits in outputs.items()} for row in range(len(paintings)))
-            return [self.postprocess(row, **postprocess_params) for row in rows]
+        paintings = rows(inputs)
+        if not isinstance(paintings, list):
+            return answers(enumerate(paintings))
+        numbered = sorted(enumerate(paintings), key=lambda pair: _text_length(pair[1]), reverse=True)
+        by_row = zip((row for row, _ in numbered), answers(numbered), strict=True)
+        return [answer for _, answer in sorted(by_row, key=itemgetter(0))]
 
-        is_indexed = isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset)
-        rows = map(inputs.__getitem__, range(len(inputs))) if is_indexed else inputs
-        return answer_side_by_side(answer, rows, batch_size=batch_size, num_threads=num_threads)
+    def _answers(
+        self, numbered: Sequence[tuple[int | None, Any]], shown: dict[str, Any], *, raises: bool
+    ) -> list[Any]:
+        """The answers to a batch of paintings, or the errors of those that cannot be read."""
+        answers: list[Any] = [None] * len(numbered)
+        parts = {}
+        for place, (row, painting) in enumerate(numbered):
+            try:
+                parts[place] = self._picture_and_text(painting)
+            except (ValueError, TypeError) as error:
+                message = str(error) if row is None else f"Painting {row}: {error}"
+                if raises:
+                    kinds = (PictureError, TypeError, ValueError)
+                    raise next(kind for kind in kinds if isinstance(error, kind))(message) from error
+                answers[place] = {"error": message}
+        if parts:
+            outputs = self.forward(self._inputs(list(parts.values())))
+            for number, place in enumerate(parts):
+                logits = {task: values[number : number + 1] for task, values in outputs.items()}
+                answers[place] = self.postprocess(logits, **shown)
+        return answers
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         allowed = ("top_k", "tasks", "min_confidence")
         unknown = sorted(set(options) - set(allowed))
         if unknown:
             raise TypeError(
-                f"Got the unknown options {unknown}. Allowed are {[*allowed, 'batch_size', 'num_workers']}. Correct "
-                "the name."
+                f"Got the unknown options {unknown}. Allowed are "
+                f"{[*allowed, 'on_error', 'batch_size', 'num_workers']}. Correct the name."
             )
         top_k = options.get("top_k")
         if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
@@ -148,19 +170,16 @@ class ArtClassificationPipeline(Pipeline):
         Raises:
             ValueError: If the painting has neither a picture nor a text.
         """
-        return self._inputs([painting])
+        return self._inputs([self._picture_and_text(painting)])
 
-    def _inputs(self, paintings: Sequence[Any]) -> dict[str, Tensor]:
-        parts = [_parts(painting) for painting in paintings]
-        for painting, (image, text) in zip(paintings, parts, strict=True):
-            if image is None and (text is None or not str(text).strip()):
-                raise ValueError(
-                    "Got a painting with neither a picture nor a text. Allowed are {'image': …}, {'text': …} or both. "
-                    f"Leave the painting out, or look into its columns {_columns(painting)}."
-                )
+    def _picture_and_text(self, painting: Any) -> tuple[Image.Image | None, str | None]:
+        image, text = picture_and_text(painting, self.model.config.task_names)
         least_side = getattr(self.processor.image_processor, "least_side", None)
-        pictures = [None if image is None else load_picture(image, least_side=least_side) for image, _ in parts]
-        return dict(self.processor(images=pictures, text=[text for _, text in parts], pad_absent=True))
+        return None if image is None else load_picture(image, least_side=least_side), text
+
+    def _inputs(self, parts: Sequence[tuple[Image.Image | None, str | None]]) -> dict[str, Tensor]:
+        pictures, texts = zip(*parts, strict=True)
+        return dict(self.processor(images=list(pictures), text=list(texts), pad_absent=True))
 
     def _forward(self, model_inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         inputs = dict(model_inputs)
@@ -250,22 +269,6 @@ def save_repository(model: Any, processor: Any, folder: str | os.PathLike[str], 
     custom_object_save(ArtClassificationPipeline, folder)
 
 
-class _Rows(Dataset[Any]):
-    """A sequence of paintings in the form that the base class reads row by row, in workers too."""
-
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.rows[index]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.rows)
-
-
 def _check_that_they_belong_together(config: Any, processor: Any) -> None:
     num_tokens, num_embeddings = len(processor.tokenizer), config.text_config.vocab_size
     if num_tokens > num_embeddings:
@@ -298,29 +301,7 @@ def _check_min_confidence(min_confidence: float | Mapping[str, float | None] | N
             raise ValueError(f"min_confidence is {least!r}. Allowed is a probability from 0 to 1, or None. Give 0.9.")
 
 
-def _is_painting(value: Any) -> bool:
-    files = (str, bytes, bytearray, memoryview, os.PathLike)
-    return isinstance(value, (*files, Image.Image, np.ndarray, Tensor, Mapping))
-
-
-def _parts(painting: Any) -> tuple[Any, Any]:
-    """Picture and text of a painting, `None` where it has none."""
-    if not isinstance(painting, Mapping) or set(painting) == {"bytes", "path"}:
-        return painting, None
-    if not {"image", "text", "description"} & set(painting):
-        raise ValueError(
-            f"Got a painting with the keys {_columns(painting)}. Allowed are 'image', 'text' and 'description', at "
-            "least one of them. Rename the columns."
-        )
-    text = painting.get("text")
-    return painting.get("image"), painting.get("description") if text is None else text
-
-
 def _text_length(painting: Any) -> int:
-    """Characters of a painting's text; 0 where it has none, or is no painting, of which `preprocess` speaks."""
+    """Characters of a painting's text; 0 where it has none, or is no painting, of which `_answers` speaks."""
     texts = [painting.get(key) for key in ("text", "description")] if isinstance(painting, Mapping) else []
     return next((len(text) for text in texts if isinstance(text, str)), 0)
-
-
-def _columns(painting: Any) -> list[str]:
-    return sorted(map(str, painting)) if isinstance(painting, Mapping) else []

@@ -5,12 +5,12 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
 from .image_processing_semart import SemArtImageProcessor
+from .paintings_semart import as_list, checked_text, is_missing
 
 # DistilBERT's own limit, for tokenizers that state none (they give an astronomical number).
 MAX_TOKENS = 512
@@ -35,10 +35,14 @@ class SemArtProcessor(ProcessorMixin):
     def __call__(
         self,
         images: Any = None,
-        text: str | Sequence[str | None] | None = None,
+        text: Any = None,
         *,
-        return_tensors: str = "pt",
+        return_tensors: str | None = "pt",
+        padding: bool | str | None = None,
+        truncation: bool | str = True,
+        max_length: int | None = None,
         pad_absent: bool = False,
+        **text_options: Any,
     ) -> BatchFeature:
         """`pixel_values (batch, 3, height, width)`, `input_ids` and `attention_mask (batch, tokens)`, and masks.
 
@@ -47,21 +51,27 @@ class SemArtProcessor(ProcessorMixin):
         empty texts stay, so that the batch keeps its rows.
 
         Args:
-            images: A picture or a list of them, `None` where a row has none: whatever `load_picture` takes.
-            text: A text or a list of them, `None` or blank where a row has none.
-            return_tensors: `pt` or `np`.
+            images: A picture or many of them, missing (`None`, NaN) where a row has none: all that `load_picture`
+                takes.
+            text: A text or many of them, missing or blank where a row has none.
+            return_tensors: `pt`, `np`, or `None` for lists.
+            padding: As in the tokenizer; `None`: to the longest, rounded up to a multiple of eight.
+            truncation: As in the tokenizer.
+            max_length: As in the tokenizer; `None`: its `model_max_length`.
             pad_absent: Whether everything is given, masks too, even if every row or no row has it, so that batches
                 of single rows can be joined.
+            **text_options: Further options of the tokenizer's call.
 
         Raises:
-            ValueError: If neither pictures nor texts are given, or not as many of both.
+            ValueError: If neither pictures nor texts are given, or not as many of both, or a picture cannot be read.
             TypeError: If a text is not a string.
         """
-        if return_tensors not in ("pt", "np"):
+        if return_tensors not in ("pt", "np", None):
             raise ValueError(
-                f"return_tensors is {return_tensors!r}, but it must be 'pt' or 'np'. Choose one of these."
+                f"return_tensors is {return_tensors!r}, but it must be 'pt' or 'np', or None for lists. Choose one."
             )
-        pictures, texts = _as_rows(images), _as_texts(text)
+        pictures = None if images is None else [None if is_missing(image) else image for image in as_list(images)]
+        texts = None if text is None else [checked_text(value) for value in as_list(text)]
         if not pictures and not texts:
             raise ValueError(
                 "Got neither images nor text. Allowed are pictures, texts or both, with None where a row lacks one. "
@@ -72,23 +82,26 @@ class SemArtProcessor(ProcessorMixin):
                 f"Got {len(pictures)} images and {len(texts)} texts. Allowed is one of each a row. Put None into the "
                 "list for what a row lacks."
             )
-        num_rows = len(pictures if pictures is not None else texts or [])
-        pictures = pictures if pictures is not None else [None] * num_rows
-        texts = texts if texts is not None else [None] * num_rows
+        pictures = pictures or [None] * len(texts or [])
+        texts = texts or [None] * len(pictures)
         has_image = torch.tensor([picture is not None for picture in pictures], dtype=torch.bool)
         has_text = torch.tensor([text is not None for text in texts], dtype=torch.bool)
-        inputs: dict[str, Tensor] = {}
+        inputs: dict[str, Any] = {}
         if has_image.any() or pad_absent:
             inputs["pixel_values"] = self._pixel_values(pictures)
             if pad_absent or not has_image.all():
                 inputs["has_image"] = has_image
         if has_text.any() or pad_absent or not inputs:
-            inputs.update(self._tokens(texts))
+            text_options |= {"padding": padding, "truncation": truncation, "max_length": max_length}
+            inputs.update(self._tokens(texts, return_tensors=return_tensors, **text_options))
             if pad_absent or not has_text.all():
                 inputs["has_text"] = has_text
-        return BatchFeature(
-            {name: value.numpy() if return_tensors == "np" else value for name, value in inputs.items()}
-        )
+        tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
+        if return_tensors == "np":
+            inputs |= {name: value.numpy() for name, value in tensors.items()}
+        elif return_tensors is None:
+            inputs |= {name: list(value) if value.ndim > 1 else value.tolist() for name, value in tensors.items()}
+        return BatchFeature(inputs)
 
     @property
     def model_input_names(self) -> list[str]:
@@ -118,45 +131,20 @@ class SemArtProcessor(ProcessorMixin):
         pixel_values[present] = transformed
         return pixel_values
 
-    def _tokens(self, texts: Sequence[str | None]) -> dict[str, Tensor]:
-        limit = self.tokenizer.model_max_length
+    def _tokens(self, texts: Sequence[str | None], *, padding: Any, max_length: int | None, **options: Any) -> Any:
+        limit = max_length or self.tokenizer.model_max_length
         limit = limit if limit < 1_000_000 else MAX_TOKENS
+        if padding is None:
+            # A limit that is no multiple would be exceeded by rounding up to one.
+            options = {"pad_to_multiple_of": TOKENS_MULTIPLE if limit % TOKENS_MULTIPLE == 0 else None} | options
+        options = {"return_token_type_ids": False, "return_attention_mask": True} | options
         with _TOKENIZING:
-            tokens = self.tokenizer(
+            return self.tokenizer(
                 [text or "" for text in texts],
-                truncation=True,
+                padding=True if padding is None else padding,
                 max_length=limit,
-                padding=True,
-                # A limit that is no multiple would be exceeded by rounding up to one.
-                pad_to_multiple_of=TOKENS_MULTIPLE if limit % TOKENS_MULTIPLE == 0 else None,
-                return_attention_mask=True,
-                return_token_type_ids=False,
-                return_tensors="pt",
+                **options,
             )
-        return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
-
-
-def _as_rows(images: Any) -> list[Any] | None:
-    if images is None:
-        return None
-    is_file = isinstance(images, str | bytes | bytearray | memoryview)
-    is_batch = isinstance(images, np.ndarray | Tensor) and images.ndim == 4
-    if is_batch or (isinstance(images, Sequence) and not is_file):
-        return list(images)
-    return [images]
-
-
-def _as_texts(text: Any) -> list[str | None] | None:
-    if text is None:
-        return None
-    texts = list(text) if isinstance(text, Sequence) and not isinstance(text, str) else [text]
-    for row, value in enumerate(texts):
-        if value is not None and not isinstance(value, str):
-            raise TypeError(
-                f"Text {row} is {value!r} of type {type(value).__name__}. Allowed are strings, and None for a row "
-                "without text. Convert it, or put None."
-            )
-    return [value if value and value.strip() else None for value in texts]
 
 
 SemArtProcessor.register_for_auto_class()

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -102,15 +103,68 @@ def test_numbers_of_pictures_and_texts_must_agree(processor, images, text, numbe
         processor(images=images, text=text)
 
 
-@pytest.mark.parametrize("text", [[3], [float("nan")], [["a"]], 3])
+@pytest.mark.parametrize("text", [[3], [["a"]], 3])
 def test_a_text_that_is_no_string_is_an_error(processor, text):
-    with pytest.raises(TypeError, match=r"Text 0 is .* of type \w+\. Allowed are strings, and None.*Convert"):
+    with pytest.raises(TypeError, match=r"Got the text .* of type \w+\. Allowed are strings, and None.*Convert"):
         processor(text=text)
 
 
-def test_an_unsupported_picture_of_tensors_is_an_error(processor):
+def test_an_unknown_kind_of_tensors_is_an_error(processor):
     with pytest.raises(ValueError, match="return_tensors is 'jax', but it must be 'pt' or 'np'"):
         processor(text="a", return_tensors="jax")
+
+
+@pytest.mark.parametrize("tensors", ["pt", "np", None])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": True},
+        {"padding": "longest", "truncation": True, "max_length": 6},
+        {"padding": "max_length", "max_length": 12},
+        {"padding": "max_length", "truncation": "longest_first", "max_length": 3, "add_special_tokens": False},
+        {"padding": True, "pad_to_multiple_of": 4},
+    ],
+)
+def test_standard_options_do_what_they_do_in_the_tokenizer(processor, options, tensors):
+    texts = ["a view of delft", "the river", "an old bridge at night with the river"]
+
+    ours = processor(text=texts, return_tensors=tensors, **options)
+    theirs = processor.tokenizer(
+        texts, return_tensors=tensors, return_token_type_ids=False, **{"truncation": True, **options}
+    )
+
+    assert set(ours) == set(theirs)
+    for name, expected in theirs.items():
+        assert type(ours[name]) is type(expected)
+        assert np.array_equal(ours[name], expected)
+
+
+def test_without_padding_texts_keep_their_lengths(processor):
+    inputs = processor(images=[PICTURE, None], text=["a view", "a"], padding=False, return_tensors=None)
+
+    assert [len(ids) for ids in inputs["input_ids"]] == [4, 3]
+    assert inputs["has_image"] == [True, False]
+    with pytest.raises(ValueError, match="padding"):
+        processor(text=["a view", "a"], padding=False)
+
+
+def test_columns_arrays_and_open_files_are_taken_for_what_they_are(processor, tmp_path):
+    paths = [str(tmp_path / f"{seed}.png") for seed in range(2)]
+    for path, colour in zip(paths, ("red", "blue"), strict=True):
+        Image.new("RGB", (40, 50), colour).save(path)
+    expected = processor(images=paths, text=["a view", None])
+
+    table = pd.DataFrame({"image": paths, "text": ["a view", None]}, index=[5, 3])
+    for images in (table["image"], np.array(paths), tuple(paths), iter(paths), [open(path, "rb") for path in paths]):  # noqa: SIM115
+        for text in (table["text"], ["a view", float("nan")], np.array(["a view", None]), ("a view", pd.NA)):
+            again = images if not hasattr(images, "__next__") else iter(paths)
+            found = processor(images=again, text=text)
+            assert set(found) == set(expected)
+            assert all(torch.equal(found[name], expected[name]) for name in expected)
+    with open(paths[0], "rb") as file:
+        assert torch.equal(processor(images=file)["pixel_values"], expected["pixel_values"][:1])
+    rows = processor(images=[paths[0], float("nan")], text=["a view", "a"])
+    assert rows["has_image"].tolist() == [True, False]
 
 
 def test_survives_saving(processor, tmp_path):
@@ -127,6 +181,7 @@ def test_survives_saving(processor, tmp_path):
     assert names == [
         "downloads_semart.py",
         "image_processing_semart.py",
+        "paintings_semart.py",
         "picture_errors_semart.py",
         "picture_sources_semart.py",
         "pictures_semart.py",

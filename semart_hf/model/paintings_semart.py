@@ -1,0 +1,160 @@
+"""What is handed over as paintings: one or many, and the picture and the text of each."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+KEYS = ("image", "text", "description")
+_CELL = {"bytes", "path"}  # of a `datasets.Image` column that is not decoded
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: `None`, NaN, pandas' NA and NaT, or blanks."""
+    if isinstance(value, str):
+        return not value.strip()
+    is_nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
+
+
+def as_list(values: Any) -> list[Any]:
+    """The values of a list, a column, an array or any other iterable, or the one value that is given."""
+    return [values] if is_single(values) else list(values)
+
+
+def is_single(value: Any) -> bool:
+    """Whether this is one painting, picture or text, and not many of them."""
+    if isinstance(value, np.ndarray | Tensor):  # numbers are pictures, of which four dimensions make a batch
+        return value.ndim < 4 if _has_numbers(value) else value.ndim == 0
+    if isinstance(value, Mapping):  # of lists: a table
+        return not any(isinstance(value.get(key), list | tuple) for key in KEYS)
+    if isinstance(value, str | bytes | bytearray | memoryview | os.PathLike | Image.Image) or hasattr(value, "read"):
+        return True  # an open file too, although it iterates over lines
+    if hasattr(value, "iloc"):  # pandas: a row of a table is labelled by its columns
+        return not hasattr(value, "columns") and not set(KEYS).isdisjoint(map(str, value.index))
+    return not isinstance(value, Iterable) and not (isinstance(value, Sized) and hasattr(value, "__getitem__"))
+
+
+def rows(inputs: Any) -> Iterable[Any]:
+    """Each painting of many, in their order: a list where they lie in memory, else an iterator.
+
+    Of a table (pandas' DataFrame, a dataset, a dict of columns) the columns of `KEYS` alone are read. In the place of
+    a row that a dataset fails to read is the error that it raised.
+
+    Raises:
+        ValueError: If a table has none of the columns, or columns of different lengths.
+    """
+    if isinstance(inputs, Mapping):
+        columns = {key: list(inputs[key]) for key in _checked_columns(inputs)}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if hasattr(inputs, "iloc") and hasattr(inputs, "columns"):
+        names = _checked_columns(inputs.columns)
+        return [dict(zip(names, row, strict=True)) for row in inputs[names].itertuples(index=False, name=None)]
+    if getattr(inputs, "column_names", None):
+        names = _checked_columns(inputs.column_names)
+        dataset = _undecoded(inputs)
+        return (row if isinstance(row, Exception) else {name: row[name] for name in names} for row in _read(dataset))
+    if isinstance(inputs, list | tuple | np.ndarray | Tensor) or hasattr(inputs, "iloc"):
+        return list(inputs)
+    return _read(inputs)
+
+
+def picture_and_text(painting: Any, task_names: Iterable[str] = ()) -> tuple[Any, str | None]:
+    """Picture and text of a painting, `None` for what it lacks.
+
+    Args:
+        painting: `{"image": …, "text": …}`, or a picture alone. `description` stands in for a missing `text`.
+        task_names: Further keys that are allowed, and not read: the labels of a row.
+
+    Raises:
+        ValueError: If it has neither, or an unknown key.
+        TypeError: If its text is no string.
+    """
+    if isinstance(painting, Exception):
+        raise ValueError(f"The row cannot be read: {str(painting)[:200]}") from painting
+    if isinstance(painting, list | tuple):
+        raise TypeError(
+            f"Got a {type(painting).__name__} for a painting. Allowed are a picture and {{'image': …, 'text': …}}. "
+            "Name its parts: {'image': painting[0], 'text': painting[1]}."
+        )
+    if hasattr(painting, "iloc"):
+        painting = {key: painting[key] for key in KEYS if key in painting.index}
+    if not isinstance(painting, Mapping) or set(painting) == _CELL:
+        painting = {"image": painting}
+    unknown = [key for key in painting if key not in KEYS and key not in task_names]
+    if unknown:
+        raise ValueError(
+            f"Got a painting with the keys {_named(unknown)}. Allowed are {list(KEYS)}. Rename or remove them."
+        )
+    image = painting.get("image")
+    text = next((painting[key] for key in ("text", "description") if not is_missing(painting.get(key))), None)
+    if is_missing(image) and text is None:
+        raise ValueError(
+            "Got a painting with neither a picture nor a text. Allowed are {'image': …}, {'text': …} or both. Leave "
+            f"the painting out, or look into its {_named(painting)}."
+        )
+    return None if is_missing(image) else image, checked_text(text)
+
+
+def checked_text(text: Any) -> str | None:
+    """The text, `None` where it is missing.
+
+    Raises:
+        TypeError: If it is no string.
+        ValueError: If it cannot be written in UTF-8.
+    """
+    if is_missing(text):
+        return None
+    if not isinstance(text, str):
+        raise TypeError(
+            f"Got the text {repr(text)[:60]} of type {type(text).__name__}. Allowed are strings, and None for a row "
+            "without text. Convert it, or put None."
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"Got a text with half a character at place {error.start}. Allowed is what UTF-8 can write. Decode the "
+            "text again from its source."
+        ) from error
+    return text
+
+
+def _read(inputs: Any) -> Iterator[Any]:
+    if not (isinstance(inputs, Sized) and hasattr(inputs, "__getitem__")):
+        yield from inputs
+        return
+    for index in range(len(inputs)):
+        try:
+            yield inputs[index]
+        except Exception as error:  # noqa: BLE001 - one row that cannot be read costs no other one its answer
+            yield error
+
+
+def _checked_columns(names: Iterable[Any]) -> list[Any]:
+    found = [name for name in names if name in KEYS]
+    if not found:
+        raise ValueError(
+            f"Got a table with the columns {_named(names)}. Allowed are {list(KEYS)}, at least one. Rename them."
+        )
+    return found
+
+
+def _undecoded(dataset: Any) -> Any:
+    """The dataset with pictures as files, so that they are read as all others are, and one by one."""
+    feature: Any = (getattr(dataset, "features", None) or {}).get("image")
+    if type(feature).__name__ != "Image" or not isinstance(dataset, Sized):
+        return dataset
+    undecoded: Any = dataset
+    return undecoded.cast_column("image", type(feature)(decode=False))
+
+
+def _has_numbers(values: np.ndarray | Tensor) -> bool:
+    return isinstance(values, Tensor) or values.dtype.kind not in "OUS"
+
+
+def _named(keys: Iterable[Any]) -> list[str]:
+    return [str(key)[:40] for key in keys][:20]
