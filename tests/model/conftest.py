@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from transformers import DistilBertConfig, DistilBertTokenizer
+from transformers import AutoModel, AutoProcessor, DistilBertConfig, DistilBertTokenizer
 
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing.repository import write_repository
 
@@ -68,3 +69,10 @@ def repository(whole_model, make_tokenizer, tmp_path_factory) -> Path:
     image_processor = SemArtImageProcessor.from_timm(whole_model.config.vision_config.pretrained_cfg)
     processor = SemArtProcessor(image_processor, make_tokenizer(model_max_length=16))
     return write_repository(whole_model, processor, tmp_path_factory.mktemp("written") / "repository")
+
+
+@pytest.fixture(scope="session")
+def pipe(repository) -> ArtClassificationPipeline:
+    return ArtClassificationPipeline(
+        model=AutoModel.from_pretrained(repository), processor=AutoProcessor.from_pretrained(repository), device="cpu"
+    )

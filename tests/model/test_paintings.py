@@ -1,0 +1,165 @@
+"""Paintings in every form that people hand over, and what becomes of those that cannot be read."""
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from painting_answers import assert_same, picture, rows
+
+from semart_hf.model.pictures_semart import PictureError
+
+
+def test_streams_generators_iterators_and_datasets(pipe):
+    expected = pipe(rows())
+
+    assert_same(list(pipe((row for row in rows()), batch_size=2)), expected)
+    assert_same(list(pipe(iter(rows()))), expected)
+    assert_same(list(pipe(tuple(rows()), batch_size=3)), expected)
+    assert pipe([]) == list(pipe(iter([]))) == []
+    endless = pipe({"text": "a view"} for _ in iter(int, 1))
+    assert list(next(iter(endless))) == ["type", "school"]
+
+
+def test_reads_rows_of_datasets(pipe):
+    columns = {key: [row.get(key) for row in rows()] for key in ("image", "text", "description")}
+    features = datasets.Features(
+        image=datasets.Image(), text=datasets.Value("string"), description=datasets.Value("string")
+    )
+    dataset = datasets.Dataset.from_dict(columns, features=features)
+    expected = pipe(rows())
+
+    assert_same(list(pipe(dataset, batch_size=3)), expected)
+    assert_same(list(pipe(dataset.cast_column("image", datasets.Image(decode=False)))), expected)
+    assert_same(list(pipe(dataset.to_iterable_dataset(), batch_size=2)), expected)
+
+
+def test_a_picture_alone_in_every_form(pipe, tmp_path):
+    path = tmp_path / "picture.png"
+    picture(0).save(path)
+    content = path.read_bytes()
+    expected = pipe({"image": picture(0)})
+    text = base64.b64encode(content).decode()
+    written = io.BytesIO()
+    picture(0).save(written, "PNG")  # stands at its end
+
+    sources = [picture(0), str(path), path, content, bytearray(content), memoryview(content), np.asarray(picture(0))]
+    sources += [torch.tensor(np.asarray(picture(0))).movedim(-1, 0), io.BytesIO(content), written, text]
+    sources += [f"data:image/png;base64,{text}", {"bytes": content, "path": None}, {"bytes": None, "path": str(path)}]
+    with path.open("rb") as file:
+        assert_same([pipe(file)], [expected])
+        assert file.tell() == 0
+    for source in sources:
+        assert_same([pipe(source)], [expected])
+        assert_same([pipe({"image": source})], [expected])
+    assert_same(pipe(sources, batch_size=2), [expected] * len(sources))
+
+
+def test_many_paintings_in_every_form_are_answered_in_their_order(pipe, tmp_path):
+    paths = [str(tmp_path / f"{seed}.png") for seed in (3, 1, 2)]
+    for path, seed in zip(paths, (3, 1, 2), strict=True):
+        picture(seed).save(path)
+    texts = ["a view", None, "the river at night with a bridge"]
+    records = [{"image": path, "text": text} for path, text in zip(paths, texts, strict=True)]
+    expected, pictures = [pipe(record) for record in records], [pipe(path) for path in paths]
+    table = pd.DataFrame({"id": [7, 8, 9], "image": paths, "text": texts, "title": "x"}, index=[2, 0, 1])
+    features = datasets.Features(image=datasets.Image(), text=datasets.Value("string"), year=datasets.Value("int64"))
+    dataset = datasets.Dataset.from_dict({"image": paths, "text": texts, "year": [1, 2, 3]}, features=features)
+
+    for both in (table, table.to_dict("list"), table[["image", "text"]].to_dict("records"), dataset, dataset[:3],
+                 dataset.to_iterable_dataset(), (record for record in records), dict(enumerate(records)).values(),
+                 tuple(records), np.array(records), [row for _, row in table.iterrows()]):  # fmt: skip
+        assert_same(list(pipe(both, batch_size=2)), expected)
+    for images in (table["image"], np.array(paths), tuple(paths), map(Path, paths), table["image"].to_dict().values(),
+                   dataset["image"], np.stack([np.asarray(picture(seed)) for seed in (3, 1, 2)])):  # fmt: skip
+        assert_same(list(pipe(images, batch_size=2)), pictures)
+    assert_same([pipe(table.iloc[0])], expected[:1])
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, "", " \n"])
+def test_what_is_missing_is_not_read(pipe, nothing):
+    assert pipe({"image": nothing, "text": "a view"}) == pipe({"text": "a view"})
+    assert pipe({"image": picture(0), "text": nothing}) == pipe(picture(0))
+    assert pipe({"text": nothing, "description": "a view"}) == pipe({"text": "a view"})
+    with pytest.raises(ValueError, match="neither a picture nor a text"):
+        pipe({"image": nothing, "text": nothing})
+
+
+def test_a_painting_that_cannot_be_read_costs_no_other_its_answer(pipe, tmp_path):
+    content = io.BytesIO()
+    picture(0).save(content, "PNG")
+    path = tmp_path / "cut.png"
+    path.write_bytes(content.getvalue()[:1000])
+    bad = {2: path, 3: {"image": "missing.jpg", "text": "a view"}, 7: {"images": picture(0), "text": "a"}, 9: ("a",),
+           10: {"text": "\ud800"}, 11: {"image": picture(0), "text": 3}, 12: {"text": None}, 13: 3.5}  # fmt: skip
+    reasons = ["truncated", "no file of this name", r"\['images'\]", "tuple", "half a character", "type int",
+               "neither", "of float"]  # fmt: skip
+    mixed = iter(rows())
+    paintings = [bad[row] if row in bad else next(mixed) for row in range(len(bad) + len(rows()))]
+    expected = pipe(rows())
+
+    for options in ({}, {"batch_size": 4}, {"batch_size": 2, "num_workers": 3}, {"batch_size": 64}):
+        for given in (paintings, iter(paintings), tuple(paintings)):
+            answers = list(pipe(given, **options))
+            assert [row for row, answer in enumerate(answers) if set(answer) == {"error"}] == list(bad)
+            assert_same([answer for row, answer in enumerate(answers) if row not in bad], expected)
+            for row, reason in zip(bad, reasons, strict=True):
+                assert re.search(rf"^Painting {row}: .*{reason}", answers[row]["error"])
+    stream = pipe(iter(paintings), batch_size=2, on_error="raise")
+    assert_same([next(stream), next(stream)], expected[:2])
+    with pytest.raises(PictureError, match=r"^Painting 2: .*cut\.png"):
+        next(stream)
+    with pytest.raises((ValueError, TypeError), match=r"^Painting"):
+        pipe(paintings, on_error="raise")
+    assert set(pipe(path, on_error="return")) == {"error"}
+    with pytest.raises(ValueError, match=r"on_error is 'skip'\. Allowed are 'return' and 'raise'"):
+        pipe(paintings, on_error="skip")
+
+
+def test_rows_of_a_dataset_with_bad_pictures(pipe):
+    content = io.BytesIO()
+    picture(0).save(content, "PNG")
+    cells = [{"bytes": content.getvalue()[:size], "path": None} for size in (None, 900, None)]
+    dataset = datasets.Dataset.from_dict({"image": cells}, features=datasets.Features(image=datasets.Image()))
+
+    for given in (dataset, dataset.cast_column("image", datasets.Image(decode=False)), dataset["image"]):
+        answers = list(pipe(given, batch_size=2))
+        assert [set(answer) == {"error"} for answer in answers] == [False, True, False]
+    with pytest.raises(ValueError, match=r"table with the columns \['picture'\]\. Allowed are .*Rename"):
+        pipe(dataset.rename_column("image", "picture"))
+    with pytest.raises(ValueError, match=r"table with the columns \['caption'\]"):
+        pipe(pd.DataFrame({"caption": ["a"]}))
+
+
+def test_a_painting_with_nothing_is_an_error(pipe, painting):
+    with pytest.raises(ValueError, match=r"neither a picture nor a text\. Allowed are .*Leave the painting out.*\['"):
+        pipe(painting)
+
+
+def test_bad_input_is_an_error(pipe):
+    with pytest.raises(
+        ValueError, match=r"picture 'A view of Delft' cannot be read: .*if this is the painting's text.*'text'"
+    ):
+        pipe("A view of Delft")
+    with pytest.raises(
+        ValueError, match=r"keys \['picture'\]\. Allowed are \['image', 'text', 'description'\]\. Rename"
+    ):
+        pipe({"picture": picture(0)})
+    with pytest.raises(TypeError, match=r"Got the text 3\.5 of type float\. Allowed are strings, and None.*Convert"):
+        pipe({"text": 3.5})
+    with pytest.raises(ValueError, match=r"given as 3 of int cannot be read: it is none\. Allowed are a path"):
+        pipe(3)
+
+
+def test_the_missing_part_is_not_seen(pipe):
+    both = pipe(rows()[0])
+
+    assert pipe({"image": rows()[0]["image"]}) != both
+    assert pipe({"text": rows()[0]["text"]}) != both
+    assert pipe({"text": "a view", "description": "not read"}) == pipe({"text": "a view"})
+    assert pipe({"text": None, "description": "a view"}) == pipe({"text": "a view"})
