@@ -76,7 +76,7 @@ def shrink(release: Path, folder: Path) -> Path:
 
 
 def divide_into_folds(release: Path, num_folds: int, seed: int) -> Iterator[dict[str, Any]]:
-    """For each fold, `train` and `test` as `read_release` gives them, with the labels that this train teaches."""
+    """For each fold, `train` and `test` as `typed_splits` gives them, with the labels that this train teaches."""
     from sklearn.model_selection import StratifiedKFold
 
     from semart_hf.catalogue.release import read_rows, typed_splits

@@ -29,13 +29,13 @@ def prove(csv: Path, text_tower: str, seeds: Sequence[int], fields: Mapping[str,
     """
     from transformers import AutoConfig
 
-    from semart_hf.catalogue.release import read_release
+    from semart_hf.catalogue.release import read_rows, typed_splits
 
     tower_config = AutoConfig.from_pretrained(text_tower)
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as cache:  # most texts are learned from for several of the seeds
         for seed in seeds:
-            splits = read_release(csv, shares=SHARES, seed=seed)
+            splits = typed_splits(read_rows(csv, shares=SHARES, seed=seed))
             tuned = baseline(splits, seed)
             chosen = {"data": str(csv), "text": text_tower, "seed": seed, "text_cache_dir": cache, **fields}
             ours = train_and_score(RECIPE, chosen, splits)

@@ -32,7 +32,7 @@ def train_and_score(recipe: Path, fields: Mapping[str, Any], splits: Mapping[str
     Args:
         recipe: The recipe's file.
         fields: Of the recipe, which win over its own.
-        splits: `train` and `test` as `read_release` gives them, and `validation` if it is to choose the checkpoint.
+        splits: `train` and `test` as `typed_splits` gives them, and `validation` if it is to choose the checkpoint.
     """
     from semart_hf.evaluation.metrics import score_outcomes
     from semart_hf.evaluation.results import collect_outcomes
@@ -55,7 +55,7 @@ def trained(
     Args:
         recipe: The recipe's file.
         fields: Of the recipe, which win over its own.
-        splits: `train` and `test` as `read_release` gives them, and `validation` if it is to choose the checkpoint.
+        splits: `train` and `test` as `typed_splits` gives them, and `validation` if it is to choose the checkpoint.
     """
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.building import build_trainer

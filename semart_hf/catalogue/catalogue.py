@@ -75,7 +75,7 @@ def read_catalogue(
     parts: list[StoredRows] = []
     for split, table, images_folder in _read_tables(source, mapping, selection):
         is_embedded = mapping.image_column in table.columns
-        part = _Part(table, mapping, split, Path(pictures_folder) if is_embedded else images_folder, joins)
+        part = CatalogueReader(table, mapping, split, Path(pictures_folder) if is_embedded else images_folder, joins)
         parts.append(part.read())
         result.problems.extend(part.problems)
         if table.encoding:
@@ -134,7 +134,10 @@ def _read_tables(
     for split, path in files.items():
         form = mapping.format if mapping.format in _FORMATS.values() else _FORMATS.get(path.suffix.lower())
         if form is None:
-            raise ValueError(f"Got {path}, whose ending is none of {list(_FORMATS)}. Say its format in the mapping.")
+            raise ValueError(
+                f"Got {path}, whose ending is none of {list(_FORMATS)}. Save a workbook's table as CSV in UTF-8; of "
+                "another file say its format in the mapping."
+            )
         tables.append((split, read_table(path, form, selection, split=split), folders[split]))
     return tables
 
@@ -182,7 +185,7 @@ class _Lookup:
         }
 
 
-class _Part:
+class CatalogueReader:
     """One file or split of a catalogue, and what its mapping makes of it.
 
     Attributes:
@@ -195,7 +198,7 @@ class _Part:
         mapping: CatalogueMapping,
         split: str | None,
         images_folder: Path,
-        joins: Sequence[_Lookup],
+        joins: Sequence[_Lookup] = (),
     ) -> None:
         self.problems: list[Problem] = []
         self._table = table
@@ -250,8 +253,11 @@ class _Part:
             if column == mapping.image_column:
                 continue
             name = re.sub(r"\W+", "_", column.lower()).strip("_")
-            is_taken = name in (*TEXT_COLUMNS, *TASKS, *RESERVED_COLUMNS, "split", "release")
-            given[f"catalogue_{name}" if is_taken else name] = frame[column]
+            if name in mapping.columns and mapping.columns[name].columns == (column,):
+                continue
+            is_taken = name in (*TEXT_COLUMNS, *TASKS, *RESERVED_COLUMNS)
+            texts = [value and unescape_entities(value) for value in frame[column]]
+            given[f"catalogue_{name}" if is_taken else name] = pd.Series(texts, frame.index, dtype=object)
         rows = common_frame(given, list(frame.index), self._images_folder)
         return rows.assign(split=self._splits_of(frame, rows))
 

@@ -15,6 +15,8 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
+from semart_hf.files import atomic_file
+
 from .delimited import doubtful_encoding, read_delimited
 from .mapping import normal
 from .problems import Problem
@@ -45,6 +47,7 @@ class Selection:
         pictures_folder: Needed with `image_column`.
         encoding: Of text files; `None` finds it.
         delimiter: Of delimited files; `None` finds it.
+        has_upper_header: Whether the columns of delimited files are called by their names in upper case.
     """
 
     columns: frozenset[str] | None = None
@@ -53,6 +56,7 @@ class Selection:
     pictures_folder: Path | None = None
     encoding: str | None = None
     delimiter: str | None = None
+    has_upper_header: bool = False
 
 
 @dataclass
@@ -112,6 +116,8 @@ def read_table(path: Path, form: str, selection: Selection, *, split: str | None
         usual="," if form == "csv" else "\t",
     )
     header = [name.strip() or f"column_{number}" for number, name in enumerate(lines.header, start=1)]
+    if selection.has_upper_header:
+        header = [name.upper() for name in header]
     table = _selected(path.name, path.stem, header, lines.rows, selection, lines.reading)
     table.encoding, table.problems = lines.encoding, lines.problems
     return table
@@ -248,10 +254,8 @@ def _write_picture(picture: Any, path: Path) -> str | None:
     ending = next((ending for start, ending in _SIGNATURES if content.startswith(start)), ".bin")
     path = path.with_name(path.name + ending)
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(content)
-        part.replace(path)
+        with atomic_file(path) as unfinished:
+            unfinished.write_bytes(content)
     return path.name
 
 

@@ -134,7 +134,7 @@ def _checked_rows(
     for number, record in enumerate(records, start=1):
         for finding in _findings(record, num_columns, encoding):
             problems.append(Problem(number, split, record.fields[0] or None, *finding))
-        if len(record.fields) == num_columns:
+        if len(record.fields) == num_columns and any(field.strip() for field in record.fields):
             yield number, [field.replace("\0", "") for field in record.fields]
 
 
@@ -143,6 +143,9 @@ def _findings(record: _Record, num_columns: int, encoding: str) -> Iterator[tupl
     line, num_fields = record.line, len(record.fields)
     if num_fields != num_columns:
         yield "malformed_row", f"line {line} has {num_fields} fields, the header has {num_columns}", "dropped"
+        return
+    if not any(field.strip() for field in record.fields):
+        yield "empty_row", "every field is empty", "dropped"
         return
     if record.quotes_are_literal:
         yield "stray_quote", f"line {line} has quotation marks that do not pair; they are read as text", "kept"

@@ -9,19 +9,14 @@ import pandas as pd
 import pyarrow as pa
 from datasets.table import InMemoryTable
 
-from .delimited import DelimitedFile, read_delimited
+from .catalogue import CatalogueReader
+from .catalogue_files import Selection, read_table
+from .mapping import CatalogueMapping, ColumnRule
 from .picture_files import find_picture
 from .problems import Problem, count_problems
 from .splits import DEFAULT_SHARES, share_out
-from .stored_rows import PIECE_ROWS, Rows, StoredRows, stored_table
-from .tables import (
-    RESERVED_COLUMNS,
-    TEXT_COLUMNS,
-    ReleaseTables,
-    clean_cell,
-    common_columns,
-    common_frame,
-)
+from .stored_rows import ChosenRows, Rows, all_columns, stored_table
+from .tables import TEXT_COLUMNS, ReleaseTables
 from .text import mask_label_words as masked
 from .text import text_of
 from .vocabulary import TASKS, UNKNOWN, label_number, learn_vocabularies
@@ -35,46 +30,6 @@ REQUIRED_COLUMNS = ("IMAGE_FILE", "TYPE", "SCHOOL", "TIMEFRAME")
 OPTIONAL_COLUMNS = ("DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE")
 
 
-def read_release(
-    folder: str | Path,
-    *,
-    min_label_count: int = 10,
-    text_columns: Sequence[str] | str = ("DESCRIPTION",),
-    mask_label_words: bool = False,
-    vocabularies: Mapping[str, Sequence[str]] | None = None,
-    shares: Mapping[str, float] | None = None,
-    seed: int = 0,
-    follow_links: bool = False,
-) -> datasets.DatasetDict:
-    """The splits of a release as typed datasets, their pictures decoded when a row is read.
-
-    Each split has the columns `image`, `image_file`, `description`, `author`, `title`, `technique`, `date`, `type`,
-    `school`, `timeframe`, `medium`, `text`, then the release's further columns in lower case. An empty cell is `None`,
-    as is `image` where the file is missing; what was missing, odd or dropped is logged and counted.
-
-    Args:
-        folder: A release's folder, or one CSV file of its form, which is then shared out to splits.
-        min_label_count: How often train must have a label that is not to become `UNK`.
-        text_columns: Columns of the model's text input in their order, or a template: `"{TITLE}. {DESCRIPTION}"`.
-        mask_label_words: Whether words in the text that name a label are masked, to judge a model without the answer.
-        vocabularies: Labels by task to use instead of learning them from train, such as those of a trained model.
-        shares: Fractions by split for a single file, 0.8/0.1/0.1 by default. Not for a folder, which has splits.
-        seed: Of the division by `shares`.
-        follow_links: Whether links in the folder of pictures may lead out of it.
-
-    Raises:
-        ValueError: There is no release at `folder`, a file has no rows or lacks a required column, or there is no
-            train split to learn labels from.
-    """
-    return typed_splits(
-        read_rows(folder, shares=shares, seed=seed, follow_links=follow_links),
-        min_label_count=min_label_count,
-        text_columns=text_columns,
-        mask_label_words=mask_label_words,
-        vocabularies=vocabularies,
-    )
-
-
 def read_rows(
     folder: str | Path,
     *,
@@ -84,51 +39,75 @@ def read_rows(
     delimiter: str | None = None,
     follow_links: bool = False,
 ) -> ReleaseTables:
-    """The rows of a release folder, or of one CSV file that is shared out to splits, as strings by split.
+    """The rows of a release folder, or of one CSV file of its form that is shared out to splits, as strings by split.
 
     They are kept on disk, so that memory does not grow with their number.
 
     Args:
-        folder: See `read_release`.
-        shares: See `read_release`.
-        seed: See `read_release`.
+        folder: A release's folder, or one CSV file of its form.
+        shares: Fractions by split for a single file, 0.8/0.1/0.1 by default. Not for a folder, which has splits.
+        seed: Of the division by `shares`.
         encoding: Of the files, by Python's name; `None` finds it.
         delimiter: What stands between fields: a character, or one of `DELIMITERS`; `None` finds it.
-        follow_links: See `read_release`.
+        follow_links: Whether links in the folder of pictures may lead out of it.
 
     Raises:
         ValueError: There is no release at `folder`, or a file has no rows or lacks a required column.
     """
     folder = Path(folder)
-    if folder.is_file():
-        shares = DEFAULT_SHARES if shares is None else shares
-        file = _ReleaseFile(folder, None, encoding, delimiter)
-        rows = file.read(file.columns)
-        logger.warning(
-            "%s has no splits of its own: its rows are shared out, %s, seed %d.", folder, dict(shares), seed
-        )
-        splits = share_out([rows], shares, seed=seed)
-        return ReleaseTables(splits, {folder.name: file.encoding}, file.problems, follow_links)
-    files = {split: folder / name for split, name in RELEASE_FILES.items() if (folder / name).is_file()}
+    files: dict[str | None, Path] = {None: folder}
+    if not folder.is_file():
+        files = {split: folder / name for split, name in RELEASE_FILES.items() if (folder / name).is_file()}
     if not files:
         found = sorted(path.name for path in folder.iterdir())[:10] if folder.is_dir() else "nothing"
         raise ValueError(
             f"Got the folder {folder} with {found}, but a SemArt release holds {list(RELEASE_FILES.values())} and "
             "Images/. Pass the folder that holds them, or one such CSV file."
         )
-    if shares is not None:
+    if shares is not None and None not in files:
         raise ValueError(
             f"Got shares={dict(shares)} for {folder}, but its files {[file.name for file in files.values()]} are "
             "splits already. Leave shares out, or pass one CSV file."
         )
-    opened = {split: _ReleaseFile(path, split, encoding, delimiter) for split, path in files.items()}
-    columns = list(dict.fromkeys(column for file in opened.values() for column in file.columns))
     tables = ReleaseTables({}, follow_links=follow_links)
-    for split, file in opened.items():
-        tables.splits[split] = file.read(columns)
-        tables.encodings[file.path.name] = file.encoding
-        tables.problems.extend(file.problems)
+    selection = Selection(encoding=encoding, delimiter=delimiter, has_upper_header=True)
+    parts: dict[str | None, Rows] = {
+        split: _read_file(path, split, selection, tables) for split, path in files.items()
+    }
+    columns = [column for column in all_columns(parts.values()) if column != "split"]
+    if None in files:
+        shares = DEFAULT_SHARES if shares is None else shares
+        logger.warning(
+            "%s has no splits of its own: its rows are shared out, %s, seed %d.", folder, dict(shares), seed
+        )
+        tables.splits.update(share_out(list(parts.values()), shares, seed=seed, leave_out=("split",)))
+    tables.splits.update({split: ChosenRows([rows], columns) for split, rows in parts.items() if split is not None})
     return tables
+
+
+def _read_file(path: Path, split: str | None, selection: Selection, tables: ReleaseTables) -> Rows:
+    """The rows of one file; its encoding and what was odd about it is added to `tables`."""
+    file = read_table(path, "tsv", selection, split=split)
+    missing = [column for column in REQUIRED_COLUMNS if column not in file.columns]
+    if missing:
+        raise ValueError(
+            f"Got {file.reading}, in which the columns {missing} are missing: {list(REQUIRED_COLUMNS)} are required, "
+            f"{list(OPTIONAL_COLUMNS)} optional. Pass --delimiter or --encoding if it was read wrongly; if it names "
+            "its columns otherwise, describe it in a catalogue mapping."
+        )
+    if file.encoding != "cp1252" and selection.encoding is None:
+        logger.warning("%s is read as %s, not cp1252 as the official release.", path, file.encoding)
+    known = [name for name in (*TEXT_COLUMNS, *TASKS) if name.upper() in file.columns]
+    mapping = CatalogueMapping({name: ColumnRule(columns=(name.upper(),)) for name in known}, keep=None)
+    reader = CatalogueReader(file, mapping, split, path.parent / "Images")
+    rows = reader.read()
+    if not rows:
+        raise ValueError(
+            f"Got {path} without a readable row under its header, but a split has at least one. Check the download."
+        )
+    tables.problems.extend(reader.problems)
+    tables.encodings[path.name] = str(file.encoding)
+    return rows
 
 
 def typed_splits(
@@ -139,7 +118,18 @@ def typed_splits(
     mask_label_words: bool = False,
     vocabularies: Mapping[str, Sequence[str]] | None = None,
 ) -> datasets.DatasetDict:
-    """The splits of a catalogue's tables as typed datasets; see `read_release` for columns and arguments.
+    """The splits of a catalogue's tables as typed datasets, their pictures decoded when a row is read.
+
+    Each split has the columns `image`, `image_file`, `description`, `author`, `title`, `technique`, `date`, `type`,
+    `school`, `timeframe`, `medium`, `text`, then the catalogue's further columns in lower case. An empty cell is
+    `None`, as is `image` where the file is missing; what was missing, odd or dropped is logged and counted.
+
+    Args:
+        tables: As `read_rows` and `read_catalogue` give them.
+        min_label_count: How often train must have a label that is not to become `UNK`.
+        text_columns: Columns of the model's text input in their order, or a template: `"{TITLE}. {DESCRIPTION}"`.
+        mask_label_words: Whether words in the text that name a label are masked, to judge a model without the answer.
+        vocabularies: Labels by task to use instead of learning them from train, such as those of a trained model.
 
     Raises:
         ValueError: There is no train split to learn labels from, or a text column is not there.
@@ -173,85 +163,10 @@ def typed_splits(
     return splits
 
 
-class _ReleaseFile:
-    """One file of a release: its columns at once, its rows as they are asked for.
-
-    Raises:
-        ValueError: It has no header, or lacks a required column.
-    """
-
-    def __init__(self, path: Path, split: str | None, encoding: str | None, delimiter: str | None) -> None:
-        self.path = path
-        self.split = split
-        self._file: DelimitedFile = read_delimited(path, delimiter=delimiter, encoding=encoding, split=split)
-        self.encoding = self._file.encoding
-        self.problems: list[Problem] = []
-        if self.encoding != "cp1252" and encoding is None:
-            logger.warning(
-                "%s is %s, not cp1252 as the official release; it is read as %s.", path, *[self.encoding] * 2
-            )
-        header = enumerate(self._file.header, start=1)
-        self._header = [name.strip().upper() or f"COLUMN_{number}" for number, name in header]
-        _check_columns(self._header, self._file.reading, path)
-        self.columns = common_columns(column.lower() for column in self._header)
-
-    def read(self, columns: Sequence[str]) -> StoredRows:
-        """The file's rows with these columns; what was odd about them is then in `problems`.
-
-        Raises:
-            ValueError: No row can be read.
-        """
-        rows = StoredRows(self._pieces(), columns)
-        self.problems[:0] = self._file.problems
-        if not rows:
-            raise ValueError(
-                f"Got {self.path} without a readable row under its header, but a split has at least one. Check the "
-                "download."
-            )
-        return rows
-
-    def _pieces(self) -> Iterator[pd.DataFrame]:
-        # The name of a file is no text: it may well hold "&amp;".
-        cleaners = [str.strip if column == "IMAGE_FILE" else clean_cell for column in self._header]
-        folder = self.path.parent / "Images"
-        names = [column.lower() for column in self._header]
-        numbers: list[int] = []
-        rows: list[list[str | None]] = []
-        for number, cells in self._file.rows:
-            row = [clean(cell) or None for clean, cell in zip(cleaners, cells, strict=True)]
-            if not any(row):
-                self.problems.append(Problem(number, self.split, None, "empty_row", "every field is empty", "dropped"))
-                continue
-            numbers.append(number)
-            rows.append(row)
-            if len(rows) == PIECE_ROWS:
-                yield common_frame(pd.DataFrame(rows, columns=names, dtype=object), numbers, folder)
-                numbers, rows = [], []
-        if rows:
-            yield common_frame(pd.DataFrame(rows, columns=names, dtype=object), numbers, folder)
-
-
-def _check_columns(columns: list[str], reading: str, path: Path) -> None:
-    missing = [column for column in REQUIRED_COLUMNS if column not in columns]
-    if missing:
-        raise ValueError(
-            f"Got {path} with {reading}, in which the columns {missing} are missing: {list(REQUIRED_COLUMNS)} are "
-            f"required, {list(OPTIONAL_COLUMNS)} optional. Pass --delimiter or --encoding if it was read wrongly; if "
-            "it names its columns otherwise, describe it in a catalogue mapping."
-        )
-    taken = [column for column in columns if column.lower() in RESERVED_COLUMNS]
-    twice = sorted({column for column in columns if columns.count(column) > 1})
-    if taken or twice:
-        raise ValueError(
-            f"Got {path} with the columns {taken + twice}, but each name stands once and "
-            f"{[name.upper() for name in RESERVED_COLUMNS]} are made here. Rename them in the file."
-        )
-
-
 def texts_of(
     frame: pd.DataFrame, text_columns: Sequence[str] | str, *, mask_label_words: bool = False
 ) -> list[str | None]:
-    """Text input of each row of a frame; see `read_release` for the arguments."""
+    """Text input of each row of a frame; see `typed_splits` for the arguments."""
     rows = frame.to_dict("records")
     texts = [text_of(row, text_columns) for row in rows]
     if not mask_label_words:
@@ -283,7 +198,7 @@ def _typed_dataset(
     extra_columns: list[str],
     split: str,
 ) -> datasets.Dataset:
-    """Dataset of one split; see `read_release` for its columns."""
+    """Dataset of one split; see `typed_splits` for its columns."""
     columns: dict[str, list[object]] = {"image": list(pictures)}
     features: dict[str, object] = {"image": datasets.Image()}
     for column in TEXT_COLUMNS:

@@ -1,12 +1,11 @@
 """A catalogue's rows in one form, whatever they were read from: strings by split, and where pictures lie."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from .delimited import unescape_entities
 from .medium import medium_of
 from .problems import Problem
 from .stored_rows import Rows
@@ -18,8 +17,8 @@ TEXT_COLUMNS = ("image_file", "description", "author", "title", "technique", "da
 #: Columns that say where a row comes from; a dataset made of the rows leaves them out.
 ORIGIN_COLUMNS = ("row_number", "images_folder")
 
-# Columns that are made here: a release that has one of this name would be read as if it were that.
-RESERVED_COLUMNS = ("image", "text", *ORIGIN_COLUMNS)
+#: Columns that are made here: a catalogue's own of one of these names are kept as `catalogue_image` and so on.
+RESERVED_COLUMNS = ("image", "text", "split", "release", *ORIGIN_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,6 @@ class ReleaseTables:
         return [column for column in next(iter(self.splits.values())).columns if column not in common]
 
 
-def common_columns(given: Iterable[str]) -> list[str]:
-    """Names of the columns that `common_frame` makes of the given ones."""
-    return list(dict.fromkeys((*ORIGIN_COLUMNS, *TEXT_COLUMNS, *TASKS, *given)))
-
-
 def common_frame(given: pd.DataFrame, row_numbers: Sequence[int], images_folder: Path) -> pd.DataFrame:
     """Rows of the form that `ReleaseTables` describes, from columns of the same names in lower case.
 
@@ -68,8 +62,3 @@ def common_frame(given: pd.DataFrame, row_numbers: Sequence[int], images_folder:
         columns["medium"] = [medium_of(technique) for technique in given["technique"]]
     columns |= {column: list(given[column]) for column in given if column not in columns}
     return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
-
-
-def clean_cell(cell: str) -> str | None:
-    """A cell's text with its entities as characters and no space around it; `None` where nothing is left."""
-    return unescape_entities(cell).strip() or None

@@ -3,7 +3,7 @@
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -98,15 +98,6 @@ def named_labels(text: str | None, row: Mapping[str, str | None]) -> set[str]:
     if any(pattern.search(plain) for pattern in _author_words(row.get("author"))):
         ways.add("author")
     return ways
-
-
-def count_named_labels(texts: Iterable[str | None], rows: Iterable[Mapping[str, str | None]]) -> dict[str, int]:
-    """Number of rows whose text names their labels, by each of the `WAYS_OF_NAMING`."""
-    counts = dict.fromkeys(WAYS_OF_NAMING, 0)
-    for text, row in zip(texts, rows, strict=True):
-        for way in named_labels(text, row):
-            counts[way] += 1
-    return counts
 
 
 @lru_cache(maxsize=32)

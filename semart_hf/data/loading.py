@@ -39,7 +39,7 @@ def load_paintings(
     follow_links: bool = False,
     tables: ReleaseTables | None = None,
 ) -> datasets.DatasetDict:
-    """The splits of a data set with the columns that `read_release` describes, whatever form the data has.
+    """The splits of a data set with the columns that `typed_splits` describes, whatever form the data has.
 
     Args:
         data: A folder that `semart-hf prepare` wrote, its name on the Hub, or its URL in any form that fsspec knows; a

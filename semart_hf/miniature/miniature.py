@@ -6,8 +6,6 @@ how accurate the best possible classifier of image and text, of the image alone 
 
 import csv
 import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,9 +19,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from semart_hf.catalogue.vocabulary import TASKS
+from semart_hf.files import atomic_folder, write_json
 
-from .history import art_history
-from .long_tail import with_long_tail
+from .history import art_history, with_long_tail
 from .painter import paint
 from .world import Table, World, ceilings
 from .writer import catalogue, describe, escape
@@ -34,7 +32,7 @@ _SPLITS = ("train", "val", "test")
 _PROGRAM_VERSION = 1
 """Goes up when the same settings give other paintings, so that a folder of an older program is not taken for new."""
 
-_MIN_LABEL_COUNT = 10  # what `read_release` takes for a class of its own by default
+_MIN_LABEL_COUNT = 10  # what `typed_splits` takes for a class of its own by default
 _MISSING_TECHNIQUE = 0.03
 _WITH_ENTITIES = 0.3  # of the descriptions that hold a special character
 _JPEG_QUALITY = 93
@@ -118,11 +116,8 @@ def paint_miniature(
     """
     folder = Path(folder)
     sizes = {"train": num_train, "val": num_val, "test": num_test}
-    for name, value, least in (
-        ("seed", seed, 0),
-        *((f"num_{s}", n, 1) for s, n in sizes.items()),
-        ("workers", workers, 1),
-    ):
+    least_sizes = ((f"num_{split}", size, 1) for split, size in sizes.items())
+    for name, value, least in (("seed", seed, 0), *least_sizes, ("workers", workers, 1)):
         if value < least:
             raise ValueError(f"{name} is {value}; allowed is {least} or more; pass another {name}")
     settings = {
@@ -136,17 +131,8 @@ def paint_miniature(
         return folder
     world = with_long_tail(art_history()) if long_tail else art_history()
     splits = {split: sample_paintings(world, seed, index, sizes[split]) for index, split in enumerate(_SPLITS)}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with atomic_folder(folder) as draft:
         _write(draft, world, splits, settings, workers)
-        draft.chmod(0o755)  # mkdtemp keeps it to its owner
-        if folder.exists():
-            folder.rmdir()  # it is empty; not every system replaces even an empty one
-        draft.replace(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return folder
 
 
@@ -166,12 +152,8 @@ def _is_finished(folder: Path, settings: Mapping[str, object]) -> bool:
             f"{folder} holds a miniature with {different}; allowed is one with "
             f"{ {name: settings[name] for name in different} }; choose another folder or remove this one"
         )
-    missing = sorted(name for name in _files_of(folder, settings) if not (folder / name).is_file())
-    if missing:
-        raise ValueError(
-            f"{folder} holds a miniature without {len(missing)} of its files, such as {missing[0]}; allowed is a "
-            "whole one; remove the folder and paint it again"
-        )
+    if len(list((folder / "Images").glob("*.jpg"))) != sum(int(str(settings[f"num_{split}"])) for split in _SPLITS):
+        raise ValueError(f"{folder} holds a miniature without all its pictures; remove the folder and paint it again")
     return True
 
 
@@ -182,16 +164,6 @@ def _read_settings(folder: Path) -> dict[str, object] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return settings if isinstance(settings, dict) else None
-
-
-def _files_of(folder: Path, settings: Mapping[str, object]) -> Iterator[str]:
-    """Every file that belongs to a finished miniature, as far as the folder says."""
-    for split in _SPLITS:
-        yield f"semart_{split}.csv"
-        if (folder / f"semart_{split}.csv").is_file():
-            with (folder / f"semart_{split}.csv").open(encoding="cp1252", newline="") as lines:
-                rows = list(csv.DictReader(lines, delimiter="\t"))
-            yield from (f"Images/{row['IMAGE_FILE']}" for row in rows)
 
 
 def _write(
@@ -212,7 +184,7 @@ def _write(
     train = splits["train"]
     reached = ceilings(world, _rare_labels(world, train, rows[: len(train)]))
     report = {**reached, "method": _METHOD, "settings": settings}
-    (folder / "ceiling.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "ceiling.json", report)
 
 
 def _rare_labels(world: World, train: Sequence[Painting], rows: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:

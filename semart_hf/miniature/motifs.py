@@ -59,21 +59,19 @@ def paint_nymph(frame: Sheet) -> None:
     lift = frame.near(0, 0.05)
     streamer = [(-0.34, -0.92 + lift), (-0.25, -0.66), (-0.06, -0.47), (0.14, -0.5), (0.36, -0.26)]
     frame.line(streamer, frame.darker(veil, 0.2), 0.11, smooth=True)
-    body = [
-        (-0.03, -0.82),
-        (-0.1, -0.785),
-        (-0.065, -0.63),
-        (-0.105, -0.5),
-        (-0.075, -0.27),
-        (-0.05, -0.05),
+    body = [(-0.03, -0.82), (-0.1, -0.785), (-0.065, -0.63), (-0.105, -0.5), (-0.075, -0.27), (-0.05, -0.05)]
+    legs = [
         (-0.085, 0),
+        (-0.02, 0),
+        (-0.01, -0.26),
+        (0.0, -0.42),
+        (0.06, -0.27),
+        (0.03, -0.06),
+        (0.09, -0.015),
+        (0.075, -0.08),
     ]
-    legs = [(-0.02, 0), (-0.01, -0.26), (0.0, -0.42), (0.06, -0.27), (0.03, -0.06), (0.09, -0.015), (0.075, -0.08)]
     back = [(0.125, -0.29), (0.1, -0.5), (0.06, -0.63), (0.1, -0.785), (0.03, -0.82)]
-    arms = (
-        [(-0.08, -0.77), (-0.19, -0.83), (-0.29, -0.95 + lift)],
-        [(0.08, -0.77), (0.17, -0.63), (0.28, -0.5)],
-    )
+    arms = ([(-0.08, -0.77), (-0.19, -0.83), (-0.29, -0.95 + lift)], [(0.08, -0.77), (0.17, -0.63), (0.28, -0.5)])
     for tone, shift in ((frame.darker(flesh, 0.4), 0.016), (flesh, 0.0)):
         frame.fill([(x + shift, y) for x, y in (*body, *legs, *back)], tone, smooth=True)
         frame.line([(0.0 + shift, -0.8), (0.0 + shift, -0.88)], tone, 0.05)
@@ -189,22 +187,9 @@ def _paint_hull(frame: Sheet) -> None:
 
 def _paint_sail(frame: Sheet, mast: float, top: float, foot: float, width: float) -> None:
     sail = frame.vary(frame.lighter(frame.palette.stone, 0.7), 12)
-    belly = mast + width * 0.95
-    frame.fill(
-        [
-            (mast - width * 0.55, top),
-            (mast + width * 0.55, top),
-            (belly, (top + foot) / 2),
-            (mast + width * 0.75, foot),
-            (mast - width * 0.5, foot),
-        ],
-        sail,
-    )
-    frame.line(
-        [(mast + width * 0.55, top), (belly, (top + foot) / 2), (mast + width * 0.75, foot)],
-        frame.darker(sail, 0.35),
-        0.04,
-    )
+    leech = [(mast + width * 0.55, top), (mast + width * 0.95, (top + foot) / 2), (mast + width * 0.75, foot)]
+    frame.fill([(mast - width * 0.55, top), *leech, (mast - width * 0.5, foot)], sail)
+    frame.line(leech, frame.darker(sail, 0.35), 0.04)
 
 
 def paint_banner(frame: Sheet) -> None:
@@ -240,16 +225,10 @@ def paint_glass(frame: Sheet) -> None:
     rim = frame.lighter(palette.stone, 0.8)
     frame.oval(0, -0.02, 0.2, 0.05, rim)
     frame.line([(0, 0), (0, -0.45)], rim, 0.04)
-    frame.fill(
-        [(-0.2, -0.95), (0.2, -0.95), (0.21, -0.66), (0, -0.42), (-0.21, -0.66)],
-        frame.darker(palette.stone, 0.2),
-        smooth=True,
-    )
-    frame.fill(
-        [(-0.19, -0.76), (0.19, -0.76), (0.18, -0.62), (0, -0.45), (-0.18, -0.62)],
-        frame.darker(palette.cloth[0], 0.2),
-        smooth=True,
-    )
+    bowl = [(-0.2, -0.95), (0.2, -0.95), (0.21, -0.66), (0, -0.42), (-0.21, -0.66)]
+    wine = [(-0.19, -0.76), (0.19, -0.76), (0.18, -0.62), (0, -0.45), (-0.18, -0.62)]
+    for outline, colour in ((bowl, palette.stone), (wine, palette.cloth[0])):
+        frame.fill(outline, frame.darker(colour, 0.2), smooth=True)
     frame.line([(-0.12, -0.88), (-0.13, -0.62)], palette.light, 0.045)
 
 

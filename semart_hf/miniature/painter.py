@@ -1,14 +1,21 @@
-"""The miniature's painter: composition, brush, palette and surface in, a small picture out."""
+"""The miniature's painter: composition, brush, palette and surface in, a small picture out.
 
-from collections.abc import Mapping
+A brush lays a finished composition over with its own strokes; a surface shows through the paint everywhere. Textures
+are made for a short side of 128 pixels and coarse enough to survive being halved.
+"""
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
+from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
 
-from .brushes import BRUSHES
 from .scenes import COMPOSITIONS
 from .sheet import PALETTES, Palette, Sheet
-from .surfaces import SURFACES, Pixels
+
+Numbers = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.float32]
+
 
 SHORT_SIDE = 128
 """Pixels: textures are made for it and stay visible at 64."""
@@ -24,6 +31,8 @@ _FORMATS = {  # width / height, smallest and largest: a bust is upright, a battl
     "interior": (0.85, 1.25),
     "historical": (1.15, 1.5),
 }
+_IMPASTO = ImageFilter.Kernel((3, 3), (-0.7, -0.3, 0, -0.3, 1, 0.3, 0, 0.3, 0.7), scale=1)
+"""Lights the edges of strokes from one corner."""
 
 
 def paint(cues: Mapping[str, str], rng: np.random.Generator) -> Image.Image:
@@ -53,3 +62,207 @@ def _varnish(pixels: Pixels, palette: Palette) -> Pixels:
     tones = np.stack([np.interp(scale, (0, 0.5, 1), channel) for channel in shades.T], axis=1).astype(np.float32)
     toned = tones[(brightness * 255).astype(np.uint8)]
     return np.asarray(pixels + np.float32(palette.varnish) * (toned - pixels), dtype=np.float32)
+
+
+def _enamel(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """No stroke to be seen, and glazes that let the colours glow."""
+    smooth = image.filter(ImageFilter.BoxBlur(min(image.size) * float(rng.uniform(0.002, 0.004))))
+    return ImageEnhance.Color(smooth).enhance(1.15)
+
+
+def _hatched(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Fine parallel strokes, as tempera wants them."""
+    unit = min(image.size)
+    slope = (-1 if rng.random() < 0.5 else 1) * float(rng.uniform(0.8, 1.1))
+    middles = _scatter(image, rng, 1200)
+    directions = slope + rng.normal(0, 0.05, len(middles))
+    steps = np.stack([np.cos(directions), np.sin(directions)], axis=1) * unit * 0.055
+    paths = np.stack([middles - steps, middles + steps], axis=1)
+    return _keep_edges(image, _lay(image, rng, middles, paths, width=round(unit * 0.021), contrast=30), 0.6)
+
+
+def _dabbed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Round dabs of broken colour side by side."""
+    step = min(image.size) * 0.058
+    columns, rows = np.meshgrid(np.arange(0, image.width + step, step), np.arange(0, image.height + step, step))
+    middles = np.stack([columns.ravel(), rows.ravel()], axis=1)
+    middles = rng.permutation(middles + rng.uniform(-0.5, 0.5, middles.shape) * step)
+    radii = rng.uniform(0.48, 0.62, (len(middles), 1)) * step
+    boxes = np.concatenate([middles - radii, middles + radii], axis=1)
+    painted = image.copy()
+    draw = ImageDraw.Draw(painted)
+    for box, colour in zip(boxes.tolist(), _colours(image, rng, middles, 26, hue=26), strict=True):
+        draw.ellipse(box, fill=colour)
+    return _keep_edges(image, painted, 0.5)
+
+
+def _swept(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Broad strokes in thick paint that wind through the picture."""
+    unit = min(image.size)
+    phases = rng.uniform(0, 2 * np.pi, 2)
+    painted = image
+    for count, length, width in ((240, 0.2, 0.06), (300, 0.13, 0.034)):
+        middles = _scatter(image, rng, count)
+        ahead, behind = (_follow(middles, phases, unit, way * unit * length / 4) for way in (1, -1))
+        paths = np.stack([*behind[::-1], middles, *ahead], axis=1)
+        painted = _lay(painted, rng, middles, paths, width=round(unit * width), contrast=23)
+    return _keep_edges(image, painted.filter(_IMPASTO), 0.7)
+
+
+def _follow(points: Numbers, phases: Numbers, unit: float, step: float) -> list[Numbers]:
+    """Two positions further along the winding flow from each point: (num_points, 2) each."""
+    path = []
+    scale = 2 * np.pi / (unit * 0.6)
+    for _ in range(2):
+        angle = 1.6 * np.sin(points[:, 0] * scale + phases[0]) + 1.6 * np.cos(points[:, 1] * scale + phases[1])
+        points = points + step * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        path.append(points)
+    return path
+
+
+def _scatter(image: Image.Image, rng: np.random.Generator, density: int) -> Numbers:
+    """Random positions (num_points, 2), `density` of them on the square of the short side."""
+    count = round(density * image.width * image.height / min(image.size) ** 2)
+    return rng.uniform(0, 1, (count, 2)) * image.size
+
+
+def _colours(
+    image: Image.Image, rng: np.random.Generator, points: Numbers, contrast: float, hue: float = 8
+) -> list[tuple[int, ...]]:
+    """The picture's colour at each point, lighter or darker by at most `contrast`, and each channel off by `hue`."""
+    soft = np.asarray(image.reduce(4))
+    columns, rows = (points // 4).astype(int).clip(0, (soft.shape[1] - 1, soft.shape[0] - 1)).T
+    shift = rng.uniform(-contrast, contrast, (len(points), 1)) + rng.uniform(-hue, hue, (len(points), 3))
+    return [tuple(colour) for colour in (soft[rows, columns] + shift).clip(0, 255).astype(int).tolist()]
+
+
+def _lay(
+    image: Image.Image, rng: np.random.Generator, middles: Numbers, paths: Numbers, *, width: int, contrast: float
+) -> Image.Image:
+    """The picture with a stroke of its own colour along each path (num_points, num_corners, 2)."""
+    painted = image.copy()
+    draw = ImageDraw.Draw(painted)
+    corners = paths.reshape(len(paths), -1).tolist()
+    for path, colour in zip(corners, _colours(image, rng, middles, contrast), strict=True):
+        draw.line(path, fill=colour, width=width)
+    return painted
+
+
+def _keep_edges(image: Image.Image, painted: Image.Image, share: float) -> Image.Image:
+    """The painted picture, with at most `share` of the drawing brought back where it has fine detail."""
+    grey = image.convert("L").reduce(2)
+    detail = ImageChops.difference(grey, grey.filter(ImageFilter.BoxBlur(2))).filter(ImageFilter.BoxBlur(1))
+    mask = detail.point([round(min(255, depth * 9) * share) for depth in range(256)])
+    return Image.composite(image, painted, mask.resize(image.size, Image.Resampling.BILINEAR))
+
+
+def _relief(pixels: Pixels, height: Pixels, strength: float) -> Pixels:
+    """The picture lit over a relief: plain in the lights, and still there in the shadows."""
+    return pixels * np.float32(0.94) + (strength * height)[..., None] * (0.3 + 0.7 * pixels)
+
+
+def _canvas(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """A plain weave: threads over and under each other."""
+    rows, columns = _positions(pixels)
+    period = float(rng.uniform(6.0, 6.8))
+    warp, weft = np.sin(columns * (2 * np.pi / period)), np.sin(rows * (2 * np.pi / period))
+    return _relief(pixels, warp * weft * (1 + 0.3 * _noise(pixels, rng, 14)), 0.095)
+
+
+def _wood(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Grain along the panel, wavering round a knot, and the joint of two boards."""
+    rows, columns = _positions(pixels)
+    along, across = (rows, columns) if pixels.shape[0] >= pixels.shape[1] else (columns, rows)
+    knot_along, knot_across = (float(rng.uniform(0.2, 0.8) * axis.max()) for axis in (along, across))
+    knot = np.exp(-(((along - knot_along) / 30) ** 2) - ((across - knot_across) / 14) ** 2)
+    waver = 3 * np.sin(along / float(rng.uniform(26, 38)) + float(rng.uniform(0, 6)))
+    shifted = across + 10 * knot * np.sign(across - knot_across) + waver + 1.5 * _noise(pixels, rng, 30)
+    rings = np.sin(shifted * (2 * np.pi / float(rng.uniform(7.5, 9.5))) + 1.5 * np.sin(shifted / 13))
+    grain = np.where(rings > 0.3, -1.5 * (rings - 0.3), np.float32(0.15))
+    joint = np.abs(across - across.max() * float(rng.uniform(0.3, 0.7))) < 0.8
+    return _relief(pixels * _tint(1.04, 0.99, 0.9), grain - 1.2 * joint, 0.14)
+
+
+def _wall(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Plaster: chalky, cracked, with losses."""
+    height, width = pixels.shape[:2]
+    chalk = _tint(0.93, 0.89, 0.82)
+    faded = pixels + (chalk - pixels) * (0.2 + 0.07 * _noise(pixels, rng, 9)).clip(0, 1)[..., None]
+    lost = (4 * (_noise(pixels, rng, 9) - 1.75)).clip(0, 1)[..., None]
+    faded = faded + (chalk - faded) * lost
+    cracks = Image.new("L", (width * 2, height * 2), 0)
+    draw = ImageDraw.Draw(cracks)
+    for _ in range(8):
+        _crack(draw, rng, rng.uniform(0, 1, 2) * cracks.size, float(rng.uniform(0, 2 * np.pi)), 13)
+    depth = np.asarray(cracks.reduce(2), dtype=np.float32)[..., None] / 255
+    return faded * (1 - 0.52 * depth)
+
+
+def _crack(
+    draw: ImageDraw.ImageDraw, rng: np.random.Generator, point: npt.NDArray[np.float64], direction: float, length: int
+) -> None:
+    """A crack that wanders on from a point and branches."""
+    path = [(float(point[0]), float(point[1]))]
+    for step in range(length):
+        direction += float(rng.uniform(-0.8, 0.8))
+        point = point + 15 * np.array([np.cos(direction), np.sin(direction)])
+        path.append((float(point[0]), float(point[1])))
+        if step in (4, 8) and length > 8:
+            _crack(draw, rng, point, direction + float(rng.choice((-1.1, 1.1))), 5)
+    draw.line(path, fill=255, width=2)
+
+
+def _paper(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """A sheet with laid lines and brown spots of age, where colour lies thin."""
+    rows, columns = _positions(pixels)
+    sheet = _tint(0.98, 0.94, 0.84) * (1 - 0.8 * (1 - pixels))
+    laid = np.sin(rows * (2 * np.pi / 7))
+    sheet = sheet + 0.025 * laid[..., None] + 0.025 * _noise(pixels, rng, 2.5)[..., None]
+    stain = np.zeros(pixels.shape[:2], dtype=np.float32)
+    for x, y, size in rng.uniform((0, 0, 1.2), (pixels.shape[1], pixels.shape[0], 3.2), (24, 3)).tolist():
+        stain += np.exp(-(((columns - x) / size) ** 2) - ((rows - y) / size) ** 2)
+    return np.asarray(sheet - 0.5 * stain.clip(0, 1)[..., None] * _tint(0.3, 0.55, 0.7), dtype=np.float32)
+
+
+def _metal(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Copper: bands of sheen across the plate and a warm glow through the paint."""
+    rows, columns = _positions(pixels)
+    slope = (-1 if rng.random() < 0.5 else 1) * float(rng.uniform(0.35, 0.6))
+    phase = (columns + slope * rows) * (2 * np.pi / float(rng.uniform(38, 48))) + float(rng.uniform(0, 2 * np.pi))
+    sheen = np.maximum(0, np.sin(phase)) ** 5 + 0.5 * np.maximum(0, np.sin(phase + 1.3)) ** 16
+    copper = 0.9 * (pixels + 0.14 * (_tint(0.85, 0.42, 0.22) - pixels))
+    return np.asarray(copper + (0.26 * sheen)[..., None] * _tint(1.0, 0.86, 0.7), dtype=np.float32)
+
+
+def _positions(pixels: Pixels) -> tuple[Pixels, Pixels]:
+    """Row and column of every pixel: (height, width) each."""
+    rows, columns = np.indices(pixels.shape[:2], dtype=np.float32)
+    return np.asarray(rows), np.asarray(columns)
+
+
+def _tint(red: float, green: float, blue: float) -> Pixels:
+    return np.array([red, green, blue], dtype=np.float32)
+
+
+def _noise(pixels: Pixels, rng: np.random.Generator, grain: float) -> Pixels:
+    """Smooth noise (height, width) of mean 0 and standard deviation 1 with spots of about `grain` pixels."""
+    height, width = pixels.shape[:2]
+    coarse = rng.standard_normal((int(height / grain) + 2, int(width / grain) + 2)).astype(np.float32)
+    smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    return np.asarray((smooth - smooth.mean()) / (smooth.std() + 1e-6), dtype=np.float32)
+
+
+BRUSHES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
+    "enamel": _enamel,
+    "hatched": _hatched,
+    "dabbed": _dabbed,
+    "swept": _swept,
+}
+
+SURFACES: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
+    "canvas": _canvas,
+    "wood": _wood,
+    "wall": _wall,
+    "paper": _paper,
+    "metal": _metal,
+}

@@ -19,11 +19,8 @@ def paint_portrait(sheet: Sheet) -> None:
     _shoulders(sheet, shoulder, coat)
     head = sheet.frame(0.02, height, size)
     if sheet.chance(0.45):
-        head.fill(
-            [(-1.2, -1.2), (0, -1.7), (1.25, -1.1), (1.5, 0.6), (1.1, 1.7), (-1.1, 1.7), (-1.45, 0.6)],
-            hair,
-            smooth=True,
-        )
+        locks = [(-1.2, -1.2), (0, -1.7), (1.25, -1.1), (1.5, 0.6), (1.1, 1.7), (-1.1, 1.7), (-1.45, 0.6)]
+        head.fill(locks, hair, smooth=True)
     head.line([(0, 0.8), (-0.1, 2)], sheet.darker(palette.flesh, 0.25), 0.9)
     _collar(sheet, shoulder, size)
     _face(head, hair)
@@ -62,12 +59,7 @@ def _collar(sheet: Sheet, shoulder: float, size: float) -> None:
         sheet.fill([(-x, y) for x, y in flap], linen)
         sheet.fill(flap, sheet.darker(linen, 0.2))
     else:
-        neckline = [
-            (-0.16, shoulder - 0.05),
-            (0.16, shoulder - 0.05),
-            (0.11, shoulder + 0.09),
-            (-0.11, shoulder + 0.09),
-        ]
+        neckline = [(x, shoulder + y) for x, y in ((-0.16, -0.05), (0.16, -0.05), (0.11, 0.09), (-0.11, 0.09))]
         sheet.fill(neckline, palette.flesh, smooth=True)
         for bead in np.linspace(-0.12, 0.12, 9).tolist():
             sheet.ball(bead, shoulder + 0.05 - bead * bead * 2.6, 0.015, 0.015, palette.light)
@@ -87,17 +79,8 @@ def _face(head: Sheet, hair: Colour) -> None:
     head.glow(-0.3, -0.3, 0.6, 0.6, head.lighter(palette.flesh, 0.5), 0.75)
     head.glow(-0.42, 0.38, 0.36, 0.3, palette.cloth[0], 0.22)
     head.glow(0.36, 0.4, 0.3, 0.26, palette.cloth[0], 0.16)
-    fringe = [
-        (-0.95, 0.1),
-        (-0.9, -0.7),
-        (-0.2, -1.25),
-        (0.7, -1.0),
-        (0.95, -0.3),
-        (0.9, 0.15),
-        (0.6, -0.55),
-        (-0.1, -0.85),
-        (-0.7, -0.5),
-    ]
+    brow = [(-0.95, 0.1), (-0.9, -0.7), (-0.2, -1.25), (0.7, -1.0), (0.95, -0.3)]
+    fringe = [*brow, (0.9, 0.15), (0.6, -0.55), (-0.1, -0.85), (-0.7, -0.5)]
     head.fill(fringe, hair, smooth=True)
     for eye in (-0.38, 0.3):
         head.oval(eye, 0, 0.18, 0.1, head.lighter(palette.flesh, 0.7))

@@ -9,23 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .motifs import (
-    paint_banner,
-    paint_boat,
-    paint_bouquet,
-    paint_drinker,
-    paint_glass,
-    paint_halo,
-    paint_head,
-    paint_jug,
-    paint_mill,
-    paint_nymph,
-    paint_saint,
-    paint_soldier,
-    paint_temple,
-    paint_tree,
-    paint_warship,
-)
+from . import motifs
 from .portrait import paint_portrait
 from .sheet import Colour, Point, Sheet, mix
 
@@ -42,7 +26,7 @@ def paint_religious(sheet: Sheet) -> None:
     if sheet.right > 0.52 or sheet.chance(0.6):
         for side, robe in ((-1, second), (1, third)):
             saint = sheet.frame(side * sheet.near(0.36, 0.015), 0.47, 0.62)
-            paint_saint(saint, palette.cloth[robe], halo=True)
+            motifs.paint_saint(saint, palette.cloth[robe], halo=True)
     if sheet.chance(0.3):
         _crucifixion(sheet)
     else:
@@ -77,7 +61,7 @@ def _arch(sheet: Sheet) -> None:
 
 def _madonna(frame: Sheet, mantle: Colour, gown: Colour) -> None:
     palette = frame.palette
-    paint_halo(frame, 0, -0.21, 0.15)
+    motifs.paint_halo(frame, 0, -0.21, 0.15)
     left = [(-0.36, 0.52), (-0.3, 0.26), (-0.2, 0.02), (-0.13, -0.1), (-0.105, -0.22), (-0.05, -0.31)]
     frame.fill([*left, *((-x, y) for x, y in reversed(left))], mantle, smooth=True)
     frame.fill([(-0.06, -0.1), (0.06, -0.1), (0.1, 0.1), (0.14, 0.5), (-0.14, 0.5), (-0.1, 0.1)], gown, smooth=True)
@@ -85,10 +69,10 @@ def _madonna(frame: Sheet, mantle: Colour, gown: Colour) -> None:
         tone = frame.darker(mantle, 0.4) if x > -0.05 else frame.lighter(mantle, 0.28)
         frame.line([(x * 0.5, 0.04), (x * 0.75, 0.25), (x, 0.5)], tone, 0.013, smooth=True)
     frame.line([left[3], (-0.09, 0.1), (-0.15, 0.5)], palette.gold, 0.01, smooth=True)
-    paint_head(frame.frame(0.01, -0.2, 0.068), mantle, veil=True)
-    paint_halo(frame, 0.12, -0.05, 0.078)
+    motifs.paint_head(frame.frame(0.01, -0.2, 0.068), mantle, veil=True)
+    motifs.paint_halo(frame, 0.12, -0.05, 0.078)
     frame.ball(0.105, 0.1, 0.062, 0.09, frame.lighter(palette.flesh, 0.5))
-    paint_head(frame.frame(0.112, -0.045, 0.043), frame.darker(palette.gold, 0.4))
+    motifs.paint_head(frame.frame(0.112, -0.045, 0.043), frame.darker(palette.gold, 0.4))
     frame.line([(-0.15, 0.05), (-0.05, 0.17), (0.1, 0.17)], frame.lighter(mantle, 0.18), 0.06, smooth=True)
     frame.oval(0.12, 0.165, 0.03, 0.02, palette.flesh)
 
@@ -99,7 +83,7 @@ def _crucifixion(sheet: Sheet) -> None:
     sheet.line([(0, -0.47), (0, 0.42)], wood, 0.06)
     sheet.line([(-0.28, -0.29), (0.28, -0.29)], wood, 0.055)
     sheet.blob(0, 0.44, 0.13, sheet.darker(palette.stone, 0.3))
-    paint_halo(sheet, 0, -0.31, 0.1)
+    motifs.paint_halo(sheet, 0, -0.31, 0.1)
     for tone, shift in ((sheet.darker(palette.flesh, 0.4), 0.01), (palette.flesh, 0.0)):
         arms = [(-0.24, -0.3), (-0.1, -0.23), (0, -0.21), (0.1, -0.23), (0.24, -0.3)]
         sheet.line([(x + shift, y) for x, y in arms], tone, 0.034, smooth=True)
@@ -107,7 +91,7 @@ def _crucifixion(sheet: Sheet) -> None:
         sheet.fill([(x + shift, y) for x, y in torso], tone, smooth=True)
         sheet.line([(shift, 0.02), (0.025 + shift, 0.18), (shift, 0.34)], tone, 0.055, smooth=True)
     sheet.fill([(-0.07, 0), (0.075, -0.01), (0.1, 0.11), (0.0, 0.08), (-0.06, 0.1)], palette.light, smooth=True)
-    paint_head(sheet.frame(0.01, -0.3, 0.048), sheet.darker(palette.ground, 0.7))
+    motifs.paint_head(sheet.frame(0.01, -0.3, 0.048), sheet.darker(palette.ground, 0.7))
 
 
 def paint_landscape(sheet: Sheet) -> None:
@@ -119,7 +103,9 @@ def paint_landscape(sheet: Sheet) -> None:
         _sea(sheet, horizon)
         for _ in range(int(sheet.rng.integers(2, 5))):
             size = sheet.near(0.15, 0.06)
-            paint_boat(sheet.frame(sheet.near(0, 0.42), horizon + size * sheet.near(0.9, 0.4), size, sheet.side()))
+            motifs.paint_boat(
+                sheet.frame(sheet.near(0, 0.42), horizon + size * sheet.near(0.9, 0.4), size, sheet.side())
+            )
         return
     for step, share in enumerate((0.0, 0.35, 0.7)):
         tone = mix(mix(palette.distance, palette.horizon, 0.25), palette.foliage, share)
@@ -128,12 +114,12 @@ def paint_landscape(sheet: Sheet) -> None:
     _river(sheet, horizon + 0.15)
     for _ in range(int(sheet.rng.integers(3, 6))):
         x, foot = sheet.near(0, sheet.right * 0.9), horizon + sheet.near(0.16, 0.03)
-        paint_tree(sheet.frame(x, foot, sheet.near(0.15, 0.05)))
+        motifs.paint_tree(sheet.frame(x, foot, sheet.near(0.15, 0.05)))
     side = sheet.side()
     if sheet.chance(0.4):
-        paint_mill(sheet.frame(-side * 0.25, horizon + 0.12, 0.24))
+        motifs.paint_mill(sheet.frame(-side * 0.25, horizon + 0.12, 0.24))
     sheet.glow(side * 0.4, sheet.bottom, 0.6, 0.2, palette.dark, 0.6)
-    paint_tree(sheet.frame(side * sheet.near(0.36, 0.06), 0.42, sheet.near(0.66, 0.07)))
+    motifs.paint_tree(sheet.frame(side * sheet.near(0.36, 0.06), 0.42, sheet.near(0.66, 0.07)))
 
 
 def _sky(sheet: Sheet, horizon: float) -> None:
@@ -190,18 +176,18 @@ def paint_mythological(sheet: Sheet) -> None:
     if sheet.chance(0.35):
         _sea(sheet, horizon)
         for attendant in (-1, 1):
-            paint_nymph(sheet.frame(attendant * sheet.near(0.35, 0.02), 0.34, 0.46, attendant))
+            motifs.paint_nymph(sheet.frame(attendant * sheet.near(0.35, 0.02), 0.34, 0.46, attendant))
         _shell(sheet)
-        paint_nymph(sheet.frame(0, 0.42, 0.82, side))
+        motifs.paint_nymph(sheet.frame(0, 0.42, 0.82, side))
         return
     _hills(sheet, horizon, 0.05, mix(palette.distance, palette.foliage, 0.3))
     sheet.band(horizon + 0.04, sheet.bottom, palette.ground, sheet.darker(palette.ground, 0.3))
-    paint_temple(sheet.frame(side * 0.22, horizon + 0.08, 0.52))
-    paint_tree(sheet.frame(-side * (sheet.right - 0.08), 0.3, 0.7))
+    motifs.paint_temple(sheet.frame(side * 0.22, horizon + 0.08, 0.52))
+    motifs.paint_tree(sheet.frame(-side * (sheet.right - 0.08), 0.3, 0.7))
     for index in range(3):
         x, foot = (index - 1) * 0.25 - side * 0.05 + sheet.near(0, 0.02), sheet.near(0.45, 0.02)
         sheet.glow(x, foot, 0.13, 0.03, palette.dark, 0.5)
-        paint_nymph(sheet.frame(x, foot, sheet.near(0.52, 0.03), 1 if index % 2 else -1))
+        motifs.paint_nymph(sheet.frame(x, foot, sheet.near(0.52, 0.03), 1 if index % 2 else -1))
 
 
 def _shell(sheet: Sheet) -> None:
@@ -226,7 +212,7 @@ def paint_genre(sheet: Sheet) -> None:
     for index in range(people):
         x, foot = (index - (people - 1) / 2) * 0.27 + sheet.near(0, 0.02), 0.33 + sheet.near(0, 0.02)
         drinker = sheet.frame(x, foot, sheet.near(0.6, 0.04), sheet.side())
-        paint_drinker(drinker, palette.cloth[(index + people) % 3])
+        motifs.paint_drinker(drinker, palette.cloth[(index + people) % 3])
     board = mix(palette.ground, palette.gold, 0.4)
     for leg in (-0.42, 0.42):
         sheet.line([(leg, 0.3), (leg, 0.52)], sheet.darker(board, 0.6), 0.045)
@@ -235,7 +221,7 @@ def paint_genre(sheet: Sheet) -> None:
     for x in (-0.3, -0.02, 0.27):
         x += sheet.near(0, 0.05)
         sheet.glow(x + 0.03, 0.255, 0.08, 0.02, palette.dark, 0.5)
-        paint = paint_jug if sheet.chance(0.6) else paint_glass
+        paint = motifs.paint_jug if sheet.chance(0.6) else motifs.paint_glass
         paint(sheet.frame(x, 0.255, sheet.near(0.12, 0.015)))
 
 
@@ -254,10 +240,10 @@ def paint_still_life(sheet: Sheet) -> None:
         sheet.line(fold, sheet.darker(linen, sheet.near(0.5, 0.12)), 0.016)
     side = sheet.side()
     if sheet.chance(0.55):
-        paint_bouquet(sheet.frame(-side * 0.15, edge + 0.06, 0.58))
+        motifs.paint_bouquet(sheet.frame(-side * 0.15, edge + 0.06, 0.58))
     else:
-        paint_jug(sheet.frame(-side * 0.2, edge + 0.07, sheet.near(0.46, 0.05)))
-    paint_glass(sheet.frame(side * 0.28, edge + 0.06, sheet.near(0.34, 0.04)))
+        motifs.paint_jug(sheet.frame(-side * 0.2, edge + 0.07, sheet.near(0.46, 0.05)))
+    motifs.paint_glass(sheet.frame(side * 0.28, edge + 0.06, sheet.near(0.34, 0.04)))
     _fruit(sheet.frame(side * 0.06, edge, 1))
     ripe = _ripe(sheet)
     for _ in range(4):
@@ -301,7 +287,7 @@ def paint_interior(sheet: Sheet) -> None:
     room.box(-0.13, -0.19, -0.03, -0.1, sheet.darker(palette.distance, 0.3))
     room.glow(-0.12, 0.34, 0.36, 0.16, palette.light, 0.45)
     if sheet.chance(0.6):
-        paint_saint(room.frame(sheet.near(0.16, 0.06), 0.35, 0.42), sheet.pick(palette.cloth), halo=False)
+        motifs.paint_saint(room.frame(sheet.near(0.16, 0.06), 0.35, 0.42), sheet.pick(palette.cloth), halo=False)
 
 
 def _chequers(room: Sheet, floor: float) -> None:
@@ -345,7 +331,7 @@ def paint_historical(sheet: Sheet) -> None:
     if sheet.chance(0.5):
         _sea(sheet, horizon)
         for x, y, size in ((-0.36, 0.12, 0.24), (0.38, 0.14, 0.26), (0.02, 0.34, 0.5)):
-            paint_warship(sheet.frame(x + sheet.near(0, 0.04), horizon + y, size, side))
+            motifs.paint_warship(sheet.frame(x + sheet.near(0, 0.04), horizon + y, size, side))
         _smoke(sheet, 0.34, 3)
         return
     sheet.band(horizon + 0.02, sheet.bottom, palette.ground, sheet.darker(palette.ground, 0.5))
@@ -353,11 +339,11 @@ def paint_historical(sheet: Sheet) -> None:
         lance = [(x, 0.15), (x + side * sheet.near(0.12, 0.05), sheet.near(-0.3, 0.07))]
         sheet.line(lance, sheet.darker(palette.ground, 0.7), 0.012)
     for x in (-0.4, -0.1, 0.2, 0.5)[: 4 if sheet.right > 0.6 else 3]:
-        paint_banner(sheet.frame(x + sheet.near(0, 0.04), 0.2, sheet.near(0.6, 0.05), side))
+        motifs.paint_banner(sheet.frame(x + sheet.near(0, 0.04), 0.2, sheet.near(0.6, 0.05), side))
     for count, foot, size in ((11, 0.2, 0.13), (8, 0.31, 0.18), (6, 0.46, 0.25)):
         for index in range(count):
             x = ((index + 0.5) / count - 0.5) * 1.35 + sheet.near(0, 0.02)
-            paint_soldier(sheet.frame(x, foot + sheet.near(0, 0.01), size))
+            motifs.paint_soldier(sheet.frame(x, foot + sheet.near(0, 0.01), size))
     _smoke(sheet, 0.5, 2)
 
 

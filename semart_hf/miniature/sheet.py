@@ -12,6 +12,9 @@ Colour = tuple[float, float, float]
 Point = tuple[float, float]
 
 
+_COLOUR_NAMES = ("sky", "horizon", "ground", "distance", "foliage", "stone", "dark", "light", "flesh", "gold")
+
+
 @dataclass(frozen=True)
 class Palette:
     """The colours of a period, each with a part to play in every composition.
@@ -36,81 +39,59 @@ class Palette:
     varnish: float
 
 
-def _palette(colours: str, cloth: str, shades: str, varnish: float) -> Palette:
-    """A palette from hexadecimal colours; `colours` in the order of the fields, from sky to gold."""
-    sky, horizon, ground, distance, foliage, stone, dark, light, flesh, gold = _colours(colours)
-    first, second, third = _colours(cloth)
-    shadow, middle, bright = _colours(shades)
-    return Palette(
-        sky=sky,
-        horizon=horizon,
-        ground=ground,
-        distance=distance,
-        foliage=foliage,
-        stone=stone,
-        dark=dark,
-        light=light,
-        flesh=flesh,
-        gold=gold,
-        cloth=(first, second, third),
-        shades=(shadow, middle, bright),
-        varnish=varnish,
-    )
-
-
 def _colours(codes: str) -> list[Colour]:
     return [(int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)) for code in codes.split()]
+
+
+def _palette(varnish: float, codes: str, more_codes: str) -> Palette:
+    """A palette from hexadecimal colours in the order of the fields; `cloth` and `shades` take three each."""
+    named = dict(zip(_COLOUR_NAMES, _colours(codes), strict=True))
+    first, second, third, shadow, middle, light = _colours(more_codes)
+    return Palette(**named, cloth=(first, second, third), shades=(shadow, middle, light), varnish=varnish)
 
 
 PALETTES = {
     # gold leaf, lapis and vermilion
     "gilded": _palette(
-        "cf9a2c f0cf72 8a6a34 b98f45 4f6330 d8b878 3b2013 fbeab4 e3b184 e9bd48",
-        "23408f c2321f 3f6a3c",
-        "4a2410 c08a35 fae3a0",
         0.34,
+        "cf9a2c f0cf72 8a6a34 b98f45 4f6330 d8b878 3b2013 fbeab4 e3b184 e9bd48",
+        "23408f c2321f 3f6a3c 4a2410 c08a35 fae3a0",
     ),
     # the cool daylight of rose, azure and pale stone
     "clear": _palette(
-        "6fa6d6 e4eff2 7f9a6e a5c6cf 4f8a68 d9d2c8 2e3c5c fdf8ee efc6a8 e3c878",
-        "d0607c 2a6fb8 e6c65a",
-        "2c4468 a3b8bd fbf6ee",
         0.26,
+        "6fa6d6 e4eff2 7f9a6e a5c6cf 4f8a68 d9d2c8 2e3c5c fdf8ee efc6a8 e3c878",
+        "d0607c 2a6fb8 e6c65a 2c4468 a3b8bd fbf6ee",
     ),
     # lamplight out of near black
     "tenebrist": _palette(
-        "1b130e 46301a 2c1d12 52381e 343019 7a5d3a 0b0705 f9d694 dd9a62 d39a3a",
-        "9c1f18 b5772a d6c5a2",
-        "0a0503 5e371c f4cb84",
         0.30,
+        "1b130e 46301a 2c1d12 52381e 343019 7a5d3a 0b0705 f9d694 dd9a62 d39a3a",
+        "9c1f18 b5772a d6c5a2 0a0503 5e371c f4cb84",
     ),
     # a tonal grey with olive and pewter
     "silvery": _palette(
-        "8a979b d3d2c2 756f50 9aa096 5c6647 b0aa94 2b302f ecebdf d3b595 b59f68",
-        "3d5c78 98733f c8bfa4",
-        "2b302f 8e8d7e e8e5d6",
         0.42,
+        "8a979b d3d2c2 756f50 9aa096 5c6647 b0aa94 2b302f ecebdf d3b595 b59f68",
+        "3d5c78 98733f c8bfa4 2b302f 8e8d7e e8e5d6",
     ),
     # powder blue and rose
     "pastel": _palette(
-        "a3c9ee fbdde2 b7d09a c9d9e2 93bb88 ecd9d2 7d5a80 fffaf4 f9d0bf ecc878",
-        "ee8aa6 86b4e0 f5d888",
-        "80608c eab8c6 fff8ee",
         0.28,
+        "a3c9ee fbdde2 b7d09a c9d9e2 93bb88 ecd9d2 7d5a80 fffaf4 f9d0bf ecc878",
+        "ee8aa6 86b4e0 f5d888 80608c eab8c6 fff8ee",
     ),
     # dusk over teal water
     "sunset": _palette(
-        "1f4660 f58a34 3a2c28 93502f 2f3d33 8f6a58 171b28 ffd98a e0986a ffb347",
-        "14707a cc4f1a ecc48c",
-        "12202e b0552c ffd590",
         0.36,
+        "1f4660 f58a34 3a2c28 93502f 2f3d33 8f6a58 171b28 ffd98a e0986a ffb347",
+        "14707a cc4f1a ecc48c 12202e b0552c ffd590",
     ),
     # full sun with violet shadows
     "sunlit": _palette(
-        "4aa0ea dff0ff 84c63c 7fbfd8 3fa24a e9def2 3a34a4 fffdea ffc49c ffd93b",
-        "7d52cc ff7448 ffe23c",
-        "3530a0 74bf8a fffff0",
         0.22,
+        "4aa0ea dff0ff 84c63c 7fbfd8 3fa24a e9def2 3a34a4 fffdea ffc49c ffd93b",
+        "7d52cc ff7448 ffe23c 3530a0 74bf8a fffff0",
     ),
 }
 

@@ -47,22 +47,6 @@ class World:
     text: Mapping[str, Cue]
     missing_text: float
 
-    def __post_init__(self) -> None:
-        shape = tuple(len(labels) for labels in self.labels.values())
-        if self.prior.shape != shape or not np.isclose(self.prior.sum(), 1) or (self.prior < 0).any():
-            raise ValueError(
-                f"prior of shape {self.prior.shape} and sum {self.prior.sum():.6f}; labels allow {shape} and sum 1; "
-                "give one axis a task and divide by the sum"
-            )
-        for modality in (self.image, self.text):
-            for task, cue in modality.items():
-                wanted = (len(self.labels[task]), len(cue.values))
-                if cue.table.shape != wanted or not np.allclose(cue.table.sum(axis=1), 1):
-                    raise ValueError(
-                        f"cue table of {task} has shape {cue.table.shape} and row sums {cue.table.sum(axis=1)}; "
-                        f"allowed is {wanted} with rows that sum to 1; give each label a distribution over the values"
-                    )
-
 
 def ceilings(world: World, rare: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
     """Best reachable accuracy, modality → task → fraction, with the mean over tasks; exact.

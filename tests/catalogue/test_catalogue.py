@@ -352,7 +352,7 @@ def test_catalogues_that_are_not_there(tmp_path):
     with pytest.raises(ValueError, match=r"but the mapping names no files"):
         read_catalogue(tmp_path, parse_mapping(SMALL))
     (tmp_path / "p.xlsx").touch()
-    with pytest.raises(ValueError, match=r"ending is none of .*Say its format in the mapping"):
+    with pytest.raises(ValueError, match=r"ending is none of .*Save a workbook"):
         read_catalogue(tmp_path / "p.xlsx", parse_mapping(SMALL))
     (tmp_path / "p.parquet").write_text("no")
     with pytest.raises(ValueError, match=r"which is no Parquet file"):

@@ -10,11 +10,11 @@ import datasets
 import pytest
 from PIL import Image
 
-from semart_hf.catalogue import release, stored_rows, text_files
+from semart_hf.catalogue import catalogue_files, stored_rows, text_files
 from semart_hf.catalogue.delimited import unescape_entities
 from semart_hf.catalogue.picture_files import picture_path
 from semart_hf.catalogue.problems import Problem, count_problems, write_problems
-from semart_hf.catalogue.release import read_release, read_rows
+from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.catalogue.splits import share_out
 from semart_hf.catalogue.text_files import find_encoding
 
@@ -31,6 +31,10 @@ COLUMNS = [
     "timeframe",
     "medium",
 ]
+
+
+def read_release(folder, *, follow_links=False, shares=None, **options):
+    return typed_splits(read_rows(folder, follow_links=follow_links, shares=shares), **options)
 
 
 def row(name="a.jpg", description="A storm.", technique="Oil on canvas", school="Dutch", type="landscape"):
@@ -236,8 +240,10 @@ def test_missing_columns_and_rows_and_folders_say_what_is_needed(make_release, t
         read_rows(make_release(), encoding="latin-99")
     with pytest.raises(ValueError, match="Got the delimiter '::', but it is one character or one of"):
         read_rows(make_release(), delimiter="::")
-    with pytest.raises(ValueError, match=r"columns \['TEXT'\], but each name stands once.*Rename them"):
-        read_rows(make_release(train=[HEADER + "\tText", row() + "\tx"]))
+    with pytest.raises(ValueError, match="with the column 'TITLE' twice"):
+        read_rows(make_release(train=[HEADER + "\tTitle", row() + "\tx"]))
+    tables = read_rows(make_release(train=[HEADER + "\tText", row() + "\tx"]))
+    assert list(tables.splits["train"]["catalogue_text"]) == ["x"]  # `text` is made of the others
     with pytest.raises(ValueError, match="without a readable row under its header"):
         read_rows(make_release(train=[HEADER]))
     with pytest.raises(ValueError, match=r"Got the empty file .*Check the download"):
@@ -317,7 +323,7 @@ def test_a_release_is_read_in_pieces(make_release, monkeypatch):
     lines = [row(name=f"{number}.jpg", description=f"Storm {number}.") for number in range(7)]
     folder = make_release(train=[HEADER, *lines], pictures=["0.jpg", "6.jpg"])
     whole = read_release(folder, min_label_count=1)["train"]
-    monkeypatch.setattr(release, "PIECE_ROWS", 3)
+    monkeypatch.setattr(catalogue_files, "PIECE_ROWS", 3)
     monkeypatch.setattr(stored_rows, "PIECE_ROWS", 3)
     pieces = read_release(folder, min_label_count=1)["train"]
     assert pieces.data.column("text").num_chunks == 3

@@ -1,10 +1,15 @@
 import pytest
 
 from semart_hf.catalogue.label_words import NAMES
-from semart_hf.catalogue.release import read_release, read_rows
-from semart_hf.catalogue.text import count_named_labels, mask_label_words, named_labels, text_of
+from semart_hf.catalogue.release import read_rows, typed_splits
+from semart_hf.catalogue.text import WAYS_OF_NAMING, mask_label_words, named_labels, text_of
 
 ROW = {"title": "The Ninth Wave", "author": "AIVAZOVSKY, Ivan", "date": "1850", "description": "A ship founders."}
+
+
+def count_named_labels(texts, rows):
+    found = [named_labels(text, row) for text, row in zip(texts, rows, strict=True)]
+    return {way: sum(way in ways for ways in found) for way in WAYS_OF_NAMING}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +132,6 @@ def test_a_release_is_read_with_masked_text(tmp_path):
     (tmp_path / "semart_train.csv").write_text(
         f"{columns}\na.jpg\tA Dutch ship by Velde.\tVELDE\tgenre\tDutch\t1601-1650\n"
     )
-    splits = read_release(tmp_path, mask_label_words=True)
+    splits = typed_splits(read_rows(tmp_path), mask_label_words=True)
     assert splits["train"][0]["text"] == "A [MASK] ship by [MASK]."
     assert splits["train"][0]["description"] == "A Dutch ship by Velde."

@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 
 from semart_hf.cli.miniature import main
-from semart_hf.miniature.history import art_history
-from semart_hf.miniature.long_tail import COUNTS, with_long_tail
+from semart_hf.miniature.history import COUNTS, art_history, with_long_tail
 from semart_hf.miniature.miniature import paint_miniature, sample_paintings
 from semart_hf.miniature.world import ceilings
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from release_builder import encoded, painting, row, write_plain_release, write_release
 
-from semart_hf.catalogue.release import read_release, read_rows
+from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.data.loading import load_paintings
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
@@ -99,7 +99,7 @@ def test_it_opens_after_being_moved(prepared, tmp_path):
 
 
 def test_rows_are_those_of_the_release(prepared, release, tmp_path):
-    expected = read_release(release, min_label_count=2)
+    expected = typed_splits(read_rows(release), min_label_count=2)
     found = load_paintings(prepared, cache_dir=tmp_path)
     for split in expected:
         assert found[split].features == expected[split].features
