@@ -136,6 +136,7 @@ def test_rows_of_a_dataset_with_bad_pictures(pipe):
         pipe(pd.DataFrame({"caption": ["a"]}))
 
 
+@pytest.mark.parametrize("painting", [{"image": None, "text": None}, {"text": " "}, {"school": "Dutch"}])
 def test_a_painting_with_nothing_is_an_error(pipe, painting):
     with pytest.raises(ValueError, match=r"neither a picture nor a text\. Allowed are .*Leave the painting out.*\['"):
         pipe(painting)

@@ -121,9 +121,6 @@ def test_bfloat16_gives_nearly_the_same(pipe, repository):
 
 
 @pytest.mark.parametrize(
-    "painting", [{"image": None, "text": None}, {"text": " "}, {"image": " "}, {"image": float("nan")}]
-)
-@pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"tasks": ["artist"]}, ValueError, r"does not know \['artist'\]\. Allowed are \['type', 'school'\]\. Name"),
