@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from semart_hf.model.image_processing_semart import load_picture
 from semart_hf.model.output_semart import UNKNOWN_LABEL
+from semart_hf.model.pictures_semart import PictureError, load_picture
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from .augmentation import Augmentation, draw
@@ -135,7 +135,7 @@ class ArtCollator:
                 least_side = for_training if DRAW_KEY in row else image_processor.least_side
                 try:
                     picture = load_picture(row["image"], least_side=least_side)
-                except ValueError as error:
+                except PictureError as error:
                     unreadable[place] = str(error)
                     self._log(row, str(error))
             pictures.append(picture)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from semart_hf.catalogue.picture_files import find_picture
-from semart_hf.model.pictures_semart import load_picture
+from semart_hf.model.pictures_semart import PictureError, load_picture
 
 from .streaming import PaintingStream, column_of
 
@@ -79,7 +79,7 @@ def _fault(cell: Any) -> str | None:
     """What is wrong with a picture; `None`: nothing."""
     try:
         load_picture(cell, least_side=_SMALL_SIDE)
-    except ValueError as error:
+    except PictureError as error:
         return str(error)
     return None
 

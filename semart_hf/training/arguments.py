@@ -104,9 +104,7 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         answers = {name: answer for name, answer in asked.items() if answer is not None}
         if len(set(answers.values())) > 1:
             precisions = {name: "bf16" if answer else "fp32" for name, answer in answers.items()}
-            raise ValueError(
-                f"These ask for different precisions: {precisions}. One is allowed. Leave the others out."
-            )
+            raise ValueError(f"Got different precisions: {precisions}. One is allowed. Leave the others out.")
         if answers:
             return next(iter(answers.values()))
         return computes_bf16("cuda" if torch.cuda.is_available() and not self.use_cpu else "cpu")

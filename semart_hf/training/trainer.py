@@ -4,6 +4,7 @@ import difflib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,13 @@ from .resumable_trainer import ResumableTrainer
 from .run_callback import RunCallback
 from .techniques import TRAINING_TECHNIQUES, KeptMemory
 from .unfreezing import Unfreezing
+
+# Fields of training's loader that the library would apply to that of validation too.
+_EVALUATION_LOADING = {
+    "dataloader_drop_last": False,
+    "dataloader_persistent_workers": False,
+    "train_sampling_strategy": "random",
+}
 
 
 class SemArtTrainer(ResumableTrainer):
@@ -310,13 +318,25 @@ class SemArtTrainer(ResumableTrainer):
         return self._loader(dataset, batch_sampler=batches)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """The batches of every row, whatever training leaves out; their workers end when they are read."""
-        kept = self.args.dataloader_drop_last, self.args.dataloader_persistent_workers
-        self.args.dataloader_drop_last = self.args.dataloader_persistent_workers = False
-        try:
+        """The batches of every row in order, whatever training leaves out; their workers end when they are read."""
+        with self._loading_for_evaluation():
             return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
+        """The batches of every row in their order: see `get_eval_dataloader`."""
+        with self._loading_for_evaluation():
+            return super().get_test_dataloader(test_dataset)
+
+    @contextmanager
+    def _loading_for_evaluation(self) -> Iterator[None]:
+        kept = {name: getattr(self.args, name) for name in _EVALUATION_LOADING}
+        for name, value in _EVALUATION_LOADING.items():
+            setattr(self.args, name, value)
+        try:
+            yield
         finally:
-            self.args.dataloader_drop_last, self.args.dataloader_persistent_workers = kept
+            for name, value in kept.items():
+                setattr(self.args, name, value)
 
     def _check_steps(self, num_batches: int, num_rows: int) -> None:
         if not num_batches:

@@ -98,7 +98,7 @@ def test_pictures_that_cannot_be_read_do_not_matter_to_texts(tmp_path):
 def test_prepared_data_without_pictures_is_refused(tmp_path, streaming):
     release = release_of(tmp_path, [])
     folder = tmp_path / "prepared"
-    prepare_paintings(read_rows(release), folder, PreparationOptions(image_size=32, min_label_count=1))
+    prepare_paintings(read_rows(release), folder, PreparationOptions(image_size=32, min_label_count=1), min_pictures=0)
     which = "the first 8" if streaming else "8"
     with pytest.raises(ValueError, match=rf"0 of {which} train pictures can be read.*\n.*it has no picture"):
         load(folder, streaming=streaming)

@@ -1,0 +1,182 @@
+"""Every field of `TrainingArguments` is obeyed, or refused at the start by its name."""
+
+import doctest
+from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from small_trainer import make_trainer
+from tiny_release import load_script
+from transformers import TrainingArguments
+
+from semart_hf.training import argument_fields, arguments, losses, recipe
+from semart_hf.training.argument_fields import NOTES, OBEYED, REFUSED, field_rows
+from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.recipe import DataArguments, LearningArguments, ModelArguments, read_recipe
+from semart_hf.training.trainer import SemArtTrainer
+
+# Fields that say where data lies, how it is read and kept, and for how long; not what is learned.
+OPERATION = {
+    "prepared_size", "streaming", "epoch_length", "shuffle_buffer", "tasks", "min_label_count", "max_train_rows",
+    "follow_links", "cache_frozen_text", "text_cache_dtype", "text_cache_dir", "early_stopping_patience",
+    "keep_freed_memory",
+}  # fmt: skip
+
+
+def make(tmp_path, **options):
+    return SemArtTrainingArguments(output_dir=str(tmp_path), **{"report_to": "none", **options})
+
+
+def test_every_field_of_the_library_is_in_one_table():
+    tables = [*OBEYED, *NOTES, *REFUSED]
+    assert sorted(tables) == sorted(field.name for field in fields(TrainingArguments))
+    assert [name for name, _, _ in field_rows()] == [field.name for field in fields(TrainingArguments)]
+
+
+def test_every_field_of_ours_is_in_a_recipe_or_says_how_the_run_is_carried_out():
+    used = {name for path in recipe.RECIPES.glob("*.yaml") for name in read_recipe(path)}
+    own = {f.name for kind in (ModelArguments, DataArguments, LearningArguments) for f in fields(kind)}
+    assert own - used == OPERATION
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_a_field_without_effect_is_refused_by_name(tmp_path, name):
+    allowed, advice = REFUSED[name]
+    other = {"no": "all", None: {"key": 1}}.get(allowed, not allowed) if allowed != [] else ["inputs"]
+    with pytest.raises(ValueError, match=rf"^{name} is .* is allowed here\. ") as raised:
+        make(tmp_path, **{name: other})
+    assert advice in str(raised.value)
+    make(tmp_path, **{name: allowed})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optim": "lomo"}, r"optim is 'lomo', which makes parameter groups .* Choose among \['adamw_torch'"),
+        ({"optim": "galore_adamw", "optim_args": "rank=2"}, "optim is 'galore_adamw'"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0, but a batch has at least one row"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0"),
+        ({"num_train_epochs": 0}, "num_train_epochs is 0 and max_steps -1, so that there is no step"),
+        (
+            {"prediction_loss_only": True},
+            "prediction_loss_only is true, but checkpoints are compared by mean_macro_f1",
+        ),
+        ({"eval_strategy": "no", "load_best_model_at_end": False, "do_eval": True}, "do_eval is true, but eval_strat"),
+        (
+            {"eval_strategy": "no", "load_best_model_at_end": False, "early_stopping_patience": 2},
+            "early_stopping_patience is 2, but eval_strategy is no",
+        ),
+        ({"bf16": False, "precision": "bf16"}, r"Got different precisions: {'precision': 'bf16', 'bf16': 'fp32'}"),
+        ({"bf16": True, "precision": "fp32"}, "Got different precisions"),
+        ({"unfreezing": "late"}, "unfreezing is 'late', but it maps epochs"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0, but it must lie from 0 to below 1"),
+        ({"modality_loss": -1.0}, "modality_loss is -1.0, but it is a weight"),
+    ],
+)
+def test_what_would_end_a_run_later_is_refused_at_the_start(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(tmp_path, **options)
+
+
+def test_fields_that_are_obeyed_keep_the_librarys_defaults(tmp_path):
+    library = TrainingArguments(output_dir=str(tmp_path), use_cpu=not torch.accelerator.is_available())
+    ours = make(tmp_path)
+    assert {name: getattr(ours, name) for name in OBEYED} == {name: getattr(library, name) for name in OBEYED}
+
+
+@pytest.mark.parametrize(
+    ("bf16", "precision", "expected"),
+    [(False, "auto", False), (True, "auto", True), (None, "bf16", True), (None, "fp32", False), (None, "auto", True)],
+)
+def test_the_precision_is_the_one_that_was_asked_for(tmp_path, multiplies_in_bf16, bf16, precision, expected):
+    found = make(tmp_path, bf16=bf16, precision=precision)
+    assert found.bf16 is expected
+    assert replace(found).bf16 is expected
+
+
+def test_the_launchers_precision_is_obeyed_or_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert make(tmp_path).bf16
+    with pytest.raises(ValueError, match=r"Got different precisions: .*the launcher's --mixed_precision"):
+        make(tmp_path, precision="fp32")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    with pytest.raises(ValueError, match="The launcher asks for mixed precision 'fp16'"):
+        make(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_better"),
+    [("mean_macro_f1", True), ("loss", False), ("eval_type_log_loss", False), ("type_brier", False)],
+)
+def test_which_metric_is_better_is_said_by_its_name(tmp_path, metric, is_better):
+    assert make(tmp_path, metric_for_best_model=metric).greater_is_better is is_better
+    assert make(tmp_path, metric_for_best_model=metric, greater_is_better=True).greater_is_better
+
+
+def first_rows(trainer):
+    return next(iter(trainer.get_train_dataloader()))["row_index"].tolist()
+
+
+def test_rows_come_in_the_order_that_is_asked_for(parts, tmp_path):
+    assert first_rows(make_trainer(parts, tmp_path, train_sampling_strategy="sequential")) == list(range(8))
+    assert first_rows(make_trainer(parts, tmp_path)) != list(range(8))
+    trainer = make_trainer(parts, tmp_path, train_sampling_strategy="group_by_length")
+    lengths = [len(row["text"] or "") for row in parts[0]["train"].select(range(32))]
+    batches = [batch["row_index"].tolist() for batch in trainer.get_train_dataloader()]
+    assert sorted(row for batch in batches for row in batch) == list(range(32))
+    ranks = sorted(range(32), key=lambda row: lengths[row])
+    assert sorted(sorted(lengths[row] for row in batch) for batch in batches) == [
+        [lengths[row] for row in ranks[start : start + 8]] for start in range(0, 32, 8)
+    ]
+    splits, *rest = parts
+    train = splits["train"].select(range(32)).add_column("words", list(range(32, 0, -1)))
+    options = {"train_sampling_strategy": "group_by_length", "length_column_name": "words"}
+    trainer = make_trainer(({**splits, "train": train}, *rest), tmp_path, **options)
+    assert sorted(first_rows(trainer)) in [list(range(start, start + 8)) for start in range(0, 32, 8)]
+    stream = SimpleNamespace(args=SimpleNamespace(train_sampling_strategy="sequential"))
+    with pytest.raises(ValueError, match="train_sampling_strategy is 'sequential', but a stream's rows come shuffled"):
+        SemArtTrainer._stream_loader(stream, None)
+
+
+def test_an_epoch_without_a_step_is_refused_and_validation_reads_every_row(parts, tmp_path):
+    options = {"per_device_train_batch_size": 20, "gradient_accumulation_steps": 2, "dataloader_drop_last": True}
+    trainer = make_trainer(parts, tmp_path, max_steps=5, per_device_eval_batch_size=100, **options)
+    with pytest.raises(ValueError, match=r"dataloader_drop_last is true, but the 32 rows .* are less than one step"):
+        trainer.train()
+    assert trainer.state.global_step == 0
+    assert sum(len(batch["labels"]) for batch in trainer.get_eval_dataloader()) == len(parts[0]["validation"])
+    trainer = make_trainer(parts, tmp_path, train_sampling_strategy="group_by_length", per_device_eval_batch_size=5)
+    labels = torch.cat([batch["labels"][:, 0] for batch in trainer.get_eval_dataloader()])
+    assert labels.tolist() == [-100 if label is None else label for label in parts[0]["validation"]["type"]]
+    assert trainer.args.train_sampling_strategy == "group_by_length"
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad", "rmsprop"])
+def test_every_usual_optimiser_takes_the_groups(parts, tmp_path, optim):
+    trainer = make_trainer(parts, tmp_path, optim=optim, vision_learning_rate=1e-4)
+    optimizer = trainer.create_optimizer()
+    assert [group["name"] for group in optimizer.param_groups] == ["vision", "vision", "text", "text", "new", "new"]
+    assert {group["lr"] for group in optimizer.param_groups} == {1e-4, 3e-3}
+
+
+@pytest.mark.parametrize("lives_on", [True, False])
+def test_workers_live_as_long_as_is_asked_for(parts, tmp_path, lives_on):
+    options = {"dataloader_num_workers": 1, "dataloader_multiprocessing_context": "fork"}
+    trainer = make_trainer(parts, tmp_path, dataloader_persistent_workers=lives_on, **options)
+    loader = trainer.get_train_dataloader()
+    assert loader.persistent_workers is lives_on
+    assert loader.multiprocessing_context.get_start_method() == "fork"
+    assert not trainer.get_eval_dataloader().persistent_workers
+
+
+@pytest.mark.parametrize("module", [argument_fields, arguments, losses, recipe])
+def test_the_examples_are_right(module, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert doctest.testmod(module).failed == 0
+
+
+def test_the_page_of_recipes_is_up_to_date():
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    assert load_script("render_docs").rendered(page) == page
