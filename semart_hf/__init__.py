@@ -1,13 +1,14 @@
 """Type, school, timeframe and medium of a painting, from its picture and its description.
 
-Importing the package lets `AutoModel.from_pretrained(folder)`, its sisters and
-`pipeline("art-classification", model=folder)` load SemArt models without remote code.
+Importing the package registers its classes, so that `AutoModel.from_pretrained(folder)`, its sisters and
+`pipeline("art-classification", model=folder)` load SemArt models without remote code. A command line calls `register`
+after it has parsed its arguments.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .registration import register
+from .registration import is_command_line, register
 
 if TYPE_CHECKING:
     from .model.configuration_semart import SemArtConfig
@@ -22,9 +23,10 @@ __all__ = [
     "SemArtForArtClassification",
     "SemArtImageProcessor",
     "SemArtProcessor",
+    "register",
 ]
 
-# The classes' modules import timm and torchvision, which take seconds: not before they are asked for.
+# Where the public names are defined: their modules take seconds to import, and are imported when a name is used.
 _HOMES = {
     "ArtClassificationPipeline": ".model.pipeline_semart",
     "SemArtConfig": ".model.configuration_semart",
@@ -33,7 +35,8 @@ _HOMES = {
     "SemArtProcessor": ".model.processing_semart",
 }
 
-register()
+if not is_command_line():
+    register()
 
 
 def __getattr__(name: str) -> Any:

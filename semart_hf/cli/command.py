@@ -51,8 +51,9 @@ def load_model(name: str, **options: Any) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoProcessor
     from transformers.utils import logging
 
-    import semart_hf  # noqa: F401  registers the model's classes
+    from semart_hf import register
 
+    register()
     logging.disable_progress_bar()
     model = AutoModel.from_pretrained(name, trust_remote_code=False, **options)
     return model.eval(), AutoProcessor.from_pretrained(name, trust_remote_code=False)

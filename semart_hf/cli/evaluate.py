@@ -85,12 +85,13 @@ def main(arguments: list[str]) -> None:
     # After the command line is understood, so that --help and a wrong flag answer at once.
     from transformers import AutoModel, AutoProcessor
 
-    import semart_hf  # noqa: F401  registers the model's classes
+    from semart_hf import register
     from semart_hf.evaluation.calibration import check_can_store, store_temperatures
 
     check_output(options.output_dir)
     if options.calibrate:
         check_can_store(options.model)
+    register()
     model = AutoModel.from_pretrained(options.model, trust_remote_code=False)
     processor = AutoProcessor.from_pretrained(options.model, trust_remote_code=False)
     paintings = load(options, model, options.split)

@@ -56,9 +56,10 @@ def main(arguments: list[str] | None = None) -> None:
     from tqdm.auto import tqdm
     from transformers import AutoModel, AutoProcessor
 
-    import semart_hf  # noqa: F401  registers the model's classes
+    from semart_hf import register
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
+    register()
     classify = ArtClassificationPipeline(
         model=AutoModel.from_pretrained(options.model, trust_remote_code=False),
         processor=AutoProcessor.from_pretrained(options.model, trust_remote_code=False),

@@ -59,6 +59,7 @@ def print_help() -> None:
 
 def train(words: list[str]) -> None:
     """Everything from the recipe to the finished folder."""
+    from semart_hf import register
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.preemption import end_with_parent
     from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe, read_recipe
@@ -67,6 +68,7 @@ def train(words: list[str]) -> None:
         (ModelArguments, DataArguments, SemArtTrainingArguments), read_recipe(words[0]), words[1:]
     )
     end_with_parent()
+    register()
     checkpoint = begin(training_arguments, words)
 
     import transformers

@@ -330,6 +330,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    import semart_hf  # noqa: F401  registers the model's classes
-
     main()
