@@ -7,20 +7,54 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sides import Side
-from benchmarks.stand_in import make_release, make_text_tower
+from benchmarks.made_release import make_release, make_text_tower
+from benchmarks.turns import Side
 from semart_hf.training.recipe import read_recipe
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 RECIPES = SCRIPTS.parent / "semart_hf" / "recipes"
 FRONT = SCRIPTS / "benchmark.py"
 TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What both sides share.
+
+    Args:
+        recipe: Fields of the recipe.
+        release: Folder of the release.
+        text_tower: Folder of the DistilBERT and its tokenizer.
+        text_length: Tokens that every text is padded or cut to.
+        device: `cpu` or `cuda`.
+    """
+
+    recipe: Mapping[str, Any]
+    release: str
+    text_tower: str
+    text_length: int = 128
+    device: str = "cpu"
+
+    @property
+    def vision(self) -> str:
+        """The timm architecture of `timm/resnet18.a1_in1k`, or a name as it stands."""
+        return str(self.recipe["vision"]).split("/")[-1].split(".")[0]
+
+    @property
+    def image_size(self) -> int:
+        """Of the tower's input."""
+        return int(self.recipe.get("image_size") or 224)
+
+    @property
+    def batch_size(self) -> int:
+        """Of a training step."""
+        return int(self.recipe["per_device_train_batch_size"])
 
 
 @dataclass(frozen=True)
@@ -37,17 +71,7 @@ class Bench:
     folder: Path
     text_length: int
     device: str
-    data_facts: dict[str, float]
-
-    @property
-    def release(self) -> Path:
-        """Folder of the made release."""
-        return self.folder / "release"
-
-    @property
-    def text_tower(self) -> Path:
-        """Folder of a DistilBERT with random weights and its tokenizer."""
-        return self.folder / "text_tower"
+    data_facts: Mapping[str, Any]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -59,16 +83,19 @@ class Bench:
         }
         return variables if self.device == "cuda" else {**variables, "CUDA_VISIBLE_DEVICES": ""}
 
-    def setting_words(self, recipe: Path) -> list[str]:
-        """What `setting_of` makes a `Setting` of."""
-        return [str(recipe), str(self.release), str(self.text_tower), str(self.text_length), self.device]
+    def setting(self, recipe: Path) -> Setting:
+        """A recipe on the made data."""
+        release, text_tower = str(self.folder / "release"), str(self.folder / "text_tower")
+        return Setting(read_recipe(recipe), release, text_tower, self.text_length, self.device)
 
-    def python_side(self, name: str, part: str, recipe: Path, *words: str) -> Side:
-        """A process of a part that reads a `Setting`."""
-        setting = json.dumps(self.setting_words(recipe))
-        return Side(name, [sys.executable, str(FRONT), "side", part, "--setting", setting, *words], self.environment)
+    def side(self, name: str, part: str, recipe: Path, *words: str) -> Side:
+        """A process that runs one of `sides.SIDES`."""
+        setting = json.dumps(asdict(self.setting(recipe)))
+        return Side(name, [sys.executable, str(FRONT), "side", part, setting, *words], self.environment)
 
-    def training_side(self, name: str, recipe: Path, overrides: dict[str, Any] | None = None) -> Side:
+    def training_side(
+        self, name: str, recipe: Path, fields: Mapping[str, Any] | None = None, *, without: str = ""
+    ) -> Side:
         """scripts/train.py by a recipe, under `accelerate launch` as the README has it.
 
         Both sides show every row's picture and text: a row without one would cost less. Validation is left out.
@@ -76,25 +103,29 @@ class Bench:
         Args:
             name: How figures name it.
             recipe: The recipe's file.
-            overrides: Further fields that differ from it.
+            fields: Further fields that differ from it.
+            without: Name of a technique that the trainer's list is to lack.
         """
-        fields: dict[str, Any] = {
-            "data": self.release,
+        setting = self.setting(recipe)
+        changed: dict[str, Any] = {
+            "data": setting.release,
             "output_dir": self.folder / f"model-{name.replace(' ', '-')}",
             "overwrite_output_dir": True,
-            "vision": architecture(read_recipe(recipe)),
+            "vision": setting.vision,
             "pretrained": "text",
-            "text": self.text_tower,
+            "text": setting.text_tower,
             "max_text_length": self.text_length,
             "image_dropout": 0,
             "text_dropout": 0,
             "eval_strategy": "no",
             "save_strategy": "no",
             "load_best_model_at_end": False,
-            **(overrides or {}),
+            **(fields or {}),
         }
-        words = [word for field, value in fields.items() for word in (f"--{field}", _word(value))]
-        return Side(name, [*launcher(), str(FRONT), "side", "ours-train", str(recipe), *words], self.environment)
+        words = [word for field, value in changed.items() for word in (f"--{field}", _as_word(value))]
+        return Side(
+            name, [*launcher(), str(FRONT), "side", "ours-train", without, str(recipe), *words], self.environment
+        )
 
 
 def launcher() -> list[str]:
@@ -117,19 +148,14 @@ def recipe_of(tower: str) -> Path:
     return path
 
 
-def architecture(recipe: dict[str, Any]) -> str:
-    """The timm architecture of a recipe's vision tower."""
-    return str(recipe["vision"]).split("/")[-1].split(".")[0]
-
-
 @contextmanager
 def made_bench(
     rows: int,
     *,
-    text_length: int,
-    device: str,
+    text_length: int = 128,
+    device: str = "cpu",
     work_dir: Path | None = None,
-    text_sizes: dict[str, int] | None = None,
+    text_sizes: Mapping[str, int] | None = None,
     **release: Any,
 ) -> Iterator[Bench]:
     """A bench with data made for it, removed at the end.
@@ -149,16 +175,16 @@ def made_bench(
 
 
 @contextmanager
-def work_folder(given: Path | None) -> Iterator[Path]:
+def work_folder(parent: Path | None) -> Iterator[Path]:
     """A folder for what is made, removed at the end."""
-    if given is not None:
-        given.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="benchmark-", dir=given))
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-", dir=parent))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # a process that was just ended may still write
 
 
-def _word(value: Any) -> str:
+def _as_word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

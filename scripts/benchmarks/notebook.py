@@ -6,9 +6,9 @@ length; two loader workers; AdamW. The model, what of it learns, the batch and t
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +22,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from transformers import AutoTokenizer, DistilBertModel, get_cosine_schedule_with_warmup
 
+from benchmarks.bench import Setting
 from benchmarks.clock import Clock
 from semart_hf.model.towers_semart import frozen_modules, vision_stages
 
 NUM_WORKERS = 2
 TASKS = ("TYPE", "SCHOOL", "TIMEFRAME", "MEDIUM")
 NUM_LABELS = {"type": 11, "school": 25, "timeframe": 18, "medium": 6}  # SemArt's, where no data is read
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What both sides share.
-
-    Args:
-        recipe: Fields of the recipe.
-        release: Folder of the release.
-        text_tower: Folder of the DistilBERT and its tokenizer.
-        text_length: Tokens that every text is padded or cut to.
-        device: `cpu` or `cuda`.
-    """
-
-    recipe: dict[str, Any]
-    release: Path
-    text_tower: Path
-    text_length: int = 128
-    device: str = "cpu"
-
-    @property
-    def vision(self) -> str:
-        """The timm architecture of `timm/resnet18.a1_in1k`, or a name as it stands."""
-        return str(self.recipe["vision"]).split("/")[-1].split(".")[0]
 
 
 class NotebookModel(nn.Module):
@@ -105,9 +82,9 @@ class NotebookPaintings(Dataset):
     """Rows of a release: picture through a transform, tokens, labels."""
 
     def __init__(self, setting: Setting, transform: Any) -> None:
-        frame = pd.read_csv(setting.release / "semart_train.csv", sep="\t", encoding="cp1252")
+        frame = pd.read_csv(Path(setting.release, "semart_train.csv"), sep="\t", encoding="cp1252")
         frame["MEDIUM"] = frame["TECHNIQUE"].str.split(",").str[0]
-        self.pictures = [setting.release / "Images" / name for name in frame["IMAGE_FILE"]]
+        self.pictures = [Path(setting.release, "Images", name) for name in frame["IMAGE_FILE"]]
         self.texts = frame["DESCRIPTION"].tolist()
         columns = [pd.factorize(frame[task], sort=True) for task in TASKS]
         self.num_labels = [len(labels) + 1 for _, labels in columns]  # one more for rare and unseen ones
@@ -141,9 +118,7 @@ def training_transform(setting: Setting) -> transforms.Compose:
     config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(setting.vision).to_dict())
     return transforms.Compose(
         [
-            transforms.RandomResizedCrop(
-                image_size(setting), tuple(recipe["crop_scale"]), tuple(recipe["crop_ratio"])
-            ),
+            transforms.RandomResizedCrop(setting.image_size, tuple(recipe["crop_scale"]), tuple(recipe["crop_ratio"])),
             transforms.RandomHorizontalFlip(recipe["horizontal_flip"]),
             transforms.RandomRotation(recipe["rotation"]),
             transforms.ColorJitter(jitter, jitter, jitter),
@@ -157,7 +132,7 @@ def training_transform(setting: Setting) -> transforms.Compose:
 def evaluation_transform(setting: Setting) -> transforms.Compose:
     """The tower's own transform, by torchvision on PIL pictures."""
     config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(setting.vision).to_dict())
-    size = image_size(setting)
+    size = setting.image_size
     return transforms.Compose(
         [
             transforms.Resize(math.floor(size / config["crop_pct"]), transforms.InterpolationMode.BICUBIC),
@@ -168,30 +143,19 @@ def evaluation_transform(setting: Setting) -> transforms.Compose:
     )
 
 
-def image_size(setting: Setting) -> int:
-    return int(setting.recipe.get("image_size") or 224)
-
-
-def train(setting: Setting, *, epochs: int | None = None) -> None:
-    """Train for so many epochs, or for as long as the clock asks for steps.
-
-    Args:
-        setting: What both sides share.
-        epochs: `None`: the recipe's number for the schedule, and no end.
-    """
+def train(setting: Setting) -> None:
+    """Train for as long as the clock asks for steps, by the schedule of the recipe's number of epochs."""
     recipe, device = setting.recipe, setting.device
     torch.manual_seed(0)
     paintings = NotebookPaintings(setting, training_transform(setting))
-    loader = DataLoader(
-        paintings, batch_size=recipe["per_device_train_batch_size"], shuffle=True, num_workers=NUM_WORKERS
-    )
+    loader = DataLoader(paintings, batch_size=setting.batch_size, shuffle=True, num_workers=NUM_WORKERS)
     model = NotebookModel(setting, paintings.num_labels).to(device).train()
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=float(recipe["learning_rate"]), weight_decay=recipe["weight_decay"])
-    num_steps = len(loader) * (epochs or int(recipe["num_train_epochs"]))
+    num_steps = len(loader) * int(recipe["num_train_epochs"])
     scheduler = get_cosine_schedule_with_warmup(optimizer, int(recipe["warmup_steps"] * num_steps), num_steps)
     clock = Clock()
-    for batch in batches(loader, epochs):
+    for batch in batches(loader):
         batch = {name: value.to(device) for name, value in batch.items()}
         labels = batch.pop("labels")
         logits = model(**batch)
@@ -205,12 +169,10 @@ def train(setting: Setting, *, epochs: int | None = None) -> None:
         clock.tick(len(labels))
 
 
-def batches(loader: DataLoader, epochs: int | None) -> Iterator[dict[str, Tensor]]:
+def batches(loader: DataLoader) -> Iterator[dict[str, Tensor]]:
     """The loader's batches, again and again."""
-    epoch = 0
-    while epochs is None or epoch < epochs:
+    while True:
         yield from loader
-        epoch += 1
 
 
 @torch.no_grad()
@@ -219,7 +181,7 @@ def predict(setting: Setting, *, batch_size: int = 32) -> None:
     paintings = NotebookPaintings(setting, evaluation_transform(setting))
     model = NotebookModel(setting, paintings.num_labels).to(setting.device).eval()
     clock = Clock()
-    for batch in batches(DataLoader(paintings, batch_size=batch_size, num_workers=NUM_WORKERS), None):
+    for batch in batches(DataLoader(paintings, batch_size=batch_size, num_workers=NUM_WORKERS)):
         labels = batch.pop("labels")
         logits = model(**{name: value.to(setting.device) for name, value in batch.items()})
         [task_logits.softmax(1).cpu() for task_logits in logits]
@@ -227,15 +189,13 @@ def predict(setting: Setting, *, batch_size: int = 32) -> None:
 
 
 @torch.no_grad()
-def answer_one_by_one(setting: Setting) -> None:
+def answer(setting: Setting) -> None:
     """Classify one painting after the other, each from its file and text, for as long as the clock asks."""
     paintings = NotebookPaintings(setting, evaluation_transform(setting))
     model = NotebookModel(setting, paintings.num_labels).to(setting.device).eval()
     clock = Clock()
-    row = 0
-    while True:
-        inputs = {name: value[None].to(setting.device) for name, value in paintings[row % len(paintings)].items()}
+    for row in itertools.cycle(range(len(paintings))):
+        inputs = {name: value[None].to(setting.device) for name, value in paintings[row].items()}
         inputs.pop("labels")
         [task_logits.softmax(1).cpu() for task_logits in model(**inputs)]
         clock.tick(1)
-        row += 1

@@ -6,90 +6,80 @@ import argparse
 import io
 import json
 import resource
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import FRONT, work_folder
-from benchmarks.sides import memory_of_tree
-from benchmarks.stand_in import PICTURE_SIZE, make_release
+from benchmarks.guarded import Guarded, end_of
+from benchmarks.made_release import make_release
+from benchmarks.process_memory import memory_of_tree
 
-# As the official scans that are large; most of SemArt's are lighter (see stand_in).
-OFFICIAL_BYTES = 250_000
-
-# Pictures where only the number of rows matters.
-SMALL_SIZE, SMALL_BYTES = (64, 80), 2_000
+OFFICIAL_BYTES = 250_000  # as the official scans that are large; most of SemArt's are lighter (see made_release)
+SMALL_PICTURES: dict[str, Any] = {"picture_size": (64, 80), "picture_bytes": 2_000}
 
 
 def measure_preparation(options: argparse.Namespace) -> dict[str, Any]:
     """Figures of preparing official-size pictures, ours and naively, and of many rows with small pictures."""
+    numbers, few, many = {"prepared": options.pictures, "naive": options.naive_pictures}, *options.rows
     with work_folder(options.work_dir) as folder:
-        print(f"Making {options.pictures} pictures of {PICTURE_SIZE[0]} x {PICTURE_SIZE[1]} ...", file=sys.stderr)
-        made = make_release(folder / "official", options.pictures, picture_bytes=OFFICIAL_BYTES)
-        make_release(folder / "naive", options.naive_pictures, picture_bytes=OFFICIAL_BYTES)
-        figures: dict[str, Any] = {"num_proc": options.num_proc, "picture_bytes": made["picture_bytes"]}
-        for way, release, number in (
-            ("prepared", "official", options.pictures),
-            ("naive", "naive", options.naive_pictures),
-        ):
-            figures[way] = measure(way, folder / release, folder / f"{way}-out", options.num_proc)
+        figures: dict[str, Any] = {"num_proc": options.num_proc}
+        for way, number in numbers.items():
+            print(f"Preparing {number} pictures: {way} ...", flush=True)
+            made = make_release(folder / way, number, picture_bytes=OFFICIAL_BYTES)
+            figures["picture_bytes"] = made["picture_bytes"]
+            figures[way] = measure(way, folder / way, folder / f"{way}-out", options.num_proc)
             for unit in ("second", "cpu_second"):  # the latter is the same on a busy machine
                 figures[way][f"pictures_per_{unit}"] = round(number / figures[way][f"{unit}s"], 1)
-        figures["times_naive_by_cpu"] = round(
-            figures["prepared"]["pictures_per_cpu_second"] / figures["naive"]["pictures_per_cpu_second"], 1
-        )
-        few, many = options.rows
+        speeds = [figures[way]["pictures_per_cpu_second"] for way in numbers]
+        figures["times_naive_by_cpu"] = round(speeds[0] / speeds[1], 1)
         figures["rows"] = {}
         for rows in (few, many):
-            print(f"Making {rows} rows ...", file=sys.stderr)
-            make_release(folder / f"rows-{rows}", rows, picture_size=SMALL_SIZE, picture_bytes=SMALL_BYTES)
-            figures["rows"][rows] = measure(
-                "prepared", folder / f"rows-{rows}", folder / f"rows-{rows}-out", options.num_proc
-            )
-        growth = figures["rows"][many]["peak_mb"] - figures["rows"][few]["peak_mb"]
-        figures["kb_per_further_row"] = round(1024 * growth / (many - few), 2)
-    return figures
+            print(f"Preparing {rows} rows ...", flush=True)
+            release = folder / f"rows-{rows}"
+            make_release(release, rows, **SMALL_PICTURES)
+            figures["rows"][str(rows)] = measure("prepared", release, folder / f"{rows}-out", options.num_proc)
+    growth = figures["rows"][str(many)]["peak_mb"] - figures["rows"][str(few)]["peak_mb"]
+    return figures | {"kb_per_further_row": round(1024 * growth / (many - few), 2)}
 
 
 def measure(way: str, release: Path, output: Path, num_proc: int) -> dict[str, float]:
-    """Seconds of a step in a process of its own, imports left out, and the largest memory of it and its children."""
-    command = [sys.executable, str(FRONT), "side", "prepare", way, str(release), str(output), str(num_proc)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    """Seconds of a way in a process of its own, imports left out, and the largest memory of it and its children.
+
+    Raises:
+        RuntimeError: If it fails.
+    """
     peak = 0
-    finished = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not finished.wait(0.1):
+    command = [sys.executable, str(FRONT), "prepare-side", way, str(release), str(output), str(num_proc)]
+    with Guarded(command) as process:
+        while not process.has_ended():
             peak = max(peak, memory_of_tree(process.pid, ["Pss:"]))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    printed, _ = process.communicate()
-    finished.set()
-    watcher.join()
-    if process.returncode:
-        raise SystemExit(f"error: the step {way!r} failed, see above")
-    return {**json.loads(printed.splitlines()[-1]), "peak_mb": round(peak / 2**20)}
+            time.sleep(0.1)
+        if process.wait():
+            raise RuntimeError(f"{way}: {end_of(process)}")
+        return {**json.loads(process.printed().splitlines()[-1]), "peak_mb": round(peak / 2**20)}
 
 
-def prepare_step(release: Path, output: Path, num_proc: int) -> dict[str, float]:
-    """Seconds from the release to the finished folder, report and all."""
+def run_way(way: str, release: str, output: str, num_proc: str) -> None:
+    """Prepare a release in this process, and print the seconds that went by and that were computed."""
+    start, cpu_start = time.perf_counter(), cpu_seconds()
+    WAYS[way](Path(release), Path(output), int(num_proc))
+    spent = {"seconds": time.perf_counter() - start, "cpu_seconds": cpu_seconds() - cpu_start}
+    print(json.dumps({name: round(seconds, 2) for name, seconds in spent.items()}))
+
+
+def prepare(release: Path, output: Path, num_proc: int) -> None:
+    """From the release to the finished folder, report and all."""
     from semart_hf.catalogue.release import read_rows
     from semart_hf.preparation.preparation import prepare_paintings
 
-    with stopwatch() as spent:
-        prepare_paintings(read_rows(release), output, num_proc=num_proc)
-    return spent
+    prepare_paintings(read_rows(release), output, num_proc=num_proc)
 
 
-def naive_step(release: Path, output: Path, num_proc: int) -> dict[str, float]:
-    """Seconds of the usual way: PIL at full size, `datasets.map` to PNG, saved to disk."""
+def prepare_naively(release: Path, output: Path, num_proc: int) -> None:
+    """The usual way: PIL at full size, `datasets.map` to PNG, saved to disk."""
     import datasets
     import pandas as pd
     from PIL import Image
@@ -101,25 +91,12 @@ def naive_step(release: Path, output: Path, num_proc: int) -> dict[str, float]:
         picture.resize([round(side * scale) for side in picture.size], Image.Resampling.LANCZOS).save(file, "PNG")
         return {"image": {"bytes": file.getvalue(), "path": None}}
 
-    with stopwatch() as spent:
-        frame = pd.read_csv(release / "semart_train.csv", sep="\t", encoding="cp1252")
-        dataset = datasets.Dataset.from_pandas(frame).map(shrink, num_proc=num_proc)
-        dataset.cast_column("image", datasets.Image()).save_to_disk(output)
-    return spent
+    frame = pd.read_csv(release / "semart_train.csv", sep="\t", encoding="cp1252")
+    dataset = datasets.Dataset.from_pandas(frame).map(shrink, num_proc=num_proc)
+    dataset.cast_column("image", datasets.Image()).save_to_disk(output)
 
 
-#: What can be measured in a process of its own.
-STEPS: dict[str, Callable[[Path, Path, int], dict[str, float]]] = {"prepared": prepare_step, "naive": naive_step}
-
-
-@contextmanager
-def stopwatch() -> Iterator[dict[str, float]]:
-    """Filled at the end of the block: seconds that went by, and that this process and its children computed."""
-    spent: dict[str, float] = {}
-    start, cpu_start = time.perf_counter(), cpu_seconds()
-    yield spent
-    spent["seconds"] = round(time.perf_counter() - start, 2)
-    spent["cpu_seconds"] = round(cpu_seconds() - cpu_start, 2)
+WAYS: dict[str, Callable[[Path, Path, int], None]] = {"prepared": prepare, "naive": prepare_naively}
 
 
 def cpu_seconds() -> float:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.bench import SCRIPTS, made_bench, recipe_of
-from benchmarks.figures import significant
-from benchmarks.inference_speed import save_model
-from benchmarks.tables import print_start
+from benchmarks.guarded import run
+from benchmarks.turns import significant
 
 NUM_REPEATS = 3
 SHOWN_PACKAGES = 6
@@ -29,24 +25,20 @@ NOTEBOOK_IMPORTS = "import torch, timm, torchvision, transformers; from transfor
 
 def measure_start(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of each start, the median of some, and the packages whose import took most of it."""
-    scripts = sorted(path for path in SCRIPTS.glob("*.py"))
+    from benchmarks.sides import save_model
+
     commands = {
         "nothing": ["-c", "pass"],
         "import semart_hf": ["-c", "import semart_hf"],
         "the notebook's imports": ["-c", NOTEBOOK_IMPORTS],
-        **{f"{path.name} --help": [str(path), "--help"] for path in scripts},
+        **{f"{path.name} --help": [str(path), "--help"] for path in sorted(SCRIPTS.glob("*.py"))},
     }
-    with made_bench(
-        1, text_length=128, device="cpu", work_dir=options.work_dir, text_sizes=options.text_args
-    ) as bench:
+    with made_bench(1, work_dir=options.work_dir) as bench:
         for tower in options.tower[:1]:
-            model = save_model(bench, recipe_of(tower))
-            picture = next((bench.release / "Images").iterdir())
-            code = FIRST_PREDICTION.format(model=str(model), picture=str(picture))
+            picture = next((bench.folder / "release" / "Images").iterdir())
+            code = FIRST_PREDICTION.format(model=save_model(bench, recipe_of(tower)), picture=str(picture))
             commands[f"first prediction ({tower})"] = ["-c", code]
-        measured = {name: measure_command(command) for name, command in commands.items()}
-    print_start(measured)
-    return {"starts": measured}
+        return {"starts": {name: measure_command(command) for name, command in commands.items()}}
 
 
 def measure_command(command: Sequence[str]) -> dict[str, Any]:
@@ -55,18 +47,9 @@ def measure_command(command: Sequence[str]) -> dict[str, Any]:
     Raises:
         RuntimeError: If it fails.
     """
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    seconds = []
-    for _ in range(NUM_REPEATS):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment, check=False)
-        seconds.append(time.perf_counter() - start)
-        if done.returncode:
-            raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    told = subprocess.run(
-        [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, env=environment, check=False
-    )
-    imports = seconds_by_package(told.stderr)
+    environment = {"HF_HUB_OFFLINE": "1"}
+    seconds = [run([sys.executable, *command], environment)[0] for _ in range(NUM_REPEATS)]
+    imports = seconds_by_package(run([sys.executable, "-X", "importtime", *command], environment)[1])
     return {
         "seconds": significant(statistics.median(seconds)),
         "imports": dict(sorted(imports.items(), key=lambda item: -item[1])[:SHOWN_PACKAGES]),
@@ -74,14 +57,13 @@ def measure_command(command: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def seconds_by_package(told: str) -> dict[str, float]:
+def seconds_by_package(printed: str) -> dict[str, float]:
     """Seconds that the modules of each package took themselves, from what `-X importtime` prints."""
     totals: dict[str, float] = {}
-    for line in told.splitlines():
+    for line in printed.splitlines():
         # import time: self [us] | cumulative | imported package
-        if not line.startswith("import time:") or "[us]" in line:
-            continue
-        own, _, name = line.removeprefix("import time:").split("|")
-        package = name.strip().split(".")[0]
-        totals[package] = totals.get(package, 0.0) + int(own) / 1e6
+        if line.startswith("import time:") and "[us]" not in line:
+            own, _, name = line.removeprefix("import time:").split("|")
+            package = name.strip().split(".")[0]
+            totals[package] = totals.get(package, 0.0) + int(own) / 1e6
     return {package: significant(total) for package, total in totals.items()}

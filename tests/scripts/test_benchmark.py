@@ -1,36 +1,31 @@
-"""The measuring itself: turns and their ratios, and a yardstick that is the same model on the same inputs."""
+"""The benchmark: a yardstick that is the same model on the same inputs, made data, and what is made of the turns."""
 
-import csv
+import io
 import json
-import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from benchmarks import arithmetic_limit, measurements, notebook, preparing, sides, starting, techniques
+from benchmarks.bench import Bench, Setting, made_bench, recipe_of
+from benchmarks.made_release import description_lengths, make_release, make_text_tower
+from PIL import Image
+from rounding import rounding
+from test_turns import measured_side
 from tiny_release import load_script
 from transformers import AutoTokenizer
 
-CHECKOUT = Path(__file__).parents[2]
-benchmark = load_script("benchmark")  # puts the parts within reach of the imports below
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
-from benchmarks import figures, inference_speed, limit, notebook, ours, training_speed  # noqa: E402
-from benchmarks.bench import Bench, recipe_of  # noqa: E402
-from benchmarks.inference_speed import save_model  # noqa: E402
-from benchmarks.measured import setting_of  # noqa: E402
-from benchmarks.sides import Side, Turn, alternate, peak_memory_of_tree  # noqa: E402
-from benchmarks.stand_in import description_lengths, make_release, make_text_tower  # noqa: E402
-
-from semart_hf.model.modeling_semart import SemArtForArtClassification  # noqa: E402
-from semart_hf.training.recipe import read_recipe  # noqa: E402
-
+benchmark = load_script("benchmark")
 SMALL_TEXT_TOWER = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
 RECIPE = """
-vision: {vision}
-image_size: {size}
-frozen_vision_stages: {frozen}
+vision: timm/test_resnet.r160_in1k
+image_size: 64
+frozen_vision_stages: 2
 trainable_text_layers: 1
 fusion_dim: 32
 fusion_dropout: 0.1
@@ -48,149 +43,47 @@ weight_decay: 0.05
 max_grad_norm: 1.0
 dataloader_num_workers: 0
 """
-MEASURED = """
-import sys, time
-sys.path.append({scripts!r})
-from benchmarks.clock import Clock
-clock = Clock(format="best")
-while True:
-    time.sleep({seconds})
-    clock.tick(rows=8)
-"""
 
 
 @pytest.fixture(scope="module")
-def setting(tmp_path_factory):
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
-    make_release(folder / "release", 24, picture_size=(80, 100), picture_bytes=3000)
+    facts = make_release(folder / "release", 24, picture_size=(80, 100), picture_bytes=3000)
     make_text_tower(folder / "text_tower", **SMALL_TEXT_TOWER)
-    (folder / "recipe.yaml").write_text(RECIPE.format(vision="timm/test_resnet.r160_in1k", size=64, frozen=2))
-    return notebook.Setting(
-        read_recipe(folder / "recipe.yaml"), folder / "release", folder / "text_tower", text_length=16
-    )
+    return Bench(folder, 16, "cpu", facts)
 
 
 @pytest.fixture
 def few_ticks(monkeypatch):
-    """A clock that lets three steps be done, and what it was told."""
-    told = []
+    """A clock that lets three steps be done, with what it was given: facts first, then the rows of each step."""
+    given = []
 
     class FewTicks:
         def __init__(self, **facts):
-            told.append(facts)
+            given.append(facts)
 
         def tick(self, rows):
-            told.append(rows)
-            if len(told) == 4:
+            given.append(rows)
+            if len(given) == 4:
                 raise SystemExit(0)
 
-    for module in (notebook, limit, ours):
+    for module in (notebook, arithmetic_limit, sides):
         monkeypatch.setattr(module, "Clock", FewTicks)
-    return told
-
-
-def side_with(*speeds):
-    return Side("any", [], turns=[Turn([8 / speed / 2] * 2, rows=8) for speed in speeds])
-
-
-def measured_side(name, seconds):
-    code = MEASURED.format(scripts=str(CHECKOUT / "scripts"), seconds=seconds)
-    return Side(name, [sys.executable, "-c", code])
-
-
-def is_stopped(side):
-    """Whether the process stands still; a signal takes a moment to arrive."""
-    for _ in range(100):
-        if Path(f"/proc/{side._process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T":
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def test_a_speed_is_the_median_turns_with_the_spread_of_all():
-    assert figures.speed(side_with(10.0, 30.0, 20.0)) == {"median": 20.0, "min": 10.0, "max": 30.0}
-
-
-def test_a_ratio_is_formed_turn_by_turn():
-    # The machine was half as fast in the second turn, for both sides.
-    ratio = figures.speed_ratio(side_with(40.0, 20.0, 44.0), over=side_with(10.0, 5.0, 10.0))
-
-    assert ratio == {"median": 4.0, "min": 4.0, "max": 4.4}
-
-
-def test_work_is_compared_by_the_row():
-    ours = Side("ours", [], turns=[Turn([1.0], rows=16, processor_seconds=0.4)])
-    theirs = Side("theirs", [], turns=[Turn([1.0], rows=8, processor_seconds=0.8)])
-
-    assert figures.work_ratio(ours, over=theirs)["median"] == 4.0
-
-
-def test_a_latency_is_the_median_step_of_the_median_turn():
-    slow = Side("slow", [], turns=[Turn([0.1, 0.9, 0.2], 3), Turn([0.4, 0.4, 0.4], 3)])
-    fast = Side("fast", [], turns=[Turn([0.1], 1), Turn([0.1], 1)])
-
-    assert figures.latency(slow) == {"median": 300.0, "min": 200.0, "max": 400.0}
-    assert figures.latency_ratio(fast, over=slow) == {"median": 0.375, "min": 0.25, "max": 0.5}
-
-
-def test_a_run_from_a_cold_start_counts_all_its_parts():
-    assert figures.whole_run_seconds(preparation=30.0, first_step=10.0, rows_per_second=20.0, rows=400) == 60.0
-
-
-def test_figures_are_shown_with_their_spread():
-    assert figures.cell({"median": 3.214, "min": 3.1, "max": 3.35}) == "3.21 (3.10–3.35)"
-    assert figures.cell(None) == "–"
-    assert figures.cell(4.0, 1) == "4.0"
-
-
-def test_sides_take_turns_and_stand_still_in_the_others():
-    with measured_side("slow", 0.1) as slow, measured_side("fast", 0.05) as fast:
-        alternate([slow, fast], repeats=3, seconds=0.3)
-
-        assert [is_stopped(side) for side in (slow, fast)] == [True, True]
-        assert peak_memory_of_tree(slow._process.pid) > 2**20
-
-    assert [len(side.turns) for side in (slow, fast)] == [3, 3]
-    assert len({len(turn.seconds) for turn in slow.turns}) == 1
-    assert all(turn.rows == 8 * len(turn.seconds) for turn in (*slow.turns, *fast.turns))
-    assert figures.speed_ratio(fast, slow)["median"] == pytest.approx(2.0, rel=0.4)
-    assert fast.facts == {"format": "best"}
-    assert fast.seconds_to_first_step > 0.05
-    assert slow.peak_bytes > 2**20
-
-
-def test_processor_time_is_what_was_computed_and_not_slept():
-    busy = measured_side("busy", 0).command[-1].replace("time.sleep(0)", "sum(range(5_000_000))")
-    with Side("busy", [sys.executable, "-c", busy]) as side, measured_side("asleep", 0.1) as asleep:
-        worked, slept = side.take_turn(4), asleep.take_turn(4)
-
-    assert worked.processor_seconds >= 0.1
-    assert slept.processor_seconds <= 0.1
-
-
-def test_turns_go_forwards_and_backwards():
-    order = []
-
-    class Recorded(Side):
-        def take_turn(self, steps):
-            order.append((self.name, steps))
-            self.turns.append(Turn([0.5] * steps, 8 * steps))
-            return self.turns[-1]
-
-    alternate([Recorded("a", []), Recorded("b", [])], repeats=2, seconds=1.0)
-
-    assert order == [("a", 1), ("b", 1), ("a", 2), ("b", 2), ("b", 2), ("a", 2)]
-
-
-def test_a_side_that_ends_says_what_it_said():
-    with pytest.raises(RuntimeError, match=r"(?s)broken: the measured process ended with 1.*ZeroDivisionError"):
-        Side("broken", [sys.executable, "-c", "1 / 0"]).start()
+    return given
 
 
 @pytest.mark.parametrize(("vision", "frozen"), [("test_resnet", 2), ("test_efficientnet", 3), ("test_vit", 4)])
-def test_the_yardstick_is_our_model(setting, vision, frozen):
-    recipe = {**setting.recipe, "vision": vision, "frozen_vision_stages": frozen, "image_size": 160}
-    mine = notebook.Setting(recipe, setting.release, setting.text_tower)
+def test_the_yardstick_is_our_model(bench, recipe, vision, frozen):
+    given = bench.setting(recipe)
+    fields = {**given.recipe, "vision": vision, "frozen_vision_stages": frozen, "image_size": 160}
+    setting = Setting(fields, given.release, given.text_tower)
     tasks = [{"name": name, "labels": [str(label) for label in range(3)]} for name in notebook.NUM_LABELS]
     model = SemArtForArtClassification.from_towers(
         vision,
@@ -201,7 +94,7 @@ def test_the_yardstick_is_our_model(setting, vision, frozen):
         fusion_dim=32,
         image_size=160,
     ).eval()
-    plain = notebook.NotebookModel(mine, [3, 3, 3, 3]).eval()
+    plain = notebook.NotebookModel(setting, [3, 3, 3, 3]).eval()
     weights = {}
     for name, value in model.state_dict().items():
         name = name.replace("vision_tower.timm_model.", "vision.").replace("text_tower.", "text.")
@@ -219,7 +112,7 @@ def test_the_yardstick_is_our_model(setting, vision, frozen):
         found = plain(pictures, tokens, mask)
 
     for task, logits in zip(notebook.NUM_LABELS, found, strict=True):
-        torch.testing.assert_close(logits, expected[task], rtol=0, atol=1e-5)
+        torch.testing.assert_close(logits, expected[task], rtol=0, atol=rounding(1024, layers=20))
 
     # The same learns.
     learns = sorted(p.shape for n, p in model.named_parameters() if p.requires_grad and n not in absent)
@@ -230,90 +123,92 @@ def test_the_yardstick_is_our_model(setting, vision, frozen):
     )
 
 
-def test_the_notebook_trains(setting, few_ticks):
+def test_the_notebook_trains_predicts_and_answers(bench, recipe, few_ticks):
     torch.set_num_threads(1)
+    for step, rows in ((notebook.train, 8), (notebook.predict, 24), (notebook.answer, 1)):
+        few_ticks.clear()
+        with pytest.raises(SystemExit):
+            step(bench.setting(recipe))
+        assert few_ticks == [{}, rows, rows, rows]
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("step", [arithmetic_limit.train, arithmetic_limit.predict])
+def test_the_limit_takes_the_fastest_format(bench, recipe, few_ticks, monkeypatch, step, bf16):
+    monkeypatch.setattr(arithmetic_limit, "computes_bf16", lambda device: bf16)
+    monkeypatch.setattr(arithmetic_limit.KeptMemory, "apply", lambda self: True)  # of the process that tests
     with pytest.raises(SystemExit):
-        notebook.train(setting)
-
-    assert few_ticks == [{}, 8, 8, 8]
-
-
-def test_the_notebook_predicts_and_answers(setting, few_ticks):
-    with pytest.raises(SystemExit):
-        notebook.predict(setting, batch_size=8)
-    assert few_ticks == [{}, 8, 8, 8]
-    few_ticks.clear()
-    with pytest.raises(SystemExit):
-        notebook.answer_one_by_one(setting)
-    assert few_ticks == [{}, 1, 1, 1]
-
-
-def test_the_limit_takes_the_fastest_format(setting, few_ticks):
-    with pytest.raises(SystemExit):
-        limit.limit_of_training(setting, bf16=False, compiled=False)
-
+        step(bench.setting(recipe))
     facts, *rows = few_ticks
     assert rows == [8, 8, 8]
-    assert set(facts["formats"]) == {"contiguous fp32", "channels_last fp32"}
+    assert set(facts["formats"]) == {
+        f"{layout} {precision}"
+        for layout in ("contiguous", "channels_last")
+        for precision in ("fp32", *["bf16"] * bf16)
+    }
     assert facts["format"] == max(facts["formats"], key=facts["formats"].get)
 
 
-def test_formats_that_are_known_to_be_slow_are_not_tried():
-    assert [str(format_) for format_ in limit.formats_to_try(bf16=False, compiled=True)] == [
-        "contiguous fp32",
-        "contiguous fp32 compiled",
-        "channels_last fp32",
-        "channels_last fp32 compiled",
-    ]
-    assert len(limit.formats_to_try(bf16=True, compiled=True)) == 8
+def test_our_saved_model_predicts_and_answers(bench, recipe, few_ticks):
+    model = sides.save_model(bench, recipe)
+    setting = json.loads(bench.side("ours", "ours-predict", recipe, model).command[4])
+    for words, rows in ((("ours-predict", model, "8", "0"), 24), (("ours-answer", model), 1)):
+        few_ticks.clear()
+        with pytest.raises(SystemExit):
+            sides.run_side([words[0], json.dumps(setting), *words[1:]])
+        assert few_ticks == [{}, rows, rows, rows]
 
 
-def test_a_limit_of_inference_runs(setting, few_ticks):
+@pytest.mark.parametrize("without", ["", "channels last"])
+def test_our_training_is_the_scripts_own(bench, recipe, few_ticks, tmp_path, monkeypatch, without):
+    from semart_hf.training.trainer import SemArtTrainer
+
+    monkeypatch.setattr(SemArtTrainer, "techniques", SemArtTrainer.techniques)  # so that it is put back afterwards
+    fields = {
+        "use_cpu": True,
+        "text_cache_dir": tmp_path / "cache",
+        "prepare": False,
+        "output_dir": tmp_path / "model",
+    }
+    side = bench.training_side("ours", recipe, fields, without=without)
+    words = side.command[side.command.index("side") + 1 :]
     with pytest.raises(SystemExit):
-        limit.limit_of_inference(setting, bf16=False, compiled=False)
-
-    assert few_ticks[1:] == [8, 8, 8]
-
-
-def test_our_saved_model_predicts_and_answers(setting, few_ticks, tmp_path):
-    ours.save_model(setting, tmp_path / "model")
-
-    with pytest.raises(SystemExit):
-        ours.predict(setting, tmp_path / "model", batch_size=8, num_workers=0)
-    assert few_ticks == [{}, 24, 24, 24]
-    few_ticks.clear()
-    with pytest.raises(SystemExit):
-        ours.answer_one_by_one(setting, tmp_path / "model")
-    assert few_ticks == [{}, 1, 1, 1]
-
-
-def test_a_measured_process_reads_the_benchs_setting(setting, tmp_path):
-    recipe = setting.release.parent / "recipe.yaml"
-    bench = Bench(setting.release.parent, 16, "cpu", {})
-
-    assert setting_of(bench.setting_words(recipe)) == setting
-    assert save_model(bench, recipe).is_dir()
-
-
-def test_our_training_is_the_scripts_own(setting, few_ticks, tmp_path):
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE.format(vision="timm/test_resnet.r160_in1k", size=64, frozen=2))
-    bench = Bench(tmp_path, 16, "cpu", {"rows": 24})
-    side = bench.training_side("ours", recipe, {"data": setting.release, "text": setting.text_tower, "use_cpu": True})
-    words = side.command[side.command.index("ours-train") + 1 :]
-
-    with pytest.raises(SystemExit):
-        ours.train([*words, "--text_cache_dir", str(tmp_path / "cache"), "--prepare", "false"])
-
+        sides.run_side(words)
     assert few_ticks == [{}, 8, 8, 8]
+    names = [technique.name for technique in TRAINING_TECHNIQUES if technique.name != without]
+    assert [technique.name for technique in SemArtTrainer.techniques] == names
+    assert len(names) == len(TRAINING_TECHNIQUES) - bool(without)
+
+
+@pytest.mark.parametrize(
+    ("vision", "device", "bf16", "some", "others"),
+    [
+        ("test_resnet", "cpu", False, {"channels last", "freed memory kept"}, {"bfloat16", "attention in steps"}),
+        (
+            "test_vit",
+            "cpu",
+            True,
+            {"bfloat16", "attention in steps"},
+            {"channels last", "depthwise gradient in float32"},
+        ),
+        ("test_efficientnet", "cpu", True, {"channels last", "depthwise gradient in float32"}, {"attention in steps"}),
+    ],
+)
+def test_techniques_are_those_that_serve_a_tower(monkeypatch, vision, device, bf16, some, others):
+    monkeypatch.setattr(techniques, "computes_bf16", lambda device: bf16)
+    found = techniques.techniques_of(vision, device)
+    assert some <= found.keys()
+    assert not others & found.keys()
+    listed = {technique.name for technique in TRAINING_TECHNIQUES}
+    assert all(bool(fields) == (name not in listed) for name, fields in found.items())
 
 
 def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     """The whole of `train` and `inference`, with sleeping processes for sides."""
     pace = {"ours": 0.05, "cold": 0.05, "notebook": 0.2, "limit": 0.04}
-    monkeypatch.setattr(Bench, "training_side", lambda self, name, *rest: measured_side(name, pace.get(name, 0.1)))
-    monkeypatch.setattr(Bench, "python_side", lambda self, name, *rest: measured_side(name, pace[name]))
-    monkeypatch.setattr(inference_speed, "save_model", lambda bench, recipe: tmp_path)
+    monkeypatch.setattr(Bench, "training_side", lambda self, name, *_, **__: measured_side(name, pace.get(name, 0.1)))
+    monkeypatch.setattr(Bench, "side", lambda self, name, *_: measured_side(name, pace[name]))
+    monkeypatch.setattr(sides, "save_model", lambda bench, recipe: str(tmp_path))
     made = []
 
     @contextmanager
@@ -321,8 +216,7 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
         made.append(rows)
         yield Bench(tmp_path, options["text_length"], options["device"], {"rows": rows})
 
-    monkeypatch.setattr(training_speed, "made_bench", no_bench)
-    monkeypatch.setattr(inference_speed, "made_bench", no_bench)
+    monkeypatch.setattr(measurements, "made_bench", no_bench)
     words = ["--tower", "resnet18", "--repeats", "2", "--seconds", "0.2", "--json", str(tmp_path / "figures.json")]
 
     benchmark.main(["train", *words, "--rows", "70", "--epochs", "3", "--without_each"])
@@ -331,54 +225,88 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     kept = json.loads((tmp_path / "figures.json").read_text())
     tower = kept["train"]["towers"]["resnet18"]
     assert made == [64, 256]  # whole batches, on both sides
-    assert tower["ratio"]["median"] == pytest.approx(4.0, rel=0.4)
-    assert tower["share_of_limit"]["median"] == pytest.approx(0.8, rel=0.4)
-    assert tower["cold_run"]["is_reckoned"]
-    assert tower["cold_run"]["ratio"] == pytest.approx(
-        tower["cold_run"]["seconds"]["notebook"] / tower["cold_run"]["seconds"]["ours"], abs=0.5
-    )
-    assert tower["without"]["frozen text computed once"]["speed"]["median"] == pytest.approx(0.5, rel=0.4)
+    # A sleep lasts at least as long as it was asked to, and on a busy machine longer.
+    assert 1 < tower["ratio"]["median"] < 8
+    assert 0.4 < tower["share_of_limit"]["median"] < 1.6
+    seconds = tower["cold_run"]["seconds"]
+    assert tower["cold_run"]["ratio"] == pytest.approx(seconds["notebook"] / seconds["ours"], abs=0.5)
+    assert seconds["notebook"] > (3 * 64 - 32) * 0.2 / 8
+    assert 0.2 < tower["without"]["frozen text computed once"]["speed"]["median"] < 1
     assert tower["limit_format"] == "best"
-    assert kept["inference"]["towers"]["resnet18"]["latency_ratio"]["median"] == pytest.approx(0.25, rel=0.4)
-    assert "frozen text computed once" in capsys.readouterr().out
+    assert kept["inference"]["towers"]["resnet18"]["latency_ratio"]["median"] < 1
+    assert kept["inference"]["environment"]["torch"] == torch.__version__.split("+")[0]
+    assert "| frozen text computed once | " in capsys.readouterr().out
 
 
 def test_memory_is_measured_by_rows(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(Bench, "training_side", lambda self, name, *rest: measured_side(name, 0.01))
+    monkeypatch.setattr(Bench, "training_side", lambda self, name, *_: measured_side(name, 0.01))
     benchmark.main(["memory", "--rows", "64", "96", "--json", str(tmp_path / "figures.json")])
-
     memory = json.loads((tmp_path / "figures.json").read_text())["memory"]
     assert list(memory["peak_mb"]) == ["64", "96"]
-    assert memory["growth"] == pytest.approx(0, abs=0.2)  # the same sleeping process
-    assert "Growth" in capsys.readouterr().out
+    assert 0 <= memory["growth"] < 0.5  # the same sleeping process
+    assert "small towers: 64 rows " in capsys.readouterr().out
 
 
 def test_the_study_recipes_are_found():
-    assert [recipe_of(tower).name for tower in benchmark.TOWERS] == [
+    options = benchmark.parse_arguments(["train"])
+    assert [recipe_of(tower).name for tower in options.tower] == [
         "semart-resnet18.yaml",
         "semart-efficientnet_b0.yaml",
         "semart-vit_tiny.yaml",
     ]
     with pytest.raises(ValueError, match=r"Got the tower 'vgg'.*Give one of"):
         recipe_of("vgg")
+    with pytest.raises(SystemExit, match=r"rows is 5, but a batch has 32"):
+        benchmark.main(["train", "--rows", "5"])
 
 
 def test_made_texts_are_as_long_as_those_of_semart():
     lengths = description_lengths(np.random.default_rng(0), 19_244)
-
     assert np.median(lengths) == pytest.approx(66, abs=2)
     assert np.quantile(lengths, 0.9) == pytest.approx(212, rel=0.05)
-    assert lengths.max() == 797
-    assert lengths.min() >= 5
+    assert (lengths.min() >= 5, lengths.max()) == (True, 797)
 
 
-def test_made_texts_have_as_many_tokens_a_word_as_those_of_semart(setting, tmp_path):
+def test_made_texts_have_as_many_tokens_a_word_as_those_of_semart(bench, tmp_path):
     make_release(tmp_path / "release", 200, picture_size=(16, 16), picture_bytes=500)
-    tokenizer = AutoTokenizer.from_pretrained(setting.text_tower)
-    with (tmp_path / "release" / "semart_train.csv").open(encoding="cp1252", newline="") as file:
-        texts = [row["DESCRIPTION"] for row in csv.DictReader(file, delimiter="\t")]
+    tokenizer = AutoTokenizer.from_pretrained(bench.folder / "text_tower")
+    rows = (tmp_path / "release" / "semart_train.csv").read_text(encoding="cp1252").splitlines()[1:]
+    texts = [row.split("\t")[1].strip('"') for row in rows]
+    tokens = [token for ids in tokenizer(texts)["input_ids"] for token in ids]
+    assert len(tokens) / sum(len(text.split()) for text in texts) == pytest.approx(1.31, abs=0.05)
+    assert tokenizer.unk_token_id not in tokens
 
-    tokens = sum(len(ids) for ids in tokenizer(texts)["input_ids"])
 
-    assert tokens / sum(len(text.split()) for text in texts) == pytest.approx(1.31, abs=0.05)
-    assert tokenizer.unk_token_id not in {token for ids in tokenizer(texts)["input_ids"] for token in ids}
+def test_made_pictures_are_as_large_as_those_of_semart(tmp_path):
+    facts = make_release(tmp_path / "release", 3)
+    files = sorted((tmp_path / "release" / "Images").iterdir())
+    assert facts["picture_bytes"] == pytest.approx(140_000, rel=0.1)
+    assert len({file.read_bytes() for file in files}) == 3
+    assert Image.open(io.BytesIO(files[0].read_bytes())).size == (1000, 1250)
+
+
+def test_imports_are_summed_by_package():
+    printed = (
+        "import time: self [us] | cumulative | imported package\nimport time:       500 |       1500 |   torch.nn\n"
+    )
+    printed += "import time:      1000 |       1000 | torch\nother line\n"
+    assert starting.seconds_by_package(printed) == {"torch": 0.0015}
+    assert starting.measure_command(["-c", "pass"])["seconds"] > 0
+
+
+def test_a_way_of_preparing_is_measured_in_a_process(tmp_path, bench):
+    measured = preparing.measure("prepared", bench.folder / "release", tmp_path / "out", 1)
+    assert measured["seconds"] > 0
+    assert measured["peak_mb"] > 10
+    with pytest.raises(RuntimeError, match=r"(?s)prepared: .* ended with 1\..*Got the folder nowhere"):
+        preparing.measure("prepared", Path("nowhere"), tmp_path / "none", 1)
+
+
+def test_a_made_bench_is_removed(tmp_path):
+    small = {"picture_size": (16, 16), "picture_bytes": 500}
+    with made_bench(2, device="cuda", work_dir=tmp_path, text_sizes=SMALL_TEXT_TOWER, **small) as bench:
+        assert (bench.folder / "release" / "semart_train.csv").is_file()
+        # A GPU stays in sight only where it is meant to be measured.
+        assert "CUDA_VISIBLE_DEVICES" not in bench.environment
+        assert Bench(tmp_path, 16, "cpu", {}).environment["CUDA_VISIBLE_DEVICES"] == ""
+    assert list(tmp_path.iterdir()) == []

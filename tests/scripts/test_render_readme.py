@@ -89,7 +89,7 @@ MEASURED = {
                 "share_of_limit": figure(0.9, 0.8, 0.95),
                 "peak_mb": {"ours": 2048, "notebook": 3072},
                 "cold_run": {
-                    "is_reckoned": True,
+                    "is_estimated": True,
                     "epochs": 10,
                     "seconds": {"ours": 1200, "notebook": 4000},
                     "ratio": 3.3,
@@ -141,7 +141,7 @@ def test_speeds_are_written_with_their_machine_and_what_is_missing(tmp_path):
     text = readme.read_text(encoding="utf-8")
     assert "| training, paintings a second | 20.0 / 5.0: **4.0** (3.9–4.2) times as fast |" in text
     assert (
-        "| 10 epochs of 2,000 paintings from a cold start, reckoned from its parts | "
+        "| 10 epochs of 2,000 paintings from a cold start, estimated from its parts | "
         "1200 s / 4000 s: **3.3** times as fast |" in text
     )
     assert "| peak memory in training | 2.0 / 3.0 GiB |" in text

@@ -10,61 +10,53 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semart_hf.evaluation.metrics import score_outcomes
+from semart_hf.evaluation.results import collect_outcomes, describe_environment
+from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.building import build_trainer
+from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe, read_recipe
+from semart_hf.training.sources import shown_rows
+
 if TYPE_CHECKING:
     import datasets
 
     from semart_hf.training.trainer import SemArtTrainer
 
-IN_PROCESS = {
-    "disable_tqdm": True,
-    "report_to": "none",
-    "dataloader_num_workers": 0,
-    # The rows are given: nothing else is to be read from where they came from.
-    "prepare": False,
-}
+RECIPES = Path(__file__).resolve().parents[2] / "semart_hf" / "recipes"
+# The rows are given: nothing else is read from where they came from.
+IN_PROCESS = {"disable_tqdm": True, "report_to": "none", "dataloader_num_workers": 0, "prepare": False}
 # Without rows to choose a checkpoint by, the last weights are the result.
 WITHOUT_VALIDATION = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 
 
-def train_and_score(recipe: Path, fields: Mapping[str, Any], splits: Mapping[str, Any]) -> dict[str, Any]:
-    """Scores on `test` of a model trained on `train`, by modality, and the `seconds` of the training.
-
-    Args:
-        recipe: The recipe's file.
-        fields: Of the recipe, which win over its own.
-        splits: `train` and `test` as `typed_splits` gives them, and `validation` if it is to choose the checkpoint.
-    """
-    from semart_hf.evaluation.metrics import score_outcomes
-    from semart_hf.evaluation.results import collect_outcomes
-
-    with trained(recipe, fields, splits) as (trainer, test, seconds):
+def train_and_score(
+    recipe: str, fields: Mapping[str, Any], splits: Mapping[str, Any], **options: Any
+) -> dict[str, Any]:
+    """Scores on `test` of a model trained on `train`, by modality, the training's `seconds`, and the `commit`."""
+    with trained(recipe, fields, splits, **options) as (trainer, test, about):
         outcomes = collect_outcomes(
             trainer.model, trainer.processing_class, test, batch_size=trainer.args.per_device_eval_batch_size
         )
-    return {"seconds": round(seconds, 1)} | {name: brief(score_outcomes(found)) for name, found in outcomes.items()}
+    return about | {name: brief(score_outcomes(found)) for name, found in outcomes.items()}
 
 
 @contextlib.contextmanager
 def trained(
-    recipe: Path, fields: Mapping[str, Any], splits: Mapping[str, Any]
-) -> Iterator[tuple[SemArtTrainer, datasets.Dataset, float]]:
-    """The trainer after its training, the test rows as the model is shown them, and the training's seconds.
+    recipe: str, fields: Mapping[str, Any], splits: Mapping[str, Any], *, uses_techniques: bool = True
+) -> Iterator[tuple[SemArtTrainer, datasets.Dataset, dict[str, Any]]]:
+    """The trainer after its training, the test rows as the model is shown them, and the training's seconds and commit.
 
     What it wrote is removed at the end of the block.
 
     Args:
-        recipe: The recipe's file.
+        recipe: Name of the recipe's file.
         fields: Of the recipe, which win over its own.
         splits: `train` and `test` as `typed_splits` gives them, and `validation` if it is to choose the checkpoint.
+        uses_techniques: Whether the trainer has its list of techniques of speed, or none.
     """
-    from semart_hf.training.arguments import SemArtTrainingArguments
-    from semart_hf.training.building import build_trainer
-    from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe, read_recipe
-    from semart_hf.training.sources import shown_rows
-
     with tempfile.TemporaryDirectory() as folder:
         choice = {} if "validation" in splits else WITHOUT_VALIDATION
-        wanted = {**read_recipe(recipe), **IN_PROCESS, **choice, **fields, "output_dir": folder}
+        wanted = {**read_recipe(RECIPES / recipe), **IN_PROCESS, **choice, **fields, "output_dir": folder}
         model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), wanted)
         # Of the training rows the collator shows what is to be shown.
         rows = {
@@ -74,10 +66,12 @@ def trained(
         test = rows.pop("test")
         with contextlib.redirect_stdout(io.StringIO()):  # the Trainer prints its log where it has no progress bar
             trainer = build_trainer(rows, model, data, training, say=lambda _: None)
+            if not uses_techniques:
+                trainer.techniques = ()
             start = time.perf_counter()
             trainer.train()
             seconds = time.perf_counter() - start
-        yield trainer, test, seconds
+        yield trainer, test, {"seconds": round(seconds, 1), "commit": describe_environment().get("commit")}
 
 
 def brief(scores: Mapping[str, Any]) -> dict[str, Any]:

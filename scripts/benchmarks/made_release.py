@@ -1,4 +1,4 @@
-"""A catalogue as large as SemArt, made by program: its pictures' size and detail, its texts' lengths, its labels."""
+"""A release as large as SemArt, made by program: its pictures' size and detail, its texts' lengths, its labels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import csv
 import io
 import os
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from benchmarks.guarded import end_with_parent
 
 COLUMNS = ["IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME"]
 PICTURE_SIZE = (1000, 1250)
@@ -73,8 +75,10 @@ def make_release(
             for row in rows:
                 text = make_description(random, words, frequencies, int(lengths[row]))
                 writer.writerow([f"{row:06d}.jpg", text, f"Painter {row % 900}", f"Title {row}", *make_labels(random)])
-    shares = np.array_split(np.arange(total), max(1, min(len(os.sched_getaffinity(0)), total // 64)))
-    sizes = map_in_processes(write_pictures, [(folder / "Images", backgrounds, share, seed) for share in shares])
+    workers = max(1, min(len(os.sched_getaffinity(0)), total // 64))
+    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
+        write = partial(write_pictures, folder / "Images", backgrounds, seed)
+        sizes = list(pool.map(write, np.array_split(np.arange(total), workers)))
     return {
         "rows": num_rows,
         "picture_bytes": round(sum(sizes) / total),
@@ -143,7 +147,7 @@ def as_jpeg(picture: np.ndarray, quality: int) -> bytes:
     return file.getvalue()
 
 
-def write_pictures(images: Path, backgrounds: list[tuple[np.ndarray, int]], rows: np.ndarray, seed: int) -> int:
+def write_pictures(images: Path, backgrounds: list[tuple[np.ndarray, int]], seed: int, rows: np.ndarray) -> int:
     """Bytes of the pictures that were written: each row's is a background, shifted and tinted in its own way."""
     num_bytes = 0
     for row in rows.tolist():
@@ -155,14 +159,6 @@ def write_pictures(images: Path, backgrounds: list[tuple[np.ndarray, int]], rows
         (images / f"{row:06d}.jpg").write_bytes(content)
         num_bytes += len(content)
     return num_bytes
-
-
-def map_in_processes(function: Any, tasks: list[tuple[Any, ...]]) -> list[Any]:
-    """Results of the function for each task's arguments; in this process where there is one task."""
-    if len(tasks) == 1:
-        return [function(*tasks[0])]
-    with ProcessPoolExecutor(len(tasks)) as pool:
-        return [future.result() for future in [pool.submit(function, *task) for task in tasks]]
 
 
 def make_text_tower(folder: Path, **sizes: int) -> None:

@@ -1,0 +1,115 @@
+"""Child processes that end when this one ends, however it ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+# Stands between this process and the command. Its standard input is a pipe that this process holds open: when that is
+# closed, by whatever ended this process, it kills the command and all that the command started. It is not stopped when
+# they are, nor interrupted from the terminal.
+GUARD = """
+import os, signal, subprocess, sys, threading
+
+def kill():
+    try:
+        os.killpg(command.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+print(command.pid, flush=True)
+threading.Thread(target=lambda: (os.read(0, 1), kill()), daemon=True).start()
+status = command.wait()
+kill()
+os._exit(status if status >= 0 else 128 - status)
+"""
+
+
+class Guarded:
+    """A running command with a process group of its own, as a context at whose end it is killed.
+
+    Args:
+        command: Program and arguments.
+        environment: Further environment variables.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end of the context
+        self._guard = subprocess.Popen(
+            [sys.executable, "-c", GUARD, *command],
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._printed,
+            start_new_session=True,
+        )
+        self.pid = int(self._guard.stdout.readline())  # type: ignore[union-attr]
+
+    def __enter__(self) -> Guarded:
+        """The command runs."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Kill the command and what it started."""
+        self._guard.communicate()  # closes the pipe
+        self._printed.close()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the command and what it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def has_ended(self) -> bool:
+        """Whether the command has ended."""
+        return self._guard.poll() is not None
+
+    def wait(self) -> int:
+        """The command's status, once it has ended."""
+        return self._guard.wait()
+
+    def printed(self) -> str:
+        """What the command has printed, errors too."""
+        size = os.fstat(self._printed.fileno()).st_size
+        # Where the command goes on writing stays where it is.
+        return os.pread(self._printed.fileno(), size, 0).decode(errors="replace")
+
+
+def end_of(process: Guarded) -> str:
+    """How an ended command ended, in words, with its last lines."""
+    return f"the measured process ended with {process.wait()}. Its last lines:\n{process.printed()[-3000:]}"
+
+
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[float, str]:
+    """Seconds that a command took, and what it printed.
+
+    Raises:
+        RuntimeError: If it fails.
+    """
+    start = time.perf_counter()
+    with Guarded(command, environment) as process:
+        status = process.wait()
+        seconds = time.perf_counter() - start
+        if status:
+            raise RuntimeError(f"{' '.join(command[:4])}: {end_of(process)}")
+        return seconds, process.printed()
+
+
+def end_with_parent() -> None:
+    """Let this process, one of a pool's, end as soon as the process that started the pool has ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def raise_on_termination() -> None:
+    """Let SIGTERM end this process by an exception, so that what it made is removed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
