@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -21,9 +21,10 @@ from semart_hf.catalogue.vocabulary import TASKS, label_number, learn_vocabulari
 from semart_hf.files import LOCK_SECONDS, full_disk_explained, locked
 
 from .dataset_folder import FinishedShards, write_dataset
-from .prepared_pictures import ENCODINGS
-from .shards import Shard, ShardRecipe, write_shard
+from .shards import PreparationOptions, Shard, is_description_alone, write_shard
 from .workers import map_shards
+
+__all__ = ["Preparation", "PreparationOptions", "is_description_alone", "prepare_paintings"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,46 +33,6 @@ _FEW_ROWS = 200
 
 # Pictures that are not there, as an error names them.
 _NUM_EXAMPLES = 3
-
-
-@dataclass(frozen=True)
-class PreparationOptions:
-    """What a prepared dataset depends on beside its catalogue.
-
-    Attributes:
-        image_size: Shorter side of a stored picture, in pixels; smaller pictures are not enlarged.
-        encoding: How pictures are stored: `jpeg`, `png` or `webp`.
-        min_label_count: How often train must have a label that is not to become `UNK`.
-        text_columns: Columns of the model's text in their order, or a template. Unless it is the description alone,
-            the dataset gets a column `text`.
-        mask_label_words: Whether words that name labels (schools, types, media, years, painters) are masked in the
-            text.
-        rows_per_shard: Rows of a Parquet file, before any is dropped.
-    """
-
-    image_size: int = 288
-    encoding: str = "jpeg"
-    min_label_count: int = 10
-    text_columns: tuple[str, ...] | str = ("DESCRIPTION",)
-    mask_label_words: bool = False
-    rows_per_shard: int = 512
-
-    def __post_init__(self) -> None:
-        if self.image_size < 16:
-            raise ValueError(
-                f"Got image_size={self.image_size}, but pictures have 16 pixels or more. Use for example 288."
-            )
-        if self.encoding not in ENCODINGS:
-            raise ValueError(f"Got encoding={self.encoding!r}, but it is one of {list(ENCODINGS)}. Use one of these.")
-        if self.rows_per_shard < 1:
-            raise ValueError(
-                f"Got rows_per_shard={self.rows_per_shard}, but a file has 1 row or more. Use for example 512."
-            )
-
-    @property
-    def has_text_column(self) -> bool:
-        """Whether the text is something else than the column `description`."""
-        return self.mask_label_words or not is_description_alone(self.text_columns)
 
 
 class Preparation:
@@ -92,13 +53,6 @@ class Preparation:
         self.options = options
         self.vocabularies = vocabularies or _vocabularies_of(tables, options.min_label_count)
         self.features = _features_of(tables, self.vocabularies, options.has_text_column)
-        self.recipe = ShardRecipe(
-            self.features.arrow_schema,
-            options.image_size,
-            options.encoding,
-            options.mask_label_words,
-            tables.follow_links,
-        )
 
     @property
     def num_rows(self) -> int:
@@ -158,12 +112,6 @@ class Preparation:
         return row
 
 
-def is_description_alone(text_columns: Sequence[str] | str) -> bool:
-    """Whether a text of these columns is the description and nothing else."""
-    columns = [text_columns] if isinstance(text_columns, str) else list(text_columns)
-    return [column.strip("{}").lower() for column in columns] == ["description"]
-
-
 def prepare_paintings(
     tables: ReleaseTables,
     output_dir: str | Path,
@@ -210,7 +158,10 @@ def prepare_paintings(
             logger.warning("%s was made of the same catalogue with the same options: nothing to do.", output)
             return existing
         work.mkdir(parents=True, exist_ok=True)
-        task = partial(write_shard, recipe=preparation.recipe, folder=work)  # its facts stay in its note
+        schema = preparation.features.arrow_schema
+        task = partial(  # its facts stay in its note
+            write_shard, folder=work, schema=schema, options=preparation.options, follow_links=tables.follow_links
+        )
         map_shards(task, preparation.shards(), num_rows=preparation.num_rows, num_proc=num_proc, title="Preparing")
         shards = FinishedShards(work, preparation.shard_names(), tables)
         shards.check(strict=strict, min_pictures=min_pictures)

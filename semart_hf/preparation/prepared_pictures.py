@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from semart_hf.model.picture_errors_semart import picture_error
 from semart_hf.model.picture_sources_semart import read_file
-from semart_hf.model.pictures_semart import PictureError, open_picture, reduce_jpeg, to_rgb
+from semart_hf.model.pictures_semart import open_picture, reduce_jpeg, to_rgb
 
 #: How a prepared picture can be stored: ending of its name and Pillow's options. 92 is where JPEG's losses stop being
 #: visible on paintings at these sizes; full chroma keeps small reds and blues apart.
@@ -36,25 +37,12 @@ _COSINE = np.cos(np.pi / 64 * np.outer(np.arange(_SIGNATURE_SIDE), np.arange(64)
 SIGNATURE_BYTES = _SIGNATURE_SIDE**2 // 8
 
 
-class UnusablePictureError(ValueError):
-    """A file that gives no picture.
-
-    Attributes:
-        problem: Short name of the kind of finding, as in `problems.jsonl`.
-    """
-
-    def __init__(self, problem: str, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = problem
-
-
 @dataclass(frozen=True)
 class PreparedPicture:
     """A picture as it is stored, and what was learned on the way.
 
     Attributes:
         content: The encoded file.
-        width: Of the stored picture, in pixels; `height` likewise.
         source_width: Of the file, in pixels as stored there, before EXIF rotation; `source_height` likewise.
         source_format: Pillow's name of the file's format.
         source_digest: 16 bytes that are equal for files of equal content.
@@ -63,8 +51,6 @@ class PreparedPicture:
     """
 
     content: bytes
-    width: int
-    height: int
     source_width: int
     source_height: int
     source_format: str
@@ -79,26 +65,21 @@ def prepare_picture(path: Path, *, image_size: int, encoding: str = "jpeg") -> P
     A plain JPEG that is small enough stays as it is, byte by byte: coding it again would only lose.
 
     Raises:
-        UnusablePictureError: The file is missing, no picture, broken, or of an absurd size.
+        PictureError: The file is missing, no picture, broken, or of an absurd size.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files: what matters is raised or reported
-        try:
-            source = read_file(path)
-            picture = open_picture(source)
-            source_width, source_height, source_format = picture.width, picture.height, str(picture.format)
-            _check_sides(picture)
-            num_frames = _num_frames(picture)
-            reduce_jpeg(picture, image_size)
-            rgb = to_rgb(picture)
-        except PictureError as error:
-            raise UnusablePictureError(error.problem, error.reason) from None
+        source = read_file(path)
+        picture = open_picture(source)
+        source_width, source_height, source_format = picture.width, picture.height, str(picture.format)
+        _check_sides(picture)
+        num_frames = _num_frames(picture)
+        reduce_jpeg(picture, image_size)
+        rgb = to_rgb(picture)
     small = resize_shorter_side(rgb, image_size)
     is_ready = _is_plain_jpeg(picture) and small.size == (source_width, source_height) and encoding == "jpeg"
     return PreparedPicture(
         content=source if is_ready else encode_picture(small, encoding),
-        width=small.width,
-        height=small.height,
         source_width=source_width,
         source_height=source_height,
         source_format=source_format,
@@ -155,7 +136,7 @@ def _check_sides(picture: Image.Image) -> None:
     shorter, longer = sorted(picture.size)
     if shorter < MIN_SIDE or longer > MAX_ASPECT * shorter:
         limits = f"sides of {MIN_SIDE} pixels or more and at most {MAX_ASPECT} to 1 show a painting"
-        raise UnusablePictureError("absurd_size", f"{picture.width:,} x {picture.height:,} pixels; {limits}")
+        raise picture_error("absurd_size", f"{picture.width:,} x {picture.height:,} pixels; {limits}")
 
 
 def _is_plain_jpeg(picture: Image.Image) -> bool:

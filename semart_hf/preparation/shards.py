@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.catalogue.problems import Problem
 from semart_hf.catalogue.text import mask_label_words, named_labels
 from semart_hf.files import atomic_file, write_text
+from semart_hf.model.pictures_semart import PictureError
 
 from .duplicates import text_digest
-from .prepared_pictures import ENCODINGS, PreparedPicture, UnusablePictureError, prepare_picture
+from .prepared_pictures import ENCODINGS, PreparedPicture, prepare_picture
 
 #: Rows that are read together from a shard: few enough to stream, enough for a download.
 ROWS_PER_GROUP = 64
@@ -26,22 +27,43 @@ _FORMAT = 2
 
 
 @dataclass(frozen=True)
-class ShardRecipe:
-    """What is the same for all shards of a run.
+class PreparationOptions:
+    """What a prepared dataset depends on beside its catalogue.
 
     Attributes:
-        schema: Columns of the file, `image` first, with the features that `datasets` reads from its metadata.
-        image_size: Shorter side of a stored picture, in pixels.
-        encoding: How pictures are stored, a key of `prepared_pictures.ENCODINGS`.
-        mask_label_words: Whether words that name labels are masked in the column `text`.
-        follow_links: Whether links in the folder of pictures may lead out of it.
+        image_size: Shorter side of a stored picture, in pixels; smaller pictures are not enlarged.
+        encoding: How pictures are stored: `jpeg`, `png` or `webp`.
+        min_label_count: How often train must have a label that is not to become `UNK`.
+        text_columns: Columns of the model's text in their order, or a template. Unless it is the description alone,
+            the dataset gets a column `text`.
+        mask_label_words: Whether words that name labels (schools, types, media, years, painters) are masked in the
+            text.
+        rows_per_shard: Rows of a Parquet file, before any is dropped.
     """
 
-    schema: pa.Schema
-    image_size: int
-    encoding: str
+    image_size: int = 288
+    encoding: str = "jpeg"
+    min_label_count: int = 10
+    text_columns: tuple[str, ...] | str = ("DESCRIPTION",)
     mask_label_words: bool = False
-    follow_links: bool = False
+    rows_per_shard: int = 512
+
+    def __post_init__(self) -> None:
+        if self.image_size < 16:
+            raise ValueError(
+                f"Got image_size={self.image_size}, but pictures have 16 pixels or more. Use for example 288."
+            )
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"Got encoding={self.encoding!r}, but it is one of {list(ENCODINGS)}. Use one of these.")
+        if self.rows_per_shard < 1:
+            raise ValueError(
+                f"Got rows_per_shard={self.rows_per_shard}, but a file has 1 row or more. Use for example 512."
+            )
+
+    @property
+    def has_text_column(self) -> bool:
+        """Whether the text is something else than the column `description`."""
+        return self.mask_label_words or not is_description_alone(self.text_columns)
 
 
 @dataclass(frozen=True)
@@ -102,13 +124,36 @@ class ShardFacts:
     num_bytes: int
 
 
-def write_shard(shard: Shard, on_row: Callable[[], None], *, recipe: ShardRecipe, folder: Path) -> None:
+def is_description_alone(text_columns: Sequence[str] | str) -> bool:
+    """Whether a text of these columns is the description and nothing else."""
+    columns = [text_columns] if isinstance(text_columns, str) else list(text_columns)
+    return [column.strip("{}").lower() for column in columns] == ["description"]
+
+
+def write_shard(
+    shard: Shard,
+    on_row: Callable[[], None],
+    *,
+    folder: Path,
+    schema: pa.Schema,
+    options: PreparationOptions,
+    follow_links: bool = False,
+) -> None:
     """Write a shard's file, and its facts beside it, unless they lie there already.
 
     The note with the facts is written last, so a shard counts as written only when all of it is there. The file has
-    the same bytes whenever rows, pictures and recipe are the same. `on_row` is called after each row.
+    the same bytes whenever rows, pictures, schema and options are the same.
+
+    Args:
+        shard: The rows.
+        on_row: Called after each row.
+        folder: Where the files lie.
+        schema: Columns of the file, `image` first, with the features that `datasets` reads from its metadata.
+        options: What the pictures and texts are like.
+        follow_links: Whether links in the folder of pictures may lead out of it.
     """
-    key = _key(shard, recipe)
+    paths = [find_picture(row["images_folder"], row["image_file"], follow_links=follow_links) for row in shard.rows]
+    key = _key(shard, paths, schema, options)
     if read_facts(folder, shard.name, key) is not None:
         for _ in shard.rows:
             on_row()
@@ -119,8 +164,8 @@ def write_shard(shard: Shard, on_row: Callable[[], None], *, recipe: ShardRecipe
 
     def kept_rows() -> Iterator[dict[str, Any]]:
         nonlocal num_bytes
-        for row in shard.rows:
-            picture, findings = _picture_of(row, shard.split, recipe)
+        for row, path in zip(shard.rows, paths, strict=True):
+            picture, findings = _picture_of(row, path, shard.split, options)
             problems.extend(findings)
             on_row()
             if picture is None and row["text"] is None:
@@ -129,12 +174,12 @@ def write_shard(shard: Shard, on_row: Callable[[], None], *, recipe: ShardRecipe
             image = None
             if picture is not None:
                 num_bytes += len(picture.content)
-                name = Path(row["image_file"].replace("\\", "/")).stem + ENCODINGS[recipe.encoding][0]
+                name = Path(row["image_file"].replace("\\", "/")).stem + ENCODINGS[options.encoding][0]
                 image = {"bytes": picture.content, "path": name}
-            text = mask_label_words(row["text"], author=row["author"]) if recipe.mask_label_words else row["text"]
+            text = mask_label_words(row["text"], author=row["author"]) if options.mask_label_words else row["text"]
             yield {**row, "image": image, "text": text}
 
-    _write_parquet(folder / f"{shard.name}.parquet", kept_rows(), recipe.schema)
+    _write_parquet(folder / f"{shard.name}.parquet", kept_rows(), schema)
     # vars and not asdict, which takes longer than all else that is done with a row without a picture
     record = {
         "key": key,
@@ -159,30 +204,27 @@ def read_facts(folder: Path, name: str, key: str | None = None) -> ShardFacts | 
     return ShardFacts(rows, problems, record["num_dropped"], record["num_bytes"])
 
 
-def _key(shard: Shard, recipe: ShardRecipe) -> str:
+def _key(shard: Shard, paths: Sequence[Path | tuple[str, str]], schema: pa.Schema, options: PreparationOptions) -> str:
     """Digest of everything that a shard's file depends on; pictures count by size and time of change."""
-    pictures: list[object] = []
-    for row in shard.rows:
-        path = find_picture(row["images_folder"], row["image_file"], follow_links=recipe.follow_links)
-        status = path.stat() if isinstance(path, Path) else None
-        pictures.append(path if status is None else (status.st_size, status.st_mtime_ns))
-    schema = recipe.schema.to_string(truncate_metadata=False)
-    options = {**vars(recipe), "schema": schema}
-    content = json.dumps((_FORMAT, pa.__version__, options, shard.rows, pictures), default=str, sort_keys=True)
+    statuses = [path.stat() if isinstance(path, Path) else None for path in paths]
+    pictures = [status and (status.st_size, status.st_mtime_ns) for status in statuses]
+    columns = schema.to_string(truncate_metadata=False)
+    content = json.dumps((_FORMAT, pa.__version__, columns, vars(options), shard.rows, pictures), default=str)
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
-def _picture_of(row: dict[str, Any], split: str, recipe: ShardRecipe) -> tuple[PreparedPicture | None, list[Problem]]:
+def _picture_of(
+    row: dict[str, Any], path: Path | tuple[str, str], split: str, options: PreparationOptions
+) -> tuple[PreparedPicture | None, list[Problem]]:
     """The picture of a row, `None` where it has no usable one, and what there is to say about its picture and text."""
     problems: list[tuple[str, str, str]] = []
     picture = None
     without_picture = "dropped" if row["text"] is None else "kept as text"
-    path = find_picture(row["images_folder"], row["image_file"], follow_links=recipe.follow_links)
     if isinstance(path, Path):
         try:
-            picture = prepare_picture(path, image_size=recipe.image_size, encoding=recipe.encoding)
-        except UnusablePictureError as error:
-            problems.append((error.problem, str(error), without_picture))
+            picture = prepare_picture(path, image_size=options.image_size, encoding=options.encoding)
+        except PictureError as error:
+            problems.append((error.problem, error.reason, without_picture))
     else:
         problems.append((*path, without_picture))
     if picture is not None and picture.num_frames > 1:

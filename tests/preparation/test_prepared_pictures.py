@@ -9,9 +9,9 @@ import pytest
 from PIL import Image, ImageCms
 from release_builder import encoded, painting
 
+from semart_hf.model.pictures_semart import PictureError
 from semart_hf.preparation.prepared_pictures import (
     ENCODINGS,
-    UnusablePictureError,
     encode_picture,
     picture_signature,
     prepare_picture,
@@ -26,9 +26,9 @@ def stored(tmp_path: Path, content: bytes, *, image_size: int = 64, encoding: st
 
 
 def finding(path: Path) -> tuple[str, str]:
-    with pytest.raises(UnusablePictureError) as caught:
+    with pytest.raises(PictureError) as caught:
         prepare_picture(path, image_size=64)
-    return caught.value.problem, str(caught.value)
+    return caught.value.problem, caught.value.reason
 
 
 def bits_between(first: Image.Image, second: Image.Image) -> int:
@@ -131,8 +131,8 @@ def read_as_nobody(folder: int, answers) -> None:
         os.setuid(65534)
     try:
         prepare_picture(Path("closed.jpg"), image_size=64)
-    except UnusablePictureError as error:
-        answers.put((error.problem, str(error)))
+    except PictureError as error:
+        answers.put((error.problem, error.reason))
 
 
 def test_a_file_without_permission(tmp_path):
