@@ -1,6 +1,7 @@
-"""Write the demo's output and results, and the measured speeds, into README.md.
+"""Write the demo's output and results, and the measured speeds, into README.md, or check the results that it shows.
 
-`python scripts/render_readme.py` after `make demo`; `--blocks speed` after `python scripts/benchmark.py`.
+`python scripts/render_readme.py` after `make demo`; `--blocks speed` after `python scripts/benchmark.py`;
+`--check outputs/demo/evaluation/results.json` ends with status 1 where README.md shows other accuracies.
 """
 
 from __future__ import annotations
@@ -14,35 +15,48 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed_tables import speed_text, table
+from benchmarks.speed_tables import speed_text
+
+from semart_hf.documents.result_tables import modality_words
+from semart_hf.documents.table import Cell, Table
+from semart_hf.files import write_text
 
 BLOCKS = ("output", "results", "speed")
+SHOWN = ("image+text", "image", "text")
+# Standard deviations that two runs of one commit may lie apart. Another machine rounds otherwise, and trains another
+# model of the same kind, as another seed does; both are judged on the same n paintings. If a painting's answers were
+# independent, the variance of the difference of two accuracies would be 2 a (1 - a) / n; hard paintings are hard for
+# both, and with a correlation of a half it is a (1 - a) / n: 0.017 squared for 0.87 on 400. Three of these are passed
+# by chance in one of 25 checks of 15 figures. A mean over tasks is over as many answers more.
+DEVIATIONS = 3
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--demo", type=Path, default=Path("outputs/demo"), help="folder of `make demo`")
     parser.add_argument(
-        "--speed",
-        type=Path,
-        default=Path("scripts/benchmarks/results"),
-        help="folder of scripts/benchmark.py's figures",
+        "--speed", type=Path, default=Path("scripts/benchmarks/results"), help="benchmark.py's figures"
     )
-    parser.add_argument("--blocks", nargs="+", choices=BLOCKS, default=list(BLOCKS), help="what is written")
+    parser.add_argument("--blocks", nargs="+", choices=BLOCKS, default=list(BLOCKS), help="what is written again")
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="the file that is rewritten")
+    parser.add_argument("--check", type=Path, metavar="RESULTS", help="write nothing; compare with this results.json")
     options = parser.parse_args(arguments)
 
     readme = options.readme.read_text(encoding="utf-8")
+    if options.check:
+        check_results(readme, json.loads(options.check.read_text(encoding="utf-8")))
+        print(f"{options.readme} shows the accuracies of {options.check}, within what machines differ by")
+        return
     if "output" in options.blocks:
         readme, truth = with_example(readme, options.demo / "release")
         readme = with_block(readme, "output", f"```text\n{output_of(readme)}```\n\n{truth}")
     if "results" in options.blocks:
         results = json.loads((options.demo / "evaluation" / "results.json").read_text(encoding="utf-8"))
-        readme = with_block(readme, "results", results_tables(results))
+        readme = with_block(readme, "results", results_text(results))
     if "speed" in options.blocks:
         measured = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(options.speed.glob("*.json"))]
         readme = with_block(readme, "speed", "\n\n".join(map(speed_text, measured)) or "Not measured yet.")
-    options.readme.write_text(readme, encoding="utf-8")
+    write_text(options.readme, readme)
     print(f"Wrote {', '.join(options.blocks)} to {options.readme}")
 
 
@@ -63,20 +77,19 @@ def with_example(readme: str, release: Path) -> tuple[str, str]:
     """The text with the test painting of the shortest text in its example, and a sentence of its true labels."""
     from semart_hf.data.loading import load_paintings
 
-    # Every label counts as itself here, however rare: the truth is told in the release's own words.
+    # Every label counts as itself here, however rare: the truth is given in the release's own words.
     test = load_paintings(release, min_label_count=1)["test"]
     tasks = ("type", "school", "timeframe", "medium")
     rows = [row for row in test.remove_columns("image") if row["text"] and None not in {row[task] for task in tasks}]
     if not rows:
         raise ValueError(f"{release} has no test painting with a text and all labels. Paint it again.")
     row = min(rows, key=lambda row: len(row["text"]))
-    text = row["text"]
-    labels = {task: test.features[task].int2str(row[task]) for task in tasks}
     picture = (release / "Images" / row["image_file"]).as_posix()
-    for name, value in (("picture", picture), ("text", text)):
+    for name, value in (("picture", picture), ("text", row["text"])):
         line = f"{name} = {json.dumps(value, ensure_ascii=False)}"
         readme = re.sub(rf"^{name} = .*$", lambda _, line=line: line, readme, count=1, flags=re.MULTILINE)
-    return readme, "In truth: " + ", ".join(f"{task} *{label}*" for task, label in labels.items()) + "."
+    truth = ", ".join(f"{task} *{test.features[task].int2str(row[task])}*" for task in tasks)
+    return readme, f"In truth: {truth}."
 
 
 def output_of(readme: str) -> str:
@@ -94,24 +107,61 @@ def output_of(readme: str) -> str:
     return ran.stdout
 
 
-def results_tables(results: Mapping[str, Any]) -> str:
+def results_text(results: Mapping[str, Any]) -> str:
     """The accuracies by task and by what is shown, in Markdown, with the machine that they come from."""
-    shown = {"image+text": "picture and text", "image": "picture alone", "text": "text alone"}
-    tasks, rows = list(results["tasks"]), []
-    for modality, words in shown.items():
-        scores = results["modalities"][modality]
-        ceiling = scores["ceiling"]
-        cells = [f"{scores['tasks'][task]['accuracy']:.3f} ({ceiling[task]:.3f})" for task in tasks]
-        mean = sum(ceiling[task] for task in tasks) / len(tasks)
-        rows.append([words, *cells, f"**{scores['mean_accuracy']:.3f}** ({mean:.3f})"])
-    environment = results["environment"]
+    tasks = [*results["tasks"], "mean"]
+    rows = []
+    for modality in SHOWN:
+        ceiling = results["modalities"][modality]["ceiling"]
+        found = _accuracies(results, modality)
+        cells = [Cell(f"{found[task]:.3f}", f"{ceiling[task]:.3f}", is_strong=task == "mean") for task in tasks]
+        rows.append([modality_words(modality), *cells])
+    where = "{processor}, {cores} cores, torch {torch}, transformers {transformers}, commit {commit}"
     return (
-        table(["accuracy (best reachable)", *tasks, "mean"], rows)
-        + f"\n\nMean macro-F1 of picture and text: {results['mean_macro_f1']:.3f}. One checkpoint, "
-        f"{results['num_rows']} test paintings of the miniature; {environment['processor']}, {environment['cores']} "
-        f"cores, torch {environment['torch']}, transformers {environment['transformers']}, commit "
-        f"{environment['commit']}. Written by `scripts/render_readme.py` from the demo's results.json."
+        f"{Table(['accuracy (best reachable)', *tasks], rows).markdown()}\n\nMean macro-F1 of picture and text: "
+        f"{results['mean_macro_f1']:.3f}. One checkpoint, {results['num_rows']} test paintings of the miniature; "
+        f"{where.format_map(results['environment'])}. "
+        "Written by `scripts/render_readme.py` from the demo's results.json."
     )
+
+
+def check_results(readme: str, results: Mapping[str, Any]) -> None:
+    """Refuse a README whose table of results differs from a run by more than machines differ.
+
+    Raises:
+        SystemExit: An accuracy differs by more than `tolerance`, or is not there.
+    """
+    wrong = []
+    for modality in SHOWN:
+        words = re.escape(modality_words(modality))
+        row = re.search(rf"^\| {words} \|(.*)\|$", readme, flags=re.MULTILINE)
+        shown = [float(number) for number in re.findall(r"\| *\**([\d.]+)", f"|{row[1]}")] if row else []
+        found = _accuracies(results, modality)
+        if len(shown) != len(found):
+            wrong.append(f"{modality_words(modality)}: {len(shown)} figures where {list(found)} belong")
+            continue
+        wrong += [
+            f"{modality_words(modality)}, {task}: {figure:.3f}, measured {accuracy:.3f}"
+            for (task, accuracy), figure in zip(found.items(), shown, strict=True)
+            if abs(figure - accuracy)
+            > tolerance(accuracy, results["num_rows"] * (len(found) - 1 if task == "mean" else 1))
+        ]
+    if wrong:
+        raise SystemExit(
+            f"The README's results differ from this run's by more than machines do: {'; '.join(wrong)}. Write them "
+            "again: python scripts/render_readme.py"
+        )
+
+
+def tolerance(accuracy: float, num_answers: int) -> float:
+    """How far an accuracy on so many answers may lie from another machine's run of the same commit."""
+    return float(DEVIATIONS * (accuracy * (1 - accuracy) / num_answers) ** 0.5)
+
+
+def _accuracies(results: Mapping[str, Any], modality: str) -> dict[str, float]:
+    scored = results["modalities"][modality]
+    found = {task: scored["tasks"][task]["accuracy"] for task in results["tasks"]}
+    return {**found, "mean": scored["mean_accuracy"]}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.evaluation.results import describe_training_data
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -46,6 +47,7 @@ def build_trainer(
     set_seed(training_arguments.seed)
     tokenizer = build_tokenizer(splits["train"], model_arguments, data_arguments)
     model = build_model(tasks, model_arguments, tokenizer)
+    model.config.training_data = describe_training_data(data_arguments.data)
     processor = build_processor(model, tokenizer)
     train_paintings, remark = with_prepared_pictures(
         splits, data_arguments, processor.image_processor, seed=training_arguments.seed

@@ -33,7 +33,7 @@ def demo(small_release, tmp_path):
     scores = {
         task: {"accuracy": 0.5 + index / 10} for index, task in enumerate(("type", "school", "timeframe", "medium"))
     }
-    ceiling = dict.fromkeys(scores, 0.9)
+    ceiling = dict.fromkeys([*scores, "mean"], 0.9)
     modality = {"tasks": scores, "mean_accuracy": 0.65, "ceiling": ceiling}
     results = {
         "tasks": scores,
@@ -154,3 +154,42 @@ def test_speeds_are_written_with_their_machine_and_what_is_missing(tmp_path):
     assert "Peak memory of our training by the data's size, small towers: 1,000 rows 1,100 MiB, 50,000" in text
     assert "Not measured here: a GPU." in text
     assert "old" in text  # the other blocks stay
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "message"),
+    [
+        # 0.6 of 400 is known to 0.0245, thrice that is 0.073; the mean of 1,600 answers, 0.65, to 0.012 and 0.036.
+        ("school", 0.07, None),
+        ("school", 0.08, r"picture and text, school: 0\.600, measured 0\.680.*render_readme\.py"),
+        ("school", -0.2, r"picture and text, school: 0\.600, measured 0\.400"),
+        ("mean", 0.034, None),
+        ("mean", 0.038, r"picture and text, mean: 0\.650, measured 0\.688"),
+    ],
+)
+def test_results_of_another_commit_are_found(demo, tmp_path, task, change, message):
+    readme = tmp_path / "README.md"
+    readme.write_text(README, encoding="utf-8")
+    render, path = load_script("render_readme"), demo / "evaluation" / "results.json"
+    render.main(["--demo", str(demo), "--readme", str(readme), "--blocks", "results"])
+    results = json.loads(path.read_text())
+    results["num_rows"] = 400
+    scored = results["modalities"]["image+text"]
+    if task == "mean":
+        scored["mean_accuracy"] += change
+    else:
+        scored["tasks"][task]["accuracy"] += change
+    path.write_text(json.dumps(results))
+    check = ["--readme", str(readme), "--check", str(path)]
+    if message is None:
+        render.main(check)
+    else:
+        with pytest.raises(SystemExit, match=message):
+            render.main(check)
+
+
+def test_a_readme_without_results_is_found(demo, tmp_path):
+    (tmp_path / "README.md").write_text(README, encoding="utf-8")
+    check = ["--readme", str(tmp_path / "README.md"), "--check", str(demo / "evaluation" / "results.json")]
+    with pytest.raises(SystemExit, match="picture alone: 0 figures where"):
+        load_script("render_readme").main(check)

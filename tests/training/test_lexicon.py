@@ -81,6 +81,10 @@ def test_rarities_are_those_of_the_training_texts(trained, splits):
     assert not expected.rarities[tokenizer.all_special_ids].any()
 
 
+def test_the_model_records_what_it_was_trained_on(trained):
+    assert trained[0].model.config.training_data["is_painted_miniature"] is False
+
+
 def test_it_learns_at_its_own_rate_without_decay(trained):
     trainer, _ = trained
     (group,) = [group for group in trainer.optimizer.param_groups if group["name"] == "lexicon"]
