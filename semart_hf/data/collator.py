@@ -15,10 +15,10 @@ from semart_hf.model.pictures_semart import PictureError, load_picture
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from .augmentation import Augmentation, draw
-from .cache import FrozenText
 from .labels import labels_of
 from .picture_batch import PictureBatch, gather_pictures
 from .sampling import DRAW_KEY
+from .text_cache import FrozenText
 
 MODALITIES = ("image+text", "image", "text")
 logger = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
 """Distinct texts on disk: however many rows a data set has, none of its texts stays in memory."""
 
 import copy
+import hashlib
 import tempfile
 from array import array
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,10 @@ import numpy.typing as npt
 
 from semart_hf.catalogue.stored_rows import mapped, temporary_disk_explained
 
-from .cache import digest_of
+
+def digest_of(text: str) -> bytes:
+    """16 bytes by which a text is found."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class StoredTexts(Sequence[str]):

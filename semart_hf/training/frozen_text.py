@@ -1,6 +1,5 @@
 """Whether a run reads the frozen text layers' output from a cache, and the cache if it does."""
 
-import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -8,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from accelerate import PartialState
 
-from semart_hf.data.cache import FrozenText
-from semart_hf.data.cache_computing import TextsToKeep, cache_folder, compute_frozen_text, texts_to_keep
 from semart_hf.data.streaming import column_of
+from semart_hf.data.text_cache import FrozenText, TextsToKeep, cache_folder, compute_frozen_text, texts_to_keep
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from .arguments import SemArtTrainingArguments
 from .recipe import DataArguments
 
-# Texts that are read fewer times than this on average are not worth a place on the disk.
+# Texts that training reads fewer times than this on average are not worth a place on the disk.
 LEAST_READS = 2.0
 # Space that is left on the disk for checkpoints and everybody else.
 RESERVED_BYTES = 2 << 30
@@ -33,8 +32,8 @@ def frozen_text(
 ) -> tuple[FrozenText | None, str]:
     """The cache that this run's collator is to read from, or `None`, and a sentence that says why.
 
-    With `cache_frozen_text: auto` there is a cache if each text is read twice or more, by the epochs and validations
-    together, and if the disk has room. All processes call this and share the work.
+    With `cache_frozen_text: auto` there is a cache if training reads each text twice or more, and if the disk has
+    room. All processes call this and share the work.
 
     Args:
         model: The model as the run begins.
@@ -48,42 +47,34 @@ def frozen_text(
     """
     if data.cache_frozen_text == "false":
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"
+    depth = depth_that_stays_frozen(model, training.unfreezing_schedule())
+    obstacle = None
     if is_fsdp_enabled(training):
         # All processes must run the same layers to put the shards together, also one whose batch has no text.
+        obstacle = "computed in every batch, because FSDP shards the layers"
+    elif depth < 1:
+        obstacle = "none, all text layers learn"
+    if obstacle is not None:
         if data.cache_frozen_text == "true":
             raise ValueError(
-                "cache_frozen_text is true, but with FSDP every process runs all layers. Set cache_frozen_text: auto, "
-                "or launch with DDP."
+                f"cache_frozen_text is true, but there is no frozen text: {obstacle}. Set cache_frozen_text: auto, "
+                "freeze some layers (trainable_text_layers, unfreezing), or launch with DDP."
             )
-        return None, "Frozen text: computed in every batch, because FSDP shards the layers"
-    depth = depth_that_stays_frozen(model, training.unfreezing_schedule())
-    if depth < 1:
-        if data.cache_frozen_text == "true":
-            raise ValueError(
-                "cache_frozen_text is true, but no text layer stays frozen: trainable_text_layers or unfreezing lets "
-                "all of them learn. Freeze some, or set cache_frozen_text: auto."
-            )
-        return None, "Frozen text: none, all text layers learn"
-    read = {name: splits[name] for name in ("train", "validation") if name in splits}
-    wanted = texts_to_keep(
-        model,
-        processor,
-        (text for rows in read.values() for text in column_of(rows, "text")),
-        depth=depth,
-        storage=data.text_cache_dtype,
-    )
-    if not wanted.texts:
+        return None, f"Frozen text: {obstacle}"
+    rows = (splits[name] for name in ("train", "validation") if name in splits)
+    texts = (text for split in rows for text in column_of(split, "text"))
+    wanted = texts_to_keep(model, processor, texts, depth=depth, storage=data.text_cache_dtype)
+    if not len(wanted.texts):
         return None, "Frozen text: none, no row has a text"
     root = Path(data.text_cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "frozen_text")
     folder = cache_folder(root, model, processor, wanted, use_bf16=bool(training.bf16))
-    num_reads = expected_reads({name: _number_of(rows) for name, rows in read.items()}, data, training)
     choice = f"{len(wanted.texts):,d} distinct texts through {depth} frozen layers"
-    if folder.is_dir() and FrozenText(folder, depth).knows_digests(wanted.texts.digests):
+    if _is_whole(wanted, folder):
         return FrozenText(folder, depth), f"Frozen text: {choice} read from {folder}"
-    if data.cache_frozen_text == "auto" and num_reads < LEAST_READS * len(wanted.texts):
-        reads = num_reads / len(wanted.texts)
+    reads = expected_reads(len(splits["train"]), data, training)
+    if data.cache_frozen_text == "auto" and reads < LEAST_READS:
         return None, f"Frozen text: {choice} in every batch; each is read {reads:.1f} times, too few for a cache"
-    return _computed(model, processor, wanted, folder, training, f"{choice}, each to be read", num_reads)
+    return _computed(model, processor, wanted, folder, training, choice)
 
 
 def _computed(
@@ -93,31 +84,39 @@ def _computed(
     folder: Path,
     training: SemArtTrainingArguments,
     choice: str,
-    num_reads: float,
 ) -> tuple[FrozenText | None, str]:
-    free, size = _free_bytes(folder), _gigabytes(wanted.num_bytes())
+    state, size, free = PartialState(), _gigabytes(wanted.num_bytes()), _free_bytes(folder)
+    failure = None
     if wanted.num_bytes() > free - RESERVED_BYTES:
-        return None, (
-            f"Frozen text: computed in every batch, because a cache needs {size} and {folder.parent} has "
-            f"{_gigabytes(free)} free, of which {_gigabytes(RESERVED_BYTES)} are left alone. Make room, or name "
-            "another text_cache_dir."
+        failure = (
+            f"a cache needs {size} and {folder.parent} has {_gigabytes(free)} free, of which "
+            f"{_gigabytes(RESERVED_BYTES)} are left alone. Make room, or name another text_cache_dir"
         )
-    reads = num_reads / len(wanted.texts)
-    if training.process_index == 0 and not training.disable_tqdm:
-        print(f"Frozen text: {choice} {reads:.1f} times, are computed once and take {size} in {folder}")
-    try:
-        kept = compute_frozen_text(
-            model,
-            processor,
-            wanted,
-            folder,
-            device=training.device,
-            use_bf16=bool(training.bf16),
-            show_progress=training.process_index == 0 and not training.disable_tqdm,
+    else:
+        shows_progress = state.is_main_process and not training.disable_tqdm
+        if shows_progress:
+            print(f"Frozen text: {choice} are computed once and take {size} in {folder}")
+        try:
+            compute_frozen_text(
+                model,
+                processor,
+                wanted,
+                folder,
+                device=training.device,
+                use_bf16=bool(training.bf16),
+                show_progress=shows_progress,
+                process_index=state.process_index,
+                num_processes=state.num_processes,
+            )
+        except OSError as error:
+            failure = f"the cache could not be written: {error}"
+    state.wait_for_everyone()
+    if not _is_whole(wanted, folder):  # the same answer in all processes
+        return (
+            None,
+            f"Frozen text: computed in every batch, because {failure or 'another process could not write it'}.",
         )
-    except OSError as error:
-        return None, f"Frozen text: computed in every batch, because the cache could not be written: {error}"
-    return kept, f"Frozen text: {choice} {reads:.1f} times, kept in {size} in {folder}"
+    return FrozenText(folder, wanted.depth), f"Frozen text: {choice}, kept in {size} in {folder}"
 
 
 def is_fsdp_enabled(training: SemArtTrainingArguments) -> bool:
@@ -138,30 +137,22 @@ def depth_that_stays_frozen(model: SemArtForArtClassification, schedule: Mapping
     return min(0 if number is None else num_layers - number for number in trainable)
 
 
-def expected_reads(num_rows: Mapping[str, int], data: DataArguments, training: SemArtTrainingArguments) -> float:
-    """How many times a text of the train or validation split will be read in a run.
+def expected_reads(num_rows: int, data: DataArguments, training: SemArtTrainingArguments) -> float:
+    """How many times training will read a text on average.
 
     Args:
-        num_rows: Of the splits.
+        num_rows: Of the train split.
         data: The recipe's.
         training: The recipe's.
     """
-    rows = data.epoch_length or num_rows["train"]
-    rows_of_step = (
-        training.per_device_train_batch_size * training.gradient_accumulation_steps * max(training.world_size, 1)
-    )
-    steps = training.max_steps if training.max_steps > 0 else training.num_train_epochs * rows / rows_of_step
-    reads = steps * rows_of_step * (1 - data.text_dropout)
-    num_validations = {"no": 0.0, "epoch": float(math.ceil(steps * rows_of_step / max(rows, 1)))}.get(
-        str(getattr(training.eval_strategy, "value", training.eval_strategy)),
-        steps / training.eval_steps if training.eval_steps and training.eval_steps >= 1 else 1.0,
-    )
-    return reads + num_validations * num_rows.get("validation", 0)
+    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps * max(training.world_size, 1)
+    steps_rows = training.max_steps * batch
+    epoch_rows = training.num_train_epochs * (data.epoch_length or num_rows)
+    return (steps_rows if training.max_steps > 0 else epoch_rows) / num_rows * (1 - data.text_dropout)
 
 
-def _number_of(rows: Any) -> int:
-    """All rows, where the length of a stream is that of an epoch."""
-    return int(rows.num_rows if hasattr(rows, "num_rows") else len(rows))
+def _is_whole(wanted: TextsToKeep, folder: Path) -> bool:
+    return all(path.is_file() for path in wanted.chunks(folder))
 
 
 def _free_bytes(folder: Path) -> int:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from semart_hf.data import stored_texts
-from semart_hf.data.cache import digest_of
-from semart_hf.data.stored_texts import StoredTexts
+from semart_hf.data.stored_texts import StoredTexts, digest_of
 
 
 def test_each_text_comes_once_and_as_it_was():
@@ -35,7 +34,7 @@ def test_no_text_at_all():
     assert list(texts.in_order(np.zeros(0, dtype=np.int64))) == []
 
 
-def test_a_full_disk_is_told(monkeypatch):
+def test_a_full_disk_is_named(monkeypatch):
     class FullFile:
         def __enter__(self):
             return self
@@ -47,6 +46,6 @@ def test_a_full_disk_is_told(monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(stored_texts.tempfile, "TemporaryFile", lambda **_: FullFile())
-    with pytest.raises(OSError, match=r"Got a full disk while rows were kept in .*TMPDIR") as raised:
+    with pytest.raises(OSError, match=r"The disk is full .*TMPDIR") as raised:
         StoredTexts(["a"])
     assert raised.value.errno == errno.ENOSPC

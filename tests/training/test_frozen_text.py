@@ -112,7 +112,7 @@ def test_auto_takes_a_cache_where_texts_are_read_often(splits, tmp_path):
     assert kept is not None
     assert kept.depth == 2
     num_texts = len({text for split in ("train", "validation") for text in splits[split]["text"] if text})
-    assert f"{num_texts} distinct texts through 2 frozen layers, each to be read" in remark
+    assert f"{num_texts} distinct texts through 2 frozen layers, kept in" in remark
     training.num_train_epochs = 1
     kept, remark = frozen_text(model, processor, splits, data, training)  # it is there already
     assert kept is not None
@@ -132,7 +132,7 @@ def test_a_full_disk_costs_time_and_not_the_run(splits, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("semart_hf.data.cache_computing._write_chunk", fail)
+    monkeypatch.setattr("semart_hf.data.text_cache._write_chunk", fail)
     kept, remark = frozen_text(model, processor, splits, data, training)
     assert kept is None
     assert "because the cache could not be written: No space left on device" in remark
@@ -145,7 +145,9 @@ def test_nothing_is_cached_that_learns(splits, tmp_path):
         "Frozen text: none, all text layers learn",
     )
     data.cache_frozen_text = "true"
-    with pytest.raises(ValueError, match="cache_frozen_text is true, but no text layer stays frozen"):
+    with pytest.raises(
+        ValueError, match="cache_frozen_text is true, but there is no frozen text: none, all text layers learn"
+    ):
         frozen_text(model, processor, splits, data, training)
 
 
@@ -156,8 +158,8 @@ def test_the_depth_is_what_no_phase_of_unfreezing_reaches(splits, tmp_path):
     assert depth_that_stays_frozen(model, {"1": {"trainable_text_layers": None}}) == 0
 
 
-def test_the_number_of_reads_counts_epochs_dropout_and_validations(splits, tmp_path):
+def test_the_number_of_reads_counts_epochs_and_dropout(splits, tmp_path):
     _, _, data, training = prepare(splits, tmp_path, epochs=4, data={"text_dropout": 0.25})
-    assert expected_reads({"train": 100, "validation": 10}, data, training) == pytest.approx(4 * 75 + 4 * 10)
+    assert expected_reads(100, data, training) == pytest.approx(4 * 0.75)
     training.max_steps = 25
-    assert expected_reads({"train": 100}, data, training) == pytest.approx(25 * 16 * 0.75)
+    assert expected_reads(100, data, training) == pytest.approx(25 * 16 / 100 * 0.75)

@@ -1,10 +1,8 @@
 """Hidden states read from disk equal those that are computed; killed, shared and damaged caches."""
 
-import multiprocessing
 import os
 import pickle
 import re
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +13,10 @@ from rounding import rounding
 from safetensors.torch import load_file, save_file
 from transformers import DistilBertConfig
 
-from semart_hf.data import cache, cache_computing
-from semart_hf.data.cache import FrozenText, digest_of
-from semart_hf.data.cache_computing import cache_folder, compute_frozen_text, texts_to_keep
+from semart_hf.data import text_cache
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.stored_texts import digest_of
+from semart_hf.data.text_cache import FrozenText, cache_folder, compute_frozen_text, texts_to_keep
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -56,10 +54,11 @@ def build(trainable=1, pooling="first", seed=0):
     return model, SemArtProcessor(image_processor, tokenizer)
 
 
-def compute(root, model, processor, texts, *, depth=1, storage="fp32"):
+def compute(root, model, processor, texts, *, depth=1, storage="fp32", **share):
     wanted = texts_to_keep(model, processor, texts, depth=depth, storage=storage)
     folder = cache_folder(root, model, processor, wanted, use_bf16=False)
-    return compute_frozen_text(model, processor, wanted, folder)
+    compute_frozen_text(model, processor, wanted, folder, **share)
+    return FrozenText(folder, depth)
 
 
 def rows_of(texts):
@@ -117,20 +116,6 @@ def test_a_batch_with_a_text_that_is_not_kept_is_tokenised(tmp_path):
         kept.batch(["a new text"])
 
 
-def test_only_what_is_new_is_computed(tmp_path, monkeypatch):
-    model, processor = build()
-    computed = []
-    encode = model.encode_frozen_text
-    monkeypatch.setattr(model, "encode_frozen_text", lambda ids, *a: computed.append(len(ids)) or encode(ids, *a))
-    compute(tmp_path, model, processor, texts_of(20))
-    assert sum(computed) == 20
-    kept = compute(tmp_path, model, processor, texts_of(20)[5:15])
-    assert sum(computed) == 20
-    assert kept.knows(texts_of(20))
-    compute(tmp_path, model, processor, texts_of(26))
-    assert sum(computed) == 26
-
-
 def test_other_weights_tokens_depth_and_storage_have_their_own_place(tmp_path):
     model, processor = build()
     wanted = {storage: texts_to_keep(model, processor, texts_of(3), depth=1, storage=storage) for storage in
@@ -142,7 +127,11 @@ def test_other_weights_tokens_depth_and_storage_have_their_own_place(tmp_path):
         cache_folder(tmp_path, model, processor, wanted["fp16"], use_bf16=False),
         cache_folder(tmp_path, model, processor, wanted["fp16"], use_bf16=True),
         cache_folder(
-            tmp_path, model, processor, texts_to_keep(model, processor, [], depth=2, storage="fp32"), use_bf16=False
+            tmp_path,
+            model,
+            processor,
+            texts_to_keep(model, processor, texts_of(3), depth=2, storage="fp32"),
+            use_bf16=False,
         ),
     ]
     with torch.no_grad():
@@ -153,55 +142,35 @@ def test_other_weights_tokens_depth_and_storage_have_their_own_place(tmp_path):
     with torch.no_grad():
         model.text_tower.transformer.layer[0].ffn.lin1.weight[0, 0] += 1e-3
     others.append(cache_folder(tmp_path, model, processor, wanted["fp32"], use_bf16=False))
-    assert len({folder, *others}) == 6
+    more = texts_to_keep(model, processor, texts_of(4), depth=1, storage="fp32")
+    others.append(cache_folder(tmp_path, model, processor, more, use_bf16=False))
+    assert len({folder, *others}) == 7
 
 
-def compute_in_a_process(results, root, dies_after):
-    """Compute in a process of its own; it kills itself in the midst of writing a chunk, or tells what it wrote."""
-    torch.set_num_threads(1)
-    write, written = cache_computing._write_chunk, []
-
-    def write_and_count(path, *content):
-        if len(written) == dies_after:
-            path.with_name(f".{path.stem}-0.tmp").write_bytes(b"half a chunk")
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(path, *content)
-        written.append(path.name)
-
-    cache_computing._write_chunk = write_and_count
-    kept = compute(root, *build(), texts_of(60))
-    results.put((root.name, len(kept), written))
-
-
-def test_a_killed_computation_goes_on_and_two_processes_share_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache_computing, "CHUNK_BYTES", 4096)
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    processes = [
-        context.Process(target=compute_in_a_process, args=(results, tmp_path / root, dies_after))
-        for root, dies_after in (("killed", 2), ("shared", None), ("shared", None))
-    ]
-    for process in processes:
-        process.start()
-    shares = [results.get(timeout=60) for _ in range(2)]
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [-signal.SIGKILL, 0, 0]
-    (folder,), (other,) = ((tmp_path / name).iterdir() for name in ("killed", "shared"))
-    assert len(list(folder.glob("*.safetensors"))) == 2
-    assert len(list(folder.glob(".*.tmp"))) == 1
-    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
-    assert len(compute(tmp_path / "killed", *build(), texts_of(60))) == 60
-    assert not list(folder.glob(".*.tmp"))
-    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-    chunks = sorted(path.name for path in folder.glob("*.safetensors"))
+def test_what_is_there_is_not_computed_again_and_processes_share_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_cache, "CHUNK_BYTES", 4096)
+    model, processor = build()
+    counts = []
+    encode = model.encode_frozen_text
+    monkeypatch.setattr(model, "encode_frozen_text", lambda ids, *a: counts.append(len(ids)) or encode(ids, *a))
+    whole = compute(tmp_path / "whole", model, processor, texts_of(60))
+    assert sum(counts) == len(whole) == 60
+    chunks = sorted(whole.folder.glob("*.safetensors"))
     assert len(chunks) > 10
-    assert sorted(name for _, _, written in shares for name in written) == chunks  # each by one of the two
-    assert [number for _, number, _ in shares] == [60, 60]
-    for name in chunks:
-        one, same = load_file(folder / name), load_file(other / name)
+    assert all(sum(load_file(path)["lengths"]) * 32 * 4 <= 4096 + 32 * 32 * 4 for path in chunks)
+    times = {path: path.stat().st_mtime_ns for path in chunks}
+    chunks[3].rename(whole.folder / ".3.unfinished")  # as a process leaves it that is killed while it writes
+    compute(tmp_path / "whole", model, processor, texts_of(60))
+    assert [path for path in chunks if path.stat().st_mtime_ns != times[path]] == [chunks[3]]
+    parts = [
+        compute(tmp_path / "shared", model, processor, texts_of(60), process_index=index, num_processes=2)
+        for index in range(2)
+    ]
+    assert 20 < len(parts[0]) < 40
+    assert parts[1].knows(texts_of(60))
+    for path in chunks:
+        one, same = load_file(path), load_file(parts[1].folder / path.name)
         assert torch.equal(one["digests"], same["digests"])
-        # Computed by processes with more and with fewer threads: one layer has 6 sums of at most 64 terms.
         assert torch.allclose(one["hidden"], same["hidden"], atol=rounding(64, layers=6, size=4))
 
 
@@ -243,7 +212,7 @@ def test_batches_hold_a_bounded_number_of_tokens():
     model, processor = build()
     wanted = texts_to_keep(model, processor, texts_of(60), depth=1, storage="fp32")
     assert wanted.num_tokens.tolist() == sorted(wanted.num_tokens.tolist())
-    batches = list(cache_computing._batches(range(60), wanted, 100))
+    batches = list(text_cache._batches(range(60), wanted, 100))
     assert [place for batch in batches for place in batch] == list(range(60))
     widths = [{-(-wanted.num_tokens[place] // 8) * 8 for place in batch} for batch in batches]
     assert all(len(width) == 1 for width in widths)  # and so no text is padded further than alone
@@ -257,7 +226,7 @@ def test_what_was_read_does_not_stay_in_memory(tmp_path, monkeypatch):
     digests = np.frombuffer(b"".join(digest_of(text) for text in texts), dtype=np.int64).reshape(-1, 2).copy()
     lengths = torch.full((64,), tokens)
     save_file({"hidden": hidden, "digests": torch.from_numpy(digests), "lengths": lengths}, tmp_path / "0.safetensors")
-    monkeypatch.setattr(cache, "_MAPPED_BYTES", 2**22)
+    monkeypatch.setattr(text_cache, "_MAPPED_BYTES", 2**22)
     kept = FrozenText(tmp_path, depth=1)
 
     def mapped_megabytes():

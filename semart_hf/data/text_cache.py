@@ -1,44 +1,137 @@
-"""The work behind `cache`: hidden states of distinct texts, computed chunk by chunk.
+"""What the frozen layers of the text tower make of descriptions: computed once, kept on disk, read in every epoch.
 
-A chunk is written under another name and then renamed, so that whatever ends a process leaves whole chunks behind and
-the next run goes on from there. Several processes share the work: each takes a chunk that nobody holds the lock of.
+A cache is a folder of chunks. A chunk is one safetensors file of texts of about the same length: their hidden states
+one after the other without padding, their digests, and how many tokens each has. Each appears whole, so that whatever
+ends a process leaves whole chunks, and the next run goes on from there; several processes take every n-th chunk.
 """
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from semart_hf.files import atomic_file
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import TOKENS_MULTIPLE, SemArtProcessor
 
-from .cache import FrozenText
 from .freed_memory import return_freed_memory
-from .stored_texts import StoredTexts
+from .stored_texts import StoredTexts, digest_of
 
 STORAGE_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-FORMAT = 1
-# A chunk is what is lost when a process is killed, and what two processes can share: seconds to minutes of work.
+FORMAT = 2
+# A chunk is what is lost when a process is killed, and what processes share: seconds to minutes of work.
 CHUNK_BYTES = 32 << 20
 # Tokens of a batch, padding included: enough for the matrix units, and few enough for any memory.
 BATCH_TOKENS = {"cpu": 4096}
 BATCH_TOKENS_ELSEWHERE = 65_536
 # The tokenizer holds what it cuts off, too: of a thousand long texts, as much as all the rest of a run.
 _TEXTS_COUNTED_AT_ONCE = 128
+# What a process has looked at of mapped files counts as its memory until it unmaps them: after so many bytes. The
+# pages beside a text are mapped with it, so that it holds a multiple of them.
+_MAPPED_BYTES = 16 * 2**20
+
+
+class FrozenText:
+    """Hidden states of descriptions, mapped into memory chunk by chunk as they are asked for.
+
+    What is pickled for a worker is the folder's name; each process maps the files itself.
+
+    Args:
+        folder: Of the chunks.
+        depth: How many layers of the text tower the hidden states have passed.
+
+    Raises:
+        ValueError: If a chunk is damaged.
+    """
+
+    def __init__(self, folder: Path, depth: int) -> None:
+        self.folder = folder
+        self.depth = depth
+        self._hidden: dict[int, Tensor] = {}
+        self._bytes_read = 0
+        self._paths = sorted(folder.glob("*.safetensors"))
+        digests, places = [np.zeros((0, 2), dtype=np.int64)], [np.zeros((0, 3), dtype=np.int64)]
+        for number, path in enumerate(self._paths):
+            with _opened(path) as file:
+                digests.append(file.get_tensor("digests").numpy())
+                lengths = file.get_tensor("lengths").numpy()
+            starts = np.cumsum(lengths) - lengths
+            places.append(np.stack([np.full_like(starts, number), starts, lengths], axis=1))
+        all_digests = np.concatenate(digests)
+        order = np.argsort(all_digests[:, 0], kind="stable")
+        self._digests, self._places = all_digests[order], np.concatenate(places)[order]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "depth": self.depth}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self._digests)
+
+    def knows(self, texts: Iterable[str | None]) -> bool:
+        """Whether all the texts are here; those that are `None` need not be."""
+        return all(self._row(text) is not None for text in texts if text is not None)
+
+    def batch(self, texts: Sequence[str | None]) -> dict[str, Any]:
+        """The model's inputs in the place of `input_ids`: `text_hidden (batch, tokens, dim)`, its mask and its depth.
+
+        `has_text (batch,)` is given where some row has no text.
+
+        Raises:
+            KeyError: If a text is not here.
+        """
+        found = [None if text is None else self._hidden_states(text) for text in texts]
+        present = [states for states in found if states is not None]
+        longest = max(len(states) for states in present)
+        # The pooled feature is one vector; hidden states are padded as the processor pads tokens.
+        width = longest if longest == 1 else -(-longest // TOKENS_MULTIPLE) * TOKENS_MULTIPLE
+        hidden = torch.zeros(len(texts), width, present[0].shape[1], dtype=present[0].dtype)
+        mask = torch.zeros(len(texts), width, dtype=torch.long)
+        for row, states in enumerate(found):
+            if states is not None:
+                hidden[row, : len(states)] = states
+                mask[row, : len(states)] = 1
+        self._bytes_read += hidden.nbytes
+        if self._bytes_read > _MAPPED_BYTES:
+            self._hidden.clear()
+            self._bytes_read = 0
+        inputs = {"text_hidden": hidden, "attention_mask": mask, "text_depth": self.depth}
+        if len(present) < len(texts):
+            inputs["has_text"] = torch.tensor([states is not None for states in found])
+        return inputs
+
+    def _hidden_states(self, text: str) -> Tensor:
+        row = self._row(text)
+        if row is None:
+            raise KeyError(f"The text {text[:60]!r} is not in {self.folder}.")
+        chunk, start, length = self._places[row].tolist()
+        if chunk not in self._hidden:
+            with _opened(self._paths[chunk]) as file:
+                self._hidden[chunk] = file.get_tensor("hidden")  # mapped, not read
+        return self._hidden[chunk][start : start + length]
+
+    def _row(self, text: str) -> int | None:
+        digest = np.frombuffer(digest_of(text), dtype=np.int64)
+        row = int(np.searchsorted(self._digests[:, 0], digest[0]))
+        while row < len(self._digests) and self._digests[row, 0] == digest[0]:
+            if self._digests[row, 1] == digest[1]:
+                return row
+            row += 1
+        return None
 
 
 @dataclass(frozen=True)
@@ -65,6 +158,19 @@ class TextsToKeep:
         """Disk space of some of the texts, or all."""
         kept = self.num_tokens[places]
         return (len(kept) if self.is_pooled else int(kept.sum())) * self.dim * STORAGE_TYPES[self.storage].itemsize
+
+    def chunks(self, folder: Path) -> dict[Path, range]:
+        """The texts of each chunk's file, cut alike in every process and after every restart."""
+        per_text = 1 if self.is_pooled else self.num_tokens
+        ends = np.cumsum(per_text * np.ones(len(self.texts), dtype=np.int64))
+        per_chunk = max(1, CHUNK_BYTES // (self.dim * STORAGE_TYPES[self.storage].itemsize))
+        numbers = (ends - 1) // per_chunk if len(ends) else ends
+        bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(self.texts)]
+        return {
+            folder / f"{number:05d}.safetensors": range(start, stop)
+            for number, (start, stop) in enumerate(pairwise(bounds))
+            if start < stop
+        }
 
 
 def texts_to_keep(
@@ -107,7 +213,7 @@ def texts_to_keep(
 def cache_folder(
     root: Path, model: SemArtForArtClassification, processor: SemArtProcessor, wanted: TextsToKeep, *, use_bf16: bool
 ) -> Path:
-    """Where these hidden states lie: its name differs wherever the hidden states of a text would differ."""
+    """Where these hidden states lie: its name differs wherever the texts or a hidden state of them would differ."""
     config, tower = model.config.text_config, model.text_tower
     tokenizer = json.loads(processor.tokenizer.backend_tokenizer.to_str())
     settings = {
@@ -123,6 +229,8 @@ def cache_folder(
         "tokenizer": {name: part for name, part in tokenizer.items() if name not in ("padding", "truncation")},
     }
     key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
+    for digest in wanted.texts.digests:
+        key.update(digest)
     for module in (tower.embeddings, *list(tower.transformer.layer)[: wanted.depth]):
         for tensor in module.state_dict().values():
             key.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
@@ -138,8 +246,10 @@ def compute_frozen_text(
     device: torch.device | str | None = None,
     use_bf16: bool = False,
     show_progress: bool = False,
-) -> FrozenText:
-    """The texts' hidden states, computed where they are not in the folder yet.
+    process_index: int = 0,
+    num_processes: int = 1,
+) -> None:
+    """Write this process's share of the chunks that are not in the folder yet.
 
     Args:
         model: The model of `texts_to_keep`.
@@ -149,26 +259,24 @@ def compute_frozen_text(
         device: That computes; `None`: the model's.
         use_bf16: Whether the hardware's bfloat16 units compute, if the storage is not fp32.
         show_progress: Whether a bar shows how many texts are done.
+        process_index: Which process this is.
+        num_processes: How many share the work.
 
     Raises:
-        ValueError: If a hidden state does not fit into the storage type, or a file of the cache is damaged.
+        ValueError: If a hidden state does not fit into the storage type.
         OSError: If a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = FrozenText(folder, wanted.depth)
-    digests = wanted.texts.digests
-    if kept.knows_digests(digests):
-        return kept
-    # Chunks are cut alike in every process and after every restart: by what is wanted, not by what is there already.
-    plan = hashlib.blake2b(b"".join(digests), digest_size=8).hexdigest()
-    elsewhere = kept.digests(except_from=plan)
-    missing = [place for place, digest in enumerate(digests) if digest not in elsewhere]
+    share = islice(wanted.chunks(folder).items(), process_index, None, num_processes)
+    missing = {path: places for path, places in share if not path.is_file()}
+    if not missing:
+        return
     home, was_training = model.device, model.training
     model.text_tower.to(torch.device(device or home))
     model.eval()
+    digests, total = wanted.texts.digests, sum(map(len, missing.values()))
     try:
-        with tqdm(total=len(missing), desc="frozen text", unit="text", disable=not show_progress) as bar:
-            for path, places in _taken_in_turn(folder, plan, _chunks(missing, wanted), digests, bar):
+        with tqdm(total=total, desc="frozen text", unit="text", disable=not show_progress) as bar:
+            for path, places in missing.items():
                 hidden, lengths = _hidden_states(model, processor, wanted, places, bar, use_bf16=use_bf16)
                 _write_chunk(path, [digests[place] for place in places], hidden, lengths)
                 del hidden
@@ -176,43 +284,6 @@ def compute_frozen_text(
     finally:
         model.text_tower.to(home)
         model.train(was_training)
-    return FrozenText(folder, wanted.depth)
-
-
-def _chunks(missing: Sequence[int], wanted: TextsToKeep) -> Iterator[list[int]]:
-    chunk: list[int] = []
-    num_bytes = 0
-    for place in missing:
-        size = wanted.num_bytes([place])
-        if chunk and num_bytes + size > CHUNK_BYTES:
-            yield chunk
-            chunk, num_bytes = [], 0
-        chunk.append(place)
-        num_bytes += size
-    if chunk:
-        yield chunk
-
-
-def _taken_in_turn(
-    folder: Path, plan: str, chunks: Iterable[list[int]], digests: Sequence[bytes], bar: "tqdm[Any]"
-) -> Iterator[tuple[Path, list[int]]]:
-    """The chunks that nobody else has computed, each while this process holds its lock; at last all are there."""
-    waiting = []
-    for places in chunks:
-        content = hashlib.blake2b(b"".join(digests[place] for place in places), digest_size=8).hexdigest()
-        waiting.append((folder / f"{plan}-{content}.safetensors", places))
-    for timeout in (0, -1):  # first what is free; then wait for what others hold, and do it if they died
-        held = []
-        for path, places in waiting:
-            try:
-                with filelock.FileLock(path.with_suffix(".lock"), timeout=timeout):
-                    if path.is_file():
-                        bar.update(len(places))
-                    else:
-                        yield path, places
-            except filelock.Timeout:
-                held.append((path, places))
-        waiting = held
 
 
 def _hidden_states(
@@ -261,19 +332,23 @@ def _batches(places: Sequence[int], wanted: TextsToKeep, most_tokens: int) -> It
 
 
 def _write_chunk(path: Path, digests: Sequence[bytes], hidden: Tensor, lengths: Sequence[int]) -> None:
-    for stale in path.parent.glob(f".{path.stem}-*.tmp"):  # of a process that was killed: this one holds the lock
-        stale.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
     tensors = {
         "hidden": hidden,
         "lengths": torch.tensor(lengths),
         "digests": torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.int64).reshape(-1, 2).copy()),
     }
     try:
-        save_file(tensors, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (SafetensorError, OSError) as error:
-        temporary.unlink(missing_ok=True)
+        with atomic_file(path) as unfinished:
+            save_file(tensors, unfinished)
+    except SafetensorError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"The file {path} of the cache of frozen text is damaged ({error}). Allowed are files as they were "
+            "written. Delete it: it is computed again."
+        ) from error
