@@ -1,10 +1,11 @@
 """The order of training rows, and the numbers that all randomness of a row is drawn from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset, Sampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 # Under this key a training row carries (seed, epoch, index): all its randomness is drawn from these three numbers.
 DRAW_KEY = "draw"
@@ -72,35 +73,24 @@ class SeededSampler(Sampler[tuple[int, int]]):
 class LengthSampler(SeededSampler):
     """An order in which the rows of an optimiser step are of similar length, so that little of a batch is padding.
 
-    Within shuffled windows of many steps the rows are sorted by length and cut into steps; then the steps are
-    shuffled. So every row comes once an epoch, in other company each time, and short texts come no sooner than long
-    ones. All processes take their part of the same step, and have equally much to do.
+    The rows are shuffled, then sorted by length within windows of many steps, as `group_by_length` of transformers
+    does. All processes take their part of the same step, and have equally much to do.
 
     Args:
         num_rows: Number of training rows.
         seed: Seed of the order; the same in every process.
-        lengths: Of each row's text `(num_rows,)`, in any unit.
+        lengths: Of each row's text, in any unit.
         step_size: Rows of a step, of all processes and accumulated batches together.
-        steps_per_window: Steps whose rows are sorted together: more give less padding and less mixing.
     """
 
-    def __init__(
-        self, num_rows: int, seed: int, lengths: torch.Tensor, *, step_size: int, steps_per_window: int = 50
-    ) -> None:
+    def __init__(self, num_rows: int, seed: int, lengths: Iterable[int], *, step_size: int) -> None:
         super().__init__(num_rows, seed)
-        self.lengths = lengths
+        self.lengths = [int(length) for length in lengths]
         self.step_size = step_size
-        self.steps_per_window = steps_per_window
 
     def order(self, generator: torch.Generator) -> torch.Tensor:
         """The indices of an epoch `(num_rows,)`."""
-        order = super().order(generator)
-        num_steps = self.num_rows // self.step_size
-        whole_steps, rest = order[: num_steps * self.step_size], order[num_steps * self.step_size :]
-        windows = whole_steps.split(self.steps_per_window * self.step_size)
-        by_length = [window[self.lengths[window].argsort(stable=True)] for window in windows]
-        steps = torch.cat([*by_length, order[:0]]).view(num_steps, self.step_size)
-        return torch.cat([steps[torch.randperm(num_steps, generator=generator)].flatten(), rest])
+        return torch.tensor(get_length_grouped_indices(self.lengths, self.step_size, generator=generator))
 
 
 class StepBatchSampler(Sampler[list[tuple[int, int]]]):

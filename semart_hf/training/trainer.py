@@ -394,5 +394,5 @@ class SemArtTrainer(ResumableTrainer):
             lengths = list(column_of(dataset.paintings, self.args.length_column_name))
             lengths = lengths or [len(text or "") for text in column_of(dataset.paintings, "text")]
             rows = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-            return LengthSampler(len(dataset), seed, torch.tensor(lengths), step_size=rows)
+            return LengthSampler(len(dataset), seed, lengths, step_size=rows)
         return SeededSampler(len(dataset), seed, is_shuffled=self.args.train_sampling_strategy == "random")

@@ -1,11 +1,10 @@
-"""Rows by length: every row once, little padding, a good shuffle, and equal work for all processes."""
-
-import itertools
+"""The order of training rows, by length too, and how the rows of an optimiser step are dealt out."""
 
 import pytest
 import torch
+from PIL import Image
 
-from semart_hf.data.sampling import LengthSampler, SeededSampler, StepBatchSampler
+from semart_hf.data.sampling import PLACEHOLDER, LengthSampler, SeededSampler, StepBatchSampler, TrainingPaintings
 
 NUM_ROWS = 3213
 LENGTHS = torch.distributions.LogNormal(4.4, 0.7).sample((NUM_ROWS,)).long().clamp(3, 256)
@@ -43,23 +42,6 @@ def test_little_of_a_batch_is_padding():
     assert padding_of(indices(LengthSampler(NUM_ROWS, 1, LENGTHS, step_size=32))) < 1.15
 
 
-def test_the_shuffle_is_not_hurt():
-    sampler = LengthSampler(NUM_ROWS, 1, LENGTHS, step_size=32)
-    orders = [torch.tensor(indices(sampler, epoch)) for epoch in range(2)]
-    places = torch.arange(NUM_ROWS, dtype=torch.float64)
-    for order in orders:
-        # Neither the row's number nor its length says when it comes.
-        for values in (order, LENGTHS[order]):
-            correlation = torch.corrcoef(torch.stack([places, values.double()]))[0, 1]
-            assert abs(correlation) < 0.08
-    # Two rows that met in one epoch seldom meet in the next, although there are but two windows here.
-    company = []
-    for order in orders:
-        batches = order[:3200].view(-1, 32).tolist()
-        company.append({frozenset(pair) for batch in batches for pair in itertools.pairwise(batch)})
-    assert len(company[0] & company[1]) < 0.15 * len(company[0])
-
-
 def test_all_processes_have_equally_much_to_do():
     def batches(process):
         sampler = LengthSampler(NUM_ROWS, 1, LENGTHS, step_size=2 * 8 * 2)
@@ -75,4 +57,36 @@ def test_all_processes_have_equally_much_to_do():
 
 
 def test_fewer_rows_than_a_step():
-    assert sorted(indices(LengthSampler(5, 1, LENGTHS, step_size=32))) == list(range(5))
+    assert sorted(indices(LengthSampler(5, 1, LENGTHS[:5], step_size=32))) == list(range(5))
+
+
+def rows(number):
+    return [{"image": Image.new("RGB", (8, 8), (row, 0, 0)), "text": "a", "type": row % 3} for row in range(number)]
+
+
+@pytest.mark.parametrize(("processes", "accumulated", "size"), [(1, 1, 8), (2, 1, 4), (1, 4, 2), (2, 2, 2), (4, 2, 1)])
+def test_steps_see_the_same_rows_however_they_are_divided(processes, accumulated, size):
+    steps = [[] for _ in range(3)]
+    for process in range(processes):
+        sampler = SeededSampler(19, seed=5)
+        batches = StepBatchSampler(
+            sampler, size, num_accumulated=accumulated, num_processes=processes, process_index=process
+        )
+        dealt = list(batches)
+        assert len(dealt) == len(batches)
+        for number, batch in enumerate(dealt):
+            steps[number // accumulated] += [index for _, index in batch if index != PLACEHOLDER]
+            assert len(batch) <= size
+    order = [index for _, index in SeededSampler(19, seed=5)]
+    assert [sorted(step) for step in steps] == [sorted(order[:8]), sorted(order[8:16]), sorted(order[16:])]
+
+
+def test_a_process_without_a_row_gets_a_placeholder():
+    batches = [
+        list(StepBatchSampler(SeededSampler(9, 0), 4, num_processes=2, process_index=process)) for process in (0, 1)
+    ]
+    assert [len(batch) for batch in batches[0]] == [4, 1]
+    assert batches[1][1] == [(0, PLACEHOLDER)] or batches[0][1] == [(0, PLACEHOLDER)]
+    row = TrainingPaintings(rows(9), seed=0)[0, PLACEHOLDER]
+    assert row["image"] is None
+    assert "type" not in row

@@ -10,6 +10,7 @@ import torch
 from small_trainer import make_trainer
 from tiny_release import load_script
 from transformers import TrainingArguments
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from semart_hf.training import argument_fields, arguments, losses, recipe
 from semart_hf.training.argument_fields import NOTES, OBEYED, REFUSED, field_rows
@@ -122,19 +123,16 @@ def first_rows(trainer):
 def test_rows_come_in_the_order_that_is_asked_for(parts, tmp_path):
     assert first_rows(make_trainer(parts, tmp_path, train_sampling_strategy="sequential")) == list(range(8))
     assert first_rows(make_trainer(parts, tmp_path)) != list(range(8))
-    trainer = make_trainer(parts, tmp_path, train_sampling_strategy="group_by_length")
-    lengths = [len(row["text"] or "") for row in parts[0]["train"].select(range(32))]
-    batches = [batch["row_index"].tolist() for batch in trainer.get_train_dataloader()]
-    assert sorted(row for batch in batches for row in batch) == list(range(32))
-    ranks = sorted(range(32), key=lambda row: lengths[row])
-    assert sorted(sorted(lengths[row] for row in batch) for batch in batches) == [
-        [lengths[row] for row in ranks[start : start + 8]] for start in range(0, 32, 8)
-    ]
     splits, *rest = parts
-    train = splits["train"].select(range(32)).add_column("words", list(range(32, 0, -1)))
-    options = {"train_sampling_strategy": "group_by_length", "length_column_name": "words"}
-    trainer = make_trainer(({**splits, "train": train}, *rest), tmp_path, **options)
-    assert sorted(first_rows(trainer)) in [list(range(start, start + 8)) for start in range(0, 32, 8)]
+    train = splits["train"].select(range(64)).add_column("words", [row * 7 % 64 for row in range(64)])
+    texts = [len(text or "") for text in train["text"]]
+    for column, lengths in (("length", texts), ("words", train["words"][:])):
+        options = {"train_sampling_strategy": "group_by_length", "length_column_name": column, "num_rows": 64}
+        trainer = make_trainer(({**splits, "train": train}, *rest), tmp_path, **options)
+        rows = [batch["row_index"].tolist() for batch in trainer.get_train_dataloader()]
+        generator = torch.Generator().manual_seed(trainer.args.seed * 1_000_003)
+        order = get_length_grouped_indices(lengths, 8, generator=generator)
+        assert [row for batch in rows for row in batch] == order
     stream = SimpleNamespace(args=SimpleNamespace(train_sampling_strategy="sequential"))
     with pytest.raises(ValueError, match="train_sampling_strategy is 'sequential', but a stream's rows come shuffled"):
         SemArtTrainer._stream_loader(stream, None)
