@@ -1,38 +1,48 @@
-"""A page for one model: a picture and a text go in, ranked labels of each task come out.
+"""A page for one model: a picture and a text go in, ranked labels of each task come out, with what spoke for them.
 
-`python scripts/app.py --model DIR_OR_NAME` serves it on this machine; as `app.py` of a Space it reads model.json.
-It imports nothing of the package, so that it runs wherever the model does.
+`semart-hf app --model DIR_OR_NAME` serves it on this machine; in a Space it serves the model that model.json names.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
+import tempfile
+from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
-# A script's own folder comes first in the search path, where evaluate.py would stand in for the library of that name.
+from .command import choose_device, command, load_model
 
 TITLES = {"type": "Type", "school": "School", "timeframe": "Timeframe", "medium": "Medium"}
 MOST_LABELS = 5
 MOST_CHARACTERS = 5000
+PREVIEW_SIZE = 720  # pixels of the longer side
+PINNED = Path("model.json")
+# An explanation is a whole page with a style of its own.
+FRAME = '<iframe srcdoc="{}" title="Why these answers" style="width: 100%; height: 720px; border: 0"></iframe>'
+STYLE = "#message p { border-left: 4px solid #d55e00; padding-left: 12px; overflow-wrap: anywhere; }"
 ABOUT = (
     "Give a picture, its description, or both. The scores are probabilities among the labels that the model knows; "
     "they say nothing of a work's authenticity."
 )
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line's choices; without them, those of model.json beside this file."""
-    pinned_file = Path(__file__).with_name("model.json")
-    pinned = json.loads(pinned_file.read_text(encoding="utf-8")) if pinned_file.is_file() else {}
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """The command line's choices; without them, those of model.json in the working folder."""
+    pinned = json.loads(PINNED.read_text(encoding="utf-8")) if PINNED.is_file() else {}
     parser = argparse.ArgumentParser(
         prog="semart-hf app", description="Serve a page that classifies paintings with one model."
     )
     parser.add_argument("--model", default=pinned.get("model"), help="folder of a model, or its name on the Hub")
     parser.add_argument("--revision", default=pinned.get("revision"), help="of a model on the Hub")
-    parser.add_argument("--host", help="address to listen at (default: this machine only)")
+    parser.add_argument(
+        "--results",
+        metavar="FILE",
+        help="results.json of an evaluation, below whose thresholds the page says unsure (default: the model's own)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
     parser.add_argument("--port", type=int, help="port to listen at (default: the first free one from 7860)")
     options = parser.parse_args(arguments)
     if options.model is None:
@@ -40,65 +50,150 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def load_model(model: str, revision: str | None = None) -> Any:
-    """The model's pipeline, with its own code."""
-    from transformers import pipeline
-
-    return pipeline("art-classification", model=model, revision=revision, trust_remote_code=True)
-
-
-def classify(classifier: Any, picture: Any, text: str | None) -> list[dict[str, float]]:
-    """Label to probability, for each task in its order.
+def read_thresholds(model: str, revision: str | None, results: str | None) -> dict[str, float]:
+    """Probability by task below which the model is unsure, as an evaluation found it; empty where none was made.
 
     Raises:
-        ValueError: If there is neither a picture nor a text.
+        ValueError: If the given results have none.
     """
-    text = (text or "").strip()[:MOST_CHARACTERS]
-    if picture is None and not text:
-        raise ValueError("Give a picture, a description, or both.")
-    painting = {
-        name: value for name, value in (("image", picture), ("text", text)) if value is not None and value != ""
-    }
-    answer = classifier(painting, top_k=None)
-    return [{entry["label"]: entry["score"] for entry in ranked} for ranked in answer.values()]
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
 
-
-def build_page(classifier: Any, name: str) -> Any:
-    """The Gradio page.
-
-    Raises:
-        ImportError: If Gradio is not installed.
-    """
-    gradio = import_gradio()
-    tasks = classifier.model.config.task_names
-
-    def answer(picture: Any, text: str | None) -> Any:
+    path = Path(results) if results else Path(model, "results.json")
+    if not results and not Path(model).is_dir():
         try:
-            answers = classify(classifier, picture, text)
-        except ValueError as error:
-            # The visitor's mistake and not the app's: the log gets no traceback.
-            raise gradio.Error(str(error), print_exception=False) from error
-        return answers if len(answers) > 1 else answers[0]
+            path = Path(hf_hub_download(model, "results.json", revision=revision))
+        except EntryNotFoundError:
+            return {}
+    if not results and not path.is_file():
+        return {}
+    tasks = json.loads(path.read_text(encoding="utf-8")).get("thresholds", {}).get("tasks", {})
+    found = {task: entry["min_confidence"] for task, entry in tasks.items() if entry.get("min_confidence") is not None}
+    if results and not found:
+        raise ValueError(
+            f"Got {path} without thresholds. Allowed is the results.json of `semart-hf evaluate`. Evaluate the model."
+        )
+    return found
 
-    with gradio.Blocks(title=name) as page:
-        gradio.Markdown(f"# {name}\n{ABOUT}")
+
+def painting_of(picture: str | None, text: str | None) -> dict[str, str]:
+    """The pipeline's input.
+
+    Raises:
+        ValueError: If there is neither a picture nor a text, or the text is too long.
+    """
+    text = (text or "").strip()
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(
+            f"The description has {len(text):,} characters. Allowed are {MOST_CHARACTERS:,}. Shorten it: the model "
+            "reads its beginning only."
+        )
+    if picture is None and not text:
+        raise ValueError("Got neither a picture nor a description. Give one of them, or both.")
+    return {**({} if picture is None else {"image": picture}), **({"text": text} if text else {})}
+
+
+class Page:
+    """The functions that the page calls; each gives what its outputs show, and no error but a sentence in words.
+
+    Args:
+        classifier: The pipeline.
+        thresholds: By task; see `read_thresholds`.
+    """
+
+    def __init__(self, classifier: Any, thresholds: Mapping[str, float]) -> None:
+        self.classifier, self.thresholds = classifier, thresholds
+        self.tasks = list(classifier.model.config.task_names)
+
+    def empty(self, message: str = "") -> list[Any]:
+        """No message and no answers: what is shown before the first, and whenever the painting changes."""
+        return [notice(message), *[None] * len(self.tasks), ""]
+
+    def preview(self, picture: str | None) -> list[Any]:
+        """The picture as the model reads it, whatever its colours and format, and no answers of an earlier one."""
+        from semart_hf.model.pictures_semart import load_picture
+
+        if picture is None:
+            return [None, *self.empty()]
+        try:
+            image = load_picture(picture, least_side=PREVIEW_SIZE).copy()
+        except (ValueError, OSError) as error:
+            return [None, *self.empty(without_path(error, picture))]
+        image.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
+        return [image, *self.empty()]
+
+    def classify(self, picture: str | None, text: str | None) -> list[Any]:
+        """The message, the labels of each task with their probabilities, and no explanation."""
+        try:
+            answer = self.classifier(painting_of(picture, text), top_k=None)
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            return self.empty(without_path(error, picture))
+        unsure = [
+            f"{TITLES.get(task, task)} ({ranked[0]['score']:.0%}, below its threshold of {self.thresholds[task]:.0%})"
+            for task, ranked in answer.items()
+            if ranked[0]["score"] < self.thresholds.get(task, 0)
+        ]
+        labels = [{entry["label"]: entry["score"] for entry in answer[task]} for task in self.tasks]
+        return [notice(f"The model is unsure of: {', '.join(unsure)}." if unsure else ""), *labels, ""]
+
+    def explain(self, picture: str | None, text: str | None) -> list[Any]:
+        """The message, and a page with the heat map and the weighted words of each answer."""
+        from semart_hf.documents.explanation_page import write_explanations
+
+        try:
+            painting = painting_of(picture, text)
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "explanation.html")
+                write_explanations(path, self.classifier, [("This painting", painting)])
+                page = path.read_text(encoding="utf-8")
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            return [notice(without_path(error, picture)), ""]
+        return [notice(""), FRAME.format(escape(page))]
+
+
+def notice(message: str) -> str:
+    """HTML of a line above the answers; empty without a message."""
+    return f"<p>{escape(message)}</p>" if message else ""
+
+
+def without_path(error: Exception, picture: str | None) -> str:
+    """The error's sentence, in which the visitor's file has its name and not its path on the server."""
+    message = str(error) or type(error).__name__
+    return message.replace(str(picture), Path(picture).name) if picture else message
+
+
+def build_page(classifier: Any, name: str, thresholds: Mapping[str, float]) -> Any:
+    """The Gradio page."""
+    gradio = import_gradio()
+    page = Page(classifier, thresholds)
+    seen = getattr(classifier.model.config, "training_notice", None)
+    with gradio.Blocks(title=name, analytics_enabled=False) as blocks:
+        gradio.Markdown(f"# {name}\n{ABOUT}" + (f"\n\n**{seen}**" if seen else ""))
         with gradio.Row():
             with gradio.Column():
-                picture = gradio.Image(label="Picture", type="pil", height=360)
-                text = gradio.Textbox(
-                    label="Description", lines=4, max_length=MOST_CHARACTERS, placeholder="A view of a town by a river"
-                )
+                picture = gradio.File(label="Picture", type="filepath", height=120)
+                preview = gradio.Image(label="As the model reads it", interactive=False, height=360)
+                text = gradio.Textbox(label="Description", lines=4, placeholder="A view of a town by a river")
                 with gradio.Row():
-                    gradio.ClearButton([picture, text])
+                    clear = gradio.Button("Clear")
+                    why = gradio.Button("Explain")
                     button = gradio.Button("Classify", variant="primary")
             with gradio.Column():
+                message = gradio.HTML(elem_id="message")
                 labels = [
                     gradio.Label(label=TITLES.get(task, task), num_top_classes=MOST_LABELS, show_label=True)
-                    for task in tasks
+                    for task in page.tasks
                 ]
-        button.click(answer, [picture, text], labels, api_name="classify")
-        text.submit(answer, [picture, text], labels, api_visibility="private")
-    return page
+        explanation = gradio.HTML()
+        answers = [message, *labels, explanation]
+        button.click(page.classify, [picture, text], answers, api_name="classify")
+        text.submit(page.classify, [picture, text], answers, api_visibility="private")
+        why.click(page.explain, [picture, text], [message, explanation], api_name="explain")
+        text.input(page.empty, None, answers, api_visibility="private", show_progress="hidden")
+        picture.change(page.preview, picture, [preview, *answers], api_visibility="private")
+        everything = [picture, text, preview, *answers]
+        clear.click(lambda: [None, "", None, *page.empty()], None, everything, api_visibility="private")
+    return blocks
 
 
 def import_gradio() -> Any:
@@ -116,16 +211,18 @@ def import_gradio() -> Any:
     return gradio
 
 
-def main(arguments: list[str] | None = None) -> None:
+@command("app")
+def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
     import_gradio()  # before the model, which takes longer
-    classifier = load_model(options.model, options.revision)
-    page = build_page(classifier, Path(options.model).name)
-    page.launch(server_name=options.host, server_port=options.port)
+    from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+
+    thresholds = read_thresholds(options.model, options.revision, options.results)
+    model, processor = load_model(options.model, revision=options.revision)
+    classifier = ArtClassificationPipeline(model=model, processor=processor, device=choose_device(None))
+    page = build_page(classifier, Path(options.model).name, thresholds)
+    page.launch(server_name=options.host, server_port=options.port, show_error=True, css=STYLE)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"error: {error}")
+    main()

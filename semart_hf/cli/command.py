@@ -41,11 +41,12 @@ def command(name: str) -> Callable[[Callable[[list[str]], None]], Main]:
     return decorate
 
 
-def load_model(name: str, **options: Any) -> tuple[Any, Any]:
+def load_model(name: str, *, revision: str | None = None, **options: Any) -> tuple[Any, Any]:
     """Model and processor of a folder or of a repository on the Hub.
 
     Args:
         name: The folder, or USER/NAME.
+        revision: Of a repository.
         **options: Of the model's `from_pretrained`.
     """
     from transformers import AutoModel, AutoProcessor
@@ -55,8 +56,29 @@ def load_model(name: str, **options: Any) -> tuple[Any, Any]:
 
     register()
     logging.disable_progress_bar()
-    model = AutoModel.from_pretrained(name, trust_remote_code=False, **options)
-    return model.eval(), AutoProcessor.from_pretrained(name, trust_remote_code=False)
+    model = AutoModel.from_pretrained(name, revision=revision, trust_remote_code=False, **options)
+    return model.eval(), AutoProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
+
+
+def choose_device(name: str | None) -> str:
+    """The device to compute on: the one that is named, else the GPU where there is one.
+
+    Raises:
+        ValueError: If torch has no such device here.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"Got the device {name!r}, which cannot be used: {reason}. Allowed are cpu and the GPUs of this machine "
+            "(cuda, cuda:1, mps). Correct --device."
+        ) from error
+    return name
 
 
 def print_table(

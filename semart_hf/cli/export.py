@@ -23,22 +23,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
 
+    if options.output.resolve() == Path(options.model).resolve():
+        raise ValueError(f"Got {options.output} as --model and as --output. Two folders are needed. Give another.")
+
     # After the command line is understood, so that --help and a wrong flag answer at once.
     from semart_hf.publishing.onnx_export import export_onnx
 
     model, processor = load_model(options.model, dtype="float32")
     description = export_onnx(model, processor, options.output)
     rows = [
-        (
-            name,
-            f"{(options.output / graph['file']).stat().st_size / 1e6:.1f}",
-            f"{graph['max_difference']:.1e}",
-            f"{graph['torch_ms']:.1f}",
-            f"{graph['onnxruntime_ms']:.1f}",
-        )
+        (name, f"{(options.output / graph['file']).stat().st_size / 1e6:.1f}", f"{graph['max_difference']:.1e}")
         for name, graph in description["graphs"].items()
     ]
-    print_table(("graph", "MB", "difference", "torch ms", "onnxruntime ms"), rows)
+    print_table(("graph", "MB", "difference from torch"), rows)
     print(f"Written to {options.output}; outputs, one row a painting: {', '.join(description['outputs'])}")
 
 

@@ -1,4 +1,4 @@
-"""Classify paintings: `python scripts/predict.py --model DIR --input FILE_OR_FOLDER [--text "…"]`."""
+"""Classify paintings: semart-hf predict --model DIR --input FILE_OR_FOLDER [--text "…"]."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-# A script's own folder comes first in the search path, where evaluate.py would hide the library of that name.
+from .command import choose_device, command, load_model, print_table
+
+EPILOG = """A file that cannot be read has its error in its own row or line, and the others are answered; the last
+line counts them. The status is 0 if a painting was answered, 1 if none was."""
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line's choices."""
     parser = argparse.ArgumentParser(
-        prog="semart-hf predict", description="Say type, school, timeframe and medium of paintings."
+        prog="semart-hf predict", description="Say type, school, timeframe and medium of paintings.", epilog=EPILOG
     )
     parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
     parser.add_argument(
@@ -24,7 +27,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="a picture or a folder of them; a text file beside a picture (monet.txt beside monet.jpg) is its text",
     )
     parser.add_argument("--text", help="description of the one picture, or of a painting without a picture")
-    parser.add_argument("--output", type=Path, help="write JSON lines here, instead of a table on the screen")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="OUT.jsonl",
+        help="write JSON lines here, instead of a table on the screen: image, text, and predictions or error",
+    )
     parser.add_argument(
         "--explain",
         type=Path,
@@ -44,119 +52,165 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.input is None and options.text is None:
         parser.error("nothing to classify: pass --input FILE_OR_FOLDER, --text, or both")
+    if options.batch_size < 1:
+        parser.error(f"got --batch_size {options.batch_size}: give 1 or more")
     return options
 
 
-def main(arguments: list[str] | None = None) -> None:
+@command("predict")
+def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
     paintings = find_paintings(options.input, options.text)
+    check_outputs(options, paintings)
 
     # After the command line and the files are understood, so that --help and a wrong flag answer at once.
-    import torch
     from tqdm.auto import tqdm
-    from transformers import AutoModel, AutoProcessor
 
-    from semart_hf import register
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
-    register()
+    model, processor = load_model(options.model)
     classify = ArtClassificationPipeline(
-        model=AutoModel.from_pretrained(options.model, trust_remote_code=False),
-        processor=AutoProcessor.from_pretrained(options.model, trust_remote_code=False),
-        device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
-        precision=options.precision,
+        model=model, processor=processor, device=choose_device(options.device), precision=options.precision
     )
-    answers = classify(
-        inputs_of(paintings),
-        top_k=options.top_k,
-        min_confidence=options.min_confidence,
-        batch_size=options.batch_size,
+    settings = {name: getattr(options, name) for name in ("top_k", "min_confidence", "batch_size")}
+    answers = tqdm(
+        answer_each(classify, paintings, **settings),
+        total=len(paintings),
+        unit="painting",
+        disable=len(paintings) < 2,
     )
-    shown = tqdm(answers, total=len(paintings), unit="painting", disable=len(paintings) < 2)
-    if options.output is None:
-        print_table(paintings, list(shown))
-    else:
-        write_lines(options.output, paintings, shown)
-        print(f"{len(paintings)} paintings written to {options.output}")
+    errors = show(options.output, paintings, answers, model.config.task_names)
+    if notice := getattr(model.config, "training_notice", None):
+        print(notice, file=sys.stderr)
+    if len(errors) == len(paintings):
+        where = f"; {options.output} says why of each" if options.output else ""
+        raise ValueError(errors[0] if len(errors) == 1 else f"None of {len(errors)} paintings was answered{where}.")
     if options.explain is not None:
         from semart_hf.documents.explanation_page import write_explanations
 
-        write_explanations(options.explain, classify, [(name_of(painting), painting) for painting in paintings])
+        readable = [(name_of(painting), painting) for painting in paintings if "error" not in painting]
+        write_explanations(options.explain, classify, readable)
         print(f"Explained in {options.explain}")
+    where = f" in {options.output}" if options.output else ""
+    if where or errors:
+        print(f"{len(paintings) - len(errors)} of {len(paintings)} paintings answered{where}, {len(errors)} failed")
 
 
-def name_of(painting: dict[str, str | None]) -> str:
-    """The picture's file name, or the beginning of the text where there is no picture."""
-    return Path(painting["image"]).name if painting["image"] else (painting["text"] or "")[:60]
-
-
-def find_paintings(path: Path | None, text: str | None) -> list[dict[str, str | None]]:
-    """`{"image", "text"}` of each painting: paths as strings, None for what a painting lacks, sorted by path.
+def find_paintings(path: Path | None, text: str | None) -> list[dict[str, Any]]:
+    """`{"image", "text"}` of each painting, sorted by path: `None` for what it lacks, and `error` for a broken text.
 
     Raises:
-        ValueError: There is no picture at the path, or one text was given for a whole folder.
+        ValueError: If there is no picture at the path, or one text was given for a whole folder.
     """
-    from PIL import Image
+    from semart_hf.catalogue.picture_files import ENDINGS, picture_files
 
     if path is None:
         return [{"image": None, "text": text}]
     if not path.exists():
         raise ValueError(f"Got {path}, which does not exist. A picture or a folder is allowed. Correct --input.")
-    if path.is_file():
-        return [{"image": str(path), "text": text or text_beside(path)}]
+    if not path.is_dir():
+        return [{"image": str(path), "text": text} if text else with_text_beside(path)]
     if text is not None:
         raise ValueError(
             f"Got --text for the folder {path}. One text describes one picture. Put a text file of the same name "
             "beside each picture instead (monet.txt beside monet.jpg)."
         )
-    endings = Image.registered_extensions()
-    pictures = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in endings)
+    pictures = picture_files(path)
     if not pictures:
-        raise ValueError(f"Got the folder {path} without a picture. Allowed are {', '.join(sorted(endings))}.")
-    return [{"image": str(picture), "text": text_beside(picture)} for picture in pictures]
+        raise ValueError(
+            f"Got the folder {path} without a picture. Allowed are {', '.join(ENDINGS)}. Correct --input."
+        )
+    return [with_text_beside(picture) for picture in pictures]
 
 
-def text_beside(picture: Path) -> str | None:
-    """The text file of the picture's name, where there is one."""
-    path = picture.with_suffix(".txt")
-    return path.read_text(encoding="utf-8") if path.is_file() else None
+def with_text_beside(picture: Path) -> dict[str, Any]:
+    """The painting of a picture and of the text file of its name, where there is one."""
+    from semart_hf.catalogue.text_files import read_text_file
+
+    painting: dict[str, Any] = {"image": str(picture), "text": None}
+    path = next((path for ending in (".txt", ".TXT") if (path := picture.with_suffix(ending)).is_file()), None)
+    if path is not None:
+        try:
+            file = read_text_file(path)
+        except (ValueError, OSError) as error:
+            return {**painting, "error": f"The text beside the picture cannot be read. {error}"}
+        if file.problem is not None:
+            print(f"{path} was read as {file.encoding}, but {file.problem}", file=sys.stderr)
+        painting["text"] = file.text.strip() or None
+    return painting
 
 
-def inputs_of(paintings: Iterable[dict[str, str | None]]) -> Iterator[dict[str, str]]:
-    """The pipeline's inputs: what a painting lacks is left out."""
+def check_outputs(options: argparse.Namespace, paintings: list[dict[str, Any]]) -> None:
+    """Refuse to write over a folder or over what is read.
+
+    Raises:
+        ValueError: If --output or --explain is one of them.
+    """
+    read = {Path(painting["image"]).resolve() for painting in paintings if painting["image"]}
+    read |= {path.with_suffix(ending) for path in read for ending in (".txt", ".TXT")}
+    for name in ("output", "explain"):
+        path = getattr(options, name)
+        if path is not None and (path.is_dir() or path.resolve() in read):
+            what = "a folder" if path.is_dir() else "read as a painting"
+            raise ValueError(f"Got --{name} {path}, which is {what}. Allowed is a file of its own. Give another name.")
+    if options.output is not None and options.explain is not None and options.output == options.explain:
+        raise ValueError(f"Got {options.output} as --output and --explain. Two files are needed. Give another name.")
+
+
+def answer_each(classify: Any, paintings: list[dict[str, Any]], **settings: Any) -> Iterator[dict[str, Any]]:
+    """The pipeline's answer to each painting as it is computed, or `{"error": …}`."""
+    readable = (
+        {name: value for name, value in painting.items() if value is not None}
+        for painting in paintings
+        if "error" not in painting
+    )
+    answers = iter(classify(readable, on_error="return", **settings))
     for painting in paintings:
-        yield {name: value for name, value in painting.items() if value is not None}
+        yield {"error": painting["error"]} if "error" in painting else next(answers)
 
 
-def print_table(paintings: list[dict[str, str | None]], answers: list[dict[str, Any]]) -> None:
-    """One line a painting, its likeliest labels with their probabilities under each task."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    table.add_column("painting", overflow="fold")
-    for task in answers[0]:
-        table.add_column(task)
-    for painting, answer in zip(paintings, answers, strict=True):
-        cells = ["\n".join(f"{guess['label']} {guess['score']:.0%}" for guess in ranked) for ranked in answer.values()]
-        # As Text, because a name may hold what the console would take for markup.
-        table.add_row(*map(Text, (name_of(painting), *cells)))
-    Console().print(table)
-
-
-def write_lines(path: Path, paintings: list[dict[str, str | None]], answers: Iterable[dict[str, Any]]) -> None:
-    """One JSON object a painting: `image`, `text`, `predictions`; the file appears when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
+def show(
+    output: Path | None, paintings: list[dict[str, Any]], answers: Iterable[dict[str, Any]], tasks: list[str]
+) -> list[str]:
+    """Write or print the answers; the errors of the paintings that have none."""
+    errors = []
+    if output is None:
+        rows = []
         for painting, answer in zip(paintings, answers, strict=True):
-            file.write(json.dumps({**painting, "predictions": answer}, ensure_ascii=False) + "\n")
-    unfinished.replace(path)
+            if (error := error_of(answer)) is not None:
+                errors.append(error)
+                rows.append((f"{name_of(painting)}\n{error}", *["–"] * len(tasks)))
+                continue
+            guesses = ["\n".join(f"{guess['label']} {guess['score']:.0%}" for guess in answer[task]) for task in tasks]
+            rows.append((name_of(painting), *guesses))
+        if len(errors) < len(rows) or len(rows) > 1:
+            print_table(("painting", *tasks), rows, are_numbers=False)
+        return errors
+
+    from semart_hf.files import atomic_file
+
+    with atomic_file(output) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+        for painting, answer in zip(paintings, answers, strict=True):
+            line = {"image": painting["image"], "text": painting["text"]}
+            if (error := error_of(answer)) is not None:
+                errors.append(error)
+                line["error"] = error
+            else:
+                line["predictions"] = answer
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    return errors
+
+
+def error_of(answer: dict[str, Any]) -> str | None:
+    """Why there is no answer; `None` where there is one, even if a task is called `error`."""
+    error = answer.get("error")
+    return error if isinstance(error, str) else None
+
+
+def name_of(painting: dict[str, Any]) -> str:
+    """The picture's file name, or the beginning of the text where there is no picture."""
+    return Path(painting["image"]).name if painting["image"] else (painting["text"] or "")[:60]
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    main()

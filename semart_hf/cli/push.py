@@ -1,4 +1,4 @@
-"""Publish a model: `python scripts/push_to_hub.py --model DIR --repo_id USER/NAME [--results FILE …] [--push]`.
+"""Publish a model: semart-hf push --model DIR --repo_id USER/NAME [--results FILE …] [--push].
 
 Without --push the repository is put together, checked, and shown.
 """
@@ -21,11 +21,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's choices."""
     parser = argparse.ArgumentParser(
         prog="semart-hf push",
-        description="Put a repository together, check that a stranger can load it, show it; with --push, publish it.",
+        description="Put a repository together, check that it loads elsewhere, show it; with --push, publish it.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", help="folder of a trained model, or its name on the Hub")
-    what.add_argument("--dataset", type=Path, help="folder that scripts/prepare_data.py wrote: publish it instead")
+    what.add_argument("--dataset", type=Path, help="folder that `semart-hf prepare` wrote: publish it instead")
     parser.add_argument("--repo_id", required=True, help="USER/NAME on the Hub")
     parser.add_argument("--push", action="store_true", help="publish; without it nothing is sent")
     parser.add_argument(
@@ -86,8 +86,10 @@ def publish_model(options: argparse.Namespace, destination: Destination) -> None
     from semart_hf.publishing.model_repository import CardChoices, assemble_repository, copy_card
 
     source = Path(options.model)
-    model, processor = load_model(options.model)
     folder = options.output_dir or Path("outputs", "hub", destination.repo_id.split("/")[1])
+    if folder.resolve() == source.resolve():
+        raise ValueError(f"Got {folder} as --model and as --output_dir. Two folders are needed. Give another.")
+    model, processor = load_model(options.model)
     trained = source / "results.json" if (source / "results.json").is_file() else None
     choices = CardChoices(
         options.template, options.data_name, options.data_id, options.license, options.example, options.example_text
@@ -131,7 +133,7 @@ def assemble_space(options: argparse.Namespace, destination: Destination) -> tup
     space = Destination(options.space, "space", destination.private)
     name = options.space.split("/")[1]
     parent = options.output_dir.parent if options.output_dir else Path("outputs", "hub")
-    folder = write_space(parent / f"{name}-space", destination.repo_id, app=PACKAGE / "cli" / "app.py")
+    folder = write_space(parent / f"{name}-space", destination.repo_id)
     show_files(folder, space)
     return folder, space
 

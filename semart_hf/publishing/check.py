@@ -1,7 +1,6 @@
-"""Nothing is published that a stranger cannot load: the folder is checked part by part before it is sent."""
+"""Nothing is published that does not load elsewhere: the folder is checked part by part before it is sent."""
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -15,21 +14,20 @@ import torch
 from huggingface_hub import DatasetCard, ModelCard
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from transformers.dynamic_module_utils import check_imports, get_relative_import_files
 
 from semart_hf.documents.model_card import REQUIRED_METADATA, file_url, read_example
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
-from semart_hf.publishing import stranger
+from semart_hf.publishing import clean_process
 
-from .traces import find_traces
+from .private_content import find_private_content
 from .upload import Destination, differing_files
 
 TOLERANCE = 1e-5
 LOADING_TIMEOUT = 900  # seconds, for reading large weights from a slow disk
 _FILES = ("README.md", "config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
-_FIRST_RESORT = "Run push_to_hub.py again on the folder that the training or `write_repository` wrote."
+_ADVICE = "Run `semart-hf push` again on the folder that the training or `write_repository` wrote."
 
 Answers = list[dict[str, list[dict[str, Any]]]]
 
@@ -38,7 +36,7 @@ class CheckError(ValueError):
     """A repository that must not be published.
 
     Args:
-        part: What is wrong: `files`, `traces`, `weights`, `code`, `card`, `config`, `model`, `tokenizer`,
+        part: What is wrong: `files`, `private content`, `weights`, `card`, `config`, `model`, `tokenizer`,
             `image processor`, `processor`, `pipeline`, `scores`, `example of the card`, or the `process` that loads.
         problem: Got, allowed, to do.
         is_published: Whether it was sent already.
@@ -71,21 +69,26 @@ def check_repository(
         CheckError: At the first part that is not whole.
     """
     yield "files", check_files(folder)
-    yield "traces", check_traces(folder, machine_folders)
+    yield "private content", check_private_content(folder, machine_folders)
     yield "weights", check_weights(folder)
-    yield "code", check_code(folder)
     yield "card", check_card(folder / "README.md")
     with tempfile.TemporaryDirectory() as made:
         paintings = make_paintings(Path(made))
         expected = score_paintings(model, processor, paintings)
-        place = folder.resolve()  # the stranger works in a folder of its own
+        place = folder.resolve()  # the clean process works in a folder of its own
         code, printed = read_example((folder / "README.md").read_text(encoding="utf-8")) or (None, None)
         if code is not None:
             code = code.replace(file_url(repo_id, ""), f"{place}/").replace(f'"{repo_id}"', repr(str(place)))
-        seen = ask_stranger({"source": str(place), "paintings": paintings, "code": code})
-    yield from compare(seen, expected, str(folder))
+        loaded = ask_clean_process({"source": str(place), "paintings": paintings, "code": code})
+    yield from compare(loaded, expected, str(folder))
     if printed is not None:
-        yield "example", compare_example(seen["printed"], printed)
+        if loaded["printed"].strip() != printed.strip():
+            raise CheckError(
+                "example of the card",
+                f"Got the output\n{loaded['printed'].strip()}\nwhere the card shows\n{printed.strip()}\nBoth must be "
+                "equal. Render the card again.",
+            )
+        yield "example", "prints what the card shows"
 
 
 def check_published(
@@ -110,9 +113,9 @@ def check_published(
         paintings = make_paintings(Path(made))
         expected = score_paintings(model, processor, paintings)
         order = {"source": repo_id, "revision": revision, "paintings": paintings}
-        seen = ask_stranger(order, token=token, offline=False)
+        loaded = ask_clean_process(order, token=token, offline=False)
     try:
-        yield from compare(seen, expected, f"{repo_id} at {revision}")
+        yield from compare(loaded, expected, f"{repo_id} at {revision}")
     except CheckError as error:
         raise CheckError(error.part, error.problem, is_published=True) from error
 
@@ -128,22 +131,22 @@ def check_files(folder: Path) -> str:
     if not any(name.endswith(".safetensors") for name in names):
         missing.append("model.safetensors")
     if missing:
-        raise CheckError("files", f"Got no {', '.join(missing)} in {folder}; a repository needs them. {_FIRST_RESORT}")
+        raise CheckError("files", f"Got no {', '.join(missing)} in {folder}; a repository needs them. {_ADVICE}")
     return f"{len(names)} files, with weights, configuration, processor, tokenizer, code and card"
 
 
-def check_traces(folder: Path, machine_folders: Iterable[Path] = ()) -> str:
+def check_private_content(folder: Path, machine_folders: Iterable[Path] = ()) -> str:
     """That no file names this machine or holds a secret or a pickle.
 
     Raises:
         CheckError: If one does.
     """
-    found = find_traces(folder, machine_folders)
+    found = find_private_content(folder, machine_folders)
     if found:
         raise CheckError(
-            "traces",
-            f"Got {len(found)}: {'; '.join(found[:5])}. Allowed are files that tell nothing of the machine that made "
-            "them. Remove what is named from the file that it came from (results.json, recipe.yaml, the card).",
+            "private content",
+            f"Got {len(found)}: {'; '.join(found[:5])}. Allowed are files without paths and names of the machine that "
+            "made them. Remove what is named from the file that it came from (results.json, recipe.yaml, the card).",
         )
     return "no path or name of this machine, no token, no pickle"
 
@@ -168,52 +171,8 @@ def check_weights(folder: Path) -> str:
                         )
                     count, size = count + 1, size + tensor.numel()
         except SafetensorError as error:
-            raise CheckError("weights", f"Got {path.name}, which cannot be read: {error}. {_FIRST_RESORT}") from error
+            raise CheckError("weights", f"Got {path.name}, which cannot be read: {error}. {_ADVICE}") from error
     return f"{count:,} tensors of {size:,} numbers, all finite"
-
-
-def check_code(folder: Path) -> str:
-    """How many files of code there are, all found by the library's own loader.
-
-    Raises:
-        CheckError: If the loader would miss a file or a package, or would find more than there is.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        processor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise CheckError("code", f"Got a configuration that is no JSON: {error}. {_FIRST_RESORT}") from error
-    entries = {
-        **config.get("auto_map", {}),
-        **processor.get("auto_map", {}),
-        **processor.get("image_processor", {}).get("auto_map", {}),
-        **{task: entry["impl"] for task, entry in config.get("custom_pipelines", {}).items()},
-    }
-    wanted = ("AutoConfig", "AutoModel", "AutoProcessor", "AutoImageProcessor", "art-classification")
-    if missing := [name for name in wanted if name not in entries]:
-        raise CheckError(
-            "code",
-            f"Got no code for {missing} in auto_map and custom_pipelines of config.json and processor_config.json; "
-            f"each must name its class. {_FIRST_RESORT}",
-        )
-    reached = set()
-    for name, reference in entries.items():
-        path = folder / f"{reference.split('.')[0]}.py"
-        try:
-            reached |= {path, *map(Path, get_relative_import_files(path))}
-            for needed in sorted(reached):
-                check_imports(needed)
-        except (OSError, ImportError) as error:
-            raise CheckError(
-                "code", f"Got {reference} for {name}, which the loader cannot follow: {error}. {_FIRST_RESORT}"
-            ) from error
-    if unreached := sorted(path.name for path in set(folder.glob("*.py")) - reached):
-        raise CheckError(
-            "code",
-            f"Got {unreached}, which no class of the repository imports. Allowed is the code that the model needs and "
-            "nothing else. Remove these files.",
-        )
-    return f"{len(reached)} files, each found by the loader"
 
 
 def check_card(path: Path) -> str:
@@ -235,7 +194,7 @@ def check_card(path: Path) -> str:
         raise CheckError(
             "card",
             f"Got metadata {'without ' + ', '.join(missing) if missing else 'that change when written again'}. "
-            f"Needed are {', '.join(REQUIRED_METADATA)}, as ModelCardData writes them. Render the card anew.",
+            f"Needed are {', '.join(REQUIRED_METADATA)}, as ModelCardData writes them. Render the card again.",
         )
     metrics = [result.metric_name for result in card.data.get("eval_results") or []]
     if doubled := sorted({str(name) for name in metrics if name is None or metrics.count(name) > 1}):
@@ -258,56 +217,41 @@ def make_paintings(folder: Path) -> list[dict[str, str]]:
 def score_paintings(
     model: SemArtForArtClassification, processor: SemArtProcessor, paintings: Sequence[Mapping[str, str]]
 ) -> Answers:
-    """What the model says of the paintings here, all labels with their scores."""
+    """The model's own answers to the paintings, all labels with their scores."""
     device = None if getattr(model, "hf_device_map", None) else "cpu"
     classify = ArtClassificationPipeline(model=model.eval(), processor=processor, device=device, precision="fp32")
     return list(classify(list(paintings), top_k=None))
 
 
-def compare(seen: Mapping[str, Any], expected: Answers, source: str) -> Iterator[tuple[str, str]]:
-    """Part after part that the stranger loaded, and whether the scores are those of the original.
+def compare(loaded: Mapping[str, Any], expected: Answers, source: str) -> Iterator[tuple[str, str]]:
+    """Part after part that the clean process loaded, and whether the scores are those of the original.
 
     Raises:
         CheckError: Naming the part that did not load, or answered otherwise.
     """
-    if "failed" in seen:
+    if "failed" in loaded:
         raise CheckError(
-            seen["failed"],
-            f"Got {seen['error']} from {source}, in a fresh process without the package. A stranger must be able to "
-            f"load it. {_FIRST_RESORT}\n{seen['traceback']}",
+            loaded["failed"],
+            f"Got {loaded['error']} from {source}, in a fresh process without the package. It must load there. "
+            f"{_ADVICE}\n{loaded['traceback']}",
         )
-    for part, name in seen["classes"].items():
+    for part, name in loaded["classes"].items():
         yield part, f"{name.rpartition('.')[2]}, loaded without the package"
-    difference = largest_difference(seen["answers"], expected)
+    difference = largest_difference(loaded["answers"], expected)
     if not difference <= TOLERANCE:
         raise CheckError(
             "scores",
             f"Got scores from {source} that differ from the original's by up to {difference:.2g}. Allowed are "
-            f"{TOLERANCE:g}. The weights or the transform did not arrive as they are. {_FIRST_RESORT}",
+            f"{TOLERANCE:g}. The weights or the transform did not arrive as they are. {_ADVICE}",
         )
     yield "scores", f"those of the original, to {TOLERANCE:g}"
 
 
-def compare_example(seen: str, shown: str) -> str:
-    """That the card's example prints what the card shows.
-
-    Raises:
-        CheckError: If it prints something else.
-    """
-    if seen.strip() != shown.strip():
-        raise CheckError(
-            "example of the card",
-            f"Got the output\n{seen.strip()}\nwhere the card shows\n{shown.strip()}\nBoth must be equal. Render the "
-            "card anew.",
-        )
-    return "prints what the card shows"
-
-
-def ask_stranger(order: Mapping[str, Any], *, token: str | None = None, offline: bool = True) -> dict[str, Any]:
-    """The answer of `stranger.py` to an order, in a process with a fresh cache.
+def ask_clean_process(order: Mapping[str, Any], *, token: str | None = None, offline: bool = True) -> dict[str, Any]:
+    """The answer of `clean_process.py` to an order, in a process with a fresh cache.
 
     Args:
-        order: What `stranger.look` takes.
+        order: What `clean_process.load_parts` takes.
         token: For a private repository.
         offline: Whether the network is closed to that process.
 
@@ -324,7 +268,7 @@ def ask_stranger(order: Mapping[str, Any], *, token: str | None = None, offline:
         environment |= {"HF_TOKEN": token} if token else {}
         try:
             done = subprocess.run(
-                [sys.executable, str(Path(stranger.__file__).resolve())],
+                [sys.executable, str(Path(clean_process.__file__).resolve())],
                 input=json.dumps(dict(order)),
                 cwd=home,
                 env=environment,
@@ -349,39 +293,37 @@ def ask_stranger(order: Mapping[str, Any], *, token: str | None = None, offline:
 
 
 def largest_difference(answers: Answers, expected: Answers) -> float:
-    """The largest difference of two scores of the same label; infinite where labels differ or a score is NaN."""
-    if len(answers) != len(expected):
-        return math.inf
-    largest = 0.0
-    for one, other in zip(answers, expected, strict=True):
-        if list(one) != list(other):
-            return math.inf
-        for task in one:
-            scores, others = ({entry["label"]: entry["score"] for entry in answer[task]} for answer in (one, other))
-            if set(scores) != set(others):
-                return math.inf
-            differences = [abs(scores[label] - others[label]) for label in scores]
-            if any(math.isnan(difference) for difference in differences):
-                return math.inf
-            largest = max(largest, *differences)
-    return largest
+    """The largest difference of two scores of the same label; infinite where labels differ, NaN where a score is."""
+
+    def scores(rows: Answers) -> dict[tuple[int, str, str], float]:
+        return {
+            (row, task, entry["label"]): entry["score"]
+            for row, answer in enumerate(rows)
+            for task, ranked in answer.items()
+            for entry in ranked
+        }
+
+    found, wanted = scores(answers), scores(expected)
+    if found.keys() != wanted.keys():
+        return float("inf")
+    return float(np.max([abs(found[key] - wanted[key]) for key in wanted], initial=0.0))
 
 
 def check_dataset(folder: Path) -> Iterator[tuple[str, str]]:
     """Part after part of a prepared dataset's folder.
 
     Raises:
-        CheckError: If it has no card or no data, or tells of this machine.
+        CheckError: If it has no card or no data, or private content.
     """
     shards = sorted(folder.glob("data/*.parquet"))
     if not (folder / "README.md").is_file() or not shards:
         raise CheckError(
             "files",
             f"Got {folder} without {'data/*.parquet' if not shards else 'README.md'}. Allowed is the folder of a "
-            "prepared dataset, with its card. Make it with scripts/prepare_data.py.",
+            "prepared dataset, with its card. Make it with `semart-hf prepare`.",
         )
     yield "files", f"{len(shards)} files of data, and a card"
-    yield "traces", check_traces(folder)
+    yield "private content", check_private_content(folder)
     card = DatasetCard((folder / "README.md").read_text(encoding="utf-8"))
     missing = [name for name in ("license", "configs") if not card.data.get(name)]
     if missing:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import files as installed_files
@@ -15,16 +14,24 @@ from PIL import Image
 import semart_hf
 from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, Example, render_card
 from semart_hf.documents.paths import without_folders
+from semart_hf.files import atomic_file, write_json, write_text
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.pictures_semart import FORMATS, load_picture
+from semart_hf.model.pictures_semart import load_picture
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 
+from .output_folder import output_folder
 from .repository import write_repository
 
 EXAMPLE_PICTURE = "example.jpg"
 _LARGEST_EXAMPLE = 1024  # pixels of its longer side
 _FIGURE_COLOURS = 64
+# Everything that an assembled repository may hold: nothing else is ever replaced.
+_OWN_FILES = (
+    *("README.md", "LICENSE", "config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("*.safetensors", "model.safetensors.index.json", "*_semart.py", "results*.json", EXAMPLE_PICTURE),
+    "figures/*.png",
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ def assemble_repository(
     Args:
         model: Whose weights and code are published.
         processor: Its processor.
-        folder: Where it is put together; an earlier repository there is replaced.
+        folder: Where it is put together; an earlier repository there is replaced once this one is whole.
         repo_id: `user/name` on the Hub.
         choices: What the author decides about the card.
         results: Results files, the most important first; figures of the folder `figures` beside the first go into the
@@ -73,24 +80,22 @@ def assemble_repository(
         recipe: The recipe that trained the model.
 
     Raises:
-        ValueError: If the folder holds something else, or a results file cannot be read.
+        ValueError: If the folder holds other files, or a results file cannot be read.
     """
-    _check_replaceable(folder)
     contents = [read_results(path, repo_id) for path in results]
     if contents and trained is not None and "training" in (written := read_results(trained, repo_id)):
         contents[0].setdefault("training", {**written["training"], "environment": written.get("environment")})
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as unfinished:
-        repository = write_repository(model, processor, Path(unfinished, "repository"))
+    drawn = sorted((results[0].parent / "figures").glob("*.png")) if results else []
+    published_recipe = read_recipe(recipe)
+    with output_folder(folder, _OWN_FILES, "repository that this command assembled") as repository:
+        write_repository(model, processor, repository)
         for index, content in enumerate(contents):
-            name = "results.json" if index == 0 else f"results_{index + 1}.json"
-            repository.joinpath(name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        drawn = sorted((results[0].parent / "figures").glob("*.png")) if results else []
+            write_json(repository / ("results.json" if index == 0 else f"results_{index + 1}.json"), content)
         facts = CardFacts(
             repo_id=repo_id,
             example=make_example(model, processor, repository, choices),
             results=contents,
-            recipe=read_recipe(recipe),
+            recipe=published_recipe,
             figures={path.stem: f"figures/{path.name}" for path in drawn},
             data_name=choices.data_name,
             data_id=choices.data_id,
@@ -104,9 +109,6 @@ def assemble_repository(
                 shutil.copyfile(path, repository / "figures" / path.name)
         if license_file := find_license():
             shutil.copyfile(license_file, repository / "LICENSE")
-        if folder.exists():
-            shutil.rmtree(folder)
-        repository.rename(folder)
     return folder
 
 
@@ -121,12 +123,12 @@ def read_results(path: Path, repo_id: str) -> dict[str, Any]:
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(
             f"Got the results file {path}, which cannot be read: {error}. Allowed is the results.json that "
-            "scripts/evaluate_model.py writes. Evaluate the model, and pass its path."
+            "`semart-hf evaluate` writes. Evaluate the model, and pass its path."
         ) from error
     missing = [name for name in ("num_rows", "tasks") if not isinstance(content, dict) or name not in content]
     if missing:
         raise ValueError(
-            f"Got {path} without {missing}. Allowed is the results.json of scripts/evaluate_model.py. Pass its path."
+            f"Got {path} without {missing}. Allowed is the results.json of `semart-hf evaluate`. Pass its path."
         )
     published: dict[str, Any] = without_folders(content)  # type: ignore[assignment]  # a mapping stays one
     return published | {"model": repo_id}
@@ -148,7 +150,7 @@ def read_recipe(path: Path | None) -> dict[str, Any]:
         ) from error
     if not isinstance(recipe, dict):
         raise ValueError(
-            f"Got the recipe {path} with {type(recipe).__name__}. Allowed are `name: value` lines. Mend it."
+            f"Got the recipe {path} with {type(recipe).__name__}. Allowed are `name: value` lines. Correct it."
         )
     published: dict[str, Any] = without_folders(recipe)  # type: ignore[assignment]
     return {name: value for name, value in published.items() if not name.startswith("hub_") and name != "push_to_hub"}
@@ -175,16 +177,13 @@ def copy_card(folder: Path, target: Path) -> None:
     """Write an assembled repository's card to a file elsewhere, its figures, made small, in a folder of that name."""
     card = (folder / "README.md").read_text(encoding="utf-8")
     figures = target.with_suffix("")
-    if figures.is_dir():
-        shutil.rmtree(figures)
     for path in sorted((folder / "figures").glob("*.png")):
-        figures.mkdir(parents=True, exist_ok=True)
-        with Image.open(path, formats=FORMATS) as figure:
+        with Image.open(path, formats=("PNG",)) as figure:
             small = figure.convert("RGB").quantize(_FIGURE_COLOURS, dither=Image.Dither.NONE)
-        small.save(figures / path.name, optimize=True)
+        with atomic_file(figures / path.name) as unfinished:
+            small.save(unfinished, "PNG", optimize=True)
         card = card.replace(f"(figures/{path.name})", f"({figures.name}/{path.name})")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(card, encoding="utf-8")
+    write_text(target, card)
 
 
 def find_license() -> Path | None:
@@ -194,14 +193,3 @@ def find_license() -> Path | None:
         return checkout
     candidates = [file for file in installed_files("semart-hf") or [] if file.name == "LICENSE"]
     return Path(str(candidates[0].locate())) if candidates else None
-
-
-def _check_replaceable(folder: Path) -> None:
-    if not folder.exists():
-        return
-    is_repository = folder.is_dir() and (folder / "README.md").is_file() and (folder / "config.json").is_file()
-    if not is_repository and (folder.is_file() or any(folder.iterdir())):
-        raise ValueError(
-            f"Got {folder}, which holds something else than an assembled repository. Allowed is a new folder, or one "
-            "that this command made. Give another --output_dir."
-        )

@@ -1,13 +1,10 @@
 """A model as ONNX graphs, which run without torch: one for picture and text, one for each alone."""
 
 import importlib
-import json
 import os
-import statistics
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semart_hf.files import write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
+
+from .output_folder import output_folder
 
 #: Name of each graph, and of its file, to its inputs.
 GRAPHS = {
@@ -26,6 +26,7 @@ GRAPHS = {
 }
 TOLERANCE = 1e-4
 DESCRIPTION_FILE = "onnx.json"
+_OWN_FILES = ("*.onnx", "*.onnx.data", DESCRIPTION_FILE, "config.json", "processor_config.json", "tokenizer*.json")
 _AXES: dict[str, Any] = {
     "pixel_values": {0: "batch"},
     "input_ids": {0: "batch", 1: "tokens"},
@@ -78,44 +79,37 @@ def any_batch_size(model: SemArtForArtClassification) -> Iterator[None]:
 def export_onnx(
     model: SemArtForArtClassification, processor: SemArtProcessor, folder: str | os.PathLike[str]
 ) -> dict[str, Any]:
-    """What was written: for each graph its file, inputs, largest difference from torch, and latencies in ms.
+    """What was written: `outputs`, and for each of the `graphs` its file, inputs and largest difference from torch.
 
     The folder gets the graphs, the processor, config.json with the labels, and the returned description.
 
     Args:
         model: In float32, on the CPU.
         processor: Its processor.
-        folder: Made where it is missing.
+        folder: New, empty, or an earlier export, which is replaced once this one is whole.
 
     Raises:
         ImportError: If onnx, onnxscript or onnxruntime is not installed.
-        ValueError: If a graph answers otherwise than the model.
+        ValueError: If a graph answers otherwise than the model, or the folder holds other files.
     """
     _import_runtime()
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     model = model.eval()
     graphs: dict[str, Any] = {}
-    for name, inputs in GRAPHS.items():
-        path = target / f"{name}.onnx"
-        write_graph(model, name, path)
-        run = open_graph(path)
-        difference = largest_difference(model, name, run)
-        if not difference <= TOLERANCE:
-            raise ValueError(
-                f"The graph {path} answers otherwise than the model, by up to {difference:.2g}. Allowed are "
-                f"{TOLERANCE:g}. Load the model in float32, or try another version of onnxscript."
-            )
-        graphs[name] = {
-            "file": path.name,
-            "inputs": list(inputs),
-            "max_difference": difference,
-            **{f"{side}_ms": median_ms(times) for side, times in latency_turns(model, name, run).items()},
-        }
-    model.config.save_pretrained(target)
-    processor.save_pretrained(target)
-    description = {"outputs": model.config.task_names, "graphs": graphs}
-    (target / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    with output_folder(Path(folder), _OWN_FILES, "export") as unfinished:
+        for name, inputs in GRAPHS.items():
+            path = unfinished / f"{name}.onnx"
+            write_graph(model, name, path)
+            difference = largest_difference(model, name, open_graph(path))
+            if not difference <= TOLERANCE:
+                raise ValueError(
+                    f"The graph {path.name} answers otherwise than the model, by up to {difference:.2g}. Allowed are "
+                    f"{TOLERANCE:g}. Load the model in float32, or try another version of onnxscript."
+                )
+            graphs[name] = {"file": path.name, "inputs": list(inputs), "max_difference": difference}
+        model.config.save_pretrained(unfinished)
+        processor.save_pretrained(unfinished)
+        description = {"outputs": model.config.task_names, "graphs": graphs}
+        write_json(unfinished / DESCRIPTION_FILE, description)
     return description
 
 
@@ -166,49 +160,6 @@ def largest_difference(
             differences.append(float((logits - torch.from_numpy(answer)).abs().max()))
     # Not max of a list: a NaN must not be passed over.
     return float(torch.tensor(differences).max())
-
-
-def latency_turns(
-    model: SemArtForArtClassification,
-    name: str,
-    run: Callable[[Mapping[str, Tensor]], list[Any]],
-    *,
-    batch: int = 1,
-    tokens: int = 64,
-    turns: int = 4,
-    calls: int = 5,
-) -> dict[str, list[float]]:
-    """Milliseconds of a call in each turn of `torch` and of `onnxruntime`, which alternate on the same inputs.
-
-    Args:
-        model: In evaluation mode.
-        name: Of the graph.
-        run: The graph, from `open_graph`.
-        batch: Paintings in a call.
-        tokens: Of the texts; at most as many as the model takes.
-        turns: How often each has its turn; other work on the machine then meets both.
-        calls: Calls in a turn, whose median counts.
-    """
-    inputs = make_inputs(model, name, batch, tokens)
-    sides: dict[str, Callable[[], Any]] = {"torch": lambda: model(**inputs), "onnxruntime": lambda: run(inputs)}
-    spent: dict[str, list[float]] = {side: [] for side in sides}
-    with torch.inference_mode():
-        for call in sides.values():
-            call(), call()  # the first calls allocate
-        for _ in range(turns):
-            for side, call in sides.items():
-                times = []
-                for _ in range(calls):
-                    start = time.perf_counter()
-                    call()
-                    times.append(time.perf_counter() - start)
-                spent[side].append(median_ms([1000 * seconds for seconds in times]))
-    return spent
-
-
-def median_ms(times: Sequence[float]) -> float:
-    """To the microsecond."""
-    return round(statistics.median(times), 3)
 
 
 def make_inputs(model: SemArtForArtClassification, name: str, batch: int, tokens: int) -> dict[str, Tensor]:

@@ -64,7 +64,7 @@ def list_files(folder: Path) -> dict[str, int]:
 
 
 def differing_files(folder: Path, destination: Destination, revision: str) -> list[str]:
-    """Files that are not on the Hub as they are in the folder, by the hashes that the Hub tells, or only there.
+    """Files that are not on the Hub as they are in the folder, by the Hub's hashes, or only there.
 
     Raises:
         OSError: If the Hub cannot be reached, or has no such revision.

@@ -1,7 +1,7 @@
 """A Python interpreter of its own that talks to the Hub on loopback and runs what a test tells it.
 
 `HF_ENDPOINT`, `HF_HOME` and `HF_HUB_OFFLINE` are read when huggingface_hub is imported, and what is loaded once stays
-loaded: a stranger on another machine can only be played by another process. Starting one costs seconds, so that one
+loaded: a person on another machine can only be played by another process. Starting one costs seconds, so that one
 process serves several checks.
 """
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from client_process import Client
-from hub_people import AUTHOR, STRANGER
+from hub_people import AUTHOR, LOADING
 from loopback_calls import User
 from loopback_hub import LoopbackHub
 from PIL import Image
@@ -70,25 +70,25 @@ def painter(start_client) -> Client:
 
 
 @pytest.fixture(scope="session")
-def author_and_stranger(start_client) -> tuple[Client, Client]:
-    author, stranger = start_client(TOKENS["painter"]), start_client(hidden=("semart_hf",))
+def author_and_clean_client(start_client) -> tuple[Client, Client]:
+    author, clean_client = start_client(TOKENS["painter"]), start_client(hidden=("semart_hf",))
     author.start(AUTHOR)  # both import at the same time
-    stranger.start(STRANGER)
+    clean_client.start(LOADING)
     author.finish()
-    stranger.finish()
-    return author, stranger
+    clean_client.finish()
+    return author, clean_client
 
 
 @pytest.fixture(scope="session")
-def author(author_and_stranger) -> Client:
+def author(author_and_clean_client) -> Client:
     """Who may write under `painter`, with the package installed and a tiny model in hand."""
-    return author_and_stranger[0]
+    return author_and_clean_client[0]
 
 
 @pytest.fixture(scope="session")
-def stranger(author_and_stranger) -> Client:
+def clean_client(author_and_clean_client) -> Client:
     """Somebody without a token, whose machine does not have the package."""
-    return author_and_stranger[1]
+    return author_and_clean_client[1]
 
 
 @pytest.fixture(scope="session")

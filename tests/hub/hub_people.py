@@ -106,7 +106,7 @@ def folder_scores(folder, paintings):
     return scores(pipeline("art-classification", model=str(folder), precision="fp32", device="cpu"), paintings)
 """
 
-STRANGER = (
+LOADING = (
     _SCORES
     + _MATRIX
     + """

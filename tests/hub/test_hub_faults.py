@@ -213,22 +213,22 @@ def pushed_model(author, paintings):
     ],
     ids=["503", "cut", "429"],
 )
-def test_a_model_loads_right_through_a_passing_fault(hub, stranger, paintings, pushed_model, fault, request):
+def test_a_model_loads_right_through_a_passing_fault(hub, clean_client, paintings, pushed_model, fault, request):
     repo = f"painter/model-{request.node.callspec.id}"
     expected = pushed_model(repo)
     with hub.fault(fault):
         assert_same_scores(
-            stranger.run("result = scores(load(repo), paintings)", repo=repo, paintings=paintings), expected
+            clean_client.run("result = scores(load(repo), paintings)", repo=repo, paintings=paintings), expected
         )
 
 
-def test_a_model_that_does_not_arrive_is_an_error_until_it_does(hub, stranger, paintings, pushed_model):
+def test_a_model_that_does_not_arrive_is_an_error_until_it_does(hub, clean_client, paintings, pushed_model):
     expected = pushed_model("painter/model-late")
     lie = Fault("HEAD", r"model\.safetensors", times=9, headers={"X-Linked-Size": "1000"})
     load = "result = scores(load('painter/model-late'), paintings)"
     with hub.fault(lie), pytest.raises(ClientError, match="Consistency check failed"):
-        stranger.run(load, paintings=paintings)
-    assert_same_scores(stranger.run(load, paintings=paintings), expected)
+        clean_client.run(load, paintings=paintings)
+    assert_same_scores(clean_client.run(load, paintings=paintings), expected)
 
 
 def test_the_debug_log_hides_the_token(hub, start_client):

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 from client_process import ClientError
-from hub_people import STRANGER, assert_same_scores, assert_whole
+from hub_people import LOADING, assert_same_scores, assert_whole
 
 from semart_hf.model import pipeline_semart
 
 CODE = {path.name for path in Path(pipeline_semart.__file__).parent.glob("*_semart.py")}
 # Whose code runs: the repository's own, or the package's where it is installed.
-HOMES = {"stranger": "transformers_modules.", "author": "semart_hf.model"}
+HOMES = {"clean_client": "transformers_modules.", "author": "semart_hf.model"}
 
 
-def test_the_stranger_has_no_package(stranger):
+def test_the_clean_client_has_no_package(clean_client):
     with pytest.raises(ClientError, match="No module named 'semart_hf'"):
-        stranger.run("import semart_hf")
+        clean_client.run("import semart_hf")
 
 
 def test_the_repository_holds_all_that_is_needed_and_nothing_of_the_machine(hub, delft, author):
@@ -30,8 +30,8 @@ def test_the_repository_holds_all_that_is_needed_and_nothing_of_the_machine(hub,
         assert str(author.home).encode() not in content, name
 
 
-def test_the_pipeline_says_the_same(stranger, delft, paintings):
-    result = stranger.run(
+def test_the_pipeline_says_the_same(clean_client, delft, paintings):
+    result = clean_client.run(
         """
         pipe = load(repo)
         result = {"scores": scores(pipe, paintings), "module": type(pipe.model).__module__,
@@ -54,19 +54,19 @@ def folder(author, delft) -> str:
 
 
 @pytest.mark.parametrize("kind", ["repository", "folder"])
-@pytest.mark.parametrize("who", ["stranger", "author"])
+@pytest.mark.parametrize("who", ["clean_client", "author"])
 def test_every_auto_class_loads_and_the_parts_say_the_same(request, who, kind, delft, folder, paintings):
     loaded = request.getfixturevalue(who).run(
         "result = load_everything(place, paintings, trust_remote_code=trust)",
         place=folder if kind == "folder" else delft["repo"],
         paintings=paintings,
-        trust=who == "stranger",
+        trust=who == "clean_client",
     )
     assert_whole(loaded, delft["scores"], home=HOMES[who])
 
 
-def test_dtype_and_placement(stranger, delft, paintings):
-    result = stranger.run(
+def test_dtype_and_placement(clean_client, delft, paintings):
+    result = clean_client.run(
         """
         choices = [{"dtype": "float16", "device": "cpu"}, {"dtype": torch.bfloat16, "device": -1},
                    {"dtype": "auto", "device": torch.device("cpu")}, {"device_map": "auto"}, {"device_map": "cpu"}]
@@ -92,9 +92,9 @@ def test_dtype_and_placement(stranger, delft, paintings):
         assert_same_scores(loaded["scores"], delft["scores"], tolerance)
 
 
-def test_without_trust_nothing_of_the_repository_runs(stranger, delft):
+def test_without_trust_nothing_of_the_repository_runs(clean_client, delft):
     with pytest.raises(ClientError, match="trust_remote_code=True"):
-        stranger.run("AutoModel.from_pretrained(repo, trust_remote_code=False)", repo=delft["repo"])
+        clean_client.run("AutoModel.from_pretrained(repo, trust_remote_code=False)", repo=delft["repo"])
 
 
 def test_the_package_answers_for_the_repository_with_and_without_trust(author, delft, paintings):
@@ -129,7 +129,7 @@ def revised(author, paintings, delft):
     )
 
 
-@pytest.mark.parametrize("who", ["stranger", "author"])
+@pytest.mark.parametrize("who", ["clean_client", "author"])
 def test_a_revision_is_what_it_was(hub, request, who, delft, revised, paintings):
     first = hub.repository(delft["repo"]).tags["v1"]
     loaded = request.getfixturevalue(who).run(
@@ -139,7 +139,7 @@ def test_a_revision_is_what_it_was(hub, request, who, delft, revised, paintings)
         repo=delft["repo"],
         revisions=["v1", first, "main"],
         paintings=paintings,
-        trust=who == "stranger",
+        trust=who == "clean_client",
     )
     assert_whole(loaded["v1"], delft["scores"], home=HOMES[who])
     assert_whole(loaded[first], delft["scores"], home=HOMES[who])
@@ -147,17 +147,17 @@ def test_a_revision_is_what_it_was(hub, request, who, delft, revised, paintings)
     assert revised != delft["scores"]
 
 
-@pytest.mark.parametrize("who", ["stranger", "author"])
+@pytest.mark.parametrize("who", ["clean_client", "author"])
 def test_without_a_network_the_cache_serves(hub, start_client, request, who, delft, revised, paintings):
     before = request.getfixturevalue(who)
     load = """
     result = [load_everything(repo, paintings, revision=name, trust_remote_code=trust) for name in ("main", "v1")]
     """
-    values = {"repo": delft["repo"], "paintings": paintings, "trust": who == "stranger"}
+    values = {"repo": delft["repo"], "paintings": paintings, "trust": who == "clean_client"}
     before.run(load, **values)
     asked = len(hub.requests)
-    alone = start_client(home=before.home, hidden=("semart_hf",) if who == "stranger" else (), offline=True)
-    alone.run(STRANGER if who == "stranger" else f"import semart_hf\n{STRANGER}")
+    alone = start_client(home=before.home, hidden=("semart_hf",) if who == "clean_client" else (), offline=True)
+    alone.run(LOADING if who == "clean_client" else f"import semart_hf\n{LOADING}")
     main, first = alone.run(load, **values)
     assert_whole(main, revised, home=HOMES[who])
     assert_whole(first, delft["scores"], home=HOMES[who])
@@ -166,8 +166,8 @@ def test_without_a_network_the_cache_serves(hub, start_client, request, who, del
     assert len(hub.requests) == asked
 
 
-def test_what_was_loaded_from_the_hub_can_be_saved_and_pushed_again(hub, stranger, tokens, delft, revised, paintings):
-    result = stranger.run(
+def test_what_was_loaded_can_be_saved_and_pushed_again(hub, clean_client, tokens, delft, revised, paintings):
+    result = clean_client.run(
         """
         pipe = load(repo, revision="v1")
         pipe.save_pretrained("again")
@@ -183,11 +183,11 @@ def test_what_was_loaded_from_the_hub_can_be_saved_and_pushed_again(hub, strange
     assert set(hub.files("visitor/copies")) == set(hub.files(delft["repo"]))
 
 
-def test_a_private_model_needs_its_token(author, stranger, tokens, delft, paintings):
+def test_a_private_model_needs_its_token(author, clean_client, tokens, delft, paintings):
     author.run("build(seed=0)[1].push_to_hub('painter/secret_model', private=True)")
     with pytest.raises(ClientError, match="painter/secret_model"):
-        stranger.run("load('painter/secret_model')")
-    result = stranger.run(
+        clean_client.run("load('painter/secret_model')")
+    result = clean_client.run(
         "result = scores(load('painter/secret_model', token=token), paintings)",
         token=tokens["reader"],
         paintings=paintings,

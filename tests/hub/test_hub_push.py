@@ -69,8 +69,8 @@ def test_the_space_serves_the_model_at_the_pushed_revision(hub, published):
     assert any(head in content for content in files.values())
 
 
-def test_a_stranger_with_the_token_gets_the_same_scores(stranger, tokens, published, paintings):
-    result = stranger.run(
+def test_a_clean_client_with_the_token_gets_the_same_scores(clean_client, tokens, published, paintings):
+    result = clean_client.run(
         "result = scores(load('painter/published', token=token), paintings)",
         token=tokens["reader"],
         paintings=paintings,

@@ -112,9 +112,9 @@ def test_no_token_is_written_into_the_recipe(runs, tokens):
         assert not [name for name in run["files"] if name.startswith("_")]
 
 
-def test_a_stranger_loads_every_commit(hub, stranger, tokens, runs, paintings):
+def test_a_clean_client_loads_every_commit(hub, clean_client, tokens, runs, paintings):
     names = {strategy: [commit.id for commit in history(hub, strategy)] for strategy in STRATEGIES}
-    result = stranger.run(
+    result = clean_client.run(
         """
         result = {
             strategy: [scores(load(f"painter/script_{strategy}", revision=name, token=token), paintings)

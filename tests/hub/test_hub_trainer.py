@@ -62,9 +62,9 @@ def test_each_checkpoint_folder_is_whole_too(hub, runs):
         assert inside >= MODEL_FILES | STATE_FILES | {"pipeline_semart.py"}
 
 
-def test_a_stranger_loads_every_commit(hub, stranger, tokens, runs, paintings):
+def test_a_clean_client_loads_every_commit(hub, clean_client, tokens, runs, paintings):
     names = {strategy: [commit.id for commit in commits(hub, f"painter/{strategy}")] for strategy in runs}
-    result = stranger.run(
+    result = clean_client.run(
         """
         result = {
             strategy: [scores(load(f"painter/{strategy}", revision=name, token=token), paintings) for name in ids]

@@ -1,4 +1,3 @@
-import json
 import shutil
 import socket
 from pathlib import Path
@@ -10,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from semart_hf.documents.paths import without_folders
 from semart_hf.publishing import check
 from semart_hf.publishing.model_repository import CardChoices, assemble_repository, read_results
-from semart_hf.publishing.traces import find_traces
+from semart_hf.publishing.private_content import find_private_content
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TEMPLATE = CHECKOUT / "semart_hf" / "templates" / "model_card.md"
@@ -36,9 +35,8 @@ def edit(path, old, new):
 
 def test_a_whole_repository_passes_each_part(repository):
     assert check.check_files(repository).startswith(f"{NUM_CODE + 7} files")
-    assert "no token" in check.check_traces(repository)
+    assert "no token" in check.check_private_content(repository)
     assert "all finite" in check.check_weights(repository)
-    assert f"{NUM_CODE} files" in check.check_code(repository)
     assert "0 results" in check.check_card(repository / "README.md")
 
 
@@ -69,39 +67,13 @@ def test_damaged_weights_are_named(repository):
 
 
 @pytest.mark.parametrize("length", [0, 5, 60])
-def test_what_is_left_of_weights_is_searched_for_traces_all_the_same(repository, length):
+def test_what_is_left_of_weights_is_searched_all_the_same(repository, length):
     path = repository / "model.safetensors"
     path.write_bytes(path.read_bytes()[:length])
 
-    assert find_traces(repository) == []
+    assert find_private_content(repository) == []
     with pytest.raises(check.CheckError, match=r"because of its weights"):
         check.check_weights(repository)
-
-
-def test_a_configuration_that_is_no_json_is_named(repository):
-    (repository / "config.json").write_text("{")
-    with pytest.raises(check.CheckError, match=r"because of its code\. Got a configuration that is no JSON"):
-        check.check_code(repository)
-
-
-def test_code_that_the_loader_cannot_follow_is_named(repository):
-    (repository / "towers_semart.py").unlink()
-    with pytest.raises(check.CheckError, match=r"Got modeling_semart\.SemArtForArtClassification for AutoModel"):
-        check.check_code(repository)
-
-
-def test_code_that_nothing_needs_is_named(repository):
-    (repository / "notes.py").write_text("print('hello')")
-    with pytest.raises(check.CheckError, match=r"Got \['notes\.py'\], which no class of the repository imports"):
-        check.check_code(repository)
-
-
-def test_a_class_without_code_is_named(repository):
-    config = json.loads((repository / "config.json").read_text())
-    del config["custom_pipelines"]
-    (repository / "config.json").write_text(json.dumps(config))
-    with pytest.raises(check.CheckError, match=r"Got no code for \['art-classification'\]"):
-        check.check_code(repository)
 
 
 def test_a_card_without_an_entry_is_named(repository):
@@ -116,9 +88,9 @@ def test_a_card_that_is_no_yaml_is_named(repository):
         check.check_card(repository / "README.md")
 
 
-def test_traces_of_the_machine_are_named(repository, monkeypatch):
+def test_private_content_is_named(repository, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "atelier-7")
-    monkeypatch.setattr("semart_hf.publishing.traces.get_token", lambda: "secretCanary")
+    monkeypatch.setattr("semart_hf.publishing.private_content.get_token", lambda: "secretCanary")
     (repository / "results.json").write_text('{"data": "/home/anna/semart"}')
     (repository / "log.txt").write_text("trained on atelier-7 with hf_Canary0123456789abcdef")
     (repository / "notes.txt").write_text("secretCanary")
@@ -126,7 +98,7 @@ def test_traces_of_the_machine_are_named(repository, monkeypatch):
     weights = load_file(repository / "model.safetensors")
     save_file(weights, repository / "model.safetensors", metadata={"format": "pt", "from": "C:\\Users\\anna\\run"})
 
-    found = find_traces(repository)
+    found = find_private_content(repository)
 
     assert [sentence.split()[0] for sentence in found] == [
         "log.txt",
@@ -140,15 +112,15 @@ def test_traces_of_the_machine_are_named(repository, monkeypatch):
     assert "'/home/anna'" in found[4]
     assert "is a pickle" in found[5]
     assert not any("Canary" in sentence for sentence in found)
-    with pytest.raises(check.CheckError, match=r"because of its traces\. Got 6: log\.txt holds"):
-        check.check_traces(repository)
+    with pytest.raises(check.CheckError, match=r"because of its private content\. Got 6: log\.txt holds"):
+        check.check_private_content(repository)
 
 
-def test_a_folder_of_this_machine_is_a_trace(repository):
+def test_a_folder_of_this_machine_is_private(repository):
     (repository / "notes.md").write_text("made from /srv/atelier/run")
 
-    assert find_traces(repository) == []
-    (found,) = find_traces(repository, [Path("/srv/atelier/run")])
+    assert find_private_content(repository) == []
+    (found,) = find_private_content(repository, [Path("/srv/atelier/run")])
     assert found == "notes.md holds a folder of this machine, '/srv/atelier/run'"
 
 
@@ -177,13 +149,13 @@ def test_published_results_name_the_repository(results_file):
 
 def test_what_are_no_results_is_refused(tmp_path):
     (tmp_path / "results.json").write_text('{"tasks": {}}')
-    with pytest.raises(ValueError, match=r"without \['num_rows'\]\. Allowed is the results\.json of scripts/evaluate"):
+    with pytest.raises(ValueError, match=r"without \['num_rows'\]\. Allowed is the results\.json of `semart-hf ev"):
         read_results(tmp_path / "results.json", "anna/delft")
     with pytest.raises(ValueError, match="cannot be read"):
         read_results(tmp_path / "absent.json", "anna/delft")
 
 
-def test_the_part_that_a_stranger_cannot_load_is_named():
+def test_the_part_that_does_not_load_is_named():
     seen = {"failed": "image processor", "error": "OSError: gone", "traceback": "…"}
     with pytest.raises(
         check.CheckError, match=r"because of its image processor\. Got OSError: gone from delft"
@@ -198,26 +170,50 @@ def test_other_scores_are_refused():
 
     assert check.largest_difference(answer(0.25), answer(0.25)) == 0
     assert check.largest_difference(answer(0.25), answer(0.5)) == 0.25
-    assert check.largest_difference(answer(float("nan")), answer(0.5)) == float("inf")
+    assert np.isnan(check.largest_difference(answer(float("nan")), answer(0.5)))
     assert check.largest_difference(answer(0.5), []) == float("inf")
     assert check.largest_difference([{"school": []}], answer(0.5)) == float("inf")
     with pytest.raises(
         check.CheckError, match=r"because of its scores\. Got scores .* by up to 0\.0001\. Allowed are"
     ):
         list(check.compare({"classes": {}, "answers": answer(0.2501)}, answer(0.25), "delft"))
+    with pytest.raises(check.CheckError, match=r"because of its scores\. .* by up to nan"):
+        list(check.compare({"classes": {}, "answers": answer(float("nan"))}, answer(0.25), "delft"))
 
 
-def test_an_example_that_prints_something_else_is_refused():
-    assert check.compare_example("type  0.50\n", "type  0.50") == "prints what the card shows"
-    with pytest.raises(check.CheckError, match=r"where the card shows\n0\.51"):
-        check.compare_example("0.50", "0.51")
+def test_an_example_that_prints_something_else_is_refused(repository, saved_model, monkeypatch):
+    def ask(order):
+        expected = check.score_paintings(*saved_model, order["paintings"])
+        return {"classes": {}, "answers": expected, "printed": "another answer"}
+
+    monkeypatch.setattr(check, "ask_clean_process", ask)
+    with pytest.raises(check.CheckError, match=r"example of the card\. Got the output\nanother answer\nwhere"):
+        list(check.check_repository(repository, *saved_model, "anna/delft"))
 
 
-def test_a_folder_with_something_else_is_not_replaced(saved_model, tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(ValueError, match="holds something else than an assembled repository"):
-        assemble_repository(*saved_model, tmp_path, "anna/delft", choices=CardChoices(TEMPLATE))
-    assert (tmp_path / "thesis.txt").read_text() == "mine"
+@pytest.mark.parametrize("name", ["thesis.txt", "checkpoint-7/model.safetensors.bak", "figures/mine.svg"])
+def test_nothing_but_an_earlier_repository_is_replaced(saved_model, assembled, tmp_path, name):
+    folder = Path(shutil.copytree(assembled, tmp_path / "delft"))
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("mine")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=rf"which holds {name}\. Replaced is nothing but an earlier repository"):
+        assemble_repository(*saved_model, folder, "anna/delft", choices=CardChoices(TEMPLATE))
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    (folder / name).unlink()
+    assemble_repository(*saved_model, folder, "anna/delft", choices=CardChoices(TEMPLATE))
+    assert {path.name for path in tmp_path.iterdir()} == {"delft"}
+
+
+def test_an_earlier_repository_stays_when_the_new_one_fails(saved_model, repository, tmp_path):
+    before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="cannot be read"):
+        assemble_repository(
+            *saved_model, repository, "anna/delft", choices=CardChoices(TEMPLATE), results=[tmp_path / "absent.json"]
+        )
+    with pytest.raises(ValueError, match=r"absent\.md"):
+        assemble_repository(*saved_model, repository, "anna/delft", choices=CardChoices(tmp_path / "absent.md"))
+    assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
 
 
 def test_a_prepared_dataset_needs_data_and_card(tmp_path):

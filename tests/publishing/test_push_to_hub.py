@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub import HfApi
 from PIL import Image
 
-from semart_hf.publishing.check import CheckError, ask_stranger
-from semart_hf.publishing.stranger import look
+from semart_hf.publishing.check import CheckError, ask_clean_process
+from semart_hf.publishing.clean_process import load_parts
 from semart_hf.publishing.upload import Destination
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -68,12 +68,12 @@ def test_without_push_everything_is_made_and_checked_and_nothing_is_sent(
     said = capsys.readouterr().out
     parts = re.findall(r"^  ([a-z][a-z ]*?)  +\S", said, flags=re.MULTILINE)
     assert parts == [
-        *["files", "traces", "weights", "code", "card", "config", "model", "tokenizer", "image processor"],
+        *["files", "private content", "weights", "card", "config", "model", "tokenizer", "image processor"],
         *["processor", "pipeline", "scores", "example"],
     ]
     assert "anna/delft (private model)" in said
     assert re.search(r" 133,212  model\.safetensors", said)
-    assert "anna/demo (private space): 4 files" in said
+    assert "anna/demo (private space): " in said
     assert said.endswith("Nothing was sent. Add --push to publish.\n")
     folder = tmp_path / "hub" / "delft"
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -93,21 +93,21 @@ def test_without_push_everything_is_made_and_checked_and_nothing_is_sent(
 def test_what_fails_the_check_is_not_sent(script, silent_hub, tmp_path):
     words = ["--model", str(SAVED_MODEL), "--repo_id", "anna/delft", "--output_dir", str(tmp_path / "hub" / "delft")]
 
-    with pytest.raises(SystemExit, match=r"was not published, because of its traces\. Got 1: README\.md holds a path"):
+    with pytest.raises(SystemExit, match=r"because of its private content\. Got 1: README\.md holds a path"):
         script.main([*words, "--data_name", "the paintings of /home/anna/semart", "--push"])
 
 
 def test_a_part_that_does_not_load_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "semart"}')
 
-    seen = look({"source": str(tmp_path), "paintings": []})
+    seen = load_parts({"source": str(tmp_path), "paintings": []})
 
     assert seen["failed"] == "model"
     assert "model.safetensors" in seen["error"]
 
 
 @pytest.mark.parametrize("offline", [True, False])
-def test_a_stranger_has_neither_token_nor_cache_of_this_user(monkeypatch, offline):
+def test_the_clean_process_has_neither_token_nor_cache_of_this_user(monkeypatch, offline):
     def run(command, env, cwd, **options):
         seen.update(env)
         seen["HF_HOME is fresh"] = env["HF_HOME"] == cwd and not list(Path(cwd).iterdir())
@@ -124,32 +124,40 @@ def test_a_stranger_has_neither_token_nor_cache_of_this_user(monkeypatch, offlin
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(subprocess, "run", run)
 
-    assert ask_stranger({"source": "anna/delft"}, offline=offline) == {"failed": "config"}
+    assert ask_clean_process({"source": "anna/delft"}, offline=offline) == {"failed": "config"}
     assert seen["HF_HOME is fresh"]
     assert not {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE"} & set(seen)
     assert (seen["HF_ENDPOINT"], seen.get("HF_HUB_OFFLINE")) == ("http://hub", "1" if offline else None)
-    ask_stranger({"source": "anna/delft"}, offline=offline, token="hf_other")
+    ask_clean_process({"source": "anna/delft"}, offline=offline, token="hf_other")
     assert seen["HF_TOKEN"] == "hf_other"
 
 
-def test_a_process_that_ends_without_an_answer_is_told(monkeypatch):
+def test_a_process_that_ends_without_an_answer_is_reported(monkeypatch):
     ended = subprocess.CompletedProcess([], 137, stdout="", stderr="Killed")
     monkeypatch.setattr(subprocess, "run", lambda *words, **options: ended)
 
     with pytest.raises(
         CheckError, match=r"because of its process\. Got exit status 137 .*: Killed\. It must end with 0"
     ):
-        ask_stranger({"source": "anna/delft"})
+        ask_clean_process({"source": "anna/delft"})
 
 
-def test_a_process_that_gives_no_answer_is_told(monkeypatch):
+def test_a_process_that_gives_no_answer_is_reported(monkeypatch):
     def run(command, timeout, **options):
         raise subprocess.TimeoutExpired(command, timeout)
 
     monkeypatch.setattr(subprocess, "run", run)
 
     with pytest.raises(CheckError, match=r"because of its process\. Got no answer in 900 s"):
-        ask_stranger({"source": "anna/delft"})
+        ask_clean_process({"source": "anna/delft"})
+
+
+def test_the_model_is_not_replaced_by_its_repository(script, tmp_path):
+    model = Path(shutil.copytree(SAVED_MODEL, tmp_path / "trained"))
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    with pytest.raises(SystemExit, match="as --model and as --output_dir"):
+        script.main(["--model", str(model), "--repo_id", "anna/delft", "--output_dir", str(model)])
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
 
 
 @pytest.mark.parametrize("repo_id", ["delft", "anna/delft/more", "anna/de lft", "anna/"])

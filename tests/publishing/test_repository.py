@@ -33,7 +33,7 @@ FILES = {
     "tokenizer_config.json",
     *(path.name for path in Path(pipeline_semart.__file__).parent.glob("*_semart.py")),
 }
-STRANGER = """
+LOADING = """
 import importlib.abc, json, sys
 
 class Absent(importlib.abc.MetaPathFinder):
@@ -197,7 +197,7 @@ def test_loads_where_the_package_cannot_be_imported(model, processor, picture, t
     arguments = [str(folder), str(picture), TEXT, str(tmp_path / "again")]
 
     done = subprocess.run(
-        [sys.executable, "-c", STRANGER, *arguments],
+        [sys.executable, "-c", LOADING, *arguments],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

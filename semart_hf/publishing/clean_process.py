@@ -1,7 +1,7 @@
-"""A program that meets a model as somebody does who never installed the package; it prints what it saw as JSON.
+"""Run by `check.py` in a process of its own: loads a repository as people do who never installed the package.
 
-`check.py` starts it in a process of its own with a fresh cache. It stops at the first part that does not load, and
-says which. It imports nothing of the package, and the package cannot be imported in it.
+It reads an order from standard input and answers on standard output. It stops at the first part that does not load.
+The package cannot be imported in it, and its cache is fresh.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ class _NotInstalled(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError("No module named 'semart_hf'", name=fullname)
 
 
-def look(order: dict[str, Any]) -> dict[str, Any]:
-    """What was loaded and answered, or `failed` with the name of the part and `error`.
+def load_parts(order: dict[str, Any]) -> dict[str, Any]:
+    """`classes` that were loaded, `answers` and `printed`; or `failed`, the part's name, with `error` and `traceback`.
 
     Args:
         order: `source` (folder or repository) and `paintings` for the pipeline; if wanted, its `revision`, and `code`
@@ -33,7 +33,6 @@ def look(order: dict[str, Any]) -> dict[str, Any]:
     source, options = order["source"], {"trust_remote_code": True}
     if order.get("revision"):
         options["revision"] = order["revision"]
-    seen: dict[str, Any] = {"classes": {}}
     parts = {
         "config": lambda: AutoConfig.from_pretrained(source, **options),
         "model": lambda: AutoModel.from_pretrained(source, **options),
@@ -44,19 +43,20 @@ def look(order: dict[str, Any]) -> dict[str, Any]:
         "pipeline": lambda: pipeline("art-classification", model=source, device="cpu", precision="fp32", **options),
     }
     loaded: dict[str, Any] = {}
+    result: dict[str, Any] = {"classes": {}}
     part = "config"
     try:
         for part, load in parts.items():
             loaded[part] = load()
-            seen["classes"][part] = f"{type(loaded[part]).__module__}.{type(loaded[part]).__qualname__}"
+            result["classes"][part] = f"{type(loaded[part]).__module__}.{type(loaded[part]).__qualname__}"
         part = "scores"
-        seen["answers"] = loaded["pipeline"](order["paintings"], top_k=None)
+        result["answers"] = loaded["pipeline"](order["paintings"], top_k=None)
         if order.get("code"):
             part = "example of the card"
-            seen["printed"] = run_example(order["code"])
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other process tells it to a person
+            result["printed"] = run_example(order["code"])
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other process shows it
         return {"failed": part, "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-    return seen
+    return result
 
 
 def run_example(code: str) -> str:
@@ -68,10 +68,10 @@ def run_example(code: str) -> str:
 
 
 if __name__ == "__main__":
-    # Beside this file lie others whose names a library may mean otherwise.
+    # Beside this file lie others whose names hide libraries.
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
     sys.meta_path.insert(0, _NotInstalled())
     answers = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # libraries print too
-        answer = look(json.load(sys.stdin))
+        answer = load_parts(json.load(sys.stdin))
     print(json.dumps(answer), file=answers)

@@ -1,4 +1,4 @@
-"""What a folder tells of the machine that made it, and secrets that were left in it, before strangers read it."""
+"""What a folder must not hold when it is published: paths and names of this machine, secrets, pickles."""
 
 import re
 import socket
@@ -18,16 +18,19 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy"
 _NOT_SEARCHED = (".parquet", ".onnx", ".data")
 
 
-def find_traces(folder: Path, folders_of_this_machine: Iterable[Path] = ()) -> list[str]:
-    """One sentence for each file with a secret, a path or name of this machine, or a pickle; none: fit to be read.
+def find_private_content(folder: Path, machine_folders: Iterable[Path] = ()) -> list[str]:
+    """One sentence for each secret, path or name of this machine, and pickle in the folder's files.
 
     Weights are searched in their header, everything else wholly.
 
     Args:
         folder: What is to be published.
-        folders_of_this_machine: Further folders whose path must not appear, besides the home and the working folder.
+        machine_folders: Further folders whose path must not appear, besides the home and the working folder.
     """
-    words = {str(path).encode(): "a folder of this machine" for path in _own_folders(folders_of_this_machine)}
+    folders = {path.expanduser().resolve() for path in (Path.home(), Path.cwd(), *machine_folders)}
+    # `/` and `/app` are everybody's.
+    private = {path for path in folders if len(path.parts) > 2 or path == Path.home().resolve() != Path("/")}
+    words = {str(path).encode(): "a folder of this machine" for path in private}
     host = socket.gethostname()
     # A name of letters only cannot be told from a word of the text.
     if not host.isalpha() and host != "localhost" and len(host) > 3:
@@ -41,17 +44,11 @@ def find_traces(folder: Path, folders_of_this_machine: Iterable[Path] = ()) -> l
             if path.name == "training_args.bin" or path.suffix in _PICKLES:
                 found.append(f"{name} is a pickle, which runs whatever code its maker put into it")
             elif path.suffix not in _NOT_SEARCHED:
-                found += [f"{name} holds {what}" for what in _traces_in(_searched_part(path), words)]
+                found += [f"{name} holds {what}" for what in _private_parts(_searched_part(path), words)]
     return found
 
 
-def _own_folders(more: Iterable[Path]) -> set[Path]:
-    folders = {path.expanduser().resolve() for path in (Path.home(), Path.cwd(), *more)}
-    # `/` and `/app` are everybody's.
-    return {path for path in folders if len(path.parts) > 2 or path == Path.home().resolve() != Path("/")}
-
-
-def _traces_in(content: bytes, words: dict[bytes, str]) -> Iterator[str]:
+def _private_parts(content: bytes, words: dict[bytes, str]) -> Iterator[str]:
     for word, what in words.items():
         if re.search(rb"(?<![\w.-])" + re.escape(word) + rb"(?![\w-])", content):
             # A secret is not repeated on the screen.
@@ -66,6 +63,6 @@ def _searched_part(path: Path) -> bytes:
     if path.suffix != ".safetensors":
         return path.read_bytes()
     with path.open("rb") as file:
-        # A damaged file may say any length, or none: whether the weights can be read is asked elsewhere.
+        # A damaged file may give any length, or none: whether the weights can be read is checked elsewhere.
         (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
         return file.read(min(length, path.stat().st_size))

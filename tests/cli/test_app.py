@@ -1,0 +1,204 @@
+"""The application: what its functions answer, and the page in a browser where there is one."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_release import TASKS, load_command, save_tiny_model
+from transformers import pipeline
+
+app = load_command("app")
+NAMES = [task["name"] for task in TASKS]
+NOTHING = ["", *[None] * len(TASKS), ""]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("app") / "model")
+
+
+@pytest.fixture(scope="module")
+def page(model):
+    classifier = pipeline("art-classification", model=str(model), device="cpu", precision="fp32")
+    return app.Page(classifier, {"type": 1.0, "school": 0.0})
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A picture in CMYK, and files that cannot be read."""
+    folder = tmp_path_factory.mktemp("files")
+    Image.new("CMYK", (900, 600), (0, 255, 255, 0)).save(folder / "cmyk.jpg")
+    noise = np.random.default_rng(0).integers(0, 255, (90, 60, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "good.png")
+    whole = (folder / "cmyk.jpg").read_bytes()
+    (folder / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "page.jpg").write_text("<!doctype html><html>404</html>")
+    (folder / "empty.jpg").touch()
+    (folder / "drawing.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n")
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+BAD = ["half.jpg", "page.jpg", "empty.jpg", "drawing.jpg", "notes.txt", "absent.jpg"]
+
+
+def test_answers_are_probabilities_by_label_and_the_unsure_are_named(page, files):
+    message, *labels, explanation = page.classify(str(files / "good.png"), "a view of delft")
+    assert [set(answer) for answer in labels] == [set(task["labels"]) for task in TASKS]
+    assert [sum(answer.values()) for answer in labels] == pytest.approx([1] * len(TASKS), abs=1e-5)
+    assert message.startswith("<p>The model is unsure of: Type (")
+    assert "below its threshold of 100%" in message
+    assert "School" not in message
+    assert explanation == ""
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_picture_has_its_reason_in_words(page, files, name):
+    path = str(files / name)
+    answers = [page.classify(path, None), page.preview(path)[1:]]
+    for message, *others in answers:
+        assert name in message
+        assert "Allowed are " in message
+        assert str(files) not in message
+        assert others == NOTHING[1:]
+    assert page.preview(path)[0] is None
+
+
+def test_neither_picture_nor_text_and_a_text_that_is_too_long_are_refused_in_words(page):
+    assert page.classify(None, "  ")[0] == "<p>Got neither a picture nor a description. Give one of them, or both.</p>"
+    message, *others = page.classify(None, "word " * 1001)
+    assert message.startswith("<p>The description has 5,004 characters. Allowed are 5,000. Shorten it")
+    assert others == NOTHING[1:]
+    assert page.classify(None, "word " * 1000)[1] is not None
+
+
+def test_a_preview_is_what_the_model_reads_and_ends_old_answers(page, files):
+    preview, *others = page.preview(str(files / "cmyk.jpg"))
+    assert (preview.mode, preview.size, others) == ("RGB", (720, 480), NOTHING)
+    red, green, blue = preview.getpixel((300, 200))
+    assert red > 200
+    assert max(green, blue) < 60
+    assert page.preview(None) == [None, *NOTHING]
+
+
+def test_an_explanation_shows_the_painting_and_its_words(page, files):
+    message, frame = page.explain(str(files / "good.png"), 'a <b>view</b> of "delft"')
+    assert message == ""
+    assert frame.startswith('<iframe srcdoc="&lt;!')
+    assert "data:image/jpeg;base64," in frame
+    assert "delft" in frame
+    assert "<b>" not in frame
+    message, frame = page.explain(None, None)
+    assert "Got neither a picture nor a description" in message
+    assert frame == ""
+
+
+def test_thresholds_are_those_of_an_evaluation(model, tmp_path):
+    assert app.read_thresholds(str(model), None, None) == {}
+    results = tmp_path / "results.json"
+    tasks = {"type": {"min_confidence": 0.8}, "school": {"min_confidence": None}}
+    results.write_text(json.dumps({"thresholds": {"tasks": tasks}}))
+    assert app.read_thresholds(str(model), None, str(results)) == {"type": 0.8}
+    results.write_text("{}")
+    with pytest.raises(ValueError, match=r"results\.json without thresholds"):
+        app.read_thresholds(str(model), None, str(results))
+
+
+def test_a_space_serves_the_model_that_is_pinned_beside_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        app.parse_arguments([])
+    assert "got no --model: name the folder of a model" in capsys.readouterr().err
+    (tmp_path / "model.json").write_text('{"model": "anna/delft", "revision": "0123abc"}')
+    options = app.parse_arguments([])
+    assert (options.model, options.revision, options.host) == ("anna/delft", "0123abc", "127.0.0.1")
+    assert app.parse_arguments(["--model", "elsewhere"]).model == "elsewhere"
+
+
+def test_what_to_install_is_named(monkeypatch, model):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(SystemExit, match=r"semart-hf app: Got no gradio .*pip install 'semart-hf\[app\]'"):
+        app.main(["--model", str(model)])
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright, which drives a browser")
+    pytest.importorskip("gradio", reason="no gradio, which makes the page: pip install 'semart-hf[app]'")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no chromium to look at the page with")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(browser, model, tmp_path_factory):
+    """Of the application, served by a process of its own."""
+    results = tmp_path_factory.mktemp("served") / "results.json"
+    results.write_text(json.dumps({"thresholds": {"tasks": {"type": {"min_confidence": 0.999}}}}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "semart_hf.cli.app", "--model", str(model), "--results", str(results)]
+    served = subprocess.Popen([*words, "--port", str(port)], env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+                    assert answer.status == 200
+                break
+            except OSError:
+                assert served.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        served.terminate()
+        served.wait(30)
+
+
+def test_the_page_in_a_browser(browser, address, files):
+    tab = browser.new_page()
+    tab.goto(address)
+    message, answers = tab.locator("#message"), tab.locator("[data-testid='label-output-value']")
+    upload = tab.locator("input[type=file]").first
+
+    upload.set_input_files(str(files / "cmyk.jpg"))
+    preview = tab.locator("img[src*='/file=']").first
+    preview.wait_for()
+    assert tab.evaluate("image => image.naturalWidth", preview.element_handle()) == 720
+    tab.get_by_role("button", name="Classify").click()
+    message.get_by_text("The model is unsure of: Type").wait_for()
+    assert answers.count() == len(TASKS)
+    tab.get_by_role("button", name="Explain").click()
+    tab.frame_locator("iframe[title='Why these answers']").get_by_text("This painting").wait_for()
+
+    tab.get_by_text("Clear", exact=True).click()
+    message.get_by_text("unsure").wait_for(state="detached")
+    answers.first.wait_for(state="detached")
+    assert tab.locator("iframe[title='Why these answers']").count() == 0
+
+    upload.set_input_files(str(files / "half.jpg"))
+    message.get_by_text("half.jpg").wait_for()
+    tab.get_by_role("button", name="Classify").click()
+    message.get_by_text("Fetch it again, or leave it out").wait_for()
+    assert answers.count() == 0
+
+    tab.get_by_text("Clear", exact=True).click()
+    tab.get_by_label("Description").fill("word " * 1001)
+    tab.get_by_role("button", name="Classify").click()
+    message.get_by_text("Allowed are 5,000").wait_for()
+    assert tab.get_by_text("Error", exact=True).count() == 0
+    tab.close()
