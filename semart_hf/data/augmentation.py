@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# As in torchvision: so often a crop or a rectangle is drawn anew that does not fit.
+# As in torchvision: so often a crop or a rectangle that does not fit is drawn again.
 _NUM_ATTEMPTS = 10
 # Source: the defaults of torchvision's RandomErasing, which are those of Zhong et al. 2017, section 4.
 _ERASED_SHARE = (0.02, 0.33)

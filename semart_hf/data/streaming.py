@@ -46,7 +46,7 @@ class _Group:
 class PaintingStream(IterableDataset[dict[str, Any]]):
     """One process's rows of an epoch: `image` (undecoded), `text`, each task's label, and the numbers of their draw.
 
-    An epoch orders the shards' row groups anew, cuts this order into one piece for each process and worker, and mixes
+    An epoch orders the shards' row groups, cuts this order into one piece for each process and worker, and mixes
     rows within a piece through a buffer. So no row comes twice in an epoch, every process gets equally many, and only
     its own are read. The order depends on the seed, the epoch and the division alone.
 

@@ -133,7 +133,7 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         )
 
     def unfreezing_schedule(self) -> dict[str, Any]:
-        """What thaws in which epoch.
+        """By epoch, what is frozen from then on.
 
         Raises:
             ValueError: If it is no table.

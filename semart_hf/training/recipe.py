@@ -63,7 +63,8 @@ class ModelArguments:
     )
     text_pooling: str = field(default="first", metadata={"help": "first: the first token; mean: over the tokens."})
     text_lexicon: bool = field(
-        default=False, metadata={"help": "Whether a linear model on token counts speaks beside the text tower."}
+        default=False,
+        metadata={"help": "Whether a linear model on token counts adds its logits to those of the towers."},
     )
     fusion_dim: int = field(default=512, metadata={"help": "Size of the fused features."})
     fusion_dropout: float = field(default=0.1, metadata={"help": "Dropout probability before the heads."})
