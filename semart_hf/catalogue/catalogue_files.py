@@ -261,6 +261,8 @@ def _write_picture(picture: Any, path: Path) -> str | None:
 
 def _as_text(value: Any) -> str | None:
     """A cell as a string: lists with `|` between their parts, whole numbers without a point, no pictures."""
+    if isinstance(value, str):
+        return value.strip() or None
     if value is None or isinstance(value, (bytes, Mapping)):
         return None
     if isinstance(value, (list, tuple)):

@@ -109,7 +109,7 @@ def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, s
             text = decoder.decode(first)
             if not text.isascii():
                 num_broken += text.count("\ufffd")
-                num_foreign += sum(not character.isascii() for character in text)
+                num_foreign += len(text) - len(text.encode("ascii", "ignore"))
                 decoded_twice = decoded_twice or _DECODED_TWICE.search(text)
                 if len(words) < _MOST_WORDS:
                     words.update(_FOREIGN_WORDS.findall(first))

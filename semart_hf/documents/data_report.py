@@ -50,6 +50,13 @@ FINDINGS = {
     "malformed_row": "the row has a wrong number of fields",
     "stray_quote": "quotation marks that do not pair",
     "undecodable_text": "bytes that are no text in the file's encoding",
+    "improbable_text": "words of no language: the file may be encoded otherwise",
+    "linked_picture": "a link that leads out of the folder of pictures",
+    "uncertain_date": "a date that lies in no certain half-century",
+    "unmapped_value": "a value that the mapping does not know",
+    "unknown_split": "a value that names no split",
+    "left_out_rows": "rows that the mapping leaves out",
+    "empty_row": "a row without a word",
 }
 # Leaks first, and those that a person must judge before those that are certain.
 _COPIES = ("leaked_picture", "similar_picture", "same_picture", "leaked_description", "repeated_name")
@@ -330,7 +337,8 @@ def _finding_table(summary: Mapping[str, Any], problems: Sequence[Mapping[str, A
     first = {problem["problem"]: problem for problem in reversed(problems)}
     rows = []
     for kind, counts in found.items():
-        example = "{split} row {row}, {image_file}: {detail}".format_map(first[kind])
+        place = "{split} row {row}, {image_file}: ".format_map(first[kind]) if first[kind]["row"] is not None else ""
+        example = place + first[kind]["detail"]
         words = FINDINGS.get(kind, kind.replace("_", " "))
         rows.append([words, first[kind]["action"], example[:160], *(counts.get(split, 0) for split in splits)])
     return Table(["finding", "action", "the first", *splits], rows, num_text_columns=3)

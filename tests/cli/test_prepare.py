@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import datasets
 import pytest
+from PIL import Image
 from tiny_release import load_command, write_release
 
 
@@ -67,6 +69,74 @@ def test_a_mapping_reads_another_catalogue(script, tmp_path):
     split = datasets.load_dataset(str(output), split="train", cache_dir=str(tmp_path / "cache"))
     assert split.features["type"].names == ["portrait", "UNK"]
     assert split["text"][0].startswith("Work ")
+
+
+MAPPING = (
+    "columns:\n  image_file: datei\n  title: titel\n  type: gattung\n  timeframe: {from: datum, as: half_century}\n"
+)
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A catalogue in cp1250 with semicolons, whose pictures are links."""
+    names = [f"{number}.jpg" for number in range(4)]
+    dates = ["um 1655", "165?", "1660", "120 v. Chr."]
+    rows = [f"{name};Pejzaż z łąką;portrait;{date}" for name, date in zip(names, dates, strict=True)]
+    text = "\n".join(["datei;titel;gattung;datum", *rows])
+    (tmp_path / "works.csv").write_bytes(f"{text}\n".encode("cp1250"))
+    (tmp_path / "mapping.yaml").write_text(MAPPING)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "Images").mkdir()
+    for name in names:
+        Image.new("RGB", (60, 80), (50, 100, 10 * int(name[0]))).save(tmp_path / "store" / name)
+        (tmp_path / "Images" / name).symlink_to(tmp_path / "store" / name)
+    return [
+        "--release",
+        str(tmp_path / "works.csv"),
+        "--mapping",
+        str(tmp_path / "mapping.yaml"),
+        "--image_size",
+        "32",
+    ]
+
+
+def findings_of(folder):
+    return Counter(json.loads(line)["problem"] for line in (folder / "problems.jsonl").read_text().splitlines())
+
+
+def test_links_encoding_and_dates_of_a_foreign_catalogue(script, foreign, tmp_path, capsys):
+    output = ["--output_dir", str(tmp_path / "out"), "--text_columns", "TITLE", "--min_label_count", "1"]
+    with pytest.raises(
+        SystemExit, match=r"(?s)0 readable pictures for 4 rows.*a link that leads outside.*--follow_links"
+    ):
+        script.main([*foreign, *output])
+    assert not (tmp_path / "out").exists()
+    script.main([*foreign, *output, "--follow_links"])
+    found = findings_of(tmp_path / "out")
+    assert (found["improbable_text"], found["uncertain_date"]) == (1, 2)
+    assert "improbable_text" in capsys.readouterr().out
+    said = [*foreign, "--follow_links", "--encoding", "cp1250", "--delimiter", "semicolon"]
+    script.main([*said, "--output_dir", str(tmp_path / "again"), "--text_columns", "TITLE", "--min_label_count", "1"])
+    assert "improbable_text" not in findings_of(tmp_path / "again")
+    split = datasets.load_dataset(str(tmp_path / "again"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert split["title"][0] == "Pejzaż z łąką"
+    assert split.features["timeframe"].names == ["1651-1700", "UNK"]
+
+
+def test_few_pictures_are_taken_by_choice(script, foreign, tmp_path):
+    (tmp_path / "Images" / "0.jpg").unlink()
+    arguments = [*foreign, "--output_dir", str(tmp_path / "out"), "--text_columns", "TITLE", "--min_pictures", "0"]
+    script.main(arguments)
+    assert findings_of(tmp_path / "out")["linked_picture"] == 3
+
+
+def test_mappings_are_found_by_name(script, foreign, tmp_path):
+    with pytest.raises(SystemExit, match=r"mapping louvre, but .* the names are \['met', 'nga', 'wikiart'\]"):
+        script.main(["--release", foreign[1], "--mapping", "louvre", "--output_dir", str(tmp_path / "out")])
+    with pytest.raises(
+        SystemExit, match=r"Got a catalogue without the column 'Classification', in works\.csv: the header"
+    ):
+        script.main(["--release", foreign[1], "--mapping", "met", "--output_dir", str(tmp_path / "out")])
 
 
 @pytest.mark.parametrize(
