@@ -3,6 +3,8 @@
 import io
 import re
 
+from PIL.TiffImagePlugin import BITSPERSAMPLE, IMAGELENGTH, IMAGEWIDTH
+
 from .tiff_semart import kind, main_page, read_pages
 
 #: Formats in which museums publish pictures. Pillow knows more, but some of those start other programs (EPS) or are
@@ -47,6 +49,7 @@ _SIGNATURES = tuple(
             "a HEIC picture, which needs `pip install pillow-heif` and `pillow_heif.register_heif_opener()`",
         ),
         (rb"\xff\x0a|\x00\x00\x00\x0cjxl ", "unsupported_picture", "a JPEG XL picture"),
+        (rb"mm\x00\+", "unsupported_picture", "a BigTIFF in big-endian order"),
         (rb"ii\xbc", "unsupported_picture", "a JPEG XR picture"),
         (rb"8bps", "unsupported_picture", "a Photoshop document"),
     )
@@ -90,12 +93,15 @@ def identification_fault(content: bytes, error: Exception) -> tuple[str, str]:
         return "not_a_picture", "an empty file"
     if not any(content[:4096]):
         return "not_a_picture", "nothing but zero bytes"
-    if content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if content.startswith((b"II*\0", b"MM\0*", b"II+\0")):
         try:
             pages = read_pages(io.BytesIO(content))
-            return "unsupported_picture", f"a TIFF of a kind that is not read here: {kind(pages[main_page(pages)])}"
+            page = pages[main_page(pages)]
         except Exception as damage:  # noqa: BLE001 - damaged tags raise anything
             return decoding_fault(damage)
+        if not {IMAGEWIDTH, IMAGELENGTH, BITSPERSAMPLE} <= set(page):
+            return "truncated_picture", "a TIFF that ends before its tags"
+        return "unsupported_picture", f"a TIFF of a kind that is not read here: {kind(page)}"
     start = content[:512].removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").lower()
     for pattern, problem, reason in _SIGNATURES:
         if pattern.match(start):

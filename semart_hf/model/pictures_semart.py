@@ -2,7 +2,6 @@
 
 import io
 import threading
-import warnings
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -86,15 +85,13 @@ def open_picture(content: bytes) -> Image.Image:
     """
     file = io.BytesIO(content)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd files: what matters is raised
-            if content.startswith(b"\xff\xd8\xff"):
-                # `Image.open` would count its pixels at full size, and take a camera's previews for further pages.
-                return JpegImageFile(file)
-            picture = Image.open(file, formats=FORMATS + ("HEIF",) * ("HEIF" in Image.OPEN))
-            if picture.format == "TIFF":
-                _choose_page(picture, file)
-            return picture
+        if content.startswith(b"\xff\xd8\xff"):
+            # `Image.open` would count its pixels at full size, and take a camera's previews for further pages.
+            return JpegImageFile(file)
+        picture = Image.open(file, formats=FORMATS + ("HEIF",) * ("HEIF" in Image.OPEN))
+        if picture.format == "TIFF":
+            _choose_page(picture, file)
+        return picture
     except PictureError:
         raise
     except Image.DecompressionBombError:

@@ -21,16 +21,15 @@ _COMPRESSIONS = {6: "old-style JPEG", 34712: "JPEG 2000", 33003: "JPEG 2000", 33
 
 def read_pages(file: BinaryIO) -> list[Tags]:
     """Tags of each page of a TIFF file, in their order."""
-    file.seek(0)
-    header = file.read(8)
-    header += file.read(8) if header[2:3] == b"+" else b""  # BigTIFF
+    header = _read_header(file)
     pages: list[Tags] = []
     seen: set[int] = set()
     offset = Tags(header).next
     while offset and offset not in seen and len(pages) < MAX_PAGES:
         seen.add(offset)
-        pages.append(_read_directory(file, header, offset))
-        offset = pages[-1].next
+        page = _read_directory(file, header, offset)
+        pages.append(page)
+        offset = page.next
     return pages
 
 
@@ -47,8 +46,7 @@ def main_page(pages: Sequence[Tags]) -> int:
 
 def has_larger_subpage(file: BinaryIO, page: Tags) -> bool:
     """Whether a directory below the page, where camera raw files keep the photograph, is larger than the page."""
-    file.seek(0)
-    header = file.read(16)
+    header = _read_header(file)
     places = _numbers(page, Tiff.SUBIFD, ())[:MAX_PAGES]
     return any(_num_pixels(_read_directory(file, header, place)) > _num_pixels(page) for place in places)
 
@@ -63,6 +61,7 @@ def kind(page: Tags) -> str:
     planes = " in separate planes" if _number(page, Tiff.PLANAR_CONFIGURATION, 1) == 2 else ""
     compression = _number(page, Tiff.COMPRESSION, 1)
     name = _COMPRESSIONS.get(compression) or Tiff.COMPRESSION_INFO.get(compression, f"compression {compression}")
+    name = name.removeprefix("tiff_")
     return f"{bits}-bit {numbers}{colour}{alpha}{planes}" + ("" if name == "raw" else f", {name}")
 
 
@@ -78,8 +77,8 @@ def is_decoded_wrong(page: Tags, mode: str) -> bool:
         return True
     if _number(page, _INK_SET, 1) != 1:  # inks, but not those of CMYK
         return True
-    if _number(page, Tiff.COMPRESSION, 1) != 1:  # libtiff decodes it
-        return False
+    if _number(page, Tiff.COMPRESSION, 1) != 1:  # libtiff decodes it, and gives floats in the machine's byte order
+        return mode == "F" and page.prefix == Tiff.MM
     if photometric == _YCBCR and bits and len(_numbers(page, Tiff.BITSPERSAMPLE, (1,))) > 1:
         range_ = [float(value) for value in _numbers(page, Tiff.REFERENCEBLACKWHITE, (0, 255, 128, 255, 128, 255))]
         is_plain = _numbers(page, Tiff.YCBCRSUBSAMPLING, (2, 2)) == (1, 1)
@@ -105,6 +104,12 @@ def byte_palette(page: Tags) -> bytes | None:
     """The palette as bytes, all reds first, where its writer put 8 bits into what holds 16; else `None`."""
     values = _numbers(page, Tiff.COLORMAP, ())
     return bytes(values) if values and max(values) < 256 else None
+
+
+def _read_header(file: BinaryIO) -> bytes:
+    file.seek(0)
+    header = file.read(8)
+    return header + file.read(8) if header[2:3] == b"+" else header  # BigTIFF
 
 
 def _read_directory(file: BinaryIO, header: bytes, offset: int) -> Tags:
