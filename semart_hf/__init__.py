@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from .registration import is_command_line, register
 
 if TYPE_CHECKING:
+    from .data.loading import load_paintings
     from .model.configuration_semart import SemArtConfig
     from .model.image_processing_semart import SemArtImageProcessor
     from .model.modeling_semart import SemArtForArtClassification
     from .model.pipeline_semart import ArtClassificationPipeline
     from .model.processing_semart import SemArtProcessor
+    from .training.arguments import SemArtTrainingArguments
+    from .training.trainer import SemArtTrainer
 
 __all__ = [
     "ArtClassificationPipeline",
@@ -23,6 +26,9 @@ __all__ = [
     "SemArtForArtClassification",
     "SemArtImageProcessor",
     "SemArtProcessor",
+    "SemArtTrainer",
+    "SemArtTrainingArguments",
+    "load_paintings",
     "register",
 ]
 
@@ -33,6 +39,9 @@ _HOMES = {
     "SemArtForArtClassification": ".model.modeling_semart",
     "SemArtImageProcessor": ".model.image_processing_semart",
     "SemArtProcessor": ".model.processing_semart",
+    "SemArtTrainer": ".training.trainer",
+    "SemArtTrainingArguments": ".training.arguments",
+    "load_paintings": ".data.loading",
 }
 
 if not is_command_line():

@@ -16,6 +16,10 @@ from typing import IO, Any
 
 # A killed run's child processes, which still hold its lock, end within a second or so.
 LOCK_SECONDS = 10.0
+# What this process works on: inside the block it may ask for the same folder again.
+_LOCKED: set[Path] = set()
+# How torch and safetensors word a full disk, which they do not raise as OSError.
+_FULL_DISK_WORDS = ("No space left on device", "PytorchStreamWriter failed writing", "file write failed")
 
 
 @contextmanager
@@ -91,10 +95,14 @@ def locked(folder: str | Path, work: str, *, wait: float = LOCK_SECONDS) -> Iter
     Raises:
         ValueError: If another process is at work, with its number, machine and start.
     """
-    folder = Path(folder).absolute()
+    folder = Path(folder).resolve()
+    if folder in _LOCKED:
+        yield
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.parent / f".{folder.name}.lock"
     file = _acquired(path, folder, time.monotonic() + wait)
+    _LOCKED.add(folder)
     try:
         file.truncate(0)
         now = datetime.now().isoformat(" ", "seconds")
@@ -102,6 +110,7 @@ def locked(folder: str | Path, work: str, *, wait: float = LOCK_SECONDS) -> Iter
         file.flush()
         yield
     finally:
+        _LOCKED.discard(folder)
         path.unlink(missing_ok=True)
         file.close()
 
@@ -144,11 +153,13 @@ def full_disk_explained(folder: str | Path, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number not in (errno.ENOSPC, errno.EDQUOT):
+            if not any(words in str(error) for words in _FULL_DISK_WORDS):
+                raise
+            number = errno.ENOSPC
+        if "The disk is full" in str(error):
             raise
         free = shutil.disk_usage(folder).free if Path(folder).exists() else 0
-        raise OSError(
-            error.errno,
-            f"The disk is full ({free // 2**20} MiB free): {folder}. {advice}",
-        ) from error
+        raise OSError(number, f"The disk is full ({free // 2**20} MiB free): {folder}. {advice}") from error

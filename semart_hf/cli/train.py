@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from contextlib import ExitStack
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from .command import command
 
 if TYPE_CHECKING:
     from semart_hf.training.arguments import SemArtTrainingArguments
+    from semart_hf.training.run_folder import RunPlan
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FREQUENT_TRAINING_FIELDS = """
@@ -59,88 +61,110 @@ def print_help() -> None:
 
 def train(words: list[str]) -> None:
     """Everything from the recipe to the finished folder."""
+    from accelerate.utils import broadcast_object_list
+
     from semart_hf import register
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.preemption import end_with_parent
-    from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe, read_recipe
+    from semart_hf.training.recipe import DataArguments, ModelArguments, effective_recipe, parse_recipe, read_recipe
 
-    model_arguments, data_arguments, training_arguments = parse_recipe(
-        (ModelArguments, DataArguments, SemArtTrainingArguments), read_recipe(words[0]), words[1:]
-    )
+    recipe = read_recipe(words[0])
+    model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe, words[1:])
     end_with_parent()
     register()
-    checkpoint = begin(training_arguments, words)
+    with ExitStack() as stack:
+        answer: list[Any] = [None]  # of the first process, for all of them
+        if training.process_index == 0:
+            try:
+                answer = [plan(stack, training, effective_recipe(recipe, words[1:]))]
+            except (ValueError, OSError) as error:
+                answer = [error]
+        if training.world_size > 1:
+            broadcast_object_list(answer)
+        if isinstance(answer[0], Exception):
+            raise answer[0]
+        run(answer[0], model, data, training)
 
+
+def plan(stack: ExitStack, training: SemArtTrainingArguments, recipe: dict[str, Any]) -> RunPlan:
+    """Where the run writes, which belongs to this process until the stack is closed.
+
+    Raises:
+        ValueError: If another process is at work there, or the folder holds something else.
+    """
+    from semart_hf.files import locked
+    from semart_hf.training.run_folder import plan_run
+
+    output_dir = Path(str(training.output_dir))
+    stack.enter_context(locked(output_dir, "training"))
+    planned = plan_run(
+        output_dir, recipe, overwrite=training.overwrite_output_dir, resume=training.resume_from_checkpoint
+    )
+    if planned.checkpoint is not None:
+        print(f"Continuing from {planned.checkpoint}")
+    return planned
+
+
+def run(planned: RunPlan, model: Any, data: Any, training: SemArtTrainingArguments) -> None:
+    """Check everything, then begin, train and finish."""
     import transformers
 
+    from semart_hf.files import full_disk_explained
     from semart_hf.training.building import build_trainer
     from semart_hf.training.memory import is_out_of_memory, memory_advice
     from semart_hf.training.sources import load_splits
 
+    training.output_dir = str(planned.folder)
+    training.hub_model_id = training.hub_model_id or planned.output_dir.name
     transformers.utils.logging.disable_progress_bar()  # of weights that load within a second
-    say = print if training_arguments.process_index == 0 else lambda *_: None
-    with training_arguments.main_process_first(desc="reading the data"):
-        splits = load_splits(data_arguments, seed=training_arguments.seed)
-    say("Data: " + ", ".join(f"{name} {split.num_rows:,d} paintings" for name, split in splits.items()))
-    trainer = build_trainer(splits, model_arguments, data_arguments, training_arguments, say)
+    is_main = training.process_index == 0
+    say = print if is_main else lambda *_: None
     try:
-        spent = trainer.train(resume_from_checkpoint=checkpoint).metrics
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise ValueError(memory_advice(error, training_arguments)) from error
-        raise
-    trainer.accelerator.wait_for_everyone()
-    if trainer.is_fsdp_enabled:
-        trainer.save_model()  # every process has a part of the weights
-    if trainer.is_world_process_zero():
-        finish(trainer, splits, data_arguments.data, spent)
+        with training.main_process_first(desc="reading the data"):
+            splits = load_splits(data, seed=training.seed)
+        say("Data: " + ", ".join(f"{name} {split.num_rows:,d} paintings" for name, split in splits.items()))
+        trainer = build_trainer(splits, model, data, training, say)
+        if planned.checkpoint is not None:
+            trainer.check_checkpoint(planned.checkpoint)
+    finally:  # nothing is left of a run that was refused
+        if is_main and planned.folder.is_dir() and not any(planned.folder.iterdir()):
+            planned.folder.rmdir()
+    with full_disk_explained(planned.output_dir, "The last whole checkpoint is kept. Make room, and start again."):
+        if is_main:
+            planned.begin()
+        trainer.accelerator.wait_for_everyone()
+        try:
+            spent = trainer.train(resume_from_checkpoint=planned.checkpoint and str(planned.checkpoint)).metrics
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise ValueError(memory_advice(error, training)) from error
+            raise
+        trainer.accelerator.wait_for_everyone()
+        if trainer.is_fsdp_enabled:
+            trainer.save_model()  # every process has a part of the weights
+        if is_main:
+            finish(trainer, splits, data.data, spent, planned)
     # A process that ends while threads of its group still run may abort, and takes the others with it.
     trainer.accelerator.end_training()
 
 
-def begin(arguments: SemArtTrainingArguments, words: list[str]) -> str | None:
-    """The checkpoint that the run continues from, the same in all processes; `None` where it begins.
-
-    Raises:
-        ValueError: If the output folder holds something else.
-    """
-    from accelerate.utils import broadcast_object_list
-
-    from semart_hf.training.recipe import effective_recipe, read_recipe
-    from semart_hf.training.run_folder import begin_run
-
-    decision: list[Any] = [None]
-    if arguments.process_index == 0:
-        checkpoint = begin_run(
-            Path(str(arguments.output_dir)),
-            effective_recipe(read_recipe(words[0]), words[1:]),
-            overwrite=arguments.overwrite_output_dir,
-            resume=arguments.resume_from_checkpoint,
-        )
-        if checkpoint is not None:
-            print(f"Continuing from {checkpoint}")
-        decision = [None if checkpoint is None else str(checkpoint)]
-    if arguments.world_size > 1:
-        broadcast_object_list(decision)
-    return decision[0]
-
-
-def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, float]) -> None:
+def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, float], planned: RunPlan) -> None:
     """Write the finished folder: model, code, processor and results, beside the recipe and the learning curves."""
-    from semart_hf.evaluation.cost import peak_memory
+    from semart_hf.documents.curves import draw_curves
     from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model
     from semart_hf.files import write_json
     from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.publishing.repository import write_repository
-    from semart_hf.training.steady_speed import steady_speed
+    from semart_hf.training.run_folder import CURVES, RESULTS
 
-    memory = peak_memory(trainer.args.device)
-    folder, processor = Path(trainer.args.output_dir), trainer.processing_class
+    training = summary(trainer, splits["train"].num_rows, spent)
+    folder, processor = planned.folder, trainer.processing_class
     if trainer.is_fsdp_enabled:
         model = SemArtForArtClassification.from_pretrained(folder).to(trainer.args.device)
     else:
         model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
         write_repository(model, processor, folder)
+    draw_curves(trainer.state.log_history, trainer.task_names, folder / CURVES)
     split = next((name for name in ("test", "validation") if name in splits), "train")
     scores = evaluate_model(
         model,
@@ -150,31 +174,42 @@ def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, flo
         batch_size=trainer.args.per_device_eval_batch_size,
         show_progress=True,
     )
-    speed = steady_speed(trainer.state.log_history) or spent["train_samples_per_second"]
-    training = {
-        "paintings": splits["train"].num_rows,
-        "epochs": trainer.state.epoch,
-        "seconds": round(spent["train_runtime"], 1),
-        "paintings_per_second": round(spent["train_samples_per_second"], 1),
-        "processes": trainer.args.world_size,
-        # Of the training alone, where the two above also count validation and checkpoints.
-        "steady_paintings_per_second": round(speed, 1),
-        "seconds_per_epoch": round(splits["train"].num_rows / speed, 2),
-        "peak_memory_bytes": memory,
-    }
     results = {
-        "model": str(folder),
+        "model": str(planned.output_dir),
         "data": data,
         "split": split,
         "environment": describe_environment(),
         "training": training,
         **scores,
     }
-    write_json(folder / "results.json", results)
+    write_json(folder / RESULTS, results)
+    kept = planned.finish()
+    trainer.args.output_dir = str(planned.output_dir)
     print(f"{split}: mean accuracy {scores['mean_accuracy']:.3f}, mean macro-F1 {scores['mean_macro_f1']:.3f}")
-    print(f"Model, processor, code and results: {folder}")
+    print(f"Model, processor, code and results: {planned.output_dir}")
+    if kept:
+        print(f"No run wrote these, so they stay there: {', '.join(kept)}")
     if trainer.args.push_to_hub:
         print(f"Published: {publish(trainer, model, processor)}")
+
+
+def summary(trainer: Any, num_rows: int, spent: dict[str, float]) -> dict[str, Any]:
+    """What training took, for the results."""
+    from semart_hf.evaluation.cost import peak_memory
+    from semart_hf.training.steady_speed import steady_speed
+
+    speed = steady_speed(trainer.state.log_history) or spent["train_samples_per_second"]
+    return {
+        "paintings": num_rows,
+        "epochs": trainer.state.epoch,
+        "seconds": round(spent["train_runtime"], 1),
+        "paintings_per_second": round(spent["train_samples_per_second"], 1),
+        "processes": trainer.args.world_size,
+        # Of the training alone, where the two above also count validation and checkpoints.
+        "steady_paintings_per_second": round(speed, 1),
+        "seconds_per_epoch": round(num_rows / speed, 2),
+        "peak_memory_bytes": peak_memory(trainer.args.device),
+    }
 
 
 def publish(trainer: Any, model: Any, processor: Any) -> str:

@@ -1,5 +1,6 @@
 """A row's labels become the model's numbers, in one place for batches, counts and data sets."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,27 +18,30 @@ def known_number(label: Any, task: Mapping[str, Any]) -> int:
     """A label's number in its task's vocabulary; −100 where it is unknown.
 
     Args:
-        label: As a row has it: a number of the vocabulary, `None` or −100.
+        label: As a row has it: a label's name or its number in the vocabulary; `None`, NaN or −100.
         task: `{"name", "labels"}`.
 
     Raises:
-        TypeError: If the label is a word and not its number.
-        ValueError: If the vocabulary has no such number.
+        TypeError: If the label is neither a name nor a number.
+        ValueError: If the vocabulary has no such label, and no `UNK` for it.
     """
-    if label is None:
+    if label is None or label != label:
         return UNKNOWN_LABEL
     if isinstance(label, str):
+        found = label_number(label, task["labels"])
+        return UNKNOWN_LABEL if found is None else found
+    if isinstance(label, bool) or not isinstance(label, numbers.Real) or int(float(label)) != label:
         raise TypeError(
-            f"Got the {task['name']} label {label!r}, but labels are numbers of the model's vocabulary. Make the "
-            f"column a ClassLabel with the model's labels in their order: dataset.cast_column({task['name']!r}, "
-            "datasets.ClassLabel(names=[…]))."
+            f"Got the {task['name']} label {label!r}, but a label is a name or its number in the model's vocabulary. "
+            "Correct the column."
         )
-    if label != UNKNOWN_LABEL and not 0 <= label < len(task["labels"]):
+    number = int(float(label))
+    if number != UNKNOWN_LABEL and not 0 <= number < len(task["labels"]):
         raise ValueError(
             f"Label {label} of task {task['name']!r} is not in the model's vocabulary of {len(task['labels'])} "
             "labels. Load the data with the model's tasks: load_paintings(data, tasks=model.config.tasks)."
         )
-    return int(label)
+    return number
 
 
 def labels_of(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> Tensor:
@@ -55,8 +59,8 @@ def label_counts(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Ten
     counts = {}
     for task in tasks:
         column = () if rows is None else column_of(rows, task["name"])
-        numbers = torch.tensor([known_number(label, task) for label in column], dtype=torch.long)
-        counts[task["name"]] = torch.bincount(numbers[numbers >= 0], minlength=len(task["labels"]))
+        known = torch.tensor([known_number(label, task) for label in column], dtype=torch.long)
+        counts[task["name"]] = torch.bincount(known[known >= 0], minlength=len(task["labels"]))
     return counts
 
 
@@ -65,8 +69,8 @@ def renumbered(rows: datasets.Dataset, name: str, labels: Sequence[str]) -> data
     own = rows.features[name].names
     if list(own) == list(labels):
         return rows
-    numbers = list(column_of(rows, name))
-    new = {number: label_number(own[number], labels) for number in set(numbers) - {None}}
-    values = [None if number is None else new[number] for number in numbers]
+    cells = list(column_of(rows, name))
+    new = {number: label_number(own[number], labels) for number in set(cells) - {None}}
+    values = [None if number is None else new[number] for number in cells]
     feature = datasets.ClassLabel(names=list(labels))
     return rows.remove_columns(name).add_column(name, values, feature=feature)

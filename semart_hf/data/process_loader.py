@@ -1,9 +1,10 @@
-"""The batches of one process, whose rows are already its own."""
+"""The batches of one process, whose rows are already its own, and which no other randomness depends on."""
 
 import contextlib
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from multiprocessing.util import Finalize
 from types import FrameType
@@ -14,14 +15,36 @@ from accelerate import Accelerator
 from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import Dataset
 
+from .random_state import random_state_kept
+from .sampling import DRAW_KEY
+
 # Where the CPU computes, a worker takes what the model's threads leave: beside an equal, one of them gets half of its
 # core, and all others wait for it at the end of every operation. Not the least priority of all, 19: on a machine that
 # others keep busy a worker must still get on.
 _NICENESS = 15
 
 
+class SeededCollator:
+    """Batches of any collator, which may draw from the global random generators: they start from the row's draw.
+
+    So a batch depends on its rows and their epoch alone, in the process that trains or in a worker, and what is drawn
+    for it changes nothing that is drawn elsewhere.
+
+    Args:
+        collator: Makes a batch of rows.
+    """
+
+    def __init__(self, collator: Callable[[Sequence[Mapping[str, Any]]], Any]) -> None:
+        self.collator = collator
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:
+        """The collator's batch."""
+        with random_state_kept(rows[0][DRAW_KEY]):
+            return self.collator(rows)
+
+
 def process_loader(
-    rows: Dataset[Any], accelerator: Accelerator, *, pin_memory: bool = False, **options: Any
+    rows: Dataset[Any], accelerator: Accelerator, *, seed: int = 0, pin_memory: bool = False, **options: Any
 ) -> DataLoaderShard:
     """A process's batches on its device, as a Trainer's `get_train_dataloader` gives them.
 
@@ -30,6 +53,8 @@ def process_loader(
     Args:
         rows: Rows, or a stream, that are this process's alone.
         accelerator: Knows the device; gradient accumulation asks its loaders whether the epoch ends.
+        seed: Of the workers. The loader takes nothing from torch's global generator: how often it would depends on
+            whether workers live on, and on where a run was resumed.
         pin_memory: Whether batches wait in memory that an accelerator copies from while it computes.
         **options: Further arguments of `torch.utils.data.DataLoader`.
     """
@@ -38,6 +63,7 @@ def process_loader(
     loader = DataLoaderShard(
         rows,
         device=accelerator.device,
+        generator=torch.Generator().manual_seed(seed),
         pin_memory=is_pinned,
         worker_init_fn=partial(_begin_worker, _end_of(os.getpid()), _NICENESS if device == "cpu" else 0),
         _non_blocking=is_pinned,

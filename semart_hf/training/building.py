@@ -83,10 +83,10 @@ def build_trainer(
     return SemArtTrainer(
         model,
         training_arguments,
-        processor=processor,
-        collator=collator,
-        train_paintings=train_paintings,
-        eval_paintings=splits.get("validation"),
+        processing_class=processor,
+        data_collator=collator,
+        train_dataset=train_paintings,
+        eval_dataset=splits.get("validation"),
     )
 
 

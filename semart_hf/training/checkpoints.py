@@ -1,34 +1,127 @@
-"""Whole checkpoints: written so that a half-written one is recognised, and found again by the same command."""
+"""Whole checkpoints: a half-written one is recognised, and a whole one holds all that a run's future depends on."""
 
 import json
 import logging
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from semart_hf.files import write_json
 
 logger = logging.getLogger(__name__)
 
 # Lists the checkpoint's files with their sizes. It is written last: a checkpoint without it was cut off.
-WHOLE = "whole.json"
+MANIFEST = "manifest.json"
+# What resuming needs beside the library's own files lies in this folder of a checkpoint.
+RESUME = "resume"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
-def mark_whole(checkpoint: Path) -> None:
-    """Write the list of a finished checkpoint's files, after all of them have reached the disk."""
-    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != WHOLE)
-    for path in files:
-        _synchronise(path)
-    write_atomically(
-        checkpoint / WHOLE, {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
+@dataclass(frozen=True)
+class StatePart:
+    """A part of what a run's future depends on.
+
+    Args:
+        name: What it is called in messages.
+        pattern: The files of a checkpoint that hold it; `{process}` stands for each process's number.
+        condition: The only runs that have it: `average`, `one process` or `several processes`; empty: all runs.
+    """
+
+    name: str
+    pattern: str
+    condition: str = ""
+
+
+#: All that a run's future depends on and that a checkpoint holds. Everything else is a function of the recipe, the
+#: data and the epoch: the order of the rows, what is drawn for a row (`sampling.DRAW_KEY`), the seed of the data
+#: loader's workers (`process_loader`), what is frozen (`Unfreezing`). Validation draws nothing (`random_state_kept`).
+RUN_STATE = (
+    StatePart("the weights", "*.safetensors|pytorch_model*"),
+    StatePart("the optimizer", "optimizer*"),
+    StatePart("the learning rate schedule", "scheduler.pt"),
+    # Step, epoch, best metric, the log, and the states of callbacks such as early stopping.
+    StatePart("the trainer's state", "trainer_state.json"),
+    StatePart("the random numbers of its process", "rng_state.pth", "one process"),
+    StatePart("the random numbers of each process", "rng_state_{process}.pth", "several processes"),
+    # The sum of the losses since the last line of the log, and the clock.
+    StatePart("the progress of each process", f"{RESUME}/progress-{{process}}.json"),
+    StatePart(
+        "each task's sums of each process since the last line of the log", f"{RESUME}/log_window-{{process}}.json"
+    ),
+    StatePart("the weights that learn beside their average", f"{RESUME}/learned_weights.safetensors", "average"),
+)
+
+
+def check_continuable(checkpoint: Path, *, num_processes: int, has_average: bool, keeps_best: bool) -> None:
+    """Refuse a checkpoint from which a run would not go on as if it had never ended.
+
+    Args:
+        checkpoint: Its folder.
+        num_processes: Of the run that continues.
+        has_average: Whether it averages its weights.
+        keeps_best: Whether it ends with the best checkpoint.
+
+    Raises:
+        ValueError: If something is missing, or was written by another number of processes.
+    """
+    has_learned = (checkpoint / RESUME / "learned_weights.safetensors").is_file()
+    if has_learned != has_average:
+        raise ValueError(
+            f"Got {checkpoint}, which was written {'with' if has_learned else 'without'} averaged weights, while "
+            f"ema_decay is {'set' if has_average else '0'}. Resume with the ema_decay that it was made with."
+        )
+    written_by = len(list(checkpoint.glob(f"{RESUME}/progress-*.json")))
+    if written_by not in (0, num_processes):
+        raise ValueError(
+            f"Got {checkpoint}, which {written_by} process(es) wrote, but there are {num_processes}: it cannot be "
+            f"continued exactly. Start {written_by} process(es), or set ignore_data_skip: true to continue inexactly."
+        )
+    conditions = {"", "one process" if num_processes == 1 else "several processes"} | (
+        {"average"} if has_average else set()
     )
+    missing = [
+        part.name
+        for part in RUN_STATE
+        if part.condition in conditions and not _has_part(checkpoint, part.pattern, num_processes)
+    ]
+    best = recorded_best_checkpoint(checkpoint)
+    if keeps_best and best is not None and not best.is_dir():
+        missing.append(f"the best checkpoint so far, {best}")
+    if missing:
+        raise ValueError(
+            f"Got {checkpoint}, which lacks {', '.join(missing)} (as with save_only_model): it cannot be continued "
+            "exactly. Begin again in another output_dir or with overwrite_output_dir: true, or set ignore_data_skip: "
+            "true to continue inexactly."
+        )
+
+
+def _has_part(checkpoint: Path, pattern: str, num_processes: int) -> bool:
+    patterns = [pattern.replace("{process}", str(process)) for process in range(num_processes)]
+    return all(any(any(checkpoint.glob(choice)) for choice in one.split("|")) for one in patterns)
+
+
+def recorded_best_checkpoint(checkpoint: Path) -> Path | None:
+    """The best checkpoint of a run as one of its checkpoints records it, where the run lies now."""
+    state = checkpoint / "trainer_state.json"
+    best = json.loads(state.read_text(encoding="utf-8"))["best_model_checkpoint"] if state.is_file() else None
+    return None if best is None else checkpoint.parent / Path(best).name
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """Write the manifest of a finished checkpoint, after all of its files have reached the disk."""
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST)
+    for path in files:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    write_json(checkpoint / MANIFEST, {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files})
 
 
 def is_whole(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end and still has every file in full length."""
     try:
-        sizes = json.loads((checkpoint / WHOLE).read_text(encoding="utf-8"))
+        sizes = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
         return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, AttributeError):
         return False
@@ -37,7 +130,7 @@ def is_whole(checkpoint: Path) -> bool:
 def checkpoints_of(output_dir: Path) -> list[Path]:
     """The checkpoint folders of a run, the latest first."""
     found = [(int(match[1]), path) for path in output_dir.glob("*") if (match := _CHECKPOINT.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True)]
+    return [path for _, path in sorted(found, reverse=True) if path.is_dir()]
 
 
 def last_whole_checkpoint(output_dir: Path) -> Path | None:
@@ -49,26 +142,32 @@ def last_whole_checkpoint(output_dir: Path) -> Path | None:
     return None
 
 
+def requested_checkpoint(output_dir: Path, resume: str | os.PathLike[str] | bool) -> Path:
+    """The checkpoint that `resume_from_checkpoint` names: its folder, or `True` for the last whole one.
+
+    Raises:
+        ValueError: If there is none that was written to its end.
+    """
+    if resume in (True, "true", "True"):
+        checkpoint = last_whole_checkpoint(output_dir)
+        if checkpoint is None:
+            raise ValueError(
+                f"resume_from_checkpoint is true, but {output_dir} holds no checkpoint that was written to its end. "
+                "Leave it out to begin from the start."
+            )
+        return checkpoint
+    checkpoint = Path(str(resume))
+    if not is_whole(checkpoint):
+        whole = [path.name for path in checkpoints_of(checkpoint.parent) if is_whole(path)]
+        raise ValueError(
+            f"resume_from_checkpoint is {checkpoint}, which is no checkpoint that was written to its end. Whole ones "
+            f"beside it: {whole or 'none'}. Give one of these, or true for the last."
+        )
+    return checkpoint
+
+
 def remove_checkpoint(checkpoint: Path) -> None:
-    """Remove what is left of a checkpoint; its mark goes first, so that a half-removed one is not taken for whole."""
+    """Remove what is left of a checkpoint; its manifest goes first: a half-removed one must not be taken for whole."""
     if checkpoint.is_dir():
-        (checkpoint / WHOLE).unlink(missing_ok=True)
+        (checkpoint / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(checkpoint)
-
-
-def write_atomically(path: Path, content: Any) -> None:
-    """Write JSON so that the file is either there in full or not at all, also after a power cut."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
-def _synchronise(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,19 +4,35 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
-class DivergenceWatch:
+class DivergenceWatch(TrainerCallback):
     """Looks at each step's loss and gradient norm, one step late, so that an accelerator is never waited for.
 
-    A checkpoint or an evaluation asks at once.
+    Before a line of the log, an evaluation or a checkpoint it looks at once, so that a checkpoint has nothing to hold.
     """
 
     def __init__(self) -> None:
         self.reset()
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Begin without the half step that a run leaves which begins again with a smaller batch."""
+        self.reset()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Look at everything, where a line of the log, an evaluation or a checkpoint follows."""
+        if control.should_log or control.should_evaluate or control.should_save or control.should_training_stop:
+            self.check()
+
+    on_epoch_end = on_step_end
+
     def reset(self) -> None:
-        """Forget what was taken in."""
+        """Remove what was taken in."""
         self._rows: list[Tensor] = []
         self._numbers: dict[str, Tensor] = {}
         self._pending: list[tuple[int, dict[str, Tensor], list[Tensor]]] = []

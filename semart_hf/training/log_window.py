@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 
-class LogWindow:
-    """Sums over the training rows since the last line of the log.
+class LogWindow(TrainerCallback):
+    """Sums over this process's training rows since the last line of the log.
 
     Args:
         tasks: Names of the tasks, in their order.
@@ -19,6 +20,12 @@ class LogWindow:
 
     def __init__(self, tasks: Sequence[str]) -> None:
         self.tasks = list(tasks)
+        self.reset()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Begin without the half step that a run leaves which begins again with a smaller batch."""
         self.reset()
 
     def reset(self) -> None:
@@ -41,19 +48,19 @@ class LogWindow:
             self.began += seconds
 
     @torch.no_grad()
-    def add(self, logits: Mapping[str, Tensor], labels: Tensor, losses: Tensor, masses: Tensor) -> None:
+    def add(self, logits: Mapping[str, Tensor], labels: Tensor, losses: Tensor, weights: Tensor) -> None:
         """Take in a batch.
 
         Args:
             logits: `(batch, num_labels)` by task.
             labels: `(batch, num_tasks)`, −100 where unknown.
             losses: Sum of the weighted losses of each task `(num_tasks,)`.
-            masses: Sum of the weights of each task `(num_tasks,)`.
+            weights: Sum of the weights of each task `(num_tasks,)`.
         """
         is_known = labels != UNKNOWN_LABEL
         predictions = torch.stack([logits[task].argmax(-1) for task in self.tasks], dim=1)
         correct = ((predictions == labels) & is_known).sum(0)
-        sums = torch.stack([losses.float(), masses.float(), correct.float(), is_known.sum(0).float()])
+        sums = torch.stack([losses.float(), weights.float(), correct.float(), is_known.sum(0).float()])
         self.sums = sums if self.sums is None else self.sums + sums
         self.rows += len(labels)
 
@@ -64,19 +71,19 @@ class LogWindow:
             sums: `sums` of all processes together.
             num_processes: How many there are.
         """
-        losses, masses, correct, known = sums.tolist()
+        losses, weights, correct, known = sums.tolist()
         scores = {}
         for column, task in enumerate(self.tasks):
-            scores[f"{task}_loss"] = losses[column] / masses[column] if masses[column] else 0.0
+            scores[f"{task}_loss"] = losses[column] / weights[column] if weights[column] else 0.0
             scores[f"{task}_accuracy"] = correct[column] / max(known[column], 1)
         seconds = max(time.perf_counter() - (self.began or 0.0), 1e-9)
         return {**scores, "rows_per_second": self.rows * num_processes / seconds, "data_wait": self.waited / seconds}
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """The window as JSON, so that a resumed run writes the same next line of the log."""
         return {"sums": None if self.sums is None else self.sums.tolist(), "rows": self.rows}
 
-    def load(self, state: Mapping[str, Any], device: torch.device) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Continue the window of a checkpoint."""
         self.reset()
         self.sums = None if state["sums"] is None else torch.tensor(state["sums"], device=device)

@@ -1,56 +1,234 @@
 """A Trainer that can be killed at any step: a checkpoint is whole or known not to be, and resuming changes nothing."""
 
 import json
+import logging
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from huggingface_hub import CommitInfo
 from torch import nn
-from transformers.trainer_utils import rotate_checkpoints
+from transformers import (
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import HubStrategy, SaveStrategy, rotate_checkpoints
+from transformers.utils import PushInProgress
 
+from semart_hf.data.random_state import random_state_kept
+from semart_hf.files import full_disk_explained, locked, write_json
+from semart_hf.model.pipeline_semart import save_repository
+
+from .arguments import SemArtTrainingArguments
 from .averaging import WeightAverage
-from .checkpoints import mark_whole, remove_checkpoint, write_atomically
-from .divergence import DivergenceWatch
+from .checkpoints import (
+    RESUME,
+    check_continuable,
+    mark_whole,
+    recorded_best_checkpoint,
+    remove_checkpoint,
+    requested_checkpoint,
+)
 from .log_window import LogWindow
-from .publishing_trainer import PublishingTrainer
+from .preemption import PreemptionCallback
+from .pushing import start_push
 
-# What resuming needs beside the library's own files lies in this folder of a checkpoint.
-RESUME = "resume"
-LEARNED_WEIGHTS = "learned_weights.safetensors"
+logger = logging.getLogger(__name__)
 
 
-class ResumableTrainer(PublishingTrainer):
-    """Saves all that a run is made of: also the moving average of its weights and the log's unfinished line."""
+class _Position(TrainerCallback):
+    """Calls a function when everything is ready for the first step, and knows whether the epoch's steps are over.
 
-    window: LogWindow
-    watch: DivergenceWatch
-    average: WeightAverage | None = None
-    is_epoch_over = False
-    resumed_from: Path | None = None
-    _save_is_due = False
-    _earlier_seconds = 0.0
-    _began = 0.0
+    Args:
+        restore: The function.
+    """
+
+    def __init__(self, restore: Callable[[], None]) -> None:
+        self.restore = restore
+        self.is_epoch_over = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.restore()
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.is_epoch_over = False
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.is_epoch_over = True
+
+
+class ResumableTrainer(Trainer):
+    """Writes checkpoints that hold all of `RUN_STATE`, each a repository that loads by itself, and pushes them so.
+
+    Args:
+        args: The arguments.
+        window: The log's sums since its last line.
+        callbacks: Further ones.
+        **options: Further arguments of `transformers.Trainer`.
+    """
+
+    args: SemArtTrainingArguments
+    push_in_progress: PushInProgress | None = None
+
+    def __init__(
+        self,
+        *,
+        args: SemArtTrainingArguments,
+        window: LogWindow,
+        callbacks: list[TrainerCallback],
+        **options: Any,
+    ) -> None:
+        self.window = window
+        self.average = WeightAverage(args.ema_decay) if args.ema_decay else None
+        self.preemption = PreemptionCallback()
+        own = [window, self.preemption] + ([self.average] if self.average else [])
+        self._position = _Position(self._restore_progress)
+        super().__init__(args=args, callbacks=[*own, self._position, *callbacks], **options)
+        # States of callbacks, such as early stopping's count, are a part of what a run's future depends on.
+        args.restore_callback_states_from_checkpoint = True
+        self.resumed_from: Path | None = None
+        self._save_is_due = False
+        self._earlier_seconds = 0.0
+        self._began = 0.0
+        inexact = {
+            "save_strategy: no": args.save_strategy == SaveStrategy.NO,
+            "save_only_model: true": args.save_only_model,
+            "ignore_data_skip: true": args.ignore_data_skip,
+        }
+        if self.train_dataset is not None and any(inexact.values()) and self.is_world_process_zero():
+            causes = ", ".join(name for name, is_set in inexact.items() if is_set)
+            logger.warning("With %s, this run cannot be continued exactly if it is interrupted.", causes)
+
+    @property
+    def output_dir(self) -> Path:
+        """Where the run writes."""
+        return Path(self.args.output_dir or ".")
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train, alone in `output_dir`; however it ends, SIGTERM then ends the process again.
+
+        Args:
+            resume_from_checkpoint: A checkpoint's folder, or `True` for the last whole one.
+            *args: Further arguments of `transformers.Trainer.train`.
+            **kwargs: Further arguments of `transformers.Trainer.train`.
+
+        Raises:
+            ValueError: If another process trains there, or the checkpoint cannot be continued exactly.
+            OSError: If the disk is full, with what to do.
+        """
+        is_main = self.is_world_process_zero()
+        with locked(self.output_dir, "training") if is_main else nullcontext():
+            self.resumed_from, self._earlier_seconds, self._save_is_due = None, 0.0, False
+            if resume_from_checkpoint not in (None, False):
+                self.resumed_from = requested_checkpoint(self.output_dir, resume_from_checkpoint)
+                self.check_checkpoint(self.resumed_from)
+            advice = "The last whole checkpoint is kept. Make room, and resume from it."
+            try:
+                with full_disk_explained(self.output_dir, advice):
+                    return super().train(self.resumed_from and str(self.resumed_from), *args, **kwargs)
+            finally:
+                self.preemption.stop_listening()
+                if self.average is not None:
+                    self.average.end()
+
+    def check_checkpoint(self, checkpoint: Path) -> None:
+        """Refuse a checkpoint that this run would not continue exactly, unless `ignore_data_skip` allows it.
+
+        Raises:
+            ValueError: With what is missing.
+        """
+        if not self.args.ignore_data_skip:
+            check_continuable(
+                checkpoint,
+                num_processes=self.args.world_size,
+                has_average=self.average is not None,
+                keeps_best=self.args.load_best_model_at_end,
+            )
+
+    def _init_training_state(
+        self, max_steps: int, steps_per_epoch: int, num_train_epochs: int, resume: str | None, trial: Any
+    ) -> tuple[int, int]:
+        """The position to begin from; a run that was over when it was killed is at its end."""
+        position: tuple[int, int] = super()._init_training_state(
+            max_steps, steps_per_epoch, num_train_epochs, resume, trial
+        )
+        if resume is None:
+            return position
+        self.state.best_model_checkpoint = None
+        if (best := recorded_best_checkpoint(Path(resume))) is not None and best.is_dir():
+            self.state.best_model_checkpoint = str(best)
+        has_stopped = self.state.global_step >= max_steps
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, ExportableState):  # one that the checkpoint's run did not have
+                self.state.stateful_callbacks.setdefault(type(callback).__name__, callback.state())
+            if isinstance(callback, EarlyStoppingCallback):
+                patience = self.args.early_stopping_patience
+                callback.early_stopping_patience = patience or callback.early_stopping_patience
+                has_stopped |= callback.early_stopping_patience_counter >= callback.early_stopping_patience
+        if has_stopped:
+            self._load_rng_state(resume)
+            return num_train_epochs, 0
+        return position
+
+    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
+        if skip_scheduler and self.resumed_from is not None:
+            return {}  # eval_on_start: a run starts once
+        metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
+        return metrics
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Validate; neither its time nor what it draws counts in training."""
+        start = time.perf_counter()
+        with random_state_kept():
+            metrics: dict[str, float] = super().evaluate(*args, **kwargs)
+        self.window.leave_out(time.perf_counter() - start)
+        return metrics
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict with the averaged weights, where there are some."""
+        with self._averaged():
+            return super().evaluation_loop(*args, **kwargs)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.average is None else self.average.applied()
+
+    # ---- Checkpoints
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the model as it is evaluated: with the averaged weights, where there are some."""
-        with self.averaged():
+        with self._averaged():
             super().save_model(output_dir, _internal_call)
 
-    def averaged(self) -> AbstractContextManager[None]:
-        """A context in which the model has the averaged weights, where there are some."""
-        return nullcontext() if self.average is None else self.average.applied()
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Write a folder that loads by itself: weights, processor, and the code of model, processor and pipeline.
+
+        The library's own version leaves out the code, and adds a pickle of the arguments with the Hub's token.
+        """
+        if self.args.should_save:
+            model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+            save_repository(model, self.processing_class, output_dir or self.output_dir, state_dict=state_dict)
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        if self.control.should_log or self.control.should_evaluate or self.control.should_save:
-            self.watch.check()
-        # A checkpoint of an epoch's last step waits for what else happens when the epoch ends (validation, above all):
-        # a run that resumes from it begins with the next epoch.
-        if self.is_epoch_over:
+        # A checkpoint of the last step of an epoch, or of the run, waits for what else happens then (validation, above
+        # all): a run that resumes from it does not do it again.
+        is_last_step = self.state.global_step >= self.state.max_steps or float(self.state.epoch or 0).is_integer()
+        if self._position.is_epoch_over:
             self.control.should_save |= self._save_is_due
             self._save_is_due = False
-        elif self.control.should_save and float(self.state.epoch or 0.0).is_integer():
+        elif self.control.should_save and is_last_step:
             self._save_is_due, self.control.should_save = True, False
         super()._maybe_log_save_evaluate(*args, **kwargs)
 
@@ -64,9 +242,13 @@ class ResumableTrainer(PublishingTrainer):
         self.args.save_total_limit, self.args.push_to_hub = None, False
         try:
             super()._save_checkpoint(model, trial)
+            self._save_progress(checkpoint / RESUME)
+        except Exception:
+            if self.args.should_save:
+                remove_checkpoint(checkpoint)  # a full disk needs the room
+            raise
         finally:
             self.args.save_total_limit, self.args.push_to_hub = limit, is_pushed
-        self._save_progress(checkpoint / RESUME)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             mark_whole(checkpoint)
@@ -82,46 +264,112 @@ class ResumableTrainer(PublishingTrainer):
     def _save_progress(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if self.average is not None and self.args.should_save:
-            save_file(self.average.learned_state(), folder / LEARNED_WEIGHTS)
+            self.average.save_learned(folder)
+        process = self.args.process_index
+        write_json(folder / f"log_window-{process}.json", self.window.state_dict())
         progress = {
             "loss": self._tr_loss.item(),
             "total_loss": self._total_loss_scalar,
             "last_logged": self._globalstep_last_logged,
             "seconds": self._earlier_seconds + time.time() - self._began,
-            "window": self.window.state(),
         }
-        write_atomically(folder / f"progress-{self.args.process_index}.json", progress)
+        write_json(folder / f"progress-{process}.json", progress)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self.resumed_from = Path(resume_from_checkpoint)
-        learned = self.resumed_from / RESUME / LEARNED_WEIGHTS
-        if bool(self.args.ema_decay) != learned.is_file():
-            raise ValueError(
-                f"ema_decay is {self.args.ema_decay}, but {resume_from_checkpoint} was written "
-                f"{'with' if learned.is_file() else 'without'} averaged weights. Resume with the recipe that it was "
-                "made with."
-            )
-        if self.args.ema_decay:
-            self.average = WeightAverage(self.model, self.args.ema_decay)
-            self.average.load_learned_state(load_file(learned))
-
-    def load_progress(self) -> None:
-        """Continue the log of the checkpoint that the run resumes from, so that its next line is the same."""
+    def _restore_progress(self) -> None:
+        """Continue the log and the average of the checkpoint that the run resumes from."""
         self._began = time.time()
         if self.resumed_from is None:
             return
-        path = self.resumed_from / RESUME / f"progress-{self.args.process_index}.json"
-        if path.is_file():
-            progress = json.loads(path.read_text(encoding="utf-8"))
+        folder, process = self.resumed_from / RESUME, self.args.process_index
+        if self.average is not None:
+            self.average.load_learned(folder, self.model)
+        if (folder / f"progress-{process}.json").is_file():
+            progress = json.loads((folder / f"progress-{process}.json").read_text(encoding="utf-8"))
             self._tr_loss.fill_(progress["loss"])
             self._total_loss_scalar = progress["total_loss"]
             self._globalstep_last_logged = progress["last_logged"]
             self._earlier_seconds = progress["seconds"]
-            self.window.load(progress["window"], self.args.device)
+            window = json.loads((folder / f"log_window-{process}.json").read_text(encoding="utf-8"))
+            self.window.load_state_dict(window, self.args.device)
 
     def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
         """The run's figures, of all its parts together where it was resumed."""
-        self.watch.check()
         self._initial_global_step = 0
         return super()._finalize_training(trial, num_train_samples, start_time - self._earlier_seconds)
+
+    # ---- The Hub
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **card: Any,
+    ) -> Any:
+        """The commit of the model as it is now, its code, and a card if it has none; `None` on ranks but the first.
+
+        Args:
+            commit_message: The commit's.
+            blocking: Whether to wait for it; otherwise a future is given.
+            token: The user's; `None`: `hub_token`, or the one that is logged in.
+            revision: The branch; `None`: `hub_revision`, or main.
+            private: Whether a new repository is private; `None`: `hub_private_repo`.
+            **card: Further arguments of `create_model_card`.
+        """
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        if not (self.output_dir / "README.md").exists():
+            self.create_model_card(**{"model_name": self.hub_model_id.split("/")[-1], **card})
+        self._finish_current_push()
+        push = start_push(
+            self.output_dir,
+            self.hub_model_id,
+            commit_message or "End of training",
+            workspace=self.output_dir,
+            token=token or self.args.hub_token,
+            revision=revision or self.args.hub_revision,
+        )
+        return push.result() if blocking else push
+
+    def push_folder(self, folder: Path, commit_message: str = "End of training") -> CommitInfo:
+        """The commit of every file of a folder, such as an assembled repository; for the first process alone.
+
+        Args:
+            folder: Holds a model.
+            commit_message: The commit's.
+        """
+        self._finish_current_push()
+        push = start_push(
+            folder,
+            self.hub_model_id,
+            commit_message,
+            workspace=self.output_dir,
+            names=sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()),
+            token=self.args.hub_token,
+            revision=self.args.hub_revision,
+        )
+        return push.result()
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        if self.push_in_progress is not None and not self.push_in_progress.is_done() and not self.args.hub_always_push:
+            return
+        name = Path(checkpoint_folder).name
+        names = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: name}
+        push = start_push(
+            checkpoint_folder,
+            self.hub_model_id,
+            f"Training in progress, {name}",
+            workspace=self.output_dir,
+            checkpoint_name=names.get(self.args.hub_strategy),
+            token=self.args.hub_token,
+            revision=self.args.hub_revision,
+        )
+        jobs = [] if self.push_in_progress is None else [job for job in self.push_in_progress.jobs if not job.done()]
+        self.push_in_progress = PushInProgress([*jobs, push])

@@ -1,105 +1,208 @@
-"""The folder that a run writes: begun anew, continued by the same command, or left alone."""
+"""The folder that a run writes: begun, continued by the same command, replaced by a whole one, or left alone."""
 
 import logging
+import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .checkpoints import checkpoints_of, is_whole, last_whole_checkpoint, remove_checkpoint
+from semart_hf.files import write_text
+
+from .checkpoints import MANIFEST, checkpoints_of, last_whole_checkpoint, requested_checkpoint
 
 logger = logging.getLogger(__name__)
 
 RECIPE = "recipe.yaml"
 RESULTS = "results.json"
+CURVES = "training_curves.png"
+#: All that a run writes into its folder, by name; nothing else is ever removed.
+OWN_FILES = (
+    *(RECIPE, RESULTS, CURVES, MANIFEST, "config.json", "model.safetensors", "model-*-of-*.safetensors"),
+    *("model.safetensors.index.json", "*_semart.py", "processor_config.json", "tokenizer.json"),
+    *("tokenizer_config.json", "trainer_state.json", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt"),
+    *("rng_state*.pth", "pytorch_model_fsdp.bin", "*.distcp", ".metadata", "learned_weights.safetensors"),
+    *("log_window-*.json", "progress-*.json", "events.out.tfevents.*"),
+)
+#: The folders in which these lie.
+OWN_FOLDERS = ("checkpoint-*", "resume", "runs", "optimizer_*", "pytorch_model_fsdp_*")
 # How a run is begun says nothing of what it trains, and a secret is not written down.
 _ABOUT_STARTING = ("overwrite_output_dir", "resume_from_checkpoint", "hub_token")
 
 
-def begin_run(
-    folder: Path, recipe: Mapping[str, Any], *, overwrite: bool = False, resume: str | bool | None = None
-) -> Path | None:
-    """The checkpoint that the run continues from, `None` for a run that begins; the folder then holds its recipe.
+@dataclass(frozen=True)
+class RunPlan:
+    """Where a run writes and what it begins from; to make one writes nothing.
+
+    Args:
+        output_dir: The folder that it has in the end.
+        folder: The folder in which it works: `output_dir`, or a hidden one beside it that takes its place.
+        recipe: What is trained.
+        checkpoint: What the run continues from.
+    """
+
+    output_dir: Path
+    folder: Path
+    recipe: Mapping[str, Any]
+    checkpoint: Path | None = None
+
+    def begin(self) -> None:
+        """Make the folder, with the recipe."""
+        text = yaml.safe_dump(dict(self.recipe), sort_keys=False, allow_unicode=True)
+        if self.checkpoint is None:  # what is left of a run that was cut off before its first checkpoint
+            remove_own(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / RECIPE, text)
+
+    def finish(self) -> list[str]:
+        """Put the finished run in the place of the one that it replaces.
+
+        Returns:
+            Names of what stays in `output_dir` because no run wrote it.
+        """
+        return [] if self.folder == self.output_dir else _take_place(self.folder, self.output_dir)
+
+
+def plan_run(
+    output_dir: Path, recipe: Mapping[str, Any], *, overwrite: bool = False, resume: str | bool | None = None
+) -> RunPlan:
+    """Where a run writes, and the checkpoint that it continues from.
 
     A folder in which the same recipe was cut off is continued from its last whole checkpoint.
 
     Args:
-        folder: The run's `output_dir`.
+        output_dir: The run's.
         recipe: The effective recipe.
-        overwrite: Whether a model that the folder holds is replaced.
+        overwrite: Whether a model that the folder holds is replaced, when the new one is finished.
         resume: A checkpoint's folder, or `True` for the last whole one, also after a change of the recipe.
 
     Raises:
         ValueError: If the folder holds something else, or there is no whole checkpoint to resume from.
     """
+    output_dir = output_dir.resolve()
     recipe = {name: value for name, value in recipe.items() if name not in _ABOUT_STARTING}
-    checkpoint = None
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ValueError(f"output_dir {output_dir} is a file, but a run writes a folder. Give another --output_dir.")
+    new, old = _beside(output_dir, "new"), _beside(output_dir, "old")
+    if old.is_dir():  # a run was cut off while it took its place
+        _finish_taking_place(new, output_dir)
+        if overwrite and (output_dir / RECIPE).is_file() and not _changes(output_dir, recipe):
+            return RunPlan(output_dir, output_dir, recipe, _last_checkpoint(output_dir))
+    has_content = output_dir.is_dir() and any(output_dir.iterdir())
     if resume not in (None, False, "false", "False"):
-        checkpoint = _asked_checkpoint(folder, resume)
-    elif folder.is_dir() and any(folder.iterdir()):
-        if overwrite:
-            _remove_model(folder)
-        else:
-            checkpoint = _unfinished_run(folder, recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
-    (folder / RECIPE).write_text(text, encoding="utf-8")
-    return checkpoint
-
-
-def _asked_checkpoint(folder: Path, resume: str | bool | None) -> Path:
-    if resume in (True, "true", "True"):
-        checkpoint = last_whole_checkpoint(folder)
-        if checkpoint is None:
-            raise ValueError(
-                f"resume_from_checkpoint is true, but {folder} holds no checkpoint that was written to its end. Leave "
-                "it out to begin anew."
-            )
-        return checkpoint
-    checkpoint = Path(str(resume))
-    if not is_whole(checkpoint):
-        there = [path.name for path in checkpoints_of(checkpoint.parent) if is_whole(path)]
+        checkpoint = requested_checkpoint(output_dir, resume)
+        if checkpoint.resolve().parent != output_dir and has_content:
+            if not overwrite:
+                raise _occupied(output_dir)
+            _check_is_replaceable(output_dir)
+            return RunPlan(output_dir, new, recipe, checkpoint)
+        return RunPlan(output_dir, output_dir, recipe, checkpoint)
+    if not has_content:
+        return RunPlan(output_dir, output_dir, recipe)
+    is_unfinished = (output_dir / RECIPE).is_file() and not (output_dir / RESULTS).is_file()
+    changes = _changes(output_dir, recipe) if is_unfinished else {}
+    if is_unfinished and not changes:
+        return RunPlan(output_dir, output_dir, recipe, _last_checkpoint(output_dir))
+    if overwrite:
+        _check_is_replaceable(output_dir)
+        continues = (new / RECIPE).is_file() and not _changes(new, recipe)
+        return RunPlan(output_dir, new, recipe, _last_checkpoint(new) if continues else None)
+    if is_unfinished:
         raise ValueError(
-            f"resume_from_checkpoint is {checkpoint}, which is no checkpoint that was written to its end. Whole ones "
-            f"beside it: {there or 'none'}. Give one of these, or true for the last."
+            f"output_dir {output_dir} holds an unfinished run of another recipe: {changes}. Give the same recipe to "
+            "continue it, another --output_dir, --overwrite_output_dir true to replace it, or "
+            "--resume_from_checkpoint true to continue it with the changed recipe."
         )
-    return checkpoint
+    raise _occupied(output_dir)
 
 
-def _unfinished_run(folder: Path, recipe: Mapping[str, Any]) -> Path | None:
-    found = sorted(path.name for path in folder.iterdir())[:5]
-    if not (folder / RECIPE).is_file() or (folder / RESULTS).is_file():
-        raise ValueError(
-            f"output_dir {folder} already holds {found}. Give another --output_dir, replace what is there with "
-            "--overwrite_output_dir true, or train it further with --resume_from_checkpoint true."
-        )
-    begun = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")) or {}
-    changed = {
+def _beside(output_dir: Path, which: str) -> Path:
+    return output_dir.with_name(f".{output_dir.name}.{which}")
+
+
+def _occupied(output_dir: Path) -> ValueError:
+    found = sorted(path.name for path in output_dir.iterdir())[:5]
+    return ValueError(
+        f"output_dir {output_dir} already holds {found}. Give another --output_dir, replace what is there with "
+        "--overwrite_output_dir true, or train it further with --resume_from_checkpoint true."
+    )
+
+
+def _changes(folder: Path, recipe: Mapping[str, Any]) -> dict[str, str]:
+    """The fields in which a folder's recipe differs."""
+    try:
+        begun = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError:
+        begun = {}
+    # What is compared is what would be read again.
+    recipe = yaml.safe_load(yaml.safe_dump(dict(recipe)))
+    return {
         name: f"{begun.get(name)!r} then, {recipe.get(name)!r} now"
         for name in sorted({*begun, *recipe})
         if begun.get(name) != recipe.get(name)
     }
-    if changed:
-        raise ValueError(
-            f"output_dir {folder} holds an unfinished run of another recipe: {changed}. Give the same recipe to "
-            "continue it, another --output_dir, --overwrite_output_dir true to replace it, or "
-            "--resume_from_checkpoint true to continue it with the changed recipe."
-        )
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
     checkpoint = last_whole_checkpoint(folder)
     if checkpoint is None:
-        logger.warning("%s holds a run that was cut off before its first checkpoint: it begins anew.", folder)
-        for unfinished in checkpoints_of(folder):
-            remove_checkpoint(unfinished)
+        logger.warning("%s holds a run that was cut off before its first checkpoint: it begins again.", folder)
     return checkpoint
 
 
-def _remove_model(folder: Path) -> None:
-    found = sorted(path.name for path in folder.iterdir())[:5]
-    is_model = any((folder / name).is_file() for name in ("config.json", RECIPE)) or bool(checkpoints_of(folder))
-    if not is_model:
+def _check_is_replaceable(folder: Path) -> None:
+    if os.path.ismount(folder):
         raise ValueError(
-            f"output_dir {folder} holds {found}, which is no model, so it is not deleted. Give another --output_dir."
+            f"output_dir {folder} is a mounted volume, which no finished folder can take the place of. Give a folder "
+            "inside it."
         )
-    shutil.rmtree(folder)
+    if not any((folder / name).is_file() for name in ("config.json", RECIPE)) and not checkpoints_of(folder):
+        found = sorted(path.name for path in folder.iterdir())[:5]
+        raise ValueError(
+            f"output_dir {folder} holds {found}, which is no model, so it is not replaced. Give another --output_dir."
+        )
+
+
+def _take_place(new: Path, output_dir: Path) -> list[str]:
+    """Rename the old folder away and the new one to its name, and move back what no run wrote; see `plan_run`."""
+    if output_dir.exists():
+        output_dir.rename(_beside(output_dir, "old"))
+    return _finish_taking_place(new, output_dir)
+
+
+def _finish_taking_place(new: Path, output_dir: Path) -> list[str]:
+    """Each step leaves a state from which this goes on, so that a killed process loses nothing."""
+    old = _beside(output_dir, "old")
+    if not output_dir.exists():
+        (new if (new / RESULTS).is_file() else old).rename(output_dir)
+    if not old.is_dir():
+        return []
+    remove_own(old)
+    kept = []
+    for path in sorted(old.rglob("*")) if old.is_dir() else []:
+        if path.is_symlink() or not path.is_dir():
+            target = output_dir / path.relative_to(old)
+            while target.exists():
+                target = target.with_name(f"{target.name}.old")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+            kept.append(target.relative_to(output_dir).as_posix())
+    shutil.rmtree(old, ignore_errors=True)  # empty folders
+    return kept
+
+
+def remove_own(folder: Path) -> None:
+    """Remove what a run wrote into a folder, and the folder if nothing else was in it."""
+    if not folder.is_dir():
+        return
+    for path in [path for pattern in OWN_FOLDERS for path in folder.glob(pattern) if path.is_dir()]:
+        for inner in [inner for inner in path.iterdir() if inner.is_dir()]:
+            remove_own(inner)
+        remove_own(path)
+    for path in [path for pattern in OWN_FILES for path in folder.glob(pattern) if path.is_file()]:
+        path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()

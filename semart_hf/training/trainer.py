@@ -1,23 +1,21 @@
 """The Hugging Face Trainer with this model's losses, seeded rows, averaged weights and exact resuming."""
 
-import difflib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, EvalPrediction
+from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.labels import label_counts
 from semart_hf.data.picture_batch import PictureBatch
-from semart_hf.data.process_loader import process_loader
+from semart_hf.data.process_loader import SeededCollator, process_loader
+from semart_hf.data.rows import rows_for, training_rows_for
 from semart_hf.data.sampling import LengthSampler, SeededSampler, StepBatchSampler, TrainingPaintings
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.metrics import compute_metrics_for
@@ -32,10 +30,9 @@ from .lexicon import add_l2_penalty, learn_idf
 from .log_window import LogWindow
 from .losses import ArtLoss, labels_of_whole_rows
 from .parameter_groups import decayed_parameters, groups_table, parameter_groups
-from .preemption import PreemptionCallback
 from .progress import TrainingProgress
 from .resumable_trainer import ResumableTrainer
-from .run_callback import RunCallback
+from .run_checks import check_metric_name, check_num_steps
 from .techniques import TRAINING_TECHNIQUES, KeptMemory
 from .unfreezing import Unfreezing
 
@@ -51,53 +48,94 @@ class SemArtTrainer(ResumableTrainer):
     """Trains a `SemArtForArtClassification` on paintings.
 
     Args:
-        model: The model.
-        args: The arguments.
-        processor: Makes the model's inputs; saved with every checkpoint.
-        collator: Makes batches.
-        train_paintings: Rows to learn from; a stream is divided among the processes here.
-        eval_paintings: Rows to validate on.
+        model: The model; or give `model_init`.
+        args: The arguments; `None` takes the defaults.
+        data_collator: Makes batches; `None` takes an `ArtCollator` that varies nothing.
+        train_dataset: Rows with `image`, `text` and a column for each task: a `datasets.Dataset`, a list of dicts, or
+            a `PaintingStream`, which is divided among the processes here. Labels are names or of a `ClassLabel`, and
+            are matched to the model's by name.
+        eval_dataset: Rows to validate on, or several sets by name.
+        processing_class: Makes the model's inputs; saved with every checkpoint.
+        model_init: Makes the model, for each run again.
+        compute_metrics: Of validation; `None` takes the measures of this package.
+        callbacks: Further ones.
         **options: Further arguments of `transformers.Trainer`.
 
     Raises:
         ValueError: If the arguments ask for what these data or these processes cannot do.
+        TypeError: If something is no `SemArtTrainingArguments`, no processor or no rows.
     """
 
     model: SemArtForArtClassification
-    args: SemArtTrainingArguments
     optimizer: torch.optim.Optimizer | None
     # What speeds up its steps, where it serves; a benchmark sets another list.
     techniques: Sequence[Technique] = TRAINING_TECHNIQUES
 
     def __init__(
         self,
-        model: SemArtForArtClassification,
-        args: SemArtTrainingArguments,
-        *,
-        processor: SemArtProcessor,
-        collator: ArtCollator,
-        train_paintings: Sequence[Mapping[str, Any]] | PaintingStream | None = None,
-        eval_paintings: Sequence[Mapping[str, Any]] | None = None,
+        model: SemArtForArtClassification | None = None,
+        args: SemArtTrainingArguments | None = None,
+        data_collator: Callable[[Any], Any] | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: SemArtProcessor | None = None,
+        model_init: Callable[..., SemArtForArtClassification] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
         **options: Any,
     ) -> None:
-        self.task_names = model.config.task_names
-        self.train_sampler: SeededSampler | None = None
-        self.window = LogWindow(self.task_names)
+        args = SemArtTrainingArguments() if args is None else args
+        processor = getattr(data_collator, "processor", None) if processing_class is None else processing_class
+        has_model = (model is None) != (model_init is None)
+        if not isinstance(args, SemArtTrainingArguments) or processor is None or not has_model:
+            given = ", ".join(type(part).__name__ for part in (model, model_init, args, processor))
+            raise TypeError(
+                f"Got model, model_init, args and processing_class of the types {given}, but a SemArtTrainer takes "
+                "either a model or model_init, SemArtTrainingArguments, and the model's SemArtProcessor. Give these."
+            )
+        if options.get("compute_loss_func") is not None:
+            raise ValueError(
+                "Got compute_loss_func, but the losses of this trainer are those that args.loss names. Set loss, or "
+                "override compute_loss."
+            )
+        self.model_init = model_init
+        # A model that model_init makes says what the labels are; each run begins with another.
+        config = (self.call_model_init() if model is None else model).config
+        self.tasks = list(config.tasks or [])
+        self.task_names = config.task_names
         self.watch = DivergenceWatch()
         self._num_parameters: int | None = None
-        train_dataset: TrainingPaintings | PaintingStream | None
-        if train_paintings is None or isinstance(train_paintings, PaintingStream):
-            train_dataset = train_paintings
-        else:
-            train_dataset = TrainingPaintings(train_paintings, args.seed)
+        train_rows = None if train_dataset is None else training_rows_for(train_dataset, self.tasks)
+        if train_rows is not None and not isinstance(train_rows, PaintingStream | TrainingPaintings):
+            train_rows = TrainingPaintings(train_rows, args.seed)
+        is_several = isinstance(eval_dataset, dict)
+        sets = eval_dataset if is_several else {} if eval_dataset is None else {"": eval_dataset}
+        eval_rows = {name: rows_for(rows, self.tasks) for name, rows in sets.items()}
+        for rows in eval_rows.values():
+            label_counts(rows, self.tasks)  # a label that the model lacks is found now
+        metrics = compute_metrics or compute_metrics_for(self.tasks)
+        self.args, self.train_dataset, self._train_batch_size = args, train_rows, args.train_batch_size
+        if train_rows is not None:
+            check_num_steps(args, self._num_batches(), len(train_rows))
+        if args.load_best_model_at_end and compute_metrics is None:
+            check_metric_name(args, self.tasks, metrics, eval_rows if is_several else ())
         super().__init__(
             model=model,
             args=args,
-            data_collator=collator,
-            train_dataset=train_dataset,
-            eval_dataset=eval_paintings,
+            window=LogWindow(self.task_names),
+            data_collator=data_collator
+            or ArtCollator(
+                processor,
+                self.tasks,
+                keeps_tokens=config.text_lexicon,
+                finishes_pictures=args.device.type == "cpu",
+            ),
+            train_dataset=train_rows,
+            eval_dataset=eval_rows if is_several else eval_rows.get(""),
             processing_class=processor,
-            compute_metrics=compute_metrics_for(model.config.tasks),
+            model_init=model_init,
+            compute_metrics=metrics,
+            callbacks=[self.watch, *(callbacks or [])],
             **options,
         )
         # The loss below is already divided by everything that a step sees, in all processes and batches.
@@ -110,30 +148,31 @@ class SemArtTrainer(ResumableTrainer):
                 f"ema_decay is {args.ema_decay}, but averaged weights cannot be saved where FSDP shards them. Set "
                 "ema_decay: 0, or launch with DDP."
             )
-        if not self.is_fsdp_enabled:  # it compiles what it shards
-            compile_towers(model, self.accelerator)
-        self.loss = ArtLoss(
-            model.config.tasks,
-            label_counts(getattr(train_dataset, "paintings", train_dataset), model.config.tasks or []),
-            args.loss_settings(),
-            model.config.task_weights,
-        ).to(args.device)
-        self.unfreezing = Unfreezing(model, args.unfreezing_schedule(), keeps_graph=args.world_size > 1)
-        if model.lexicon is not None and train_paintings is not None:
-            learn_idf(model.lexicon, processor, train_paintings)
-        if args.load_best_model_at_end:
-            self._check_metric_name()
-        self.add_callback(RunCallback(self))
-        self.preemption = PreemptionCallback()
-        self.add_callback(self.preemption)
+        self._begin_with(self.model)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(TrainingProgress(self.task_names))
 
+    def _begin_with(self, model: SemArtForArtClassification) -> None:
+        """Make what depends on the model: its losses, and what of it learns when."""
+        self._begun_with = model
+        if not self.is_fsdp_enabled:  # it compiles what it shards
+            compile_towers(model, self.accelerator)
+        rows = getattr(self.train_dataset, "paintings", self.train_dataset)
+        counts = label_counts(rows, self.tasks)
+        self.loss = ArtLoss(self.tasks, counts, self.args.loss_settings(), model.config.task_weights).to(
+            self.args.device
+        )
+        self.remove_callback(Unfreezing)
+        self.unfreezing = Unfreezing(model, self.args.unfreezing_schedule(), keeps_graph=self.args.world_size > 1)
+        self.add_callback(self.unfreezing)
+        if model.lexicon is not None and rows is not None:
+            learn_idf(model.lexicon, self.processing_class, rows)
+
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train; however it ends, SIGTERM then ends the process again."""
+        """Train, with freed memory kept where `keep_freed_memory` says so; see `ResumableTrainer.train`."""
         memory = KeptMemory()
         is_kept = self.args.keep_freed_memory and self.args.device.type == "cpu" and memory.apply()
         try:
@@ -141,7 +180,11 @@ class SemArtTrainer(ResumableTrainer):
         finally:
             if is_kept:
                 memory.undo()
-            self.preemption.stop_listening()
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+        if self.model is not self._begun_with and not self.is_fsdp_enabled:  # model_init made another
+            self._begin_with(self.model)
+        return super()._inner_training_loop(*args, **kwargs)
 
     # ---- What learns, and how fast
 
@@ -158,7 +201,9 @@ class SemArtTrainer(ResumableTrainer):
                 learning_rates=self.args.learning_rates(),
                 weight_decay=self.args.weight_decay,
             )
-            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            optimizer_class, options = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(
+                self.args, self.model
+            )
             self.optimizer = optimizer_class(groups, **options)
             if self.model.lexicon is not None and self.train_dataset is not None:
                 num_rows = len(self.train_dataset)
@@ -224,7 +269,7 @@ class SemArtTrainer(ResumableTrainer):
             return super().prediction_step(*args, **kwargs)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """The library's estimate for a batch; it would count the model's parameters anew in every step."""
+        """The library's estimate for a batch; it would count the model's parameters again in every step."""
         if self._num_parameters is None:
             self._num_parameters = self.model.num_parameters(exclude_embeddings=True)
         pictures = inputs.get(self.model.main_input_name)
@@ -233,7 +278,7 @@ class SemArtTrainer(ResumableTrainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """The batches of the next step; the time that they are waited for is remembered for the log."""
+        """The batches of the next step; the time that they are waited for is kept for the log."""
         start = self.window.start()
         samples, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.window.waited += time.perf_counter() - start
@@ -254,7 +299,7 @@ class SemArtTrainer(ResumableTrainer):
         self.watch.end_step(self.state.global_step + 1, grad_norm)
         return grad_norm
 
-    # ---- The log, validation and checkpoints
+    # ---- The log and validation
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with each task's mean loss and accuracy over the training rows since the last line."""
@@ -264,103 +309,65 @@ class SemArtTrainer(ResumableTrainer):
             self.window.reset()
         super().log(logs, start_time)
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Validate; the time that it takes does not count in the speed of training."""
-        start = time.perf_counter()
-        metrics = super().evaluate(*args, **kwargs)
-        self.window.leave_out(time.perf_counter() - start)
-        return metrics
-
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Predict with the averaged weights, where there are some."""
-        with self.averaged():
-            return super().evaluation_loop(*args, **kwargs)
-
-    def _check_metric_name(self) -> None:
-        """Refuse a metric that no validation will have, before the first epoch is spent.
-
-        Raises:
-            ValueError: If the metric is unknown.
-        """
-        tasks = self.model.config.tasks or []
-        size = max(len(task["labels"]) for task in tasks)
-        logits = {task["name"]: np.eye(size, len(task["labels"])) for task in tasks}
-        labels = np.stack([np.arange(size) % len(task["labels"]) for task in tasks], axis=1)
-        known = {"loss", *self.compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))}
-        name = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            raise ValueError(
-                f"metric_for_best_model is {name!r}, which validation does not compute. "
-                f"{'Did you mean ' + ', '.join(close) + '? ' if close else ''}There are, by task, e.g. type_accuracy "
-                "and type_macro_f1, and over the tasks mean_accuracy, mean_macro_f1 and loss."
-            )
-
     # ---- The data
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The batches of an epoch on this process: see `StepBatchSampler`; of a stream each process reads its own."""
-        if isinstance(self.train_dataset, PaintingStream):
-            return self._stream_loader(self.train_dataset)
         dataset = self.train_dataset
+        if isinstance(dataset, PaintingStream):
+            stream = self._own_stream(dataset)
+            return self._loader(stream, batch_size=stream.batch_size, drop_last=self.args.dataloader_drop_last)
         if not isinstance(dataset, TrainingPaintings):
-            raise ValueError("Training needs rows to learn from, got none. Give SemArtTrainer train_paintings.")
-        self.train_sampler = self._row_order(dataset)
-        batches = StepBatchSampler(
-            self.train_sampler,
+            raise ValueError("Training needs rows to learn from, got none. Give SemArtTrainer a train_dataset.")
+        return self._loader(dataset, batch_sampler=self._step_batches(dataset))
+
+    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
+        """The batches of every row of a validation set in order, whatever training leaves out."""
+        kept = {name: getattr(self.args, name) for name in _EVALUATION_LOADING}
+        try:
+            for name, value in _EVALUATION_LOADING.items():
+                setattr(self.args, name, value)
+            return super()._get_dataloader(rows_for(dataset, self.tasks), *args, **kwargs)
+        finally:
+            for name, value in kept.items():
+                setattr(self.args, name, value)
+
+    def num_examples(self, dataloader: DataLoader[Any]) -> int:
+        """Rows of an epoch in all processes."""
+        if isinstance(dataloader.dataset, PaintingStream):
+            return len(dataloader.dataset) * dataloader.dataset.num_processes
+        return super().num_examples(dataloader)
+
+    def _step_batches(self, dataset: TrainingPaintings) -> StepBatchSampler:
+        return StepBatchSampler(
+            self._row_order(dataset),
             self._train_batch_size,
             num_accumulated=self.args.gradient_accumulation_steps,
             num_processes=self.args.world_size,
             process_index=self.args.process_index,
             drop_last=self.args.dataloader_drop_last,
         )
-        self._check_steps(len(batches), len(dataset))
-        return self._loader(dataset, batch_sampler=batches)
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """The batches of every row in order, whatever training leaves out; their workers end when they are read."""
-        with self._loading_for_evaluation():
-            return super().get_eval_dataloader(eval_dataset)
+    def _row_order(self, dataset: TrainingPaintings) -> SeededSampler:
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        if self.args.train_sampling_strategy == "group_by_length":
+            lengths = list(column_of(dataset.paintings, self.args.length_column_name))
+            lengths = lengths or [len(text or "") for text in column_of(dataset.paintings, "text")]
+            rows = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+            return LengthSampler(len(dataset), seed, lengths, step_size=rows)
+        return SeededSampler(len(dataset), seed, is_shuffled=self.args.train_sampling_strategy == "random")
 
-    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
-        """The batches of every row in their order: see `get_eval_dataloader`."""
-        with self._loading_for_evaluation():
-            return super().get_test_dataloader(test_dataset)
-
-    @contextmanager
-    def _loading_for_evaluation(self) -> Iterator[None]:
-        kept = {name: getattr(self.args, name) for name in _EVALUATION_LOADING}
-        for name, value in _EVALUATION_LOADING.items():
-            setattr(self.args, name, value)
-        try:
-            yield
-        finally:
-            for name, value in kept.items():
-                setattr(self.args, name, value)
-
-    def _check_steps(self, num_batches: int, num_rows: int) -> None:
-        if not num_batches:
-            raise ValueError(
-                f"dataloader_drop_last is true, but the {num_rows} rows of an epoch on this process are less than one "
-                f"step: per_device_train_batch_size is {self._train_batch_size}, gradient_accumulation_steps "
-                f"{self.args.gradient_accumulation_steps}, and there are {self.args.world_size} process(es). Set "
-                "dataloader_drop_last: false, or a smaller per_device_train_batch_size."
-            )
-
-    def _stream_loader(self, train_stream: PaintingStream) -> DataLoader[Any]:
+    def _own_stream(self, stream: PaintingStream) -> PaintingStream:
         if self.args.train_sampling_strategy != "random":
             raise ValueError(
                 f"train_sampling_strategy is {self.args.train_sampling_strategy!r}, but a stream's rows come shuffled "
                 "as they are read. Set train_sampling_strategy: random, or streaming: false."
             )
-        stream = train_stream.divided(
+        return stream.divided(
             batch_size=self._train_batch_size,
             process_index=self.args.process_index,
             num_processes=self.args.world_size,
         )
-        rest = 0 if self.args.dataloader_drop_last else stream.batch_size - 1
-        self._check_steps((len(stream) + rest) // stream.batch_size, len(stream))
-        return self._loader(stream, batch_size=stream.batch_size, drop_last=self.args.dataloader_drop_last)
 
     def _loader(self, rows: Any, **options: Any) -> DataLoader[Any]:
         num_workers = self.args.dataloader_num_workers
@@ -372,7 +379,8 @@ class SemArtTrainer(ResumableTrainer):
         return process_loader(
             rows,
             self.accelerator,
-            collate_fn=self.data_collator,
+            collate_fn=SeededCollator(self.data_collator),
+            seed=self.args.seed,
             num_workers=num_workers,
             # Workers of each epoch's own would have to begin while those of the last one still hold their memory.
             persistent_workers=num_workers > 0 and self.args.dataloader_persistent_workers,
@@ -382,17 +390,9 @@ class SemArtTrainer(ResumableTrainer):
             **options,
         )
 
-    def num_examples(self, dataloader: DataLoader[Any]) -> int:
-        """Rows of an epoch in all processes."""
-        if isinstance(dataloader.dataset, PaintingStream):
-            return len(dataloader.dataset) * dataloader.dataset.num_processes
-        return super().num_examples(dataloader)
-
-    def _row_order(self, dataset: TrainingPaintings) -> SeededSampler:
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        if self.args.train_sampling_strategy == "group_by_length":
-            lengths = list(column_of(dataset.paintings, self.args.length_column_name))
-            lengths = lengths or [len(text or "") for text in column_of(dataset.paintings, "text")]
-            rows = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-            return LengthSampler(len(dataset), seed, lengths, step_size=rows)
-        return SeededSampler(len(dataset), seed, is_shuffled=self.args.train_sampling_strategy == "random")
+    def _num_batches(self) -> int:
+        if not isinstance(self.train_dataset, PaintingStream):
+            return 0 if self.train_dataset is None else len(self._step_batches(self.train_dataset))
+        stream = self._own_stream(self.train_dataset)
+        rest = 0 if self.args.dataloader_drop_last else stream.batch_size - 1
+        return (len(stream) + rest) // stream.batch_size

@@ -1,17 +1,19 @@
 """Gradual unfreezing: the new layers learn first, the towers' layers join them from the top, epoch by epoch."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
 FIELDS = ("frozen_vision_stages", "trainable_text_layers")
 
 
-class Unfreezing:
-    """What of a model learns in which epoch.
+class Unfreezing(TrainerCallback):
+    """What of a model learns in which epoch; it depends on the epoch alone, so that a checkpoint need not hold it.
 
     Args:
         model: The model; its configuration says what learns in the first epoch.
@@ -34,6 +36,20 @@ class Unfreezing:
         self.current: dict[str, Any] | None = None
         self.begin(0)
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Freeze as in the epoch of the last step, which may be a finished run's."""
+        self.begin(max(math.ceil(state.epoch or 0) - 1, 0))
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Unfreeze what learns from this epoch on."""
+        epoch = int((state.epoch or 0) + 1e-6)
+        if self.begin(epoch) and state.is_world_process_zero and epoch:
+            print(f"Epoch {epoch}: unfrozen to {self.current}")
+
     def begin(self, epoch: int) -> bool:
         """Freeze and unfreeze for an epoch; whether anything changed.
 
@@ -55,7 +71,7 @@ class Unfreezing:
         return True
 
     def drop_held_gradients(self) -> None:
-        """Forget the gradients of what is frozen for now, so that neither clipping nor the optimiser sees them."""
+        """Remove the gradients of what is frozen for now, so that neither clipping nor the optimiser sees them."""
         for parameter in self.held:
             parameter.grad = None
 

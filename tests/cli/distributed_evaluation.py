@@ -37,11 +37,11 @@ def main() -> None:
     trainer = SemArtTrainer(
         model,
         arguments,
-        processor=processor,
+        processing_class=processor,
         # Half of the rows lose a modality, so that a process may meet a batch without any text or picture.
-        collator=ArtCollator(processor, model.config.tasks, image_dropout=0.45, text_dropout=0.45),
-        train_paintings=splits["train"],
-        eval_paintings=splits["validation"],
+        data_collator=ArtCollator(processor, model.config.tasks, image_dropout=0.45, text_dropout=0.45),
+        train_dataset=splits["train"],
+        eval_dataset=splits["validation"],
     )
     if int(steps):
         trainer.train()

@@ -163,7 +163,7 @@ def test_killed_in_training_it_goes_on_from_the_checkpoint(recipe, tmp_path):
     words += ["--num_train_epochs", "400"]
     with started(words, tmp_path / "log") as process:
         model = output / "towers" / "test_resnet" / "model"
-        wait_until(lambda: any(model.glob("checkpoint-*/whole.json")), process, tmp_path / "log")
+        wait_until(lambda: any(model.glob("checkpoint-*/manifest.json")), process, tmp_path / "log")
         trainers = training_processes(output)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -172,7 +172,7 @@ def test_killed_in_training_it_goes_on_from_the_checkpoint(recipe, tmp_path):
     wait_until(lambda: not training_processes(output), None, tmp_path / "log")
     assert not (model / "results.json").exists()
     assert not (output / "towers" / "test_vit").exists()
-    last = max(int(mark.parent.name.split("-")[1]) for mark in model.glob("checkpoint-*/whole.json"))
+    last = max(int(mark.parent.name.split("-")[1]) for mark in model.glob("checkpoint-*/manifest.json"))
     with started(words, tmp_path / "log") as process:
         continued = f"Continuing from {model}/checkpoint-{last}"
         wait_until(lambda: continued in (tmp_path / "log").read_text(), process, tmp_path / "log")

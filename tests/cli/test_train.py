@@ -124,8 +124,8 @@ def test_trainer_script_and_pipeline_agree_on_every_painting(run, small_release,
             eval_strategy="no",
             load_best_model_at_end=False,
         ),
-        processor=processor,
-        collator=ArtCollator(processor, model.config.tasks),
+        processing_class=processor,
+        data_collator=ArtCollator(processor, model.config.tasks),
     )
     trained = trainer.predict(undecoded).predictions
     classify = pipeline("art-classification", model=str(folder), trust_remote_code=True)

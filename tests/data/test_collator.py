@@ -187,6 +187,9 @@ def test_a_picture_that_cannot_be_read_costs_no_other_row_anything(processor, is
     assert "unreadable" not in alone
 
 
-def test_labels_are_numbers(processor):
-    with pytest.raises(TypeError, match=r"Got the type label 'portrait', but labels are numbers .*a ClassLabel"):
-        ArtCollator(processor, TASKS)([rows(1)[0] | {"type": "portrait"}])
+def test_labels_are_names_or_numbers(processor):
+    labels = [0, None, float("nan"), -100, TASKS[0]["labels"][1], 1.0]
+    batch = ArtCollator(processor, TASKS)([rows(1)[0] | {"type": label} for label in labels])
+    assert batch["labels"][:, 0].tolist() == [0, -100, -100, -100, 1, 1]
+    with pytest.raises(TypeError, match=r"Got the type label \['portrait'\], but a label is a name or its number"):
+        ArtCollator(processor, TASKS)([rows(1)[0] | {"type": ["portrait"]}])

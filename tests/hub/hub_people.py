@@ -82,7 +82,6 @@ TRAINER = """
 import json
 import numpy as np
 from PIL import Image
-from semart_hf.data.collator import ArtCollator
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.trainer import SemArtTrainer
 
@@ -98,8 +97,7 @@ def make_trainer(folder, **options):
         output_dir=folder, report_to="none", disable_tqdm=True, num_train_epochs=2, per_device_train_batch_size=4,
         learning_rate=1e-2, eval_strategy="no", load_best_model_at_end=False, save_total_limit=1,
         **options)
-    return SemArtTrainer(model, arguments, processor=pipe.processor, collator=ArtCollator(pipe.processor, TASKS),
-                         train_paintings=rows)
+    return SemArtTrainer(model, arguments, processing_class=pipe.processor, train_dataset=rows)
 
 def folder_scores(folder, paintings):
     from transformers import pipeline

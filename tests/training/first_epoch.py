@@ -72,7 +72,7 @@ def train(release: str, output_dir: Path, size: int, accumulated: int) -> None:
     model = build_model(tasks, model_arguments, tokenizer)
     processor = build_processor(model, tokenizer)
     trainer = SemArtTrainer(
-        model, arguments, processor=processor, collator=ArtCollator(processor, tasks), train_paintings=rows
+        model, arguments, processing_class=processor, data_collator=ArtCollator(processor, tasks), train_dataset=rows
     )
     trainer.train()
     trainer.save_model()

@@ -41,7 +41,7 @@ def make_model(parts, **fields):
     return build_model(tasks, ModelArguments(**{**vars(model_arguments), **fields}), tokenizer)
 
 
-def make_trainer(parts, folder, model=None, callbacks=(), num_rows=32, collation=None, **options):
+def make_trainer(parts, folder, model=None, model_init=None, callbacks=(), num_rows=32, collation=None, **options):
     """A trainer on the first rows; `collation` are fields of its collator, `options` of its arguments."""
     splits, tasks, _, tokenizer = parts
     arguments = SemArtTrainingArguments(
@@ -59,15 +59,17 @@ def make_trainer(parts, folder, model=None, callbacks=(), num_rows=32, collation
             **options,
         },
     )
-    model = make_model(parts) if model is None else model
-    processor = build_processor(model, tokenizer)
+    model = make_model(parts) if model is None and model_init is None else model
+    processor = build_processor(model_init() if model is None else model, tokenizer)
+    collation = {"augmentation": Augmentation(horizontal_flip=0.5)} if collation is None else collation
     trainer = SemArtTrainer(
         model,
         arguments,
-        processor=processor,
-        collator=ArtCollator(processor, tasks, **(collation or {"augmentation": Augmentation(horizontal_flip=0.5)})),
-        train_paintings=splits["train"].select(range(num_rows)),
-        eval_paintings=splits["validation"],
+        model_init=model_init,
+        processing_class=processor,
+        data_collator=ArtCollator(processor, tasks, **collation),
+        train_dataset=splits["train"] if num_rows is None else splits["train"].select(range(num_rows)),
+        eval_dataset=splits["validation"],
     )
     for callback in callbacks:
         trainer.add_callback(callback)

@@ -68,9 +68,9 @@ def stream_trainer(prepared, output, **options) -> NotingTrainer:
     return NotingTrainer(
         model,
         arguments,
-        processor=processor,
-        collator=NotingCollator(processor, tasks, text_dropout=0.2),
-        train_paintings=stream,
+        processing_class=processor,
+        data_collator=NotingCollator(processor, tasks, text_dropout=0.2),
+        train_dataset=stream,
     )
 
 

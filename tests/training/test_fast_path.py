@@ -64,7 +64,9 @@ def losses_of(train_split, folder, *, vision="test_resnet", dropout=0.1, collato
         load_best_model_at_end=False,
         **options,
     )
-    trainer = SemArtTrainer(model, training, processor=processor, collator=collator, train_paintings=train_split)
+    trainer = SemArtTrainer(
+        model, training, processing_class=processor, data_collator=collator, train_dataset=train_split
+    )
     trainer.train()
     return [line["loss"] for line in trainer.state.log_history if "loss" in line]
 

@@ -73,10 +73,10 @@ def losses_of(splits, folder, **options):
     trainer = SemArtTrainer(
         model,
         training,
-        processor=processor,
-        collator=collator,
-        train_paintings=splits["train"],
-        eval_paintings=splits["validation"],
+        processing_class=processor,
+        data_collator=collator,
+        train_dataset=splits["train"],
+        eval_dataset=splits["validation"],
     )
     trainer.train()
     return [line.get("loss", line.get("eval_loss")) for line in trainer.state.log_history[:-1]], remark

@@ -1,180 +1,254 @@
-"""Real processes that are really killed: what they leave behind, and that going on changes nothing."""
+"""A run that ends early and is resumed ends as if nothing had happened, bit by bit."""
 
-import json
-import os
+import errno
+import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from small_trainer import make_model, make_trainer, parts_of
+from transformers import Trainer, TrainerCallback
 
-from semart_hf.training.checkpoints import WHOLE, checkpoints_of, is_whole, last_whole_checkpoint, mark_whole
-from semart_hf.training.preemption import PREEMPTED_STATUS
-from semart_hf.training.run_folder import begin_run
+from semart_hf.data.collator import ArtCollator
+from semart_hf.training import checkpoints, resumable_trainer
+from semart_hf.training.averaging import WeightAverage
+from semart_hf.training.checkpoints import MANIFEST, checkpoints_of, is_whole, last_whole_checkpoint, mark_whole
 
-CHECKOUT = Path(__file__).parents[2]
-RECIPE = """
-data: {data}
-output_dir: {output_dir}
-vision: test_vit
-text: null
-text_args: {{dim: 32, n_layers: 2, n_heads: 4, hidden_dim: 64}}
-pretrained: false
-image_size: 64
-trainable_text_layers: null
-fusion_dim: 32
-fusion_dropout: 0.2
-min_label_count: 3
-vocab_size: 300
-max_text_length: 32
-crop_scale: [0.5, 1.0]
-horizontal_flip: 0.5
-color_jitter: 0.2
-image_dropout: 0.2
-text_dropout: 0.2
-ema_decay: 0.9
-loss: {{default: logit_adjusted, timeframe: ordinal+logit_adjusted}}
-num_train_epochs: 2
-per_device_train_batch_size: 4
-learning_rate: 1e-3
-logging_steps: 3
-eval_strategy: epoch
-save_strategy: steps
-save_steps: 2
-save_total_limit: 3
-load_best_model_at_end: false
-dataloader_num_workers: {workers}
-"""
-
-
-def command(recipe, processes=1):
-    several = ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else []
-    return [
-        *(str(Path(sys.executable).with_name("accelerate")), "launch", "--num_machines", "1"),
-        *("--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no", *several),
-        *("--num_cpu_threads_per_process", "1", "scripts/train.py", str(recipe)),
-    ]
-
-
-def start(recipe, processes=1):
-    words = [sys.executable, "scripts/train.py", str(recipe)] if processes == 1 else command(recipe, processes)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        words,
-        cwd=CHECKOUT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(process):
-    output, _ = process.communicate(timeout=280)
-    assert process.returncode == 0, output[-3000:]
-    return output
-
-
-def wait_for_checkpoint(process, folder, number):
-    deadline = time.monotonic() + 200
-    while not (folder / f"checkpoint-{number}").is_dir():
-        assert process.poll() is None, process.stdout.read()[-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def kill(process, number=signal.SIGKILL):
-    os.killpg(process.pid, number)
-
-
-def write_recipe(folder, data, workers=0):
-    recipe = folder / "recipe.yaml"
-    recipe.write_text(RECIPE.format(data=data, output_dir=folder / "model", workers=workers))
-    return recipe
-
-
-def outcome(folder):
-    """Everything that must not differ: weights, optimizer state, and the log without its clocks."""
-    last = checkpoints_of(folder)[0]
-    history = json.loads((last / "trainer_state.json").read_text())["log_history"]
-    clocks = ("second", "runtime", "data_wait", "total_flos")
-    log = [{key: value for key, value in line.items() if not any(word in key for word in clocks)} for line in history]
-    optimizer = torch.load(last / "optimizer.pt", weights_only=True)["state"]
-    return {
-        "weights": load_file(folder / "model.safetensors"),
-        "learned": load_file(last / "resume" / "learned_weights.safetensors"),
-        "optimizer": {f"{key}.{name}": value for key, state in optimizer.items() for name, value in state.items()},
-        "log": log,
-        "scores": json.loads((folder / "results.json").read_text())["tasks"],
-        "step": last.name,
-    }
-
-
-def assert_identical(one, other):
-    for part in ("weights", "learned", "optimizer"):
-        assert one[part].keys() == other[part].keys()
-        different = [name for name in one[part] if not torch.equal(one[part][name], other[part][name])]
-        assert not different, (part, different[:5])
-    assert one["log"] == other["log"]
-    assert one["scores"] == other["scores"]
-    assert one["step"] == other["step"]
+# Two steps an epoch: two borders between epochs.
+OPTIONS = {
+    "num_rows": 16,
+    "num_train_epochs": 3,
+    "save_strategy": "steps",
+    "save_steps": 1,
+    "save_total_limit": None,
+    "logging_steps": 3,
+    "load_best_model_at_end": False,
+    "precision": "fp32",
+    "per_device_eval_batch_size": 32,
+}
+CLOCKS = ("second", "runtime", "data_wait", "total_flos")
+SMALL_BATCHES = {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 3}
+BY_EPOCH = {"save_strategy": "epoch", "eval_strategy": "epoch"}
+UNFREEZING = {"1": {"trainable_text_layers": 2}, "2": {"frozen_vision_stages": 1}}
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(small_release, tmp_path_factory):
-    """Outcomes of runs that nobody disturbed, by number of processes."""
-    outcomes = {}
-    for processes in (1, 2):
-        folder = tmp_path_factory.mktemp(f"uninterrupted-{processes}")
-        finish(start(write_recipe(folder, small_release), processes))
-        outcomes[processes] = outcome(folder / "model")
-    return outcomes
+def parts(small_release):
+    splits, *rest = parts_of(small_release, image_size=32)
+    return ({**splits, "validation": splits["validation"].select(range(8))}, *rest)
 
 
-def test_two_killed_processes_end_as_if_they_had_not_been(uninterrupted, small_release, tmp_path):
-    recipe = write_recipe(tmp_path, small_release, workers=1)
-    process = start(recipe, processes=2)
-    wait_for_checkpoint(process, tmp_path / "model", 6)
-    kill(process)
-    process.wait()
-    assert "Continuing from" in finish(start(recipe, processes=2))
-    assert_identical(outcome(tmp_path / "model"), uninterrupted[2])
+class DrawingCollator(ArtCollator):
+    """Draws from every global generator, as collators of other people do."""
+
+    def __call__(self, rows):
+        batch = super().__call__(rows)
+        noise = random.random() + np.random.rand() + torch.rand(()).item()
+        return {**batch, "pixel_values": batch["pixel_values"] + noise} if "pixel_values" in batch else batch
 
 
-def test_a_terminated_and_a_killed_run_end_as_if_they_had_not_been(uninterrupted, small_release, tmp_path):
-    recipe = write_recipe(tmp_path, small_release, workers=2)
-    process = start(recipe)
-    wait_for_checkpoint(process, tmp_path / "model", 4)
-    kill(process, signal.SIGTERM)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == PREEMPTED_STATUS, output[-3000:]
-    assert "the checkpoint is written. The same command continues" in output
-    assert is_whole(checkpoints_of(tmp_path / "model")[0])
-    process = start(recipe)
-    wait_for_checkpoint(process, tmp_path / "model", 12)
-    kill(process)
-    process.wait()
-    finish(start(recipe))
-    assert_identical(outcome(tmp_path / "model"), uninterrupted[1])
+def trainer_of(parts, folder, callbacks=(), collator=None, **options):
+    trainer = make_trainer(parts, folder, callbacks=callbacks, **{**OPTIONS, **options})
+    if collator is not None:
+        trainer.data_collator = collator(trainer.processing_class, trainer.tasks)
+    return trainer
 
 
-def test_processes_that_are_terminated_save_one_checkpoint(small_release, tmp_path):
-    recipe = write_recipe(tmp_path, small_release)
-    process = start(recipe, processes=2)
-    wait_for_checkpoint(process, tmp_path / "model", 2)
-    kill(process, signal.SIGTERM)
-    output, _ = process.communicate(timeout=120)
-    assert output.count("the checkpoint is written") == 1
-    assert process.returncode != 0
-    last = checkpoints_of(tmp_path / "model")[0]
-    assert is_whole(last)
-    assert {"rng_state_0.pth", "rng_state_1.pth"} <= {path.name for path in last.iterdir()}
+def outcome(trainer):
+    """Everything that must not differ: weights, optimizer state, position, and the log without its clocks."""
+    optimizer = trainer.optimizer.state_dict()
+    log = [
+        {key: value for key, value in line.items() if not any(word in key for word in CLOCKS)}
+        for line in trainer.state.log_history
+    ]
+    best = trainer.state.best_model_checkpoint
+    return {
+        "weights": {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()},
+        "optimizer": {f"{n}.{k}": v for n, state in optimizer["state"].items() for k, v in state.items()},
+        "rates": [group["lr"] for group in optimizer["param_groups"]],
+        "frozen": [trainer.model.config.frozen_vision_stages, trainer.model.config.trainable_text_layers],
+        "log": log,
+        "step": trainer.state.global_step,
+        "best": (trainer.state.best_metric, best and best.rpartition("/")[2]),
+        "generators": [torch.get_rng_state(), torch.tensor(np.random.get_state()[1].astype(np.int64))],
+    }
+
+
+def assert_identical(found, expected):
+    for part in ("weights", "optimizer"):
+        assert found[part].keys() == expected[part].keys()
+        different = [name for name in found[part] if not torch.equal(found[part][name], expected[part][name])]
+        assert not different, (part, different[:5])
+    for part in ("rates", "frozen", "step", "best", "log"):
+        assert found[part] == expected[part], part
+    assert all(map(torch.equal, found["generators"], expected["generators"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({}, (1, 2, 3, 6)),
+        ({"dataloader_num_workers": 1, "ema_decay": 0.9, "unfreezing": UNFREEZING}, (1, 2, 6)),
+        ({"dataloader_num_workers": 2, "collator": DrawingCollator, **SMALL_BATCHES}, (1, 2)),
+        ({"collator": DrawingCollator, "ema_decay": 0.9, "load_best_model_at_end": True, **BY_EPOCH}, (2, 6)),
+        ({"dataloader_num_workers": 1, "dataloader_persistent_workers": False, "precision": "bf16"}, (2,)),
+        ({"eval_strategy": "steps", "eval_steps": 1, "eval_on_start": True, "max_steps": 5}, (2, 5)),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau", "metric_for_best_model": "loss"}, (3,)),
+    ],
+    ids=["plain", "average", "accumulation", "best", "bf16", "steps", "plateau"],
+)
+def test_a_run_resumed_at_any_step_ends_as_if_it_had_not_ended(parts, tmp_path, options, steps):
+    whole = trainer_of(parts, tmp_path / "whole", **options)
+    whole.train()
+    expected = outcome(whole)
+    for step in steps:
+        resumed = trainer_of(parts, tmp_path / f"from-{step}", **options)
+        resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
+        assert_identical(outcome(resumed), expected)
+
+
+def test_early_stopping_keeps_its_count(parts, tmp_path):
+    options = {
+        **{
+            "early_stopping_patience": 3,
+            "num_train_epochs": 4,
+            "learning_rate": 0.0,
+            "eval_strategy": "steps",
+            "eval_steps": 1,
+        },
+        **{"metric_for_best_model": "loss", "greater_is_better": False, "load_best_model_at_end": True},
+    }
+    whole = trainer_of(parts, tmp_path / "whole", **options)
+    whole.train()
+    last = whole.state.global_step
+    assert 3 < last < 8
+    for step in (2, last):
+        resumed = trainer_of(parts, tmp_path / f"from-{step}", **options)
+        resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
+        assert_identical(outcome(resumed), outcome(whole))
+    more = trainer_of(parts, tmp_path / "more", **{**options, "early_stopping_patience": 4})
+    more.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{last}"))
+    assert more.state.global_step == last + 1
+
+
+def test_a_run_may_be_given_more_steps_and_patience(parts, tmp_path):
+    options = {"learning_rate": 0.0, "load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 1}
+    trainer_of(parts, tmp_path, max_steps=1, **options).train()
+    later = trainer_of(parts, tmp_path, max_steps=6, early_stopping_patience=2, **options)
+    later.train(resume_from_checkpoint=True)
+    assert later.state.global_step == 3
+
+
+def test_validation_and_saving_change_nothing(parts, tmp_path):
+    often = {"eval_strategy": "steps", "eval_steps": 1, "dataloader_num_workers": 1}
+    never = {"eval_strategy": "no", "save_strategy": "no", "dataloader_num_workers": 1}
+    runs = []
+    for options in (often, never):
+        runs.append(trainer_of(parts, tmp_path / options["eval_strategy"], **options))
+        runs[-1].train()
+    losses = [[line["loss"] for line in run.state.log_history if "loss" in line] for run in runs]
+    assert losses[0] == losses[1]
+    one, other = (run.model.state_dict() for run in runs)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def write_to(real, point):
+    def fail(*args, **kwargs):
+        if point != "manifest":  # which makes the checkpoint whole
+            real(*args, **kwargs)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "point", ["_save", "_save_optimizer_and_scheduler", "_save_rng_state", "average", "progress", "manifest"]
+)
+def test_a_full_disk_ends_with_a_sentence_and_a_checkpoint_that_resumes(parts, tmp_path, monkeypatch, point):
+    options = {"ema_decay": 0.9, "max_steps": 4, "eval_strategy": "no"}
+    whole = trainer_of(parts, tmp_path / "whole", **options)
+    whole.train()
+
+    class Fill(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 3:
+                owner, name = {
+                    "average": (WeightAverage, "save_learned"),
+                    "progress": (resumable_trainer, "write_json"),
+                    "manifest": (checkpoints, "write_json"),
+                }.get(point, (resumable_trainer.ResumableTrainer if point == "_save" else Trainer, point))
+                monkeypatch.setattr(owner, name, write_to(getattr(owner, name), point))
+
+    folder = tmp_path / "cut"
+    with pytest.raises(OSError, match=r"The disk is full .*cut\. The last whole checkpoint is kept") as caught:
+        trainer_of(parts, folder, callbacks=[Fill()], **options).train()
+    assert caught.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    assert [path.name for path in checkpoints_of(folder) if is_whole(path)] == [f"checkpoint-{n}" for n in (2, 1)]
+    resumed = trainer_of(parts, folder, **options)
+    resumed.train(resume_from_checkpoint=True)
+    assert_identical(outcome(resumed), outcome(whole))
+
+
+@pytest.fixture(scope="module")
+def saved(parts, tmp_path_factory):
+    """A run's folder with two checkpoints, the first of which is the best."""
+    folder = tmp_path_factory.mktemp("saved")
+    options = {
+        "max_steps": 2,
+        "load_best_model_at_end": True,
+        "learning_rate": 0.0,
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+    }
+    trainer = trainer_of(parts, folder, **options)
+    trainer.train()
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-1")
+    return folder, options
+
+
+@pytest.mark.parametrize(
+    ("removed", "options", "message"),
+    [
+        (["optimizer.pt", "scheduler.pt"], {}, "lacks the optimizer, the learning rate schedule .*Begin again"),
+        (["rng_state.pth"], {}, "lacks the random numbers of its process"),
+        (["trainer_state.json"], {}, "lacks the trainer's state"),
+        (["../checkpoint-1"], {}, "lacks the best checkpoint so far, .*checkpoint-1"),
+        ([], {"ema_decay": 0.9}, "written without averaged weights, while ema_decay is set"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_continued_exactly_is_refused(parts, saved, tmp_path, removed, options, message):
+    folder, made_with = saved
+    shutil.copytree(folder, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoint-2"
+    for name in removed:
+        path = checkpoint / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    mark_whole(checkpoint)
+    trainer = trainer_of(parts, tmp_path / "new", **{**made_with, **options})
+    with pytest.raises(ValueError, match=message):
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+
+
+def test_a_checkpoint_of_other_processes_is_refused(saved):
+    with pytest.raises(ValueError, match=r"which 1 process\(es\) wrote, but there are 2.*Start 1 process"):
+        checkpoints.check_continuable(saved[0] / "checkpoint-2", num_processes=2, has_average=False, keeps_best=False)
+
+
+def test_a_moved_run_knows_its_best_checkpoint(parts, saved, tmp_path):
+    shutil.copytree(saved[0], tmp_path / "moved")
+    trainer = trainer_of(parts, tmp_path / "moved", **saved[1])
+    trainer.train(resume_from_checkpoint=True)
+    assert trainer.state.best_model_checkpoint == str(tmp_path / "moved" / "checkpoint-1")
+
+
+def test_what_breaks_exact_resuming_is_said_at_the_start(parts, tmp_path, caplog):
+    trainer = trainer_of(parts, tmp_path, save_only_model=True, max_steps=2)
+    assert "With save_only_model: true, this run cannot be continued exactly" in caplog.text
+    trainer.train()
+    with pytest.raises(ValueError, match="lacks the optimizer"):
+        trainer_of(parts, tmp_path, max_steps=3).train(resume_from_checkpoint=True)
 
 
 @pytest.fixture
@@ -191,50 +265,33 @@ def folder(tmp_path):
     return tmp_path / "run"
 
 
-def test_half_written_checkpoints_are_passed_over(folder, caplog):
+def test_half_written_checkpoints_are_passed_over(parts, folder, caplog):
     assert last_whole_checkpoint(folder) == folder / "checkpoint-2"
     assert [record.getMessage() for record in caplog.records] == [
         f"Passing over {folder / name}: it was not written to its end." for name in ("checkpoint-6", "checkpoint-4")
     ]
-    (folder / "checkpoint-2" / WHOLE).write_text("[not json")
+    (folder / "checkpoint-2" / MANIFEST).write_text("[not json")
     assert last_whole_checkpoint(folder) is None
-
-
-def test_the_same_recipe_continues_and_another_is_refused(folder):
-    shutil.rmtree(folder / "checkpoint-6")
-    (folder / "recipe.yaml").write_text("data: a\nseed: 1\n")
-    recipe = {"data": "a", "seed": 1}
-    assert begin_run(folder, recipe) == folder / "checkpoint-2"
-    with pytest.raises(
-        ValueError, match=r"unfinished run of another recipe: \{'seed': '1 then, 2 now'\}.*same recipe"
-    ):
-        begin_run(folder, {**recipe, "seed": 2})
-    assert begin_run(folder, {**recipe, "seed": 2}, resume=True) == folder / "checkpoint-2"
-    with pytest.raises(ValueError, match=r"checkpoint-4, which is no checkpoint.*\['checkpoint-2'\]"):
-        begin_run(folder, recipe, resume=str(folder / "checkpoint-4"))
-
-
-def test_a_finished_model_is_neither_continued_nor_lost(folder):
-    (folder / "recipe.yaml").write_text("data: a\n")
-    (folder / "results.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"already holds .*Give another --output_dir"):
-        begin_run(folder, {"data": "a"})
-    assert begin_run(folder, {"data": "a", "overwrite_output_dir": True}, overwrite=True) is None
-    assert [path.name for path in folder.iterdir()] == ["recipe.yaml"]
-
-
-def test_a_run_that_was_cut_off_at_once_begins_anew(folder, caplog):
-    for number in (2, 4):
-        shutil.rmtree(folder / f"checkpoint-{number}")
-    (folder / "recipe.yaml").write_text("data: a\n")
-    assert begin_run(folder, {"data": "a"}) is None
-    assert not checkpoints_of(folder)
-    assert "cut off before its first checkpoint: it begins anew" in caplog.text
     with pytest.raises(ValueError, match="holds no checkpoint that was written to its end"):
-        begin_run(folder, {"data": "a"}, resume=True)
+        make_trainer(parts, folder).train(resume_from_checkpoint=True)
 
 
-def test_a_folder_that_is_no_model_is_not_deleted(tmp_path):
-    (tmp_path / "thesis.docx").write_text("")
-    with pytest.raises(ValueError, match=r"\['thesis.docx'\], which is no model, so it is not deleted"):
-        begin_run(tmp_path, {}, overwrite=True)
+def test_a_new_model_of_model_init_begins_each_run(parts, tmp_path):
+    made = []
+
+    def model_init():
+        with torch.random.fork_rng():
+            made.append(make_model(parts))
+        return made[-1]
+
+    one = make_trainer(parts, tmp_path / "one", **{**OPTIONS, "ema_decay": 0.9, "max_steps": 2})
+    one.train()
+    trainer = make_trainer(
+        parts, tmp_path / "two", model_init=model_init, **{**OPTIONS, "ema_decay": 0.9, "max_steps": 2}
+    )
+    for _ in range(2):
+        trainer.train()
+        found = trainer.model.state_dict()
+        assert all(torch.equal(tensor, found[name]) for name, tensor in one.model.state_dict().items())
+    assert made[-1] is trainer.model
+    assert len(made) > 2

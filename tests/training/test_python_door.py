@@ -1,0 +1,155 @@
+"""Training from Python, in Hugging Face's names, on whatever holds rows."""
+
+import inspect
+
+import datasets
+import pandas as pd
+import pytest
+import torch
+import transformers
+from small_trainer import make_model, make_trainer, parts_of
+
+from semart_hf import SemArtTrainer, SemArtTrainingArguments
+from semart_hf.data.rows import rows_for
+from semart_hf.training.building import build_processor
+
+
+@pytest.fixture(scope="module")
+def parts(small_release):
+    return parts_of(small_release, image_size=32)
+
+
+def train_in_ten_lines(data, tokenizer_folder, text, output_dir):
+    from transformers import AutoTokenizer
+
+    from semart_hf import SemArtForArtClassification, SemArtImageProcessor, SemArtProcessor, load_paintings
+
+    paintings = load_paintings(data, min_label_count=3)
+    tasks = [{"name": name, "labels": paintings["train"].features[name].names} for name in ("type", "school")]
+    model = SemArtForArtClassification.from_towers("test_resnet", text, tasks, pretrained=False, image_size=32)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    processor = SemArtProcessor(SemArtImageProcessor.from_timm(model.config.vision_config.pretrained_cfg), tokenizer)
+    args = SemArtTrainingArguments(output_dir=output_dir, num_train_epochs=1, learning_rate=1e-3)
+    train, validation = paintings["train"], paintings["validation"]
+    trainer = SemArtTrainer(model, args, train_dataset=train, eval_dataset=validation, processing_class=processor)
+    trainer.train()
+    return trainer
+
+
+def test_training_takes_ten_lines(parts, small_release, tmp_path):
+    lines = inspect.getsource(train_in_ten_lines).splitlines()[5:]
+    assert len([line for line in lines if line.strip()]) <= 10
+    parts[3].save_pretrained(tmp_path / "tokenizer")
+    text = transformers.DistilBertConfig(vocab_size=len(parts[3]), dim=16, n_layers=1, n_heads=2, hidden_dim=32)
+    trainer = train_in_ten_lines(str(small_release), tmp_path / "tokenizer", text, str(tmp_path / "model"))
+    assert 0 <= trainer.state.best_metric <= 1
+    assert trainer.state.global_step == -(-70 // 8)
+    assert trainer.evaluate()["eval_num_rows"] == 19
+
+
+def losses_on(parts, folder, rows, **options):
+    arguments = SemArtTrainingArguments(
+        output_dir=str(folder),
+        **{"max_steps": 2, "logging_steps": 1, "eval_strategy": "no", "save_strategy": "no", "precision": "fp32"},
+        **{"load_best_model_at_end": False, "disable_tqdm": True, **options},
+    )
+    model = make_model(parts)
+    processor = build_processor(model, parts[3])
+    trainer = SemArtTrainer(model=model, args=arguments, train_dataset=rows, processing_class=processor)
+    trainer.train()
+    return [line["loss"] for line in trainer.state.log_history if "loss" in line]
+
+
+def test_rows_of_every_kind_give_the_same_steps(parts, tmp_path):
+    """Labels of a `ClassLabel` in another order, and names in a DataFrame or in dicts, are matched by name."""
+    tasks = [task["name"] for task in parts[1]]
+    rows = parts[0]["train"].select(range(24))
+    expected = losses_on(parts, tmp_path, rows)
+    names = {task: rows.features[task].names for task in tasks}
+    worded = [
+        {
+            **{"image": row["image"], "text": row["text"]},
+            **{task: None if row[task] is None else names[task][row[task]] for task in tasks},
+        }
+        for row in rows
+    ]
+    turned = datasets.Dataset.from_list(worded)
+    for task in tasks:
+        turned = turned.cast_column(task, datasets.ClassLabel(names=names[task][::-1]))
+    decoded = turned.cast_column("image", datasets.Image())
+    for kind in (worded, datasets.Dataset.from_list(worded), pd.DataFrame(worded), decoded):
+        assert losses_on(parts, tmp_path, kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (datasets.Dataset.from_dict({"type": [0]}).to_iterable_dataset(), "IterableDataset.*PaintingStream"),
+        (datasets.DatasetDict({"train": datasets.Dataset.from_dict({"type": [0]})}), r"splits\['train'\]"),
+        ("data/SemArt", "Got a str, but rows are"),
+        ([["portrait"]], "a row is a dict"),
+    ],
+)
+def test_what_holds_no_rows_is_refused(parts, tmp_path, rows, message):
+    with pytest.raises(TypeError, match=message):
+        make_trainer(({**parts[0], "train": rows}, *parts[1:]), tmp_path, num_rows=None)
+    with pytest.raises(TypeError, match=message):
+        rows_for(rows, parts[1])
+
+
+def test_rows_without_the_models_labels_are_refused(parts, tmp_path):
+    model = make_model(parts)
+    processor = build_processor(model, parts[3])
+    new = tmp_path / "new"
+    arguments = SemArtTrainingArguments(output_dir=str(new), eval_strategy="no", load_best_model_at_end=False)
+    rows = datasets.Dataset.from_dict({"image": [None], "text": ["a"], "label": [0]})
+    with pytest.raises(ValueError, match=r"\['image', 'text', 'label'\], but none has a label of the model's tasks"):
+        SemArtTrainer(model, arguments, train_dataset=rows, processing_class=processor)
+    with pytest.raises(TypeError, match=r"processing_class of the types .*NoneType, but a SemArtTrainer takes"):
+        SemArtTrainer(model, arguments)
+    with pytest.raises(TypeError, match=r"TrainingArguments.*SemArtTrainingArguments"):
+        SemArtTrainer(model, transformers.TrainingArguments(str(tmp_path)), processing_class=processor)
+    with pytest.raises(ValueError, match="compute_loss_func"):
+        SemArtTrainer(model, arguments, processing_class=processor, compute_loss_func=print)
+    assert not new.exists()
+
+
+@pytest.mark.parametrize("metric", ["italian_mean_accuracy", "eval_other_loss"])
+def test_several_validation_sets_have_their_metrics(parts, tmp_path, metric):
+    sets = {"italian": parts[0]["validation"].select(range(8)), "other": parts[0]["validation"].select(range(8, 12))}
+    trainer = make_trainer(
+        ({**parts[0], "validation": sets}, *parts[1:]),
+        tmp_path,
+        **{"num_rows": 8, "num_train_epochs": 1, "metric_for_best_model": metric, "greater_is_better": None},
+    )
+    trainer.train()
+    line = {key: value for entry in trainer.state.log_history for key, value in entry.items()}
+    assert trainer.state.best_metric == line[f"eval_{metric.removeprefix('eval_')}"]
+    with pytest.raises(ValueError, match=r"metric_for_best_model is 'mean_accuracy'.*Did you mean .*mean_accuracy"):
+        make_trainer(
+            ({**parts[0], "validation": sets}, *parts[1:]), tmp_path, num_rows=8, metric_for_best_model="mean_accuracy"
+        )
+
+
+def test_a_search_sets_each_trials_arguments(parts, tmp_path, monkeypatch):
+    """As `hyperparameter_search` does for each trial: another model, other arguments."""
+    monkeypatch.setattr("transformers.integrations.hp_params", dict)  # which knows the trials of installed backends
+    trainer = make_trainer(
+        parts,
+        tmp_path,
+        model_init=lambda trial=None: make_model(parts),
+        **{
+            "num_rows": 8,
+            "max_steps": 1,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "load_best_model_at_end": False,
+        },
+    )
+    trainer.hp_search_backend = transformers.trainer_utils.HPSearchBackend.WANDB
+    first = trainer.model
+    trainer.train(trial={"learning_rate": 0.5, "logit_adjustment_tau": 0.25})
+    assert trainer.model is not first
+    assert trainer.args.loss_settings().logit_adjustment_tau == 0.25
+    assert {group["initial_lr"] for group in trainer.optimizer.param_groups} >= {0.5}
+    assert not torch.equal(trainer.model.heads["head_type"].weight, first.heads["head_type"].weight)

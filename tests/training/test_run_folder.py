@@ -1,0 +1,252 @@
+"""The command and its folder: one run at a time, and nothing is lost before the new run is whole."""
+
+import errno
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from semart_hf.cli.train import main
+from semart_hf.training import run_folder
+from semart_hf.training.checkpoints import checkpoints_of, mark_whole
+from semart_hf.training.resumable_trainer import ResumableTrainer
+from semart_hf.training.run_folder import plan_run, remove_own
+from semart_hf.training.trainer import SemArtTrainer
+
+RECIPE = """
+vision: test_vit
+text: null
+text_args: {dim: 16, n_layers: 1, n_heads: 2, hidden_dim: 32}
+pretrained: false
+image_size: 32
+fusion_dim: 16
+min_label_count: 3
+vocab_size: 200
+max_text_length: 16
+prepare: false
+max_train_rows: 12
+max_steps: 3
+per_device_train_batch_size: 4
+eval_strategy: "no"
+save_strategy: steps
+save_steps: 1
+load_best_model_at_end: false
+disable_tqdm: true
+"""
+EVERY_STEP = ["--eval_strategy", "steps", "--eval_steps", "1"]
+
+
+@pytest.fixture(scope="module")
+def command(small_release, tmp_path_factory):
+    recipe = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    recipe.write_text(f"data: {small_release}{RECIPE}")
+    return lambda folder, *words: main([str(recipe), "--output_dir", str(folder), *words])
+
+
+class Killed(BaseException):
+    """As sudden as a signal."""
+
+
+def kill_at(monkeypatch, step):
+    real = ResumableTrainer._save_checkpoint
+
+    def save(self, *args):
+        if self.state.global_step == step:
+            raise Killed
+        real(self, *args)
+
+    monkeypatch.setattr(ResumableTrainer, "_save_checkpoint", save)
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(command, tmp_path_factory):
+    """A finished run's folder, with somebody's own files in it."""
+    folder = tmp_path_factory.mktemp("runs") / "model"
+    command(folder)
+    assert {"config.json", "model.safetensors", "results.json", "recipe.yaml", "training_curves.png"} <= contents(
+        folder
+    )
+    (folder / "my_notes.txt").write_text("mine")
+    (folder / "checkpoint-3" / "also_mine.txt").write_text("mine")
+    (folder / "README.md").write_text("mine")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "/nowhere/SemArt"], "/nowhere/SemArt"),
+        (["--vision", "no_such_tower"], "no_such_tower"),
+        (["--tasks", "colour"], "colour"),
+        (["--loss", "focl"], "focl"),
+        (
+            ["--metric_for_best_model", "typo", "--load_best_model_at_end", "true", *EVERY_STEP],
+            "typo",
+        ),
+        (["--per_device_train_batch_size", "99", "--dataloader_drop_last", "true"], "would have no step"),
+        (["--resume_from_checkpoint", "/nowhere/checkpoint-3"], "/nowhere/checkpoint-3"),
+        (["--max_steps", "0"], "would have no step"),
+    ],
+)
+def test_nothing_is_touched_before_everything_was_checked(command, finished, tmp_path, words, message):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    with pytest.raises(SystemExit, match=message):
+        command(finished, "--overwrite_output_dir", "true", *words)
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+    assert sorted(path.name for path in finished.parent.iterdir()) == ["model"]
+    with pytest.raises(SystemExit, match=message):
+        command(tmp_path / "runs" / "new", *words)
+    assert not contents(tmp_path)
+    assert not (tmp_path / "runs" / "new").exists()
+
+
+def test_a_new_run_takes_the_place_of_the_old_one_when_it_is_finished(command, finished, monkeypatch, capsys):
+    before = (finished / "model.safetensors").read_bytes()
+    words = ["--overwrite_output_dir", "true", "--seed", "7"]
+    with monkeypatch.context() as patch:
+        kill_at(patch, 3)
+        with pytest.raises(Killed):
+            command(finished, *words)
+    assert (finished / "model.safetensors").read_bytes() == before
+    assert (finished / "my_notes.txt").read_text() == "mine"
+    new = finished.with_name(".model.new")
+    assert [path.name for path in checkpoints_of(new)] == ["checkpoint-2", "checkpoint-1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder.shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):  # after everything is in its place
+            command(finished, *words)
+    assert f"Continuing from {new / 'checkpoint-2'}" in capsys.readouterr().out
+    command(finished, *words)
+    assert (finished / "model.safetensors").read_bytes() != before
+    assert yaml.safe_load((finished / "recipe.yaml").read_text())["seed"] == 7
+    assert json.loads((finished / "results.json").read_text())["model"] == str(finished)
+    assert {"my_notes.txt", "README.md", "checkpoint-3/also_mine.txt"} <= contents(finished)
+    assert [path.name for path in finished.parent.iterdir()] == ["model"]
+
+
+def test_the_same_command_continues_a_new_run_that_may_overwrite(command, tmp_path, monkeypatch, capsys):
+    folder, words = tmp_path / "model", ["--overwrite_output_dir", "true"]
+    with monkeypatch.context() as patch:
+        kill_at(patch, 3)
+        with pytest.raises(Killed):
+            command(folder, *words)
+    command(folder, *words)
+    assert f"Continuing from {folder / 'checkpoint-2'}" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("point", ["recipe", "model", "results"])
+def test_a_full_disk_is_one_sentence(command, tmp_path, monkeypatch, point):
+    from semart_hf import files
+    from semart_hf.publishing import repository
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    owner, name = {
+        "recipe": (run_folder, "write_text"),
+        "model": (repository, "write_repository"),
+        "results": (files, "write_json"),
+    }[point]
+    folder = tmp_path / "model"
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, fail)
+        with pytest.raises(
+            SystemExit, match=r"The disk is full \(\d+ MiB free\): .*The last whole checkpoint is kept"
+        ):
+            command(folder)
+    assert not list(tmp_path.rglob("*.unfinished"))
+    command(folder)
+    assert json.loads((folder / "results.json").read_text())["training"]["epochs"] == 1
+
+
+def test_two_runs_in_one_folder_are_refused(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("semart_hf.files.LOCK_SECONDS", 0.1)
+    folder = tmp_path / "model"
+    code = "import sys, time; from semart_hf.files import locked\nwith locked(sys.argv[1], 'training'):"
+    code += "\n print(1, flush=True)\n time.sleep(99)"
+    other = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE)
+    try:
+        other.stdout.read(1)
+        with pytest.raises(SystemExit, match=rf"Another process is .*: training, process {other.pid} on .*, started"):
+            command(folder)
+        assert not folder.exists()
+    finally:
+        other.kill()  # which releases the lock
+        other.wait()
+    plan_run(folder, {})
+    command(folder)
+
+
+def test_a_trainer_in_python_is_alone_in_its_folder_too(parts, tmp_path, monkeypatch):
+    from small_trainer import make_trainer
+
+    from semart_hf.files import _acquired
+
+    monkeypatch.setattr("semart_hf.files.LOCK_SECONDS", 0.1)
+    folder = tmp_path / "model"
+    held = _acquired(folder.parent / ".model.lock", folder, 0)
+    with pytest.raises(ValueError, match="Another process is at work"):
+        make_trainer(parts, folder, max_steps=1).train()
+    held.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run's folder with a whole checkpoint."""
+    checkpoint = tmp_path / "run" / "checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.safetensors").write_bytes(b"weights")
+    mark_whole(checkpoint)
+    return tmp_path / "run"
+
+
+def test_the_same_recipe_continues_and_another_is_refused(folder):
+    (folder / "recipe.yaml").write_text("data: a\nseed: 1\n")
+    recipe = {"data": "a", "seed": 1}
+    assert plan_run(folder, recipe).checkpoint == folder / "checkpoint-2"
+    other = r"unfinished run of another recipe: \{'seed': '1 then, 2 now'\}.*same recipe"
+    with pytest.raises(ValueError, match=other):
+        plan_run(folder, {**recipe, "seed": 2})
+    resumed = plan_run(folder, {**recipe, "seed": 2}, resume=True)
+    assert (resumed.folder, resumed.checkpoint) == (folder, folder / "checkpoint-2")
+    assert plan_run(folder, {**recipe, "seed": 2}, overwrite=True).folder == folder.with_name(".run.new")
+    elsewhere = folder.parent / "elsewhere"
+    assert plan_run(elsewhere, recipe, resume=str(folder / "checkpoint-2")).folder == elsewhere
+    (folder / "recipe.yaml").write_bytes(b"data: [cut")
+    with pytest.raises(ValueError, match="unfinished run of another recipe"):
+        plan_run(folder, recipe)
+
+
+def test_a_finished_model_is_neither_continued_nor_lost(folder):
+    (folder / "recipe.yaml").write_text("data: a\n")
+    (folder / "results.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"already holds .*Give another --output_dir"):
+        plan_run(folder, {"data": "a"})
+    other = shutil.copytree(folder / "checkpoint-2", folder.parent / "other" / "checkpoint-2")
+    with pytest.raises(ValueError, match=r"already holds"):
+        plan_run(folder, {"data": "a"}, resume=str(other))
+    assert plan_run(folder, {"data": "a", "overwrite_output_dir": True}, overwrite=True).checkpoint is None
+    assert (folder / "results.json").is_file()
+
+
+def test_a_folder_that_is_no_model_is_not_replaced(tmp_path):
+    (tmp_path / "thesis.docx").write_text("")
+    with pytest.raises(ValueError, match=r"\['thesis.docx'\], which is no model, so it is not replaced"):
+        plan_run(tmp_path, {}, overwrite=True)
+    with pytest.raises(ValueError, match="is a file, but a run writes a folder"):
+        plan_run(tmp_path / "thesis.docx", {})
+    remove_own(tmp_path)
+    assert (tmp_path / "thesis.docx").exists()
+
+
+def test_the_trainer_overrides_the_library_in_two_levels():
+    levels = [owner.__name__ for owner in SemArtTrainer.__mro__]
+    assert levels[:3] == ["SemArtTrainer", "ResumableTrainer", "Trainer"]
