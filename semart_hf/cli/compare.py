@@ -79,7 +79,7 @@ def compare(options: argparse.Namespace, overrides: list[str]) -> None:
     if taken:
         raise ValueError(
             f"Got {taken} on the command line. They are chosen for each tower. Name the towers by --towers, and take "
-            "a new --output_dir to begin anew."
+            "a new --output_dir to begin again."
         )
     recipe = effective_recipe(read_recipe(options.recipe), overrides)
     towers = resolve_towers(options.towers, recipe, RECIPES)

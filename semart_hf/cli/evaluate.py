@@ -34,13 +34,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--compare", type=Path, metavar="DIR", help="an --output_dir of another model on the same paintings"
     )
     parser.add_argument(
-        "--prepared_size",
-        type=int,
-        metavar="PIXELS",
-        help="prepare a release's pictures with this shorter side, once, in the cache: faster if it is scored often "
-        "(default: every painting is judged by its own file)",
-    )
-    parser.add_argument(
         "--text_columns",
         nargs="+",
         metavar="COLUMN",
@@ -158,7 +151,6 @@ def evaluate(options: argparse.Namespace, model: Any, processor: Any, paintings:
     results = {
         "model": options.model,
         "data": options.data,
-        **({} if options.prepared_size is None else {"prepared_size": options.prepared_size}),
         "split": options.split,
         "num_rows": measured["num_rows"],
         "seconds": measured["seconds"],
@@ -197,7 +189,6 @@ def load(options: argparse.Namespace, model: Any, split: str) -> Any:
         model.config.tasks,
         label_map=read_label_map(options.map_labels) if options.map_labels else None,
         common_labels=options.common_labels,
-        prepared_size=options.prepared_size,
         text_columns=options.text_columns or trained_text_columns(Path(options.model)),
     )
 

@@ -143,8 +143,8 @@ def cost_table(comparison: Mapping[str, Any]) -> Table:
     notes = [
         "A multiplication and an addition are two operations; backward counts what reaches a parameter that learns. "
         f"Texts of {first['text_tokens']} tokens. Training: with reading and augmentation, without validation. "
-        f"Inference: the forward pass alone on {first['inference_device']} ({first['inference_threads']} threads), "
-        "unless it says from the files. Memory: the largest the main process held, or its tensors on a GPU.",
+        f"Inference: the forward pass alone on {first['inference_device']} ({first['inference_threads']} threads). "
+        "Memory: the largest the main process held, or its tensors on a GPU.",
     ]
     if any(theirs):
         notes.append(SOURCES_IN_WORDS)
@@ -183,7 +183,6 @@ _COST_ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("one at a time, paintings a second", "paintings_per_second_single", _rate),
     ("best batch, paintings a second", "paintings_per_second_best", _rate),
     ("the best batch's size", "best_batch_size", str),
-    ("from the files, paintings a second", "paintings_per_second_end_to_end", _rate),
     ("inference, peak memory", "inference_peak_memory_bytes", _megabytes),
     ("weights on disk", "weights_bytes", _megabytes),
     ("the whole folder on disk", "folder_bytes", _megabytes),

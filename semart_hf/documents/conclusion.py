@@ -1,4 +1,4 @@
-"""A comparison of towers in sentences made from its figures: who is ahead, what that rests on, what it costs."""
+"""A comparison of towers in sentences made from its figures: which is ahead, and what that rests on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ from semart_hf.evaluation.intervals import p_value_words
 
 from .table import enumeration, percent
 
-_COSTS = {
-    "seconds_per_epoch": "seconds an epoch",
-    "milliseconds_per_painting": "time for one painting",
-}
-
 
 def conclude(comparison: Mapping[str, Any]) -> list[str]:
     """The sentences of the conclusion, every figure of them from comparison.json's other fields."""
@@ -24,8 +19,6 @@ def conclude(comparison: Mapping[str, Any]) -> list[str]:
         _ranking(comparison, ranked),
         *_leads(comparison, ranked),
         *_by_task(comparison),
-        *_by_f1(comparison),
-        *_costs(comparison, ranked),
         _caveat(comparison),
     ]
 
@@ -91,47 +84,6 @@ def _by_task(comparison: Mapping[str, Any]) -> list[str]:
     if unsure:
         sentences.append(f"No significant difference{'' if sure else f' ({how})'} {'; '.join(unsure)}.")
     return sentences
-
-
-def _by_f1(comparison: Mapping[str, Any]) -> list[str]:
-    towers = comparison["towers"]
-    ranked = sorted(towers, key=lambda name: -towers[name]["scores"]["image+text"]["mean_macro_f1"])
-    shown = [f"{name} {percent(towers[name]['scores']['image+text']['mean_macro_f1'])} %" for name in ranked]
-    level = [
-        f"{pair['first']} and {pair['second']}"
-        for pair in comparison["pairs"]
-        if not pair["mean"]["macro_f1"]["is_significant_among_all"]
-    ]
-    sure = "every two differ significantly" if len(towers) > 2 else "the two differ significantly"
-    ending = f"; not significantly different: {'; '.join(level)}" if level else f"; {sure}"
-    return [f"By mean macro F1: {', '.join(shown)}{ending}."]
-
-
-def _costs(comparison: Mapping[str, Any], ranked: Sequence[str]) -> list[str]:
-    """What each tower costs beside the cheapest, and which are worth their price."""
-    sentences = []
-    for axis, words in _COSTS.items():
-        costs = {name: comparison["towers"][name]["cost"][axis] for name in ranked}
-        known = sorted((name for name in ranked if costs[name] is not None), key=lambda name: costs[name])
-        if len(known) < 2:
-            continue
-        shown = [f"{known[0]} {_amount(axis, costs[known[0]])}"]
-        shown += [
-            f"{name} {_amount(axis, costs[name])} ({costs[name] / costs[known[0]]:.1f} times)" for name in known[1:]
-        ]
-        front = comparison["pareto"][axis]
-        beaten = [name for name in known if name not in front]
-        all_others = "all others" if len(known) > 2 else "the other"
-        worth = f"on the Pareto front lie {enumeration(front)}" if len(front) > 1 else f"{front[0]} beats {all_others}"
-        worth += f", {enumeration(beaten)} {'costs' if len(beaten) == 1 else 'cost'} more for no more accuracy" * (
-            bool(beaten) and len(front) > 1
-        )
-        sentences.append(f"{words[0].upper()}{words[1:]}: {', '.join(shown)}; {worth}.")
-    return sentences
-
-
-def _amount(axis: str, cost: float) -> str:
-    return f"{cost:.1f} s" if axis == "seconds_per_epoch" else f"{cost:.1f} ms"
 
 
 def _caveat(comparison: Mapping[str, Any]) -> str:

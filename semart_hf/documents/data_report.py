@@ -7,13 +7,14 @@ import random
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
@@ -22,7 +23,7 @@ from semart_hf.files import write_text
 
 from .chart_style import chart_uri
 from .data_charts import draw_label_shares, draw_lengths, draw_sizes
-from .matrix import Matrix, matrix_of
+from .matrix import matrix_of
 from .page import render_page
 from .table import Cell, Table
 from .thumbnails import ShownPainting, to_jpeg
@@ -162,21 +163,6 @@ def read_prepared(folder: Path) -> tuple[dict[str, Any], dict[str, list[Path]], 
     return summary, files, datasets.Features.from_arrow_schema(pq.read_schema(next(iter(files.values()))[0]))
 
 
-def rows_at(files: Sequence[Path], indices: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Index and cells of the rows at the given places of a split's files, in rising order; no other group is read."""
-    wanted = sorted(set(indices))
-    start = 0
-    for path in files:
-        with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                end = start + file.metadata.row_group(group).num_rows
-                here = [index for index in wanted if start <= index < end]
-                if here:
-                    content = file.read_row_group(group)
-                    yield from ((index, content.slice(index - start, 1).to_pylist()[0]) for index in here)
-                start = end
-
-
 @dataclass
 class _Tally:
     """What is counted over all rows."""
@@ -220,19 +206,21 @@ def _sample(files: Mapping[str, Sequence[Path]], features: datasets.Features, wa
         if is_there
     ]
     chosen = random.Random(0).sample(places, min(_NUM_PAINTINGS, len(places)))
-    rows = _rows_at_places(files, chosen)
+    rows = _rows_at(files, chosen)
     order = sorted(rows, key=lambda place: (_year(rows[place], features), place))
     return [wall.hang(rows[place], features, place[0]) for place in order]
 
 
-def _rows_at_places(
+def _rows_at(
     files: Mapping[str, Sequence[Path]], places: Sequence[tuple[str, int]]
 ) -> dict[tuple[str, int], dict[str, Any]]:
-    return {
-        (split, index): row
-        for split in files
-        for index, row in rows_at(files[split], [index for of_split, index in places if of_split == split])
-    }
+    """The cells of kept rows by their split and number in it; no more of the pictures is read than these rows'."""
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for split in {split for split, _ in places}:
+        wanted = sorted({index for name, index in places if name == split})
+        found = pyarrow.dataset.dataset(files[split], format="parquet").take(wanted).to_pylist()
+        rows |= {(split, index): row for index, row in zip(wanted, found, strict=True)}
+    return rows
 
 
 def _split_table(rows: Mapping[str, Mapping[str, int]]) -> Table:
@@ -253,7 +241,7 @@ def _labels(task: str, summary: Mapping[str, Any], features: datasets.Features) 
     return {"task": task, "chart": chart_uri(draw_label_shares(counts, shown)), "note": note}
 
 
-def _schools_by_time(tally: _Tally, features: datasets.Features) -> Matrix | None:
+def _schools_by_time(tally: _Tally, features: datasets.Features) -> dict[str, Any] | None:
     pairs = {pair: count for pair, count in tally.pairs.items() if None not in pair}
     schools, times = (sorted({pair[column] for pair in pairs}) for column in (0, 1))
     if not pairs:
@@ -354,7 +342,7 @@ def _copies(
     words = "; ".join(f"{FINDINGS[kind]}: {count:,}" for kind, count in sorted(totals.items()) if count)
     copies = summary.get("copies", [])
     shown = sorted(copies, key=lambda copy: (_COPIES.index(copy["kind"]), copy["row"]))[:_NUM_PAIRS]
-    rows = _rows_at_places(files, [tuple(copy[name]) for copy in shown for name in ("row", "earlier_row")])
+    rows = _rows_at(files, [tuple(copy[name]) for copy in shown for name in ("row", "earlier_row")])
     return {
         "words": f"All were kept. {words[:1].upper()}{words[1:]}.",
         "pairs": [

@@ -22,7 +22,7 @@ SEMART_LICENCE = (
     "private repository that only your own research group reads."
 )
 
-#: What is said before anything is uploaded.
+#: Printed before anything is uploaded.
 LICENCE_NOTICE = (
     f"{SEMART_LICENCE}\nOther catalogues have terms of their own: look them up before you make a dataset public."
 )

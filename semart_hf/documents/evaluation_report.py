@@ -20,7 +20,7 @@ from . import evaluation_charts as charts
 from .chart_style import save_chart
 from .explanation_page import LEGEND, shown_explanation
 from .gallery import Gallery, choose_paintings
-from .matrix import Matrix, matrix_of
+from .matrix import matrix_of
 from .page import data_uri, render_page
 from .result_tables import (
     calibration_table,
@@ -273,7 +273,7 @@ def _task(
     }
 
 
-def _confusion(task: str, outcomes: Outcomes) -> Matrix:
+def _confusion(task: str, outcomes: Outcomes) -> dict[str, Any]:
     found = outcomes.task(task)
     order = charts.display_order(found)
     counts = confusion_counts(found)[np.ix_(order, order)]

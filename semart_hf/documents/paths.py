@@ -1,4 +1,4 @@
-"""Paths of one machine, cut where strangers read them."""
+"""Paths of one machine, cut where they are published."""
 
 import re
 

@@ -77,7 +77,7 @@ def check_can_store(model_folder: str | Path) -> None:
 def risk_coverage(outcomes: TaskOutcomes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Any]:
     """Coverage, risk and confidence (points,) when only answers of at least that confidence are accepted.
 
-    From the surest answer to all of them, over the rows whose label is known; equally sure answers stay together.
+    From the most confident answer to all of them, over the rows whose label is known; equal ones stay together.
 
     Source: El-Yaniv & Wiener 2010, On the Foundations of Noise-free Selective Classification.
     """
@@ -107,7 +107,7 @@ def accepted(outcomes: TaskOutcomes, min_confidence: float) -> dict[str, float |
 def confidence_threshold(outcomes: TaskOutcomes, target: float = TARGET_ACCURACY) -> dict[str, float] | None:
     """The lowest `min_confidence` at which the target share of accepted answers is right, with `coverage`, `accuracy`.
 
-    None when not even the surest answers reach the target.
+    None when not even the most confident answers reach the target.
     """
     if not outcomes.known().has_probabilities:
         return None

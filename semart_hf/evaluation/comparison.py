@@ -1,4 +1,4 @@
-"""Two models on the same paintings: the difference, its interval, McNemar's test, and what that means in words."""
+"""Two models on the same paintings: the difference, its interval, McNemar's test, and a sentence about it."""
 
 from __future__ import annotations
 

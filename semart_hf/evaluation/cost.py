@@ -24,7 +24,6 @@ from semart_hf.data.collator import ArtCollator
 from semart_hf.files import write_json
 from semart_hf.model.techniques_semart import run_model
 
-from .predictions import predict_batches
 from .results import describe_environment
 from .vocabularies import load_split
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from semart_hf.model.modeling_semart import SemArtForArtClassification
-    from semart_hf.model.processing_semart import SemArtProcessor
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -78,9 +76,6 @@ def measure_cost(
     model.to(device).eval()
     # Before anything else, so that the peak is that of inference.
     inference = measure_inference(model, batch_of, batch_sizes=batch_sizes, seconds=seconds, device=device)
-    inference["end_to_end"] = end_to_end_speed(
-        model, processor, paintings, batch_size=inference["best"]["batch_size"], seconds=2 * seconds, device=device
-    )
     model.to("cpu")
     return {
         "parameters": count_parameters(model),
@@ -204,14 +199,8 @@ def measure_inference(
             times = forward_seconds(model, batch, seconds=seconds, device=device)
         except torch.OutOfMemoryError:
             break
-        speeds.append(
-            {
-                "batch_size": size,
-                "paintings_per_second": size / statistics.median(times),
-                "milliseconds": 1000 * statistics.median(times),
-                "spread": [size / max(times), size / min(times)],
-            }
-        )
+        median = statistics.median(times)
+        speeds.append({"batch_size": size, "paintings_per_second": size / median, "milliseconds": 1000 * median})
         earlier = max(map(_speed, speeds[:-1]), default=0.0)
         since_best = 0 if _speed(speeds[-1]) > LEAST_GAIN * earlier else since_best + 1
         if since_best == PATIENCE:
@@ -251,25 +240,6 @@ def forward_seconds(
             _wait_for(device)
             times.append(time.perf_counter() - start)
     return times
-
-
-def end_to_end_speed(
-    model: SemArtForArtClassification,
-    processor: SemArtProcessor,
-    paintings: Dataset,
-    *,
-    batch_size: int,
-    seconds: float,
-    device: torch.device,
-) -> dict[str, Any]:
-    """Paintings a second from the files to the answers, in one process that also decodes the pictures."""
-    rows, start = 0, time.perf_counter()
-    size = min(batch_size, len(paintings))
-    for batch in predict_batches(model, processor, paintings, batch_size=size, device=device):
-        rows += len(batch)
-        if time.perf_counter() - start > seconds:
-            break
-    return {"batch_size": size, "paintings_per_second": rows / (time.perf_counter() - start)}
 
 
 def _wait_for(device: torch.device) -> None:

@@ -148,10 +148,6 @@ class ArtClassificationMetric(evaluate.Metric):
         outcomes, self.outcomes = self.outcomes, Outcomes(self.tasks)
         return flatten_scores(score_outcomes(outcomes))
 
-    def _compute(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> dict[str, float]:
-        """The base class's hook; `compute` does not come by here."""
-        return self.compute(predictions=predictions, references=references, **kwargs)
-
 
 def compute_metrics_for(tasks: Sequence[Mapping[str, Any]]) -> Callable[[EvalPrediction], dict[str, float]]:
     """A `compute_metrics` for the Trainer: flat names such as `type_accuracy`, `school_macro_f1` and `mean_accuracy`.
@@ -169,12 +165,10 @@ def compute_metrics_for(tasks: Sequence[Mapping[str, Any]]) -> Callable[[EvalPre
                 f"Got NaN or infinite logits for {broken}. Finite numbers are needed to score. The training has "
                 "diverged: lower the learning rate, or look for broken pictures in the data."
             )
-        references = np.asarray(prediction.label_ids)
-        metric = ArtClassificationMetric(tasks=tasks)
-        return metric.compute(
-            predictions={name: softmax(logits[name]) for name in names},
-            references=references.reshape(-1, len(names)),
-        )
+        outcomes = Outcomes(tasks)
+        references = np.asarray(prediction.label_ids).reshape(-1, len(names))
+        outcomes.add({name: softmax(logits[name]) for name in names}, references)
+        return flatten_scores(score_outcomes(outcomes))
 
     return compute_metrics
 

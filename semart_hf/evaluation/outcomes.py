@@ -75,15 +75,8 @@ class TaskOutcomes:
 
     def select(self, rows: BoolArray | IntArray) -> TaskOutcomes:
         """The same columns for some of the rows."""
-        return TaskOutcomes(
-            self.labels,
-            self.references[rows],
-            self.predictions[rows],
-            self.confidences[rows],
-            self.losses[rows],
-            self.brier[rows],
-            self.ranks[rows],
-        )
+        labels, *columns = vars(self).values()
+        return TaskOutcomes(labels, *(column[rows] for column in columns))
 
     def known(self) -> TaskOutcomes:
         """The rows whose reference is known: the ones that count."""
@@ -148,9 +141,8 @@ class Outcomes:
         """
         if name not in self._labels:
             raise ValueError(f"Got the task {name!r}. Known are {self.task_names}. Ask for one of these.")
-        batches = self._batches[name] or [
-            _from_labels(name, self._labels[name], np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-        ]
+        nothing = np.zeros(0, dtype=np.int64)
+        batches = self._batches[name] or [_from_labels(name, self._labels[name], nothing, nothing)]
         if len(batches) > 1:
             columns = zip(*(vars(batch).values() for batch in batches), strict=True)
             next(columns)

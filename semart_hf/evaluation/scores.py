@@ -154,7 +154,7 @@ def score_task(outcomes: TaskOutcomes) -> dict[str, Any]:
 
     `without_unk` repeats the label scores over the rows whose true label is a real one: the literature scores `UNK` as
     a class, a person may not want to. `only_label` is there where all rows have one label: such scores do not say
-    whether the labels are told apart, and whoever shows them says so.
+    whether the model distinguishes the labels, and whoever shows them says so.
     """
     known = outcomes.known()
     names = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy")

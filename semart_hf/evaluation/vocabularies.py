@@ -29,13 +29,12 @@ def load_split(
     *,
     label_map: LabelMap | None = None,
     common_labels: bool = False,
-    prepared_size: int | None = None,
     text_columns: Sequence[str] | str | None = None,
 ) -> datasets.Dataset:
     """The paintings of one split, their labels numbered as in the model's `config.tasks`.
 
-    A rare label that the model does not know is its `UNK`; a frequent one means that data and model do not sort by the
-    same labels, and is refused unless it is mapped or left out.
+    A rare label that the model does not know is its `UNK`; a frequent one shows that data and model do not sort by
+    the same labels, and is refused unless it is mapped or left out.
 
     Args:
         data: What `load_paintings` accepts.
@@ -43,8 +42,6 @@ def load_split(
         tasks: The model's `config.tasks`.
         label_map: By task, the model's label for a label of the data; None leaves the label out of the scores.
         common_labels: Whether labels that the model does not know are left out of the scores, `UNK` included.
-        prepared_size: Shorter side, in pixels, of pictures that a release is prepared with once, in the cache; `None`
-            judges every painting by its own file.
         text_columns: Columns of the text that the model is shown; `None`: what `load_paintings` takes by itself.
 
     Raises:
@@ -53,7 +50,7 @@ def load_split(
     """
     own_labels, frequent = data_labels(data, [task["name"] for task in tasks])
     own_tasks = [{"name": name, "labels": labels} for name, labels in own_labels.items()]
-    splits = load_paintings(data, tasks=own_tasks, image_size=prepared_size, text_columns=text_columns)
+    splits = load_paintings(data, tasks=own_tasks, text_columns=text_columns)
     if split not in splits:
         raise ValueError(f"Got the split {split!r}. {data} has {list(splits)}. Pass --split with one of these.")
     paintings = splits[split]

@@ -114,7 +114,7 @@ def test_the_whole_comparison_and_what_is_done_again(script, recipe, tmp_path, c
     (output / "towers" / "test_resnet" / "evaluation" / "done.json").unlink()
     compare(script, recipe, output)
     assert script.steps == [("test_resnet", "evaluation")]
-    # Other weights under the same name are evaluated and measured anew.
+    # Other weights under the same name are evaluated and measured again.
     (output / "towers" / "test_vit" / "model" / "model.safetensors").write_bytes(
         (output / "towers" / "test_vit" / "model" / "checkpoint-5" / "model.safetensors").read_bytes()[:-1] + b"\x01"
     )
@@ -135,7 +135,7 @@ def test_the_whole_comparison_and_what_is_done_again(script, recipe, tmp_path, c
     ("words", "message"),
     [
         (["--vision", "resnet18"], r"Got \['vision'\] on the command line.*Name the towers by --towers"),
-        (["--resume_from_checkpoint", "true"], r"take a new --output_dir to begin anew"),
+        (["--resume_from_checkpoint", "true"], r"take a new --output_dir to begin again"),
         (["--split", "holdout"], r"Got the split 'holdout'.*\['train', 'validation', 'test'\]"),
         (["--data", "/nowhere"], "/nowhere"),
         (["stray"], "Unexpected 'stray' on the command line"),

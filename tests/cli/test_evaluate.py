@@ -230,16 +230,3 @@ def test_it_runs_as_a_script(model, release, tmp_path):
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.parquet", "results.json"]
-
-
-def test_a_release_that_is_prepared_gives_the_results_of_its_folder(model, tmp_path, monkeypatch):
-    release = write_release(tmp_path / "known", schools=("Italian", "Dutch"))
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    results = run(model, release, tmp_path / "release", "--prepared_size", 40)
-    assert results["prepared_size"] == 40
-    assert results["num_rows"] == 12
-    (folder,) = (path for path in (tmp_path / "cache" / "semart_hf" / "prepared").iterdir() if path.is_dir())
-    same = run(model, folder, tmp_path / "folder")
-    assert "prepared_size" not in same
-    assert same["tasks"] == results["tasks"]
-    assert "prepared_size" not in run(model, release, tmp_path / "own")

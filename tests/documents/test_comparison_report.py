@@ -74,7 +74,6 @@ def make_run(
                 "threads": 2,
                 "single": speed,
                 "best": {**speed, "batch_size": 16, "paintings_per_second": 4000 / milliseconds},
-                "end_to_end": {"batch_size": 16, "paintings_per_second": 3000 / milliseconds},
                 "peak_memory_bytes": 700_000_000,
             },
             "disk": {"weights": 4 * parameters, "folder": 4 * parameters + 50_000},
@@ -170,7 +169,7 @@ def test_the_fronts_of_the_three(comparison):
 
 
 def test_the_conclusion_says_what_is_significant_and_what_is_not(comparison):
-    ranking, lead, not_significant, by_task, level, by_f1, seconds, latency, caveat = comparison["conclusion"]
+    ranking, lead, not_significant, by_task, level, caveat = comparison["conclusion"]
     mean = 100 * comparison["towers"]["efficientnet_b0"]["scores"]["image+text"]["mean_accuracy"]
     assert ranking.startswith("On the 400 paintings of the test split the mean accuracy over type, school, timeframe")
     assert f"efficientnet_b0 {mean:.1f} % (" in ranking
@@ -179,12 +178,6 @@ def test_the_conclusion_says_what_is_significant_and_what_is_not(comparison):
     assert not_significant.startswith("Not significant: efficientnet_b0 ahead of vit_tiny by ")
     assert by_task.startswith("By task (McNemar's test, corrected for 12 comparisons): efficientnet_b0 is better than")
     assert level == "No significant difference between efficientnet_b0 and vit_tiny on any task."
-    assert by_f1.endswith("; not significantly different: efficientnet_b0 and vit_tiny.")
-    assert seconds == (
-        "Seconds an epoch: resnet18 8.0 s, efficientnet_b0 10.0 s (1.2 times), vit_tiny 20.0 s (2.5 times); on the "
-        "Pareto front lie resnet18 and efficientnet_b0, vit_tiny costs more for no more accuracy."
-    )
-    assert "vit_tiny 6.0 ms (1.5 times)" in latency
     assert caveat.startswith("Every tower was trained once: ")
 
 
@@ -196,8 +189,6 @@ def test_a_conclusion_where_nothing_differs():
         sentence.startswith("No significant difference (McNemar's test, corrected for 4 comparisons) between a and b")
         for sentence in sentences
     )
-    # Nobody measured the epochs; in all else a and b are equal.
-    assert not any(sentence.startswith("Seconds an epoch") for sentence in sentences)
 
 
 def test_runs_of_different_recipes_are_marked():

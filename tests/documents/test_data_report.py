@@ -11,7 +11,7 @@ from release_builder import encoded, painting, row, write_release
 
 from semart_hf.catalogue.release import read_rows
 from semart_hf.documents.data_charts import draw_label_shares, draw_lengths
-from semart_hf.documents.data_report import rows_at, write_data_report
+from semart_hf.documents.data_report import write_data_report
 from semart_hf.documents.dataset_card import write_dataset_card
 from semart_hf.documents.thumbnails import to_jpeg
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
@@ -77,14 +77,6 @@ def test_wide_tables_scroll_by_themselves(report):
     tables = [at for at, (tag, _) in enumerate(report.tags) if tag == "table"]
     assert opened
     assert all(report.tags[at - 1] == ("div", {"class": "scroll"}) for at in tables)
-
-
-def test_rows_are_read_from_their_groups(prepared):
-    files = sorted((prepared / "data").glob("train-*.parquet"))
-    found = dict(rows_at(files, [44, 0, 11, 12, 12]))
-    assert list(found) == [0, 11, 12, 44]
-    assert [row["image_file"] for row in found.values()] == ["0.jpg", "11.jpg", "12.jpg", "cut.jpg"]
-    assert found[44]["image"] is None
 
 
 @pytest.mark.parametrize(
