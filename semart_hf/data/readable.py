@@ -1,5 +1,6 @@
 """A run stops before its first step where most of what it is to learn from cannot be read."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from semart_hf.model.pictures_semart import PictureError, load_picture
 from .streaming import PaintingStream, column_of
 
 LEAST_SHARE = 0.5
+logger = logging.getLogger(__name__)
 # Pictures that are opened, evenly spaced among all; rows of a stream that are looked at; rows that are named.
 _NUM_TRIED, _NUM_STREAMED, _NUM_NAMED = 48, 256, 3
 _SMALL_SIDE = 32
@@ -22,7 +24,9 @@ _SMALL_SIDE = 32
 def check_readable(
     rows: datasets.Dataset | PaintingStream, *, split: str, modality: str, data: str | Path, follow_links: bool = False
 ) -> None:
-    """Nothing, if at least half of the rows have each part of the modality; rows of a stream are judged by its first.
+    """Nothing, if at least half of the rows have what the modality shows; a stream is judged by its first rows.
+
+    Beside pictures, a single text is enough: many catalogues describe few of their paintings. How many is logged.
 
     Args:
         rows: One split, pictures undecoded.
@@ -35,33 +39,42 @@ def check_readable(
         ValueError: If there is less, with counts, the first rows without it, and what may be the cause.
     """
     some: Any = rows.first_rows(_NUM_STREAMED) if isinstance(rows, PaintingStream) else rows
-    total = len(some)
-    for part in modality.split("+"):
-        is_there = (
-            _has_picture(some)
-            if part == "image"
-            else np.array([bool((text or "").strip()) for text in column_of(some, "text")], dtype=bool)
-        )
-        what, count = {"image": "pictures", "text": "texts"}[part], int(is_there.sum())
-        places, reasons = np.flatnonzero(~is_there)[:_NUM_NAMED], {}
-        tried = ""
-        if part == "image" and count >= LEAST_SHARE * total > 0:
-            chosen = np.flatnonzero(is_there)[:: max(1, count // _NUM_TRIED)]
-            reasons = {int(place): error for place in chosen if (error := _fault(some[int(place)]["image"]))}
-            places = np.array([*reasons][:_NUM_NAMED], dtype=int)
-            if reasons:
-                tried = f" ({len(chosen) - len(reasons)} of the {len(chosen)} that were tried)"
-            count = round(count * (1 - len(reasons) / len(chosen)))
-        if total and count and count >= LEAST_SHARE * total:
+    total, first = len(some), "" if some is rows else "the first "
+    for part in modality.split("+") if total else ():
+        count, tried, reasons = _readable_pictures(some) if part == "image" else _readable_texts(some)
+        least_share = 0.0 if (part, modality) == ("text", "image+text") else LEAST_SHARE
+        if count and count >= least_share * total:
+            if count < LEAST_SHARE * total:
+                logger.warning("%s: %d of %s%d %s rows have a text.", data, count, first, total, split)
             continue
-        names = _explained(some, places.tolist(), reasons, Path(data), part, follow_links=follow_links)
-        other = {"image": "text", "text": "image"}[part]
-        remedy = f"set modality: {other} if that is meant" if "+" in modality else "give other data"
-        first = "the first " if some is not rows else ""
+        what, other = ("pictures", "text") if part == "image" else ("texts", "image")
         raise ValueError(
-            f"Got {data}, where {count:,} of {first}{total:,} {split} {what} can be read{tried}, but modality: "
-            f"{modality} needs at least half of them.{names}\nCorrect the names or the data, or {remedy}."
+            f"Got {data}, where {count:,} of {first}{total:,} {split} {what} can be read{tried}, "
+            f" but modality: {modality} needs {'at least half of them' if least_share else 'some'}."
+            f"{_explained(some, reasons, Path(data), follow_links=follow_links)}\nCorrect the names or the data, or "
+            f"{f'set modality: {other} if that is meant' if '+' in modality else 'give other data'}."
         )
+
+
+def _readable_pictures(rows: Any) -> tuple[int, str, dict[int, str]]:
+    """How many pictures can be read, by trying some; what was tried; and the first rows without, with a reason."""
+    has_picture = _has_picture(rows)
+    missing = dict.fromkeys(np.flatnonzero(~has_picture)[:_NUM_NAMED].tolist(), "it has no picture")
+    count = int(has_picture.sum())
+    if count < LEAST_SHARE * len(has_picture):
+        return count, "", missing
+    chosen = np.flatnonzero(has_picture)[:: max(1, count // _NUM_TRIED)].tolist()
+    faults = {place: fault for place in chosen if (fault := _fault(rows[place]["image"]))}
+    if not faults:
+        return count, "", missing
+    tried = f" ({len(chosen) - len(faults)} of the {len(chosen)} that were tried)"
+    return round(count * (1 - len(faults) / len(chosen))), tried, dict(list(faults.items())[:_NUM_NAMED])
+
+
+def _readable_texts(rows: Any) -> tuple[int, str, dict[int, str]]:
+    has_text = [bool((text or "").strip()) for text in column_of(rows, "text")]
+    missing = [place for place, is_there in enumerate(has_text) if not is_there]
+    return sum(has_text), "", dict.fromkeys(missing[:_NUM_NAMED], "it has no text")
 
 
 def _has_picture(rows: datasets.Dataset | Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -84,17 +97,14 @@ def _fault(cell: Any) -> str | None:
     return None
 
 
-def _explained(
-    rows: Any, places: Sequence[int], reasons: Mapping[int, str], data: Path, part: str, *, follow_links: bool
-) -> str:
+def _explained(rows: Any, reasons: Mapping[int, str], data: Path, *, follow_links: bool) -> str:
     """A line for each of some rows: its name, and why it has no picture or text."""
     folder = (data.parent if data.is_file() else data) / "Images"
     is_release = data.is_file() or any(data.glob("semart_*.csv"))
     lines = []
-    for place in places:
+    for place, reason in reasons.items():
         name = dict(rows[place]).get("image_file")
-        reason = reasons.get(place, f"it has no {'picture' if part == 'image' else 'text'}")
-        if part == "image" and place not in reasons and is_release:
+        if reason == "it has no picture" and is_release:
             found = find_picture(str(folder), name, follow_links=follow_links)
             reason = found[1] if isinstance(found, tuple) else reason
         lines.append(f"\n  row {place + 1}{f' ({name})' if name else ''}: {reason}")

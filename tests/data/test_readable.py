@@ -87,6 +87,19 @@ def test_links_are_followed_by_choice(tmp_path):
     assert sum(cell is not None for cell in splits["train"]["image"]) == 8
 
 
+def test_beside_pictures_a_single_text_is_enough(tmp_path, caplog):
+    release = release_of(tmp_path, whole(8), description="")
+    with pytest.raises(ValueError, match=r"0 of 8 train texts can be read, but modality: image\+text needs some"):
+        load(release)
+    for split in ("train", "val"):
+        path = release / f"semart_{split}.csv"
+        path.write_bytes(path.read_bytes().replace(b'.jpg"\t""', b'.jpg"\t"A mill."', 1))
+    assert len(load(release)["train"]) == 8
+    assert f"{release}: 1 of 8 train rows have a text." in caplog.messages
+    with pytest.raises(ValueError, match="1 of 8 train texts can be read, but modality: text needs at least half"):
+        load(release, modality="text")
+
+
 def test_pictures_that_cannot_be_read_do_not_matter_to_texts(tmp_path):
     release = release_of(tmp_path, [], description="")
     with pytest.raises(ValueError, match=r"0 of 8 train texts can be read, but modality: text needs") as raised:
