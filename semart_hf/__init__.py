@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .registration import is_command_line, register
+from .registration import register_heif as register_heif
 
 if TYPE_CHECKING:
     from .data.loading import load_paintings

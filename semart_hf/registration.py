@@ -1,5 +1,6 @@
 """Makes the package's classes known to transformers' Auto classes and to `pipeline`."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -16,6 +17,12 @@ def is_command_line() -> bool:
     return started.stem == "semart-hf" or is_script or any(word.startswith("semart_hf.cli") for word in sys.orig_argv)
 
 
+def register_heif() -> None:
+    """Let Pillow read HEIC pictures where pillow-heif is installed (the extra `heif`)."""
+    if importlib.util.find_spec("pillow_heif") is not None:
+        importlib.import_module("pillow_heif").register_heif_opener()
+
+
 def register() -> None:
     """Register the classes; a second call changes nothing."""
     from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
@@ -29,6 +36,7 @@ def register() -> None:
 
     if TASK in PIPELINE_REGISTRY.supported_tasks:
         return
+    register_heif()
     SemArtConfig.loads_saved_pipeline = False
     AutoConfig.register(SemArtConfig.model_type, SemArtConfig)
     AutoModel.register(SemArtConfig, SemArtForArtClassification)

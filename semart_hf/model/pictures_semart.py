@@ -32,10 +32,12 @@ from .tiff_semart import (
 
 __all__ = ["FORMATS", "MAX_DECODED_BYTES", "PictureError", "load_picture", "open_picture", "reduce_jpeg", "to_rgb"]
 
-#: Memory in bytes that decoding a picture may take: for its pixels as they are stored and, beside them, in RGB. It is
-#: enough for 134 million pixels in RGB, or 67 million of CMYK. A JPEG that is read at a reduced scale counts as such.
+#: Memory in bytes that decoding a picture may take: for its pixels as they are stored, what its decoder holds of them,
+#: and 4 bytes a pixel in RGB. It is enough for 134 million pixels of RGB, 67 of CMYK, 44 of JPEG 2000; the tensor that
+#: is made of them later adds as much again. A JPEG that is read at a reduced scale counts as reduced.
 MAX_DECODED_BYTES = 1 << 29
-
+# Bytes a pixel that decoders hold of the whole picture beside Pillow's own pixels.
+_DECODER_BYTES = {"WEBP": 8, "JPEG2000": 8, "AVIF": 4, "HEIF": 4}
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -88,6 +90,8 @@ def open_picture(content: bytes) -> Image.Image:
         if content.startswith(b"\xff\xd8\xff"):
             # `Image.open` would count its pixels at full size, and take a camera's previews for further pages.
             return JpegImageFile(file)
+        if content[8:12] == b"WEBP":  # Pillow makes room for it as soon as it is opened
+            _check_memory(*_webp_size(content), "WEBP", "RGBA")
         picture = Image.open(file, formats=FORMATS + ("HEIF",) * ("HEIF" in Image.OPEN))
         if picture.format == "TIFF":
             _choose_page(picture, file)
@@ -161,23 +165,33 @@ def _check(image: Image.Image) -> None:
         raise picture_error("unsupported_picture", f"a picture in the format {image.format}")
     if image.format == "TIFF" and is_decoded_wrong(image.tag_v2, image.mode):
         raise picture_error("unsupported_picture", f"a TIFF of a kind that is not read here: {kind(image.tag_v2)}")
-    num_bytes = _decoded_bytes(image)
+    held = 0
+    if isinstance(image, JpegImageFile) and "progressive" in image.info:
+        # Its coefficients, two bytes each, are held at full size, whatever the scale that it is read at.
+        scale = (image.decoderconfig or (1,))[0]
+        sampling = [vertical * horizontal for _, vertical, horizontal, _ in image.layer]
+        held = image.width * image.height * scale**2 * 2 * sum(sampling) // max(1, *sampling)
+    _check_memory(image.width, image.height, image.format, image.mode, held)
+
+
+def _check_memory(width: int, height: int, file_format: str | None, mode: str, held: int = 0) -> None:
+    own = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "RGB": 0}.get(mode, 4)
+    num_bytes = held + width * height * (4 + own + _DECODER_BYTES.get(file_format or "", 0))
     if num_bytes > MAX_DECODED_BYTES:
-        reason = f"{image.width:,} x {image.height:,} pixels of mode {image.mode} take {num_bytes:,} bytes of memory"
+        reason = f"{width:,} x {height:,} pixels of mode {mode} take {num_bytes:,} bytes of memory"
         raise picture_error(
             "absurd_size", f"{reason}; at most {MAX_DECODED_BYTES:,} are decoded (a decompression bomb)"
         )
 
 
-def _decoded_bytes(image: ImageFile.ImageFile) -> int:
-    own = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "RGB": 0}.get(image.mode, 4)
-    num_bytes = image.width * image.height * (own + 4)  # Pillow's RGB has 4 bytes a pixel
-    if isinstance(image, JpegImageFile) and "progressive" in image.info:
-        # Its coefficients, two bytes each, are held at full size, whatever the scale that it is read at.
-        scale = (image.decoderconfig or (1,))[0]
-        sampling = [vertical * horizontal for _, vertical, horizontal, _ in image.layer]
-        num_bytes += image.width * image.height * scale**2 * 2 * sum(sampling) // max(1, *sampling)
-    return num_bytes
+def _webp_size(content: bytes) -> tuple[int, int]:
+    """Width and height that the header of a WebP file names."""
+    kind, bits = content[12:16], int.from_bytes(content[21:30], "little")
+    if kind == b"VP8X":
+        return (bits >> 24 & 0xFFFFFF) + 1, (bits >> 48 & 0xFFFFFF) + 1
+    if kind == b"VP8L":
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return bits >> 40 & 0x3FFF, bits >> 56 & 0x3FFF
 
 
 def _decode(image: Image.Image) -> None:

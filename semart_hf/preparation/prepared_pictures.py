@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import semart_hf
 from semart_hf.model.picture_errors_semart import picture_error
 from semart_hf.model.picture_sources_semart import read_file
 from semart_hf.model.pictures_semart import open_picture, reduce_jpeg, to_rgb
@@ -69,6 +70,7 @@ def prepare_picture(path: Path, *, image_size: int, encoding: str = "jpeg") -> P
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files: what matters is raised or reported
+        semart_hf.register_heif()
         source = read_file(path)
         picture = open_picture(source)
         source_width, source_height, source_format = picture.width, picture.height, str(picture.format)

@@ -1,11 +1,11 @@
-import http.server
 import io
-import threading
+import os
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 
 from semart_hf.model.pictures_semart import PictureError, load_picture, to_rgb
 
@@ -13,9 +13,7 @@ ORIENTATION = 0x0112
 
 
 def jpeg(picture: Image.Image, **options) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "JPEG", **options)
-    return file.getvalue()
+    return content_of(picture, "JPEG", **options)
 
 
 def noise(width=64, height=48, seed=0) -> Image.Image:
@@ -23,10 +21,14 @@ def noise(width=64, height=48, seed=0) -> Image.Image:
     return Image.fromarray(values)
 
 
-def reopened(picture: Image.Image, kind: str, **options) -> Image.Image:
+def content_of(picture: Image.Image, kind: str, **options) -> bytes:
     file = io.BytesIO()
     picture.save(file, kind, **options)
-    return Image.open(io.BytesIO(file.getvalue()))
+    return file.getvalue()
+
+
+def reopened(picture: Image.Image, kind: str, **options) -> Image.Image:
+    return Image.open(io.BytesIO(content_of(picture, kind, **options)))
 
 
 def palette_with_transparency() -> Image.Image:
@@ -97,13 +99,6 @@ def test_16_bit_png_file_keeps_its_greys():
     assert np.asarray(rgb)[0, :, 0].tolist() == [0, 1, 100, 255]
 
 
-def test_inverted_cmyk_of_adobe_is_not_a_negative():
-    # Pillow writes CMYK JPEGs as Adobe does, inverted and marked, and turns them back on reading.
-    picture = load_picture(jpeg(Image.new("CMYK", (16, 16), (0, 0, 255, 0)), quality=95))
-
-    assert picture.getpixel((8, 8)) == pytest.approx((255, 255, 0), abs=3)
-
-
 @pytest.mark.parametrize(
     ("orientation", "corner"),
     [(1, (0, 0)), (2, (2, 0)), (3, (2, 1)), (4, (0, 1)), (5, (0, 0)), (6, (1, 0)), (7, (1, 2)), (8, (0, 2))],
@@ -165,40 +160,81 @@ def test_every_source_gives_the_same_picture(tmp_path):
         assert loaded.tobytes() == picture.tobytes()
 
 
-class _Museum(http.server.BaseHTTPRequestHandler):
-    content = b""
+def test_an_eps_file_of_any_name_starts_no_program(tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/STARTED\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    file = io.BytesIO()
+    noise().save(file, "EPS")
+    path = tmp_path / "painting.jpg"
+    path.write_bytes(file.getvalue())
 
-    def do_GET(self):
-        found = self.path == "/vermeer.jpg"
-        self.send_response(200 if found else 404)
-        self.end_headers()
-        self.wfile.write(self.content if found else b"no such painting")
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture
-def museum(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    _Museum.content = jpeg(Image.new("RGB", (8, 8), (0, 0, 200)), quality=95)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Museum)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    for source in (path, file.getvalue()):
+        with pytest.raises(PictureError, match="a PostScript document, not a picture"):
+            load_picture(source)
+    with pytest.raises(PictureError, match="a picture in the format EPS"):
+        to_rgb(Image.open(path))
+    assert not (tmp_path / "STARTED").exists()
 
 
-def test_a_picture_comes_from_a_url(museum, monkeypatch):
-    assert load_picture(f"{museum}/vermeer.jpg").getpixel((4, 4)) == pytest.approx((0, 0, 200), abs=3)
-    with pytest.raises(
-        ValueError, match=r"nothing\.jpg' cannot be read: it cannot be fetched: HTTP Error 404.*Allowed are"
-    ):
-        load_picture(f"{museum}/nothing.jpg")
-    monkeypatch.setattr("semart_hf.model.downloads_semart.MAX_DOWNLOAD", 100)
-    with pytest.raises(ValueError, match=r"more than 100 bytes, the most that is fetched\. Allowed are"):
-        load_picture(f"{museum}/vermeer.jpg")
+def test_heic_is_read_where_its_plugin_is_registered():
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100
+    with pytest.raises(PictureError, match=r"a HEIC picture, which needs `pip install pillow-heif` and"):
+        load_picture(heic)
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 10, 10)).save(file, "HEIF", quality=95)
+    assert load_picture(file.getvalue()).getpixel((5, 5)) == pytest.approx((200, 10, 10), abs=6)
+
+
+def test_numbers_of_png_files_are_read_as_their_chunks_say():
+    linear = PngImagePlugin.PngInfo()
+    linear.add(b"gAMA", struct.pack(">I", 100_000))
+    half = Image.new("RGB", (1, 1), (128, 128, 128))
+    assert load_picture(content_of(half, "PNG", pnginfo=linear)).getpixel((0, 0)) == pytest.approx((186,) * 3, abs=1)
+    linear.add(b"sRGB", b"\0")
+    assert load_picture(content_of(half, "PNG", pnginfo=linear)).getpixel((0, 0)) == (128,) * 3
+    greys = Image.fromarray(np.array([[0, 257 * 90, 65535]], dtype=np.uint16))
+    keyed = load_picture(content_of(greys, "PNG", transparency=257 * 90))
+    assert np.asarray(keyed)[0, :, 0].tolist() == [0, 255, 255]
+
+
+def test_cmyk_jpegs_are_inverted_where_adobe_says_so():
+    picture = Image.new("CMYK", (16, 16), (0, 0, 255, 0))
+    marked = jpeg(picture, quality=95)
+    start = marked.index(b"\xff\xee")
+    plain = marked[:start] + marked[start + 2 + int.from_bytes(marked[start + 2 : start + 4], "big") :]
+
+    assert load_picture(marked).getpixel((8, 8)) == pytest.approx((255, 255, 0), abs=3)
+    # The same numbers without inversion: all cyan and magenta, no yellow, black.
+    assert load_picture(plain).getpixel((8, 8)) == pytest.approx((0, 0, 0), abs=3)
+
+
+def test_memory_is_counted_before_a_decoder_takes_it(monkeypatch):
+    sizes = {"WEBP": 16, "PNG": 4, "JPEG2000": 12}
+    for kind, bytes_per_pixel in sizes.items():
+        content = content_of(noise(), kind)
+        monkeypatch.setattr("semart_hf.model.pictures_semart.MAX_DECODED_BYTES", 64 * 48 * bytes_per_pixel)
+        load_picture(content)
+        monkeypatch.setattr("semart_hf.model.pictures_semart.MAX_DECODED_BYTES", 64 * 48 * bytes_per_pixel - 1)
+        with pytest.raises(PictureError, match="bytes of memory; at most"):
+            load_picture(content)
+    monkeypatch.undo()
+    bomb = bytearray(content_of(noise(), "WEBP", lossless=True, exif=b"Exif\0\0II"))
+    bomb[24:30] = b"\xff\x3f\0\xff\x3f\0"  # 16,384 x 16,384
+    monkeypatch.setattr(Image, "open", lambda *args, **options: pytest.fail("was opened"))
+    with pytest.raises(PictureError, match="16,384 x 16,384 pixels"):
+        load_picture(bytes(bomb))
+
+
+def test_a_large_scan_is_read_at_a_reduced_scale():
+    content = jpeg(Image.new("RGB", (14_000, 14_000), (90, 80, 70)))
+    assert load_picture(content, least_side=448).size == (1750, 1750)
+    with pytest.raises(PictureError, match="14,000 x 14,000 pixels"):
+        load_picture(content)
 
 
 @pytest.mark.parametrize("tolerant", [False, True])
