@@ -50,7 +50,7 @@ def check_readable(
         what, other = ("pictures", "text") if part == "image" else ("texts", "image")
         raise ValueError(
             f"Got {data}, where {count:,} of {first}{total:,} {split} {what} can be read{tried}, "
-            f" but modality: {modality} needs {'at least half of them' if least_share else 'some'}."
+            f"but modality: {modality} needs {'at least half of them' if least_share else 'some'}."
             f"{_explained(some, reasons, Path(data), follow_links=follow_links)}\nCorrect the names or the data, or "
             f"{f'set modality: {other} if that is meant' if '+' in modality else 'give other data'}."
         )
