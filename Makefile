@@ -23,12 +23,16 @@ ONE_GPU := gpus="$${CUDA_VISIBLE_DEVICES-0}"; CUDA_VISIBLE_DEVICES="$${gpus%%,*}
 # Nothing below needs the network. Tokenizers' own threads and the data loader's forked workers do not go together.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help environment demo card test test-floors lint
+.PHONY: help environment extras demo card test test-floors lint
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
 
 environment: $(READY)  ## Make .venv with the versions of constraints.txt (the others do it when it is missing)
+
+extras: $(READY)  ## Resolve every extra with constraints.txt, and install nothing
+	@for extra in train onnx app heif dev; do echo "semart-hf[$$extra]"; \
+		$(RUN) -m pip install --disable-pip-version-check --dry-run --quiet -c constraints.txt ".[$$extra]" || exit 1; done
 
 demo: $(READY)  ## Paint a small data set, train, evaluate, classify three paintings (about 6 minutes, all under outputs/demo)
 	@rm -rf $(DEMO)/release $(DEMO)/model $(DEMO)/evaluation

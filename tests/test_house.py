@@ -129,7 +129,13 @@ def test_ci_runs_targets_that_exist():
     called = re.findall(r"\bmake ([a-z-]+)", (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8"))
 
     assert {*called, "help"} <= targets
-    assert called == ["environment", "lint", "test", "test-floors", "demo"]
+    assert called == ["environment", "extras", "lint", "test", "test-floors", "demo"]
+
+
+def test_every_extra_is_resolved():
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+
+    assert re.search(r"for extra in ([a-z ]+);", makefile)[1].split() == list(PROJECT["optional-dependencies"])
 
 
 @pytest.mark.skipif(not (CHECKOUT / ".git").exists(), reason="not a git checkout")

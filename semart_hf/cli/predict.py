@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -204,7 +205,8 @@ def show(
 def error_of(answer: dict[str, Any]) -> str | None:
     """Why there is no answer; `None` where there is one, even if a task is called `error`."""
     error = answer.get("error")
-    return error if isinstance(error, str) else None
+    # The pipeline numbers the paintings that it was given: a row names its own.
+    return re.sub(r"^Painting \d+: ", "", error) if isinstance(error, str) else None
 
 
 def name_of(painting: dict[str, Any]) -> str:
