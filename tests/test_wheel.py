@@ -1,0 +1,74 @@
+"""The wheel: everything that the commands need is in it, and they run where there is no checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PACKAGE = CHECKOUT / "semart_hf"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    pytest.importorskip("setuptools", reason="no setuptools, which builds the wheel")
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # a build leaves folders behind
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, source)
+    shutil.copytree(PACKAGE, source / "semart_hf", ignore=shutil.ignore_patterns("__pycache__"))
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True, cwd=folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def run(wheel, tmp_path_factory):
+    """Runs a command of the installed wheel in an empty folder; what it prints."""
+    site, folder = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("empty")
+    install = ["install", "--no-deps", "--no-index", "--quiet", "--target", str(site), str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run("-c", "import semart_hf; print(semart_hf.__file__)").startswith(str(site))
+    return run
+
+
+def test_every_file_of_the_package_is_in_the_wheel(wheel):
+    there = {path.relative_to(CHECKOUT).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("semart_hf/")}
+
+    assert packed == {name for name in there if "__pycache__" not in name}
+
+
+def test_recipes_are_found_by_name_where_there_is_no_checkout(run):
+    shown = run("-m", "semart_hf.cli", "train", "miniature", "--help")
+    find = "from semart_hf.training.recipe import find_recipe; print(find_recipe('miniature').read_text())"
+
+    assert shown.startswith("usage: semart-hf train ")
+    assert "vision:" in run("-c", find)
+
+
+def test_a_command_runs_where_there_is_no_checkout(run):
+    sizes = ["--num_train", "30", "--num_val", "4", "--num_test", "4", "--workers", "1"]
+    assert "30/4/4 paintings; ceilings" in run("-m", "semart_hf.cli", "miniature", "demo", *sizes)
+
+    prepare = ["--release", "demo", "--output_dir", "prepared", "--image_size", "32", "--num_proc", "1"]
+    shown = run("-m", "semart_hf.cli", "prepare", *prepare)
+
+    assert "datasets.load_dataset('prepared')" in shown
+    assert "license" in run("-c", "print(open('prepared/README.md').read())")
