@@ -28,6 +28,7 @@ from .result_tables import (
     score_table,
     single_label_words,
     threshold_table,
+    training_words,
     unreadable_words,
 )
 from .table import MISSING as DASH
@@ -199,16 +200,6 @@ class _Paintings:
             title, author = self.titles[row]
             shown.append(ShownPainting(row, self.pictures[row] is not None, title, author, lines))
         return shown
-
-
-def training_words(results: Mapping[str, Any]) -> str:
-    """What to know of a model that has seen the painted miniature alone; empty for all others."""
-    if not (results.get("training_data") or {}).get("is_painted_miniature"):
-        return ""
-    return (
-        "This model was trained on the painted miniature: its figures say nothing of real paintings, which it has "
-        "never seen."
-    )
 
 
 def _summary(results: Mapping[str, Any]) -> str:

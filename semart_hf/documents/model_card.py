@@ -14,7 +14,15 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 
 from . import card_text
 from .page import ENVIRONMENT
-from .result_tables import SHORT, calibration_table, modality_table, score_table, threshold_table, unreadable_words
+from .result_tables import (
+    SHORT,
+    calibration_table,
+    modality_table,
+    score_table,
+    threshold_table,
+    training_words,
+    unreadable_words,
+)
 from .table import NOT_MEASURED, Table, enumeration, percent
 
 #: What the metadata of every card must have.
@@ -110,11 +118,12 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts, template: P
         )
     config, first = model.config, facts.results[0] if facts.results else {}
     trained_again, evaluated = card_text.reproducing_commands(facts.repo_id, facts.recipe, first, facts.is_miniature)
+    miniature = {"training_data": {"is_painted_miniature": facts.is_miniature}}  # of a model that does not record it
     labels = [[task["name"], str(len(task["labels"])), ", ".join(task["labels"])] for task in config.tasks or []]
     context = {
         "card_data": card_metadata(facts, config.task_names).to_yaml(),
         "title": facts.repo_id.split("/")[-1],
-        "notice": config.training_notice,
+        "notice": config.training_notice or training_words(miniature),
         "task_words": enumeration([f"**{name}**" for name in config.task_names]),
         "example_code": example_code(facts),
         "example_output": example_output(facts.example.answer),

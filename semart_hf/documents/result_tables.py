@@ -105,6 +105,16 @@ def unreadable_words(results: Mapping[str, Any]) -> str:
     )
 
 
+def training_words(results: Mapping[str, Any]) -> str:
+    """What to know of a model that has seen the painted miniature alone; empty for all others."""
+    if not (results.get("training_data") or {}).get("is_painted_miniature"):
+        return ""
+    return (
+        "This model was trained on the painted miniature: its figures say nothing of real paintings, which it has "
+        "never seen."
+    )
+
+
 def single_label_words(task: str, scores: Mapping[str, Any]) -> str:
     """What to know about the scores of a task with a single true label; empty where it has several."""
     if "only_label" not in scores:

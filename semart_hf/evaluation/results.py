@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -106,7 +107,11 @@ def summarize(
         "num_rows": both["num_rows"],
         "seconds": round(seconds, 2),
         **{name: both[name] for name in top},
-        "unreadable_pictures": [{"row_id": name, "error": error} for name, error in (unreadable or {}).items()],
+        "unreadable_pictures": [
+            # A picture's name and not its folder: results are published.
+            {"row_id": name, "error": re.sub(r"'[^']*[/\\]([^'/\\]+)'", r"'\1'", error)}
+            for name, error in (unreadable or {}).items()
+        ],
         "modalities": {
             modality: {name: value for name, value in scores.items() if name != "num_rows"}
             for modality, scores in modalities.items()

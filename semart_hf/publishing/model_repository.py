@@ -179,7 +179,9 @@ def copy_card(folder: Path, target: Path) -> None:
     figures = target.with_suffix("")
     for path in sorted((folder / "figures").glob("*.png")):
         with Image.open(path, formats=("PNG",)) as figure:
-            small = figure.convert("RGB").quantize(_FIGURE_COLOURS, dither=Image.Dither.NONE)
+            # By the one method that keeps what is transparent: figures are read by day and by night.
+            method = Image.Quantize.FASTOCTREE
+            small = figure.convert("RGBA").quantize(_FIGURE_COLOURS, method=method, dither=Image.Dither.NONE)
         with atomic_file(figures / path.name) as unfinished:
             small.save(unfinished, "PNG", optimize=True)
         card = card.replace(f"(figures/{path.name})", f"({figures.name}/{path.name})")

@@ -212,6 +212,7 @@ def test_a_truncated_picture_is_judged_by_its_text_and_named(model, tmp_path, ca
     picture.write_bytes(picture.read_bytes()[:700])
     results = run(model, release, tmp_path / "out")
     assert [found["row_id"] for found in results["unreadable_pictures"]] == ["test03.jpg"]
+    assert "'test03.jpg'" in results["unreadable_pictures"][0]["error"]  # without its folder: results are published
     assert whole["unreadable_pictures"] == []
     assert "1 picture could not be read: test03.jpg." in " ".join(capsys.readouterr().out.split())
     assert results["num_rows"] == results["tasks"]["type"]["num_rows"] == 12

@@ -140,6 +140,7 @@ def test_the_miniature_is_known_by_its_ceiling(saved_model, results):
     assert card.data.to_dict()["datasets"] == ["semart-miniature"]
     assert "| – best reachable | 97.0 | not measured | not measured | not measured | 90.0 |" in card.text
     assert "painted by program" in card.text
+    assert "say nothing of real paintings" in " ".join(card.text.split("```")[0].split())
     assert "On 90 paintings (SemArt miniature, test split)." in card.text
     assert card.text.count("SemArt may be used") == 0
     assert "semart-hf miniature outputs/mini && \\\naccelerate launch" in card.text

@@ -48,7 +48,7 @@ def test_without_push_everything_is_made_and_checked_and_nothing_is_sent(
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)).save(picture)
     (results_file.parent / "figures").mkdir()
     for name in ("confusion_type", "f1_type"):
-        Image.new("RGB", (8, 8)).save(results_file.parent / "figures" / f"{name}.png")
+        Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(results_file.parent / "figures" / f"{name}.png")
 
     script.main(
         [
@@ -87,6 +87,8 @@ def test_without_push_everything_is_made_and_checked_and_nothing_is_sent(
     assert "- seconds: 369.4\n- processes: 1\n- trained on: A GPU, 8 cores\n" in card
     assert (tmp_path / "cards" / "delft.md").read_text() == card.replace("(figures/", "(delft/")
     assert [path.name for path in (tmp_path / "cards" / "delft").iterdir()] == ["confusion_type.png"]
+    with Image.open(tmp_path / "cards" / "delft" / "confusion_type.png") as figure:
+        assert figure.convert("RGBA").getpixel((0, 0))[3] == 0  # no background: read by day and by night
     assert not [path for path in folder.rglob("*.*") if str(tmp_path).encode() in path.read_bytes()]
 
 
