@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
+import timeit
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
@@ -26,13 +26,10 @@ Step = Callable[[], None]
 
 
 class Format(NamedTuple):
-    """How the tower computes: whether channels are innermost in memory, and whether under bfloat16 autocast."""
+    """How the tower computes: `channels_last` or `contiguous`, in `bf16` or `fp32`."""
 
-    channels_last: bool
-    bf16: bool
-
-    def __str__(self) -> str:
-        return f"{('contiguous', 'channels_last')[self.channels_last]} {('fp32', 'bf16')[self.bf16]}"
+    layout: str
+    precision: str
 
 
 def train(setting: Setting) -> None:
@@ -52,25 +49,16 @@ def predict(setting: Setting) -> None:
 def run_fastest(setting: Setting, make_step: Callable[[Setting, Format], Step]) -> None:
     """Try all formats that this machine multiplies in, then run the fastest."""
     KeptMemory().apply()
-    choices = itertools.product((False, True), (False, True) if computes_bf16(setting.device) else (False,))
-    seconds = {format_: fastest_of(make_step(setting, format_)) for format_ in itertools.starmap(Format, choices)}
-    best = min(seconds, key=lambda format_: seconds[format_])
+    precisions = ("fp32", "bf16") if computes_bf16(setting.device) else ("fp32",)
+    formats = [Format(*choice) for choice in itertools.product(("contiguous", "channels_last"), precisions)]
+    seconds = {format_: min(timeit.repeat(make_step(setting, format_), number=1, repeat=4)) for format_ in formats}
+    best = min(formats, key=lambda format_: seconds[format_])
     rows, step = setting.batch_size, make_step(setting, best)
-    clock = Clock(format=str(best), formats={str(name): round(rows / found, 2) for name, found in seconds.items()})
+    speeds = {" ".join(format_): round(rows / seconds[format_], 2) for format_ in formats}
+    clock = Clock(format=" ".join(best), formats=speeds)
     while True:
         step()
         clock.tick(rows)
-
-
-def fastest_of(step: Step, repeats: int = 3) -> float:
-    """Seconds of the fastest of some steps, after one to warm up."""
-    step()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def training_step(setting: Setting, format_: Format) -> Step:
@@ -123,18 +111,19 @@ def ready(
     setting: Setting, format_: Format
 ) -> tuple[NotebookModel, Tensor, Callable[[], AbstractContextManager[Any]]]:
     """The model, its pictures, and the context that it runs in."""
-    layout = torch.channels_last if format_.channels_last else torch.contiguous_format
+    layout = torch.channels_last if format_.layout == "channels_last" else torch.contiguous_format
+    bf16 = format_.precision == "bf16"
     torch.manual_seed(0)
     model = NotebookModel(setting, list(NUM_LABELS.values())).to(setting.device)
     read_class_token(model.vision)
     model.vision.to(memory_format=layout)
-    techniques = useful_for(model.vision, setting.device, bf16=format_.bf16)
+    techniques = useful_for(model.vision, setting.device, bf16=bf16)
     size = setting.image_size
     pictures = torch.randn(setting.batch_size, 3, size, size, device=setting.device).to(memory_format=layout)
 
     @contextmanager
     def context() -> Iterator[None]:
-        with torch.autocast(setting.device, torch.bfloat16, enabled=format_.bf16), select_kernels(techniques):
+        with torch.autocast(setting.device, torch.bfloat16, enabled=bf16), select_kernels(techniques):
             yield
 
     return model, pictures, context

@@ -25,15 +25,7 @@ TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
 
 @dataclass(frozen=True)
 class Setting:
-    """What both sides share.
-
-    Args:
-        recipe: Fields of the recipe.
-        release: Folder of the release.
-        text_tower: Folder of the DistilBERT and its tokenizer.
-        text_length: Tokens that every text is padded or cut to.
-        device: `cpu` or `cuda`.
-    """
+    """What both sides share: a recipe's fields, the folders of data and text tower, tokens of a text, and device."""
 
     recipe: Mapping[str, Any]
     release: str
@@ -59,14 +51,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Bench:
-    """Made data, and how it is read.
-
-    Args:
-        folder: Where everything is made.
-        text_length: Tokens that texts are padded or cut to.
-        device: `cpu` or `cuda`.
-        data_facts: What the made release is like.
-    """
+    """A folder with made data, how it is read, and what the data is like."""
 
     folder: Path
     text_length: int
@@ -96,15 +81,10 @@ class Bench:
     def training_side(
         self, name: str, recipe: Path, fields: Mapping[str, Any] | None = None, *, without: str = ""
     ) -> Side:
-        """scripts/train.py by a recipe, under `accelerate launch` as the README has it.
+        """scripts/train.py by a recipe with some fields changed, under `accelerate launch` as the README has it.
 
-        Both sides show every row's picture and text: a row without one would cost less. Validation is left out.
-
-        Args:
-            name: How figures name it.
-            recipe: The recipe's file.
-            fields: Further fields that differ from it.
-            without: Name of a technique that the trainer's list is to lack.
+        Both sides show every row's picture and text: a row without one would cost less. Validation is left out, and
+        from the trainer's list of techniques the one that is named.
         """
         setting = self.setting(recipe)
         changed: dict[str, Any] = {
@@ -158,16 +138,7 @@ def made_bench(
     text_sizes: Mapping[str, int] | None = None,
     **release: Any,
 ) -> Iterator[Bench]:
-    """A bench with data made for it, removed at the end.
-
-    Args:
-        rows: Of the train split.
-        text_length: Tokens that texts are padded or cut to.
-        device: `cpu` or `cuda`.
-        work_dir: Where its folder is made; `None`: where temporary files are.
-        text_sizes: Fields of `DistilBertConfig`; `None`: the published model's sizes.
-        **release: Further arguments of `make_release`.
-    """
+    """A bench with data made for it, removed at the end; further arguments are those of `make_release`."""
     with work_folder(work_dir) as folder:
         facts = make_release(folder / "release", rows, **release)
         make_text_tower(folder / "text_tower", **(text_sizes or {}))

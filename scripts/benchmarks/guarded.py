@@ -35,7 +35,7 @@ os._exit(status if status >= 0 else 128 - status)
 
 
 class Guarded:
-    """A running command with a process group of its own, as a context at whose end it is killed.
+    """A running command in a process group of its own, as a context at whose end it is killed.
 
     Args:
         command: Program and arguments.
@@ -43,13 +43,13 @@ class Guarded:
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end of the context
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end of the context
         self._guard = subprocess.Popen(
             [sys.executable, "-c", GUARD, *command],
             env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._printed,
+            stderr=self._output,
             start_new_session=True,
         )
         self.pid = int(self._guard.stdout.readline())  # type: ignore[union-attr]
@@ -61,7 +61,7 @@ class Guarded:
     def __exit__(self, *error: object) -> None:
         """Kill the command and what it started."""
         self._guard.communicate()  # closes the pipe
-        self._printed.close()
+        self._output.close()
 
     def signal(self, number: int) -> None:
         """Send a signal to the command and what it started."""
@@ -72,35 +72,29 @@ class Guarded:
         """Whether the command has ended."""
         return self._guard.poll() is not None
 
-    def wait(self) -> int:
-        """The command's status, once it has ended."""
-        return self._guard.wait()
-
     def printed(self) -> str:
-        """What the command has printed, errors too."""
-        size = os.fstat(self._printed.fileno()).st_size
-        # Where the command goes on writing stays where it is.
-        return os.pread(self._printed.fileno(), size, 0).decode(errors="replace")
+        """What the command has printed so far, errors too."""
+        file = self._output.fileno()
+        return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
 
+    def check(self, name: str) -> None:
+        """Wait for the command's end.
 
-def end_of(process: Guarded) -> str:
-    """How an ended command ended, in words, with its last lines."""
-    return f"the measured process ended with {process.wait()}. Its last lines:\n{process.printed()[-3000:]}"
+        Raises:
+            RuntimeError: If it fails.
+        """
+        if self._guard.wait():
+            raise RuntimeError(
+                f"{name} ended with {self._guard.returncode}. Its last lines:\n{self.printed()[-3000:]}"
+            )
 
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[float, str]:
-    """Seconds that a command took, and what it printed.
-
-    Raises:
-        RuntimeError: If it fails.
-    """
+    """Seconds that a command took, and what it printed; see `Guarded.check`."""
     start = time.perf_counter()
     with Guarded(command, environment) as process:
-        status = process.wait()
-        seconds = time.perf_counter() - start
-        if status:
-            raise RuntimeError(f"{' '.join(command[:4])}: {end_of(process)}")
-        return seconds, process.printed()
+        process.check(" ".join(command[:4]))
+        return time.perf_counter() - start, process.printed()
 
 
 def end_with_parent() -> None:

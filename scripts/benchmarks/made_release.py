@@ -46,16 +46,8 @@ def make_release(
 ) -> dict[str, float]:
     """What the made release is like: mean bytes of a picture, and words of a description.
 
-    The layout is the official one: `semart_train.csv` (and `semart_val.csv`), and `Images/`.
-
-    Args:
-        folder: Made, must not exist.
-        num_rows: Of the train split, each with a picture of its own.
-        num_validation_rows: Of the validation split.
-        picture_size: Width and height in pixels.
-        picture_bytes: Of each JPEG, about.
-        num_backgrounds: Of which the pictures are made: of few, many pictures look alike where they are small.
-        seed: Equal seeds give equal files.
+    The layout is the official one. Each row has a picture of its own, made of one of the backgrounds: of few, many
+    pictures look alike where they are small. Equal seeds give equal files.
     """
     random = np.random.default_rng(seed)
     (folder / "Images").mkdir(parents=True)
@@ -162,12 +154,7 @@ def write_pictures(images: Path, backgrounds: list[tuple[np.ndarray, int]], seed
 
 
 def make_text_tower(folder: Path, **sizes: int) -> None:
-    """Write a DistilBERT with random weights, and a tokenizer in whose vocabulary the made words are.
-
-    Args:
-        folder: Made where it is missing.
-        **sizes: Fields of `DistilBertConfig`; without them it is as large as the published one.
-    """
+    """Write a DistilBERT, as large as the published one unless `sizes` say otherwise, a tokenizer of made words."""
     import torch
     from transformers import DistilBertConfig, DistilBertModel, DistilBertTokenizer
 

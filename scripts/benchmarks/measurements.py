@@ -41,11 +41,7 @@ dataloader_num_workers: 2
 
 
 def measure_training(options: argparse.Namespace) -> dict[str, Any]:
-    """Figures of training with every tower.
-
-    Raises:
-        ValueError: If the rows do not fill a batch.
-    """
+    """Figures of training with every tower."""
     rows = options.rows // BATCH * BATCH  # whole batches on both sides
     if rows == 0:
         raise ValueError(f"rows is {options.rows}, but a batch has {BATCH}. Give {BATCH} or more.")
@@ -66,12 +62,8 @@ def measure_training_of(
 ) -> dict[str, Any]:
     """Figures of training with one tower.
 
-    Args:
-        bench: The made data.
-        recipe: The tower's.
-        options: The command line's.
-        preparation: Seconds that small pictures and frozen texts took, where another tower's run left them in the
-            cache; `None`: this run makes them, and is started a second time to learn how long that took.
+    Small pictures and frozen texts are made by its first run, and read from the cache by the next: how many seconds
+    `preparation` took is known from another tower, or learned by starting a second time.
     """
     ours, notebook = bench.training_side("ours", recipe), bench.side("notebook", "notebook-train", recipe)
     limit = bench.side("limit", "limit-train", recipe)
@@ -97,15 +89,7 @@ def measure_training_of(
 
 
 def estimated_run(ours: Side, notebook: Side, rows: int, epochs: int, preparation: float) -> dict[str, Any]:
-    """Seconds of a run of all epochs from a cold start, estimated from measured parts.
-
-    Args:
-        ours: After its turns.
-        notebook: Likewise.
-        rows: Of an epoch.
-        epochs: Of the run.
-        preparation: Seconds that our side prepares the data.
-    """
+    """Seconds of a run of all epochs from a cold start, estimated from measured parts."""
     seconds = {
         side.name: side.seconds_to_first_step + (rows * epochs - BATCH) / speed(side)["median"]
         for side in (ours, notebook)

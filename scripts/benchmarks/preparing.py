@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import FRONT, work_folder
-from benchmarks.guarded import Guarded, end_of
+from benchmarks.guarded import Guarded
 from benchmarks.made_release import make_release
 from benchmarks.process_memory import memory_of_tree
 
@@ -55,10 +55,9 @@ def measure(way: str, release: Path, output: Path, num_proc: int) -> dict[str, f
     command = [sys.executable, str(FRONT), "prepare-side", way, str(release), str(output), str(num_proc)]
     with Guarded(command) as process:
         while not process.has_ended():
-            peak = max(peak, memory_of_tree(process.pid, ["Pss:"]))
+            peak = max(peak, memory_of_tree(process.pid, "Pss:"))
             time.sleep(0.1)
-        if process.wait():
-            raise RuntimeError(f"{way}: {end_of(process)}")
+        process.check(way)
         return {**json.loads(process.printed().splitlines()[-1]), "peak_mb": round(peak / 2**20)}
 
 

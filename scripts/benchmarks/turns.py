@@ -12,13 +12,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmarks.clock import ADDRESS_VARIABLE
-from benchmarks.guarded import Guarded, end_of
+from benchmarks.guarded import Guarded
 from benchmarks.process_memory import forget_peaks, peak_memory_of_tree, processor_seconds_of_tree
 
-SECONDS_TO_START = 3600.0
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -93,25 +92,25 @@ class Side:
         return turn
 
     def _accepted(self, listener: socket.socket) -> socket.socket:
-        deadline = time.perf_counter() + SECONDS_TO_START
-        while time.perf_counter() < deadline:
+        while True:
             try:
                 return listener.accept()[0]
             except TimeoutError:
                 if self._process.has_ended():
-                    break
-        raise RuntimeError(f"{self.name}: {end_of(self._process)}")
+                    self._fail()
 
     def _receive(self) -> Turn:
-        line = self._reports.readline()
-        if not line:
-            raise RuntimeError(f"{self.name}: {end_of(self._process)}")
+        line = self._reports.readline() or self._fail()
         self._process.signal(signal.SIGSTOP)
         report = json.loads(line)
         turn = Turn(report.pop("seconds"), report.pop("rows"))
         self.facts |= report
         self.peak_bytes = max(self.peak_bytes, peak_memory_of_tree(self._process.pid))
         return turn
+
+    def _fail(self) -> NoReturn:
+        self._process.check(f"{self.name}: the measured process")
+        raise RuntimeError(f"{self.name}: the measured process ended before its time.")
 
 
 def alternate(sides: Sequence[Side], *, repeats: int, seconds: float) -> None:

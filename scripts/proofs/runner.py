@@ -46,17 +46,9 @@ class Plan:
 def execute(
     plan: Plan, kept: Mapping[str, Any], *, processes: int = 1, renew: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """The results, as far as known at first and after each run.
+    """The results, as far as known at first and after each run; see `kept_runs` and `run_each`.
 
-    Args:
-        plan: What is run.
-        kept: Results of an earlier call, whose runs are not repeated; empty: none.
-        processes: Runs at a time, which share the cores.
-        renew: Whether earlier runs with other values than today's are left out and not refused.
-
-    Raises:
-        ValueError: If an earlier run was of other values than today's, and is not to be left out.
-        ChildProcessError: If the process of a run ended without a result.
+    Runs of an earlier call (`kept`) are not repeated. So many `processes` at a time share the cores.
     """
     start = time.perf_counter()
     runs = list(kept_runs(plan, kept, renew))
@@ -76,7 +68,11 @@ def execute(
 
 
 def kept_runs(plan: Plan, kept: Mapping[str, Any], renew: bool) -> Iterator[Run]:
-    """Earlier runs that today's would be equal to."""
+    """Earlier runs that today's would be equal to.
+
+    Raises:
+        ValueError: If there are others, and they are not to be left out by `renew`.
+    """
     for run in kept.get("runs", []):
         is_known = "setting" not in run or run["setting"] in plan.order
         if is_known and plan.values_of(run, kept) == plan.values_of(run, plan.common):

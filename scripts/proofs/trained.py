@@ -46,13 +46,9 @@ def trained(
 ) -> Iterator[tuple[SemArtTrainer, datasets.Dataset, dict[str, Any]]]:
     """The trainer after its training, the test rows as the model is shown them, and the training's seconds and commit.
 
-    What it wrote is removed at the end of the block.
-
-    Args:
-        recipe: Name of the recipe's file.
-        fields: Of the recipe, which win over its own.
-        splits: `train` and `test` as `typed_splits` gives them, and `validation` if it is to choose the checkpoint.
-        uses_techniques: Whether the trainer has its list of techniques of speed, or none.
+    `fields` win over the recipe's own. `splits` are `train` and `test`, and `validation` if it is to choose the
+    checkpoint. Without `uses_techniques` the trainer's list of techniques is empty. What was written is removed at the
+    end of the block.
     """
     with tempfile.TemporaryDirectory() as folder:
         choice = {} if "validation" in splits else WITHOUT_VALIDATION

@@ -166,4 +166,4 @@ def test_pages_of_a_mapped_file_are_the_systems(tmp_path):
     )
     with Guarded([sys.executable, "-c", "\n".join(code)]) as process:
         assert wait_until(lambda: "ready" in process.printed())
-        assert peak_memory_of_tree(process.pid) < 0.5 * size < memory_of_tree(process.pid, ["Pss:"])
+        assert peak_memory_of_tree(process.pid) < 0.5 * size < memory_of_tree(process.pid, "Pss:")
