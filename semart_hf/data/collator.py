@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from semart_hf.model.output_semart import UNKNOWN_LABEL
+from semart_hf.model.paintings_semart import is_missing
 from semart_hf.model.pictures_semart import PictureError, load_picture
 from semart_hf.model.processing_semart import SemArtProcessor
 
@@ -109,7 +110,7 @@ class ArtCollator:
         return inputs
 
     def _shown(self, row: Mapping[str, Any], generator: np.random.Generator | None) -> tuple[bool, bool]:
-        has_image = row.get("image") is not None and "image" in self.modality
+        has_image = not is_missing(row.get("image")) and "image" in self.modality
         has_text = self._has_text(row)
         if generator is not None and has_image and has_text:
             chance = generator.random()
@@ -118,7 +119,7 @@ class ArtCollator:
         return has_image, has_text
 
     def _has_text(self, row: Mapping[str, Any]) -> bool:
-        return bool((row.get("text") or "").strip()) and "text" in self.modality
+        return not is_missing(row.get("text")) and "text" in self.modality
 
     def _pictures(
         self, rows: Sequence[Mapping[str, Any]], has_image: Sequence[bool]

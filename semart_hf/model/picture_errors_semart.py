@@ -3,6 +3,7 @@
 import io
 import re
 
+from PIL import UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, IMAGELENGTH, IMAGEWIDTH
 
 from .tiff_semart import kind, main_page, read_pages
@@ -106,8 +107,11 @@ def identification_fault(content: bytes, error: Exception) -> tuple[str, str]:
     for pattern, problem, reason in _SIGNATURES:
         if pattern.match(start):
             return problem, reason
+    if isinstance(error, UnidentifiedImageError) and is_picture(content):
+        return "broken_picture", "it begins like a picture, but its header is damaged, or of a kind that is not read"
     if is_picture(content):
-        return decoding_fault(error)
+        problem, reason = decoding_fault(error)
+        return "unsupported_picture" if "cannot handle" in reason else problem, reason
     return "not_a_picture", f"not in a known picture format ({', '.join(FORMATS)})"
 
 

@@ -31,7 +31,7 @@ def read_source(source: Any) -> tuple[bytes, str]:
         return content, f"of {len(source):,} characters of base64"
     if hasattr(source, "read"):
         return _read_open_file(source), f"in {shortened(repr(source))}"
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, str | os.PathLike) or (isinstance(source, str) and not source.strip()):
         raise picture_error(
             "missing_picture", "it is none", f"given as {shortened(repr(source))} of {type(source).__name__}"
         )
@@ -75,7 +75,7 @@ def _from_base64(text: str) -> bytes | None:
     if not is_url and len(text) < _LEAST_BASE64:
         return None
     try:
-        content = base64.b64decode("".join(body.split()), validate=True) if "base64" in head else None
+        content = base64.b64decode(_padded("".join(body.split())), validate=True) if "base64" in head else None
     except ValueError:
         content = None
     if content is None and is_url:
@@ -98,3 +98,7 @@ def _read_open_file(file: Any) -> bytes:
         reason = f"the open file gives {type(content).__name__}, not bytes; open it with mode 'rb'"
         raise picture_error("unreadable_picture", reason, shortened(repr(file)))
     return content
+
+
+def _padded(text: str) -> str:
+    return text + "=" * (-len(text) % 4)

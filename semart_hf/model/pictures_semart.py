@@ -65,18 +65,23 @@ def load_picture(source: Any, *, least_side: int | None = None) -> Image.Image:
     """
     if isinstance(source, Mapping):
         source = source.get("bytes") or source.get("path")
-    if isinstance(source, Image.Image):
-        return to_rgb(source)
-    if isinstance(source, np.ndarray | Tensor):
-        return to_rgb(_picture_of_values(source))
-    content, name = read_source(source)
+    name = ""
     try:
+        if isinstance(source, Image.Image):
+            return to_rgb(source)
+        if isinstance(source, np.ndarray | Tensor):
+            return to_rgb(_picture_of_values(source))
+        content, name = read_source(source)
         picture = open_picture(content)
         if least_side is not None:
             reduce_jpeg(picture, least_side)
         return to_rgb(picture)
     except PictureError as error:
+        if not name:
+            raise
         raise picture_error(error.problem, error.reason, name) from error
+    except Exception as error:  # whatever object was given
+        raise picture_error(*decoding_fault(error), name) from error
 
 
 def open_picture(content: bytes) -> Image.Image:

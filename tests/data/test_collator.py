@@ -68,10 +68,11 @@ def test_one_modality_withholds_the_other(processor, modality, absent):
     assert absent not in ArtCollator(processor, TASKS, modality=modality)(rows())
 
 
-def test_rows_that_lack_a_modality_are_marked(processor):
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_rows_that_lack_a_modality_are_marked(processor, nothing):
     paintings = rows(3)
-    paintings[0]["image"] = None
-    paintings[2]["text"] = "  "
+    paintings[0]["image"] = nothing
+    paintings[2]["text"] = nothing or "  "
     for draw in (False, True):
         batch_rows = [row | ({"draw": (0, 0, 1)} if draw else {}) for row in paintings]
         batch = ArtCollator(processor, TASKS)(batch_rows)

@@ -42,9 +42,9 @@ def test_few_batches_are_read_ahead_and_none_once_nobody_asks():
     assert [next(answers) for _ in range(4)] == [0, 1, 2, 3]
     assert len(read) <= 2 * (2 + 3)
     answers.close()
-    told = len(read)
+    read_then = len(read)
     time.sleep(0.05)
-    assert len(read) == told
+    assert len(read) == read_then
 
 
 def test_an_error_is_raised_where_its_batch_is_asked_for():

@@ -1,10 +1,12 @@
 import io
 import os
+import pickle
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFile, PngImagePlugin
 
 from semart_hf.model.pictures_semart import PictureError, load_picture, to_rgb
@@ -295,12 +297,26 @@ def test_a_picture_that_takes_too_much_memory_is_an_error_before_it_is_decoded(m
             load_picture(content)
 
 
-@pytest.mark.parametrize("source", [3, None, {"bytes": None, "path": None}, object()])
-def test_a_source_of_another_type_is_an_error(source):
-    with pytest.raises(
-        PictureError, match=r"given as .* of \w+ cannot be read: it is none\. Allowed are a path.*Correct"
-    ):
+class _Path(os.PathLike):
+    def __fspath__(self):
+        raise RuntimeError("no path")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [3, None, {"bytes": None, "path": None}, {}, object(), "", " ", float("nan"), b"", "data:,",
+     io.StringIO("text"), Path("a\0b"), "\ud800.jpg", "A" * 5000, "/dev/zero", "/tmp", _Path(),
+     "data:image/png;base64,@", memoryview(bytes(99))[::2],
+     np.array(None), np.array(["a.jpg", "b.jpg"]), np.zeros((0, 4, 3), np.uint8),
+     torch.zeros(3, 4, 4, dtype=torch.bfloat16),
+     torch.zeros(4, 4, dtype=torch.uint8).to_sparse(), Image.new("I", (1, 1), 1 << 20), Image.new("I", (1, 1), -5),
+     Image.new("F", (1, 1), 1.5), b"GIF89a" + bytes(50), b"BM" + bytes(90)],
+)  # fmt: skip
+def test_whatever_is_no_picture_is_one_kind_of_error_in_few_words(source):
+    with pytest.raises(PictureError, match=r"^The picture.* cannot be read: .*\. Allowed are .*\.$") as caught:
         load_picture(source)
+    assert len(str(caught.value)) < 400
+    assert pickle.loads(pickle.dumps(caught.value)).problem == caught.value.problem  # noqa: S301 - as workers hand it on
 
 
 @pytest.mark.parametrize("values", [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8)])

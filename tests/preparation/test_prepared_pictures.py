@@ -203,14 +203,14 @@ def test_truncated_and_broken_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "said"), [((1, 20_000), "1 x 20,000"), ((15, 15), "15 x 15"), ((30, 800), "30 x 800")]
+    ("size", "reason"), [((1, 20_000), "1 x 20,000"), ((15, 15), "15 x 15"), ((30, 800), "30 x 800")]
 )
-def test_absurd_sides(tmp_path, size, said):
+def test_absurd_sides(tmp_path, size, reason):
     path = tmp_path / "strip.png"
     Image.new("L", size).save(path)
     assert finding(path) == (
         "absurd_size",
-        f"{said} pixels; sides of 16 pixels or more and at most 25 to 1 show a painting",
+        f"{reason} pixels; sides of 16 pixels or more and at most 25 to 1 show a painting",
     )
 
 
