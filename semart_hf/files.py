@@ -19,7 +19,7 @@ LOCK_SECONDS = 10.0
 # What this process works on: inside the block it may ask for the same folder again.
 _LOCKED: set[Path] = set()
 # How torch and safetensors word a full disk, which they do not raise as OSError.
-_FULL_DISK_WORDS = ("No space left on device", "PytorchStreamWriter failed writing", "file write failed")
+_FULL_DISK_WORDS = ("No space left on device", "PytorchStreamWriter failed", "file write failed", "unexpected pos ")
 
 
 @contextmanager
