@@ -135,15 +135,13 @@ def test_rows_come_in_the_order_that_is_asked_for(parts, tmp_path):
         assert [row for batch in rows for row in batch] == order
     stream = SimpleNamespace(args=SimpleNamespace(train_sampling_strategy="sequential"))
     with pytest.raises(ValueError, match="train_sampling_strategy is 'sequential', but a stream's rows come shuffled"):
-        SemArtTrainer._stream_loader(stream, None)
+        SemArtTrainer._own_stream(stream, None)
 
 
 def test_an_epoch_without_a_step_is_refused_and_validation_reads_every_row(parts, tmp_path):
-    options = {"per_device_train_batch_size": 20, "gradient_accumulation_steps": 2, "dataloader_drop_last": True}
-    trainer = make_trainer(parts, tmp_path, max_steps=5, per_device_eval_batch_size=100, **options)
-    with pytest.raises(ValueError, match=r"dataloader_drop_last is true, but the 32 rows .* are less than one step"):
-        trainer.train()
-    assert trainer.state.global_step == 0
+    with pytest.raises(ValueError, match=r"no step: 32 training rows, .* Set dataloader_drop_last: false"):
+        make_trainer(parts, tmp_path, max_steps=5, per_device_train_batch_size=40, dataloader_drop_last=True)
+    trainer = make_trainer(parts, tmp_path, dataloader_drop_last=True, per_device_eval_batch_size=100)
     assert sum(len(batch["labels"]) for batch in trainer.get_eval_dataloader()) == len(parts[0]["validation"])
     trainer = make_trainer(parts, tmp_path, train_sampling_strategy="group_by_length", per_device_eval_batch_size=5)
     labels = torch.cat([batch["labels"][:, 0] for batch in trainer.get_eval_dataloader()])
