@@ -19,7 +19,6 @@ from benchmarks.techniques import useful_for
 from semart_hf.model.precision_semart import computes_bf16
 from semart_hf.model.techniques_semart import select_kernels
 from semart_hf.model.text_semart import FirstTokenBlock
-from semart_hf.model.vision_semart import read_class_token
 from semart_hf.training.techniques import KeptMemory
 
 Step = Callable[[], None]
@@ -68,9 +67,7 @@ def training_step(setting: Setting, format_: Format) -> Step:
     config, layers = model.text.config, model.text.transformer.layer
     learning = list(layers[config.n_layers - setting.recipe.get("trainable_text_layers", 1) :])
     if learning:
-        last = FirstTokenBlock(config).to(setting.device).train()
-        last.load_state_dict(learning[-1].state_dict())
-        learning[-1] = last
+        learning[-1] = FirstTokenBlock(learning[-1], config)
     hidden = torch.randn(len(pictures), setting.text_length, config.dim, device=setting.device)
     labels = torch.zeros(len(pictures), dtype=torch.long, device=setting.device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -115,7 +112,6 @@ def ready(
     bf16 = format_.precision == "bf16"
     torch.manual_seed(0)
     model = NotebookModel(setting, list(NUM_LABELS.values())).to(setting.device)
-    read_class_token(model.vision)
     model.vision.to(memory_format=layout)
     techniques = useful_for(model.vision, setting.device, bf16=bf16)
     size = setting.image_size

@@ -25,16 +25,17 @@ class SemArtConfig(PreTrainedConfig):
     Tasks are an ordered list and not a dict: `config.json` is written with sorted keys, and the order of the tasks is
     the order of the columns of `labels (batch, num_tasks)`.
 
+    `id2label` numbers the labels of all tasks in their order, as `task: label` where there are several tasks.
+
     Args:
         vision_config: The timm tower (`timm_wrapper`).
         text_config: The text tower (`distilbert`).
         tasks: `[{"name": "type", "labels": ["landscape", …]}, …]`; a label's position is its class index.
         task_weights: Weight of each task's loss by task name; tasks that are not named weigh 1.
-        learns_task_weights: Whether training weighs the tasks by learned uncertainties instead of evenly.
         fusion_dim: Size of each projection and of the fused features.
         fusion_dropout: Dropout probability before the heads.
         text_pooling: `first` reads the first token's hidden state, `mean` averages over the text's tokens.
-        text_lexicon: Whether a linear model on token counts (`Lexicon`) speaks beside the text tower.
+        text_lexicon: Whether a linear model on token counts (`Lexicon`) stands beside the text tower.
         frozen_vision_stages: Number of leading stages of the vision tower that do not learn: 0 none, 1 the stem,
             1 + k the stem and the first k stages (ResNet: layers, EfficientNet: block stages, ViT: blocks).
         trainable_text_layers: Number of last DistilBERT layers that learn. `None`: the whole text tower learns, its
@@ -44,6 +45,7 @@ class SemArtConfig(PreTrainedConfig):
         training_data: What the model was trained on: `{"name": str, "is_painted_miniature": bool}`; `None`: not
             recorded.
         format_version: Version of this format, `MAJOR.MINOR`; a newer major version than this code knows is refused.
+            Since 1.1 the lexicon's `rarities` are its `idf`.
 
     Raises:
         ValueError: If the tasks are malformed, a tower is of another family, or the format is too new.
@@ -57,13 +59,12 @@ class SemArtConfig(PreTrainedConfig):
     # Whether `pipeline` loads its class from beside the weights; not where the package registers its own.
     loads_saved_pipeline: ClassVar[bool] = True
     # The Trainer gathers every output of an evaluation step that is not named here.
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["task_losses", "features", "task_log_variances"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["task_losses", "features"]
 
     vision_config: Any = None
     text_config: Any = None
     tasks: list[dict[str, Any]] | None = None
     task_weights: dict[str, float | int] | None = None
-    learns_task_weights: bool = False
     fusion_dim: int = 512
     fusion_dropout: float | int = 0.1
     text_pooling: str = "first"
@@ -73,12 +74,13 @@ class SemArtConfig(PreTrainedConfig):
     temperatures: dict[str, float | int] | None = None
     training_data: dict[str, Any] | None = None
     initializer_range: float = 0.02
-    format_version: str = "1.0"
+    format_version: str = "1.1"
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Build the towers' configurations and check what the field types cannot say."""
         if not self.loads_saved_pipeline:
             kwargs.pop("custom_pipelines", None)
+        kwargs.pop("learns_task_weights", None)  # of format 1.0; it changed only how tasks were weighed in training
         super().__post_init__(**kwargs)
         supported_major = 1
         major = self.format_version.split(".")[0]
@@ -101,13 +103,20 @@ class SemArtConfig(PreTrainedConfig):
                 )
         if self.text_pooling not in TEXT_POOLINGS:
             raise ValueError(f"text_pooling is {self.text_pooling!r}, but it must be one of {TEXT_POOLINGS}.")
-        _check_tasks(self.tasks or [])
+        self.set_tasks(self.tasks)
         for name, values in (("task_weights", self.task_weights), ("temperatures", self.temperatures)):
             unknown = sorted(set(values or {}) - set(self.task_names))
             if unknown:
                 raise ValueError(
                     f"{name} names {unknown}, but the tasks are {self.task_names}. Use the tasks' own names."
                 )
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """The configuration of a dict, with the fields of `kwargs` in their place and checked as these are."""
+        own = {name for name in cls.__annotations__ if name not in cls.sub_configs_defaults}
+        overrides = {name: kwargs.pop(name) for name in list(kwargs) if name in own}
+        return super().from_dict({**config_dict, **overrides}, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         """What `config.json` holds."""
@@ -117,6 +126,19 @@ class SemArtConfig(PreTrainedConfig):
     def task_names(self) -> list[str]:
         """Names of the tasks, in the order of the label columns."""
         return [task["name"] for task in self.tasks or []]
+
+    def set_tasks(self, tasks: list[dict[str, Any]] | None) -> None:
+        """Take other tasks, and number their labels again.
+
+        Raises:
+            ValueError: If they are malformed.
+        """
+        _check_tasks(tasks or [])
+        self.tasks = tasks
+        names = [(task["name"], label) for task in tasks or [] for label in task["labels"]]
+        labels = [label if len(tasks or []) == 1 else f"{name}: {label}" for name, label in names]
+        self.id2label = dict(enumerate(labels))
+        self.label2id = {label: index for index, label in enumerate(labels)}
 
     @property
     def training_notice(self) -> str | None:

@@ -1,4 +1,4 @@
-"""The lexicon: what each token of a description says for each label, whatever stands around it."""
+"""The lexicon: a linear model from a description's token counts to the logits."""
 
 import math
 from collections import Counter
@@ -12,10 +12,10 @@ from torch.nn import functional as F
 class Lexicon(nn.Module):
     """Logits `(batch, num_labels)` from which tokens a text has and how often, regardless of their order.
 
-    Labels are often told by single words, such as places, saints, painters' names and years, of which a Transformer's
-    last layers learn few from a thousand paintings. This linear model on token counts stands beside the text tower:
-    a token weighs 1 + log(its count) times its rarity, a text's tokens together have length 1, and each token has a
-    weight for each label, 0 at first, so that a new lexicon says nothing. A text without known tokens gets zeros.
+    Single words often decide a label, such as places, saints, painters' names and years, of which a Transformer's
+    last layers learn few from a thousand paintings. This linear model on TF-IDF stands beside the text tower: a
+    token's strength is 1 + log(its count) times its idf, a text's strengths have length 1, and each token has a weight
+    for each label, 0 at first, so that a new lexicon adds zeros. So does a text without known tokens.
 
     Args:
         vocab_size: Number of tokens of the tokenizer.
@@ -28,9 +28,9 @@ class Lexicon(nn.Module):
     def __init__(self, vocab_size: int, num_labels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(vocab_size, num_labels))
-        # A property of the training texts, which travels with the weights. It is no buffer, because accelerate cannot
-        # shard a model that has some.
-        self.rarities = nn.Parameter(torch.zeros(vocab_size), requires_grad=False)
+        # A property of the training texts, saved with the weights. It is no buffer, because accelerate cannot shard a
+        # model that has some.
+        self.idf = nn.Parameter(torch.zeros(vocab_size), requires_grad=False)
 
     def forward(
         self, input_ids: Tensor | None, attention_mask: Tensor | None = None, has_text: Tensor | None = None
@@ -38,30 +38,30 @@ class Lexicon(nn.Module):
         """The logits; one row of zeros where the batch has no texts at all.
 
         Args:
-            input_ids: Token ids `(batch, tokens)`. Padding and other special tokens have no rarity and count for
-                nothing, with or without a mask.
+            input_ids: Token ids `(batch, tokens)`. Padding and other special tokens have an idf of 0 and count
+                for nothing, with or without a mask.
             attention_mask: `(batch, tokens)`, 0 where a token is to count for nothing.
             has_text: `(batch,)` of booleans, `False` where a row's text is a placeholder.
         """
         if input_ids is None:
             # Distributed processes wait for the gradient of every parameter in every step.
             return self.weight[:1] * 0.0
-        said = self.contributions(input_ids, attention_mask).sum(1)
-        return said if has_text is None else said * has_text.unsqueeze(1)
+        logits = self.contributions(input_ids, attention_mask).sum(1)
+        return logits if has_text is None else logits * has_text.unsqueeze(1)
 
     def contributions(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """What each token adds to each logit `(batch, tokens, num_labels)`; see `forward`."""
+        """The part of each token in each logit `(batch, tokens, num_labels)`; see `forward`."""
         mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         # Each occurrence carries its part of its token's strength, so that no tensor is as long as the vocabulary.
         counts = ((input_ids.unsqueeze(2) == input_ids.unsqueeze(1)) & mask.unsqueeze(1)).sum(2).clamp(min=1).float()
-        strengths = (1 + counts.log()) * self.rarities[input_ids].float() * mask
+        strengths = (1 + counts.log()) * self.idf[input_ids].float() * mask
         length = (strengths.square() / counts).sum(1, keepdim=True).sqrt()
         shares = strengths / counts / length.clamp(min=torch.finfo(length.dtype).tiny)
         return shares.to(self.weight.dtype).unsqueeze(2) * F.embedding(input_ids, self.weight)
 
     @torch.no_grad()
-    def learn_rarities(self, texts: Iterable[Sequence[int]], special_ids: Iterable[int]) -> None:
-        """Take each token's rarity from the training texts: 1 + log((1 + texts) / (1 + texts that have it)).
+    def learn_idf(self, texts: Iterable[Sequence[int]], special_ids: Iterable[int]) -> None:
+        """Set each token's idf from the training texts: 1 + log((1 + texts) / (1 + texts that have it)).
 
         A token that no text has gets 0: its weights could not be learned, and it is not to take from the others'.
 
@@ -84,17 +84,17 @@ class Lexicon(nn.Module):
                 f"Got {num_texts} texts without a token, but a lexicon learns from at least one. Check text_columns, "
                 "or set text_lexicon: false."
             )
-        rarities = torch.zeros(len(self.rarities))
+        idf = torch.zeros(len(self.idf))
         for token, count in document_counts.items():
-            rarities[token] = 1 + math.log((1 + num_texts) / (1 + count))
-        self.rarities.copy_(rarities)
+            idf[token] = 1 + math.log((1 + num_texts) / (1 + count))
+        self.idf.copy_(idf)
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that weight decay leaves alone: a penalty of their own keeps these small."""
         return {"weight"}
 
 
-def add_logits(logits: Mapping[str, Tensor], said: Tensor) -> dict[str, Tensor]:
-    """The logits by task name with those of all tasks together `(batch or 1, num_labels)` added."""
-    parts = said.split([of.shape[1] for of in logits.values()], dim=1)
-    return {name: of + part for (name, of), part in zip(logits.items(), parts, strict=True)}
+def add_logits(logits: Mapping[str, Tensor], lexicon_logits: Tensor) -> dict[str, Tensor]:
+    """The logits by task name, with those of all tasks side by side `(batch or 1, num_labels)` added."""
+    parts = lexicon_logits.split([values.shape[1] for values in logits.values()], dim=1)
+    return {name: values + part for (name, values), part in zip(logits.items(), parts, strict=True)}

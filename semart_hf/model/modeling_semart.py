@@ -9,31 +9,39 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import logging
 
 from .configuration_semart import SemArtConfig
 from .inputs_semart import check_inputs, check_text_forms
 from .lexicon_semart import Lexicon, add_logits
+from .loading_semart import reorder_heads, resolve_configs
 from .output_semart import SemArtOutput, mean_losses
 from .precision_semart import without_autocast
-from .text_semart import pool_tokens, read_first_token, run_layers
+from .text_semart import FirstTokenBlock, frozen_layers, pool_tokens, run_layers
 from .towers_semart import (
-    adopt,
     build_vision_tower,
     check_frozen_vision_stages,
     frozen_modules,
-    let_go,
     load_tower,
-    prove_tower,
     read_pictures,
     resolve_text_config,
     resolve_vision_config,
+    verify_tower,
     vision_stages,
 )
-from .vision_semart import read_class_token
+
+logger = logging.get_logger(__name__)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-class SemArtPreTrainedModel(PreTrainedModel):
-    """Base of the SemArt models: how they load, initialise and checkpoint."""
+class SemArtForArtClassification(PreTrainedModel):
+    """Type, school, timeframe and medium of paintings from their pictures and descriptions.
+
+    Each tower's features are projected to `fusion_dim`; where a painting has no picture or no text, a learned vector
+    stands in, so that one checkpoint serves image + text, image alone and text alone. The fused features are the sum
+    of the two vectors and of one hidden layer over both; a linear head for each task reads them. With `text_lexicon`,
+    the logits of a linear model on the text's token counts are added.
+    """
 
     config_class = SemArtConfig
     base_model_prefix = "semart"
@@ -43,44 +51,20 @@ class SemArtPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _no_split_modules = ("TimmWrapperModel", "TransformerBlock", "FirstTokenBlock")
+    _keep_in_fp32_modules = ("fusion", "fusion_norm", "heads")  # nor are these quantised
     # With it, the Trainer would no longer divide the loss by the number of accumulation steps.
     accepts_loss_kwargs = False
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, SemArtForArtClassification):
-            init.normal_(module.absent_image, std=self.config.initializer_range)
-            init.normal_(module.absent_text, std=self.config.initializer_range)
-            if self.config.learns_task_weights:
-                init.zeros_(module.task_log_variances)
-        elif isinstance(module, Lexicon):
-            init.zeros_(module.weight)
-            init.zeros_(module.rarities)
-
-
-class SemArtForArtClassification(SemArtPreTrainedModel):
-    """Type, school, timeframe and medium of paintings from their pictures and descriptions.
-
-    Each tower's features are projected to `fusion_dim`; where a painting has no picture or no text, a learned vector
-    stands in, so that one checkpoint serves image + text, image alone and text alone. The fused features are the sum
-    of the two vectors and of one hidden layer over both; a linear head for each task reads them. With `text_lexicon`,
-    what the text's single tokens say is added to the logits.
-    """
 
     def __init__(self, config: SemArtConfig) -> None:
         super().__init__(config)
         if not config.tasks:
-            raise ValueError(
-                "A SemArt model needs at least one task, got none. Give the config "
-                "tasks=[{'name': 'type', 'labels': ['landscape', 'portrait']}]."
-            )
+            raise ValueError("Got no task. Give the config tasks=[{'name': 'type', 'labels': ['a', 'b']}], or more.")
         self.vision_tower = AutoModel.from_config(config.vision_config)
         self.text_tower = AutoModel.from_config(config.text_config)
-        if config.text_pooling == "first":
-            read_first_token(self.text_tower, config.text_config)
+        if config.text_pooling == "first" and config.text_config.n_layers:
+            layers = self.text_tower.transformer.layer
+            layers[-1] = FirstTokenBlock(layers[-1], config.text_config)
         timm_model = self.vision_tower.timm_model
-        read_class_token(timm_model)
         vision_dim = getattr(timm_model, "head_hidden_size", None) or timm_model.num_features
         self.vision_projection = nn.Linear(vision_dim, config.fusion_dim)
         self.text_projection = nn.Linear(config.text_config.dim, config.fusion_dim)
@@ -96,10 +80,18 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         self.lexicon: Lexicon | None = None
         if config.text_lexicon:
             self.lexicon = Lexicon(config.text_config.vocab_size, sum(len(task["labels"]) for task in config.tasks))
-        if config.learns_task_weights:
-            self.task_log_variances = nn.Parameter(torch.zeros(len(config.tasks)))
         self.post_init()
         self.freeze()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, SemArtForArtClassification):
+            init.normal_(module.absent_image, std=self.config.initializer_range)
+            init.normal_(module.absent_text, std=self.config.initializer_range)
+        elif isinstance(module, Lexicon):
+            init.zeros_(module.weight)
+            init.zeros_(module.idf)
 
     @classmethod
     def from_towers(
@@ -129,16 +121,16 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
             **config_fields: Further fields of `SemArtConfig`.
 
         Raises:
-            ValueError: If a tower is unknown or of another family, or its weights did not arrive.
+            ValueError: If a tower is unknown, of another family, or its weights did not arrive.
         """
         if pretrained not in (True, False, "vision", "text"):
-            raise ValueError(f"pretrained is {pretrained!r}, but it must be True, False, 'vision' or 'text'.")
+            raise ValueError(f"pretrained is {pretrained!r}. Allowed are True, False, 'vision', 'text'. Give one.")
         load_vision, load_text = pretrained in (True, "vision"), pretrained in (True, "text")
         for name, source, is_loaded in (("vision", vision, load_vision), ("text", text, load_text)):
             if is_loaded and isinstance(source, PreTrainedConfig):
                 raise ValueError(
-                    f"The {name} tower is a configuration, but pretrained weights come from a Hub id or a local "
-                    f"folder. Give {name} as one of these, or leave {name!r} out of pretrained={pretrained!r}."
+                    f"Got a configuration as {name} tower and pretrained={pretrained!r}. Allowed is a Hub id or a "
+                    f"folder, where its weights are. Give {name} as one of these, or leave it out of pretrained."
                 )
         vision_config = resolve_vision_config(
             vision, pretrained=load_vision, image_size=image_size, crop_pct=crop_pct, model_args=vision_args
@@ -148,25 +140,36 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         vision_source = load_tower(vision, vision_config) if load_vision else build_vision_tower(vision_config)
         model.vision_tower.load_state_dict(vision_source.state_dict())
         if load_text:
-            let_go(model.text_tower)
-            adopt(model.text_tower, load_tower(text, text_config))
-            prove_tower(model.text_tower, text)
+            model.text_tower.load_state_dict(load_tower(text, text_config).state_dict(), assign=True)
+            verify_tower(model.text_tower, text)
         if load_vision:
-            prove_tower(model.vision_tower, vision)
+            verify_tower(model.vision_tower, vision)
         return model
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, config: Any = None, **kwargs: Any) -> Any:
         """The saved model, as `PreTrainedModel.from_pretrained` loads it, with its frozen parts frozen again.
 
-        Loading replaces every parameter by one that requires a gradient.
+        A quantised model is frozen as a whole. With other `tasks` than the saved ones, rows of heads and lexicon
+        follow the names of their labels, and those of new labels are initialised as in a new model.
+
+        Raises:
+            ValueError: If a field is overridden with which the saved weights would compute something else.
         """
-        loaded = super().from_pretrained(*args, **kwargs)
-        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze()
+        config, tasks = resolve_configs(cls.config_class, pretrained_model_name_or_path, config, kwargs)
+        if config.format_version == "1.0":
+            kwargs.setdefault("key_mapping", {"lexicon.rarities": "lexicon.idf"})
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if tasks != config.tasks:
+            reorder_heads(model, tasks)
+        model.freeze()
         return loaded
 
     def freeze(self) -> None:
         """Freeze what the configuration says is frozen, and unfreeze the rest; call it after changing the numbers.
+
+        A quantised model is frozen as a whole, and integers never learn.
 
         Raises:
             ValueError: If the configuration asks for more stages or layers than the towers have.
@@ -176,25 +179,17 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         check_frozen_vision_stages(timm_model, config.vision_config.architecture, config.frozen_vision_stages)
         stages = vision_stages(timm_model)
         frozen_names = {name for stage in stages[: config.frozen_vision_stages] for name in stage}
-        for name, parameter in timm_model.named_parameters():
-            parameter.requires_grad_(name not in frozen_names)
-        num_layers, num_trainable = config.text_config.n_layers, config.trainable_text_layers
-        if num_trainable is not None and not 0 <= num_trainable <= num_layers:
-            raise ValueError(
-                f"trainable_text_layers is {num_trainable}, but the text tower has {num_layers} layers. Give a number "
-                f"from 0 to {num_layers}, or None to train the whole text tower with its embeddings."
-            )
-        frozen_text: list[nn.Module] = []
-        if num_trainable is not None:
-            frozen_text = [
-                self.text_tower.embeddings,
-                *self.text_tower.transformer.layer[: num_layers - num_trainable],
-            ]
-        self.text_tower.requires_grad_(True)
+        frozen_text = frozen_layers(self.text_tower, config.trainable_text_layers)
+        frozen = [parameter for name, parameter in timm_model.named_parameters() if name in frozen_names]
+        frozen += [parameter for module in frozen_text for parameter in module.parameters()]
         if self.lexicon is not None:
-            self.lexicon.rarities.requires_grad_(False)
-        for module in frozen_text:
-            module.requires_grad_(False)
+            frozen.append(self.lexicon.idf)
+        frozen_ids = {id(parameter) for parameter in frozen}
+        is_quantized = getattr(self, "is_quantized", False)
+        for parameter in self.parameters():
+            parameter.requires_grad_(
+                not is_quantized and parameter.is_floating_point() and id(parameter) not in frozen_ids
+            )
         self._frozen_modules = [*frozen_modules(timm_model, frozen_names), *frozen_text]
         self.train(self.training)
 
@@ -243,19 +238,16 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         text = self.encode_texts(input_ids, attention_mask, has_text, batch, text_hidden, text_depth)
         with without_autocast(image.device):
             features, logits = self._fuse(image, text)
-        said = None
+        lexicon_logits = None
         if self.lexicon is not None:
             # Beside hidden states, the mask is theirs.
             mask = attention_mask if text_hidden is None else None
-            said = self.lexicon(input_ids, mask, has_text)
-            logits = add_logits(logits, said)
+            lexicon_logits = self.lexicon(input_ids, mask, has_text)
+            logits = add_logits(logits, lexicon_logits)
         loss, task_losses = mean_losses(logits, labels, self.config.task_weights)
         output = SemArtOutput(loss=loss, logits=logits, task_losses=task_losses, features=features)
         if each_alone:
-            output["alone_logits"] = self._read_each_alone(image, text, said)
-        if self.training and self.config.learns_task_weights:
-            # A copy that the graph leads through: a sharded parameter is whole only within this call.
-            output["task_log_variances"] = self.task_log_variances.clone()
+            output["alone_logits"] = self._read_each_alone(image, text, lexicon_logits)
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return output if use_dict else output.to_tuple()
 
@@ -296,18 +288,21 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         return self._fill_absent(self.text_projection(pooled), has_text, self.absent_text)
 
     def _fuse(self, image: Tensor, text: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        image, text = (part.to(self.fusion.weight.dtype) for part in (image, text))
-        # Picture and text are nearly independent witnesses of a label: their evidence adds up, and what only both
-        # together tell is learned beside the sum.
+        image, text = (part.to(self.fusion_norm.weight.dtype) for part in (image, text))
+        # The two modalities are nearly independent evidence, which adds up; the hidden layer learns their interaction.
         features = image + text + F.gelu(self.fusion(self.fusion_norm(torch.cat((image, text), dim=-1))))
         dropped = self.fusion_dropout(features)
         return features, {name: self.heads[f"head_{name}"](dropped) for name in self.config.task_names}
 
-    def _read_each_alone(self, image: Tensor, text: Tensor, said: Tensor | None) -> dict[str, dict[str, Tensor]]:
+    def _read_each_alone(
+        self, image: Tensor, text: Tensor, lexicon_logits: Tensor | None
+    ) -> dict[str, dict[str, Tensor]]:
         with without_autocast(image.device):
             _, by_image = self._fuse(image, self.absent_text.expand_as(image))
             _, by_text = self._fuse(self.absent_image.expand_as(text), text)
-        return {"image": by_image, "text": by_text if said is None else add_logits(by_text, said)}
+        if lexicon_logits is not None:
+            by_text = add_logits(by_text, lexicon_logits)
+        return {"image": by_image, "text": by_text}
 
     @property
     def num_frozen_text_layers(self) -> int:
@@ -317,7 +312,7 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
 
     @torch.no_grad()
     def encode_frozen_text(self, input_ids: Tensor, attention_mask: Tensor | None, depth: int) -> Tensor:
-        """What the first `depth` layers of the text tower make of texts `(batch, tokens, dim)`, for `text_hidden`.
+        """Hidden states `(batch, tokens, dim)` after the text tower's first `depth` layers, for `text_hidden`.
 
         Behind the last layer only the pooled features are ever read: with all layers it is these, `(batch, 1, dim)`.
         """
@@ -331,7 +326,7 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         return self.text_tower.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the text tower's word embeddings."""
+        """Replace them."""
         self.text_tower.set_input_embeddings(value)
 
     def num_parameters_by_state(self) -> tuple[int, int]:
@@ -341,14 +336,11 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
 
     def print_trainable_parameters(self) -> None:
         """Print how many parameters learn, in the manner of peft."""
-        trainable, total = self.num_parameters_by_state()
-        print(
-            f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: {100 * trainable / total:.4f}"
-        )
+        count, total = self.num_parameters_by_state()
+        print(f"trainable params: {count:,d} || all params: {total:,d} || trainable%: {100 * count / total:.4f}")
 
-    # Distributed processes wait for the gradient of every parameter, so that what a batch does not use must still give
-    # zeros: the towers in a batch without pictures or texts, the absence vectors in one where nothing is absent. Where
-    # the parameters are sharded, all processes must even run the same modules to put the shards together.
+    # Distributed processes wait for the gradient of every parameter: what a batch does not use gives zeros. Where the
+    # parameters are sharded, all processes must even run the same modules to put the shards together.
 
     @property
     def _is_sharded(self) -> bool:
@@ -391,9 +383,18 @@ class SemArtForArtClassification(SemArtPreTrainedModel):
         return rows
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
+        function = kwargs.get("gradient_checkpointing_func")
+        if enable and getattr(function, "keywords", {}).get("use_reentrant"):
+            raise ValueError(
+                "Gradient checkpointing got use_reentrant=True, with which nothing behind frozen parts learns. "
+                "Allowed is False. Leave it out of the arguments of checkpointing."
+            )
         super()._set_gradient_checkpointing(enable=enable, **kwargs)
-        # timm's towers have a switch of their own, which the generic search does not find.
-        self.vision_tower.timm_model.set_grad_checkpointing(enable)
+        timm_model = self.vision_tower.timm_model  # its BatchNorm would count a batch again when that is recomputed
+        has_statistics = any(isinstance(module, _BATCH_NORMS) for module in timm_model.modules())
+        if enable and has_statistics:
+            logger.warning("Gradient checkpointing leaves out the vision tower, which has BatchNorm layers.")
+        timm_model.set_grad_checkpointing(enable and not has_statistics)
 
 
 SemArtForArtClassification.register_for_auto_class("AutoModel")

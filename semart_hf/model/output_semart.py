@@ -1,4 +1,4 @@
-"""What the model says of a batch of paintings, and how far that is from the labels."""
+"""The model's output for a batch of paintings, and its loss."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,24 +13,21 @@ UNKNOWN_LABEL = -100
 
 @dataclass
 class SemArtOutput(ModelOutput):
-    """What the model says of a batch of paintings.
+    """The model's output for a batch of paintings.
 
     Args:
         loss: Weighted mean of the task losses, a scalar; `None` without labels.
         logits: `(batch, num_labels)` by task name.
         task_losses: Mean cross-entropy over the rows whose label is known, a scalar by task name.
         features: Fused representation `(batch, fusion_dim)` that all heads read.
-        task_log_variances: Learned uncertainty of each task `(num_tasks,)` in training, where the configuration asks
-            for it.
         alone_logits: By modality (`image`, `text`) the logits of its part alone, as `logits`, where they are asked
-            for; those of a row that lacks the modality say nothing.
+            for; those of a row that lacks the modality are without meaning.
     """
 
     loss: Tensor | None = None
     logits: dict[str, Tensor] | None = None
     task_losses: dict[str, Tensor] | None = None
     features: Tensor | None = None
-    task_log_variances: Tensor | None = None
     alone_logits: dict[str, dict[str, Tensor]] | None = None
 
 

@@ -1,4 +1,4 @@
-"""The text tower in parts: its first layers, the layers behind them, and a last layer that asks for one token."""
+"""The text tower in parts: its layers from one to another, and a last layer that computes one token."""
 
 from typing import Any
 
@@ -10,14 +10,25 @@ from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 
 
 class FirstTokenBlock(TransformerBlock):
-    """A DistilBERT layer that answers for the first token alone: `(batch, tokens, dim)` becomes `(batch, 1, dim)`.
+    """A DistilBERT layer that computes the first token alone: `(batch, tokens, dim)` becomes `(batch, 1, dim)`.
 
-    The other tokens are read as keys and values only, so that nobody needs their attention output and feed-forward.
-    And one query needs no keys: `q · (W h + b)` is `(q W) · h + q · b`, a product of each head with the hidden states
-    as they are; likewise the values are formed of the attended mean and not of each token. The numbers are those of
+    The other tokens are keys and values only: their attention output and feed-forward are not computed. And one query
+    needs no keys: `q · (W h + b)` is `(q W) · h + q · b`, a product of each head with the hidden states as they are;
+    likewise the values are computed from the attended mean and not from each token. The numbers are those of
     `TransformerBlock` but for rounding, at a small part of its cost; parameters and their names are the same. Dropout
     draws one mask for the one query, which for it has the distribution that it has in the whole layer.
+
+    Args:
+        block: The layer whose parts this one takes over.
+        config: Its configuration.
     """
+
+    def __init__(self, block: TransformerBlock, config: DistilBertConfig) -> None:
+        with torch.device("meta"):  # neither memory nor random numbers for parts that are replaced
+            super().__init__(config)
+        for name, part in block.named_children():
+            self.add_module(name, part)
+        self.train(block.training)
 
     def forward(self, hidden_states: Tensor, attention_mask: Any = None, **kwargs: Any) -> Tensor:
         """The first token's hidden state `(batch, 1, dim)` after this layer."""
@@ -71,10 +82,25 @@ def _is_plain(linear: nn.Module, hidden: Tensor) -> bool:
     )
 
 
-def read_first_token(tower: Any, config: DistilBertConfig) -> None:
-    """Turn a tower's last layer into a `FirstTokenBlock`; the tower then gives `(batch, 1, dim)`."""
-    if config.n_layers:
-        tower.transformer.layer[-1].__class__ = FirstTokenBlock  # it keeps its parameters, drawn once
+def frozen_layers(tower: Any, num_trainable: int | None) -> list[nn.Module]:
+    """Embeddings and layers of a DistilBERT that do not learn.
+
+    Args:
+        tower: The `DistilBertModel`.
+        num_trainable: How many of the last layers learn; `None`: all, and the embeddings.
+
+    Raises:
+        ValueError: If it has fewer layers.
+    """
+    layers = list(tower.transformer.layer)
+    if num_trainable is None:
+        return []
+    if not 0 <= num_trainable <= len(layers):
+        raise ValueError(
+            f"trainable_text_layers is {num_trainable}, but the text tower has {len(layers)} layers. Give a number "
+            f"from 0 to {len(layers)}, or None to train the whole text tower with its embeddings."
+        )
+    return [tower.embeddings, *layers[: len(layers) - num_trainable]]
 
 
 def run_layers(tower: Any, hidden: Tensor, attention_mask: Tensor | None, start: int, stop: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The two towers: where their configurations and weights come from, their stages, and proof that weights arrived."""
+"""The two towers: where their configurations and weights come from, their stages, and whether weights arrived."""
 
 import copy
 import difflib
@@ -180,7 +180,7 @@ def build_vision_tower(config: TimmWrapperConfig) -> nn.Module:
 
 
 def read_pictures(tower: Any, pixel_values: Tensor) -> Tensor:
-    """What the vision tower says of pictures `(batch, dim)`.
+    """The vision tower's features of pictures `(batch, dim)`.
 
     Raises:
         ValueError: If the tower is offloaded: timm's towers are called in ways that do not bring their weights back.
@@ -217,22 +217,7 @@ def load_tower(source: str | os.PathLike[str], config: PreTrainedConfig) -> nn.M
     return tower
 
 
-def let_go(tower: nn.Module) -> None:
-    """Free the memory of parameters that `adopt` is to replace."""
-    for parameter in tower.parameters():
-        parameter.data = parameter.new_empty(0)
-
-
-def adopt(tower: nn.Module, source: nn.Module) -> None:
-    """Give a tower the very tensors of another of its form, which is not needed any more: no second copy is made."""
-    parameters, buffers = dict(tower.named_parameters()), dict(tower.named_buffers())
-    for name, parameter in source.named_parameters():
-        parameters[name].data = parameter.data
-    for name, buffer in source.named_buffers():
-        buffers[name].data = buffer.data
-
-
-def prove_tower(tower: nn.Module, source: str | os.PathLike[str]) -> int:
+def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> int:
     """Number of tensors of a tower that equal, value for value, the tensors in the source's safetensors files.
 
     The files are read again, past every loading rule, because a tower that silently lost its weights still trains.

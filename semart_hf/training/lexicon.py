@@ -25,7 +25,7 @@ def learn_idf(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> N
     Raises:
         ValueError: If no training row has a text.
     """
-    if lexicon.rarities.any():
+    if lexicon.idf.any():
         return
     tokenizer = processor.tokenizer
     texts = (text for text in column_of(paintings, "text") if text and text.strip())
@@ -34,7 +34,7 @@ def learn_idf(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> N
         while some := list(islice(texts, _NUM_TEXTS)):
             yield from tokenizer(some, truncation=True, return_attention_mask=False)["input_ids"]
 
-    lexicon.learn_rarities(all_ids(), tokenizer.all_special_ids)
+    lexicon.learn_idf(all_ids(), tokenizer.all_special_ids)
 
 
 def add_l2_penalty(lexicon: Lexicon, optimizer: torch.optim.Optimizer, penalty: float, num_rows: int) -> None:

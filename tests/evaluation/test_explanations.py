@@ -73,7 +73,7 @@ def test_contributions_add_up_to_the_change_in_log_odds(model_and_processor):
 def test_what_a_lexicon_says_is_part_of_the_words_contributions(tiny_model, tiny_processor):
     model, processor = tower_model(tiny_model, tiny_processor, "test_resnet", text_lexicon=True)
     inputs = dict(processor(text=TEXT))
-    model.lexicon.learn_rarities(inputs["input_ids"].tolist(), processor.tokenizer.all_special_ids)
+    model.lexicon.learn_idf(inputs["input_ids"].tolist(), processor.tokenizer.all_special_ids)
     _, silent = integrated_gradients(model, processor, inputs, "school", 1)
     with torch.no_grad():
         model.lexicon.weight.normal_(std=3.0)

@@ -102,7 +102,10 @@ def test_loads_with_a_dtype(saved, dtype):
     model = AutoModel.from_pretrained(saved, dtype=dtype)
     classify = pipeline("art-classification", model=str(saved), dtype=dtype, device="cpu")
 
-    assert {parameter.dtype for parameter in model.parameters()} == {expected}
+    # Few numbers decide: a model in float16 fuses and answers in float32.
+    kept = torch.float32 if expected == torch.float16 else expected
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == (kept if name.startswith(("fusion", "heads")) else expected), name
     assert classify.model.dtype == expected
     stored = json.loads((saved / "answers.json").read_text())["scores"]
     answer = classify({"image": make_picture(), "text": TEXT}, top_k=None)
@@ -209,6 +212,7 @@ def save_format(folder: Path) -> None:
         image_size=32,
         vision_args={"channels": [8, 8, 16, 16], "stem_width": 8},
         fusion_dim=16,
+        text_lexicon=True,
         frozen_vision_stages=2,
         task_weights={"school": 2.0},
         temperatures={"type": 1.5},
@@ -216,6 +220,8 @@ def save_format(folder: Path) -> None:
     with torch.no_grad():  # answers that differ between paintings, and statistics that are not those of a new layer
         for head in model.heads.values():
             head.weight.normal_()
+        model.lexicon.weight.normal_(std=0.3)
+        model.lexicon.idf[5:].uniform_(1, 2)
         for name, values in model.named_buffers():
             if name.endswith("running_mean"):
                 values.normal_(std=0.1)

@@ -25,7 +25,7 @@ def build(**fields):
     fields = {"fusion_dim": 16, "fusion_dropout": 0.0, "image_size": 32, "text_lexicon": True, **fields}
     model = SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained=False, **fields)
     if model.lexicon is not None:
-        model.lexicon.learn_rarities(TRAIN, SPECIAL)
+        model.lexicon.learn_idf(TRAIN, SPECIAL)
     return model.eval()
 
 
@@ -60,7 +60,7 @@ def test_the_term_weights_are_those_of_scikit_learn():
     expected = np.zeros((3, 50))
     expected[:, [int(token) for token in vectorizer.get_feature_names_out()]] = vectorizer.transform(asked).toarray()
     lexicon = Lexicon(50, 50)
-    lexicon.learn_rarities([[CLS, *ids, SEP] for ids in train], SPECIAL)
+    lexicon.learn_idf([[CLS, *ids, SEP] for ids in train], SPECIAL)
     with torch.no_grad():
         lexicon.weight.copy_(torch.eye(50))
     padded = torch.full((3, 64), PAD)
@@ -69,12 +69,12 @@ def test_the_term_weights_are_those_of_scikit_learn():
     np.testing.assert_allclose(lexicon(padded).detach().numpy(), expected, atol=LEXICON_ROUNDING)
 
 
-def test_rarities_and_logits_by_hand():
+def test_idf_and_logits_by_hand():
     lexicon = speaking(build()).lexicon
     rare = 1 + math.log(4 / 2)  # in one of three texts; token 7 is in all three
     expected = torch.zeros(50)
     expected[[7, 8, 9, 10, 11]] = torch.tensor([1.0, rare, rare, rare, rare])
-    assert torch.allclose(lexicon.rarities, expected)
+    assert torch.allclose(lexicon.idf, expected)
     twice, once = (1 + math.log(2)) * rare, 1.0
     length = math.hypot(twice, once)
     said = (twice * lexicon.weight[8] + once * lexicon.weight[7]) / length
@@ -105,7 +105,7 @@ def test_texts_without_tokens_are_refused():
     with pytest.raises(
         ValueError, match=r"Got 2 texts without a token, .* Check text_columns, or set text_lexicon: f"
     ):
-        Lexicon(50, 5).learn_rarities([[CLS, SEP], [CLS, SEP]], SPECIAL)
+        Lexicon(50, 5).learn_idf([[CLS, SEP], [CLS, SEP]], SPECIAL)
 
 
 def test_logits_are_added_task_by_task():
@@ -119,7 +119,7 @@ def test_a_new_lexicon_changes_no_answer():
     plain, model = build(text_lexicon=False), build()
     assert model.load_state_dict(plain.state_dict(), strict=False).missing_keys == [
         "lexicon.weight",
-        "lexicon.rarities",
+        "lexicon.idf",
     ]
     with torch.no_grad():
         expected, found = joined(plain(**batch()).logits), joined(model(**batch()).logits)
@@ -160,15 +160,15 @@ def test_kept_hidden_states_need_the_tokens_beside_them(depth):
         model(**kept)
 
 
-def test_it_is_saved_with_its_rarities(tmp_path):
+def test_it_is_saved_with_its_idf(tmp_path):
     model = speaking(build())
     model.save_pretrained(tmp_path)
     assert (tmp_path / "lexicon_semart.py").is_file()
     loaded = SemArtForArtClassification.from_pretrained(tmp_path).eval()
     saved, found = model.state_dict(), loaded.state_dict()
-    assert {"lexicon.weight", "lexicon.rarities"} <= found.keys()
+    assert {"lexicon.weight", "lexicon.idf"} <= found.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in saved.items())
-    assert (loaded.lexicon.weight.requires_grad, loaded.lexicon.rarities.requires_grad) == (True, False)
+    assert (loaded.lexicon.weight.requires_grad, loaded.lexicon.idf.requires_grad) == (True, False)
     ids = batch()["input_ids"]
     assert torch.allclose(loaded.lexicon(ids), model.lexicon(ids), atol=LEXICON_ROUNDING)
     with torch.no_grad():  # products round by where in memory the weights lie

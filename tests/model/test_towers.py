@@ -12,12 +12,10 @@ from transformers import BertConfig, DistilBertConfig, DistilBertModel, TimmWrap
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.towers_semart import (
-    adopt,
-    let_go,
     load_tower,
-    prove_tower,
     resolve_text_config,
     resolve_vision_config,
+    verify_tower,
     vision_stages,
 )
 
@@ -99,18 +97,18 @@ def test_only_the_named_tower_is_loaded(vision_folder, text_folder):
     model = SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS, pretrained="text", fusion_dim=16)
     source = load_file(vision_folder / "model.safetensors")
     assert not torch.equal(model.vision_tower.timm_model.state_dict()["conv1.0.weight"], source["conv1.0.weight"])
-    assert prove_tower(model.text_tower, text_folder) == len(model.text_tower.state_dict())
+    assert verify_tower(model.text_tower, text_folder) == len(model.text_tower.state_dict())
 
 
 def test_the_proof_finds_a_single_changed_number(vision_folder, text_folder):
     model = SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS, fusion_dim=16)
-    assert prove_tower(model.vision_tower, vision_folder) == len(model.vision_tower.state_dict())
+    assert verify_tower(model.vision_tower, vision_folder) == len(model.vision_tower.state_dict())
     with torch.no_grad():
         model.vision_tower.timm_model.layer1[0].bn1.weight[0] += 1e-3
     with pytest.raises(
         ValueError, match=r"did not arrive: .* 0 are not in .* and 1 differ \(first: 'timm_model.layer1"
     ):
-        prove_tower(model.vision_tower, vision_folder)
+        verify_tower(model.vision_tower, vision_folder)
 
 
 def test_a_source_that_lacks_tensors_is_refused(vision_folder, text_folder):
@@ -195,9 +193,9 @@ def test_a_text_tower_that_is_not_distilbert_is_refused(tmp_path):
 
 
 def test_weights_cannot_come_from_a_configuration():
-    with pytest.raises(ValueError, match="text tower is a configuration, but pretrained weights come from"):
+    with pytest.raises(ValueError, match="Got a configuration as text tower"):
         SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained="text")
-    with pytest.raises(ValueError, match="pretrained is 'both', but it must be"):
+    with pytest.raises(ValueError, match=r"pretrained is 'both'\. Allowed are"):
         SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained="both")
 
 
@@ -208,7 +206,7 @@ def test_freezing_more_than_there_is_says_how_much_there_is():
         SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained=False, trainable_text_layers=3)
 
 
-def test_pretrained_text_weights_are_taken_over_and_not_copied(text_folder):
+def test_pretrained_text_weights_are_taken_over_with_what_is_frozen(text_folder):
     model = SemArtForArtClassification.from_towers(
         "test_resnet", str(text_folder), TASKS, pretrained="text", image_size=32, fusion_dim=8
     )
@@ -218,10 +216,6 @@ def test_pretrained_text_weights_are_taken_over_and_not_copied(text_folder):
     ):
         assert name == own
         assert torch.equal(parameter, expected), name
-    let_go(model.text_tower)
-    assert sum(parameter.nbytes for parameter in model.text_tower.parameters()) == 0
-    adopt(model.text_tower, source)
-    assert [p.data_ptr() for p in model.text_tower.parameters()] == [p.data_ptr() for p in source.parameters()]
     trained = {name for name, parameter in model.text_tower.named_parameters() if parameter.requires_grad}
     assert trained
     assert all(name.startswith("transformer.layer.1.") for name in trained)

@@ -47,7 +47,7 @@ def test_a_lexicon_is_part_of_the_graph(tmp_path):
     model = SemArtForArtClassification.from_towers(
         "test_resnet", text, tasks, pretrained=False, image_size=32, fusion_dim=16, text_lexicon=True
     ).eval()
-    model.lexicon.learn_rarities([range(5, 60), range(5, 20)], [0])
+    model.lexicon.learn_idf([range(5, 60), range(5, 20)], [0])
     with torch.no_grad():
         model.lexicon.weight.normal_()
 

@@ -85,8 +85,7 @@ def test_pictures_that_the_device_finishes_give_the_same_steps(train_split, tmp_
 @pytest.mark.parametrize("vision", ["test_resnet", "test_vit"])
 def test_all_means_of_speed_and_none_give_the_same_steps(train_split, tmp_path, monkeypatch, vision):
     fast = losses_of(train_split, tmp_path / "fast", vision=vision, dropout=0.0)
-    monkeypatch.setattr(modeling_semart, "read_first_token", lambda *_: None)
-    monkeypatch.setattr(modeling_semart, "read_class_token", lambda *_: None)
+    monkeypatch.setattr(modeling_semart, "FirstTokenBlock", lambda block, config: block)
     monkeypatch.setattr(SemArtTrainer, "techniques", ())
     slow = losses_of(train_split, tmp_path / "slow", vision=vision, dropout=0.0, keep_freed_memory=False)
     assert len(slow) == 5

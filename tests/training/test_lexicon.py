@@ -1,4 +1,4 @@
-"""A lexicon in training: rarities from the training texts, a rate and a penalty of its own, and cached text."""
+"""A lexicon in training: idf from the training texts, a rate and a penalty of its own, and cached text."""
 
 import datasets
 import pytest
@@ -71,14 +71,14 @@ def trained(splits, tmp_path_factory):
     return trainer, losses(trainer)
 
 
-def test_rarities_are_those_of_the_training_texts(trained, splits):
+def test_idf_are_those_of_the_training_texts(trained, splits):
     trainer, _ = trained
     tokenizer = trainer.processing_class.tokenizer
     expected = Lexicon(trainer.model.config.text_config.vocab_size, 1)
     texts = [text for text in splits["train"]["text"] if text]
-    expected.learn_rarities(tokenizer(texts, truncation=True, max_length=32)["input_ids"], tokenizer.all_special_ids)
-    assert torch.equal(trainer.model.lexicon.rarities, expected.rarities)
-    assert not expected.rarities[tokenizer.all_special_ids].any()
+    expected.learn_idf(tokenizer(texts, truncation=True, max_length=32)["input_ids"], tokenizer.all_special_ids)
+    assert torch.equal(trainer.model.lexicon.idf, expected.idf)
+    assert not expected.idf[tokenizer.all_special_ids].any()
 
 
 def test_the_model_records_what_it_was_trained_on(trained):
@@ -90,9 +90,9 @@ def test_it_learns_at_its_own_rate_without_decay(trained):
     (group,) = [group for group in trainer.optimizer.param_groups if group["name"] == "lexicon"]
     assert (group["initial_lr"], group["weight_decay"]) == (0.05, 0.0)
     assert [parameter.shape for parameter in group["params"]] == [trainer.model.lexicon.weight.shape]
-    weight, rarities = trainer.model.lexicon.weight, trainer.model.lexicon.rarities
-    assert weight[rarities > 0].abs().max() > 0.1
-    assert not weight[rarities == 0].any()  # no painting asks anything of these
+    weight, idf = trainer.model.lexicon.weight, trainer.model.lexicon.idf
+    assert weight[idf > 0].abs().max() > 0.1
+    assert not weight[idf == 0].any()  # no painting asks anything of these
 
 
 @pytest.mark.parametrize("trainable", [0, 1])
