@@ -35,7 +35,7 @@ def draw_label_shares(counts: Mapping[str, Mapping[str, int]], labels: Sequence[
             axes.barh(at, shares, height=height * 0.9, color=COLORS[place % len(COLORS)], label=split)
         for row, label in enumerate(labels):
             numbers = " · ".join(f"{in_split.get(label, 0):,}" for in_split in counts.values())
-            axes.text(longest[row] + 0.01 * longest.max(initial=0), row, f" {numbers}", va="center", fontsize=8)
+            axes.text(longest[row] + 0.01 * longest.max(initial=0), row, f" {numbers}", va="center", fontsize=9)
         axes.set_yticks(range(len(labels)), [label if len(label) <= 24 else label[:23] + "…" for label in labels])
         axes.set_ylim(len(labels) - 0.4, -0.6)
         axes.set_xlim(0, max(1.35 * longest.max(initial=0), 0.01))
@@ -43,7 +43,7 @@ def draw_label_shares(counts: Mapping[str, Mapping[str, int]], labels: Sequence[
         axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
         if len(counts) > 1:
-            figure.legend(loc="outside upper left", ncols=len(counts), fontsize=8.5)
+            figure.legend(loc="outside upper left", ncols=len(counts), fontsize=9.5)
     return figure
 
 

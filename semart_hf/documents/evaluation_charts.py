@@ -188,7 +188,7 @@ def draw_modalities(modalities: Mapping[str, Mapping[str, Any]]) -> Figure:
         axes.set(xlim=(0, 1.04), xlabel="accuracy")
         axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
         axes.grid(axis="x")
-        figure.legend(loc="outside upper left", ncols=4 if len(modalities) < 4 else 3, fontsize=8.5)
+        figure.legend(loc="outside upper left", ncols=4 if len(modalities) < 4 else 3, fontsize=9)
     return figure
 
 

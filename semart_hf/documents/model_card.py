@@ -116,11 +116,22 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts, template: P
             f"Got the card template {template}, which is no file. Allowed is a Markdown file with placeholders. Pass "
             "the path of semart_hf/templates/model_card.md."
         )
+    context = _context(model, facts)
+    source = template.read_text(encoding="utf-8")
+    if unknown := sorted(find_undeclared_variables(ENVIRONMENT.parse(source)) - set(context)):
+        raise ValueError(
+            f"The card template {template} asks for {unknown}. Known are {sorted(context)}. Correct its placeholders."
+        )
+    return ModelCard(ENVIRONMENT.from_string(source).render(context))
+
+
+def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, Any]:
+    """What a template may ask for."""
     config, first = model.config, facts.results[0] if facts.results else {}
     trained_again, evaluated = card_text.reproducing_commands(facts.repo_id, facts.recipe, first, facts.is_miniature)
     miniature = {"training_data": {"is_painted_miniature": facts.is_miniature}}  # of a model that does not record it
     labels = [[task["name"], str(len(task["labels"])), ", ".join(task["labels"])] for task in config.tasks or []]
-    context = {
+    return {
         "card_data": card_metadata(facts, config.task_names).to_yaml(),
         "title": facts.repo_id.split("/")[-1],
         "notice": config.training_notice or training_words(miniature),
@@ -161,12 +172,6 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts, template: P
         "evaluated": evaluated,
         "not_measured": NOT_MEASURED,
     }
-    source = template.read_text(encoding="utf-8")
-    if unknown := sorted(find_undeclared_variables(ENVIRONMENT.parse(source)) - set(context)):
-        raise ValueError(
-            f"The card template {template} asks for {unknown}. Known are {sorted(context)}. Correct its placeholders."
-        )
-    return ModelCard(ENVIRONMENT.from_string(source).render(context))
 
 
 def card_metadata(facts: CardFacts, tasks: Sequence[str]) -> ModelCardData:

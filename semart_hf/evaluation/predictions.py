@@ -99,19 +99,8 @@ def predict_batches(
         raise ValueError(
             "Got a dataset without rows. At least one painting is needed. Check the split and its filters."
         )
-    tasks = model.config.tasks
-    names = row_names(dataset)
-    columns = [name for name in ("image", "text", *model.config.task_names) if name in dataset.column_names]
-    shown = dataset.select_columns(columns)
-    if "image" in columns:
-        # Decoded by the collator's own hand, as in training and in the pipeline, with its errors.
-        shown = shown.cast_column("image", Image(decode=False))
-    loader = DataLoader(
-        shown,
-        batch_size=batch_size,
-        collate_fn=ArtCollator(processor, tasks, modality=modality, reports_unreadable=True),
-        num_workers=num_workers,
-    )
+    tasks, names = model.config.tasks, row_names(dataset)
+    loader = _loader(processor, dataset, tasks, modality=modality, batch_size=batch_size, num_workers=num_workers)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device).eval()
     start = 0
@@ -128,6 +117,22 @@ def predict_batches(
             yield Predictions(tasks, row_ids, arrays, references, unreadable)
             start += len(references)
             progress.update(len(references))
+
+
+def _loader(
+    processor: SemArtProcessor, dataset: Dataset, tasks: Sequence[dict[str, Any]], *, modality: str, **options: Any
+) -> DataLoader[Any]:
+    """The dataset's batches, as the model is shown them."""
+    columns = [name for name in ("image", "text", *(task["name"] for task in tasks)) if name in dataset.column_names]
+    shown = dataset.select_columns(columns)
+    if "image" in columns:
+        # Decoded by the collator, as in training and in the pipeline, with its errors.
+        shown = shown.cast_column("image", Image(decode=False))
+    return DataLoader(
+        shown,
+        **options,
+        collate_fn=ArtCollator(processor, tasks, modality=modality, reports_unreadable=True),
+    )
 
 
 def predict_dataset(
