@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from semart_hf.cli.command import print_table
 
 # The share of its ceiling that the mean accuracy over the tasks reaches with each source, and by how much it must fall
 # when one source is taken away: the miniature is made so that neither the picture nor the text suffices.
@@ -20,7 +21,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Classify three test paintings and sum up an evaluation.")
     parser.add_argument("--model", required=True, type=Path, help="folder of the trained model")
     parser.add_argument("--data", required=True, type=Path, help="release whose test split the paintings come from")
-    parser.add_argument("--results", required=True, type=Path, help="results.json of scripts/evaluate_model.py")
+    parser.add_argument("--results", required=True, type=Path, help="results.json of `semart-hf evaluate`")
     parser.add_argument("--require_goals", action="store_true", help="exit with status 1 if a goal is missed")
     return parser.parse_args(arguments)
 
@@ -39,9 +40,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 def show_paintings(model: Path, data: Path) -> None:
     """A table for each of three test paintings, of three types: the likeliest labels beside the true ones."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
     from transformers import pipeline
     from transformers.utils import logging
 
@@ -57,17 +55,15 @@ def show_paintings(model: Path, data: Path) -> None:
         [{"image": str(file), "text": painting["text"]} for file, painting in zip(files, paintings, strict=True)]
     )
 
-    console = Console()
     for file, painting, answer in zip(files, paintings, answers, strict=True):
-        table = Table(
-            title=Text(f"{file}\n{painting['title']}"), title_justify="left", title_style="bold", min_width=60
-        )
-        for column in ("task", "predicted", "probability", "true"):
-            table.add_column(column, justify="right" if column == "probability" else "left")
-        for task, ranked in answer.items():
-            true = test.features[task].int2str(painting[task])
-            table.add_row(task, ranked[0]["label"], f"{ranked[0]['score']:.2f}", true)
-        console.print(table)
+        rows = [
+            (task, ranked[0]["label"], f"{ranked[0]['score']:.2f}", test.features[task].int2str(painting[task]))
+            for task, ranked in answer.items()
+        ]
+        columns = ("task", "predicted", "probability", "true")
+        print_table(columns, rows, title=f"{file}\n{painting['title']}", are_numbers=False)
+    if notice := getattr(classify.model.config, "training_notice", None):
+        print(notice)
 
 
 def first_of_each(split: Any, task: str, others: Sequence[str], *, count: int) -> list[dict[str, Any]]:
@@ -84,17 +80,23 @@ def first_of_each(split: Any, task: str, others: Sequence[str], *, count: int) -
 
 def show_scores(results: Mapping[str, Any]) -> None:
     """What the model reaches of its ceilings by what it is shown."""
-    from rich.console import Console
-    from rich.table import Table
+    ceiling = results["modalities"]["image+text"].get("ceiling", {})
+    rows = [
+        (task, *map(decimals, (scores["accuracy"], scores["macro_f1"], ceiling.get(task))))
+        for task, scores in results["tasks"].items()
+    ]
+    means = (results["mean_accuracy"], results["mean_macro_f1"], mean_ceiling(results, "image+text"))
+    columns = ("task", "accuracy", "macro F1", "ceiling of accuracy")
+    title = f"Picture and text, {results['num_rows']} test paintings"
+    print_table(columns, rows, title=title, total=("mean", *map(decimals, means)))
 
-    title = f"Mean over the tasks, {results['num_rows']} test paintings"
-    table = Table("shown", title=title, title_justify="left", min_width=60)
-    for column in ("accuracy", "ceiling", "share of ceiling", "goal"):
-        table.add_column(column, justify="right")
+    rows = []
     for modality, goal in GOALS.items():
-        reached = (results["modalities"][modality]["mean_accuracy"], mean_ceiling(results, modality))
-        table.add_row(modality, *map(decimals, (*reached, share_of_ceiling(results, modality))), f"{goal:.2f}")
-    Console().print(table)
+        cells = (results["modalities"][modality]["mean_accuracy"], mean_ceiling(results, modality))
+        shares = (*cells, share_of_ceiling(results, modality))
+        rows.append((modality, *map(decimals, shares), f"{goal:.2f}"))
+    columns = ("shown", "mean accuracy", "ceiling", "share of ceiling", "goal")
+    print_table(columns, rows, title="The same model by what it is shown")
 
 
 def missed_goals(results: Mapping[str, Any]) -> Iterator[str]:
@@ -131,4 +133,4 @@ if __name__ == "__main__":
     try:
         main()
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        raise SystemExit(f"demo.py: {error}") from error
