@@ -26,7 +26,6 @@ from .upload import Destination, differing_files
 
 TOLERANCE = 1e-5
 LOADING_TIMEOUT = 900  # seconds, for reading large weights from a slow disk
-_FILES = ("README.md", "config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 _ADVICE = "Run `semart-hf push` again on the folder that the training or `write_repository` wrote."
 
 Answers = list[dict[str, list[dict[str, Any]]]]
@@ -36,7 +35,7 @@ class CheckError(ValueError):
     """A repository that must not be published.
 
     Args:
-        part: What is wrong: `files`, `private content`, `weights`, `card`, `config`, `model`, `tokenizer`,
+        part: What is wrong: `files` on the Hub, `private content`, `weights`, `card`, `config`, `model`, `tokenizer`,
             `image processor`, `processor`, `pipeline`, `scores`, `example of the card`, or the `process` that loads.
         problem: Got, allowed, to do.
         is_published: Whether it was sent already.
@@ -68,7 +67,6 @@ def check_repository(
     Raises:
         CheckError: At the first part that is not whole.
     """
-    yield "files", check_files(folder)
     yield "private content", check_private_content(folder, machine_folders)
     yield "weights", check_weights(folder)
     yield "card", check_card(folder / "README.md")
@@ -118,21 +116,6 @@ def check_published(
         yield from compare(loaded, expected, f"{repo_id} at {revision}")
     except CheckError as error:
         raise CheckError(error.part, error.problem, is_published=True) from error
-
-
-def check_files(folder: Path) -> str:
-    """How many files of which kinds there are.
-
-    Raises:
-        CheckError: If a file that every repository needs is missing.
-    """
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    missing = [name for name in _FILES if name not in names]
-    if not any(name.endswith(".safetensors") for name in names):
-        missing.append("model.safetensors")
-    if missing:
-        raise CheckError("files", f"Got no {', '.join(missing)} in {folder}; a repository needs them. {_ADVICE}")
-    return f"{len(names)} files, with weights, configuration, processor, tokenizer, code and card"
 
 
 def check_private_content(folder: Path, machine_folders: Iterable[Path] = ()) -> str:

@@ -1,7 +1,5 @@
 """The Hub on loopback against the bare huggingface_hub client: what the other tests here stand on."""
 
-import hashlib
-
 import pytest
 from client_process import ClientError
 
@@ -67,88 +65,6 @@ def test_large_files_go_to_the_storage_host_without_the_token(hub, painter):
     assert not any("safetensors" in request.path and request.status == 200 for request in requests)
 
 
-def test_file_metadata(hub, painter, vermeer):
-    metadata = painter.run("""
-        result = {}
-        for name in ("README.md", "weights.safetensors"):
-            found = get_hf_file_metadata(hf_hub_url("painter/vermeer", name))
-            result[name] = [found.etag, found.size, found.commit_hash]
-    """)
-    head = hub.repository(vermeer).commit_id("main")
-    content = CARD.encode()
-    git_oid = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    assert metadata["README.md"] == [git_oid, len(content), head]
-    weights = bytes(range(256)) * 40
-    assert metadata["weights.safetensors"] == [hashlib.sha256(weights).hexdigest(), len(weights), head]
-
-
-def test_information_and_tree(hub, painter, vermeer):
-    hub.page_size = 2  # three pages
-    try:
-        result = painter.run("""
-            info = api.model_info("painter/vermeer", files_metadata=True)
-            tree = list(api.list_repo_tree("painter/vermeer", recursive=True))
-            result = {
-                "sha": info.sha, "tag": info.pipeline_tag, "license": info.card_data.license,
-                "sizes": {sibling.rfilename: sibling.size for sibling in info.siblings},
-                "tree": {entry.path: type(entry).__name__ for entry in tree},
-                "top": [entry.path for entry in api.list_repo_tree("painter/vermeer")],
-                "code": [entry.path for entry in api.list_repo_tree("painter/vermeer", "code")],
-                "paths": [entry.path for entry in api.get_paths_info("painter/vermeer", ["code", "README.md", "no"])],
-                "exists": [api.file_exists("painter/vermeer", name) for name in ("README.md", "no")],
-            }
-        """)
-    finally:
-        hub.page_size = 1000
-    assert result["sha"] == hub.repository(vermeer).commit_id("main")
-    assert (result["tag"], result["license"]) == ("image-classification", "apache-2.0")
-    assert result["sizes"]["weights.safetensors"] == 10240
-    assert result["tree"] == {
-        "code": "RepoFolder",
-        ".gitattributes": "RepoFile",
-        "README.md": "RepoFile",
-        "code/model.py": "RepoFile",
-        "weights.safetensors": "RepoFile",
-    }
-    assert sorted(result["top"]) == [".gitattributes", "README.md", "code", "weights.safetensors"]
-    assert result["code"] == ["code/model.py"]
-    assert sorted(result["paths"]) == ["README.md", "code"]
-    assert result["exists"] == [True, False]
-
-
-def test_unchanged_files_make_no_commit(hub, painter, vermeer):
-    before = hub.repository(vermeer).commit_id("main")
-    again = painter.run("result = upload_folder(repo_id='painter/vermeer', folder_path='vermeer').oid")
-    assert again == before == hub.repository(vermeer).commit_id("main")
-
-
-def test_branches_tags_and_history(hub, painter, vermeer):
-    result = painter.run("""
-        first = api.model_info("painter/vermeer").sha
-        api.create_tag("painter/vermeer", tag="v1")
-        api.create_branch("painter/vermeer", branch="try/new")
-        api.upload_file(repo_id="painter/vermeer", path_or_fileobj=b"x = 2\\n", path_in_repo="code/model.py",
-                        revision="try/new", commit_message="Change")
-        refs = api.list_repo_refs("painter/vermeer")
-        revisions = ["main", "v1", "try/new", first]
-        paths = [hf_hub_download("painter/vermeer", "code/model.py", revision=revision) for revision in revisions]
-        result = {
-            "branches": {ref.name: ref.target_commit for ref in refs.branches},
-            "tags": {ref.name: ref.target_commit for ref in refs.tags},
-            "texts": [Path(path).read_text() for path in paths],
-            "titles": [commit.title for commit in api.list_repo_commits("painter/vermeer", revision="try/new")],
-            "first": first,
-        }
-        api.delete_tag("painter/vermeer", tag="v1")
-        api.delete_branch("painter/vermeer", branch="try/new")
-    """)
-    assert result["tags"] == {"v1": result["first"]}
-    assert result["branches"]["main"] == result["first"] != result["branches"]["try/new"]
-    assert result["texts"] == ["x = 1\n", "x = 1\n", "x = 2\n", "x = 1\n"]
-    assert result["titles"] == ["Change", "First", "initial commit"]
-    assert set(hub.repository(vermeer).branches) == {"main"}
-
-
 def test_missing_things_have_their_own_errors(painter, vermeer):
     names = {
         "hf_hub_download('painter/vermeer', 'no.txt')": "EntryNotFoundError",
@@ -176,30 +92,6 @@ def test_private_repositories_are_for_their_owner(hub, painter, tokens):
         assert not any(value in error.message + error.report for value in tokens.values() if value != token)
     painter.run("api.update_repo_settings('painter/secret', private=False)")
     assert painter.run(read.format(False, "everybody")) == "mine"
-
-
-def test_gated_repositories_show_but_do_not_give(hub, painter, tokens, vermeer):
-    painter.run("api.update_repo_settings('painter/vermeer', gated='manual')")
-    try:
-        read = (
-            f"result = hf_hub_download('painter/vermeer', 'README.md', token={tokens['visitor']!r}, cache_dir='gate')"
-        )
-        assert "GatedRepoError" in run_error(painter, read).names
-        assert (
-            painter.run(f"result = api.model_info('painter/vermeer', token={tokens['visitor']!r}).gated") == "manual"
-        )
-        hub.admitted.add((vermeer, "visitor"))
-        assert painter.run(read).endswith("README.md")
-    finally:
-        painter.run("api.update_repo_settings('painter/vermeer', gated=False)")
-
-
-def test_who_may_write(painter, tokens, vermeer):
-    write = "upload_file(repo_id='painter/vermeer', path_or_fileobj=b'x', path_in_repo='x.txt', token={!r})"
-    assert "403 Forbidden" in run_error(painter, write.format(tokens["reader"])).message
-    assert "403 Forbidden" in run_error(painter, write.format(tokens["visitor"])).message
-    assert "401" in run_error(painter, write.format(False)).message
-    assert "403" in run_error(painter, "create_repo('visitor/mine')").message
 
 
 def test_a_stale_parent_is_refused_and_changes_nothing(hub, painter, vermeer):
@@ -237,42 +129,6 @@ def test_a_commit_happens_whole_or_not_at_all(hub, painter, vermeer):
     """)
     assert set(hub.files(vermeer)) - set(before) == {"new.txt"}
     assert set(before) - set(hub.files(vermeer)) == {"code/model.py"}
-
-
-def test_a_pull_request_leaves_the_branch_alone(hub, painter, vermeer):
-    before = hub.repository(vermeer).commit_id("main")
-    url = painter.run("""
-        done = upload_file(repo_id="painter/vermeer", path_or_fileobj=b"pr", path_in_repo="pr.txt", create_pr=True)
-        result = done.pr_url
-    """)
-    assert url.endswith("/painter/vermeer/discussions/1")
-    assert hub.repository(vermeer).commit_id("main") == before
-    assert hub.files(vermeer, "refs/pr/1")["pr.txt"] == b"pr"
-
-
-def test_a_large_file_goes_up_in_parts(hub, painter, vermeer):
-    hub.part_size = 1000
-    asked = len(hub.requests)
-    try:
-        painter.run("upload_file(repo_id='painter/vermeer', path_or_fileobj=bytes(3500), path_in_repo='parts.bin')")
-    finally:
-        hub.part_size = 2**40
-    assert hub.files(vermeer)["parts.bin"] == bytes(3500)
-    requests = hub.requests[asked:]
-    puts = [request.path for request in requests if request.method == "PUT" and request.path.count("/") == 3]
-    assert [path.rpartition("/")[2] for path in puts] == ["1", "2", "3", "4"]
-
-
-def test_ranges(painter, vermeer):
-    result = painter.run("""
-        from huggingface_hub import HfFileSystem
-        with HfFileSystem().open("painter/vermeer/weights.safetensors", block_size=64) as file:
-            file.seek(300)
-            part = file.read(10)
-            file.seek(-4, 2)
-            result = [part.hex(), file.read().hex()]
-    """)
-    assert [bytes.fromhex(part) for part in result] == [bytes(range(44, 54)), bytes(range(252, 256))]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_without_push_everything_is_made_and_checked_and_nothing_is_sent(
     said = capsys.readouterr().out
     parts = re.findall(r"^  ([a-z][a-z ]*?)  +\S", said, flags=re.MULTILINE)
     assert parts == [
-        *["files", "private content", "weights", "card", "config", "model", "tokenizer", "image processor"],
+        *["private content", "weights", "card", "config", "model", "tokenizer", "image processor"],
         *["processor", "pipeline", "scores", "example"],
     ]
     assert "anna/delft (private model)" in said
