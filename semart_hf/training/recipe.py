@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from transformers.hf_argparser import HfArgumentParser
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 LIST_FIELDS = {"tasks", "text_columns", "crop_scale", "crop_ratio", "report_to"}
@@ -224,18 +223,6 @@ class LearningArguments:
     )
 
 
-class RecipeParser(HfArgumentParser):
-    """An argument parser that raises what is wrong instead of printing the usage of two hundred options."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise the parser's message.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError(f"The recipe or the command line has a value that cannot be read: {message}.")
-
-
 def find_recipe(name_or_path: str | Path) -> Path:
     """The file of a recipe: its path, a run's folder with `recipe.yaml`, or the name of one in the package.
 
@@ -289,7 +276,10 @@ def parse_recipe(
     Raises:
         ValueError: If a name is unknown or a value cannot be read.
     """
-    parser = RecipeParser(dataclass_types, allow_abbrev=False, add_help=False)
+    from transformers.hf_argparser import HfArgumentParser  # takes most of a second, which `--help` has not
+
+    parser = HfArgumentParser(dataclass_types, allow_abbrev=False, add_help=False)
+    parser.error = _raise_unreadable  # instead of the usage of two hundred options
     known = {f.name for dataclass_type in dataclass_types for f in fields(dataclass_type) if f.init}
     given = _read_overrides(overrides)
     _refuse_unknown(recipe, known, "recipe")
@@ -373,3 +363,7 @@ class _RecipeLoader(yaml.SafeLoader):
 _RecipeLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
+
+
+def _raise_unreadable(message: str) -> NoReturn:
+    raise ValueError(f"The recipe or the command line has a value that cannot be read: {message}.")
