@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from semart_hf.files import write_text
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -38,14 +40,9 @@ class Problem:
         return json.dumps(record, ensure_ascii=False)
 
 
-def write_problems(problems: Iterable[Problem], path: str | Path) -> int:
-    """Number of problems written to `path`, one JSON object a line."""
-    number = 0
-    with Path(path).open("w", encoding="utf-8", newline="\n") as lines:
-        for problem in problems:
-            lines.write(problem.as_json() + "\n")
-            number += 1
-    return number
+def write_problems(problems: Iterable[Problem], path: str | Path) -> None:
+    """Write the problems to `path`, one JSON object a line."""
+    write_text(path, "".join(problem.as_json() + "\n" for problem in problems))
 
 
 def count_problems(problems: Iterable[Problem]) -> dict[str, int]:

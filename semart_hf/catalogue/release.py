@@ -17,7 +17,6 @@ from .problems import Problem, count_problems
 from .splits import DEFAULT_SHARES, share_out
 from .stored_rows import ChosenRows, Rows, all_columns, stored_table
 from .tables import TEXT_COLUMNS, ReleaseTables
-from .text import mask_label_words as masked
 from .text import text_of
 from .vocabulary import TASKS, UNKNOWN, label_number, learn_vocabularies
 
@@ -115,7 +114,6 @@ def typed_splits(
     *,
     min_label_count: int = 10,
     text_columns: Sequence[str] | str = ("DESCRIPTION",),
-    mask_label_words: bool = False,
     vocabularies: Mapping[str, Sequence[str]] | None = None,
 ) -> datasets.DatasetDict:
     """The splits of a catalogue's tables as typed datasets, their pictures decoded when a row is read.
@@ -128,7 +126,6 @@ def typed_splits(
         tables: As `read_rows` and `read_catalogue` give them.
         min_label_count: How often train must have a label that is not to become `UNK`.
         text_columns: Columns of the model's text input in their order, or a template: `"{TITLE}. {DESCRIPTION}"`.
-        mask_label_words: Whether words in the text that name a label are masked, to judge a model without the answer.
         vocabularies: Labels by task to use instead of learning them from train, such as those of a trained model.
 
     Raises:
@@ -151,7 +148,7 @@ def typed_splits(
             for frame in rows.pieces():  # of all rows at once, memory would hold a copy for each form that they take
                 pictures, picture_problems = find_pictures(frame, split, follow_links=tables.follow_links)
                 problems.extend(picture_problems)
-                texts = texts_of(frame, text_columns, mask_label_words=mask_label_words)
+                texts = [text_of(row, text_columns) for row in frame.to_dict("records")]
                 piece = _typed_dataset(frame, pictures, texts, vocabularies, tables.extra_columns, split)
                 yield piece.data.table
 
@@ -161,17 +158,6 @@ def typed_splits(
         splits[split] = datasets.Dataset(InMemoryTable(table), split=datasets.NamedSplit(split), fingerprint=digest)
     _report_problems(problems)
     return splits
-
-
-def texts_of(
-    frame: pd.DataFrame, text_columns: Sequence[str] | str, *, mask_label_words: bool = False
-) -> list[str | None]:
-    """Text input of each row of a frame; see `typed_splits` for the arguments."""
-    rows = frame.to_dict("records")
-    texts = [text_of(row, text_columns) for row in rows]
-    if not mask_label_words:
-        return texts
-    return [masked(text, author=row["author"]) for text, row in zip(texts, rows, strict=True)]
 
 
 def find_pictures(
@@ -214,25 +200,15 @@ def _typed_dataset(
 
 
 def _report_empty_vocabularies(vocabularies: Mapping[str, Sequence[str]], min_label_count: int) -> None:
+    advice = "No %s occurs %d times in train: its only label is %s. Lower min_label_count to learn it."
     for task, labels in vocabularies.items():
         if list(labels) == [UNKNOWN]:
-            logger.warning(
-                "No %s occurs %d times in train: its only label is %s. Lower min_label_count to learn it.",
-                task,
-                min_label_count,
-                UNKNOWN,
-            )
+            logger.warning(advice, task, min_label_count, UNKNOWN)
 
 
 def _report_problems(problems: Sequence[Problem]) -> None:
+    firsts = {problem.problem: problem for problem in reversed(problems)}
     for kind, count in count_problems(problems).items():
-        first = next(problem for problem in problems if problem.problem == kind)
-        logger.warning(
-            "%s in %d rows, first in %s row %s: %s (%s).",
-            kind,
-            count,
-            first.split,
-            first.row,
-            first.detail,
-            first.action,
-        )
+        first = firsts[kind]
+        place = f"{first.split} row {first.row}: {first.detail} ({first.action})"
+        logger.warning("%s in %d rows, first in %s.", kind, count, place)

@@ -283,7 +283,7 @@ def test_pictures_may_lie_in_folders_inside_a_linked_images_folder(tmp_path):
 
 def test_problems_are_written_as_json_lines(tmp_path):
     problems = [Problem(3, "train", "é.jpg", "missing_picture", "no file", "kept as text"), Problem(*[None] * 6)]
-    assert write_problems(problems, tmp_path / "problems.jsonl") == 2
+    write_problems(problems, tmp_path / "problems.jsonl")
     lines = (tmp_path / "problems.jsonl").read_text("utf-8").splitlines()
     assert lines[0].startswith('{"row": 3, "split": "train", "image_file": "é.jpg", "problem": "missing_picture"')
     assert list(json.loads(lines[0])) == ["row", "split", "image_file", "problem", "detail", "action"]

@@ -1,7 +1,7 @@
 import pytest
 
 from semart_hf.catalogue.label_words import NAMES
-from semart_hf.catalogue.release import read_rows, typed_splits
+from semart_hf.catalogue.release import read_rows
 from semart_hf.catalogue.text import WAYS_OF_NAMING, mask_label_words, named_labels, text_of
 
 ROW = {"title": "The Ninth Wave", "author": "AIVAZOVSKY, Ivan", "date": "1850", "description": "A ship founders."}
@@ -125,13 +125,3 @@ def test_how_often_official_descriptions_name_labels(shared_data):
     assert shares["author"] > 0.5
     masked = [mask_label_words(row["description"], author=row["author"]) for row in rows]
     assert count_named_labels(masked, rows) == dict.fromkeys(shares, 0)
-
-
-def test_a_release_is_read_with_masked_text(tmp_path):
-    columns = "IMAGE_FILE\tDESCRIPTION\tAUTHOR\tTYPE\tSCHOOL\tTIMEFRAME"
-    (tmp_path / "semart_train.csv").write_text(
-        f"{columns}\na.jpg\tA Dutch ship by Velde.\tVELDE\tgenre\tDutch\t1601-1650\n"
-    )
-    splits = typed_splits(read_rows(tmp_path), mask_label_words=True)
-    assert splits["train"][0]["text"] == "A [MASK] ship by [MASK]."
-    assert splits["train"][0]["description"] == "A Dutch ship by Velde."
