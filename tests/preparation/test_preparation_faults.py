@@ -16,7 +16,6 @@ from PIL import Image
 from release_builder import encoded, painting, row, write_plain_release, write_release
 
 from semart_hf.catalogue.release import read_rows
-from semart_hf.files import locked
 from semart_hf.preparation import shards
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
@@ -105,11 +104,16 @@ def test_changed_pictures_are_read_again(tmp_path):
 
 
 def test_two_runs_do_not_write_the_same_dataset(release, tmp_path):
-    with (
-        locked(tmp_path / "out", "preparing"),
-        pytest.raises(ValueError, match=rf"at work in .*/out: preparing, process {os.getpid()} on .*, started "),
-    ):
-        prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=1, wait=0.1)
+    hold = "import sys; from semart_hf.files import locked\n"
+    hold += "with locked(sys.argv[1], 'preparing'): print(flush=True); input()"
+    command = [sys.executable, "-c", hold, tmp_path / "out"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()
+        with pytest.raises(ValueError, match=rf"at work in .*/out: preparing, process {other.pid} on .*, started "):
+            prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=1, wait=0.1)
+        other.communicate("\n")
+    prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=1, wait=0.1)
+    assert (tmp_path / "out" / "summary.json").is_file()
 
 
 def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
