@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from semart_hf.files import atomic_file
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import TOKENS_MULTIPLE, SemArtProcessor
+from semart_hf.model.techniques_semart import evaluation_mode
 
 from .freed_memory import return_freed_memory
 from .stored_texts import StoredTexts, digest_of
@@ -270,12 +271,14 @@ def compute_frozen_text(
     missing = {path: places for path, places in share if not path.is_file()}
     if not missing:
         return
-    home, was_training = model.device, model.training
+    home = model.device
     model.text_tower.to(torch.device(device or home))
-    model.eval()
     digests, total = wanted.texts.digests, sum(map(len, missing.values()))
     try:
-        with tqdm(total=total, desc="frozen text", unit="text", disable=not show_progress) as bar:
+        with (
+            evaluation_mode(model),
+            tqdm(total=total, desc="frozen text", unit="text", disable=not show_progress) as bar,
+        ):
             for path, places in missing.items():
                 hidden, lengths = _hidden_states(model, processor, wanted, places, bar, use_bf16=use_bf16)
                 _write_chunk(path, [digests[place] for place in places], hidden, lengths)
@@ -283,7 +286,6 @@ def compute_frozen_text(
                 return_freed_memory()
     finally:
         model.text_tower.to(home)
-        model.train(was_training)
 
 
 def _hidden_states(

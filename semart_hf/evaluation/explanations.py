@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from semart_hf.model.pictures_semart import load_picture
 from semart_hf.model.precision_semart import autocast_context
-from semart_hf.model.techniques_semart import run_model
+from semart_hf.model.techniques_semart import evaluation_mode, run_model
 
 if TYPE_CHECKING:
     from semart_hf.model.image_processing_semart import SemArtImageProcessor
@@ -90,11 +90,10 @@ def explain(
         raise ValueError(f"Got the {task} label {label!r}. Known are {labels}. Ask for one of these.")
     picture = None if image is None else load_picture(image)
     inputs = dict(processor(images=picture, text=text, return_tensors="pt").to(model.device))
-    model.eval()
     with torch.no_grad():
         logits = run_model(model, inputs, precision=precision).logits[task][0].float()
     index = int(logits.argmax()) if label is None else labels.index(label)
-    with autocast_context(model, precision):
+    with evaluation_mode(model), autocast_context(model, precision):
         pixels, tokens = integrated_gradients(model, processor, inputs, task, index)
     temperature = (model.config.temperatures or {}).get(task, 1.0)
     return Explanation(

@@ -79,7 +79,7 @@ def predict_batches(
     """The dataset's predictions, in its order, one batch at a time; only the batch's pictures are in memory.
 
     Args:
-        model: Stays on the device it is moved to.
+        model: Stays on the device it is moved to, and in its mode.
         processor: The model's own.
         dataset: Has `image`, `text` and a column for each of the model's tasks.
         modality: What the model may see, one of `MODALITIES`; what a painting lacks, or what of it cannot be read,
@@ -102,7 +102,7 @@ def predict_batches(
     tasks, names = model.config.tasks, row_names(dataset)
     loader = _loader(processor, dataset, tasks, modality=modality, batch_size=batch_size, num_workers=num_workers)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model.to(device).eval()
+    model.to(device)
     start = 0
     with tqdm(total=len(dataset), desc=modality, unit="painting", disable=not show_progress) as progress:
         for batch in loader:

@@ -1,5 +1,6 @@
 """From pictures and texts, either absent, to the model's inputs."""
 
+import copy
 import os
 import threading
 from collections.abc import Sequence
@@ -113,11 +114,13 @@ class SemArtProcessor(ProcessorMixin):
 
         What loading and the last call left in the tokenizer stays behind: equal processors give equal files.
         """
+        with _TOKENIZING:
+            written = copy.deepcopy(self)
         for trace in ("dtype", "is_local", "local_files_only"):
-            self.tokenizer.init_kwargs.pop(trace, None)
-        self.tokenizer.backend_tokenizer.no_padding()
-        self.tokenizer.backend_tokenizer.no_truncation()
-        return super().save_pretrained(save_directory, **options)
+            written.tokenizer.init_kwargs.pop(trace, None)
+        written.tokenizer.backend_tokenizer.no_padding()
+        written.tokenizer.backend_tokenizer.no_truncation()
+        return super(SemArtProcessor, written).save_pretrained(save_directory, **options)
 
     def _pixel_values(self, pictures: Sequence[Any]) -> Tensor:
         size = self.image_processor.crop_size

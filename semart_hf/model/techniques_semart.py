@@ -1,9 +1,11 @@
 """Named techniques that compute a model's numbers faster, and change neither the model nor the process."""
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,9 @@ from .precision_semart import autocast_context, has_amx, uses_bf16
 
 # Attention weights of more tokens than this are better never written down as a whole.
 MOST_TOKENS = 256
+# For each model that is in evaluation mode for now: how many contexts hold it there, and its modules in training mode.
+_EVALUATED: WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]] = WeakKeyDictionary()
+_COUNTING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -64,17 +69,37 @@ def run_model(
     precision: str = "auto",
     techniques: Iterable[Technique] | None = None,
 ) -> Any:
-    """The model's output for a batch, computed in a precision by the techniques that serve it.
+    """The model's output for a batch in evaluation mode, computed in a precision by the techniques that serve it.
 
     Args:
-        model: It stays as it is.
+        model: It stays as it is, each module's mode too.
         inputs: Arguments of its `forward`.
         precision: See `uses_bf16`.
         techniques: Those to choose from; `None`: `INFERENCE_TECHNIQUES`.
     """
     chosen = useful_techniques(model, bf16=uses_bf16(model, precision), techniques=techniques)
-    with autocast_context(model, precision), select_kernels(chosen):
+    with evaluation_mode(model), autocast_context(model, precision), select_kernels(chosen):
         return model(**prepare_inputs(inputs, chosen))
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """The context, in any number of threads, in which a model is in evaluation mode; then modes return."""
+    with _COUNTING:
+        count, training = _EVALUATED.get(model) or (0, [module for module in model.modules() if module.training])
+        _EVALUATED[model] = count + 1, training
+        for module in training:
+            module.training = False
+    try:
+        yield
+    finally:
+        with _COUNTING:
+            count, training = _EVALUATED.pop(model)
+            if count > 1:
+                _EVALUATED[model] = count - 1, training
+            else:
+                for module in training:
+                    module.training = True
 
 
 class _SelectedKernels(TorchFunctionMode):

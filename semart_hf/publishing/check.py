@@ -202,7 +202,7 @@ def score_paintings(
 ) -> Answers:
     """The model's own answers to the paintings, all labels with their scores."""
     device = None if getattr(model, "hf_device_map", None) else "cpu"
-    classify = ArtClassificationPipeline(model=model.eval(), processor=processor, device=device, precision="fp32")
+    classify = ArtClassificationPipeline(model=model, processor=processor, device=device, precision="fp32")
     return list(classify(list(paintings), top_k=None))
 
 

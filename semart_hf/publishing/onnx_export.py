@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from semart_hf.files import write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.model.techniques_semart import evaluation_mode
 
 from .output_folder import output_folder
 
@@ -93,9 +94,8 @@ def export_onnx(
         ValueError: If a graph answers otherwise than the model, or the folder holds other files.
     """
     _import_runtime()
-    model = model.eval()
     graphs: dict[str, Any] = {}
-    with output_folder(Path(folder), _OWN_FILES, "export") as unfinished:
+    with evaluation_mode(model), output_folder(Path(folder), _OWN_FILES, "export") as unfinished:
         for name, inputs in GRAPHS.items():
             path = unfinished / f"{name}.onnx"
             write_graph(model, name, path)

@@ -193,3 +193,18 @@ def test_bad_input(tiny_model, tiny_processor):
         explain(tiny_model, tiny_processor, text="a", task="type", label="sculpture")
     with pytest.raises(ValueError, match="Unknown task 'style'"):
         explain(tiny_model, tiny_processor, text="a", task="style")
+
+
+def test_a_model_in_training_mode_is_explained_in_evaluation_mode_and_keeps_it(tiny_model, tiny_processor):
+    asked = {"task": "type", "image": picture_of(1), "text": TEXT}
+    expected = explain(tiny_model.eval(), tiny_processor, **asked)
+    tiny_model.train()
+    modes = [module.training for module in tiny_model.modules()]
+
+    found = explain(tiny_model, tiny_processor, **asked)
+
+    assert [module.training for module in tiny_model.modules()] == modes
+    assert modes[0]
+    assert (found.label, found.probability) == (expected.label, pytest.approx(expected.probability, abs=1e-5))
+    assert found.text_total == pytest.approx(expected.text_total, abs=1e-3)
+    tiny_model.eval()

@@ -234,3 +234,33 @@ def test_answers_in_bfloat16_are_near_those_in_float32(pipe, multiplies_in_bf16)
         for task, expected in scores(other).items():
             assert scores(one)[task] == pytest.approx(expected, abs=0.02)
     assert {parameter.dtype for parameter in by_itself.model.parameters()} == {torch.float32}
+
+
+def test_a_model_in_training_mode_answers_in_evaluation_mode_and_keeps_its_modes(pipe):
+    expected = pipe(rows(), batch_size=2)
+    trained = copy.deepcopy(pipe.model).train()
+    trained.heads.eval()
+    state = {name: value.clone() for name, value in trained.state_dict().items()}
+    modes = {name: module.training for name, module in trained.named_modules()}
+
+    answers = ArtClassificationPipeline(model=trained, processor=pipe.processor, device="cpu")(rows(), batch_size=2)
+
+    assert_same(answers, expected)
+    assert {name: module.training for name, module in trained.named_modules()} == modes
+    assert (modes[""], modes["heads"]) == (True, False)
+    assert all(torch.equal(value, state[name]) for name, value in trained.state_dict().items())
+
+
+def test_saving_leaves_the_processor_as_it_is(pipe, tmp_path):
+    tokenizer = copy.deepcopy(pipe.processor.tokenizer)
+    tokenizer.backend_tokenizer.enable_truncation(5)
+    tokenizer.init_kwargs["is_local"] = True
+    processor = type(pipe.processor)(pipe.processor.image_processor, tokenizer)
+    before = tokenizer.backend_tokenizer.to_str(), dict(tokenizer.init_kwargs)
+
+    processor.save_pretrained(tmp_path / "one")
+    pipe.processor.save_pretrained(tmp_path / "other")
+
+    assert (tokenizer.backend_tokenizer.to_str(), tokenizer.init_kwargs) == before
+    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "other" / name).read_text()

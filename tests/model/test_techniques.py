@@ -18,6 +18,7 @@ from semart_hf.model.techniques_semart import (
     ATTENTION_IN_STEPS,
     CHANNELS_LAST,
     attention_in_steps,
+    evaluation_mode,
     prepare_inputs,
     run_model,
     select_kernels,
@@ -158,3 +159,25 @@ def test_by_itself_a_model_computes_in_float32_where_bfloat16_is_emulated():
     assert uses_bf16(model, "bf16")
     with pytest.raises(ValueError, match=r"precision is 'fp16'. Allowed are \['auto', 'bf16', 'fp32'\]"):
         autocast_context(model, "fp16")
+
+
+def test_threads_share_the_evaluation_mode_and_the_last_one_gives_each_modules_own_back():
+    model = nn.Sequential(nn.Dropout(), nn.BatchNorm2d(3), nn.Linear(2, 2))
+    model[2].eval()
+    modes = [module.training for module in model.modules()]
+    is_open, may_close = threading.Event(), threading.Event()
+
+    def hold():
+        with evaluation_mode(model):
+            is_open.set()
+            may_close.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    is_open.wait(60)
+    with pytest.raises(KeyError), evaluation_mode(model):
+        raise KeyError
+    assert not any(module.training for module in model.modules())
+    may_close.set()
+    thread.join()
+    assert [module.training for module in model.modules()] == modes == [True, True, True, False]
