@@ -7,9 +7,10 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from semart_hf.data.data_arguments import DataArguments
 from semart_hf.training.argument_fields import field_rows
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.recipe import RECIPES, DataArguments, LearningArguments, ModelArguments
+from semart_hf.training.recipe import RECIPES, LearningArguments, ModelArguments
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
 

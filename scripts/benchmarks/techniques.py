@@ -9,10 +9,10 @@ from typing import Any
 import timm
 import torch
 
+from semart_hf.data.data_arguments import DataArguments
 from semart_hf.model.precision_semart import computes_bf16
 from semart_hf.model.techniques_semart import Technique, useful_techniques
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.recipe import DataArguments
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
 FIELDS: dict[str, dict[str, Any]] = {

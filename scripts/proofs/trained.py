@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.sources import shown_rows
 from semart_hf.evaluation.metrics import score_outcomes
 from semart_hf.evaluation.results import collect_outcomes, describe_environment
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
-from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe, read_recipe
-from semart_hf.training.sources import shown_rows
+from semart_hf.training.recipe import ModelArguments, parse_recipe, read_recipe
 
 if TYPE_CHECKING:
     import datasets

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from .command import command
 
 if TYPE_CHECKING:
+    from semart_hf.cli.tower_recipes import Tower
     from semart_hf.evaluation.tower_comparison import TowerRun
-    from semart_hf.training.tower_recipes import Tower
 
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -71,8 +71,8 @@ def main(words: list[str]) -> None:
 
 def compare(options: argparse.Namespace, overrides: list[str]) -> None:
     """Everything from the recipe to the comparison."""
+    from semart_hf.cli.tower_recipes import TOWER_FIELDS, resolve_towers
     from semart_hf.training.recipe import effective_recipe, read_recipe
-    from semart_hf.training.tower_recipes import TOWER_FIELDS, resolve_towers
 
     given = {word[2:].partition("=")[0].replace("-", "_") for word in overrides if word.startswith("--")}
     taken = sorted(given & {*TOWER_FIELDS, "overwrite_output_dir", "resume_from_checkpoint"})
@@ -232,9 +232,9 @@ def read_run(name: str, model: Path, folder: Path) -> TowerRun:
     """What the comparison needs of a tower."""
     import yaml
 
+    from semart_hf.cli.tower_recipes import TOWER_FIELDS
     from semart_hf.evaluation.predictions_file import read_predictions
     from semart_hf.evaluation.tower_comparison import TowerRun
-    from semart_hf.training.tower_recipes import TOWER_FIELDS
 
     def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

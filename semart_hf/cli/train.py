@@ -39,7 +39,8 @@ def main(words: list[str]) -> None:
 
 
 def print_help() -> None:
-    from semart_hf.training.recipe import DataArguments, LearningArguments, ModelArguments
+    from semart_hf.data.data_arguments import DataArguments
+    from semart_hf.training.recipe import LearningArguments, ModelArguments
 
     parser = argparse.ArgumentParser(
         prog="semart-hf train",
@@ -64,9 +65,10 @@ def train(words: list[str]) -> None:
     from accelerate.utils import broadcast_object_list
 
     from semart_hf import register
+    from semart_hf.data.data_arguments import DataArguments
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.preemption import end_with_parent
-    from semart_hf.training.recipe import DataArguments, ModelArguments, effective_recipe, parse_recipe, read_recipe
+    from semart_hf.training.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
 
     recipe = read_recipe(words[0])
     model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe, words[1:])
@@ -109,10 +111,10 @@ def run(planned: RunPlan, model: Any, data: Any, training: SemArtTrainingArgumen
     """Check everything, then begin, train and finish."""
     import transformers
 
+    from semart_hf.data.sources import load_splits
     from semart_hf.files import full_disk_explained
     from semart_hf.training.building import build_trainer
     from semart_hf.training.memory import is_out_of_memory, memory_advice
-    from semart_hf.training.sources import load_splits
 
     training.output_dir = str(planned.folder)
     training.hub_model_id = training.hub_model_id or planned.output_dir.name

@@ -7,6 +7,8 @@ from typing import Any
 from transformers import TrainingArguments
 from transformers.training_args import OptimizerNames
 
+from semart_hf.data.number_ranges import check_numbers
+
 #: Fields that do what the documentation of transformers says.
 OBEYED = frozenset(
     # ruff: noqa: SIM905  a list of them has a line for each
@@ -100,9 +102,7 @@ def check_fields(arguments: TrainingArguments) -> None:
             f"optim is {optimizer!r}, which makes parameter groups of its own, but here each part of the model has a "
             f"learning rate of its own. Choose among {others}."
         )
-    for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"{name} is {getattr(arguments, name)}, but a batch has at least one row. Set 1 or more.")
+    check_numbers(arguments)
     if arguments.num_train_epochs <= 0 and arguments.max_steps <= 0:
         raise ValueError(
             f"num_train_epochs is {arguments.num_train_epochs} and max_steps {arguments.max_steps}, so that there "

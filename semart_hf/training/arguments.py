@@ -1,6 +1,5 @@
 """The Trainer's arguments with the defaults that this model needs."""
 
-import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,15 +67,10 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         Raises:
             ValueError: If a field has a value that is not obeyed.
         """
+        self.output_dir = self.output_dir or "outputs/model"
         check_fields(self)
         self.loss_settings()
         self.unfreezing_schedule()
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay is {self.ema_decay}, but it must lie from 0 to below 1. Set e.g. 0.99.")
-        if not 0 <= self.modality_loss < math.inf:
-            raise ValueError(
-                f"modality_loss is {self.modality_loss}, but it is a weight beside 1: give 0 or more, e.g. 0.5."
-            )
         if not torch.accelerator.is_available():
             # Without it, several processes on a machine without an accelerator train independent models.
             self.use_cpu = True
@@ -138,9 +132,10 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         Raises:
             ValueError: If it is no table.
         """
-        if not isinstance(self.unfreezing, dict | None):
+        schedule = {} if self.unfreezing is None else self.unfreezing
+        if not isinstance(schedule, dict) or not all(isinstance(fields, dict) for fields in schedule.values()):
             raise ValueError(
                 f"unfreezing is {self.unfreezing!r}, but it maps epochs to what is frozen from then on. Write e.g. "
                 "unfreezing: {2: {frozen_vision_stages: 2}}."
             )
-        return self.unfreezing or {}
+        return schedule

@@ -9,6 +9,8 @@ from transformers import AutoTokenizer, DistilBertConfig, PreTrainedTokenizerBas
 
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.sources import with_prepared_pictures
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.evaluation.results import describe_training_data
@@ -18,8 +20,7 @@ from semart_hf.model.processing_semart import SemArtProcessor
 
 from .arguments import SemArtTrainingArguments
 from .frozen_text import frozen_text
-from .recipe import DataArguments, ModelArguments
-from .sources import with_prepared_pictures
+from .recipe import ModelArguments
 from .trainer import SemArtTrainer
 
 

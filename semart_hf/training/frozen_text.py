@@ -9,13 +9,13 @@ from typing import Any
 import datasets
 from accelerate import PartialState
 
+from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.streaming import column_of
 from semart_hf.data.text_cache import FrozenText, TextsToKeep, cache_folder, compute_frozen_text, texts_to_keep
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from .arguments import SemArtTrainingArguments
-from .recipe import DataArguments
 
 # Texts that training reads fewer times than this on average are not worth a place on the disk.
 LEAST_READS = 2.0

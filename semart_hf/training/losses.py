@@ -71,8 +71,8 @@ class LossSettings:
 
     def by_task(self) -> dict[str, str]:
         """The loss by task name; `default` stands for all tasks that are not named."""
-        given = {"default": self.loss} if isinstance(self.loss, str) else dict(self.loss)
-        return {"default": "cross_entropy", **given}
+        given = dict(self.loss) if isinstance(self.loss, Mapping) else {"default": self.loss}
+        return {"default": "cross_entropy", **{task: str(parts) for task, parts in given.items()}}
 
     def parts(self, task: str) -> set[str]:
         """The parts of one task's loss."""

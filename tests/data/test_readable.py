@@ -4,9 +4,9 @@ import pytest
 from release_builder import encoded, painting, row, write_release
 
 from semart_hf.catalogue.release import read_rows
+from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.sources import load_splits
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
-from semart_hf.training.recipe import DataArguments
-from semart_hf.training.sources import load_splits
 
 
 def release_of(folder, contents, *, num_rows=8, **cells):

@@ -10,10 +10,11 @@ import torch
 from accelerate import DistributedType, PartialState
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_paintings
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_model, build_processor, build_tokenizer, tasks_of
-from semart_hf.training.recipe import DataArguments, ModelArguments, parse_recipe
+from semart_hf.training.recipe import ModelArguments, parse_recipe
 from semart_hf.training.trainer import SemArtTrainer
 
 # An uneven last step: 43 rows are one step of 32 and one of 11. Few rows have a text: in most batches of 8 one process

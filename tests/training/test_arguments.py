@@ -1,6 +1,7 @@
 """Every field of `TrainingArguments` is obeyed, or refused at the start by its name."""
 
 import doctest
+import math
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,11 @@ from tiny_release import load_script
 from transformers import TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from semart_hf.data.data_arguments import DataArguments
 from semart_hf.training import argument_fields, arguments, losses, recipe
 from semart_hf.training.argument_fields import NOTES, OBEYED, REFUSED, field_rows
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.recipe import DataArguments, LearningArguments, ModelArguments, read_recipe
+from semart_hf.training.recipe import LearningArguments, ModelArguments, read_recipe
 from semart_hf.training.trainer import SemArtTrainer
 
 # Fields that say where data lies, how it is read and kept, and for how long; not what is learned.
@@ -42,6 +44,14 @@ def test_every_field_of_ours_is_in_a_recipe_or_says_how_the_run_is_carried_out()
     assert own - used == OPERATION
 
 
+# Most of these would train on with a negative number, uphill or without an effect.
+NEVER_NEGATIVE = (
+    *("learning_rate", "vision_learning_rate", "text_learning_rate", "lexicon_learning_rate", "lexicon_penalty"),
+    *("weight_decay", "max_grad_norm", "logging_steps", "save_steps", "eval_steps", "adam_beta1", "adam_epsilon"),
+    *("dataloader_num_workers", "save_total_limit", "early_stopping_patience", "ordinal_years", "warmup_steps"),
+)
+
+
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_a_field_without_effect_is_refused_by_name(tmp_path, name):
     allowed, advice = REFUSED[name]
@@ -57,7 +67,7 @@ def test_a_field_without_effect_is_refused_by_name(tmp_path, name):
     [
         ({"optim": "lomo"}, r"optim is 'lomo', which makes parameter groups .* Choose among \['adamw_torch'"),
         ({"optim": "galore_adamw", "optim_args": "rank=2"}, "optim is 'galore_adamw'"),
-        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0, but a batch has at least one row"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0, but a number must be 1 or more"),
         ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0"),
         ({"num_train_epochs": 0}, "num_train_epochs is 0 and max_steps -1, so that there is no step"),
         (
@@ -72,8 +82,12 @@ def test_a_field_without_effect_is_refused_by_name(tmp_path, name):
         ({"bf16": False, "precision": "bf16"}, r"Got different precisions: {'precision': 'bf16', 'bf16': 'fp32'}"),
         ({"bf16": True, "precision": "fp32"}, "Got different precisions"),
         ({"unfreezing": "late"}, "unfreezing is 'late', but it maps epochs"),
-        ({"ema_decay": 1.0}, "ema_decay is 1.0, but it must lie from 0 to below 1"),
-        ({"modality_loss": -1.0}, "modality_loss is -1.0, but it is a weight"),
+        ({"unfreezing": {2: 3}}, "unfreezing is {2: 3}, but it maps epochs"),
+        ({"loss": {"type": 3}}, "The loss of type is '3'"),
+        *(({name: -1.0}, f"{name} is -1.0, but a number must be") for name in NEVER_NEGATIVE),
+        *(({name: math.nan}, f"{name} is nan, but a number must be") for name in NEVER_NEGATIVE),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0, but a number must be from 0 to below 1"),
+        ({"modality_loss": -1.0}, "modality_loss is -1.0, but a number must be 0 or more"),
     ],
 )
 def test_what_would_end_a_run_later_is_refused_at_the_start(tmp_path, options, message):

@@ -5,12 +5,13 @@ import pytest
 import torch
 from rounding import rounding
 
+from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_paintings
 from semart_hf.model.lexicon_semart import Lexicon
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
 from semart_hf.training.lexicon import add_l2_penalty
-from semart_hf.training.recipe import DataArguments, ModelArguments
+from semart_hf.training.recipe import ModelArguments
 
 
 @pytest.fixture(scope="module")

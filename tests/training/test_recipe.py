@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
+from semart_hf.data.data_arguments import DataArguments
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.recipe import DataArguments, ModelArguments, effective_recipe, parse_recipe, read_recipe
+from semart_hf.training.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "semart_hf" / "recipes").glob("*.yaml"))
 
@@ -35,6 +37,19 @@ def test_null_unsets_a_field_from_both_sides(tmp_path):
     (model,) = parse_recipe((ModelArguments,), recipe, ["--trainable_text_layers", "null"])
     assert model.text is None
     assert model.trainable_text_layers is None
+
+
+def test_no_without_quotes_is_a_word(tmp_path):
+    """YAML 1.1 reads it as false, which is no strategy."""
+    text = f"output_dir: {tmp_path}\neval_strategy: no\nsave_strategy: no\nload_best_model_at_end: no\n"
+    recipe = read_recipe(write(tmp_path, text))
+    for overrides in ([], ["--eval_strategy", "no"]):
+        merged = effective_recipe(recipe, overrides)
+        written = write(tmp_path, yaml.safe_dump(merged))
+        assert yaml.safe_load(written.read_text())["eval_strategy"] == "no"
+        (training,) = parse_recipe((SemArtTrainingArguments,), read_recipe(written))
+        assert (training.eval_strategy, training.save_strategy) == ("no", "no")
+        assert training.load_best_model_at_end is False
 
 
 def test_lists_and_tables_are_read(tmp_path):
@@ -75,6 +90,17 @@ def test_the_effective_recipe_gives_the_same_arguments(tmp_path):
         ({"data": "x"}, ["--text_args", "{dim"], "text_args is '{dim', which is not a table"),
         ({"data": "x", "text_args": "dim"}, [], "argument --text_args.*invalid dict value: 'dim'"),
         ({}, [], "The recipe names no data"),
+        ({"data": "x", "vision": None}, [], "vision is null, but it needs a value. Leave it out"),
+        ({"data": "x"}, ["--vocab_size", "null"], "vocab_size is null, but it needs a value"),
+        ({"data": "x", "vision": ["a"]}, [], r"vision is \['a'\], but only one value is allowed"),
+        ({"data": "x", "fusion_dim": {"a": 1}}, [], r"fusion_dim is {'a': 1}, but only one value is allowed"),
+        ({"data": "x", "tasks": {"a": 1}}, [], r"tasks is {'a': 1}, but only a list is allowed"),
+        ({"data": "x"}, ["--vision", "a", "b"], r"vision is \['a', 'b'\], but only one value is allowed"),
+        ({"data": "x", "crop_scale": [1]}, [], r"crop_scale is \[1.0\], but it is the smallest and the largest"),
+        ({"data": "x", "crop_scale": [0, 0]}, [], r"crop_scale is \[0.0, 0.0\], but a number must be above 0"),
+        ({"data": "x", "fusion_dim": 0}, [], "fusion_dim is 0, but a number must be 1 or more"),
+        ({"data": "x", "max_train_rows": 0}, [], "max_train_rows is 0, but a number must be 1 or more"),
+        ({"data": "x", "image_dropout": float("nan")}, [], "image_dropout is nan, but a number must be from 0 to 1"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(recipe, overrides, message):

@@ -10,14 +10,14 @@ from PIL import Image, UnidentifiedImageError
 
 from semart_hf.catalogue.release import read_rows
 from semart_hf.catalogue.tables import ReleaseTables
-from semart_hf.data.loading import is_release, load_paintings, prepared_in_cache
-from semart_hf.data.readable import check_readable
-from semart_hf.data.streaming import PaintingStream
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.pictures_semart import FORMATS
 from semart_hf.preparation.preparation import is_description_alone
 
-from .recipe import DataArguments
+from .data_arguments import DataArguments
+from .loading import is_release, load_paintings, prepared_in_cache
+from .readable import check_readable
+from .streaming import PaintingStream
 
 Rows: TypeAlias = datasets.Dataset | PaintingStream
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from semart_hf.cli.tower_recipes import STUDY_TOWERS, TOWER_FIELDS, resolve_towers
 from semart_hf.training.recipe import read_recipe
-from semart_hf.training.tower_recipes import STUDY_TOWERS, TOWER_FIELDS, resolve_towers
 
 RECIPES = Path(__file__).parents[2] / "semart_hf" / "recipes"
 PRETRAINED = {"vision": "timm/resnet18.a1_in1k", "frozen_vision_stages": 3}

@@ -6,12 +6,12 @@ from PIL import Image
 from release_builder import encoded, painting, row, write_release
 
 from semart_hf.catalogue.release import read_rows
+from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.sources import load_splits, prepared_size, with_prepared_pictures
 from semart_hf.data.streaming import PaintingStream
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.pictures_semart import load_picture
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
-from semart_hf.training.recipe import DataArguments
-from semart_hf.training.sources import load_splits, prepared_size, with_prepared_pictures
 
 
 def processor_of(crop: int, edge: int) -> SemArtImageProcessor:

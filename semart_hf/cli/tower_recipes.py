@@ -8,7 +8,7 @@ from typing import Any
 
 import timm
 
-from .recipe import read_recipe
+from semart_hf.training.recipe import read_recipe
 
 STUDY_TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
 # What belongs to the tower and not to the recipe that all towers share.

@@ -1,0 +1,115 @@
+"""Which paintings a recipe learns from, and how they are varied."""
+
+from dataclasses import dataclass, field
+
+from .number_ranges import check_numbers
+
+
+@dataclass
+class DataArguments:
+    """Which paintings are learned from, and how they are varied."""
+
+    data: str = field(
+        default="",
+        metadata={"help": "A release's folder, one CSV file of a release, prepared data, a Hub data set, or a URL."},
+    )
+    follow_links: bool = field(
+        default=False,
+        metadata={"help": "Whether links in a release's folder of pictures may lead out of it (DVC, git-annex)."},
+    )
+    prepare: bool = field(
+        default=True,
+        metadata={"help": "Whether a release's large training pictures are made small once, in the cache."},
+    )
+    prepared_size: int | None = field(
+        default=None,
+        metadata={"help": "Their shorter side in pixels. null: what image_size and crop_scale need (224, 0.6: 288)."},
+    )
+    streaming: bool = field(
+        default=False, metadata={"help": "Read prepared training data (folder, Hub, URL) as it is needed."}
+    )
+    epoch_length: int | None = field(
+        default=None, metadata={"help": "Rows of an epoch of streamed data. null: every row once."}
+    )
+    shuffle_buffer: int = field(default=512, metadata={"help": "Rows of streamed data that are mixed at a time."})
+    tasks: list[str] = field(
+        default_factory=lambda: ["type", "school", "timeframe", "medium"], metadata={"help": "Tasks, in their order."}
+    )
+    min_label_count: int = field(default=10, metadata={"help": "Labels rarer than this in train become UNK."})
+    text_columns: list[str] = field(
+        default_factory=lambda: ["DESCRIPTION"], metadata={"help": "Columns that make up the model's text."}
+    )
+    max_text_length: int = field(default=256, metadata={"help": "Longer texts are cut to this many tokens."})
+    vocab_size: int = field(default=4000, metadata={"help": "Size of a vocabulary that is learned (text: null)."})
+    crop_scale: list[float] = field(
+        default_factory=lambda: [1.0, 1.0], metadata={"help": "Smallest and largest share of the area in a crop."}
+    )
+    crop_ratio: list[float] = field(
+        default_factory=lambda: [1.0, 1.0], metadata={"help": "Smallest and largest aspect ratio of a crop."}
+    )
+    horizontal_flip: float = field(default=0.0, metadata={"help": "Probability of mirroring a picture."})
+    rotation: float = field(default=0.0, metadata={"help": "Largest rotation to either side, in degrees."})
+    color_jitter: float = field(
+        default=0.0, metadata={"help": "Largest relative change of brightness, contrast and saturation."}
+    )
+    random_erasing: float = field(default=0.0, metadata={"help": "Probability of erasing a rectangle."})
+    image_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their picture."})
+    text_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their text."})
+    modality: str = field(
+        default="image+text",
+        metadata={
+            "help": "What of a painting is shown, in training and after it: both, or one alone.",
+            "choices": ["image+text", "image", "text"],
+        },
+    )
+    max_train_rows: int | None = field(default=None, metadata={"help": "Train on the first rows only, for a trial."})
+    cache_frozen_text: str = field(
+        default="auto",
+        metadata={
+            "help": "Whether the frozen text layers' output is computed once and read from disk (3.6 GB for SemArt); "
+            "auto: where it saves time and the disk has room.",
+            "choices": ["auto", "true", "false"],
+        },
+    )
+    text_cache_dtype: str = field(
+        default="fp16",
+        metadata={
+            "help": "How it is stored: fp32 gives the numbers of cache_frozen_text: false, fp16 and bf16 take half.",
+            "choices": ["fp32", "fp16", "bf16"],
+        },
+    )
+    text_cache_dir: str | None = field(default=None, metadata={"help": "Where; null: in the cache of datasets."})
+
+    def __post_init__(self) -> None:
+        """Check that there is something to learn from, and that the ways to read it do not exclude each other.
+
+        Raises:
+            ValueError: If no data are named, or a field belongs to another way of reading.
+        """
+        check_numbers(self)
+        for name in ("crop_scale", "crop_ratio"):
+            if len(getattr(self, name)) != 2:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, but it is the smallest and the largest value. Give two numbers."
+                )
+        if not self.data:
+            raise ValueError(
+                "The recipe names no data. Add `data: FOLDER` (a SemArt release, or prepared data) to it, or pass "
+                "--data FOLDER."
+            )
+        if self.streaming and self.max_train_rows is not None:
+            raise ValueError(
+                f"The recipe has streaming: true and max_train_rows: {self.max_train_rows}, but a stream has no first "
+                f"rows. Write epoch_length: {self.max_train_rows} for short epochs."
+            )
+        if self.epoch_length is not None and not self.streaming:
+            raise ValueError(
+                f"The recipe has epoch_length: {self.epoch_length} without streaming: true, but other data gives "
+                "every row once an epoch. Set streaming: true, or max_train_rows for a trial."
+            )
+
+    @property
+    def columns_or_template(self) -> list[str] | str:
+        """`text_columns` as `load_paintings` takes them: several columns, or the one template."""
+        columns = self.text_columns
+        return columns[0] if len(columns) == 1 and "{" in columns[0] else columns
