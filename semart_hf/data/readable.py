@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.model.pictures_semart import PictureError, load_picture
 
+from .sampling import TrainingPaintings
 from .streaming import PaintingStream, column_of
 
 LEAST_SHARE = 0.5
@@ -53,6 +54,34 @@ def check_readable(
             f"but modality: {modality} needs {'at least half of them' if least_share else 'some'}."
             f"{_explained(some, reasons, Path(data), follow_links=follow_links)}\nCorrect the names or the data, or "
             f"{f'set modality: {other} if that is meant' if '+' in modality else 'give other data'}."
+        )
+
+
+def check_shown(rows: Any, *, split: str) -> None:
+    """Nothing, if at least one row shows a picture or a text, and at least half of the pictures can be read.
+
+    Args:
+        rows: As for `check_readable`, of any kind.
+        split: Its name.
+
+    Raises:
+        ValueError: If not.
+    """
+    if isinstance(rows, PaintingStream | TrainingPaintings):
+        return
+    has_picture = _has_picture(rows)
+    if not has_picture.any() and not _readable_texts(rows)[0]:
+        raise ValueError(
+            f"Got {len(rows)} {split} rows, but none has a picture or a text, in the columns image and text. Rename "
+            "the columns, or correct the data."
+        )
+    places = np.flatnonzero(has_picture)[:: max(1, int(has_picture.sum()) // _NUM_TRIED)].tolist()
+    faults = {place: fault for place in places if (fault := _fault(rows[place]["image"]))}
+    if len(faults) > LEAST_SHARE * len(places):
+        place, fault = next(iter(faults.items()))
+        raise ValueError(
+            f"Got {len(rows)} {split} rows, but of {len(places)} pictures that were tried {len(faults)} cannot be "
+            f"read, first that of row {place + 1}: {fault} Correct the column image."
         )
 
 

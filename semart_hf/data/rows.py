@@ -7,6 +7,7 @@ import datasets
 import torch
 
 from .labels import label_counts, renumbered
+from .readable import check_shown
 from .sampling import TrainingPaintings
 from .streaming import PaintingStream
 
@@ -52,17 +53,35 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
     return rows
 
 
-def training_rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
-    """The same as `rows_for`, of rows that have something to learn: a label.
+def labelled_rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]], *, split: str) -> Any:
+    """The same as `rows_for`, of rows that something can be learned from, or that can be scored.
 
     Raises:
-        ValueError: If no row has a known label of any task.
+        ValueError: If no row has a known label of any task, if none shows a picture or a text, or if most pictures
+            cannot be read.
     """
     checked = rows_for(rows, tasks)
     if not any(bool(counts.any()) for counts in label_counts(checked, tasks).values()):
         columns = getattr(checked, "column_names", None) or list(checked[0] if len(checked) else {})
         raise ValueError(
-            f"Got {len(checked)} training rows with the columns {columns}, but none has a label of the model's tasks "
+            f"Got {len(checked)} {split} rows with the columns {columns}, but none has a label of the model's tasks "
             f"{[task['name'] for task in tasks]}. Rename the label columns, or make the model with these tasks."
         )
+    check_shown(checked, split=split)
     return checked
+
+
+def validation_sets_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each validation set by its name, which is empty for one that has none; see `labelled_rows_for`.
+
+    Args:
+        rows: Of one set, of several by name, or `None`.
+        tasks: The model's.
+
+    Raises:
+        ValueError: If a set cannot be scored, or there is none by any name.
+    """
+    if isinstance(rows, dict) and not rows:
+        raise ValueError("Got validation sets by name, but none in them. Give one, or None and eval_strategy: no.")
+    sets = rows if isinstance(rows, dict) else {} if rows is None else {"": rows}
+    return {name: labelled_rows_for(some, tasks, split=f"validation {name}".strip()) for name, some in sets.items()}

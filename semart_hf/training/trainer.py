@@ -15,7 +15,7 @@ from semart_hf.data.collator import ArtCollator
 from semart_hf.data.labels import label_counts
 from semart_hf.data.picture_batch import PictureBatch
 from semart_hf.data.process_loader import SeededCollator, process_loader
-from semart_hf.data.rows import rows_for, training_rows_for
+from semart_hf.data.rows import labelled_rows_for, rows_for, validation_sets_for
 from semart_hf.data.sampling import LengthSampler, SeededSampler, StepBatchSampler, TrainingPaintings
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.metrics import compute_metrics_for
@@ -105,14 +105,11 @@ class SemArtTrainer(ResumableTrainer):
         self.task_names = config.task_names
         self.watch = DivergenceWatch()
         self._num_parameters: int | None = None
-        train_rows = None if train_dataset is None else training_rows_for(train_dataset, self.tasks)
+        train_rows = None if train_dataset is None else labelled_rows_for(train_dataset, self.tasks, split="training")
         if train_rows is not None and not isinstance(train_rows, PaintingStream | TrainingPaintings):
             train_rows = TrainingPaintings(train_rows, args.seed)
         is_several = isinstance(eval_dataset, dict)
-        sets = eval_dataset if is_several else {} if eval_dataset is None else {"": eval_dataset}
-        eval_rows = {name: rows_for(rows, self.tasks) for name, rows in sets.items()}
-        for rows in eval_rows.values():
-            label_counts(rows, self.tasks)  # a label that the model lacks is found now
+        eval_rows = validation_sets_for(eval_dataset, self.tasks)
         metrics = compute_metrics or compute_metrics_for(self.tasks)
         self.args, self.train_dataset, self._train_batch_size = args, train_rows, args.train_batch_size
         if train_rows is not None:

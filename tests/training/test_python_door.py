@@ -1,6 +1,8 @@
 """Training from Python, in Hugging Face's names, on whatever holds rows."""
 
 import inspect
+import sys
+from types import SimpleNamespace
 
 import datasets
 import pandas as pd
@@ -114,6 +116,35 @@ def test_rows_without_the_models_labels_are_refused(parts, tmp_path):
     assert not new.exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.select([]), "Got 0 {split} rows"),
+        (lambda rows: [{**row, "type": None} for row in rows.select_columns(["image", "type"])], "none has a label"),
+        (lambda rows: rows.remove_columns(["image", "text"]), "none has a picture or a text"),
+        (lambda rows: [{**row, "image": None, "text": " "} for row in rows], "none has a picture or a text"),
+        (
+            lambda rows: [{**row, "image": {"bytes": b"no picture", "path": None}} for row in rows],
+            "of 4 pictures that were tried 4 cannot be read, first that of row 1",
+        ),
+    ],
+)
+@pytest.mark.parametrize("split", ["training", "validation", "validation italian"])
+def test_a_split_that_shows_or_says_nothing_is_refused_at_the_start(parts, tmp_path, change, message, split):
+    """Not after an epoch, when it is the validation's turn, and not a training on nothing."""
+    rows = parts[0]["train"].select(range(4))
+    sets = {"training": (change(rows), rows), "validation": (rows, change(rows))}
+    train, validation = sets.get(split, (rows, {"italian": change(rows), "other": rows}))
+    with pytest.raises(ValueError, match=message.format(split=split)):
+        make_trainer(({"train": train, "validation": validation}, *parts[1:]), tmp_path / "new", num_rows=None)
+    assert not (tmp_path / "new").exists()
+
+
+def test_validation_sets_by_name_without_a_set_are_refused(parts, tmp_path):
+    with pytest.raises(ValueError, match="Got validation sets by name, but none in them"):
+        make_trainer(({**parts[0], "validation": {}}, *parts[1:]), tmp_path)
+
+
 @pytest.mark.parametrize("metric", ["italian_mean_accuracy", "eval_other_loss"])
 def test_several_validation_sets_have_their_metrics(parts, tmp_path, metric):
     sets = {"italian": parts[0]["validation"].select(range(8)), "other": parts[0]["validation"].select(range(8, 12))}
@@ -146,6 +177,7 @@ def test_a_search_sets_each_trials_arguments(parts, tmp_path, monkeypatch):
             "load_best_model_at_end": False,
         },
     )
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=SimpleNamespace(id="7")))
     trainer.hp_search_backend = transformers.trainer_utils.HPSearchBackend.WANDB
     first = trainer.model
     trainer.train(trial={"learning_rate": 0.5, "logit_adjustment_tau": 0.25})
