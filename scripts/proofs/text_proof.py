@@ -23,6 +23,7 @@ from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.catalogue.vocabulary import TASKS
 from semart_hf.evaluation.metrics import score_outcomes
 from semart_hf.evaluation.outcomes import Outcomes
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 RECIPE = "text_proof.yaml"
 SHARES = {"train": 0.8, "test": 0.2}
@@ -34,7 +35,6 @@ GRID = {"logistic__C": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0
 }
 METRICS = {"accuracy": "accuracy", "macro_f1": "f1_macro"}
 NUM_FOLDS = 5
-MISSING = -100
 
 
 def plan(options: argparse.Namespace) -> Plan:
@@ -74,7 +74,10 @@ def baseline(splits: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """By metric, the scores of TF-IDF tuned for it, with what was `chosen` for each task, on `test`."""
     texts = {name: np.array([text or "" for text in splits[name]["text"]], dtype=object) for name in SHARES}
     labels = {
-        name: {task: np.array([MISSING if label is None else label for label in splits[name][task]]) for task in TASKS}
+        name: {
+            task: np.array([UNKNOWN_LABEL if label is None else label for label in splits[name][task]])
+            for task in TASKS
+        }
         for name in SHARES
     }
     answers = {
@@ -97,7 +100,7 @@ def tune_and_predict(
 
     Both are those with the best mean of the metric over the folds of a cross-validation on the texts with a label.
     """
-    is_known = labels != MISSING
+    is_known = labels != UNKNOWN_LABEL
     texts, labels = texts[is_known], labels[is_known]
     if len(np.unique(labels)) == 1:
         only = {"predictions": np.full(len(test_texts), labels[0]), "C": 1.0, "class_weight": None}

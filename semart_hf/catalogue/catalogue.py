@@ -94,7 +94,11 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
     Args:
         releases: Tables by the release's name.
     """
-    merged = ReleaseTables({}, follow_links=all(tables.follow_links for tables in releases.values()))
+    merged = ReleaseTables(
+        {},
+        follow_links=all(tables.follow_links for tables in releases.values()),
+        is_painted_miniature=all(tables.is_painted_miniature for tables in releases.values()),
+    )
     columns: dict[str, None] = {}
     for tables in releases.values():
         columns |= dict.fromkeys([*all_columns(tables.splits.values()), "release"])

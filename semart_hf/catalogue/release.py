@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 #: The official files by split.
 RELEASE_FILES = {"train": "semart_train.csv", "validation": "semart_val.csv", "test": "semart_test.csv"}
 
+#: Lies beside the painted miniature alone: its best reachable accuracies.
+MINIATURE_FILE = "ceiling.json"
+
 REQUIRED_COLUMNS = ("IMAGE_FILE", "TYPE", "SCHOOL", "TIMEFRAME")
 OPTIONAL_COLUMNS = ("DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE")
 
@@ -68,7 +71,8 @@ def read_rows(
             f"Got shares={dict(shares)} for {folder}, but its files {[file.name for file in files.values()]} are "
             "splits already. Leave shares out, or pass one CSV file."
         )
-    tables = ReleaseTables({}, follow_links=follow_links)
+    place = folder.parent if folder.is_file() else folder
+    tables = ReleaseTables({}, follow_links=follow_links, is_painted_miniature=(place / MINIATURE_FILE).is_file())
     selection = Selection(encoding=encoding, delimiter=delimiter, has_upper_header=True)
     parts: dict[str | None, Rows] = {
         split: _read_file(path, split, selection, tables) for split, path in files.items()

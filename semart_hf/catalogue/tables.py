@@ -33,12 +33,14 @@ class ReleaseTables:
         encodings: How each file was encoded, by its name.
         problems: What was odd about rows, dropped ones included.
         follow_links: Whether links in the folder of pictures may lead out of it.
+        is_painted_miniature: Whether all of it was painted by `semart-hf miniature`.
     """
 
     splits: dict[str, Rows]
     encodings: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     follow_links: bool = False
+    is_painted_miniature: bool = False
 
     @property
     def extra_columns(self) -> list[str]:

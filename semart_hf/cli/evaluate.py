@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -88,14 +89,22 @@ def main(arguments: list[str]) -> None:
     model = AutoModel.from_pretrained(options.model, trust_remote_code=False)
     processor = AutoProcessor.from_pretrained(options.model, trust_remote_code=False)
     paintings = load(options, model, options.split)
-    if options.compare:
-        check_comparable(options.compare, options.output_dir, paintings)
+    check_labelled(options, model, paintings)
+    other = read_other(options, model, paintings) if options.compare else None
     if options.mask_label_words:
         paintings = with_masked_text(paintings)
-    options.output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=options.output_dir.parent, prefix=f".{options.output_dir.name}.") as unfinished:
-        results = evaluate(options, model, processor, paintings, Path(unfinished))
-        written = move_files(Path(unfinished), options.output_dir)
+    is_new = not options.output_dir.exists()
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        # Within the folder: only there is it certain that files can be written and moved.
+        with TemporaryDirectory(dir=options.output_dir, prefix=".unfinished.") as unfinished:
+            results = evaluate(options, model, processor, paintings, Path(unfinished), other)
+            written = move_files(Path(unfinished), options.output_dir)
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # another process has written into it
+                options.output_dir.rmdir()
+        raise
     # The last act: a model is calibrated by an evaluation that has succeeded, or stays as it was.
     if options.calibrate:
         store_temperatures(options.model, model.config.temperatures)
@@ -111,6 +120,8 @@ def check_output(folder: Path) -> None:
     """
     from semart_hf.evaluation.predictions_file import is_predictions_file
 
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"Got the --output_dir {folder}, which is a file. A folder is needed. Give another name.")
     found = [name for name in OUTPUTS if (folder / name).exists()]
     if found and not is_predictions_file(folder / "predictions.parquet"):
         raise ValueError(
@@ -120,16 +131,44 @@ def check_output(folder: Path) -> None:
 
 
 def move_files(source: Path, folder: Path) -> list[Path]:
-    """The files of a finished evaluation, each moved to its place; what else lies in the folder stays."""
+    """The files of a finished evaluation, each moved to its place, where those of an earlier one go.
+
+    What else lies in the folder stays.
+    """
     files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    for name in set(earlier_files(folder)) - set(files):
+        (folder / name).unlink(missing_ok=True)
     for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).replace(folder / name)
     return list(dict.fromkeys(folder / name.parts[0] for name in files))
 
 
-def evaluate(options: argparse.Namespace, model: Any, processor: Any, paintings: Any, folder: Path) -> dict[str, Any]:
-    """What results.json holds; everything that an evaluation writes lies in the folder."""
+def earlier_files(folder: Path) -> list[Path]:
+    """Names of the files that the evaluation in a folder may have written; none where there is no evaluation."""
+    from semart_hf.evaluation.predictions_file import is_predictions_file, read_tasks
+
+    if not is_predictions_file(folder / "predictions.parquet"):
+        return []
+    kinds = ("confusion", "f1", "periods", "reliability", "risk_coverage")
+    figures = ["modalities", *(f"{kind}_{task['name']}" for kind in kinds for task in read_tasks(folder / OUTPUTS[0]))]
+    return [*map(Path, OUTPUTS), *(Path("figures", f"{name}.{kind}") for name in figures for kind in ("png", "svg"))]
+
+
+def evaluate(
+    options: argparse.Namespace, model: Any, processor: Any, paintings: Any, folder: Path, other: Any = None
+) -> dict[str, Any]:
+    """What results.json holds; everything that an evaluation writes lies in the folder.
+
+    Args:
+        options: The command line's choices.
+        model: What is evaluated.
+        processor: Its own.
+        paintings: What it is evaluated on.
+        folder: Where the files go.
+        other: What `read_other` returns.
+    """
+    from semart_hf.evaluation.calibration import describe_calibration, thresholds
     from semart_hf.evaluation.outcomes import Outcomes
     from semart_hf.evaluation.predictions_file import predictions_writer
     from semart_hf.evaluation.results import ceilings_of, collect_outcomes, describe_environment, summarize
@@ -157,12 +196,22 @@ def evaluate(options: argparse.Namespace, model: Any, processor: Any, paintings:
         "environment": describe_environment(),
         **measured,
         "training_data": model.config.training_data,
-        "thresholds": thresholds(options, outcomes["image+text"], calibrated),
+        "thresholds": thresholds(outcomes["image+text"], options.split)
+        if calibrated is None
+        else thresholds(outcomes["image+text"], options.calibrate, calibrated),
     }
     if temperatures:
-        results["calibration"] = calibration_results(options, temperatures, uncalibrated, measured["tasks"])
-    if options.compare:
-        results["comparison"] = compare(options, outcomes["image+text"])
+        results["calibration"] = {
+            "fitted_on": options.calibrate,
+            **describe_calibration(temperatures, uncalibrated, measured["tasks"]),
+        }
+    if other is not None:
+        from semart_hf.evaluation.comparison import compare_outcomes
+
+        second, name = other
+        names = (Path(options.model).name, Path(name).name)
+        names = names if names[0] != names[1] else (options.model, name)
+        results["comparison"] = compare_outcomes(outcomes["image+text"], second, names=names)
     write_json(folder / "results.json", results)
     if not options.no_report:
         from semart_hf.documents.evaluation_report import explain_examples, write_evaluation_report
@@ -180,28 +229,57 @@ def evaluate(options: argparse.Namespace, model: Any, processor: Any, paintings:
 
 
 def load(options: argparse.Namespace, model: Any, split: str) -> Any:
-    """The paintings of a split, their labels numbered as in the model."""
+    """The paintings of a split, their labels numbered as in the model.
+
+    Raises:
+        ValueError: The labels are others, or most of the pictures that the split names cannot be read.
+    """
+    import datasets
+
+    from semart_hf.data.readable import check_readable
     from semart_hf.evaluation.vocabularies import load_split, read_label_map
 
-    return load_split(
+    recipe = trained_recipe(Path(options.model))
+    columns = recipe.get("text_columns")
+    paintings = load_split(
         options.data,
         split,
         model.config.tasks,
         label_map=read_label_map(options.map_labels) if options.map_labels else None,
         common_labels=options.common_labels,
-        text_columns=options.text_columns or trained_text_columns(Path(options.model)),
+        text_columns=options.text_columns or ([columns] if isinstance(columns, str) else columns),
     )
+    # Data of texts alone name no picture, and are scored as such by a model that reads both.
+    is_named = "image_file" in paintings.column_names and any(paintings["image_file"])
+    shown = recipe.get("modality", "image+text")
+    if len(paintings) and "image" in paintings.column_names and (shown == "image" or ("image" in shown and is_named)):
+        undecoded = paintings.cast_column("image", datasets.Image(decode=False))
+        check_readable(undecoded, split=split, modality="image", data=options.data)
+    return paintings
 
 
-def trained_text_columns(model: Path) -> list[str] | None:
-    """The text's columns as the recipe in the model's folder names them; `None` where it names none."""
+def trained_recipe(model: Path) -> dict[str, Any]:
+    """The fields of the recipe in the model's folder; empty where there is none."""
     import yaml
 
-    recipe = model / "recipe.yaml"
-    if not recipe.is_file():
-        return None
-    columns = (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("text_columns")
-    return [columns] if isinstance(columns, str) else columns
+    path = model / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return recipe if isinstance(recipe, dict) else {}
+
+
+def check_labelled(options: argparse.Namespace, model: Any, paintings: Any) -> None:
+    """Refuse, before anything is computed, a split in which nothing can be scored.
+
+    Raises:
+        ValueError: It has no row, or no known label.
+    """
+    names = [name for name in model.config.task_names if name in paintings.column_names]
+    if not any(label is not None for name in names for label in paintings[name]):
+        raise ValueError(
+            f"Got the split {options.split!r} of {options.data}: {len(paintings)} paintings without a known label of "
+            f"{model.config.task_names}. At least one label is needed to score. Give a labelled split, or ask for "
+            "answers alone: semart-hf predict."
+        )
 
 
 def with_masked_text(paintings: Any) -> Any:
@@ -236,71 +314,47 @@ def calibrate(options: argparse.Namespace, model: Any, processor: Any) -> Any:
     return predictions.outcomes(model.config.temperatures)
 
 
-def thresholds(options: argparse.Namespace, outcomes: Any, calibrated: Any) -> dict[str, Any]:
-    """The confidence from which 95 % of a task's answers are right, and what it gives on the scored split."""
-    from semart_hf.evaluation.calibration import TARGET_ACCURACY, accepted, confidence_threshold
-
-    chosen_on = outcomes if calibrated is None else calibrated
-    tasks: dict[str, Any] = {}
-    for task in outcomes.task_names:
-        threshold = confidence_threshold(chosen_on.task(task))
-        tasks[task] = threshold and {
-            "min_confidence": threshold["min_confidence"],
-            **accepted(outcomes.task(task), threshold["min_confidence"]),
-        }
-    split = options.split if calibrated is None else options.calibrate
-    return {"target_accuracy": TARGET_ACCURACY, "chosen_on": split, "tasks": tasks}
-
-
-def calibration_results(
-    options: argparse.Namespace, temperatures: dict[str, float], uncalibrated: Any, tasks: dict[str, Any]
-) -> dict[str, Any]:
-    """The temperatures, and what they change."""
-    from semart_hf.evaluation.metrics import score_outcomes
-
-    names = ("log_loss", "brier", "expected_calibration_error")
-    before = score_outcomes(uncalibrated)["tasks"]
-    return {
-        "fitted_on": options.calibrate,
-        "temperatures": dict(temperatures),
-        **{
-            when: {task: {name: scores.get(name) for name in names} for task, scores in scored.items()}
-            for when, scored in (("before", before), ("after", tasks))
-        },
-    }
-
-
-def check_comparable(other: Path, output_dir: Path, paintings: Any) -> None:
-    """Refuse, before anything is computed, an evaluation of other paintings.
+def read_other(options: argparse.Namespace, model: Any, paintings: Any) -> tuple[Any, str]:
+    """The outcomes in --compare and what their model is called; refused, before anything is computed, if of others.
 
     Raises:
-        ValueError: The folder holds no predictions, those of other paintings, or is the one that is written.
+        ValueError: The folder holds no predictions, those of other paintings or labels, or is the one that is written.
     """
-    from semart_hf.evaluation.predictions import row_names
-    from semart_hf.evaluation.predictions_file import read_row_ids
+    import numpy as np
 
-    if other.resolve() == output_dir.resolve():
+    from semart_hf.evaluation.comparison import check_same_rows
+    from semart_hf.evaluation.outcomes import Outcomes
+    from semart_hf.evaluation.predictions import row_names
+    from semart_hf.evaluation.predictions_file import read_predictions
+    from semart_hf.model.output_semart import UNKNOWN_LABEL
+
+    folder = options.compare
+    if folder.resolve() == options.output_dir.resolve():
         raise ValueError(
-            f"Got {other} as --compare and as --output_dir: it would be overwritten. Two folders are needed. Give "
+            f"Got {folder} as --compare and as --output_dir: it would be overwritten. Two folders are needed. Give "
             "another --output_dir."
         )
-    if read_row_ids(other / "predictions.parquet") != row_names(paintings):
+    row_ids, others = read_predictions(folder / "predictions.parquet")
+    if row_ids != row_names(paintings):
         raise ValueError(
-            f"Got {other} with other paintings, or in another order. Only the same can be compared. "
+            f"Got {folder} with other paintings, or in another order. Only the same can be compared. "
             "Evaluate both models with the same --data and --split."
         )
-
-
-def compare(options: argparse.Namespace, outcomes: Any) -> dict[str, Any]:
-    """This model against the one whose evaluation lies in --compare, on the same paintings."""
-    from semart_hf.evaluation.comparison import compare_outcomes
-    from semart_hf.evaluation.predictions_file import read_predictions
-
-    _, others = read_predictions(options.compare / "predictions.parquet")
-    path = options.compare / "results.json"
-    other = json.loads(path.read_text(encoding="utf-8"))["model"] if path.is_file() else str(options.compare)
-    names = (Path(options.model).name, Path(other).name)
-    return compare_outcomes(outcomes, others, names=names if names[0] != names[1] else (options.model, other))
+    names = model.config.task_names
+    columns = [paintings[name] if name in paintings.column_names else [None] * len(row_ids) for name in names]
+    truth = np.array([[UNKNOWN_LABEL if label is None else label for label in column] for column in columns]).T
+    if others.task_names == names:
+        # Of paintings whose picture could not be read, and that have no text, the labels do not count.
+        found = np.stack([others.task(name).references for name in names], axis=1)
+        truth = np.where(found == UNKNOWN_LABEL, UNKNOWN_LABEL, truth)
+    expected = Outcomes(model.config.tasks)
+    expected.add(np.zeros_like(truth), truth)
+    check_same_rows(expected, others)
+    try:
+        name = json.loads((folder / "results.json").read_text(encoding="utf-8"))["model"]
+    except (OSError, ValueError, TypeError, KeyError):
+        name = folder
+    return others, str(name)
 
 
 def print_scores(results: dict[str, Any], notice: str | None) -> None:
@@ -326,7 +380,12 @@ def print_scores(results: dict[str, Any], notice: str | None) -> None:
         elif words := result_tables.single_label_words(task, scores):
             print(words)
     comparison = results.get("comparison", {}).get("in_words", [])
-    for words in (result_tables.unreadable_words(results), *comparison, notice):
+    for words in (
+        result_tables.unreadable_words(results),
+        result_tables.calibration_words(results),
+        *comparison,
+        notice,
+    ):
         if words:
             print(words)
 

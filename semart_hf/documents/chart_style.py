@@ -42,6 +42,7 @@ STYLE: Any = {
     "grid.alpha": 0.25,
     "svg.fonttype": "none",
     "svg.hashsalt": "semart",
+    "text.parse_math": False,  # a label with two dollar signs is no formula
     **dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color"), INK
     ),

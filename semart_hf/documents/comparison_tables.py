@@ -9,7 +9,7 @@ from semart_hf.evaluation.comparison import signed_points
 from semart_hf.evaluation.intervals import p_value_words
 from semart_hf.evaluation.published import PUBLISHED, SOURCES_IN_WORDS
 
-from .table import MISSING, Cell, Table, percent
+from .table import DASH, Cell, Table, percent
 
 NOT_BELOW = "≈"
 
@@ -50,15 +50,13 @@ def score_table(comparison: Mapping[str, Any], score: str, title: str, shown: st
         rows.append(cells)
     ceiling = next(iter(towers.values())).get("ceiling") if score == "accuracy" else None
     if ceiling:
-        rows.append(
-            [Cell("best reachable"), *(percent(ceiling.get(task), missing=MISSING) for task in (*tasks, "mean"))]
-        )
+        rows.append([Cell("best reachable"), *(percent(ceiling.get(task), missing=DASH) for task in (*tasks, "mean"))])
     published = [entry for entry in PUBLISHED if entry.shown == shown and entry.accuracy and score == "accuracy"]
     rows += [
         [
             Cell(f"{entry.name} †"),
-            *(percent(entry.accuracy.get(task), missing=MISSING) for task in tasks),
-            Cell(MISSING),
+            *(percent(entry.accuracy.get(task), missing=DASH) for task in tasks),
+            Cell(DASH),
         ]
         for entry in published
     ]
@@ -131,13 +129,13 @@ def cost_table(comparison: Mapping[str, Any]) -> Table:
     rows = []
     for label, name, write in _COST_ROWS:
         values = [tower["cost"][name] for tower in towers.values()]
-        rows.append([Cell(label), *(Cell(MISSING if value is None else write(value)) for value in values)])
+        rows.append([Cell(label), *(Cell(DASH if value is None else write(value)) for value in values)])
     theirs = [
         next((e.minutes_per_epoch for e in PUBLISHED if e.architecture == tower["vision"]), None)
         for tower in towers.values()
     ]
     if any(theirs):
-        cells = (Cell(MISSING if minutes is None else f"{minutes:.0f} min") for minutes in theirs)
+        cells = (Cell(DASH if minutes is None else f"{minutes:.0f} min") for minutes in theirs)
         rows.append([Cell("an epoch of the study, on its GPU and SemArt †"), *cells])
     first = next(iter(towers.values()))["cost"]
     notes = [

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FARTHEST_PERIOD = 6
+# Beyond so many labels a confusion matrix is drawn as shades alone, on at most so many inches.
+MOST_WRITTEN_LABELS = 60
+LARGEST_SIDE = 30.0
 # In a large matrix a smaller share of its row is left to the shade alone.
 LEAST_WRITTEN_SHARE = 0.1
 
@@ -42,20 +45,24 @@ def draw_confusion(outcomes: TaskOutcomes, title: str) -> Figure:
     counts = confusion_counts(outcomes)[np.ix_(order, order)]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     labels = [outcomes.labels[index] for index in order]
-    is_large = len(labels) > 12
-    side = 2.5 + len(labels) * (0.42 if is_large else 0.62)
+    is_large, is_huge = len(labels) > 12, len(labels) > MOST_WRITTEN_LABELS
+    # Inches. A side of hundreds would take gigabytes; the report has the same matrix as a table.
+    side = min(2.5 + len(labels) * (0.1 if is_huge else 0.42 if is_large else 0.62), LARGEST_SIDE)
+    size = min(10.0, 72 * 0.8 * (side - 2.5) / len(labels))  # points, so that names do not overlap
     with styled():
         figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for row, column in zip(*np.nonzero(counts), strict=True):
+        for row, column in zip(*np.nonzero(counts), strict=True) if not is_huge else ():
             share, count = shares[row, column], counts[row, column]
             has_share = not is_large or share >= LEAST_WRITTEN_SHARE
             text = f"{share:.0%}\n{count}" if has_share else f"{count}"
             color = "white" if share > 0.7 else "black"
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
-        axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
         totals = counts.sum(axis=1)
-        axes.set_yticks(range(len(labels)), [f"{name} ({n})" for name, n in zip(labels, totals, strict=True)])
+        axes.set_yticks(
+            range(len(labels)), [f"{name} ({n})" for name, n in zip(labels, totals, strict=True)], fontsize=size
+        )
         axes.tick_params(which="both", length=0)
         axes.spines[:].set_visible(False)
         axes.set(xlabel="predicted", ylabel="true (paintings)", title=title)
@@ -66,7 +73,9 @@ def draw_f1_bars(per_label: Mapping[str, Mapping[str, float]], title: str) -> Fi
     """F1 of each label as a bar, with its support beside the name; a label that never occurs has no bar."""
     labels = list(per_label)
     with styled():
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.28 * len(labels)), layout="constrained")
+        figure, axes = plt.subplots(
+            figsize=(WIDTH, min(1.0 + 0.28 * len(labels), 4 * LARGEST_SIDE)), layout="constrained"
+        )
         scores = [per_label[label]["f1"] for label in labels]
         axes.barh(
             range(len(labels)), scores, color=[INK if label == UNKNOWN else BLUE for label in labels], height=0.72

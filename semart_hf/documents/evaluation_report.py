@@ -12,9 +12,10 @@ from datasets import Image
 from semart_hf.catalogue.timeframe import label_years
 from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.evaluation.explanations import explain
-from semart_hf.evaluation.outcomes import MISSING, Outcomes
+from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.scores import confusion_counts
 from semart_hf.files import write_text
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 from . import evaluation_charts as charts
 from .chart_style import save_chart
@@ -24,6 +25,7 @@ from .matrix import matrix_of
 from .page import data_uri, render_page
 from .result_tables import (
     calibration_table,
+    calibration_words,
     modality_table,
     score_table,
     single_label_words,
@@ -31,8 +33,7 @@ from .result_tables import (
     training_words,
     unreadable_words,
 )
-from .table import MISSING as DASH
-from .table import Table, percent
+from .table import DASH, Table, percent
 from .thumbnails import ShownPainting, to_jpeg
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def write_evaluation_report(
         name=name,
         results=results,
         summary=_summary(results),
-        notes=[words for words in (unreadable_words(results), training_words(results)) if words],
+        notes=list(filter(None, (words(results) for words in (unreadable_words, calibration_words, training_words)))),
         scores=score_table(results),
         score_note=_score_note(results),
         modalities=modality_table(results),
@@ -142,7 +143,7 @@ def explain_examples(
     has_text = np.array([bool(text and text.strip()) for text in texts], dtype=bool)
     for at, task in enumerate(outcomes.task_names[:4]):
         found = outcomes.task(task)
-        is_known = found.references != MISSING
+        is_known = found.references != UNKNOWN_LABEL
         is_wanted = is_known & (found.correct if at % 2 == 0 else ~found.correct)
         is_wanted = is_wanted if is_wanted.any() else is_known
         is_wanted = is_wanted & has_text if (is_wanted & has_text).any() else is_wanted

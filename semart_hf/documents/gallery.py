@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from semart_hf.evaluation.outcomes import MISSING, Outcomes
+from semart_hf.evaluation.outcomes import Outcomes
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 ERRORS_PER_TASK = 12
 PAINTINGS_PER_CELL = 6
@@ -59,7 +60,7 @@ def choose_paintings(outcomes: Outcomes) -> Gallery:
     for name in outcomes.task_names:
         task = outcomes.task(name)
         order = np.argsort(-np.nan_to_num(task.confidences), kind="stable")
-        order = order[task.references[order] != MISSING]
+        order = order[task.references[order] != UNKNOWN_LABEL]
         gallery.errors[name] = choose(order[~task.correct[order]][:ERRORS_PER_TASK].tolist())
         places = task.references[order].astype(np.int64) * task.num_labels + task.predictions[order]
         by_place = np.argsort(places, kind="stable")

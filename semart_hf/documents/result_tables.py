@@ -105,6 +105,16 @@ def unreadable_words(results: Mapping[str, Any]) -> str:
     )
 
 
+def calibration_words(results: Mapping[str, Any]) -> str:
+    """What to know of temperatures that were fitted on the split that is scored; empty for all others."""
+    if results.get("calibration", {}).get("fitted_on") != results.get("split"):
+        return ""
+    return (
+        f"The temperatures were fitted on {results['split']}, the split that is scored here, which flatters the log "
+        "loss and the calibration error; fit them on another: --calibrate validation."
+    )
+
+
 def training_words(results: Mapping[str, Any]) -> str:
     """What to know of a model that has seen the painted miniature alone; empty for all others."""
     if not (results.get("training_data") or {}).get("is_painted_miniature"):

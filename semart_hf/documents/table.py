@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-MISSING = "–"
+DASH = "–"
 NOT_MEASURED = "not measured"
 
 

@@ -11,8 +11,10 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
 from semart_hf.files import write_text
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
-from .outcomes import MISSING, TaskOutcomes, softmax
+from .metrics import score_outcomes
+from .outcomes import Outcomes, TaskOutcomes, softmax
 from .predictions import Predictions
 
 TEMPERATURE_RANGE = (0.05, 20.0)
@@ -29,7 +31,7 @@ def fit_temperatures(predictions: Predictions) -> dict[str, float]:
     temperatures = {}
     for column, (task, logits) in enumerate(predictions.logits.items()):
         references = predictions.references[:, column]
-        is_known = references != MISSING
+        is_known = references != UNKNOWN_LABEL
         if len(np.unique(references[is_known])) > 1:
             temperatures[task] = fit_temperature(logits[is_known], references[is_known])
     return temperatures
@@ -120,4 +122,35 @@ def confidence_threshold(outcomes: TaskOutcomes, target: float = TARGET_ACCURACY
         "min_confidence": float(confidences[last]),
         "coverage": float(coverage[last]),
         "accuracy": float(1 - risk[last]),
+    }
+
+
+def thresholds(outcomes: Outcomes, split: str, chosen_on: Outcomes | None = None) -> dict[str, Any]:
+    """By task the confidence from which 95 % of the answers are right, and what it gives on the scored outcomes.
+
+    Args:
+        outcomes: What is scored.
+        split: The name of the split that the confidences are chosen on.
+        chosen_on: Its outcomes; `None`: those that are scored.
+    """
+    tasks: dict[str, Any] = {}
+    for task in outcomes.task_names:
+        found = confidence_threshold((chosen_on or outcomes).task(task))
+        least = found and found["min_confidence"]
+        tasks[task] = None if least is None else {"min_confidence": least, **accepted(outcomes.task(task), least)}
+    return {"target_accuracy": TARGET_ACCURACY, "chosen_on": split, "tasks": tasks}
+
+
+def describe_calibration(
+    temperatures: dict[str, float], uncalibrated: Outcomes, tasks: dict[str, Any]
+) -> dict[str, Any]:
+    """The temperatures, and the scores of probabilities before and after; `tasks` are the scores after."""
+    names = ("log_loss", "brier", "expected_calibration_error")
+    stages = {"before": score_outcomes(uncalibrated)["tasks"], "after": tasks}
+    return {
+        "temperatures": dict(temperatures),
+        **{
+            stage: {task: {name: scores.get(name) for name in names} for task, scores in scored.items()}
+            for stage, scored in stages.items()
+        },
     }

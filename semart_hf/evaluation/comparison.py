@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
+from semart_hf.model.output_semart import UNKNOWN_LABEL
+
 from .intervals import NUM_RESAMPLES, interval_of, p_value_words, resampled_scores
 from .metrics import flatten_scores, score_outcomes
-from .outcomes import MISSING, Outcomes
+from .outcomes import Outcomes
 
 COMPARED_SCORES = {"accuracy": "", "macro_f1": "macro F1"}
 
@@ -94,7 +96,7 @@ def mcnemar(first: Outcomes, second: Outcomes, task: str) -> dict[str, float | i
     Source: McNemar 1947; the exact version is the two-sided binomial test on the discordant pairs.
     """
     ours, theirs = first.task(task), second.task(task)
-    is_known = ours.references != MISSING
+    is_known = ours.references != UNKNOWN_LABEL
     only_first = int(np.sum(ours.correct & ~theirs.correct & is_known))
     only_second = int(np.sum(~ours.correct & theirs.correct & is_known))
     discordant = only_first + only_second

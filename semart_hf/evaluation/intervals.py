@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from semart_hf.catalogue.timeframe import label_years
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
-from .outcomes import MISSING, Outcomes, TaskOutcomes
+from .outcomes import Outcomes, TaskOutcomes
 from .scores import period_distances
 
 NUM_RESAMPLES = 1000
@@ -56,79 +57,71 @@ def resampled_scores(models: list[Outcomes], *, num_resamples: int = NUM_RESAMPL
     combinations, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
     references, *predictions = np.split(combinations, len(models) + 1, axis=1)
     sizes = [max(row[column].num_labels for row in tasks) for column in range(len(names))]
-    is_known = (references != MISSING).all(axis=1)
-    tables = [[np.zeros((num_resamples + 1, size, size)) for size in sizes] for _ in models]
-    matches = np.zeros((len(models), 2, num_resamples))
+    shares = [_shares(names, row, references, answers) for row, answers in zip(tasks, predictions, strict=True)]
+    weights = [np.stack([part for pair in found.values() for part in pair], axis=1) for found in shares]
+    sums = [np.zeros((num_resamples, found.shape[1])) for found in weights]
+    by_class = [[np.zeros((num_resamples + 1, 3, size)) for size in sizes] for _ in models]
     generator = np.random.default_rng(seed)
     # One draw at a time: all of them together would not fit for a million paintings. The last is the whole split.
     for resample in range(num_resamples + 1):
         draw = counts if resample == num_resamples else generator.multinomial(counts.sum(), counts / counts.sum())
         for model, answers in enumerate(predictions):
             for column, size in enumerate(sizes):
-                tables[model][column][resample] = _confusion(references[:, column], answers[:, column], draw, size)
+                by_class[model][column][resample] = _class_counts(
+                    references[:, column], answers[:, column], draw, size
+                )
             if resample < num_resamples:
-                is_match = is_known & (references == answers).all(axis=1)
-                matches[model, :, resample] = draw[is_match].sum(), draw[is_known].sum()
+                sums[model][resample] = draw @ weights[model]
     scores: list[Scores] = []
     for model in range(len(models)):
-        found: Scores = {}
-        for column, name in enumerate(names):
-            drawn, whole = tables[model][column][:-1], tables[model][column][-1:]
-            by_score = _label_scores(drawn, whole) | _period_scores(drawn, tasks[model][column])
-            found |= {f"{name}_{score}": values for score, values in by_score.items()}
+        found = {name: _ratio(*sums[model].T[2 * at : 2 * at + 2]) for at, name in enumerate(shares[model])}
+        for name, in_draws in zip(names, by_class[model], strict=True):
+            found |= {f"{name}_{score}": values for score, values in _class_scores(in_draws).items()}
         for score in ("accuracy", "macro_f1"):
             found[f"mean_{score}"] = _nan_mean(np.stack([found[f"{name}_{score}"] for name in names]))
-        found["exact_match"] = _ratio(*matches[model])
         scores.append(found)
     return scores
 
 
-def _confusion(references: Any, predictions: Any, draw: Any, size: int) -> npt.NDArray[np.float64]:
-    is_known = references != MISSING
-    cells = references[is_known].astype(np.int64) * size + predictions[is_known]
-    counts = np.bincount(cells, weights=draw[is_known].astype(np.float64), minlength=size * size)
-    return np.asarray(counts, dtype=np.float64).reshape(size, size)
+def _shares(
+    names: list[str], tasks: list[TaskOutcomes], references: npt.NDArray[Any], answers: npt.NDArray[Any]
+) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """By flat name the scores that are one sum over the combinations (combinations,) divided by another."""
+    is_known, is_right = references != UNKNOWN_LABEL, references == answers
+    shares = {"exact_match": (is_known.all(axis=1) & is_right.all(axis=1), is_known.all(axis=1))}
+    for column, (name, task) in enumerate(zip(names, tasks, strict=True)):
+        known = is_known[:, column]
+        shares[f"{name}_accuracy"] = (known & is_right[:, column], known)
+        if (years := label_years(task.labels)) is None:
+            continue
+        truth, unused = np.where(known, references[:, column], 0), np.zeros(len(known), dtype=np.float32)
+        distances = np.abs(
+            period_distances(TaskOutcomes(task.labels, truth, answers[:, column], unused, unused, unused, unused))
+        )
+        has_date, has_both = known & ~np.isnan(years[truth, 0]), known & ~np.isnan(distances)
+        shares[f"{name}_within_one_period"] = (has_date & (distances < 1.5), has_date)
+        shares[f"{name}_mean_absolute_error_periods"] = (np.where(has_both, distances, 0), has_both)
+    return shares
 
 
-def _label_scores(drawn: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]) -> Scores:
-    """Scores (draws,) of confusion matrices (draws, labels, labels); `whole` (1, labels, labels): the split itself."""
-    f1, recall = _by_class(drawn)
-    whole_f1, whole_recall = _by_class(whole)
-    support = drawn.sum(axis=2)
-    total = support.sum(axis=1)
+def _class_counts(references: Any, predictions: Any, draw: Any, size: int) -> npt.NDArray[np.float64]:
+    """Right answers, truths and answers of each class (3, size)."""
+    is_known = references != UNKNOWN_LABEL
+    references, predictions, draw = references[is_known], predictions[is_known], draw[is_known]
+    parts = ((references, draw * (references == predictions)), (references, draw), (predictions, draw))
+    return np.stack([np.bincount(labels, weights, minlength=size) for labels, weights in parts])
+
+
+def _class_scores(counts: npt.NDArray[np.float64]) -> Scores:
+    """Scores (draws,) of the class counts (draws + 1, 3, classes), of which the last are those of the split itself."""
+    hits, support, answered = counts.swapaxes(0, 1)
+    f1, recall = _ratio(2 * hits, support + answered), _ratio(hits, support)  # NaN for a class that does not occur
+    f1, recall = (np.where(np.isnan(found), found[-1:], found)[:-1] for found in (f1, recall))
     return {
-        "accuracy": _ratio(np.diagonal(drawn, axis1=1, axis2=2).sum(axis=1), total),
-        "balanced_accuracy": _nan_mean(np.where(np.isnan(recall), whole_recall, recall).T),
-        "macro_f1": _nan_mean(np.where(np.isnan(f1), whole_f1, f1).T),
-        "weighted_f1": _ratio(np.nansum(f1 * support, axis=1), total),
+        "balanced_accuracy": _nan_mean(recall.T),
+        "macro_f1": _nan_mean(f1.T),
+        "weighted_f1": _ratio(np.nansum(f1 * support[:-1], axis=1), support[:-1].sum(axis=1)),
     }
-
-
-def _by_class(confusions: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """F1 and recall (draws, labels); NaN for a class that does not occur."""
-    hits, support = np.diagonal(confusions, axis1=1, axis2=2), confusions.sum(axis=2)
-    return _ratio(2 * hits, support + confusions.sum(axis=1)), _ratio(hits, support)
-
-
-def _period_scores(confusions: npt.NDArray[np.float64], task: TaskOutcomes) -> Scores:
-    years = label_years(task.labels)
-    if years is None:
-        return {}
-    size = len(task.labels)
-    cells = np.divmod(np.arange(size * size, dtype=np.int16), size)
-    unused = np.zeros(size * size, dtype=np.float32)
-    grid = TaskOutcomes(task.labels, cells[0], cells[1], unused, unused, unused, unused)
-    distances = np.abs(period_distances(grid)).reshape(size, size)
-    has_dated_truth = np.repeat(~np.isnan(years[:, :1]), size, axis=1)
-    return {
-        "within_one_period": _cell_mean(confusions, np.where(distances < 1.5, 1.0, 0.0), has_dated_truth),
-        "mean_absolute_error_periods": _cell_mean(confusions, distances, ~np.isnan(distances)),
-    }
-
-
-def _cell_mean(confusions: npt.NDArray[np.float64], values: Any, counted: Any) -> npt.NDArray[np.float64]:
-    weighted = (confusions * np.where(counted, values, 0)).sum(axis=(1, 2))
-    return _ratio(weighted, (confusions * counted).sum(axis=(1, 2)))
 
 
 def _ratio(numerators: npt.NDArray[Any], denominators: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

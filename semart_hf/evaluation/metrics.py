@@ -9,7 +9,9 @@ import datasets
 import evaluate
 import numpy as np
 
-from .outcomes import MISSING, Outcomes, softmax
+from semart_hf.model.output_semart import UNKNOWN_LABEL
+
+from .outcomes import Outcomes, softmax
 from .scores import score_task
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def score_outcomes(outcomes: Outcomes) -> dict[str, Any]:
 def exact_match(outcomes: Outcomes) -> float | None:
     """Fraction of the paintings with every label known that got all of them right; None when there is none."""
     columns = [outcomes.task(name) for name in outcomes.task_names]
-    is_known = np.all([column.references != MISSING for column in columns], axis=0)
+    is_known = np.all([column.references != UNKNOWN_LABEL for column in columns], axis=0)
     is_correct = np.all([column.correct for column in columns], axis=0)
     return float(is_correct[is_known].mean()) if is_known.any() else None
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-MISSING = -100
-"""The reference of a painting whose label is unknown: the loss leaves it out, and so do the scores."""
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -41,7 +40,7 @@ class TaskOutcomes:
 
     Args:
         labels: The vocabulary, in the order of the indices; empty where it was not given.
-        references: True label index; `MISSING` where it is unknown.
+        references: True label index; `UNKNOWN_LABEL` where it is unknown.
         predictions: Index of the most probable label.
         confidences: Its probability; NaN where only labels were predicted, as for the three columns that follow.
         losses: Negative logarithm of the true label's probability.
@@ -80,7 +79,7 @@ class TaskOutcomes:
 
     def known(self) -> TaskOutcomes:
         """The rows whose reference is known: the ones that count."""
-        return self.select(self.references != MISSING)
+        return self.select(self.references != UNKNOWN_LABEL)
 
 
 class Outcomes:
@@ -199,7 +198,7 @@ def _check_indices(
 
 
 def _from_labels(name: str, labels: tuple[str, ...], predictions: IntArray, references: IntArray) -> TaskOutcomes:
-    _check_indices(name, labels, references, "references", MISSING)
+    _check_indices(name, labels, references, "references", UNKNOWN_LABEL)
     _check_indices(name, labels, predictions, "predictions", None)
     unknown = np.full(len(references), np.nan, dtype=np.float32)
     return TaskOutcomes(
@@ -221,9 +220,9 @@ def _from_probabilities(name: str, labels: tuple[str, ...], probabilities: Any, 
             f"Got {table[row].tolist()} as the distribution of {name!r} in row {row}. Non-negative numbers that add "
             "up to 1 are allowed. Pass softmax(logits), not logits."
         )
-    _check_indices(name, labels or tuple(map(str, range(table.shape[1]))), references, "references", MISSING)
+    _check_indices(name, labels or tuple(map(str, range(table.shape[1]))), references, "references", UNKNOWN_LABEL)
     rows = np.arange(len(table))
-    is_known = references != MISSING
+    is_known = references != UNKNOWN_LABEL
     # Unknown references are scored as label 0 and set to 0 below, so that indexing stays simple.
     truth = np.where(is_known, references, 0)
     true_probability = table[rows, truth]

@@ -13,8 +13,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from semart_hf.files import atomic_file
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
-from .outcomes import MISSING, Outcomes
+from .outcomes import Outcomes
 from .predictions import Predictions
 
 _TASKS_KEY = b"semart_tasks"
@@ -45,7 +46,7 @@ def predictions_writer(
                 references = batch.references[:, column]
                 table = np.asarray(probabilities[task["name"]], dtype=np.float32)
                 columns += [
-                    pa.array(labels[np.where(references == MISSING, len(labels) - 1, references)], pa.string()),
+                    pa.array(labels[np.where(references == UNKNOWN_LABEL, len(labels) - 1, references)], pa.string()),
                     pa.array(labels[table.argmax(axis=1)], pa.string()),
                     pa.StructArray.from_arrays([pa.array(values) for values in table.T], names=task["labels"]),
                 ]
@@ -63,13 +64,13 @@ def is_predictions_file(path: str | Path) -> bool:
     return True
 
 
-def read_row_ids(path: str | Path) -> list[str]:
-    """The row ids of a predictions.parquet, in its order.
+def read_tasks(path: str | Path) -> list[dict[str, Any]]:
+    """The tasks that a predictions.parquet holds, as a model's `config.tasks`.
 
     Raises:
         ValueError: The file was not written by `predictions_writer`.
     """
-    return list(_open(path).read(["row_id"]).column("row_id").to_pylist())
+    return list(json.loads(_open(path).schema_arrow.metadata[_TASKS_KEY]))
 
 
 def read_predictions(path: str | Path) -> tuple[list[str], Outcomes]:
@@ -78,14 +79,13 @@ def read_predictions(path: str | Path) -> tuple[list[str], Outcomes]:
     Raises:
         ValueError: The file was not written by `predictions_writer`.
     """
-    file = _open(path)
-    tasks = json.loads(file.schema_arrow.metadata[_TASKS_KEY])
+    file, tasks = _open(path), read_tasks(path)
     outcomes, row_ids = Outcomes(tasks), []
     for batch in file.iter_batches(batch_size=4096):
         row_ids += batch.column("row_id").to_pylist()
         references, probabilities = [], {}
         for task in tasks:
-            numbers = {label: number for number, label in enumerate(task["labels"])} | {None: MISSING}
+            numbers = {label: number for number, label in enumerate(task["labels"])} | {None: UNKNOWN_LABEL}
             references.append([numbers[label] for label in batch.column(f"{task['name']}_true").to_pylist()])
             columns = batch.column(f"{task['name']}_probabilities").flatten()
             probabilities[task["name"]] = np.stack([column.to_numpy() for column in columns], axis=1)
@@ -100,7 +100,7 @@ def _open(path: str | Path) -> parquet.ParquetFile:
         raise ValueError(f"Got {path}, which does not exist. {advice}")
     try:
         file = parquet.ParquetFile(path)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"Got {path}, which is no Parquet file: {error}. {advice}") from error
     if _TASKS_KEY not in (file.schema_arrow.metadata or {}):
         raise ValueError(f"Got {path} without the tasks that it holds. {advice}")

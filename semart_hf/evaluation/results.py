@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import semart_hf
+from semart_hf.catalogue.release import MINIATURE_FILE
 
 from .intervals import NUM_RESAMPLES, bootstrap_intervals
 from .metrics import score_outcomes
@@ -96,6 +97,8 @@ def summarize(
     """What `evaluate_model` returns, from the outcomes by modality and the pictures that could not be read."""
     modalities: dict[str, dict[str, Any]] = {}
     for modality, collected in outcomes.items():
+        if modalities and not any(len(collected.task(name).known().references) for name in collected.task_names):
+            continue  # every labelled painting's picture is unreadable: the other views are scored all the same
         scores = score_outcomes(collected)
         _add_intervals(scores, bootstrap_intervals(collected, num_resamples=num_resamples))
         modalities[modality] = scores
@@ -148,16 +151,23 @@ def _has_any(column: Any, modality: str) -> bool:
 
 def ceilings_of(data: str | Path) -> dict[str, dict[str, float]] | None:
     """The best reachable accuracies by modality and task, where the data's folder states them in ceiling.json."""
-    path = Path(data) / "ceiling.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return _read_json(Path(data) / MINIATURE_FILE)
 
 
 def describe_training_data(data: str | Path) -> dict[str, Any]:
     """The value of `config.training_data` for a model trained on this data.
 
-    Only the painted miniature comes with a file of its ceilings.
+    The painted miniature comes with a file of its ceilings; the summary of a folder that was prepared of it says so.
     """
-    return {"name": Path(str(data)).name or str(data), "is_painted_miniature": ceilings_of(data) is not None}
+    folder = Path(data).parent if Path(data).is_file() else Path(data)
+    is_miniature = (folder / MINIATURE_FILE).is_file() or bool(
+        (_read_json(folder / "summary.json") or {}).get("is_painted_miniature")
+    )
+    return {"name": Path(str(data)).name or str(data), "is_painted_miniature": is_miniature}
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def describe_environment() -> dict[str, Any]:

@@ -187,6 +187,7 @@ def write_dataset(
         },
         "options": dict(options),
         "encodings": dict(tables.encodings),
+        "is_painted_miniature": tables.is_painted_miniature,
         "made_of": made_of,
     }
     with atomic_folder(output) as folder:

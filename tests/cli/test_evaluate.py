@@ -125,7 +125,17 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_computed(model, r
         run(model, release, tmp_path / "three", "--compare", tmp_path / "nowhere")
     with pytest.raises(SystemExit, match="it would be overwritten"):
         run(model, release, tmp_path / "one", "--compare", tmp_path / "one")
+    (tmp_path / "map.json").write_text('{"school": {"Dutch": "Italian"}}')
+    with pytest.raises(SystemExit, match="true school differs in 4 of 12"):
+        run(model, release, tmp_path / "three", "--map_labels", tmp_path / "map.json", "--compare", tmp_path / "one")
+    fewer = save_tiny_model(tmp_path / "fewer", [{"name": "type", "labels": ["portrait", "landscape"]}])
+    with pytest.raises(SystemExit, match=r"the tasks \['type'\] and \['type', 'school'"):
+        run(fewer, release, tmp_path / "three", "--compare", tmp_path / "one")
     assert not (tmp_path / "three").exists()
+    for content in ("[]", "{", '{"name": "mine"}'):  # of another program: the folder's name stands for the model's
+        (tmp_path / "one" / "results.json").write_text(content)
+        comparison = run(model, release, tmp_path / "two", "--compare", tmp_path / "one")["comparison"]
+        assert comparison["second"] == "one"
 
 
 def test_a_single_label_is_marked(model, tmp_path, capsys):
@@ -194,6 +204,55 @@ def test_what_is_no_evaluation_is_not_overwritten(model, release, tmp_path, name
     assert (tmp_path / "out" / name).read_text() == "mine"
     with pytest.raises(SystemExit, match="as --model and as --output_dir"):
         run(model, release, model)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_before_anything_is_computed(model, release, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(SystemExit, match="out, which is a file"):
+        run(model, release, tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_an_earlier_evaluation_leaves_nothing_beside_the_new_one(model, release, tmp_path):
+    (tmp_path / "figures").mkdir()
+    script = load_command("evaluate")
+    arguments = [str(word) for word in ("--model", model, "--data", release, "--output_dir", tmp_path)]
+    script.main([*arguments, "--device", "cpu"])
+    (tmp_path / "figures" / "mine.png").write_text("mine")
+    assert (tmp_path / "report.html").is_file()
+    assert (tmp_path / "figures" / "confusion_type.png").is_file()
+    run(model, release, tmp_path)  # without a report
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["figures/mine.png", "predictions.parquet", "results.json"]
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_a_run_whose_pictures_are_gone_stops(model, tmp_path, split):
+    release = write_release(tmp_path / "release")
+    for picture in (release / "Images").glob(f"{split}*"):
+        picture.rename(picture.with_suffix(".png"))
+    with pytest.raises(SystemExit, match=r"0 of 12 \w+ pictures can be read(.|\n)*01.jpg, but \w+01.png"):
+        run(model, release, tmp_path / "out", *(["--calibrate", "val"] if split == "val" else []))
+    assert not (tmp_path / "out").exists()
+
+
+def test_texts_alone_are_scored_and_what_has_no_label_is_refused(model, tmp_path):
+    release = write_release(tmp_path / "release")
+    table = pd.read_csv(release / "semart_test.csv", sep="\t", encoding="cp1252")
+    table.assign(IMAGE_FILE="").to_csv(release / "semart_test.csv", sep="\t", index=False)
+    results = run(model, release, tmp_path / "texts")
+    assert list(results["modalities"]) == ["image+text", "text"]
+    table.assign(TYPE="", SCHOOL="", TIMEFRAME="", TECHNIQUE="").to_csv(
+        release / "semart_test.csv", sep="\t", index=False
+    )
+    with pytest.raises(SystemExit, match="12 paintings without a known label of"):
+        run(model, release, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_calibration_on_the_scored_split_is_marked(release, tmp_path, capsys):
+    run(save_tiny_model(tmp_path / "model"), release, tmp_path / "out", "--calibrate", "test")
+    assert "fitted on test, the split that is scored here, which flatters" in " ".join(capsys.readouterr().out.split())
 
 
 def test_other_files_in_the_folder_stay(model, release, tmp_path):

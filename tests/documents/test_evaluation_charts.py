@@ -128,3 +128,14 @@ def test_ink_follows_day_and_night_and_a_chart_has_no_background(outcomes):
     assert "a&lt;b (4)" in svg  # text stays text
     width = float(re.search(r'width="([\d.]+)pt"', svg)[1])
     assert 10 * 362 / width >= 10  # at 390 pixels, 28 of them margins, type of 10 points has 10 pixels or more
+
+
+def test_labels_are_no_formulas_and_many_fit():
+    labels = [r"$\frac$ <b>", "from $10 to $20", *(f"label {number}" for number in range(300)), "UNK"]
+    found = Outcomes([{"name": "type", "labels": labels}])
+    found.add([[number] for number in range(300)], [[number] for number in range(300)])
+    figure = charts.draw_confusion(found.task("type"), "$_$")
+    assert max(figure.get_size_inches()) <= charts.LARGEST_SIDE
+    svg = chart_style.svg_of(figure)
+    assert "from $10 to $20 (1)" in svg
+    assert "$_$" in svg

@@ -1,5 +1,7 @@
 """Bootstrap intervals against drawing paintings one by one."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -121,3 +123,16 @@ def test_a_task_without_labels_has_no_interval(tables):
 @pytest.mark.parametrize(("p", "words"), [(0.0001, "p < 0.001"), (0.0314, "p = 0.031"), (1.0, "p = 1")])
 def test_p_values_in_words(p, words):
     assert p_value_words(p) == words
+
+
+def test_memory_grows_with_the_number_of_labels_and_not_with_its_square():
+    labels = [f"label {number}" for number in range(400)]
+    outcomes = Outcomes([{"name": "type", "labels": labels}])
+    truth = np.arange(800)[:, None] % 400
+    outcomes.add(np.where(truth % 2, truth, 0), truth)
+    tracemalloc.start()
+    intervals = bootstrap_intervals(outcomes, num_resamples=100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 100 * 400 * 400 / 4  # a quarter of a matrix of labels for each draw
+    assert intervals["type_accuracy"][0] < 401 / 800 < intervals["type_accuracy"][1]

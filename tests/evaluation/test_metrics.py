@@ -14,7 +14,8 @@ from semart_hf.evaluation.metrics import (
     flatten_scores,
     score_outcomes,
 )
-from semart_hf.evaluation.outcomes import MISSING, Outcomes, softmax
+from semart_hf.evaluation.outcomes import Outcomes, softmax
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 TASKS = [
     {"name": "type", "labels": ["portrait", "landscape", "still-life", "UNK"]},
@@ -32,8 +33,8 @@ def random_case():
         logits = generator.normal(size=(200, 4))
         logits[np.arange(200), references[:, column]] += 1
         probabilities[task] = softmax(logits)
-    references[::9, 0] = MISSING
-    references[::7, 1] = MISSING
+    references[::9, 0] = UNKNOWN_LABEL
+    references[::7, 1] = UNKNOWN_LABEL
     return probabilities, references
 
 
@@ -48,7 +49,7 @@ class TestAgainstScikitLearn:
         probabilities, references = random_case
         scores = scores_of(probabilities, references)["tasks"]
         for column, task in enumerate(("type", "timeframe")):
-            is_known = references[:, column] != MISSING
+            is_known = references[:, column] != UNKNOWN_LABEL
             true, predicted = references[is_known, column], probabilities[task][is_known].argmax(1)
             expected = {
                 "num_rows": len(true),
@@ -62,7 +63,7 @@ class TestAgainstScikitLearn:
     def test_probability_scores(self, random_case):
         probabilities, references = random_case
         scores = scores_of(probabilities, references)["tasks"]["type"]
-        is_known = references[:, 0] != MISSING
+        is_known = references[:, 0] != UNKNOWN_LABEL
         true, table = references[is_known, 0], probabilities["type"][is_known]
         labels = np.arange(4)
         assert scores["top_3_accuracy"] == sklearn_metrics.top_k_accuracy_score(true, table, k=3, labels=labels)
@@ -73,7 +74,7 @@ class TestAgainstScikitLearn:
     def test_per_label_scores(self, random_case):
         probabilities, references = random_case
         scores = scores_of(probabilities, references)["tasks"]["type"]["per_label"]
-        is_known = references[:, 0] != MISSING
+        is_known = references[:, 0] != UNKNOWN_LABEL
         true, predicted = references[is_known, 0], probabilities["type"][is_known].argmax(1)
         expected = sklearn_metrics.classification_report(
             true, predicted, target_names=TASKS[0]["labels"], output_dict=True, zero_division=0
@@ -88,7 +89,7 @@ class TestAgainstScikitLearn:
     def test_without_unk_leaves_out_the_rows_whose_truth_is_unk(self, random_case):
         probabilities, references = random_case
         scores = scores_of(probabilities, references)["tasks"]["type"]["without_unk"]
-        is_named = (references[:, 0] != MISSING) & (references[:, 0] != 3)
+        is_named = (references[:, 0] != UNKNOWN_LABEL) & (references[:, 0] != 3)
         true, predicted = references[is_named, 0], probabilities["type"][is_named].argmax(1)
         assert scores["num_rows"] == len(true)
         assert scores["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(true, predicted))

@@ -85,6 +85,13 @@ def test_the_painted_miniature_is_known_by_its_ceilings(tmp_path):
     assert describe_training_data(tmp_path) == {"name": tmp_path.name, "is_painted_miniature": False}
     write_json(tmp_path / "ceiling.json", {"image": {"mean": 0.7}})
     assert describe_training_data(tmp_path) == {"name": tmp_path.name, "is_painted_miniature": True}
+    (tmp_path / "semart_train.csv").write_text("")
+    assert describe_training_data(tmp_path / "semart_train.csv")["is_painted_miniature"]
+    (tmp_path / "prepared").mkdir()
+    write_json(tmp_path / "prepared" / "summary.json", {"rows": {}})
+    assert not describe_training_data(tmp_path / "prepared")["is_painted_miniature"]
+    write_json(tmp_path / "prepared" / "summary.json", {"is_painted_miniature": True})
+    assert describe_training_data(tmp_path / "prepared")["is_painted_miniature"]
     assert describe_training_data("anna/semart") == {"name": "semart", "is_painted_miniature": False}
 
 
@@ -96,6 +103,19 @@ def test_masked_text_is_scored_where_the_data_has_it(tiny_model, tiny_processor,
     expected = predict_dataset(tiny_model, tiny_processor, replaced, modality="text", device="cpu")
     accuracy = accuracy_score(expected.references[:, 0], expected.logits["type"].argmax(1))
     assert measured["modalities"]["masked text"]["tasks"]["type"]["accuracy"] == pytest.approx(accuracy)
+
+
+def test_where_no_labelled_picture_can_be_read_the_other_views_are_scored(tiny_model, tiny_processor, paintings):
+    cells = paintings.cast_column("image", Image(decode=False)).to_list()
+    for row in cells[:5]:
+        row["image"] = {"bytes": b"no picture", "path": None}
+    for row in cells[5:]:
+        row |= dict.fromkeys(("type", "school", "timeframe", "medium"))
+    measured = evaluate_model(
+        tiny_model, tiny_processor, Dataset.from_list(cells, features=paintings.features), device="cpu"
+    )
+    assert list(measured["modalities"]) == ["image+text", "text"]
+    assert measured["tasks"]["type"]["num_rows"] == 5
 
 
 def test_intervals_lie_around_their_scores(measured):
