@@ -17,7 +17,7 @@ from .column_rules import apply_rule, check_columns
 from .delimited import unescape_entities
 from .mapping import CatalogueMapping, ColumnRule, Join, SplitRule, normal
 from .problems import Problem
-from .splits import SPLITS, divide, share_out
+from .splits import SPLITS, divide, share_out, shares_in_words
 from .stored_rows import ChosenRows, Rows, StoredRows, all_columns
 from .tables import RESERVED_COLUMNS, TEXT_COLUMNS, ReleaseTables, common_frame
 from .vocabulary import TASKS
@@ -288,7 +288,7 @@ def _by_split(parts: Sequence[Rows], rule: SplitRule | None, source: str | Path)
     shares_out = rule.column is None if rule else None in counts
     if shares_out:
         rule = rule or SplitRule()
-        logger.warning("%s is shared out to splits, %s, seed %d.", source, dict(rule.shares), rule.seed)
+        logger.warning("%s is shared out to splits: %s.", source, shares_in_words(rule.shares, rule.seed))
         return share_out(parts, rule.shares, seed=rule.seed, stratify_by=rule.stratify_by, leave_out=("split",))
     unknown = sorted(split for split in counts if split is not None and split not in _SPLIT_NAMES)
     if unknown:

@@ -195,9 +195,10 @@ def parse_mapping(content: Any) -> CatalogueMapping:
         name: _column_rule(value, f"columns.{name}")
         for name, value in _section(given["columns"], "columns", TARGETS).items()
     }
-    if not set(columns) & set(TASKS):
+    if not set(columns) & {*TASKS, "technique"}:
         raise ValueError(
-            f"Got columns {list(columns)}, but at least one of {list(TASKS)} is a label. Add it to columns."
+            f"Got columns {list(columns)}, but none of {list(TASKS)} is among them, nor technique, which gives the "
+            "medium. Add one to columns."
         )
     files = given.get("files", {})
     if isinstance(files, str):

@@ -14,7 +14,7 @@ from .catalogue_files import Selection, read_table
 from .mapping import CatalogueMapping, ColumnRule
 from .picture_files import find_picture
 from .problems import Problem, count_problems
-from .splits import DEFAULT_SHARES, share_out
+from .splits import DEFAULT_SHARES, share_out, shares_in_words
 from .stored_rows import ChosenRows, Rows, all_columns, stored_table
 from .tables import TEXT_COLUMNS, ReleaseTables
 from .text import text_of
@@ -64,7 +64,8 @@ def read_rows(
         found = sorted(path.name for path in folder.iterdir())[:10] if folder.is_dir() else "nothing"
         raise ValueError(
             f"Got the folder {folder} with {found}, but a SemArt release holds {list(RELEASE_FILES.values())} and "
-            "Images/. Pass the folder that holds them, or one such CSV file."
+            "Images/. Pass the folder that holds them, or one such CSV file; what another catalogue's columns are, "
+            "a mapping says (--mapping, docs/catalogue.md)."
         )
     if shares is not None and None not in files:
         raise ValueError(
@@ -80,9 +81,7 @@ def read_rows(
     columns = [column for column in all_columns(parts.values()) if column != "split"]
     if None in files:
         shares = DEFAULT_SHARES if shares is None else shares
-        logger.warning(
-            "%s has no splits of its own: its rows are shared out, %s, seed %d.", folder, dict(shares), seed
-        )
+        logger.warning("%s is shared out to splits: %s.", folder, shares_in_words(shares, seed))
         tables.splits.update(share_out(list(parts.values()), shares, seed=seed, leave_out=("split",)))
     tables.splits.update({split: ChosenRows([rows], columns) for split, rows in parts.items() if split is not None})
     return tables

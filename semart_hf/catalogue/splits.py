@@ -15,6 +15,11 @@ SPLITS = ("train", "validation", "test")
 DEFAULT_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
+def shares_in_words(shares: Mapping[str, float], seed: int) -> str:
+    """`80 % train, 10 % validation, 10 % test (seed 0)`."""
+    return ", ".join(f"{share * 100:g} % {split}" for split, share in shares.items()) + f" (seed {seed})"
+
+
 def share_out(
     parts: Sequence[Rows],
     shares: Mapping[str, float] = DEFAULT_SHARES,

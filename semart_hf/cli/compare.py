@@ -1,4 +1,4 @@
-"""Compare towers under one recipe: `python scripts/compare_towers.py RECIPE --output_dir OUT [--field value ...]`."""
+"""Compare towers under one recipe: `semart-hf compare RECIPE --output_dir OUT [--field value ...]`."""
 
 from __future__ import annotations
 

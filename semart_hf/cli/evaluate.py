@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .command import command, print_table
+from .command import command, load_model, print_table
 
 #: What an evaluation writes into its folder.
 OUTPUTS = ("predictions.parquet", "results.json", "report.html")
@@ -77,17 +77,12 @@ def main(arguments: list[str]) -> None:
         )
 
     # After the command line is understood, so that --help and a wrong flag answer at once.
-    from transformers import AutoModel, AutoProcessor
-
-    from semart_hf import register
     from semart_hf.evaluation.calibration import check_can_store, store_temperatures
 
     check_output(options.output_dir)
     if options.calibrate:
         check_can_store(options.model)
-    register()
-    model = AutoModel.from_pretrained(options.model, trust_remote_code=False)
-    processor = AutoProcessor.from_pretrained(options.model, trust_remote_code=False)
+    model, processor = load_model(options.model)
     paintings = load(options, model, options.split)
     check_labelled(options, model, paintings)
     other = read_other(options, model, paintings) if options.compare else None

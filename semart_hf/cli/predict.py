@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--input",
         type=Path,
-        help="a picture or a folder of them; a text file beside a picture (monet.txt beside monet.jpg) is its text",
+        nargs="+",
+        default=[],
+        help="pictures, or folders of them; a text file beside a picture (monet.txt beside monet.jpg) is its text",
     )
     parser.add_argument("--text", help="description of the one picture, or of a painting without a picture")
     parser.add_argument(
@@ -51,7 +53,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="what the model computes in (default: bf16 where the hardware multiplies in it)",
     )
     options = parser.parse_args(arguments)
-    if options.input is None and options.text is None:
+    if not options.input and options.text is None:
         parser.error("nothing to classify: pass --input FILE_OR_FOLDER, --text, or both")
     if options.batch_size < 1:
         parser.error(f"got --batch_size {options.batch_size}: give 1 or more")
@@ -97,16 +99,26 @@ def main(arguments: list[str]) -> None:
         print(f"{len(paintings) - len(errors)} of {len(paintings)} paintings answered{where}, {len(errors)} failed")
 
 
-def find_paintings(path: Path | None, text: str | None) -> list[dict[str, Any]]:
-    """`{"image", "text"}` of each painting, sorted by path: `None` for what it lacks, and `error` for a broken text.
+def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, Any]]:
+    """`{"image", "text"}` of each painting: `None` for what it lacks, and `error` for a broken text.
 
     Raises:
-        ValueError: If there is no picture at the path, or one text was given for a whole folder.
+        ValueError: If there is no picture at a path, or one text was given for several pictures.
     """
+    if not paths:
+        return [{"image": None, "text": text}]
+    if text is not None and len(paths) > 1:
+        raise ValueError(
+            f"Got --text for {len(paths)} pictures. One text describes one picture. Put a text file of the same name "
+            "beside each picture instead (monet.txt beside monet.jpg)."
+        )
+    return [painting for path in paths for painting in paintings_of(path, text)]
+
+
+def paintings_of(path: Path, text: str | None) -> list[dict[str, Any]]:
+    """The paintings of one picture or folder; see `find_paintings`."""
     from semart_hf.catalogue.picture_files import ENDINGS, picture_files
 
-    if path is None:
-        return [{"image": None, "text": text}]
     if not path.exists():
         raise ValueError(f"Got {path}, which does not exist. A picture or a folder is allowed. Correct --input.")
     if not path.is_dir():

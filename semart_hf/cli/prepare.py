@@ -1,9 +1,10 @@
-"""Prepare a catalogue of paintings: `python scripts/prepare_data.py --release DIR --output_dir OUT`."""
+"""Prepare a catalogue of paintings: `semart-hf prepare --release DIR --output_dir OUT`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 from .command import command
 
 EXAMPLES = """examples:
-  python scripts/prepare_data.py --release SemArt --output_dir outputs/semart
-  python scripts/prepare_data.py --release SemArt --text_columns "{TITLE}. {DESCRIPTION}" --output_dir outputs/titles
-  python scripts/prepare_data.py --release openaccess --mapping met --output_dir outputs/met
-  python scripts/prepare_data.py --release SemArt --release openaccess \\
+  semart-hf prepare --release SemArt --output_dir outputs/semart
+  semart-hf prepare --release SemArt --text_columns "{TITLE}. {DESCRIPTION}" --output_dir outputs/titles
+  semart-hf prepare --release openaccess --mapping met --output_dir outputs/met
+  semart-hf prepare --release SemArt --release openaccess \\
       --mapping official --mapping met --output_dir outputs/both
 
 A run that was interrupted is continued by the same command. The folder opens with datasets.load_dataset(OUT)."""
@@ -153,6 +154,8 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from semart_hf.documents.data_report import finding_counts
+
     console = Console()
     rows = Table("split", *(["read", "dropped", "kept", "with a picture", "with a description"]))
     for split, counts in summary["rows"].items():
@@ -161,13 +164,34 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
     console.print(rows)
     if summary["problems"]:
         findings = Table("finding", *summary["rows"], "all")
-        for kind, by_split in summary["problems"].items():
-            numbers = [by_split.get(split, 0) for split in summary["rows"]]
-            findings.add_row(kind, *(f"{number:,}" for number in numbers), f"{sum(by_split.values()):,}")
+        for kind, numbers in finding_counts(summary).items():
+            findings.add_row(kind, *(f"{number:,}" for number in numbers))
         console.print(findings)
+    for task, splits in summary["labels"].items():
+        print(f"{task}: {labels_in_words(splits)}")
     print(f"Every finding is a line of {folder / 'problems.jsonl'}; look at {folder / 'report.html'}.")
+    print(f"Train on it with: semart-hf train semart-efficientnet_b0 --data {folder} --output_dir OUT")
     print(f"Publish it with: semart-hf push --dataset {folder} --repo_id USER/NAME")
     print(f"Open it with: datasets.load_dataset({str(folder)!r})")
+
+
+def labels_in_words(splits: dict[str, dict[str, int]]) -> str:
+    """How many labels a task has, and in how many rows, from its counts by split and label."""
+    from semart_hf.catalogue.vocabulary import UNKNOWN
+
+    counts: Counter[str] = Counter()
+    for by_label in splits.values():
+        counts.update(by_label)
+    num_unlabelled = counts.pop("unknown", 0)
+    num_labels = len(counts) - (UNKNOWN in counts)
+    if not counts.total():
+        return "no row has a label"
+    if not num_labels:
+        return f"every label is too rare and became {UNKNOWN}: nothing to learn (see --min_label_count)"
+    rare = f", {counts[UNKNOWN]:,} of them {UNKNOWN}" if counts[UNKNOWN] else ""
+    return (
+        f"{num_labels} label{'s' * (num_labels > 1)} in {counts.total():,} rows{rare}; {num_unlabelled:,} rows without"
+    )
 
 
 if __name__ == "__main__":

@@ -163,6 +163,14 @@ def read_prepared(folder: Path) -> tuple[dict[str, Any], dict[str, list[Path]], 
     return summary, files, datasets.Features.from_arrow_schema(pq.read_schema(next(iter(files.values()))[0]))
 
 
+def finding_counts(summary: Mapping[str, Any]) -> dict[str, list[int]]:
+    """By kind, the number of findings in each split of `rows`, then of all, those that belong to no split included."""
+    return {
+        kind: [*(counts.get(split, 0) for split in summary["rows"]), sum(counts.values())]
+        for kind, counts in summary["problems"].items()
+    }
+
+
 @dataclass
 class _Tally:
     """What is counted over all rows."""
@@ -318,18 +326,16 @@ def _sizes(summary: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _finding_table(summary: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]) -> Table | None:
-    found: Mapping[str, Mapping[str, int]] = summary["problems"]
-    if not found:
+    if not summary["problems"]:
         return None
-    splits = [split for split in (*summary["rows"], "all") if any(split in counts for counts in found.values())]
     first = {problem["problem"]: problem for problem in reversed(problems)}
     rows = []
-    for kind, counts in found.items():
+    for kind, numbers in finding_counts(summary).items():
         place = "{split} row {row}, {image_file}: ".format_map(first[kind]) if first[kind]["row"] is not None else ""
         example = place + first[kind]["detail"]
         words = FINDINGS.get(kind, kind.replace("_", " "))
-        rows.append([words, first[kind]["action"], example[:160], *(counts.get(split, 0) for split in splits)])
-    return Table(["finding", "action", "the first", *splits], rows, num_text_columns=3)
+        rows.append([words, first[kind]["action"], example[:160], *numbers])
+    return Table(["finding", "action", "the first", *summary["rows"], "all"], rows, num_text_columns=3)
 
 
 def _copies(

@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCardData
 from semart_hf.catalogue.vocabulary import TASKS
 from semart_hf.files import write_text
 
-from .data_report import read_prepared
+from .data_report import finding_counts, read_prepared
 from .page import render_markdown
 from .table import Table
 
@@ -40,7 +40,6 @@ def write_dataset_card(folder: str | Path) -> Path:
     summary, files, features = read_prepared(folder)
     rows = {split: counts for split, counts in summary["rows"].items() if split in files}
     found = summary["problems"]
-    splits = [split for split in (*summary["rows"], "all") if any(split in counts for counts in found.values())]
     keys = {"kept": "rows", "with_picture": "with a picture", "with_description": "with a description"}
     keys |= {"dropped": "dropped"}
     card = render_markdown(
@@ -59,8 +58,8 @@ def write_dataset_card(folder: str | Path) -> Path:
         ),
         findings=found
         and Table(
-            ["finding", *splits],
-            [[kind, *(counts.get(split, 0) for split in splits)] for kind, counts in found.items()],
+            ["finding", *summary["rows"], "all"],
+            [[kind, *numbers] for kind, numbers in finding_counts(summary).items()],
         ),
         licence=SEMART_LICENCE,
     )

@@ -274,7 +274,7 @@ def test_splits_by_file_and_by_shares(tmp_path, caplog):
         "validation": {"study": 1, "genre": 1},
         "test": {"study": 1, "genre": 1},
     }
-    assert "is shared out to splits" in caplog.text
+    assert "is shared out to splits: 80 % train, 10 % validation, 10 % test (seed 0)." in caplog.text
 
 
 def test_rules_of_columns(tmp_path):

@@ -46,7 +46,7 @@ def test_values_are_compared_without_case_and_underscores():
         ({"colums": {}}, r"unknown key 'colums', but its keys are \['about'"),
         ({"columns": None}, r"Got columns = None, but it is a section"),
         ({"columns": {"kind": "a"}}, r"Got columns with the unknown key 'kind'.*'type'"),
-        ({"columns": {"title": "a"}}, r"at least one of \['type'.* is a label"),
+        ({"columns": {"title": "a"}}, r"none of \['type'.* is among them, nor technique"),
         ({"columns": {"type": {"values": {}}}}, r"Got columns\.type with no 'from'"),
         ({"columns": {"type": {"from": "a", "values": ["b"]}}}, r"Got columns\.type\.values = \['b'\]"),
         (

@@ -185,7 +185,7 @@ def test_a_single_file_is_shared_out(tmp_path, caplog):
         "validation": {"Dutch": 18, "Italian": 9, "Polish": 3},
         "test": {"Dutch": 12, "Italian": 6, "Polish": 2},
     }
-    assert "has no splits of its own" in caplog.text
+    assert "is shared out to splits: 50 % train, 30 % validation, 20 % test (seed 1)." in caplog.text
     assert {split: len(rows) for split, rows in read_release(file).items()} == {
         "train": 80,
         "validation": 10,

@@ -76,6 +76,14 @@ def test_a_folder_becomes_json_lines(model, pictures, tmp_path, capsys):
         assert [guess["score"] for guess in answer] == pytest.approx([guess["score"] for guess in ranked], abs=bound)
 
 
+def test_several_pictures_are_answered_in_their_order(model, pictures, tmp_path):
+    given = [pictures / "test05.jpg", pictures / "test03.jpg"]
+    run("--model", model, "--input", *given, "--output", tmp_path / "answers.jsonl")
+    lines = read_lines(tmp_path / "answers.jsonl")
+    assert [line["image"] for line in lines] == [str(path) for path in given]
+    assert [line["text"] for line in lines] == [None, "a view of delft"]
+
+
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_bad_file_has_its_error_in_its_own_line(model, mixed, tmp_path, capsys, batch_size):
     output = tmp_path / "answers.jsonl"
@@ -181,11 +189,13 @@ def test_a_model_of_the_miniature_says_what_it_has_seen(model, tmp_path, capsys)
 
 def test_bad_input(pictures, tmp_path, capsys):
     with pytest.raises(ValueError, match="nowhere, which does not exist"):
-        predict.find_paintings(pictures / "nowhere", None)
+        predict.find_paintings([pictures / "nowhere"], None)
     with pytest.raises(ValueError, match="without a picture"):
-        predict.find_paintings(tmp_path, None)
+        predict.find_paintings([tmp_path], None)
     with pytest.raises(ValueError, match=r"Got --text for the folder.*monet\.txt beside monet\.jpg"):
-        predict.find_paintings(pictures, "one text")
+        predict.find_paintings([pictures], "one text")
+    with pytest.raises(ValueError, match="Got --text for 2 pictures"):
+        predict.find_paintings([pictures / "test03.jpg"] * 2, "one text")
     with pytest.raises(SystemExit):
         predict.parse_arguments(["--model", "m"])
     assert "nothing to classify" in capsys.readouterr().err

@@ -71,6 +71,26 @@ def test_a_mapping_reads_another_catalogue(script, tmp_path):
     assert split["text"][0].startswith("Work ")
 
 
+def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learned(script, tmp_path, capsys):
+    rows = "".join(f"Work {number},{'oil on canvas' if number % 2 else 'fresco'}\n" for number in range(20))
+    (tmp_path / "works.csv").write_text("name,material\n" + rows)
+    (tmp_path / "mapping.yaml").write_text("columns: {title: name, technique: material}\n")
+    command = ["--release", str(tmp_path / "works.csv"), "--text_columns", "TITLE", "--min_label_count", "2"]
+    output = tmp_path / "out"
+    script.main([*command, "--mapping", str(tmp_path / "mapping.yaml"), "--output_dir", str(output)])
+    printed = capsys.readouterr().out
+    assert "type: no row has a label\n" in printed
+    assert "medium: 2 labels in 20 rows; 0 rows without\n" in printed
+    assert f"semart-hf train semart-efficientnet_b0 --data {output} --output_dir OUT\n" in printed
+
+
+def test_labels_that_are_all_too_rare_are_named(script):
+    counts = {"train": {"UNK": 3, "unknown": 5}, "test": {"UNK": 1, "unknown": 0}}
+    assert script.labels_in_words(counts).startswith("every label is too rare and became UNK: nothing to learn")
+    counts["train"]["portrait"] = 12
+    assert script.labels_in_words(counts) == "1 label in 16 rows, 4 of them UNK; 5 rows without"
+
+
 MAPPING = (
     "columns:\n  image_file: datei\n  title: titel\n  type: gattung\n  timeframe: {from: datum, as: half_century}\n"
 )
