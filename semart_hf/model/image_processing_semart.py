@@ -77,8 +77,8 @@ class SemArtImageProcessor(TorchvisionBackend):
         """The pictures behind paths, URLs and bytes, in the nesting that they came in."""
         if isinstance(image_url_or_urls, list | tuple):
             return [self.fetch_images(source) for source in image_url_or_urls]
-        if isinstance(image_url_or_urls, np.ndarray | Tensor):  # perhaps a batch, which the base class takes apart
-            return image_url_or_urls
+        if isinstance(image_url_or_urls, np.ndarray | Tensor) and image_url_or_urls.ndim == 4:  # a batch
+            return [self.fetch_images(values) for values in image_url_or_urls]
         return load_picture(image_url_or_urls, least_side=self.least_side)
 
     @property

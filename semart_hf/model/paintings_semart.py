@@ -21,7 +21,15 @@ def is_missing(value: Any) -> bool:
 
 
 def as_list(values: Any) -> list[Any]:
-    """The values of a list, a column, an array or any other iterable, or the one value that is given."""
+    """The values of a list, a column, an array or any other iterable, or the one value that is given.
+
+    Raises:
+        TypeError: If it is a table.
+    """
+    if hasattr(values, "columns") or hasattr(values, "column_names"):
+        raise TypeError(f"Got a table ({type(values).__name__}). Allowed is one column. Give table['text'], say.")
+    if hasattr(values, "to_pylist"):  # pyarrow
+        return list(values.to_pylist())
     return [values] if is_single(values) else list(values)
 
 
@@ -48,11 +56,20 @@ def rows(inputs: Any) -> Iterable[Any]:
         ValueError: If a table has none of the columns, or columns of different lengths.
     """
     if isinstance(inputs, Mapping):
-        columns = {key: list(inputs[key]) for key in _checked_columns(inputs)}
+        columns = {key: inputs[key] for key in _checked_columns(inputs)}
+        lengths = {key: None if is_single(column) else len(column) for key, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(
+                f"Got a table whose columns have the lengths {lengths}. Allowed are lists of one length. Put None for "
+                "what a painting lacks."
+            )
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if hasattr(inputs, "iloc") and hasattr(inputs, "columns"):
         names = _checked_columns(inputs.columns)
         return [dict(zip(names, row, strict=True)) for row in inputs[names].itertuples(index=False, name=None)]
+    if hasattr(inputs, "to_pylist"):  # pyarrow
+        named = inputs.select(_checked_columns(inputs.column_names)) if hasattr(inputs, "column_names") else inputs
+        return list(named.to_pylist())
     if getattr(inputs, "column_names", None):
         names = _checked_columns(inputs.column_names)
         dataset = _undecoded(inputs)
@@ -140,16 +157,19 @@ def _checked_columns(names: Iterable[Any]) -> list[Any]:
         raise ValueError(
             f"Got a table with the columns {_named(names)}. Allowed are {list(KEYS)}, at least one. Rename them."
         )
+    if len(set(found)) < len(found):
+        raise ValueError(f"Got a table with the columns {_named(names)}. Allowed is each name once. Rename them.")
     return found
 
 
 def _undecoded(dataset: Any) -> Any:
-    """The dataset with pictures as files, so that they are read as all others are, and one by one."""
+    """The dataset in Python's types, with pictures as files, so that they are read as all others are, one by one."""
+    if hasattr(dataset, "with_format"):
+        dataset = dataset.with_format(None)
     feature: Any = (getattr(dataset, "features", None) or {}).get("image")
-    if type(feature).__name__ != "Image" or not isinstance(dataset, Sized):
+    if type(feature).__name__ != "Image" or not hasattr(dataset, "cast_column"):
         return dataset
-    undecoded: Any = dataset
-    return undecoded.cast_column("image", type(feature)(decode=False))
+    return dataset.cast_column("image", type(feature)(decode=False))
 
 
 def _has_numbers(values: np.ndarray | Tensor) -> bool:

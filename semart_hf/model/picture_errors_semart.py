@@ -97,7 +97,7 @@ def identification_fault(content: bytes, error: Exception) -> tuple[str, str]:
     if content.startswith((b"II*\0", b"MM\0*", b"II+\0")):
         try:
             pages = read_pages(io.BytesIO(content))
-            page = pages[main_page(pages)]
+            page = pages[main_page(pages)] if pages else {}
         except Exception as damage:  # noqa: BLE001 - damaged tags raise anything
             return decoding_fault(damage)
         if not {IMAGEWIDTH, IMAGELENGTH, BITSPERSAMPLE} <= set(page):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,14 @@ class ArtClassificationPipeline(Pipeline):
             raise ValueError(f"on_error is {on_error!r}. Allowed are 'return' and 'raise'. Give one of these.")
         *_, changed = self._sanitize_parameters(**options)
         shown = {**self._postprocess_params, **changed}
+        batch_size = self._batch_size if batch_size is None else batch_size
+        batch_size = 1 if batch_size is None else batch_size
+        num_workers = self._num_workers if num_workers is None else num_workers
+        for name, number, least in (("batch_size", batch_size, 1), ("num_workers", num_workers or 0, 0)):
+            if not isinstance(number, int) or number < least:
+                raise ValueError(f"{name} is {number!r}. Allowed are whole numbers from {least}. Give one of these.")
         if is_single(inputs):
             return self._answers([(None, inputs)], shown, raises=on_error != "return")[0]
-        batch_size = batch_size or self._batch_size or 1
-        num_workers = num_workers or self._num_workers
         if not num_workers:
             is_parallel = self.device.type == "cpu" and batch_size > 1
             num_workers = min(torch.get_num_threads(), MOST_BATCHES) if is_parallel else 1
@@ -125,11 +130,11 @@ class ArtClassificationPipeline(Pipeline):
         for place, (row, painting) in enumerate(numbered):
             try:
                 parts[place] = self._picture_and_text(painting)
-            except (ValueError, TypeError) as error:
+            except Exception as error:  # whatever object was given
                 message = str(error) if row is None else f"Painting {row}: {error}"
                 if raises:
-                    kinds = (PictureError, TypeError, ValueError)
-                    raise next(kind for kind in kinds if isinstance(error, kind))(message) from error
+                    kinds = (PictureError, TypeError)
+                    raise next((kind for kind in kinds if isinstance(error, kind)), ValueError)(message) from error
                 answers[place] = {"error": message}
         if parts:
             outputs = self.forward(self._inputs(list(parts.values())))
@@ -147,14 +152,14 @@ class ArtClassificationPipeline(Pipeline):
                 f"{[*allowed, 'on_error', 'batch_size', 'num_workers']}. Correct the name."
             )
         top_k = options.get("top_k")
-        if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1):
             raise ValueError(
                 f"top_k is {top_k!r}. Allowed is a number of labels from 1, or None for all. Give top_k=1."
             )
         _check_min_confidence(options.get("min_confidence"), self.model.config.task_names)
         if options.get("tasks") is not None:
             names = self.model.config.task_names
-            tasks = [options["tasks"]] if isinstance(options["tasks"], str) else list(options["tasks"])
+            tasks = list(options["tasks"]) if isinstance(options["tasks"], list | tuple | set) else [options["tasks"]]
             unknown = [task for task in tasks if task not in names]
             if unknown or not tasks:
                 raise ValueError(
@@ -297,7 +302,7 @@ def _check_min_confidence(min_confidence: float | Mapping[str, float | None] | N
             "all."
         )
     for least in by_task.values():
-        if least is not None and not 0 <= least <= 1:
+        if least is not None and not (isinstance(least, Real) and 0 <= float(least) <= 1):
             raise ValueError(f"min_confidence is {least!r}. Allowed is a probability from 0 to 1, or None. Give 0.9.")
 
 

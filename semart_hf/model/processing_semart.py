@@ -1,6 +1,7 @@
 """From pictures and texts, either absent, to the model's inputs."""
 
 import copy
+import inspect
 import os
 import threading
 from collections.abc import Sequence
@@ -70,6 +71,16 @@ class SemArtProcessor(ProcessorMixin):
         if return_tensors not in ("pt", "np", None):
             raise ValueError(
                 f"return_tensors is {return_tensors!r}, but it must be 'pt' or 'np', or None for lists. Choose one."
+            )
+        unknown = sorted(set(text_options) - set(inspect.signature(self.tokenizer.__call__).parameters))
+        if unknown:
+            raise TypeError(
+                f"Got the unknown options {unknown}. Allowed are the arguments of this call and of the tokenizer's. "
+                "Leave them out, or correct their names."
+            )
+        if max_length is not None and (not isinstance(max_length, int) or max_length < 1):
+            raise ValueError(
+                f"max_length is {max_length!r}. Allowed are whole numbers from 1, or None. Give 128, say."
             )
         pictures = None if images is None else [None if is_missing(image) else image for image in as_list(images)]
         texts = None if text is None else [checked_text(value) for value in as_list(text)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 import torch
 from painting_answers import assert_same, picture, rows
@@ -164,3 +165,37 @@ def test_the_missing_part_is_not_seen(pipe):
     assert pipe({"text": rows()[0]["text"]}) != both
     assert pipe({"text": "a view", "description": "not read"}) == pipe({"text": "a view"})
     assert pipe({"text": None, "description": "a view"}) == pipe({"text": "a view"})
+
+
+def test_arrow_and_formatted_datasets_and_streams_are_read_as_rows(pipe, tmp_path):
+    picture(0).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
+    files = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    texts = pyarrow.table({"id": [1, 2], "text": ["a view", "the river"]})
+    expected = [pipe({"text": "a view"}), pipe({"text": "the river"})]
+    dataset = datasets.Dataset(texts)
+    for table in (texts, texts.to_batches()[0], dataset.with_format("pandas"), dataset.with_format("arrow")):
+        assert_same(list(pipe(table)), expected)
+    assert_same(pipe(pyarrow.array(files[:1])), [pipe(files[0])])
+    pictures = datasets.Dataset.from_dict({"image": files}).cast_column("image", datasets.Image())
+    for stream in (pictures, pictures.to_iterable_dataset()):
+        first, second = pipe(stream)
+        assert_same([first], [pipe(files[0])])
+        assert "b.png" in second["error"]
+
+
+def test_tables_that_are_none_and_objects_that_raise_are_errors_in_words(pipe, processor):
+    class Broken:
+        def __repr__(self):
+            raise RuntimeError("it has no form")
+
+    twice = pd.DataFrame([["a view", "the river"]], columns=["text", "text"])
+    with pytest.raises(ValueError, match=r"columns \['text', 'text'\]\. Allowed is each name once"):
+        pipe(twice)
+    with pytest.raises(ValueError, match=r"lengths \{'image': None, 'text': 1\}\. Allowed are lists of one length"):
+        pipe({"image": picture(0), "text": ["a view"]})
+    with pytest.raises(TypeError, match=r"Got a table .*Allowed is one column"):
+        processor(text=pd.DataFrame({"text": ["a view"]}))
+    broken, sound = pipe([{"text": Broken()}, {"text": "a view"}])
+    assert broken == {"error": "Painting 0: it has no form"}
+    assert_same([sound], [pipe({"text": "a view"})])

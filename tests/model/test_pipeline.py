@@ -138,12 +138,21 @@ def test_bfloat16_gives_nearly_the_same(pipe, repository):
             ValueError,
             r"names the tasks \['artist'\]\. Allowed are \['type', 'school'\]",
         ),
+        ({"min_confidence": "0.5"}, ValueError, r"min_confidence is '0\.5'\. Allowed is a probability"),
+        ({"min_confidence": [0.5]}, ValueError, r"min_confidence is \[0\.5\]\. Allowed is a probability"),
+        ({"top_k": True}, ValueError, r"top_k is True\. Allowed"),
+        ({"tasks": 5}, ValueError, r"Got the tasks \[5\].*Allowed are \['type', 'school'\]"),
+        ({"batch_size": 0}, ValueError, r"batch_size is 0\. Allowed are whole numbers from 1"),
+        ({"batch_size": "3"}, ValueError, r"batch_size is '3'\. Allowed"),
+        ({"num_workers": -1}, ValueError, r"num_workers is -1\. Allowed are whole numbers from 0"),
+        ({"num_workers": 1.5}, ValueError, r"num_workers is 1\.5\. Allowed"),
         ({"topk": 1}, TypeError, r"unknown options \['topk'\]\. Allowed are \['top_k', 'tasks', .*Correct"),
     ],
 )
 def test_bad_options_are_errors(pipe, options, error, message):
-    with pytest.raises(error, match=message):
-        pipe({"text": "a view"}, **options)
+    for paintings in ({"text": "a view"}, [{"text": "a view"}] * 2):
+        with pytest.raises(error, match=message):
+            pipe(paintings, **options)
 
 
 def test_logits_that_are_not_finite_are_an_error(pipe, monkeypatch):

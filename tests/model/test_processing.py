@@ -193,3 +193,21 @@ def test_survives_saving(processor, tmp_path):
     ]
     for name in names:
         assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+@pytest.mark.parametrize("options", [{"size": 5}, {"max_lenght": 5}])
+def test_unknown_options_are_refused_by_name(processor, options):
+    with pytest.raises(TypeError, match=rf"unknown options \['{next(iter(options))}'\]\. Allowed"):
+        processor(text="a view", **options)
+
+
+@pytest.mark.parametrize("max_length", [-1, 0, "3", 2.5])
+def test_a_maximal_length_is_a_number_of_tokens(processor, max_length):
+    with pytest.raises(ValueError, match=r"max_length is .*Allowed are whole numbers from 1"):
+        processor(text="a view", max_length=max_length)
+
+
+@pytest.mark.parametrize("values", [np.zeros((4, 4), np.uint16), np.zeros(5, np.uint8), np.array([None, 1], object)])
+def test_arrays_that_are_no_pictures_are_refused_as_such_beside_others(processor, values):
+    with pytest.raises(ValueError, match=r"its values have shape .* Allowed are uint8 arrays"):
+        processor(images=[values, np.zeros((4, 4, 3), np.uint8)])
