@@ -186,7 +186,7 @@ def test_an_occupied_output_folder_is_kept(run, small_release, tmp_path):
     strange = tmp_path / "strange"
     strange.mkdir()
     (strange / "thesis.odt").write_text("ten years of work")
-    with pytest.raises(SystemExit, match=r"holds \['thesis.odt'\], which is no model, so it is not deleted"):
+    with pytest.raises(SystemExit, match=r"holds \['thesis.odt'\], which is no model, so it is not replaced"):
         train.main([str(recipe), "--output_dir", str(strange), "--overwrite_output_dir", "true"])
     assert (strange / "thesis.odt").exists()
     assert (folder / "model.safetensors").exists()

@@ -3,7 +3,6 @@
 Every test here ends with the same question: whether a token was printed, kept or published.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from client_process import Client
-from hub_people import AUTHOR, LOADING
+from hub_people import AUTHOR, LOADING, TOKENS, files_with
 from loopback_calls import User
 from loopback_hub import LoopbackHub
 from PIL import Image
-
-# Each is a canary: none of them may be found in what was printed, or in any file.
-TOKENS = {name: f"hf_{name}{'Canary' * 4}" for name in ("painter", "visitor", "reader")}
 
 
 @pytest.fixture(scope="session")
@@ -118,16 +114,3 @@ def delft(author, paintings) -> dict[str, Any]:
         """,
         paintings=paintings,
     )
-
-
-def files_with(words: Any, folder: Path) -> list[str]:
-    """Files below a folder that hold one of the words; links are not followed."""
-    found = []
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            if path.is_file() and not path.is_symlink():
-                content = path.read_bytes()
-                if any(word.encode() in content for word in words):
-                    found.append(str(path))
-    return found

@@ -1,9 +1,14 @@
 """What the people at the Hub on loopback have in hand, as source for their interpreters."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rounding import rounding
+
+# Each is a canary: none of them may be found in what was printed, or in any file.
+TOKENS = {name: f"hf_{name}{'Canary' * 4}" for name in ("painter", "visitor", "reader")}
 
 # What both can do: all scores of paintings, label by label.
 _SCORES = """
@@ -134,3 +139,16 @@ def assert_same_scores(
     for one, other in zip(first, second, strict=True):
         for task, labels in one.items():
             assert other[task] == pytest.approx(labels, abs=tolerance), task
+
+
+def files_with(words: Any, folder: Path) -> list[str]:
+    """Files below a folder that hold one of the words; links are not followed."""
+    found = []
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            if path.is_file() and not path.is_symlink():
+                content = path.read_bytes()
+                if any(word.encode() in content for word in words):
+                    found.append(str(path))
+    return found

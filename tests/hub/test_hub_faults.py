@@ -4,8 +4,7 @@ import time
 
 import pytest
 from client_process import ClientError
-from conftest import TOKENS, files_with
-from hub_people import assert_same_scores
+from hub_people import TOKENS, assert_same_scores, files_with
 from loopback_hub import Fault
 
 WEIGHTS = bytes(range(256)) * 400

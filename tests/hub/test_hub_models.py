@@ -85,7 +85,8 @@ def test_dtype_and_placement(clean_client, delft, paintings):
         repo=delft["repo"],
         paintings=paintings,
     )
-    assert [loaded["dtypes"] for loaded in result[:2]] == [["torch.float16"], ["torch.bfloat16"]]
+    # In float16 what few numbers decide, fusion and heads, stays in float32.
+    assert [loaded["dtypes"] for loaded in result[:2]] == [["torch.float16", "torch.float32"], ["torch.bfloat16"]]
     assert all(loaded["dtypes"] == ["torch.float32"] for loaded in result[2:])
     assert all(loaded["devices"] == ["cpu"] for loaded in result)
     for loaded, tolerance in zip(result, (5e-3, 5e-2, 1e-5, 1e-5, 1e-5), strict=True):
