@@ -74,7 +74,10 @@ class CardFacts:
 
     @property
     def is_miniature(self) -> bool:
-        """Whether the data are the painted miniature: only there the best reachable accuracy is known."""
+        """Whether the training data are the painted miniature, as the results say; old ones by their ceilings."""
+        recorded = [found for results in self.results if (found := results.get("training_data"))]
+        if recorded:
+            return bool(recorded[0].get("is_painted_miniature"))
         return any(
             "ceiling" in scores for results in self.results for scores in results.get("modalities", {}).values()
         )
@@ -91,8 +94,10 @@ class CardFacts:
 
     def data_of(self, results: Mapping[str, Any]) -> str:
         """What the data of a results file are called: the training data's name, or their folder's."""
-        is_of_training_data = results.get("data") == self.results[0].get("data")
-        return self.named_data if is_of_training_data else Path(str(results.get("data"))).name
+        recorded = (self.results[0].get("training_data") or {}).get("name")
+        name = Path(str(results.get("data"))).name
+        trained_on = self.recipe.get("data") or recorded or self.results[0].get("data")
+        return self.named_data if name == Path(str(trained_on)).name else name
 
     @property
     def published_data(self) -> str:

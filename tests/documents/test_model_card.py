@@ -133,6 +133,7 @@ def test_the_example_names_its_picture_by_address():
 
 def test_the_miniature_is_known_by_its_ceiling(saved_model, results):
     results["modalities"]["image"]["ceiling"] = {"type": 0.97, "mean": 0.9}
+    results["data"] = "outputs/mini"
 
     facts = CardFacts("anna/mini", FACTS.example, results=[results], recipe={"data": "outputs/mini"})
     card = render_card(saved_model[0], facts, TEMPLATE)
@@ -144,6 +145,15 @@ def test_the_miniature_is_known_by_its_ceiling(saved_model, results):
     assert "On 90 paintings (SemArt miniature, test split)." in card.text
     assert card.text.count("SemArt may be used") == 0
     assert "semart-hf miniature outputs/mini && \\\naccelerate launch" in card.text
+
+
+def test_a_model_of_a_prepared_miniature_that_judged_real_paintings_says_which_is_which(saved_model, results):
+    results |= {"training_data": {"name": "prepared", "is_painted_miniature": True}, "data": "/data/semart"}
+    same = results | {"data": "outputs/prepared", "split": "validation"}
+    text = render_card(saved_model[0], replace(FACTS, results=[results, same]), TEMPLATE).text
+    assert "On 90 paintings (semart, test split)." in text
+    assert "On 90 paintings (SemArt miniature, validation split)." in text
+    assert "painted by program" in text
 
 
 HOSTILE = ["a: b", "- x", "yes", "null", "#1", "{{ title }}", "<b>|*_", "'", '"', "---", "é\u2028x", "[a](b)"]
