@@ -1,4 +1,4 @@
-"""Charts of a prepared dataset: labels by split, lengths of texts, sizes of pictures."""
+"""Charts of a prepared dataset: labels by split, lengths of texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 
-from .chart_style import BLUE, COLORS, INK, VERMILION, WIDTH, styled
+from .chart_style import BLUE, COLORS, VERMILION, WIDTH, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,20 +61,4 @@ def draw_lengths(lengths: Sequence[int], limits: Sequence[int], unit: str) -> Fi
         axes.set_xlabel(unit)
         axes.set_ylabel("texts")
         axes.grid(axis="y")
-    return figure
-
-
-def draw_sizes(sizes: Sequence[Sequence[int]]) -> Figure:
-    """Width and height of pictures as points: broad ones under the diagonal, upright ones over it."""
-    points = np.asarray(sizes)
-    largest = int(points.max()) * 1.05
-    with styled():
-        figure, axes = plt.subplots(figsize=(WIDTH * 0.8, WIDTH * 0.8), layout="constrained")
-        axes.plot([0, largest], [0, largest], color=INK, linewidth=0.8)
-        axes.scatter(points[:, 0], points[:, 1], s=6, color=BLUE, alpha=0.35, linewidths=0, rasterized=True)
-        axes.set(xlim=(0, largest), ylim=(0, largest), aspect="equal")
-        axes.set_xlabel("width of the file in pixels")
-        axes.set_ylabel("height")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
     return figure

@@ -22,7 +22,7 @@ from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.files import write_text
 
 from .chart_style import chart_uri
-from .data_charts import draw_label_shares, draw_lengths, draw_sizes
+from .data_charts import draw_label_shares, draw_lengths
 from .matrix import matrix_of
 from .page import render_page
 from .table import Cell, Table
@@ -320,7 +320,6 @@ def _sizes(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         f"{shorter[(len(shorter) - 1) // 2]:,} or more. {upright:.0%} are upright, {broad:.0%} broad and the rest "
         f"nearly square. {int((shorter < wanted).sum()):,} are smaller than the {wanted} pixels that were asked for, "
         "and stay as they are.",
-        "chart": chart_uri(draw_sizes(sizes.tolist())),
         "formats": Table(["format", "files"], list(summary["pictures"]["formats"].items())),
     }
 
