@@ -23,7 +23,7 @@ ONE_GPU := gpus="$${CUDA_VISIBLE_DEVICES-0}"; CUDA_VISIBLE_DEVICES="$${gpus%%,*}
 # Nothing below needs the network. Tokenizers' own threads and the data loader's forked workers do not go together.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help environment extras demo card test test-floors lint
+.PHONY: help environment extras demo card check-readme test test-floors lint
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
@@ -52,6 +52,9 @@ card: $(READY)  ## Write the card of the demo's model, from its last run, into m
 		--model $(DEMO)/model --repo_id semart-hf/$(CARD) --output_dir $(DEMO)/hub --card model_cards/$(CARD).md \
 		--results $(DEMO)/evaluation/results.json --example "$(DEMO)/release/Images/$$(echo "$$row" | cut -f1)" \
 		--example_text "$$(echo "$$row" | cut -f2)"
+
+check-readme: $(READY)  ## Compare the accuracies that README.md shows with those of the last demo
+	@$(RUN) scripts/render_readme.py --check $(DEMO)/evaluation/results.json
 
 test: $(READY)  ## Run the whole test suite (no network, no GPU)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist loadfile
