@@ -170,28 +170,48 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
     for task, splits in summary["labels"].items():
         print(f"{task}: {labels_in_words(splits)}")
     print(f"Every finding is a line of {folder / 'problems.jsonl'}; look at {folder / 'report.html'}.")
-    print(f"Train on it with: semart-hf train semart-efficientnet_b0 --data {folder} --output_dir OUT")
+    if training := training_words(summary):
+        print(f"Train on it with: semart-hf train {training} --data {folder} --output_dir OUT")
     print(f"Publish it with: semart-hf push --dataset {folder} --repo_id USER/NAME")
     print(f"Open it with: datasets.load_dataset({str(folder)!r})")
+
+
+def training_words(summary: dict[str, Any]) -> str | None:
+    """The recipe that shows what the dataset has, and the tasks with a label to learn where some have none."""
+    tasks = [task for task, splits in summary["labels"].items() if named_labels(splits)]
+    if not tasks:
+        return None
+    recipe = "semart-efficientnet_b0"
+    if not sum(counts["with_picture"] for counts in summary["rows"].values()):
+        recipe = "semart-text_only"
+    elif not sum(counts["texts"] for counts in summary["named_labels"].values()):
+        recipe = "semart-image_only"
+    return recipe if len(tasks) == len(summary["labels"]) else f"{recipe} --tasks {' '.join(tasks)}"
+
+
+def named_labels(splits: dict[str, dict[str, int]]) -> Counter[str]:
+    """Rows by label, without UNK and rows that have none, from a task's counts by split and label."""
+    from semart_hf.catalogue.vocabulary import UNKNOWN
+
+    counts: Counter[str] = Counter()
+    for by_label in splits.values():
+        counts.update({label: count for label, count in by_label.items() if label not in (UNKNOWN, "unknown")})
+    return counts
 
 
 def labels_in_words(splits: dict[str, dict[str, int]]) -> str:
     """How many labels a task has, and in how many rows, from its counts by split and label."""
     from semart_hf.catalogue.vocabulary import UNKNOWN
 
-    counts: Counter[str] = Counter()
-    for by_label in splits.values():
-        counts.update(by_label)
-    num_unlabelled = counts.pop("unknown", 0)
-    num_labels = len(counts) - (UNKNOWN in counts)
-    if not counts.total():
-        return "no row has a label"
-    if not num_labels:
-        return f"every label is too rare and became {UNKNOWN}: nothing to learn (see --min_label_count)"
-    rare = f", {counts[UNKNOWN]:,} of them {UNKNOWN}" if counts[UNKNOWN] else ""
-    return (
-        f"{num_labels} label{'s' * (num_labels > 1)} in {counts.total():,} rows{rare}; {num_unlabelled:,} rows without"
-    )
+    counts = named_labels(splits)
+    num_rare = sum(by_label.get(UNKNOWN, 0) for by_label in splits.values())
+    num_unlabelled = sum(by_label.get("unknown", 0) for by_label in splits.values())
+    if not counts:
+        rare = f"every label is too rare and became {UNKNOWN}: nothing to learn (see --min_label_count)"
+        return rare if num_rare else "no row has a label"
+    rare = f", {num_rare:,} of them {UNKNOWN}" if num_rare else ""
+    labels = f"{len(counts)} label{'s' * (len(counts) > 1)} in {counts.total() + num_rare:,} rows"
+    return f"{labels}{rare}; {num_unlabelled:,} rows without"
 
 
 if __name__ == "__main__":

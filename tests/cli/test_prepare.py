@@ -81,7 +81,25 @@ def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learn
     printed = capsys.readouterr().out
     assert "type: no row has a label\n" in printed
     assert "medium: 2 labels in 20 rows; 0 rows without\n" in printed
-    assert f"semart-hf train semart-efficientnet_b0 --data {output} --output_dir OUT\n" in printed
+    assert f"semart-hf train semart-text_only --tasks medium --data {output} --output_dir OUT\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("pictures", "texts", "labels", "expected"),
+    [
+        (9, 9, {"portrait": 9}, "semart-efficientnet_b0 --tasks type"),
+        (9, 0, {"portrait": 9}, "semart-image_only --tasks type"),
+        (0, 9, {"portrait": 9}, "semart-text_only --tasks type"),
+        (9, 9, {"UNK": 9}, None),
+    ],
+)
+def test_the_training_that_is_named_shows_what_there_is(script, pictures, texts, labels, expected):
+    summary = {
+        "rows": {"train": {"with_picture": pictures}},
+        "named_labels": {"train": {"texts": texts}},
+        "labels": {"type": {"train": labels}, "school": {"train": {"UNK": 0, "unknown": 9}}},
+    }
+    assert script.training_words(summary) == expected
 
 
 def test_labels_that_are_all_too_rare_are_named(script):
