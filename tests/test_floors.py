@@ -34,6 +34,7 @@ MAY_IMPORT = {
         "semart_hf.evaluation",
         "semart_hf.model",
         "semart_hf.preparation",
+        "semart_hf.publishing.pushing",
     ),
     "publishing": ("semart_hf.documents", "semart_hf.evaluation", "semart_hf.model"),
     "cli": ("semart_hf",),

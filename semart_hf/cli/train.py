@@ -197,8 +197,7 @@ def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, flo
 
 def summary(trainer: Any, num_rows: int, spent: dict[str, float]) -> dict[str, Any]:
     """What training took, for the results."""
-    from semart_hf.evaluation.cost import peak_memory
-    from semart_hf.training.steady_speed import steady_speed
+    from semart_hf.evaluation.cost import peak_memory, steady_speed
 
     speed = steady_speed(trainer.state.log_history) or spent["train_samples_per_second"]
     return {

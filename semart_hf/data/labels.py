@@ -1,7 +1,7 @@
 """A row's labels become the model's numbers, in one place for batches, counts and data sets."""
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -11,7 +11,23 @@ from torch import Tensor
 from semart_hf.catalogue.vocabulary import label_number
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
-from .streaming import column_of
+from .streaming import PaintingStream, column_of
+
+
+def tasks_of(paintings: datasets.Dataset | PaintingStream, names: Iterable[str]) -> list[dict[str, Any]]:
+    """`[{"name", "labels"}, …]` as the data's label columns say.
+
+    Raises:
+        ValueError: If the data have no such label column.
+    """
+    features = paintings.features
+    available = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    unknown = [name for name in names if name not in available]
+    if unknown:
+        raise ValueError(
+            f"Unknown tasks {unknown}: the data have labels for {available}. Choose the tasks among them."
+        )
+    return [{"name": name, "labels": list(features[name].names)} for name in names]
 
 
 def known_number(label: Any, task: Mapping[str, Any]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import datasets
@@ -191,3 +192,39 @@ def _logits_by_task(predictions: Any, names: list[str]) -> Mapping[str, Any]:
             f"array for each of {names}. List the model's other outputs in config.keys_to_ignore_at_inference."
         )
     return predictions
+
+
+def check_metric_name(
+    metric: str,
+    tasks: Sequence[Mapping[str, Any]],
+    compute_metrics: Callable[[EvalPrediction], Mapping[str, Any]],
+    validation_sets: Iterable[str] = (),
+) -> None:
+    """Refuse a `metric_for_best_model` that no validation will have.
+
+    Args:
+        metric: The name.
+        tasks: `[{"name", "labels"}, …]`.
+        compute_metrics: Computes the metrics.
+        validation_sets: Their names, if there are several.
+
+    Raises:
+        ValueError: If the metric is unknown.
+    """
+    from transformers import EvalPrediction
+
+    size = max(len(task["labels"]) for task in tasks)
+    logits = {task["name"]: np.eye(size, len(task["labels"])) for task in tasks}
+    labels = np.stack([np.arange(size) % len(task["labels"]) for task in tasks], axis=1)
+    known = {"loss", *compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))}
+    known = {f"{name}_{metric}" for name in validation_sets for metric in known} or known
+    name = metric.removeprefix("eval_")
+    if name in known:
+        return
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    raise ValueError(
+        f"metric_for_best_model is {name!r}, which validation does not compute. "
+        f"{'Did you mean ' + ', '.join(close) + '? ' if close else ''}There are, by task, e.g. type_accuracy and "
+        "type_macro_f1, and over the tasks mean_accuracy, mean_macro_f1 and loss; with several validation sets each "
+        "has its set's name before it. Set one of them."
+    )

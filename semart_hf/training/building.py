@@ -1,6 +1,6 @@
 """The model, its processor and its trainer, as a recipe asks for them and as the training data's labels need them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ from transformers import AutoTokenizer, DistilBertConfig, PreTrainedTokenizerBas
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.frozen_text import frozen_text
+from semart_hf.data.labels import tasks_of
 from semart_hf.data.sources import with_prepared_pictures
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.tokenizer import learn_tokenizer
@@ -19,7 +21,6 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from .arguments import SemArtTrainingArguments
-from .frozen_text import frozen_text
 from .recipe import ModelArguments
 from .trainer import SemArtTrainer
 
@@ -79,7 +80,9 @@ def build_trainer(
         finishes_pictures=training_arguments.device.type == "cpu",
     )
     rows = {**splits, "train": train_paintings}
-    collator.frozen_text, remark = frozen_text(model, processor, rows, data_arguments, training_arguments)
+    collator.frozen_text, remark = frozen_text(
+        model, processor, rows, data_arguments, training_arguments, training_arguments.unfreezing_schedule()
+    )
     say(remark)
     return SemArtTrainer(
         model,
@@ -89,22 +92,6 @@ def build_trainer(
         train_dataset=train_paintings,
         eval_dataset=splits.get("validation"),
     )
-
-
-def tasks_of(paintings: datasets.Dataset | PaintingStream, names: Iterable[str]) -> list[dict[str, Any]]:
-    """`[{"name", "labels"}, …]` as the data's label columns say.
-
-    Raises:
-        ValueError: If the data have no such label column.
-    """
-    features = paintings.features
-    available = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    unknown = [name for name in names if name not in available]
-    if unknown:
-        raise ValueError(
-            f"Unknown tasks {unknown}: the data have labels for {available}. Choose the tasks among them."
-        )
-    return [{"name": name, "labels": list(features[name].names)} for name in names]
 
 
 def build_model(

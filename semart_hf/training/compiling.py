@@ -9,12 +9,12 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 def compile_towers(model: SemArtForArtClassification, accelerator: Accelerator) -> None:
     """Compile the vision tower and each layer of the text tower in place, where the accelerator would compile it all.
 
-    The forward as a whole chooses the rows that have a picture or a text, which splits its graph and makes it anew for
-    other numbers of them. A tower alone is compiled once, and once more for any number of rows.
+    The forward as a whole chooses the rows that have a picture or a text, which splits its graph and compiles it again
+    for other numbers of them. A tower alone is compiled once, and once more for any number of rows.
 
     Args:
         model: The model; names of its parameters stay.
-        accelerator: Says how to compile, and is told not to.
+        accelerator: Says how to compile; it then compiles nothing itself.
     """
     plugin = accelerator.state.dynamo_plugin
     if plugin.backend == DynamoBackend.NO:

@@ -16,7 +16,7 @@ def memory_advice(error: BaseException, arguments: SemArtTrainingArguments) -> s
     """What ran out, with which batch size, and what to change.
 
     Args:
-        error: The error that said so.
+        error: The error.
         arguments: Of the run.
     """
     size, accumulated = arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps

@@ -25,6 +25,7 @@ from transformers.utils import PushInProgress
 from semart_hf.data.random_state import random_state_kept
 from semart_hf.files import full_disk_explained, locked, write_json
 from semart_hf.model.pipeline_semart import save_repository
+from semart_hf.publishing.pushing import start_push
 
 from .arguments import SemArtTrainingArguments
 from .averaging import WeightAverage
@@ -38,7 +39,6 @@ from .checkpoints import (
 )
 from .log_window import LogWindow
 from .preemption import PreemptionCallback
-from .pushing import start_push
 
 logger = logging.getLogger(__name__)
 

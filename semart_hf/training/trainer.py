@@ -18,7 +18,7 @@ from semart_hf.data.process_loader import SeededCollator, process_loader
 from semart_hf.data.rows import labelled_rows_for, rows_for, validation_sets_for
 from semart_hf.data.sampling import LengthSampler, SeededSampler, StepBatchSampler, TrainingPaintings
 from semart_hf.data.streaming import PaintingStream, column_of
-from semart_hf.evaluation.metrics import compute_metrics_for
+from semart_hf.evaluation.metrics import check_metric_name, compute_metrics_for
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import Technique, prepare_inputs, select_kernels, useful_techniques
@@ -32,7 +32,7 @@ from .losses import ArtLoss, labels_of_whole_rows
 from .parameter_groups import decayed_parameters, groups_table, parameter_groups
 from .progress import TrainingProgress
 from .resumable_trainer import ResumableTrainer
-from .run_checks import check_metric_name, check_num_steps
+from .run_checks import check_num_steps
 from .techniques import TRAINING_TECHNIQUES, KeptMemory
 from .unfreezing import Unfreezing
 
@@ -115,7 +115,9 @@ class SemArtTrainer(ResumableTrainer):
         if train_rows is not None:
             check_num_steps(args, self._num_batches(), len(train_rows))
         if args.load_best_model_at_end and compute_metrics is None:
-            check_metric_name(args, self.tasks, metrics, eval_rows if is_several else ())
+            check_metric_name(
+                args.metric_for_best_model or "loss", self.tasks, metrics, eval_rows if is_several else ()
+            )
         super().__init__(
             model=model,
             args=args,
@@ -243,7 +245,7 @@ class SemArtTrainer(ResumableTrainer):
         weights = num_items_in_batch if isinstance(num_items_in_batch, Tensor) else own_weights
         loss = self.loss.total(sums, weights)
         if weight_alone:
-            # What pictures tell is otherwise learned as far only as the texts have not told it yet, and the reverse.
+            # Otherwise each modality learns only what the other does not already predict.
             whole = labels_of_whole_rows(inputs, labels)
             alone = torch.stack([self.loss.sums(logits, whole) for logits in outputs["alone_logits"].values()]).sum(0)
             loss = loss + weight_alone * self.loss.total(alone, weights)

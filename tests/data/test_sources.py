@@ -64,8 +64,8 @@ def test_large_training_pictures_are_prepared_once(release, cache, caplog):
     rows, remark = train_rows(arguments)
     (folder,) = (path for path in (cache / "semart_hf" / "prepared").iterdir() if path.is_dir())
     assert remark == f"Training pictures: prepared with a shorter side of 32 pixels, in {folder}"
-    said = [record.getMessage() for record in caplog.records if "prepared" in record.getMessage()]
-    assert said == [f"{release}: pictures are prepared at 32 pixels, this once, in {folder}."]
+    messages = [record.getMessage() for record in caplog.records if "prepared" in record.getMessage()]
+    assert messages == [f"{release}: pictures are prepared at 32 pixels, this once, in {folder}."]
     assert {min(load_picture(cell).size) for cell in rows["image"]} == {32}
     assert {cell["bytes"][:2] for cell in rows["image"]} == {b"\xff\xd8"}
     assert rows.features == lying.features

@@ -12,12 +12,13 @@ import torch
 from transformers import DistilBertConfig
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.labels import tasks_of
 from semart_hf.data.sampling import DRAW_KEY
 from semart_hf.data.streaming import PaintingStream
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.building import build_processor, tasks_of
+from semart_hf.training.building import build_processor
 from semart_hf.training.trainer import SemArtTrainer
 
 

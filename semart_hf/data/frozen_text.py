@@ -8,14 +8,14 @@ from typing import Any
 
 import datasets
 from accelerate import PartialState
+from transformers import TrainingArguments
 
-from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.streaming import column_of
-from semart_hf.data.text_cache import FrozenText, TextsToKeep, cache_folder, compute_frozen_text, texts_to_keep
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 
-from .arguments import SemArtTrainingArguments
+from .data_arguments import DataArguments
+from .streaming import column_of
+from .text_cache import FrozenText, TextsToKeep, cache_folder, compute_frozen_text, texts_to_keep
 
 # Texts that training reads fewer times than this on average are not worth a place on the disk.
 LEAST_READS = 2.0
@@ -28,7 +28,8 @@ def frozen_text(
     processor: SemArtProcessor,
     splits: Mapping[str, Any],
     data: DataArguments,
-    training: SemArtTrainingArguments,
+    training: TrainingArguments,
+    schedule: Mapping[Any, Mapping[str, Any]],
 ) -> tuple[FrozenText | None, str]:
     """The cache that this run's collator is to read from, or `None`, and a sentence that says why.
 
@@ -41,13 +42,14 @@ def frozen_text(
         splits: The rows of `train`, and of `validation` if there are some.
         data: The recipe's.
         training: The recipe's.
+        schedule: By epoch, what is frozen from then on.
 
     Raises:
         ValueError: If a cache is demanded where no layer stays frozen.
     """
     if data.cache_frozen_text == "false":
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"
-    depth = depth_that_stays_frozen(model, training.unfreezing_schedule())
+    depth = depth_that_stays_frozen(model, schedule)
     obstacle = None
     if is_fsdp_enabled(training):
         # All processes must run the same layers to put the shards together, also one whose batch has no text.
@@ -82,7 +84,7 @@ def _computed(
     processor: SemArtProcessor,
     wanted: TextsToKeep,
     folder: Path,
-    training: SemArtTrainingArguments,
+    training: TrainingArguments,
     choice: str,
 ) -> tuple[FrozenText | None, str]:
     state, size, free = PartialState(), _gigabytes(wanted.num_bytes()), _free_bytes(folder)
@@ -119,7 +121,7 @@ def _computed(
     return FrozenText(folder, wanted.depth), f"Frozen text: {choice}, kept in {size} in {folder}"
 
 
-def is_fsdp_enabled(training: SemArtTrainingArguments) -> bool:
+def is_fsdp_enabled(training: TrainingArguments) -> bool:
     """Whether the launcher or the recipe asks for sharded parameters."""
     return bool(training.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
@@ -129,7 +131,7 @@ def depth_that_stays_frozen(model: SemArtForArtClassification, schedule: Mapping
 
     Args:
         model: The model as the run begins.
-        schedule: See `Unfreezing`.
+        schedule: See `frozen_text`.
     """
     trainable = [model.config.trainable_text_layers]
     trainable += [fields["trainable_text_layers"] for fields in schedule.values() if "trainable_text_layers" in fields]
@@ -137,7 +139,7 @@ def depth_that_stays_frozen(model: SemArtForArtClassification, schedule: Mapping
     return min(0 if number is None else num_layers - number for number in trainable)
 
 
-def expected_reads(num_rows: int, data: DataArguments, training: SemArtTrainingArguments) -> float:
+def expected_reads(num_rows: int, data: DataArguments, training: TrainingArguments) -> float:
     """How many times training will read a text on average.
 
     Args:

@@ -11,10 +11,11 @@ from rounding import rounding
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.frozen_text import depth_that_stays_frozen, expected_reads, frozen_text
+from semart_hf.data.labels import tasks_of
 from semart_hf.data.loading import load_paintings
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.building import build_model, build_processor, build_tokenizer, tasks_of
-from semart_hf.training.frozen_text import depth_that_stays_frozen, expected_reads, frozen_text
+from semart_hf.training.building import build_model, build_processor, build_tokenizer
 from semart_hf.training.recipe import ModelArguments
 from semart_hf.training.trainer import SemArtTrainer
 
@@ -60,9 +61,9 @@ def prepare(splits, folder, *, trainable=1, epochs=2, data=None, **options):
 
 
 def losses_of(splits, folder, **options):
-    """Each step's and each validation's loss of a run, and what was said of the cache."""
+    """Each step's and each validation's loss of a run, and what was logged about the cache."""
     model, processor, data, training = prepare(splits, folder, **options)
-    kept, remark = frozen_text(model, processor, splits, data, training)
+    kept, remark = frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
     collator = ArtCollator(
         processor,
         model.config.tasks,
@@ -105,17 +106,17 @@ def test_the_steps_are_the_same_with_and_without_a_cache(splits, tmp_path, optio
 
 def test_auto_takes_a_cache_where_texts_are_read_often(splits, tmp_path):
     model, processor, data, training = prepare(splits, tmp_path, epochs=1, eval_strategy="no")
-    kept, remark = frozen_text(model, processor, splits, data, training)
+    kept, remark = frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
     assert kept is None
     assert "too few for a cache" in remark
     training.num_train_epochs = 10
-    kept, remark = frozen_text(model, processor, splits, data, training)
+    kept, remark = frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
     assert kept is not None
     assert kept.depth == 2
     num_texts = len({text for split in ("train", "validation") for text in splits[split]["text"] if text})
     assert f"{num_texts} distinct texts through 2 frozen layers, kept in" in remark
     training.num_train_epochs = 1
-    kept, remark = frozen_text(model, processor, splits, data, training)  # it is there already
+    kept, remark = frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
     assert kept is not None
     assert "read from" in remark
 
@@ -124,7 +125,7 @@ def test_a_full_disk_costs_time_and_not_the_run(splits, tmp_path, monkeypatch):
     model, processor, data, training = prepare(splits, tmp_path)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(9e9, 7e9, 2.1e9))
-    kept, remark = frozen_text(model, processor, splits, data, training)
+    kept, remark = frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
     assert kept is None
     assert "a cache needs" in remark
     assert "has 2.1 GB free, of which 2.1 GB are left alone. Make room, or name another text_cache_dir." in remark
@@ -134,14 +135,14 @@ def test_a_full_disk_costs_time_and_not_the_run(splits, tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr("semart_hf.data.text_cache._write_chunk", fail)
-    kept, remark = frozen_text(model, processor, splits, data, training)
+    kept, remark = frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
     assert kept is None
     assert "because the cache could not be written: No space left on device" in remark
 
 
 def test_nothing_is_cached_that_learns(splits, tmp_path):
     model, processor, data, training = prepare(splits, tmp_path, trainable=None)
-    assert frozen_text(model, processor, splits, data, training) == (
+    assert frozen_text(model, processor, splits, data, training, training.unfreezing_schedule()) == (
         None,
         "Frozen text: none, all text layers learn",
     )
@@ -149,7 +150,7 @@ def test_nothing_is_cached_that_learns(splits, tmp_path):
     with pytest.raises(
         ValueError, match="cache_frozen_text is true, but there is no frozen text: none, all text layers learn"
     ):
-        frozen_text(model, processor, splits, data, training)
+        frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
 
 
 def test_the_depth_is_what_no_phase_of_unfreezing_reaches(splits, tmp_path):

@@ -1,6 +1,6 @@
 """The speed of a run is that of its usual line of the log."""
 
-from semart_hf.training.steady_speed import steady_speed
+from semart_hf.evaluation.cost import steady_speed
 
 
 def test_the_median_forgets_what_happens_once():
