@@ -169,6 +169,7 @@ def evaluate(
     from semart_hf.evaluation.results import ceilings_of, collect_outcomes, describe_environment, summarize
     from semart_hf.files import write_json
 
+    ceilings = ceilings_of(options.data)
     start, uncalibrated, unreadable = time.perf_counter(), Outcomes(model.config.tasks), dict[str, str]()
     calibrated = calibrate(options, model, processor) if options.calibrate else None
     temperatures = model.config.temperatures
@@ -181,7 +182,7 @@ def evaluate(
 
         outcomes = collect_outcomes(model, processor, paintings, on_batch=keep, **loop_options(options))
     seconds = time.perf_counter() - start
-    measured = summarize(outcomes, unreadable, ceilings=ceilings_of(options.data), seconds=seconds)
+    measured = summarize(outcomes, unreadable, ceilings=ceilings, seconds=seconds)
     results = {
         "model": options.model,
         "data": options.data,
@@ -258,7 +259,10 @@ def trained_recipe(model: Path) -> dict[str, Any]:
     import yaml
 
     path = model / "recipe.yaml"
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except yaml.YAMLError as error:
+        raise ValueError(f"Got {path}, which is no YAML: {error}. Correct or remove it.") from error
     return recipe if isinstance(recipe, dict) else {}
 
 

@@ -167,7 +167,10 @@ def describe_training_data(data: str | Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"Got {path}, which is no JSON: {error}. Correct or remove it.") from error
 
 
 def describe_environment() -> dict[str, Any]:

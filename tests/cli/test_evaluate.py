@@ -226,6 +226,16 @@ def test_an_earlier_evaluation_leaves_nothing_beside_the_new_one(model, release,
     assert left == ["figures/mine.png", "predictions.parquet", "results.json"]
 
 
+@pytest.mark.parametrize(("name", "kind"), [("model/recipe.yaml", "YAML"), ("release/ceiling.json", "JSON")])
+def test_a_broken_file_beside_model_or_data_is_named(tmp_path, name, kind):
+    save_tiny_model(tmp_path / "model")
+    write_release(tmp_path / "release")
+    (tmp_path / name).write_text("{[")
+    with pytest.raises(SystemExit, match=rf"{name}, which is no {kind}"):
+        run(tmp_path / "model", tmp_path / "release", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("split", ["test", "val"])
 def test_a_run_whose_pictures_are_gone_stops(model, tmp_path, split):
     release = write_release(tmp_path / "release")
