@@ -83,6 +83,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.mapping and len(options.mapping) not in (1, len(options.release)):
         parser.error(f"{len(options.mapping)} mappings for {len(options.release)} releases: give one, or one for each")
+    if options.num_proc is not None and options.num_proc < 1:
+        parser.error(f"got --num_proc {options.num_proc}: give 1 or more")
+    if not 0 <= options.min_pictures <= 1:
+        parser.error(f"got --min_pictures {options.min_pictures:g}: give a share from 0 to 1")
     return options
 
 

@@ -111,3 +111,10 @@ def test_a_text_beside_a_picture_in_a_doubtful_encoding_says_so(tmp_path):
     (tmp_path / "monet.txt").write_bytes("Портрет Репина".encode("cp1251"))
     assert "likely is cp1251" in str(read_text_file(tmp_path / "monet.txt").problem)
     assert read_text_file(tmp_path / "monet.txt", "cp1251").text == "Портрет Репина"
+
+
+@pytest.mark.parametrize("encoding", ["nope", "rot13", "hex"])
+def test_an_encoding_of_no_text_is_refused_by_name(tmp_path, encoding):
+    (tmp_path / "monet.txt").write_text("a river")
+    with pytest.raises(ValueError, match=f"Got the encoding '{encoding}', but it is a name that Python knows"):
+        read_text_file(tmp_path / "monet.txt", encoding)

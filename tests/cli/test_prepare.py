@@ -195,3 +195,10 @@ def test_command_lines_that_contradict_themselves(script, capsys):
     with pytest.raises(SystemExit):
         script.main(["--release", "a", "--mapping", "x", "--mapping", "y", "--output_dir", "out"])
     assert "2 mappings for 1 releases" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [("--num_proc", "0"), ("--min_pictures", "2"), ("--min_pictures", "nan")])
+def test_odd_numbers_are_refused_before_anything_is_read(script, capsys, option):
+    with pytest.raises(SystemExit):
+        script.main(["--release", "nowhere", "--output_dir", "out", *option])
+    assert f"got {' '.join(option)}: give" in capsys.readouterr().err
