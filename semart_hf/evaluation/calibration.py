@@ -136,7 +136,7 @@ def thresholds(outcomes: Outcomes, split: str, chosen_on: Outcomes | None = None
     tasks: dict[str, Any] = {}
     for task in outcomes.task_names:
         found = confidence_threshold((chosen_on or outcomes).task(task))
-        least = found and found["min_confidence"]
+        least = None if found is None else found["min_confidence"]
         tasks[task] = None if least is None else {"min_confidence": least, **accepted(outcomes.task(task), least)}
     return {"target_accuracy": TARGET_ACCURACY, "chosen_on": split, "tasks": tasks}
 
