@@ -90,7 +90,7 @@ def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, s
     """
     if encoding is not None:
         try:
-            b"".decode(encoding)  # rot13 and hex are codecs too, but of no text
+            b"a".decode(encoding, "replace")  # rot13 and hex are codecs too, but of no text
             return codecs.lookup(encoding).name, None
         except LookupError:
             raise ValueError(
