@@ -202,7 +202,8 @@ def show(
 
     from semart_hf.files import atomic_file
 
-    with atomic_file(output) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+    # A byte of a file's name that is no UTF-8 is written as JSON's own escape, `\udcfe`, which reads as that name.
+    with atomic_file(output) as unfinished, unfinished.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for painting, answer in zip(paintings, answers, strict=True):
             line = {"image": painting["image"], "text": painting["text"]}
             if (error := error_of(answer)) is not None:
@@ -223,7 +224,8 @@ def error_of(answer: dict[str, Any]) -> str | None:
 
 def name_of(painting: dict[str, Any]) -> str:
     """The picture's file name, or the beginning of the text where there is no picture."""
-    return Path(painting["image"]).name if painting["image"] else (painting["text"] or "")[:60]
+    name = Path(painting["image"]).name if painting["image"] else (painting["text"] or "")[:60]
+    return name.encode("utf-8", "backslashreplace").decode()  # a name may hold bytes that are no UTF-8
 
 
 if __name__ == "__main__":

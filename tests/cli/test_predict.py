@@ -1,6 +1,7 @@
 """semart-hf predict from files to a table, or to JSON lines; what cannot be read costs only its own answer."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -234,3 +235,25 @@ def test_explanations_are_a_page_of_its_own(model, pictures, tmp_path):
     assert "<b>view</b>" not in html
     assert "&lt;b&gt;view&lt;/b&gt;" in html
     assert "http" not in html.replace("data:image", "")
+
+
+def test_a_name_that_is_no_utf8_costs_no_painting_its_answer(model, tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("RGB", (40, 40), "red").save(folder / "a.png")
+    names = ["a.png", os.fsdecode(b"caf\xe9.png"), os.fsdecode(b"d\xfe.png")]
+    try:
+        (folder / names[1]).write_bytes((folder / "a.png").read_bytes())
+        (folder / names[2]).write_bytes(b"no picture")
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+
+    predict.main(["--model", str(model), "--input", str(folder), "--output", str(tmp_path / "out.jsonl")])
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    assert [os.path.basename(line["image"]) for line in lines] == names
+    assert ["predictions" in line for line in lines] == [True, True, False]
+
+    predict.main(["--model", str(model), "--input", str(folder)])
+    assert "caf\\udce9.png" in capsys.readouterr().out
+    predict.main(["--model", str(model), "--input", str(folder), "--explain", str(tmp_path / "why.html")])
+    assert "caf\\udce9.png" in (tmp_path / "why.html").read_text("utf-8")
