@@ -57,7 +57,7 @@ check-readme: $(READY)  ## Compare the accuracies that README.md shows with thos
 	@$(RUN) scripts/render_readme.py --check $(DEMO)/evaluation/results.json
 
 test: $(READY)  ## Run the whole test suite (no network, no GPU)
-	$(OFFLINE) OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist loadfile
+	$(OFFLINE) OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-floors: $(FLOORS)/.ready  ## Run the tests of loading and publishing with the lowest versions that pyproject.toml allows
 	$(OFFLINE) OMP_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest --numprocesses auto --dist loadfile -p no:cacheprovider \

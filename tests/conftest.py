@@ -1,4 +1,5 @@
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +43,15 @@ def multiplies_in_bf16(monkeypatch) -> None:
 def pretend_cpu(monkeypatch) -> Callable[..., None]:
     """Lets torch report capabilities of the CPU, by name."""
     return functools.partial(pretend, monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def commands_that_are_silent_leave_the_next_test_its_log() -> Iterator[None]:
+    """A command sets what its process logs; in the tests many commands share one."""
+    logger = logging.getLogger("semart_hf")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

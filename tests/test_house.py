@@ -129,7 +129,7 @@ def test_ci_runs_targets_that_exist():
     called = re.findall(r"\bmake ([a-z-]+)", (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8"))
 
     assert {*called, "help"} <= targets
-    assert called == ["environment", "extras", "lint", "test", "test-floors", "demo"]
+    assert called == ["environment", "extras", "lint", "test", "test-floors", "demo", "check-readme"]
 
 
 def test_every_extra_is_resolved():

@@ -276,7 +276,7 @@ def test_rotated_features_give_the_same_answers(strength):
 def test_each_metric_is_tuned_for_and_unknown_labels_are_left_out(monkeypatch):
     monkeypatch.setitem(text_proof.GRID, "logistic__C", (0.1, 10.0))
     texts = np.array(["saint rome"] * 30 + ["river mill"] * 10 + ["snow"] * 4, dtype=object)
-    labels = np.array([0] * 30 + [1] * 10 + [text_proof.MISSING] * 4)
+    labels = np.array([0] * 30 + [1] * 10 + [text_proof.UNKNOWN_LABEL] * 4)
     asked = np.array(["a saint in rome", "a mill by a river"], dtype=object)
     found = text_proof.tune_and_predict(texts, labels, asked, seed=0)
     assert set(found) == {"accuracy", "macro_f1"}
