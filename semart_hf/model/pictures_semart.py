@@ -251,7 +251,8 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
         largest = white_value(image.tag_v2) if is_tiff else 65535
         greys = np.rint(np.arange(65536) * (255 / largest)).clip(max=255).astype(np.uint8)
         greys = 255 - greys if is_tiff and is_white_zero(image.tag_v2) else greys
-        return np.where(values == image.info.get("transparency", -1), np.uint8(255), greys[values])
+        key = image.info.get("transparency")
+        return greys[values] if key is None else np.where(values == key, np.uint8(255), greys[values])
     values = np.nan_to_num(values.astype(np.float32), nan=0.0)
     least, most = values.min(), values.max()
     whites = (1.0, 255.0) if image.mode == "F" else (65535.0,) if image.format == "PPM" else (255.0, 65535.0)
