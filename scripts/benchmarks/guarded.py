@@ -105,5 +105,9 @@ def end_with_parent() -> None:
 
 
 def raise_on_termination() -> None:
-    """Let SIGTERM end this process by an exception, so that what it made is removed."""
+    """Let SIGTERM and SIGINT end this process by an exception, so that what it made is removed.
+
+    A shell starts what it runs in the background with SIGINT ignored.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -24,7 +24,7 @@ def scores(pipe, paintings):
 # through a pipeline that is put together by hand.
 _MATRIX = """
 import torch
-from PIL import Image
+import PIL.Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoTokenizer, pipeline
 
 def load_everything(source, paintings, **options):
@@ -33,7 +33,7 @@ def load_everything(source, paintings, **options):
         for auto in (AutoConfig, AutoModel, AutoProcessor, AutoImageProcessor, AutoTokenizer)
     ]
     pipe = pipeline("art-classification", model=source, precision="fp32", device="cpu", **options)
-    picture = Image.open(paintings[0]["image"])
+    picture = PIL.Image.open(paintings[0]["image"])
     inputs = processor(images=picture, text=paintings[0]["text"])
     tokens = tokenizer(paintings[0]["text"])["input_ids"]
     pixel_values = image_processor(picture, return_tensors="pt")["pixel_values"]

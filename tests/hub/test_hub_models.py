@@ -116,15 +116,16 @@ def test_the_package_answers_for_the_repository_with_and_without_trust(author, d
 
 
 @pytest.fixture(scope="module")
-def revised(author, paintings, delft):
-    """The model of another seed pushed over the first, which keeps the tag v1."""
+def revised(author, paintings):
+    """A repository of its own: delft's model with the tag v1, over it the model of another seed, and its scores."""
     return author.run(
         """
         from huggingface_hub import HfApi
-        HfApi().create_tag("painter/delft", tag="v1")
+        build(seed=0)[1].push_to_hub("painter/revised", commit_message="A model")
+        HfApi().create_tag("painter/revised", tag="v1")
         model, pipe = build(seed=1)
-        pipe.push_to_hub("painter/delft", commit_message="A better model")
-        result = scores(pipe, paintings)
+        pipe.push_to_hub("painter/revised", commit_message="A better model")
+        result = {"repo": "painter/revised", "scores": scores(pipe, paintings)}
         """,
         paintings=paintings,
     )
@@ -132,20 +133,20 @@ def revised(author, paintings, delft):
 
 @pytest.mark.parametrize("who", ["clean_client", "author"])
 def test_a_revision_is_what_it_was(hub, request, who, delft, revised, paintings):
-    first = hub.repository(delft["repo"]).tags["v1"]
+    first = hub.repository(revised["repo"]).tags["v1"]
     loaded = request.getfixturevalue(who).run(
         """
         result = {name: load_everything(repo, paintings, revision=name, trust_remote_code=trust) for name in revisions}
         """,
-        repo=delft["repo"],
+        repo=revised["repo"],
         revisions=["v1", first, "main"],
         paintings=paintings,
         trust=who == "clean_client",
     )
     assert_whole(loaded["v1"], delft["scores"], home=HOMES[who])
     assert_whole(loaded[first], delft["scores"], home=HOMES[who])
-    assert_whole(loaded["main"], revised, home=HOMES[who])
-    assert revised != delft["scores"]
+    assert_whole(loaded["main"], revised["scores"], home=HOMES[who])
+    assert revised["scores"] != delft["scores"]
 
 
 @pytest.mark.parametrize("who", ["clean_client", "author"])
@@ -154,13 +155,13 @@ def test_without_a_network_the_cache_serves(hub, start_client, request, who, del
     load = """
     result = [load_everything(repo, paintings, revision=name, trust_remote_code=trust) for name in ("main", "v1")]
     """
-    values = {"repo": delft["repo"], "paintings": paintings, "trust": who == "clean_client"}
+    values = {"repo": revised["repo"], "paintings": paintings, "trust": who == "clean_client"}
     before.run(load, **values)
     asked = len(hub.requests)
     alone = start_client(home=before.home, hidden=("semart_hf",) if who == "clean_client" else (), offline=True)
     alone.run(LOADING if who == "clean_client" else f"import semart_hf\n{LOADING}")
     main, first = alone.run(load, **values)
-    assert_whole(main, revised, home=HOMES[who])
+    assert_whole(main, revised["scores"], home=HOMES[who])
     assert_whole(first, delft["scores"], home=HOMES[who])
     with pytest.raises(ClientError, match="couldn't find them in the cached files"):
         alone.run("load_everything('painter/never', paintings, trust_remote_code=trust)")
@@ -175,13 +176,13 @@ def test_what_was_loaded_can_be_saved_and_pushed_again(hub, clean_client, tokens
         pipe.push_to_hub("copies", token=token)
         result = [scores(load(place), paintings) for place in ("again", "visitor/copies")]
         """,
-        repo=delft["repo"],
+        repo=revised["repo"],
         paintings=paintings,
         token=tokens["visitor"],
     )
     assert_same_scores(result[0], delft["scores"])
     assert_same_scores(result[1], delft["scores"])
-    assert set(hub.files("visitor/copies")) == set(hub.files(delft["repo"]))
+    assert set(hub.files("visitor/copies")) == set(hub.files(revised["repo"]))
 
 
 def test_a_private_model_needs_its_token(author, clean_client, tokens, delft, paintings):

@@ -6,13 +6,14 @@ from client_process import ClientError
 CARD = "---\nlicense: apache-2.0\npipeline_tag: image-classification\ntags:\n- art\n---\n# A painter's model\n"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def vermeer(painter):
-    """A pushed repository: a small text, a folder, and a large file."""
+    """A pushed repository, new for each test: a small text, a folder, and a large file."""
     painter.run(
         """
         folder = Path("vermeer")
-        (folder / "code").mkdir(parents=True)
+        api.delete_repo("painter/vermeer", missing_ok=True)
+        (folder / "code").mkdir(parents=True, exist_ok=True)
         (folder / "README.md").write_text(card)
         (folder / "code" / "model.py").write_text("x = 1\\n")
         (folder / "weights.safetensors").write_bytes(bytes(range(256)) * 40)
