@@ -78,21 +78,23 @@ def test_a_clean_client_with_the_token_gets_the_same_scores(clean_client, tokens
     assert_same_scores(result, published["scores"])
 
 
-def test_somebody_elses_commit_meanwhile_stops_the_push(hub, author, painter, published):
-    before = hub.files("painter/published")
+def test_somebody_elses_commit_meanwhile_stops_the_push(hub, author, painter):
+    painter.run("create_repo('painter/meanwhile')")
+    before = hub.files("painter/meanwhile")
 
     def interfere():
-        painter.run("upload_file(repo_id='painter/published', path_or_fileobj=b'hello', path_in_repo='NOTES.md')")
+        painter.run("upload_file(repo_id='painter/meanwhile', path_or_fileobj=b'hello', path_in_repo='NOTES.md')")
 
     push = """
     from semart_hf.publishing.upload import Destination, push_folder
-    (Path("assembled/model") / "results.json").write_text("{}")
-    push_folder(Path("assembled/model"), Destination("painter/published", private=True), "Again")
+    Path("mine").mkdir()
+    (Path("mine") / "README.md").write_text("---\\nlicense: apache-2.0\\n---\\n# Mine\\n")
+    push_folder(Path("mine"), Destination("painter/meanwhile"), "Again")
     """
-    meanwhile = Fault("POST", "painter/published/commit/", before=interfere)
-    with hub.fault(meanwhile), pytest.raises(ClientError, match="Got another commit to painter/published"):
+    meanwhile = Fault("POST", "painter/meanwhile/commit/", before=interfere)
+    with hub.fault(meanwhile), pytest.raises(ClientError, match="Got another commit to painter/meanwhile"):
         author.run(push)
-    assert hub.files("painter/published") == {**before, "NOTES.md": b"hello"}
+    assert hub.files("painter/meanwhile") == {**before, "NOTES.md": b"hello"}
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,7 @@ def test_weights_that_come_back_spoiled_fail_the_check(hub, author, sent):
 
 
 def test_files_that_are_others_on_the_hub_fail_the_check(author, sent):
-    author.run("Path('sent/config.json').write_text('{}'); Path('sent/notes.txt').write_text('mine')")
+    author.run("import shutil; shutil.copytree('sent', 'changed')")
+    author.run("Path('changed/config.json').write_text('{}'); Path('changed/notes.txt').write_text('mine')")
     with pytest.raises(ClientError, match=r"because of its files\. Got \['config\.json', 'notes\.txt'\] with other"):
-        author.run(CHECK, head=sent)
+        author.run(CHECK.replace("'sent'", "'changed'"), head=sent)
