@@ -6,6 +6,7 @@ mounted on something else stays what it is. Of several surfaces the first that i
 
 import re
 import unicodedata
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -35,7 +36,11 @@ NOT_SURFACES = (
     Rule("", r"(?:metal|copper|tin|bronze|silver|gold)[- ]?(?:leaf|foil|paint|powder|dust)", "laid on the surface"),
     Rule("", r"(?:marble|stone|glass|brick|wood) ?(?:dust|powder|flour)", "stirred into the paint"),
     Rule("", r"copper(?= beech)", "a tree"),
-    Rule("", r"(?:canvas|linen|paper|board)[- ]backed", "the back, not the painted side"),
+    Rule("", r"(?:canvas|linen|cloth|paper|board)[- ](?:backed|covered|lined)", "the back, or under the ground"),
+    Rule("", r"wood(?:en)? (?:stretcher|strainer|frame|cradle|mount|backing)", "what holds the painting"),
+    Rule(
+        "", r"(?:stone|slate|brick|marble|silver|copper|gold)[- ](?:colou?red|grey|gray|blue|green|toned?)", "colours"
+    ),
     Rule("", r"(?:ivory|stone|slate)(?= (?:\w+ )?paper)", "a colour of paper"),
     Rule("", r"(?:central|centre|center|each|side|wings?) panels?", "a part of an altarpiece, whatever it is made of"),
     Rule("", r"(?:with|in) [\w ]*frame", "round the painting"),
@@ -44,26 +49,40 @@ NOT_SURFACES = (
 #: Words that name a surface. The first in the text counts; of two at one place, the first in the table.
 SURFACES = (
     Rule("paper", r"wood[- ]?(?:cut|engraving|block print)s?|copper ?plate (?:engraving|print)s?", "prints"),
-    Rule("canvas", r"canv\w*|linen|flax|jute|burlap|hemp|cotton|calico|muslin|twill|ticking|cloth|fabric", "woven"),
-    Rule("canvas", r"tela|toile|lienzo|leinwand|leinen|doek|linnen|vaszon", "canvas in it, fr, es, de, nl, hu"),
-    Rule("wood", r"panels?|paanel|panrl|pane|w?ood(?:en)?|\w+-?wood", "a panel, misspelt ones included"),
+    Rule(
+        "canvas",
+        r"canv\w*|linen|flax|jute|burlap|hessian|hemp|cotton|calico|muslin|twill|ticking|\w*cloth|fabric",
+        "woven",
+    ),
+    Rule("canvas", r"tela|toile|lienzo|leinwand|lwd|leinen|doek|linnen|vaszon", "canvas in it, fr, es, de, nl, hu"),
+    Rule("wood", r"panel|pane|ood|wood(?:en)?|\w+-?wood|stone[- ]pine", "a panel, misspelt ones included"),
     Rule("wood", r"oak\w*|poplar|lime(?:-?tree)?(?! plaster)|lind(?:en|e)|walnut|pine|fir|spruce|larch", "trees"),
     Rule("wood", r"cedar|cypress|beech|chestnut|mahogany|teak|pear|elm|maple|cherry|alder|ash|birch|ebony", "trees"),
     Rule("wood", r"ply-?wood|hard-?board|fib(?:re|er)-?board|chip-?board|masonite|mdf", "made of wood"),
     Rule("wood", r"(?:composition|beaver|pressed|particle|wooden) ?board", "made of wood"),
-    Rule("wood", r"tavola|legno|bois|panneaux?|tabla|madera|\w*holz|paneel|hout|fatabla", "in it, fr, es, de, nl, hu"),
+    Rule(
+        "wood",
+        r"tavola|pannell[oi]|legno|bois|panneaux?|tabla|madera|\w*holz|paneel|hout|fatabla",
+        "in it, fr, es, de, nl, hu",
+    ),
     Rule("wood", r"pioppo|rovere|noce|chene|peuplier|noyer|roble|nogal|eiche|pappel|eiken\w*", "trees in these"),
-    Rule("wall", r"plaster|stucco|intonaco|wall|muro|mur|mauer", "the building carries the paint"),
+    Rule("wall", r"plaster|stucco|intonaco|wall|muro|mur|mauer|fresc\w*(?= and )", "the building carries the paint"),
     Rule("paper", r"\w*paper\w*|papyrus|card|card-?bo\w*rd|(?:paste|mill|straw)-?board", "sheets"),
     Rule("paper", r"board", "where it is of no named wood: the paperboard of the 19th century"),
     Rule("paper", r"parchment|vellum|pergamen\w*|pergamino|parchemin|velin", "a sheet, kept and mounted as paper is"),
     Rule("paper", r"carta|cart(?:on|one|oncino)|papier\w*|papel|papir|pappe|karton", "in it, fr, es, de, hu"),
-    Rule("metal", r"copper\w*|tin|zinc|iron|steel|alumini?um|bronze|brass|pewter|metal", "plates"),
-    Rule("metal", r"(?<=on )(?:silver|gold|lead)(?= (?:plate|panel|sheet)|$)|^silver$", "plates, if not leaf"),
+    Rule("metal", r"copper\w*|tin(?:ned|plate)?|zinc|iron|steel|alumini?um|bronze|brass|pewter|metal", "plates"),
+    Rule("metal", r"(?<=on )(?:silver|gold|lead)(?= (?:plate|panel|sheet|with)|[,;(.]|$)|^silver(?=,|$)", "plates"),
     Rule("metal", r"rame|cuivre|cobre|kupfer|koper|bronzo|rez|fer-blanc|blech|zinn", "copper, tin in other languages"),
-    Rule("other", r"slate|marble|stone|alabaster|porphyry|agate|lapis lazuli|mosaic", "stone"),
-    Rule("other", r"terracotta|ceramic|porcelain|faience|majolica|maiolica|earthenware|tiles?|brick", "fired clay"),
-    Rule("other", r"glass|ivory|bone|horn|shell|mother[- ]of[- ]pearl|feathers?", "none of the others"),
+    Rule("other", r"slate|marble|\w*stone|alabaster|porphyry|granite|basalt|onyx|jasper|travertine|paragone", "stone"),
+    Rule("other", r"agate|amethyst|obsidian|malachite|serpentine|lapis[- ]?lazuli|mosaic", "stone"),
+    Rule(
+        "other",
+        r"(?:synthetic|plastic) (?:support|panel|sheet)|plexiglas\w*|acrylic glass|fib(?:re|er)-?glass",
+        "plastics",
+    ),
+    Rule("other", r"terracotta|ceramic|porcelain|faience|majolica|maiolica|earthenware|tile|brick", "fired clay"),
+    Rule("other", r"glass|ivory|bone|horn|shell|mother[- ]of[- ]pearl|feather(?!s? on )", "none of the others"),
     Rule("other", r"leather|\w*skin|silk|velvet|tapestry|embroidery|wool", "hides, and fabrics that are no canvas"),
     Rule("other", r"ardoise|lavagna|ardesia|schiefer|pizarra|pietra|pierre|piedra|stein", "slate, stone in these"),
     Rule("other", r"marmo|marbre|marmor|marmol|vetro|verre|vidrio|glas|avorio|ivoire|marfil", "marble, glass, ivory"),
@@ -71,11 +90,16 @@ SURFACES = (
 
 #: Techniques that imply their surface, where none is named.
 IMPLIED_SURFACES = (
-    Rule("wall", r"fresc\w*|affresc\w*|fresque\w*|fresko\w*|mural|secco|wandmalerei", "painted on plaster"),
+    Rule(
+        "wall",
+        r"fresc\w*|affresc\w*|fresque\w*|fresko\w*|mural|secco|s[iy]nopia|ceiling|wandmalerei",
+        "painted on plaster",
+    ),
     Rule("paper", r"pastel\w*|water-?colou?rs?|gouache|aquarel\w*|acquerello|acuarela", "painted on sheets"),
-    Rule("paper", r"engraving|etching|\w*lithograph\w*|mezzotint|aquatint|drypoint|prints?", "printed"),
+    Rule("paper", r"engraving|etching|\w*lithograph\w*|mezzotint|aquatint|drypoint|monotype|linocut|print", "printed"),
     Rule("paper", r"gravure|incisione|acquaforte|grabado|radierung|kupferstich|holzschnitt", "printed, in others"),
-    Rule("paper", r"pen|ink|[\w-]*pencil|chalks?|charcoal|crayon|graphite|drawing|(?:silver|metal) ?point", "drawn"),
+    Rule("paper", r"pen|ink|[\w-]*pencil|chalk|charcoal|crayon|graphite|drawing|(?:silver|metal) ?point", "drawn"),
+    Rule("paper", r"sanguine|sepia|bistre|conte|body-?colou?r|(?:ink|sepia|grey|gray|brown) wash|biro", "drawn"),
     Rule("paper", r"illumination|manuscript", "painted in a book"),
     Rule("metal", r"enamel\w*", "fired on copper"),
 )
@@ -87,7 +111,8 @@ _TO_TODAY_GERMAN = re.compile(r".*\bauf (?P<today>.*) ubertragen")
 _FROM_FORMER = re.compile(_TRANSFERRED + r" (?:from|da|de|du) .*")
 _MOUNTED = re.compile(
     r"(?:mounted|monted|laid|pasted|glued|stuck|attached|fixed|affixed|adhered|stretched|marouflage\w*|maroufle\w?)"
-    r"(?: down)? (?:on|onto|to|over|upon|sur) .*|(?:applicat|incollat|montat)\w su .*|auf .* (?:aufgezogen|kaschiert)"
+    r"(?: down)? (?:on|onto|to|over|upon|sur) .*|(?:backed|lined) (?:with|by|on|onto) .*"
+    r"|(?:applicat|incollat|montat)\w su .*|auf .* (?:aufgezogen|kaschiert)"
 )
 
 
@@ -103,13 +128,29 @@ def medium_of(technique: str | None) -> str | None:
 def _medium_of_text(technique: str) -> str | None:
     decomposed = unicodedata.normalize("NFKD", technique.lower())
     text = " ".join("".join(letter for letter in decomposed if not unicodedata.combining(letter)).split())
+    text = re.sub(r"(?<=[a-z])(?=\d)", " ", text)  # "wood288 x 175 cm"
     transfer = _TO_TODAY.search(text) or _TO_TODAY_GERMAN.search(text)
     today = _named_surface(transfer["today"]) if transfer else None
     if today:
         return today
     text = _FROM_FORMER.sub("", text)
     painted = _MOUNTED.sub("", text)
-    return _named_surface(painted) or _first(_IMPLIED, painted) or _named_surface(text)
+    exact = _named_surface(painted) or _first(_IMPLIED, painted)
+    return exact or _named_surface(_corrected(painted)) or _named_surface(text)
+
+
+def _corrected(text: str) -> str:
+    """The text with words of five letters and more replaced by the surface that they most likely misspell.
+
+    Words that run together are parted: `oncanvas` ends with a surface.
+    """
+    words = []
+    for word in re.findall(r"\w+", text):
+        if len(word) >= 5:
+            words += get_close_matches(word, _OFTEN_MISSPELT, n=1, cutoff=0.83) or [
+                surface for surface in _OFTEN_MISSPELT if word.startswith(surface) or word.endswith(surface)
+            ]
+    return " ".join(words)
 
 
 def _named_surface(text: str) -> str | None:
@@ -125,7 +166,21 @@ def _first(table: list[tuple[re.Pattern[str], str]], text: str) -> str | None:
 
 
 def _compiled(rules: tuple[Rule, ...]) -> list[tuple[re.Pattern[str], str]]:
-    return [(re.compile(rf"(?<!\w)(?:{rule.words})(?!\w)"), rule.medium) for rule in rules]
+    return [(re.compile(rf"(?<!\w)(?:{rule.words})(?:s|es)?(?!\w)"), rule.medium) for rule in rules]
 
 
+# The surfaces of nearly all paintings: a rare word that is like another rare word is more likely that word.
+_OFTEN_MISSPELT = (
+    "canvas",
+    "panel",
+    "wood",
+    "paper",
+    "cardboard",
+    "copper",
+    "plaster",
+    "linen",
+    "board",
+    "poplar",
+    "slate",
+)
 _STRUCK, _NAMED, _IMPLIED = _compiled(NOT_SURFACES), _compiled(SURFACES), _compiled(IMPLIED_SURFACES)

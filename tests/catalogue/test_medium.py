@@ -11,6 +11,7 @@ from semart_hf.catalogue.medium import IMPLIED_SURFACES, MEDIUMS, NOT_SURFACES, 
 #: Technique and medium, labelled by hand from the text alone: all of the official val split and of the known part of
 #: train. An empty medium means that the text does not say it.
 LABELS = Path(__file__).parent / "medium_labels.tsv"
+UNSEEN = LABELS.with_name("medium_unseen.tsv")
 
 
 def labelled() -> dict[str, str | None]:
@@ -24,6 +25,18 @@ def test_rules_agree_with_the_labels_by_hand():
     disagreements = {text: medium_of(text) for text, medium in expected.items() if medium_of(text) != medium}
     # A pen painting on a ground whose support is not said: drawn in ink, so taken for a sheet.
     assert disagreements == {"Pen and ink on white prepared ground": "paper"}
+
+
+def test_rules_agree_with_labels_by_hand_of_techniques_that_they_were_not_written_on():
+    """400 distinct techniques of the official train split that were drawn at random, and every wording that is in none
+    of the labelled ones, sizes left out; labelled before the rules were run.
+
+    The rules as they were then agreed with 399 and with 230 of these; what they had wrong is right since.
+    """
+    rows = list(csv.DictReader(UNSEEN.open(encoding="utf-8", newline=""), delimiter="\t"))
+    disagreements = [row for row in rows if medium_of(row["technique"]) != (row["medium"] or None)]
+    assert Counter(row["drawn"] for row in rows) == {"rows": 400, "wordings": 250}
+    assert disagreements == []
 
 
 def test_every_medium_is_among_the_labels_by_hand():
@@ -84,6 +97,21 @@ def test_every_medium_is_among_the_labels_by_hand():
         ("Óleo sobre tabla", "wood"),
         ("Olieverf op paneel", "wood"),
         ("Olaj, vászon", "canvas"),
+        ("Oil on slates", "other"),
+        ("Oil on Swiss stone pine panel", "wood"),
+        ("Oil on stone-grey prepared paper", "paper"),
+        ("Oil on lapislazuli", "other"),
+        ("Oil oncanvas, 45 x 30 cm", "canvas"),
+        ("Oil on cnavas", "canvas"),
+        ("Oil on pannels", "wood"),
+        ("Oil on wood288 x 175 cm", "wood"),
+        ("Oil on cannvas mounted on panel", "canvas"),
+        ("Oil, backed with wood", "wood"),
+        ("Oil on paper lined with canvas", "paper"),
+        ("Oil on silver, 33 x 23 cm", "metal"),
+        ("Tempera on gold ground", None),
+        ("Black and red chalks, brown wash", "paper"),
+        ("Sanguine", "paper"),
         ("Olaj", None),
         ("Oil", None),
         ("Photo", None),
