@@ -14,7 +14,6 @@ RESULTS = SCRIPTS / "proofs" / "results"
 CARDS = SCRIPTS.parent / "model_cards"
 EXAMPLES = """examples:
   python scripts/prove.py text --csv data/SemArt/semart_val.csv --text_tower distilbert/distilbert-base-uncased
-  python scripts/prove.py pictures --release data/paintings
   python scripts/prove.py ablations --processes 2                  # paints a miniature with a long tail
   python scripts/prove.py speed --processes 2                      # that what makes training faster costs no accuracy
   python scripts/prove.py card scripts/proofs/results/text.json    # writes the card of a file of results again
@@ -22,7 +21,6 @@ EXAMPLES = """examples:
 The same command continues where it was interrupted."""
 PARTS = {
     "text": ("text_proof", "text_proof.md", "descriptions alone against TF-IDF and logistic regression"),
-    "pictures": ("pictures_proof", "pictures_proof.md", "picture and text against each alone, in cross-validation"),
     "ablations": ("ablations", "ablations-miniature.md", "miniature-best.yaml whole and without each technique"),
     "speed": ("speed_proof", "speed_proof.md", "the miniature with and without what makes training faster"),
 }
@@ -48,9 +46,6 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     parts = {name: commands.add_parser(name, help=text) for name, (_, _, text) in PARTS.items()}
     parts["text"].add_argument("--csv", type=Path, required=True, help="an official file; 80 %% are learned from")
     parts["text"].add_argument("--text_tower", required=True, help="folder or Hub id of a DistilBERT")
-    parts["pictures"].add_argument("--release", type=Path, required=True, help="a release; its splits are joined")
-    parts["pictures"].add_argument("--folds", type=int, default=5, help="default: %(default)s")
-    parts["pictures"].add_argument("--seed", type=int, default=0, help="of folds and trainings; default: %(default)s")
     for name, folder in (("ablations", "outputs/long_tail"), ("speed", "outputs/speed_proof")):
         help_text = "its data, painted where missing: %(default)s"
         parts[name].add_argument("--release", type=Path, default=Path(folder), help=help_text)

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.guarded import end_with_parent
 
 Run = Mapping[str, Any]
-KEYS = ("setting", "seed", "fold")
+KEYS = ("setting", "seed")
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Plan:
     values_of: Callable[[Run, Mapping[str, Any]], Any]
     order: Sequence[str] = ()
 
-    def place(self, run: Run) -> tuple[int, ...]:
+    def place(self, run: Run) -> tuple[int, int]:
         """The place of a run in the results."""
         setting = self.order.index(run["setting"]) if "setting" in run else 0
-        return setting, run.get("seed", 0), run.get("fold", 0)
+        return setting, run["seed"]
 
 
 def execute(

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from proofs import ablations, pictures_proof, proof_cards, runner, speed_proof, text_proof, trained
+from proofs import ablations, proof_cards, runner, speed_proof, text_proof, trained
 from proofs.runner import Plan, mean_and_deviation
 from rounding import rounding
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -74,16 +74,6 @@ def test_text_is_proved_and_its_card_written_again(main, release, text_tower, tm
     assert "1 of 1: seed 7" in capsys.readouterr().out
     prove.main(["card", str(tmp_path / "results.json"), "--card", str(tmp_path / "again.md")])
     assert (tmp_path / "again.md").read_text() == card
-
-
-def test_pictures_are_proved(main, release):
-    results, card = main("pictures", "--release", release, "--folds", "2")
-    assert results["filled"]["rows"] == 40
-    assert [run["rows"] for run in results["runs"]] == [{"train": 20, "test": 20}] * 2
-    assert all(set(run["one_checkpoint"]) == {"image", "text"} for run in results["runs"])
-    gain = np.mean([run["image+text"]["mean_accuracy"] - run["text"]["mean_accuracy"] for run in results["runs"]])
-    assert results["summary"]["gains"]["text"]["mean"] == pytest.approx(gain)
-    assert f"{100 * gain:+.1f} points of mean accuracy over text alone" in card
 
 
 def test_ablations_continue_where_they_ended(main, tmp_path, monkeypatch, capsys):
@@ -229,35 +219,6 @@ def test_every_technique_changes_the_best_recipe_and_the_plain_one_has_none():
     assert plain.get("loss", "cross_entropy") == "cross_entropy"
 
 
-def test_every_painting_is_judged_once(release, tmp_path):
-    small = pictures_proof.shrink(release, tmp_path / "small")
-    folds = list(pictures_proof.divide_into_folds(small, 5, seed=0))
-    judged = [name for splits in folds for name in splits["test"]["image_file"]]
-    assert len(judged) == len(set(judged)) == 40
-    for splits in folds:
-        assert not set(splits["train"]["image_file"]) & set(splits["test"]["image_file"])
-        assert splits["train"].features == splits["test"].features
-    assert min(folds[0]["train"][0]["image"].size) == pictures_proof.SHORTER_SIDE
-
-
-def test_what_is_no_picture_is_left_as_it_is(tmp_path):
-    (tmp_path / "release" / "Images").mkdir(parents=True)
-    (tmp_path / "release" / "Images" / "broken.jpg").write_bytes(b"no picture")
-    small = pictures_proof.shrink(tmp_path / "release", tmp_path / "small")
-    assert (small / "Images" / "broken.jpg").read_bytes() == b"no picture"
-
-
-def test_real_paintings_have_gaps(shared_data):
-    filled = pictures_proof.count_filled(shared_data / "open_paintings")
-    assert {name: filled[name] for name in ("rows", "description", "type", "school", "timeframe")} == {
-        "rows": 421,
-        "description": 44,
-        "type": 227,
-        "school": 254,
-        "timeframe": 288,
-    }
-
-
 @pytest.mark.parametrize("strength", [0.1, 10.0])
 def test_rotated_features_give_the_same_answers(strength):
     generator = np.random.default_rng(0)
@@ -323,8 +284,3 @@ def test_the_cards_are_those_of_the_kept_results(path):
     results = json.loads(path.read_text(encoding="utf-8"))
     card = prove.card_of(path.stem).read_text(encoding="utf-8")
     assert card == proof_cards.card(results)
-
-
-def test_what_is_no_release_is_refused(tmp_path):
-    with pytest.raises(SystemExit, match=r"prove\.py: Got the folder"):
-        prove.main(["pictures", "--release", str(tmp_path)])
