@@ -16,8 +16,7 @@ from benchmarks.bench import Setting
 from benchmarks.clock import Clock
 from benchmarks.notebook import NUM_LABELS, NotebookModel
 from benchmarks.techniques import useful_for
-from semart_hf.model.precision_semart import computes_bf16
-from semart_hf.model.techniques_semart import select_kernels
+from semart_hf.model.techniques_semart import computes_bf16, select_kernels
 from semart_hf.model.text_semart import FirstTokenBlock
 from semart_hf.training.techniques import KeptMemory
 

@@ -10,8 +10,7 @@ import timm
 import torch
 
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.model.precision_semart import computes_bf16
-from semart_hf.model.techniques_semart import Technique, useful_techniques
+from semart_hf.model.techniques_semart import Technique, computes_bf16, useful_techniques
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
 

@@ -19,7 +19,7 @@ def model_table(model: SemArtForArtClassification, recipe: Mapping[str, Any]) ->
     """Towers, sizes and what of them learned."""
     config = model.config
     vision, text = config.vision_config, config.text_config
-    trainable, total = model.num_parameters_by_state()
+    trainable, total = model.num_parameters(only_trainable=True), model.num_parameters()
     size = (vision.pretrained_cfg or {}).get("input_size", ["?", "?", "?"])
     layers, stages = config.trainable_text_layers, config.frozen_vision_stages
     start = "not recorded"

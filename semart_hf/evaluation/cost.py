@@ -103,12 +103,12 @@ def complete_paintings(paintings: Dataset, count: int) -> list[dict[str, Any]]:
 
 def count_parameters(model: SemArtForArtClassification) -> dict[str, int]:
     """Number of all parameters, of those that learn, and of each tower's."""
-    trained, total = model.num_parameters_by_state()
-    towers = {
-        name: sum(parameter.numel() for parameter in tower.parameters())
-        for name, tower in (("vision", model.vision_tower), ("text", model.text_tower))
+    return {
+        "total": model.num_parameters(),
+        "trained": model.num_parameters(only_trainable=True),
+        "vision": model.vision_tower.num_parameters(),
+        "text": model.text_tower.num_parameters(),
     }
-    return {"total": total, "trained": trained, **towers}
 
 
 def count_flops(model: torch.nn.Module, batch: Batch) -> dict[str, Any]:

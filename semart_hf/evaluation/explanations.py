@@ -22,8 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semart_hf.model.pictures_semart import load_picture
-from semart_hf.model.precision_semart import autocast_context
-from semart_hf.model.techniques_semart import evaluation_mode, run_model
+from semart_hf.model.techniques_semart import autocast_context, evaluation_mode, run_model
 
 if TYPE_CHECKING:
     from semart_hf.model.image_processing_semart import SemArtImageProcessor

@@ -37,11 +37,7 @@ class Lexicon(nn.Module):
     ) -> Tensor:
         """The logits; one row of zeros where the batch has no texts at all.
 
-        Args:
-            input_ids: Token ids `(batch, tokens)`. Padding and other special tokens have an idf of 0 and count
-                for nothing, with or without a mask.
-            attention_mask: `(batch, tokens)`, 0 where a token is to count for nothing.
-            has_text: `(batch,)` of booleans, `False` where a row's text is a placeholder.
+        Padding and other special tokens have an idf of 0 and count for nothing, with or without a mask.
         """
         if input_ids is None:
             # Distributed processes wait for the gradient of every parameter in every step.
@@ -64,10 +60,6 @@ class Lexicon(nn.Module):
         """Set each token's idf from the training texts: 1 + log((1 + texts) / (1 + texts that have it)).
 
         A token that no text has gets 0: its weights could not be learned, and it is not to take from the others'.
-
-        Args:
-            texts: Token ids of each training text.
-            special_ids: Tokens that stand for no part of a text, such as padding.
 
         Raises:
             ValueError: If no text has a token.

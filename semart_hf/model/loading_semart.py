@@ -1,6 +1,7 @@
 """Loading with another configuration than the saved one: what may change, and heads whose labels move."""
 
 import copy
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -9,45 +10,13 @@ from transformers import PreTrainedConfig
 
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 # Fields that the saved weights were trained with: with others the same weights would compute something else.
-_OF_MODEL = ("fusion_dim", "text_pooling", "text_lexicon")
-_OF_VISION = ("architecture", "model_args", "pretrained_cfg")
-_OF_TEXT = (
-    "activation",
-    "dim",
-    "hidden_dim",
-    "max_position_embeddings",
-    "n_heads",
-    "n_layers",
-    "pad_token_id",
-    "sinusoidal_pos_embds",
-    "vocab_size",
+_TRAINED_WITH = (
+    *("fusion_dim", "text_pooling", "text_lexicon"),
+    *("vision_config.architecture", "vision_config.model_args", "vision_config.pretrained_cfg"),
+    *("text_config.activation", "text_config.dim", "text_config.hidden_dim", "text_config.max_position_embeddings"),
+    *("text_config.n_heads", "text_config.n_layers", "text_config.pad_token_id", "text_config.sinusoidal_pos_embds"),
+    "text_config.vocab_size",
 )
-
-
-def check_overrides(saved: Any, config: Any) -> None:
-    """Refuse a configuration by which saved weights would compute something else than they were trained for.
-
-    Args:
-        saved: The configuration beside the weights.
-        config: The one that they are loaded with.
-
-    Raises:
-        ValueError: If a field differs that the weights depend on.
-    """
-    parts = (
-        ("", saved, config, _OF_MODEL),
-        ("vision_config.", saved.vision_config, config.vision_config, _OF_VISION),
-        ("text_config.", saved.text_config, config.text_config, _OF_TEXT),
-    )
-    for prefix, before, after, names in parts:
-        for name in names:
-            old, new = getattr(before, name, None), getattr(after, name, None)
-            if old != new:
-                raise ValueError(
-                    f"Got {prefix}{name}={new!r} for weights that were trained with {old!r}. Allowed to change are "
-                    "tasks, task_weights, temperatures, frozen_vision_stages, trainable_text_layers, dropout. Leave "
-                    f"{prefix}{name} out, or train a new model with it."
-                )
 
 
 def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[str, Any]) -> tuple[Any, Any]:
@@ -58,6 +27,9 @@ def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[s
         source: Folder or repository of the weights; `None`: the weights are given.
         config: The configuration that `from_pretrained` was given, its place, or `None`.
         options: Other arguments of `from_pretrained`; fields of the configuration are taken out of them.
+
+    Raises:
+        ValueError: If a field differs that the saved weights depend on.
     """
     hub_options = {name: options[name] for name in _HUB_OPTIONS if name in options}
     names = set(config_class.__annotations__)
@@ -67,7 +39,14 @@ def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[s
     if source is None:
         return config, config.tasks
     saved = config_class.from_pretrained(source, **hub_options)
-    check_overrides(saved, config)
+    for name in _TRAINED_WITH:
+        old, new = (attrgetter(name)(one) for one in (saved, config))
+        if old != new:
+            raise ValueError(
+                f"Got {name}={new!r} for weights that were trained with {old!r}. Allowed to change are tasks, "
+                "task_weights, temperatures, frozen_vision_stages, trainable_text_layers, dropout. Leave "
+                f"{name} out, or train a new model with it."
+            )
     as_saved = copy.deepcopy(config)
     as_saved.set_tasks(saved.tasks)
     return as_saved, config.tasks
@@ -79,14 +58,10 @@ def reorder_heads(model: Any, tasks: list[dict[str, Any]]) -> None:
 
     Rows of new labels are drawn as in a new model.
 
-    Args:
-        model: A `SemArtForArtClassification`.
-        tasks: The new tasks.
-
     Raises:
         ValueError: If the heads are quantised, so that they have no rows to move.
     """
-    old = {(task["name"], label): index for task in model.config.tasks for index, label in enumerate(task["labels"])}
+    old = {(task["name"], label): row for task in model.config.tasks for row, label in enumerate(task["labels"])}
     columns = {key: column for column, key in enumerate(old)}
     heads = nn.ModuleDict()
     for task in tasks:
@@ -102,7 +77,7 @@ def reorder_heads(model: Any, tasks: list[dict[str, Any]]) -> None:
         head.weight.normal_(std=model.config.initializer_range)
         head.bias.zero_()
         for row, label in enumerate(labels):
-            if before is not None and (name, label) in old:
+            if (name, label) in old:
                 head.weight[row] = before.weight[old[name, label]]
                 head.bias[row] = before.bias[old[name, label]]
         heads[f"head_{name}"] = head.train(model.training)

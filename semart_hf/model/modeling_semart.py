@@ -12,18 +12,15 @@ from transformers import initialization as init
 from transformers.utils import logging
 
 from .configuration_semart import SemArtConfig
-from .inputs_semart import check_inputs, check_text_forms
 from .lexicon_semart import Lexicon, add_logits
 from .loading_semart import reorder_heads, resolve_configs
-from .output_semart import SemArtOutput, mean_losses
-from .precision_semart import without_autocast
+from .output_semart import SemArtOutput, check_inputs, mean_losses
+from .techniques_semart import without_autocast
 from .text_semart import FirstTokenBlock, frozen_layers, pool_tokens, run_layers
 from .towers_semart import (
     build_vision_tower,
-    check_frozen_vision_stages,
     frozen_modules,
     load_tower,
-    read_pictures,
     resolve_text_config,
     resolve_vision_config,
     verify_tower,
@@ -77,9 +74,8 @@ class SemArtForArtClassification(PreTrainedModel):
         self.heads = nn.ModuleDict(
             {f"head_{task['name']}": nn.Linear(config.fusion_dim, len(task["labels"])) for task in config.tasks}
         )
-        self.lexicon: Lexicon | None = None
-        if config.text_lexicon:
-            self.lexicon = Lexicon(config.text_config.vocab_size, sum(len(task["labels"]) for task in config.tasks))
+        num_labels = sum(len(task["labels"]) for task in config.tasks)
+        self.lexicon = Lexicon(config.text_config.vocab_size, num_labels) if config.text_lexicon else None
         self.post_init()
         self.freeze()
 
@@ -90,8 +86,8 @@ class SemArtForArtClassification(PreTrainedModel):
             init.normal_(module.absent_image, std=self.config.initializer_range)
             init.normal_(module.absent_text, std=self.config.initializer_range)
         elif isinstance(module, Lexicon):
-            init.zeros_(module.weight)
-            init.zeros_(module.idf)
+            for parameter in module.parameters():
+                init.zeros_(parameter)
 
     @classmethod
     def from_towers(
@@ -113,8 +109,8 @@ class SemArtForArtClassification(PreTrainedModel):
                 name (`resnet18`) or a configuration.
             text: Hub id or local folder of a DistilBERT (`distilbert/distilbert-base-uncased`), or its configuration.
             tasks: `[{"name": "type", "labels": [...]}, …]`.
-            pretrained: `True` loads both towers' weights and proves that they arrived, `"vision"` or `"text"` only
-                that tower's, `False` none: the others start from their own family's random initialisation.
+            pretrained: `True` loads both towers' weights and proves that they arrived, `"vision"` or `"text"` that
+                tower's alone, `False` none: the others start from their family's own random initialisation.
             image_size: Side of the square input in pixels; `None`: the tower's own.
             crop_pct: Share of a picture's sides that is shown; `None`: the tower's own.
             vision_args: More arguments of `timm.create_model`, e.g. `{"drop_path_rate": 0.1}`.
@@ -125,25 +121,25 @@ class SemArtForArtClassification(PreTrainedModel):
         """
         if pretrained not in (True, False, "vision", "text"):
             raise ValueError(f"pretrained is {pretrained!r}. Allowed are True, False, 'vision', 'text'. Give one.")
-        load_vision, load_text = pretrained in (True, "vision"), pretrained in (True, "text")
-        for name, source, is_loaded in (("vision", vision, load_vision), ("text", text, load_text)):
-            if is_loaded and isinstance(source, PreTrainedConfig):
+        sources = {"vision": vision, "text": text}
+        loaded = [name for name in sources if pretrained in (True, name)]
+        for name in loaded:
+            if isinstance(sources[name], PreTrainedConfig):
                 raise ValueError(
                     f"Got a configuration as {name} tower and pretrained={pretrained!r}. Allowed is a Hub id or a "
                     f"folder, where its weights are. Give {name} as one of these, or leave it out of pretrained."
                 )
         vision_config = resolve_vision_config(
-            vision, pretrained=load_vision, image_size=image_size, crop_pct=crop_pct, model_args=vision_args
+            vision, pretrained="vision" in loaded, image_size=image_size, crop_pct=crop_pct, model_args=vision_args
         )
         text_config = resolve_text_config(text)
         model = cls(SemArtConfig(vision_config=vision_config, text_config=text_config, tasks=tasks, **config_fields))
-        vision_source = load_tower(vision, vision_config) if load_vision else build_vision_tower(vision_config)
-        model.vision_tower.load_state_dict(vision_source.state_dict())
-        if load_text:
+        tower = load_tower(vision, vision_config) if "vision" in loaded else build_vision_tower(vision_config)
+        model.vision_tower.load_state_dict(tower.state_dict())
+        if "text" in loaded:
             model.text_tower.load_state_dict(load_tower(text, text_config).state_dict(), assign=True)
-            verify_tower(model.text_tower, text)
-        if load_vision:
-            verify_tower(model.vision_tower, vision)
+        for name in loaded:
+            verify_tower(getattr(model, f"{name}_tower"), sources[name])
         return model
 
     @classmethod
@@ -176,8 +172,12 @@ class SemArtForArtClassification(PreTrainedModel):
         """
         config = self.config
         timm_model = self.vision_tower.timm_model
-        check_frozen_vision_stages(timm_model, config.vision_config.architecture, config.frozen_vision_stages)
         stages = vision_stages(timm_model)
+        if not 0 <= config.frozen_vision_stages <= len(stages):
+            raise ValueError(
+                f"frozen_vision_stages is {config.frozen_vision_stages}, but {config.vision_config.architecture} has "
+                f"{len(stages)} stages (its stem and {len(stages) - 1} more). Give a number from 0 to {len(stages)}."
+            )
         frozen_names = {name for stage in stages[: config.frozen_vision_stages] for name in stage}
         frozen_text = frozen_layers(self.text_tower, config.trainable_text_layers)
         frozen = [parameter for name, parameter in timm_model.named_parameters() if name in frozen_names]
@@ -185,11 +185,9 @@ class SemArtForArtClassification(PreTrainedModel):
         if self.lexicon is not None:
             frozen.append(self.lexicon.idf)
         frozen_ids = {id(parameter) for parameter in frozen}
-        is_quantized = getattr(self, "is_quantized", False)
+        can_learn = not getattr(self, "is_quantized", False)
         for parameter in self.parameters():
-            parameter.requires_grad_(
-                not is_quantized and parameter.is_floating_point() and id(parameter) not in frozen_ids
-            )
+            parameter.requires_grad_(can_learn and parameter.is_floating_point() and id(parameter) not in frozen_ids)
         self._frozen_modules = [*frozen_modules(timm_model, frozen_names), *frozen_text]
         self.train(self.training)
 
@@ -219,19 +217,24 @@ class SemArtForArtClassification(PreTrainedModel):
             pixel_values: Normalised pictures `(batch, 3, height, width)`; `None`: no painting of the batch has one.
             input_ids: Token ids `(batch, tokens)`; `None`: no painting of the batch has a text.
             attention_mask: `(batch, tokens)`, 0 at padding; `None`: no padding.
-            has_image: `(batch,)` of booleans, `False` where a row's picture is a placeholder; `None`: all are real.
-            has_text: `(batch,)` of booleans, likewise for texts.
+            has_image: `(batch,)`, `False` where a row's picture is a placeholder; `None`: all are real.
+            has_text: `(batch,)`, likewise for texts.
             labels: `(batch, num_tasks)` class indices in the order of `config.tasks`; −100 is unknown.
             text_hidden: In the place of `input_ids`, what `encode_frozen_text` gave for them `(batch, tokens, dim)`; a
                 lexicon reads the `input_ids` beside it.
             text_depth: How many of the text tower's layers `text_hidden` has passed; `None`: all that are frozen.
-            each_alone: Whether `alone_logits` say, too, what the pictures and the texts of this batch tell apart.
+            each_alone: Whether the output has `alone_logits`.
             return_dict: `False` returns a tuple; `None` takes the configuration's choice.
 
         Raises:
             ValueError: If the batch has neither pictures nor texts, or texts in two forms, or shapes disagree.
         """
-        check_text_forms(input_ids, text_hidden, reads_tokens=self.lexicon is not None)
+        if text_hidden is not None and (input_ids is None) == (self.lexicon is not None):
+            raise ValueError(
+                "Got text_hidden alone, but this model's lexicon reads the tokens. Give input_ids too."
+                if input_ids is None
+                else "Got input_ids and text_hidden, but a text has one form. Leave one of the two out."
+            )
         texts = input_ids if text_hidden is None else text_hidden
         batch = check_inputs(pixel_values, texts, labels, self.config.task_names)
         image = self.encode_images(pixel_values, has_image, batch)
@@ -247,19 +250,32 @@ class SemArtForArtClassification(PreTrainedModel):
         loss, task_losses = mean_losses(logits, labels, self.config.task_weights)
         output = SemArtOutput(loss=loss, logits=logits, task_losses=task_losses, features=features)
         if each_alone:
-            output["alone_logits"] = self._read_each_alone(image, text, lexicon_logits)
+            with without_autocast(image.device):
+                _, by_image = self._fuse(image, self.absent_text.expand_as(image))
+                _, by_text = self._fuse(self.absent_image.expand_as(text), text)
+            by_text = by_text if lexicon_logits is None else add_logits(by_text, lexicon_logits)
+            output["alone_logits"] = {"image": by_image, "text": by_text}
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return output if use_dict else output.to_tuple()
 
     def encode_images(self, pixel_values: Tensor | None, has_image: Tensor | None, batch: int) -> Tensor:
         """Projected vision features `(batch, fusion_dim)`; the learned vector where a row has no picture."""
         if pixel_values is None or (has_image is not None and not has_image.any()):
-            placeholder = self._placeholder_image if self._is_sharded else None
-            return self._absent(self.absent_image, batch, (self.vision_tower, self.vision_projection), placeholder)
+            return self._absent(
+                self.absent_image, batch, self._placeholder_image, self.vision_tower, self.vision_projection
+            )
         # Placeholder pictures never enter the tower: they would count in the statistics of its BatchNorm layers.
         present = pixel_values if has_image is None else pixel_values[has_image]
-        features = self.vision_projection(read_pictures(self.vision_tower, present))
-        return self._fill_absent(features, has_image, self.absent_image)
+        return self._fill_absent(self._image_features(present), has_image, self.absent_image)
+
+    def _image_features(self, pixel_values: Tensor) -> Tensor:
+        if self.vision_tower.device.type == "meta" and not pixel_values.is_meta:
+            raise ValueError(
+                "The vision tower is offloaded, where it cannot be called. Allowed is a device; the text tower may be "
+                "offloaded. Give the vision tower a device in device_map ('vision_tower': 'cpu'), or more max_memory."
+            )
+        features: Tensor = self.vision_projection(self.vision_tower(pixel_values).pooler_output.flatten(1))
+        return features
 
     def encode_texts(
         self,
@@ -273,8 +289,7 @@ class SemArtForArtClassification(PreTrainedModel):
         """Projected text features `(batch, fusion_dim)`; the learned vector where a row has no text."""
         texts = input_ids if text_hidden is None else text_hidden
         if texts is None or (has_text is not None and not has_text.any()):
-            placeholder = self._placeholder_text if self._is_sharded else None
-            return self._absent(self.absent_text, batch, (self.text_tower, self.text_projection), placeholder)
+            return self._absent(self.absent_text, batch, self._placeholder_text, self.text_tower, self.text_projection)
         if has_text is not None:
             texts = texts[has_text]
             attention_mask = None if attention_mask is None else attention_mask[has_text]
@@ -293,16 +308,6 @@ class SemArtForArtClassification(PreTrainedModel):
         features = image + text + F.gelu(self.fusion(self.fusion_norm(torch.cat((image, text), dim=-1))))
         dropped = self.fusion_dropout(features)
         return features, {name: self.heads[f"head_{name}"](dropped) for name in self.config.task_names}
-
-    def _read_each_alone(
-        self, image: Tensor, text: Tensor, lexicon_logits: Tensor | None
-    ) -> dict[str, dict[str, Tensor]]:
-        with without_autocast(image.device):
-            _, by_image = self._fuse(image, self.absent_text.expand_as(image))
-            _, by_text = self._fuse(self.absent_image.expand_as(text), text)
-        if lexicon_logits is not None:
-            by_text = add_logits(by_text, lexicon_logits)
-        return {"image": by_image, "text": by_text}
 
     @property
     def num_frozen_text_layers(self) -> int:
@@ -329,16 +334,6 @@ class SemArtForArtClassification(PreTrainedModel):
         """Replace them."""
         self.text_tower.set_input_embeddings(value)
 
-    def num_parameters_by_state(self) -> tuple[int, int]:
-        """Number of parameters that learn, and of all parameters."""
-        trainable = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-        return trainable, sum(parameter.numel() for parameter in self.parameters())
-
-    def print_trainable_parameters(self) -> None:
-        """Print how many parameters learn, in the manner of peft."""
-        count, total = self.num_parameters_by_state()
-        print(f"trainable params: {count:,d} || all params: {total:,d} || trainable%: {100 * count / total:.4f}")
-
     # Distributed processes wait for the gradient of every parameter: what a batch does not use gives zeros. Where the
     # parameters are sharded, all processes must even run the same modules to put the shards together.
 
@@ -347,11 +342,9 @@ class SemArtForArtClassification(PreTrainedModel):
         return any(hasattr(parameter, "full_tensor") for parameter in self.text_tower.parameters())
 
     def _placeholder_image(self) -> Tensor:
-        size = self.config.vision_config.pretrained_cfg["input_size"]
-        pixel_values = self.absent_image.new_zeros(1, *size)
-        # In evaluation mode it does not count in the statistics of BatchNorm.
-        self.vision_tower.eval()
-        features: Tensor = self.vision_projection(read_pictures(self.vision_tower, pixel_values))
+        pixel_values = self.absent_image.new_zeros(1, *self.config.vision_config.pretrained_cfg["input_size"])
+        self.vision_tower.eval()  # it does not count in the statistics of BatchNorm
+        features = self._image_features(pixel_values)
         self.train(self.training)
         return features
 
@@ -360,15 +353,9 @@ class SemArtForArtClassification(PreTrainedModel):
         features: Tensor = self.text_projection(self.text_tower(input_ids=input_ids).last_hidden_state[:, 0])
         return features
 
-    def _absent(
-        self,
-        vector: Tensor,
-        batch: int,
-        unused: tuple[nn.Module, ...],
-        placeholder: Callable[[], Tensor] | None,
-    ) -> Tensor:
+    def _absent(self, vector: Tensor, batch: int, placeholder: Callable[[], Tensor], *unused: nn.Module) -> Tensor:
         features = vector.expand(batch, -1)
-        if placeholder is not None:
+        if self._is_sharded:
             return features + placeholder().to(features.dtype) * 0.0
         if not self.training:
             return features

@@ -1,6 +1,6 @@
-"""The model's output for a batch of paintings, and its loss."""
+"""A batch of paintings: what goes into the model, what comes out, and the loss."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,16 +31,35 @@ class SemArtOutput(ModelOutput):
     alone_logits: dict[str, dict[str, Tensor]] | None = None
 
 
+def check_inputs(
+    pixel_values: Tensor | None, texts: Tensor | None, labels: Tensor | None, task_names: Sequence[str]
+) -> int:
+    """Number of rows of a batch.
+
+    Raises:
+        ValueError: If there are neither pictures nor texts, or numbers of rows or tasks disagree.
+    """
+    if pixel_values is None and texts is None:
+        raise ValueError(
+            "The batch has neither pixel_values nor input_ids: give pictures, texts or both, for example "
+            "model(**processor(images=picture, text='A view of Delft'))."
+        )
+    inputs = {"pixel_values": pixel_values, "input_ids": texts, "labels": labels}
+    sizes = {name: len(tensor) for name, tensor in inputs.items() if tensor is not None}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"The inputs have different numbers of rows: {sizes}. Give one row a painting in each.")
+    if labels is not None and labels.shape[1:] != (len(task_names),):
+        raise ValueError(
+            f"labels has shape {tuple(labels.shape)}, but it must be (batch, {len(task_names)}): one "
+            f"column for each of {list(task_names)}, −100 where the label is unknown."
+        )
+    return next(iter(sizes.values()))
+
+
 def mean_losses(
     logits: Mapping[str, Tensor], labels: Tensor | None, task_weights: Mapping[str, float] | None
 ) -> tuple[Tensor | None, dict[str, Tensor] | None]:
-    """Weighted mean of the tasks' cross-entropies, a scalar, and each of them by task name.
-
-    Args:
-        logits: `(batch, num_labels)` by task name.
-        labels: `(batch, num_tasks)` in the order of the logits; −100 is unknown. `None`: no losses.
-        task_weights: Weight of each task by name; tasks that are not named weigh 1.
-    """
+    """Weighted mean of the tasks' cross-entropies, a scalar, and each of them by task name; none without labels."""
     if labels is None:
         return None, None
     losses = {}

@@ -1,11 +1,14 @@
 """`pipeline("art-classification")`: paintings in, ranked labels for each task out."""
 
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from numbers import Integral, Real
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -13,16 +16,16 @@ from torch import Tensor
 from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 
-from .batches_semart import answer_side_by_side
 from .paintings_semart import is_single, picture_and_text, rows
 from .pictures_semart import PictureError, load_picture
-from .precision_semart import uses_bf16
-from .techniques_semart import run_model
+from .techniques_semart import run_model, uses_bf16
 
 UNSURE = "unsure"
 # On a CPU so many batches are worked on at a time, where there are as many cores: each takes memory of its own.
 MOST_BATCHES = 4
 _UPLOAD_OPTIONS = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr")
+_CALL_OPTIONS = ("top_k", "tasks", "min_confidence")
+Answer = TypeVar("Answer")
 
 
 class ArtClassificationPipeline(Pipeline):
@@ -92,10 +95,8 @@ class ArtClassificationPipeline(Pipeline):
         """
         if on_error not in (None, "return", "raise"):
             raise ValueError(f"on_error is {on_error!r}. Allowed are 'return' and 'raise'. Give one of these.")
-        *_, changed = self._sanitize_parameters(**options)
-        shown = {**self._postprocess_params, **changed}
-        batch_size = self._batch_size if batch_size is None else batch_size
-        batch_size = 1 if batch_size is None else batch_size
+        shown = {**self._postprocess_params, **self._sanitize_parameters(**options)[2]}
+        batch_size = (self._batch_size or 1) if batch_size is None else batch_size
         num_workers = self._num_workers if num_workers is None else num_workers
         for name, number, least in (("batch_size", batch_size, 1), ("num_workers", num_workers or 0, 0)):
             if not isinstance(number, int) or number < least:
@@ -107,12 +108,10 @@ class ArtClassificationPipeline(Pipeline):
             num_workers = min(torch.get_num_threads(), MOST_BATCHES) if is_parallel else 1
 
         def answers(numbered: Iterable[tuple[int, Any]]) -> Iterator[Any]:
-            return answer_side_by_side(
-                lambda batch: self._answers(batch, shown, raises=on_error == "raise"),
-                numbered,
-                batch_size=batch_size,
-                num_threads=num_workers,
-            )
+            def answer(batch: list[Any]) -> list[Any]:
+                return self._answers(batch, shown, raises=on_error == "raise")
+
+            return answer_side_by_side(answer, numbered, batch_size=batch_size, num_threads=num_workers)
 
         paintings = rows(inputs)
         if not isinstance(paintings, list):
@@ -144,21 +143,17 @@ class ArtClassificationPipeline(Pipeline):
         return answers
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        allowed = ("top_k", "tasks", "min_confidence")
-        unknown = sorted(set(options) - set(allowed))
-        if unknown:
-            raise TypeError(
-                f"Got the unknown options {unknown}. Allowed are "
-                f"{[*allowed, 'on_error', 'batch_size', 'num_workers']}. Correct the name."
-            )
+        names = self.model.config.task_names
+        if unknown := sorted(set(options) - set(_CALL_OPTIONS)):
+            allowed = [*_CALL_OPTIONS, "on_error", "batch_size", "num_workers"]
+            raise TypeError(f"Got the unknown options {unknown}. Allowed are {allowed}. Correct the name.")
         top_k = options.get("top_k")
         if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1):
             raise ValueError(
                 f"top_k is {top_k!r}. Allowed is a number of labels from 1, or None for all. Give top_k=1."
             )
-        _check_min_confidence(options.get("min_confidence"), self.model.config.task_names)
+        _check_min_confidence(options.get("min_confidence"), names)
         if options.get("tasks") is not None:
-            names = self.model.config.task_names
             tasks = list(options["tasks"]) if isinstance(options["tasks"], list | tuple | set) else [options["tasks"]]
             unknown = [task for task in tasks if task not in names]
             if unknown or not tasks:
@@ -170,11 +165,7 @@ class ArtClassificationPipeline(Pipeline):
         return {}, {}, options
 
     def preprocess(self, painting: Any) -> dict[str, Tensor]:
-        """The model's inputs for one painting, absent parts padded, so that paintings can be joined to a batch.
-
-        Raises:
-            ValueError: If the painting has neither a picture nor a text.
-        """
+        """The model's inputs for one painting, with absent parts padded."""
         return self._inputs([self._picture_and_text(painting)])
 
     def _picture_and_text(self, painting: Any) -> tuple[Image.Image | None, str | None]:
@@ -189,12 +180,12 @@ class ArtClassificationPipeline(Pipeline):
     def _forward(self, model_inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         inputs = dict(model_inputs)
         for mask, names in (("has_image", ["pixel_values"]), ("has_text", ["input_ids", "attention_mask"])):
-            is_present = inputs[mask]
-            if is_present.all():
-                del inputs[mask]
-            elif not is_present.any():
-                for name in (mask, *names):
+            is_present = inputs.pop(mask)
+            if not is_present.any():
+                for name in names:
                     del inputs[name]
+            elif not is_present.all():
+                inputs[mask] = is_present
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         # Flat, because the base class takes a batch apart by its keys.
@@ -230,12 +221,10 @@ class ArtClassificationPipeline(Pipeline):
                     "with dtype='float32'; if that does not help, its weights are damaged or its training diverged."
                 )
             scores = torch.softmax(logits / temperatures.get(task, 1.0), dim=-1)
-            ranked = torch.sort(scores, descending=True, stable=True)
-            labels = self.model.config.labels(task)
-            answer = [
-                {"label": labels[index], "score": score}
-                for score, index in zip(ranked.values.tolist(), ranked.indices.tolist(), strict=True)
-            ][:top_k]
+            ranked = sorted(
+                zip(self.model.config.labels(task), scores.tolist(), strict=True), key=lambda pair: -pair[1]
+            )
+            answer: list[dict[str, Any]] = [{"label": label, "score": score} for label, score in ranked[:top_k]]
             least = min_confidence.get(task) if isinstance(min_confidence, Mapping) else min_confidence
             if least is not None and answer[0]["score"] < least:
                 answer.insert(0, {"label": UNSURE, "score": answer[0]["score"]})
@@ -274,22 +263,51 @@ def save_repository(model: Any, processor: Any, folder: str | os.PathLike[str], 
     custom_object_save(ArtClassificationPipeline, folder)
 
 
+def answer_side_by_side(
+    answer: Callable[[list[Any]], list[Answer]], rows: Iterable[Any], *, batch_size: int, num_threads: int
+) -> Iterator[Answer]:
+    """The answers to rows, in their order, while threads work on `num_threads` batches, each with its share of cores.
+
+    Where one batch has all cores, they wait for each other after every layer, and all of them for the pictures of the
+    next batch. One thread is the caller's own, and reads nothing ahead.
+    """
+    cores = torch.get_num_threads()
+    remaining = iter(rows)
+    batches = iter(lambda: list(itertools.islice(remaining, batch_size)), [])
+    if num_threads == 1:
+        for batch in batches:
+            yield from answer(batch)
+        return
+    waiting: deque[Future[list[Answer]]] = deque()
+    pool = ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(max(1, cores // num_threads),))
+    try:
+        for batch in batches:
+            waiting.append(pool.submit(answer, batch))
+            if len(waiting) > num_threads:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(cores)  # what a thread sets is where every later one begins
+
+
 def _check_that_they_belong_together(config: Any, processor: Any) -> None:
+    advice = "Allowed is the processor that was saved with the model. Load both from the same folder."
     num_tokens, num_embeddings = len(processor.tokenizer), config.text_config.vocab_size
     if num_tokens > num_embeddings:
         raise ValueError(
-            f"The processor's tokenizer has {num_tokens} tokens, the model's text tower {num_embeddings}. Allowed "
-            "is the processor that was saved with the model. Load both from the same folder."
+            f"The processor's tokenizer has {num_tokens} tokens, the model's text tower {num_embeddings}. {advice}"
         )
     tower = config.vision_config
-    cfg = getattr(tower, "pretrained_cfg", None) or {}
+    cfg = tower.pretrained_cfg or {}
     is_fixed = cfg.get("fixed_input_size") and not (tower.model_args or {}).get("dynamic_img_size")
     crop = processor.image_processor.crop_size
     made, taken = [crop["height"], crop["width"]], list(cfg.get("input_size", ()))[1:]
     if is_fixed and made != taken:
         raise ValueError(
             f"The processor makes pictures of {made} pixels, but the model's vision tower takes {taken} alone. "
-            "Allowed is the processor that was saved with the model. Load both from the same folder."
+            f"{advice}"
         )
 
 

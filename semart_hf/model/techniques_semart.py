@@ -1,4 +1,4 @@
-"""Named techniques that compute a model's numbers faster, and change neither the model nor the process."""
+"""How a model computes fast: the precision, and named techniques; neither changes the model or the process."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,13 +13,53 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from .precision_semart import autocast_context, has_amx, uses_bf16
-
+PRECISIONS = ("auto", "bf16", "fp32")
 # Attention weights of more tokens than this are better never written down as a whole.
 MOST_TOKENS = 256
 # For each model that is in evaluation mode for now: how many contexts hold it there, and its modules in training mode.
 _EVALUATED: WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]] = WeakKeyDictionary()
 _COUNTING = threading.Lock()
+
+
+def computes_bf16(device: torch.device | str) -> bool:
+    """Whether a device multiplies in bfloat16: a GPU of compute capability 8 or later, a CPU with AMX or AVX512_BF16.
+
+    Others emulate it, several times as slowly as they compute in float32.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return kind == "cpu" and (has_amx() or bool(torch.cpu.get_capabilities().get("avx512_bf16")))
+
+
+def has_amx() -> bool:
+    """Whether the CPU multiplies matrices in tiles (AMX)."""
+    return bool(torch.cpu.get_capabilities().get("amx_tile"))
+
+
+def uses_bf16(model: PreTrainedModel, precision: str = "auto") -> bool:
+    """Whether a model's matrix products are computed in bfloat16 where it is now.
+
+    `auto` is bf16 where the hardware multiplies in it. A model of another type than float32 computes in that type.
+
+    Raises:
+        ValueError: If the precision is unknown.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}. Allowed are {list(PRECISIONS)}. Give one of them.")
+    is_wanted = precision == "bf16" or (precision == "auto" and computes_bf16(model.device))
+    return is_wanted and model.dtype == torch.float32
+
+
+def autocast_context(model: PreTrainedModel, precision: str = "auto") -> torch.autocast:
+    """The context in which a model computes in a precision: see `uses_bf16`. Its weights stay what they are."""
+    return torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=uses_bf16(model, precision))
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """The context in which few numbers that decide much are computed in their own type: bfloat16 has three digits."""
+    is_on = torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if is_on else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -43,8 +83,8 @@ def useful_techniques(
     model: PreTrainedModel, *, bf16: bool, techniques: Iterable[Technique] | None = None
 ) -> tuple[Technique, ...]:
     """Those of the techniques (default: `INFERENCE_TECHNIQUES`) that serve a model where it is now."""
-    listed = INFERENCE_TECHNIQUES if techniques is None else techniques
-    return tuple(technique for technique in listed if technique.is_useful(model, bf16))
+    techniques = INFERENCE_TECHNIQUES if techniques is None else techniques
+    return tuple(technique for technique in techniques if technique.is_useful(model, bf16))
 
 
 def prepare_inputs(inputs: Mapping[str, Any], techniques: Iterable[Technique]) -> dict[str, Any]:
@@ -62,22 +102,12 @@ def select_kernels(techniques: Iterable[Technique]) -> AbstractContextManager[An
     return _SelectedKernels(kernels) if kernels else nullcontext()
 
 
-def run_model(
-    model: PreTrainedModel,
-    inputs: Mapping[str, Any],
-    *,
-    precision: str = "auto",
-    techniques: Iterable[Technique] | None = None,
-) -> Any:
+def run_model(model: PreTrainedModel, inputs: Mapping[str, Any], *, precision: str = "auto") -> Any:
     """The model's output for a batch in evaluation mode, computed in a precision by the techniques that serve it.
 
-    Args:
-        model: It stays as it is, each module's mode too.
-        inputs: Arguments of its `forward`.
-        precision: See `uses_bf16`.
-        techniques: Those to choose from; `None`: `INFERENCE_TECHNIQUES`.
+    The model stays as it is, each module's mode too.
     """
-    chosen = useful_techniques(model, bf16=uses_bf16(model, precision), techniques=techniques)
+    chosen = useful_techniques(model, bf16=uses_bf16(model, precision))
     with evaluation_mode(model), autocast_context(model, precision), select_kernels(chosen):
         return model(**prepare_inputs(inputs, chosen))
 

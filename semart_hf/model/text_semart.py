@@ -17,10 +17,6 @@ class FirstTokenBlock(TransformerBlock):
     likewise the values are computed from the attended mean and not from each token. The numbers are those of
     `TransformerBlock` but for rounding, at a small part of its cost; parameters and their names are the same. Dropout
     draws one mask for the one query, which for it has the distribution that it has in the whole layer.
-
-    Args:
-        block: The layer whose parts this one takes over.
-        config: Its configuration.
     """
 
     def __init__(self, block: TransformerBlock, config: DistilBertConfig) -> None:
@@ -83,11 +79,7 @@ def _is_plain(linear: nn.Module, hidden: Tensor) -> bool:
 
 
 def frozen_layers(tower: Any, num_trainable: int | None) -> list[nn.Module]:
-    """Embeddings and layers of a DistilBERT that do not learn.
-
-    Args:
-        tower: The `DistilBertModel`.
-        num_trainable: How many of the last layers learn; `None`: all, and the embeddings.
+    """Embeddings and layers of a DistilBERT that do not learn, where its last `num_trainable` do (`None`: all).
 
     Raises:
         ValueError: If it has fewer layers.
@@ -104,15 +96,7 @@ def frozen_layers(tower: Any, num_trainable: int | None) -> list[nn.Module]:
 
 
 def run_layers(tower: Any, hidden: Tensor, attention_mask: Tensor | None, start: int, stop: int) -> Tensor:
-    """Hidden states `(batch, tokens, dim)` after the layers from `start` to `stop` of a DistilBERT.
-
-    Args:
-        tower: The `DistilBertModel`.
-        hidden: Hidden states before the layer `start`: the embeddings for 0.
-        attention_mask: `(batch, tokens)`, 0 at padding; `None`: no padding.
-        start: Number of the first layer.
-        stop: Number after the last layer.
-    """
+    """Hidden states `(batch, tokens, dim)` after a DistilBERT's layers `start:stop`, of those before them."""
     if start >= stop:
         return hidden
     mask = create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=attention_mask)
@@ -122,13 +106,7 @@ def run_layers(tower: Any, hidden: Tensor, attention_mask: Tensor | None, start:
 
 
 def pool_tokens(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:
-    """One vector a text `(batch, dim)`: the first token's, or the mean over the tokens.
-
-    Args:
-        hidden: `(batch, tokens, dim)`.
-        attention_mask: `(batch, tokens)`, 0 at padding; `None`: no padding.
-        pooling: `first` or `mean`.
-    """
+    """One vector a text `(batch, dim)`: the first token's (`pooling="first"`), or the mean over the tokens."""
     if pooling == "first":
         return hidden[:, 0]
     if attention_mask is None:

@@ -9,20 +9,23 @@ import timm
 import torch
 from safetensors import safe_open
 from timm.models import group_parameters
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, TimmWrapperConfig
 from transformers.utils import cached_file
 
+# What of a tower's `pretrained_cfg` its transform depends on, and whose weights it had.
+_KEPT_OF_CFG = (
+    *("architecture", "crop_mode", "crop_pct", "fixed_input_size", "input_size"),
+    *("interpolation", "mean", "std", "tag", "license"),
+)
+
 
 def vision_stages(tower: Any) -> list[list[str]]:
-    """Parameter names of each stage of a timm tower, stem first.
+    """Parameter names of each stage of a timm model without classifier, stem first.
 
     The stages are timm's own coarse parameter groups, so that a count means the same for every family: the stem, then
     a ResNet's layers, an EfficientNet's block stages or a ViT's blocks. What follows the last block (a final
     convolution or norm) belongs to the last stage.
-
-    Args:
-        tower: A timm model without classifier.
     """
     stage_of = group_parameters(tower, tower.group_matcher(coarse=True), reverse=True)
     num_stages = max(stage_of.values()) + 1
@@ -37,9 +40,8 @@ def frozen_modules(tower: nn.Module, frozen_parameters: set[str]) -> list[nn.Mod
     """
     frozen: list[nn.Module] = []
     # Parameters that the root itself holds (a ViT's class token) are of the stem, and so is what follows them.
-    previous_is_frozen = all(name in frozen_parameters for name, _ in tower.named_parameters(recurse=False)) and bool(
-        frozen_parameters
-    )
+    own = [name for name, _ in tower.named_parameters(recurse=False)]
+    previous_is_frozen = bool(frozen_parameters) and frozen_parameters.issuperset(own)
 
     def visit(module: nn.Module, prefix: str) -> None:
         nonlocal previous_is_frozen
@@ -47,28 +49,14 @@ def frozen_modules(tower: nn.Module, frozen_parameters: set[str]) -> list[nn.Mod
             name = f"{prefix}{child_name}"
             inside = [f"{name}.{parameter}" for parameter, _ in child.named_parameters()]
             if inside:
-                previous_is_frozen = all(parameter in frozen_parameters for parameter in inside)
+                previous_is_frozen = frozen_parameters.issuperset(inside)
             if previous_is_frozen:
                 frozen.append(child)
-            elif any(parameter in frozen_parameters for parameter in inside):
+            elif not frozen_parameters.isdisjoint(inside):
                 visit(child, f"{name}.")
 
     visit(tower, "")
     return frozen
-
-
-def check_frozen_vision_stages(tower: Any, architecture: str, frozen_stages: int) -> None:
-    """Compare `frozen_vision_stages` with the tower that it is meant for.
-
-    Raises:
-        ValueError: If the tower has fewer stages.
-    """
-    num_stages = len(vision_stages(tower))
-    if not 0 <= frozen_stages <= num_stages:
-        raise ValueError(
-            f"frozen_vision_stages is {frozen_stages}, but {architecture} has {num_stages} stages (its stem and "
-            f"{num_stages - 1} more). Give a number from 0 (nothing frozen) to {num_stages} (all frozen)."
-        )
 
 
 def resolve_vision_config(
@@ -79,14 +67,7 @@ def resolve_vision_config(
     crop_pct: float | None = None,
     model_args: dict[str, Any] | None = None,
 ) -> TimmWrapperConfig:
-    """The `timm_wrapper` configuration of a tower, without a classifier.
-
-    Args:
-        vision: Hub id, local folder, configuration, or (from scratch only) the name of a timm model.
-        pretrained: Whether weights will be loaded from `vision`.
-        image_size: Side of the square input in pixels; `None`: the tower's own.
-        crop_pct: Share of a picture's sides that the evaluation transform shows; `None`: the tower's own.
-        model_args: More arguments of `timm.create_model`, e.g. `{"drop_path_rate": 0.1}`.
+    """The `timm_wrapper` configuration of a tower without classifier; see `SemArtForArtClassification.from_towers`.
 
     Raises:
         ValueError: If the tower is not known, or the share is none.
@@ -96,29 +77,31 @@ def resolve_vision_config(
             f"crop_pct is {crop_pct}, but it is the share of a picture's sides that is shown: above 0, and 1 for the "
             "whole picture."
         )
-    name = os.fspath(vision) if isinstance(vision, str | os.PathLike) else None
+    name = os.fspath(vision) if isinstance(vision, str | os.PathLike) else ""
     if isinstance(vision, PreTrainedConfig):
         settings = vision.to_dict()
-    elif name is not None and (os.path.isdir(name) or "/" in name):
+    elif os.path.isdir(name) or "/" in name:
         settings = AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict()
-    elif name is not None and timm.is_model(name):
-        if pretrained:
-            cfg = timm.get_pretrained_cfg(name)
-            tag = f".{cfg.tag}" if cfg.tag and "." not in name else ""
-            raise ValueError(
-                f"The vision tower {name!r} is a timm name, but pretrained weights come from a Hub id or a local "
-                f"folder. Give 'timm/{name}{tag}', or pretrained=False for random weights."
-            )
-        settings = {
-            "architecture": name,
-            "pretrained_cfg": timm.get_pretrained_cfg(name, allow_unregistered=False).to_dict(),
-        }
     else:
-        raise ValueError(_unknown_tower(str(name)))
-    architecture = settings.get("architecture")
-    if architecture is None or not timm.is_model(architecture):
-        raise ValueError(_unknown_tower(str(architecture or name)))
-    cfg = dict(settings.get("pretrained_cfg") or timm.get_pretrained_cfg(architecture).to_dict())
+        settings = {"architecture": name}
+    architecture = str(settings.get("architecture") or name)
+    if not timm.is_model(architecture):
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
+        hint = f" Did you mean {', '.join(close)}?" if close else ""
+        raise ValueError(
+            f"Unknown vision tower {architecture!r}: it is neither a Hub id, nor a local folder, nor a timm model of "
+            f"timm {timm.__version__}.{hint} Give for example 'timm/resnet18.a1_in1k'."
+        )
+    cfg = settings.get("pretrained_cfg") or timm.get_pretrained_cfg(architecture, allow_unregistered=False).to_dict()
+    if pretrained and architecture == name:
+        tag = f".{cfg['tag']}" if cfg.get("tag") and "." not in name else ""
+        raise ValueError(
+            f"The vision tower {name!r} is a timm name, but pretrained weights come from a Hub id or a local "
+            f"folder. Give 'timm/{name}{tag}', or pretrained=False for random weights."
+        )
+    cfg = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in cfg.items() if key in _KEPT_OF_CFG
+    }
     args = {**(settings.get("model_args") or {}), **(model_args or {})}
     native_size = cfg.get("input_size", (3, 224, 224))[-1]
     if image_size is not None and image_size != native_size:
@@ -130,19 +113,6 @@ def resolve_vision_config(
         cfg["crop_pct"] = float(crop_pct)
     if cfg.get("crop_mode") != "squash":  # the processor adds no borders, which few towers ask for: they get crops
         cfg.pop("crop_mode", None)
-    keep = (
-        "architecture",
-        "crop_mode",
-        "crop_pct",
-        "fixed_input_size",
-        "input_size",
-        "interpolation",
-        "mean",
-        "std",
-        "tag",
-        "license",
-    )
-    cfg = {key: list(value) if isinstance(value, tuple) else value for key, value in cfg.items() if key in keep}
     return TimmWrapperConfig(
         architecture=architecture, model_args=args or None, pretrained_cfg=cfg, num_labels=0, label_names=[]
     )
@@ -179,85 +149,36 @@ def build_vision_tower(config: TimmWrapperConfig) -> nn.Module:
     return tower
 
 
-def read_pictures(tower: Any, pixel_values: Tensor) -> Tensor:
-    """The vision tower's features of pictures `(batch, dim)`.
-
-    Raises:
-        ValueError: If the tower is offloaded: timm's towers are called in ways that do not bring their weights back.
-    """
-    if tower.device.type == "meta" and not pixel_values.is_meta:
-        raise ValueError(
-            "The vision tower is offloaded, where it cannot be called. Allowed is a device; the text tower may be "
-            "offloaded. Give the vision tower a device in device_map ('vision_tower': 'cpu'), or give more max_memory."
-        )
-    features: Tensor = tower(pixel_values=pixel_values).pooler_output.flatten(1)
-    return features
-
-
 def load_tower(source: str | os.PathLike[str], config: PreTrainedConfig) -> nn.Module:
-    """A tower with the weights of `source`, in float32 and with no tensor missing.
-
-    Raises:
-        ValueError: If `source` lacks a tensor of the tower, or has one of another shape.
-    """
-    tower, info = AutoModel.from_pretrained(
-        source,
-        config=config,
-        dtype=torch.float32,
-        use_safetensors=True,
-        output_loading_info=True,
-        trust_remote_code=False,
+    """A tower with the weights of `source`, in float32; whether they arrived is what `verify_tower` finds out."""
+    tower: nn.Module = AutoModel.from_pretrained(
+        source, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
-    missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
-    if missing:
-        raise ValueError(
-            f"{os.fspath(source)!r} lacks {len(missing)} tensors of the tower, for example {missing[0]!r}. Give a "
-            "source whose weights are of this architecture, or pretrained=False for random weights."
-        )
     return tower
 
 
-def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> int:
-    """Number of tensors of a tower that equal, value for value, the tensors in the source's safetensors files.
+def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> None:
+    """Compare a tower value for value with the source's `model.safetensors`.
 
-    The files are read again, past every loading rule, because a tower that silently lost its weights still trains.
-
-    Args:
-        tower: The tower inside the finished model.
-        source: Hub id or local folder that its weights came from.
+    The file is read again, past every loading rule, because a tower that silently lost its weights still trains.
 
     Raises:
         ValueError: If a tensor is not in the source or differs from it.
     """
-    expected = tower.state_dict()
-    found: dict[str, str] = {}
-    path = cached_file(source, "model.safetensors")
-    with safe_open(path, framework="pt") as file:
+    missing = tower.state_dict()
+    total = len(missing)
+    different = []
+    with safe_open(cached_file(source, "model.safetensors"), framework="pt") as file:
         for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
             name = key.removeprefix("distilbert.")
-            name = name if name in expected else f"timm_model.{name}"
-            if name in expected:
-                found[name] = key
-        missing = sorted(set(expected) - set(found))
-        different = [
-            name
-            for name, key in found.items()
-            if not torch.equal(expected[name].cpu(), file.get_tensor(key).to(expected[name].dtype))
-        ]
+            name = name if name in missing else f"timm_model.{name}"
+            value = missing.pop(name, None)
+            if value is not None and not torch.equal(value.cpu(), file.get_tensor(key).to(value.dtype)):
+                different.append(name)
     if missing or different:
         raise ValueError(
-            f"The pretrained weights of {os.fspath(source)!r} did not arrive: of the tower's {len(expected)} tensors, "
+            f"The pretrained weights of {os.fspath(source)!r} did not arrive: of the tower's {total} tensors, "
             f"{len(missing)} are not in its model.safetensors and {len(different)} differ (first: "
-            f"{(missing + different)[0]!r}). Load the tower from a repository whose model.safetensors is complete, or "
-            "choose pretrained=False."
+            f"{[*sorted(missing), *different][0]!r}). Load the tower from a repository whose model.safetensors is "
+            "complete, or choose pretrained=False."
         )
-    return len(found)
-
-
-def _unknown_tower(name: str) -> str:
-    close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
-    hint = f" Did you mean {', '.join(close)}?" if close else ""
-    return (
-        f"Unknown vision tower {name!r}: it is neither a Hub id, nor a local folder, nor a timm model of timm "
-        f"{timm.__version__}.{hint} Give for example 'timm/resnet18.a1_in1k', or list names with timm.list_models()."
-    )

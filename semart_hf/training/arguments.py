@@ -8,7 +8,7 @@ import torch
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from semart_hf.model.precision_semart import PRECISIONS, computes_bf16
+from semart_hf.model.techniques_semart import PRECISIONS, computes_bf16
 
 from .argument_fields import check_fields
 from .losses import LossSettings

@@ -56,8 +56,8 @@ def build_trainer(
     )
     if remark:
         say(remark)
-    if training_arguments.process_index == 0:
-        model.print_trainable_parameters()
+    trained, total = model.num_parameters(only_trainable=True), model.num_parameters()
+    say(f"trainable params: {trained:,} || all params: {total:,} || trainable%: {100 * trained / total:.4f}")
     say(
         f"Precision: {'bf16' if training_arguments.bf16 else 'fp32'}. Device: {training_arguments.device}, "
         f"{training_arguments.world_size} process(es)."

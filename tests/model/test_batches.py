@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from semart_hf.model.batches_semart import answer_side_by_side
+from semart_hf.model.pipeline_semart import answer_side_by_side
 
 
 def test_answers_keep_the_order_of_the_rows():

@@ -298,17 +298,6 @@ def test_compiled_equals_eager():
         assert torch.allclose(model(**inputs).loss, compiled(**inputs).loss, atol=LOSS_ROUNDING)
 
 
-def test_parameters_are_counted(capsys):
-    model = build(trainable_text_layers=0, frozen_vision_stages=5)
-    model.print_trainable_parameters()
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
-    assert 0 < trainable < total
-    assert capsys.readouterr().out == (
-        f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: {100 * trainable / total:.4f}\n"
-    )
-
-
 def test_bad_inputs_are_named():
     model = build()
     inputs = batch()

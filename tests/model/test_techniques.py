@@ -13,16 +13,17 @@ from torch.nn import functional as F
 from transformers import DistilBertConfig
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.precision_semart import autocast_context, uses_bf16
 from semart_hf.model.techniques_semart import (
     ATTENTION_IN_STEPS,
     CHANNELS_LAST,
     attention_in_steps,
+    autocast_context,
     evaluation_mode,
     prepare_inputs,
     run_model,
     select_kernels,
     useful_techniques,
+    uses_bf16,
 )
 from semart_hf.training.techniques import DEPTHWISE_GRADIENT, TRAINING_TECHNIQUES
 

@@ -97,12 +97,12 @@ def test_only_the_named_tower_is_loaded(vision_folder, text_folder):
     model = SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS, pretrained="text", fusion_dim=16)
     source = load_file(vision_folder / "model.safetensors")
     assert not torch.equal(model.vision_tower.timm_model.state_dict()["conv1.0.weight"], source["conv1.0.weight"])
-    assert verify_tower(model.text_tower, text_folder) == len(model.text_tower.state_dict())
+    verify_tower(model.text_tower, text_folder)
 
 
 def test_the_proof_finds_a_single_changed_number(vision_folder, text_folder):
     model = SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS, fusion_dim=16)
-    assert verify_tower(model.vision_tower, vision_folder) == len(model.vision_tower.state_dict())
+    verify_tower(model.vision_tower, vision_folder)
     with torch.no_grad():
         model.vision_tower.timm_model.layer1[0].bn1.weight[0] += 1e-3
     with pytest.raises(
@@ -115,7 +115,9 @@ def test_a_source_that_lacks_tensors_is_refused(vision_folder, text_folder):
     weights = load_file(vision_folder / "model.safetensors")
     del weights["layer2.0.conv1.weight"]
     save_file(weights, vision_folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"lacks 1 tensors of the tower, for example 'timm_model\.layer2"):
+    with pytest.raises(
+        ValueError, match=r"1 are not in its model\.safetensors and 0 differ \(first: 'timm_model\.layer2"
+    ):
         SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS)
 
 
