@@ -1,6 +1,7 @@
 """Configuration of the SemArt model: two towers, their fusion, what is frozen, and the ordered tasks."""
 
 import copy
+from collections import Counter
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -22,10 +23,8 @@ TEXT_POOLINGS = ("first", "mean")
 class SemArtConfig(PreTrainedConfig):
     """Everything that rebuilds a `SemArtForArtClassification` without its weights.
 
-    Tasks are an ordered list and not a dict: `config.json` is written with sorted keys, and the order of the tasks is
-    the order of the columns of `labels (batch, num_tasks)`.
-
-    `id2label` numbers the labels of all tasks in their order, as `task: label` where there are several tasks.
+    Tasks are a list and not a dict, whose keys `config.json` would sort: their order is that of the columns of
+    `labels (batch, num_tasks)`. `id2label` numbers the labels of all tasks, as `task: label` where there are several.
 
     Args:
         vision_config: The timm tower (`timm_wrapper`).
@@ -40,12 +39,10 @@ class SemArtConfig(PreTrainedConfig):
             1 + k the stem and the first k stages (ResNet: layers, EfficientNet: block stages, ViT: blocks).
         trainable_text_layers: Number of last DistilBERT layers that learn. `None`: the whole text tower learns, its
             embeddings too.
-        temperatures: Calibration temperature of each task by name, that logits are divided by where probabilities
-            are formed. `None` or a task that is not named: 1.
-        training_data: What the model was trained on: `{"name": str, "is_painted_miniature": bool}`; `None`: not
-            recorded.
-        format_version: Version of this format, `MAJOR.MINOR`; a newer major version than this code knows is refused.
-            Since 1.1 the lexicon's `rarities` are its `idf`.
+        temperatures: What each task's logits are divided by where probabilities are formed; 1 where it is not named.
+        training_data: `{"name": str, "is_painted_miniature": bool}`; `None`: not recorded.
+        format_version: `MAJOR.MINOR`; a newer major version than this code knows is refused. Since 1.1 the lexicon's
+            `rarities` are its `idf`.
 
     Raises:
         ValueError: If the tasks are malformed, a tower is of another family, or the format is too new.
@@ -82,31 +79,26 @@ class SemArtConfig(PreTrainedConfig):
             kwargs.pop("custom_pipelines", None)
         kwargs.pop("learns_task_weights", None)  # of format 1.0; it changed only how tasks were weighed in training
         super().__post_init__(**kwargs)
-        supported_major = 1
-        major = self.format_version.split(".")[0]
-        if not major.isdigit() or int(major) > supported_major:
+        if self.format_version.split(".")[0] not in ("0", "1"):
             raise ValueError(
                 f"This model's configuration has format_version {self.format_version!r}, but this code reads versions "
-                f"up to {supported_major}.x. Upgrade with `pip install -U semart-hf`, or load it in a process that "
-                "does not import semart_hf, with `trust_remote_code=True`: the code beside the weights reads it."
+                "up to 1.x. Upgrade with `pip install -U semart-hf`, or load it in a process that does not import "
+                "semart_hf, with `trust_remote_code=True`: the code beside the weights reads it."
             )
-        for name, model_type in (("vision_config", "timm_wrapper"), ("text_config", "distilbert")):
+        for name, model_type, example in (
+            ("vision_config", "timm_wrapper", "vision='timm/resnet18.a1_in1k'"),
+            ("text_config", "distilbert", "text='distilbert/distilbert-base-uncased'"),
+        ):
             found = getattr(self, name).model_type
             if found != model_type:
                 raise ValueError(
-                    f"{name} has model_type {found!r}, but it must be {model_type!r}. Give a "
-                    + (
-                        "timm tower, for example vision='timm/resnet18.a1_in1k'."
-                        if model_type == "timm_wrapper"
-                        else "DistilBERT, for example text='distilbert/distilbert-base-uncased'."
-                    )
+                    f"{name} has model_type {found!r}, but it must be {model_type!r}. Give for example {example}."
                 )
         if self.text_pooling not in TEXT_POOLINGS:
             raise ValueError(f"text_pooling is {self.text_pooling!r}, but it must be one of {TEXT_POOLINGS}.")
         self.set_tasks(self.tasks)
         for name, values in (("task_weights", self.task_weights), ("temperatures", self.temperatures)):
-            unknown = sorted(set(values or {}) - set(self.task_names))
-            if unknown:
+            if unknown := sorted(set(values or {}) - set(self.task_names)):
                 raise ValueError(
                     f"{name} names {unknown}, but the tasks are {self.task_names}. Use the tasks' own names."
                 )
@@ -164,24 +156,22 @@ class SemArtConfig(PreTrainedConfig):
 
 def _check_tasks(tasks: list[dict[str, Any]]) -> None:
     example = "tasks=[{'name': 'type', 'labels': ['landscape', 'portrait']}]"
-    names = []
     for task in tasks:
         if set(task) != {"name", "labels"} or not isinstance(task["name"], str) or not task["name"].isidentifier():
             raise ValueError(
                 f"A task must have exactly a 'name' (an identifier) and 'labels', got {task!r}. Write {example}."
             )
-        labels = task["labels"]
+        name, labels = task["name"], task["labels"]
         if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
-            raise ValueError(
-                f"The labels of task {task['name']!r} must be a list of names, got {labels!r}. Write {example}."
-            )
-        doubled = sorted({label for label in labels if labels.count(label) > 1})
-        if doubled:
-            raise ValueError(f"Task {task['name']!r} has the labels {doubled} more than once. Give each label once.")
-        names.append(task["name"])
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
+            raise ValueError(f"The labels of task {name!r} must be a list of names, got {labels!r}. Write {example}.")
+        if doubled := _doubled(labels):
+            raise ValueError(f"Task {name!r} has the labels {doubled} more than once. Give each label once.")
+    if doubled := _doubled([task["name"] for task in tasks]):
         raise ValueError(f"The tasks {doubled} are given more than once. Give each task once.")
+
+
+def _doubled(names: list[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 # Saved models carry the code that loads them.

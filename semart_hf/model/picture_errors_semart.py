@@ -12,9 +12,6 @@ from .tiff_semart import kind, main_page, read_pages
 #: never a photograph of a painting. HEIF is read where `pillow_heif.register_heif_opener()` was called.
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG2000", "AVIF", "PPM")
 
-#: Characters of a path or a value that an error shows.
-MOST_CHARACTERS = 100
-
 #: By kind of fault: what is allowed, and what to do.
 _ADVICE = {
     "missing_picture": "Allowed are a path, an http(s) URL, the bytes of a file, an open file or a PIL picture. "
@@ -30,30 +27,20 @@ _ADVICE = {
     "unknown_values": "Allowed are uint8 arrays (height, width[, channels]), uint8 tensors (channels, height, width) "
     "with 1, 3 or 4 channels, and grey values from 0 to 1. Convert them, or give a PIL picture.",
 }
+_HEIC = "a HEIC picture, which needs `pip install pillow-heif` and `pillow_heif.register_heif_opener()`"
 #: What files that are no known picture are, by their first bytes in lower case.
-_SIGNATURES = tuple(
-    (re.compile(pattern, re.DOTALL), problem, reason)
-    for pattern, problem, reason in (
-        (
-            rb"<!doctype html|<html|<head|<body",
-            "not_a_picture",
-            "a web page (HTML), not a picture; its download failed",
-        ),
-        (rb".*<svg", "not_a_picture", "a drawing in SVG, not a photograph"),
-        (rb"version https://git-lfs", "not_a_picture", "a Git LFS pointer; fetch the file itself with `git lfs pull`"),
-        (rb"%pdf", "not_a_picture", "a PDF document, not a picture"),
-        (rb"%!ps|\xc5\xd0\xd3\xc6", "not_a_picture", "a PostScript document, not a picture"),
-        (rb"....ftyp(avif|avis)", "unsupported_picture", "an AVIF picture that this Pillow cannot read"),
-        (
-            rb"....ftyp(he|mif1|msf1)",
-            "unsupported_picture",
-            "a HEIC picture, which needs `pip install pillow-heif` and `pillow_heif.register_heif_opener()`",
-        ),
-        (rb"\xff\x0a|\x00\x00\x00\x0cjxl ", "unsupported_picture", "a JPEG XL picture"),
-        (rb"mm\x00\+", "unsupported_picture", "a BigTIFF in big-endian order"),
-        (rb"ii\xbc", "unsupported_picture", "a JPEG XR picture"),
-        (rb"8bps", "unsupported_picture", "a Photoshop document"),
-    )
+_SIGNATURES = (
+    (rb"<!doctype html|<html|<head|<body", "not_a_picture", "a web page (HTML), not a picture; its download failed"),
+    (rb".*<svg", "not_a_picture", "a drawing in SVG, not a photograph"),
+    (rb"version https://git-lfs", "not_a_picture", "a Git LFS pointer; fetch the file itself with `git lfs pull`"),
+    (rb"%pdf", "not_a_picture", "a PDF document, not a picture"),
+    (rb"%!ps|\xc5\xd0\xd3\xc6", "not_a_picture", "a PostScript document, not a picture"),
+    (rb"....ftyp(avif|avis)", "unsupported_picture", "an AVIF picture that this Pillow cannot read"),
+    (rb"....ftyp(he|mif1|msf1)", "unsupported_picture", _HEIC),
+    (rb"\xff\x0a|\x00\x00\x00\x0cjxl ", "unsupported_picture", "a JPEG XL picture"),
+    (rb"mm\x00\+", "unsupported_picture", "a BigTIFF in big-endian order"),
+    (rb"ii\xbc", "unsupported_picture", "a JPEG XR picture"),
+    (rb"8bps", "unsupported_picture", "a Photoshop document"),
 )
 #: First bytes of the common formats, to tell a damaged picture from what is none.
 _PICTURE = re.compile(
@@ -62,12 +49,7 @@ _PICTURE = re.compile(
 
 
 class PictureError(ValueError):
-    """A picture that cannot be read.
-
-    Attributes:
-        problem: Kind of fault, such as `truncated_picture`.
-        reason: What was found, in a few words.
-    """
+    """A picture that cannot be read: the kind of `problem`, and the `reason` in a few words."""
 
     def __init__(self, message: str, problem: str = "broken_picture", reason: str = "") -> None:
         super().__init__(message)
@@ -105,14 +87,14 @@ def identification_fault(content: bytes, error: Exception) -> tuple[str, str]:
         return "unsupported_picture", f"a TIFF of a kind that is not read here: {kind(page)}"
     start = content[:512].removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").lower()
     for pattern, problem, reason in _SIGNATURES:
-        if pattern.match(start):
+        if re.match(pattern, start, re.DOTALL):
             return problem, reason
-    if isinstance(error, UnidentifiedImageError) and is_picture(content):
+    if not is_picture(content):
+        return "not_a_picture", f"not in a known picture format ({', '.join(FORMATS)})"
+    if isinstance(error, UnidentifiedImageError):
         return "broken_picture", "it begins like a picture, but its header is damaged, or of a kind that is not read"
-    if is_picture(content):
-        problem, reason = decoding_fault(error)
-        return "unsupported_picture" if "cannot handle" in reason else problem, reason
-    return "not_a_picture", f"not in a known picture format ({', '.join(FORMATS)})"
+    problem, reason = decoding_fault(error)
+    return "unsupported_picture" if "cannot handle" in reason else problem, reason
 
 
 def is_picture(content: bytes) -> bool:
@@ -122,4 +104,4 @@ def is_picture(content: bytes) -> bool:
 
 def shortened(text: str) -> str:
     """The text with its middle left out where it is long."""
-    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 20]}…{text[-19:]}"
+    return text if len(text) <= 100 else f"{text[:80]}…{text[-19:]}"

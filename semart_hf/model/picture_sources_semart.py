@@ -1,85 +1,159 @@
-"""The content of a picture's file, wherever it lies."""
+"""The content of a picture's file, wherever it lies: a path, a URL, bytes, base64 or an open file."""
 
 import base64
 import os
+import re
 import stat
+import string
+import threading
+import time
+import urllib.request
+import zlib
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
-from .downloads_semart import download, without_password
 from .picture_errors_semart import PictureError, is_picture, picture_error, shortened
 
-#: Files of more bytes are not read.
 MAX_FILE_BYTES = 1 << 30
-# A shorter text is a path.
-_LEAST_BASE64 = 100
+DOWNLOAD_SECONDS = 60.0  # from the call to the last byte
+MAX_DOWNLOAD = 1 << 28  # bytes
+_LEAST_BASE64 = 100  # a shorter text is a path
 
 
-def read_source(source: Any) -> tuple[bytes, str]:
-    """The content of a picture's file, and how messages name it."""
+def source_name(source: Any) -> str:
+    """How messages name a source, in few words and without passwords."""
     if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source), f"of {memoryview(source).nbytes:,} bytes"
-    if isinstance(source, str) and source.lstrip()[:8].lower().startswith(("http://", "https://")):
-        name = repr(shortened(without_password(source)))
-        try:
-            return download(source), name
-        except OSError as error:
-            raise picture_error(
-                "unreadable_picture", f"it cannot be fetched: {shortened(str(error))}", name
-            ) from error
-    if isinstance(source, str) and (content := _from_base64(source)) is not None:
-        return content, f"of {len(source):,} characters of base64"
+        return f"of {memoryview(source).nbytes:,} bytes"
+    if isinstance(source, str | os.PathLike) and str(source).strip():
+        return repr(shortened(re.sub(r"(?<=://)[^/?#]*@", "", os.fsdecode(source))))
     if hasattr(source, "read"):
-        return _read_open_file(source), f"in {shortened(repr(source))}"
-    if not isinstance(source, str | os.PathLike) or (isinstance(source, str) and not source.strip()):
-        raise picture_error(
-            "missing_picture", "it is none", f"given as {shortened(repr(source))} of {type(source).__name__}"
-        )
-    name = repr(shortened(os.fsdecode(source)))
-    try:
-        return read_file(Path(os.fsdecode(source))), name
-    except PictureError as error:
-        raise picture_error(error.problem, error.reason, name) from None
+        return f"in {shortened(repr(source))}"
+    return f"given as {shortened(repr(source))} of {type(source).__name__}"
+
+
+def read_source(source: Any) -> bytes:
+    """The content of a picture's file.
+
+    Raises:
+        PictureError: If there is none, or it cannot be read.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, str) and source.lstrip()[:8].lower().startswith(("http://", "https://")):
+        try:
+            return download(source)
+        except OSError as error:
+            raise picture_error("unreadable_picture", f"it cannot be fetched: {shortened(str(error))}") from error
+    if isinstance(source, str) and (content := _from_base64(source)) is not None:
+        return content
+    if hasattr(source, "read"):
+        return _read_open_file(source)
+    if not isinstance(source, str | os.PathLike) or not str(source).strip():
+        raise picture_error("missing_picture", "it is none")
+    return read_file(Path(os.fsdecode(source)))
 
 
 def read_file(path: Path) -> bytes:
     """The content of a picture's file.
 
     Raises:
-        PictureError: If there is no such file, or it is none that can be read, is empty or far too large.
+        PictureError: If there is no such file, or it is none that can be read, or far too large.
     """
     try:
         status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise picture_error("not_a_file", "a directory, not a file")
         if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
-            raise picture_error("not_a_file", "a device, pipe or socket, not a file")
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a device, pipe or socket"
+            raise picture_error("not_a_file", f"{kind}, not a file")
         if status.st_size > MAX_FILE_BYTES:
             raise picture_error("absurd_size", f"{status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
         return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    except PictureError:
+        raise
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a name with a null character is a ValueError
         raise picture_error("missing_picture", "no file of this name") from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise picture_error("unreadable_picture", f"the file cannot be read: {reason}") from None
-    except ValueError as error:
-        if isinstance(error, PictureError):
-            raise
-        raise picture_error("missing_picture", "no file of this name") from None  # it holds a null character
+
+
+def download(url: str) -> bytes:
+    """The content of an http(s) URL as people write them: with spaces, umlauts, international hosts, or a password.
+
+    Raises:
+        OSError: If it cannot be fetched, takes more than `DOWNLOAD_SECONDS` or has more than `MAX_DOWNLOAD` bytes.
+    """
+    # In a thread of its own, because a server that sends a byte now and then keeps a socket from timing out.
+    answers: SimpleQueue[bytes | Exception] = SimpleQueue()
+    threading.Thread(target=lambda: answers.put(_answer(url)), daemon=True).start()
+    try:
+        answer = answers.get(timeout=DOWNLOAD_SECONDS)
+    except Empty:
+        raise TimeoutError(f"not answered in full within {DOWNLOAD_SECONDS:g} seconds") from None
+    if isinstance(answer, Exception):
+        raise OSError(str(answer) or type(answer).__name__) from answer
+    return answer
+
+
+def _answer(url: str) -> bytes | Exception:
+    try:
+        return _fetch(url.strip())
+    except Exception as error:  # noqa: BLE001 - raised where it is waited for
+        return error
+
+
+def _fetch(url: str) -> bytes:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host.encode("idna").decode()
+    netloc = host if parts.port is None else f"{host}:{parts.port}"
+    address = parts._replace(netloc=netloc, path=_quoted(parts.path), query=_quoted(parts.query), fragment="")
+    # Several museums refuse Python's own name.
+    request = urllib.request.Request(address.geturl(), headers={"User-Agent": "semart_hf"})
+    if parts.username is not None:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(login).decode()}")
+    end = time.monotonic() + DOWNLOAD_SECONDS
+    content = bytearray()
+    with urllib.request.urlopen(request, timeout=DOWNLOAD_SECONDS) as response:
+        while chunk := response.read1(1 << 16):
+            content += chunk
+            _check_size(content)
+            if time.monotonic() > end:  # nobody waits any more
+                raise TimeoutError
+        announced = response.headers.get("Content-Length")
+        if announced is not None and len(content) != int(announced):
+            raise OSError(f"the connection broke off after {len(content):,} of {int(announced):,} bytes")
+        if response.headers.get("Content-Encoding", "identity").lower() in ("gzip", "x-gzip", "deflate"):
+            content = bytearray(zlib.decompressobj(47).decompress(content, MAX_DOWNLOAD + 1))  # 47: either of them
+    _check_size(content)
+    return bytes(content)
+
+
+def _check_size(content: bytearray) -> None:
+    if len(content) > MAX_DOWNLOAD:
+        raise OSError(f"it has more than {MAX_DOWNLOAD:,} bytes, the most that is fetched")
+
+
+def _quoted(text: str) -> str:
+    """The text with everything quoted that a URL cannot hold; what is quoted stays as it is."""
+    return re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(text, safe=string.punctuation))
 
 
 def _from_base64(text: str) -> bytes | None:
     """The content of a `data:` URL or of a picture in base64; `None` for other texts."""
     is_url = text[:5].lower() == "data:"
-    head, _, body = text.partition(",") if is_url else ("base64", "", text)
     if not is_url and len(text) < _LEAST_BASE64:
         return None
+    head, _, body = text.partition(",") if is_url else ("base64", "", text)
+    body = "".join(body.split())
     try:
-        content = base64.b64decode(_padded("".join(body.split())), validate=True) if "base64" in head else None
+        content = base64.b64decode(body + "=" * (-len(body) % 4), validate=True) if "base64" in head else None
     except ValueError:
         content = None
     if content is None and is_url:
-        raise picture_error("broken_picture", "no whole content in base64", repr(shortened(text)))
+        raise picture_error("broken_picture", "no whole content in base64")
     return content if content is not None and (is_url or is_picture(content)) else None
 
 
@@ -92,13 +166,8 @@ def _read_open_file(file: Any) -> bytes:
         if place is not None:
             file.seek(place)
     except Exception as error:
-        reason = f"the open file cannot be read: {shortened(str(error))}"
-        raise picture_error("unreadable_picture", reason, shortened(repr(file))) from error
+        raise picture_error("unreadable_picture", f"the open file cannot be read: {shortened(str(error))}") from error
     if not isinstance(content, bytes):
         reason = f"the open file gives {type(content).__name__}, not bytes; open it with mode 'rb'"
-        raise picture_error("unreadable_picture", reason, shortened(repr(file)))
+        raise picture_error("unreadable_picture", reason)
     return content
-
-
-def _padded(text: str) -> str:
-    return text + "=" * (-len(text) % 4)

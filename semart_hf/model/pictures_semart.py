@@ -18,7 +18,7 @@ from .picture_errors_semart import (
     picture_error,
     shortened,
 )
-from .picture_sources_semart import read_source
+from .picture_sources_semart import read_source, source_name
 from .tiff_semart import (
     byte_palette,
     has_larger_subpage,
@@ -38,15 +38,9 @@ __all__ = ["FORMATS", "MAX_DECODED_BYTES", "PictureError", "load_picture", "open
 MAX_DECODED_BYTES = 1 << 29
 # Bytes a pixel that decoders hold of the whole picture beside Pillow's own pixels.
 _DECODER_BYTES = {"WEBP": 8, "JPEG2000": 8, "AVIF": 4, "HEIF": 4}
-_TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_TURN = Image.Transpose
+_TURNS = {2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE,
+          6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90}  # fmt: skip
 _STRICT_DECODING = threading.Lock()
 
 
@@ -71,8 +65,8 @@ def load_picture(source: Any, *, least_side: int | None = None) -> Image.Image:
             return to_rgb(source)
         if isinstance(source, np.ndarray | Tensor):
             return to_rgb(_picture_of_values(source))
-        content, name = read_source(source)
-        picture = open_picture(content)
+        name = source_name(source)
+        picture = open_picture(read_source(source))
         if least_side is not None:
             reduce_jpeg(picture, least_side)
         return to_rgb(picture)
@@ -99,7 +93,7 @@ def open_picture(content: bytes) -> Image.Image:
             _check_memory(*_webp_size(content), "WEBP", "RGBA")
         picture = Image.open(file, formats=FORMATS + ("HEIF",) * ("HEIF" in Image.OPEN))
         if picture.format == "TIFF":
-            _choose_page(picture, file)
+            picture.seek(_photograph_page(file))
         return picture
     except PictureError:
         raise
@@ -130,7 +124,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         _check(image)
         _decode(image)
         rgb = _without_gamma(_converted(image), image)
-        rgb = rgb.transpose(_TRANSPOSITIONS[turn]) if (turn := _orientation(image)) in _TRANSPOSITIONS else rgb
+        turn = _TURNS.get(_orientation(image) or 0)
+        rgb = rgb if turn is None else rgb.transpose(turn)
     except PictureError as error:
         raise picture_error(error.problem, error.reason, name) from error
     except Exception as error:  # decoders are old code that meets bytes which nobody wrote on purpose
@@ -150,14 +145,13 @@ def _picture_of_values(values: np.ndarray | Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _choose_page(picture: Image.Image, file: BinaryIO) -> None:
+def _photograph_page(file: BinaryIO) -> int:
     pages = read_pages(file)
     page = main_page(pages)
     if has_larger_subpage(file, pages[page]):
-        raise picture_error(
-            "unsupported_picture", "a TIFF with the photograph in a sub-directory, as camera raw files have it"
-        )
-    picture.seek(page)
+        reason = "a TIFF with the photograph in a sub-directory, as camera raw files have it"
+        raise picture_error("unsupported_picture", reason)
+    return page
 
 
 def _check(image: Image.Image) -> None:

@@ -165,7 +165,7 @@ class ArtClassificationPipeline(Pipeline):
         return {}, {}, options
 
     def preprocess(self, painting: Any) -> dict[str, Tensor]:
-        """The model's inputs for one painting, with absent parts padded."""
+        """The model's inputs for one painting."""
         return self._inputs([self._picture_and_text(painting)])
 
     def _picture_and_text(self, painting: Any) -> tuple[Image.Image | None, str | None]:
@@ -175,17 +175,10 @@ class ArtClassificationPipeline(Pipeline):
 
     def _inputs(self, parts: Sequence[tuple[Image.Image | None, str | None]]) -> dict[str, Tensor]:
         pictures, texts = zip(*parts, strict=True)
-        return dict(self.processor(images=list(pictures), text=list(texts), pad_absent=True))
+        return dict(self.processor(images=list(pictures), text=list(texts)))
 
     def _forward(self, model_inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         inputs = dict(model_inputs)
-        for mask, names in (("has_image", ["pixel_values"]), ("has_text", ["input_ids", "attention_mask"])):
-            is_present = inputs.pop(mask)
-            if not is_present.any():
-                for name in names:
-                    del inputs[name]
-            elif not is_present.all():
-                inputs[mask] = is_present
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         # Flat, because the base class takes a batch apart by its keys.

@@ -43,7 +43,6 @@ class SemArtProcessor(ProcessorMixin):
         padding: bool | str | None = None,
         truncation: bool | str = True,
         max_length: int | None = None,
-        pad_absent: bool = False,
         **text_options: Any,
     ) -> BatchFeature:
         """`pixel_values (batch, 3, height, width)`, `input_ids` and `attention_mask (batch, tokens)`, and masks.
@@ -60,8 +59,6 @@ class SemArtProcessor(ProcessorMixin):
             padding: As in the tokenizer; `None`: to the longest, rounded up to a multiple of eight.
             truncation: As in the tokenizer.
             max_length: As in the tokenizer; `None`: its `model_max_length`.
-            pad_absent: Whether everything is given, masks too, even if every row or no row has it, so that batches
-                of single rows can be joined.
             **text_options: Further options of the tokenizer's call.
 
         Raises:
@@ -72,16 +69,13 @@ class SemArtProcessor(ProcessorMixin):
             raise ValueError(
                 f"return_tensors is {return_tensors!r}, but it must be 'pt' or 'np', or None for lists. Choose one."
             )
-        unknown = sorted(set(text_options) - set(inspect.signature(self.tokenizer.__call__).parameters))
-        if unknown:
+        if unknown := sorted(set(text_options) - set(inspect.signature(self.tokenizer.__call__).parameters)):
             raise TypeError(
                 f"Got the unknown options {unknown}. Allowed are the arguments of this call and of the tokenizer's. "
                 "Leave them out, or correct their names."
             )
         if max_length is not None and (not isinstance(max_length, int) or max_length < 1):
-            raise ValueError(
-                f"max_length is {max_length!r}. Allowed are whole numbers from 1, or None. Give 128, say."
-            )
+            raise ValueError(f"max_length is {max_length!r}. Allowed are whole numbers from 1, or None. Give 128.")
         pictures = None if images is None else [None if is_missing(image) else image for image in as_list(images)]
         texts = None if text is None else [checked_text(value) for value in as_list(text)]
         if not pictures and not texts:
@@ -99,14 +93,14 @@ class SemArtProcessor(ProcessorMixin):
         has_image = torch.tensor([picture is not None for picture in pictures], dtype=torch.bool)
         has_text = torch.tensor([text is not None for text in texts], dtype=torch.bool)
         inputs: dict[str, Any] = {}
-        if has_image.any() or pad_absent:
-            inputs["pixel_values"] = self._pixel_values(pictures)
-            if pad_absent or not has_image.all():
+        if has_image.any():
+            inputs["pixel_values"] = self._pixel_values(pictures, has_image)
+            if not has_image.all():
                 inputs["has_image"] = has_image
-        if has_text.any() or pad_absent or not inputs:
+        if has_text.any() or not inputs:
             text_options |= {"padding": padding, "truncation": truncation, "max_length": max_length}
             inputs.update(self._tokens(texts, return_tensors=return_tensors, **text_options))
-            if pad_absent or not has_text.all():
+            if not has_text.all():
                 inputs["has_text"] = has_text
         tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
         if return_tensors == "np":
@@ -133,16 +127,13 @@ class SemArtProcessor(ProcessorMixin):
         written.tokenizer.backend_tokenizer.no_truncation()
         return super(SemArtProcessor, written).save_pretrained(save_directory, **options)
 
-    def _pixel_values(self, pictures: Sequence[Any]) -> Tensor:
-        size = self.image_processor.crop_size
-        pixel_values = torch.zeros(len(pictures), 3, size["height"], size["width"])
-        present = [row for row, picture in enumerate(pictures) if picture is not None]
-        if not present:
-            return pixel_values
-        transformed = self.image_processor([pictures[row] for row in present], return_tensors="pt")["pixel_values"]
+    def _pixel_values(self, pictures: Sequence[Any], has_image: Tensor) -> Tensor:
+        present = [picture for picture in pictures if picture is not None]
+        transformed: Tensor = self.image_processor(present, return_tensors="pt")["pixel_values"]
         if len(present) == len(pictures):
             return transformed
-        pixel_values[present] = transformed
+        pixel_values = transformed.new_zeros(len(pictures), *transformed.shape[1:])
+        pixel_values[has_image] = transformed
         return pixel_values
 
     def _tokens(self, texts: Sequence[str | None], *, padding: Any, max_length: int | None, **options: Any) -> Any:
@@ -152,13 +143,9 @@ class SemArtProcessor(ProcessorMixin):
             # A limit that is no multiple would be exceeded by rounding up to one.
             options = {"pad_to_multiple_of": TOKENS_MULTIPLE if limit % TOKENS_MULTIPLE == 0 else None} | options
         options = {"return_token_type_ids": False, "return_attention_mask": True} | options
+        padding = True if padding is None else padding
         with _TOKENIZING:
-            return self.tokenizer(
-                [text or "" for text in texts],
-                padding=True if padding is None else padding,
-                max_length=limit,
-                **options,
-            )
+            return self.tokenizer([text or "" for text in texts], padding=padding, max_length=limit, **options)
 
 
 SemArtProcessor.register_for_auto_class()

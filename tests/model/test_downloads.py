@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from semart_hf.model import downloads_semart
+from semart_hf.model import picture_sources_semart
 from semart_hf.model.pictures_semart import PictureError, load_picture
 
 _FILE = io.BytesIO()
@@ -102,8 +102,8 @@ def test_names_of_hosts_and_passwords(museum):
     ],
 )
 def test_what_cannot_be_fetched_is_an_error(museum, path, reason, monkeypatch):
-    monkeypatch.setattr(downloads_semart, "MAX_DOWNLOAD", 100_000)
-    monkeypatch.setattr(downloads_semart, "DOWNLOAD_SECONDS", 0.3 if path == "/slow" else 60)
+    monkeypatch.setattr(picture_sources_semart, "MAX_DOWNLOAD", 100_000)
+    monkeypatch.setattr(picture_sources_semart, "DOWNLOAD_SECONDS", 0.3 if path == "/slow" else 60)
     started = time.monotonic()
     with pytest.raises(PictureError, match=f"{path}' cannot be read: .*{reason}.* Allowed are"):
         load_picture(museum + path)

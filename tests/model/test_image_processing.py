@@ -130,7 +130,6 @@ def test_survives_saving(tmp_path, processor):
         assert type(again) is SemArtImageProcessor
         assert again.to_dict() == processor.image_processor.to_dict()
     assert sorted(path.name for path in tmp_path.glob("*.py")) == [
-        "downloads_semart.py",
         "image_processing_semart.py",
         "picture_errors_semart.py",
         "picture_sources_semart.py",

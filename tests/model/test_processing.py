@@ -52,16 +52,6 @@ def test_rows_that_lack_everything_keep_their_number(processor):
     assert inputs["input_ids"].shape == (2, 8)
 
 
-@pytest.mark.parametrize(("images", "text"), [(PICTURE, None), (None, "a view"), (PICTURE, "a view")])
-def test_padding_what_is_absent_gives_every_input(processor, images, text):
-    inputs = processor(images=images, text=text, pad_absent=True)
-
-    assert set(inputs) == set(processor.model_input_names)
-    assert inputs["has_image"].tolist() == [images is not None]
-    assert inputs["has_text"].tolist() == [text is not None]
-    assert inputs["pixel_values"].shape == (1, 3, 32, 32)
-
-
 def test_long_texts_are_cut_at_the_limit(processor):
     inputs = processor(text=["view " * 50, "a"])
 
@@ -179,7 +169,6 @@ def test_survives_saving(processor, tmp_path):
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     names = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
     assert names == [
-        "downloads_semart.py",
         "image_processing_semart.py",
         "paintings_semart.py",
         "picture_errors_semart.py",
