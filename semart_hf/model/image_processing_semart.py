@@ -16,11 +16,9 @@ from .pictures_semart import load_picture, to_rgb
 
 __all__ = ["SemArtImageProcessor", "load_picture", "to_rgb"]
 
-# A picture whose sides are further apart is cut about its centre, where the crop is taken from, before it is resized:
-# as a whole, a strip of 10 x 100,000 pixels would need gigabytes.
+# A longer strip is cut about its centre before it is resized: 10 x 100,000 pixels as a whole would need gigabytes.
 MAX_ASPECT = 32
-# A JPEG's decoder makes a picture a half, a quarter or an eighth as large in a fraction of the time. At least so many
-# times the resized size is left to the resizing filter. A picture opened at full size differs a little from it.
+# A JPEG is decoded at no less than so many times the resized size, for the resizing filter to work on.
 REDUCING_GAP = 2
 
 
@@ -47,7 +45,7 @@ class SemArtImageProcessor(TorchvisionBackend):
         """The evaluation transform of a timm tower.
 
         Args:
-            pretrained_cfg: The tower's `pretrained_cfg`, which a `timm_wrapper` configuration carries.
+            pretrained_cfg: As a `timm_wrapper` configuration carries it.
             image_size: Side of the square input in pixels; `None`: the tower's own.
 
         Raises:
@@ -62,7 +60,7 @@ class SemArtImageProcessor(TorchvisionBackend):
             raise ValueError(
                 f"The vision tower wants inputs of {channels} x {height} x {width} with crop_mode "
                 f"{config['crop_mode']!r}, but this processor makes square RGB inputs with 'center' or 'squash'. "
-                "Choose another tower, or give image_size and a pretrained_cfg with crop_mode 'center'."
+                "Choose another tower."
             )
         edge = math.floor(height / config["crop_pct"])
         return cls(

@@ -26,11 +26,16 @@ def source_name(source: Any) -> str:
     """How messages name a source, in few words and without passwords."""
     if isinstance(source, bytes | bytearray | memoryview):
         return f"of {memoryview(source).nbytes:,} bytes"
-    if isinstance(source, str | os.PathLike) and str(source).strip():
-        return repr(shortened(re.sub(r"(?<=://)[^/?#]*@", "", os.fsdecode(source))))
-    if hasattr(source, "read"):
-        return f"in {shortened(repr(source))}"
-    return f"given as {shortened(repr(source))} of {type(source).__name__}"
+    if hasattr(source, "shape"):  # its values are not shown
+        return ""
+    try:
+        if isinstance(source, str | os.PathLike) and str(source).strip():
+            return repr(shortened(re.sub(r"(?<=://)[^/?#]*@", "", os.fsdecode(source))))
+        return (
+            f"{'in' if hasattr(source, 'read') else 'given as'} {shortened(repr(source))} of {type(source).__name__}"
+        )
+    except Exception:  # noqa: BLE001 - whatever object was given
+        return f"of {type(source).__name__}"
 
 
 def read_source(source: Any) -> bytes:

@@ -2,7 +2,8 @@
 
 import io
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -32,9 +33,8 @@ from .tiff_semart import (
 
 __all__ = ["FORMATS", "MAX_DECODED_BYTES", "PictureError", "load_picture", "open_picture", "reduce_jpeg", "to_rgb"]
 
-#: Memory in bytes that decoding a picture may take: for its pixels as they are stored, what its decoder holds of them,
-#: and 4 bytes a pixel in RGB. It is enough for 134 million pixels of RGB, 67 of CMYK, 44 of JPEG 2000; the tensor that
-#: is made of them later adds as much again. A JPEG that is read at a reduced scale counts as reduced.
+#: Bytes of memory that decoding a picture may take: its pixels as they are stored, what its decoder holds of them, and
+#: 4 bytes a pixel in RGB: enough for 134 million pixels of RGB, 67 of CMYK. A JPEG read at a reduced scale counts so.
 MAX_DECODED_BYTES = 1 << 29
 # Bytes a pixel that decoders hold of the whole picture beside Pillow's own pixels.
 _DECODER_BYTES = {"WEBP": 8, "JPEG2000": 8, "AVIF": 4, "HEIF": 4}
@@ -55,27 +55,19 @@ def load_picture(source: Any, *, least_side: int | None = None) -> Image.Image:
             of its size, in less time, where that is still as large. `None`: at its full size.
 
     Raises:
-        PictureError: If the picture is missing, corrupt, truncated, too large, or of a kind that is not read.
+        PictureError: If it cannot be read: missing, damaged, truncated, too large, or of a kind that is not read.
     """
     if isinstance(source, Mapping):
         source = source.get("bytes") or source.get("path")
-    name = ""
-    try:
-        if isinstance(source, Image.Image):
-            return to_rgb(source)
+    if isinstance(source, Image.Image):
+        return to_rgb(source)
+    with _naming(source_name(source)):
         if isinstance(source, np.ndarray | Tensor):
             return to_rgb(_picture_of_values(source))
-        name = source_name(source)
         picture = open_picture(read_source(source))
         if least_side is not None:
             reduce_jpeg(picture, least_side)
         return to_rgb(picture)
-    except PictureError as error:
-        if not name:
-            raise
-        raise picture_error(error.problem, error.reason, name) from error
-    except Exception as error:  # whatever object was given
-        raise picture_error(*decoding_fault(error), name) from error
 
 
 def open_picture(content: bytes) -> Image.Image:
@@ -119,27 +111,34 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         PictureError: If the picture cannot be decoded, has no pixels, is too large, or is of a kind that is not read.
     """
-    name = repr(shortened(image.filename)) if getattr(image, "filename", None) else f"of mode {image.mode}"
-    try:
+    filename = getattr(image, "filename", None)
+    with _naming(repr(shortened(filename)) if filename else f"of mode {image.mode}"):
         _check(image)
         _decode(image)
         rgb = _without_gamma(_converted(image), image)
         turn = _TURNS.get(_orientation(image) or 0)
         rgb = rgb if turn is None else rgb.transpose(turn)
-    except PictureError as error:
-        raise picture_error(error.problem, error.reason, name) from error
-    except Exception as error:  # decoders are old code that meets bytes which nobody wrote on purpose
-        raise picture_error(*decoding_fault(error), name) from error
     if rgb is not image:
         rgb.info = {}  # else a second call would find the orientation again, and turn the picture twice
     return rgb
 
 
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Every error of the block becomes a `PictureError` about the picture of that name."""
+    try:
+        yield
+    except PictureError as error:
+        raise picture_error(error.problem, error.reason, name) from error
+    except Exception as error:  # decoders are old code that meets bytes which nobody wrote on purpose
+        raise picture_error(*decoding_fault(error), name) from error
+
+
 def _picture_of_values(values: np.ndarray | Tensor) -> Image.Image:
-    array = values.detach().cpu().movedim(0, -1).numpy() if isinstance(values, Tensor) and values.ndim == 3 else values
-    array = np.asarray(array)
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
+    array = np.asarray(
+        values.detach().cpu().movedim(0, -1) if isinstance(values, Tensor) and values.ndim == 3 else values
+    )
+    array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))):
         raise picture_error("unknown_values", f"its values have shape {tuple(values.shape)} and type {values.dtype}")
     return Image.fromarray(np.ascontiguousarray(array))
