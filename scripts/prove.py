@@ -1,4 +1,4 @@
-"""Prove on real data what the recipes are for: `python scripts/prove.py text --csv FILE --text_tower FOLDER`."""
+"""Prove what the recipes and techniques are for: `python scripts/prove.py text --csv FILE --text_tower FOLDER`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ EXAMPLES = """examples:
 
 The same command continues where it was interrupted."""
 PARTS = {
-    "text": ("text_proof", "text_proof.md", "descriptions alone against TF-IDF and logistic regression"),
-    "ablations": ("ablations", "ablations-miniature.md", "miniature-best.yaml whole and without each technique"),
-    "speed": ("speed_proof", "speed_proof.md", "the miniature with and without what makes training faster"),
+    "text": ("text_proof", "descriptions alone against TF-IDF and logistic regression"),
+    "ablations": ("ablations-miniature", "miniature-best.yaml whole and without each technique"),
+    "speed": ("speed_proof", "the miniature with and without what makes training faster"),
 }
 
 
@@ -38,25 +38,23 @@ def main(words: list[str] | None = None) -> None:
 def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     """The command line's choices."""
     parser = argparse.ArgumentParser(
-        description="Train by a recipe on real data, several times, and compare with what is usual.",
+        description="Train by a recipe several times, and compare with what is usual.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="part", required=True, metavar="PART")
-    parts = {name: commands.add_parser(name, help=text) for name, (_, _, text) in PARTS.items()}
+    parts = {name: commands.add_parser(name, help=text) for name, (_, text) in PARTS.items()}
     parts["text"].add_argument("--csv", type=Path, required=True, help="an official file; 80 %% are learned from")
     parts["text"].add_argument("--text_tower", required=True, help="folder or Hub id of a DistilBERT")
     for name, folder in (("ablations", "outputs/long_tail"), ("speed", "outputs/speed_proof")):
         help_text = "its data, painted where missing: %(default)s"
         parts[name].add_argument("--release", type=Path, default=Path(folder), help=help_text)
     parts["ablations"].add_argument("--settings", nargs="+", help="such as best, plain, 'without lexicon'")
-    for name, seeds in (("text", 5), ("ablations", 3), ("speed", 3)):
-        parts[name].add_argument(
-            "--seeds", type=int, nargs="+", default=range(seeds), help=f"default: {seeds} of them"
-        )
-    for part in parts.values():
+    for name, part in parts.items():
+        seeds = range(5 if name == "text" else 3)
+        part.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"default: {len(seeds)} of them")
         part.add_argument("--processes", type=int, default=1, help="trainings at a time; default: %(default)s")
-        part.add_argument("--renew", action="store_true", help="leave out earlier runs of a changed recipe")
+        part.add_argument("--renew", action="store_true", help="train again what another recipe or commit has trained")
         part.add_argument("--json", type=Path, help="file of the results; default: under scripts/proofs/results")
         part.add_argument("--fields", type=json.loads, default={}, help="of the recipe, as JSON, for a trial")
     card = commands.add_parser("card", help="write the card of a file of results again")
@@ -68,7 +66,7 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
 
 def card_of(part: str) -> Path:
     """Where the card of a part lies."""
-    return CARDS / PARTS[part][1]
+    return CARDS / f"{PARTS[part][0]}.md"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -86,7 +84,7 @@ def prove(options: argparse.Namespace) -> dict[str, Any]:
 
     logging.getLogger("semart_hf").setLevel(logging.ERROR)  # what is missing in the data is no news here
     path = options.json or RESULTS / f"{options.part}.json"
-    plan = importlib.import_module(f"proofs.{PARTS[options.part][0]}").plan(options)
+    plan = importlib.import_module(f"proofs.{options.part}_runs").plan(options)
     results: dict[str, Any] = {"part": options.part, "environment": describe_environment()}
     kept = read(path) if path.exists() else {}
     for found in execute(plan, kept, processes=options.processes, renew=options.renew):

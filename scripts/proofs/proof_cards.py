@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +36,11 @@ def card(results: Mapping[str, Any]) -> str:
     )
     environment.filters["cell"] = cell
     environment.globals |= {
-        function.__name__: function
-        for function in (
-            row,
-            points,
-            choices,
-            fields_in_words,
-            reached,
-            costs_accuracy,
-            is_within_spread,
-            losses_apart,
-        )
+        "row": row,
+        "points": points,
+        "fields_in_words": fields_in_words,
+        "costs_accuracy": costs_accuracy,
+        "is_within_spread": is_within_spread,
     }
     return environment.get_template(f"{part}.md").render(**results, circumstances=circumstances(results))
 
@@ -72,59 +66,26 @@ def fields_in_words(fields: Mapping[str, Any]) -> str:
     return ", ".join(f"`{name}: {json.dumps(value)}`" for name, value in fields.items())
 
 
-def reached(is_reached: bool) -> str:
-    """Whether a goal is."""
-    return "reached" if is_reached else "not reached"
-
-
-def differences_of(summary: Mapping[str, Any], setting: str) -> list[tuple[float, float]]:
-    """By each score, how far all is above a setting, and the spread between seeds."""
-    scores = (summary[score] for score in ("mean_accuracy", "mean_macro_f1"))
-    return [(score["differences"][setting], score["spreads"][setting]) for score in scores]
-
-
 def is_within_spread(summary: Mapping[str, Any], setting: str) -> bool:
     """Whether the differences are smaller than the spread between seeds."""
-    return all(abs(apart) < spread for apart, spread in differences_of(summary, setting))
+    scores = (summary["mean_accuracy"], summary["mean_macro_f1"])
+    return all(abs(score["differences"][setting]) < score["spreads"][setting] for score in scores)
 
 
 def costs_accuracy(summary: Mapping[str, Any]) -> bool:
     """Whether some score is worse with all techniques, by more than the spread."""
-    settings = summary["mean_accuracy"]["differences"]
-    return any(apart <= -spread for setting in settings for apart, spread in differences_of(summary, setting))
-
-
-def losses_apart(found: Figure) -> str:
-    """How far the losses of two trainings are from each other."""
-    return (
-        f"{found['largest_difference_of_first_10']:.1e} at most in the first 10 steps and by "
-        f"{found['largest_difference']:.1e} in all"
-    )
-
-
-def choices(runs: Sequence[Mapping[str, Any]], metric: str) -> str:
-    """The settings of TF-IDF that were chosen for each task, in the order of the seeds."""
-    by_task = []
-    for task in runs[0]["tfidf"][metric]["chosen"]:
-        chosen = [run["tfidf"][metric]["chosen"][task] for run in runs]
-        numbers = ", ".join(f"{one['C']:g}{' balanced' if one['class_weight'] else ''}" for one in chosen)
-        by_task.append(f"{task} {numbers}")
-    return "; ".join(by_task)
+    scores = (summary["mean_accuracy"], summary["mean_macro_f1"])
+    return any(apart <= -score["spreads"][name] for score in scores for name, apart in score["differences"].items())
 
 
 def circumstances(results: Mapping[str, Any]) -> str:
     """What follows a card's command: changed fields, minutes, machine and versions."""
     environment, runs = results["environment"], results["runs"]
+    commits = ", ".join(sorted({run["commit"] for run in runs}))
     changed = f", with {results['fields']} everywhere" if results.get("fields") else ""
-    commits = sorted({run.get("commit") or environment["commit"] for run in runs})
+    minutes = sum(run["seconds"] for run in runs) / 60
     return (
-        f"{changed}: {sum(map(seconds_of, runs)) / 60:.0f} minutes of training on {environment['processor']}; torch "
-        f"{environment['torch']}, transformers {environment['transformers']}, commit {', '.join(commits)}. Written by "
-        "`scripts/prove.py` from its results in `scripts/proofs/results/`."
+        f"{changed}: {minutes:.0f} minutes of training on {environment['processor']}; torch {environment['torch']}, "
+        f"transformers {environment['transformers']}, commit {commits}. Written by `scripts/prove.py` from its results "
+        "in `scripts/proofs/results/`."
     )
-
-
-def seconds_of(run: Mapping[str, Any]) -> float:
-    """Of all trainings of a run."""
-    parts = [part["seconds"] for part in run.values() if isinstance(part, Mapping) and "seconds" in part]
-    return sum(parts) if parts else run["seconds"]

@@ -1,156 +1,220 @@
-"""Runs of a proof: each in a process of its own, kept as they end, and not repeated by the next call."""
+"""Runs of a proof: trainings by a recipe, each in a process of its own, kept as they end, and not repeated."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
+import psutil
+import torch
+import transformers
 from benchmarks.guarded import end_with_parent
 
+from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.loading import load_paintings
+from semart_hf.data.sources import shown_rows
+from semart_hf.evaluation.metrics import score_outcomes
+from semart_hf.evaluation.results import collect_outcomes, describe_environment
+from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.building import build_trainer
+from semart_hf.training.recipe import RECIPES, ModelArguments, parse_recipe, read_recipe
+
 Run = Mapping[str, Any]
-KEYS = ("setting", "seed")
+# The rows are given: nothing else is read from where they came from.
+IN_PROCESS = {"disable_tqdm": True, "report_to": "none", "dataloader_num_workers": 0, "prepare": False}
+# Without rows to choose a checkpoint by, the last weights are the result.
+WITHOUT_VALIDATION = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a proof runs, and what it says of it.
+    """What a proof runs.
 
     Args:
-        common: What the results hold beside the runs.
-        tasks: Arguments of `run_one` by name; those of `KEYS` say which run it is.
-        run_one: A module's function: what one run gives.
+        common: What the results hold beside the runs: all that these depend on, but for setting and seed.
+        tasks: Arguments of `run_one` by name; `setting` (where there are several) and `seed` tell the runs apart.
+        run_one: A module's function: what one run gives, `seconds` and `commit` with it.
         summarise: The summary of the runs, as far as they are known.
-        values_of: What a run depends on, from its key and the `common` of its results.
-        order: Settings in the order of the results.
+        settings: In the order of the results.
     """
 
     common: Mapping[str, Any]
     tasks: Sequence[Mapping[str, Any]]
     run_one: Callable[..., dict[str, Any]]
     summarise: Callable[[Sequence[Run]], dict[str, Any]]
-    values_of: Callable[[Run, Mapping[str, Any]], Any]
-    order: Sequence[str] = ()
-
-    def place(self, run: Run) -> tuple[int, int]:
-        """The place of a run in the results."""
-        setting = self.order.index(run["setting"]) if "setting" in run else 0
-        return setting, run["seed"]
+    settings: Sequence[str | None] = (None,)
 
 
 def execute(
     plan: Plan, kept: Mapping[str, Any], *, processes: int = 1, renew: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """The results, as far as known at first and after each run; see `kept_runs` and `run_each`.
+    """The results, as far as known at first and after each run; so many `processes` at a time share the cores.
 
-    Runs of an earlier call (`kept`) are not repeated. So many `processes` at a time share the cores.
+    Runs of an earlier call (`kept`) are not repeated; with `renew`, those of this commit.
     """
-    start = time.perf_counter()
     runs = list(kept_runs(plan, kept, renew))
-    done = {key_of(run) for run in runs}
+    done = set(map(key_of, runs))
     tasks = [task for task in plan.tasks if key_of(task) not in done]
-
-    def results() -> dict[str, Any]:
-        seconds = kept.get("seconds", 0) + round(time.perf_counter() - start)
-        return {"seconds": seconds, **plan.common, "runs": runs, "summary": plan.summarise(runs)}
-
     if runs:
-        yield results()
+        yield {**plan.common, "runs": runs, "summary": plan.summarise(runs)}
     for number, run in enumerate(run_each(plan.run_one, tasks, processes), 1):
-        runs = sorted([*runs, run], key=plan.place)
+        runs = sorted([*runs, run], key=lambda run: (plan.settings.index(run.get("setting")), run["seed"]))
         print(f"{number} of {len(tasks)}: {words_of(run)}, {run['seconds']:.0f} s", flush=True)
-        yield results()
+        yield {**plan.common, "runs": runs, "summary": plan.summarise(runs)}
 
 
-def kept_runs(plan: Plan, kept: Mapping[str, Any], renew: bool) -> Iterator[Run]:
+def kept_runs(plan: Plan, kept: Mapping[str, Any], renew: bool) -> Sequence[Run]:
     """Earlier runs that today's would be equal to.
 
     Raises:
-        ValueError: If there are others, and they are not to be left out by `renew`.
+        ValueError: If they are by another recipe, and not to be replaced.
     """
-    for run in kept.get("runs", []):
-        is_known = "setting" not in run or run["setting"] in plan.order
-        if is_known and plan.values_of(run, kept) == plan.values_of(run, plan.common):
-            yield run
-        elif renew:
-            print(f"Left out, since its recipe or data has changed: {words_of(run)}", flush=True)
-        else:
-            raise ValueError(
-                f"The file of results holds a run ({words_of(run)}) by another recipe than today's, or on other data. "
-                "Name another file by --json, or leave such runs out by --renew."
-            )
+    runs: Sequence[Run] = kept.get("runs", [])
+    is_same = all(kept.get(name) == value for name, value in json.loads(json.dumps(plan.common)).items())
+    if renew:
+        commit = describe_environment()["commit"]
+        return [run for run in runs if is_same and run["commit"] == commit]
+    if runs and not is_same:
+        raise ValueError(
+            f"The file of results holds a run ({words_of(runs[0])}) by another recipe than today's, or on other data. "
+            "Name another file by --json, or train all again by --renew."
+        )
+    return runs
 
 
 def key_of(run: Run) -> tuple[Any, ...]:
     """What tells a run from the others."""
-    return tuple(run.get(name) for name in KEYS)
+    return run.get("setting"), run["seed"]
 
 
 def words_of(run: Run) -> str:
     """A run's key in words."""
-    return ", ".join(f"{name} {run[name]}" for name in KEYS if name in run)
+    return ", ".join(f"{name} {run[name]}" for name in ("setting", "seed") if name in run)
 
 
 def run_each(
     run_one: Callable[..., dict[str, Any]], tasks: Sequence[Mapping[str, Any]], processes: int
 ) -> Iterator[dict[str, Any]]:
-    """What a function gives for each of its tasks, as they end, each from a process of its own.
-
-    So none finds the memory of another. Where one fails, the others are still done.
-    """
+    """What a function gives for each of its tasks, as they end; where one fails, the others are still done."""
+    failed = []
     with ThreadPoolExecutor(processes) as threads:
         futures = [threads.submit(run_apart, run_one, task, processes) for task in tasks]
         try:
-            done = list[Any]()
             for future in as_completed(futures):
-                done.append(future)
-                if future.exception() is None:
+                if error := future.exception():
+                    failed.append(error)
+                else:
                     yield future.result()
-            for future in done:
-                future.result()
         finally:
             for future in futures:
                 future.cancel()
+    if failed:
+        raise failed[0]
 
 
 def run_apart(run_one: Callable[..., dict[str, Any]], task: Mapping[str, Any], processes: int) -> dict[str, Any]:
-    """What a function gives for a task, with its key, from a process of its own.
+    """What a function gives for a task, with its key, from a process of its own, which finds the memory of no other.
 
     Raises:
         ChildProcessError: If the process ended without a result.
     """
-    key = {name: task[name] for name in KEYS if name in task}
+    start = {"mp_context": get_context("spawn"), "initializer": begin_run, "initargs": (processes,)}
     try:
-        with ProcessPoolExecutor(
-            1, mp_context=get_context("spawn"), initializer=begin_run, initargs=(processes,)
-        ) as process:
-            return {**key, **process.submit(run_one, **task).result()}
+        with ProcessPoolExecutor(1, **start) as process:
+            found = process.submit(run_one, **task).result()
     except BrokenProcessPool as error:
         raise ChildProcessError(
             f"The process of the run ({words_of(task)}) ended without a result; what it printed is above. The same "
             "command goes on with what is missing."
         ) from error
+    return {name: task[name] for name in ("setting", "seed") if name in task} | found
 
 
 def begin_run(processes: int) -> None:
     """Let this process compute on its part of the cores, print errors alone, and end with its parent."""
-    import logging
-
-    import datasets
-    import psutil
-    import torch
-    import transformers
-
     end_with_parent()
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("semart_hf").setLevel(logging.ERROR)
     torch.set_num_threads(max(1, (psutil.cpu_count(logical=False) or 1) // processes))
+
+
+def train_on_release(
+    setting: str, seed: int, release: Path, recipe: str, fields: Mapping[str, Any], **options: Any
+) -> dict[str, Any]:
+    """What `train_and_score` gives for a setting's `fields` of a recipe on the paintings of a release."""
+    return train_and_score(recipe, {"data": str(release), "seed": seed, **fields}, load_paintings(release), **options)
+
+
+def train_and_score(
+    recipe: str,
+    fields: Mapping[str, Any],
+    splits: Mapping[str, Any],
+    *,
+    uses_techniques: bool = True,
+    step_by_step: bool = False,
+) -> dict[str, Any]:
+    """A training's `seconds` and `commit`, and its scores on `test` by modality.
+
+    Args:
+        recipe: File of a recipe.
+        fields: They win over the recipe's own.
+        splits: `train` and `test`, and `validation` if it is to choose the checkpoint.
+        uses_techniques: Whether the trainer's list of techniques is its own, or empty.
+        step_by_step: Whether the `losses` of its steps are given in place of scores; then nothing is validated.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        choice = {} if "validation" in splits and not step_by_step else WITHOUT_VALIDATION
+        wanted = {**read_recipe(RECIPES / recipe), **IN_PROCESS, **choice, **fields, "output_dir": folder}
+        model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), wanted)
+        # Of the training rows the collator shows what is to be shown.
+        rows = {
+            name: shown_rows(split, "image+text" if name == "train" else data.modality)
+            for name, split in splits.items()
+            if choice == {} or name != "validation"
+        }
+        test = rows.pop("test")
+        with contextlib.redirect_stdout(io.StringIO()):  # the Trainer prints its log where it has no progress bar
+            trainer = build_trainer(rows, model, data, training, say=lambda _: None)
+            if not uses_techniques:
+                trainer.techniques = ()
+            start = time.perf_counter()
+            trainer.train()
+        about = {"seconds": round(time.perf_counter() - start, 1), "commit": describe_environment().get("commit")}
+        if step_by_step:
+            return {**about, "losses": [line["loss"] for line in trainer.state.log_history if "loss" in line]}
+        batch_size = trainer.args.per_device_eval_batch_size
+        outcomes = collect_outcomes(trainer.model, trainer.processing_class, test, batch_size=batch_size)
+    return about | {name: brief(score_outcomes(found)) for name, found in outcomes.items()}
+
+
+def brief(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Accuracy and macro-F1 of each task that has a known label, and their means, of what `score_outcomes` gives.
+
+    Where paintings are dated, their mean absolute error in periods is with them.
+    """
+    tasks = {
+        name: {"accuracy": task["accuracy"], "macro_f1": task["macro_f1"]}
+        for name, task in scores["tasks"].items()
+        if task["num_rows"]
+    }
+    found = {"tasks": tasks, "mean_accuracy": scores["mean_accuracy"], "mean_macro_f1": scores["mean_macro_f1"]}
+    error = "mean_absolute_error_periods"
+    dated = [task[error] for task in scores["tasks"].values() if task.get(error) is not None]
+    return found | ({error: dated[0]} if dated else {})
 
 
 def mean_and_deviation(values: Sequence[float]) -> dict[str, float]:
@@ -159,10 +223,13 @@ def mean_and_deviation(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "deviation": deviation}
 
 
+def by_task(scores: Run, score: str) -> dict[str, float]:
+    """A score (`accuracy` or `macro_f1`) by task, and the tasks' `mean`."""
+    return {**{task: found[score] for task, found in scores["tasks"].items()}, "mean": scores[f"mean_{score}"]}
+
+
 def score_figures(runs: Sequence[Run], score: str) -> dict[str, dict[str, float]]:
-    """Mean and deviation of a score (`accuracy` or `macro_f1`) by task that all runs know, and of the tasks' mean."""
-    tasks = [task for task in runs[0]["tasks"] if all(task in run["tasks"] for run in runs)]
-    return {
-        **{task: mean_and_deviation([run["tasks"][task][score] for run in runs]) for task in tasks},
-        "mean": mean_and_deviation([run[f"mean_{score}"] for run in runs]),
-    }
+    """Mean and deviation of what `by_task` gives, of the tasks that all runs know."""
+    found = [by_task(run, score) for run in runs]
+    tasks = [task for task in found[0] if all(task in one for one in found)]
+    return {task: mean_and_deviation([one[task] for one in found]) for task in tasks}

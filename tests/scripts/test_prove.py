@@ -1,10 +1,11 @@
 """The proofs: a tiny run of each part, what they compare with, and that the cards say what the results do."""
 
 import json
+import os
 
 import numpy as np
 import pytest
-from proofs import ablations, proof_cards, runner, speed_proof, text_proof, trained
+from proofs import ablations_runs, proof_cards, runner, speed_runs, text_runs
 from proofs.runner import Plan, mean_and_deviation
 from rounding import rounding
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -14,76 +15,60 @@ from tiny_release import load_script
 from transformers import DistilBertConfig, DistilBertModel
 
 from semart_hf.data.tokenizer import learn_tokenizer
-from semart_hf.miniature.miniature import paint_miniature
+from semart_hf.training.recipe import RECIPES, read_recipe
 from semart_hf.training.trainer import SemArtTrainer
 
 prove = load_script("prove")
-BRIEF = {"max_steps": 1, "per_device_train_batch_size": 4}
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    return paint_miniature(tmp_path_factory.mktemp("release") / "release", num_train=30, num_val=4, num_test=6)
-
-
-@pytest.fixture(scope="module")
-def text_tower(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tower")
-    tokenizer = learn_tokenizer(["an artist painted an episode from Ovid in the 1630s"] * 3, vocab_size=100)
-    config = DistilBertConfig(vocab_size=len(tokenizer), dim=32, n_layers=2, n_heads=4, hidden_dim=64, pad_token_id=0)
-    DistilBertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+TINY = {"num_train": 70, "num_val": 6, "num_test": 12}
 
 
 @pytest.fixture
-def in_this_process(monkeypatch):
-    """Runs take place here: a process of its own would import everything for each of them."""
+def main(tmp_path, monkeypatch):
+    """`prove.main` with files and brief runs in this process, where all is imported, and what it wrote."""
 
-    def run(run_one, task, processes):
-        return {name: task[name] for name in runner.KEYS if name in task} | run_one(**task)
+    def run_here(run_one, task, processes):
+        return {name: task[name] for name in ("setting", "seed") if name in task} | run_one(**task)
 
-    monkeypatch.setattr(runner, "run_apart", run)
-
-
-@pytest.fixture
-def main(tmp_path, in_this_process):
-    """`prove.main` with files and brief runs, and what it wrote."""
-
-    def run(part, *words, **fields):
+    def main(part, *words, **fields):
         files = ["--json", str(tmp_path / "results.json"), "--card", str(tmp_path / "card.md")]
-        chosen = BRIEF | {"text_cache_dir": str(tmp_path / "cache")} | fields
+        chosen = {"max_steps": 1, "per_device_train_batch_size": 4, "text_cache_dir": str(tmp_path / "cache")} | fields
         prove.main([part, *map(str, words), *files, "--fields", json.dumps(chosen)])
         return json.loads((tmp_path / "results.json").read_text()), (tmp_path / "card.md").read_text()
 
-    return run
+    monkeypatch.setattr(runner, "run_apart", run_here)
+    return main
 
 
-def test_text_is_proved_and_its_card_written_again(main, release, text_tower, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(text_proof.GRID, "logistic__C", (1.0, 10.0))
-    results, card = main("text", "--csv", release / "semart_train.csv", "--text_tower", text_tower, "--seeds", 7)
+def test_text_is_proved_and_its_card_written_again(main, small_release, tmp_path, monkeypatch, capsys):
+    tower = tmp_path / "tower"
+    tokenizer = learn_tokenizer(["an artist painted an episode from Ovid in the 1630s"] * 3, vocab_size=100)
+    config = DistilBertConfig(vocab_size=len(tokenizer), dim=32, n_layers=2, n_heads=4, hidden_dim=64, pad_token_id=0)
+    DistilBertModel(config).save_pretrained(tower)
+    tokenizer.save_pretrained(tower)
+    monkeypatch.setitem(text_runs.GRID, "logistic__C", (1.0, 10.0))
+    results, card = main("text", "--csv", small_release / "semart_train.csv", "--text_tower", tower, "--seeds", 7)
     (run,) = results["runs"]
-    assert run["rows"] == {"train": 24, "test": 6}
+    assert run["rows"] == {"train": 56, "test": 14}
     assert (run["seed"], results["csv"], results["recipe"]) == (7, "semart_train.csv", "text_proof.yaml")
     for side in (run["tfidf"]["accuracy"], run["tfidf"]["macro_f1"], run["ours"], run["tower_alone"]):
         accuracies = [task["accuracy"] for task in side["tasks"].values()]
         assert list(side["tasks"]) == ["type", "school", "timeframe", "medium"]
         assert side["mean_accuracy"] == pytest.approx(np.mean(accuracies))
     assert f"{100 * run['ours']['mean_accuracy']:.1f} ± 0.0" in card
-    assert str(release) not in card + json.dumps(results | {"fields": {}})
+    assert str(small_release) not in card + json.dumps(results | {"fields": {}})
     assert "1 of 1: seed 7" in capsys.readouterr().out
     prove.main(["card", str(tmp_path / "results.json"), "--card", str(tmp_path / "again.md")])
     assert (tmp_path / "again.md").read_text() == card
 
 
 def test_ablations_continue_where_they_ended(main, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ablations, "SIZES", {"num_train": 70, "num_val": 6, "num_test": 12})
+    monkeypatch.setattr(ablations_runs, "SIZES", TINY)
     words = ["--release", tmp_path / "tail", "--seeds", "0", "--settings", "best"]
-    technique = next(iter(ablations.TECHNIQUES))
+    technique = next(iter(ablations_runs.TECHNIQUES))
     with pytest.raises(SystemExit, match=r"without \['plain'\], which the card compares"):
         main("ablations", *words, image_size=32)
-    all_words = [*words, "plain", f"without {technique}"]
-    results, card = main("ablations", *all_words, image_size=32)
+    words += ["plain", f"without {technique}"]
+    results, card = main("ablations", *words, image_size=32)
     assert capsys.readouterr().out.count("setting best, seed 0") == 1
     assert [run["setting"] for run in results["runs"]] == ["best", "plain", f"without {technique}"]
     best, plain, _ = (run["image+text"] for run in results["runs"])
@@ -94,42 +79,35 @@ def test_ablations_continue_where_they_ended(main, tmp_path, monkeypatch, capsys
     assert json.loads((tmp_path / "tail" / "ceiling.json").read_text())["settings"]["long_tail"] is True
     with pytest.raises(SystemExit, match=r"a run \(setting best, seed 0\) by another recipe than today's"):
         main("ablations", *words)
-    # A technique with another value off is another setting: its run alone is trained again.
-    monkeypatch.setitem(ablations.TECHNIQUES, technique, {"fusion_dim": 16})
-    again, _ = main("ablations", *all_words, "--renew", image_size=32)
-    printed = capsys.readouterr().out
-    assert printed.count("Left out") == 1
-    assert f"Left out, since its recipe or data has changed: setting without {technique}, seed 0" in printed
-    assert again["runs"][:2] == results["runs"][:2]
+    # What this commit trained by the same recipe is kept; the same in other settings is trained again.
+    main("ablations", *words, "--renew", image_size=32)
+    assert "setting best" not in capsys.readouterr().out
+    monkeypatch.setitem(ablations_runs.TECHNIQUES, technique, {"fusion_dim": 16})
+    words = words[:-3]
+    again, _ = main("ablations", *words, "best", "plain", "--renew", image_size=32)
+    assert [run["setting"] for run in again["runs"]] == ["best", "plain"]
     assert again["techniques"][technique] == {"fusion_dim": 16}
-    monkeypatch.setattr(ablations, "SIZES", ablations.SIZES | {"num_train": 71})
-    words[1] = tmp_path / "other"
-    with pytest.raises(SystemExit, match="by another recipe than today's, or on other data"):
-        main("ablations", *words, image_size=32)
     with pytest.raises(SystemExit, match=r"Got the settings \['none'\]"):
-        main("ablations", *words[:-1], "none")
+        main("ablations", *words, "none")
 
 
 def test_speed_is_proved_with_all_techniques_and_with_none(main, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(speed_proof, "SIZES", {"num_train": 70, "num_val": 6, "num_test": 12})
-    lists = []
+    monkeypatch.setattr(speed_runs, "SIZES", TINY)
+    uses = []
     train = SemArtTrainer.train
 
     def noted(trainer, *args, **kwargs):
-        lists.append((len(trainer.techniques) > 0, trainer.args.keep_freed_memory, trainer.data_collator.frozen_text))
+        cache = trainer.data_collator.frozen_text
+        uses.append((len(trainer.techniques) > 0, trainer.args.keep_freed_memory, cache is not None))
         return train(trainer, *args, **kwargs)
 
     monkeypatch.setattr(SemArtTrainer, "train", noted)
     words = ["--release", tmp_path / "data", "--seeds", "3"]
     fields = {"max_steps": 2, "per_device_train_batch_size": 8, "image_size": 32}
     results, card = main("speed", *words, **fields)
-    assert [run["setting"] for run in results["runs"]] == [*speed_proof.SETTINGS, *speed_proof.CURVES]
+    assert [run["setting"] for run in results["runs"]] == [*speed_runs.SETTINGS, *speed_runs.CURVES]
     # What is off is really off.
-    assert [(has_list, keeps_memory, cache is not None) for has_list, keeps_memory, cache in lists] == [
-        (True, True, True),
-        (False, False, False),
-        (False, False, False),
-    ] * 2
+    assert uses == [(True, True, True), (False, False, False), (False, False, False)] * 2
     with_all, same_pictures, with_none = (run["image+text"]["mean_accuracy"] for run in results["runs"][:3])
     differences = results["summary"]["mean_accuracy"]["differences"]
     assert list(differences.values()) == pytest.approx([with_all - same_pictures, with_all - with_none])
@@ -142,61 +120,53 @@ def test_speed_is_proved_with_all_techniques_and_with_none(main, tmp_path, monke
     assert "where pictures go through another filter" in card
     main("speed", *words, **fields)  # nothing is left to do
     assert capsys.readouterr().out.count("setting all, seed 3") == 1
-    with pytest.raises(SystemExit, match=r"a run \(setting all, seed 3\) by another recipe"):
-        main("speed", *words)
 
 
 def run_or_die(setting, seed):
     """What a process of its own runs."""
-    import os
-
     if seed == 0:
         os._exit(3)
-    return {"seconds": 1.0, "process": os.getpid()}
+    return {"seconds": 1.0, "commit": "abc"}
 
 
-def test_what_others_trained_is_kept_where_one_dies():
+def test_what_others_trained_is_kept_where_one_dies_and_another_commit_trains_again():
     tasks = [{"setting": "plain", "seed": seed} for seed in (0, 1)]
-    plan = Plan({}, tasks, run_or_die, len, lambda run, results: None, ["plain"])
+    plan = Plan({}, tasks, run_or_die, len, ["plain"])
     found = runner.execute(plan, {}, processes=2)
     (run,) = next(found)["runs"]
     assert (run["seed"], run["setting"]) == (1, "plain")
     with pytest.raises(ChildProcessError, match=r"run \(setting plain, seed 0\) ended without a result"):
         next(found)
+    assert runner.kept_runs(plan, {"runs": [run]}, renew=False) == [run]
+    assert runner.kept_runs(plan, {"runs": [run]}, renew=True) == []
 
 
 def test_the_spread_is_that_of_the_setting_whose_seeds_are_further_apart():
     def run(setting, seed, accuracy):
         return {"setting": setting, "seed": seed, "image+text": {"mean_accuracy": accuracy, "mean_macro_f1": 0.5}}
 
-    same = speed_proof.SETTINGS[1]
+    same = speed_runs.SETTINGS[1]
     runs = [run("all", 0, 0.8), run("all", 1, 0.9), run("none", 0, 0.8), run("none", 1, 0.82), run("none", 2, 0.1)]
     runs += [run(same, 0, 0.9), run(same, 1, 0.7)]
     curves = [
         {"setting": name, "losses": losses}
-        for name, losses in zip(speed_proof.CURVES, ([3, 2], [3.5, 2], [3, 2.25]), strict=True)
+        for name, losses in zip(speed_runs.CURVES, ([3, 2], [3.5, 2], [3, 2.25]), strict=True)
     ]
-    summary = speed_proof.summarise([*runs, *curves])
+    summary = speed_runs.summarise([*runs, *curves])
     assert summary["seeds"] == [0, 1]
     assert summary["mean_accuracy"]["differences"] == pytest.approx({same: 0.05, "none": 0.04})
     assert summary["mean_accuracy"]["spreads"] == pytest.approx({same: 0.2, "none": 0.1})
-    assert [summary["losses"][name]["largest_difference"] for name in speed_proof.CURVES[1:]] == pytest.approx(
-        [0.5, 0.25]
-    )
-    assert "losses" not in speed_proof.summarise(runs)
+    apart = [summary["losses"][name]["largest_difference"] for name in speed_runs.CURVES[1:]]
+    assert apart == pytest.approx([0.5, 0.25])
+    assert "losses" not in speed_runs.summarise(runs)
 
 
 def test_changes_against_the_best_are_taken_seed_by_seed():
     def run(setting, seed, accuracy, macro_f1, periods):
-        both = {
-            "tasks": {"type": {"accuracy": accuracy, "macro_f1": macro_f1}},
-            "mean_accuracy": accuracy,
-            "mean_macro_f1": macro_f1,
-            "mean_absolute_error_periods": periods,
-        }
+        both = {**scores(accuracy, macro_f1), "mean_absolute_error_periods": periods}
         return {"setting": setting, "seed": seed, "image+text": both, "image": both, "text": both}
 
-    summary = ablations.summarise(
+    summary = ablations_runs.summarise(
         [run("best", 0, 0.8, 0.7, 0.2), run("best", 1, 0.9, 0.8, 0.1), run("plain", 1, 0.85, 0.6, 0.4)]
     )
     assert summary["best"]["seeds"] == [0, 1]
@@ -207,15 +177,14 @@ def test_changes_against_the_best_are_taken_seed_by_seed():
 
 
 def test_every_technique_changes_the_best_recipe_and_the_plain_one_has_none():
-    from semart_hf.training.recipe import read_recipe
-
-    best, plain = (read_recipe(trained.RECIPES / name) for name in (ablations.BEST, ablations.PLAIN))
-    for fields in ablations.TECHNIQUES.values():
+    best, plain = (read_recipe(RECIPES / name) for name in (ablations_runs.BEST, ablations_runs.PLAIN))
+    for fields in ablations_runs.TECHNIQUES.values():
         assert all(name in best and best[name] != value for name, value in fields.items())
         assert all(plain.get(name, value) == value for name, value in fields.items() if name != "loss")
-    switched = {name for fields in ablations.TECHNIQUES.values() for name in fields}
+    switched = {name for fields in ablations_runs.TECHNIQUES.values() for name in fields}
     apart = {name for name in best.keys() | plain.keys() if best.get(name) != plain.get(name)}
-    assert apart - switched - {"output_dir"} <= ablations.NUMBERS_OF_TECHNIQUES
+    # The last two say nothing where their technique is off.
+    assert apart - switched <= {"output_dir", "lexicon_penalty", "logit_adjustment_tau"}
     assert plain.get("loss", "cross_entropy") == "cross_entropy"
 
 
@@ -228,24 +197,22 @@ def test_rotated_features_give_the_same_answers(strength):
     plain = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=strength, max_iter=2000, tol=1e-8)
     )
-    rotated = text_proof.words_model().set_params(logistic__C=strength, logistic__tol=1e-8)
+    rotated = text_runs.words_model().set_params(logistic__C=strength, logistic__tol=1e-8)
     expected, found = (model.fit(texts[:40], labels[:40]).predict_proba(texts[40:]) for model in (plain, rotated))
     assert found == pytest.approx(expected, abs=1e-4)  # the solver's tolerance
     assert rotated[:-1].transform(texts).shape[1] <= 40
 
 
 def test_each_metric_is_tuned_for_and_unknown_labels_are_left_out(monkeypatch):
-    monkeypatch.setitem(text_proof.GRID, "logistic__C", (0.1, 10.0))
+    monkeypatch.setitem(text_runs.GRID, "logistic__C", (0.1, 10.0))
     texts = np.array(["saint rome"] * 30 + ["river mill"] * 10 + ["snow"] * 4, dtype=object)
-    labels = np.array([0] * 30 + [1] * 10 + [text_proof.UNKNOWN_LABEL] * 4)
+    labels = np.array([0] * 30 + [1] * 10 + [text_runs.UNKNOWN_LABEL] * 4)
     asked = np.array(["a saint in rome", "a mill by a river"], dtype=object)
-    found = text_proof.tune_and_predict(texts, labels, asked, seed=0)
+    found = text_runs.tune_and_predict(texts, labels, asked, seed=0)
     assert set(found) == {"accuracy", "macro_f1"}
-    for tuned in found.values():
-        assert tuned["predictions"].tolist() == [0, 1]
-        assert (tuned["C"] in (0.1, 10.0), tuned["class_weight"] in (None, "balanced")) == (True, True)
-    single = text_proof.tune_and_predict(texts[:30], labels[:30], asked, seed=0)
-    assert single["accuracy"]["predictions"].tolist() == [0, 0]
+    for predictions, chosen in found.values():
+        assert predictions.tolist() == [0, 1]
+        assert (chosen["C"] in (0.1, 10.0), chosen["class_weight"] in (None, "balanced")) == (True, True)
 
 
 def scores(accuracy, macro_f1):
@@ -254,15 +221,11 @@ def scores(accuracy, macro_f1):
 
 
 def test_tfidf_is_judged_by_what_was_tuned_for_the_metric():
+    tfidf = {"accuracy": scores(0.6, 0.1), "macro_f1": scores(0.2, 0.5)}
     runs = [
-        {
-            "tfidf": {"accuracy": scores(0.6, 0.1), "macro_f1": scores(0.2, 0.5)},
-            "ours": scores(accuracy, 0.4),
-            "tower_alone": scores(0.5, 0.3),
-        }
-        for accuracy in (0.7, 0.58)
+        {"tfidf": tfidf, "ours": scores(accuracy, 0.4), "tower_alone": scores(0.5, 0.3)} for accuracy in (0.7, 0.58)
     ]
-    summary = text_proof.summarise(runs)
+    summary = text_runs.summarise(runs)
     assert summary["scores"]["accuracy"]["tfidf"]["mean"] == {"mean": pytest.approx(0.6), "deviation": 0.0}
     assert summary["scores"]["macro_f1"]["tfidf"]["mean"]["mean"] == pytest.approx(0.5)
     assert summary["gains"]["accuracy"]["type"]["mean"] == pytest.approx(0.04)
@@ -282,5 +245,4 @@ def test_figures_are_averages_with_the_deviation_of_one_run():
 @pytest.mark.parametrize("path", sorted(prove.RESULTS.glob("*.json")), ids=lambda path: path.stem)
 def test_the_cards_are_those_of_the_kept_results(path):
     results = json.loads(path.read_text(encoding="utf-8"))
-    card = prove.card_of(path.stem).read_text(encoding="utf-8")
-    assert card == proof_cards.card(results)
+    assert prove.card_of(path.stem).read_text(encoding="utf-8") == proof_cards.card(results)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.techniques import techniques_of
 
-from proofs.runner import Plan, Run, mean_and_deviation
-from proofs.trained import RECIPES, WITHOUT_VALIDATION, train_and_score, trained
-from semart_hf.data.loading import load_paintings
+from proofs.runner import Plan, Run, mean_and_deviation, train_on_release
 from semart_hf.miniature.miniature import paint_miniature
-from semart_hf.training.recipe import read_recipe
+from semart_hf.training.recipe import RECIPES, read_recipe
 
 RECIPE = "miniature.yaml"
 SIZES = {"num_train": 2400, "num_val": 400, "num_test": 2000}
@@ -50,7 +47,6 @@ EXACT: dict[str, Any] = {
     "logging_steps": 1,
     "text_cache_dtype": "fp32",
     "precision": "fp32",
-    **WITHOUT_VALIDATION,
 }
 
 
@@ -59,46 +55,33 @@ def plan(options: argparse.Namespace) -> Plan:
     recipe = read_recipe(RECIPES / RECIPE)
     techniques = techniques_of(recipe["vision"], "cpu")
     off = {name: value for fields in techniques.values() for name, value in fields.items()}
+    settings = {"all": ON, "none on the same pictures": {**off, **OF_PICTURES}, "none": off}
+    settings = {name: {**FIELDS, **fields} for name, fields in settings.items()}
+    settings |= {f"{name}, step by step": {**fields, **EXACT} for name, fields in settings.items()}
+    settings = {name: {**fields, **options.fields} for name, fields in settings.items()}
     paint_miniature(options.release, workers=options.processes, **SIZES)
     common: dict[str, Any] = {
         "recipe": recipe,
-        "settings": {name: {**fields_of(name, off), **options.fields} for name in (*SETTINGS, *CURVES)},
+        "settings": settings,
         "fields": options.fields,
         "sizes": SIZES,
         "techniques": list(techniques),
     }
-    wanted = [(name, seed) for seed in options.seeds for name in SETTINGS]
-    wanted += [(name, options.seeds[0]) for name in CURVES]
     tasks = [
-        {"setting": name, "seed": seed, "release": options.release, "fields": common["settings"][name]}
-        for name, seed in wanted
+        {
+            "setting": name,
+            "seed": seed,
+            "release": options.release,
+            "recipe": RECIPE,
+            "fields": settings[name],
+            "uses_techniques": name.startswith("all"),
+            "step_by_step": name in CURVES,
+        }
+        for seed in options.seeds
+        for name in settings
+        if name in SETTINGS or seed == options.seeds[0]
     ]
-    return Plan(common, tasks, run_one, summarise, values_of, (*SETTINGS, *CURVES))
-
-
-def fields_of(setting: str, off: Mapping[str, Any]) -> dict[str, Any]:
-    """What a setting changes in the recipe; the second argument switches off the techniques that have a field."""
-    changed = dict(ON) if setting.startswith("all") else dict(off)
-    if "same pictures" in setting:
-        changed |= OF_PICTURES
-    return {**FIELDS, **changed, **(EXACT if setting in CURVES else {})}
-
-
-def values_of(run: Run, results: Mapping[str, Any]) -> list[Any]:
-    """What a run was trained by, and on how many paintings."""
-    return [results["recipe"], results["settings"].get(run["setting"]), results["sizes"]]
-
-
-def run_one(setting: str, seed: int, release: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Scores of one training by modality, or the losses of its steps."""
-    chosen = {"data": str(release), "seed": seed, **fields}
-    splits, uses_techniques = load_paintings(release), setting.startswith("all")
-    if setting not in CURVES:
-        return train_and_score(RECIPE, chosen, splits, uses_techniques=uses_techniques)
-    del splits["validation"]
-    with trained(RECIPE, chosen, splits, uses_techniques=uses_techniques) as (trainer, _, about):
-        losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-    return {**about, "losses": losses}
+    return Plan(common, tasks, train_on_release, summarise, list(settings))
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:
