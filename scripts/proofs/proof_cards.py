@@ -86,6 +86,6 @@ def circumstances(results: Mapping[str, Any]) -> str:
     minutes = sum(run["seconds"] for run in runs) / 60
     return (
         f"{changed}: {minutes:.0f} minutes of training on {environment['processor']}; torch {environment['torch']}, "
-        f"transformers {environment['transformers']}, commit {commits}. Written by `scripts/prove.py` from its results "
-        "in `scripts/proofs/results/`."
+        f"transformers {environment['transformers']}, commit {commits}. Written by `scripts/prove.py` from its "
+        "results in `scripts/proofs/results/`."
     )
