@@ -7,34 +7,27 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .command import command, load_model
 
-if TYPE_CHECKING:
-    from semart_hf.publishing.upload import Destination
 
-PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line's choices."""
     parser = argparse.ArgumentParser(
         prog="semart-hf push",
         description="Put a repository together, check that it loads elsewhere, show it; with --push, publish it.",
     )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--model", help="folder of a trained model, or its name on the Hub")
-    what.add_argument("--dataset", type=Path, help="folder that `semart-hf prepare` wrote: publish it instead")
-    parser.add_argument("--repo_id", required=True, help="USER/NAME on the Hub")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", help="folder of a trained model, or its name on the Hub")
+    source.add_argument("--dataset", type=Path, help="folder that `semart-hf prepare` wrote: publish it instead")
+    parser.add_argument("--repo_id", required=True, type=repository_name, help="USER/NAME on the Hub")
     parser.add_argument("--push", action="store_true", help="publish; without it nothing is sent")
     parser.add_argument(
         "--private",
         action=argparse.BooleanOptionalAction,
         help="whether a new repository is private (default: a model is public, a dataset private)",
     )
-    parser.add_argument("--revision", help="branch of the Hub to commit to (default: main)")
-    parser.add_argument("--message", help="the commit's message")
     parser.add_argument("--output_dir", type=Path, help="where it is put together (default: outputs/hub/NAME)")
     card = parser.add_argument_group("the card of a model")
     card.add_argument(
@@ -51,10 +44,25 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     card.add_argument("--license", default="apache-2.0", help="of the weights (default: apache-2.0)")
     card.add_argument("--example", type=Path, help="picture for the card's example, which will be published with it")
     card.add_argument("--example_text", help="text for the card's example")
-    card.add_argument("--template", type=Path, default=PACKAGE / "templates" / "model_card.md", help="of the card")
     card.add_argument("--card", type=Path, help="write the card, with its figures, here too: model_cards/NAME.md")
-    card.add_argument("--space", metavar="USER/NAME", help="put a Space together too, that serves the model")
+    card.add_argument(
+        "--space", metavar="USER/NAME", type=repository_name, help="put a Space together too, that serves the model"
+    )
     return parser.parse_args(arguments)
+
+
+def repository_name(value: str) -> str:
+    """The name, if the Hub allows it."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(value)
+    except HFValidationError as error:
+        raise argparse.ArgumentTypeError(f"Got the repository {value!r}: {error} Give USER/NAME.") from error
+    if value.count("/") != 1:
+        raise argparse.ArgumentTypeError(f"Got the repository {value!r}. Give USER/NAME, as anna/semart-resnet18.")
+    return value
 
 
 @command("push")
@@ -64,81 +72,59 @@ def main(arguments: list[str]) -> None:
     # After the command line is understood, so that --help and a wrong flag answer at once.
     from transformers.utils import logging
 
-    from semart_hf.publishing.upload import Destination
-
     logging.disable_progress_bar()
-    kind = "model" if options.model else "dataset"
-    private = kind == "dataset" if options.private is None else options.private
-    destination = Destination(options.repo_id, kind, private, options.revision)
-    if options.dataset:
-        publish_dataset(options, destination)
-    else:
-        publish_model(options, destination)
+    if options.private is None:
+        options.private = options.dataset is not None
+    (publish_dataset if options.dataset else publish_model)(options)
     if not options.push:
         print("Nothing was sent. Add --push to publish.")
 
 
-def publish_model(options: argparse.Namespace, destination: Destination) -> None:
+def publish_model(options: argparse.Namespace) -> None:
     """Put the repository together, check it, show it; with --push send it, and load it back from the Hub."""
-    from huggingface_hub import get_token
-
     from semart_hf.publishing.check import check_published, check_repository
-    from semart_hf.publishing.model_repository import CardChoices, assemble_repository, copy_card
+    from semart_hf.publishing.model_repository import assemble_repository, copy_card
+    from semart_hf.publishing.space import write_space
 
-    source = Path(options.model)
-    folder = options.output_dir or Path("outputs", "hub", destination.repo_id.split("/")[1])
+    source, repo_id = Path(options.model), options.repo_id
+    folder = options.output_dir or Path("outputs", "hub", repo_id.split("/")[1])
     if folder.resolve() == source.resolve():
         raise ValueError(f"Got {folder} as --model and as --output_dir. Two folders are needed. Give another.")
     model, processor = load_model(options.model)
-    trained = source / "results.json" if (source / "results.json").is_file() else None
-    choices = CardChoices(
-        options.template, options.data_name, options.data_id, options.license, options.example, options.example_text
-    )
+    trained, recipe = (path if (path := source / name).is_file() else None for name in ("results.json", "recipe.yaml"))
     assemble_repository(
         model,
         processor,
         folder,
-        destination.repo_id,
-        choices=choices,
+        repo_id,
         results=options.results or ([trained] if trained else []),
         trained=trained,
-        recipe=options.recipe or source / "recipe.yaml",
+        recipe=options.recipe or recipe,
+        picture=options.example,
+        text=options.example_text,
+        data_name=options.data_name,
+        data_id=options.data_id,
+        license=options.license,
     )
     if options.card:
         copy_card(folder, options.card)
     print(f"Checking {folder}")
     machine_folders = [source] if source.exists() else []
-    show_checks(check_repository(folder, model, processor, destination.repo_id, machine_folders=machine_folders))
-    show_files(folder, destination)
-    space = assemble_space(options, destination) if options.space else None
+    show_checks(check_repository(folder, model, processor, repo_id, machine_folders=machine_folders))
+    show_files(folder, repo_id, "model", options.private)
+    if options.space:
+        space = folder.parent / f"{options.space.split('/')[1]}-space"
+        show_files(write_space(space, repo_id), options.space, "space", options.private)
     if not options.push:
         return
-    revision = push(folder, destination, options.message or "Publish the model with its code and card")
-    print(f"Loading {destination.repo_id} back at {revision}")
-    # Without the token nobody sees a private repository.
-    show_checks(check_published(folder, destination.repo_id, revision, model, processor, token=get_token()))
-    if space is not None:
-        from semart_hf.publishing.space import pin_model
-
-        space_folder, space_destination = space
-        pin_model(space_folder, destination.repo_id, revision)
-        push(space_folder, space_destination, "Serve the model")
+    revision = push(folder, repo_id, "model", options.private)
+    print(f"Loading {repo_id} back at {revision}")
+    show_checks(check_published(folder, repo_id, revision, model, processor))
+    if options.space:
+        push(write_space(space, repo_id, revision), options.space, "space", options.private)
 
 
-def assemble_space(options: argparse.Namespace, destination: Destination) -> tuple[Path, Destination]:
-    """The Space's folder, shown, and where it goes."""
-    from semart_hf.publishing.space import write_space
-    from semart_hf.publishing.upload import Destination
-
-    space = Destination(options.space, "space", destination.private)
-    name = options.space.split("/")[1]
-    parent = options.output_dir.parent if options.output_dir else Path("outputs", "hub")
-    folder = write_space(parent / f"{name}-space", destination.repo_id)
-    show_files(folder, space)
-    return folder, space
-
-
-def publish_dataset(options: argparse.Namespace, destination: Destination) -> None:
+def publish_dataset(options: argparse.Namespace) -> None:
     """Check a prepared dataset and show it; with --push send it."""
     from semart_hf.documents.dataset_card import SEMART_LICENCE
     from semart_hf.publishing.check import check_dataset
@@ -146,17 +132,17 @@ def publish_dataset(options: argparse.Namespace, destination: Destination) -> No
     print(SEMART_LICENCE)
     print(f"Checking {options.dataset}")
     show_checks(check_dataset(options.dataset))
-    show_files(options.dataset, destination)
+    show_files(options.dataset, options.repo_id, "dataset", options.private)
     if options.push:
-        push(options.dataset, destination, options.message or "Publish the dataset with its card")
+        push(options.dataset, options.repo_id, "dataset", options.private)
 
 
-def push(folder: Path, destination: Destination, message: str) -> str:
+def push(folder: Path, repo_id: str, repo_type: str, private: bool) -> str:
     """The revision that the folder has on the Hub."""
-    from semart_hf.publishing.upload import push_folder
+    from semart_hf.publishing.pushing import push_folder
 
-    commit = push_folder(folder, destination, message)
-    print(f"Pushed {destination} at {commit.oid}: {commit.commit_url}")
+    commit = push_folder(folder, repo_id, f"Publish the {repo_type}", repo_type=repo_type, private=private)
+    print(f"Pushed {repo_id} at {commit.oid}: {commit.commit_url}")
     return str(commit.oid)
 
 
@@ -166,12 +152,13 @@ def show_checks(checks: Any) -> None:
         print(f"  {part:16} {found}", flush=True)
 
 
-def show_files(folder: Path, destination: Destination) -> None:
+def show_files(folder: Path, repo_id: str, repo_type: str, private: bool) -> None:
     """What would go where."""
-    from semart_hf.publishing.upload import list_files
+    from semart_hf.publishing.pushing import list_files
 
     files = list_files(folder)
-    print(f"{folder} -> {destination}: {len(files)} files, {sum(files.values()):,} bytes")
+    where = f"{repo_id} ({'private' if private else 'public'} {repo_type})"
+    print(f"{folder} -> {where}: {len(files)} files, {sum(files.values()):,} bytes")
     for name, size in files.items():
         print(f"  {size:>14,}  {name}")
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.run_folder import RunPlan
 
-PACKAGE = Path(__file__).resolve().parents[1]
 FREQUENT_TRAINING_FIELDS = """
 training (every field of transformers.TrainingArguments is allowed; these are the usual ones):
   --output_dir, --overwrite_output_dir, --resume_from_checkpoint, --num_train_epochs, --max_steps,
@@ -215,7 +214,7 @@ def summary(trainer: Any, num_rows: int, spent: dict[str, float]) -> dict[str, A
 
 def publish(trainer: Any, model: Any, processor: Any) -> str:
     """Address of the commit that holds the finished model with its card, results and licence."""
-    from semart_hf.publishing.model_repository import CardChoices, assemble_repository
+    from semart_hf.publishing.model_repository import assemble_repository
 
     folder = Path(trainer.args.output_dir)
     with tempfile.TemporaryDirectory(dir=folder, prefix="_publish-") as made:
@@ -224,7 +223,6 @@ def publish(trainer: Any, model: Any, processor: Any) -> str:
             processor,
             Path(made, "repository"),
             trainer.hub_model_id,
-            choices=CardChoices(PACKAGE / "templates" / "model_card.md"),
             results=[folder / "results.json"],
             recipe=folder / "recipe.yaml",
         )

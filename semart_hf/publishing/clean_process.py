@@ -11,7 +11,6 @@ import json
 import re
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
 
@@ -28,32 +27,24 @@ def load_parts(order: dict[str, Any]) -> dict[str, Any]:
         order: `source` (folder or repository) and `paintings` for the pipeline; if wanted, its `revision`, and `code`
             of the card to run.
     """
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoTokenizer, pipeline
+    import transformers
 
-    source, options = order["source"], {"trust_remote_code": True}
-    if order.get("revision"):
-        options["revision"] = order["revision"]
-    parts = {
-        "config": lambda: AutoConfig.from_pretrained(source, **options),
-        "model": lambda: AutoModel.from_pretrained(source, **options),
-        "tokenizer": lambda: AutoTokenizer.from_pretrained(source, **options),
-        "image processor": lambda: AutoImageProcessor.from_pretrained(source, **options),
-        "processor": lambda: AutoProcessor.from_pretrained(source, **options),
-        # Scores are compared with those of another process to five digits.
-        "pipeline": lambda: pipeline("art-classification", model=source, device="cpu", precision="fp32", **options),
-    }
-    loaded: dict[str, Any] = {}
+    source, options = order["source"], {"trust_remote_code": True, "revision": order.get("revision") or "main"}
     result: dict[str, Any] = {"classes": {}}
     part = "config"
     try:
-        for part, load in parts.items():
-            loaded[part] = load()
-            result["classes"][part] = f"{type(loaded[part]).__module__}.{type(loaded[part]).__qualname__}"
+        for name in ("Config", "Model", "Tokenizer", "ImageProcessor", "Processor"):
+            part = "image processor" if name == "ImageProcessor" else name.lower()
+            loaded = getattr(transformers, f"Auto{name}").from_pretrained(source, **options)
+            result["classes"][part] = type(loaded).__name__
+        part = "pipeline"
+        # Scores are compared with those of another process to five digits.
+        classify = transformers.pipeline("art-classification", model=source, device="cpu", precision="fp32", **options)
+        result["classes"][part] = type(classify).__name__
         part = "scores"
-        result["answers"] = loaded["pipeline"](order["paintings"], top_k=None)
-        if order.get("code"):
-            part = "example of the card"
-            result["printed"] = run_example(order["code"])
+        result["answers"] = classify(order["paintings"], top_k=None)
+        part = "example"
+        result["printed"] = run_example(order.get("code", ""))
     except Exception as error:  # noqa: BLE001 - whatever it is, the other process shows it
         return {"failed": part, "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     return result
@@ -68,8 +59,6 @@ def run_example(code: str) -> str:
 
 
 if __name__ == "__main__":
-    # Beside this file lie others whose names hide libraries.
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
     sys.meta_path.insert(0, _NotInstalled())
     answers = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # libraries print too

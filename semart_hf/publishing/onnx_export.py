@@ -17,7 +17,7 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import evaluation_mode
 
-from .output_folder import output_folder
+from .repository import output_folder
 
 #: Name of each graph, and of its file, to its inputs.
 GRAPHS = {
@@ -26,46 +26,36 @@ GRAPHS = {
     "text": ("input_ids", "attention_mask"),
 }
 TOLERANCE = 1e-4
-DESCRIPTION_FILE = "onnx.json"
-_OWN_FILES = ("*.onnx", "*.onnx.data", DESCRIPTION_FILE, "config.json", "processor_config.json", "tokenizer*.json")
+_OWN_FILES = ("*.onnx", "*.onnx.data", "onnx.json", "config.json", "processor_config.json", "tokenizer*.json")
 _AXES: dict[str, Any] = {
     "pixel_values": {0: "batch"},
     "input_ids": {0: "batch", 1: "tokens"},
     "attention_mask": {0: "batch", 1: "tokens"},
 }
-# Batches and text lengths that the graphs are compared on: what was traced, and what was not.
-_CHECKED_SIZES = ((1, 8), (5, 24), (2, 1))
+# Batches and text lengths: what is traced, and what the graphs are compared on.
 _TRACED_SIZE = (3, 16)
+_CHECKED_SIZES = ((1, 8), (5, 24), (2, 1))
+
+Run = Callable[[Mapping[str, Tensor]], list[Any]]
 
 
-class Logits(nn.Module):
-    """The model's logits `(batch, num_labels)`, one tensor a task in their order.
-
-    Args:
-        model: In evaluation mode.
-    """
+class _Logits(nn.Module):
+    """The model's logits `(batch, num_labels)`, one tensor a task in their order."""
 
     def __init__(self, model: SemArtForArtClassification) -> None:
         super().__init__()
         self.model = model
 
-    def forward(
-        self,
-        pixel_values: Tensor | None = None,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-    ) -> tuple[Tensor, ...]:
-        """The logits."""
-        output = self.model(pixel_values=pixel_values, input_ids=input_ids, attention_mask=attention_mask)
-        return tuple(output.logits.values())
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.model(**inputs).logits.values())
 
 
 @contextmanager
-def any_batch_size(model: SemArtForArtClassification) -> Iterator[None]:
+def _any_batch_size(model: SemArtForArtClassification) -> Iterator[None]:
     """While it lasts, the model compares no batch sizes, which would make them constants of a trace."""
 
-    def batch_size(pixel_values: Tensor | None, texts: Tensor | None, *_: Any) -> Any:
-        given = pixel_values if pixel_values is not None else texts
+    def batch_size(pixel_values: Tensor | None, input_ids: Tensor | None, *_: Any) -> Any:
+        given = pixel_values if pixel_values is not None else input_ids
         return 0 if given is None else given.shape[0]
 
     code = sys.modules[type(model).__module__]
@@ -82,7 +72,7 @@ def export_onnx(
 ) -> dict[str, Any]:
     """What was written: `outputs`, and for each of the `graphs` its file, inputs and largest difference from torch.
 
-    The folder gets the graphs, the processor, config.json with the labels, and the returned description.
+    The folder gets the graphs, the processor, config.json with the labels, and as onnx.json what is returned.
 
     Args:
         model: In float32, on the CPU.
@@ -95,7 +85,7 @@ def export_onnx(
     """
     _import_runtime()
     graphs: dict[str, Any] = {}
-    with evaluation_mode(model), output_folder(Path(folder), _OWN_FILES, "export") as unfinished:
+    with evaluation_mode(model), output_folder(folder, _OWN_FILES, "export") as unfinished:
         for name, inputs in GRAPHS.items():
             path = unfinished / f"{name}.onnx"
             write_graph(model, name, path)
@@ -109,47 +99,39 @@ def export_onnx(
         model.config.save_pretrained(unfinished)
         processor.save_pretrained(unfinished)
         description = {"outputs": model.config.task_names, "graphs": graphs}
-        write_json(unfinished / DESCRIPTION_FILE, description)
+        write_json(unfinished / "onnx.json", description)
     return description
 
 
 def write_graph(model: SemArtForArtClassification, name: str, path: Path) -> None:
     """Write one graph, with any batch size and any text length that the text tower takes."""
     inputs = make_inputs(model, name, *_TRACED_SIZE)
-    with warnings.catch_warnings(), any_batch_size(model):
+    with warnings.catch_warnings(), _any_batch_size(model):
         # Two axes that are always equal get one name: that is what is meant.
         warnings.filterwarnings("ignore", message=".*The axis name.*")
         program = torch.onnx.export(
-            Logits(model).eval(),
+            _Logits(model).eval(),
             (),
             kwargs=inputs,
             dynamo=True,
-            dynamic_shapes={key: _AXES[key] for key in inputs},
+            dynamic_shapes={"inputs": {key: _AXES[key] for key in inputs}},
+            input_names=list(inputs),
             output_names=model.config.task_names,
             verbose=False,
         )
-    if program is None:  # the older exporter's answer, which is not asked
-        raise RuntimeError("torch.onnx.export gave no program with dynamo=True.")
-    program.save(str(path))
+    program.save(str(path))  # type: ignore[union-attr]  # `None` is the older exporter's answer
 
 
-def open_graph(path: Path) -> Callable[[Mapping[str, Tensor]], list[Any]]:
+def open_graph(path: Path) -> Run:
     """A function from inputs to arrays, one a task in their order."""
     runtime = _import_runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-    def run(inputs: Mapping[str, Tensor]) -> list[Any]:
-        answers: list[Any] = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-        return answers
-
-    return run
+    return lambda inputs: session.run(None, {name: value.numpy() for name, value in inputs.items()})
 
 
-def largest_difference(
-    model: SemArtForArtClassification, name: str, run: Callable[[Mapping[str, Tensor]], list[Any]]
-) -> float:
+def largest_difference(model: SemArtForArtClassification, name: str, run: Run) -> float:
     """The largest difference of a logit between the graph and the model, over several sizes of batch and text."""
     differences = []
     for size in _CHECKED_SIZES:
@@ -157,22 +139,20 @@ def largest_difference(
         with torch.inference_mode():
             expected = model(**inputs).logits
         for logits, answer in zip(expected.values(), run(inputs), strict=True):
-            differences.append(float((logits - torch.from_numpy(answer)).abs().max()))
-    # Not max of a list: a NaN must not be passed over.
-    return float(torch.tensor(differences).max())
+            differences.append((logits - torch.from_numpy(answer)).abs().max())
+    return float(torch.stack(differences).max())
 
 
 def make_inputs(model: SemArtForArtClassification, name: str, batch: int, tokens: int) -> dict[str, Tensor]:
     """Inputs of a graph: noise and arbitrary tokens, the first row's text half as long as the others'."""
-    config = model.config
-    _, height, width = config.vision_config.pretrained_cfg["input_size"]
+    text, (_, height, width) = model.config.text_config, model.config.vision_config.pretrained_cfg["input_size"]
     generator = torch.Generator().manual_seed(batch * 1000 + tokens)
-    tokens = min(tokens, config.text_config.max_position_embeddings)
+    tokens = min(tokens, text.max_position_embeddings)
     mask = torch.ones(batch, tokens, dtype=torch.long)
     mask[0, max(1, tokens // 2) :] = 0
     inputs = {
         "pixel_values": torch.randn(batch, 3, height, width, generator=generator),
-        "input_ids": torch.randint(0, config.text_config.vocab_size, (batch, tokens), generator=generator),
+        "input_ids": torch.randint(0, text.vocab_size, (batch, tokens), generator=generator),
         "attention_mask": mask,
     }
     return {key: inputs[key] for key in GRAPHS[name]}
@@ -180,9 +160,7 @@ def make_inputs(model: SemArtForArtClassification, name: str, batch: int, tokens
 
 def _import_runtime() -> Any:
     try:
-        for name in ("onnx", "onnxscript"):
-            importlib.import_module(name)
-        return importlib.import_module("onnxruntime")
+        return [importlib.import_module(name) for name in ("onnx", "onnxscript", "onnxruntime")][-1]
     except ImportError as error:
         raise ImportError(
             f"Got no {error.name} in this environment; the export needs onnx, onnxscript and onnxruntime. Install "

@@ -2,7 +2,6 @@
 
 import re
 import socket
-import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,8 +13,6 @@ _PRIVATE_FOLDER = re.compile(
 )
 _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{16,}")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy")
-# Compressed columns: what they hold is data, and no search of their bytes finds it.
-_NOT_SEARCHED = (".parquet", ".onnx", ".data")
 
 
 def find_private_content(folder: Path, machine_folders: Iterable[Path] = ()) -> list[str]:
@@ -30,32 +27,31 @@ def find_private_content(folder: Path, machine_folders: Iterable[Path] = ()) -> 
     folders = {path.expanduser().resolve() for path in (Path.home(), Path.cwd(), *machine_folders)}
     # `/` and `/app` are everybody's.
     private = {path for path in folders if len(path.parts) > 2 or path == Path.home().resolve() != Path("/")}
-    words = {str(path).encode(): "a folder of this machine" for path in private}
+    words = {str(path): "a folder of this machine" for path in private}
     host = socket.gethostname()
     # A name of letters only cannot be told from a word of the text.
     if not host.isalpha() and host != "localhost" and len(host) > 3:
-        words[host.encode()] = "the name of this machine"
-    if token := get_token():
-        words[token.encode()] = "your Hugging Face token"
+        words[host] = "the name of this machine"
     found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            name = path.relative_to(folder).as_posix()
-            if path.name == "training_args.bin" or path.suffix in _PICKLES:
-                found.append(f"{name} is a pickle, which runs whatever code its maker put into it")
-            elif path.suffix not in _NOT_SEARCHED:
-                found += [f"{name} holds {what}" for what in _private_parts(_searched_part(path), words)]
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix in _PICKLES:
+            found.append(f"{name} is a pickle, which runs whatever code its maker put into it")
+        elif path.suffix != ".parquet":  # compressed columns: no search of their bytes finds what they hold
+            found += [f"{name} holds {problem}" for problem in _problems(_searched_part(path), words)]
     return found
 
 
-def _private_parts(content: bytes, words: dict[bytes, str]) -> Iterator[str]:
-    for word, what in words.items():
-        if re.search(rb"(?<![\w.-])" + re.escape(word) + rb"(?![\w-])", content):
-            # A secret is not repeated on the screen.
-            yield what if "token" in what else f"{what}, {word.decode()!r}"
+def _problems(content: bytes, words: dict[str, str]) -> Iterator[str]:
+    for word, description in words.items():
+        if re.search(rb"(?<![\w.-])" + re.escape(word.encode()) + rb"(?![\w-])", content):
+            yield f"{description}, {word!r}"
     if match := _PRIVATE_FOLDER.search(content):
         yield f"a path that exists on one machine only, {match[0].decode()!r}"
-    if _TOKEN.search(content):
+    # A secret is not repeated on the screen.
+    if (token := get_token()) and token.encode() in content:
+        yield "your Hugging Face token"
+    elif _TOKEN.search(content):
         yield "what looks like a Hugging Face token"
 
 
@@ -64,5 +60,5 @@ def _searched_part(path: Path) -> bytes:
         return path.read_bytes()
     with path.open("rb") as file:
         # A damaged file may give any length, or none: whether the weights can be read is checked elsewhere.
-        (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+        length = int.from_bytes(file.read(8), "little")
         return file.read(min(length, path.stat().st_size))

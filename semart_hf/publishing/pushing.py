@@ -1,4 +1,7 @@
-"""Folders of the Trainer on the Hub: each push is one commit, and holds a whole repository or nothing."""
+"""A folder becomes one commit on the Hub: the repository then holds all of it, or stays as it was.
+
+The library's `upload_folder` makes one commit after the other, between which a repository would load wrong.
+"""
 
 import json
 import logging
@@ -8,25 +11,81 @@ import tempfile
 from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, create_commit
+from huggingface_hub import (
+    CommitInfo,
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    RepoCard,
+    create_commit,
+    run_as_future,
+)
+from huggingface_hub.errors import HfHubHTTPError
 
 TRAINER_STATE = "trainer_state.json"
+#: What loads a model, and its card; not the optimizer, random states, logs and results of a folder of the Trainer.
+REPOSITORY_FILES = (
+    *("*.safetensors", "*.safetensors.index.json", "*.py", "config.json", "processor_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "README.md"),
+)
+_HUB_FILE = ".gitattributes"  # the Hub's own, which belongs to no folder
 
 logger = logging.getLogger(__name__)
 
-#: What loads a model, and its card. All else that a folder of the Trainer holds (optimizer, random states, logs,
-#: results) stays at home, or goes with the whole checkpoint into a folder of its own.
-REPOSITORY_FILES = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "*.py",
-    "config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "README.md",
-)
+
+def list_files(folder: Path) -> dict[str, int]:
+    """Path in the repository to size in bytes, of every file in the folder but hidden ones."""
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: path.stat().st_size for name, path in paths.items() if "/." not in f"/{name}"}
+
+
+def differing_files(folder: Path, repo_id: str, revision: str) -> list[str]:
+    """Files that are not on the Hub as they are in the folder, by the Hub's hashes, or only there.
+
+    Raises:
+        OSError: If the Hub cannot be reached, or has no such revision.
+    """
+    found = HfApi().verify_repo_checksums(repo_id, revision=revision, local_dir=folder)
+    names = {mismatch["path"] for mismatch in found.mismatches} | {*found.missing_paths}
+    return sorted(names - {_HUB_FILE} | (list_files(folder).keys() & {*found.extra_paths}))
+
+
+def push_folder(
+    folder: Path, repo_id: str, message: str, *, repo_type: str = "model", private: bool = False
+) -> CommitInfo:
+    """The one commit after which the repository holds the folder's files and no others.
+
+    Raises:
+        ValueError: If the card is refused, the repository is public where a private one is asked for, or somebody else
+            committed meanwhile.
+        OSError: If the Hub cannot be reached, or refuses.
+    """
+    api = HfApi()
+    repository: dict[str, Any] = {"repo_id": repo_id, "repo_type": repo_type}
+    if repo_type != "space":
+        RepoCard.load(folder / "README.md", ignore_metadata_errors=True).validate(repo_type)
+    api.create_repo(**repository, private=private, exist_ok=True, space_sdk="gradio" if repo_type == "space" else None)
+    head = api.repo_info(**repository)
+    if private and not head.private:
+        raise ValueError(
+            f"Got {repo_id}, which is there already and is public, where a private repository is asked for. Make it "
+            "private in its settings, give another --repo_id, or allow it with --no-private."
+        )
+    names = list_files(folder)
+    old = set(api.list_repo_files(**repository, revision=head.sha)) - {*names, _HUB_FILE}
+    operations: list[Any] = [CommitOperationDelete(name) for name in sorted(old)]
+    operations += [CommitOperationAdd(name, str(folder / name)) for name in names]
+    try:
+        return api.create_commit(**repository, operations=operations, commit_message=message, parent_commit=head.sha)
+    except HfHubHTTPError as error:
+        if error.response is not None and error.response.status_code == 412:
+            raise ValueError(
+                f"Got another commit to {repo_id} while this one was being made. Allowed is one at a time, so that no "
+                "repository is a mixture. Nothing was changed: look at it, and push again."
+            ) from error
+        raise
 
 
 def start_push(
@@ -40,7 +99,7 @@ def start_push(
     token: str | None = None,
     revision: str | None = None,
 ) -> "Future[CommitInfo]":
-    """The commit that is being made in the background; if it fails, that is logged as a warning.
+    """The commit of a folder of the Trainer, made in the background; if it fails, that is logged as a warning.
 
     The files are linked to another place first, so that the folder may go meanwhile, as old checkpoints do.
 
@@ -64,57 +123,46 @@ def start_push(
             f"Got {source}, which has no config.json. Allowed is a folder that the Trainer saved. Call "
             "trainer.save_model() first."
         )
+    if names is None:
+        names = sorted({path.name for pattern in REPOSITORY_FILES for path in source.glob(pattern)})
+    pushed = {name: source / name for name in names}
+    if checkpoint_name is not None:
+        pushed |= {f"{checkpoint_name}/{name}": source / name for name in list_files(source)}
     linked = Path(tempfile.mkdtemp(dir=workspace, prefix="_push-"))
     try:
         operations = [
-            CommitOperationAdd(name, str(_link(source / name, linked / "model" / name)))
-            for name in (_repository_names(source) if names is None else names)
+            CommitOperationAdd(name, _published_state(path) if path.name == TRAINER_STATE else _link(path, linked))
+            for name, path in pushed.items()
         ]
-        if checkpoint_name is not None:
-            operations += [
-                CommitOperationAdd(f"{checkpoint_name}/{name}", str(_link(source / name, linked / "all" / name)))
-                for name in _all_names(source)
-            ]
-            _forget_folders(linked / "all" / TRAINER_STATE)
-        # The library's own function makes one commit after the other.
-        push = create_commit(
-            repo_id, operations, commit_message=message, token=token, revision=revision, run_as_future=True
-        )
     except BaseException:
         shutil.rmtree(linked)
         raise
-    push.add_done_callback(lambda done: _finish(done, linked, repo_id, message))
-    return push
+
+    def commit() -> CommitInfo:
+        try:
+            return create_commit(repo_id, operations, commit_message=message, token=token, revision=revision)
+        except Exception as error:
+            logger.warning("%r was not pushed to %s, which stays as it was: %s", message, repo_id, error)
+            raise
+        finally:
+            shutil.rmtree(linked, ignore_errors=True)
+
+    # The library's own function makes one commit after the other.
+    return run_as_future(commit)
 
 
-def _repository_names(folder: Path) -> list[str]:
-    return sorted({path.name for pattern in REPOSITORY_FILES for path in folder.glob(pattern) if path.is_file()})
-
-
-def _all_names(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-def _link(source: Path, target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _link(source: Path, folder: Path) -> str:
+    target = Path(tempfile.mkdtemp(dir=folder), source.name)
     try:
         os.link(source, target)
     except OSError:  # a file system without links
         shutil.copyfile(source, target)
-    return target
+    return str(target)
 
 
-def _forget_folders(path: Path) -> None:
-    """Name the best checkpoint in a copy of the Trainer's state without the folders of this machine."""
-    if not path.is_file():
-        return
+def _published_state(path: Path) -> bytes:
+    """The Trainer's state, in which the best checkpoint has a name without the folders of this machine."""
     state = json.loads(path.read_text(encoding="utf-8"))
     if best := state.get("best_model_checkpoint"):
-        path.unlink()  # a link to the checkpoint's own file
-        path.write_text(json.dumps({**state, "best_model_checkpoint": Path(best).name}, indent=2) + "\n", "utf-8")
-
-
-def _finish(push: "Future[CommitInfo]", linked: Path, repo_id: str, message: str) -> None:
-    shutil.rmtree(linked, ignore_errors=True)
-    if not push.cancelled() and (error := push.exception()) is not None:
-        logger.warning("%r was not pushed to %s, which stays as it was: %s", message, repo_id, error)
+        state["best_model_checkpoint"] = Path(best).name
+    return (json.dumps(state, indent=2) + "\n").encode()

@@ -1,10 +1,13 @@
 """A model and its processor become a folder that loads with its own code, here and on the Hub."""
 
 import os
-import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
+from semart_hf.files import atomic_folder
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import save_repository
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -21,33 +24,52 @@ def write_repository(
     there appears whole, and one that was there (with checkpoints, logs and results, which stay) never holds half a
     file. Weights of the old model that the new one does not replace are removed.
 
-    Args:
-        model: The model; it stays where it is and as it is.
-        processor: Its processor.
-        folder: Made where it is missing.
-
     Raises:
         ValueError: If the folder is a file.
     """
-    target = Path(folder)
-    if target.exists() and not target.is_dir():
-        raise ValueError(
-            f"Got {target}, which is a file. Allowed is a folder, or a new name. Give another output_dir."
-        )
+    target = _no_file(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as unfinished:
         written = Path(unfinished, "repository")
         save_repository(model, processor, written)
         if not target.exists():
-            written.rename(target)
-            return target
+            return written.rename(target)
         names = sorted((path.name for path in written.iterdir()), key=lambda name: (name == "config.json", name))
         for name in names:
-            if (written / name).is_dir():
-                shutil.rmtree(target / name, ignore_errors=True)
             os.replace(written / name, target / name)
     for pattern in _WEIGHTS:
         for path in target.glob(pattern):
             if path.name not in names:
                 path.unlink()
     return target
+
+
+@contextmanager
+def output_folder(folder: str | os.PathLike[str], own_files: Sequence[str], kind: str) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of `folder` when the block ends and goes when it fails.
+
+    Args:
+        folder: New, empty, or an earlier output.
+        own_files: Patterns of all paths that an earlier output may hold.
+        kind: The output's kind, for the error.
+
+    Raises:
+        ValueError: If the folder is a file, or holds a file that is not of an earlier output.
+    """
+    folder = _no_file(folder)
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
+    foreign = sorted(name for name in names if not any(fnmatch(name, pattern) for pattern in own_files))
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise ValueError(
+            f"Got {folder}, which holds {', '.join(foreign[:3])}{more}. Replaced is nothing but an earlier {kind}. "
+            "Give another folder, or move these files away."
+        )
+    with atomic_folder(folder, replace=True) as unfinished:
+        yield unfinished
+
+
+def _no_file(folder: str | os.PathLike[str]) -> Path:
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f"Got {folder}, which is a file. Allowed is a folder, or a new name. Give another one.")
+    return Path(folder)

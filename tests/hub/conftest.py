@@ -4,45 +4,34 @@ Every test here ends with the same question: whether a token was printed, kept o
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from client_process import Client
 from hub_people import AUTHOR, LOADING, TOKENS, files_with
-from loopback_calls import User
 from loopback_hub import LoopbackHub
 from PIL import Image
 
 
 @pytest.fixture(scope="session")
-def tokens() -> dict[str, str]:
-    return TOKENS
-
-
-@pytest.fixture(scope="session")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackHub]:
-    """A Hub with the users painter and visitor, and a token of the painter's that may only read."""
-    users = {
-        TOKENS["painter"]: User("painter"),
-        TOKENS["visitor"]: User("visitor"),
-        TOKENS["reader"]: User("painter", role="read"),
-    }
-    folder = tmp_path_factory.mktemp("hub")
-    with LoopbackHub(folder, users) as running:
+def hub() -> Iterator[LoopbackHub]:
+    """A Hub with the users painter and visitor."""
+    with LoopbackHub({token: name for name, token in TOKENS.items()}) as running:
         yield running
     assert running.crashes == []
-    assert files_with(TOKENS.values(), folder) == []
+    for repository in running.repositories.values():
+        contents = b"".join(file.content for commit in repository.commits for file in commit.files.values())
+        assert not any(token.encode() in contents for token in TOKENS.values())
 
 
 @pytest.fixture(scope="session")
 def start_client(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Client]]:
-    """`start_client(token, **options)`: a fresh interpreter in a fresh home."""
+    """`start_client(token, **options)`: a fresh interpreter, in a fresh home if none is given."""
     clients = []
 
-    def start(token: str | None = None, home: Path | None = None, **options: Any) -> Client:
-        clients.append(Client(home or tmp_path_factory.mktemp("home"), hub.url, token, **options))
+    def start(token: str | None = None, **options: Any) -> Client:
+        clients.append(Client(options.pop("home", None) or tmp_path_factory.mktemp("home"), hub.url, token, **options))
         return clients[-1]
 
     yield start
@@ -50,19 +39,6 @@ def start_client(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> 
         client.close()
     for client in clients:
         assert files_with(TOKENS.values(), client.home) == []
-
-
-@pytest.fixture(scope="session")
-def painter(start_client) -> Client:
-    """Who may write under `painter`, with the bare client."""
-    client = start_client(TOKENS["painter"])
-    client.run("""
-        from pathlib import Path
-        from huggingface_hub import *
-        from huggingface_hub.utils import *
-        api = HfApi()
-    """)
-    return client
 
 
 @pytest.fixture(scope="session")
@@ -92,10 +68,9 @@ def paintings(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str | 
     """Picture and text, picture alone, text alone."""
     folder = tmp_path_factory.mktemp("pictures")
     generator = np.random.default_rng(3)
-    paths = []
-    for name in ("mill", "lady"):
-        paths.append(str(folder / f"{name}.png"))
-        Image.fromarray(generator.integers(0, 255, (80, 100, 3), dtype=np.uint8)).save(paths[-1])
+    paths = [str(folder / f"{name}.png") for name in ("mill", "lady")]
+    for path in paths:
+        Image.fromarray(generator.integers(0, 255, (80, 100, 3), dtype=np.uint8)).save(path)
     return [
         {"image": paths[0], "text": "A mill by the river"},
         {"image": paths[1]},
@@ -105,7 +80,7 @@ def paintings(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str | 
 
 @pytest.fixture(scope="session")
 def delft(author, paintings) -> dict[str, Any]:
-    """A pushed model, `painter/delft`, and what it said of the paintings before."""
+    """A pushed model, `painter/delft`, and its scores before."""
     return author.run(
         """
         model, pipe = build(seed=0)

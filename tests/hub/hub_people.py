@@ -8,7 +8,7 @@ import pytest
 from rounding import rounding
 
 # Each is a canary: none of them may be found in what was printed, or in any file.
-TOKENS = {name: f"hf_{name}{'Canary' * 4}" for name in ("painter", "visitor", "reader")}
+TOKENS = {name: f"hf_{name}{'Canary' * 4}" for name in ("painter", "visitor")}
 
 # What both can do: all scores of paintings, label by label.
 _SCORES = """
@@ -109,6 +109,18 @@ def folder_scores(folder, paintings):
     return scores(pipeline("art-classification", model=str(folder), precision="fp32", device="cpu"), paintings)
 """
 
+# `scripts/…` as it is run, what it prints included.
+RUN_SCRIPT = """
+import contextlib, io, runpy, sys
+
+def run_script(path, *words):
+    printed = io.StringIO()
+    sys.argv = [path, *words]
+    with contextlib.redirect_stdout(printed):
+        runpy.run_path(path, run_name="__main__")
+    return printed.getvalue()
+"""
+
 LOADING = (
     _SCORES
     + _MATRIX
@@ -143,12 +155,6 @@ def assert_same_scores(
 
 def files_with(words: Any, folder: Path) -> list[str]:
     """Files below a folder that hold one of the words; links are not followed."""
-    found = []
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            if path.is_file() and not path.is_symlink():
-                content = path.read_bytes()
-                if any(word.encode() in content for word in words):
-                    found.append(str(path))
-    return found
+    paths = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
+    contents = {path: path.read_bytes() for path in paths if path.is_file() and not path.is_symlink()}
+    return [str(path) for path, content in contents.items() if any(word.encode() in content for word in words)]

@@ -1,261 +1,317 @@
-"""What the Hub on loopback answers to each address."""
+"""The repositories of the Hub on loopback, and what it answers to each address."""
 
+import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qs
-
-import yaml
-from loopback_calls import Answer, Call, json_answer
-from loopback_cards import front_matter, problems
-from loopback_files import (
-    cached_file,
-    commit,
-    complete_upload,
-    resolve,
-    say_upload_addresses,
-    say_upload_modes,
-    verify_upload,
-)
-from loopback_store import KINDS, Commit, File, HubError
+from urllib.parse import parse_qs, quote, unquote
 
 API = r"/api/(?P<kind>models|datasets|spaces)/(?P<repo>[^/]+/[^/]+)"
 GIT = r"/(?:(?P<kind>datasets|spaces)/)?(?P<repo>[^/]+/[^/]+)"
 REVISION = r"(?P<revision>[^/]+)"
+LARGE_NAMES = (".bin", ".parquet", ".pt", ".pth", ".safetensors")  # the Hub's own rule is not in the client's source
+
+
+class HubError(Exception):
+    """An answer other than success, as the Hub gives it: status, `X-Error-Message` and `X-Error-Code`."""
+
+    def __init__(self, status: int, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.status, self.headers = status, {"X-Error-Message": message, "X-Error-Code": code}
+
+
+@dataclass(frozen=True)
+class File:
+    content: bytes
+    is_large: bool
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    @cached_property
+    def oid(self) -> str:
+        """Git's name of the content."""
+        return hashlib.sha1(b"blob %d\0" % len(self.content) + self.content).hexdigest()
+
+
+@dataclass(frozen=True)
+class Commit:
+    id: str
+    title: str
+    files: dict[str, File]
+
+
+@dataclass
+class Repository:
+    id: str
+    private: bool
+    sdk: str | None
+    commits: list[Commit] = field(default_factory=list)  # oldest first
+
+    def commit(self, revision: str = "main") -> Commit:
+        """The commit that `main` or (the beginning of) an id stands for."""
+        for commit in reversed(self.commits):
+            if revision == "main" or (len(revision) >= 7 and commit.id.startswith(revision)):
+                return commit
+        raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+
+    def add_commit(self, title: str, files: dict[str, File]) -> Commit:
+        name = hashlib.sha1(f"{self.id} {len(self.commits)} {title}".encode()).hexdigest()
+        self.commits.append(Commit(name, title, dict(sorted(files.items()))))
+        return self.commits[-1]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request, with the parts of its address that its route names."""
+
+    hub: Any  # the LoopbackHub
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    token: str
+    headers: Any
+    body: bytes
+    parts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def user(self) -> str | None:
+        if self.token and self.token not in self.hub.users:
+            raise HubError(401, "Invalid credentials in Authorization header")
+        return self.hub.users.get(self.token)
+
+    @property
+    def kind(self) -> str:
+        return self.parts.get("kind", "models")
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def reader(self) -> Repository:
+        """The repository of the address, if the user may see it."""
+        repository = self.hub.repositories.get((self.kind, self.parts["repo"]))
+        if repository is None or (repository.private and self.user != repository.id.split("/")[0]):
+            # The Hub does not tell whether a repository is not there or not for you.
+            raise HubError(404 if self.user else 401, "Repository not found", "RepoNotFound")
+        return repository
+
+    def writer(self) -> Repository:
+        """The repository of the address, if the user may write there."""
+        self.check_namespace(self.parts["repo"].split("/")[0])
+        return self.reader()
+
+    def check_namespace(self, namespace: str) -> None:
+        if namespace != self.user:
+            raise HubError(403 if self.user else 401, f"You don't have the rights to write under {namespace!r}")
+
+
+@dataclass
+class Answer:
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def json_answer(value: Any, status: int = 200) -> Answer:
+    return Answer(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+
+def range_answer(content: bytes, asked: str | None, headers: dict[str, str]) -> Answer:
+    """The content, or the part of it that a `Range` header asks for."""
+    match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "")
+    if match is None:
+        return Answer(200, content, {"Accept-Ranges": "bytes", **headers})
+    start, stop = int(match[1]), min(int(match[2] or len(content)) + 1, len(content))
+    if start >= stop:
+        return Answer(416, b"", {"Content-Range": f"bytes */{len(content)}"})
+    return Answer(206, content[start:stop], {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"})
 
 
 def whoami(call: Call) -> Answer:
     if call.user is None:
         raise HubError(401, "Invalid username or password.")
-    token = {"displayName": "token", "role": call.user.role}
+    token = {"displayName": "token", "role": "write"}
     return json_answer(
-        {"type": "user", "name": call.user.name, "orgs": [], "auth": {"type": "access_token", "accessToken": token}}
+        {"type": "user", "name": call.user, "orgs": [], "auth": {"type": "access_token", "accessToken": token}}
     )
 
 
 def create_repository(call: Call) -> Answer:
     fields = call.json()
-    kind = f"{fields.get('type') or 'model'}s"
-    name = call.check_namespace(fields.get("organization") or (call.user.name if call.user else ""))
-    repo_id = f"{fields.get('organization') or name}/{fields['name']}"
-    private = fields.get("visibility") == "private" or bool(fields.get("private"))
-    url = f"{call.hub.url}/{'' if kind == 'models' else kind + '/'}{repo_id}"
-    try:
-        call.hub.store.create(kind, repo_id, author=name, private=private, sdk=fields.get("sdk"))
-    except HubError as error:
-        return json_answer({"error": error.message, "url": url}, error.status)
-    return json_answer({"url": url, "name": repo_id})
-
-
-def delete_repository(call: Call) -> Answer:
-    fields = call.json()
-    organization = fields.get("organization") or (call.user.name if call.user else "")
-    call.parts.update(kind=f"{fields.get('type') or 'model'}s", repo=f"{organization}/{fields['name']}")
-    call.hub.store.delete(call.writer())
-    return Answer()
-
-
-def change_settings(call: Call) -> Answer:
-    repository, fields = call.writer(), call.json()
-    repository.private = {"private": True, "public": False}.get(fields.get("visibility", ""), repository.private)
-    repository.private = fields.get("private", repository.private)
-    repository.gated = bool(fields.get("gated", repository.gated))
-    repository.save()
-    return json_answer({"private": repository.private, "gated": repository.gated})
+    kind, namespace = f"{fields.get('type') or 'model'}s", fields.get("organization") or call.user
+    call.check_namespace(namespace)
+    repo_id = f"{namespace}/{fields['name']}"
+    answer = {"url": f"{call.hub.url}/{'' if kind == 'models' else kind + '/'}{repo_id}", "name": repo_id}
+    with call.hub.lock:
+        if (kind, repo_id) in call.hub.repositories:
+            return json_answer({"error": "You already created this repo", **answer}, 409)
+        private = fields.get("visibility") == "private" or bool(fields.get("private"))
+        made = call.hub.repositories[kind, repo_id] = Repository(repo_id, private, fields.get("sdk"))
+        attributes = "".join(f"*{name} filter=lfs diff=lfs merge=lfs -text\n" for name in LARGE_NAMES)
+        made.add_commit("initial commit", {".gitattributes": File(attributes.encode(), is_large=False)})
+    return json_answer(answer)
 
 
 def information(call: Call) -> Answer:
     repository = call.reader()
-    commit = repository.commit(call.part("revision") if call.parts.get("revision") else "main")
-    card = _card(call, commit)
-    siblings = [{"rfilename": path} for path in commit.files]
-    if call.parameter("blobs"):
-        siblings = [
-            {"rfilename": file.path, "size": file.size, "blobId": file.oid}
-            | ({"lfs": {"size": file.size, "sha256": file.sha256, "pointerSize": 128}} if file.is_large else {})
-            for file in commit.files.values()
-        ]
+    commit = repository.commit(unquote(call.parts.get("revision", "main")))
     return json_answer(
         {
-            "_id": hashlib.sha1(repository.id.encode()).hexdigest()[:24],
+            "_id": "0" * 24,
             "id": repository.id,
-            "author": repository.owner,
             "sha": commit.id,
-            "lastModified": commit.date,
-            "createdAt": repository.created,
             "private": repository.private,
-            "gated": "manual" if repository.gated else False,
-            "disabled": False,
+            "gated": False,
             "downloads": 0,
             "likes": 0,
-            "tags": card.get("tags") or [],
-            "cardData": card,
-            "siblings": siblings,
+            "tags": [],
+            "sdk": repository.sdk,
+            "siblings": [{"rfilename": path} for path in commit.files],
         }
-        | ({"sdk": repository.sdk} if repository.sdk else {})
-        | {name: card[name] for name in ("pipeline_tag", "library_name", "model-index") if name in card}
     )
-
-
-def _card(call: Call, commit: Commit) -> dict[str, Any]:
-    if "README.md" not in commit.files:
-        return {}
-    try:
-        metadata = front_matter(call.hub.store.content(commit.files["README.md"].sha256).read_text())
-    except yaml.YAMLError:
-        return {}
-    return metadata if isinstance(metadata, dict) else {}
 
 
 def tree(call: Call) -> Answer:
-    commit = call.reader().commit(call.part("revision"))
-    folder = call.part("path") + "/" if call.parts.get("path") else ""
-    below = [file for path, file in commit.files.items() if path.startswith(folder)]
-    if folder and not below:
+    files = call.reader().commit(unquote(call.parts["revision"])).files
+    folder = unquote(call.parts["path"]) + "/" if "path" in call.parts else ""
+    below = {path: file for path, file in files.items() if path.startswith(folder)}
+    if not below:
         raise HubError(404, f"{folder} does not exist on this revision", "EntryNotFound")
-    names = {"/".join(file.path.split("/")[:depth]) for file in below for depth in range(1, file.path.count("/") + 1)}
-    entries = [_folder(name) for name in sorted(names) if name.startswith(folder)] + [_file(file) for file in below]
-    if call.parameter("recursive").lower() != "true":
+    names = {"/".join(path.split("/")[:depth]) for path in below for depth in range(1, path.count("/") + 1)}
+    entries = [_folder(name) for name in sorted(names) if name.startswith(folder)]
+    entries += [_file(path, file) for path, file in below.items()]
+    if call.query.get("recursive", [""])[-1].lower() != "true":
         entries = [entry for entry in entries if "/" not in entry["path"][len(folder) :]]
-    start = int(call.parameter("cursor", "0"))
-    stop = start + call.hub.page_size
-    query = f"recursive={call.parameter('recursive')}&cursor={stop}"
-    link = {"Link": f'<{call.hub.url}{call.path}?{query}>; rel="next"'} if stop < len(entries) else {}
-    return json_answer(entries[start:stop], headers=link)
-
-
-def paths_information(call: Call) -> Answer:
-    commit = call.reader().commit(call.part("revision"))
-    entries = []
-    for path in parse_qs(call.body.decode()).get("paths", []):
-        if path in commit.files:
-            entries.append(_file(commit.files[path]))
-        elif any(name.startswith(f"{path}/") for name in commit.files):
-            entries.append(_folder(path))
     return json_answer(entries)
 
 
-def _file(file: File) -> dict[str, Any]:
-    entry = {"type": "file", "path": file.path, "size": file.size, "oid": file.oid}
-    return entry | ({"lfs": {"oid": file.sha256, "size": file.size, "pointerSize": 128}} if file.is_large else {})
+def paths_information(call: Call) -> Answer:
+    files = call.reader().commit(unquote(call.parts["revision"])).files
+    paths = parse_qs(call.body.decode()).get("paths", [])
+    entries = [_file(path, files[path]) for path in paths if path in files]
+    return json_answer(
+        entries + [_folder(path) for path in paths if any(name.startswith(f"{path}/") for name in files)]
+    )
+
+
+def _file(path: str, file: File) -> dict[str, Any]:
+    size = len(file.content)
+    entry = {"type": "file", "path": path, "size": size, "oid": file.oid}
+    return entry | ({"lfs": {"oid": file.sha256, "size": size, "pointerSize": 128}} if file.is_large else {})
 
 
 def _folder(path: str) -> dict[str, Any]:
-    return {"type": "directory", "path": path, "size": 0, "oid": hashlib.sha1(path.encode()).hexdigest()}
+    return {"type": "directory", "path": path, "size": 0, "oid": "0" * 40}
 
 
-def references(call: Call) -> Answer:
-    repository = call.reader()
+def choose_upload_modes(call: Call) -> Answer:
+    """Which files are large, and what of each is there already."""
+    there = call.writer().commit().files
+    files = []
+    for file in call.json()["files"]:
+        path, is_large = file["path"], file["path"].endswith(LARGE_NAMES) or b"\0" in base64.b64decode(file["sample"])
+        oid = None if path not in there else there[path].sha256 if is_large else there[path].oid
+        files.append({"path": path, "uploadMode": "lfs" if is_large else "regular", "shouldIgnore": False, "oid": oid})
+    return json_answer({"files": files})
 
-    def listed(names: dict[str, str], prefix: str) -> list[dict[str, str]]:
-        return [{"name": name, "ref": f"{prefix}{name}", "targetCommit": commit} for name, commit in names.items()]
 
-    branches = {name: commit for name, commit in repository.branches.items() if not name.startswith("refs/")}
-    pulls = {name: commit for name, commit in repository.branches.items() if name.startswith("refs/pr/")}
-    return json_answer(
-        {
-            "branches": listed(branches, "refs/heads/"),
-            "tags": listed(repository.tags, "refs/tags/"),
-            "converts": [],
-            "pullRequests": listed(pulls, ""),
-        }
+def give_upload_addresses(call: Call) -> Answer:
+    """git-lfs's batch request: nothing to do for what is there, else addresses."""
+    call.writer()
+    objects = call.json()["objects"]
+    verify = {"href": f"{call.hub.url}{call.path.replace('objects/batch', 'verify')}"}
+    for entry in objects:
+        if entry["oid"] not in call.hub.uploads:
+            upload = {"href": f"{call.hub.storage_url}/uploads/{entry['oid']}", "header": {}}
+            entry["actions"] = {"upload": upload, "verify": verify}
+    return json_answer({"transfer": "basic", "objects": objects})
+
+
+def verify_upload(call: Call) -> Answer:
+    call.writer()
+    if call.json()["oid"] not in call.hub.uploads:
+        raise HubError(422, "The uploaded file is missing")
+    return Answer()
+
+
+def upload(call: Call) -> Answer:
+    if File(call.body, is_large=True).sha256 != call.parts["oid"]:
+        raise HubError(400, "The content's sha256 is another", "XAmzContentSHA256Mismatch")
+    call.hub.uploads[call.parts["oid"]] = call.body
+    return Answer()
+
+
+def download(call: Call) -> Answer:
+    return range_answer(
+        call.hub.uploads[call.parts["oid"]], call.headers.get("Range"), {"ETag": f'"{call.parts["oid"]}"'}
     )
 
 
-def history(call: Call) -> Answer:
-    return json_answer(
-        [
-            {
-                "id": commit.id,
-                "title": commit.title,
-                "message": commit.description,
-                "authors": [{"user": commit.author}],
-                "date": commit.date,
-            }
-            for commit in call.reader().history(call.part("revision"))
-        ]
-    )
+def commit(call: Call) -> Answer:
+    """The new head, with all operations or with none."""
+    operations = [json.loads(line) for line in call.body.splitlines()]
+    header = next(one["value"] for one in operations if one["key"] == "header")
+    with call.hub.lock:
+        repository = call.writer()
+        head = repository.commit()
+        if header.get("parentCommit") and repository.commit(header["parentCommit"]) != head:
+            raise HubError(412, "A commit has happened since. Please refresh and try again.")
+        files = dict(head.files)
+        for key, value in ((one["key"], one["value"]) for one in operations):
+            if key == "file":
+                files[value["path"]] = File(base64.b64decode(value["content"]), is_large=False)
+            elif key == "lfsFile":
+                files[value["path"]] = File(call.hub.uploads[value["oid"]], is_large=True)
+            elif key == "deletedFile":
+                del files[value["path"]]
+            elif key != "header":
+                raise HubError(400, f"Unknown operation: {key}")
+        made = repository.add_commit(header["summary"], files)
+    place = f"{call.hub.url}/{'' if call.kind == 'models' else call.kind + '/'}{repository.id}"
+    return json_answer({"success": True, "commitOid": made.id, "commitUrl": f"{place}/commit/{made.id}"})
 
 
-def create_branch(call: Call) -> Answer:
-    repository, name = call.writer(), call.part("branch")
-    if name in repository.branches:
-        raise HubError(409, f"Reference already exists: {name}")
-    repository.branches[name] = repository.commit_id(call.json().get("startingPoint", "main"))
-    repository.save()
-    return Answer()
+def resolve(call: Call) -> Answer:
+    """What to know of a file, and where it is: large ones among the uploads, others under their commit."""
+    found, path = call.reader().commit(unquote(call.parts["revision"])), unquote(call.parts["path"])
+    if path not in found.files:
+        error = HubError(404, "Entry not found", "EntryNotFound")
+        return Answer(404, b"", {**error.headers, "X-Repo-Commit": found.id})
+    file = found.files[path]
+    headers = {"X-Repo-Commit": found.id, "X-Linked-Size": str(len(file.content))}
+    if file.is_large:
+        location = f"{call.hub.storage_url}/contents/{file.sha256}"
+        return Answer(302, b"", {**headers, "X-Linked-Etag": f'"{file.sha256}"', "Location": location})
+    location = f"/api/resolve-cache/{call.kind}/{call.parts['repo']}/{found.id}/{quote(path)}"
+    return Answer(307, b"", {**headers, "ETag": f'"{file.oid}"', "Location": location})
 
 
-def delete_branch(call: Call) -> Answer:
-    repository, name = call.writer(), call.part("branch")
-    if name == "main":
-        raise HubError(403, "Cannot delete refs/heads/main")
-    if repository.branches.pop(name, None) is None:
-        raise HubError(404, f"Invalid rev id: {name}", "RevisionNotFound")
-    repository.save()
-    return Answer()
-
-
-def create_tag(call: Call) -> Answer:
-    repository, name = call.writer(), call.json()["tag"]
-    if name in repository.tags:
-        raise HubError(409, f"Tag reference exists already: {name}")
-    repository.tags[name] = repository.commit_id(call.part("revision"))
-    repository.save()
-    return Answer()
-
-
-def delete_tag(call: Call) -> Answer:
-    repository, name = call.writer(), call.part("revision")
-    if repository.tags.pop(name, None) is None:
-        raise HubError(404, f"Invalid rev id: {name}", "RevisionNotFound")
-    repository.save()
-    return Answer()
-
-
-def check_access(call: Call) -> Answer:
-    call.writer() if call.path.endswith("/write") else call.file_reader()
-    return Answer()
-
-
-def validate_card(call: Call) -> Answer:
-    fields = call.json()
-    errors, warnings = problems(fields["content"], f"{fields.get('repoType', 'model')}s")
-    report = {
-        name: [{"message": line} for line in lines] for name, lines in (("errors", errors), ("warnings", warnings))
-    }
-    return json_answer(report, 400 if errors else 200)
+def cached_file(call: Call) -> Answer:
+    found = call.reader().commit(call.parts["revision"])
+    file = found.files[unquote(call.parts["path"])]
+    headers = {"X-Repo-Commit": found.id, "ETag": f'"{file.oid}"'}
+    return range_answer(file.content, call.headers.get("Range"), headers)
 
 
 ROUTES: list[tuple[str, str, Callable[[Call], Answer]]] = [
     ("GET", r"/api/whoami-v2", whoami),
-    ("GET", r"/api/agent-harnesses", lambda call: json_answer({"harnesses": []})),
     ("POST", r"/api/repos/create", create_repository),
-    ("DELETE", r"/api/repos/delete", delete_repository),
-    ("POST", r"/api/validate-yaml", validate_card),
-    (
-        "GET",
-        rf"/api/resolve-cache/(?P<kind>{'|'.join(KINDS)})/(?P<repo>[^/]+/[^/]+)/{REVISION}/(?P<path>.+)",
-        cached_file,
-    ),
-    ("GET", API, information),
-    ("GET", rf"{API}/revision/{REVISION}", information),
+    ("POST", r"/api/validate-yaml", lambda call: json_answer({"errors": [], "warnings": []})),
+    ("GET", rf"/api/resolve-cache{API.removeprefix('/api')}/{REVISION}/(?P<path>.+)", cached_file),
+    ("GET", rf"{API}(?:/revision/{REVISION})?", information),
     ("GET", rf"{API}/tree/{REVISION}(?:/(?P<path>.+))?", tree),
     ("POST", rf"{API}/paths-info/{REVISION}", paths_information),
-    ("GET", rf"{API}/refs", references),
-    ("GET", rf"{API}/commits/{REVISION}", history),
-    ("GET", rf"{API}/auth-check(?:/write)?", check_access),
-    ("PUT", rf"{API}/settings", change_settings),
-    ("POST", rf"{API}/branch/(?P<branch>[^/]+)", create_branch),
-    ("DELETE", rf"{API}/branch/(?P<branch>[^/]+)", delete_branch),
-    ("POST", rf"{API}/tag/{REVISION}", create_tag),
-    ("DELETE", rf"{API}/tag/{REVISION}", delete_tag),
-    ("POST", rf"{API}/preupload/{REVISION}", say_upload_modes),
-    ("POST", rf"{API}/commit/{REVISION}", commit),
-    ("POST", rf"{GIT}\.git/info/lfs/objects/batch", say_upload_addresses),
+    ("POST", rf"{API}/preupload/main", choose_upload_modes),
+    ("POST", rf"{API}/commit/main", commit),
+    ("POST", rf"{GIT}\.git/info/lfs/objects/batch", give_upload_addresses),
     ("POST", rf"{GIT}\.git/info/lfs/verify", verify_upload),
-    ("POST", r"/uploads/(?P<oid>[0-9a-f]{64})/complete", complete_upload),
+    ("PUT", r"/uploads/(?P<oid>[0-9a-f]{64})", upload),
+    ("GET", r"/contents/(?P<oid>[0-9a-f]{64})", download),
     ("GET", rf"{GIT}/resolve/{REVISION}/(?P<path>.+)", resolve),
 ]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from client_process import ClientError
-from hub_people import LOADING, assert_same_scores, assert_whole
+from hub_people import LOADING, TOKENS, assert_same_scores, assert_whole
 
 from semart_hf.model import pipeline_semart
 
@@ -14,9 +14,10 @@ CODE = {path.name for path in Path(pipeline_semart.__file__).parent.glob("*_sema
 HOMES = {"clean_client": "transformers_modules.", "author": "semart_hf.model"}
 
 
-def test_the_clean_client_has_no_package(clean_client):
-    with pytest.raises(ClientError, match="No module named 'semart_hf'"):
-        clean_client.run("import semart_hf")
+@pytest.fixture(params=HOMES)
+def user(request):
+    """The name of a user, who trusts remote code only where the package is not installed, and the interpreter."""
+    return request.param, request.getfixturevalue(request.param)
 
 
 def test_the_repository_holds_all_that_is_needed_and_nothing_of_the_machine(hub, delft, author):
@@ -30,22 +31,6 @@ def test_the_repository_holds_all_that_is_needed_and_nothing_of_the_machine(hub,
         assert str(author.home).encode() not in content, name
 
 
-def test_the_pipeline_says_the_same(clean_client, delft, paintings):
-    result = clean_client.run(
-        """
-        pipe = load(repo)
-        result = {"scores": scores(pipe, paintings), "module": type(pipe.model).__module__,
-                  "pipeline": type(pipe).__name__, "dtype": str(pipe.model.dtype)}
-        """,
-        repo=delft["repo"],
-        paintings=paintings,
-    )
-    assert_same_scores(result["scores"], delft["scores"])
-    assert result["module"].startswith("transformers_modules.")
-    assert (result["pipeline"], result["dtype"]) == ("ArtClassificationPipeline", "torch.float32")
-    assert delft["scores"][0] != delft["scores"][1]
-
-
 @pytest.fixture(scope="module")
 def folder(author, delft) -> str:
     """The model of painter/delft in a folder."""
@@ -54,15 +39,16 @@ def folder(author, delft) -> str:
 
 
 @pytest.mark.parametrize("kind", ["repository", "folder"])
-@pytest.mark.parametrize("who", ["clean_client", "author"])
-def test_every_auto_class_loads_and_the_parts_say_the_same(request, who, kind, delft, folder, paintings):
-    loaded = request.getfixturevalue(who).run(
+def test_every_auto_class_loads_and_the_parts_answer_alike(user, kind, delft, folder, paintings):
+    name, client = user
+    loaded = client.run(
         "result = load_everything(place, paintings, trust_remote_code=trust)",
         place=folder if kind == "folder" else delft["repo"],
         paintings=paintings,
-        trust=who == "clean_client",
+        trust=name == "clean_client",
     )
-    assert_whole(loaded, delft["scores"], home=HOMES[who])
+    assert_whole(loaded, delft["scores"], home=HOMES[name])
+    assert delft["scores"][0] != delft["scores"][1]
 
 
 def test_dtype_and_placement(clean_client, delft, paintings):
@@ -116,82 +102,67 @@ def test_the_package_answers_for_the_repository_with_and_without_trust(author, d
 
 
 @pytest.fixture(scope="module")
-def revised(author, paintings):
-    """A repository of its own: delft's model with the tag v1, over it the model of another seed, and its scores."""
+def revised(hub, author, paintings):
+    """A repository of its own: delft's model, over it the model of another seed; the first commit, and the scores."""
     return author.run(
         """
-        from huggingface_hub import HfApi
-        build(seed=0)[1].push_to_hub("painter/revised", commit_message="A model")
-        HfApi().create_tag("painter/revised", tag="v1")
+        first = build(seed=0)[1].push_to_hub("painter/revised", commit_message="A model").oid
         model, pipe = build(seed=1)
         pipe.push_to_hub("painter/revised", commit_message="A better model")
-        result = {"repo": "painter/revised", "scores": scores(pipe, paintings)}
+        result = {"repo": "painter/revised", "first": first, "scores": scores(pipe, paintings)}
         """,
         paintings=paintings,
     )
 
 
-@pytest.mark.parametrize("who", ["clean_client", "author"])
-def test_a_revision_is_what_it_was(hub, request, who, delft, revised, paintings):
-    first = hub.repository(revised["repo"]).tags["v1"]
-    loaded = request.getfixturevalue(who).run(
-        """
-        result = {name: load_everything(repo, paintings, revision=name, trust_remote_code=trust) for name in revisions}
-        """,
-        repo=revised["repo"],
-        revisions=["v1", first, "main"],
-        paintings=paintings,
-        trust=who == "clean_client",
-    )
-    assert_whole(loaded["v1"], delft["scores"], home=HOMES[who])
-    assert_whole(loaded[first], delft["scores"], home=HOMES[who])
-    assert_whole(loaded["main"], revised["scores"], home=HOMES[who])
-    assert revised["scores"] != delft["scores"]
-
-
-@pytest.mark.parametrize("who", ["clean_client", "author"])
-def test_without_a_network_the_cache_serves(hub, start_client, request, who, delft, revised, paintings):
-    before = request.getfixturevalue(who)
+def test_a_revision_is_what_it_was_and_without_a_network_the_cache_serves(
+    hub, start_client, user, delft, revised, paintings
+):
+    name, client = user
     load = """
-    result = [load_everything(repo, paintings, revision=name, trust_remote_code=trust) for name in ("main", "v1")]
+    result = [load_everything(repo, paintings, revision=name, trust_remote_code=trust) for name in ("main", first)]
     """
-    values = {"repo": revised["repo"], "paintings": paintings, "trust": who == "clean_client"}
-    before.run(load, **values)
+    trust = name == "clean_client"
+    values = {"repo": revised["repo"], "first": revised["first"], "paintings": paintings, "trust": trust}
+
+    def check(results):
+        assert_whole(results[0], revised["scores"], home=HOMES[name])
+        assert_whole(results[1], delft["scores"], home=HOMES[name])
+
+    check(client.run(load, **values))
+    assert revised["scores"] != delft["scores"]
     asked = len(hub.requests)
-    alone = start_client(home=before.home, hidden=("semart_hf",) if who == "clean_client" else (), offline=True)
-    alone.run(LOADING if who == "clean_client" else f"import semart_hf\n{LOADING}")
-    main, first = alone.run(load, **values)
-    assert_whole(main, revised["scores"], home=HOMES[who])
-    assert_whole(first, delft["scores"], home=HOMES[who])
+    alone = start_client(home=client.home, hidden=("semart_hf",) if trust else (), offline=True)
+    alone.run(LOADING if trust else f"import semart_hf\n{LOADING}")
+    check(alone.run(load, **values))
     with pytest.raises(ClientError, match="couldn't find them in the cached files"):
         alone.run("load_everything('painter/never', paintings, trust_remote_code=trust)")
     assert len(hub.requests) == asked
 
 
-def test_what_was_loaded_can_be_saved_and_pushed_again(hub, clean_client, tokens, delft, revised, paintings):
+def test_what_was_loaded_can_be_saved_and_pushed_again(hub, clean_client, delft, revised, paintings):
     result = clean_client.run(
         """
-        pipe = load(repo, revision="v1")
+        pipe = load(repo, revision=first)
         pipe.save_pretrained("again")
         pipe.push_to_hub("copies", token=token)
         result = [scores(load(place), paintings) for place in ("again", "visitor/copies")]
         """,
         repo=revised["repo"],
+        first=revised["first"],
         paintings=paintings,
-        token=tokens["visitor"],
+        token=TOKENS["visitor"],
     )
     assert_same_scores(result[0], delft["scores"])
     assert_same_scores(result[1], delft["scores"])
     assert set(hub.files("visitor/copies")) == set(hub.files(revised["repo"]))
 
 
-def test_a_private_model_needs_its_token(author, clean_client, tokens, delft, paintings):
+def test_a_private_model_needs_its_token(author, clean_client, delft, paintings):
     author.run("build(seed=0)[1].push_to_hub('painter/secret_model', private=True)")
-    with pytest.raises(ClientError, match="painter/secret_model"):
-        clean_client.run("load('painter/secret_model')")
-    result = clean_client.run(
-        "result = scores(load('painter/secret_model', token=token), paintings)",
-        token=tokens["reader"],
-        paintings=paintings,
-    )
+    load = "result = scores(load('painter/secret_model', token=token), paintings)"
+    for token in (None, TOKENS["visitor"]):
+        with pytest.raises(ClientError, match="painter/secret_model"):
+            clean_client.run(load, token=token, paintings=paintings)
+    result = clean_client.run(load, token=TOKENS["painter"], paintings=paintings)
     assert_same_scores(result, delft["scores"])

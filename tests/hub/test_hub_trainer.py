@@ -1,69 +1,105 @@
-"""The Trainer's own pushing, called from Python: whole repositories at every save, and no token in any of them."""
+"""`push_to_hub: true`: what `scripts/train.py` and the Trainer leave on the Hub at every save, and at the end."""
 
+import json
 from pathlib import Path
 
 import pytest
-from hub_people import TRAINER, assert_same_scores
+from hub_people import RUN_SCRIPT, TOKENS, TRAINER, assert_same_scores
 from loopback_hub import Fault
 
-MODEL = Path(__file__).resolve().parents[2] / "semart_hf" / "model"
-MODEL_FILES = {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "tokenizer_config.json"}
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
+RECIPE = """
+vision: test_resnet
+text: null
+text_args: {dim: 16, n_layers: 1, n_heads: 2, hidden_dim: 16}
+pretrained: false
+image_size: 32
+trainable_text_layers: null
+fusion_dim: 16
+min_label_count: 2
+vocab_size: 200
+max_text_length: 16
+num_train_epochs: 2
+per_device_train_batch_size: 8
+save_total_limit: 1
+learning_rate: 1e-2
+push_to_hub: true
+hub_always_push: true
+hub_private_repo: true
+"""
+STRATEGIES = ("end", "every_save", "checkpoint", "all_checkpoints")
+MODEL_FILES = {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "pipeline_semart.py"}
 STATE_FILES = {"optimizer.pt", "scheduler.pt", "trainer_state.json"}
 
 
 @pytest.fixture(scope="module")
-def runs(author, tokens, paintings):
-    """A training with and without checkpoints on the Hub, its final push included, and what the model said then."""
-    author.run(TRAINER)
+def runs(author, paintings):
+    """What each strategy printed, the scores of its finished model, and what it wrote."""
+    author.run(TRAINER + RUN_SCRIPT)
     return author.run(
         """
+        from semart_hf.miniature.miniature import paint_miniature
+        release = str(paint_miniature("release", num_train=16, num_val=4, num_test=4).resolve())
+        Path("recipe.yaml").write_text(recipe)
         result = {}
-        for strategy in ("every_save", "all_checkpoints"):
-            trainer = make_trainer(f"runs/{strategy}", push_to_hub=True, hub_strategy=strategy, hub_always_push=True,
-                                   hub_model_id=f"painter/{strategy}", hub_token=token, hub_private_repo=True)
-            trainer.train()
-            trainer.push_to_hub()
-            result[strategy] = {
-                "scores": folder_scores(f"runs/{strategy}", paintings),
-                "folders": sorted(path.name for path in Path("runs", strategy).iterdir() if path.is_dir()),
-            }
+        for strategy in strategies:
+            folder = Path("trained", strategy).resolve()
+            printed = run_script(script, "recipe.yaml", "--data", release, "--output_dir", str(folder),
+                                 "--hub_strategy", strategy, "--hub_model_id", f"painter/{strategy}",
+                                 "--hub_token", token)
+            result[strategy] = {"printed": printed, "scores": folder_scores(folder, paintings),
+                                "recipe": (folder / "recipe.yaml").read_text(),
+                                "files": sorted(path.name for path in folder.iterdir())}
         """,
-        token=tokens["painter"],
+        script=str(SCRIPT),
+        recipe=RECIPE,
+        strategies=STRATEGIES,
+        token=TOKENS["painter"],
         paintings=paintings,
     )
 
 
-def commits(hub, repo):
-    """The commits after the first, which makes the repository, oldest first."""
-    return list(hub.repository(repo).history("main"))[::-1][1:]
-
-
-@pytest.mark.parametrize("strategy", ["every_save", "all_checkpoints"])
-def test_every_commit_is_a_whole_repository(hub, author, runs, strategy):
-    history = commits(hub, f"painter/{strategy}")
-    saves = ["Training in progress, checkpoint-2", "Training in progress, checkpoint-4"]
-    assert [commit.title for commit in history] == [*saves, "End of training"]
-    for commit in history:
-        top = {path for path in commit.files if "/" not in path}
-        code = {path for path in top if path.endswith(".py")}
-        assert code == {path.name for path in MODEL.glob("*_semart.py")}
-        assert top - code - {".gitattributes", "README.md"} == MODEL_FILES
-    assert "README.md" in history[-1].files
-    assert not any(path.endswith("training_args.bin") for commit in history for path in commit.files)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_commit_holds_what_loads_and_nothing_of_the_machine(hub, author, runs, strategy):
+    commits = hub.repository(f"painter/{strategy}").commits[1:]
+    saves = [] if strategy == "end" else ["Training in progress, checkpoint-2", "Training in progress, checkpoint-4"]
+    assert [commit.title for commit in commits] == [*saves, "End of training"]
+    assert commits[-1].id in runs[strategy]["printed"]
+    for commit in commits:
+        assert set(commit.files) >= MODEL_FILES
+        assert not any(path.endswith("training_args.bin") for path in commit.files)
+    assert set(commits[-1].files) >= {"README.md", "results.json", "LICENSE"}
+    folders = {path.split("/")[0] for path in commits[-1].files if "/" in path}
+    kept = {"checkpoint": {"last-checkpoint"}, "all_checkpoints": {"checkpoint-2", "checkpoint-4"}}
+    assert folders == kept.get(strategy, set())
+    for folder in folders:
+        inside = {path.removeprefix(f"{folder}/") for path in commits[-1].files if path.startswith(folder)}
+        assert inside >= MODEL_FILES | STATE_FILES
     for name, content in hub.files(f"painter/{strategy}").items():
         assert str(author.home).encode() not in content, name
-    assert runs[strategy]["folders"] == ["checkpoint-4"]  # no folder of links is left
 
 
-def test_each_checkpoint_folder_is_whole_too(hub, runs):
-    files = [path.split("/") for path in commits(hub, "painter/all_checkpoints")[-1].files if "/" in path]
-    for folder in ("checkpoint-2", "checkpoint-4"):
-        inside = {path[1] for path in files if path[0] == folder}
-        assert inside >= MODEL_FILES | STATE_FILES | {"pipeline_semart.py"}
+def test_the_card_says_what_was_measured(hub, runs):
+    files = hub.files("painter/end")
+    results = json.loads(files["results.json"])
+    card = files["README.md"].decode()
+    assert results["model"] == "painter/end"
+    assert f"- seconds: {results['training']['seconds']:,}" in card
+    assert 'pipeline("art-classification", model="painter/end", trust_remote_code=True)' in card
+    assert "num_train_epochs: 2" in card
+    assert "hub_" not in card
 
 
-def test_a_clean_client_loads_every_commit(hub, clean_client, tokens, runs, paintings):
-    names = {strategy: [commit.id for commit in commits(hub, f"painter/{strategy}")] for strategy in runs}
+def test_no_token_is_written_into_the_recipe_and_no_folder_of_links_is_left(runs):
+    for run in runs.values():
+        assert "hub_model_id" in run["recipe"]
+        assert "token" not in run["recipe"]
+        assert TOKENS["painter"] not in run["printed"]
+        assert not [name for name in run["files"] if name.startswith("_")]
+
+
+def test_a_clean_client_loads_every_commit(hub, clean_client, runs, paintings):
+    commits = {strategy: hub.repository(f"painter/{strategy}").commits[1:] for strategy in runs}
     result = clean_client.run(
         """
         result = {
@@ -71,36 +107,37 @@ def test_a_clean_client_loads_every_commit(hub, clean_client, tokens, runs, pain
             for strategy, ids in names.items()
         }
         """,
-        names=names,
-        token=tokens["reader"],
+        names={strategy: [commit.id for commit in made] for strategy, made in commits.items()},
+        token=TOKENS["painter"],
         paintings=paintings,
     )
     for strategy, answers in result.items():
         assert_same_scores(answers[-1], runs[strategy]["scores"])
-    first, second, last = result["every_save"]
+    first, second, _ = result["every_save"]
     assert first != second
-    assert_same_scores(second, last)
 
 
-def test_training_goes_on_from_the_checkpoint_on_the_hub(author, runs, tokens):
+def test_training_goes_on_from_the_checkpoint_on_the_hub(author, runs):
     result = author.run(
         """
         from huggingface_hub import snapshot_download
-        folder = Path(snapshot_download("painter/all_checkpoints", token=token, local_dir="resumed"))
+        from safetensors.torch import load_file
+        trainer = make_trainer("runs/pushed", push_to_hub=True, hub_strategy="all_checkpoints", hub_always_push=True,
+                               hub_model_id="painter/pushed")
+        trainer.train()
+        trainer.push_to_hub()
+        folder = Path(snapshot_download("painter/pushed", local_dir="resumed"))
         trainer = make_trainer("runs/resumed", save_strategy="no")
         trainer.train(resume_from_checkpoint=str(folder / "checkpoint-2"))
-        from safetensors.torch import load_file
-        expected = load_file("runs/every_save/model.safetensors")
-        got = trainer.model.state_dict()
-        same = all(torch.equal(expected[name], got[name]) for name in expected)
-        result = {"step": trainer.state.global_step, "same": same}
+        expected, weights = load_file(folder / "model.safetensors"), trainer.model.state_dict()
+        same = all(torch.equal(expected[name], weights[name]) for name in expected)
+        result = {"step": trainer.state.global_step, "same": same, "card": (folder / "README.md").exists()}
         """,
-        token=tokens["reader"],
     )
-    assert result == {"step": 4, "same": True}
+    assert result == {"step": 4, "same": True, "card": True}
 
 
-def test_a_push_that_fails_is_said_and_the_training_goes_on(hub, author, paintings):
+def test_a_push_that_fails_is_reported_and_the_training_goes_on(hub, author, runs):
     with hub.fault(Fault("POST", "/api/models/painter/unlucky/commit/", status=500)):
         author.run(
             """
@@ -109,7 +146,8 @@ def test_a_push_that_fails_is_said_and_the_training_goes_on(hub, author, paintin
             trainer.train()
             """
         )
-    assert [commit.title for commit in commits(hub, "painter/unlucky")] == ["Training in progress, checkpoint-4"]
+    titles = [commit.title for commit in hub.repository("painter/unlucky").commits]
+    assert titles == ["initial commit", "Training in progress, checkpoint-4"]
     printed = author.printed.read_text()
     assert "'Training in progress, checkpoint-2' was not pushed to painter/unlucky, which stays as it was" in printed
     assert "500" in printed

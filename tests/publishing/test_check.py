@@ -1,81 +1,52 @@
+"""What is put together for the Hub, and what the check of it refuses."""
+
 import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 from semart_hf.documents.paths import without_folders
 from semart_hf.publishing import check
-from semart_hf.publishing.model_repository import CardChoices, assemble_repository, read_results
+from semart_hf.publishing.clean_process import load_parts
+from semart_hf.publishing.model_repository import assemble_repository, read_recipe, read_results
 from semart_hf.publishing.private_content import find_private_content
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-TEMPLATE = CHECKOUT / "semart_hf" / "templates" / "model_card.md"
 
 
 @pytest.fixture(scope="module")
 def assembled(saved_model, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("assembled") / "delft"
-    return assemble_repository(*saved_model, folder, "anna/delft", choices=CardChoices(TEMPLATE))
+    return assemble_repository(*saved_model, tmp_path_factory.mktemp("assembled") / "delft", "anna/delft")
 
 
 @pytest.fixture
 def repository(assembled, tmp_path) -> Path:
-    return Path(shutil.copytree(assembled, tmp_path / "repository"))
+    return Path(shutil.copytree(assembled, tmp_path / "delft"))
 
 
-def edit(path, old, new):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-
-
-def test_a_whole_repository_passes_each_part(repository):
-    assert "no token" in check.check_private_content(repository)
-    assert "all finite" in check.check_weights(repository)
-    assert "0 results" in check.check_card(repository / "README.md")
+def contents(folder) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_no_numbers_are_named(repository, value):
-    weights = load_file(repository / "model.safetensors")
-    weights["fusion.bias"][3] = value
-    save_file(weights, repository / "model.safetensors")
-
-    with pytest.raises(check.CheckError, match=r"because of its weights\. Got NaN or infinity in 'fusion\.bias'"):
-        check.check_weights(repository)
+def test_weights_that_are_no_numbers_are_named(value):
+    model = torch.nn.Linear(2, 2)
+    torch.nn.init.constant_(model.bias, value)
+    with pytest.raises(check.CheckError, match=r"because of its weights\. Got NaN or infinity in bias"):
+        check.check_weights(model)
 
 
-def test_damaged_weights_are_named(repository):
-    path = repository / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
-
-    with pytest.raises(check.CheckError, match=r"Got model\.safetensors, which cannot be read"):
-        check.check_weights(repository)
-
-
-@pytest.mark.parametrize("length", [0, 5, 60])
-def test_what_is_left_of_weights_is_searched_all_the_same(repository, length):
-    path = repository / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:length])
-
-    assert find_private_content(repository) == []
-    with pytest.raises(check.CheckError, match=r"because of its weights"):
-        check.check_weights(repository)
-
-
-def test_a_card_without_an_entry_is_named(repository):
-    edit(repository / "README.md", "library_name: transformers\n", "")
-    with pytest.raises(check.CheckError, match=r"Got metadata without library_name\. Needed are license"):
-        check.check_card(repository / "README.md")
-
-
-def test_a_card_that_is_no_yaml_is_named(repository):
-    (repository / "README.md").write_text("---\n- a list\n---\n# Title\n")
+def test_a_card_without_its_metadata_is_named(repository):
+    path = repository / "README.md"
+    path.write_text(path.read_text().replace("library_name: transformers\n", ""))
+    with pytest.raises(check.CheckError, match=r"Got metadata without library_name\. Render"):
+        check.check_card(path)
+    path.write_text("---\n- a list\n---\n# Title\n")
     with pytest.raises(check.CheckError, match="Got metadata that cannot be read"):
-        check.check_card(repository / "README.md")
+        check.check_card(path)
 
 
 def test_private_content_is_named(repository, monkeypatch):
@@ -90,14 +61,8 @@ def test_private_content_is_named(repository, monkeypatch):
 
     found = find_private_content(repository)
 
-    assert [sentence.split()[0] for sentence in found] == [
-        "log.txt",
-        "log.txt",
-        "model.safetensors",
-        "notes.txt",
-        "results.json",
-        "training_args.bin",
-    ]
+    names = ["log.txt", "log.txt", "model.safetensors", "notes.txt", "results.json", "training_args.bin"]
+    assert [sentence.split()[0] for sentence in found] == names
     assert "the name of this machine, 'atelier-7'" in found[0]
     assert "'/home/anna'" in found[4]
     assert "is a pickle" in found[5]
@@ -106,9 +71,15 @@ def test_private_content_is_named(repository, monkeypatch):
         check.check_private_content(repository)
 
 
+@pytest.mark.parametrize("length", [0, 5, 60])
+def test_what_is_left_of_weights_is_searched_all_the_same(repository, length):
+    path = repository / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    assert find_private_content(repository) == []
+
+
 def test_a_folder_of_this_machine_is_private(repository):
     (repository / "notes.md").write_text("made from /srv/atelier/run")
-
     assert find_private_content(repository) == []
     (found,) = find_private_content(repository, [Path("/srv/atelier/run")])
     assert found == "notes.md holds a folder of this machine, '/srv/atelier/run'"
@@ -131,27 +102,25 @@ def test_paths_that_lead_outside_are_cut(value, expected):
     assert without_folders(value) == expected
 
 
-def test_published_results_name_the_repository(results_file):
-    published = read_results(results_file, "anna/delft")
-
-    assert (published["model"], published["data"]) == ("anna/delft", "semart")
-
-
-def test_what_are_no_results_is_refused(tmp_path):
-    (tmp_path / "results.json").write_text('{"tasks": {}}')
-    with pytest.raises(ValueError, match=r"without \['num_rows'\]\. Allowed is the results\.json of `semart-hf ev"):
-        read_results(tmp_path / "results.json", "anna/delft")
-    with pytest.raises(ValueError, match="cannot be read"):
-        read_results(tmp_path / "absent.json", "anna/delft")
+def test_what_is_no_results_file_or_recipe_is_refused(tmp_path):
+    path = tmp_path / "results.json"
+    for content, message in [("{}", "without num_rows and tasks"), ("[]", "cannot be read"), ("{", "cannot be read")]:
+        path.write_text(content)
+        with pytest.raises(ValueError, match=rf"{message}.* Allowed is the results\.json that `semart-hf evaluate`"):
+            read_results(path, "anna/delft")
+    for content in ("- a list", "a: ["):
+        path.write_text(content)
+        with pytest.raises(ValueError, match="which is no YAML of `name: value` lines"):
+            read_recipe(path)
 
 
-def test_the_part_that_does_not_load_is_named():
-    seen = {"failed": "image processor", "error": "OSError: gone", "traceback": "…"}
-    with pytest.raises(
-        check.CheckError, match=r"because of its image processor\. Got OSError: gone from delft"
-    ) as error:
-        list(check.compare(seen, [], "delft"))
-    assert error.value.part == "image processor"
+def test_the_part_that_does_not_load_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "semart"}')
+    answer = load_parts({"source": str(tmp_path), "paintings": []})
+    assert "model.safetensors" in answer["error"]
+    with pytest.raises(check.CheckError, match=r"because of its model\. Got OSError.* from delft") as error:
+        list(check.compare(answer, [], "delft"))
+    assert error.value.part == "model"
 
 
 def test_other_scores_are_refused():
@@ -160,50 +129,76 @@ def test_other_scores_are_refused():
 
     assert check.largest_difference(answer(0.25), answer(0.25)) == 0
     assert check.largest_difference(answer(0.25), answer(0.5)) == 0.25
-    assert np.isnan(check.largest_difference(answer(float("nan")), answer(0.5)))
     assert check.largest_difference(answer(0.5), []) == float("inf")
     assert check.largest_difference([{"school": []}], answer(0.5)) == float("inf")
-    with pytest.raises(
-        check.CheckError, match=r"because of its scores\. Got scores .* by up to 0\.0001\. Allowed are"
-    ):
-        list(check.compare({"classes": {}, "answers": answer(0.2501)}, answer(0.25), "delft"))
-    with pytest.raises(check.CheckError, match=r"because of its scores\. .* by up to nan"):
-        list(check.compare({"classes": {}, "answers": answer(float("nan"))}, answer(0.25), "delft"))
+    for score, difference in ((0.2501, r"0\.0001"), (float("nan"), "nan")):
+        with pytest.raises(check.CheckError, match=rf"because of its scores\. .* by up to {difference}\. Allowed are"):
+            list(check.compare({"classes": {}, "answers": answer(score)}, answer(0.25), "delft"))
 
 
 def test_an_example_that_prints_something_else_is_refused(repository, saved_model, monkeypatch):
-    def ask(order):
+    def ask(order, **options):
         expected = check.score_paintings(*saved_model, order["paintings"])
         return {"classes": {}, "answers": expected, "printed": "another answer"}
 
     monkeypatch.setattr(check, "ask_clean_process", ask)
-    with pytest.raises(check.CheckError, match=r"example of the card\. Got the output\nanother answer\nwhere"):
+    with pytest.raises(check.CheckError, match=r"because of its example\. Got the output\nanother answer\nwhere"):
         list(check.check_repository(repository, *saved_model, "anna/delft"))
 
 
+@pytest.mark.parametrize("offline", [True, False])
+def test_the_clean_process_gets_no_cache_and_a_token_for_the_hub_alone(monkeypatch, offline):
+    given = {}
+
+    def run(command, **options):
+        given.update(options["env"])
+        given["fresh"] = list(Path(options["env"]["HF_HOME"]).iterdir()) == []
+        return subprocess.CompletedProcess(command, 0, stdout='a library prints\n{"failed": "config"}\n')
+
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, "mine")
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub")
+    monkeypatch.setattr(subprocess, "run", run)
+
+    assert check.ask_clean_process({"source": "anna/delft"}, offline=offline) == {"failed": "config"}
+    assert given["fresh"]
+    assert not {"HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE"} & set(given)
+    expected = ("http://hub", "1", None) if offline else ("http://hub", None, "mine")
+    assert (given["HF_ENDPOINT"], given.get("HF_HUB_OFFLINE"), given.get("HF_TOKEN")) == expected
+
+
+def test_a_process_that_gives_no_answer_is_reported(monkeypatch):
+    ended = subprocess.CompletedProcess([], 137, stdout="", stderr="Killed")
+    monkeypatch.setattr(subprocess, "run", lambda *words, **options: ended)
+    with pytest.raises(check.CheckError, match=r"its process\. Got exit status 137 .*: Killed\. It must end with 0"):
+        check.ask_clean_process({"source": "anna/delft"})
+
+    def run(command, timeout, **options):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(check.CheckError, match=r"because of its process\. Got no answer in 900 s"):
+        check.ask_clean_process({"source": "anna/delft"})
+
+
 @pytest.mark.parametrize("name", ["thesis.txt", "checkpoint-7/model.safetensors.bak", "figures/mine.svg"])
-def test_nothing_but_an_earlier_repository_is_replaced(saved_model, assembled, tmp_path, name):
-    folder = Path(shutil.copytree(assembled, tmp_path / "delft"))
-    (folder / name).parent.mkdir(exist_ok=True)
-    (folder / name).write_text("mine")
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def test_nothing_but_an_earlier_repository_is_replaced(saved_model, repository, tmp_path, name):
+    (repository / name).parent.mkdir(exist_ok=True)
+    (repository / name).write_text("mine")
+    before = contents(repository)
     with pytest.raises(ValueError, match=rf"which holds {name}\. Replaced is nothing but an earlier repository"):
-        assemble_repository(*saved_model, folder, "anna/delft", choices=CardChoices(TEMPLATE))
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    (folder / name).unlink()
-    assemble_repository(*saved_model, folder, "anna/delft", choices=CardChoices(TEMPLATE))
+        assemble_repository(*saved_model, repository, "anna/delft")
+    assert contents(repository) == before
+    (repository / name).unlink()
+    assemble_repository(*saved_model, repository, "anna/delft")
     assert {path.name for path in tmp_path.iterdir()} == {"delft"}
 
 
 def test_an_earlier_repository_stays_when_the_new_one_fails(saved_model, repository, tmp_path):
-    before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match="cannot be read"):
-        assemble_repository(
-            *saved_model, repository, "anna/delft", choices=CardChoices(TEMPLATE), results=[tmp_path / "absent.json"]
-        )
-    with pytest.raises(ValueError, match=r"absent\.md"):
-        assemble_repository(*saved_model, repository, "anna/delft", choices=CardChoices(tmp_path / "absent.md"))
-    assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
+    before = contents(repository)
+    with pytest.raises(ValueError, match=r"absent\.jpg"):
+        assemble_repository(*saved_model, repository, "anna/delft", picture=tmp_path / "absent.jpg")
+    assert contents(repository) == before
 
 
 def test_a_prepared_dataset_needs_data_and_card(tmp_path):

@@ -1,18 +1,18 @@
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from rounding import rounding
+from saved_results import SAVED_MODEL
 from transformers import AutoProcessor, DistilBertConfig
 
 from semart_hf.cli.export import main
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.publishing import onnx_export
 
-SAVED_MODEL = Path(__file__).resolve().parents[1] / "formats" / "1.0"
+ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 
 def test_what_is_missing_is_named(saved_model, tmp_path, monkeypatch):
@@ -39,7 +39,7 @@ def test_a_difference_is_found(saved_model):
 
 
 def test_a_lexicon_is_part_of_the_graph(tmp_path):
-    for name in ("onnx", "onnxscript", "onnxruntime"):
+    for name in ONNX:
         pytest.importorskip(name)
     tasks = [{"name": "type", "labels": ["landscape", "portrait"]}, {"name": "medium", "labels": ["canvas", "wall"]}]
     text = DistilBertConfig(dim=32, n_layers=1, n_heads=4, hidden_dim=64, vocab_size=60)
@@ -61,7 +61,7 @@ def test_a_lexicon_is_part_of_the_graph(tmp_path):
 
 
 def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model, tmp_path, capsys):
-    for name in ("onnx", "onnxscript", "onnxruntime"):
+    for name in ONNX:
         pytest.importorskip(name)
     model, _ = saved_model
 

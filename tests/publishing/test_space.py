@@ -6,11 +6,11 @@ import sys
 import pytest
 from huggingface_hub import SpaceCard
 
-from semart_hf.publishing.space import GRADIO, pin_model, write_space
+from semart_hf.publishing.space import GRADIO, write_space
 
 
-def test_a_space_has_what_the_hub_starts(tmp_path):
-    folder = write_space(tmp_path / "space", "anna/delft")
+def test_a_space_has_what_the_hub_starts_and_runs_the_package_beside_it(tmp_path):
+    folder = write_space(tmp_path / "space", "anna/delft", "0123abc")
 
     names = ["README.md", "app.py", "model.json", "requirements.txt", "semart_hf"]
     assert sorted(path.name for path in folder.iterdir()) == names
@@ -21,33 +21,25 @@ def test_a_space_has_what_the_hub_starts(tmp_path):
     assert metadata["models"] == ["anna/delft"]
     needed = (folder / "requirements.txt").read_text()
     for name in ("transformers", "timm", "jinja2"):
-        assert f"{name}" in needed
+        assert name in needed
     for name in ("semart", "gradio", "datasets"):  # the Space installs the Gradio of its metadata
         assert name not in needed
-    pin_model(folder, "anna/delft", "0123abc")
     assert json.loads((folder / "model.json").read_text()) == {"model": "anna/delft", "revision": "0123abc"}
 
-
-def test_its_app_runs_the_package_beside_it(tmp_path):
-    folder = write_space(tmp_path / "space", "anna/delft")
     (folder / "gradio.py").write_text("raise ImportError('as far as here')")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-
     done = subprocess.run(
         [sys.executable, "app.py"], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-
     assert done.returncode == 1
     assert done.stderr.startswith("semart-hf app: Got no gradio in this environment")
 
 
 def test_other_files_are_not_replaced(tmp_path):
-    write_space(tmp_path / "space", "anna/delft")
-    write_space(tmp_path / "space", "anna/haarlem")
+    for model in ("anna/delft", "anna/haarlem"):
+        write_space(tmp_path / "space", model)
     (tmp_path / "space" / "notes.txt").write_text("mine")
-
     with pytest.raises(ValueError, match=r"which holds notes\.txt\. Replaced is nothing but an earlier Space"):
         write_space(tmp_path / "space", "anna/delft")
-
     assert (tmp_path / "space" / "notes.txt").read_text() == "mine"
     assert json.loads((tmp_path / "space" / "model.json").read_text())["model"] == "anna/haarlem"
