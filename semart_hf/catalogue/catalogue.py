@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -12,19 +12,17 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from .catalogue_files import RawTable, Selection, imagefolder_files, read_dataset, read_table
-from .column_rules import apply_rule, check_columns
-from .delimited import unescape_entities
-from .mapping import CatalogueMapping, ColumnRule, Join, SplitRule, normal
+from .catalogue_files import check_columns, imagefolder_files, read_dataset, read_table, selected_pieces
+from .column_rules import Columns, apply_rule
+from .delimited import SourceTable, unescape_entities
+from .mapping import CatalogueMapping, ColumnRule, SplitRule, normal
 from .problems import Problem
-from .splits import SPLITS, divide, share_out, shares_in_words
+from .splits import SPLITS, divide, share_out
 from .stored_rows import ChosenRows, Rows, StoredRows, all_columns
 from .tables import RESERVED_COLUMNS, TEXT_COLUMNS, ReleaseTables, common_frame
 from .vocabulary import TASKS
 
 logger = logging.getLogger(__name__)
-
-_FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 # Names by which data sets call the splits.
 _SPLIT_NAMES = {
@@ -36,6 +34,9 @@ _SPLIT_NAMES = {
 
 # Of the values that a table lacks, the most frequent are reported one by one.
 _NUM_REPORTED_VALUES = 20
+
+# By new column of a join the text of each key, and the column that has the keys.
+_Lookup = tuple[str, dict[str, dict[str, str]]]
 
 
 def read_catalogue(
@@ -52,7 +53,7 @@ def read_catalogue(
 
     Args:
         source: Folder of the catalogue, one file of it, or the id of a data set on the Hub.
-        mapping: What its columns and values mean; see `load_mapping`.
+        mapping: What its columns and values are; see `load_mapping`.
         pictures_folder: Where pictures that are embedded in rows are written; in the cache of `datasets` by default.
         follow_links: Whether links in the folder of pictures may lead out of it.
 
@@ -62,28 +63,23 @@ def read_catalogue(
     if pictures_folder is None:
         place = str(Path(source).resolve() if Path(source).exists() else source)
         pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
-    selection = Selection(
-        mapping.source_columns,
-        mapping.keep_rows,
-        mapping.image_column,
-        Path(pictures_folder),
-        mapping.encoding,
-        mapping.delimiter,
-    )
-    joins = [_Lookup(join, Path(source), selection) for join in mapping.joins]
-    result = ReleaseTables({}, follow_links=follow_links)
+    tables = ReleaseTables({}, follow_links=follow_links)
     parts: list[StoredRows] = []
-    for split, table, images_folder in _read_tables(source, mapping, selection):
-        is_embedded = mapping.image_column in table.columns
-        part = CatalogueReader(table, mapping, split, Path(pictures_folder) if is_embedded else images_folder, joins)
-        parts.append(part.read())
-        result.problems.extend(part.problems)
+    lookups: list[_Lookup] | None = None
+    for split, table, images_folder in _source_tables(source, mapping):
+        lookups = _read_joins(mapping, Path(source)) if lookups is None else lookups
+        reader = _Reader(table, mapping, split, images_folder, Path(pictures_folder), lookups)
+        parts.append(reader.read())
+        tables.problems.extend(reader.problems)
         if table.encoding:
-            result.encodings[table.name] = table.encoding
-    result.splits.update(_by_split(parts, mapping.splits, source))
-    if not result.splits:
-        raise ValueError(f"Got {source} without a row that the mapping keeps. Check keep_rows and splits there.")
-    return result
+            tables.encodings[table.name] = table.encoding
+    tables.splits.update(_by_split(parts, mapping.splits, source))
+    if not tables.splits:
+        raise ValueError(
+            f"Got {source} without a readable row that the mapping keeps. Check the download, and in the mapping "
+            "keep_rows and splits."
+        )
+    return tables
 
 
 def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
@@ -112,9 +108,7 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
     return merged
 
 
-def _read_tables(
-    source: str | Path, mapping: CatalogueMapping, selection: Selection
-) -> list[tuple[str | None, RawTable, Path]]:
+def _source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[tuple[str | None, SourceTable, Path]]:
     """Split, rows and folder of pictures of each file or split of a catalogue."""
     folder = Path(source)
     if mapping.format == "hub" or not folder.exists():
@@ -123,73 +117,54 @@ def _read_tables(
             raise ValueError(
                 f"Got {source}, where nothing is, but the mapping reads a catalogue's files. Correct the path."
             )
-        return [(split, table, folder) for split, table in read_dataset(str(source), selection).items()]
+        yield from (
+            (split, table, folder) for split, table in read_dataset(str(source), mapping.source_columns).items()
+        )
+        return
+    images_folder = (folder if folder.is_dir() else folder.parent) / mapping.images
     if mapping.format == "imagefolder":
         files = imagefolder_files(folder)
-        folders = {split: path.parent for split, path in files.items()}
+    elif folder.is_file():
+        files = {None: folder}
+    elif mapping.files:
+        files = {split: folder / name for split, name in mapping.files.items()}
     else:
-        if folder.is_dir() and not mapping.files:
-            raise ValueError(f"Got the folder {source}, but the mapping names no files. Add files, or pass one file.")
-        is_file = folder.is_file()
-        root = folder.parent if is_file else folder
-        files = {None: folder} if is_file else {split: root / name for split, name in mapping.files.items()}
-        folders = dict.fromkeys(files, root / mapping.images)
-    tables = []
+        raise ValueError(f"Got the folder {source}, but the mapping names no files. Add files, or pass one file.")
+    form = None if mapping.format == "imagefolder" else mapping.format
     for split, path in files.items():
-        form = mapping.format if mapping.format in _FORMATS.values() else _FORMATS.get(path.suffix.lower())
-        if form is None:
-            raise ValueError(
-                f"Got {path}, whose ending is none of {list(_FORMATS)}. Save a workbook's table as CSV in UTF-8; of "
-                "another file say its format in the mapping."
-            )
-        tables.append((split, read_table(path, form, selection, split=split), folders[split]))
-    return tables
-
-
-class _Lookup:
-    """A join's file as a table by its key, read when it is first asked."""
-
-    def __init__(self, join: Join, source: Path, selection: Selection) -> None:
-        self.join = join
-        self._selection = dataclasses.replace(
-            selection,
-            columns=frozenset((join.file_key, *join.columns.values(), *join.where)),
-            where=join.where,
-            image_column=None,
+        read = read_table(
+            path,
+            form,
+            mapping.source_columns,
+            encoding=mapping.encoding,
+            delimiter=mapping.delimiter,
+            split=split,
         )
-        self._path = (source if source.is_dir() else source.parent) / join.file
-        self._texts: dict[str, dict[str, str]] | None = None
+        if mapping.has_upper_header:
+            read.header = [name.upper() for name in read.header]
+        yield split, read, path.parent if mapping.format == "imagefolder" else images_folder
 
-    def add_columns(self, frame: pd.DataFrame) -> None:
-        """Look the columns up for each row of the frame, in place."""
-        check_columns((self.join.key,), frame, f"joins: by for {self.join.file}")
-        if self._texts is None:
-            self._texts = self._read()
-        for new, texts in self._texts.items():
-            found = [texts.get(key) for key in frame[self.join.key]]
-            frame[new] = pd.Series(found, frame.index, dtype=object)
 
-    def _read(self) -> dict[str, dict[str, str]]:
-        """By new column and key, the text of the file."""
-        join = self.join
-        form = _FORMATS.get(self._path.suffix.lower(), "csv")
-        table = read_table(self._path, form, self._selection)
-        found: dict[str, dict[str, dict[str, None]]] = {new: {} for new in join.columns}  # different values, in order
-        for frame in table.pieces:
-            check_columns((join.file_key, *join.columns.values()), frame, f"joins: {join.file}")
+def _read_joins(mapping: CatalogueMapping, source: Path) -> list[_Lookup]:
+    lookups = []
+    for join in mapping.joins:
+        columns = {join.by[1], *join.columns.values(), *join.where}
+        path = (source if source.is_dir() else source.parent) / join.file
+        table = read_table(path, None, columns, encoding=mapping.encoding, delimiter=mapping.delimiter)
+        check_columns([(f"joins: {join.file}", column) for column in columns], table.header, table.reading)
+        texts: dict[str, dict[str, str]] = {new: {} for new in join.columns}
+        for _, cells in selected_pieces(table, columns, join.where):
             for new, column in join.columns.items():
-                for key, value in zip(frame[join.file_key], frame[column], strict=True):
+                for key, value in zip(cells[join.by[1]], cells[column], strict=True):
                     if key is not None and value is not None:
-                        found[new].setdefault(key, {})[value] = None
-        return {
-            new: {
-                key: "|".join(values) if join.take == "all" else next(iter(values)) for key, values in by_key.items()
-            }
-            for new, by_key in found.items()
-        }
+                        known = texts[new].setdefault(key, value)
+                        if join.take == "all" and value not in known.split("|"):
+                            texts[new][key] = f"{known}|{value}"
+        lookups.append((join.by[0], texts))
+    return lookups
 
 
-class CatalogueReader:
+class _Reader:
     """One file or split of a catalogue, and what its mapping makes of it.
 
     Attributes:
@@ -198,98 +173,106 @@ class CatalogueReader:
 
     def __init__(
         self,
-        table: RawTable,
+        table: SourceTable,
         mapping: CatalogueMapping,
         split: str | None,
         images_folder: Path,
-        joins: Sequence[_Lookup] = (),
+        pictures_folder: Path,
+        lookups: Sequence[_Lookup],
     ) -> None:
         self.problems: list[Problem] = []
         self._table = table
         self._mapping = mapping
         self._split = split
-        self._images_folder = images_folder
-        self._joins = joins
+        self._is_embedded = mapping.image_column in table.header
+        self._images_folder = pictures_folder if self._is_embedded else images_folder
+        self._lookups = lookups
         self._unforeseen: dict[str, Counter[str]] = {target: Counter() for target in mapping.columns}
 
     def read(self) -> StoredRows:
         """Rows of the form of `ReleaseTables`, with each one's split in the column `split`."""
-        table = self._table
-        first = next(table.pieces)
-        columns = self._piece(first.iloc[:0]).columns
-        for counter in self._unforeseen.values():
-            counter.clear()
-        rows = StoredRows(map(self._piece, chain([first], table.pieces)), list(columns))
+        table, mapping = self._table, self._mapping
+        self._check_columns()
+        pieces = selected_pieces(
+            table, mapping.source_columns, mapping.keep_rows, mapping.image_column, self._images_folder
+        )
+        first = next(pieces)
+        columns = self._frame([], {name: [] for name in first[1]}).columns
+        rows = StoredRows((self._frame(*piece) for piece in chain([first], pieces)), list(columns))
         left_out = f"{table.num_left_out} rows of {table.name} by keep_rows"
-        place = (None, self._split, None)
-        self.problems[:0] = [
-            *table.problems,
-            *([Problem(*place, "left_out_rows", left_out, "left out as the mapping says")] * bool(table.num_left_out)),
-            *(
-                problem
-                for target, unforeseen in self._unforeseen.items()
-                for problem in _value_problems(
-                    unforeseen, target, self._mapping.columns[target], table.name, self._split
-                )
-            ),
-        ]
+        if table.num_left_out:
+            action = "left out as the mapping says"
+            table.problems.append(Problem(None, self._split, None, "left_out_rows", left_out, action))
+        for target, unforeseen in self._unforeseen.items():
+            table.problems.extend(
+                _value_problems(unforeseen, target, mapping.columns[target], table.name, self._split)
+            )
+        self.problems[:0] = table.problems
         return rows
 
-    def _piece(self, frame: pd.DataFrame) -> pd.DataFrame:
-        mapping = self._mapping
-        frame = frame.copy()
-        for lookup in self._joins:
-            lookup.add_columns(frame)
-        given = pd.DataFrame(index=frame.index)
+    def _check_columns(self) -> None:
+        mapping, columns = self._mapping, list(self._table.header)
+        named = [("keep_rows", column) for column in mapping.keep_rows]
+        check_columns(named, columns, self._table.reading)
+        for key, texts in self._lookups:
+            check_columns([("joins: by", key)], columns, self._table.reading)
+            columns += texts
+        named = [("keep", column) for column in mapping.keep or ()]
+        named += [("splits.column", mapping.splits.column)] if mapping.splits and mapping.splits.column else []
         for target, rule in mapping.columns.items():
-            if target == "image":
-                continue
-            values, unforeseen = apply_rule(rule, frame, f"columns.{target}")
-            self._unforeseen[target].update(unforeseen)
-            if target in TEXT_COLUMNS and target != "image_file":
-                values = [value and unescape_entities(value) for value in values]
-            given[target] = pd.Series(values, frame.index, dtype=object)
-        if mapping.image_column in frame:
-            given["image_file"] = frame[mapping.image_column]
-        kept = [*frame.columns] if mapping.keep is None else mapping.keep
-        check_columns(kept, frame, "keep")
-        for column in kept:
-            if column == mapping.image_column:
-                continue
-            name = re.sub(r"\W+", "_", column.lower()).strip("_")
-            if name in mapping.columns and mapping.columns[name].columns == (column,):
-                continue
-            is_taken = name in (*TEXT_COLUMNS, *TASKS, *RESERVED_COLUMNS)
-            texts = [value and unescape_entities(value) for value in frame[column]]
-            given[f"catalogue_{name}" if is_taken else name] = pd.Series(texts, frame.index, dtype=object)
-        rows = common_frame(given, list(frame.index), self._images_folder)
-        return rows.assign(split=self._splits_of(frame, rows))
+            if rule.template or (not set(rule.columns) & {*columns} and not rule.is_optional and target != "image"):
+                named += [(f"columns.{target}", column) for column in rule.columns]
+            named += [(f"columns.{target}.to", rule.end_column)] if rule.end_column else []
+        check_columns(named, columns, self._table.reading)
 
-    def _splits_of(self, frame: pd.DataFrame, rows: pd.DataFrame) -> list[str | None]:
+    def _frame(self, numbers: list[int], cells: dict[str, list[str | None]]) -> pd.DataFrame:
+        mapping = self._mapping
+        for key, texts in self._lookups:
+            cells |= {new: [found.get(cell or "") for cell in cells[key]] for new, found in texts.items()}
+        given: dict[str, Sequence[str | None]] = {}
+        for target, rule in mapping.columns.items():
+            if target == "image" or not set(rule.columns) & set(cells):
+                continue
+            values, unforeseen = apply_rule(rule, cells)
+            self._unforeseen[target].update(unforeseen)
+            is_text = target in TEXT_COLUMNS and target != "image_file"
+            given[target] = [unescape_entities(value) for value in values] if is_text else values
+        if self._is_embedded:
+            given["image_file"] = cells[str(mapping.image_column)]
+        for column in cells if mapping.keep is None else mapping.keep:
+            name = re.sub(r"\W+", "_", column.lower()).strip("_")
+            is_read = name in mapping.columns and mapping.columns[name].columns == (column,)
+            if column != mapping.image_column and not is_read:
+                is_taken = name in (*TEXT_COLUMNS, *TASKS, *RESERVED_COLUMNS)
+                given[f"catalogue_{name}" if is_taken else name] = [unescape_entities(cell) for cell in cells[column]]
+        given["split"] = self._split_names(numbers, given.get("image_file"), cells)
+        return common_frame(given, numbers, self._images_folder)
+
+    def _split_names(
+        self, numbers: Sequence[int], pictures: Sequence[str | None] | None, cells: Columns
+    ) -> list[str | None]:
         """Name of each row's split, `None` where it is yet to be shared out, or names none."""
         rule = self._mapping.splits
         if rule is None or rule.column is None:
-            return [self._split] * len(rows)
-        check_columns((rule.column,), frame, "splits.column")
+            return [self._split] * len(numbers)
         names = {**_SPLIT_NAMES, **rule.values}
-        found = [names.get(normal(value)) for value in frame[rule.column]]
-        for number, name, split, value in zip(
-            rows["row_number"], rows["image_file"], found, frame[rule.column], strict=True
-        ):
+        found = [names.get(normal(cell)) for cell in cells[rule.column]]
+        for place, split in enumerate(found):
             if split is None:
-                detail = f"{rule.column} is {value!r}, which names no split"
-                self.problems.append(Problem(number, None, name, "unknown_split", detail, "dropped"))
+                detail = f"{rule.column} is {cells[rule.column][place]!r}, which names no split"
+                picture = pictures[place] if pictures else None
+                self.problems.append(Problem(numbers[place], None, picture, "unknown_split", detail, "dropped"))
         return found
 
 
 def _by_split(parts: Sequence[Rows], rule: SplitRule | None, source: str | Path) -> dict[str, Rows]:
     """Rows by split, in the order of the splits and without those that have no row."""
     counts = Counter(split for part in parts for split in part["split"])
-    shares_out = rule.column is None if rule else None in counts
-    if shares_out:
+    if rule.column is None if rule else None in counts:
         rule = rule or SplitRule()
-        logger.warning("%s is shared out to splits: %s.", source, shares_in_words(rule.shares, rule.seed))
-        return share_out(parts, rule.shares, seed=rule.seed, stratify_by=rule.stratify_by, leave_out=("split",))
+        shares = ", ".join(f"{share * 100:g} % {split}" for split, share in rule.shares.items())
+        logger.warning("%s is shared out to splits: %s (seed %d).", source, shares, rule.seed)
+        return share_out(parts, rule.shares, rule.seed)
     unknown = sorted(split for split in counts if split is not None and split not in _SPLIT_NAMES)
     if unknown:
         raise ValueError(
@@ -298,7 +281,7 @@ def _by_split(parts: Sequence[Rows], rule: SplitRule | None, source: str | Path)
         )
     number_of = {name: SPLITS.index(split) for name, split in _SPLIT_NAMES.items()}
     chosen = np.fromiter((number_of.get(split, -1) for part in parts for split in part["split"]), dtype=np.int8)
-    return divide(parts, chosen, SPLITS, leave_out=("split",))
+    return divide(parts, chosen, SPLITS)
 
 
 def _value_problems(

@@ -5,19 +5,17 @@ catalogue becomes rows beside a folder of pictures, and memory grows with neithe
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
 import datasets
-import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
 from semart_hf.files import atomic_file
 
-from .delimited import doubtful_encoding, read_delimited
+from .delimited import SourceTable, read_delimited
 from .mapping import normal
 from .problems import Problem
 from .stored_rows import PIECE_ROWS
@@ -33,102 +31,64 @@ _SIGNATURES = (
     (b"RIFF", ".webp"),
 )
 
+_FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+
 _BATCH_SIZE = 64
 
 
-@dataclass(frozen=True)
-class Selection:
-    """What of a table is read, and how.
-
-    Attributes:
-        columns: Names of the columns; `None` for all.
-        where: Rows: column to the `normal` values it may have.
-        image_column: Column of embedded pictures, which are written to `pictures_folder` and read as their names.
-        pictures_folder: Needed with `image_column`.
-        encoding: Of text files; `None` finds it.
-        delimiter: Of delimited files; `None` finds it.
-        has_upper_header: Whether the columns of delimited files are called by their names in upper case.
-    """
-
-    columns: frozenset[str] | None = None
-    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    image_column: str | None = None
-    pictures_folder: Path | None = None
-    encoding: str | None = None
-    delimiter: str | None = None
-    has_upper_header: bool = False
-
-
-@dataclass
-class RawTable:
-    """The selected rows of one file or split, in the catalogue's own columns.
-
-    Attributes:
-        name: File or split that it was read from.
-        columns: Names of the columns that are read.
-        reading: What its columns were read from, for errors.
-        pieces: Rows, to be read once. Cells are strings or `None`; the index is the row's number in the file, from 1.
-        encoding: How the file was encoded, for text files.
-        problems: Rows that were dropped or read in an unusual way; complete when the rows were read.
-        num_left_out: Rows that the selection leaves out, likewise.
-    """
-
-    name: str
-    columns: list[str]
-    reading: str
-    pieces: Iterator[pd.DataFrame]
-    encoding: str | None = None
-    problems: list[Problem] = field(default_factory=list)
-    num_left_out: int = 0
-
-
-def read_table(path: Path, form: str, selection: Selection, *, split: str | None = None) -> RawTable:
+def read_table(
+    path: Path,
+    form: str | None,
+    columns: Set[str] | None,
+    *,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    split: str | None = None,
+) -> SourceTable:
     """Rows of one CSV, TSV, JSON lines or Parquet file.
 
     Args:
         path: The file.
-        form: `csv`, `tsv`, `jsonl` or `parquet`.
-        selection: What is read.
+        form: `csv`, `tsv`, `jsonl` or `parquet`; `None` goes by the ending.
+        columns: Those that are needed, `None` for all: others may be empty.
+        encoding: Of a text file; `None` finds it.
+        delimiter: Of a delimited file; `None` finds it.
         split: Split that the file's problems belong to.
 
     Raises:
-        ValueError: The file is not there, is not of this form, or lacks a column that chooses rows.
+        ValueError: The file is not there, or not of this form.
     """
+    form = form or _FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise ValueError(
+            f"Got {path}, whose ending is none of {list(_FORMATS)}. Save a workbook's table as CSV in UTF-8; of "
+            "another file say its format in the mapping."
+        )
     if not path.is_file():
         raise ValueError(f"Got {path}, where no file is, but the mapping names it. Correct the path or the mapping.")
+    if form == "jsonl":
+        return _read_json_lines(path, encoding, split)
     if form == "parquet":
         try:
             file = pyarrow.parquet.ParquetFile(path)
         except pyarrow.ArrowInvalid as error:
             raise ValueError(f"Got {path}, which is no Parquet file ({error}). Check the download.") from error
         header = file.schema_arrow.names
-        wanted = [name for name in header if selection.columns is None or name in selection.columns]
+        wanted = [name for name in header if columns is None or name in columns]
         batches = file.iter_batches(_BATCH_SIZE, columns=wanted)
-        rows = ([row.get(name) for name in header] for batch in batches for row in batch.to_pylist())
-        return _selected(path.name, path.stem, header, enumerate(rows, start=1), selection)
-    if form == "jsonl":
-        return _read_json_lines(path, selection, split)
-    lines = read_delimited(
-        path,
-        delimiter=selection.delimiter,
-        encoding=selection.encoding,
-        split=split,
-        usual="," if form == "csv" else "\t",
-    )
-    header = [name.strip() or f"column_{number}" for number, name in enumerate(lines.header, start=1)]
-    if selection.has_upper_header:
-        header = [name.upper() for name in header]
-    table = _selected(path.name, path.stem, header, lines.rows, selection, lines.reading)
-    table.encoding, table.problems = lines.encoding, lines.problems
+        return _table(path.name, header, (row for batch in batches for row in batch.to_pylist()))
+    default = "," if form == "csv" else "\t"
+    table = read_delimited(path, delimiter=delimiter, encoding=encoding, split=split, default=default)
+    table.header = [name.strip() or f"column_{number}" for number, name in enumerate(table.header, start=1)]
     return table
 
 
-def read_dataset(source: str, selection: Selection) -> dict[str, RawTable]:
+def read_dataset(source: str, columns: Set[str] | None) -> dict[str, SourceTable]:
     """Rows of each split of a data set on the Hub, or of a folder that `datasets.load_dataset` opens.
 
-    Labels are read by their names.
+    Labels are read by their names. Of the columns only the given ones are read; `None` reads all.
     """
-    return {split: _dataset_table(split, rows, selection) for split, rows in datasets.load_dataset(source).items()}
+    return {split: _dataset_table(split, rows, columns) for split, rows in datasets.load_dataset(source).items()}
 
 
 def imagefolder_files(folder: Path) -> dict[str | None, Path]:
@@ -150,30 +110,100 @@ def imagefolder_files(folder: Path) -> dict[str | None, Path]:
     return by_split
 
 
-def _dataset_table(split: str, rows: datasets.Dataset, selection: Selection) -> RawTable:
+def check_columns(named: Iterable[tuple[str, str]], columns: Collection[str], reading: str) -> None:
+    """Nothing, if a table has the columns that a mapping names.
+
+    Args:
+        named: Keys of the mapping, each with a column.
+        columns: The table's.
+        reading: What they were read from.
+
+    Raises:
+        ValueError: One is missing.
+    """
+    missing = [(key, column) for key, column in named if column not in columns]
+    if missing:
+        keys, names = zip(*missing, strict=True)
+        raise ValueError(
+            f"Got {', '.join(keys)} with the columns {list(names)}, but they are not in {reading}. If it was read "
+            "wrongly, say encoding: or delimiter: in the mapping, or --encoding or --delimiter; else correct the "
+            "mapping, or write one (docs/catalogue.md)."
+        )
+
+
+def selected_pieces(
+    table: SourceTable,
+    columns: Set[str] | None,
+    where: Mapping[str, tuple[str, ...]],
+    image_column: str | None = None,
+    pictures_folder: Path = Path(),
+) -> Iterator[tuple[list[int], dict[str, list[str | None]]]]:
+    """Numbers of the selected rows and their cells by column, up to `PIECE_ROWS` at a time, once at least.
+
+    Cells are strings or `None`.
+
+    Args:
+        table: Its rows can be read once.
+        columns: Those that are read; `None` for all.
+        where: Which rows count: column to the `normal` values it may have.
+        image_column: Of embedded pictures, which are written to the folder and read as their names.
+        pictures_folder: Needed with `image_column`.
+
+    Raises:
+        ValueError: A column that is read is there twice.
+    """
+    places = [place for place, column in enumerate(table.header) if columns is None or column in columns]
+    names = [table.header[place] for place in places]
+    twice = sorted({column for column in names if names.count(column) > 1})
+    if twice:
+        raise ValueError(
+            f"Got a catalogue with the column {twice[0]!r} twice, in {table.reading}. Correct the mapping or the file."
+        )
+    conditions = [(table.header.index(column), allowed) for column, allowed in where.items()]
+    stem = Path(table.name).stem
+    numbers: list[int] = []
+    cells: list[list[str | None]] = [[] for _ in places]
+    for number, row in table.rows:
+        if any(normal(_as_text(row[place])) not in allowed for place, allowed in conditions):
+            table.num_left_out += 1
+            continue
+        numbers.append(number)
+        for name, place, column in zip(names, places, cells, strict=True):
+            if name == image_column:
+                column.append(_write_picture(row[place], pictures_folder / f"{stem}-{number:08d}"))
+            else:
+                column.append(_as_text(row[place]))
+        if len(numbers) == PIECE_ROWS:
+            yield numbers, dict(zip(names, cells, strict=True))
+            numbers, cells = [], [[] for _ in places]
+    yield numbers, dict(zip(names, cells, strict=True))
+
+
+def _table(name: str, header: list[str], rows: Iterable[Mapping[str, Any]]) -> SourceTable:
+    cells = ([row.get(column) for column in header] for row in rows)
+    return SourceTable(name, header, enumerate(cells, start=1), f"{name}: its columns are {header}")
+
+
+def _dataset_table(split: str, rows: datasets.Dataset, columns: Set[str] | None) -> SourceTable:
     header = rows.column_names
-    chosen = rows.select_columns([name for name in header if selection.columns is None or name in selection.columns])
-    features = dict(chosen.features)
+    rows = rows.select_columns([name for name in header if columns is None or name in columns])
+    features = dict(rows.features)
     for name, feature in features.items():
         if isinstance(feature, datasets.Image):
-            chosen = chosen.cast_column(name, datasets.Image(decode=False))
-    cells = ([_label_name(features.get(name), row.get(name)) for name in header] for row in chosen)
-    return _selected(split, split, header, enumerate(cells, start=1), selection)
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+    named = ({name: _label_name(features[name], cell) for name, cell in row.items()} for row in rows)
+    return _table(split, header, named)
 
 
-def _read_json_lines(path: Path, selection: Selection, split: str | None) -> RawTable:
-    _, encoding, doubt = open_lines(path, selection.encoding)
-    problems: list[Problem] = []
-    if doubt is not None:
-        problems.append(doubtful_encoding(path, split, encoding, doubt))
+def _read_json_lines(path: Path, encoding: str | None, split: str | None) -> SourceTable:
+    _, encoding, problems = open_lines(path, encoding, split)
     header: dict[str, None] = {}
     for _, record in _json_records(path, encoding, split, problems):
         header.update(dict.fromkeys(record))
-    names = list(header)
-    rows = ((line, [record.get(name) for name in names]) for line, record in _json_records(path, encoding, split, []))
-    table = _selected(path.name, path.stem, names, rows, selection)
-    table.encoding, table.problems = encoding, problems
-    return table
+    records = _json_records(path, encoding, split, [])
+    rows = ((line, [record.get(name) for name in header]) for line, record in records)
+    reading = f"{path.name}: its columns are {list(header)}"
+    return SourceTable(path.name, list(header), rows, reading, encoding, problems)
 
 
 def _json_records(
@@ -191,56 +221,6 @@ def _json_records(
             yield line, record
         else:
             problems.append(Problem(line, split, None, "malformed_row", f"line {line} is {fault}", "dropped"))
-
-
-def _selected(
-    name: str,
-    stem: str,
-    header: list[str],
-    rows: Iterable[tuple[int, Sequence[Any]]],
-    selection: Selection,
-    reading: str | None = None,
-) -> RawTable:
-    """Table of the selected rows and columns; `stem` begins the names of pictures that are written."""
-    reading = f"{name}: {reading or f'its columns are {header}'}"
-    wanted = [place for place, column in enumerate(header) if selection.columns is None or column in selection.columns]
-    columns = [header[place] for place in wanted]
-    absent = [column for column in selection.where if column not in header]
-    twice = sorted({column for column in columns if columns.count(column) > 1})
-    if absent or twice:
-        fault = f"without the column {absent[0]!r}" if absent else f"with the column {twice[0]!r} twice"
-        raise ValueError(f"Got a catalogue {fault}, in {reading}. Correct the mapping or the file.")
-    table = RawTable(name, columns, reading, iter(()))
-    conditions = [(header.index(column), allowed) for column, allowed in selection.where.items()]
-    image_place = header.index(selection.image_column) if selection.image_column in header else None
-
-    def cells_of(number: int, row: Sequence[Any]) -> list[str | None]:
-        cells = [None if place == image_place else _as_text(row[place]) for place in wanted]
-        if image_place is not None and selection.pictures_folder:
-            picture = _write_picture(row[image_place], selection.pictures_folder / f"{stem}-{number:08d}")
-            cells[wanted.index(image_place)] = picture
-        return cells
-
-    def pieces() -> Iterator[pd.DataFrame]:
-        chosen: dict[int, list[str | None]] = {}
-        for number, row in rows:
-            if any(normal(_as_text(row[place])) not in allowed for place, allowed in conditions):
-                table.num_left_out += 1
-                continue
-            chosen[number] = cells_of(number, row)
-            if len(chosen) == PIECE_ROWS:
-                yield _piece(chosen, table)
-                chosen = {}
-        yield _piece(chosen, table)
-
-    table.pieces = pieces()
-    return table
-
-
-def _piece(rows: Mapping[int, list[str | None]], table: RawTable) -> pd.DataFrame:
-    frame = pd.DataFrame(list(rows.values()), columns=table.columns, index=list(rows), dtype=object)
-    frame.attrs["reading"] = table.reading
-    return frame
 
 
 def _write_picture(picture: Any, path: Path) -> str | None:

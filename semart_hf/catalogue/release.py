@@ -1,5 +1,6 @@
 """The official SemArt folder (CSV files and Images), read and checked row by row, as a typed `DatasetDict`."""
 
+import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,13 +10,12 @@ import pandas as pd
 import pyarrow as pa
 from datasets.table import InMemoryTable
 
-from .catalogue import CatalogueReader
-from .catalogue_files import Selection, read_table
-from .mapping import CatalogueMapping, ColumnRule
+from .catalogue import read_catalogue
+from .mapping import CatalogueMapping, ColumnRule, SplitRule
 from .picture_files import find_picture
 from .problems import Problem, count_problems
-from .splits import DEFAULT_SHARES, share_out, shares_in_words
-from .stored_rows import ChosenRows, Rows, all_columns, stored_table
+from .splits import DEFAULT_SHARES
+from .stored_rows import Rows, stored_table
 from .tables import TEXT_COLUMNS, ReleaseTables
 from .text import text_of
 from .vocabulary import TASKS, UNKNOWN, label_number, learn_vocabularies
@@ -28,8 +28,16 @@ RELEASE_FILES = {"train": "semart_train.csv", "validation": "semart_val.csv", "t
 #: Lies beside the painted miniature alone: its best reachable accuracies.
 MINIATURE_FILE = "ceiling.json"
 
-REQUIRED_COLUMNS = ("IMAGE_FILE", "TYPE", "SCHOOL", "TIMEFRAME")
-OPTIONAL_COLUMNS = ("DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE")
+_REQUIRED = ("image_file", "type", "school", "timeframe")
+_MAPPING = CatalogueMapping(
+    {
+        name: ColumnRule((name.upper(),), is_optional=name not in _REQUIRED)
+        for name in ("image_file", "type", "school", "timeframe", "medium", *TEXT_COLUMNS)
+    },
+    format="tsv",
+    keep=None,
+    has_upper_header=True,
+)
 
 
 def read_rows(
@@ -72,44 +80,21 @@ def read_rows(
             f"Got shares={dict(shares)} for {folder}, but its files {[file.name for file in files.values()]} are "
             "splits already. Leave shares out, or pass one CSV file."
         )
+    mapping = dataclasses.replace(
+        _MAPPING,
+        files={split: file.name for split, file in files.items()},
+        encoding=encoding,
+        delimiter=delimiter,
+        splits=SplitRule(shares=shares or DEFAULT_SHARES, seed=seed) if None in files else None,
+    )
+    tables = read_catalogue(folder, mapping, follow_links=follow_links)
+    for split, path in files.items():
+        if split is not None and split not in tables.splits:
+            raise ValueError(f"Got {path} without a readable row, but a split has at least one. Check the download.")
+        if encoding is None and tables.encodings[path.name] != "cp1252":
+            logger.warning("%s is read as %s, not cp1252 as the official release.", path, tables.encodings[path.name])
     place = folder.parent if folder.is_file() else folder
-    tables = ReleaseTables({}, follow_links=follow_links, is_painted_miniature=(place / MINIATURE_FILE).is_file())
-    selection = Selection(encoding=encoding, delimiter=delimiter, has_upper_header=True)
-    parts: dict[str | None, Rows] = {
-        split: _read_file(path, split, selection, tables) for split, path in files.items()
-    }
-    columns = [column for column in all_columns(parts.values()) if column != "split"]
-    if None in files:
-        shares = DEFAULT_SHARES if shares is None else shares
-        logger.warning("%s is shared out to splits: %s.", folder, shares_in_words(shares, seed))
-        tables.splits.update(share_out(list(parts.values()), shares, seed=seed, leave_out=("split",)))
-    tables.splits.update({split: ChosenRows([rows], columns) for split, rows in parts.items() if split is not None})
-    return tables
-
-
-def _read_file(path: Path, split: str | None, selection: Selection, tables: ReleaseTables) -> Rows:
-    """The rows of one file; its encoding and what was odd about it is added to `tables`."""
-    file = read_table(path, "tsv", selection, split=split)
-    missing = [column for column in REQUIRED_COLUMNS if column not in file.columns]
-    if missing:
-        raise ValueError(
-            f"Got {file.reading}, in which the columns {missing} are missing: {list(REQUIRED_COLUMNS)} are required, "
-            f"{list(OPTIONAL_COLUMNS)} optional. Pass --delimiter or --encoding if it was read wrongly; if it names "
-            "its columns otherwise, describe it in a catalogue mapping."
-        )
-    if file.encoding != "cp1252" and selection.encoding is None:
-        logger.warning("%s is read as %s, not cp1252 as the official release.", path, file.encoding)
-    known = [name for name in (*TEXT_COLUMNS, *TASKS) if name.upper() in file.columns]
-    mapping = CatalogueMapping({name: ColumnRule(columns=(name.upper(),)) for name in known}, keep=None)
-    reader = CatalogueReader(file, mapping, split, path.parent / "Images")
-    rows = reader.read()
-    if not rows:
-        raise ValueError(
-            f"Got {path} without a readable row under its header, but a split has at least one. Check the download."
-        )
-    tables.problems.extend(reader.problems)
-    tables.encodings[path.name] = str(file.encoding)
-    return rows
+    return dataclasses.replace(tables, is_painted_miniature=(place / MINIATURE_FILE).is_file())
 
 
 def typed_splits(

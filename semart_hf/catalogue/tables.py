@@ -1,6 +1,6 @@
 """A catalogue's rows in one form, whatever they were read from: strings by split, and where pictures lie."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,18 +49,20 @@ class ReleaseTables:
         return [column for column in next(iter(self.splits.values())).columns if column not in common]
 
 
-def common_frame(given: pd.DataFrame, row_numbers: Sequence[int], images_folder: Path) -> pd.DataFrame:
+def common_frame(
+    given: Mapping[str, Sequence[str | None]], row_numbers: Sequence[int], images_folder: Path
+) -> pd.DataFrame:
     """Rows of the form that `ReleaseTables` describes, from columns of the same names in lower case.
 
     Columns that are not there are missing in every row; `medium` is then derived from `technique`.
     """
+    num_rows = len(row_numbers)
     columns: dict[str, Sequence[object]] = {
-        "row_number": list(row_numbers),
-        "images_folder": [str(images_folder)] * len(given),
+        "row_number": row_numbers,
+        "images_folder": [str(images_folder)] * num_rows,
     }
-    for column in (*TEXT_COLUMNS, *TASKS):
-        columns[column] = list(given[column]) if column in given else [None] * len(given)
-    if "medium" not in given and "technique" in given:
+    columns |= dict.fromkeys((*TEXT_COLUMNS, *TASKS), [None] * num_rows)
+    if "technique" in given:
         columns["medium"] = [medium_of(technique) for technique in given["technique"]]
-    columns |= {column: list(given[column]) for column in given if column not in columns}
+    columns |= given
     return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})

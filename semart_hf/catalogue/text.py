@@ -4,8 +4,8 @@ import re
 import string
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from .label_words import KIN, NAMELESS_PARTS, NAMES
 
@@ -17,11 +17,10 @@ WAYS_OF_NAMING = ("type", "school", "medium", "year", "century", "author")
 
 # What stands between two columns of a template: closing brackets and quotes of the left one, the joint, and the words
 # that lead to the right one.
-_BETWEEN = re.compile(r"(?P<after>[)\]}\"'”’»]*)(?P<joint>\S*\s*)(?P<before>.*)", re.DOTALL)
+_BETWEEN = re.compile(r"([)\]}\"'”’»]*)(\S*\s*)(.*)", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(NamedTuple):
     """One column of a template: with what it is joined to the text before it, and what stands around it."""
 
     column: str
@@ -37,9 +36,7 @@ def text_of(row: Mapping[str, object], columns: Sequence[str] | str) -> str | No
     brackets and words before a column go with it, so that a row without date and author gives
     "The Ninth Wave. A ship founders."
 
-    Args:
-        row: Values by column name; the case of the names does not matter.
-        columns: Column names, or a template with column names in braces.
+    The case of names does not matter.
 
     Raises:
         ValueError: The template is malformed, or names no column or one that the row lacks.
@@ -67,7 +64,7 @@ def mask_label_words(text: str | None, *, author: str | None = None, token: str 
     Args:
         text: The text input. `None` stays `None`.
         author: The row's painter, as SemArt writes names: "GOGH, Vincent van".
-        token: The neutral word.
+        token: Takes the place of each word.
     """
     if text is None:
         return None
@@ -100,39 +97,47 @@ def named_labels(text: str | None, row: Mapping[str, str | None]) -> set[str]:
     return ways
 
 
-@lru_cache(maxsize=32)
-def _parts(columns: tuple[str, ...] | str) -> tuple[_Part, ...]:
-    """Parts of a template or of a list of columns, in their order."""
-    if not isinstance(columns, str):
-        if not columns:
-            raise ValueError('Got no text columns, but a text has at least one. Pass for example ["DESCRIPTION"].')
-        return tuple(_Part(column.lower(), joint=". ") for column in columns)
-    if "{" not in columns:
-        return (_Part(columns.lower()),)
+def template_parts(template: str, name: str = "the text template") -> list[tuple[str, str | None]]:
+    """Each column that a template names in braces after the text before it; `None` after the text at its end.
+
+    Raises:
+        ValueError: There are no braces, or they hold anything but a name. `name` is what the message calls it.
+    """
     try:
-        pieces = list(string.Formatter().parse(columns))
-    except ValueError as error:
-        raise ValueError(_malformed(columns)) from error
+        pieces = list(string.Formatter().parse(template))
+    except ValueError:
+        pieces = []
+    if not any(column for _, column, _, _ in pieces) or any(
+        column == "" or form or conversion for _, column, form, conversion in pieces
+    ):
+        raise ValueError(
+            f"Got {name} {template!r}, but it is text with column names in braces. "
+            'Write for example "{TITLE}. {DESCRIPTION}".'
+        )
+    return [(literal, column) for literal, column, _, _ in pieces]
+
+
+@lru_cache(maxsize=32)
+def _parts(columns: tuple[str, ...] | str) -> list[_Part]:
+    """Parts of a template or of a list of columns, in their order."""
+    if not columns:
+        raise ValueError('Got no text columns, but a text has at least one. Pass for example ["DESCRIPTION"].')
+    if not isinstance(columns, str):
+        return [_Part(column.lower(), joint=". ") for column in columns]
+    if "{" not in columns:
+        return [_Part(columns.lower())]
     parts: list[_Part] = []
-    for literal, name, form, conversion in pieces:
-        if name == "" or form or conversion:
-            raise ValueError(_malformed(columns))
-        between = _BETWEEN.fullmatch(literal)
-        if parts and between and name is not None:
-            parts[-1] = _Part(parts[-1].column, parts[-1].joint, parts[-1].before, between["after"])
-            parts.append(_Part(name.lower(), between["joint"], between["before"]))
-        elif name is not None:
-            parts.append(_Part(name.lower(), before=literal))
+    for literal, column in template_parts(columns):
+        if column is None:
+            parts[-1] = parts[-1]._replace(after=literal)
+        elif not parts:
+            parts.append(_Part(column.lower(), before=literal))
         else:
-            parts[-1] = _Part(parts[-1].column, parts[-1].joint, parts[-1].before, literal)
-    return tuple(parts)
-
-
-def _malformed(template: str) -> str:
-    return (
-        f"Got the text template {template!r}, but it is text with column names in braces. "
-        'Write for example "{TITLE}. {DESCRIPTION}".'
-    )
+            between = _BETWEEN.fullmatch(literal)
+            after, joint, before = between.groups() if between else ("", literal, "")
+            parts[-1] = parts[-1]._replace(after=after)
+            parts.append(_Part(column.lower(), joint, before))
+    return parts
 
 
 def _without_accents(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Text files of museums, decoded as they say, as they seem to be, or as they are said to be encoded."""
+"""Text files of museums, decoded as they are marked, as they seem to be, or as the caller says."""
 
 import codecs
 import re
@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+
+from .problems import Problem
 
 # UTF-32's little-endian mark begins with that of UTF-16.
 _BYTE_ORDER_MARKS = (
@@ -50,33 +51,29 @@ _MOST_WORDS = 20_000
 _SINGLE_WORDS = 0.1
 
 
-class TextFile(NamedTuple):
-    """A whole text file.
-
-    Attributes:
-        text: Its text, with U+FFFD for bytes that are no character.
-        encoding: Python's name of its encoding.
-        problem: Why the encoding may be another; `None` where nothing speaks for it.
-    """
-
-    text: str
-    encoding: str
-    problem: str | None
-
-
-def read_text_file(path: str | Path, encoding: str | None = None) -> TextFile:
-    """Text of a file in UTF-8, UTF-16 or cp1252, as it seems, or in the given encoding; see `find_encoding`."""
-    lines, encoding, problem = open_lines(path, encoding)
-    return TextFile("".join(lines).replace("\r\n", "\n").replace("\r", "\n"), encoding, problem)
-
-
-def open_lines(path: str | Path, encoding: str | None = None) -> tuple[Iterator[str], str, str | None]:
-    """Lines of a text file with their ends, read as they are asked for; its encoding, and what speaks against it.
+def open_lines(
+    path: str | Path, encoding: str | None = None, split: str | None = None
+) -> tuple[Iterator[str], str, list[Problem]]:
+    """Lines of a text file with their ends, read as they are asked for; its encoding, and a finding if it is doubtful.
 
     Bytes that are no character become U+FFFD.
+
+    Args:
+        path: The file.
+        encoding: By Python's name; `None` finds it.
+        split: Split that the finding belongs to.
     """
-    encoding, problem = find_encoding(path, encoding)
-    return _lines(path, "utf-8-sig" if encoding == "utf-8" else encoding), encoding, problem
+    encoding, doubt = find_encoding(path, encoding)
+    action = f"read as {encoding}; if that is wrong, say encoding: in the mapping or --encoding"
+    problem = Problem(None, split, None, "improbable_text", f"{Path(path).name}: {doubt}", action)
+    return _lines(path, "utf-8-sig" if encoding == "utf-8" else encoding), encoding, [problem] if doubt else []
+
+
+def read_text_file(path: str | Path) -> tuple[str, str, str | None]:
+    """Text of a whole file, its encoding as found, and why that may be another; `None` where nothing speaks for it."""
+    encoding, doubt = find_encoding(path)
+    text = "".join(open_lines(path, encoding)[0])
+    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding, doubt
 
 
 def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, str | None]:

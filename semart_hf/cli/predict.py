@@ -144,12 +144,12 @@ def with_text_beside(picture: Path) -> dict[str, Any]:
     path = next((path for ending in (".txt", ".TXT") if (path := picture.with_suffix(ending)).is_file()), None)
     if path is not None:
         try:
-            file = read_text_file(path)
+            text, encoding, doubt = read_text_file(path)
         except (ValueError, OSError) as error:
             return {**painting, "error": f"The text beside the picture cannot be read. {error}"}
-        if file.problem is not None:
-            print(f"{path} was read as {file.encoding}, but {file.problem}", file=sys.stderr)
-        painting["text"] = file.text.strip() or None
+        if doubt is not None:
+            print(f"{path} was read as {encoding}, but {doubt}", file=sys.stderr)
+        painting["text"] = text.strip() or None
     return painting
 
 

@@ -18,13 +18,13 @@ def read(path, content, **options):
 
 
 @pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|"])
-@pytest.mark.parametrize("usual", ["\t", ","])
-def test_delimiters_are_found(tmp_path, delimiter, usual):
+@pytest.mark.parametrize("default", ["\t", ","])
+def test_delimiters_are_found(tmp_path, delimiter, default):
     expected = (ROWS[0], [(1, ROWS[1]), (2, ROWS[2])], [])
     content = "\n".join(lines_of(delimiter)) + "\n"
-    assert read(tmp_path / "p.csv", content, usual=usual) == expected
+    assert read(tmp_path / "p.csv", content, default=default) == expected
     assert read(tmp_path / "p.csv", f"sep={delimiter}\r\n{content}") == expected
-    assert read(tmp_path / "p.csv", f"\ufeff{content}", usual=usual) == expected
+    assert read(tmp_path / "p.csv", f"\ufeff{content}", default=default) == expected
     assert read(tmp_path / "p.csv", content, delimiter=delimiter) == expected
 
 
@@ -35,7 +35,11 @@ def test_a_delimiter_that_is_said_is_obeyed(tmp_path):
 
 def test_a_header_alone_and_a_single_column(tmp_path):
     assert read(tmp_path / "p.csv", "id;title\n") == (["id", "title"], [], [])
-    assert read(tmp_path / "p.csv", "title\nStorm, at sea\n", usual="\t") == (["title"], [(1, ["Storm, at sea"])], [])
+    assert read(tmp_path / "p.csv", "title\nStorm, at sea\n", default="\t") == (
+        ["title"],
+        [(1, ["Storm, at sea"])],
+        [],
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import codecs
 import json
 import logging
 import pickle
@@ -10,26 +9,15 @@ import datasets
 import pytest
 from PIL import Image
 
-from semart_hf.catalogue import catalogue_files, stored_rows, text_files
+from semart_hf.catalogue import catalogue_files, stored_rows
 from semart_hf.catalogue.delimited import unescape_entities
-from semart_hf.catalogue.picture_files import picture_path
 from semart_hf.catalogue.problems import Problem, count_problems, write_problems
 from semart_hf.catalogue.release import read_rows, typed_splits
-from semart_hf.catalogue.splits import share_out
-from semart_hf.catalogue.text_files import find_encoding
+from semart_hf.catalogue.splits import check_shares
 
 HEADER = "IMAGE_FILE\tDESCRIPTION\tAUTHOR\tTITLE\tTECHNIQUE\tDATE\tTYPE\tSCHOOL\tTIMEFRAME"
 COLUMNS = [
-    "image_file",
-    "description",
-    "author",
-    "title",
-    "technique",
-    "date",
-    "type",
-    "school",
-    "timeframe",
-    "medium",
+    *["image_file", "description", "author", "title", "technique", "date", "type", "school", "timeframe", "medium"]
 ]
 
 
@@ -95,30 +83,6 @@ def test_one_broken_byte_leaves_a_utf8_file_utf8_and_is_reported(make_release):
     assert [(problem.row, problem.problem) for problem in tables.problems] == [(2, "undecodable_text")]
 
 
-@pytest.mark.parametrize(
-    ("content", "encoding"),
-    [
-        (b"plain", "cp1252"),
-        ("é ".encode("cp1252"), "cp1252"),
-        (codecs.BOM_UTF8 + b"plain", "utf-8"),
-        (b"", "cp1252"),
-        ("é à ü".encode(), "utf-8"),  # whichever letter lies across two chunks
-        ("é à ü".encode()[:-1], "utf-8"),
-        ("é".encode()[:1], "cp1252"),
-        ("Портрет, 1650\n".encode("utf-16"), "utf-16"),
-        ("Портрет, 1650\n".encode("utf-16-le"), "utf-16-le"),
-        ("Krajina s řekou\n".encode("utf-16-be"), "utf-16-be"),
-        ("a\n".encode("utf-32"), "utf-32"),
-        (b"a,b\0,c\n" * 9, "cp1252"),
-    ],
-)
-def test_encodings_are_found(tmp_path, monkeypatch, content, encoding):
-    (tmp_path / "p.csv").write_bytes(content)
-    assert find_encoding(tmp_path / "p.csv")[0] == encoding
-    monkeypatch.setattr(text_files, "_CHUNK_BYTES", 5 if encoding in ("utf-8", "cp1252") else 1 << 20)
-    assert find_encoding(tmp_path / "p.csv")[0] == encoding
-
-
 def test_entities_without_a_semicolon_stay():
     assert unescape_entities("&#150; &#x41; &eacute; &copy R&D &unknown; &#38;") == "– A é &copy R&D &unknown; &"
 
@@ -131,11 +95,6 @@ def test_columns_in_another_order_missing_and_additional(make_release):
     assert splits["train"][0]["location"] == "Delft"
     assert splits["validation"][0]["location"] is None
     assert splits["train"][0]["description"] is None
-
-
-def test_words_that_pandas_takes_for_missing_are_kept(make_release):
-    splits = read_release(make_release(train=[HEADER, row(description="None"), row(description="NA")]))
-    assert splits["train"]["description"][:] == ["None", "NA"]
 
 
 def test_malformed_rows_are_reported_with_their_line_and_the_others_read(make_release):
@@ -186,27 +145,21 @@ def test_a_single_file_is_shared_out(tmp_path, caplog):
         "test": {"Dutch": 12, "Italian": 6, "Polish": 2},
     }
     assert "is shared out to splits: 50 % train, 30 % validation, 20 % test (seed 1)." in caplog.text
-    assert {split: len(rows) for split, rows in read_release(file).items()} == {
+    names = [list(read_rows(file, seed=seed).splits["train"]["image_file"]) for seed in (0, 0, 1)]
+    assert names[0] == names[1] == sorted(names[0], key=lambda name: int(name[:-4]))  # the order of rows is kept
+    assert names[0] != names[2]
+    assert {split: len(rows) for split, rows in read_rows(file).splits.items()} == {
         "train": 80,
         "validation": 10,
         "test": 10,
     }
 
 
-def test_shares_are_seeded_and_keep_the_order_of_rows(tmp_path):
-    file = tmp_path / "rows.csv"
-    file.write_text("\n".join([HEADER, *(row(f"{number:03}.jpg") for number in range(50))]))
-    names = [list(read_rows(file, seed=seed).splits["train"]["image_file"]) for seed in (0, 0, 1)]
-    assert names[0] == names[1] == sorted(names[0])
-    assert names[0] != names[2]
-
-
 def test_bad_shares_say_what_is_allowed(make_release):
     folder = make_release(train=[HEADER, row()])
-    rows = read_rows(folder).splits["train"]
     for shares in ({"train": 0.5}, {"train": 0.5, "dev": 0.5}, {"train": 1.5, "test": -0.5}, {}):
         with pytest.raises(ValueError, match=r"Got the shares .* positive fractions .* Write for example"):
-            share_out([rows], shares)
+            check_shares(shares)
     with pytest.raises(ValueError, match=r"are splits already\. Leave shares out"):
         read_rows(folder, shares={"train": 1.0})
 
@@ -230,7 +183,7 @@ def test_the_text_may_be_a_template(make_release):
 
 
 def test_missing_columns_and_rows_and_folders_say_what_is_needed(make_release, tmp_path):
-    with pytest.raises(ValueError, match=r"the header 'IMAGE_FILE\\tSCHOOL'.*\['TYPE', 'TIMEFRAME'\] are missing"):
+    with pytest.raises(ValueError, match=r"the columns \['TYPE', 'TIMEFRAME'\], .*the header 'IMAGE_FILE\\tSCHOOL'"):
         read_rows(make_release(train=["IMAGE_FILE\tSCHOOL", "a.jpg\tDutch"]))
     with pytest.raises(
         ValueError, match=r"'IMAGE_FILE#TYPE#SCHOOL', read .* tried were tab, comma, semicolon and pipe"
@@ -244,7 +197,7 @@ def test_missing_columns_and_rows_and_folders_say_what_is_needed(make_release, t
         read_rows(make_release(train=[HEADER + "\tTitle", row() + "\tx"]))
     tables = read_rows(make_release(train=[HEADER + "\tText", row() + "\tx"]))
     assert list(tables.splits["train"]["catalogue_text"]) == ["x"]  # `text` is made of the others
-    with pytest.raises(ValueError, match="without a readable row under its header"):
+    with pytest.raises(ValueError, match="without a readable row"):
         read_rows(make_release(train=[HEADER]))
     with pytest.raises(ValueError, match=r"Got the empty file .*Check the download"):
         read_rows(make_release(train=[""]))
@@ -267,18 +220,6 @@ def test_pictures_that_are_missing_or_outside_are_reported_and_not_opened(make_r
     for kind in ("missing_picture", "unsafe_name", "linked_picture", "unnamed_picture", "not_a_file"):
         assert f"{kind} in 1 rows" in caplog.text
     assert read_release(folder, follow_links=True)["train"][3]["image"].size == (2, 2)
-
-
-@pytest.mark.parametrize("name", ["../a.jpg", "b/../../a.jpg", "/etc/passwd", "..\\a.jpg", "C:\\a.jpg", "", "a\0.jpg"])
-def test_names_that_lead_outside_are_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="but pictures lie inside their folder"):
-        picture_path(tmp_path, name)
-
-
-def test_pictures_may_lie_in_folders_inside_a_linked_images_folder(tmp_path):
-    (tmp_path / "disk" / "baroque").mkdir(parents=True)
-    (tmp_path / "Images").symlink_to(tmp_path / "disk")
-    assert picture_path(tmp_path / "Images", "baroque/a.jpg") == (tmp_path / "disk" / "baroque" / "a.jpg").resolve()
 
 
 def test_problems_are_written_as_json_lines(tmp_path):

@@ -1,11 +1,13 @@
+import codecs
 import csv
 
 import pytest
 
+from semart_hf.catalogue import text_files
 from semart_hf.catalogue.catalogue import read_catalogue
 from semart_hf.catalogue.mapping import parse_mapping
 from semart_hf.catalogue.release import read_rows
-from semart_hf.catalogue.text_files import read_text_file
+from semart_hf.catalogue.text_files import find_encoding, read_text_file
 
 COLUMNS = {"image_file": "file", "title": "title", "technique": "technique", "type": "genre"}
 # Encoding, words in it, and an encoding that the finding names; none where cp1252 is right.
@@ -53,6 +55,30 @@ def test_improbable_text_is_a_finding_and_an_encoding_that_is_said_is_obeyed(
         assert likely in problems[0].detail.split("; likely is ")[1]
         assert "say encoding: in the mapping or --encoding" in problems[0].action
     assert read(tmp_path / "p.csv", encoding=encoding) == (title, technique, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        (b"plain", "cp1252"),
+        ("é ".encode("cp1252"), "cp1252"),
+        (codecs.BOM_UTF8 + b"plain", "utf-8"),
+        (b"", "cp1252"),
+        ("é à ü".encode(), "utf-8"),  # whichever letter lies across two chunks
+        ("é à ü".encode()[:-1], "utf-8"),
+        ("é".encode()[:1], "cp1252"),
+        ("Портрет, 1650\n".encode("utf-16"), "utf-16"),
+        ("Портрет, 1650\n".encode("utf-16-le"), "utf-16-le"),
+        ("Krajina s řekou\n".encode("utf-16-be"), "utf-16-be"),
+        ("a\n".encode("utf-32"), "utf-32"),
+        (b"a,b\0,c\n" * 9, "cp1252"),
+    ],
+)
+def test_encodings_are_found(tmp_path, monkeypatch, content, encoding):
+    (tmp_path / "p.csv").write_bytes(content)
+    assert find_encoding(tmp_path / "p.csv")[0] == encoding
+    monkeypatch.setattr(text_files, "_CHUNK_BYTES", 5 if encoding in ("utf-8", "cp1252") else 1 << 20)
+    assert find_encoding(tmp_path / "p.csv")[0] == encoding
 
 
 @pytest.mark.parametrize("encoding", SELF_EVIDENT)
@@ -103,18 +129,16 @@ def test_workbooks_under_another_name_are_refused(tmp_path, content, kind):
 )
 def test_texts_beside_pictures(tmp_path, content, text):
     (tmp_path / "monet.txt").write_bytes(content)
-    found = read_text_file(tmp_path / "monet.txt")
-    assert (found.text, found.problem) == (text, None)
+    found, _, doubt = read_text_file(tmp_path / "monet.txt")
+    assert (found, doubt) == (text, None)
 
 
 def test_a_text_beside_a_picture_in_a_doubtful_encoding_says_so(tmp_path):
     (tmp_path / "monet.txt").write_bytes("Портрет Репина".encode("cp1251"))
-    assert "likely is cp1251" in str(read_text_file(tmp_path / "monet.txt").problem)
-    assert read_text_file(tmp_path / "monet.txt", "cp1251").text == "Портрет Репина"
+    assert "likely is cp1251" in str(read_text_file(tmp_path / "monet.txt")[2])
 
 
 @pytest.mark.parametrize("encoding", ["nope", "rot13", "hex"])
-def test_an_encoding_of_no_text_is_refused_by_name(tmp_path, encoding):
-    (tmp_path / "monet.txt").write_text("a river")
+def test_an_encoding_of_no_text_is_refused_by_name(encoding):
     with pytest.raises(ValueError, match=f"Got the encoding '{encoding}', but it is a name that Python knows"):
-        read_text_file(tmp_path / "monet.txt", encoding)
+        find_encoding("a.txt", encoding)
