@@ -139,7 +139,7 @@ def cost_table(comparison: Mapping[str, Any]) -> Table:
         rows.append([Cell("an epoch of the study, on its GPU and SemArt †"), *cells])
     first = next(iter(towers.values()))["cost"]
     notes = [
-        "A multiplication and an addition are two operations; backward counts what reaches a parameter that learns. "
+        "A multiplication and an addition are two operations. "
         f"Texts of {first['text_tokens']} tokens. Training: with reading and augmentation, without validation. "
         f"Inference: the forward pass alone on {first['inference_device']} ({first['inference_threads']} threads). "
         "Memory: the largest the main process held, or its tensors on a GPU.",
@@ -171,7 +171,6 @@ _COST_ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("of the vision tower", "vision_parameters", _million),
     ("operations a painting, forward", "flops_forward", _giga),
     ("of the vision tower, forward", "flops_forward_vision", _giga),
-    ("operations a painting, backward", "flops_backward", _giga),
     ("epochs trained", "epochs", lambda value: f"{value:g}"),
     ("paintings an epoch", "training_paintings", lambda value: f"{value:,}"),
     ("seconds an epoch", "seconds_per_epoch", lambda value: f"{value:.1f}"),

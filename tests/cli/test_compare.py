@@ -97,7 +97,7 @@ def test_the_whole_comparison_and_what_is_done_again(script, recipe, tmp_path, c
         assert tower["cost"]["training_peak_memory_bytes"] == own["training"]["peak_memory_bytes"] > 1e8
         assert tower["cost"]["seconds_per_epoch"] == own["training"]["seconds_per_epoch"] > 0
         assert tower["cost"]["training_paintings"] == 70
-        assert tower["cost"]["flops_backward"] > tower["cost"]["flops_forward"] > 1e5
+        assert tower["cost"]["flops_forward"] > 1e5
         weights = output / "towers" / name / "model" / "model.safetensors"
         assert tower["cost"]["weights_bytes"] == weights.stat().st_size
     assert comparison["recipe_differences"] == {}

@@ -68,7 +68,7 @@ def make_run(
         },
         "cost": {
             "parameters": {"total": parameters, "trained": parameters // 2, "vision": parameters // 4, "text": 0},
-            "flops": {"forward": flops, "forward_vision": flops // 2, "backward": 2 * flops, "tokens": 40},
+            "flops": {"forward": flops, "forward_vision": flops // 2, "tokens": 40},
             "inference": {
                 "device": "cpu",
                 "threads": 2,

@@ -1,4 +1,4 @@
-"""What a model costs: operations against a count by hand, parameters, sizes, and the search for the best batch."""
+"""What a model costs: operations against a count by hand, parameters, sizes, and speed by batch size."""
 
 import json
 import subprocess
@@ -8,16 +8,15 @@ import pytest
 import torch
 from torch import nn
 from transformers import DistilBertConfig
-from transformers.utils import ModelOutput
 
 from semart_hf.evaluation import cost
 from semart_hf.evaluation.cost import (
-    best_batch_size,
     complete_paintings,
     count_flops,
     count_parameters,
     measure_inference,
     size_on_disk,
+    steady_speed,
 )
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
@@ -25,76 +24,38 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 class Network(nn.Module):
     """A model whose operations can be counted by hand."""
 
-    def __init__(self, *layers, vision_tower=None):
+    def __init__(self, vision_tower, *layers):
         super().__init__()
-        self.vision_tower = vision_tower or nn.Identity()
+        self.vision_tower = vision_tower
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, pixel_values, labels):
-        outputs = self.layers(self.vision_tower(pixel_values).flatten(1))
-        return ModelOutput(loss=outputs.sum() + 0 * labels.sum())
+    def forward(self, pixel_values):
+        return self.layers(self.vision_tower(pixel_values).flatten(1))
 
 
-def flops_of(network, *shape, rows=4):
-    return count_flops(network, {"pixel_values": torch.randn(rows, *shape), "labels": torch.zeros(rows)})
-
-
-def test_linear_layers():
-    # Forward 2·10·6 + 2·6·3. Backward: both weights' gradients, and the gradient of the hidden layer, but none of
-    # the inputs.
-    counted = flops_of(Network(nn.Linear(10, 6), nn.Linear(6, 3)), 10)
-    assert counted == {"forward": 156, "forward_vision": 0, "backward": 156 + 36, "tokens": 0}
-
-
-def test_frozen_layers_cost_nothing_on_the_way_back():
-    network = Network(nn.Linear(10, 6), nn.Linear(6, 3))
-    network.layers[0].requires_grad_(False)
-    assert flops_of(network, 10)["forward"] == 156
-    assert flops_of(network, 10)["backward"] == 36
+class Attention(nn.Module):
+    def forward(self, hidden):
+        heads = hidden.view(len(hidden), 2, 5, 8)
+        return nn.functional.scaled_dot_product_attention(heads, heads, heads)
 
 
 @pytest.mark.parametrize(
-    ("convolution", "forward"),
+    ("vision_tower", "later", "shape", "vision", "total"),
     [
-        (nn.Conv2d(4, 6, 3, padding=1), 2 * 3 * 3 * 4 * 6 * 8 * 8),
-        (nn.Conv2d(4, 6, 3, padding=1, stride=2), 2 * 3 * 3 * 4 * 6 * 4 * 4),
+        (nn.Identity(), [nn.Linear(10, 6), nn.Linear(6, 3)], (10,), 0, 2 * 10 * 6 + 2 * 6 * 3),
+        (nn.Conv2d(4, 6, 3, padding=1), [], (4, 8, 8), *[2 * 3 * 3 * 4 * 6 * 8 * 8] * 2),
+        (nn.Conv2d(4, 6, 3, padding=1, stride=2), [], (4, 8, 8), *[2 * 3 * 3 * 4 * 6 * 4 * 4] * 2),
         # Depthwise: each output channel reads one input channel.
-        (nn.Conv2d(4, 4, 3, padding=1, groups=4), 2 * 3 * 3 * 1 * 4 * 8 * 8),
-        (nn.Conv2d(4, 6, 5, padding=2, groups=2), 2 * 5 * 5 * 2 * 6 * 8 * 8),
+        (nn.Conv2d(4, 4, 3, padding=1, groups=4), [], (4, 8, 8), *[2 * 3 * 3 * 1 * 4 * 8 * 8] * 2),
+        (nn.Conv2d(4, 6, 5, padding=2, groups=2), [], (4, 8, 8), *[2 * 5 * 5 * 2 * 6 * 8 * 8] * 2),
+        # Two products of a 5 x 5 table for each of 2 heads of 8.
+        (nn.Linear(80, 80), [Attention()], (80,), 2 * 80 * 80, 2 * 80 * 80 + 2 * 2 * 2 * 5 * 5 * 8),
     ],
-    ids=["plain", "strided", "depthwise", "grouped"],
+    ids=["linear", "plain", "strided", "depthwise", "grouped", "attention"],
 )
-def test_convolutions(convolution, forward):
-    last = nn.Conv2d(convolution.out_channels, 4, 1)
-    last_forward = 2 * convolution.out_channels * 4 * (forward // (2 * convolution.weight.numel()))
-    counted = flops_of(Network(vision_tower=nn.Sequential(convolution, last)), 4, 8, 8)
-    assert counted["forward"] == counted["forward_vision"] == forward + last_forward
-    # Twice for the last layer, its input's gradient included; for the first the weight's gradient alone.
-    assert counted["backward"] == forward + 2 * last_forward
-
-
-def test_attention_is_counted():
-    class Attention(nn.Module):
-        def forward(self, hidden):
-            heads = hidden.view(len(hidden), 2, 5, 8)
-            return nn.functional.scaled_dot_product_attention(heads, heads, heads)
-
-    counted = flops_of(Network(Attention(), nn.Flatten(), vision_tower=nn.Linear(80, 80)), 80)
-    # Two products of a 5 x 5 table for each of 2 heads of 8.
-    assert counted["forward"] - counted["forward_vision"] == 2 * 2 * 2 * 5 * 5 * 8
-
-
-def test_a_whole_model(tiny_model, tiny_processor, paintings):
-    before = {name: value.clone() for name, value in tiny_model.state_dict().items()}
-    rows = complete_paintings(paintings, 4)
-    batch = cost.ArtCollator(tiny_processor, tiny_model.config.tasks)(rows)
-    counted = count_flops(tiny_model, batch)
-    assert 0 < counted["forward_vision"] < counted["forward"] < counted["backward"] < 2 * counted["forward"]
-    assert counted["tokens"] == batch["input_ids"].shape[1]
-    assert not tiny_model.training
-    assert all(parameter.grad is None for parameter in tiny_model.parameters())
-    moved = [name for name, value in tiny_model.state_dict().items() if not torch.equal(value, before[name])]
-    assert moved == []
+def test_operations(vision_tower, later, shape, vision, total):
+    counted = count_flops(Network(vision_tower, *later), {"pixel_values": torch.randn(4, *shape)})
+    assert counted == {"forward": total, "forward_vision": vision, "tokens": 0}
 
 
 def test_parameters(tiny_model):
@@ -111,62 +72,25 @@ def test_parameters(tiny_model):
 
 
 def test_rows_with_picture_and_text_are_preferred(paintings):
-    assert [row["image_file"][:5] for row in complete_paintings(paintings, 5)] == [
-        "00000",
-        "00001",
-        "00002",
-        "00004",
-        "00006",
-    ]
+    assert [int(row["image_file"][:5]) for row in complete_paintings(paintings, 5)] == [0, 1, 2, 4, 6]
     without = paintings.remove_columns("text").add_column("text", [None] * 10)
     assert len(complete_paintings(without, 4)) == 4
     with pytest.raises(ValueError, match=r"a dataset without rows.*Check the split"):
         complete_paintings(paintings.select([]), 4)
 
 
-def test_the_search_for_the_best_batch_ends_where_nothing_is_gained(monkeypatch):
-    speeds = {1: 10, 2: 19, 4: 30, 8: 30.5, 16: 29, 32: 100}
-    tried = []
+def test_the_fastest_batch_is_found_and_a_full_memory_ends_the_search(monkeypatch):
+    milliseconds = {1: 100, 4: 200, 16: 1000}
 
-    def fake_seconds(model, batch, **_):
-        tried.append(len(batch["pixel_values"]))
-        return [tried[-1] / speeds[tried[-1]]] * 3
-
-    monkeypatch.setattr(cost, "forward_seconds", fake_seconds)
-    measured = measure_inference(
-        nn.Identity(),
-        lambda size: {"pixel_values": torch.zeros(size, 1), "labels": torch.zeros(size)},
-        batch_sizes=list(speeds),
-        seconds=0,
-        device=torch.device("cpu"),
-    )
-    assert tried == [1, 2, 4, 8, 16]
-    assert measured["single"]["paintings_per_second"] == pytest.approx(10)
-    # 30.5 is no more than 30 but for the scatter, and a smaller batch is easier to have.
-    assert measured["best"]["batch_size"] == 4
-    assert measured["single"]["milliseconds"] == pytest.approx(100)
-
-
-def test_a_full_memory_ends_the_search(monkeypatch):
-    def fake_seconds(model, batch, **_):
-        if len(batch["pixel_values"]) > 2:
+    def fake_seconds(model, batch):
+        if len(batch["pixel_values"]) > 16:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return [1.0] * 3
+        return milliseconds[len(batch["pixel_values"])] / 1000
 
     monkeypatch.setattr(cost, "forward_seconds", fake_seconds)
-    measured = measure_inference(
-        nn.Identity(),
-        lambda size: {"pixel_values": torch.zeros(size, 1)},
-        batch_sizes=(1, 2, 4),
-        seconds=0,
-        device=torch.device("cpu"),
-    )
-    assert [found["batch_size"] for found in measured["by_batch_size"]] == [1, 2]
-
-
-def test_the_smallest_of_equals_is_best():
-    speeds = [{"batch_size": size, "paintings_per_second": speed} for size, speed in ((1, 5), (8, 39.5), (16, 40))]
-    assert best_batch_size(speeds)["batch_size"] == 8
+    measured = measure_inference(nn.Linear(1, 1), lambda size: {"pixel_values": torch.zeros(size, 1)})
+    assert measured["single"] == {"batch_size": 1, "paintings_per_second": 10, "milliseconds": 100}
+    assert measured["best"] == {"batch_size": 4, "paintings_per_second": 20, "milliseconds": 200}
 
 
 def test_checkpoints_do_not_count_on_disk(tmp_path):
@@ -182,9 +106,9 @@ def test_peak_memory_grows_with_what_is_held():
     lines = [
         "import torch",
         "from semart_hf.evaluation.cost import peak_memory",
-        "before = peak_memory('cpu')",
+        "before = peak_memory(torch.device('cpu'))",
         "held = torch.ones(60_000_000)",
-        "print(before, peak_memory('cpu'), held.numel() * 4)",
+        "print(before, peak_memory(torch.device('cpu')), held.numel() * 4)",
     ]
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
     before, after, held = map(int, done.stdout.split())
@@ -196,16 +120,23 @@ def test_everything_in_one_file(tiny_model_folder, paintings, tmp_path, monkeypa
     asked = {}
     monkeypatch.setattr(cost, "load_split", lambda *_, **options: asked.update(options) or paintings)
     monkeypatch.setattr(cost, "BATCH_SIZES", (1, 2))
-    columns = ["--text_columns", "TITLE", "DESCRIPTION"]  # longer texts cost more: those that the model reads
-    cost.main(
-        [
-            *("--model", str(tiny_model_folder), "--data", "d", "--output", str(tmp_path / "c.json")),
-            *("--seconds", "0.01", *columns),
-        ]
-    )
-    assert asked["text_columns"] == columns[1:]
+    monkeypatch.setattr(cost, "SECONDS_PER_BATCH_SIZE", 0.01)
+    columns = ["TITLE", "DESCRIPTION"]  # longer texts cost more: those that the model reads
+    words = ["--model", tiny_model_folder, "--data", "d", "--output", tmp_path / "c.json", "--text_columns", *columns]
+    cost.main(list(map(str, words)))
+    assert asked["text_columns"] == columns
     measured = json.loads((tmp_path / "c.json").read_text())
     assert list(measured) == ["parameters", "flops", "inference", "disk", "environment"]
+    assert 0 < measured["flops"]["forward_vision"] < measured["flops"]["forward"]
+    assert measured["flops"]["tokens"] > 2
     weights = tiny_model_folder / "model.safetensors"
     assert measured["disk"]["weights"] == weights.stat().st_size
     assert measured["disk"]["weights"] == pytest.approx(4 * measured["parameters"]["total"], rel=0.05)
+
+
+def test_the_speed_of_a_run_forgets_what_happens_once():
+    speeds = (12.0, 64.0, 66.0, 65.0, 3.0, 500.0, 65.0)
+    log = [{"step": at, "loss": 1.0, "rows_per_second": speed} for at, speed in enumerate(speeds)]
+    log.insert(3, {"step": 3, "eval_loss": 1.0, "eval_runtime": 5.0})
+    assert steady_speed(log) == 65.0
+    assert steady_speed([{"step": 2, "train_runtime": 3.0}]) is None
