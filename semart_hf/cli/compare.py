@@ -178,8 +178,6 @@ def measure_cost(name: str, model: Path, recipe: dict[str, Any], folder: Path, o
     shutil.rmtree(output, ignore_errors=True)
     words = [sys.executable, "-m", "semart_hf.evaluation.cost", "--model", str(model), "--data", str(recipe["data"])]
     words += ["--split", options.split, "--output", str(output / "cost.json")]
-    columns = recipe.get("text_columns") or []
-    words += ["--text_columns", *([columns] if isinstance(columns, str) else columns)] if columns else []
     words += ["--device", options.device] if options.device else []
     run(name, "measuring", words)
     mark_done(output / "done.json", wanted)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from semart_hf.files import write_text
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
-from .metrics import score_outcomes
-from .outcomes import Outcomes, TaskOutcomes, softmax
+from .outcomes import Outcomes, TaskOutcomes
 from .predictions import Predictions
 
 TEMPERATURE_RANGE = (0.05, 20.0)
@@ -39,15 +39,13 @@ def fit_temperatures(predictions: Predictions) -> dict[str, float]:
 
 def fit_temperature(logits: npt.NDArray[np.floating[Any]], references: npt.NDArray[np.integer[Any]]) -> float:
     """The temperature between 0.05 and 20 with the least log loss, for logits (rows, labels) and known references."""
-    rows = np.arange(len(references))
 
     def log_loss(log_temperature: float) -> float:
-        probabilities = softmax(logits, float(np.exp(log_temperature)))
-        return float(-np.log(np.clip(probabilities[rows, references], 1e-300, None)).mean())
+        log_probabilities = log_softmax(logits.astype(np.float64) / np.exp(log_temperature), axis=-1)
+        return -float(log_probabilities[np.arange(len(references)), references].mean())
 
-    bounds = tuple(np.log(TEMPERATURE_RANGE))
     # Over the logarithm, where the loss has one minimum and halving is as far as doubling.
-    return float(np.exp(minimize_scalar(log_loss, bounds=bounds, method="bounded").x))
+    return float(np.exp(minimize_scalar(log_loss, bounds=np.log(TEMPERATURE_RANGE), method="bounded").x))
 
 
 def store_temperatures(model_folder: str | Path, temperatures: dict[str, float]) -> None:
@@ -84,73 +82,45 @@ def risk_coverage(outcomes: TaskOutcomes) -> tuple[npt.NDArray[np.float64], npt.
     Source: El-Yaniv & Wiener 2010, On the Foundations of Noise-free Selective Classification.
     """
     known = outcomes.known()
-    order = np.argsort(-known.confidences, kind="stable")
-    confidences = known.confidences[order]
-    accepted = np.arange(1, len(order) + 1)
-    errors = np.cumsum(~known.correct[order])
-    is_last_of_equals = np.append(confidences[1:] != confidences[:-1], True)[: len(order)]
-    return (
-        (accepted / max(len(order), 1))[is_last_of_equals],
-        (errors / accepted)[is_last_of_equals],
-        confidences[is_last_of_equals],
-    )
+    confidences, counts = np.unique(-known.confidences, return_counts=True)
+    is_wrong = known.select(~known.correct)
+    num_wrong = np.searchsorted(np.sort(-is_wrong.confidences), confidences, side="right")
+    accepted = np.cumsum(counts)
+    return accepted / max(len(known.references), 1), num_wrong / accepted, -confidences
 
 
-def accepted(outcomes: TaskOutcomes, min_confidence: float) -> dict[str, float | None]:
-    """The share of the answers that are at least so sure (`coverage`), and of those the share that is right."""
-    known = outcomes.known()
-    is_accepted = known.confidences >= min_confidence
-    return {
-        "coverage": float(is_accepted.mean()) if len(is_accepted) else None,
-        "accuracy": float(known.correct[is_accepted].mean()) if is_accepted.any() else None,
-    }
+def confidence_threshold(outcomes: TaskOutcomes) -> dict[str, float] | None:
+    """The lowest `min_confidence` at which 95 % of accepted answers are right, with `coverage` and `accuracy`.
 
-
-def confidence_threshold(outcomes: TaskOutcomes, target: float = TARGET_ACCURACY) -> dict[str, float] | None:
-    """The lowest `min_confidence` at which the target share of accepted answers is right, with `coverage`, `accuracy`.
-
-    None when not even the most confident answers reach the target.
+    None when not even the most confident answers reach that.
     """
     if not outcomes.known().has_probabilities:
         return None
     coverage, risk, confidences = risk_coverage(outcomes)
-    reached = np.flatnonzero(1 - risk >= target)
+    reached = np.flatnonzero(1 - risk >= TARGET_ACCURACY)
     if not len(reached):
         return None
-    last = int(reached[-1])
-    return {
-        "min_confidence": float(confidences[last]),
-        "coverage": float(coverage[last]),
-        "accuracy": float(1 - risk[last]),
-    }
+    columns = {"min_confidence": confidences, "coverage": coverage, "accuracy": 1 - risk}
+    return {name: float(column[reached[-1]]) for name, column in columns.items()}
 
 
-def thresholds(outcomes: Outcomes, split: str, chosen_on: Outcomes | None = None) -> dict[str, Any]:
+def thresholds(outcomes: Outcomes, chosen_on: str, choosing: Outcomes | None = None) -> dict[str, Any]:
     """By task the confidence from which 95 % of the answers are right, and what it gives on the scored outcomes.
 
     Args:
         outcomes: What is scored.
-        split: The name of the split that the confidences are chosen on.
-        chosen_on: Its outcomes; `None`: those that are scored.
+        chosen_on: The name of the split that the confidences are chosen on.
+        choosing: Its outcomes; `None`: those that are scored.
     """
     tasks: dict[str, Any] = {}
     for task in outcomes.task_names:
-        found = confidence_threshold((chosen_on or outcomes).task(task))
-        least = None if found is None else found["min_confidence"]
-        tasks[task] = None if least is None else {"min_confidence": least, **accepted(outcomes.task(task), least)}
-    return {"target_accuracy": TARGET_ACCURACY, "chosen_on": split, "tasks": tasks}
-
-
-def describe_calibration(
-    temperatures: dict[str, float], uncalibrated: Outcomes, tasks: dict[str, Any]
-) -> dict[str, Any]:
-    """The temperatures, and the scores of probabilities before and after; `tasks` are the scores after."""
-    names = ("log_loss", "brier", "expected_calibration_error")
-    stages = {"before": score_outcomes(uncalibrated)["tasks"], "after": tasks}
-    return {
-        "temperatures": dict(temperatures),
-        **{
-            stage: {task: {name: scores.get(name) for name in names} for task, scores in scored.items()}
-            for stage, scored in stages.items()
-        },
-    }
+        found, known = confidence_threshold((choosing or outcomes).task(task)), outcomes.task(task).known()
+        tasks[task] = None
+        if found is not None:
+            is_accepted = known.confidences >= found["min_confidence"]
+            tasks[task] = {
+                "min_confidence": found["min_confidence"],
+                "coverage": float(is_accepted.mean()) if len(is_accepted) else None,
+                "accuracy": float(known.correct[is_accepted].mean()) if is_accepted.any() else None,
+            }
+    return {"target_accuracy": TARGET_ACCURACY, "chosen_on": chosen_on, "tasks": tasks}

@@ -24,7 +24,6 @@ def compare_outcomes(
     *,
     names: tuple[str, str],
     num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Accuracy and macro F1 of two models by task and in the mean, with differences (first minus second) and words.
 
@@ -35,7 +34,7 @@ def compare_outcomes(
     """
     check_same_rows(first, second)
     scores = [flatten_scores(score_outcomes(outcomes)) for outcomes in (first, second)]
-    resampled = resampled_scores([first, second], num_resamples=num_resamples, seed=seed)
+    resampled = resampled_scores([first, second], num_resamples=num_resamples)
     comparison: dict[str, Any] = {"first": names[0], "second": names[1], "tasks": {}, "mean": {}, "in_words": []}
     for task in [*first.task_names, "mean"]:
         for score, label in COMPARED_SCORES.items():
@@ -43,16 +42,17 @@ def compare_outcomes(
             if flat not in scores[0]:
                 continue
             differences = resampled[0][flat] - resampled[1][flat]
+            low, high = interval_of(differences)
             entry: dict[str, Any] = {
                 "first": scores[0][flat],
                 "second": scores[1][flat],
                 "difference": scores[0][flat] - scores[1][flat],
-                "interval": interval_of(differences),
+                "interval": [low, high],
                 "bootstrap_p": bootstrap_p(differences),
+                "is_significant": not low <= 0 <= high,
             }
             if score == "accuracy" and task != "mean":
                 entry["mcnemar"] = mcnemar(first, second, task)
-            entry["is_significant"] = not entry["interval"][0] <= 0 <= entry["interval"][1]
             entry["in_words"] = in_words(entry, names, " ".join(filter(None, (task, label))))
             comparison["in_words"].append(entry["in_words"])
             (comparison["mean"] if task == "mean" else comparison["tasks"].setdefault(task, {}))[score] = entry
@@ -65,28 +65,23 @@ def check_same_rows(first: Outcomes, second: Outcomes) -> None:
     Raises:
         ValueError: Tasks, number of rows, vocabulary or true labels differ.
     """
+    advice = "Only the same can be compared. Evaluate both models with the same --data, --split and --map_labels."
     for what, values in (
         ("tasks", [outcomes.task_names for outcomes in (first, second)]),
         ("numbers of paintings", [outcomes.num_rows for outcomes in (first, second)]),
     ):
         if values[0] != values[1]:
-            raise ValueError(
-                f"Got two evaluations with the {what} {values[0]} and {values[1]}. Only the same can be compared. "
-                "Evaluate both models with the same --data and --split."
-            )
+            raise ValueError(f"Got two evaluations with the {what} {values[0]} and {values[1]}. {advice}")
     for task in first.task_names:
         ours, theirs = first.task(task), second.task(task)
         if ours.labels != theirs.labels:
             differing = sorted(set(ours.labels) ^ set(theirs.labels)) or "their order"
-            raise ValueError(
-                f"Got two evaluations whose {task} labels differ: {differing}. Only the same vocabulary can be "
-                "compared. Train both models on the same data, or evaluate both with the same --map_labels."
-            )
+            raise ValueError(f"Got two evaluations whose {task} labels differ: {differing}. {advice}")
         differing_rows = int((ours.references != theirs.references).sum())
         if differing_rows:
             raise ValueError(
                 f"Got two evaluations whose true {task} differs in {differing_rows} of {first.num_rows} paintings. "
-                "Only the same rows can be compared. Evaluate both models with the same --data and --split."
+                f"{advice}"
             )
 
 
@@ -119,12 +114,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
     """
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = largest
-    return corrected
+    order = np.argsort(p_values, kind="stable")
+    factors = len(p_values) - np.arange(len(p_values))
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(factors * np.asarray(p_values)[order]))
+    return corrected.tolist()
 
 
 def in_words(entry: dict[str, Any], names: tuple[str, str], subject: str) -> str:

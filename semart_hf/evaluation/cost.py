@@ -25,7 +25,7 @@ from semart_hf.files import write_json
 from semart_hf.model.techniques_semart import run_model
 
 from .results import describe_environment
-from .vocabularies import load_split
+from .vocabularies import load_for_model
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -193,14 +193,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, type=Path, help="folder of a trained model")
     parser.add_argument("--data", required=True, help="paintings to run it on")
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
-    parser.add_argument(
-        "--text_columns", nargs="+", metavar="COLUMN", help="columns of the text, as it was trained on"
-    )
     parser.add_argument("--output", required=True, type=Path, help="JSON file")
     parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
     options = parser.parse_args(arguments)
     tasks = AutoModel.from_pretrained(options.model, trust_remote_code=False).config.tasks
-    paintings = load_split(options.data, options.split, tasks, common_labels=True, text_columns=options.text_columns)
+    paintings = load_for_model(options.model, options.data, options.split, tasks, common_labels=True)
     write_json(options.output, measure_cost(options.model, paintings, device=options.device))
 
 

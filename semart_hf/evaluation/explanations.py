@@ -9,6 +9,7 @@ Source: Sundararajan, Taly & Yan 2017, Axiomatic Attribution for Deep Networks, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from semart_hf.model.pictures_semart import load_picture
 from semart_hf.model.techniques_semart import autocast_context, evaluation_mode, run_model
@@ -94,6 +95,10 @@ def explain(
     index = int(logits.argmax()) if label is None else labels.index(label)
     with evaluation_mode(model), autocast_context(model, precision):
         pixels, tokens = integrated_gradients(model, processor, inputs, task, index)
+    heat = None
+    if pixels is not None:  # with its surroundings: a single pixel says nothing to a person
+        radius = max(1, pixels.shape[-1] // 24)
+        heat = gaussian_blur(pixels.float()[None], [4 * radius + 1] * 2, [float(radius)] * 2)[0].cpu().numpy()
     temperature = (model.config.temperatures or {}).get(task, 1.0)
     return Explanation(
         task=task,
@@ -101,7 +106,7 @@ def explain(
         probability=float((logits / temperature).softmax(-1)[index]),
         picture=picture,
         seen=(0, 0, 1, 1) if picture is None else seen_part(processor.image_processor, picture.size),
-        heat=None if pixels is None else _smooth(pixels.float()).cpu().numpy(),
+        heat=heat,
         words=[] if text is None or tokens is None else _word_weights(processor, text, tokens.tolist()),
         picture_total=0.0 if pixels is None else float(pixels.sum()),
         text_total=0.0 if tokens is None else float(tokens.sum()),
@@ -116,7 +121,7 @@ def integrated_gradients(
     The blank picture has the mean colour that the tower was normalised by; masked words are `[MASK]`.
     """
     pixels = inputs.get("pixel_values")
-    pixel_sum, token_sum = None, None
+    pixel_parts, token_parts = list[Tensor](), list[Tensor]()
     alphas = (torch.arange(NUM_STEPS, device=model.device) + 0.5) / NUM_STEPS
     for chunk in alphas.split(STEPS_AT_ONCE):
         batch = {name: value.expand(len(chunk), *value.shape[1:]) for name, value in inputs.items()}
@@ -128,12 +133,10 @@ def integrated_gradients(
             log_odds = log_odds_of(model(**batch).logits[task].float(), index)
             gradients = list(torch.autograd.grad(log_odds.sum(), leaves + [path for path, _ in words]))
         if pixels is not None:
-            piece = (gradients.pop(0).sum(0) * pixels[0]).sum(0) / NUM_STEPS
-            pixel_sum = piece if pixel_sum is None else pixel_sum + piece
-        for (_, length), gradient in zip(words, gradients, strict=True):
-            piece = (gradient.sum(0) * length).sum(-1) / NUM_STEPS
-            token_sum = piece if token_sum is None else token_sum + piece
-    return pixel_sum, token_sum
+            pixel_parts.append((gradients.pop(0).sum(0) * pixels[0]).sum(0))
+        token_parts += [(g.sum(0) * length).sum(-1) for (_, length), g in zip(words, gradients, strict=True)]
+    totals = [torch.stack(parts).sum(0) / NUM_STEPS if parts else None for parts in (pixel_parts, token_parts)]
+    return totals[0], totals[1]
 
 
 def log_odds_of(logits: Tensor, index: int) -> Tensor:
@@ -194,31 +197,14 @@ def seen_part(image_processor: SemArtImageProcessor, size: tuple[int, int]) -> t
     return margins[0], margins[1], 1 - margins[0], 1 - margins[1]
 
 
-def _smooth(pixels: Tensor) -> Tensor:
-    """Each pixel's contribution with its surroundings': single pixels mean nothing to a person."""
-    radius = max(1, pixels.shape[-1] // 24)
-    offsets = torch.arange(-2 * radius, 2 * radius + 1, device=pixels.device, dtype=pixels.dtype)
-    kernel = torch.exp(-0.5 * (offsets / radius) ** 2)
-    kernel = kernel / kernel.sum()
-    image = pixels[None, None]
-    image = F.conv2d(F.pad(image, (2 * radius, 2 * radius, 0, 0), mode="replicate"), kernel[None, None, None, :])
-    image = F.conv2d(F.pad(image, (0, 0, 2 * radius, 2 * radius), mode="replicate"), kernel[None, None, :, None])
-    return image[0, 0]
-
-
 def _word_weights(processor: SemArtProcessor, text: str, tokens: list[float]) -> list[tuple[str, float | None]]:
     """The text's words with the sum of their tokens' contributions."""
     encoding = processor.tokenizer(text, truncation=True, max_length=len(tokens), return_offsets_mapping=True)
+    words = list(re.finditer(r"\S+", text))
+    starts = [word.start() for word in words]
     weights: dict[int, float] = {}
-    words = text.split()
-    starts: list[int] = []
-    position = 0
-    for word in words:
-        position = text.index(word, position)
-        starts.append(position)
-        position += len(word)
     for (start, end), weight in zip(encoding["offset_mapping"], tokens, strict=False):
         if end > start:
             number = int(np.searchsorted(starts, start, side="right")) - 1
             weights[number] = weights.get(number, 0.0) + weight
-    return [(word, weights.get(index)) for index, word in enumerate(words)]
+    return [(word[0], weights.get(index)) for index, word in enumerate(words)]

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
+import numpy.typing as npt
+from transformers import EvalPrediction
 
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 from .outcomes import Outcomes, softmax
 from .scores import score_task
 
-if TYPE_CHECKING:
-    from transformers import EvalPrediction
-
-_DESCRIPTION = """Accuracy, F1, calibration and dating error of paintings classified by several tasks at once.
+_DESCRIPTION = """Accuracy, F1 and dating error of paintings classified by several tasks at once.
 Rows whose label is unknown (-100) are left out of their task's count."""
 
 _CITATION = """@inproceedings{garcia2018how,
@@ -30,7 +29,7 @@ _CITATION = """@inproceedings{garcia2018how,
 
 _INPUTS = """
 Args:
-    predictions: label indices (rows, tasks), or a dict from task to probabilities (rows, labels).
+    predictions: label indices (rows, tasks).
     references: label indices (rows, tasks), -100 where the label is unknown.
 Returns:
     a flat dict: `type_accuracy`, `type_macro_f1`, ..., `mean_accuracy`, `mean_macro_f1`, `exact_match`, `num_rows`.
@@ -59,21 +58,21 @@ def score_outcomes(outcomes: Outcomes) -> dict[str, Any]:
             f"Got {outcomes.num_rows} rows without a single known label for {outcomes.task_names}. At least one "
             "label is needed to score. Evaluate a labelled split, or call predict instead."
         )
+    is_right, is_known = exact_matches(outcomes)
     return {
         "num_rows": outcomes.num_rows,
         "tasks": tasks,
         "mean_accuracy": float(np.mean([scores["accuracy"] for scores in scored])),
         "mean_macro_f1": float(np.mean([scores["macro_f1"] for scores in scored])),
-        "exact_match": exact_match(outcomes),
+        "exact_match": float(is_right.sum() / is_known.sum()) if is_known.any() else None,
     }
 
 
-def exact_match(outcomes: Outcomes) -> float | None:
-    """Fraction of the paintings with every label known that got all of them right; None when there is none."""
+def exact_matches(outcomes: Outcomes) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which paintings (rows,) have every label known and right, and which have every label known."""
     columns = [outcomes.task(name) for name in outcomes.task_names]
     is_known = np.all([column.references != UNKNOWN_LABEL for column in columns], axis=0)
-    is_correct = np.all([column.correct for column in columns], axis=0)
-    return float(is_correct[is_known].mean()) if is_known.any() else None
+    return np.all([column.correct for column in columns], axis=0) & is_known, is_known
 
 
 def flatten_scores(scores: Mapping[str, Any]) -> dict[str, float]:
@@ -88,13 +87,10 @@ def flatten_scores(scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 class ArtClassificationMetric(evaluate.Metric):
-    """Scores predictions of several tasks a painting, without the network.
-
-    The base class writes every batch to an Arrow file and hands all rows back as Python lists, about 2 GB for a
-    million paintings with their distributions; this one folds each batch into compact columns and writes nothing.
+    """Scores label indices of several tasks a painting.
 
     Args:
-        tasks: Names of the columns, or the model's `config.tasks`, which adds per-label and dating scores.
+        tasks: Names of the columns, or the model's `config.tasks`, which adds dating scores.
     """
 
     def __init__(
@@ -103,52 +99,22 @@ class ArtClassificationMetric(evaluate.Metric):
         tasks: Sequence[str | Mapping[str, Any]] = ("type", "school", "timeframe", "medium"),
         **kwargs: Any,
     ):
-        """Raises ValueError for more than one process: the batches are held in memory and cannot be shared."""
-        if kwargs.get("num_process", 1) != 1:
-            raise ValueError(
-                f"Got num_process={kwargs['num_process']}. This metric holds its batches in one process. Gather the "
-                "predictions first, with accelerator.gather_for_metrics(...), and compute in the main process."
-            )
+        """See the class."""
+        self.tasks = tasks
         super().__init__(*args, **kwargs)
-        self.tasks = list(tasks)
-        self.outcomes = Outcomes(self.tasks)
 
     def _info(self) -> evaluate.MetricInfo:
+        indices = datasets.List(datasets.Value("int64"))
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_INPUTS,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.List(datasets.Value("int64")),
-                    "references": datasets.List(datasets.Value("int64")),
-                }
-            ),
+            features=datasets.Features({"predictions": indices, "references": indices}),
         )
 
-    def __len__(self) -> int:
-        """Rows taken in since the last `compute`."""
-        return self.outcomes.num_rows
-
-    def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
-        """Take in a batch."""
-        if kwargs:
-            raise ValueError(f"Got {sorted(kwargs)}. Allowed are predictions and references. Leave the others out.")
-        self.outcomes.add(predictions, references)
-
-    def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
-        """Take in one painting."""
-        if isinstance(prediction, Mapping):
-            prediction = {task: [distribution] for task, distribution in prediction.items()}
-        else:
-            prediction = [prediction]
-        self.add_batch(predictions=prediction, references=[reference], **kwargs)
-
-    def compute(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> dict[str, float]:
-        """Scores of everything taken in so far, together with the rows given here; then forget them."""
-        if predictions is not None or references is not None:
-            self.add_batch(predictions=predictions, references=references, **kwargs)
-        outcomes, self.outcomes = self.outcomes, Outcomes(self.tasks)
+    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+        outcomes = Outcomes(self.tasks)
+        outcomes.add(predictions, references)
         return flatten_scores(score_outcomes(outcomes))
 
 
@@ -161,7 +127,12 @@ def compute_metrics_for(tasks: Sequence[Mapping[str, Any]]) -> Callable[[EvalPre
     names = [task["name"] for task in tasks]
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        logits = _logits_by_task(prediction.predictions, names)
+        logits = prediction.predictions
+        if not isinstance(logits, Mapping):
+            raise ValueError(
+                f"Got predictions of type {type(logits).__name__}. A mapping from task to logits is needed. List the "
+                "model's other outputs in config.keys_to_ignore_at_inference."
+            )
         broken = [name for name in names if not np.isfinite(logits[name]).all()]
         if broken:
             raise ValueError(
@@ -176,24 +147,6 @@ def compute_metrics_for(tasks: Sequence[Mapping[str, Any]]) -> Callable[[EvalPre
     return compute_metrics
 
 
-def _logits_by_task(predictions: Any, names: list[str]) -> Mapping[str, Any]:
-    """The model's logits by task name, however the Trainer wrapped them.
-
-    Raises:
-        ValueError: The predictions are neither a mapping nor one array a task.
-    """
-    if isinstance(predictions, tuple | list) and len(predictions) and isinstance(predictions[0], Mapping):
-        predictions = predictions[0]
-    if isinstance(predictions, tuple | list) and len(predictions) == len(names):
-        predictions = dict(zip(names, predictions, strict=True))
-    if not isinstance(predictions, Mapping):
-        raise ValueError(
-            f"Got predictions of type {type(predictions).__name__}. A mapping from task to logits is needed, or one "
-            f"array for each of {names}. List the model's other outputs in config.keys_to_ignore_at_inference."
-        )
-    return predictions
-
-
 def check_metric_name(
     metric: str,
     tasks: Sequence[Mapping[str, Any]],
@@ -204,27 +157,24 @@ def check_metric_name(
 
     Args:
         metric: The name.
-        tasks: `[{"name", "labels"}, …]`.
+        tasks: The model's `config.tasks`.
         compute_metrics: Computes the metrics.
         validation_sets: Their names, if there are several.
 
     Raises:
         ValueError: If the metric is unknown.
     """
-    from transformers import EvalPrediction
-
     size = max(len(task["labels"]) for task in tasks)
     logits = {task["name"]: np.eye(size, len(task["labels"])) for task in tasks}
     labels = np.stack([np.arange(size) % len(task["labels"]) for task in tasks], axis=1)
     known = {"loss", *compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))}
     known = {f"{name}_{metric}" for name in validation_sets for metric in known} or known
     name = metric.removeprefix("eval_")
-    if name in known:
-        return
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    raise ValueError(
-        f"metric_for_best_model is {name!r}, which validation does not compute. "
-        f"{'Did you mean ' + ', '.join(close) + '? ' if close else ''}There are, by task, e.g. type_accuracy and "
-        "type_macro_f1, and over the tasks mean_accuracy, mean_macro_f1 and loss; with several validation sets each "
-        "has its set's name before it. Set one of them."
-    )
+    if name not in known:
+        raise ValueError(
+            f"metric_for_best_model is {name!r}, which validation does not compute. "
+            f"{'Did you mean ' + ', '.join(close) + '? ' if close else ''}There are, by task, e.g. type_accuracy and "
+            "type_macro_f1, and over the tasks mean_accuracy, mean_macro_f1 and loss; with several validation sets "
+            "each has its set's name before it. Set one of them."
+        )

@@ -54,8 +54,7 @@ class Predictions:
         Args:
             temperatures: The model's `config.temperatures`; a task that is absent has 1.
         """
-        temperatures = temperatures or {}
-        return {task: softmax(logits, temperatures.get(task, 1.0)) for task, logits in self.logits.items()}
+        return {task: softmax(logits, (temperatures or {}).get(task, 1.0)) for task, logits in self.logits.items()}
 
     def outcomes(self, temperatures: dict[str, float] | None = None) -> Outcomes:
         """What the scores are computed from."""
@@ -100,7 +99,12 @@ def predict_batches(
             "Got a dataset without rows. At least one painting is needed. Check the split and its filters."
         )
     tasks, names = model.config.tasks, row_names(dataset)
-    loader = _loader(processor, dataset, tasks, modality=modality, batch_size=batch_size, num_workers=num_workers)
+    columns = [name for name in ("image", "text", *model.config.task_names) if name in dataset.column_names]
+    shown = dataset.select_columns(columns)
+    if "image" in columns:  # decoded by the collator, as in training and in the pipeline, with its errors
+        shown = shown.cast_column("image", Image(decode=False))
+    collator = ArtCollator(processor, tasks, modality=modality, reports_unreadable=True)
+    loader: DataLoader[Any] = DataLoader(shown, batch_size=batch_size, num_workers=num_workers, collate_fn=collator)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device)
     start = 0
@@ -117,22 +121,6 @@ def predict_batches(
             yield Predictions(tasks, row_ids, arrays, references, unreadable)
             start += len(references)
             progress.update(len(references))
-
-
-def _loader(
-    processor: SemArtProcessor, dataset: Dataset, tasks: Sequence[dict[str, Any]], *, modality: str, **options: Any
-) -> DataLoader[Any]:
-    """The dataset's batches, as the model is shown them."""
-    columns = [name for name in ("image", "text", *(task["name"] for task in tasks)) if name in dataset.column_names]
-    shown = dataset.select_columns(columns)
-    if "image" in columns:
-        # Decoded by the collator, as in training and in the pipeline, with its errors.
-        shown = shown.cast_column("image", Image(decode=False))
-    return DataLoader(
-        shown,
-        **options,
-        collate_fn=ArtCollator(processor, tasks, modality=modality, reports_unreadable=True),
-    )
 
 
 def predict_dataset(

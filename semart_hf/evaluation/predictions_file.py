@@ -55,15 +55,6 @@ def predictions_writer(
         yield write
 
 
-def is_predictions_file(path: str | Path) -> bool:
-    """Whether the file was written by `predictions_writer`."""
-    try:
-        _open(path)
-    except ValueError:
-        return False
-    return True
-
-
 def read_tasks(path: str | Path) -> list[dict[str, Any]]:
     """The tasks that a predictions.parquet holds, as a model's `config.tasks`.
 

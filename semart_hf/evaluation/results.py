@@ -17,11 +17,15 @@ import torch
 
 import semart_hf
 from semart_hf.catalogue.release import MINIATURE_FILE
+from semart_hf.files import write_json
 
+from .calibration import fit_temperatures, thresholds
+from .comparison import compare_outcomes
 from .intervals import NUM_RESAMPLES, bootstrap_intervals
 from .metrics import score_outcomes
 from .outcomes import Outcomes
-from .predictions import MODALITIES, Predictions, predict_batches
+from .predictions import MODALITIES, Predictions, predict_batches, predict_dataset
+from .predictions_file import predictions_writer
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -52,6 +56,77 @@ def evaluate_model(
         model, processor, dataset, on_batch=lambda batch: unreadable.update(batch.unreadable), **options
     )
     return summarize(outcomes, unreadable, ceilings=ceilings, seconds=time.perf_counter() - start)
+
+
+def write_evaluation(
+    folder: Path,
+    model: SemArtForArtClassification,
+    processor: SemArtProcessor,
+    paintings: Dataset,
+    *,
+    about: Mapping[str, str],
+    calibration: tuple[str, Dataset] | None = None,
+    compared: tuple[Outcomes, str] | None = None,
+    **options: Any,
+) -> tuple[dict[str, Any], Outcomes, Outcomes | None]:
+    """Write predictions.parquet and results.json of a model on a split.
+
+    Args:
+        folder: Where the files go.
+        model: Gets the temperatures that are fitted.
+        processor: Its own.
+        paintings: Have a column for each of its tasks.
+        about: `model`, `data` and `split`, by their names for a reader.
+        calibration: Name and paintings of a split that temperatures are fitted on.
+        compared: What `read_compared` returns.
+        **options: Of `predict_batches`.
+
+    Returns:
+        The results, the outcomes, and the outcomes without temperatures; None where there are none.
+    """
+    ceilings, chosen_on, choosing = ceilings_of(about["data"]), about["split"], None
+    start, uncalibrated, unreadable = time.perf_counter(), Outcomes(model.config.tasks), dict[str, str]()
+    if calibration is not None:
+        predictions = predict_dataset(model, processor, calibration[1], **options)
+        model.config.temperatures = fit_temperatures(predictions)
+        chosen_on, choosing = calibration[0], predictions.outcomes(model.config.temperatures)
+    temperatures = model.config.temperatures
+    with predictions_writer(folder / "predictions.parquet", model.config.tasks) as write:
+
+        def keep(batch: Predictions) -> None:
+            write(batch, batch.probabilities(temperatures))
+            uncalibrated.add(batch.probabilities(), batch.references)
+            unreadable.update(batch.unreadable)
+
+        outcomes = collect_outcomes(model, processor, paintings, on_batch=keep, **options)
+    both = outcomes[MODALITIES[0]]
+    measured = summarize(outcomes, unreadable, ceilings=ceilings, seconds=time.perf_counter() - start)
+    results = {
+        **about,
+        **{name: measured.pop(name) for name in ("num_rows", "seconds")},
+        "environment": describe_environment(),
+        **measured,
+        "training_data": model.config.training_data,
+        "thresholds": thresholds(both, chosen_on, choosing),
+    }
+    if temperatures:
+        names = ("log_loss", "brier", "expected_calibration_error")
+        stages = {"before": score_outcomes(uncalibrated)["tasks"], "after": measured["tasks"]}
+        results["calibration"] = {
+            "fitted_on": None if calibration is None else calibration[0],
+            "temperatures": dict(temperatures),
+            **{
+                stage: {task: {name: scores.get(name) for name in names} for task, scores in scored.items()}
+                for stage, scored in stages.items()
+            },
+        }
+    if compared is not None:
+        second, name = compared
+        short = (Path(about["model"]).name, Path(name).name)
+        is_clear = short[0] != short[1]
+        results["comparison"] = compare_outcomes(both, second, names=short if is_clear else (about["model"], name))
+    write_json(folder / "results.json", results)
+    return results, both, uncalibrated if temperatures else None
 
 
 def collect_outcomes(
@@ -99,9 +174,12 @@ def summarize(
     for modality, collected in outcomes.items():
         if modalities and not any(len(collected.task(name).known().references) for name in collected.task_names):
             continue  # every labelled painting's picture is unreadable: the other views are scored all the same
-        scores = score_outcomes(collected)
-        _add_intervals(scores, bootstrap_intervals(collected, num_resamples=num_resamples))
-        modalities[modality] = scores
+        scores = modalities[modality] = score_outcomes(collected)
+        intervals = bootstrap_intervals(collected, num_resamples=num_resamples)
+        for task, of_task in scores["tasks"].items():
+            found = {name: intervals[f"{task}_{name}"] for name in of_task if f"{task}_{name}" in intervals}
+            of_task |= {"intervals": found} if found else {}
+        scores["intervals"] = {name: intervals[name] for name in scores if name in intervals}
         if ceilings and modality in ceilings:
             scores["ceiling"] = dict(ceilings[modality])
     both = modalities[MODALITIES[0]]
@@ -122,31 +200,17 @@ def summarize(
     }
 
 
-def _add_intervals(scores: dict[str, Any], intervals: Mapping[str, list[float]]) -> None:
-    for task, task_scores in scores["tasks"].items():
-        found = {name: intervals[f"{task}_{name}"] for name in task_scores if f"{task}_{name}" in intervals}
-        if found:
-            task_scores["intervals"] = found
-    scores["intervals"] = {name: intervals[name] for name in scores if name in intervals}
-
-
 def present_modalities(dataset: Dataset) -> list[str]:
     """`image` and `text`, as far as at least one painting has one."""
-    return [
-        modality
-        for modality in ("image", "text")
-        if modality in dataset.column_names
-        and any(
-            _has_any(batch[modality], modality)
-            for batch in dataset.select_columns([modality]).with_format("arrow").iter(1000)
-        )
-    ]
-
-
-def _has_any(column: Any, modality: str) -> bool:
-    if modality == "image":
-        return column.null_count < len(column)
-    return any(text and text.strip() for text in column.to_pylist())
+    present = []
+    for modality in {"image", "text"} & set(dataset.column_names):
+        columns = (batch[modality] for batch in dataset.select_columns([modality]).with_format("arrow").iter(1000))
+        if modality == "image":
+            has_any = any(column.null_count < len(column) for column in columns)
+        else:
+            has_any = any(text and text.strip() for column in columns for text in column.to_pylist())
+        present += [modality] if has_any else []
+    return sorted(present)
 
 
 def ceilings_of(data: str | Path) -> dict[str, dict[str, float]] | None:
@@ -175,29 +239,29 @@ def _read_json(path: Path) -> Any:
 
 def describe_environment() -> dict[str, Any]:
     """What the figures were measured with: Python, platform, processor, cores, package versions and commit."""
-    environment: dict[str, Any] = {
+    return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor_name(),
         "cores": os.cpu_count(),
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
+        **{package: _version(package) for package in PACKAGES},
+        "commit": _package_commit(),
     }
-    if torch.cuda.is_available():
-        environment["gpu"] = torch.cuda.get_device_name()
-    for package in PACKAGES:
-        try:
-            environment[package] = version(package)
-        except PackageNotFoundError:
-            environment[package] = None
-    return environment | {"commit": _package_commit()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor_name() -> str | None:
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or None
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
+    found = re.search(r"^model name\s*: (.*)$", text, flags=re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or None
 
 
 def _package_commit() -> str | None:
@@ -205,14 +269,8 @@ def _package_commit() -> str | None:
     checkout = Path(semart_hf.__file__).parents[1]
     if not (checkout / ".git").exists():
         return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip() or None
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None

@@ -11,15 +11,54 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
 from semart_hf.catalogue.timeframe import label_years
 from semart_hf.catalogue.vocabulary import UNKNOWN
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 from .outcomes import TaskOutcomes
 
+FloatArray = npt.NDArray[np.float64]
+
 NUM_CALIBRATION_BINS = 15
 """Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 5."""
+LABEL_SCORES = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy")
+
+
+def score_task(outcomes: TaskOutcomes) -> dict[str, Any]:
+    """Every score of one task over the rows whose label is known.
+
+    `without_unk` repeats the label scores over the rows whose true label is a real one: the literature scores `UNK` as
+    a class, a person may not want to. `only_label` is there where all rows have one label: such scores do not say
+    whether the model distinguishes the labels, and whoever shows them says so.
+    """
+    known = outcomes.known()
+    scores = _label_scores(known)
+    if not scores["num_rows"]:
+        return scores
+    if known.has_probabilities:
+        scores |= probability_scores(known)
+    scores |= {name: _value(*sums) for name, sums in row_scores(known).items() if name != "accuracy"}
+    if UNKNOWN in known.labels:
+        scores["without_unk"] = _label_scores(known.select(known.references != known.labels.index(UNKNOWN)))
+    if known.labels:
+        scores["per_label"] = per_label_scores(class_counts(known), known.labels)
+        present = np.unique(known.references)
+        if len(present) == 1:
+            scores["only_label"] = known.labels[present[0]]
+    return scores
+
+
+def _label_scores(known: TaskOutcomes) -> dict[str, Any]:
+    num_rows = len(known.references)
+    if not num_rows:
+        return {"num_rows": 0, **dict.fromkeys(LABEL_SCORES)}
+    found = {"accuracy": known.correct.mean(), **mean_class_scores(class_counts(known)[None])}
+    return {"num_rows": num_rows, **{name: float(np.squeeze(found[name])) for name in LABEL_SCORES}}
+
+
+def _value(numerators: npt.NDArray[Any], denominators: npt.NDArray[Any]) -> float | None:
+    return float(numerators.sum() / denominators.sum()) if denominators.any() else None
 
 
 def confusion_counts(outcomes: TaskOutcomes) -> npt.NDArray[np.int64]:
@@ -29,39 +68,52 @@ def confusion_counts(outcomes: TaskOutcomes) -> npt.NDArray[np.int64]:
     return np.bincount(cells, minlength=size * size).reshape(size, size)
 
 
-def label_scores(confusion: npt.NDArray[np.int64]) -> dict[str, float]:
-    """Accuracy, balanced accuracy, macro and weighted F1 of a confusion matrix with at least one count.
+def class_counts(outcomes: TaskOutcomes) -> npt.NDArray[np.int64]:
+    """Right answers, true labels and answers of each class (3, num_labels)."""
+    confusion = confusion_counts(outcomes)
+    return np.stack([np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)])
 
-    The labels that count are the ones that occur, as truth or as prediction: scikit-learn's default. Its functions see
-    the cells with their counts as weights, so that they cost the same for a thousand rows and for a million.
+
+def class_scores(counts: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Precision, recall and F1 of class counts (..., 3, num_labels); NaN for a class that does not occur."""
+    right, true, answered = np.moveaxis(counts, -2, 0)
+    return ratio(right, answered), ratio(right, true), ratio(2 * right, true + answered)
+
+
+def mean_class_scores(counts: npt.NDArray[Any]) -> dict[str, FloatArray]:
+    """Means over the classes (draws,) of the class counts (draws, 3, num_labels) of draws from a split.
+
+    The last draw is the whole split: a class that another draw lacks has its score there. The labels that count are
+    the ones that occur, as truth or as answer: scikit-learn's default.
     """
-    true, predicted = np.nonzero(confusion)
-    weights = confusion[true, predicted]
-    present = np.unique(true)
+    _, recall, f1 = (np.where(np.isnan(scores), scores[-1:], scores) for scores in class_scores(counts))
+    support = counts[:, 1]
     return {
-        "accuracy": float(np.trace(confusion) / confusion.sum()),
-        "balanced_accuracy": float(
-            recall_score(true, predicted, labels=present, average="macro", sample_weight=weights, zero_division=0)
-        ),
-        "macro_f1": float(f1_score(true, predicted, average="macro", sample_weight=weights, zero_division=0)),
-        "weighted_f1": float(f1_score(true, predicted, average="weighted", sample_weight=weights, zero_division=0)),
+        "balanced_accuracy": nan_mean(recall.T),
+        "macro_f1": nan_mean(f1.T),
+        "weighted_f1": ratio(np.nansum(f1 * support, axis=1), support.sum(axis=1)),
     }
 
 
-def per_label_scores(confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and support of each label of the vocabulary, in its order."""
-    true, predicted = np.nonzero(confusion)
-    columns = precision_recall_fscore_support(
-        true,
-        predicted,
-        labels=np.arange(len(labels)),
-        sample_weight=confusion[true, predicted],
-        zero_division=0,
-    )
+def per_label_scores(counts: npt.NDArray[Any], labels: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and support of each label, from class counts (3, labels)."""
+    columns = zip(*map(np.nan_to_num, class_scores(counts)), strict=True)
     return {
         label: {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
-        for label, precision, recall, f1, support in zip(labels, *columns, strict=True)
+        for label, support, (precision, recall, f1) in zip(labels, counts[1], columns, strict=True)
     }
+
+
+def ratio(numerators: npt.NDArray[Any], denominators: npt.NDArray[Any]) -> FloatArray:
+    """NaN where nothing is counted."""
+    result = np.full(np.broadcast(numerators, denominators).shape, np.nan)
+    np.divide(numerators, denominators, out=result, where=denominators > 0)
+    return result
+
+
+def nan_mean(values: FloatArray) -> FloatArray:
+    """Mean over the first axis of what is there; NaN where nothing is."""
+    return ratio(np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0))
 
 
 def probability_scores(outcomes: TaskOutcomes) -> dict[str, float]:
@@ -82,17 +134,15 @@ def calibration_bins(
 ) -> list[dict[str, float]]:
     """Mean confidence and accuracy of the paintings in each confidence bin that holds any, from low to high."""
     bins = np.minimum((confidences * NUM_CALIBRATION_BINS).astype(np.int64), NUM_CALIBRATION_BINS - 1)
-    counts = np.bincount(bins, minlength=NUM_CALIBRATION_BINS)
-    confidence_sums = np.bincount(bins, weights=confidences, minlength=NUM_CALIBRATION_BINS)
-    correct_sums = np.bincount(bins, weights=correct, minlength=NUM_CALIBRATION_BINS)
+    members = {int(index): bins == index for index in np.unique(bins)}
     return [
         {
             "lower": index / NUM_CALIBRATION_BINS,
-            "count": int(counts[index]),
-            "confidence": float(confidence_sums[index] / counts[index]),
-            "accuracy": float(correct_sums[index] / counts[index]),
+            "count": int(chosen.sum()),
+            "confidence": float(confidences[chosen].mean(dtype=np.float64)),
+            "accuracy": float(correct[chosen].mean()),
         }
-        for index in np.flatnonzero(counts)
+        for index, chosen in members.items()
     ]
 
 
@@ -105,8 +155,30 @@ def calibration_error(confidences: npt.NDArray[np.floating[Any]], correct: npt.N
     return float(sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins) / len(confidences))
 
 
-def period_distances(outcomes: TaskOutcomes) -> npt.NDArray[np.float64]:
-    """Signed distance in periods from truth to prediction, positive when dated too late; NaN where either is `UNK`.
+def row_scores(outcomes: TaskOutcomes) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """By name the scores that are one sum over the rows (rows,) divided by another: accuracy, and those of periods.
+
+    A painting with a dated truth that was answered `UNK` counts as wrong within one period; it has no distance, so it
+    is left out of the errors.
+    """
+    is_known = outcomes.references != UNKNOWN_LABEL
+    scores: dict[str, Any] = {"accuracy": (is_known & outcomes.correct, is_known)}
+    years = label_years(outcomes.labels)
+    if years is not None:
+        in_periods = np.abs(period_distances(outcomes))
+        middles = years.mean(axis=1)
+        in_years = np.abs(middles[outcomes.predictions] - middles[outcomes.references * is_known])
+        has_dated_truth = is_known & ~np.isnan(middles[outcomes.references * is_known])
+        is_dated = ~np.isnan(in_periods)
+        # Half a period of slack keeps one period one period where lengths differ by a year.
+        scores["within_one_period"] = (has_dated_truth & (in_periods < 1.5), has_dated_truth)
+        scores["mean_absolute_error_periods"] = (np.where(is_dated, in_periods, 0), is_dated)
+        scores["mean_absolute_error_years"] = (np.where(is_dated, in_years, 0), is_dated)
+    return scores
+
+
+def period_distances(outcomes: TaskOutcomes) -> FloatArray:
+    """Signed distance in periods from truth to prediction, positive when dated too late; NaN where one has no date.
 
     Periods are counted in years and not in labels, because a period too rare for the vocabulary still lies between its
     neighbours.
@@ -116,70 +188,8 @@ def period_distances(outcomes: TaskOutcomes) -> npt.NDArray[np.float64]:
     """
     years = label_years(outcomes.labels)
     if years is None:
-        raise ValueError(
-            f"Got the labels {list(outcomes.labels)}. Distances in time need spans such as 1501-1550. Ask for them "
-            "for a task of periods only."
-        )
-    period_length = float(np.nanmedian(years[:, 1] - years[:, 0] + 1))
-    starts = years[:, 0]
-    return np.asarray((starts[outcomes.predictions] - starts[outcomes.references]) / period_length)
-
-
-def period_scores(outcomes: TaskOutcomes) -> dict[str, float | None]:
-    """Accuracy within one period, and the mean absolute error in periods and in years.
-
-    A painting with a dated truth that was answered `UNK` counts as wrong within one period; it has no distance, so it
-    is left out of the errors, which are over `num_dated` rows.
-    """
-    years = label_years(outcomes.labels)
-    if years is None:
-        return {}
-    distances = np.abs(period_distances(outcomes))
-    has_dated_truth = ~np.isnan(years[outcomes.references, 0])
-    is_dated = ~np.isnan(distances)
-    middles = years.mean(axis=1)
-    in_years = np.abs(middles[outcomes.predictions] - middles[outcomes.references])
-    # Half a period of slack keeps one period one period where lengths differ by a year.
-    within_one = distances[has_dated_truth] < 1.5
-    return {
-        "within_one_period": float(within_one.mean()) if len(within_one) else None,
-        "mean_absolute_error_periods": float(distances[is_dated].mean()) if is_dated.any() else None,
-        "mean_absolute_error_years": float(in_years[is_dated].mean()) if is_dated.any() else None,
-        "num_dated": int(is_dated.sum()),
-    }
-
-
-def score_task(outcomes: TaskOutcomes) -> dict[str, Any]:
-    """Every score of one task over the rows whose label is known.
-
-    `without_unk` repeats the label scores over the rows whose true label is a real one: the literature scores `UNK` as
-    a class, a person may not want to. `only_label` is there where all rows have one label: such scores do not say
-    whether the model distinguishes the labels, and whoever shows them says so.
-    """
-    known = outcomes.known()
-    names = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy")
-    if not len(known.references):
-        return {"num_rows": 0, **dict.fromkeys(names)}
-    confusion = confusion_counts(known)
-    scores: dict[str, Any] = {"num_rows": len(known.references), **_in_order(label_scores(confusion), names)}
-    if known.has_probabilities:
-        scores |= probability_scores(known)
-    scores |= period_scores(known)
-    if UNKNOWN in known.labels:
-        named = confusion.copy()
-        named[known.labels.index(UNKNOWN)] = 0
-        count = int(named.sum())
-        scores["without_unk"] = {
-            "num_rows": count,
-            **(_in_order(label_scores(named), names) if count else dict.fromkeys(names)),
-        }
-    present = np.flatnonzero(confusion.sum(axis=1))
-    if len(present) == 1 and known.labels:
-        scores["only_label"] = known.labels[present[0]]
-    if known.labels:
-        scores["per_label"] = per_label_scores(confusion, known.labels)
-    return scores
-
-
-def _in_order(scores: dict[str, float], names: Sequence[str]) -> dict[str, float]:
-    return {name: scores[name] for name in names}
+        raise ValueError(f"Got the labels {list(outcomes.labels)}. Distances in time need spans such as 1501-1550.")
+    starts, period_length = years[:, 0], np.nanmedian(years[:, 1] - years[:, 0] + 1)
+    is_known = outcomes.references != UNKNOWN_LABEL
+    distances = (starts[outcomes.predictions] - starts[outcomes.references * is_known]) / period_length
+    return np.where(is_known, distances, np.nan)

@@ -13,17 +13,6 @@ from .intervals import NUM_RESAMPLES
 from .outcomes import Outcomes
 
 SIGNIFICANCE = 0.05
-# What is chosen for each tower; every other field of a recipe is to be the same.
-TOWER_FIELDS = ("vision", "vision_args", "frozen_vision_stages")
-# What says where a run lies or how it was started, and nothing of what it learned.
-_ABOUT_PLACE = (
-    "output_dir",
-    "overwrite_output_dir",
-    "resume_from_checkpoint",
-    "logging_steps",
-    "report_to",
-    "run_name",
-)
 
 COST_AXES = {
     "seconds_per_epoch": "seconds an epoch of training",
@@ -65,31 +54,35 @@ def compare_runs(runs: Sequence[TowerRun], *, num_resamples: int | None = None) 
     """What comparison.json holds: each tower's scores and cost, every pair's differences, and the Pareto fronts.
 
     Args:
-        runs: The towers, at least two.
-        num_resamples: Of the bootstrap; `None`: as many as `enough_resamples` says.
+        runs: At least two.
+        num_resamples: Of the bootstrap; `None`: `enough_resamples`.
 
     Raises:
         ValueError: The towers were not evaluated on the same paintings, or have different labels.
     """
-    check_same_paintings(runs)
-    if num_resamples is None:
-        num_resamples = enough_resamples(len(runs), len(runs[0].results["tasks"]))
+    first = runs[0]
+    for run in runs[1:]:
+        if list(run.row_ids) != list(first.row_ids):
+            raise ValueError(
+                f"Got {first.name} and {run.name}, evaluated on different paintings or in another order "
+                f"({len(first.row_ids)} and {len(run.row_ids)}). Only the same can be compared. Evaluate both on "
+                "the same data and split: give another --output_dir."
+            )
+    num_resamples = num_resamples or enough_resamples(len(runs), len(first.results["tasks"]))
     pairs = [
-        compare_outcomes(first.outcomes, second.outcomes, names=(first.name, second.name), num_resamples=num_resamples)
-        for first, second in combinations(runs, 2)
+        compare_outcomes(one.outcomes, other.outcomes, names=(one.name, other.name), num_resamples=num_resamples)
+        for one, other in combinations(runs, 2)
     ]
     correct_for_many(pairs)
     towers = {run.name: tower_entry(run) for run in runs}
     return {
-        "data": runs[0].results["data"],
-        "split": runs[0].results["split"],
-        "num_rows": runs[0].results["num_rows"],
-        "tasks": list(runs[0].results["tasks"]),
+        **{name: first.results[name] for name in ("data", "split", "num_rows")},
+        "tasks": list(first.results["tasks"]),
         "towers": towers,
         "pairs": pairs,
         "pareto": {axis: pareto_front(towers, axis) for axis in COST_AXES},
         "recipe_differences": recipe_differences(runs),
-        "environment": runs[0].cost["environment"],
+        "environment": first.cost["environment"],
     }
 
 
@@ -99,23 +92,7 @@ def enough_resamples(num_towers: int, num_tasks: int) -> int:
     A bootstrap p value is never below 2 / draws: with the usual number of draws and six towers, the correction would
     leave no difference of F1 significant, however large.
     """
-    num_comparisons = num_towers * (num_towers - 1) // 2 * num_tasks
-    return max(NUM_RESAMPLES, 100 * num_comparisons)
-
-
-def check_same_paintings(runs: Sequence[TowerRun]) -> None:
-    """Refuse to compare what was measured on different paintings.
-
-    Raises:
-        ValueError: They differ, or their order does.
-    """
-    for run in runs[1:]:
-        if list(run.row_ids) != list(runs[0].row_ids):
-            raise ValueError(
-                f"Got {runs[0].name} and {run.name}, evaluated on different paintings or in another order "
-                f"({len(runs[0].row_ids)} and {len(run.row_ids)}). Only the same can be compared. Evaluate both on "
-                "the same data and split: give another --output_dir."
-            )
+    return max(NUM_RESAMPLES, 100 * (num_towers * (num_towers - 1) // 2) * num_tasks)
 
 
 def correct_for_many(pairs: Sequence[dict[str, Any]]) -> None:
@@ -137,15 +114,21 @@ def correct_for_many(pairs: Sequence[dict[str, Any]]) -> None:
 
 
 def tower_entry(run: TowerRun) -> dict[str, Any]:
-    """A tower's part of comparison.json."""
-    modalities, vision = run.results["modalities"], run.config.get("vision_config") or {}
-    names = ("tasks", "mean_accuracy", "mean_macro_f1", "exact_match", "intervals", "ceiling")
-    scores = {shown: {name: found[name] for name in names if name in found} for shown, found in modalities.items()}
-    for found in scores.values():
-        found["tasks"] = {
-            task: {name: value for name, value in task_scores.items() if name != "per_label"}
-            for task, task_scores in found["tasks"].items()
+    """A tower's part of comparison.json; a cost that was not measured is None."""
+    vision = run.config.get("vision_config") or {}
+    names = ("mean_accuracy", "mean_macro_f1", "exact_match", "intervals", "ceiling")
+    scores = {
+        modality: {
+            "tasks": {
+                task: {name: value for name, value in of_task.items() if name != "per_label"}
+                for task, of_task in found["tasks"].items()
+            },
+            **{name: found[name] for name in names if name in found},
         }
+        for modality, found in run.results["modalities"].items()
+    }
+    cost, training = run.cost, run.training.get("training") or {}
+    inference, flops = cost["inference"], cost["flops"]
     return {
         "model": str(run.model),
         "vision": vision.get("architecture"),
@@ -153,35 +136,29 @@ def tower_entry(run: TowerRun) -> dict[str, Any]:
         "frozen_vision_stages": run.config.get("frozen_vision_stages"),
         "trainable_text_layers": run.config.get("trainable_text_layers"),
         "scores": scores,
-        "cost": flat_cost(run.cost, run.training.get("training") or {}),
+        "cost": {
+            "parameters": cost["parameters"]["total"],
+            "trained_parameters": cost["parameters"]["trained"],
+            "vision_parameters": cost["parameters"]["vision"],
+            "flops_forward": flops["forward"],
+            "flops_forward_vision": flops["forward_vision"],
+            "text_tokens": flops["tokens"],
+            "epochs": training.get("epochs"),
+            "training_paintings": training.get("paintings"),
+            "seconds_per_epoch": training.get("seconds_per_epoch"),
+            "training_paintings_per_second": training.get("steady_paintings_per_second"),
+            "training_peak_memory_bytes": training.get("peak_memory_bytes"),
+            "milliseconds_per_painting": inference["single"]["milliseconds"],
+            "paintings_per_second_single": inference["single"]["paintings_per_second"],
+            "best_batch_size": inference["best"]["batch_size"],
+            "paintings_per_second_best": inference["best"]["paintings_per_second"],
+            "inference_peak_memory_bytes": inference["peak_memory_bytes"],
+            "inference_device": inference["device"],
+            "inference_threads": inference["threads"],
+            "weights_bytes": cost["disk"]["weights"],
+            "folder_bytes": cost["disk"]["folder"],
+        },
         "trained_on": run.training.get("environment"),
-    }
-
-
-def flat_cost(cost: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
-    """Every figure of cost by one name; None where it was not measured."""
-    inference = cost["inference"]
-    return {
-        "parameters": cost["parameters"]["total"],
-        "trained_parameters": cost["parameters"]["trained"],
-        "vision_parameters": cost["parameters"]["vision"],
-        "flops_forward": cost["flops"]["forward"],
-        "flops_forward_vision": cost["flops"]["forward_vision"],
-        "text_tokens": cost["flops"]["tokens"],
-        "epochs": training.get("epochs"),
-        "training_paintings": training.get("paintings"),
-        "seconds_per_epoch": training.get("seconds_per_epoch"),
-        "training_paintings_per_second": training.get("steady_paintings_per_second"),
-        "training_peak_memory_bytes": training.get("peak_memory_bytes"),
-        "milliseconds_per_painting": inference["single"]["milliseconds"],
-        "paintings_per_second_single": inference["single"]["paintings_per_second"],
-        "best_batch_size": inference["best"]["batch_size"],
-        "paintings_per_second_best": inference["best"]["paintings_per_second"],
-        "inference_peak_memory_bytes": inference["peak_memory_bytes"],
-        "inference_device": inference["device"],
-        "inference_threads": inference["threads"],
-        "weights_bytes": cost["disk"]["weights"],
-        "folder_bytes": cost["disk"]["folder"],
     }
 
 
@@ -191,17 +168,14 @@ def pareto_front(towers: Mapping[str, Mapping[str, Any]], axis: str) -> list[str
     A tower whose cost was not measured is left out.
     """
     points = {
-        name: (tower["cost"][axis], tower["scores"]["image+text"]["mean_accuracy"])
+        name: (tower["cost"][axis], -tower["scores"]["image+text"]["mean_accuracy"])
         for name, tower in towers.items()
         if tower["cost"][axis] is not None
     }
     front = [
         name
-        for name, (cost, accuracy) in points.items()
-        if not any(
-            other_cost <= cost and other >= accuracy and (other_cost, other) != (cost, accuracy)
-            for other_cost, other in points.values()
-        )
+        for name, point in points.items()
+        if not any(other[0] <= point[0] and other[1] <= point[1] and other != point for other in points.values())
     ]
     return sorted(front, key=lambda name: points[name])
 
@@ -209,9 +183,6 @@ def pareto_front(towers: Mapping[str, Mapping[str, Any]], axis: str) -> list[str
 def recipe_differences(runs: Sequence[TowerRun]) -> dict[str, dict[str, Any]]:
     """Field to each tower's value, for the fields that were to be the same and are not."""
     known = [run for run in runs if run.recipe]
-    names = dict.fromkeys(name for run in known for name in run.recipe)
-    return {
-        name: {run.name: run.recipe.get(name) for run in known}
-        for name in names
-        if any(run.recipe.get(name) != known[0].recipe.get(name) for run in known)
-    }
+    fields = dict.fromkeys(name for run in known for name in run.recipe)
+    values = {name: {run.name: run.recipe.get(name) for run in known} for name in fields}
+    return {name: found for name, found in values.items() if any(v != found[known[0].name] for v in found.values())}

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import yaml
 
 from semart_hf.catalogue.release import RELEASE_FILES, read_rows
+from semart_hf.catalogue.text import mask_label_words
 from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.data.loading import load_paintings
+from semart_hf.data.readable import check_readable
 
 LabelMap = Mapping[str, Mapping[str, str | None]]
 
@@ -65,13 +68,76 @@ def load_split(
                 f'{{"{name}": {{"{foreign[0]}": "{labels[0]}"}}}} to say what they are to the model, or '
                 "--common_labels to score only the paintings whose label it knows."
             )
-        numbers = [
-            _number(own_labels[name][number] if number is not None else None, labels, changes, common_labels)
-            for number in list(paintings[name])
-        ]
+        numbers: dict[str, int | None] = {label: at for at, label in enumerate(labels)}
+        unknown = numbers.get(UNKNOWN)
+        if common_labels:
+            numbers[UNKNOWN] = unknown = None
+        targets = [changes.get(label, label) for label in own_labels[name]]
+        by_own = [None if target is None else numbers.get(target, unknown) for target in targets]
+        column = [None if number is None else by_own[number] for number in list(paintings[name])]
         feature = datasets.ClassLabel(names=labels)
-        paintings = paintings.remove_columns(name).add_column(name, numbers, feature=feature)
+        paintings = paintings.remove_columns(name).add_column(name, column, feature=feature)
     return paintings
+
+
+def load_for_model(
+    model: str | Path,
+    data: str | Path,
+    split: str,
+    tasks: Sequence[Mapping[str, Any]],
+    *,
+    text_columns: Sequence[str] | None = None,
+    **options: Any,
+) -> datasets.Dataset:
+    """What `load_split` loads, with the text that the model's recipe.yaml names.
+
+    Raises:
+        ValueError: As `load_split`, or most of the pictures that the split names cannot be read.
+    """
+    recipe = _trained_recipe(Path(model))
+    columns = text_columns or recipe.get("text_columns")
+    paintings = load_split(data, split, tasks, text_columns=columns, **options)
+    # Data of texts alone name no picture, and are scored as such by a model that reads both.
+    is_named = "image_file" in paintings.column_names and any(paintings["image_file"])
+    modality = recipe.get("modality", "image+text")
+    is_shown = "image" in paintings.column_names and (modality == "image" or ("image" in modality and is_named))
+    if len(paintings) and is_shown:
+        undecoded = paintings.cast_column("image", datasets.Image(decode=False))
+        check_readable(undecoded, split=split, modality="image", data=data)
+    return paintings
+
+
+def _trained_recipe(model: Path) -> dict[str, Any]:
+    """The fields of the recipe in the model's folder; empty where there is none."""
+    path = model / "recipe.yaml"
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except yaml.YAMLError as error:
+        raise ValueError(f"Got {path}, which is no YAML: {error}. Correct or remove it.") from error
+    return recipe if isinstance(recipe, dict) else {}
+
+
+def check_labelled(paintings: datasets.Dataset, task_names: Sequence[str], name: str) -> None:
+    """Refuse paintings in which nothing can be scored.
+
+    Raises:
+        ValueError: There is no row, or no known label.
+    """
+    columns = set(task_names) & set(paintings.column_names)
+    if not any(label is not None for column in columns for label in paintings[column]):
+        raise ValueError(
+            f"Got {name}: {len(paintings)} paintings without a known label of {list(task_names)}. At least one label "
+            "is needed to score. Give a labelled split, or ask for answers alone: semart-hf predict."
+        )
+
+
+def with_masked_text(paintings: datasets.Dataset) -> datasets.Dataset:
+    """The paintings with the column `text_masked`, unless the data was prepared with one."""
+    if "text_masked" in paintings.column_names:
+        return paintings
+    authors = paintings["author"] if "author" in paintings.column_names else [None] * len(paintings)
+    masked = [mask_label_words(text, author=author) for text, author in zip(paintings["text"], authors, strict=True)]
+    return paintings.add_column("text_masked", masked)
 
 
 def data_labels(data: str | Path, names: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -80,22 +146,20 @@ def data_labels(data: str | Path, names: Sequence[str]) -> tuple[dict[str, list[
     if path.is_file() or any((path / file).is_file() for file in RELEASE_FILES.values()):
         splits = read_rows(path).splits
         learned_from = [splits["train"]] if "train" in splits else list(splits.values())
-        frequent = {name: _frequent_labels(learned_from, name) for name in names}
+        counts = {name: _counts(learned_from, name) for name in names}
+        frequent = {
+            name: [label for label, n in found.items() if n >= max(FREQUENT_COUNT, FREQUENT_SHARE * found.total())]
+            for name, found in counts.items()
+        }
         every = {name: sorted(_counts(list(splits.values()), name)) for name in names}
     else:
         features = next(iter(load_paintings(data).values())).features
-        every = {name: list(features[name].names) for name in names if name in features}
-        frequent = every
-    frequent = {name: [label for label in labels if label != UNKNOWN] for name, labels in frequent.items()}
-    return {
-        name: [*[label for label in labels if label != UNKNOWN], UNKNOWN] for name, labels in every.items()
-    }, frequent
-
-
-def _frequent_labels(splits: Sequence[Any], name: str) -> list[str]:
-    counts = _counts(splits, name)
-    least = max(FREQUENT_COUNT, FREQUENT_SHARE * counts.total())
-    return [label for label, count in counts.items() if count >= least]
+        every = frequent = {name: list(features[name].names) for name in names if name in features}
+    named, frequent = (
+        {name: [label for label in labels if label != UNKNOWN] for name, labels in found.items()}
+        for found in (every, frequent)
+    )
+    return {name: [*labels, UNKNOWN] for name, labels in named.items()}, frequent
 
 
 def _counts(splits: Sequence[Any], name: str) -> Counter[str]:
@@ -133,17 +197,3 @@ def _check_changes(name: str, changes: Mapping[str, str | None], own: Sequence[s
             raise ValueError(
                 f"Got a label map {what} the {name} labels {wrong}. Allowed are {list(allowed)}. Correct --map_labels."
             )
-
-
-def _number(
-    label: str | None, labels: Sequence[str], changes: Mapping[str, str | None], common_labels: bool
-) -> int | None:
-    """The model's number of a label; None where it does not count."""
-    label = changes.get(label, label) if label is not None else None
-    if label is None or (common_labels and (label not in labels or label == UNKNOWN)):
-        return None
-    if label in labels:
-        return labels.index(label)
-    if UNKNOWN in labels:
-        return labels.index(UNKNOWN)
-    return None

@@ -1,9 +1,11 @@
 """scripts/evaluate_model.py from a model folder and a release to results.json."""
 
+import fcntl
 import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from tiny_release import TASKS, load_command, save_tiny_model, write_release
 from transformers import pipeline
 
 from semart_hf.data.loading import load_paintings
+from semart_hf.evaluation.vocabularies import with_masked_text
+from semart_hf.files import locked
 
 ROUNDING = rounding(1024, layers=20, size=8)  # 20 layers of at most 1,024 terms, logits of at most 8
 
@@ -164,10 +168,9 @@ def test_vocabularies_that_differ(model, tmp_path):
 
 
 def test_label_words_are_masked_on_request(model, release, tmp_path):
-    script = load_command("evaluate")
     paintings = load_paintings(release, tasks=TASKS)["test"]
     paintings = paintings.remove_columns("text").add_column("text", ["A Dutch river by Vermeer", *[None] * 11])
-    assert script.with_masked_text(paintings)["text_masked"][:2] == ["A [MASK] river by [MASK]", None]
+    assert with_masked_text(paintings)["text_masked"][:2] == ["A [MASK] river by [MASK]", None]
     results = run(model, release, tmp_path, "--mask_label_words")
     assert list(results["modalities"])[3:] == ["image+masked text", "masked text"]
 
@@ -263,6 +266,20 @@ def test_texts_alone_are_scored_and_what_has_no_label_is_refused(model, tmp_path
 def test_a_calibration_on_the_scored_split_is_marked(release, tmp_path, capsys):
     run(save_tiny_model(tmp_path / "model"), release, tmp_path / "out", "--calibrate", "test")
     assert "fitted on test, the split that is scored here, which flatters" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_a_killed_evaluation_left_is_removed_and_two_at_once_are_refused(model, release, tmp_path, monkeypatch):
+    (tmp_path / "out" / ".unfinished.abc").mkdir(parents=True)
+    (tmp_path / "out" / ".unfinished.abc" / "predictions.parquet").write_text("half")
+    run(model, release, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.parquet", "results.json"]
+    with (tmp_path / ".out.lock").open("w") as file:
+        file.write("an evaluation, process 7")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        monkeypatch.setattr("semart_hf.evaluation.evaluation_folder.locked", partial(locked, wait=0))
+        with pytest.raises(SystemExit, match=r"Another process is at work in .*out: an evaluation, process 7"):
+            run(model, release, tmp_path / "out")
 
 
 def test_other_files_in_the_folder_stay(model, release, tmp_path):

@@ -235,7 +235,6 @@ def test_what_others_published_stands_beside_and_is_marked(comparison):
     assert [theirs[name].text for name in ("resnet18", "efficientnet_b0")] == ["22 min", "20 min"]
     assert costs["seconds an epoch"]["vit_tiny"].text == "20.0"
     assert costs["parameters"]["resnet18"].text == "11.00 M"
-    assert costs["operations a painting, backward"]["resnet18"].text == "2.00 G"
     assert costs["training, peak memory"]["resnet18"].text == "900 MB"
 
 

@@ -54,7 +54,7 @@ def test_a_large_confusion_matrix_writes_the_shares_that_matter():
 
 
 def test_f1_bars():
-    scores = per_label_scores(np.array([[3, 1], [0, 0]]), ["portrait", "landscape"])
+    scores = per_label_scores(np.array([[3, 0], [4, 0], [3, 1]]), ["portrait", "landscape"])
     figure = charts.draw_f1_bars(scores, "type")
     assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([6 / 7, 0])
     assert texts_of(figure) == ["0.86", "no painting"]
@@ -120,7 +120,9 @@ def test_equal_figures_are_equal_files(outcomes, tmp_path, monkeypatch):
 
 
 def test_ink_follows_day_and_night_and_a_chart_has_no_background(outcomes):
-    svg = chart_style.svg_of(charts.draw_f1_bars(per_label_scores(np.array([[3, 1], [0, 0]]), ["a<b", "c"]), "type"))
+    svg = chart_style.svg_of(
+        charts.draw_f1_bars(per_label_scores(np.array([[3, 0], [4, 0], [3, 1]]), ["a<b", "c"]), "type")
+    )
     assert "prefers-color-scheme: dark" in svg
     assert "currentColor" in svg
     assert chart_style.INK not in svg

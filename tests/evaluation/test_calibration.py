@@ -62,9 +62,9 @@ def test_risk_and_coverage(outcomes):
     np.testing.assert_allclose(confidences, [0.9, 0.8, 0.7, 0.6], rtol=1e-6)
 
 
-def test_threshold(outcomes):
-    assert confidence_threshold(outcomes, 0.75) == pytest.approx(
-        {"min_confidence": 0.7, "coverage": 0.8, "accuracy": 0.75}, rel=1e-6
-    )
-    assert confidence_threshold(outcomes, 0.95)["coverage"] == pytest.approx(0.2)
-    assert confidence_threshold(outcomes.select(np.array([1, 4])), 0.95) is None
+def test_threshold(outcomes, monkeypatch):
+    assert confidence_threshold(outcomes)["coverage"] == pytest.approx(0.2)
+    assert confidence_threshold(outcomes.select(np.array([1, 4]))) is None
+    monkeypatch.setattr("semart_hf.evaluation.calibration.TARGET_ACCURACY", 0.75)
+    expected = {"min_confidence": 0.7, "coverage": 0.8, "accuracy": 0.75}
+    assert confidence_threshold(outcomes) == pytest.approx(expected, rel=1e-6)

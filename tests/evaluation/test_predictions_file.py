@@ -7,7 +7,7 @@ from rounding import rounding
 
 from semart_hf.evaluation.metrics import score_outcomes
 from semart_hf.evaluation.predictions import predict_batches, predict_dataset
-from semart_hf.evaluation.predictions_file import is_predictions_file, predictions_writer, read_predictions
+from semart_hf.evaluation.predictions_file import predictions_writer, read_predictions
 
 ROUNDING = rounding(1024, layers=20, size=8)  # 20 layers of at most 1,024 terms, logits of at most 8
 
@@ -55,18 +55,12 @@ def test_an_error_leaves_no_file(tmp_path, tiny_model):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_written_is_told_from_other_files(written, tmp_path):
-    (tmp_path / "text.parquet").write_text("no parquet")
-    assert [is_predictions_file(path) for path in (written, tmp_path / "text.parquet", tmp_path / "none")] == [
-        True,
-        False,
-        False,
-    ]
-
-
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"does not exist.*Evaluate that model first"):
         read_predictions(tmp_path / "none.parquet")
+    (tmp_path / "text.parquet").write_text("no parquet")
+    with pytest.raises(ValueError, match="is no Parquet file"):
+        read_predictions(tmp_path / "text.parquet")
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(ValueError, match="without the tasks"):
         read_predictions(tmp_path / "other.parquet")
