@@ -13,13 +13,9 @@ class Lexicon(nn.Module):
     """Logits `(batch, num_labels)` from which tokens a text has and how often, regardless of their order.
 
     Single words often decide a label, such as places, saints, painters' names and years, of which a Transformer's
-    last layers learn few from a thousand paintings. This linear model on TF-IDF stands beside the text tower: a
-    token's strength is 1 + log(its count) times its idf, a text's strengths have length 1, and each token has a weight
-    for each label, 0 at first, so that a new lexicon adds zeros. So does a text without known tokens.
-
-    Args:
-        vocab_size: Number of tokens of the tokenizer.
-        num_labels: Number of labels of all tasks together.
+    last layers learn few from a thousand paintings. In this linear model on TF-IDF a token's strength is 1 + log(its
+    count) times its idf, a text's strengths have length 1, and each token has a weight for each label of all tasks,
+    0 at first, so that a new lexicon adds zeros. So does a text without known tokens.
 
     Source: the wide part of Cheng et al. 2016, Wide & deep learning for recommender systems, section 3.1, on the term
         weights of Salton & Buckley 1988, Term-weighting approaches in automatic text retrieval.
@@ -66,20 +62,18 @@ class Lexicon(nn.Module):
         """
         num_texts = 0
         document_counts: Counter[int] = Counter()
+        special = set(special_ids)
         for ids in texts:
             num_texts += 1
-            document_counts.update(set(ids))
-        for special_id in special_ids:
-            del document_counts[special_id]
+            document_counts.update(set(ids) - special)
         if not document_counts:
             raise ValueError(
                 f"Got {num_texts} texts without a token, but a lexicon learns from at least one. Check text_columns, "
                 "or set text_lexicon: false."
             )
-        idf = torch.zeros(len(self.idf))
+        self.idf.zero_()
         for token, count in document_counts.items():
-            idf[token] = 1 + math.log((1 + num_texts) / (1 + count))
-        self.idf.copy_(idf)
+            self.idf[token] = 1 + math.log((1 + num_texts) / (1 + count))
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that weight decay leaves alone: a penalty of their own keeps these small."""

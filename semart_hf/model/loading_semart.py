@@ -77,7 +77,7 @@ def reorder_heads(model: Any, tasks: list[dict[str, Any]]) -> None:
         head.weight.normal_(std=model.config.initializer_range)
         head.bias.zero_()
         for row, label in enumerate(labels):
-            if (name, label) in old:
+            if before is not None and (name, label) in old:
                 head.weight[row] = before.weight[old[name, label]]
                 head.bias[row] = before.bias[old[name, label]]
         heads[f"head_{name}"] = head.train(model.training)

@@ -49,8 +49,8 @@ def is_single(value: Any) -> bool:
 def rows(inputs: Any) -> Iterable[Any]:
     """Each painting of many, in their order: a list where they lie in memory, else an iterator.
 
-    Of a table (pandas' DataFrame, a dataset, a dict of columns) the columns of `KEYS` alone are read. In the place of
-    a row that a dataset fails to read is the error that it raised.
+    Of a table (pandas' DataFrame, pyarrow's Table, a dataset, a dict of columns) the columns of `KEYS` alone are read.
+    In the place of a row that a dataset fails to read is the error that it raised.
 
     Raises:
         ValueError: If a table has none of the columns, or columns of different lengths.
@@ -82,9 +82,8 @@ def rows(inputs: Any) -> Iterable[Any]:
 def picture_and_text(painting: Any, task_names: Iterable[str] = ()) -> tuple[Any, str | None]:
     """Picture and text of a painting, `None` for what it lacks.
 
-    Args:
-        painting: `{"image": …, "text": …}`, or a picture alone. `description` stands in for a missing `text`.
-        task_names: Further keys that are allowed, and not read: the labels of a row.
+    A painting is `{"image": …, "text": …}` or a picture alone. `description` stands in for a missing `text`; keys that
+    are names of tasks are not read.
 
     Raises:
         ValueError: If it has neither, or an unknown key.
@@ -95,25 +94,24 @@ def picture_and_text(painting: Any, task_names: Iterable[str] = ()) -> tuple[Any
     if isinstance(painting, list | tuple):
         raise TypeError(
             f"Got a {type(painting).__name__} for a painting. Allowed are a picture and {{'image': …, 'text': …}}. "
-            "Name its parts: {'image': painting[0], 'text': painting[1]}."
+            "Name its parts."
         )
     if hasattr(painting, "iloc"):
         painting = {key: painting[key] for key in KEYS if key in painting.index}
     if not isinstance(painting, Mapping) or set(painting) == _CELL:
         painting = {"image": painting}
-    unknown = [key for key in painting if key not in KEYS and key not in task_names]
-    if unknown:
+    if unknown := [key for key in painting if key not in (*KEYS, *task_names)]:
         raise ValueError(
             f"Got a painting with the keys {_named(unknown)}. Allowed are {list(KEYS)}. Rename or remove them."
         )
-    image = painting.get("image")
-    text = next((painting[key] for key in ("text", "description") if not is_missing(painting.get(key))), None)
-    if is_missing(image) and text is None:
+    image, text, description = (None if is_missing(painting.get(key)) else painting[key] for key in KEYS)
+    text = description if text is None else text
+    if image is None and text is None:
         raise ValueError(
             "Got a painting with neither a picture nor a text. Allowed are {'image': …}, {'text': …} or both. Leave "
             f"the painting out, or look into its {_named(painting)}."
         )
-    return None if is_missing(image) else image, checked_text(text)
+    return image, checked_text(text)
 
 
 def checked_text(text: Any) -> str | None:
@@ -153,12 +151,9 @@ def _read(inputs: Any) -> Iterator[Any]:
 
 def _checked_columns(names: Iterable[Any]) -> list[Any]:
     found = [name for name in names if name in KEYS]
-    if not found:
-        raise ValueError(
-            f"Got a table with the columns {_named(names)}. Allowed are {list(KEYS)}, at least one. Rename them."
-        )
-    if len(set(found)) < len(found):
-        raise ValueError(f"Got a table with the columns {_named(names)}. Allowed is each name once. Rename them.")
+    if not found or len(set(found)) < len(found):
+        allowed = "is each name once" if found else f"are {list(KEYS)}, at least one"
+        raise ValueError(f"Got a table with the columns {_named(names)}. Allowed {allowed}. Rename them.")
     return found
 
 

@@ -6,7 +6,7 @@ import re
 from PIL import UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, IMAGELENGTH, IMAGEWIDTH
 
-from .tiff_semart import kind, main_page, read_pages
+from .tiff_semart import kind, main_page
 
 #: Formats in which museums publish pictures. Pillow knows more, but some of those start other programs (EPS) or are
 #: never a photograph of a painting. HEIF is read where `pillow_heif.register_heif_opener()` was called.
@@ -78,8 +78,7 @@ def identification_fault(content: bytes, error: Exception) -> tuple[str, str]:
         return "not_a_picture", "nothing but zero bytes"
     if content.startswith((b"II*\0", b"MM\0*", b"II+\0")):
         try:
-            pages = read_pages(io.BytesIO(content))
-            page = pages[main_page(pages)] if pages else {}
+            _, page = main_page(io.BytesIO(content))
         except Exception as damage:  # noqa: BLE001 - damaged tags raise anything
             return decoding_fault(damage)
         if not {IMAGEWIDTH, IMAGELENGTH, BITSPERSAMPLE} <= set(page):

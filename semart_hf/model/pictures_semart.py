@@ -20,16 +20,7 @@ from .picture_errors_semart import (
     shortened,
 )
 from .picture_sources_semart import read_source, source_name
-from .tiff_semart import (
-    byte_palette,
-    has_larger_subpage,
-    is_decoded_wrong,
-    is_white_zero,
-    kind,
-    main_page,
-    read_pages,
-    white_value,
-)
+from .tiff_semart import black_and_white, byte_palette, has_larger_subpage, is_decoded_wrong, kind, main_page
 
 __all__ = ["FORMATS", "MAX_DECODED_BYTES", "PictureError", "load_picture", "open_picture", "reduce_jpeg", "to_rgb"]
 
@@ -145,12 +136,11 @@ def _picture_of_values(values: np.ndarray | Tensor) -> Image.Image:
 
 
 def _photograph_page(file: BinaryIO) -> int:
-    pages = read_pages(file)
-    page = main_page(pages)
-    if has_larger_subpage(file, pages[page]):
+    number, page = main_page(file)
+    if has_larger_subpage(file, page):
         reason = "a TIFF with the photograph in a sub-directory, as camera raw files have it"
         raise picture_error("unsupported_picture", reason)
-    return page
+    return number
 
 
 def _check(image: Image.Image) -> None:
@@ -240,10 +230,8 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
     """Grey values as uint8, where 0 is black, by what the mode and the file's tags say of the white point."""
     values = np.asarray(image)
     if image.mode.startswith("I;"):
-        is_tiff = image.format == "TIFF"
-        largest = white_value(image.tag_v2) if is_tiff else 65535
-        greys = np.rint(np.arange(65536) * (255 / largest)).clip(max=255).astype(np.uint8)
-        greys = 255 - greys if is_tiff and is_white_zero(image.tag_v2) else greys
+        zero, full = black_and_white(image.tag_v2) if image.format == "TIFF" else (0, 65535)
+        greys = np.rint((np.arange(65536) - zero) * (255 / (full - zero))).clip(0, 255).astype(np.uint8)
         key = image.info.get("transparency")
         return greys[values] if key is None else np.where(values == key, np.uint8(255), greys[values])
     values = np.nan_to_num(values.astype(np.float32), nan=0.0)

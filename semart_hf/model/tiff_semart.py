@@ -1,6 +1,5 @@
 """Which page of a TIFF file is the picture, and whether Pillow decodes it as its tags say."""
 
-from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from PIL import TiffImagePlugin as Tiff
@@ -19,29 +18,22 @@ _NUMBERS = {1: "", 2: "signed ", 3: "float ", 5: "complex ", 6: "complex "}
 _COMPRESSIONS = {6: "old-style JPEG", 34712: "JPEG 2000", 33003: "JPEG 2000", 33005: "JPEG 2000", 50002: "JPEG XL"}
 
 
-def read_pages(file: BinaryIO) -> list[Tags]:
-    """Tags of each page of a TIFF file, in their order."""
+def main_page(file: BinaryIO) -> tuple[int, Any]:
+    """Number and tags of the first page that is no marked thumbnail and at least half as large as the largest one."""
     header = _read_header(file)
     pages: list[Tags] = []
-    seen: set[int] = set()
+    seen = {0}
     offset = Tags(header).next
-    while offset and offset not in seen and len(pages) < MAX_PAGES:
+    while offset not in seen and len(pages) < MAX_PAGES:
         seen.add(offset)
-        page = _read_directory(file, header, offset)
-        pages.append(page)
-        offset = page.next
-    return pages
-
-
-def main_page(pages: Sequence[Tags]) -> int:
-    """Index of the first page that is not marked as a thumbnail and at least half as large as the largest."""
-    unmarked = [page for page in pages if not _number(page, _SUBFILE_TYPE, 0) & _REDUCED_OR_MASK]
-    largest = max(map(_num_pixels, unmarked or pages))
-    return next(
-        index
-        for index, page in enumerate(pages)
-        if 2 * _num_pixels(page) >= largest and (not unmarked or page in unmarked)
-    )
+        pages.append(_read_directory(file, header, offset))
+        offset = pages[-1].next
+    if not pages:
+        return 0, {}
+    unmarked = [page for page in pages if not _number(page, _SUBFILE_TYPE, 0) & _REDUCED_OR_MASK] or pages
+    largest = max(map(_num_pixels, unmarked))
+    page = next(page for page in unmarked if 2 * _num_pixels(page) >= largest)
+    return pages.index(page), page
 
 
 def has_larger_subpage(file: BinaryIO, page: Tags) -> bool:
@@ -90,14 +82,11 @@ def is_decoded_wrong(page: Tags, mode: str) -> bool:
     return in_planes and (not is_bytewise or is_reversed or 1 in _numbers(page, Tiff.EXTRASAMPLES, ()))
 
 
-def white_value(page: Tags) -> int:
-    """The largest value of the page's numbers; 0 where that is black."""
-    return 2 ** max(_numbers(page, Tiff.BITSPERSAMPLE, (1,))) - 1
-
-
-def is_white_zero(page: Tags) -> bool:
-    """Whether the smallest number is white."""
-    return _number(page, Tiff.PHOTOMETRIC_INTERPRETATION, None) == _WHITE_IS_ZERO
+def black_and_white(page: Tags) -> tuple[int, int]:
+    """The numbers of a grey page that stand for black and for white."""
+    largest = 2 ** max(_numbers(page, Tiff.BITSPERSAMPLE, (1,))) - 1
+    is_white_zero = _number(page, Tiff.PHOTOMETRIC_INTERPRETATION, None) == _WHITE_IS_ZERO
+    return (largest, 0) if is_white_zero else (0, largest)
 
 
 def byte_palette(page: Tags) -> bytes | None:

@@ -123,10 +123,7 @@ def test_a_strip_costs_no_more_than_a_picture(processor):
 def test_survives_saving(tmp_path, processor):
     processor.image_processor.save_pretrained(tmp_path)
 
-    for again in (
-        SemArtImageProcessor.from_pretrained(tmp_path),
-        AutoImageProcessor.from_pretrained(tmp_path),
-    ):
+    for again in (SemArtImageProcessor.from_pretrained(tmp_path), AutoImageProcessor.from_pretrained(tmp_path)):
         assert type(again) is SemArtImageProcessor
         assert again.to_dict() == processor.image_processor.to_dict()
     assert sorted(path.name for path in tmp_path.glob("*.py")) == [

@@ -117,10 +117,7 @@ def test_logits_are_added_task_by_task():
 
 def test_a_new_lexicon_changes_no_answer():
     plain, model = build(text_lexicon=False), build()
-    assert model.load_state_dict(plain.state_dict(), strict=False).missing_keys == [
-        "lexicon.weight",
-        "lexicon.idf",
-    ]
+    assert model.load_state_dict(plain.state_dict(), strict=False).missing_keys == ["lexicon.weight", "lexicon.idf"]
     with torch.no_grad():
         expected, found = joined(plain(**batch()).logits), joined(model(**batch()).logits)
     assert torch.allclose(expected, found, atol=ROUNDING)
