@@ -12,9 +12,7 @@ from torchvision.transforms.v2 import functional as tvF
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
 
-from .pictures_semart import load_picture, to_rgb
-
-__all__ = ["SemArtImageProcessor", "load_picture", "to_rgb"]
+from .pictures_semart import load_picture
 
 # A longer strip is cut about its centre before it is resized: 10 x 100,000 pixels as a whole would need gigabytes.
 MAX_ASPECT = 32

@@ -144,10 +144,10 @@ class SemArtForArtClassification(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, config: Any = None, **kwargs: Any) -> Any:
-        """The saved model, as `PreTrainedModel.from_pretrained` loads it, with its frozen parts frozen again.
+        """The saved model, with its frozen parts frozen again; see `PreTrainedModel.from_pretrained`.
 
-        A quantised model is frozen as a whole. With other `tasks` than the saved ones, rows of heads and lexicon
-        follow the names of their labels, and those of new labels are initialised as in a new model.
+        With other `tasks` than the saved ones, rows of heads and lexicon follow the names of their labels, and those
+        of new labels are initialised as in a new model.
 
         Raises:
             ValueError: If a field is overridden with which the saved weights would compute something else.
@@ -163,9 +163,7 @@ class SemArtForArtClassification(PreTrainedModel):
         return loaded
 
     def freeze(self) -> None:
-        """Freeze what the configuration says is frozen, and unfreeze the rest; call it after changing the numbers.
-
-        A quantised model is frozen as a whole, and integers never learn.
+        """Freeze what the configuration says, and unfreeze the rest; a quantised model is frozen as a whole.
 
         Raises:
             ValueError: If the configuration asks for more stages or layers than the towers have.
@@ -319,7 +317,7 @@ class SemArtForArtClassification(PreTrainedModel):
     def encode_frozen_text(self, input_ids: Tensor, attention_mask: Tensor | None, depth: int) -> Tensor:
         """Hidden states `(batch, tokens, dim)` after the text tower's first `depth` layers, for `text_hidden`.
 
-        Behind the last layer only the pooled features are ever read: with all layers it is these, `(batch, 1, dim)`.
+        After all of its layers it is the pooled features, `(batch, 1, dim)`.
         """
         hidden = run_layers(self.text_tower, self.text_tower.embeddings(input_ids), attention_mask, 0, depth)
         if depth < self.config.text_config.n_layers:
@@ -374,7 +372,7 @@ class SemArtForArtClassification(PreTrainedModel):
         if enable and getattr(function, "keywords", {}).get("use_reentrant"):
             raise ValueError(
                 "Gradient checkpointing got use_reentrant=True, with which nothing behind frozen parts learns. "
-                "Allowed is False. Leave it out of the arguments of checkpointing."
+                "Allowed is False. Leave it out."
             )
         super()._set_gradient_checkpointing(enable=enable, **kwargs)
         timm_model = self.vision_tower.timm_model  # its BatchNorm would count a batch again when that is recomputed

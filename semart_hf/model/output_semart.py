@@ -13,15 +13,15 @@ UNKNOWN_LABEL = -100
 
 @dataclass
 class SemArtOutput(ModelOutput):
-    """The model's output for a batch of paintings.
+    """The model's output.
 
     Args:
         loss: Weighted mean of the task losses, a scalar; `None` without labels.
         logits: `(batch, num_labels)` by task name.
         task_losses: Mean cross-entropy over the rows whose label is known, a scalar by task name.
         features: Fused representation `(batch, fusion_dim)` that all heads read.
-        alone_logits: By modality (`image`, `text`) the logits of its part alone, as `logits`, where they are asked
-            for; those of a row that lacks the modality are without meaning.
+        alone_logits: By modality (`image`, `text`) the logits of its part alone, as `logits`, with `each_alone`; not
+            to be read in a row that lacks the modality.
     """
 
     loss: Tensor | None = None
@@ -34,16 +34,9 @@ class SemArtOutput(ModelOutput):
 def check_inputs(
     pixel_values: Tensor | None, texts: Tensor | None, labels: Tensor | None, task_names: Sequence[str]
 ) -> int:
-    """Number of rows of a batch.
-
-    Raises:
-        ValueError: If there are neither pictures nor texts, or numbers of rows or tasks disagree.
-    """
+    """Number of rows of a batch; a `ValueError` where it has none, or numbers of rows or tasks disagree."""
     if pixel_values is None and texts is None:
-        raise ValueError(
-            "The batch has neither pixel_values nor input_ids: give pictures, texts or both, for example "
-            "model(**processor(images=picture, text='A view of Delft'))."
-        )
+        raise ValueError("The batch has neither pixel_values nor input_ids. Give pictures, texts or both.")
     inputs = {"pixel_values": pixel_values, "input_ids": texts, "labels": labels}
     sizes = {name: len(tensor) for name, tensor in inputs.items() if tensor is not None}
     if len(set(sizes.values())) != 1:
@@ -63,8 +56,7 @@ def mean_losses(
     if labels is None:
         return None, None
     losses = {}
-    for column, (name, task_logits) in enumerate(logits.items()):
-        targets = labels[:, column]
+    for targets, (name, task_logits) in zip(labels.unbind(1), logits.items(), strict=True):
         total = F.cross_entropy(task_logits.float(), targets, ignore_index=UNKNOWN_LABEL, reduction="sum")
         # No known label: 0 with a graph, where a mean would be 0 / 0.
         losses[name] = total / (targets != UNKNOWN_LABEL).sum().clamp(min=1)

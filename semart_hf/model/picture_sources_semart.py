@@ -89,9 +89,16 @@ def download(url: str) -> bytes:
     Raises:
         OSError: If it cannot be fetched, takes more than `DOWNLOAD_SECONDS` or has more than `MAX_DOWNLOAD` bytes.
     """
-    # In a thread of its own, because a server that sends a byte now and then keeps a socket from timing out.
     answers: SimpleQueue[bytes | Exception] = SimpleQueue()
-    threading.Thread(target=lambda: answers.put(_answer(url)), daemon=True).start()
+
+    def fetch() -> None:
+        try:
+            answers.put(_fetch(url.strip()))
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            answers.put(error)
+
+    # In a thread of its own, because a server that sends a byte now and then keeps a socket from timing out.
+    threading.Thread(target=fetch, daemon=True).start()
     try:
         answer = answers.get(timeout=DOWNLOAD_SECONDS)
     except Empty:
@@ -99,13 +106,6 @@ def download(url: str) -> bytes:
     if isinstance(answer, Exception):
         raise OSError(str(answer) or type(answer).__name__) from answer
     return answer
-
-
-def _answer(url: str) -> bytes | Exception:
-    try:
-        return _fetch(url.strip())
-    except Exception as error:  # noqa: BLE001 - raised where it is waited for
-        return error
 
 
 def _fetch(url: str) -> bytes:
@@ -124,21 +124,16 @@ def _fetch(url: str) -> bytes:
     with urllib.request.urlopen(request, timeout=DOWNLOAD_SECONDS) as response:
         while chunk := response.read1(1 << 16):
             content += chunk
-            _check_size(content)
-            if time.monotonic() > end:  # nobody waits any more
-                raise TimeoutError
+            if len(content) > MAX_DOWNLOAD or time.monotonic() > end:  # nobody waits any more
+                break
         announced = response.headers.get("Content-Length")
-        if announced is not None and len(content) != int(announced):
+        if announced is not None and len(content) < min(int(announced), MAX_DOWNLOAD):
             raise OSError(f"the connection broke off after {len(content):,} of {int(announced):,} bytes")
         if response.headers.get("Content-Encoding", "identity").lower() in ("gzip", "x-gzip", "deflate"):
             content = bytearray(zlib.decompressobj(47).decompress(content, MAX_DOWNLOAD + 1))  # 47: either of them
-    _check_size(content)
-    return bytes(content)
-
-
-def _check_size(content: bytearray) -> None:
     if len(content) > MAX_DOWNLOAD:
         raise OSError(f"it has more than {MAX_DOWNLOAD:,} bytes, the most that is fetched")
+    return bytes(content)
 
 
 def _quoted(text: str) -> str:
@@ -154,12 +149,12 @@ def _from_base64(text: str) -> bytes | None:
     head, _, body = text.partition(",") if is_url else ("base64", "", text)
     body = "".join(body.split())
     try:
-        content = base64.b64decode(body + "=" * (-len(body) % 4), validate=True) if "base64" in head else None
+        content = base64.b64decode(body + "=" * (-len(body) % 4), validate=True) if "base64" in head else b""
     except ValueError:
-        content = None
-    if content is None and is_url:
+        content = b""
+    if is_url and not content:
         raise picture_error("broken_picture", "no whole content in base64")
-    return content if content is not None and (is_url or is_picture(content)) else None
+    return content if is_url or is_picture(content) else None
 
 
 def _read_open_file(file: Any) -> bytes:

@@ -36,7 +36,7 @@ class ArtClassificationPipeline(Pipeline):
     NaN and blanks are missing. Another key is an error, except the model's tasks: a row's labels are not read.
 
     Args:
-        model: The model; `save_pretrained` writes its weights as they are.
+        model: It stays as it is.
         processor: The one that was saved with the model.
         precision: What it computes in: `fp32`, `bf16`, or `auto`, which is bf16 where the hardware multiplies in it. A
             model that was loaded in another `dtype` than float32 computes in that.
@@ -56,7 +56,7 @@ class ArtClassificationPipeline(Pipeline):
         if processor is None:
             raise ValueError(
                 "Got no processor. Allowed is the SemArtProcessor that was saved with the model. Call "
-                "pipeline('art-classification', model=folder), or give AutoProcessor.from_pretrained(folder)."
+                "pipeline('art-classification', model=folder)."
             )
         super().__init__(model, processor=processor, **options)
         _check_that_they_belong_together(model.config, processor)
@@ -76,8 +76,7 @@ class ArtClassificationPipeline(Pipeline):
 
         One painting gives one dict. Many in memory (a list, a column, an array, a DataFrame or another table, of which
         the columns `image`, `text` and `description` are read) give a list; their batches are formed of texts of like
-        length, so that little of a batch is padding. A dataset, a generator or any other iterable gives an iterator
-        that reads on as it is asked.
+        length, so that little of a batch is padding. A dataset, a generator or any other iterable gives an iterator.
 
         Args:
             inputs: A painting, or many.
@@ -86,8 +85,7 @@ class ArtClassificationPipeline(Pipeline):
             batch_size: Paintings that are answered together (default 1).
             num_workers: Batches that threads work on side by side. Default: on a CPU a core each, at most
                 `MOST_BATCHES`; else, and for batches of one painting, 1.
-            **options: `top_k` (default 5; `None`: all labels), `tasks` (default: all), `min_confidence` (see
-                `postprocess`).
+            **options: `top_k`, `tasks` and `min_confidence` of `postprocess`.
 
         Raises:
             ValueError: If an option is unknown, or a painting cannot be read and `on_error` is `raise`.
@@ -170,7 +168,7 @@ class ArtClassificationPipeline(Pipeline):
 
     def _picture_and_text(self, painting: Any) -> tuple[Image.Image | None, str | None]:
         image, text = picture_and_text(painting, self.model.config.task_names)
-        least_side = getattr(self.processor.image_processor, "least_side", None)
+        least_side = self.processor.image_processor.least_side
         return None if image is None else load_picture(image, least_side=least_side), text
 
     def _inputs(self, parts: Sequence[tuple[Image.Image | None, str | None]]) -> dict[str, Tensor]:
@@ -227,12 +225,9 @@ class ArtClassificationPipeline(Pipeline):
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *, push_to_hub: bool = False, **options: Any
     ) -> None:
-        """Write everything that loads this pipeline again: weights, processor, and the code of both and of this class.
+        """Write everything that loads this pipeline again, and upload it too with `push_to_hub` (to `repo_id`).
 
-        Args:
-            save_directory: The folder, made where it is missing.
-            push_to_hub: Whether to upload it as well, as `repo_id` (default: the folder's name).
-            **options: Options of the model's `save_pretrained` and of `push_to_hub`.
+        The options are those of the model's `save_pretrained` and of `push_to_hub`.
         """
         folder = Path(save_directory)
         upload = {name: options.pop(name) for name in _UPLOAD_OPTIONS if name in options}
@@ -244,11 +239,7 @@ class ArtClassificationPipeline(Pipeline):
 def save_repository(model: Any, processor: Any, folder: str | os.PathLike[str], **options: Any) -> None:
     """Write what loads a model again: its weights, its processor, and the code of both and of the pipeline.
 
-    Args:
-        model: A SemArt model; it stays as it is.
-        processor: Its processor.
-        folder: Made where it is missing.
-        **options: Options of the model's `save_pretrained`.
+    The model stays as it is; the options are those of its `save_pretrained`.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, **options)
@@ -306,12 +297,8 @@ def _check_that_they_belong_together(config: Any, processor: Any) -> None:
 
 def _check_min_confidence(min_confidence: float | Mapping[str, float | None] | None, task_names: list[str]) -> None:
     by_task = min_confidence if isinstance(min_confidence, Mapping) else dict.fromkeys(task_names, min_confidence)
-    unknown = [task for task in by_task if task not in task_names]
-    if unknown:
-        raise ValueError(
-            f"min_confidence names the tasks {unknown}. Allowed are {task_names}. Name these, or give one number for "
-            "all."
-        )
+    if unknown := [task for task in by_task if task not in task_names]:
+        raise ValueError(f"min_confidence names the tasks {unknown}. Allowed are {task_names}. Name these.")
     for least in by_task.values():
         if least is not None and not (isinstance(least, Real) and 0 <= float(least) <= 1):
             raise ValueError(f"min_confidence is {least!r}. Allowed is a probability from 0 to 1, or None. Give 0.9.")

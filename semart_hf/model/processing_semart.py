@@ -14,10 +14,8 @@ from transformers import BatchFeature, ProcessorMixin
 from .image_processing_semart import SemArtImageProcessor
 from .paintings_semart import as_list, checked_text, is_missing
 
-# DistilBERT's own limit, for tokenizers that state none (they give an astronomical number).
-MAX_TOKENS = 512
-# Tensor cores and vector units work in groups of eight.
-TOKENS_MULTIPLE = 8
+MAX_TOKENS = 512  # DistilBERT's own limit, for tokenizers that state none (they give an astronomical number)
+TOKENS_MULTIPLE = 8  # tensor cores and vector units work in groups of eight
 # A fast tokenizer keeps padding and truncation in itself: two threads may not call it at once.
 _TOKENIZING = threading.Lock()
 
@@ -52,9 +50,8 @@ class SemArtProcessor(ProcessorMixin):
         empty texts stay, so that the batch keeps its rows.
 
         Args:
-            images: A picture or many of them, missing (`None`, NaN) where a row has none: all that `load_picture`
-                takes.
-            text: A text or many of them, missing or blank where a row has none.
+            images: One or many of all that `load_picture` takes; missing (`None`, NaN) where a row has none.
+            text: One or many, missing or blank where a row has none.
             return_tensors: `pt`, `np`, or `None` for lists.
             padding: As in the tokenizer; `None`: to the longest, rounded up to a multiple of eight.
             truncation: As in the tokenizer.
@@ -66,22 +63,17 @@ class SemArtProcessor(ProcessorMixin):
             TypeError: If a text is not a string.
         """
         if return_tensors not in ("pt", "np", None):
-            raise ValueError(
-                f"return_tensors is {return_tensors!r}, but it must be 'pt' or 'np', or None for lists. Choose one."
-            )
+            raise ValueError(f"return_tensors is {return_tensors!r}, but it must be 'pt', 'np' or None. Choose one.")
         if unknown := sorted(set(text_options) - set(inspect.signature(self.tokenizer.__call__).parameters)):
-            raise TypeError(
-                f"Got the unknown options {unknown}. Allowed are the arguments of this call and of the tokenizer's. "
-                "Leave them out, or correct their names."
-            )
+            raise TypeError(f"Got the unknown options {unknown}. Allowed are the tokenizer's. Correct the name.")
         if max_length is not None and (not isinstance(max_length, int) or max_length < 1):
             raise ValueError(f"max_length is {max_length!r}. Allowed are whole numbers from 1, or None. Give 128.")
         pictures = None if images is None else [None if is_missing(image) else image for image in as_list(images)]
         texts = None if text is None else [checked_text(value) for value in as_list(text)]
         if not pictures and not texts:
             raise ValueError(
-                "Got neither images nor text. Allowed are pictures, texts or both, with None where a row lacks one. "
-                "Call processor(images=picture, text='A view of Delft')."
+                "Got neither images nor text. Allowed are pictures, texts or both. Call processor(images=picture, "
+                "text='A view of Delft')."
             )
         if pictures is not None and texts is not None and len(pictures) != len(texts):
             raise ValueError(
@@ -115,10 +107,7 @@ class SemArtProcessor(ProcessorMixin):
         return ["pixel_values", "has_image", "input_ids", "attention_mask", "has_text"]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> Any:
-        """Write the processor to a folder, as the base class does.
-
-        What loading and the last call left in the tokenizer stays behind: equal processors give equal files.
-        """
+        """Write the processor as the base class does, without what loading and calls left in the tokenizer."""
         with _TOKENIZING:
             written = copy.deepcopy(self)
         for trace in ("dtype", "is_local", "local_files_only"):

@@ -29,12 +29,7 @@ def computes_bf16(device: torch.device | str) -> bool:
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return kind == "cpu" and (has_amx() or bool(torch.cpu.get_capabilities().get("avx512_bf16")))
-
-
-def has_amx() -> bool:
-    """Whether the CPU multiplies matrices in tiles (AMX)."""
-    return bool(torch.cpu.get_capabilities().get("amx_tile"))
+    return kind == "cpu" and any(torch.cpu.get_capabilities().get(name) for name in ("amx_tile", "avx512_bf16"))
 
 
 def uses_bf16(model: PreTrainedModel, precision: str = "auto") -> bool:
@@ -68,7 +63,7 @@ class Technique:
 
     Args:
         name: What tables call it.
-        is_useful: Whether it serves a model where it is now; the second argument is whether it computes in bfloat16.
+        is_useful: Whether it serves a model where it is now, and in bfloat16 or not.
         kernels: What computes a function of torch in its place, within `select_kernels`.
         memory_format: How `prepare_inputs` lays out pictures; `None`: as they come.
     """
@@ -89,11 +84,11 @@ def useful_techniques(
 
 def prepare_inputs(inputs: Mapping[str, Any], techniques: Iterable[Technique]) -> dict[str, Any]:
     """The model's inputs with pictures in the memory format that the techniques want; their values stay."""
-    prepared = dict(inputs)
+    pixels = inputs.get("pixel_values")
     for technique in techniques:
-        if technique.memory_format is not None and isinstance(prepared.get("pixel_values"), Tensor):
-            prepared["pixel_values"] = prepared["pixel_values"].contiguous(memory_format=technique.memory_format)
-    return prepared
+        if technique.memory_format is not None and isinstance(pixels, Tensor):
+            pixels = pixels.contiguous(memory_format=technique.memory_format)
+    return dict(inputs) if pixels is None else {**inputs, "pixel_values": pixels}
 
 
 def select_kernels(techniques: Iterable[Technique]) -> AbstractContextManager[Any]:
@@ -147,9 +142,8 @@ def _convolves(model: PreTrainedModel, bf16: bool) -> bool:
 
 
 def _is_slow_fused(model: PreTrainedModel, bf16: bool) -> bool:
-    if not bf16 or model.device.type != "cpu" or has_amx():
-        return False
-    return any(hasattr(module, "fused_attn") for module in model.vision_tower.modules())
+    is_slow = bf16 and model.device.type == "cpu" and not torch.cpu.get_capabilities().get("amx_tile")
+    return is_slow and any(hasattr(module, "fused_attn") for module in model.vision_tower.modules())
 
 
 def attention_in_steps(

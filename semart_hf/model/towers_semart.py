@@ -73,10 +73,7 @@ def resolve_vision_config(
         ValueError: If the tower is not known, or the share is none.
     """
     if crop_pct is not None and not 0 < crop_pct <= 1:
-        raise ValueError(
-            f"crop_pct is {crop_pct}, but it is the share of a picture's sides that is shown: above 0, and 1 for the "
-            "whole picture."
-        )
+        raise ValueError(f"crop_pct is {crop_pct}, but it is the share of a picture's sides: above 0, at most 1.")
     name = os.fspath(vision) if isinstance(vision, str | os.PathLike) else ""
     if isinstance(vision, PreTrainedConfig):
         settings = vision.to_dict()
@@ -128,8 +125,7 @@ def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreT
     if config.model_type != "distilbert":
         raise ValueError(
             f"The text tower {text if isinstance(text, str) else type(text).__name__!r} has model_type "
-            f"{config.model_type!r}, but it must be 'distilbert'. Give for example "
-            "text='distilbert/distilbert-base-uncased', or a local folder of that form."
+            f"{config.model_type!r}, but it must be 'distilbert'. Give 'distilbert/distilbert-base-uncased', say."
         )
     config = copy.deepcopy(config)
     # A source saved in half precision is trained in full: its stored type would build a tower unlike its neighbours.

@@ -100,7 +100,7 @@ def test_a_text_that_is_no_string_is_an_error(processor, text):
 
 
 def test_an_unknown_kind_of_tensors_is_an_error(processor):
-    with pytest.raises(ValueError, match="return_tensors is 'jax', but it must be 'pt' or 'np'"):
+    with pytest.raises(ValueError, match="return_tensors is 'jax', but it must be 'pt', 'np' or None"):
         processor(text="a", return_tensors="jax")
 
 
