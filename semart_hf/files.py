@@ -27,10 +27,6 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the place of `path` when the block ends, and goes when it fails.
 
     What is written has reached the disk before the name changes, so that a power cut leaves the old file or the new.
-
-    Example:
-        >>> with atomic_file("results.json") as unfinished:
-        ...     _ = unfinished.write_text("{}")
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,9 +59,7 @@ def write_json(path: str | Path, content: Any) -> None:
 def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """An empty folder to fill; it becomes `folder` when the block ends, and is removed when it fails.
 
-    Args:
-        folder: May exist if it is empty.
-        replace: Whether a folder with content is replaced: only once the new one is whole.
+    A folder with content is replaced if `replace`, once the new one is whole.
 
     Raises:
         ValueError: If the folder has content and is not to be replaced.
@@ -87,10 +81,7 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
 def locked(folder: str | Path, work: str, *, wait: float = LOCK_SECONDS) -> Iterator[None]:
     """While the block runs, this process alone works on `folder`; a killed process's lock is free again.
 
-    Args:
-        folder: Need not exist: the lock lies beside it.
-        work: What is done, for the message that another process gets, such as "training".
-        wait: Seconds to wait for another process.
+    The lock lies beside the folder, which need not exist. Another process is told the `work`, such as "training".
 
     Raises:
         ValueError: If another process is at work, with its number, machine and start.
@@ -121,12 +112,11 @@ def _acquired(path: Path, folder: Path, deadline: float) -> IO[str]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                file.close()
-                raise
             file.seek(0)
             owner = file.read().strip() or "unknown"
             file.close()
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
             if time.monotonic() > deadline:
                 raise ValueError(
                     f"Another process is at work in {folder}: {owner}. One at a time may write there. Wait for it, "
@@ -142,15 +132,7 @@ def _acquired(path: Path, folder: Path, deadline: float) -> IO[str]:
 
 @contextmanager
 def full_disk_explained(folder: str | Path, advice: str) -> Iterator[None]:
-    """Says where the disk is full and what to do, where the block fails for that.
-
-    Args:
-        folder: On the disk in question.
-        advice: What is kept, and what to do.
-
-    Raises:
-        OSError: The block's own, with that message.
-    """
+    """Where the block fails for a full disk, its OSError says where that is, what is kept and what to do."""
     try:
         yield
     except Exception as error:
