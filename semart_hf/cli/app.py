@@ -13,10 +13,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from .command import choose_device, command, load_model
+from .command import command, load_model
 
-TITLES = {"type": "Type", "school": "School", "timeframe": "Timeframe", "medium": "Medium"}
-MOST_LABELS = 5
 MOST_CHARACTERS = 5000
 PREVIEW_SIZE = 720  # pixels of the longer side
 PINNED = Path("model.json")
@@ -35,7 +33,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="semart-hf app", description="Serve a page that classifies paintings with one model."
     )
-    parser.add_argument("--model", default=pinned.get("model"), help="folder of a model, or its name on the Hub")
+    parser.add_argument(
+        "--model",
+        default=pinned.get("model"),
+        required="model" not in pinned,
+        help="folder of a model, or its name on the Hub",
+    )
     parser.add_argument("--revision", default=pinned.get("revision"), help="of a model on the Hub")
     parser.add_argument(
         "--results",
@@ -44,10 +47,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
     parser.add_argument("--port", type=int, help="port to listen at (default: the first free one from 7860)")
-    options = parser.parse_args(arguments)
-    if options.model is None:
-        parser.error("got no --model: name the folder of a model, or a model on the Hub")
-    return options
+    return parser.parse_args(arguments)
 
 
 def read_thresholds(model: str, revision: str | None, results: str | None) -> dict[str, float]:
@@ -56,18 +56,18 @@ def read_thresholds(model: str, revision: str | None, results: str | None) -> di
     Raises:
         ValueError: If the given results have none.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from transformers.utils import cached_file
 
-    path = Path(results) if results else Path(model, "results.json")
-    if not results and not Path(model).is_dir():
-        try:
-            path = Path(hf_hub_download(model, "results.json", revision=revision))
-        except EntryNotFoundError:
-            return {}
-    if not results and not path.is_file():
+    path = results or cached_file(
+        model,
+        "results.json",
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if path is None:
         return {}
-    tasks = json.loads(path.read_text(encoding="utf-8")).get("thresholds", {}).get("tasks", {})
+    tasks = json.loads(Path(path).read_text(encoding="utf-8")).get("thresholds", {}).get("tasks", {})
     found = {task: entry["min_confidence"] for task, entry in tasks.items() if entry.get("min_confidence") is not None}
     if results and not found:
         raise ValueError(
@@ -106,7 +106,7 @@ class Page:
         self.tasks = list(classifier.model.config.task_names)
 
     def empty(self, message: str = "") -> list[Any]:
-        """No message and no answers: what is shown before the first, and whenever the painting changes."""
+        """No answers, which is what is shown before the first and whenever the painting changes, and a message."""
         return [notice(message), *[None] * len(self.tasks), ""]
 
     def preview(self, picture: str | None) -> list[Any]:
@@ -129,7 +129,7 @@ class Page:
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             return self.empty(without_path(error, picture))
         unsure = [
-            f"{TITLES.get(task, task)} ({ranked[0]['score']:.0%}, below its threshold of {self.thresholds[task]:.0%})"
+            f"{task.capitalize()} ({ranked[0]['score']:.0%}, below its threshold of {self.thresholds[task]:.0%})"
             for task, ranked in answer.items()
             if ranked[0]["score"] < self.thresholds.get(task, 0)
         ]
@@ -140,15 +140,13 @@ class Page:
         """The message, and a page with the heat map and the weighted words of each answer."""
         from semart_hf.documents.explanation_page import write_explanations
 
-        try:
-            painting = painting_of(picture, text)
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder, "explanation.html")
-                write_explanations(path, self.classifier, [("This painting", painting)])
-                page = path.read_text(encoding="utf-8")
-        except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            return [notice(without_path(error, picture)), ""]
-        return [notice(""), FRAME.format(escape(page))]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "explanation.html")
+            try:
+                write_explanations(path, self.classifier, [("This painting", painting_of(picture, text))])
+            except (ValueError, OSError, RuntimeError, MemoryError) as error:
+                return [notice(without_path(error, picture)), ""]
+            return ["", FRAME.format(escape(path.read_text(encoding="utf-8")))]
 
 
 def notice(message: str) -> str:
@@ -162,13 +160,11 @@ def without_path(error: Exception, picture: str | None) -> str:
     return message.replace(str(picture), Path(picture).name) if picture else message
 
 
-def build_page(classifier: Any, name: str, thresholds: Mapping[str, float]) -> Any:
+def build_page(gradio: Any, page: Page, name: str) -> Any:
     """The Gradio page."""
-    gradio = import_gradio()
-    page = Page(classifier, thresholds)
-    seen = getattr(classifier.model.config, "training_notice", None)
+    training_notice = page.classifier.model.config.training_notice
     with gradio.Blocks(title=name, analytics_enabled=False) as blocks:
-        gradio.Markdown(f"# {name}\n{ABOUT}" + (f"\n\n**{seen}**" if seen else ""))
+        gradio.Markdown(f"# {name}\n{ABOUT}" + (f"\n\n**{training_notice}**" if training_notice else ""))
         with gradio.Row():
             with gradio.Column():
                 picture = gradio.File(label="Picture", type="filepath", height=120)
@@ -181,8 +177,7 @@ def build_page(classifier: Any, name: str, thresholds: Mapping[str, float]) -> A
             with gradio.Column():
                 message = gradio.HTML(elem_id="message")
                 labels = [
-                    gradio.Label(label=TITLES.get(task, task), num_top_classes=MOST_LABELS, show_label=True)
-                    for task in page.tasks
+                    gradio.Label(label=task.capitalize(), num_top_classes=5, show_label=True) for task in page.tasks
                 ]
         explanation = gradio.HTML()
         answers = [message, *labels, explanation]
@@ -196,32 +191,22 @@ def build_page(classifier: Any, name: str, thresholds: Mapping[str, float]) -> A
     return blocks
 
 
-def import_gradio() -> Any:
-    """The library.
-
-    Raises:
-        ImportError: If it is not installed.
-    """
+@command("app")
+def main(arguments: list[str]) -> None:
+    options = parse_arguments(arguments)
     try:
-        import gradio
+        import gradio  # before the model, which takes longer
     except ImportError as error:
         raise ImportError(
             "Got no gradio in this environment, which the page is made with. Install it: pip install 'semart-hf[app]'."
         ) from error
-    return gradio
-
-
-@command("app")
-def main(arguments: list[str]) -> None:
-    options = parse_arguments(arguments)
-    import_gradio()  # before the model, which takes longer
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
     thresholds = read_thresholds(options.model, options.revision, options.results)
     model, processor = load_model(options.model, revision=options.revision)
-    classifier = ArtClassificationPipeline(model=model, processor=processor, device=choose_device(None))
-    page = build_page(classifier, Path(options.model).name, thresholds)
-    page.launch(server_name=options.host, server_port=options.port, show_error=True, css=STYLE)
+    classifier = ArtClassificationPipeline(model=model, processor=processor)
+    blocks = build_page(gradio, Page(classifier, thresholds), Path(options.model).name)
+    blocks.launch(server_name=options.host, server_port=options.port, show_error=True, css=STYLE)
 
 
 if __name__ == "__main__":

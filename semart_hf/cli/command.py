@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 
-class Main(Protocol):
-    """A command; without arguments it takes those of the process."""
+def command(name: str) -> Callable[[Callable[[list[str]], None]], Callable[..., None]]:
+    """Decorator that makes a command's `main` of a function of its arguments, by default the process's.
 
-    def __call__(self, arguments: list[str] | None = None) -> None:
-        """Run it."""
-
-
-def command(name: str) -> Callable[[Callable[[list[str]], None]], Main]:
-    """Decorator that makes a command's `main` of a function of its arguments.
-
-    What the user can put right ends with one line and status 1, without a traceback: `semart-hf predict: Got …`.
-
-    Args:
-        name: The command, as `semart-hf` calls it.
+    What the user can correct ends with one line and status 1, without a traceback: `semart-hf predict: Got …`.
     """
 
-    def decorate(work: Callable[[list[str]], None]) -> Main:
+    def decorate(work: Callable[[list[str]], None]) -> Callable[..., None]:
         @functools.wraps(work)
         def main(arguments: list[str] | None = None) -> None:
             try:
@@ -41,14 +32,8 @@ def command(name: str) -> Callable[[Callable[[list[str]], None]], Main]:
     return decorate
 
 
-def load_model(name: str, *, revision: str | None = None, **options: Any) -> tuple[Any, Any]:
-    """Model and processor of a folder or of a repository on the Hub.
-
-    Args:
-        name: The folder, or USER/NAME.
-        revision: Of a repository.
-        **options: Of the model's `from_pretrained`.
-    """
+def load_model(name: str, revision: str | None = None) -> tuple[Any, Any]:
+    """Model and processor of a folder or of a repository on the Hub."""
     from transformers import AutoModel, AutoProcessor
     from transformers.utils import logging
 
@@ -56,27 +41,20 @@ def load_model(name: str, *, revision: str | None = None, **options: Any) -> tup
 
     register()
     logging.disable_progress_bar()
-    model = AutoModel.from_pretrained(name, revision=revision, trust_remote_code=False, **options)
+    model = AutoModel.from_pretrained(name, revision=revision, trust_remote_code=False)
     return model.eval(), AutoProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
 
 
-def choose_device(name: str | None) -> str:
-    """The device to compute on: the one that is named, else the GPU where there is one.
-
-    Raises:
-        ValueError: If torch has no such device here.
-    """
+def usable_device(name: str) -> str:
+    """The name of a device, as an argument's type, if torch can compute there."""
     import torch
 
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(
-            f"Got the device {name!r}, which cannot be used: {reason}. Allowed are cpu and the GPUs of this machine "
-            "(cuda, cuda:1, mps). Correct --device."
+        raise argparse.ArgumentTypeError(
+            f"Got the device {name!r}, which cannot be used: {reason}. Give cpu, or a GPU of this machine."
         ) from error
     return name
 
@@ -89,15 +67,7 @@ def print_table(
     are_numbers: bool = True,
     total: Sequence[str] | None = None,
 ) -> None:
-    """Print a table.
-
-    Args:
-        columns: Their names.
-        rows: Cells, as they are shown.
-        title: Printed above it.
-        are_numbers: Whether the columns after the first are numbers, which stand to the right.
-        total: A last row, below a line.
-    """
+    """Print a table, in which the columns after the first may be numbers, and a total stands below a line."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -8,29 +8,23 @@ from pathlib import Path
 from .command import command, load_model, print_table
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line's choices."""
+@command("export")
+def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="semart-hf export",
         description="Write a model as ONNX graphs for picture and text, picture alone and text alone, and check them.",
     )
     parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
     parser.add_argument("--output", required=True, type=Path, help="folder for the graphs, processor and labels")
-    return parser.parse_args(arguments)
-
-
-@command("export")
-def main(arguments: list[str]) -> None:
-    options = parse_arguments(arguments)
-
+    options = parser.parse_args(arguments)
     if options.output.resolve() == Path(options.model).resolve():
         raise ValueError(f"Got {options.output} as --model and as --output. Two folders are needed. Give another.")
 
     # After the command line is understood, so that --help and a wrong flag answer at once.
     from semart_hf.publishing.onnx_export import export_onnx
 
-    model, processor = load_model(options.model, dtype="float32")
-    description = export_onnx(model, processor, options.output)
+    model, processor = load_model(options.model)
+    description = export_onnx(model.float(), processor, options.output)
     rows = [
         (name, f"{(options.output / graph['file']).stat().st_size / 1e6:.1f}", f"{graph['max_difference']:.1e}")
         for name, graph in description["graphs"].items()

@@ -10,8 +10,8 @@ from pathlib import Path
 from .command import command
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    """The command line's choices."""
+@command("miniature")
+def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="semart-hf miniature",
         description="Paint a small picture collection in the layout of a SemArt release, with a known ceiling.",
@@ -24,12 +24,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--num_test", type=int, default=400, help="paintings to judge by")
     parser.add_argument("--long_tail", action="store_true", help="labels as unevenly frequent as in SemArt")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that paint")
-    return parser.parse_args(arguments)
-
-
-@command("miniature")
-def main(arguments: list[str]) -> None:
-    options = parse_arguments(arguments)
+    options = parser.parse_args(arguments)
 
     # After the command line is understood, so that --help and a wrong flag answer at once.
     from semart_hf.miniature.miniature import paint_miniature

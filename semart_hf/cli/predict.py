@@ -6,11 +6,11 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .command import choose_device, command, load_model, print_table
+from .command import command, load_model, print_table, usable_device
 
 EPILOG = """A file that cannot be read has its error in its own row or line, and the others are answered; the last
 line counts them. The status is 0 if a painting was answered, 1 if none was."""
@@ -45,18 +45,10 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--top_k", type=int, default=1, help="labels shown for each task (default: 1)")
     parser.add_argument("--min_confidence", type=float, help="say unsure where the likeliest label is less probable")
     parser.add_argument("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
-    parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "bf16", "fp32"),
-        default="auto",
-        help="what the model computes in (default: bf16 where the hardware multiplies in it)",
-    )
+    parser.add_argument("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
     options = parser.parse_args(arguments)
     if not options.input and options.text is None:
         parser.error("nothing to classify: pass --input FILE_OR_FOLDER, --text, or both")
-    if options.batch_size < 1:
-        parser.error(f"got --batch_size {options.batch_size}: give 1 or more")
     return options
 
 
@@ -72,29 +64,34 @@ def main(arguments: list[str]) -> None:
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
     model, processor = load_model(options.model)
-    classify = ArtClassificationPipeline(
-        model=model, processor=processor, device=choose_device(options.device), precision=options.precision
-    )
+    classify = ArtClassificationPipeline(model=model, processor=processor, device=options.device)
+    readable = [painting for painting in paintings if "error" not in painting]
+    inputs = ({name: value for name, value in painting.items() if value is not None} for painting in readable)
     settings = {name: getattr(options, name) for name in ("top_k", "min_confidence", "batch_size")}
-    answers = tqdm(
-        answer_each(classify, paintings, **settings),
-        total=len(paintings),
-        unit="painting",
-        disable=len(paintings) < 2,
-    )
-    errors = show(options.output, paintings, answers, model.config.task_names)
-    if notice := getattr(model.config, "training_notice", None):
-        print(notice, file=sys.stderr)
+    answers = classify(inputs, on_error="return", **settings)
+    with tqdm(answers, total=len(readable), unit="painting", disable=len(paintings) < 2) as progress:
+        for painting, answer in zip(readable, progress, strict=True):
+            painting.update(result_of(answer))
+
+    errors = [painting["error"] for painting in paintings if "error" in painting]
+    if options.output is not None:
+        write_lines(options.output, paintings)
+    elif len(errors) < len(paintings) or len(paintings) > 1:
+        tasks = model.config.task_names
+        print_table(("painting", *tasks), [row_of(painting, tasks) for painting in paintings], are_numbers=False)
+    if model.config.training_notice:
+        print(model.config.training_notice, file=sys.stderr)
+    where = f" in {options.output}" if options.output else ""
     if len(errors) == len(paintings):
-        where = f"; {options.output} says why of each" if options.output else ""
-        raise ValueError(errors[0] if len(errors) == 1 else f"None of {len(errors)} paintings was answered{where}.")
+        raise ValueError(
+            errors[0] if len(errors) == 1 else f"None of {len(errors)} paintings was answered; see each error{where}."
+        )
     if options.explain is not None:
         from semart_hf.documents.explanation_page import write_explanations
 
-        readable = [(name_of(painting), painting) for painting in paintings if "error" not in painting]
-        write_explanations(options.explain, classify, readable)
+        shown = [(name_of(one), {"image": one["image"], "text": one["text"]}) for one in readable]
+        write_explanations(options.explain, classify, shown)
         print(f"Explained in {options.explain}")
-    where = f" in {options.output}" if options.output else ""
     if where or errors:
         print(f"{len(paintings) - len(errors)} of {len(paintings)} paintings answered{where}, {len(errors)} failed")
 
@@ -105,35 +102,25 @@ def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, An
     Raises:
         ValueError: If there is no picture at a path, or one text was given for several pictures.
     """
-    if not paths:
-        return [{"image": None, "text": text}]
-    if text is not None and len(paths) > 1:
-        raise ValueError(
-            f"Got --text for {len(paths)} pictures. One text describes one picture. Put a text file of the same name "
-            "beside each picture instead (monet.txt beside monet.jpg)."
-        )
-    return [painting for path in paths for painting in paintings_of(path, text)]
-
-
-def paintings_of(path: Path, text: str | None) -> list[dict[str, Any]]:
-    """The paintings of one picture or folder; see `find_paintings`."""
     from semart_hf.catalogue.picture_files import ENDINGS, picture_files
 
-    if not path.exists():
-        raise ValueError(f"Got {path}, which does not exist. A picture or a folder is allowed. Correct --input.")
-    if not path.is_dir():
-        return [{"image": str(path), "text": text} if text else with_text_beside(path)]
-    if text is not None:
+    if text is not None and (len(paths) > 1 or (paths and paths[0].is_dir())):
+        given = f"{len(paths)} pictures" if len(paths) > 1 else f"the folder {paths[0]}"
         raise ValueError(
-            f"Got --text for the folder {path}. One text describes one picture. Put a text file of the same name "
-            "beside each picture instead (monet.txt beside monet.jpg)."
+            f"Got --text for {given}. One text describes one picture. Put a text file of the same name beside each "
+            "picture instead (monet.txt beside monet.jpg)."
         )
-    pictures = picture_files(path)
-    if not pictures:
-        raise ValueError(
-            f"Got the folder {path} without a picture. Allowed are {', '.join(ENDINGS)}. Correct --input."
-        )
-    return [with_text_beside(picture) for picture in pictures]
+    paintings = [] if paths else [{"image": None, "text": text}]
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"Got {path}, which does not exist. A picture or a folder is allowed. Correct --input.")
+        pictures = picture_files(path) if path.is_dir() else [path]
+        if not pictures:
+            raise ValueError(
+                f"Got the folder {path} without a picture. Allowed are {', '.join(ENDINGS)}. Correct --input."
+            )
+        paintings += [{"image": str(path), "text": text} if text else with_text_beside(path) for path in pictures]
+    return paintings
 
 
 def with_text_beside(picture: Path) -> dict[str, Any]:
@@ -164,62 +151,38 @@ def check_outputs(options: argparse.Namespace, paintings: list[dict[str, Any]]) 
     for name in ("output", "explain"):
         path = getattr(options, name)
         if path is not None and (path.is_dir() or path.resolve() in read):
-            what = "a folder" if path.is_dir() else "read as a painting"
-            raise ValueError(f"Got --{name} {path}, which is {what}. Allowed is a file of its own. Give another name.")
-    if options.output is not None and options.explain is not None and options.output == options.explain:
+            problem = "a folder" if path.is_dir() else "read as a painting"
+            raise ValueError(
+                f"Got --{name} {path}, which is {problem}. Allowed is a file of its own. Give another name."
+            )
+    if options.output is not None and options.output == options.explain:
         raise ValueError(f"Got {options.output} as --output and --explain. Two files are needed. Give another name.")
 
 
-def answer_each(classify: Any, paintings: list[dict[str, Any]], **settings: Any) -> Iterator[dict[str, Any]]:
-    """The pipeline's answer to each painting as it is computed, or `{"error": …}`."""
-    readable = (
-        {name: value for name, value in painting.items() if value is not None}
-        for painting in paintings
-        if "error" not in painting
-    )
-    answers = iter(classify(readable, on_error="return", **settings))
-    for painting in paintings:
-        yield {"error": painting["error"]} if "error" in painting else next(answers)
+def result_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """The pipeline's answer as `predictions`, or its `error`, which a task may be called too."""
+    if isinstance(answer.get("error"), str):
+        # The pipeline numbers the paintings that it was given: a row names its own.
+        return {"error": re.sub(r"^Painting \d+: ", "", answer["error"])}
+    return {"predictions": answer}
 
 
-def show(
-    output: Path | None, paintings: list[dict[str, Any]], answers: Iterable[dict[str, Any]], tasks: list[str]
-) -> list[str]:
-    """Write or print the answers; the errors of the paintings that have none."""
-    errors = []
-    if output is None:
-        rows = []
-        for painting, answer in zip(paintings, answers, strict=True):
-            if (error := error_of(answer)) is not None:
-                errors.append(error)
-                rows.append((f"{name_of(painting)}\n{error}", *["–"] * len(tasks)))
-                continue
-            guesses = ["\n".join(f"{guess['label']} {guess['score']:.0%}" for guess in answer[task]) for task in tasks]
-            rows.append((name_of(painting), *guesses))
-        if len(errors) < len(rows) or len(rows) > 1:
-            print_table(("painting", *tasks), rows, are_numbers=False)
-        return errors
+def row_of(painting: dict[str, Any], tasks: list[str]) -> list[str]:
+    """The painting's row of the table."""
+    if "error" in painting:
+        return [f"{name_of(painting)}\n{painting['error']}", *["–"] * len(tasks)]
+    guesses = painting["predictions"]
+    lines = ["\n".join(f"{guess['label']} {guess['score']:.0%}" for guess in guesses[task]) for task in tasks]
+    return [name_of(painting), *lines]
 
-    from semart_hf.files import atomic_file
 
+def write_lines(path: Path, paintings: list[dict[str, Any]]) -> None:
+    """Write each painting with its predictions or error as a line of JSON."""
+    from semart_hf.files import write_text
+
+    text = "".join(json.dumps(painting, ensure_ascii=False) + "\n" for painting in paintings)
     # A byte of a file's name that is no UTF-8 is written as JSON's own escape, `\udcfe`, which reads as that name.
-    with atomic_file(output) as unfinished, unfinished.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        for painting, answer in zip(paintings, answers, strict=True):
-            line = {"image": painting["image"], "text": painting["text"]}
-            if (error := error_of(answer)) is not None:
-                errors.append(error)
-                line["error"] = error
-            else:
-                line["predictions"] = answer
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    return errors
-
-
-def error_of(answer: dict[str, Any]) -> str | None:
-    """Why there is no answer; `None` where there is one, even if a task is called `error`."""
-    error = answer.get("error")
-    # The pipeline numbers the paintings that it was given: a row names its own.
-    return re.sub(r"^Painting \d+: ", "", error) if isinstance(error, str) else None
+    write_text(path, text.encode("utf-8", "backslashreplace").decode())
 
 
 def name_of(painting: dict[str, Any]) -> str:

@@ -68,11 +68,6 @@ def repository_name(value: str) -> str:
 @command("push")
 def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
-
-    # After the command line is understood, so that --help and a wrong flag answer at once.
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
     if options.private is None:
         options.private = options.dataset is not None
     (publish_dataset if options.dataset else publish_model)(options)

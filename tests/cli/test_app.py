@@ -106,6 +106,7 @@ def test_thresholds_are_those_of_an_evaluation(model, tmp_path):
     results = tmp_path / "results.json"
     tasks = {"type": {"min_confidence": 0.8}, "school": {"min_confidence": None}}
     results.write_text(json.dumps({"thresholds": {"tasks": tasks}}))
+    assert app.read_thresholds(str(tmp_path), None, None) == {"type": 0.8}
     assert app.read_thresholds(str(model), None, str(results)) == {"type": 0.8}
     results.write_text("{}")
     with pytest.raises(ValueError, match=r"results\.json without thresholds"):
@@ -116,17 +117,11 @@ def test_a_space_serves_the_model_that_is_pinned_beside_it(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         app.parse_arguments([])
-    assert "got no --model: name the folder of a model" in capsys.readouterr().err
+    assert "the following arguments are required: --model" in capsys.readouterr().err
     (tmp_path / "model.json").write_text('{"model": "anna/delft", "revision": "0123abc"}')
     options = app.parse_arguments([])
     assert (options.model, options.revision, options.host) == ("anna/delft", "0123abc", "127.0.0.1")
     assert app.parse_arguments(["--model", "elsewhere"]).model == "elsewhere"
-
-
-def test_what_to_install_is_named(monkeypatch, model):
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(SystemExit, match=r"semart-hf app: Got no gradio .*pip install 'semart-hf\[app\]'"):
-        app.main(["--model", str(model)])
 
 
 @pytest.fixture(scope="module")
