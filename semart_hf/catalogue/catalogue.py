@@ -5,12 +5,11 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 
 import datasets
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from .catalogue_files import check_columns, imagefolder_files, read_dataset, read_table, selected_pieces
 from .column_rules import Columns, apply_rule
@@ -18,8 +17,8 @@ from .delimited import SourceTable, unescape_entities
 from .mapping import CatalogueMapping, ColumnRule, SplitRule, normal
 from .problems import Problem
 from .splits import SPLITS, divide, share_out
-from .stored_rows import ChosenRows, Rows, StoredRows, all_columns
-from .tables import RESERVED_COLUMNS, TEXT_COLUMNS, ReleaseTables, common_frame
+from .stored_rows import stored_rows, with_same_columns
+from .tables import RESERVED_COLUMNS, TEXT_COLUMNS, ReleaseTables, common_table
 from .vocabulary import TASKS
 
 logger = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ def read_catalogue(
         place = str(Path(source).resolve() if Path(source).exists() else source)
         pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
     tables = ReleaseTables({}, follow_links=follow_links)
-    parts: list[StoredRows] = []
+    parts: list[datasets.Dataset] = []
     lookups: list[_Lookup] | None = None
     for split, table, images_folder in _source_tables(source, mapping):
         lookups = _read_joins(mapping, Path(source)) if lookups is None else lookups
@@ -95,13 +94,15 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
         follow_links=all(tables.follow_links for tables in releases.values()),
         is_painted_miniature=all(tables.is_painted_miniature for tables in releases.values()),
     )
-    columns: dict[str, None] = {}
-    for tables in releases.values():
-        columns |= dict.fromkeys([*all_columns(tables.splits.values()), "release"])
-    for split in SPLITS:
-        rows = {name: tables.splits[split] for name, tables in releases.items() if split in tables.splits}
-        if rows:
-            merged.splits[split] = ChosenRows(list(rows.values()), list(columns), releases=list(rows))
+    places = [(split, name) for split in SPLITS for name in releases if split in releases[name].splits]
+    named = []
+    for split, name in places:
+        rows = releases[name].splits[split]
+        named.append(rows.add_column("release", [name] * len(rows), feature=datasets.Value("string")))
+    parts: dict[str, list[datasets.Dataset]] = {}
+    for (split, _), rows in zip(places, with_same_columns(named), strict=True):
+        parts.setdefault(split, []).append(rows)
+    merged.splits.update({split: datasets.concatenate_datasets(tables) for split, tables in parts.items()})
     for name, tables in releases.items():
         merged.encodings.update({f"{name}/{file}": encoding for file, encoding in tables.encodings.items()})
         merged.problems.extend(dataclasses.replace(problem, release=name) for problem in tables.problems)
@@ -189,16 +190,14 @@ class _Reader:
         self._lookups = lookups
         self._unforeseen: dict[str, Counter[str]] = {target: Counter() for target in mapping.columns}
 
-    def read(self) -> StoredRows:
+    def read(self) -> datasets.Dataset:
         """Rows of the form of `ReleaseTables`, with each one's split in the column `split`."""
         table, mapping = self._table, self._mapping
         self._check_columns()
         pieces = selected_pieces(
             table, mapping.source_columns, mapping.keep_rows, mapping.image_column, self._images_folder
         )
-        first = next(pieces)
-        columns = self._frame([], {name: [] for name in first[1]}).columns
-        rows = StoredRows((self._frame(*piece) for piece in chain([first], pieces)), list(columns))
+        rows = stored_rows(self._common(*piece) for piece in pieces)
         left_out = f"{table.num_left_out} rows of {table.name} by keep_rows"
         if table.num_left_out:
             action = "left out as the mapping says"
@@ -225,7 +224,7 @@ class _Reader:
             named += [(f"columns.{target}.to", rule.end_column)] if rule.end_column else []
         check_columns(named, columns, self._table.reading)
 
-    def _frame(self, numbers: list[int], cells: dict[str, list[str | None]]) -> pd.DataFrame:
+    def _common(self, numbers: list[int], cells: dict[str, list[str | None]]) -> pa.Table:
         mapping = self._mapping
         for key, texts in self._lookups:
             cells |= {new: [found.get(cell or "") for cell in cells[key]] for new, found in texts.items()}
@@ -246,7 +245,7 @@ class _Reader:
                 is_taken = name in (*TEXT_COLUMNS, *TASKS, *RESERVED_COLUMNS)
                 given[f"catalogue_{name}" if is_taken else name] = [unescape_entities(cell) for cell in cells[column]]
         given["split"] = self._split_names(numbers, given.get("image_file"), cells)
-        return common_frame(given, numbers, self._images_folder)
+        return common_table(given, numbers, self._images_folder)
 
     def _split_names(
         self, numbers: Sequence[int], pictures: Sequence[str | None] | None, cells: Columns
@@ -265,22 +264,24 @@ class _Reader:
         return found
 
 
-def _by_split(parts: Sequence[Rows], rule: SplitRule | None, source: str | Path) -> dict[str, Rows]:
+def _by_split(
+    parts: Sequence[datasets.Dataset], rule: SplitRule | None, source: str | Path
+) -> dict[str, datasets.Dataset]:
     """Rows by split, in the order of the splits and without those that have no row."""
-    counts = Counter(split for part in parts for split in part["split"])
-    if rule.column is None if rule else None in counts:
+    splits = [split for part in parts for split in part["split"][:]]
+    if rule.column is None if rule else None in splits:
         rule = rule or SplitRule()
         shares = ", ".join(f"{share * 100:g} % {split}" for split, share in rule.shares.items())
         logger.warning("%s is shared out to splits: %s (seed %d).", source, shares, rule.seed)
         return share_out(parts, rule.shares, rule.seed)
-    unknown = sorted(split for split in counts if split is not None and split not in _SPLIT_NAMES)
+    unknown = sorted(split for split in set(splits) if split is not None and split not in _SPLIT_NAMES)
     if unknown:
         raise ValueError(
             f"Got {source} with the splits {unknown}, but they are called {sorted(_SPLIT_NAMES)}. Say in the "
             "mapping under splits how rows come to their splits."
         )
     number_of = {name: SPLITS.index(split) for name, split in _SPLIT_NAMES.items()}
-    chosen = np.fromiter((number_of.get(split, -1) for part in parts for split in part["split"]), dtype=np.int8)
+    chosen = np.array([number_of.get(split, -1) for split in splits], dtype=np.int8)
     return divide(parts, chosen, SPLITS)
 
 

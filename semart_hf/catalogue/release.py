@@ -4,10 +4,11 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
-import pandas as pd
 import pyarrow as pa
+from datasets.fingerprint import Hasher
 from datasets.table import InMemoryTable
 
 from .catalogue import read_catalogue
@@ -15,9 +16,9 @@ from .mapping import CatalogueMapping, ColumnRule, SplitRule
 from .picture_files import find_picture
 from .problems import Problem, count_problems
 from .splits import DEFAULT_SHARES
-from .stored_rows import Rows, stored_table
+from .stored_rows import PIECE_ROWS, stored_rows
 from .tables import TEXT_COLUMNS, ReleaseTables
-from .text import text_of
+from .text import is_description_alone, text_of
 from .vocabulary import TASKS, UNKNOWN, label_number, learn_vocabularies
 
 logger = logging.getLogger(__name__)
@@ -126,35 +127,60 @@ def typed_splits(
                 f"({RELEASE_FILES['train']}). Add it, or pass vocabularies=, for example a model's."
             )
         train = tables.splits["train"]
-        vocabularies = learn_vocabularies({task: train[task] for task in TASKS}, min_label_count=min_label_count)
+        vocabularies = learn_vocabularies({task: train[task][:] for task in TASKS}, min_label_count=min_label_count)
         _report_empty_vocabularies(vocabularies, min_label_count)
     problems = list(tables.problems)
     splits = datasets.DatasetDict()
-    for split, rows in tables.splits.items():
-
-        def typed_pieces(rows: Rows = rows, split: str = split) -> Iterator[pa.Table]:
-            for frame in rows.pieces():  # of all rows at once, memory would hold a copy for each form that they take
-                pictures, picture_problems = find_pictures(frame, split, follow_links=tables.follow_links)
-                problems.extend(picture_problems)
-                texts = [text_of(row, text_columns) for row in frame.to_dict("records")]
-                piece = _typed_dataset(frame, pictures, texts, vocabularies, tables.extra_columns, split)
-                yield piece.data.table
-
-        table, digest = stored_table(typed_pieces())
-        # In memory as the library sees it: pickled, it takes its rows along. The library's own fingerprint is the
-        # digest of a pickle, a second copy of all rows.
-        splits[split] = datasets.Dataset(InMemoryTable(table), split=datasets.NamedSplit(split), fingerprint=digest)
+    for split in tables.splits:
+        splits[split] = _typed_split(tables, split, vocabularies, text_columns, problems)
     _report_problems(problems)
     return splits
 
 
+def _typed_split(
+    tables: ReleaseTables,
+    split: str,
+    vocabularies: Mapping[str, Sequence[str]],
+    text_columns: Sequence[str] | str,
+    problems: list[Problem],
+) -> datasets.Dataset:
+    """One split; see `typed_splits`. The words stay where they lie, and only what is new is written."""
+    rows, words = tables.splits[split], datasets.Value("string")
+    labels = {task: datasets.ClassLabel(names=list(vocabularies[task])) for task in TASKS}
+    new = datasets.Features({"image": datasets.Image(), **labels, "text": words})
+    if is_description_alone(text_columns):
+        del new["text"]
+
+    def new_columns() -> Iterator[pa.Table]:
+        for cells in rows.iter(PIECE_ROWS):
+            pictures, missing = find_pictures(cells, split, follow_links=tables.follow_links)
+            problems.extend(missing)
+            piece: dict[str, list[Any]] = {"image": pictures}
+            piece |= {task: [label_number(value, labels[task].names) for value in cells[task]] for task in TASKS}
+            if "text" in new:
+                each_row = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
+                piece["text"] = [text_of(row, text_columns) for row in each_row]
+            yield datasets.Dataset.from_dict(piece, features=new).data.table
+
+    made = stored_rows(new_columns())
+    names = ("image", *TEXT_COLUMNS, *TASKS, "text", *tables.extra_columns)
+    columns = {name: made.data[name] if name in new else rows.data[name] for name in names if name != "text"}
+    columns["text"] = made.data["text"] if "text" in new else rows.data["description"]
+    return datasets.Dataset(
+        InMemoryTable(pa.table({name: columns[name] for name in names})),
+        datasets.DatasetInfo(features=datasets.Features({name: new.get(name, words) for name in names})),
+        split=datasets.NamedSplit(split),
+        fingerprint=Hasher.hash((rows._fingerprint, made._fingerprint)),
+    )
+
+
 def find_pictures(
-    frame: pd.DataFrame, split: str, *, follow_links: bool = False
+    cells: Mapping[str, Sequence[Any]], split: str, *, follow_links: bool = False
 ) -> tuple[list[str | None], list[Problem]]:
     """Path of each row's picture, `None` where it has none to open, with a problem for each `None`."""
     paths: list[str | None] = []
     problems: list[Problem] = []
-    for row, folder, name in zip(frame["row_number"], frame["images_folder"], frame["image_file"], strict=True):
+    for row, folder, name in zip(cells["row_number"], cells["images_folder"], cells["image_file"], strict=True):
         found = find_picture(folder, name, follow_links=follow_links)
         if isinstance(found, Path):
             paths.append(str(found))
@@ -162,29 +188,6 @@ def find_pictures(
             paths.append(None)
             problems.append(Problem(row, split, name, *found, "kept without a picture"))
     return paths, problems
-
-
-def _typed_dataset(
-    frame: pd.DataFrame,
-    pictures: list[str | None],
-    texts: list[str | None],
-    vocabularies: Mapping[str, Sequence[str]],
-    extra_columns: list[str],
-    split: str,
-) -> datasets.Dataset:
-    """Dataset of one split; see `typed_splits` for its columns."""
-    columns: dict[str, list[object]] = {"image": list(pictures)}
-    features: dict[str, object] = {"image": datasets.Image()}
-    for column in TEXT_COLUMNS:
-        columns[column], features[column] = list(frame[column]), datasets.Value("string")
-    for task in TASKS:
-        labels = list(vocabularies[task])
-        columns[task] = [label_number(value, labels) for value in frame[task]]
-        features[task] = datasets.ClassLabel(names=labels)
-    columns["text"], features["text"] = list(texts), datasets.Value("string")
-    for column in extra_columns:
-        columns[column], features[column] = list(frame[column]), datasets.Value("string")
-    return datasets.Dataset.from_dict(columns, features=datasets.Features(features), split=datasets.NamedSplit(split))
 
 
 def _report_empty_vocabularies(vocabularies: Mapping[str, Sequence[str]], min_label_count: int) -> None:

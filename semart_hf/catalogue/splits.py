@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 
-from .stored_rows import ChosenRows, Rows, all_columns
+from .stored_rows import chosen_rows, with_same_columns
 
 #: The splits' names in `datasets`, in their order.
 SPLITS = ("train", "validation", "test")
@@ -17,7 +18,9 @@ DEFAULT_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 _STRATIFIED = ("type", "school", "timeframe")
 
 
-def share_out(parts: Sequence[Rows], shares: Mapping[str, float], seed: int) -> dict[str, Rows]:
+def share_out(
+    parts: Sequence[datasets.Dataset], shares: Mapping[str, float], seed: int
+) -> dict[str, datasets.Dataset]:
     """Rows by split, each with its share of them and, as far as counts allow, of every label; row order is kept.
 
     The rows are sorted by their labels, at random within equal ones, and dealt out along this order, always to the
@@ -31,7 +34,7 @@ def share_out(parts: Sequence[Rows], shares: Mapping[str, float], seed: int) -> 
     """
     num_rows = sum(map(len, parts))
     random_order = np.random.default_rng(seed).permutation(num_rows)
-    labels = [_ranks(value for part in parts for value in part[task]) for task in _STRATIFIED]
+    labels = [_ranks(value for part in parts for value in part[task][:]) for task in _STRATIFIED]
     order = np.lexsort([random_order, *reversed(labels)])
     names = [split for split in SPLITS if split in shares]
     fractions = np.array([shares[split] for split in names])
@@ -43,7 +46,9 @@ def share_out(parts: Sequence[Rows], shares: Mapping[str, float], seed: int) -> 
     return divide(parts, chosen, names)
 
 
-def divide(parts: Sequence[Rows], chosen: npt.NDArray[np.int8], names: Sequence[str]) -> dict[str, Rows]:
+def divide(
+    parts: Sequence[datasets.Dataset], chosen: npt.NDArray[np.int8], names: Sequence[str]
+) -> dict[str, datasets.Dataset]:
     """Rows by split, in their order and without the column `split`; splits without a row are left out.
 
     Args:
@@ -51,9 +56,10 @@ def divide(parts: Sequence[Rows], chosen: npt.NDArray[np.int8], names: Sequence[
         chosen: For each row the position of its split in `names`, -1 for a row of none.
         names: The splits.
     """
-    columns = [column for column in all_columns(parts) if column != "split"]
+    rows = datasets.concatenate_datasets(with_same_columns(parts))
+    rows = rows.select_columns([column for column in rows.column_names if column != "split"])
     return {
-        split: ChosenRows(parts, columns, chosen == number)
+        split: chosen_rows(rows, np.flatnonzero(chosen == number))
         for number, split in enumerate(names)
         if (chosen == number).any()
     }

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
+import datasets
+import pyarrow as pa
 
 from .medium import medium_of
 from .problems import Problem
-from .stored_rows import Rows
 from .vocabulary import TASKS
 
 #: Columns that every prepared dataset has between `image` and the columns that only some releases have.
@@ -36,7 +36,7 @@ class ReleaseTables:
         is_painted_miniature: Whether all of it was painted by `semart-hf miniature`.
     """
 
-    splits: dict[str, Rows]
+    splits: dict[str, datasets.Dataset]
     encodings: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     follow_links: bool = False
@@ -46,12 +46,12 @@ class ReleaseTables:
     def extra_columns(self) -> list[str]:
         """Names of the columns that this catalogue has beyond the common ones, in their order."""
         common = {*ORIGIN_COLUMNS, *TEXT_COLUMNS, *TASKS}
-        return [column for column in next(iter(self.splits.values())).columns if column not in common]
+        return [column for column in next(iter(self.splits.values())).column_names if column not in common]
 
 
-def common_frame(
+def common_table(
     given: Mapping[str, Sequence[str | None]], row_numbers: Sequence[int], images_folder: Path
-) -> pd.DataFrame:
+) -> pa.Table:
     """Rows of the form that `ReleaseTables` describes, from columns of the same names in lower case.
 
     Columns that are not there are missing in every row; `medium` is then derived from `technique`.
@@ -65,4 +65,5 @@ def common_frame(
     if "technique" in given:
         columns["medium"] = [medium_of(technique) for technique in given["technique"]]
     columns |= given
-    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+    types = {name: pa.int64() if name == "row_number" else pa.string() for name in columns}
+    return pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})

@@ -117,6 +117,12 @@ def template_parts(template: str, name: str = "the text template") -> list[tuple
     return [(literal, column) for literal, column, _, _ in pieces]
 
 
+def is_description_alone(text_columns: Sequence[str] | str) -> bool:
+    """Whether a text of these columns is the description and nothing else."""
+    columns = [text_columns] if isinstance(text_columns, str) else list(text_columns)
+    return [column.strip("{}").lower() for column in columns] == ["description"]
+
+
 @lru_cache(maxsize=32)
 def _parts(columns: tuple[str, ...] | str) -> list[_Part]:
     """Parts of a template or of a list of columns, in their order."""

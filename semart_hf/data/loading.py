@@ -14,9 +14,9 @@ from datasets.fingerprint import Hasher
 from semart_hf.catalogue.release import RELEASE_FILES, read_rows, typed_splits
 from semart_hf.catalogue.splits import SPLITS
 from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables
-from semart_hf.catalogue.text import text_of
+from semart_hf.catalogue.text import is_description_alone, text_of
 from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
-from semart_hf.preparation.preparation import Preparation, PreparationOptions, is_description_alone, prepare_paintings
+from semart_hf.preparation.preparation import Preparation, PreparationOptions, prepare_paintings
 
 from .addresses import shards_at, url_of
 from .freed_memory import return_freed_memory
@@ -236,7 +236,7 @@ def _with_description_as_text(split: datasets.Dataset) -> datasets.Dataset:
 def _check_known(tables: ReleaseTables, labels_by_task: Mapping[str, Sequence[str]], data: str | Path) -> None:
     for rows in tables.splits.values():
         for task, labels in labels_by_task.items():
-            _refuse_unknown({value for value in rows[task] if value is not None}, task, labels, data)
+            _refuse_unknown({value for value in rows[task][:] if value is not None}, task, labels, data)
 
 
 def _refuse_unknown(values: set[str], task: str, labels: Sequence[str], data: str | Path) -> None:

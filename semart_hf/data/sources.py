@@ -10,9 +10,9 @@ from PIL import Image, UnidentifiedImageError
 
 from semart_hf.catalogue.release import read_rows
 from semart_hf.catalogue.tables import ReleaseTables
+from semart_hf.catalogue.text import is_description_alone
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.pictures_semart import FORMATS
-from semart_hf.preparation.preparation import is_description_alone
 
 from .data_arguments import DataArguments
 from .loading import is_release, load_paintings, prepared_in_cache

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import mmap
 import tempfile
 from array import array
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from semart_hf.catalogue.stored_rows import mapped, temporary_disk_explained
+from semart_hf.files import full_disk_explained
 
 
 def digest_of(text: str) -> bytes:
@@ -34,7 +35,7 @@ class StoredTexts(Sequence[str]):
         known: set[bytes] = set()
         digests, ends = bytearray(), array("q", [0])
         with tempfile.TemporaryFile(prefix="semart_hf-") as file:
-            with temporary_disk_explained():
+            with full_disk_explained(tempfile.gettempdir(), "Make room, or set TMPDIR."):
                 for text in texts:
                     if not text or not text.strip():
                         continue
@@ -44,7 +45,7 @@ class StoredTexts(Sequence[str]):
                         digests += digest
                         ends.append(ends[-1] + file.write(text.encode("utf-8", "surrogatepass")))
                 file.flush()
-            self._content = mapped(file) if ends[-1] else b""
+            self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if ends[-1] else b""
         places = np.array(ends, dtype=np.int64)
         self._starts, self._ends = places[:-1], places[1:]
         self._digests = np.frombuffer(bytes(digests), dtype="V16")

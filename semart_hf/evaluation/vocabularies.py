@@ -163,7 +163,7 @@ def data_labels(data: str | Path, names: Sequence[str]) -> tuple[dict[str, list[
 
 
 def _counts(splits: Sequence[Any], name: str) -> Counter[str]:
-    return Counter(value for rows in splits for value in rows[name] if value is not None)
+    return Counter(value for rows in splits for value in rows[name][:] if value is not None)
 
 
 def read_label_map(path: str | Path) -> dict[str, dict[str, str | None]]:

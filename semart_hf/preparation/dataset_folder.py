@@ -79,7 +79,7 @@ class FinishedShards:
         lost = [
             problem for problem in unusable if problem.action in ("dropped", "kept as text") and problem.image_file
         ]
-        named = sum(name is not None for rows in self.tables.splits.values() for name in rows["image_file"])
+        named = sum(name is not None for rows in self.tables.splits.values() for name in rows["image_file"][:])
         check_enough_pictures(
             named, self.rows["picture"].notna().sum(), [_line(problem) for problem in lost], min_pictures
         )
@@ -171,7 +171,7 @@ def write_dataset(
             task: Counter(
                 label
                 for rows in tables.splits.values()
-                for label in rows[task]
+                for label in rows[task][:]
                 if label is not None and label not in features[task].names
             )
             for task in TASKS
@@ -213,10 +213,10 @@ def _unseen_labels(shards: FinishedShards) -> Iterator[Problem]:
         (problem.release, problem.split, problem.row) for problem in shards.problems if problem.action == "dropped"
     }
     for task in TASKS:
-        seen = {*splits["train"][task], None, UNKNOWN}
+        seen = {*splits["train"][task][:], None, UNKNOWN}
         for split, rows in splits.items():
-            releases = rows["release"] if "release" in rows else repeat(None, len(rows))
-            cells = zip(rows["row_number"], rows["image_file"], rows[task], releases, strict=True)
+            releases = rows["release"][:] if "release" in rows.column_names else repeat(None, len(rows))
+            cells = zip(rows["row_number"][:], rows["image_file"][:], rows[task][:], releases, strict=True)
             for row, image_file, label, release in cells:
                 if label not in seen and (release, split, row) not in dropped:
                     detail = f"train never has the {task} {label!r}"

@@ -21,10 +21,10 @@ from semart_hf.catalogue.vocabulary import TASKS, label_number, learn_vocabulari
 from semart_hf.files import LOCK_SECONDS, full_disk_explained, locked
 
 from .dataset_folder import FinishedShards, write_dataset
-from .shards import PreparationOptions, Shard, is_description_alone, write_shard
+from .shards import PreparationOptions, Shard, write_shard
 from .workers import map_shards
 
-__all__ = ["Preparation", "PreparationOptions", "is_description_alone", "prepare_paintings"]
+__all__ = ["Preparation", "PreparationOptions", "prepare_paintings"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ class Preparation:
     def shards(self) -> Iterator[Shard]:
         """The shards of every split, made as they are asked for."""
         for split, table in self.tables.splits.items():
-            for number, rows in enumerate(table.batches(self.options.rows_per_shard)):
-                yield Shard(split, number, [self._row(cells) for cells in rows])
+            for number, rows in enumerate(table.with_format("arrow").iter(self.options.rows_per_shard)):
+                yield Shard(split, number, [*map(self._row, rows.to_pylist())])
 
     def shard_names(self) -> dict[str, list[str]]:
         """Names of all shards by split, in their order."""
@@ -176,7 +176,7 @@ def _vocabularies_of(tables: ReleaseTables, min_label_count: int) -> dict[str, l
     learned_from = [tables.splits["train"]] if "train" in tables.splits else list(tables.splits.values())
     if "train" not in tables.splits:
         logger.warning("There is no train split: labels are learned from %s.", list(tables.splits))
-    columns = {task: chain.from_iterable([rows[task] for rows in learned_from]) for task in TASKS}
+    columns = {task: chain.from_iterable([rows[task][:] for rows in learned_from]) for task in TASKS}
     return learn_vocabularies(columns, min_label_count=min_label_count)
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.catalogue.problems import Problem
-from semart_hf.catalogue.text import mask_label_words, named_labels
+from semart_hf.catalogue.text import is_description_alone, mask_label_words, named_labels
 from semart_hf.files import atomic_file, write_text
 from semart_hf.model.pictures_semart import PictureError
 
@@ -122,12 +122,6 @@ class ShardFacts:
     problems: list[Problem]
     num_dropped: int
     num_bytes: int
-
-
-def is_description_alone(text_columns: Sequence[str] | str) -> bool:
-    """Whether a text of these columns is the description and nothing else."""
-    columns = [text_columns] if isinstance(text_columns, str) else list(text_columns)
-    return [column.strip("{}").lower() for column in columns] == ["description"]
 
 
 def write_shard(

@@ -41,7 +41,7 @@ def write_csv(path, columns, rows, *, encoding="utf-8", end="\n"):
 
 
 def values(tables, column):
-    return [value for rows in tables.splits.values() for value in rows.to_pandas().sort_values("row_number")[column]]
+    return [value for rows in tables.splits.values() for value in rows.sort("row_number")[column]]
 
 
 def all_in_train(mapping):

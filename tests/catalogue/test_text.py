@@ -117,7 +117,7 @@ def test_every_learned_school_and_type_has_its_words(shared_data):
 
 def test_how_often_official_descriptions_name_labels(shared_data):
     table = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0}).splits["train"]
-    rows = next(table.batches(len(table)))
+    rows = table.to_list()
     shares = {way: count / len(rows) for way, count in count_named_labels(table["description"], rows).items()}
     assert shares["school"] == pytest.approx(0.11, abs=0.01)
     assert shares["type"] == pytest.approx(0.27, abs=0.015)

@@ -36,7 +36,7 @@ def write_catalogue(path, encoding, title, technique):
 
 def read(path, **mapping):
     tables = read_catalogue(path, parse_mapping({"columns": COLUMNS, "splits": {"shares": {"train": 1}}, **mapping}))
-    row = next(tables.splits["train"].pieces()).iloc[0]
+    row = tables.splits["train"][0]
     return row["title"], row["technique"], tables.problems
 
 
