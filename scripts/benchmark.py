@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,16 @@ EXAMPLES = """examples:
   python scripts/benchmark.py train --tower resnet18 --without_each            # what each technique gains
   python scripts/benchmark.py train --device cuda --rows 19232
   python scripts/benchmark.py memory --json scripts/benchmarks/results/cpu.json
-  python scripts/benchmark.py data
 
-Other work on the machine spoils speeds, and less so ratios, because the sides take turns."""
+Other work on the machine spoils speeds, and less so ratios, because the sides take turns. TMPDIR says where data is
+made, and removed again."""
 PARTS = {
     "all": "train, inference and startup",
     "train": "training: rows a second, a run from a cold start, share of the limit, peak memory",
     "inference": "inference: paintings a second in batches, latency of one",
     "memory": "peak memory of training by the number of rows, with small towers",
     "data": "preparing a catalogue: pictures a second, and memory by number of rows",
-    "startup": "what importing, --help and the first prediction take, and on what it is spent",
+    "startup": "what importing, --help and the first prediction take",
 }
 
 
@@ -33,17 +32,13 @@ def main(arguments: list[str] | None = None) -> None:
         from benchmarks.sides import run_side
 
         run_side(words[1:])
-    elif words[:1] == ["prepare-side"]:
-        from benchmarks.preparing import run_way
-
-        run_way(*words[1:])
-    else:
-        options = parse_arguments(words)
-        try:
-            for part in ("train", "inference", "startup") if options.part == "all" else (options.part,):
-                keep(options.json, part, measure(part, options))
-        except (ValueError, RuntimeError, ImportError) as error:
-            raise SystemExit(f"benchmark.py: {error}") from error
+        return
+    options = parse_arguments(words)
+    try:
+        for part in ("train", "inference", "startup") if options.part == "all" else (options.part,):
+            keep(options.json, part, measure(part, options))
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise SystemExit(f"benchmark.py: {error}") from error
 
 
 def parse_arguments(words: list[str]) -> argparse.Namespace:
@@ -59,19 +54,14 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
             name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
         part.add_argument("--json", type=Path, help="file that gets the figures; those of other parts in it stay")
-        part.add_argument("--work_dir", type=Path, help="where data is made, and removed again; default: as temporary")
         if name == "data":
             part.add_argument("--pictures", type=int, default=1000, help="of the official size")
-            part.add_argument("--naive_pictures", type=int, default=200, help="for the naive way")
-            part.add_argument("--rows", type=int, nargs=2, default=[5_000, 50_000], help="whose memory is compared")
-            part.add_argument("--num_proc", type=int, default=len(os.sched_getaffinity(0)), help="processes")
-        elif name == "memory":
+        if name in ("data", "memory"):
             part.add_argument("--rows", type=int, nargs="+", default=[1_000, 50_000], help="releases of these sizes")
         else:
             towers = ["resnet18", "efficientnet_b0", "vit_tiny"]
             part.add_argument("--tower", nargs="+", default=towers, help="names, or paths of recipes")
         if name in ("all", "train", "inference"):
-            part.add_argument("--text_length", type=int, default=128, help="tokens that texts are padded or cut to")
             part.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute")
             part.add_argument("--repeats", type=int, default=4, help="turns of each side")
             part.add_argument("--seconds", type=float, default=6.0, help="of a turn, about")
@@ -84,7 +74,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
 
 def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
     """Figures of one part."""
-    from benchmarks import measurements, preparing, starting
+    from benchmarks import measurements
     from benchmarks.guarded import raise_on_termination
 
     raise_on_termination()
@@ -92,8 +82,8 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
         "train": measurements.measure_training,
         "inference": measurements.measure_inference,
         "memory": measurements.measure_memory,
-        "data": preparing.measure_preparation,
-        "startup": starting.measure_start,
+        "data": measurements.measure_preparation,
+        "startup": measurements.measure_start,
     }
     return parts[part](options)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,22 +14,19 @@ from typing import Any
 
 from benchmarks.made_release import make_release, make_text_tower
 from benchmarks.turns import Side
-from semart_hf.training.recipe import read_recipe
+from semart_hf.training.recipe import RECIPES, read_recipe
 
-SCRIPTS = Path(__file__).resolve().parents[1]
-RECIPES = SCRIPTS.parent / "semart_hf" / "recipes"
-FRONT = SCRIPTS / "benchmark.py"
-TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
+FRONT = Path(__file__).resolve().parents[1] / "benchmark.py"
+TEXT_LENGTH = 128  # tokens that texts are padded or cut to
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What both sides share: a recipe's fields, the folders of data and text tower, tokens of a text, and device."""
+    """What both sides share: a recipe's fields, the folders of data and text tower, and the device."""
 
     recipe: Mapping[str, Any]
     release: str
     text_tower: str
-    text_length: int = 128
     device: str = "cpu"
 
     @property
@@ -51,10 +47,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Bench:
-    """A folder with made data, how it is read, and what the data is like."""
+    """A folder with made data, the device that computes, and what figures say of the data."""
 
     folder: Path
-    text_length: int
     device: str
     data_facts: Mapping[str, Any]
 
@@ -71,7 +66,7 @@ class Bench:
     def setting(self, recipe: Path) -> Setting:
         """A recipe on the made data."""
         release, text_tower = str(self.folder / "release"), str(self.folder / "text_tower")
-        return Setting(read_recipe(recipe), release, text_tower, self.text_length, self.device)
+        return Setting(read_recipe(recipe), release, text_tower, self.device)
 
     def side(self, name: str, part: str, recipe: Path, *words: str) -> Side:
         """A process that runs one of `sides.SIDES`."""
@@ -94,7 +89,7 @@ class Bench:
             "vision": setting.vision,
             "pretrained": "text",
             "text": setting.text_tower,
-            "max_text_length": self.text_length,
+            "max_text_length": TEXT_LENGTH,
             "image_dropout": 0,
             "text_dropout": 0,
             "eval_strategy": "no",
@@ -102,18 +97,12 @@ class Bench:
             "load_best_model_at_end": False,
             **(fields or {}),
         }
-        words = [word for field, value in changed.items() for word in (f"--{field}", _as_word(value))]
-        return Side(
-            name, [*launcher(), str(FRONT), "side", "ours-train", without, str(recipe), *words], self.environment
-        )
-
-
-def launcher() -> list[str]:
-    """`accelerate launch` for one process with all cores."""
-    config = RECIPES / "accelerate" / "one_process.yaml"
-    cores = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
-    return [*accelerate, "--config_file", str(config), "--num_cpu_threads_per_process", cores]
+        words = [word for field, value in changed.items() for word in (f"--{field}", str(value))]
+        cores = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_cpu_threads_per_process", cores]
+        launch += ["--config_file", str(RECIPES / "accelerate" / "one_process.yaml")]
+        command = [*launch, str(FRONT), "side", "ours-train", without, str(recipe), *words]
+        return Side(name, command, self.environment)
 
 
 def recipe_of(tower: str) -> Path:
@@ -124,38 +113,20 @@ def recipe_of(tower: str) -> Path:
     """
     path = Path(tower) if tower.endswith(".yaml") else RECIPES / f"semart-{tower}.yaml"
     if not path.is_file():
-        raise ValueError(f"Got the tower {tower!r}, but there is no {path}. Give one of {TOWERS}, or a recipe's path.")
+        raise ValueError(
+            f"Got the tower {tower!r}, but there is no {path}. Allowed are resnet18, efficientnet_b0, vit_tiny and "
+            "paths of recipes. Correct --tower."
+        )
     return path
 
 
 @contextmanager
 def made_bench(
-    rows: int,
-    *,
-    text_length: int = 128,
-    device: str = "cpu",
-    work_dir: Path | None = None,
-    text_sizes: Mapping[str, int] | None = None,
-    **release: Any,
+    rows: int, *, device: str = "cpu", text_sizes: Mapping[str, int] | None = None, **release: Any
 ) -> Iterator[Bench]:
     """A bench with data made for it, removed at the end; further arguments are those of `make_release`."""
-    with work_folder(work_dir) as folder:
-        facts = make_release(folder / "release", rows, **release)
-        make_text_tower(folder / "text_tower", **(text_sizes or {}))
-        yield Bench(folder, text_length, device, facts)
-
-
-@contextmanager
-def work_folder(parent: Path | None) -> Iterator[Path]:
-    """A folder for what is made, removed at the end."""
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="benchmark-", dir=parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # a process that was just ended may still write
-
-
-def _as_word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    # A process that was just ended may still write.
+    with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as folder:
+        picture_bytes = make_release(Path(folder, "release"), rows, **release)
+        make_text_tower(Path(folder, "text_tower"), **(text_sizes or {}))
+        yield Bench(Path(folder), device, {"rows": rows, "picture_bytes": picture_bytes, "device": device})

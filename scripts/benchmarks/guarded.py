@@ -1,4 +1,4 @@
-"""Child processes that end when this one ends, however it ends."""
+"""Child processes that end when this one ends, however it ends, and the memory that they hold."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+
+import psutil
 
 # Stands between this process and the command. Its standard input is a pipe that this process holds open: when that is
 # closed, by whatever ended this process, it kills the command and all that the command started. It is not stopped when
@@ -52,7 +55,9 @@ class Guarded:
             stderr=self._output,
             start_new_session=True,
         )
-        self.pid = int(self._guard.stdout.readline())  # type: ignore[union-attr]
+        self.ended = self._guard.stdout
+        """Can be read from, as `select` has it, when the command has ended."""
+        self.pid = int(self.ended.readline())  # type: ignore[union-attr]
 
     def __enter__(self) -> Guarded:
         """The command runs."""
@@ -67,10 +72,6 @@ class Guarded:
         """Send a signal to the command and what it started."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
-
-    def has_ended(self) -> bool:
-        """Whether the command has ended."""
-        return self._guard.poll() is not None
 
     def printed(self) -> str:
         """What the command has printed so far, errors too."""
@@ -87,6 +88,41 @@ class Guarded:
             raise RuntimeError(
                 f"{name} ended with {self._guard.returncode}. Its last lines:\n{self.printed()[-3000:]}"
             )
+
+    def processes(self) -> list[psutil.Process]:
+        """The command and its descendants; none if it has ended."""
+        with suppress(psutil.Error):
+            root = psutil.Process(self.pid)
+            return [root, *root.children(recursive=True)]
+        return []
+
+    def memory(self) -> int:
+        """Bytes that the processes hold together: what they share counts in proportion, and no page of mapped files.
+
+        Those are the system's cache.
+        """
+        return sum(_proc_bytes(one.pid, "smaps_rollup", "Pss_Anon", "Pss_Shmem") for one in self.processes())
+
+    def peak_memory(self) -> int:
+        """`memory` at the largest process's peak since its start or `forget_peaks`, rather too high."""
+        resident = {one.pid: _proc_bytes(one.pid, "status", "VmRSS") for one in self.processes()}
+        largest = max(resident, key=resident.__getitem__, default=0)
+        given_back = _proc_bytes(largest, "status", "VmHWM") - resident.get(largest, 0)
+        return self.memory() + max(0, given_back)
+
+    def forget_peaks(self) -> None:
+        """Let the processes' peaks begin at what they hold now, where the system offers it."""
+        for one in self.processes():
+            with suppress(OSError):
+                Path(f"/proc/{one.pid}/clear_refs").write_text("5")
+
+
+def _proc_bytes(pid: int, file: str, *names: str) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.partition(":")[0] in names)
 
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[float, str]:

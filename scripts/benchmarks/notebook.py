@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import timm
@@ -22,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from transformers import AutoTokenizer, DistilBertModel, get_cosine_schedule_with_warmup
 
-from benchmarks.bench import Setting
-from benchmarks.clock import Clock
+from benchmarks.bench import TEXT_LENGTH, Setting
+from benchmarks.turns import Clock
 from semart_hf.model.towers_semart import frozen_modules, vision_stages
 
 NUM_WORKERS = 2
@@ -81,7 +80,7 @@ class NotebookModel(nn.Module):
 class NotebookPaintings(Dataset):
     """Rows of a release: picture through a transform, tokens, labels."""
 
-    def __init__(self, setting: Setting, transform: Any) -> None:
+    def __init__(self, setting: Setting, *, augments: bool) -> None:
         frame = pd.read_csv(Path(setting.release, "semart_train.csv"), sep="\t", encoding="cp1252")
         frame["MEDIUM"] = frame["TECHNIQUE"].str.split(",").str[0]
         self.pictures = [Path(setting.release, "Images", name) for name in frame["IMAGE_FILE"]]
@@ -89,21 +88,15 @@ class NotebookPaintings(Dataset):
         columns = [pd.factorize(frame[task], sort=True) for task in TASKS]
         self.num_labels = [len(labels) + 1 for _, labels in columns]  # one more for rare and unseen ones
         self.labels = torch.tensor(list(zip(*(codes for codes, _ in columns), strict=True)))
-        self.transform = transform
+        self.transform = make_transform(setting, augments=augments)
         self.tokenizer = AutoTokenizer.from_pretrained(setting.text_tower)
-        self.text_length = setting.text_length
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, row: int) -> dict[str, Tensor]:
-        tokens = self.tokenizer(
-            self.texts[row],
-            padding="max_length",
-            truncation=True,
-            max_length=self.text_length,
-            return_tensors="pt",
-        )
+        options = {"padding": "max_length", "truncation": True, "max_length": TEXT_LENGTH, "return_tensors": "pt"}
+        tokens = self.tokenizer(self.texts[row], **options)
         return {
             "pixel_values": self.transform(Image.open(self.pictures[row], formats=["JPEG"]).convert("RGB")),
             "input_ids": tokens["input_ids"][0],
@@ -112,33 +105,22 @@ class NotebookPaintings(Dataset):
         }
 
 
-def training_transform(setting: Setting) -> transforms.Compose:
-    """The study's six augmentations, by torchvision, picture by picture."""
-    recipe, jitter = setting.recipe, setting.recipe["color_jitter"]
+def make_transform(setting: Setting, *, augments: bool) -> transforms.Compose:
+    """The tower's own transform, or the study's six augmentations, by torchvision, picture by picture."""
     config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(setting.vision).to_dict())
+    size, recipe = setting.image_size, setting.recipe
+    as_tensor = [transforms.ToTensor(), transforms.Normalize(config["mean"], config["std"])]
+    if not augments:
+        resize = transforms.Resize(math.floor(size / config["crop_pct"]), transforms.InterpolationMode.BICUBIC)
+        return transforms.Compose([resize, transforms.CenterCrop(size), *as_tensor])
     return transforms.Compose(
         [
-            transforms.RandomResizedCrop(setting.image_size, tuple(recipe["crop_scale"]), tuple(recipe["crop_ratio"])),
+            transforms.RandomResizedCrop(size, tuple(recipe["crop_scale"]), tuple(recipe["crop_ratio"])),
             transforms.RandomHorizontalFlip(recipe["horizontal_flip"]),
             transforms.RandomRotation(recipe["rotation"]),
-            transforms.ColorJitter(jitter, jitter, jitter),
-            transforms.ToTensor(),
-            transforms.Normalize(config["mean"], config["std"]),
+            transforms.ColorJitter(*[recipe["color_jitter"]] * 3),
+            *as_tensor,
             transforms.RandomErasing(recipe["random_erasing"]),
-        ]
-    )
-
-
-def evaluation_transform(setting: Setting) -> transforms.Compose:
-    """The tower's own transform, by torchvision on PIL pictures."""
-    config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(setting.vision).to_dict())
-    size = setting.image_size
-    return transforms.Compose(
-        [
-            transforms.Resize(math.floor(size / config["crop_pct"]), transforms.InterpolationMode.BICUBIC),
-            transforms.CenterCrop(size),
-            transforms.ToTensor(),
-            transforms.Normalize(config["mean"], config["std"]),
         ]
     )
 
@@ -147,7 +129,7 @@ def train(setting: Setting) -> None:
     """Train for as long as the clock asks for steps, by the schedule of the recipe's number of epochs."""
     recipe, device = setting.recipe, setting.device
     torch.manual_seed(0)
-    paintings = NotebookPaintings(setting, training_transform(setting))
+    paintings = NotebookPaintings(setting, augments=True)
     loader = DataLoader(paintings, batch_size=setting.batch_size, shuffle=True, num_workers=NUM_WORKERS)
     model = NotebookModel(setting, paintings.num_labels).to(device).train()
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -175,27 +157,26 @@ def batches(loader: DataLoader) -> Iterator[dict[str, Tensor]]:
         yield from loader
 
 
-@torch.no_grad()
-def predict(setting: Setting, *, batch_size: int = 32) -> None:
+def predict(setting: Setting) -> None:
     """Classify paintings in batches for as long as the clock asks."""
-    paintings = NotebookPaintings(setting, evaluation_transform(setting))
+    paintings = NotebookPaintings(setting, augments=False)
+    classify(setting, paintings, batches(DataLoader(paintings, batch_size=32, num_workers=NUM_WORKERS)))
+
+
+def answer(setting: Setting) -> None:
+    """Classify one painting after the other, each from its file and text, for as long as the clock asks."""
+    paintings = NotebookPaintings(setting, augments=False)
+    rows = itertools.cycle(range(len(paintings)))
+    classify(setting, paintings, ({name: value[None] for name, value in paintings[row].items()} for row in rows))
+
+
+@torch.no_grad()
+def classify(setting: Setting, paintings: NotebookPaintings, batches: Iterable[dict[str, Tensor]]) -> None:
+    """Classify batches for as long as the clock asks."""
     model = NotebookModel(setting, paintings.num_labels).to(setting.device).eval()
     clock = Clock()
-    for batch in batches(DataLoader(paintings, batch_size=batch_size, num_workers=NUM_WORKERS)):
+    for batch in batches:
         labels = batch.pop("labels")
         logits = model(**{name: value.to(setting.device) for name, value in batch.items()})
         [task_logits.softmax(1).cpu() for task_logits in logits]
         clock.tick(len(labels))
-
-
-@torch.no_grad()
-def answer(setting: Setting) -> None:
-    """Classify one painting after the other, each from its file and text, for as long as the clock asks."""
-    paintings = NotebookPaintings(setting, evaluation_transform(setting))
-    model = NotebookModel(setting, paintings.num_labels).to(setting.device).eval()
-    clock = Clock()
-    for row in itertools.cycle(range(len(paintings))):
-        inputs = {name: value[None].to(setting.device) for name, value in paintings[row].items()}
-        inputs.pop("labels")
-        [task_logits.softmax(1).cpu() for task_logits in model(**inputs)]
-        clock.tick(1)

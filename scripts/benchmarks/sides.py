@@ -1,18 +1,22 @@
-"""What the measured processes run: `benchmark.py side NAME …` is one of them, with a clock that counts its steps."""
+"""What the measured processes run: `benchmark.py side NAME …` is one of them."""
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import os
+import time
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmarks import arithmetic_limit, notebook
-from benchmarks.bench import Bench, Setting
-from benchmarks.clock import Clock
+from benchmarks.bench import TEXT_LENGTH, Bench, Setting
+from benchmarks.turns import Clock
 
 PAINTINGS_PER_CALL = 256
 
@@ -20,11 +24,10 @@ PAINTINGS_PER_CALL = 256
 def run_side(words: Sequence[str]) -> None:
     """Run the side that the first word names."""
     name, *rest = words
-    if name == "ours-train":
-        train(*rest)
-        return
-    setting = Setting(**json.loads(rest[0]))
-    SIDES[name](setting, *rest[1:])
+    if name in OWN_ARGUMENTS:
+        OWN_ARGUMENTS[name](*rest)
+    else:
+        SIDES[name](Setting(**json.loads(rest[0])), *rest[1:])
 
 
 def train(without: str, *words: str) -> None:
@@ -32,7 +35,6 @@ def train(without: str, *words: str) -> None:
     from transformers import TrainerCallback
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
-    from benchmarks.techniques import list_without
     from semart_hf.cli.train import main
     from semart_hf.training.trainer import SemArtTrainer
 
@@ -44,17 +46,16 @@ def train(without: str, *words: str) -> None:
             self.clock.tick(args.train_batch_size * args.gradient_accumulation_steps)
 
     INTEGRATION_TO_CALLBACK["step_clock"] = StepClock  # the library's table of what `report_to` names
-    SemArtTrainer.techniques = list_without(without)
+    SemArtTrainer.techniques = tuple(one for one in SemArtTrainer.techniques if one.name != without)
     main([*words, "--report_to", "step_clock"])
 
 
-def predict(setting: Setting, model: str, batch_size: str = "32", num_workers: str = "2") -> None:
+def predict(setting: Setting, model: str, num_workers: str = "2") -> None:
     """Classify paintings in batches by the pipeline for as long as the clock asks; a step is one call of it."""
     classify, paintings = load(setting, model)
     rows, number = itertools.cycle(paintings), min(PAINTINGS_PER_CALL, len(paintings))
-    calls = (list(itertools.islice(rows, number)) for _ in itertools.repeat(None))
-    options = {"batch_size": int(batch_size), "num_workers": int(num_workers), "top_k": None}
-    count(len(classify(paintings, **options)) for paintings in calls)
+    options = {"batch_size": 32, "num_workers": int(num_workers), "top_k": None}
+    count(len(classify(list(itertools.islice(rows, number)), **options)) for _ in itertools.repeat(None))
 
 
 def answer(setting: Setting, model: str) -> None:
@@ -63,9 +64,9 @@ def answer(setting: Setting, model: str) -> None:
     count(len([classify(painting, top_k=None)]) for painting in itertools.cycle(paintings))
 
 
-def count(steps: Iterable[int], **facts: Any) -> None:
+def count(steps: Iterable[int]) -> None:
     """Let the clock count steps that give their numbers of rows."""
-    clock = Clock(**facts)
+    clock = Clock()
     for rows in steps:
         clock.tick(rows)
 
@@ -74,8 +75,9 @@ def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
     """The pipeline of a saved folder, and the release's paintings as it takes them."""
     from transformers import pipeline
 
-    import semart_hf  # noqa: F401
+    import semart_hf
 
+    semart_hf.register()  # as a program of its own would have by importing it
     release = Path(setting.release)
     frame = pd.read_csv(release / "semart_train.csv", sep="\t", encoding="cp1252")
     paintings = [
@@ -89,25 +91,54 @@ def save_model(bench: Bench, recipe: Path) -> str:
     """The folder of a model as the recipe has it, with random weights in the vision tower and the heads."""
     from transformers import AutoTokenizer
 
-    from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.publishing.repository import write_repository
-    from semart_hf.training.building import build_processor
+    from semart_hf.training.building import build_model, build_processor
+    from semart_hf.training.recipe import ModelArguments
 
     setting, folder = bench.setting(recipe), bench.folder / f"saved-{recipe.stem}"
     tasks = [
         {"name": name, "labels": [f"{name} {number}" for number in range(size)]}
         for name, size in notebook.NUM_LABELS.items()
     ]
-    names = ("image_size", "frozen_vision_stages", "trainable_text_layers", "fusion_dim", "fusion_dropout")
-    fields = {name: setting.recipe[name] for name in names if name in setting.recipe}
-    model = SemArtForArtClassification.from_towers(
-        setting.vision, setting.text_tower, tasks, pretrained="text", **fields
-    )
-    tokenizer = AutoTokenizer.from_pretrained(setting.text_tower, model_max_length=setting.text_length)
+    names = {field.name for field in fields(ModelArguments)} & setting.recipe.keys()
+    towers = {"vision": setting.vision, "text": setting.text_tower, "pretrained": "text"}
+    tokenizer = AutoTokenizer.from_pretrained(setting.text_tower, model_max_length=TEXT_LENGTH)
+    arguments = ModelArguments(**{name: setting.recipe[name] for name in names} | towers)
+    model = build_model(tasks, arguments, tokenizer)
     write_repository(model, build_processor(model, tokenizer), folder)
     return str(folder)
 
 
+def prepare(release: str, output: str) -> None:
+    """Prepare a release with report and all, and print the seconds."""
+    from semart_hf.catalogue.release import read_rows
+    from semart_hf.preparation.preparation import prepare_paintings
+
+    start = time.perf_counter()
+    prepare_paintings(read_rows(Path(release)), Path(output), num_proc=os.cpu_count())
+    print(time.perf_counter() - start)
+
+
+def prepare_naively(release: str, output: str) -> None:
+    """The usual way: PIL at full size, `datasets.map` to PNG, saved to disk; print the seconds."""
+    import datasets
+    from PIL import Image
+
+    def shrink(row: dict[str, Any]) -> dict[str, Any]:
+        picture = Image.open(Path(release, "Images", row["IMAGE_FILE"]), formats=["JPEG"]).convert("RGB")
+        scale = 288 / min(picture.size)
+        file = io.BytesIO()
+        picture.resize([round(side * scale) for side in picture.size], Image.Resampling.LANCZOS).save(file, "PNG")
+        return {"image": {"bytes": file.getvalue(), "path": None}}
+
+    start = time.perf_counter()
+    frame = pd.read_csv(Path(release, "semart_train.csv"), sep="\t", encoding="cp1252")
+    dataset = datasets.Dataset.from_pandas(frame).map(shrink, num_proc=os.cpu_count())
+    dataset.cast_column("image", datasets.Image()).save_to_disk(output)
+    print(time.perf_counter() - start)
+
+
+OWN_ARGUMENTS = {"ours-train": train, "prepared": prepare, "naive": prepare_naively}
 SIDES = {
     "ours-predict": predict,
     "ours-answer": answer,
@@ -115,5 +146,4 @@ SIDES = {
     "notebook-predict": notebook.predict,
     "notebook-answer": notebook.answer,
     "limit-train": arithmetic_limit.train,
-    "limit-predict": arithmetic_limit.predict,
 }

@@ -1,149 +1,135 @@
-"""Measured speeds as Markdown, for the terminal and the README."""
+"""Measured speeds as Markdown, for the terminal and docs/speed.md."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from semart_hf.documents.table import DASH, Cell, Table
+
 TOWERS = {"resnet18": "ResNet18", "efficientnet_b0": "EfficientNet-B0", "vit_tiny": "ViT-Tiny"}
 Figures = Mapping[str, Any]
+# What a file may hold: part, and what it is called where it is missing.
+PARTS = {
+    "train": "training",
+    "inference": "inference",
+    "memory": "memory by the number of rows",
+    "startup": "start",
+    "data": "preparing",
+}
 
 
 def speed_text(measured: Figures) -> str:
     """What scripts/benchmark.py measured on one machine: tables, sentences, the machine, and what is missing."""
-    sentences = (start_sentence, memory_sentence, preparation_sentence)
-    parts = [speed_table(measured), technique_table(measured), *(sentence(measured) for sentence in sentences)]
+    parts = [speed_table(measured), technique_table(measured), *sentences(measured)]
     environment = next(iter(measured.values()))["environment"]
     commits = dict.fromkeys(part["environment"]["commit"] for part in measured.values())  # parts are measured apart
     where = environment.get("gpu") or f"{environment['processor']}, {environment['cores']} cores"
+    missing = [words for part, words in PARTS.items() if part not in measured]
+    missing += [] if parts[1] else ["each technique removed"]
+    missing += [] if measured.get("train", {}).get("data", {}).get("device") == "cuda" else ["a GPU"]
     parts.append(
-        f"Median turn (slowest–fastest) of both sides in turns, the same model, data and batch; {where}, torch "
-        f"{environment['torch']}, commit {', '.join(commits)}. Written by `scripts/render_readme.py`. "
-        + missing_sentence(measured)
+        f"Median turn (slowest–fastest; both) of both sides in turns, the same model, data and batch; {where}, torch "
+        f"{environment['torch']}, commit {', '.join(commits)}. Written by `scripts/render_docs.py`."
+        + (f" Not measured here: {', '.join(missing)}." if missing else "")
     )
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(filter(None, parts))
 
 
 def speed_table(measured: Figures) -> str:
     """Training and inference of each tower, ours over the notebook's."""
-    training = measured.get("train", {}).get("towers", {})
-    inference = measured.get("inference", {}).get("towers", {})
+    training, inference = (measured.get(part, {}).get("towers", {}) for part in ("train", "inference"))
     towers = list(dict.fromkeys([*training, *inference]))
-    if not towers:
-        return ""
-    rows: list[tuple[str, Figures, Callable[[Any], str]]] = []
+    rows: list[tuple[str, Figures, Callable[[Any], Cell | str]]] = []
     if training:
-        run = next(iter(training.values()))["cold_run"]
-        run_name = f"{run['epochs']} epochs of {int(measured['train']['data']['rows']):,} paintings from a cold start"
+        epochs, number = next(iter(training.values()))["cold_run"]["epochs"], measured["train"]["data"]["rows"]
         rows += [
-            ("training, paintings a second", training, ratio_words),
-            (run_name + ", estimated from its parts", training, run_words),
+            ("training, times as fast; paintings a second", training, times_as_fast),
+            (f"{epochs} epochs of {number:,} paintings from a cold start, estimated; seconds", training, cold_run),
             ("share of the arithmetic's limit", training, lambda f: f"{f['share_of_limit']['median']:.2f}"),
-            ("peak memory in training", training, memory_words),
+            ("peak memory in training, GiB", training, memory),
         ]
     if inference:
         rows += [
-            ("inference, paintings a second", inference, ratio_words),
-            ("one painting with its text", inference, latency_words),
-            ("peak memory in inference", inference, memory_words),
+            ("inference, times as fast; paintings a second", inference, times_as_fast),
+            ("one painting with its text, share of the time; milliseconds", inference, latency),
+            ("peak memory in inference, GiB", inference, memory),
         ]
-    return table(
-        ["ours over the notebook's", *(TOWERS.get(tower, tower) for tower in towers)],
-        [
-            [name, *(words(figures[tower]) if tower in figures else "–" for tower in towers)]
-            for name, figures, words in rows
-        ],
-    )
+    cells = [
+        [name, *(cell(found[tower]) if tower in found else DASH for tower in towers)] for name, found, cell in rows
+    ]
+    return tower_table("ours / the notebook's", towers, cells)
 
 
 def technique_table(measured: Figures) -> str:
-    """What is left of the training speed without each technique; empty where that was not measured."""
-    towers = {
-        TOWERS.get(tower, tower): figures["without"]
-        for tower, figures in measured.get("train", {}).get("towers", {}).items()
-        if figures.get("without")
-    }
-    names = dict.fromkeys(name for without in towers.values() for name in without)
-    rows = [
-        [name, *(f"{found[name]['speed']['median']:.2f}" if name in found else "–" for found in towers.values())]
+    """What is left of the training speed without each technique."""
+    figures = measured.get("train", {}).get("towers", {})
+    without = {tower: found["without"] for tower, found in figures.items() if "without" in found}
+    names = dict.fromkeys(name for found in without.values() for name in found)
+    cells = [
+        [name, *(f"{found[name]['speed']['median']:.2f}" if name in found else DASH for found in without.values())]
         for name in names
     ]
-    return table(["speed left without", *towers], rows) if rows else ""
+    return tower_table("speed left without", list(without), cells)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
+def tower_table(title: str, towers: Sequence[str], rows: Sequence[Sequence[Cell | str]]) -> str:
+    """A table with a column for each tower; empty where nothing was measured."""
+    header = [title, *(TOWERS.get(tower, tower) for tower in towers)]
+    return Table(header, rows, num_text_columns=len(header)).markdown() if rows else ""
 
 
-def ratio_words(figures: Figures) -> str:
-    """For example `20.1 / 5.0: **4.0** (3.9–4.2) times as fast`."""
-    ours, notebook = (figures["rows_per_second"][side]["median"] for side in ("ours", "notebook"))
+def times_as_fast(figures: Figures) -> Cell:
+    """For example `**4.0** (3.9–4.2; 20.1 / 5.0)`."""
     ratio = figures["ratio"]
-    spread = f"({ratio['min']:.1f}–{ratio['max']:.1f})"
-    return f"{ours:.1f} / {notebook:.1f}: **{ratio['median']:.1f}** {spread} times as fast"
+    both = pair(figures["rows_per_second"], 1)
+    return Cell(f"{ratio['median']:.1f}", f"{ratio['min']:.1f}–{ratio['max']:.1f}; {both}", is_strong=True)
 
 
-def run_words(figures: Figures) -> str:
-    """For example `120 s / 480 s: **4.0** times as fast`."""
-    run = figures["cold_run"]
-    seconds = run["seconds"]
-    return f"{seconds['ours']:.0f} s / {seconds['notebook']:.0f} s: **{run['ratio']:.1f}** times as fast"
+def cold_run(figures: Figures) -> Cell:
+    """For example `**4.0** (120 / 480)`."""
+    return Cell(f"{figures['cold_run']['ratio']:.1f}", pair(figures["cold_run"]["seconds"], 0), is_strong=True)
 
 
-def latency_words(figures: Figures) -> str:
-    """For example `60 / 120 ms: **0.50** of its time`."""
-    ours, notebook = (figures["latency_ms"][side]["median"] for side in ("ours", "notebook"))
-    return f"{ours:.0f} / {notebook:.0f} ms: **{figures['latency_ratio']['median']:.2f}** of its time"
+def latency(figures: Figures) -> Cell:
+    """For example `**0.50** (60 / 120)`."""
+    return Cell(f"{figures['latency_ratio']['median']:.2f}", pair(figures["latency_ms"], 0), is_strong=True)
 
 
-def memory_words(figures: Figures) -> str:
-    """For example `1.6 / 1.7 GiB`."""
-    return f"{figures['peak_mb']['ours'] / 1024:.1f} / {figures['peak_mb']['notebook'] / 1024:.1f} GiB"
+def memory(figures: Figures) -> str:
+    """For example `1.6 / 1.7`."""
+    return pair({side: peak / 1024 for side, peak in figures["peak_mb"].items()}, 1)
 
 
-def start_sentence(measured: Figures) -> str:
-    """Seconds of importing, and of a first prediction."""
-    starts = measured.get("startup", {}).get("starts", {})
-    helps = [figures["seconds"] for name, figures in starts.items() if "--help" in name]
-    words = [f"{name} {figures['seconds']:.2f} s" for name, figures in starts.items() if "--help" not in name]
-    if not starts:
-        return ""
-    return "Start: " + ", ".join(words) + f"; `--help` of the scripts {min(helps):.2f} to {max(helps):.2f} s."
+def pair(figures: Figures, digits: int) -> str:
+    """Our figure and the notebook's."""
+    both = (figures[side] for side in ("ours", "notebook"))
+    return " / ".join(f"{one['median'] if isinstance(one, Mapping) else one:.{digits}f}" for one in both)
 
 
-def memory_sentence(measured: Figures) -> str:
-    """Peak memory by the number of rows."""
-    peaks = measured.get("memory", {}).get("peak_mb", {})
-    words = [f"{int(rows):,} rows {peak:,} MiB" for rows, peak in peaks.items()]
-    return f"Peak memory of our training by the data's size, small towers: {', '.join(words)}." if words else ""
+def sentences(measured: Figures) -> list[str]:
+    """Start, memory by the number of rows, and preparing, as far as they were measured."""
+    found = []
+    if "startup" in measured:
+        seconds = {name: figures["seconds"] for name, figures in measured["startup"]["starts"].items()}
+        helps = [value for name, value in seconds.items() if "--help" in name]
+        words = [f"{name} {value:.2f} s" for name, value in seconds.items() if "--help" not in name]
+        found.append(f"Start: {', '.join(words)}; `--help` of the scripts {min(helps):.2f} to {max(helps):.2f} s.")
+    if "memory" in measured:
+        peaks = rows_in_words(measured["memory"]["peak_mb"])
+        found.append(f"Peak memory of our training by the data's size, small towers: {peaks}.")
+    if "data" in measured:
+        data = measured["data"]
+        ours, naive = (data[way]["pictures_per_second"] for way in ("prepared", "naive"))
+        peaks = rows_in_words({rows: figures["peak_mb"] for rows, figures in data["rows"].items()})
+        found.append(
+            f"Preparing pictures of 1,000 x 1,250 ({data['picture_bytes'] / 1000:.0f} KB each): {ours:.1f} a second, "
+            f"report and all; PIL at full size in `datasets.map`, to PNG: {naive:.1f}. Peak memory of the first: "
+            f"{peaks}."
+        )
+    return found
 
 
-def preparation_sentence(measured: Figures) -> str:
-    """Pictures a second of `prepare_data.py`, and its memory by the number of rows."""
-    data = measured.get("data")
-    if not data:
-        return ""
-    speeds = [data[way]["pictures_per_second"] for way in ("prepared", "naive")]
-    peaks = [f"{int(rows):,} rows {figures['peak_mb']:,} MiB" for rows, figures in data["rows"].items()]
-    return (
-        f"Preparing pictures of 1,000 x 1,250 ({data['picture_bytes'] / 1000:.0f} KB each): {speeds[0]:.1f} a second, "
-        f"report and all; PIL at full size in `datasets.map`, to PNG: {speeds[1]:.1f}. Peak memory of the first: "
-        f"{', '.join(peaks)}."
-    )
-
-
-def missing_sentence(measured: Figures) -> str:
-    """What a reader may look for that this machine's file does not hold."""
-    training = measured.get("train", {})
-    missing = {
-        "training": "train" not in measured,
-        "inference": "inference" not in measured,
-        "each technique removed": not technique_table(measured),
-        "memory by the number of rows": "memory" not in measured,
-        "start": "startup" not in measured,
-        "preparing": "data" not in measured,
-        "a GPU": training.get("data", {}).get("device") != "cuda",
-    }
-    words = [name for name, is_missing in missing.items() if is_missing]
-    return f"Not measured here: {', '.join(words)}." if words else ""
+def rows_in_words(peaks: Mapping[str, int]) -> str:
+    """For example `1,000 rows 1,026 MiB`."""
+    return ", ".join(f"{int(rows):,} rows {peak:,} MiB" for rows, peak in peaks.items())

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
 import timm
 import torch
 
-from semart_hf.data.data_arguments import DataArguments
 from semart_hf.model.techniques_semart import Technique, computes_bf16, useful_techniques
-from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -19,9 +16,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "pictures made small once": {"prepare": False},  # these go through another filter than the painting's own file
     "bfloat16": {"precision": "fp32"},
     "freed memory kept": {"keep_freed_memory": False},
-    "pictures kept on the accelerator": {"resident_pictures": "false"},
 }
-DEVICES = {"freed memory kept": "cpu", "pictures kept on the accelerator": "cuda"}
 
 
 def techniques_of(vision: str, device: str) -> dict[str, dict[str, Any]]:
@@ -30,22 +25,12 @@ def techniques_of(vision: str, device: str) -> dict[str, dict[str, Any]]:
     Those of the trainer's list have no field: the trainer is given another list.
     """
     bf16 = computes_bf16(device)
-    known = {field.name for group in (DataArguments, SemArtTrainingArguments) for field in fields(group)}
-    of_fields = {
-        name: off
-        for name, off in FIELDS.items()
-        if off.keys() <= known and DEVICES.get(name, device) == device and (bf16 or name != "bfloat16")
-    }
-    tower = timm.create_model(vision)
-    return of_fields | {technique.name: {} for technique in useful_for(tower, device, bf16=bf16)}
+    serves = {"bfloat16": bf16, "freed memory kept": device == "cpu"}
+    switched = {name: off for name, off in FIELDS.items() if serves.get(name, True)}
+    return switched | {technique.name: {} for technique in useful_for(timm.create_model(vision), device, bf16=bf16)}
 
 
 def useful_for(tower: torch.nn.Module, device: str, *, bf16: bool) -> tuple[Technique, ...]:
     """Techniques of the trainer's list that serve a vision tower on a device."""
     model: Any = SimpleNamespace(vision_tower=tower, device=torch.device(device))
     return useful_techniques(model, bf16=bf16, techniques=TRAINING_TECHNIQUES)
-
-
-def list_without(name: str) -> tuple[Technique, ...]:
-    """The trainer's list without one technique."""
-    return tuple(technique for technique in TRAINING_TECHNIQUES if technique.name != name)

@@ -3,40 +3,59 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import signal
 import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NamedTuple, NoReturn
 
-from benchmarks.clock import ADDRESS_VARIABLE
 from benchmarks.guarded import Guarded
-from benchmarks.process_memory import forget_peaks, peak_memory_of_tree, processor_seconds_of_tree
 
-SECONDS_BETWEEN_LOOKS = 0.1
+ADDRESS_VARIABLE = "SEMART_BENCHMARK_ADDRESS"
 
 
-@dataclass
-class Turn:
-    """What a side did in one turn.
+class Clock:
+    """Counts the steps of this process, one of a `Side`, which waits for the next order when they are done.
 
-    Args:
-        seconds: Of each step.
-        rows: In all steps together.
-        processor_seconds: That the side's processes computed, on all cores together.
+    The first stop is after one step.
     """
+
+    def __init__(self) -> None:
+        self._wanted, self._seconds, self._rows = 1, list[float](), 0
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(os.environ[ADDRESS_VARIABLE])
+        self._orders = self._socket.makefile("r", encoding="utf-8")
+        self._last = time.perf_counter()
+
+    def tick(self, rows: int) -> None:
+        """Count a step with so many rows; at a stop this returns when the parent asks for more.
+
+        Raises:
+            SystemExit: If the parent asks for no more.
+        """
+        self._seconds.append(time.perf_counter() - self._last)
+        self._rows += rows
+        if len(self._seconds) == self._wanted:
+            self._socket.sendall(json.dumps([self._seconds, self._rows]).encode() + b"\n")
+            order = self._orders.readline()
+            if not order:
+                raise SystemExit(0)
+            self._wanted, self._seconds, self._rows = int(order), [], 0
+        self._last = time.perf_counter()
+
+
+class Turn(NamedTuple):
+    """What a side did in one turn: the seconds of each step, and the rows in all of them together."""
 
     seconds: list[float]
     rows: int
-    processor_seconds: float = 0.0
 
 
-@dataclass
 class Side:
     """A command that runs a `Clock`, started as a context.
 
@@ -46,13 +65,10 @@ class Side:
         environment: Further environment variables.
     """
 
-    name: str
-    command: Sequence[str]
-    environment: dict[str, str] = field(default_factory=dict)
-    turns: list[Turn] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
-    seconds_to_first_step: float = 0.0
-    peak_bytes: int = 0
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        self.name, self.command, self.environment = name, command, environment or {}
+        self.turns: list[Turn] = []
+        self.seconds_to_first_step, self.peak_bytes = 0.0, 0
 
     def __enter__(self) -> Side:
         """Start the process and wait until its first step is done.
@@ -61,17 +77,18 @@ class Side:
             RuntimeError: If it ends before.
         """
         with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="side-")))
+            address = f"{stack.enter_context(tempfile.TemporaryDirectory(prefix='side-'))}/socket"
             listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-            listener.bind(str(folder / "socket"))
+            listener.bind(address)
             listener.listen(1)
-            listener.settimeout(SECONDS_BETWEEN_LOOKS)
             begin = time.perf_counter()
-            environment = {**self.environment, ADDRESS_VARIABLE: str(folder / "socket")}
-            self._process = stack.enter_context(Guarded(self.command, environment))
-            connection = stack.enter_context(self._accepted(listener))
-            self._connection, self._reports = connection, connection.makefile("r", encoding="utf-8")
-            forget_peaks(self._process.pid)
+            environment = {**self.environment, ADDRESS_VARIABLE: address}
+            self.process = stack.enter_context(Guarded(self.command, environment))
+            if listener not in select.select([listener, self.process.ended], [], [])[0]:
+                self._fail()
+            self._connection = stack.enter_context(listener.accept()[0])
+            self._reports = self._connection.makefile("r", encoding="utf-8")
+            self.process.forget_peaks()
             self._receive()
             self.seconds_to_first_step = time.perf_counter() - begin
             self._stack = stack.pop_all()
@@ -83,47 +100,33 @@ class Side:
 
     def take_turn(self, steps: int) -> Turn:
         """Let the process do so many steps, and keep what it took."""
-        before = processor_seconds_of_tree(self._process.pid)
-        self._process.signal(signal.SIGCONT)
-        self._connection.sendall(json.dumps({"steps": steps}).encode() + b"\n")
-        turn = self._receive()
-        turn.processor_seconds = processor_seconds_of_tree(self._process.pid) - before
-        self.turns.append(turn)
-        return turn
-
-    def _accepted(self, listener: socket.socket) -> socket.socket:
-        while True:
-            try:
-                return listener.accept()[0]
-            except TimeoutError:
-                if self._process.has_ended():
-                    self._fail()
+        self.process.signal(signal.SIGCONT)
+        self._connection.sendall(f"{steps}\n".encode())
+        self.turns.append(self._receive())
+        return self.turns[-1]
 
     def _receive(self) -> Turn:
         line = self._reports.readline() or self._fail()
-        self._process.signal(signal.SIGSTOP)
-        report = json.loads(line)
-        turn = Turn(report.pop("seconds"), report.pop("rows"))
-        self.facts |= report
-        self.peak_bytes = max(self.peak_bytes, peak_memory_of_tree(self._process.pid))
-        return turn
+        self.process.signal(signal.SIGSTOP)
+        self.peak_bytes = max(self.peak_bytes, self.process.peak_memory())
+        return Turn(*json.loads(line))
 
     def _fail(self) -> NoReturn:
-        self._process.check(f"{self.name}: the measured process")
+        self.process.check(f"{self.name}: the measured process")
         raise RuntimeError(f"{self.name}: the measured process ended before its time.")
 
 
 def alternate(sides: Sequence[Side], *, repeats: int, seconds: float) -> None:
-    """Let the started sides take turns of about so many seconds, forwards and backwards, so that drift hits all alike.
+    """Let the started sides take turns, forwards and backwards, so that drift hits all alike.
 
     Args:
-        sides: All started; their `turns` grow by one a repeat.
+        sides: Their `turns` are replaced.
         repeats: Turns of each.
         seconds: A turn has as many steps as fit, one at least.
     """
     steps = {side.name: max(1, round(seconds / side.take_turn(1).seconds[0])) for side in sides}
     for side in sides:
-        side.turns.clear()  # that one was to learn the length of a step
+        side.turns.clear()
     for repeat in range(repeats):
         for side in sides if repeat % 2 == 0 else reversed(sides):
             side.take_turn(steps[side.name])
@@ -135,11 +138,6 @@ Measure = Callable[[Turn], float]
 def rows_per_second(turn: Turn) -> float:
     """Over the whole turn."""
     return turn.rows / sum(turn.seconds)
-
-
-def rows_per_processor_second(turn: Turn) -> float:
-    """What is the same on a busy machine."""
-    return turn.rows / max(turn.processor_seconds, 1e-9)
 
 
 def milliseconds(turn: Turn) -> float:
@@ -154,16 +152,10 @@ def figure(side: Side, measure: Measure) -> dict[str, float]:
 
 def ratio(side: Side, over: Side, measure: Measure) -> dict[str, float]:
     """Median, smallest and largest of a side's measure over another's, formed turn by turn."""
-    pairs = zip(side.turns, over.turns, strict=True)
-    return spread([measure(turn) / measure(other) for turn, other in pairs])
+    return spread([measure(turn) / measure(other) for turn, other in zip(side.turns, over.turns, strict=True)])
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, smallest and largest, with four significant digits."""
     found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    return {name: significant(value) for name, value in found.items()}
-
-
-def significant(value: float) -> float:
-    """Four significant digits."""
-    return float(f"{value:.4g}")
+    return {name: float(f"{value:.4g}") for name, value in found.items()}
