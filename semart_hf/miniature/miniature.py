@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from semart_hf.catalogue.vocabulary import TASKS
 from semart_hf.files import atomic_folder, write_json
 
 from .history import art_history, with_long_tail
@@ -28,7 +28,6 @@ from .writer import catalogue, describe, escape
 
 COLUMNS = ("IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME")
 
-_SPLITS = ("train", "val", "test")
 _PROGRAM_VERSION = 1
 """Goes up when the same settings give other paintings, so that a folder of an older program is not taken for new."""
 
@@ -45,13 +44,11 @@ _METHOD = (
 
 @dataclass(frozen=True)
 class Painting:
-    """What is known of a painting before it is painted.
+    """What is known of a painting before it is painted: its labels by task, what picture and description show of them.
 
     Attributes:
         key: Seed, split and number; all that chance decides about the painting follows from it.
-        labels: The truth, by task; `medium` is what TECHNIQUE speaks of.
-        image_cues: What the picture shows, by task.
-        text_cues: What the description says, by task; `None` where there is no description.
+        text_cues: `None` where there is no description.
     """
 
     key: tuple[int, int, int]
@@ -103,9 +100,7 @@ def paint_miniature(
     Args:
         folder: A path that does not exist yet, or is empty.
         seed: 0 or more.
-        num_train: Paintings of the train split.
-        num_val: Paintings of the validation split.
-        num_test: Paintings of the test split.
+        num_train: Paintings of the train split; `num_val` and `num_test` are those of the others.
         long_tail: Whether labels are as unevenly frequent as in SemArt. Otherwise they are flatter, so that almost
             each of them can be learned from the default number of paintings.
         workers: Processes that paint. More than 1 needs a main module that can be imported without side effects;
@@ -115,93 +110,73 @@ def paint_miniature(
         ValueError: A number is out of range, or the folder holds something else.
     """
     folder = Path(folder)
-    sizes = {"train": num_train, "val": num_val, "test": num_test}
-    least_sizes = ((f"num_{split}", size, 1) for split, size in sizes.items())
-    for name, value, least in (("seed", seed, 0), *least_sizes, ("workers", workers, 1)):
+    sizes = {"num_train": num_train, "num_val": num_val, "num_test": num_test}
+    for name, value in {"seed": seed, **sizes, "workers": workers}.items():
+        least = 0 if name == "seed" else 1
         if value < least:
-            raise ValueError(f"{name} is {value}; allowed is {least} or more; pass another {name}")
+            raise ValueError(f"Got {name}={value}, but it is {least} or more. Pass another {name}.")
     settings = {
         "program": "semart_hf.miniature.miniature",
         "version": _PROGRAM_VERSION,
         "seed": seed,
-        **{f"num_{split}": count for split, count in sizes.items()},
+        **sizes,
         "long_tail": long_tail,
     }
-    if _is_finished(folder, settings):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        _check_finished(folder, settings, sum(sizes.values()))
         return folder
     world = with_long_tail(art_history()) if long_tail else art_history()
-    splits = {split: sample_paintings(world, seed, index, sizes[split]) for index, split in enumerate(_SPLITS)}
+    splits = [sample_paintings(world, seed, split, count) for split, count in enumerate(sizes.values())]
     with atomic_folder(folder) as draft:
-        _write(draft, world, splits, settings, workers)
+        (draft / "Images").mkdir()
+        written = iter(tqdm(_rows(draft / "Images", splits, workers), total=sum(sizes.values()), desc="painting"))
+        rows = [list(islice(written, len(paintings))) for paintings in splits]
+        for split, split_rows in zip(("train", "val", "test"), rows, strict=True):
+            with (draft / f"semart_{split}.csv").open("w", encoding="cp1252", newline="") as lines:
+                table = csv.DictWriter(lines, COLUMNS, delimiter="\t", lineterminator="\n")
+                table.writeheader()
+                table.writerows(split_rows)
+        reached = ceilings(world, _rare_labels(world, splits[0], rows[0]))
+        write_json(draft / "ceiling.json", {**reached, "method": _METHOD, "settings": settings})
     return folder
 
 
-def _is_finished(folder: Path, settings: Mapping[str, object]) -> bool:
-    """Whether the folder holds the miniature of these settings; False where there is nothing yet."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
-    found = _read_settings(folder)
-    if found is None:
-        raise ValueError(
-            f"{folder} holds something that is no miniature; allowed is a new or empty folder, or a finished "
-            "miniature of the same settings; choose another folder"
-        )
-    if found != settings:
-        different = {name: found.get(name) for name in settings if found.get(name) != settings[name]}
-        raise ValueError(
-            f"{folder} holds a miniature with {different}; allowed is one with "
-            f"{ {name: settings[name] for name in different} }; choose another folder or remove this one"
-        )
-    if len(list((folder / "Images").glob("*.jpg"))) != sum(int(str(settings[f"num_{split}"])) for split in _SPLITS):
-        raise ValueError(f"{folder} holds a miniature without all its pictures; remove the folder and paint it again")
-    return True
-
-
-def _read_settings(folder: Path) -> dict[str, object] | None:
-    """The settings that a folder's miniature was painted with; `None` where there is none."""
+def _check_finished(folder: Path, settings: Mapping[str, object], num_pictures: int) -> None:
+    """Nothing, if the folder holds the miniature of these settings."""
     try:
-        settings = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))["settings"]
+        found = dict(json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))["settings"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return settings if isinstance(settings, dict) else None
-
-
-def _write(
-    folder: Path, world: World, splits: Mapping[str, Sequence[Painting]], settings: Mapping[str, object], workers: int
-) -> None:
-    """Paint and write everything into the empty folder."""
-    images = folder / "Images"
-    images.mkdir()
-    paintings = [painting for split in _SPLITS for painting in splits[split]]
-    rows = list(tqdm(_produced(images, paintings, workers), total=len(paintings), desc="painting", unit="picture"))
-    first = 0
-    for split in _SPLITS:
-        with (folder / f"semart_{split}.csv").open("w", encoding="cp1252", newline="") as lines:
-            table = csv.DictWriter(lines, COLUMNS, delimiter="\t", lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows[first : first + len(splits[split])])
-        first += len(splits[split])
-    train = splits["train"]
-    reached = ceilings(world, _rare_labels(world, train, rows[: len(train)]))
-    report = {**reached, "method": _METHOD, "settings": settings}
-    write_json(folder / "ceiling.json", report)
+        raise ValueError(
+            f"Got {folder}, which holds something that is no miniature, but it is a new or empty folder, or a "
+            "finished miniature of the same settings. Choose another folder."
+        ) from None
+    different = [name for name in settings if found.get(name) != settings[name]]
+    if different:
+        raise ValueError(
+            f"Got {folder}, which holds a miniature with { {name: found.get(name) for name in different} }, not "
+            f"{ {name: settings[name] for name in different} }. Choose another folder, or remove this one."
+        )
+    if len(list((folder / "Images").glob("*.jpg"))) != num_pictures:
+        raise ValueError(f"Got {folder}, a miniature without all its pictures. Remove the folder and paint it again.")
 
 
 def _rare_labels(world: World, train: Sequence[Painting], rows: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     """The labels of each task that train shows too rarely to be classes; a medium counts where TECHNIQUE is given."""
-    rare = {}
-    for task in TASKS:
-        counts = Counter(
-            painting.labels[task]
-            for painting, row in zip(train, rows, strict=True)
-            if task != "medium" or row["TECHNIQUE"]
-        )
-        rare[task] = [label for label in world.labels[task] if counts[label] < _MIN_LABEL_COUNT]
-    return rare
+    shown = Counter(
+        (task, label)
+        for painting, row in zip(train, rows, strict=True)
+        for task, label in painting.labels.items()
+        if task != "medium" or row["TECHNIQUE"]
+    )
+    return {
+        task: [label for label in labels if shown[task, label] < _MIN_LABEL_COUNT]
+        for task, labels in world.labels.items()
+    }
 
 
-def _produced(images: Path, paintings: Sequence[Painting], workers: int) -> Iterator[dict[str, str]]:
-    """The rows of the paintings in their order, each yielded when its picture is written."""
+def _rows(images: Path, splits: Sequence[Sequence[Painting]], workers: int) -> Iterator[dict[str, str]]:
+    """The rows of the paintings in their order, each when its picture is written."""
+    paintings = list(chain(*splits))
     if workers == 1:
         yield from map(partial(_produce, images), paintings)
         return
@@ -224,9 +199,5 @@ def _produce(images: Path, painting: Painting) -> dict[str, str]:
     slug = "".join(letter for letter in columns["TITLE"].lower() if letter.isalpha())[:8]
     name = f"{split}{number:05d}-{slug}.jpg"
     picture.save(images / name, quality=_JPEG_QUALITY)
-    return {
-        "IMAGE_FILE": name,
-        "DESCRIPTION": description,
-        **columns,
-        **{task.upper(): painting.labels[task] for task in TASKS if task != "medium"},
-    }
+    labels = {task.upper(): label for task, label in painting.labels.items() if task != "medium"}
+    return {"IMAGE_FILE": name, "DESCRIPTION": description, **columns, **labels}

@@ -2,8 +2,8 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -12,121 +12,81 @@ Colour = tuple[float, float, float]
 Point = tuple[float, float]
 
 
-_COLOUR_NAMES = ("sky", "horizon", "ground", "distance", "foliage", "stone", "dark", "light", "flesh", "gold")
-
-
-@dataclass(frozen=True)
-class Palette:
-    """The colours of a period, each with a part to play in every composition.
-
-    Attributes:
-        shades: Shadow, middle and light of the varnish that pulls the finished picture together.
-        varnish: How far the picture is pulled towards the shades, 0 to 1.
-    """
-
-    sky: Colour
-    horizon: Colour
-    ground: Colour
-    distance: Colour
-    foliage: Colour
-    stone: Colour
-    dark: Colour
-    light: Colour
-    flesh: Colour
-    gold: Colour
-    cloth: tuple[Colour, Colour, Colour]
-    shades: tuple[Colour, Colour, Colour]
-    varnish: float
-
-
-def _colours(codes: str) -> list[Colour]:
-    return [(int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)) for code in codes.split()]
-
-
-def _palette(varnish: float, codes: str, more_codes: str) -> Palette:
-    """A palette from hexadecimal colours in the order of the fields; `cloth` and `shades` take three each."""
-    named = dict(zip(_COLOUR_NAMES, _colours(codes), strict=True))
-    first, second, third, shadow, middle, light = _colours(more_codes)
-    return Palette(**named, cloth=(first, second, third), shades=(shadow, middle, light), varnish=varnish)
-
-
-PALETTES = {
-    # gold leaf, lapis and vermilion
-    "gilded": _palette(
-        0.34,
-        "cf9a2c f0cf72 8a6a34 b98f45 4f6330 d8b878 3b2013 fbeab4 e3b184 e9bd48",
-        "23408f c2321f 3f6a3c 4a2410 c08a35 fae3a0",
-    ),
-    # the cool daylight of rose, azure and pale stone
-    "clear": _palette(
-        0.26,
-        "6fa6d6 e4eff2 7f9a6e a5c6cf 4f8a68 d9d2c8 2e3c5c fdf8ee efc6a8 e3c878",
-        "d0607c 2a6fb8 e6c65a 2c4468 a3b8bd fbf6ee",
-    ),
-    # lamplight out of near black
-    "tenebrist": _palette(
-        0.30,
-        "1b130e 46301a 2c1d12 52381e 343019 7a5d3a 0b0705 f9d694 dd9a62 d39a3a",
-        "9c1f18 b5772a d6c5a2 0a0503 5e371c f4cb84",
-    ),
-    # a tonal grey with olive and pewter
-    "silvery": _palette(
-        0.42,
-        "8a979b d3d2c2 756f50 9aa096 5c6647 b0aa94 2b302f ecebdf d3b595 b59f68",
-        "3d5c78 98733f c8bfa4 2b302f 8e8d7e e8e5d6",
-    ),
-    # powder blue and rose
-    "pastel": _palette(
-        0.28,
-        "a3c9ee fbdde2 b7d09a c9d9e2 93bb88 ecd9d2 7d5a80 fffaf4 f9d0bf ecc878",
-        "ee8aa6 86b4e0 f5d888 80608c eab8c6 fff8ee",
-    ),
-    # dusk over teal water
-    "sunset": _palette(
-        0.36,
-        "1f4660 f58a34 3a2c28 93502f 2f3d33 8f6a58 171b28 ffd98a e0986a ffb347",
-        "14707a cc4f1a ecc48c 12202e b0552c ffd590",
-    ),
-    # full sun with violet shadows
-    "sunlit": _palette(
-        0.22,
-        "4aa0ea dff0ff 84c63c 7fbfd8 3fa24a e9def2 3a34a4 fffdea ffc49c ffd93b",
-        "7d52cc ff7448 ffe23c 3530a0 74bf8a fffff0",
-    ),
+# How far the varnish pulls a finished picture towards the palette's shades, its shadow, middle and light.
+_VARNISH = {
+    "gilded": 0.34,  # gold leaf, lapis and vermilion
+    "clear": 0.26,  # the cool daylight of rose, azure and pale stone
+    "tenebrist": 0.3,  # lamplight out of near black
+    "silvery": 0.42,  # a tonal grey with olive and pewter
+    "pastel": 0.28,  # powder blue and rose
+    "sunset": 0.36,  # dusk over teal water
+    "sunlit": 0.22,  # full sun with violet shadows
 }
+# Each with a part to play in every composition.
+# Of each palette in this order.
+_COLOURS = """
+    sky      cf9a2c 6fa6d6 1b130e 8a979b a3c9ee 1f4660 4aa0ea
+    horizon  f0cf72 e4eff2 46301a d3d2c2 fbdde2 f58a34 dff0ff
+    ground   8a6a34 7f9a6e 2c1d12 756f50 b7d09a 3a2c28 84c63c
+    distance b98f45 a5c6cf 52381e 9aa096 c9d9e2 93502f 7fbfd8
+    foliage  4f6330 4f8a68 343019 5c6647 93bb88 2f3d33 3fa24a
+    stone    d8b878 d9d2c8 7a5d3a b0aa94 ecd9d2 8f6a58 e9def2
+    dark     3b2013 2e3c5c 0b0705 2b302f 7d5a80 171b28 3a34a4
+    light    fbeab4 fdf8ee f9d694 ecebdf fffaf4 ffd98a fffdea
+    flesh    e3b184 efc6a8 dd9a62 d3b595 f9d0bf e0986a ffc49c
+    gold     e9bd48 e3c878 d39a3a b59f68 ecc878 ffb347 ffd93b
+    cloth    23408f d0607c 9c1f18 3d5c78 ee8aa6 14707a 7d52cc
+    cloth    c2321f 2a6fb8 b5772a 98733f 86b4e0 cc4f1a ff7448
+    cloth    3f6a3c e6c65a d6c5a2 c8bfa4 f5d888 ecc48c ffe23c
+    shades   4a2410 2c4468 0a0503 2b302f 80608c 12202e 3530a0
+    shades   c08a35 a3b8bd 5e371c 8e8d7e eab8c6 b0552c 74bf8a
+    shades   fae3a0 fbf6ee f4cb84 e8e5d6 fff8ee ffd590 fffff0
+"""
+
+
+class Palette(SimpleNamespace):
+    """The colours of a period by their parts, `cloth` and `shades` three each, and `varnish`."""
+
+
+def _palettes() -> dict[str, Palette]:
+    colours: dict[str, list[Sequence[Colour]]] = {}
+    for part, *codes in map(str.split, _COLOURS.strip().splitlines()):
+        parsed = [(int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)) for code in codes]
+        colours.setdefault(part, []).append(parsed)
+    return {
+        name: Palette(
+            varnish=varnish,
+            **{
+                part: tuple(row[column] for row in rows) if rows[1:] else rows[0][column]
+                for part, rows in colours.items()
+            },
+        )
+        for column, (name, varnish) in enumerate(_VARNISH.items())
+    }
+
+
+PALETTES = _palettes()
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
     """The colour that lies `share` of the way from the first to the second."""
-    rest = 1 - share
-    return (
-        first[0] * rest + second[0] * share,
-        first[1] * rest + second[1] * share,
-        first[2] * rest + second[2] * share,
-    )
+    red, green, blue = (start * (1 - share) + end * share for start, end in zip(first, second, strict=True))
+    return red, green, blue
 
 
 def rounded(points: Sequence[Point], *, closed: bool) -> list[Point]:
     """The points with five more between each two, on a smooth curve through them all (Catmull-Rom)."""
-    corners = np.asarray(points, dtype=np.float64)
-    if closed:
-        before, after, further = (
-            np.roll(corners, 1, axis=0),
-            np.roll(corners, -1, axis=0),
-            np.roll(corners, -2, axis=0),
-        )
-    else:
-        padded = np.concatenate([corners[:1], corners, corners[-1:]])
-        before, corners, after, further = padded[:-3], padded[1:-2], padded[2:-1], padded[3:]
+    padded = [points[-1], *points, *points[:2]] if closed else [points[0], *points, points[-1]]
+    corners = np.asarray(padded, dtype=np.float64)[:, None, :]
+    before, here, after, further = corners[:-3], corners[1:-2], corners[2:-1], corners[3:]
     step = (np.arange(6) / 6)[None, :, None]
-    before, corners, after, further = (side[:, None, :] for side in (before, corners, after, further))
     curve = 0.5 * (
-        2 * corners
+        2 * here
         + (after - before) * step
-        + (2 * before - 5 * corners + 4 * after - further) * step**2
-        + (3 * corners - before - 3 * after + further) * step**3
+        + (2 * before - 5 * here + 4 * after - further) * step**2
+        + (3 * here - before - 3 * after + further) * step**3
     ).reshape(-1, 2)
-    path = [(float(x), float(y)) for x, y in curve]
+    path = [(x, y) for x, y in curve.tolist()]
     return path if closed else [*path, points[-1]]
 
 

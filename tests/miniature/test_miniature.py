@@ -263,13 +263,13 @@ def test_a_finished_folder_of_the_same_settings_is_kept(folder):
 
 
 def test_a_folder_of_other_settings_is_refused(folder):
-    with pytest.raises(ValueError, match=r"holds a miniature with \{'seed': 3\}; allowed is one with \{'seed': 4\}"):
+    with pytest.raises(ValueError, match=r"holds a miniature with \{'seed': 3\}, not \{'seed': 4\}"):
         paint_miniature(folder, seed=4, **SIZES)
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="holds something that is no miniature; allowed is a new or empty folder"):
+    with pytest.raises(ValueError, match="holds something that is no miniature, but it is a new or empty folder"):
         paint_miniature(tmp_path, **SIZES)
     assert contents(tmp_path) == {"thesis.txt": b"years of work"}
 
@@ -278,7 +278,7 @@ def test_a_folder_that_lost_files_is_refused(tmp_path):
     (tmp_path / "release").mkdir()  # empty: as good as none
     folder = paint_miniature(tmp_path / "release", num_train=1, num_val=1, num_test=1)
     next((folder / "Images").iterdir()).unlink()
-    with pytest.raises(ValueError, match=r"without all its pictures; remove the folder"):
+    with pytest.raises(ValueError, match=r"without all its pictures\. Remove the folder"):
         paint_miniature(folder, num_train=1, num_val=1, num_test=1)
 
 
@@ -294,7 +294,7 @@ def test_an_interrupted_painting_leaves_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [({"seed": -1}, "seed is -1; allowed is 0 or more"), ({"num_val": 0}, "num_val is 0; allowed is 1 or more")],
+    [({"seed": -1}, "Got seed=-1, but it is 0 or more"), ({"num_val": 0}, "Got num_val=0, but it is 1 or more")],
 )
 def test_numbers_out_of_range_are_refused(tmp_path, option, message):
     with pytest.raises(ValueError, match=message):
