@@ -32,8 +32,8 @@ _PAINTED: dict[str, tuple[float, ...]] = {
     "Greek": (0.3, 0.5, 0.3, 0.2, 0, 0, 0, 0, 0, 0.2),
     "Swedish": (0, 0, 0, 0, 0, 0.3, 0.5, 0.2, 0.5, 0),
 }
-_EARLY, _HIGH, _LATE, _MODERN = range(4)
-_ERA = (_EARLY, _EARLY, _HIGH, _HIGH, _LATE, _LATE, _MODERN, _MODERN, _MODERN, _EARLY)
+# Of each half-century: the early centuries, the high Renaissance, the late Baroque, the moderns.
+_ERA = (0, 0, 1, 1, 2, 2, 3, 3, 3, 0)
 
 _MEDIUMS = ("canvas", "wood", "wall", "paper", "metal", "other")
 # Italy paints its walls, the North its oak, Spain and the later centuries canvas; paper and copper come in between.
@@ -181,18 +181,9 @@ def art_history() -> World:
 def _prior() -> Table:
     """P(type, school, timeframe, medium): when each school painted, times what it painted then, times on what."""
     painted = np.array(list(_PAINTED.values()))
-    supports = np.array(
-        [
-            [
-                _SUPPORTS[school if school in _SUPPORTS else "northern" if school in _NORTHERN else "other"][era]
-                for era in _ERA
-            ]
-            for school in _PAINTED
-        ]
-    )
-    types = np.array(
-        [[np.multiply(_TYPES_OF_ERA[era], _TYPES_OF_SCHOOL[school]) for era in _ERA] for school in _PAINTED]
-    )
+    groups = [school if school in _SUPPORTS else "northern" if school in _NORTHERN else "other" for school in _PAINTED]
+    supports = np.array([[_SUPPORTS[group][era] for era in _ERA] for group in groups])
+    types = np.array([_TYPES_OF_SCHOOL[school] for school in _PAINTED])[:, None] * np.array(_TYPES_OF_ERA)[list(_ERA)]
     supports /= supports.sum(axis=-1, keepdims=True)
     types /= types.sum(axis=-1, keepdims=True)
     return np.einsum("st,sty,stm->ystm", painted / painted.sum(), types, supports)

@@ -4,7 +4,7 @@ A brush lays a finished composition over with its own strokes; a surface shows t
 are made for a short side of 128 pixels and coarse enough to survive being halved.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -163,7 +163,7 @@ def _relief(pixels: Pixels, height: Pixels, strength: float) -> Pixels:
 
 def _canvas(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """A plain weave: threads over and under each other."""
-    rows, columns = _positions(pixels)
+    rows, columns = np.indices(pixels.shape[:2], dtype=np.float32)
     period = float(rng.uniform(6.0, 6.8))
     warp, weft = np.sin(columns * (2 * np.pi / period)), np.sin(rows * (2 * np.pi / period))
     return _relief(pixels, warp * weft * (1 + 0.3 * _noise(pixels, rng, 14)), 0.095)
@@ -171,7 +171,7 @@ def _canvas(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 def _wood(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Grain along the panel, wavering round a knot, and the joint of two boards."""
-    rows, columns = _positions(pixels)
+    rows, columns = np.indices(pixels.shape[:2], dtype=np.float32)
     along, across = (rows, columns) if pixels.shape[0] >= pixels.shape[1] else (columns, rows)
     knot_along, knot_across = (float(rng.uniform(0.2, 0.8) * axis.max()) for axis in (along, across))
     knot = np.exp(-(((along - knot_along) / 30) ** 2) - ((across - knot_across) / 14) ** 2)
@@ -198,23 +198,20 @@ def _wall(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return faded * (1 - 0.52 * depth)
 
 
-def _crack(
-    draw: ImageDraw.ImageDraw, rng: np.random.Generator, point: npt.NDArray[np.float64], direction: float, length: int
-) -> None:
+def _crack(draw: ImageDraw.ImageDraw, rng: np.random.Generator, point: Numbers, direction: float, length: int) -> None:
     """A crack that wanders on from a point and branches."""
-    path = [(float(point[0]), float(point[1]))]
+    path = [point]
     for step in range(length):
         direction += float(rng.uniform(-0.8, 0.8))
-        point = point + 15 * np.array([np.cos(direction), np.sin(direction)])
-        path.append((float(point[0]), float(point[1])))
+        path.append(path[-1] + 15 * np.array([np.cos(direction), np.sin(direction)]))
         if step in (4, 8) and length > 8:
-            _crack(draw, rng, point, direction + float(rng.choice((-1.1, 1.1))), 5)
-    draw.line(path, fill=255, width=2)
+            _crack(draw, rng, path[-1], direction + float(rng.choice((-1.1, 1.1))), 5)
+    draw.line(np.ravel(path).tolist(), fill=255, width=2)
 
 
 def _paper(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """A sheet with laid lines and brown spots of age, where colour lies thin."""
-    rows, columns = _positions(pixels)
+    rows, columns = np.indices(pixels.shape[:2], dtype=np.float32)
     sheet = _tint(0.98, 0.94, 0.84) * (1 - 0.8 * (1 - pixels))
     laid = np.sin(rows * (2 * np.pi / 7))
     sheet = sheet + 0.025 * laid[..., None] + 0.025 * _noise(pixels, rng, 2.5)[..., None]
@@ -226,18 +223,12 @@ def _paper(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 def _metal(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Copper: bands of sheen across the plate and a warm glow through the paint."""
-    rows, columns = _positions(pixels)
+    rows, columns = np.indices(pixels.shape[:2], dtype=np.float32)
     slope = (-1 if rng.random() < 0.5 else 1) * float(rng.uniform(0.35, 0.6))
     phase = (columns + slope * rows) * (2 * np.pi / float(rng.uniform(38, 48))) + float(rng.uniform(0, 2 * np.pi))
     sheen = np.maximum(0, np.sin(phase)) ** 5 + 0.5 * np.maximum(0, np.sin(phase + 1.3)) ** 16
     copper = 0.9 * (pixels + 0.14 * (_tint(0.85, 0.42, 0.22) - pixels))
     return np.asarray(copper + (0.26 * sheen)[..., None] * _tint(1.0, 0.86, 0.7), dtype=np.float32)
-
-
-def _positions(pixels: Pixels) -> tuple[Pixels, Pixels]:
-    """Row and column of every pixel: (height, width) each."""
-    rows, columns = np.indices(pixels.shape[:2], dtype=np.float32)
-    return np.asarray(rows), np.asarray(columns)
 
 
 def _tint(red: float, green: float, blue: float) -> Pixels:
@@ -252,17 +243,5 @@ def _noise(pixels: Pixels, rng: np.random.Generator, grain: float) -> Pixels:
     return np.asarray((smooth - smooth.mean()) / (smooth.std() + 1e-6), dtype=np.float32)
 
 
-BRUSHES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
-    "enamel": _enamel,
-    "hatched": _hatched,
-    "dabbed": _dabbed,
-    "swept": _swept,
-}
-
-SURFACES: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
-    "canvas": _canvas,
-    "wood": _wood,
-    "wall": _wall,
-    "paper": _paper,
-    "metal": _metal,
-}
+BRUSHES = {"enamel": _enamel, "hatched": _hatched, "dabbed": _dabbed, "swept": _swept}
+SURFACES = {"canvas": _canvas, "wood": _wood, "wall": _wall, "paper": _paper, "metal": _metal}

@@ -59,23 +59,20 @@ def ceilings(world: World, rare: Mapping[str, Sequence[str]]) -> dict[str, dict[
         world: The paintings and their cues.
         rare: Labels of each task that count as one common class (`UNK`).
     """
-    by_modality = {
-        "image+text": [_both(world.image[task].table, world.text[task].table) for task in world.labels],
+    cues = {
         "image": [world.image[task].table for task in world.labels],
         "text": [world.text[task].table for task in world.labels],
         "nothing": [np.ones((len(labels), 1)) for labels in world.labels.values()],
     }
+    cues["image+text"] = [_both(image, text) for image, text in zip(cues["image"], cues["text"], strict=True)]
     reached = {
-        modality: {
-            task: _best_accuracy(world.prior, tables, axis, _classes(world.labels[task], rare.get(task, ())))
-            for axis, task in enumerate(world.labels)
-        }
-        for modality, tables in by_modality.items()
+        modality: {task: _best_accuracy(world, tables, task, rare.get(task, ())) for task in world.labels}
+        for modality, tables in cues.items()
     }
+    missing = world.missing_text
     for modality, without_text in (("image+text", "image"), ("text", "nothing")):
-        for task in world.labels:
-            reached[modality][task] *= 1 - world.missing_text
-            reached[modality][task] += world.missing_text * reached[without_text][task]
+        for task, best in reached[modality].items():
+            reached[modality][task] = best * (1 - missing) + missing * reached[without_text][task]
     return {
         modality: {**reached[modality], "mean": float(np.mean(list(reached[modality].values())))}
         for modality in MODALITIES
@@ -88,16 +85,13 @@ def _both(image: Table, text: Table) -> Table:
     return pairs[:, pairs.any(axis=0)]
 
 
-def _classes(labels: Sequence[str], rare: Sequence[str]) -> list[list[int]]:
-    """The label indices of each scored class: one a frequent label, and one for all rare labels together."""
+def _best_accuracy(world: World, likelihoods: Sequence[Table], task: str, rare: Sequence[str]) -> float:
+    """Accuracy of always answering the most probable class of the task, given the cues of all tasks."""
+    axis, labels = list(world.labels).index(task), world.labels[task]
     classes = [[index] for index, label in enumerate(labels) if label not in rare]
     unknown = [index for index, label in enumerate(labels) if label in rare]
-    return [*classes, unknown] if unknown else classes
-
-
-def _best_accuracy(prior: Table, likelihoods: Sequence[Table], axis: int, classes: Sequence[Sequence[int]]) -> float:
-    """Accuracy of always answering the most probable class of the task on `axis`, given the cues of all tasks."""
-    joint = np.moveaxis(prior, axis, 0)
+    classes += [unknown] if unknown else []
+    joint = np.moveaxis(world.prior, axis, 0)
     for likelihood in [table for other, table in enumerate(likelihoods) if other != axis]:
         joint = np.tensordot(joint, likelihood, axes=(1, 0))  # the next task's labels give way to its cues, at the end
     joint = joint.reshape(joint.shape[0], -1)

@@ -6,7 +6,10 @@ import numpy as np
 
 from .world import SILENT
 
-_SUBJECTS: dict[str, tuple[str, ...]] = {
+# By cue or label the phrases of which chance takes one.
+_Phrases = Mapping[str, Sequence[str]]
+
+_SUBJECTS: _Phrases = {
     "religious": ("the Virgin and Child", "an altarpiece with saints", "the Passion of Christ"),
     "portrait": ("the likeness of a sitter", "a portrait of a merchant", "the effigy of a noblewoman"),
     "landscape": ("a view of a river valley", "a wooded landscape", "a calm sea at dusk"),
@@ -21,7 +24,7 @@ _SUBJECTS: dict[str, tuple[str, ...]] = {
         "an invention copied more than once",
     ),
 }
-_SCHOOLS: dict[str, tuple[str, ...]] = {
+_SCHOOLS: _Phrases = {
     "Italian": ("Florentine", "Venetian", "Roman"),
     "Dutch": ("Haarlem", "Leiden", "Delft"),
     "French": ("Parisian", "Lyons", "Versailles"),
@@ -32,7 +35,7 @@ _SCHOOLS: dict[str, tuple[str, ...]] = {
     "American": ("Boston", "Philadelphia", "Baltimore"),
     SILENT: ("anonymous", "minor", "travelling"),
 }
-_PERIODS: dict[str, tuple[str, ...]] = {
+_PERIODS: _Phrases = {
     "1451-1500": ("in the 1470s", "at the height of the Quattrocento", "in the late Gothic manner"),
     "1501-1550": ("in the 1520s", "during the High Renaissance", "in the years of the Reformation"),
     "1551-1600": ("in the 1580s", "in the Mannerist taste", "soon after the Council of Trent"),
@@ -44,7 +47,7 @@ _PERIODS: dict[str, tuple[str, ...]] = {
     "1851-1900": ("in the 1870s", "in the Impressionist circle", "in the age of photography"),
     SILENT: ("with evident care", "at an uncertain date", "for an unknown patron"),
 }
-_SUPPORTS: dict[str, tuple[str, ...]] = {
+_SUPPORTS: _Phrases = {
     "canvas": ("on a relined canvas", "on coarse linen", "on a twill weave"),
     "wood": ("on an oak panel", "on poplar boards", "on a walnut plank"),
     "wall": ("in fresco", "on fresh plaster", "on the wall of a chapter house"),
@@ -85,9 +88,9 @@ _REMARKS = (
     "Critics have called it the finest œuvre of its kind.",
 )
 _MOST_WORDS = 40
-_ENTITIES = {character: f"&#{number};" for character, number in (("ç", 231), ("é", 233), ("–", 150), ("œ", 339))}
+_ENTITIES = str.maketrans({character: f"&#{ord(character)};" for character in "çé"} | {"–": "&#150;", "œ": "&#339;"})
 
-_TITLES: dict[str, tuple[str, ...]] = {
+_TITLES: _Phrases = {
     "religious": ("Madonna and Child", "Crucifixion", "Sacra Conversazione", "Madonna Enthroned"),
     "portrait": ("Portrait of a Man", "Portrait of a Young Woman", "A Scholar", "Portrait of a Lady"),
     "landscape": ("River Landscape", "View of the Coast", "Landscape with Trees", "Ships Offshore"),
@@ -98,7 +101,7 @@ _TITLES: dict[str, tuple[str, ...]] = {
     "historical": ("Sea Battle", "The Siege", "Entry of the Prince", "The Surrender"),
     "study": ("Study of a Head", "Studies of Hands"),
 }
-_SURNAMES: dict[str, tuple[str, ...]] = {
+_SURNAMES: _Phrases = {
     "Italian": ("BELCOLORE, Andrea", "VALDARNO, Tommaso di", "MASTER of the Gilt Arches", "SERRAVALLE, Lucia"),
     "Dutch": ("OUDEWATER, Pieter van", "WAVEREN, Jan Cornelisz", "STEENDAM, Judith"),
     "French": ("MONTAUBRY, Étienne", "BEAUCLAIR, Anne-Marie", "LA ROQUE, Hubert de"),
@@ -110,7 +113,7 @@ _SURNAMES: dict[str, tuple[str, ...]] = {
     "Greek": ("KALLERGIS, Emmanuel",),
     "Swedish": ("LINDQVIST, Carl",),
 }
-_TECHNIQUES: dict[str, tuple[str, ...]] = {
+_TECHNIQUES: _Phrases = {
     "canvas": ("Oil on canvas", "Oil on canvas", "Oil on canvas", "Tempera on canvas"),
     "wood": ("Oil on panel", "Oil on wood", "Tempera on poplar panel", "Oil on oak panel", "Tempera on wood"),
     "wall": ("Fresco", "Fresco", "Fresco, detached"),
@@ -132,14 +135,9 @@ def describe(cues: Mapping[str, str], rng: np.random.Generator) -> str:
     school = _pick(_SCHOOLS[cues["school"]], rng)
     if school[0].lower() in "aeiou":
         opening = opening.replace("a {school}", "an {school}").replace("A {school}", "An {school}")
-    sentence = opening.format(
-        subject=subject,
-        Subject=subject[0].upper() + subject[1:],
-        school=school,
-        period=_pick(_PERIODS[cues["timeframe"]], rng),
-        support=_pick(_SUPPORTS[cues["medium"]], rng),
-    )
-    sentences = [sentence]
+    period, support = _pick(_PERIODS[cues["timeframe"]], rng), _pick(_SUPPORTS[cues["medium"]], rng)
+    capitalised = subject[0].upper() + subject[1:]
+    sentences = [opening.format(subject=subject, Subject=capitalised, school=school, period=period, support=support)]
     for index in rng.permutation(len(_REMARKS))[: int(rng.integers(0, 3))]:
         if sum(len(words.split()) for words in (*sentences, _REMARKS[index])) <= _MOST_WORDS:
             sentences.insert(0 if rng.random() < 0.25 else len(sentences), _REMARKS[index])
@@ -148,9 +146,7 @@ def describe(cues: Mapping[str, str], rng: np.random.Generator) -> str:
 
 def escape(text: str) -> str:
     """The text with its special characters as numeric HTML entities, as some rows of the real release have them."""
-    for character, entity in _ENTITIES.items():
-        text = text.replace(character, entity)
-    return text
+    return text.translate(_ENTITIES)
 
 
 def catalogue(labels: Mapping[str, str], aspect: float, rng: np.random.Generator) -> dict[str, str]:
