@@ -239,7 +239,6 @@ def read_run(name: str, model: Path, folder: Path) -> TowerRun:
 
     path = model / "recipe.yaml"
     recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    row_ids, outcomes = read_predictions(folder / "evaluation" / "predictions.parquet")
     return TowerRun(
         name=name,
         model=model,
@@ -248,8 +247,7 @@ def read_run(name: str, model: Path, folder: Path) -> TowerRun:
         results=read_json(folder / "evaluation" / "results.json"),
         training=read_json(model / "results.json"),
         cost=read_json(folder / "cost" / "cost.json"),
-        row_ids=row_ids,
-        outcomes=outcomes,
+        outcomes=read_predictions(folder / "evaluation" / "predictions.parquet"),
     )
 
 

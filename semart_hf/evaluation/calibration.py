@@ -49,12 +49,7 @@ def fit_temperature(logits: npt.NDArray[np.floating[Any]], references: npt.NDArr
 
 
 def store_temperatures(model_folder: str | Path, temperatures: dict[str, float]) -> None:
-    """Write the temperatures into the folder's config.json, where the pipeline finds them; all else stays as it is.
-
-    Raises:
-        ValueError: The folder holds no config.json.
-    """
-    check_can_store(model_folder)
+    """Write the temperatures into the folder's config.json, where the pipeline finds them; all else stays as it is."""
     path = Path(model_folder) / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["temperatures"] = {task: round(value, 4) for task, value in temperatures.items()}
@@ -62,11 +57,7 @@ def store_temperatures(model_folder: str | Path, temperatures: dict[str, float])
 
 
 def check_can_store(model_folder: str | Path) -> None:
-    """Refuse a model whose temperatures cannot be stored.
-
-    Raises:
-        ValueError: The folder holds no config.json.
-    """
+    """Raise ValueError for a model whose temperatures cannot be stored."""
     if not (Path(model_folder) / "config.json").is_file():
         raise ValueError(
             f"Got the model {model_folder}, which is no local folder with a config.json. Temperatures are stored in "

@@ -32,7 +32,7 @@ def compare_outcomes(
     Raises:
         ValueError: The two were not measured on the same paintings with the same labels.
     """
-    check_same_rows(first, second)
+    check_same_rows(first, second, names)
     scores = [flatten_scores(score_outcomes(outcomes)) for outcomes in (first, second)]
     resampled = resampled_scores([first, second], num_resamples=num_resamples)
     comparison: dict[str, Any] = {"first": names[0], "second": names[1], "tasks": {}, "mean": {}, "in_words": []}
@@ -59,29 +59,29 @@ def compare_outcomes(
     return comparison
 
 
-def check_same_rows(first: Outcomes, second: Outcomes) -> None:
+def check_same_rows(first: Outcomes, second: Outcomes, names: tuple[str, str]) -> None:
     """Refuse to compare what was not measured on the same paintings with the same labels.
 
     Raises:
         ValueError: Tasks, number of rows, vocabulary or true labels differ.
     """
+    got = f"Got the evaluations of {names[0]} and {names[1]}"
     advice = "Only the same can be compared. Evaluate both models with the same --data, --split and --map_labels."
-    for what, values in (
-        ("tasks", [outcomes.task_names for outcomes in (first, second)]),
-        ("numbers of paintings", [outcomes.num_rows for outcomes in (first, second)]),
-    ):
-        if values[0] != values[1]:
-            raise ValueError(f"Got two evaluations with the {what} {values[0]} and {values[1]}. {advice}")
+    if first.task_names != second.task_names:
+        raise ValueError(f"{got} with the tasks {first.task_names} and {second.task_names}. {advice}")
+    if first.num_rows != second.num_rows or first.row_ids != second.row_ids:
+        raise ValueError(
+            f"{got}, of other paintings or in another order: {first.num_rows} and {second.num_rows}. {advice}"
+        )
     for task in first.task_names:
         ours, theirs = first.task(task), second.task(task)
         if ours.labels != theirs.labels:
             differing = sorted(set(ours.labels) ^ set(theirs.labels)) or "their order"
-            raise ValueError(f"Got two evaluations whose {task} labels differ: {differing}. {advice}")
+            raise ValueError(f"{got}, whose {task} labels differ: {differing}. {advice}")
         differing_rows = int((ours.references != theirs.references).sum())
         if differing_rows:
             raise ValueError(
-                f"Got two evaluations whose true {task} differs in {differing_rows} of {first.num_rows} paintings. "
-                f"{advice}"
+                f"{got}, whose true {task} differs in {differing_rows} of {first.num_rows} paintings. {advice}"
             )
 
 

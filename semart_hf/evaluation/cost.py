@@ -30,8 +30,6 @@ from .vocabularies import load_for_model
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from semart_hf.model.modeling_semart import SemArtForArtClassification
-
 Batch = dict[str, torch.Tensor]
 
 BATCH_SIZES = (1, 4, 16, 64)
@@ -40,76 +38,56 @@ FLOP_ROWS = 8
 
 
 def measure_cost(folder: Path, paintings: Dataset, *, device: str | None = None) -> dict[str, Any]:
-    """Every figure of a model that can be had without training it: `parameters`, `flops`, `inference` and `disk`.
+    """Every figure of a finished model that can be had without training it: parameters, operations, speed and size.
 
-    Args:
-        folder: A finished model.
-        paintings: What the model is run on; those with picture and text are taken where there are some.
-        device: `None`: the first GPU where there is one.
-
-    Raises:
-        ValueError: There are no paintings.
+    The model is run on paintings with picture and text where there are some,
+    on the first GPU unless `device` is named.
     """
     model = AutoModel.from_pretrained(folder, trust_remote_code=False)
-    examples = complete_paintings(paintings, max(*BATCH_SIZES, FLOP_ROWS))
+    examples = complete_paintings(paintings, max(BATCH_SIZES))
     collator = ArtCollator(AutoProcessor.from_pretrained(folder, trust_remote_code=False), model.config.tasks)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device).eval()
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
 
     def batch_of(size: int) -> Batch:
         batch = collator(list(islice(cycle(examples), size)))
-        return {name: value.to(device) for name, value in batch.items() if name != "labels"}
+        return {name: value.to(model.device) for name, value in batch.items() if name != "labels"}
 
-    # Before anything else, so that the peak is that of inference.
-    inference = measure_inference(model, batch_of)
+    files = [path for path in folder.iterdir() if path.is_file()]
     return {
-        "parameters": count_parameters(model),
-        "flops": count_flops(model, batch_of(FLOP_ROWS)),
-        "inference": inference,
-        "disk": size_on_disk(folder),
+        **measure_inference(model, batch_of),  # first, so that the peak is that of inference
+        **count_flops(model, batch_of(FLOP_ROWS)),
+        "parameters": model.num_parameters(),
+        "trained_parameters": model.num_parameters(only_trainable=True),
+        "vision_parameters": model.vision_tower.num_parameters(),
+        "weights_bytes": sum(path.stat().st_size for path in files if path.suffix == ".safetensors"),
+        "folder_bytes": sum(path.stat().st_size for path in files),  # without checkpoints
         "environment": describe_environment(),
     }
 
 
 def complete_paintings(paintings: Dataset, count: int) -> list[dict[str, Any]]:
-    """The first rows with picture and text, at most so many; the first rows of all where none has both.
-
-    Raises:
-        ValueError: There is no row.
-    """
-    if not len(paintings):
-        raise ValueError("Got a dataset without rows. A model's speed is measured on paintings. Check the split.")
+    """The first rows with picture and text, at most so many; the first rows of all where none has both."""
     if "image" in paintings.column_names:
         paintings = paintings.cast_column("image", Image(decode=False))
     is_complete = (row for row in paintings if row.get("image") is not None and (row.get("text") or "").strip())
     return list(islice(is_complete, count)) or list(islice(paintings, count))
 
 
-def count_parameters(model: SemArtForArtClassification) -> dict[str, int]:
-    """Number of all parameters, of those that learn, and of each tower's."""
-    return {
-        "total": model.num_parameters(),
-        "trained": model.num_parameters(only_trainable=True),
-        "vision": model.vision_tower.num_parameters(),
-        "text": model.text_tower.num_parameters(),
-    }
-
-
 def count_flops(model: torch.nn.Module, batch: Batch) -> dict[str, int]:
-    """Floating-point operations of a painting's `forward`, and the vision tower's part of it.
+    """Floating-point operations of a painting's forward pass, and the vision tower's part of it.
 
     A multiplication and an addition are two operations, as in the towers' papers' FLOPs (their "multiply-adds" are
-    half of it). Counted are matrix products, convolutions and attention. `tokens` is the padded length of the texts.
+    half of it). Counted are matrix products, convolutions and attention. `text_tokens` is the texts' padded length.
     """
-    rows = len(next(iter(batch.values())))
     # Not in inference mode, where the counter does not see attention.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(**batch)
     by_module = {name.split(".", 1)[-1]: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    rows = len(next(iter(batch.values())))
     return {
-        "forward": round(counter.get_total_flops() / rows),
-        "forward_vision": round(by_module.get("vision_tower", 0) / rows),
-        "tokens": batch["input_ids"].shape[1] if "input_ids" in batch else 0,
+        "flops_forward": round(counter.get_total_flops() / rows),
+        "flops_forward_vision": round(by_module.get("vision_tower", 0) / rows),
+        "text_tokens": batch["input_ids"].shape[1] if "input_ids" in batch else 0,
     }
 
 
@@ -121,21 +99,24 @@ def measure_inference(model: torch.nn.Module, batch_of: Callable[[int], Batch]) 
         batch_of: Makes the inputs of so many paintings, on the model's device.
     """
     device = next(model.parameters()).device
-    if device.type == "cuda":
+    is_gpu = device.type == "cuda"
+    if is_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    speeds: list[dict[str, Any]] = []
+    seconds: dict[int, float] = {}
     for size in BATCH_SIZES:
         try:
-            seconds = forward_seconds(model, batch_of(size))
+            seconds[size] = forward_seconds(model, batch_of(size))
         except torch.OutOfMemoryError:
             break
-        speeds.append({"batch_size": size, "paintings_per_second": size / seconds, "milliseconds": 1000 * seconds})
+    best = max(seconds, key=lambda size: size / seconds[size])
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-        "single": speeds[0],
-        "best": max(speeds, key=lambda measured: measured["paintings_per_second"]),
-        "peak_memory_bytes": peak_memory(device),
+        "inference_device": torch.cuda.get_device_name(device) if is_gpu else device.type,
+        "inference_threads": torch.get_num_threads(),
+        "milliseconds_per_painting": 1000 * seconds[1],
+        "paintings_per_second_single": 1 / seconds[1],
+        "best_batch_size": best,
+        "paintings_per_second_best": best / seconds[best],
+        "inference_peak_memory_bytes": peak_memory(device),
     }
 
 
@@ -155,9 +136,6 @@ def steady_speed(log_history: Sequence[Mapping[str, Any]]) -> float | None:
 
     The median forgets what happens once: the warm-up of the first steps, a checkpoint, the line in which a run was
     resumed. So it is the same whether a run was interrupted or not, which the whole run's average is not.
-
-    Args:
-        log_history: The trainer state's.
     """
     speeds = [line["rows_per_second"] for line in log_history if "rows_per_second" in line]
     return statistics.median(speeds) if speeds else None
@@ -176,15 +154,6 @@ def peak_memory(device: torch.device) -> int:
 
     scale = 1 if sys.platform == "darwin" else 1024
     return scale * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def size_on_disk(folder: Path) -> dict[str, int]:
-    """Bytes of the weights, and of everything in the folder that loading the model may read: no checkpoints."""
-    files = [path for path in folder.iterdir() if path.is_file()]
-    return {
-        "weights": sum(path.stat().st_size for path in files if path.suffix == ".safetensors"),
-        "folder": sum(path.stat().st_size for path in files),
-    }
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -18,7 +18,7 @@ from semart_hf.model.output_semart import UNKNOWN_LABEL
 from .comparison import check_same_rows
 from .outcomes import Outcomes
 from .predictions import row_names
-from .predictions_file import read_predictions, read_tasks
+from .predictions_file import open_predictions, read_predictions
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -68,7 +68,7 @@ def evaluation_folder(folder: Path) -> Iterator[Path]:
 def _earlier_files(folder: Path) -> list[Path]:
     """Names of the files that the evaluation in a folder may have written; none where there is no evaluation."""
     try:
-        tasks = read_tasks(folder / OUTPUTS[0])
+        _, tasks = open_predictions(folder / OUTPUTS[0])
     except ValueError:
         return []
     figures = ["modalities", *(f"{figure}_{task['name']}" for figure in FIGURES for task in tasks)]
@@ -86,22 +86,16 @@ def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset)
     Raises:
         ValueError: The folder holds no predictions, or those of other paintings or labels.
     """
-    row_ids, others = read_predictions(folder / OUTPUTS[0])
-    if row_ids != row_names(paintings):
-        raise ValueError(
-            f"Got {folder} with other paintings, or in another order. Only the same can be compared. "
-            "Evaluate both models with the same --data and --split."
-        )
-    names = [task["name"] for task in tasks]
-    columns = [paintings[name] if name in paintings.column_names else [None] * len(row_ids) for name in names]
+    others, names = read_predictions(folder / OUTPUTS[0]), [task["name"] for task in tasks]
+    columns = [paintings[name] if name in paintings.column_names else [None] * len(paintings) for name in names]
     truth = np.array([[UNKNOWN_LABEL if label is None else label for label in column] for column in columns]).T
-    if others.task_names == names:
+    if others.task_names == names and others.num_rows == len(truth):
         # Of paintings whose picture could not be read, and that have no text, the labels do not count.
         found = np.stack([others.task(name).references for name in names], axis=1)
         truth = np.where(found == UNKNOWN_LABEL, UNKNOWN_LABEL, truth)
     expected = Outcomes(tasks)
-    expected.add(np.zeros_like(truth), truth)
-    check_same_rows(expected, others)
+    expected.add(np.zeros_like(truth), truth, row_names(paintings))
+    check_same_rows(expected, others, ("this model", str(folder)))
     try:
         return others, str(json.loads((folder / "results.json").read_text(encoding="utf-8"))["model"])
     except (OSError, ValueError, TypeError, KeyError):

@@ -39,17 +39,16 @@ class Explanation:
     """What spoke for one answer, in log odds: positive for it, negative against it.
 
     Args:
-        task: The task that was asked.
-        label: The answer that is explained.
-        probability: The model's probability of it.
+        task: What was asked.
+        label: The model's answer.
+        probability: Of that answer.
         picture: The painting, upright and in RGB; None without a picture.
         seen: The part of the painting that the model saw: left, top, right and bottom as shares of its sides.
         heat: Contribution of each pixel of the model's input and its surroundings (height, width); None without a
             picture.
-        words: The description's words in their order with their contributions; a word that the model did not read,
-            because the text was cut, has None.
-        picture_total: The picture's contribution as a whole.
-        text_total: The description's contribution as a whole.
+        words: The description's words with their contributions; None for one beyond what the model reads.
+        picture_total: Contribution of the whole picture.
+        text_total: Contribution of the whole description.
     """
 
     task: str
@@ -70,15 +69,14 @@ def explain(
     task: str,
     image: Any = None,
     text: str | None = None,
-    label: str | None = None,
     precision: str = "auto",
 ) -> Explanation:
-    """What moved the model to one task's answer about one painting; `label` asks for another one than its own.
+    """What moved the model to one task's answer about one painting.
 
     Answer and contributions are computed in one precision, that of the pipeline's argument of this name.
 
     Raises:
-        ValueError: The painting has neither picture nor text, or the task or label is unknown.
+        ValueError: The painting has neither picture nor text, or the task is unknown.
     """
     text = text if text and text.strip() else None
     if image is None and text is None:
@@ -86,13 +84,11 @@ def explain(
             "Got neither a picture nor a text. At least one is needed to explain. Pass image=, text= or both."
         )
     labels = model.config.labels(task)
-    if label is not None and label not in labels:
-        raise ValueError(f"Got the {task} label {label!r}. Known are {labels}. Ask for one of these.")
     picture = None if image is None else load_picture(image)
     inputs = dict(processor(images=picture, text=text, return_tensors="pt").to(model.device))
     with torch.no_grad():
         logits = run_model(model, inputs, precision=precision).logits[task][0].float()
-    index = int(logits.argmax()) if label is None else labels.index(label)
+    index = int(logits.argmax())
     with evaluation_mode(model), autocast_context(model, precision):
         pixels, tokens = integrated_gradients(model, processor, inputs, task, index)
     heat = None

@@ -89,31 +89,29 @@ class Outcomes:
         nothing = np.zeros(0, dtype=np.int64)
         self._batches = {name: [_task_outcomes(name, self._labels[name], nothing, nothing)] for name in self._labels}
         self.num_rows = 0
+        self.row_ids: list[str] = []
+        self.unreadable: dict[str, str] = {}
+        """By row id, why a painting's picture could not be read."""
 
     @property
     def task_names(self) -> list[str]:
         """The tasks, in the order of the references' columns."""
         return list(self._labels)
 
-    def add(self, predictions: Any, references: Any) -> None:
+    def add(self, predictions: Any, references: Any, row_ids: Sequence[str] = ()) -> None:
         """Take in one batch.
 
         Args:
             predictions: Label indices (rows, tasks), or a mapping from task to probabilities (rows, labels).
             references: Label indices (rows, tasks), -100 where the label is unknown.
+            row_ids: One name a row; they are compared where outcomes are.
 
         Raises:
-            ValueError: Shapes do not fit, an index lies outside the vocabulary, or a distribution is not one.
+            ValueError: Shapes do not fit, or an index lies outside the vocabulary.
         """
         truth = self._index_table(references, "references")
         if not isinstance(predictions, Mapping):
             predictions = dict(zip(self._labels, self._index_table(predictions, "predictions").T, strict=True))
-        absent = [name for name in self._labels if name not in predictions]
-        if absent:
-            raise ValueError(
-                f"Got predictions for {sorted(predictions)}. {self.task_names} are scored. Pass predictions for "
-                f"{absent} too, or leave these tasks out."
-            )
         new = {
             name: _task_outcomes(name, labels, np.asarray(predictions[name]), truth[:, column])
             for column, (name, labels) in enumerate(self._labels.items())
@@ -121,6 +119,7 @@ class Outcomes:
         for name, outcomes in new.items():
             self._batches[name].append(outcomes)
         self.num_rows += len(truth)
+        self.row_ids += row_ids
 
     def _index_table(self, values: Any, what: str) -> npt.NDArray[np.int64]:
         """Label indices (rows, tasks), checked for shape and type."""
@@ -156,7 +155,6 @@ def _task_outcomes(name: str, labels: tuple[str, ...], predictions: Any, referen
         _check_indices(name, num_labels, predictions, "predictions")
         columns = [predictions, *[np.full(len(references), np.nan)] * 4]
     else:
-        _check_distributions(name, num_labels, predictions)
         columns = _distribution_columns(predictions.astype(np.float64), references)
     answers, *measures = columns
     return TaskOutcomes(
@@ -185,19 +183,4 @@ def _check_indices(name: str, num_labels: int | None, indices: npt.NDArray[Any],
         raise ValueError(
             f"Got {wrong[0]} among the {what} of {name!r}. Allowed are 0 to {(num_labels or np.inf) - 1}, and "
             f"{UNKNOWN_LABEL} for an unknown reference. Map the data's labels to the model's vocabulary first."
-        )
-
-
-def _check_distributions(name: str, num_labels: int | None, table: npt.NDArray[Any]) -> None:
-    if table.ndim != 2 or table.shape[1] != num_labels:
-        raise ValueError(
-            f"Got probabilities of shape {table.shape} for {name!r}. ({len(table)}, {num_labels}) is needed: a "
-            "distribution for each reference. Pass the model's whole vocabulary."
-        )
-    is_wrong = ~np.isfinite(table).all(axis=1) | (table < 0).any(axis=1) | (np.abs(table.sum(axis=1) - 1) > 1e-3)
-    if is_wrong.any():
-        row = int(np.flatnonzero(is_wrong)[0])
-        raise ValueError(
-            f"Got {table[row].tolist()} as the distribution of {name!r} in row {row}. Non-negative numbers that add "
-            "up to 1 are allowed. Pass softmax(logits), not logits."
         )

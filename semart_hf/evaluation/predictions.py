@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from semart_hf.data.collator import ArtCollator
 from semart_hf.model.techniques_semart import run_model
 
-from .outcomes import Outcomes, softmax
+from .outcomes import softmax
 
 if TYPE_CHECKING:
     from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -30,15 +30,13 @@ class Predictions:
     """Logits of some paintings, with their labels and names.
 
     Args:
-        tasks: The model's `config.tasks`.
-        row_ids: One name a painting, unique in its dataset.
+        row_ids: Unique in the dataset.
         logits: Task to float32 (rows, labels).
         references: Label indices (rows, tasks), -100 where the label is unknown.
         unreadable: By row id, why a painting's picture could not be read. It was judged by its text; where the model
             was shown none, its references are -100, and it is left out of the scores.
     """
 
-    tasks: Sequence[dict[str, Any]]
     row_ids: list[str]
     logits: dict[str, npt.NDArray[np.float32]]
     references: npt.NDArray[np.int64]
@@ -49,18 +47,8 @@ class Predictions:
         return len(self.row_ids)
 
     def probabilities(self, temperatures: dict[str, float] | None = None) -> dict[str, npt.NDArray[np.float64]]:
-        """Task to probabilities (rows, labels).
-
-        Args:
-            temperatures: The model's `config.temperatures`; a task that is absent has 1.
-        """
+        """Task to probabilities (rows, labels), by the model's `config.temperatures`."""
         return {task: softmax(logits, (temperatures or {}).get(task, 1.0)) for task, logits in self.logits.items()}
-
-    def outcomes(self, temperatures: dict[str, float] | None = None) -> Outcomes:
-        """What the scores are computed from."""
-        outcomes = Outcomes(self.tasks)
-        outcomes.add(self.probabilities(temperatures), self.references)
-        return outcomes
 
 
 def predict_batches(
@@ -79,7 +67,7 @@ def predict_batches(
 
     Args:
         model: Stays on the device it is moved to, and in its mode.
-        processor: The model's own.
+        processor: Its own.
         dataset: Has `image`, `text` and a column for each of the model's tasks.
         modality: What the model may see, one of `MODALITIES`; what a painting lacks, or what of it cannot be read,
             stays absent.
@@ -118,7 +106,7 @@ def predict_batches(
                 logits = run_model(model, inputs, precision=precision).logits
             arrays = {task: values.float().cpu().numpy() for task, values in logits.items()}
             _check_finite(arrays, row_ids)
-            yield Predictions(tasks, row_ids, arrays, references, unreadable)
+            yield Predictions(row_ids, arrays, references, unreadable)
             start += len(references)
             progress.update(len(references))
 
@@ -129,7 +117,6 @@ def predict_dataset(
     """The predictions for the whole dataset, in its order; options and errors are those of `predict_batches`."""
     batches = list(predict_batches(model, processor, dataset, **options))
     return Predictions(
-        batches[0].tasks,
         [name for batch in batches for name in batch.row_ids],
         {task: np.concatenate([batch.logits[task] for batch in batches]) for task in batches[0].logits},
         np.concatenate([batch.references for batch in batches]),
@@ -150,8 +137,8 @@ def _check_finite(logits: dict[str, npt.NDArray[np.float32]], row_ids: list[str]
     is_broken = np.any([~np.isfinite(values).all(axis=1) for values in logits.values()], axis=0)
     if is_broken.any():
         names = [row_ids[row] for row in np.flatnonzero(is_broken)]
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         raise ValueError(
-            f"Got logits that are NaN or infinite for {shown}. Finite numbers are needed to predict anything. Look "
-            "for NaN in the weights (a diverged training) and try these paintings alone with scripts/predict.py."
+            f"Got logits that are NaN or infinite for {len(names)} paintings, first {', '.join(names[:5])}. Finite "
+            "numbers are needed. Look for NaN in the weights (a diverged training), and try these paintings alone "
+            "with semart-hf predict."
         )

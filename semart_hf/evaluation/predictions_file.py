@@ -55,44 +55,35 @@ def predictions_writer(
         yield write
 
 
-def read_tasks(path: str | Path) -> list[dict[str, Any]]:
-    """The tasks that a predictions.parquet holds, as a model's `config.tasks`.
+def open_predictions(path: str | Path) -> tuple[parquet.ParquetFile, list[dict[str, Any]]]:
+    """A predictions.parquet and the tasks that it holds, as a model's `config.tasks`.
 
     Raises:
         ValueError: The file was not written by `predictions_writer`.
     """
-    return list(json.loads(_open(path).schema_arrow.metadata[_TASKS_KEY]))
+    try:
+        file = parquet.ParquetFile(path)
+        return file, json.loads((file.schema_arrow.metadata or {})[_TASKS_KEY])
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise ValueError(
+            f"Got {path}, which is no predictions.parquet of `semart-hf evaluate`. Evaluate that model first."
+        ) from error
 
 
-def read_predictions(path: str | Path) -> tuple[list[str], Outcomes]:
-    """The row ids and the outcomes of a predictions.parquet, read in pieces.
+def read_predictions(path: str | Path) -> Outcomes:
+    """The outcomes of a predictions.parquet, read in pieces.
 
     Raises:
         ValueError: The file was not written by `predictions_writer`.
     """
-    file, tasks = _open(path), read_tasks(path)
-    outcomes, row_ids = Outcomes(tasks), []
+    file, tasks = open_predictions(path)
+    outcomes = Outcomes(tasks)
     for batch in file.iter_batches(batch_size=4096):
-        row_ids += batch.column("row_id").to_pylist()
         references, probabilities = [], {}
         for task in tasks:
             numbers = {label: number for number, label in enumerate(task["labels"])} | {None: UNKNOWN_LABEL}
             references.append([numbers[label] for label in batch.column(f"{task['name']}_true").to_pylist()])
             columns = batch.column(f"{task['name']}_probabilities").flatten()
             probabilities[task["name"]] = np.stack([column.to_numpy() for column in columns], axis=1)
-        outcomes.add(probabilities, np.array(references, dtype=np.int64).T)
-    return row_ids, outcomes
-
-
-def _open(path: str | Path) -> parquet.ParquetFile:
-    """The file, which says what tasks it holds."""
-    path, advice = Path(path), "A predictions.parquet of `semart-hf evaluate` is needed. Evaluate that model first."
-    if not path.is_file():
-        raise ValueError(f"Got {path}, which does not exist. {advice}")
-    try:
-        file = parquet.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"Got {path}, which is no Parquet file: {error}. {advice}") from error
-    if _TASKS_KEY not in (file.schema_arrow.metadata or {}):
-        raise ValueError(f"Got {path} without the tasks that it holds. {advice}")
-    return file
+        outcomes.add(probabilities, np.array(references, dtype=np.int64).T, batch.column("row_id").to_pylist())
+    return outcomes

@@ -51,11 +51,9 @@ def evaluate_model(
     Raises:
         ValueError: The dataset is empty, has no known label, or the model answered with NaN.
     """
-    start, unreadable = time.perf_counter(), dict[str, str]()
-    outcomes = collect_outcomes(
-        model, processor, dataset, on_batch=lambda batch: unreadable.update(batch.unreadable), **options
-    )
-    return summarize(outcomes, unreadable, ceilings=ceilings, seconds=time.perf_counter() - start)
+    start = time.perf_counter()
+    outcomes = collect_outcomes(model, processor, dataset, **options)
+    return summarize(outcomes, ceilings=ceilings, seconds=time.perf_counter() - start)
 
 
 def write_evaluation(
@@ -85,22 +83,22 @@ def write_evaluation(
         The results, the outcomes, and the outcomes without temperatures; None where there are none.
     """
     ceilings, chosen_on, choosing = ceilings_of(about["data"]), about["split"], None
-    start, uncalibrated, unreadable = time.perf_counter(), Outcomes(model.config.tasks), dict[str, str]()
+    start, uncalibrated = time.perf_counter(), Outcomes(model.config.tasks)
     if calibration is not None:
         predictions = predict_dataset(model, processor, calibration[1], **options)
         model.config.temperatures = fit_temperatures(predictions)
-        chosen_on, choosing = calibration[0], predictions.outcomes(model.config.temperatures)
+        chosen_on, choosing = calibration[0], Outcomes(model.config.tasks)
+        choosing.add(predictions.probabilities(model.config.temperatures), predictions.references)
     temperatures = model.config.temperatures
     with predictions_writer(folder / "predictions.parquet", model.config.tasks) as write:
 
         def keep(batch: Predictions) -> None:
             write(batch, batch.probabilities(temperatures))
             uncalibrated.add(batch.probabilities(), batch.references)
-            unreadable.update(batch.unreadable)
 
         outcomes = collect_outcomes(model, processor, paintings, on_batch=keep, **options)
     both = outcomes[MODALITIES[0]]
-    measured = summarize(outcomes, unreadable, ceilings=ceilings, seconds=time.perf_counter() - start)
+    measured = summarize(outcomes, ceilings=ceilings, seconds=time.perf_counter() - start)
     results = {
         **about,
         **{name: measured.pop(name) for name in ("num_rows", "seconds")},
@@ -152,7 +150,8 @@ def collect_outcomes(
     for name, (view, modality) in views.items():
         collected[name] = Outcomes(model.config.tasks)
         for batch in predict_batches(model, processor, view, modality=modality, **options):
-            collected[name].add(batch.probabilities(model.config.temperatures), batch.references)
+            collected[name].add(batch.probabilities(model.config.temperatures), batch.references, batch.row_ids)
+            collected[name].unreadable |= batch.unreadable
             if on_batch is not None and name == MODALITIES[0]:
                 on_batch(batch)
     for modality in present:
@@ -163,13 +162,12 @@ def collect_outcomes(
 
 def summarize(
     outcomes: Mapping[str, Outcomes],
-    unreadable: Mapping[str, str] | None = None,
     *,
     ceilings: Mapping[str, Mapping[str, float]] | None = None,
     seconds: float,
     num_resamples: int = NUM_RESAMPLES,
 ) -> dict[str, Any]:
-    """What `evaluate_model` returns, from the outcomes by modality and the pictures that could not be read."""
+    """What `evaluate_model` returns, from the outcomes by modality."""
     modalities: dict[str, dict[str, Any]] = {}
     for modality, collected in outcomes.items():
         if modalities and not any(len(collected.task(name).known().references) for name in collected.task_names):
@@ -191,7 +189,7 @@ def summarize(
         "unreadable_pictures": [
             # A picture's name and not its folder: results are published.
             {"row_id": name, "error": re.sub(r"'[^']*[/\\]([^'/\\]+)'", r"'\1'", error)}
-            for name, error in (unreadable or {}).items()
+            for name, error in outcomes[MODALITIES[0]].unreadable.items()
         ],
         "modalities": {
             modality: {name: value for name, value in scores.items() if name != "num_rows"}

@@ -134,15 +134,13 @@ def calibration_bins(
 ) -> list[dict[str, float]]:
     """Mean confidence and accuracy of the paintings in each confidence bin that holds any, from low to high."""
     bins = np.minimum((confidences * NUM_CALIBRATION_BINS).astype(np.int64), NUM_CALIBRATION_BINS - 1)
-    members = {int(index): bins == index for index in np.unique(bins)}
     return [
         {
-            "lower": index / NUM_CALIBRATION_BINS,
             "count": int(chosen.sum()),
             "confidence": float(confidences[chosen].mean(dtype=np.float64)),
             "accuracy": float(correct[chosen].mean()),
         }
-        for index, chosen in members.items()
+        for chosen in (bins == index for index in np.unique(bins))
     ]
 
 

@@ -31,12 +31,11 @@ class TowerRun:
         name: What the tower is called here.
         model: Its folder.
         recipe: The fields that were to be the same for all towers; empty where they are not known.
-        config: config.json of the model.
+        config: Its config.json.
         results: results.json of its evaluation.
         training: results.json of its training; empty where there is none.
         cost: What `measure_cost` returns.
-        row_ids: Of the paintings that it was evaluated on.
-        outcomes: Its answers to them.
+        outcomes: Its answers.
     """
 
     name: str
@@ -46,7 +45,6 @@ class TowerRun:
     results: Mapping[str, Any]
     training: Mapping[str, Any]
     cost: Mapping[str, Any]
-    row_ids: Sequence[str]
     outcomes: Outcomes
 
 
@@ -61,13 +59,6 @@ def compare_runs(runs: Sequence[TowerRun], *, num_resamples: int | None = None) 
         ValueError: The towers were not evaluated on the same paintings, or have different labels.
     """
     first = runs[0]
-    for run in runs[1:]:
-        if list(run.row_ids) != list(first.row_ids):
-            raise ValueError(
-                f"Got {first.name} and {run.name}, evaluated on different paintings or in another order "
-                f"({len(first.row_ids)} and {len(run.row_ids)}). Only the same can be compared. Evaluate both on "
-                "the same data and split: give another --output_dir."
-            )
     num_resamples = num_resamples or enough_resamples(len(runs), len(first.results["tasks"]))
     pairs = [
         compare_outcomes(one.outcomes, other.outcomes, names=(one.name, other.name), num_resamples=num_resamples)
@@ -127,8 +118,7 @@ def tower_entry(run: TowerRun) -> dict[str, Any]:
         }
         for modality, found in run.results["modalities"].items()
     }
-    cost, training = run.cost, run.training.get("training") or {}
-    inference, flops = cost["inference"], cost["flops"]
+    training = run.training.get("training") or {}
     return {
         "model": str(run.model),
         "vision": vision.get("architecture"),
@@ -137,26 +127,12 @@ def tower_entry(run: TowerRun) -> dict[str, Any]:
         "trainable_text_layers": run.config.get("trainable_text_layers"),
         "scores": scores,
         "cost": {
-            "parameters": cost["parameters"]["total"],
-            "trained_parameters": cost["parameters"]["trained"],
-            "vision_parameters": cost["parameters"]["vision"],
-            "flops_forward": flops["forward"],
-            "flops_forward_vision": flops["forward_vision"],
-            "text_tokens": flops["tokens"],
             "epochs": training.get("epochs"),
             "training_paintings": training.get("paintings"),
             "seconds_per_epoch": training.get("seconds_per_epoch"),
             "training_paintings_per_second": training.get("steady_paintings_per_second"),
             "training_peak_memory_bytes": training.get("peak_memory_bytes"),
-            "milliseconds_per_painting": inference["single"]["milliseconds"],
-            "paintings_per_second_single": inference["single"]["paintings_per_second"],
-            "best_batch_size": inference["best"]["batch_size"],
-            "paintings_per_second_best": inference["best"]["paintings_per_second"],
-            "inference_peak_memory_bytes": inference["peak_memory_bytes"],
-            "inference_device": inference["device"],
-            "inference_threads": inference["threads"],
-            "weights_bytes": cost["disk"]["weights"],
-            "folder_bytes": cost["disk"]["folder"],
+            **{name: value for name, value in run.cost.items() if name != "environment"},
         },
         "trained_on": run.training.get("environment"),
     }

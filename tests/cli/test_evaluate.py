@@ -125,7 +125,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_computed(model, r
     run(model, release, tmp_path / "one")
     with pytest.raises(SystemExit, match="other paintings"):
         run(model, release, tmp_path / "three", "--split", "validation", "--compare", tmp_path / "one")
-    with pytest.raises(SystemExit, match=r"nowhere.predictions\.parquet, which does not exist"):
+    with pytest.raises(SystemExit, match=r"nowhere.predictions\.parquet, which is no predictions\.parquet"):
         run(model, release, tmp_path / "three", "--compare", tmp_path / "nowhere")
     with pytest.raises(SystemExit, match="it would be overwritten"):
         run(model, release, tmp_path / "one", "--compare", tmp_path / "one")

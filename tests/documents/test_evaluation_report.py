@@ -26,12 +26,13 @@ def report(tmp_path_factory, tiny_model, tiny_processor, paintings):
     monkeypatch.setattr(chart_style, "PNG_DPI", 20)  # nobody looks at these
     data = paintings.remove_columns("school").add_column("school", [None] * 10, feature=paintings.features["school"])
     outcomes = collect_outcomes(tiny_model, tiny_processor, data, device="cpu")
+    outcomes["image+text"].unreadable = {"00003-<b>.jpg": "it is truncated"}
     results = {
         "model": "<models>/tiny & small",
         "data": "data",
         "split": "test",
         "environment": describe_environment(),
-        **summarize(outcomes, {"00003-<b>.jpg": "it is truncated"}, seconds=1.0, num_resamples=50),
+        **summarize(outcomes, seconds=1.0, num_resamples=50),
         "training_data": {"name": "mini", "is_painted_miniature": True},
         "thresholds": {
             "target_accuracy": 0.95,

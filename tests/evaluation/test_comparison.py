@@ -85,7 +85,7 @@ def test_sentences(difference, interval, sentence):
 
 def test_other_paintings_are_refused(pair):
     first, _ = pair
-    with pytest.raises(ValueError, match="numbers of paintings 103 and 2"):
+    with pytest.raises(ValueError, match="of A and B, of other paintings or in another order: 103 and 2"):
         compare_outcomes(first, outcomes_of([0, 0], [0, 0]), names=("A", "B"))
     with pytest.raises(ValueError, match="true type differs in 103 of 103"):
         compare_outcomes(first, outcomes_of([0] * 103, [1] * 103), names=("A", "B"))

@@ -85,5 +85,5 @@ def test_nan_logits_name_their_rows(tiny_model, tiny_processor, paintings, monke
         return output
 
     monkeypatch.setattr(tiny_model, "forward", broken)
-    with pytest.raises(ValueError, match=r"NaN or infinite for 00001-view\.jpg\. Finite"):
+    with pytest.raises(ValueError, match=r"NaN or infinite for 1 paintings, first 00001-view\.jpg\. Finite"):
         next(predict_batches(tiny_model, tiny_processor, paintings, batch_size=4, device="cpu"))

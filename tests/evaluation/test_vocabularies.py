@@ -61,12 +61,10 @@ def test_bad_maps(release, tmp_path):
     with pytest.raises(ValueError, match=r"to the school labels \['Flemish'\].*Allowed are \['Dutch'"):
         schools_of(release, label_map={"school": {"Korean": "Flemish"}})
     path = tmp_path / "map.json"
-    path.write_text('{"school": ["Korean"]}')
-    with pytest.raises(ValueError, match="does not map labels by task"):
-        read_label_map(path)
-    path.write_text("{")
-    with pytest.raises(ValueError, match="is no JSON"):
-        read_label_map(path)
+    for content in ('{"school": ["Korean"]}', '{"school": {"Korean": 1}}', "[]", "{"):
+        path.write_text(content)
+        with pytest.raises(ValueError, match="no JSON that maps labels by task"):
+            read_label_map(path)
     path.write_text(json.dumps({"school": {"Korean": None}}))
     assert read_label_map(path) == {"school": {"Korean": None}}
 
