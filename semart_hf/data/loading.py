@@ -1,13 +1,16 @@
 """Paintings from wherever they lie: a prepared folder, a release, one CSV file, or a data set on the Hub."""
 
+import ctypes
 import json
 import logging
 import math
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets.fingerprint import Hasher
 
@@ -18,10 +21,8 @@ from semart_hf.catalogue.text import is_description_alone, text_of
 from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
 from semart_hf.preparation.preparation import Preparation, PreparationOptions, prepare_paintings
 
-from .addresses import shards_at, url_of
-from .freed_memory import return_freed_memory
 from .labels import renumbered
-from .streaming import column_of
+from .streaming import column_of, shards_at, url_of
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,9 @@ def load_paintings(
     if is_release(data):
         tables = read_rows(data, follow_links=follow_links) if tables is None else tables
         columns = ("DESCRIPTION",) if text_columns is None else text_columns
-        _check_known(tables, labels_by_task or {}, data)
+        for task, labels in (labels_by_task or {}).items():
+            for rows in tables.splits.values():
+                _refuse_unknown({*rows[task][:]} - {None}, task, labels, data)
         if not (image_size is not None if prepare is None else prepare):
             vocabularies = None if labels_by_task is None else _open_vocabularies(labels_by_task)
             splits = typed_splits(
@@ -156,30 +159,19 @@ def _open_vocabularies(labels_by_task: Mapping[str, Sequence[str]]) -> dict[str,
 
 def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequence[str] | None) -> datasets.DatasetDict:
     cache = None if cache_dir is None else str(cache_dir)
-    if only is not None or "://" in str(data):
-        files = shards_at(url_of(data), SPLITS if only is None else only)
-        if not files and only is None:
-            raise ValueError(
-                f"Got {data}, where no data/train-*.parquet is, but a folder that `semart-hf prepare` wrote has such "
-                "files. Correct the address."
-            )
-        if not files:
-            return datasets.DatasetDict()
+    url = url_of(data)
+    if only is None and url != str(data):
+        return datasets.load_dataset(str(data), cache_dir=cache)  # a name on the Hub; its cache serves offline, too
+    files = shards_at(url, SPLITS if only is None else only)
+    if files:
         return datasets.load_dataset("parquet", data_files=files, cache_dir=cache)
-    path = Path(data)
-    if path.is_dir():
-        if not any(path.glob("data/*.parquet")):
-            found = sorted(entry.name for entry in path.iterdir())[:10]
-            raise ValueError(
-                f"Got the folder {data} with {found}, but paintings lie in a release ({list(RELEASE_FILES.values())}) "
-                "or in a folder that `semart-hf prepare` wrote (data/*.parquet). Pass such a folder."
-            )
-    elif path.is_absolute() or str(data).count("/") > 1 or str(data).startswith("."):
-        raise ValueError(
-            f"Got {data}, where nothing is, but paintings come from a folder, a CSV file or a data set on the Hub. "
-            "Correct the path."
-        )
-    return datasets.load_dataset(str(data), cache_dir=cache)
+    if only is not None:
+        return datasets.DatasetDict()
+    found = sorted(entry.name for entry in Path(data).iterdir())[:10] if Path(data).is_dir() else "nothing"
+    raise ValueError(
+        f"Got {data} with {found}, but paintings lie in a release ({list(RELEASE_FILES.values())}), in a CSV file of "
+        "such a release, or where `semart-hf prepare` wrote them (data/train-*.parquet). Correct the address."
+    )
 
 
 def _as_expected(
@@ -205,38 +197,23 @@ def _as_expected(
             split = split.add_column(column, [None] * len(split), feature=datasets.Value("string"))
     if "image" not in split.column_names:
         split = split.add_column("image", [None] * len(split), feature=datasets.Image())
-    if text_columns is not None and is_description_alone(text_columns):
-        split = _with_description_as_text(split)
-    elif text_columns is not None:
+    if text_columns is not None:
         names = [column for column in split.column_names if column not in ("image", "text")]
-        texts = [text_of(row, text_columns) for row in split.select_columns(names)]
-        split = split.remove_columns([name for name in ("text",) if name in split.column_names])
-        split = split.add_column("text", texts, feature=datasets.Value("string"))
+        texts = split.data.column("description")
+        if pc.any(pc.equal(texts, "")).as_py():
+            texts = pc.if_else(pc.equal(texts, ""), None, texts)
+        if not is_description_alone(text_columns):
+            texts = [text_of(row, text_columns) for row in split.select_columns(names)]
+        # Without a fingerprint of ours, all texts would be pickled to make one.
+        fingerprint = Hasher.hash((split._fingerprint, text_columns))
+        split = split.remove_columns({"text"}.intersection(split.column_names))
+        split = split.add_column("text", texts, new_fingerprint=fingerprint, feature=datasets.Value("string"))
     for task, labels in (labels_by_task or {}).items():
         own_labels = split.features[task].names
         values = {own_labels[number] for number in set(column_of(split, task)) - {None}}
         _refuse_unknown(values, task, labels, data)
         split = renumbered(split, task, labels)
     return split.select_columns(["image", *TEXT_COLUMNS, *tasks, "text", *extra_columns])
-
-
-def _with_description_as_text(split: datasets.Dataset) -> datasets.Dataset:
-    """The split with its descriptions as `text` too: the same memory, or the same place on disk, under two names."""
-    descriptions = split.data.column("description")
-    is_empty = pc.equal(descriptions, "")
-    if pc.any(is_empty).as_py():
-        descriptions = pc.if_else(is_empty, None, descriptions)
-    if "text" in split.column_names:
-        split = split.remove_columns("text")
-    # Without a fingerprint of ours, all texts would be pickled to make one.
-    fingerprint = Hasher.hash((split._fingerprint, "the description as text"))
-    return split.add_column("text", descriptions, new_fingerprint=fingerprint, feature=datasets.Value("string"))
-
-
-def _check_known(tables: ReleaseTables, labels_by_task: Mapping[str, Sequence[str]], data: str | Path) -> None:
-    for rows in tables.splits.values():
-        for task, labels in labels_by_task.items():
-            _refuse_unknown({value for value in rows[task][:] if value is not None}, task, labels, data)
 
 
 def _refuse_unknown(values: set[str], task: str, labels: Sequence[str], data: str | Path) -> None:
@@ -246,3 +223,14 @@ def _refuse_unknown(values: set[str], task: str, labels: Sequence[str], data: st
             f"Got {data} with the {task} labels {unknown}, but the model knows {list(labels)} and has no {UNKNOWN!r}. "
             "Take a model with this label, or leave these rows out."
         )
+
+
+def return_freed_memory() -> None:
+    """Give back what Arrow's allocator and glibc keep of freed memory; other C libraries are left as they are.
+
+    Both keep it for the next that asks: what a catalogue's rows took while they were read would stay with a training
+    that reads them no more.
+    """
+    pa.default_memory_pool().release_unused()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

@@ -3,25 +3,47 @@
 import contextlib
 import multiprocessing
 import os
+import random
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from multiprocessing.util import Finalize
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import Dataset
 
-from .random_state import random_state_kept
 from .sampling import DRAW_KEY
 
 # Where the CPU computes, a worker takes what the model's threads leave: beside an equal, one of them gets half of its
 # core, and all others wait for it at the end of every operation. Not the least priority of all, 19: on a machine that
 # others keep busy a worker must still get on.
 _NICENESS = 15
+
+
+@contextlib.contextmanager
+def random_state_kept(seed: Sequence[int] | None = None) -> Iterator[None]:
+    """Within the block anything may draw from the global generators of Python, NumPy and torch on the CPU.
+
+    Args:
+        seed: Numbers that the generators start from within the block; `None`: they go on where they are.
+    """
+    state = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    try:
+        if seed is not None:
+            drawn = int(np.random.SeedSequence([number % 2**32 for number in seed]).generate_state(1)[0])
+            random.seed(drawn)
+            np.random.seed(drawn)
+            torch.default_generator.manual_seed(drawn)  # torch.manual_seed would seed accelerators as well
+        yield
+    finally:
+        random.setstate(state[0])
+        np.random.set_state(state[1])
+        torch.random.set_rng_state(state[2])
 
 
 class SeededCollator:

@@ -1,15 +1,27 @@
-"""What somebody hands to a trainer as data becomes rows that it can read, or is refused in words."""
+"""What is given as data becomes rows that a trainer can read; a run stops before its first step where it cannot."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
+import pyarrow.compute as pc
 import torch
 
+from semart_hf.catalogue.picture_files import find_picture
+from semart_hf.model.pictures_semart import PictureError, load_picture
+
 from .labels import label_counts, renumbered
-from .readable import check_shown
 from .sampling import TrainingPaintings
-from .streaming import PaintingStream
+from .streaming import PaintingStream, column_of
+
+LEAST_SHARE = 0.5
+logger = logging.getLogger(__name__)
+# Pictures that are opened, evenly spaced among all; rows of a stream that are looked at; rows that are named.
+_NUM_TRIED, _NUM_STREAMED, _NUM_NAMED = 48, 256, 3
+_SMALL_SIDE = 32
 
 
 def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
@@ -85,3 +97,116 @@ def validation_sets_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[s
         raise ValueError("Got validation sets by name, but none in them. Give one, or None and eval_strategy: no.")
     sets = rows if isinstance(rows, dict) else {} if rows is None else {"": rows}
     return {name: labelled_rows_for(some, tasks, split=f"validation {name}".strip()) for name, some in sets.items()}
+
+
+def check_readable(
+    rows: datasets.Dataset | PaintingStream, *, split: str, modality: str, data: str | Path, follow_links: bool = False
+) -> None:
+    """Nothing, if at least half of the rows have what the modality shows; a stream is judged by its first rows.
+
+    Beside pictures, a single text is enough: many catalogues describe few of their paintings. How many is logged.
+
+    Args:
+        rows: One split, pictures undecoded.
+        split: Its name.
+        modality: What the model is shown: `image+text`, or one of both alone.
+        data: Where the rows come from.
+        follow_links: Whether links in a release's folder of pictures are followed.
+
+    Raises:
+        ValueError: If there is less, with counts, the first rows without it, and what may be the cause.
+    """
+    some: Any = rows.first_rows(_NUM_STREAMED) if isinstance(rows, PaintingStream) else rows
+    total, first = len(some), "" if some is rows else "the first "
+    for part in modality.split("+") if total else ():
+        count, tried, reasons = _readable_pictures(some) if part == "image" else _readable_texts(some)
+        least_share = 0.0 if (part, modality) == ("text", "image+text") else LEAST_SHARE
+        if count and count >= least_share * total:
+            if count < LEAST_SHARE * total:
+                logger.warning("%s: %d of %s%d %s rows have a text.", data, count, first, total, split)
+            continue
+        what, other = ("pictures", "text") if part == "image" else ("texts", "image")
+        raise ValueError(
+            f"Got {data}, where {count:,} of {first}{total:,} {split} {what} can be read{tried}, "
+            f"but modality: {modality} needs {'at least half of them' if least_share else 'some'}."
+            f"{_explained(some, reasons, Path(data), follow_links=follow_links)}\nCorrect the names or the data, or "
+            f"{f'set modality: {other} if that is meant' if '+' in modality else 'give other data'}."
+        )
+
+
+def check_shown(rows: Any, *, split: str) -> None:
+    """Nothing, if at least one row shows a picture or a text, and at least half of the pictures can be read.
+
+    Args:
+        rows: As for `check_readable`, of any kind.
+        split: Its name.
+
+    Raises:
+        ValueError: If not.
+    """
+    if isinstance(rows, PaintingStream | TrainingPaintings):
+        return
+    has_picture, num_tried, faults = _try_pictures(rows)
+    if not has_picture.any() and not any(_has_text(rows)):
+        raise ValueError(
+            f"Got {len(rows)} {split} rows, but none has a picture or a text, in the columns image and text. Rename "
+            "the columns, or correct the data."
+        )
+    if len(faults) > LEAST_SHARE * num_tried:
+        place, fault = next(iter(faults.items()))
+        raise ValueError(
+            f"Got {len(rows)} {split} rows, but of {num_tried} pictures that were tried {len(faults)} cannot be "
+            f"read, first that of row {place + 1}: {fault} Correct the column image."
+        )
+
+
+def _readable_pictures(rows: Any) -> tuple[int, str, dict[int, str]]:
+    """How many pictures can be read, by trying some; what was tried; and rows without, with a reason."""
+    has_picture, num_tried, faults = _try_pictures(rows)
+    count = int(has_picture.sum())
+    if count < LEAST_SHARE * len(has_picture) or not faults:
+        return count, "", dict.fromkeys(np.flatnonzero(~has_picture).tolist(), "it has no picture")
+    tried = f" ({num_tried - len(faults)} of the {num_tried} that were tried)"
+    return round(count * (1 - len(faults) / num_tried)), tried, faults
+
+
+def _readable_texts(rows: Any) -> tuple[int, str, dict[int, str]]:
+    has_text = _has_text(rows)
+    return sum(has_text), "", {place: "it has no text" for place, is_there in enumerate(has_text) if not is_there}
+
+
+def _has_text(rows: Any) -> list[bool]:
+    return [bool((text or "").strip()) for text in column_of(rows, "text")]
+
+
+def _try_pictures(rows: Any) -> tuple[np.ndarray, int, dict[int, str]]:
+    """Whether each row has a picture `(rows,)`, how many were tried, and what is wrong with some of these."""
+    has_picture = np.zeros(len(rows), dtype=bool)
+    if not isinstance(rows, datasets.Dataset):
+        has_picture = np.array([row.get("image") is not None for row in rows], dtype=bool)
+    elif "image" in rows.column_names:
+        cells = rows.with_format("arrow").select_columns("image")[:]["image"]
+        parts = [pc.is_valid(pc.struct_field(cells, name)) for name in ("bytes", "path")]
+        has_picture = np.asarray(pc.and_(pc.is_valid(cells), pc.or_(*parts)), dtype=bool)
+    places = np.flatnonzero(has_picture)[:: max(1, int(has_picture.sum()) // _NUM_TRIED)].tolist()
+    faults = {}
+    for place in places:
+        try:
+            load_picture(rows[place]["image"], least_side=_SMALL_SIDE)
+        except PictureError as error:
+            faults[place] = str(error)
+    return has_picture, len(places), faults
+
+
+def _explained(rows: Any, reasons: Mapping[int, str], data: Path, *, follow_links: bool) -> str:
+    """A line for each of some rows: its name, and why it has no picture or text."""
+    folder = (data.parent if data.is_file() else data) / "Images"
+    is_release = data.is_file() or any(data.glob("semart_*.csv"))
+    lines = []
+    for place, reason in list(reasons.items())[:_NUM_NAMED]:
+        name = dict(rows[place]).get("image_file")
+        if reason == "it has no picture" and is_release:
+            found = find_picture(str(folder), name, follow_links=follow_links)
+            reason = found[1] if isinstance(found, tuple) else reason
+        lines.append(f"\n  row {place + 1}{f' ({name})' if name else ''}: {reason}")
+    return "".join(lines)

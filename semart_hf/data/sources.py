@@ -16,7 +16,7 @@ from semart_hf.model.pictures_semart import FORMATS
 
 from .data_arguments import DataArguments
 from .loading import is_release, load_paintings, prepared_in_cache
-from .readable import check_readable
+from .rows import check_readable
 from .streaming import PaintingStream
 
 Rows: TypeAlias = datasets.Dataset | PaintingStream

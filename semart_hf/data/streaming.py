@@ -17,7 +17,6 @@ from torch.utils.data import IterableDataset, get_worker_info
 from semart_hf.catalogue.text import text_of
 from semart_hf.catalogue.vocabulary import TASKS
 
-from .addresses import shards_at, url_of
 from .sampling import DRAW_KEY
 
 # Footers that are asked for at a time: over a network each takes as long as the way there and back.
@@ -267,3 +266,18 @@ def _mixed(
         yield row
     random.shuffle(buffer)
     yield from buffer
+
+
+def url_of(data: str | Path) -> str:
+    """The place for fsspec: a name on the Hub becomes a URL, a folder and a URL stay what they are."""
+    text = str(data)
+    is_name = isinstance(data, str) and "://" not in text and not Path(text).exists()
+    is_name = is_name and 1 <= text.strip("/").count("/") <= 1 and text[0] not in "./"
+    return f"hf://datasets/{text}" if is_name else text
+
+
+def shards_at(url: str, splits: Sequence[str]) -> dict[str, list[str]]:
+    """URLs of the shards of each of the splits that lie there, in the order of their rows."""
+    file_system, root = fsspec.core.url_to_fs(url)
+    found = {split: sorted(file_system.glob(f"{root.rstrip('/')}/data/{split}-*.parquet")) for split in splits}
+    return {split: [file_system.unstrip_protocol(path) for path in paths] for split, paths in found.items() if paths}

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -26,21 +27,25 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import TOKENS_MULTIPLE, SemArtProcessor
 from semart_hf.model.techniques_semart import evaluation_mode
 
-from .freed_memory import return_freed_memory
-from .stored_texts import StoredTexts, digest_of
+from .loading import return_freed_memory
 
 STORAGE_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-FORMAT = 2
+FORMAT = 3
 # A chunk is what is lost when a process is killed, and what processes share: seconds to minutes of work.
 CHUNK_BYTES = 32 << 20
 # Tokens of a batch, padding included: enough for the matrix units, and few enough for any memory.
-BATCH_TOKENS = {"cpu": 4096}
-BATCH_TOKENS_ELSEWHERE = 65_536
+BATCH_TOKENS, BATCH_TOKENS_ON_CPU = 65_536, 4096
 # The tokenizer holds what it cuts off, too: of a thousand long texts, as much as all the rest of a run.
 _TEXTS_COUNTED_AT_ONCE = 128
 # What a process has looked at of mapped files counts as its memory until it unmaps them: after so many bytes. The
 # pages beside a text are mapped with it, so that it holds a multiple of them.
 _MAPPED_BYTES = 16 * 2**20
+
+
+def digest_of(text: str) -> int:
+    """A number by which a text is found; of a million texts, two share one with a probability of 3e-8."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 class FrozenText:
@@ -62,22 +67,18 @@ class FrozenText:
         self._hidden: dict[int, Tensor] = {}
         self._bytes_read = 0
         self._paths = sorted(folder.glob("*.safetensors"))
-        digests, places = [np.zeros((0, 2), dtype=np.int64)], [np.zeros((0, 3), dtype=np.int64)]
+        digests, places = [np.zeros(0, dtype=np.int64)], [np.zeros((0, 3), dtype=np.int64)]
         for number, path in enumerate(self._paths):
             with _opened(path) as file:
                 digests.append(file.get_tensor("digests").numpy())
                 lengths = file.get_tensor("lengths").numpy()
             starts = np.cumsum(lengths) - lengths
             places.append(np.stack([np.full_like(starts, number), starts, lengths], axis=1))
-        all_digests = np.concatenate(digests)
-        order = np.argsort(all_digests[:, 0], kind="stable")
-        self._digests, self._places = all_digests[order], np.concatenate(places)[order]
+        order = np.argsort(np.concatenate(digests))
+        self._digests, self._places = np.concatenate(digests)[order], np.concatenate(places)[order]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "depth": self.depth}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenText, (self.folder, self.depth)
 
     def __len__(self) -> int:
         """Number of texts."""
@@ -126,13 +127,9 @@ class FrozenText:
         return self._hidden[chunk][start : start + length]
 
     def _row(self, text: str) -> int | None:
-        digest = np.frombuffer(digest_of(text), dtype=np.int64)
-        row = int(np.searchsorted(self._digests[:, 0], digest[0]))
-        while row < len(self._digests) and self._digests[row, 0] == digest[0]:
-            if self._digests[row, 1] == digest[1]:
-                return row
-            row += 1
-        return None
+        digest = digest_of(text)
+        row = int(np.searchsorted(self._digests, digest))
+        return row if row < len(self._digests) and self._digests[row] == digest else None
 
 
 @dataclass(frozen=True)
@@ -140,54 +137,62 @@ class TextsToKeep:
     """The distinct texts of a data set, shortest first, and what keeping them costs.
 
     Args:
-        texts: Without repetition, on disk.
-        num_tokens: Of each.
+        column: Texts of all rows, on disk.
+        places: Where in it each distinct text first stands.
+        digests: Of each text.
+        num_tokens: Of each text.
         depth: How many layers of the text tower are passed.
         is_pooled: Whether these are all, so that one vector is left of a text.
         dim: Size of a hidden state.
         storage: How it is stored: one of `STORAGE_TYPES`.
     """
 
-    texts: StoredTexts
+    column: pa.ChunkedArray
+    places: npt.NDArray[np.int64]
+    digests: npt.NDArray[np.int64]
     num_tokens: npt.NDArray[np.int64]
     depth: int
     is_pooled: bool
     dim: int
     storage: str
 
-    def num_bytes(self, places: Sequence[int] | slice = slice(None)) -> int:
-        """Disk space of some of the texts, or all."""
-        kept = self.num_tokens[places]
-        return (len(kept) if self.is_pooled else int(kept.sum())) * self.dim * STORAGE_TYPES[self.storage].itemsize
+    def texts(self, numbers: Iterable[int]) -> list[str]:
+        """Some of the texts."""
+        return [self.column[int(self.places[number])].as_py() for number in numbers]
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """How many hidden states are kept of each text."""
+        return np.ones_like(self.num_tokens) if self.is_pooled else self.num_tokens
+
+    def num_bytes(self) -> int:
+        """Disk space of all texts."""
+        return int(self.lengths().sum()) * self.dim * STORAGE_TYPES[self.storage].itemsize
 
     def chunks(self, folder: Path) -> dict[Path, range]:
         """The texts of each chunk's file, cut alike in every process and after every restart."""
-        per_text = 1 if self.is_pooled else self.num_tokens
-        ends = np.cumsum(per_text * np.ones(len(self.texts), dtype=np.int64))
         per_chunk = max(1, CHUNK_BYTES // (self.dim * STORAGE_TYPES[self.storage].itemsize))
-        numbers = (ends - 1) // per_chunk if len(ends) else ends
-        bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(self.texts)]
+        numbers = (np.cumsum(self.lengths()) - 1) // per_chunk
+        bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(self.places)]
         return {
             folder / f"{number:05d}.safetensors": range(start, stop)
             for number, (start, stop) in enumerate(pairwise(bounds))
             if start < stop
         }
 
+    def are_in(self, folder: Path) -> bool:
+        """Whether all chunks are written."""
+        return all(path.is_file() for path in self.chunks(folder))
+
 
 def texts_to_keep(
-    model: SemArtForArtClassification,
-    processor: SemArtProcessor,
-    texts: Iterable[str | None],
-    *,
-    depth: int,
-    storage: str,
+    model: SemArtForArtClassification, processor: SemArtProcessor, column: pa.ChunkedArray, *, depth: int, storage: str
 ) -> TextsToKeep:
     """The distinct texts among some, with the number of tokens of each.
 
     Args:
         model: Whose first `depth` layers are frozen, and its embeddings.
         processor: The model's.
-        texts: Of all rows that will be read; blank ones count for nothing.
+        column: Texts of all rows that will be read; missing and blank ones count for nothing.
         depth: Layers that are passed.
         storage: One of `STORAGE_TYPES`.
 
@@ -198,17 +203,21 @@ def texts_to_keep(
         raise ValueError(
             f"Got the storage type {storage!r} for hidden states. Allowed are {list(STORAGE_TYPES)}. Choose one."
         )
-    distinct = StoredTexts(texts)
-    num_tokens = np.zeros(len(distinct), dtype=np.int64)
-    for start in range(0, len(distinct), _TEXTS_COUNTED_AT_ONCE):
+    texts = (text for chunk in column.chunks for text in chunk.to_pylist())
+    by_row = np.array([digest_of(text) if text and text.strip() else 0 for text in texts], dtype=np.int64)
+    digests, places = np.unique(by_row, return_index=True)
+    digests, places = digests[digests != 0], places[digests != 0]
+    num_tokens = np.zeros(len(places), dtype=np.int64)
+    for start in range(0, len(places), _TEXTS_COUNTED_AT_ONCE):
         some = slice(start, start + _TEXTS_COUNTED_AT_ONCE)
-        num_tokens[some] = processor(text=distinct[some])["attention_mask"].sum(1).numpy()
+        num_tokens[some] = processor(text=[column[int(place)].as_py() for place in places[some]])[
+            "attention_mask"
+        ].sum(1)
     # The same order in every process and after every restart, whatever the order of the rows.
-    order = np.lexsort((np.array(distinct.digests, dtype=object), num_tokens))
+    order = np.lexsort((digests, num_tokens))
     config = model.config.text_config
-    return TextsToKeep(
-        distinct.in_order(order), num_tokens[order], depth, depth == config.n_layers, config.dim, storage
-    )
+    is_pooled = depth == config.n_layers
+    return TextsToKeep(column, places[order], digests[order], num_tokens[order], depth, is_pooled, config.dim, storage)
 
 
 def cache_folder(
@@ -230,8 +239,7 @@ def cache_folder(
         "tokenizer": {name: part for name, part in tokenizer.items() if name not in ("padding", "truncation")},
     }
     key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
-    for digest in wanted.texts.digests:
-        key.update(digest)
+    key.update(wanted.digests.tobytes())
     for module in (tower.embeddings, *list(tower.transformer.layer)[: wanted.depth]):
         for tensor in module.state_dict().values():
             key.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
@@ -244,7 +252,7 @@ def compute_frozen_text(
     wanted: TextsToKeep,
     folder: Path,
     *,
-    device: torch.device | str | None = None,
+    device: torch.device | None = None,
     use_bf16: bool = False,
     show_progress: bool = False,
     process_index: int = 0,
@@ -268,21 +276,17 @@ def compute_frozen_text(
         OSError: If a file cannot be written.
     """
     share = islice(wanted.chunks(folder).items(), process_index, None, num_processes)
-    missing = {path: places for path, places in share if not path.is_file()}
+    missing = {path: numbers for path, numbers in share if not path.is_file()}
     if not missing:
         return
     home = model.device
-    model.text_tower.to(torch.device(device or home))
-    digests, total = wanted.texts.digests, sum(map(len, missing.values()))
+    model.text_tower.to(device or home)
+    total = sum(map(len, missing.values()))
+    bar = tqdm(total=total, desc="frozen text", unit="text", disable=not show_progress)
     try:
-        with (
-            evaluation_mode(model),
-            tqdm(total=total, desc="frozen text", unit="text", disable=not show_progress) as bar,
-        ):
-            for path, places in missing.items():
-                hidden, lengths = _hidden_states(model, processor, wanted, places, bar, use_bf16=use_bf16)
-                _write_chunk(path, [digests[place] for place in places], hidden, lengths)
-                del hidden
+        with evaluation_mode(model), bar:
+            for path, numbers in missing.items():
+                _write_chunk(path, wanted, numbers, _hidden_states(model, processor, wanted, numbers, bar, use_bf16))
                 return_freed_memory()
     finally:
         model.text_tower.to(home)
@@ -292,52 +296,48 @@ def _hidden_states(
     model: SemArtForArtClassification,
     processor: SemArtProcessor,
     wanted: TextsToKeep,
-    places: Sequence[int],
+    numbers: range,
     bar: "tqdm[Any]",
-    *,
     use_bf16: bool,
-) -> tuple[Tensor, list[int]]:
-    """Hidden states of some texts one after the other `(tokens, dim)`, without padding, and how many each has."""
+) -> Tensor:
+    """Hidden states of some texts one after the other `(tokens, dim)`, without padding."""
     device = next(model.text_tower.parameters()).device
-    storage = STORAGE_TYPES[wanted.storage]
-    lengths = [1] * len(places) if wanted.is_pooled else wanted.num_tokens[places].tolist()
+    storage, lengths = STORAGE_TYPES[wanted.storage], wanted.lengths()
     # One tensor for all: many small ones would leave the memory in pieces that no later chunk fits in.
-    found = torch.empty(sum(lengths), wanted.dim, dtype=storage)
-    end, done = 0, 0
-    for batch in _batches(places, wanted, BATCH_TOKENS.get(device.type, BATCH_TOKENS_ELSEWHERE)):
-        inputs = processor(text=[wanted.texts[place] for place in batch]).to(device)
+    found = torch.empty(int(lengths[numbers].sum()), wanted.dim, dtype=storage)
+    end = 0
+    for batch in _batches(numbers, wanted, BATCH_TOKENS_ON_CPU if device.type == "cpu" else BATCH_TOKENS):
+        inputs = processor(text=wanted.texts(batch)).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=use_bf16 and wanted.storage != "fp32"):
             hidden = model.encode_frozen_text(inputs["input_ids"], inputs["attention_mask"], wanted.depth)
-        hidden = hidden.to(storage).cpu()
         start = end
-        for states, length in zip(hidden, lengths[done : done + len(batch)], strict=True):
+        for states, length in zip(hidden.to(storage).cpu(), lengths[batch].tolist(), strict=True):
             found[end : end + length] = states[:length]
             end += length
-        done += len(batch)
         if not torch.isfinite(found[start:end]).all():
             raise ValueError(
                 f"The frozen text layers gave values that cannot be stored as {wanted.storage}. Allowed are finite "
                 "numbers. Set text_cache_dtype: bf16, or cache_frozen_text: false."
             )
         bar.update(len(batch))
-    return found, lengths
+    return found
 
 
-def _batches(places: Sequence[int], wanted: TextsToKeep, most_tokens: int) -> Iterator[list[int]]:
+def _batches(numbers: Iterable[int], wanted: TextsToKeep, most_tokens: int) -> Iterator[list[int]]:
     """Texts that are padded to one width, as many as fit.
 
     So there are few shapes, whatever the number of texts: of each that it meets, the matrix library keeps a megabyte.
     """
-    for width, texts in groupby(places, key=lambda place: -(-int(wanted.num_tokens[place]) // TOKENS_MULTIPLE)):
+    for width, texts in groupby(numbers, key=lambda number: -(-int(wanted.num_tokens[number]) // TOKENS_MULTIPLE)):
         while batch := list(islice(texts, max(1, most_tokens // (TOKENS_MULTIPLE * width)))):
             yield batch
 
 
-def _write_chunk(path: Path, digests: Sequence[bytes], hidden: Tensor, lengths: Sequence[int]) -> None:
+def _write_chunk(path: Path, wanted: TextsToKeep, numbers: range, hidden: Tensor) -> None:
     tensors = {
         "hidden": hidden,
-        "lengths": torch.tensor(lengths),
-        "digests": torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.int64).reshape(-1, 2).copy()),
+        "lengths": torch.from_numpy(wanted.lengths()[numbers]),
+        "digests": torch.from_numpy(wanted.digests[numbers]),
     }
     try:
         with atomic_file(path) as unfinished:

@@ -15,7 +15,7 @@ from semart_hf.catalogue.release import RELEASE_FILES, read_rows
 from semart_hf.catalogue.text import mask_label_words
 from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.data.loading import load_paintings
-from semart_hf.data.readable import check_readable
+from semart_hf.data.rows import check_readable
 
 LabelMap = Mapping[str, Mapping[str, str | None]]
 

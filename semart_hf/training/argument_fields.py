@@ -7,7 +7,7 @@ from typing import Any
 from transformers import TrainingArguments
 from transformers.training_args import OptimizerNames
 
-from semart_hf.data.number_ranges import check_numbers
+from semart_hf.data.data_arguments import check_numbers
 
 #: Fields that do what the documentation of transformers says.
 OBEYED = frozenset(

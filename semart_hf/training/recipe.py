@@ -12,7 +12,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
 
-from semart_hf.data.number_ranges import check_numbers
+from semart_hf.data.data_arguments import check_numbers
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 LIST_FIELDS = {"tasks", "text_columns", "crop_scale", "crop_ratio", "report_to"}

@@ -22,7 +22,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import HubStrategy, SaveStrategy, rotate_checkpoints
 from transformers.utils import PushInProgress
 
-from semart_hf.data.random_state import random_state_kept
+from semart_hf.data.process_loader import random_state_kept
 from semart_hf.files import full_disk_explained, locked, write_json
 from semart_hf.model.pipeline_semart import save_repository
 from semart_hf.publishing.pushing import start_push

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import timm
 import torch
@@ -15,8 +16,7 @@ from transformers import DistilBertConfig
 
 from semart_hf.data import text_cache
 from semart_hf.data.collator import ArtCollator
-from semart_hf.data.stored_texts import digest_of
-from semart_hf.data.text_cache import FrozenText, cache_folder, compute_frozen_text, texts_to_keep
+from semart_hf.data.text_cache import FrozenText, cache_folder, compute_frozen_text, digest_of, texts_to_keep
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -54,8 +54,12 @@ def build(trainable=1, pooling="first", seed=0):
     return model, SemArtProcessor(image_processor, tokenizer)
 
 
+def wanted_of(model, processor, texts, *, depth=1, storage="fp32"):
+    return texts_to_keep(model, processor, pa.chunked_array([texts], pa.string()), depth=depth, storage=storage)
+
+
 def compute(root, model, processor, texts, *, depth=1, storage="fp32", **share):
-    wanted = texts_to_keep(model, processor, texts, depth=depth, storage=storage)
+    wanted = wanted_of(model, processor, texts, depth=depth, storage=storage)
     folder = cache_folder(root, model, processor, wanted, use_bf16=False)
     compute_frozen_text(model, processor, wanted, folder, **share)
     return FrozenText(folder, depth)
@@ -118,32 +122,22 @@ def test_a_batch_with_a_text_that_is_not_kept_is_tokenised(tmp_path):
 
 def test_other_weights_tokens_depth_and_storage_have_their_own_place(tmp_path):
     model, processor = build()
-    wanted = {storage: texts_to_keep(model, processor, texts_of(3), depth=1, storage=storage) for storage in
-              ("fp32", "fp16")}  # fmt: skip
-    folder = cache_folder(tmp_path, model, processor, wanted["fp32"], use_bf16=False)
-    processor(text=["a longer text than before"], return_tensors="pt")  # leaves its padding in the tokenizer
-    assert cache_folder(tmp_path, model, processor, wanted["fp32"], use_bf16=False) == folder
-    others = [
-        cache_folder(tmp_path, model, processor, wanted["fp16"], use_bf16=False),
-        cache_folder(tmp_path, model, processor, wanted["fp16"], use_bf16=True),
-        cache_folder(
-            tmp_path,
-            model,
-            processor,
-            texts_to_keep(model, processor, texts_of(3), depth=2, storage="fp32"),
-            use_bf16=False,
-        ),
-    ]
+
+    def place(texts=3, use_bf16=False, **options):
+        wanted = wanted_of(model, processor, texts_of(texts), **options)
+        return cache_folder(tmp_path, model, processor, wanted, use_bf16=use_bf16)
+
+    folder = place()
+    others = [place(4), place(depth=2), place(storage="fp16"), place(storage="fp16", use_bf16=True)]
+    assert place() == folder
     with torch.no_grad():
         model.text_tower.transformer.layer[1].ffn.lin1.weight.add_(1.0)  # it learns: no part of what is kept
-    assert cache_folder(tmp_path, model, processor, wanted["fp32"], use_bf16=False) == folder
+    assert place() == folder
     processor.tokenizer.model_max_length = 16
-    others.append(cache_folder(tmp_path, model, processor, wanted["fp32"], use_bf16=False))
+    others.append(place())
     with torch.no_grad():
         model.text_tower.transformer.layer[0].ffn.lin1.weight[0, 0] += 1e-3
-    others.append(cache_folder(tmp_path, model, processor, wanted["fp32"], use_bf16=False))
-    more = texts_to_keep(model, processor, texts_of(4), depth=1, storage="fp32")
-    others.append(cache_folder(tmp_path, model, processor, more, use_bf16=False))
+    others.append(place())
     assert len({folder, *others}) == 7
 
 
@@ -205,12 +199,12 @@ def test_values_that_the_storage_type_cannot_hold_are_refused(tmp_path):
 def test_an_unknown_storage_type_is_refused():
     model, processor = build()
     with pytest.raises(ValueError, match=r"Got the storage type 'int4'.*Allowed are \['fp32', 'bf16', 'fp16'\]"):
-        texts_to_keep(model, processor, ["a"], depth=1, storage="int4")
+        wanted_of(model, processor, ["a"], storage="int4")
 
 
 def test_batches_hold_a_bounded_number_of_tokens():
     model, processor = build()
-    wanted = texts_to_keep(model, processor, texts_of(60), depth=1, storage="fp32")
+    wanted = wanted_of(model, processor, texts_of(60))
     assert wanted.num_tokens.tolist() == sorted(wanted.num_tokens.tolist())
     batches = list(text_cache._batches(range(60), wanted, 100))
     assert [place for batch in batches for place in batch] == list(range(60))
@@ -223,7 +217,7 @@ def test_batches_hold_a_bounded_number_of_tokens():
 def test_what_was_read_does_not_stay_in_memory(tmp_path, monkeypatch):
     texts, tokens = [f"text {number}" for number in range(64)], 512
     hidden = torch.randn(64 * tokens, 512).half()
-    digests = np.frombuffer(b"".join(digest_of(text) for text in texts), dtype=np.int64).reshape(-1, 2).copy()
+    digests = np.array([digest_of(text) for text in texts])
     lengths = torch.full((64,), tokens)
     save_file({"hidden": hidden, "digests": torch.from_numpy(digests), "lengths": lengths}, tmp_path / "0.safetensors")
     monkeypatch.setattr(text_cache, "_MAPPED_BYTES", 2**22)
