@@ -11,23 +11,8 @@ from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing.repository import write_repository
 
-WORDS = [
-    "a",
-    "view",
-    "of",
-    "delft",
-    "portrait",
-    "man",
-    "woman",
-    "the",
-    "river",
-    "with",
-    "an",
-    "old",
-    "bridge",
-    "at",
-    "night",
-]
+_TEXT = "a view of delft portrait man woman the river with an old bridge at night"
+WORDS = _TEXT.split()
 TASKS = [
     {"name": "type", "labels": ["landscape", "portrait", "still-life", "UNK"]},
     {"name": "school", "labels": ["Dutch", "Italian", "UNK"]},

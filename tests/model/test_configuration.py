@@ -43,46 +43,32 @@ def test_a_model_of_the_miniature_says_that_it_has_seen_no_real_painting(tmp_pat
 
 
 def test_an_unknown_task_is_answered_with_the_known_ones():
-    config = SemArtConfig(tasks=TASKS)
-    with pytest.raises(
-        ValueError, match=r"Unknown task 'style': this model's tasks are \['type', 'school', 'medium'\]"
-    ):
-        config.labels("style")
+    with pytest.raises(ValueError, match=r"Unknown task 'style': this model's tasks are \['type', 'school', "):
+        SemArtConfig(tasks=TASKS).labels("style")
 
 
 @pytest.mark.parametrize(
-    ("tasks", "message"),
+    ("fields", "message"),
     [
-        ([{"name": "type"}], "must have exactly a 'name'"),
-        ([{"name": "two words", "labels": ["a"]}], "must have exactly a 'name'"),
-        ([{"name": "type", "labels": []}], "labels of task 'type' must be a list of names"),
-        ([{"name": "type", "labels": ["a", "a"]}], r"has the labels \['a'\] more than once"),
-        ([{"name": "type", "labels": ["a"]}, {"name": "type", "labels": ["b"]}], r"tasks \['type'\] are given more"),
+        ({"tasks": [{"name": "type"}]}, "must have exactly a 'name'"),
+        ({"tasks": [{"name": "two words", "labels": ["a"]}]}, "must have exactly a 'name'"),
+        ({"tasks": [{"name": "type", "labels": []}]}, "labels of task 'type' must be a list of names"),
+        ({"tasks": [{"name": "type", "labels": ["a", "a"]}]}, r"has the labels \['a'\] more than once"),
+        ({"tasks": 2 * [{"name": "type", "labels": ["a"]}]}, r"tasks \['type'\] are given more"),
+        ({"text_config": BertConfig()}, "text_config has model_type 'bert', but it must be 'distilbert'"),
+        ({"vision_config": ResNetConfig()}, "vision_config has model_type 'resnet', but it must be 'timm_wrapper'"),
+        ({"tasks": TASKS, "task_weights": {"style": 1.0}}, r"task_weights names \['style'\]"),
+        ({"tasks": TASKS, "temperatures": {"style": 1.0}}, r"temperatures names \['style'\]"),
+        ({"format_version": "2.0"}, "format_version '2.0', but this code reads versions up to 1.x"),
     ],
 )
-def test_malformed_tasks_are_refused(tasks, message):
+def test_what_no_model_can_have_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        SemArtConfig(tasks=tasks)
+        SemArtConfig(**fields)
 
 
-def test_towers_of_another_family_are_refused():
-    with pytest.raises(ValueError, match="text_config has model_type 'bert', but it must be 'distilbert'"):
-        SemArtConfig(text_config=BertConfig())
-    with pytest.raises(ValueError, match="vision_config has model_type 'resnet', but it must be 'timm_wrapper'"):
-        SemArtConfig(vision_config=ResNetConfig())
-
-
-def test_names_of_weights_and_temperatures_must_be_tasks():
-    with pytest.raises(ValueError, match=r"task_weights names \['style'\]"):
-        SemArtConfig(tasks=TASKS, task_weights={"style": 1.0})
-    with pytest.raises(ValueError, match=r"temperatures names \['style'\]"):
-        SemArtConfig(tasks=TASKS, temperatures={"style": 1.0})
-
-
-def test_a_newer_major_format_is_refused_and_a_newer_minor_one_is_read():
+def test_a_newer_minor_format_is_read():
     assert SemArtConfig(format_version="1.7").format_version == "1.7"
-    with pytest.raises(ValueError, match=r"format_version '2.0', but this code reads versions up to 1.x"):
-        SemArtConfig(format_version="2.0")
 
 
 def test_a_field_of_the_wrong_type_is_refused():

@@ -8,12 +8,8 @@ from transformers import AutoImageProcessor
 
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 
-TOWERS = [
-    "resnet18.a1_in1k",
-    "efficientnet_b0.ra_in1k",
-    "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
-    "test_vit.r160_in1k",
-]
+TOWERS = ["resnet18.a1_in1k", "efficientnet_b0.ra_in1k", "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+          "test_vit.r160_in1k", "tf_efficientnetv2_b3"]  # fmt: skip  # the last sees squashed pictures
 
 
 def smooth(width: int, height: int) -> Image.Image:
@@ -27,7 +23,7 @@ def grey_values(pixel_values: torch.Tensor, processor: SemArtImageProcessor) -> 
     return (pixel_values * std + mean) * 255
 
 
-@pytest.mark.parametrize("tower", [*TOWERS, "tf_efficientnetv2_b3"])  # the last sees squashed pictures
+@pytest.mark.parametrize("tower", TOWERS)
 @pytest.mark.parametrize("image_size", [None, 96])
 def test_equals_the_evaluation_transform_of_timm(tower, image_size):
     cfg = timm.get_pretrained_cfg(tower).to_dict()
@@ -47,15 +43,6 @@ def test_equals_the_evaluation_transform_of_timm(tower, image_size):
         assert difference.mean() < 0.05
 
 
-def test_takes_the_numbers_of_the_tower():
-    processor = SemArtImageProcessor.from_timm(timm.get_pretrained_cfg(TOWERS[2]).to_dict())
-
-    assert processor.size.shortest_edge == 248  # floor(224 / 0.9)
-    assert (processor.crop_size.height, processor.crop_size.width) == (224, 224)
-    assert processor.image_mean == processor.image_std == (0.5, 0.5, 0.5)
-    assert processor.resample == Image.Resampling.BICUBIC
-
-
 def test_squash_keeps_the_whole_picture():
     cfg = {"input_size": (3, 32, 32), "crop_mode": "squash", "crop_pct": 1.0, "mean": (0.5,) * 3, "std": (0.5,) * 3}
     picture = Image.new("RGB", (100, 50), "black")
@@ -71,9 +58,7 @@ def test_squash_keeps_the_whole_picture():
 def test_a_transform_of_another_kind_is_refused(change):
     cfg = timm.get_pretrained_cfg("test_resnet").to_dict() | change
 
-    with pytest.raises(
-        ValueError, match=r"vision tower wants inputs of .* but this processor makes .* Choose another"
-    ):
+    with pytest.raises(ValueError, match=r"vision tower wants inputs of .* but this processor makes .* Choose"):
         SemArtImageProcessor.from_timm(cfg)
 
 
@@ -97,18 +82,6 @@ def test_pictures_of_all_sizes_modes_and_sources_in_one_batch(processor, tmp_pat
         assert torch.equal(batch[row], processor.image_processor(picture, return_tensors="pt")["pixel_values"][0])
 
 
-def test_exif_rotation_is_seen_by_the_model(processor):
-    upright = smooth(60, 80)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = upright.transpose(Image.Transpose.ROTATE_90)
-    turned.info["exif"] = exif.tobytes()
-
-    pixel_values = processor.image_processor([upright, turned], return_tensors="pt")["pixel_values"]
-
-    assert torch.equal(pixel_values[0], pixel_values[1])
-
-
 def test_a_strip_costs_no_more_than_a_picture(processor):
     strip = Image.new("RGB", (60_000, 2), "red")
     strip.paste("blue", (29_990, 0, 30_010, 2))
@@ -123,13 +96,7 @@ def test_a_strip_costs_no_more_than_a_picture(processor):
 def test_survives_saving(tmp_path, processor):
     processor.image_processor.save_pretrained(tmp_path)
 
-    for again in (SemArtImageProcessor.from_pretrained(tmp_path), AutoImageProcessor.from_pretrained(tmp_path)):
+    for loader in (SemArtImageProcessor, AutoImageProcessor):
+        again = loader.from_pretrained(tmp_path)
         assert type(again) is SemArtImageProcessor
         assert again.to_dict() == processor.image_processor.to_dict()
-    assert sorted(path.name for path in tmp_path.glob("*.py")) == [
-        "image_processing_semart.py",
-        "picture_errors_semart.py",
-        "picture_sources_semart.py",
-        "pictures_semart.py",
-        "tiff_semart.py",
-    ]

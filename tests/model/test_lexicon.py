@@ -7,13 +7,12 @@ import pytest
 import torch
 from rounding import rounding
 from sklearn.feature_extraction.text import TfidfVectorizer
-from transformers import DistilBertConfig
+from small_models import build as build_model
+from small_models import small_text
 
-from semart_hf.model.lexicon_semart import Lexicon, add_logits
+from semart_hf.model.lexicon_semart import Lexicon
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
-TASKS = [{"name": "type", "labels": ["a", "b", "c"]}, {"name": "school", "labels": ["x", "y"]}]
-TEXT = DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=50, pad_token_id=0)
 PAD, CLS, SEP = SPECIAL = (0, 2, 3)
 # 20 layers of at most 1,024 terms, and a lexicon whose texts have up to 64 tokens.
 ROUNDING, LEXICON_ROUNDING = rounding(1024, layers=20), rounding(64, layers=2, size=4)
@@ -21,9 +20,7 @@ TRAIN = [[CLS, 7, 8, 8, 8, SEP], [CLS, 7, 9, SEP], [CLS, 7, 10, 11, 11, SEP]]
 
 
 def build(**fields):
-    torch.manual_seed(0)
-    fields = {"fusion_dim": 16, "fusion_dropout": 0.0, "image_size": 32, "text_lexicon": True, **fields}
-    model = SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained=False, **fields)
+    model = build_model(text=small_text(vocab_size=50), **{"image_size": 32, "text_lexicon": True, **fields})
     if model.lexicon is not None:
         model.lexicon.learn_idf(TRAIN, SPECIAL)
     return model.eval()
@@ -106,13 +103,6 @@ def test_texts_without_tokens_are_refused():
         ValueError, match=r"Got 2 texts without a token, .* Check text_columns, or set text_lexicon: f"
     ):
         Lexicon(50, 5).learn_idf([[CLS, SEP], [CLS, SEP]], SPECIAL)
-
-
-def test_logits_are_added_task_by_task():
-    logits = {"type": torch.ones(2, 3), "school": torch.ones(2, 2)}
-    added = add_logits(logits, torch.arange(10.0).view(2, 5))
-    assert added["type"].tolist() == [[1, 2, 3], [6, 7, 8]]
-    assert added["school"].tolist() == [[4, 5], [9, 10]]
 
 
 def test_a_new_lexicon_changes_no_answer():

@@ -7,8 +7,10 @@ import pytest
 import torch
 from rounding import rounding
 from safetensors.torch import load_file, save_file
+from small_models import build as build_model
+from small_models import small_text
 from torch import nn
-from transformers import AutoConfig, AutoModel, DistilBertConfig
+from transformers import AutoConfig, AutoModel
 
 import semart_hf  # noqa: F401  registers the classes
 from semart_hf.model.configuration_semart import SemArtConfig
@@ -24,11 +26,9 @@ INPUTS = {
 ROUNDING = rounding(48)
 
 
-def build(vision="test_resnet", tasks=TASKS, **fields):
-    torch.manual_seed(0)
-    text = DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32)
-    fields = {"fusion_dim": 8, "image_size": 32, "text_lexicon": True, **fields}
-    model = SemArtForArtClassification.from_towers(vision, text, tasks, pretrained=False, **fields)
+def build(vision="test_resnet", **fields):
+    text = small_text(vocab_size=50, dim=16, n_heads=2, hidden_dim=32)
+    model = build_model(vision, text, TASKS, **{"fusion_dim": 8, "image_size": 32, "text_lexicon": True, **fields})
     if model.lexicon is not None:
         model.lexicon.learn_idf([range(1, 50), range(1, 20)], [0])
         nn.init.normal_(model.lexicon.weight)

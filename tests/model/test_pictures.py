@@ -77,6 +77,7 @@ def test_every_mode_becomes_rgb(picture, expected):
     rgb = to_rgb(picture)
 
     assert rgb.mode == "RGB"
+    assert to_rgb(rgb) is rgb
     assert rgb.getpixel((0, 0)) == pytest.approx(expected, abs=2 if picture.mode in ("YCbCr", "LAB") else 0)
 
 
@@ -125,12 +126,6 @@ def test_damaged_exif_does_not_spoil_the_picture(exif):
     assert load_picture(jpeg(noise(), exif=exif)).size == (64, 48)
 
 
-def test_an_rgb_picture_is_not_copied():
-    picture = noise()
-
-    assert to_rgb(picture) is picture
-
-
 @pytest.mark.parametrize(("least_side", "size"), [(None, (400, 320)), (300, (400, 320)), (150, (200, 160))])
 def test_a_jpeg_is_decoded_at_the_size_that_is_enough(least_side, size):
     smooth = Image.fromarray(np.full((320, 400, 3), 90, dtype=np.uint8))
@@ -145,21 +140,6 @@ def exif_of(orientation) -> Image.Exif:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     return exif
-
-
-def test_every_source_gives_the_same_picture(tmp_path):
-    picture = noise()
-    content = reopened(picture, "PNG").fp.getvalue()
-    path = tmp_path / "Gemälde 1.png"
-    path.write_bytes(content)
-    values = np.asarray(picture)
-    sources = [path, str(path), content, bytearray(content), picture, Image.open(path), values]
-    sources += [{"bytes": content, "path": None}, {"bytes": None, "path": str(path)}]
-
-    for source in sources:
-        loaded = load_picture(source)
-        assert loaded.mode == "RGB"
-        assert loaded.tobytes() == picture.tobytes()
 
 
 def test_an_eps_file_of_any_name_starts_no_program(tmp_path, monkeypatch):
@@ -216,14 +196,16 @@ def test_cmyk_jpegs_are_inverted_where_adobe_says_so():
 
 
 def test_memory_is_counted_before_a_decoder_takes_it(monkeypatch):
-    sizes = {"WEBP": 16, "PNG": 4, "JPEG2000": 12}
+    sizes = {"WEBP": 16, "PNG": 4, "JPEG2000": 12, "JPEG": 4}
     for kind, bytes_per_pixel in sizes.items():
         content = content_of(noise(), kind)
         monkeypatch.setattr("semart_hf.model.pictures_semart.MAX_DECODED_BYTES", 64 * 48 * bytes_per_pixel)
         load_picture(content)
         monkeypatch.setattr("semart_hf.model.pictures_semart.MAX_DECODED_BYTES", 64 * 48 * bytes_per_pixel - 1)
-        with pytest.raises(PictureError, match="bytes of memory; at most"):
-            load_picture(content)
+        with monkeypatch.context() as patch:
+            patch.setattr(Image.Image, "load", lambda self: pytest.fail("was decoded"))
+            with pytest.raises(PictureError, match=r"64 x 48 pixels of .* bytes of memory; at most .*Reduce"):
+                load_picture(content)
     monkeypatch.undo()
     bomb = bytearray(content_of(noise(), "WEBP", lossless=True, exif=b"Exif\0\0II"))
     bomb[24:30] = b"\xff\x3f\0\xff\x3f\0"  # 16,384 x 16,384
@@ -256,25 +238,21 @@ def test_a_truncated_jpeg_is_an_error_even_where_pillow_is_told_to_tolerate_it(
         to_rgb(Image.open(path))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "GIF"])
-def test_a_truncated_file_of_any_kind_is_an_error(kind):
-    file = io.BytesIO()
-    noise(200, 200).save(file, kind)
-    content = file.getvalue()
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<html>not found</html>", "a web page"),
+        (b"", "an empty file"),
+        *((content_of(noise(200, 200), kind)[:-3000], "") for kind in ("PNG", "TIFF", "WEBP", "GIF")),
+    ],
+)
+def test_what_is_no_picture_is_named(tmp_path, content, reason):
+    path = tmp_path / "page.jpg"
+    path.write_bytes(content)
 
-    with pytest.raises(ValueError, match=r"of .* bytes .*Allowed"):
-        load_picture(content[: len(content) // 2])
-
-
-def test_what_is_no_picture_is_named(tmp_path):
-    page = tmp_path / "page.jpg"
-    page.write_text("<html>not found</html>")
-    empty = tmp_path / "empty.jpg"
-    empty.touch()
-
-    for path, reason in ((page, "a web page"), (empty, "an empty file")):
-        with pytest.raises(PictureError, match=rf"{path.name}' cannot be read: {reason}.*Allowed are.*Give another"):
-            load_picture(path)
+    for source, name in ((path, "page.jpg'"), (content, f"of {len(content):,} bytes")):
+        with pytest.raises(PictureError, match=rf"{name} cannot be read: {reason}.*Allowed are"):
+            load_picture(source)
 
 
 @pytest.mark.parametrize(
@@ -283,18 +261,6 @@ def test_what_is_no_picture_is_named(tmp_path):
 def test_a_missing_file_is_named_and_a_text_is_told_its_place(source):
     with pytest.raises(ValueError, match=r"cannot be read: .*ile.* name.*\. Allowed are.*if this is .*\{'text': …\}"):
         load_picture(source)
-
-
-def test_a_picture_that_takes_too_much_memory_is_an_error_before_it_is_decoded(monkeypatch):
-    monkeypatch.setattr("semart_hf.model.pictures_semart.MAX_DECODED_BYTES", 10_000)
-    contents = (jpeg(noise()), reopened(noise(), "PNG").fp.getvalue())
-    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("was decoded"))
-
-    for content in contents:
-        with pytest.raises(
-            PictureError, match=r"64 x 48 pixels of mode RGB take 12,288 bytes.* at most 10,000 .*Reduce"
-        ):
-            load_picture(content)
 
 
 class _Path(os.PathLike):
@@ -310,21 +276,11 @@ class _Path(os.PathLike):
      np.array(None), np.array(["a.jpg", "b.jpg"]), np.zeros((0, 4, 3), np.uint8),
      torch.zeros(3, 4, 4, dtype=torch.bfloat16),
      torch.zeros(4, 4, dtype=torch.uint8).to_sparse(), Image.new("I", (1, 1), 1 << 20), Image.new("I", (1, 1), -5),
-     Image.new("F", (1, 1), 1.5), b"GIF89a" + bytes(50), b"BM" + bytes(90)],
+     Image.new("F", (1, 1), 1.5), Image.new("RGB", (0, 5)), b"GIF89a" + bytes(50), b"BM" + bytes(90),
+     np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8)],
 )  # fmt: skip
 def test_whatever_is_no_picture_is_one_kind_of_error_in_few_words(source):
     with pytest.raises(PictureError, match=r"^The picture.* cannot be read: .*\. Allowed are .*\.$") as caught:
         load_picture(source)
     assert len(str(caught.value)) < 400
     assert pickle.loads(pickle.dumps(caught.value)).problem == caught.value.problem  # noqa: S301 - as workers hand it on
-
-
-@pytest.mark.parametrize("values", [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8)])
-def test_values_of_another_kind_are_an_error(values):
-    with pytest.raises(ValueError, match=r"its values have shape .* Allowed are uint8 arrays .*Convert"):
-        load_picture(values)
-
-
-def test_a_picture_without_pixels_is_an_error():
-    with pytest.raises(ValueError, match=r"it is 0 x 5\. Allowed are 1 x 1 pixels"):
-        to_rgb(Image.new("RGB", (0, 5)))

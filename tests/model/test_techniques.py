@@ -8,11 +8,10 @@ import pytest
 import timm
 import torch
 from rounding import rounding
+from small_models import build
 from torch import nn
 from torch.nn import functional as F
-from transformers import DistilBertConfig
 
-from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.techniques_semart import (
     ATTENTION_IN_STEPS,
     CHANNELS_LAST,
@@ -28,13 +27,6 @@ from semart_hf.model.techniques_semart import (
 from semart_hf.training.techniques import DEPTHWISE_GRADIENT, TRAINING_TECHNIQUES
 
 
-def model_of(vision):
-    torch.manual_seed(0)
-    text = DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=16)
-    tasks = [{"name": "type", "labels": ["a", "b"]}]
-    return SemArtForArtClassification.from_towers(vision, text, tasks, pretrained=False, fusion_dim=8).eval()
-
-
 @pytest.mark.parametrize(
     ("vision", "in_float32", "in_bfloat16"),
     [
@@ -45,7 +37,7 @@ def model_of(vision):
     ],
 )
 def test_techniques_are_used_where_they_serve(multiplies_in_bf16, vision, in_float32, in_bfloat16):
-    model = model_of(vision)
+    model = build(vision).eval()
     assert list(useful_techniques(model, bf16=False, techniques=TRAINING_TECHNIQUES)) == in_float32
     assert list(useful_techniques(model, bf16=True, techniques=TRAINING_TECHNIQUES)) == in_bfloat16
     pixels = torch.randn(4, *model.config.vision_config.pretrained_cfg["input_size"])
@@ -138,26 +130,22 @@ def test_kernels_are_selected_for_one_thread_and_one_block():
 
 
 @pytest.mark.parametrize(
-    ("precision", "dtype", "is_reduced"),
+    ("precision", "dtype", "is_reduced", "where_emulated"),
     [
-        ("auto", torch.float32, True),
-        ("fp32", torch.float32, False),
-        ("bf16", torch.float32, True),
-        ("auto", torch.bfloat16, False),
-        ("bf16", torch.float64, False),
+        ("auto", torch.float32, True, False),
+        ("fp32", torch.float32, False, False),
+        ("bf16", torch.float32, True, True),
+        ("auto", torch.bfloat16, False, False),
+        ("bf16", torch.float64, False, False),
     ],
 )
-def test_a_model_computes_in_what_is_fast_or_asked_for(multiplies_in_bf16, precision, dtype, is_reduced):
+def test_a_model_computes_in_what_is_fast_or_asked_for(pretend_cpu, precision, dtype, is_reduced, where_emulated):
     model = SimpleNamespace(device=torch.device("cpu"), dtype=dtype)
+    assert uses_bf16(model, precision) is where_emulated
+    pretend_cpu(avx512_bf16=True)
     assert uses_bf16(model, precision) is is_reduced
     with autocast_context(model, precision):
         assert torch.is_autocast_enabled("cpu") is is_reduced
-
-
-def test_by_itself_a_model_computes_in_float32_where_bfloat16_is_emulated():
-    model = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32)
-    assert not uses_bf16(model)
-    assert uses_bf16(model, "bf16")
     with pytest.raises(ValueError, match=r"precision is 'fp16'. Allowed are \['auto', 'bf16', 'fp32'\]"):
         autocast_context(model, "fp16")
 

@@ -5,23 +5,19 @@ import copy
 import pytest
 import torch
 from rounding import rounding
+from small_models import build as build_model
+from small_models import small_text
 from torch import nn
-from transformers import DistilBertConfig, DistilBertModel
-
-from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.text_semart import FirstTokenBlock
+from transformers import DistilBertModel
 
 TASKS = [{"name": "type", "labels": ["a", "b", "c"]}]
-SIZES = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64, "vocab_size": 100}
 # Forward and backward: each of 3 layers has 8 sums of at most 64 terms; gradients sum over 36 tokens.
 ROUNDING = rounding(64, layers=2 * 3 * 8, size=36**0.5)
 
 
 def build(dropout=0.0, attention_dropout=0.0, **fields):
-    torch.manual_seed(0)
-    text = DistilBertConfig(**SIZES, dropout=dropout, attention_dropout=attention_dropout)
-    fields = {"fusion_dim": 16, "fusion_dropout": 0.0, "image_size": 32, **fields}
-    model = SemArtForArtClassification.from_towers("test_resnet", text, TASKS, pretrained=False, **fields)
+    text = small_text(n_layers=3, dropout=dropout, attention_dropout=attention_dropout)
+    model = build_model(text=text, tasks=TASKS, image_size=32, **fields)
     with torch.no_grad():  # a new layer's biases are zero, and its norms do nothing
         for parameter in model.text_tower.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape))
@@ -141,16 +137,7 @@ def test_what_was_kept_at_less_depth_serves_a_model_with_more_frozen_layers():
 
 @pytest.mark.parametrize("vision", ["test_resnet", "test_efficientnet", "test_vit"])
 def test_frozen_stages_build_no_graph(vision):
-    torch.manual_seed(0)
-    model = SemArtForArtClassification.from_towers(
-        vision,
-        DistilBertConfig(**SIZES),
-        TASKS,
-        pretrained=False,
-        image_size=64,
-        frozen_vision_stages=3,
-        trainable_text_layers=1,
-    ).train()
+    model = build_model(vision, small_text(n_layers=3), TASKS, image_size=64, frozen_vision_stages=3).train()
     outputs = []
     for module in model._frozen_modules:
         module.register_forward_hook(lambda _, __, output: outputs.append(output))
@@ -166,14 +153,3 @@ def test_frozen_stages_build_no_graph(vision):
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: all_saved.append(0) or tensor, lambda t: t):
         everything_learns(pixel_values=torch.randn(2, 3, 64, 64), input_ids=texts()["input_ids"][:2])
     assert kept < 0.7 * len(all_saved)
-
-
-def test_only_the_first_pooling_reads_one_token():
-    last = [build(text_pooling=pooling).text_tower.transformer.layer[-1] for pooling in ("first", "mean")]
-    assert [isinstance(layer, FirstTokenBlock) for layer in last] == [True, False]
-
-
-def test_a_text_in_two_forms_is_refused():
-    model = build()
-    with pytest.raises(ValueError, match="Got input_ids and text_hidden, but a text has one form"):
-        model(**texts(), text_hidden=torch.zeros(4, 9, 32))

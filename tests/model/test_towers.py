@@ -7,20 +7,12 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, DistilBertConfig, DistilBertModel, TimmWrapperConfig
+from small_models import build, small_text
+from transformers import BertConfig, DistilBertModel, TimmWrapperConfig
 
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.towers_semart import (
-    load_tower,
-    resolve_text_config,
-    resolve_vision_config,
-    verify_tower,
-    vision_stages,
-)
-
-TASKS = [{"name": "type", "labels": ["a", "b"]}]
-TEXT = DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=100)
+from semart_hf.model.towers_semart import resolve_vision_config, verify_tower, vision_stages
 
 
 @pytest.fixture
@@ -42,7 +34,7 @@ def text_folder(tmp_path):
     """A folder in the form of DistilBERT's Hub repository: masked-language-model names, with their prefix."""
     folder = tmp_path / "distilbert"
     torch.manual_seed(4)
-    DistilBertModel(TEXT).save_pretrained(folder)
+    DistilBertModel(small_text()).save_pretrained(folder)
     weights = load_file(folder / "model.safetensors")
     renamed = {f"distilbert.{name}": tensor for name, tensor in weights.items()}
     renamed["vocab_projector.bias"] = torch.zeros(100)
@@ -63,18 +55,13 @@ def test_stages_mean_the_same_for_every_family(architecture, stages, first_of_se
         tower = timm.create_model(architecture, num_classes=0)
     names = vision_stages(tower)
     assert len(names) == stages
+    assert architecture != "efficientnet_b0" or "conv_head.weight" in names[-1]  # the tail is of the last stage
     assert names[1][0] == first_of_second
     assert sorted(name for stage in names for name in stage) == sorted(name for name, _ in tower.named_parameters())
 
 
-def test_the_tail_after_the_last_block_belongs_to_the_last_stage():
-    with torch.device("meta"):
-        tower = timm.create_model("efficientnet_b0", num_classes=0)
-    assert "conv_head.weight" in vision_stages(tower)[-1]
-
-
 def test_pretrained_weights_arrive_in_both_towers(vision_folder, text_folder):
-    model = SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS, fusion_dim=16)
+    model = build(vision_folder, text_folder, pretrained=True)
     source = load_file(vision_folder / "model.safetensors")
     for name, tensor in model.vision_tower.timm_model.state_dict().items():
         assert torch.equal(tensor, source[name]), name
@@ -86,22 +73,25 @@ def test_pretrained_weights_arrive_in_both_towers(vision_folder, text_folder):
 
 
 def test_a_source_in_half_precision_is_trained_in_full(vision_folder, text_folder):
-    DistilBertModel(TEXT).half().save_pretrained(text_folder)
+    DistilBertModel(small_text()).half().save_pretrained(text_folder)
     assert json.loads((text_folder / "config.json").read_text())["dtype"] == "float16"
-    model = SemArtForArtClassification.from_towers(vision_folder, str(text_folder), TASKS, fusion_dim=16)
+    model = build(vision_folder, str(text_folder), pretrained=True)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     model(input_ids=torch.ones(1, 4, dtype=torch.long))
 
 
 def test_only_the_named_tower_is_loaded(vision_folder, text_folder):
-    model = SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS, pretrained="text", fusion_dim=16)
+    model = build(vision_folder, text_folder, pretrained="text")
     source = load_file(vision_folder / "model.safetensors")
     assert not torch.equal(model.vision_tower.timm_model.state_dict()["conv1.0.weight"], source["conv1.0.weight"])
     verify_tower(model.text_tower, text_folder)
+    trained = [name for name, parameter in model.text_tower.named_parameters() if parameter.requires_grad]
+    assert trained
+    assert all(name.startswith("transformer.layer.1.") for name in trained)
 
 
 def test_the_proof_finds_a_single_changed_number(vision_folder, text_folder):
-    model = SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS, fusion_dim=16)
+    model = build(vision_folder, text_folder, pretrained=True)
     verify_tower(model.vision_tower, vision_folder)
     with torch.no_grad():
         model.vision_tower.timm_model.layer1[0].bn1.weight[0] += 1e-3
@@ -118,13 +108,12 @@ def test_a_source_that_lacks_tensors_is_refused(vision_folder, text_folder):
     with pytest.raises(
         ValueError, match=r"1 are not in its model\.safetensors and 0 differ \(first: 'timm_model\.layer2"
     ):
-        SemArtForArtClassification.from_towers(vision_folder, text_folder, TASKS)
+        build(vision_folder, text_folder, pretrained=True)
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "efficientnet_b0"])
 def test_from_scratch_a_tower_starts_as_timm_starts_it(architecture):
-    torch.manual_seed(5)
-    model = SemArtForArtClassification.from_towers(architecture, TEXT, TASKS, pretrained=False, fusion_dim=16)
+    model = build(architecture)
     reference = timm.create_model(architecture, num_classes=0)
     for (name, tensor), expected in zip(
         model.vision_tower.timm_model.named_parameters(), reference.parameters(), strict=True
@@ -133,17 +122,14 @@ def test_from_scratch_a_tower_starts_as_timm_starts_it(architecture):
 
 
 def test_scratch_size_of_a_fixed_size_tower():
-    model = SemArtForArtClassification.from_towers("test_vit", TEXT, TASKS, pretrained=False, image_size=64)
+    model = build("test_vit", image_size=64)
     assert model.vision_tower.timm_model.patch_embed.img_size == (64, 64)
     assert model.config.vision_config.pretrained_cfg["input_size"] == [3, 64, 64]
 
 
 @pytest.mark.parametrize(("crop_pct", "is_seen"), [(None, False), (1, True)])
 def test_the_whole_picture_is_shown_where_it_is_asked(crop_pct, is_seen, tmp_path):
-    model = SemArtForArtClassification.from_towers(
-        "test_resnet", TEXT, TASKS, pretrained=False, image_size=64, fusion_dim=16, crop_pct=crop_pct
-    )
-    model.save_pretrained(tmp_path)
+    build(image_size=64, crop_pct=crop_pct).save_pretrained(tmp_path)
     config = SemArtForArtClassification.from_pretrained(tmp_path).config.vision_config
     processor = SemArtImageProcessor.from_timm(config.pretrained_cfg)
     picture = Image.new("RGB", (128, 160), "black")
@@ -152,72 +138,31 @@ def test_the_whole_picture_is_shown_where_it_is_asked(crop_pct, is_seen, tmp_pat
     assert (left.item() > 0) == is_seen
 
 
-def test_a_tower_that_is_shown_squashed_pictures_is_shown_these():
-    name = next(name for name in timm.list_models("eva*") if timm.get_pretrained_cfg(name).crop_mode == "squash")
+@pytest.mark.parametrize(("mode", "is_squashed"), [("squash", True), ("border", False)])
+def test_a_tower_is_shown_squashed_pictures_or_crops(mode, is_squashed):
+    names = timm.list_models("eva*" if is_squashed else "*")
+    name = next(name for name in names if timm.get_pretrained_cfg(name).crop_mode == mode)
     config = resolve_vision_config(name, pretrained=False)
-    size = config.pretrained_cfg["input_size"][-1]
-    assert SemArtImageProcessor.from_timm(config.pretrained_cfg).size == {"height": size, "width": size}
-
-
-def test_a_tower_that_asks_for_borders_is_shown_crops():
-    name = next(name for name in timm.list_models() if timm.get_pretrained_cfg(name).crop_mode == "border")
-    config = resolve_vision_config(name, pretrained=False)
-    assert SemArtImageProcessor.from_timm(config.pretrained_cfg).size.shortest_edge
-
-
-@pytest.mark.parametrize("crop_pct", [0, 1.2])
-def test_a_share_of_the_picture_that_is_none_is_refused(crop_pct):
-    with pytest.raises(ValueError, match=rf"crop_pct is {crop_pct}, but it is the share of a picture's sides"):
-        SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained=False, crop_pct=crop_pct)
+    size = SemArtImageProcessor.from_timm(config.pretrained_cfg).size
+    assert bool(size.shortest_edge) is not is_squashed
+    assert size.height == (config.pretrained_cfg["input_size"][-1] if is_squashed else None)
 
 
 @pytest.mark.parametrize(
-    ("vision", "message"),
+    ("fields", "message"),
     [
-        ("resnet81", "Unknown vision tower 'resnet81'.*Did you mean resnet"),
-        (TimmWrapperConfig(architecture="no_such_net"), "Unknown vision tower 'no_such_net'"),
+        ({"crop_pct": 0}, "crop_pct is 0, but it is the share of a picture's sides"),
+        ({"crop_pct": 1.2}, r"crop_pct is 1\.2, but it is the share of a picture's sides"),
+        ({"vision": "resnet81"}, "Unknown vision tower 'resnet81'.*Did you mean resnet"),
+        ({"vision": TimmWrapperConfig(architecture="no_such_net")}, "Unknown vision tower 'no_such_net'"),
+        ({"vision": "resnet18", "pretrained": "vision"}, r"Give 'timm/resnet18\.a1_in1k', or pretrained=False"),
+        ({"text": BertConfig()}, "has model_type 'bert', but it must be 'distilbert'"),
+        ({"pretrained": "text"}, "Got a configuration as text tower"),
+        ({"pretrained": "both"}, r"pretrained is 'both'\. Allowed are"),
+        ({"frozen_vision_stages": 6}, "frozen_vision_stages is 6, but test_resnet has 5 stages"),
+        ({"trainable_text_layers": 3}, "trainable_text_layers is 3, but the text tower has 2 layers"),
     ],
 )
-def test_an_unknown_tower_is_answered_with_close_names(vision, message):
+def test_what_no_tower_is_or_has_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        SemArtForArtClassification.from_towers(vision, TEXT, TASKS, pretrained=False)
-
-
-def test_pretrained_weights_of_a_bare_name_point_to_the_hub_id():
-    with pytest.raises(ValueError, match=r"Give 'timm/resnet18\.a1_in1k', or pretrained=False"):
-        SemArtForArtClassification.from_towers("resnet18", TEXT, TASKS, pretrained="vision")
-
-
-def test_a_text_tower_that_is_not_distilbert_is_refused(tmp_path):
-    BertConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="has model_type 'bert', but it must be 'distilbert'"):
-        SemArtForArtClassification.from_towers("test_resnet", str(tmp_path), TASKS, pretrained=False)
-
-
-def test_weights_cannot_come_from_a_configuration():
-    with pytest.raises(ValueError, match="Got a configuration as text tower"):
-        SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained="text")
-    with pytest.raises(ValueError, match=r"pretrained is 'both'\. Allowed are"):
-        SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained="both")
-
-
-def test_freezing_more_than_there_is_says_how_much_there_is():
-    with pytest.raises(ValueError, match=r"frozen_vision_stages is 6, but test_resnet has 5 stages"):
-        SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained=False, frozen_vision_stages=6)
-    with pytest.raises(ValueError, match=r"trainable_text_layers is 3, but the text tower has 2 layers"):
-        SemArtForArtClassification.from_towers("test_resnet", TEXT, TASKS, pretrained=False, trainable_text_layers=3)
-
-
-def test_pretrained_text_weights_are_taken_over_with_what_is_frozen(text_folder):
-    model = SemArtForArtClassification.from_towers(
-        "test_resnet", str(text_folder), TASKS, pretrained="text", image_size=32, fusion_dim=8
-    )
-    source = load_tower(str(text_folder), resolve_text_config(str(text_folder)))
-    for (name, expected), (own, parameter) in zip(
-        source.named_parameters(), model.text_tower.named_parameters(), strict=True
-    ):
-        assert name == own
-        assert torch.equal(parameter, expected), name
-    trained = {name for name, parameter in model.text_tower.named_parameters() if parameter.requires_grad}
-    assert trained
-    assert all(name.startswith("transformer.layer.1.") for name in trained)
+        build(**fields)
