@@ -38,15 +38,16 @@ def check_inputs(
     if pixel_values is None and texts is None:
         raise ValueError("The batch has neither pixel_values nor input_ids. Give pictures, texts or both.")
     inputs = {"pixel_values": pixel_values, "input_ids": texts, "labels": labels}
-    sizes = {name: len(tensor) for name, tensor in inputs.items() if tensor is not None}
-    if len(set(sizes.values())) != 1:
+    sizes = {name: tensor.shape[0] for name, tensor in inputs.items() if tensor is not None}
+    rows = next(iter(sizes.values()))
+    if any(size != rows for size in sizes.values()):
         raise ValueError(f"The inputs have different numbers of rows: {sizes}. Give one row a painting in each.")
     if labels is not None and labels.shape[1:] != (len(task_names),):
         raise ValueError(
             f"labels has shape {tuple(labels.shape)}, but it must be (batch, {len(task_names)}): one "
             f"column for each of {list(task_names)}, −100 where the label is unknown."
         )
-    return next(iter(sizes.values()))
+    return rows
 
 
 def mean_losses(

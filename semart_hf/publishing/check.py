@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,10 @@ Findings = Iterator[tuple[str, str]]
 
 
 class CheckError(ValueError):
-    """A repository that must not be used.
-
-    Args:
-        part: What is wrong, such as `weights`, `card`, `model` or `scores`.
-        problem: What was got, what is allowed, what to do.
-    """
+    """A repository that must not be used, because of a part such as `weights`, `card`, `model` or `scores`."""
 
     def __init__(self, part: str, problem: str) -> None:
         super().__init__(f"The repository must not be used because of its {part}. {problem}")
-        self.part = part
 
 
 def check_repository(
@@ -52,10 +46,10 @@ def check_repository(
     *,
     machine_folders: Iterable[Path] = (),
 ) -> Findings:
-    """Part after part with what was found of it, as it is checked.
+    """Part after part of an assembled repository with what was found of it, as it is checked.
 
     Args:
-        folder: The assembled repository.
+        folder: The repository.
         model: The original, whose scores the repository's must equal.
         processor: The original's.
         repo_id: What it will be called; the card's example names it.
@@ -168,26 +162,14 @@ def load_elsewhere(
     order: Mapping[str, Any], model: SemArtForArtClassification, processor: SemArtProcessor
 ) -> tuple[dict[str, Any], Answers]:
     """What a clean process answers to an order with three paintings, and the scores that the original gives them."""
-    with tempfile.TemporaryDirectory() as folder:
-        paintings = make_paintings(Path(folder))
-        expected = score_paintings(model, processor, paintings)
-        return ask_clean_process({**order, "paintings": paintings}, offline="revision" not in order), expected
-
-
-def make_paintings(folder: Path) -> list[dict[str, str]]:
-    """A picture with a text, the picture alone, and the text alone: the picture's file lies in the folder."""
-    path = folder / "painting.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 240, 3), dtype=np.uint8)).save(path)
-    return [{"image": str(path), "text": EXAMPLE_TEXT}, {"image": str(path)}, {"text": EXAMPLE_TEXT}]
-
-
-def score_paintings(
-    model: SemArtForArtClassification, processor: SemArtProcessor, paintings: Sequence[Mapping[str, str]]
-) -> Answers:
-    """The model's own answers to the paintings, all labels with their scores."""
     device = None if getattr(model, "hf_device_map", None) else "cpu"
     classify = ArtClassificationPipeline(model=model, processor=processor, device=device, precision="fp32")
-    return list(classify(list(paintings), top_k=None))
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "painting.png")
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 240, 3), dtype=np.uint8)).save(path)
+        paintings = [{"image": path, "text": EXAMPLE_TEXT}, {"image": path}, {"text": EXAMPLE_TEXT}]
+        expected = classify(paintings, top_k=None)
+        return ask_clean_process({**order, "paintings": paintings}, offline="revision" not in order), expected
 
 
 def compare(loaded: Mapping[str, Any], expected: Answers, source: str) -> Findings:
@@ -260,16 +242,15 @@ def ask_clean_process(order: Mapping[str, Any], *, offline: bool = True) -> dict
 
 def largest_difference(answers: Answers, expected: Answers) -> float:
     """The largest difference of two scores of the same label; infinite where labels differ, NaN where a score is."""
-    found, wanted = _scores(answers), _scores(expected)
+    found, wanted = (
+        {
+            (row, task, entry["label"]): entry["score"]
+            for row, answer in enumerate(scored)
+            for task, ranked in answer.items()
+            for entry in ranked
+        }
+        for scored in (answers, expected)
+    )
     if found.keys() != wanted.keys():
         return float("inf")
-    return float(np.max([abs(found[key] - wanted[key]) for key in wanted], initial=0.0))
-
-
-def _scores(answers: Answers) -> dict[tuple[int, str, str], float]:
-    return {
-        (row, task, entry["label"]): entry["score"]
-        for row, answer in enumerate(answers)
-        for task, ranked in answer.items()
-        for entry in ranked
-    }
+    return float(np.max([abs(found[key] - wanted[key]) for key in wanted]))

@@ -2,10 +2,8 @@
 
 import importlib
 import os
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,23 +48,6 @@ class _Logits(nn.Module):
         return tuple(self.model(**inputs).logits.values())
 
 
-@contextmanager
-def _any_batch_size(model: SemArtForArtClassification) -> Iterator[None]:
-    """While it lasts, the model compares no batch sizes, which would make them constants of a trace."""
-
-    def batch_size(pixel_values: Tensor | None, input_ids: Tensor | None, *_: Any) -> Any:
-        given = pixel_values if pixel_values is not None else input_ids
-        return 0 if given is None else given.shape[0]
-
-    code = sys.modules[type(model).__module__]
-    check_inputs = code.check_inputs
-    code.check_inputs = batch_size  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        code.check_inputs = check_inputs  # type: ignore[attr-defined]
-
-
 def export_onnx(
     model: SemArtForArtClassification, processor: SemArtProcessor, folder: str | os.PathLike[str]
 ) -> dict[str, Any]:
@@ -106,7 +87,7 @@ def export_onnx(
 def write_graph(model: SemArtForArtClassification, name: str, path: Path) -> None:
     """Write one graph, with any batch size and any text length that the text tower takes."""
     inputs = make_inputs(model, name, *_TRACED_SIZE)
-    with warnings.catch_warnings(), _any_batch_size(model):
+    with warnings.catch_warnings():
         # Two axes that are always equal get one name: that is what is meant.
         warnings.filterwarnings("ignore", message=".*The axis name.*")
         program = torch.onnx.export(

@@ -109,8 +109,7 @@ def start_push(
         message: The commit's.
         workspace: A folder of the same file system, for the links.
         names: Files of the folder to push; `None`: what loads the model, and its card.
-        checkpoint_name: Name of a folder in the repository for the whole checkpoint, with what resuming needs; `None`:
-            the model alone.
+        checkpoint_name: Folder in the repository for the whole checkpoint, with what resuming needs; `None`: none.
         token: The user's; `None`: the one that is logged in.
         revision: The branch; `None`: main.
 
@@ -147,8 +146,7 @@ def start_push(
         finally:
             shutil.rmtree(linked, ignore_errors=True)
 
-    # The library's own function makes one commit after the other.
-    return run_as_future(commit)
+    return run_as_future(commit)  # after those before it
 
 
 def _link(source: Path, folder: Path) -> str:
