@@ -15,12 +15,12 @@ from benchmarks.techniques import useful_for
 from benchmarks.turns import Clock
 from semart_hf.model.techniques_semart import computes_bf16, select_kernels
 from semart_hf.model.text_semart import FirstTokenBlock
-from semart_hf.training.techniques import KeptMemory
+from semart_hf.training.techniques import keep_freed_memory
 
 
 def train(setting: Setting) -> None:
     """Run the training step of the fastest format that this machine multiplies in, for as long as the clock asks."""
-    KeptMemory().apply()
+    keep_freed_memory()
     precisions = (False, True) if computes_bf16(setting.device) else (False,)
     formats = itertools.product((torch.contiguous_format, torch.channels_last), precisions)
     steps = [training_step(setting, layout, bf16) for layout, bf16 in formats]

@@ -8,7 +8,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .command import command
 
@@ -33,8 +33,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def main(words: list[str]) -> None:
     if not words or {"-h", "--help"} & {*words}:
         print_help()
-        return
-    train(words)
+    else:
+        train(words)
 
 
 def print_help() -> None:
@@ -48,14 +48,12 @@ def print_help() -> None:
         epilog=FREQUENT_TRAINING_FIELDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    groups = (("model", ModelArguments), ("data", DataArguments), ("learning", LearningArguments))
-    for title, arguments_class in groups:
+    for title, kind in (("model", ModelArguments), ("data", DataArguments), ("learning", LearningArguments)):
         group = parser.add_argument_group(title)
-        for field in fields(arguments_class):
+        for field in fields(kind):
             default = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[operator]
-            group.add_argument(
-                f"--{field.name}", metavar="", help=f"{field.metadata['help']} [{default}]".replace("%", "%%")
-            )
+            words = f"{field.metadata['help']} [{default}]".replace("%", "%%")
+            group.add_argument(f"--{field.name}", metavar="", help=words)
     parser.print_help()
 
 
@@ -65,91 +63,95 @@ def train(words: list[str]) -> None:
 
     from semart_hf import register
     from semart_hf.data.data_arguments import DataArguments
+    from semart_hf.files import locked
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.preemption import end_with_parent
     from semart_hf.training.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
+    from semart_hf.training.run_folder import plan_run
 
-    recipe = read_recipe(words[0])
-    model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe, words[1:])
+    recipe = effective_recipe(read_recipe(words[0]), words[1:])
+    model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe)
+    output_dir, resume = Path(training.output_dir), training.resume_from_checkpoint
     end_with_parent()
     register()
     with ExitStack() as stack:
-        answer: list[Any] = [None]  # of the first process, for all of them
+        plan: list[Any] = [None]  # of the first process, for all of them
         if training.process_index == 0:
             try:
-                answer = [plan(stack, training, effective_recipe(recipe, words[1:]))]
+                stack.enter_context(locked(output_dir, "training"))
+                plan = [plan_run(output_dir, recipe, overwrite=training.overwrite_output_dir, resume=resume)]
             except (ValueError, OSError) as error:
-                answer = [error]
+                plan = [error]
         if training.world_size > 1:
-            broadcast_object_list(answer)
-        if isinstance(answer[0], Exception):
-            raise answer[0]
-        run(answer[0], model, data, training)
+            broadcast_object_list(plan)
+        if isinstance(plan[0], Exception):
+            raise plan[0]
+        run(plan[0], model, data, training)
 
 
-def plan(stack: ExitStack, training: SemArtTrainingArguments, recipe: dict[str, Any]) -> RunPlan:
-    """Where the run writes, which belongs to this process until the stack is closed.
-
-    Raises:
-        ValueError: If another process is at work there, or the folder holds something else.
-    """
-    from semart_hf.files import locked
-    from semart_hf.training.run_folder import plan_run
-
-    output_dir = Path(str(training.output_dir))
-    stack.enter_context(locked(output_dir, "training"))
-    planned = plan_run(
-        output_dir, recipe, overwrite=training.overwrite_output_dir, resume=training.resume_from_checkpoint
-    )
-    if planned.checkpoint is not None:
-        print(f"Continuing from {planned.checkpoint}")
-    return planned
-
-
-def run(planned: RunPlan, model: Any, data: Any, training: SemArtTrainingArguments) -> None:
+def run(plan: RunPlan, model: Any, data: Any, training: SemArtTrainingArguments) -> None:
     """Check everything, then begin, train and finish."""
     import transformers
 
     from semart_hf.data.sources import load_splits
     from semart_hf.files import full_disk_explained
     from semart_hf.training.building import build_trainer
-    from semart_hf.training.memory import is_out_of_memory, memory_advice
 
-    training.output_dir = str(planned.folder)
-    training.hub_model_id = training.hub_model_id or planned.output_dir.name
+    training.output_dir = str(plan.folder)
+    training.hub_model_id = training.hub_model_id or plan.output_dir.name
     transformers.utils.logging.disable_progress_bar()  # of weights that load within a second
     is_main = training.process_index == 0
     say = print if is_main else lambda *_: None
+    if plan.checkpoint is not None:
+        say(f"Continuing from {plan.checkpoint}")
     try:
         with training.main_process_first(desc="reading the data"):
             splits = load_splits(data, seed=training.seed)
         say("Data: " + ", ".join(f"{name} {split.num_rows:,d} paintings" for name, split in splits.items()))
         trainer = build_trainer(splits, model, data, training, say)
-        if planned.checkpoint is not None:
-            trainer.check_checkpoint(planned.checkpoint)
+        if plan.checkpoint is not None:
+            trainer.check_checkpoint(plan.checkpoint)
     finally:  # nothing is left of a run that was refused
-        if is_main and planned.folder.is_dir() and not any(planned.folder.iterdir()):
-            planned.folder.rmdir()
-    with full_disk_explained(planned.output_dir, "The last whole checkpoint is kept. Make room, and start again."):
+        if is_main and plan.folder.is_dir() and not any(plan.folder.iterdir()):
+            plan.folder.rmdir()
+    with full_disk_explained(plan.output_dir, "The last whole checkpoint is kept. Make room, and start again."):
         if is_main:
-            planned.begin()
+            plan.begin()
         trainer.accelerator.wait_for_everyone()
         try:
-            spent = trainer.train(resume_from_checkpoint=planned.checkpoint and str(planned.checkpoint)).metrics
+            spent = trainer.train(resume_from_checkpoint=str(plan.checkpoint) if plan.checkpoint else None).metrics
         except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                raise ValueError(memory_advice(error, training)) from error
-            raise
+            raise_with_advice(error, training)
         trainer.accelerator.wait_for_everyone()
         if trainer.is_fsdp_enabled:
             trainer.save_model()  # every process has a part of the weights
         if is_main:
-            finish(trainer, splits, data.data, spent, planned)
+            finish(trainer, splits, data.data, spent, plan)
     # A process that ends while threads of its group still run may abort, and takes the others with it.
     trainer.accelerator.end_training()
 
 
-def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, float], planned: RunPlan) -> None:
+def raise_with_advice(error: RuntimeError | MemoryError, training: SemArtTrainingArguments) -> NoReturn:
+    """Raise an error, and say what to change where memory ran out."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+        raise error
+    size, accumulated = training.per_device_train_batch_size, training.gradient_accumulation_steps
+    change = "The batch size cannot be smaller: take a smaller image_size or max_text_length"
+    if size > 1:
+        change = (
+            f"Take per_device_train_batch_size: {size // 2} with gradient_accumulation_steps: {2 * accumulated}, "
+            "which trains on the same steps"
+        )
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise ValueError(
+        f"Out of memory with per_device_train_batch_size {size} ({first_line}). {change}; or auto_find_batch_size: "
+        "true, precision: bf16, gradient_checkpointing: true. What is trained so far lies in the last checkpoint."
+    ) from error
+
+
+def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, float], plan: RunPlan) -> None:
     """Write the finished folder: model, code, processor and results, beside the recipe and the learning curves."""
     from semart_hf.documents.curves import draw_curves
     from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model
@@ -159,7 +161,7 @@ def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, flo
     from semart_hf.training.run_folder import CURVES, RESULTS
 
     training = summary(trainer, splits["train"].num_rows, spent)
-    folder, processor = planned.folder, trainer.processing_class
+    folder, processor = plan.folder, trainer.processing_class
     if trainer.is_fsdp_enabled:
         model = SemArtForArtClassification.from_pretrained(folder).to(trainer.args.device)
     else:
@@ -175,19 +177,12 @@ def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, flo
         batch_size=trainer.args.per_device_eval_batch_size,
         show_progress=True,
     )
-    results = {
-        "model": str(planned.output_dir),
-        "data": data,
-        "split": split,
-        "environment": describe_environment(),
-        "training": training,
-        **scores,
-    }
-    write_json(folder / RESULTS, results)
-    kept = planned.finish()
-    trainer.args.output_dir = str(planned.output_dir)
+    about = {"model": str(plan.output_dir), "data": data, "split": split, "environment": describe_environment()}
+    write_json(folder / RESULTS, {**about, "training": training, **scores})
+    kept = plan.finish()
+    trainer.args.output_dir = str(plan.output_dir)
     print(f"{split}: mean accuracy {scores['mean_accuracy']:.3f}, mean macro-F1 {scores['mean_macro_f1']:.3f}")
-    print(f"Model, processor, code and results: {planned.output_dir}")
+    print(f"Model, processor, code and results: {plan.output_dir}")
     if kept:
         print(f"No run wrote these, so they stay there: {', '.join(kept)}")
     if trainer.args.push_to_hub:

@@ -11,9 +11,11 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from semart_hf.model.techniques_semart import PRECISIONS, computes_bf16
 
 from .argument_fields import check_fields
-from .losses import LossSettings
+from .losses import loss_parts
 from .recipe import LearningArguments
 
+# What of a model's configuration may change from epoch to epoch.
+UNFREEZING_FIELDS = ("frozen_vision_stages", "trainable_text_layers")
 # Words in the names of metrics of which less is better.
 _SMALLER_IS_BETTER = ("loss", "error", "brier")
 
@@ -22,8 +24,10 @@ _SMALLER_IS_BETTER = ("loss", "error", "brier")
 class SemArtTrainingArguments(LearningArguments, TrainingArguments):
     """`transformers.TrainingArguments`, whose every field is obeyed or refused by name, with this model's defaults.
 
-    Evaluation, saving and the choice of the best checkpoint are on unless a recipe turns them off. docs/recipes.md
-    says what each field does here.
+    docs/recipes.md says what each field does here.
+
+    Raises:
+        ValueError: If a field has a value that is not obeyed.
 
     Example:
         >>> SemArtTrainingArguments(output_dir="outputs/model", precision="fp32").bf16
@@ -62,14 +66,10 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay false."})
 
     def __post_init__(self) -> None:
-        """Choose processor and precision.
-
-        Raises:
-            ValueError: If a field has a value that is not obeyed.
-        """
+        """Refuse what is not obeyed, and choose processor and precision."""
         self.output_dir = self.output_dir or "outputs/model"
         check_fields(self)
-        self.loss_settings()
+        loss_parts(self.loss)
         self.unfreezing_schedule()
         if not torch.accelerator.is_available():
             # Without it, several processes on a machine without an accelerator train independent models.
@@ -93,49 +93,41 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
                 f"The launcher asks for mixed precision {launched!r}, but this model is trained in bf16 or fp32. "
                 "Launch with --mixed_precision bf16, or no, and set precision in the recipe."
             )
-        asked = {"precision": None if self.precision == "auto" else self.precision == "bf16", "bf16": self.bf16}
-        asked["the launcher's --mixed_precision"] = True if launched == "bf16" else None
-        answers = {name: answer for name, answer in asked.items() if answer is not None}
-        if len(set(answers.values())) > 1:
-            precisions = {name: "bf16" if answer else "fp32" for name, answer in answers.items()}
-            raise ValueError(f"Got different precisions: {precisions}. One is allowed. Leave the others out.")
-        if answers:
-            return next(iter(answers.values()))
+        asked = {
+            "precision": None if self.precision == "auto" else self.precision,
+            "bf16": None if self.bf16 is None else "bf16" if self.bf16 else "fp32",
+            "the launcher's --mixed_precision": None if launched == "no" else launched,
+        }
+        asked = {name: precision for name, precision in asked.items() if precision is not None}
+        if len({*asked.values()}) > 1:
+            raise ValueError(f"Got different precisions: {asked}. One is allowed. Leave the others out.")
+        if asked:
+            return "bf16" in asked.values()
         return computes_bf16("cuda" if torch.cuda.is_available() and not self.use_cpu else "cpu")
 
     def learning_rates(self) -> dict[str, float]:
         """Learning rate of the vision tower, the text tower, the new layers and the lexicon."""
-        rates = {
-            "vision": self.vision_learning_rate,
-            "text": self.text_learning_rate,
+        vision, text = self.vision_learning_rate, self.text_learning_rate
+        return {
+            "vision": self.learning_rate if vision is None else vision,
+            "text": self.learning_rate if text is None else text,
             "new": self.learning_rate,
             "lexicon": self.lexicon_learning_rate,
         }
-        return {part: self.learning_rate if rate is None else rate for part, rate in rates.items()}
 
-    def loss_settings(self) -> LossSettings:
-        """How the losses are made.
-
-        Raises:
-            ValueError: If a part is unknown or a number out of range.
-        """
-        return LossSettings(
-            loss=self.loss or "cross_entropy",
-            label_smoothing=self.label_smoothing_factor,
-            logit_adjustment_tau=self.logit_adjustment_tau,
-            ordinal_years=self.ordinal_years,
-        )
-
-    def unfreezing_schedule(self) -> dict[str, Any]:
+    def unfreezing_schedule(self) -> dict[int, dict[str, Any]]:
         """By epoch, what is frozen from then on.
 
         Raises:
-            ValueError: If it is no table.
+            ValueError: If it is no table of epochs and fields that can change.
         """
         schedule = {} if self.unfreezing is None else self.unfreezing
-        if not isinstance(schedule, dict) or not all(isinstance(fields, dict) for fields in schedule.values()):
+        if not isinstance(schedule, dict) or not all(
+            str(epoch).isdigit() and int(epoch) and isinstance(fields, dict) and {*fields} <= {*UNFREEZING_FIELDS}
+            for epoch, fields in schedule.items()
+        ):
             raise ValueError(
-                f"unfreezing is {self.unfreezing!r}, but it maps epochs to what is frozen from then on. Write e.g. "
-                "unfreezing: {2: {frozen_vision_stages: 2}}."
+                f"unfreezing is {self.unfreezing!r}, but it maps epochs from 1 on to some of {UNFREEZING_FIELDS}. "
+                "Write e.g. unfreezing: {2: {frozen_vision_stages: 2}}."
             )
-        return schedule
+        return {int(epoch): schedule[epoch] for epoch in sorted(schedule, key=int)}

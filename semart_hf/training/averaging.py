@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState, TrainingArguments
 
 LEARNED_WEIGHTS = "learned_weights.safetensors"
 
@@ -26,36 +26,29 @@ class WeightAverage(TrainerCallback):
         `ExponentialMovingAverage` with `num_updates`.
     """
 
+    _learned: dict[str, Tensor]
+    _average: dict[str, Tensor]
+
     def __init__(self, decay: float) -> None:
         self.decay = decay
-        self._learned: dict[str, Tensor] = {}
-        self._average: dict[str, Tensor] = {}
+        self.end()
 
     def begin(self, model: nn.Module) -> None:
         """Begin an average of a model with its weights as they are now."""
-        self._learned = {
-            name: tensor
-            for name, tensor in (*model.named_parameters(), *model.named_buffers())
-            if tensor.is_floating_point()
-        }
+        tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+        self._learned = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
         self._average = {name: tensor.detach().clone() for name, tensor in self._learned.items()}
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, *_: Any, model: nn.Module, **kwargs: Any) -> None:
         """Begin an average, unless a checkpoint's was loaded."""
         if not self._average:
-            self.begin(kwargs["model"])
+            self.begin(model)
 
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
         """Take the new weights into the average."""
         self.update(state.global_step + 1)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
         """Leave the averaged weights in the model, unless those of the best checkpoint were loaded."""
         if not args.load_best_model_at_end or state.best_model_checkpoint is None:
             self._exchange()
@@ -67,11 +60,7 @@ class WeightAverage(TrainerCallback):
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after an optimiser step.
-
-        Args:
-            step: Number of optimiser steps so far, the first is 1.
-        """
+        """Take in the weights after optimiser step `step`, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(list(self._average.values()), list(self._learned.values()), 0)
 

@@ -5,10 +5,11 @@ import logging
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from semart_hf.files import write_json
+
+from .averaging import LEARNED_WEIGHTS
 
 logger = logging.getLogger(__name__)
 
@@ -19,38 +20,21 @@ RESUME = "resume"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
-@dataclass(frozen=True)
-class StatePart:
-    """A part of what a run's future depends on.
-
-    Args:
-        name: What it is called in messages.
-        pattern: The files of a checkpoint that hold it; `{process}` stands for each process's number.
-        condition: The only runs that have it: `average`, `one process` or `several processes`; empty: all runs.
-    """
-
-    name: str
-    pattern: str
-    condition: str = ""
-
-
-#: All that a run's future depends on and that a checkpoint holds. Everything else is a function of the recipe, the
-#: data and the epoch: the order of the rows, what is drawn for a row (`sampling.DRAW_KEY`), the seed of the data
-#: loader's workers (`process_loader`), what is frozen (`Unfreezing`). Validation draws nothing (`random_state_kept`).
+#: All that a run's future depends on and that a checkpoint holds: the files, what is called so in messages, and the
+#: only runs that have it. Everything else is a function of the recipe, the data and the epoch: the order of the rows,
+#: what is drawn for a row (`sampling.DRAW_KEY`), the seed of the data loader's workers (`process_loader`), what is
+#: frozen (`Unfreezing`). Validation draws nothing (`random_state_kept`).
 RUN_STATE = (
-    StatePart("the weights", "*.safetensors|pytorch_model*"),
-    StatePart("the optimizer", "optimizer*"),
-    StatePart("the learning rate schedule", "scheduler.pt"),
+    ("*.safetensors|pytorch_model*", "the weights", ""),
+    ("optimizer*", "the optimizer", ""),
+    ("scheduler.pt", "the learning rate schedule", ""),
     # Step, epoch, best metric, the log, and the states of callbacks such as early stopping.
-    StatePart("the trainer's state", "trainer_state.json"),
-    StatePart("the random numbers of its process", "rng_state.pth", "one process"),
-    StatePart("the random numbers of each process", "rng_state_{process}.pth", "several processes"),
-    # The sum of the losses since the last line of the log, and the clock.
-    StatePart("the progress of each process", f"{RESUME}/progress-{{process}}.json"),
-    StatePart(
-        "each task's sums of each process since the last line of the log", f"{RESUME}/log_window-{{process}}.json"
-    ),
-    StatePart("the weights that learn beside their average", f"{RESUME}/learned_weights.safetensors", "average"),
+    ("trainer_state.json", "the trainer's state", ""),
+    ("rng_state.pth", "the random numbers of its process", "one process"),
+    ("rng_state_{process}.pth", "the random numbers of each process", "several processes"),
+    # The clock, and the sums since the last line of the log.
+    (f"{RESUME}/progress-{{process}}.json", "the progress of each process", ""),
+    (f"{RESUME}/{LEARNED_WEIGHTS}", "the weights that learn beside their average", "average"),
 )
 
 
@@ -66,7 +50,7 @@ def check_continuable(checkpoint: Path, *, num_processes: int, has_average: bool
     Raises:
         ValueError: If something is missing, or was written by another number of processes.
     """
-    has_learned = (checkpoint / RESUME / "learned_weights.safetensors").is_file()
+    has_learned = (checkpoint / RESUME / LEARNED_WEIGHTS).is_file()
     if has_learned != has_average:
         raise ValueError(
             f"Got {checkpoint}, which was written {'with' if has_learned else 'without'} averaged weights, while "
@@ -78,14 +62,12 @@ def check_continuable(checkpoint: Path, *, num_processes: int, has_average: bool
             f"Got {checkpoint}, which {written_by} process(es) wrote, but there are {num_processes}: it cannot be "
             f"continued exactly. Start {written_by} process(es), or set ignore_data_skip: true to continue inexactly."
         )
-    conditions = {"", "one process" if num_processes == 1 else "several processes"} | (
-        {"average"} if has_average else set()
-    )
-    missing = [
-        part.name
-        for part in RUN_STATE
-        if part.condition in conditions and not _has_part(checkpoint, part.pattern, num_processes)
-    ]
+    kinds = {"", "one process" if num_processes == 1 else "several processes", "average" if has_average else ""}
+    missing = []
+    for pattern, name, kind in RUN_STATE:
+        patterns = [pattern.replace("{process}", str(process)).split("|") for process in range(num_processes)]
+        if kind in kinds and not all(any(any(checkpoint.glob(choice)) for choice in one) for one in patterns):
+            missing.append(name)
     best = recorded_best_checkpoint(checkpoint)
     if keeps_best and best is not None and not best.is_dir():
         missing.append(f"the best checkpoint so far, {best}")
@@ -95,11 +77,6 @@ def check_continuable(checkpoint: Path, *, num_processes: int, has_average: bool
             "exactly. Begin again in another output_dir or with overwrite_output_dir: true, or set ignore_data_skip: "
             "true to continue inexactly."
         )
-
-
-def _has_part(checkpoint: Path, pattern: str, num_processes: int) -> bool:
-    patterns = [pattern.replace("{process}", str(process)) for process in range(num_processes)]
-    return all(any(any(checkpoint.glob(choice)) for choice in one.split("|")) for one in patterns)
 
 
 def recorded_best_checkpoint(checkpoint: Path) -> Path | None:

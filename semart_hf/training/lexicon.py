@@ -17,11 +17,6 @@ _NUM_TEXTS = 128
 def learn_idf(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> None:
     """Take each token's inverse document frequency from the training texts, unless the lexicon has them already.
 
-    Args:
-        lexicon: The model's.
-        processor: The model's.
-        paintings: The rows to learn from, or a stream of them.
-
     Raises:
         ValueError: If no training row has a text.
     """
@@ -43,18 +38,11 @@ def add_l2_penalty(lexicon: Lexicon, optimizer: torch.optim.Optimizer, penalty: 
     AdamW's own decay shrinks all weights at one rate. Here the penalty is a part of the gradient, so that a weight
     shrinks as far as the rows that have its token allow, as in a logistic regression with an L2 penalty. It joins the
     gradient after everything that divides or reduces the loss, so that processes and accumulation do not change it.
-
-    Args:
-        lexicon: The model's.
-        optimizer: That has its weights.
-        penalty: Of the squared weights, beside the loss of all training rows.
-        num_rows: Of the training data.
     """
 
     @torch.no_grad()
     def add_to_gradient(*_: Any) -> None:
-        gradient = lexicon.weight.grad
-        if gradient is not None:
-            gradient.add_(lexicon.weight, alpha=2 * penalty / num_rows)
+        if lexicon.weight.grad is not None:
+            lexicon.weight.grad.add_(lexicon.weight, alpha=2 * penalty / num_rows)
 
     optimizer.register_step_pre_hook(add_to_gradient)

@@ -6,25 +6,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback
 
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 
 class LogWindow(TrainerCallback):
-    """Sums over this process's training rows since the last line of the log.
-
-    Args:
-        tasks: Names of the tasks, in their order.
-    """
+    """Sums over this process's training rows since the last line of the log, for tasks by their names in order."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         self.tasks = list(tasks)
         self.reset()
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
         """Begin without the half step that a run leaves which begins again with a smaller batch."""
         self.reset()
 
@@ -69,7 +63,7 @@ class LogWindow(TrainerCallback):
 
         Args:
             sums: `sums` of all processes together.
-            num_processes: How many there are.
+            num_processes: How many these are.
         """
         losses, weights, correct, known = sums.tolist()
         scores = {}

@@ -6,7 +6,6 @@ weight(label) · Σ_k target_k · −log p_k, so that every combination is well 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,75 +18,28 @@ from semart_hf.model.output_semart import UNKNOWN_LABEL
 LOSS_PARTS = ("cross_entropy", "class_weighted", "logit_adjusted", "ordinal")
 
 
-@dataclass(frozen=True)
-class LossSettings:
-    """How the tasks' losses are made.
+def loss_parts(loss: str | Mapping[str, str] | None) -> dict[str, set[str]]:
+    """The parts of each task's loss by task name; `default` stands for the tasks that are not named.
 
     Args:
-        loss: Parts of `LOSS_PARTS` joined by `+`, for every task or by task name (`default` for tasks not named).
-            `class_weighted` weighs classes by inverse frequency, so that every class weighs the same in total,
-            `logit_adjusted` adds the log of each class's frequency to its logit, so that the bare logits treat all
-            classes alike, and `ordinal` spreads a period's target over its neighbours by their distance in years.
-        label_smoothing: Share of each target that is spread evenly over the classes.
-        logit_adjustment_tau: Of `logit_adjusted`: 1 balances the classes, 0 is plain cross-entropy.
-        ordinal_years: Of `ordinal`: at this distance in years a neighbour's share of the target falls to 1 / e.
+        loss: Parts of `LOSS_PARTS` joined by `+`, for every task or by task name.
 
     Raises:
-        ValueError: If a part is unknown or a number out of range.
+        ValueError: If a part is unknown.
 
     Example:
-        >>> sorted(LossSettings(loss={"timeframe": "ordinal+logit_adjusted"}).parts("timeframe"))
+        >>> sorted(loss_parts({"timeframe": "ordinal+logit_adjusted"})["timeframe"])
         ['logit_adjusted', 'ordinal']
-
-    Source: Menon et al. 2021, Long-tail learning via logit adjustment, equation 10; Diaz & Marathe 2019, Soft labels
-        for ordinal regression, equation 1.
     """
-
-    loss: str | Mapping[str, str] = "cross_entropy"
-    label_smoothing: float = 0.0
-    logit_adjustment_tau: float = 1.0
-    ordinal_years: float = 25.0
-
-    def __post_init__(self) -> None:
-        """Check names and ranges."""
-        for task, text in self.by_task().items():
-            unknown = [part for part in text.split("+") if part.strip() not in LOSS_PARTS]
-            if unknown:
-                raise ValueError(
-                    f"The loss of {task} is {text!r}, where {unknown} are unknown. Join some of {list(LOSS_PARTS)} "
-                    "by +, e.g. ordinal+logit_adjusted."
-                )
-        ranges = {
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "logit_adjustment_tau": self.logit_adjustment_tau >= 0,
-            "ordinal_years": self.ordinal_years > 0,
-        }
-        wrong = {name: getattr(self, name) for name, is_right in ranges.items() if not is_right}
-        if wrong:
+    parts = {"default": {"cross_entropy"}}
+    for task, text in (loss if isinstance(loss, Mapping) else {"default": loss or "cross_entropy"}).items():
+        parts[task] = {part.strip() for part in str(text).split("+")}
+        if unknown := sorted(parts[task] - set(LOSS_PARTS)):
             raise ValueError(
-                f"Got {wrong}, but label_smoothing lies from 0 to below 1, logit_adjustment_tau is not negative and "
-                "ordinal_years is positive. Change them in the recipe."
+                f"The loss of {task} is {str(text)!r}, where {unknown} are unknown. Join some of {list(LOSS_PARTS)} "
+                "by +, e.g. ordinal+logit_adjusted."
             )
-
-    def by_task(self) -> dict[str, str]:
-        """The loss by task name; `default` stands for all tasks that are not named."""
-        given = dict(self.loss) if isinstance(self.loss, Mapping) else {"default": self.loss}
-        return {"default": "cross_entropy", **{task: str(parts) for task, parts in given.items()}}
-
-    def parts(self, task: str) -> set[str]:
-        """The parts of one task's loss."""
-        given = self.by_task()
-        return {part.strip() for part in given.get(task, given["default"]).split("+")}
-
-    def check_tasks(self, tasks: Sequence[str]) -> None:
-        """Refuse a loss for a task that is not trained.
-
-        Raises:
-            ValueError: If there is one.
-        """
-        unknown = sorted(set(self.by_task()) - {"default", *tasks})
-        if unknown:
-            raise ValueError(f"loss names {unknown}, but the tasks are {list(tasks)}. Name these, or default.")
+    return parts
 
 
 class TaskLoss(nn.Module):
@@ -96,31 +48,46 @@ class TaskLoss(nn.Module):
     Args:
         labels: The task's labels in the order of its logits.
         counts: How often train has each label `(num_labels,)`.
-        parts: Of `LOSS_PARTS`.
-        settings: The numbers that the parts need.
+        parts: Of `LOSS_PARTS`. `class_weighted` weighs classes by inverse frequency, so that every class weighs the
+            same in total, `logit_adjusted` adds the log of each class's frequency to its logit, so that the bare
+            logits treat all classes alike, and `ordinal` spreads a period's target over its neighbours.
+        label_smoothing: Share of each target that is spread evenly over the classes.
+        logit_adjustment_tau: 1 balances the classes, 0 is plain cross-entropy.
+        ordinal_years: At this distance in years a neighbour's share of the target falls to 1 / e.
 
     Raises:
         ValueError: If `ordinal` is asked of labels that are no periods.
+
+    Source: Menon et al. 2021, Long-tail learning via logit adjustment, equation 10; Diaz & Marathe 2019, Soft labels
+        for ordinal regression, equation 1.
     """
 
     weights: Tensor
     targets: Tensor
     adjustment: Tensor | None
 
-    def __init__(self, labels: Sequence[str], counts: Tensor, parts: set[str], settings: LossSettings) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        counts: Tensor,
+        parts: set[str],
+        *,
+        label_smoothing: float = 0.0,
+        logit_adjustment_tau: float = 1.0,
+        ordinal_years: float = 25.0,
+    ) -> None:
         super().__init__()
-        targets = torch.eye(len(labels), dtype=torch.float64)
-        if "ordinal" in parts:
-            targets = ordinal_targets(labels, settings.ordinal_years)
-        smoothing = settings.label_smoothing
-        targets = (1 - smoothing) * targets + smoothing / len(labels)
         counts = counts.to(torch.float64)
-        weights = inverse_frequency(counts) if "class_weighted" in parts else torch.ones_like(counts)
-        adjustment = None
+        targets, weights, adjustment = torch.eye(len(labels), dtype=torch.float64), torch.ones_like(counts), None
+        if "ordinal" in parts:
+            targets = ordinal_targets(labels, ordinal_years)
+        targets = (1 - label_smoothing) * targets + label_smoothing / len(labels)
+        if "class_weighted" in parts:
+            weights = (counts > 0) * counts.sum() / ((counts > 0).sum().clamp(min=1) * counts.clamp(min=1))
         if "logit_adjusted" in parts:
             # A label that train never has gets the frequency of half a painting: log 0 would forbid it for good.
             frequency = counts.clamp(min=0.5) / counts.sum().clamp(min=1)
-            adjustment = (settings.logit_adjustment_tau * frequency.log()).float()
+            adjustment = (logit_adjustment_tau * frequency.log()).float()
         self.register_buffer("targets", targets.float(), persistent=False)
         self.register_buffer("weights", weights.float(), persistent=False)
         self.register_buffer("adjustment", adjustment, persistent=False)
@@ -153,8 +120,12 @@ class ArtLoss(nn.Module):
     Args:
         tasks: `[{"name", "labels"}, …]`.
         counts: How often train has each label, by task.
-        settings: How the losses are made.
+        loss: See `loss_parts`.
         task_weights: Weight of each task, as in the model's configuration; those that are not named weigh 1.
+        **settings: Numbers of `TaskLoss`.
+
+    Raises:
+        ValueError: If a loss names a task that is not trained.
     """
 
     task_weights: Tensor
@@ -164,14 +135,18 @@ class ArtLoss(nn.Module):
         self,
         tasks: Sequence[Mapping[str, Any]],
         counts: Mapping[str, Tensor],
-        settings: LossSettings,
+        loss: str | Mapping[str, str] | None = None,
         task_weights: Mapping[str, float] | None = None,
+        **settings: float,
     ) -> None:
         super().__init__()
         self.task_names = [task["name"] for task in tasks]
-        settings.check_tasks(self.task_names)
+        parts = loss_parts(loss)
+        if unknown := sorted(set(parts) - {"default", *self.task_names}):
+            raise ValueError(f"loss names {unknown}, but the tasks are {self.task_names}. Name these, or default.")
         self.losses = nn.ModuleList(
-            TaskLoss(task["labels"], counts[task["name"]], settings.parts(task["name"]), settings) for task in tasks
+            TaskLoss(task["labels"], counts[task["name"]], parts.get(task["name"], parts["default"]), **settings)
+            for task in tasks
         )
         weights = [float((task_weights or {}).get(name, 1.0)) for name in self.task_names]
         self.register_buffer("task_weights", torch.tensor(weights), persistent=False)
@@ -203,12 +178,7 @@ class ArtLoss(nn.Module):
 
 
 def labels_of_whole_rows(inputs: Mapping[str, Any], labels: Tensor) -> Tensor:
-    """The labels `(batch, num_tasks)`, unknown where a row lacks its picture or its text.
-
-    Args:
-        inputs: The model's, with or without masks.
-        labels: −100 where unknown.
-    """
+    """The labels `(batch, num_tasks)`, −100 too where the model's inputs lack a row's picture or its text."""
     parts = ((inputs.get("has_image"), ("pixel_values",)), (inputs.get("has_text"), ("input_ids", "text_hidden")))
     for is_present, names in parts:
         if is_present is not None:
@@ -218,23 +188,13 @@ def labels_of_whole_rows(inputs: Mapping[str, Any], labels: Tensor) -> Tensor:
     return labels
 
 
-def inverse_frequency(counts: Tensor) -> Tensor:
-    """Weights `(num_labels,)` by which all labels that occur weigh the same in total; 0 for one that never does."""
-    occurs = counts > 0
-    return torch.where(occurs, counts.sum() / (occurs.sum() * counts.clamp(min=1)), torch.zeros_like(counts))
-
-
 def ordinal_targets(labels: Sequence[str], years: float) -> Tensor:
     """Target distributions `(num_labels, num_labels)`: a period's share falls with its distance from the true one.
 
     `UNK` has no place in time: its target is itself alone, and no period gives it a share.
 
-    Args:
-        labels: Periods such as `1501-1550`.
-        years: Distance between the periods' middles at which the share falls to 1 / e of the true one's.
-
     Raises:
-        ValueError: If the labels are no periods.
+        ValueError: If the labels are no periods such as `1501-1550`.
     """
     spans = label_years(labels)
     if spans is None:

@@ -40,21 +40,17 @@ def parameter_groups(
         weight_decay: Of matrices and kernels; everything else has none.
     """
     parameters, decayed = dict(model.named_parameters()), set(decayed_parameters(model))
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    members: dict[tuple[str, bool], list[nn.Parameter]] = {
+        (part, is_decayed): [] for part in PREFIXES for is_decayed in (True, False)
+    }
     for name in names:
         part = next((part for part, prefix in PREFIXES.items() if prefix and name.startswith(prefix)), "new")
-        is_decayed = name in decayed
-        group = groups.setdefault(
-            (list(PREFIXES).index(part), not is_decayed),
-            {
-                "params": [],
-                "lr": learning_rates[part],
-                "weight_decay": weight_decay if is_decayed else 0.0,
-                "name": part,
-            },
-        )
-        group["params"].append(parameters[name])
-    return [groups[key] for key in sorted(groups)]
+        members[part, name in decayed].append(parameters[name])
+    return [
+        {"params": some, "lr": learning_rates[part], "weight_decay": weight_decay if is_decayed else 0.0, "name": part}
+        for (part, is_decayed), some in members.items()
+        if some
+    ]
 
 
 def groups_table(groups: Iterable[Mapping[str, Any]]) -> str:

@@ -4,7 +4,6 @@ import ctypes
 import signal
 import sys
 import threading
-from types import FrameType
 from typing import Any
 
 import torch
@@ -24,12 +23,10 @@ class PreemptionCallback(TrainerCallback):
         self.is_agreed = False
         self._previous: Any = None
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
         """Listen to the signal, where Python lets it: in the main thread."""
         if self._previous is None and threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, self._remember)
+            self._previous = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "is_asked", True))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -39,12 +36,8 @@ class PreemptionCallback(TrainerCallback):
         if self.is_agreed:
             control.should_save = True
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """End the process if the checkpoint was written for the signal's sake.
-
-        Raises:
-            SystemExit: With `PREEMPTED_STATUS`.
-        """
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
+        """End the process with `PREEMPTED_STATUS` if the checkpoint was written for the signal's sake."""
         if self.is_agreed:
             if state.is_world_process_zero:
                 print(
@@ -59,9 +52,6 @@ class PreemptionCallback(TrainerCallback):
         if self._previous is not None:
             signal.signal(signal.SIGTERM, self._previous)
             self._previous = None
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.is_asked = True
 
     def _agree(self, args: TrainingArguments, state: TrainerState) -> bool:
         if args.world_size == 1:

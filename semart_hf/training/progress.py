@@ -8,23 +8,11 @@ from transformers.trainer_callback import ProgressCallback
 
 
 class TrainingProgress(ProgressCallback):
-    """The Trainer's progress bars, with lines that a person reads instead of a dictionary of forty numbers.
-
-    Args:
-        tasks: Names of the tasks, in their order.
-    """
+    """The Trainer's progress bars, with lines that a person reads instead of a dictionary of forty numbers."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
         self.tasks = tasks
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Open the bar."""
-        super().on_train_begin(args, state, control, **kwargs)
-        if self.training_bar is not None:
-            self.training_bar.set_description("training")
 
     def on_log(
         self,
@@ -42,19 +30,14 @@ class TrainingProgress(ProgressCallback):
                 f"loss {logs['loss']:.3f}, {logs.get('rows_per_second', 0.0):.0f} rows/s, "
                 f"{logs.get('data_wait', 0.0):.0%} waiting for data"
             )
-            line = f"step {state.global_step}: loss {logs['loss']:.3f}; accuracy " + ", ".join(
-                f"{task} {logs[f'{task}_accuracy']:.2f}" for task in self.tasks if f"{task}_accuracy" in logs
-            )
+            line = f"step {state.global_step}: loss {logs['loss']:.3f}; accuracy {self._accuracies(logs)}"
         elif "eval_loss" in logs:
-            line = (
-                f"epoch {logs['epoch']:.4g}, validation: loss {logs['eval_loss']:.3f}; accuracy "
-                + ", ".join(
-                    f"{task} {logs[f'eval_{task}_accuracy']:.3f}"
-                    for task in self.tasks
-                    if logs.get(f"eval_{task}_accuracy") is not None
+            line = f"epoch {logs['epoch']:.4g}, validation: loss {logs['eval_loss']:.3f}"
+            if "eval_mean_accuracy" in logs:  # not with prediction_loss_only
+                line += (
+                    f"; accuracy {self._accuracies(logs, 'eval_')}; mean accuracy {logs['eval_mean_accuracy']:.3f}, "
+                    f"mean macro-F1 {logs['eval_mean_macro_f1']:.3f}"
                 )
-                + f"; mean accuracy {logs['eval_mean_accuracy']:.3f}, mean macro-F1 {logs['eval_mean_macro_f1']:.3f}"
-            )
         elif "train_runtime" in logs:
             line = (
                 f"trained for {logs['train_runtime']:.0f} s: {logs['train_samples_per_second']:.1f} rows/s with "
@@ -63,3 +46,7 @@ class TrainingProgress(ProgressCallback):
         else:
             return
         self.training_bar.write(line)
+
+    def _accuracies(self, logs: Mapping[str, Any], prefix: str = "") -> str:
+        accuracies = {task: logs.get(f"{prefix}{task}_accuracy") for task in self.tasks}
+        return ", ".join(f"{task} {value:.3f}" for task, value in accuracies.items() if value is not None)

@@ -5,7 +5,7 @@ This module imports neither torch nor the Trainer, so that `--help` answers at o
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
@@ -74,11 +74,6 @@ class ModelArguments:
         """Check the numbers."""
         check_numbers(self)
 
-    @property
-    def pretrained_towers(self) -> bool | str:
-        """`pretrained` as `SemArtForArtClassification.from_towers` takes it."""
-        return PRETRAINED_CHOICES[self.pretrained]
-
 
 @dataclass
 class LearningArguments:
@@ -130,10 +125,6 @@ def find_recipe(name_or_path: str | Path) -> Path:
 
     Raises:
         ValueError: If it is none of these.
-
-    Example:
-        >>> find_recipe("miniature").name
-        'miniature.yaml'
     """
     path = Path(name_or_path)
     for candidate in (path, path / "recipe.yaml", RECIPES / f"{name_or_path}.yaml"):
@@ -165,15 +156,12 @@ def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
     return recipe
 
 
-def parse_recipe(
-    dataclass_types: Sequence[Any], recipe: dict[str, Any], overrides: Iterable[str] = ()
-) -> tuple[Any, ...]:
-    """One instance of each dataclass, from a recipe's fields and the command line's, which win.
+def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> tuple[Any, ...]:
+    """One instance of each dataclass, from the fields of a recipe.
 
     Args:
         dataclass_types: Dataclasses whose fields are the allowed names.
         recipe: Fields by name; `None` stands for null.
-        overrides: `--field value …` as on a command line; `null` stands for null, `{…}` for a table.
 
     Raises:
         ValueError: If a name is unknown or a value cannot be read.
@@ -183,105 +171,99 @@ def parse_recipe(
     parser = HfArgumentParser(dataclass_types, allow_abbrev=False, add_help=False)
     parser.error = _raise_unreadable  # instead of the usage of two hundred options
     hints = {name: hint for kind in dataclass_types for name, hint in get_type_hints(kind).items()}
-    known = {f.name for dataclass_type in dataclass_types for f in fields(dataclass_type) if f.init}
-    given = _read_overrides(overrides)
-    _refuse_unknown(recipe, known, "recipe")
-    _refuse_unknown(given, known, "command line")
+    _refuse_unknown(recipe, {f.name for kind in dataclass_types for f in fields(kind) if f.init})
     command_line: list[str] = []
-    for name, value in {**recipe, **given}.items():
+    for name, value in recipe.items():
         kinds = {get_origin(kind) or kind for kind in (hints[name], *get_args(hints[name]))}
-        words = value if isinstance(value, list | tuple) else [value]
-        is_list = len(words) > 1 or (isinstance(value, list) and name not in given)
-        is_table_needed = name.endswith("_kwargs") and not str(words[0]).lstrip().startswith("{")
+        is_table_needed = name.endswith("_kwargs") and not str(value).startswith("{")
         if value is None and type(None) not in kinds:
             raise ValueError(f"{name} is null, but it needs a value. Leave it out to have its default.")
         if value is None or (isinstance(value, dict) and dict in kinds):
             parser.set_defaults(**{name: value})
-        elif isinstance(value, dict) or (is_list and list not in kinds) or is_table_needed:
+        elif isinstance(value, dict) or (isinstance(value, list) and list not in kinds) or is_table_needed:
             allowed = "a table" if is_table_needed else "a list" if list in kinds else "one value"
             raise ValueError(f"{name} is {value!r}, but only {allowed} is allowed. Correct it.")
         else:
-            command_line += [
-                f"--{name}",
-                *(str(word).lower() if isinstance(word, bool) else str(word) for word in words),
-            ]
+            words = value if isinstance(value, list) else [value]
+            command_line += [f"--{name}", *(str(w).lower() if isinstance(w, bool) else str(w) for w in words)]
     parsed: tuple[Any, ...] = parser.parse_args_into_dataclasses(args=command_line, look_for_args_file=False)
     return parsed
 
 
-def effective_recipe(recipe: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """The fields of a run as one recipe: the recipe's own, with the command line's in their place.
+def effective_recipe(recipe: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """The fields of a run: the recipe's, with the command line's in their place.
 
     Args:
         recipe: Fields by name.
-        overrides: `--field value …` as on a command line.
+        overrides: `--field value …` as on a command line. Values are read as in a recipe (`null`, `{…}` for a table);
+            several are a list.
+
+    Raises:
+        ValueError: If there is a value without a field, or a table that cannot be read.
+
+    Example:
+        >>> effective_recipe({"fusion_dim": 3, "data": "here"}, ["--fusion_dim", "7", "--tasks", "type"])
+        {'fusion_dim': 7, 'data': 'here', 'tasks': ['type']}
     """
-    merged = dict(recipe)
-    for name, given in _read_overrides(overrides).items():
-        values = [yaml.load(word, Loader=_RecipeLoader) for word in given] if isinstance(given, list) else given
-        is_one = isinstance(values, list) and len(values) == 1 and name not in LIST_FIELDS
-        merged[name] = values[0] if is_one else values
-    return merged
-
-
-def _read_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """By field the words of the command line, `None` for null, or a table."""
-    given: dict[str, list[str]] = {}
+    given: dict[str, list[Any]] = {}
     name = None
     for word in overrides:
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             name = name.replace("-", "_")
-            given[name] = [value] if equals else []
+            given[name] = [_value(name, value)] if equals else []
         elif name is None:
             raise ValueError(f"Unexpected {word!r} on the command line. Overrides are written --field value.")
         else:
-            given[name].append(word)
-    return {name: _value(name, words or ["true"]) for name, words in given.items()}
+            given[name].append(_value(name, word))
+    merged = dict(recipe)
+    for name, values in given.items():
+        is_list = len(values) > 1 or (name in LIST_FIELDS and values != [None])
+        merged[name] = values if is_list else (values or [True])[0]
+    return merged
 
 
-def _value(name: str, words: list[str]) -> list[str] | dict[str, Any] | None:
-    if words == ["null"]:
-        return None
-    if len(words) > 1 or not words[0].lstrip().startswith("{"):
-        return words
+def _value(name: str, word: str) -> Any:
+    """A word of the command line as a recipe has it."""
     try:
-        table = yaml.load(words[0], Loader=_RecipeLoader)
+        value = yaml.load(word, Loader=_RecipeLoader)
     except yaml.YAMLError as error:
-        raise ValueError(
-            f"{name} is {words[0]!r}, which is not a table ({error}). Write e.g. --{name} '{{\"key\": 1}}'."
-        ) from error
-    return dict(table)
+        if word.lstrip().startswith("{"):
+            raise ValueError(
+                f"{name} is {word!r}, which is not a table ({error}). Write e.g. --{name} '{{\"key\": 1}}'."
+            ) from error
+        return word
+    is_read = isinstance(value, bool | int | float) or word == "null" or word.lstrip().startswith("{")
+    return value if is_read else word
 
 
-def _refuse_unknown(given: Iterable[str], known: set[str], source: str) -> None:
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        hints = []
-        for name in unknown:
+def _refuse_unknown(given: Iterable[str], known: set[str]) -> None:
+    hints = []
+    for name in given:
+        if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hints.append(f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name))
+    if hints:
         raise ValueError(
-            f"The {source} has fields that do not exist: {', '.join(hints)}. `semart-hf train --help` lists the "
-            "fields; those of transformers.TrainingArguments are allowed too."
+            f"Got fields that do not exist: {', '.join(hints)}. `semart-hf train --help` lists the fields; those of "
+            "transformers.TrainingArguments are allowed too. Correct the recipe or the command line."
         )
 
 
 class _RecipeLoader(yaml.SafeLoader):
-    """YAML's safe loader, in which as in YAML 1.2 1e-3 is a number, and `no` a word: `eval_strategy: no`."""
+    """YAML's safe loader without surprises: `no`, dates and 1_000 are words, 1e-3 is a number."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012
 
 
-_RecipeLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_RecipeLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+for _tag, _pattern in (
+    ("merge", r"^<<$"),
+    ("null", r"^(~|null|)$"),
+    ("bool", r"^(true|True|TRUE|false|False|FALSE)$"),
+    ("int", r"^[-+]?(0|[1-9][0-9]*)$"),
+    ("float", r"^([-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan)$"),
+):
+    _RecipeLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), None)
 
 
 def _raise_unreadable(message: str) -> NoReturn:

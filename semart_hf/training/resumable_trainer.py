@@ -4,20 +4,14 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitInfo
 from torch import nn
-from transformers import (
-    EarlyStoppingCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import HubStrategy, SaveStrategy, rotate_checkpoints
 from transformers.utils import PushInProgress
@@ -44,29 +38,19 @@ logger = logging.getLogger(__name__)
 
 
 class _Position(TrainerCallback):
-    """Calls a function when everything is ready for the first step, and knows whether the epoch's steps are over.
-
-    Args:
-        restore: The function.
-    """
+    """Calls a function when everything is ready for the first step, and knows whether the epoch's steps are over."""
 
     def __init__(self, restore: Callable[[], None]) -> None:
         self.restore = restore
         self.is_epoch_over = False
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
         self.restore()
 
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_epoch_begin(self, *_: Any, **kwargs: Any) -> None:
         self.is_epoch_over = False
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_epoch_end(self, *_: Any, **kwargs: Any) -> None:
         self.is_epoch_over = True
 
 
@@ -82,27 +66,22 @@ class ResumableTrainer(Trainer):
 
     args: SemArtTrainingArguments
     push_in_progress: PushInProgress | None = None
+    resumed_from: Path | None = None
+    _save_is_due = False
+    _earlier_seconds = 0.0
+    _began = 0.0
 
     def __init__(
-        self,
-        *,
-        args: SemArtTrainingArguments,
-        window: LogWindow,
-        callbacks: list[TrainerCallback],
-        **options: Any,
+        self, *, args: SemArtTrainingArguments, window: LogWindow, callbacks: list[TrainerCallback], **options: Any
     ) -> None:
         self.window = window
         self.average = WeightAverage(args.ema_decay) if args.ema_decay else None
         self.preemption = PreemptionCallback()
-        own = [window, self.preemption] + ([self.average] if self.average else [])
         self._position = _Position(self._restore_progress)
-        super().__init__(args=args, callbacks=[*own, self._position, *callbacks], **options)
+        own = [window, self.preemption, *([self.average] if self.average else []), self._position]
+        super().__init__(args=args, callbacks=[*own, *callbacks], **options)
         # States of callbacks, such as early stopping's count, are a part of what a run's future depends on.
         args.restore_callback_states_from_checkpoint = True
-        self.resumed_from: Path | None = None
-        self._save_is_due = False
-        self._earlier_seconds = 0.0
-        self._began = 0.0
         inexact = {
             "save_strategy: no": args.save_strategy == SaveStrategy.NO,
             "save_only_model: true": args.save_only_model,
@@ -122,15 +101,14 @@ class ResumableTrainer(Trainer):
 
         Args:
             resume_from_checkpoint: A checkpoint's folder, or `True` for the last whole one.
-            *args: Further arguments of `transformers.Trainer.train`.
-            **kwargs: Further arguments of `transformers.Trainer.train`.
+            *args: See `transformers.Trainer.train`.
+            **kwargs: See `transformers.Trainer.train`.
 
         Raises:
             ValueError: If another process trains there, or the checkpoint cannot be continued exactly.
             OSError: If the disk is full, with what to do.
         """
-        is_main = self.is_world_process_zero()
-        with locked(self.output_dir, "training") if is_main else nullcontext():
+        with locked(self.output_dir, "training") if self.is_world_process_zero() else nullcontext():
             self.resumed_from, self._earlier_seconds, self._save_is_due = None, 0.0, False
             if resume_from_checkpoint not in (None, False):
                 self.resumed_from = requested_checkpoint(self.output_dir, resume_from_checkpoint)
@@ -145,11 +123,7 @@ class ResumableTrainer(Trainer):
                     self.average.end()
 
     def check_checkpoint(self, checkpoint: Path) -> None:
-        """Refuse a checkpoint that this run would not continue exactly, unless `ignore_data_skip` allows it.
-
-        Raises:
-            ValueError: With what is missing.
-        """
+        """Refuse a checkpoint that this run would not continue exactly, unless `ignore_data_skip` allows it."""
         if not self.args.ignore_data_skip:
             check_continuable(
                 checkpoint,
@@ -167,9 +141,8 @@ class ResumableTrainer(Trainer):
         )
         if resume is None:
             return position
-        self.state.best_model_checkpoint = None
-        if (best := recorded_best_checkpoint(Path(resume))) is not None and best.is_dir():
-            self.state.best_model_checkpoint = str(best)
+        best = recorded_best_checkpoint(Path(resume))
+        self.state.best_model_checkpoint = str(best) if best is not None and best.is_dir() else None
         has_stopped = self.state.global_step >= max_steps
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, ExportableState):  # one that the checkpoint's run did not have
@@ -265,32 +238,30 @@ class ResumableTrainer(Trainer):
         folder.mkdir(parents=True, exist_ok=True)
         if self.average is not None and self.args.should_save:
             self.average.save_learned(folder)
-        process = self.args.process_index
-        write_json(folder / f"log_window-{process}.json", self.window.state_dict())
         progress = {
             "loss": self._tr_loss.item(),
             "total_loss": self._total_loss_scalar,
             "last_logged": self._globalstep_last_logged,
             "seconds": self._earlier_seconds + time.time() - self._began,
+            "window": self.window.state_dict(),
         }
-        write_json(folder / f"progress-{process}.json", progress)
+        write_json(folder / f"progress-{self.args.process_index}.json", progress)
 
     def _restore_progress(self) -> None:
         """Continue the log and the average of the checkpoint that the run resumes from."""
         self._began = time.time()
         if self.resumed_from is None:
             return
-        folder, process = self.resumed_from / RESUME, self.args.process_index
+        folder = self.resumed_from / RESUME
         if self.average is not None:
             self.average.load_learned(folder, self.model)
-        if (folder / f"progress-{process}.json").is_file():
-            progress = json.loads((folder / f"progress-{process}.json").read_text(encoding="utf-8"))
+        if (path := folder / f"progress-{self.args.process_index}.json").is_file():
+            progress = json.loads(path.read_text(encoding="utf-8"))
             self._tr_loss.fill_(progress["loss"])
             self._total_loss_scalar = progress["total_loss"]
             self._globalstep_last_logged = progress["last_logged"]
             self._earlier_seconds = progress["seconds"]
-            window = json.loads((folder / f"log_window-{process}.json").read_text(encoding="utf-8"))
-            self.window.load_state_dict(window, self.args.device)
+            self.window.load_state_dict(progress["window"], self.args.device)
 
     def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
         """The run's figures, of all its parts together where it was resumed."""
@@ -310,13 +281,7 @@ class ResumableTrainer(Trainer):
     ) -> Any:
         """The commit of the model as it is now, its code, and a card if it has none; `None` on ranks but the first.
 
-        Args:
-            commit_message: The commit's.
-            blocking: Whether to wait for it; otherwise a future is given.
-            token: The user's; `None`: `hub_token`, or the one that is logged in.
-            revision: The branch; `None`: `hub_revision`, or main.
-            private: Whether a new repository is private; `None`: `hub_private_repo`.
-            **card: Further arguments of `create_model_card`.
+        Arguments are those of `transformers.Trainer.push_to_hub`.
         """
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
@@ -326,34 +291,16 @@ class ResumableTrainer(Trainer):
         if not (self.output_dir / "README.md").exists():
             self.create_model_card(**{"model_name": self.hub_model_id.split("/")[-1], **card})
         self._finish_current_push()
-        push = start_push(
-            self.output_dir,
-            self.hub_model_id,
-            commit_message or "End of training",
-            workspace=self.output_dir,
-            token=token or self.args.hub_token,
-            revision=revision or self.args.hub_revision,
+        push = self._start_push(
+            self.output_dir, commit_message or "End of training", token=token or self.args.hub_token, revision=revision
         )
         return push.result() if blocking else push
 
     def push_folder(self, folder: Path, commit_message: str = "End of training") -> CommitInfo:
-        """The commit of every file of a folder, such as an assembled repository; for the first process alone.
-
-        Args:
-            folder: Holds a model.
-            commit_message: The commit's.
-        """
+        """The commit of every file of a folder with a model; for the first process alone."""
         self._finish_current_push()
-        push = start_push(
-            folder,
-            self.hub_model_id,
-            commit_message,
-            workspace=self.output_dir,
-            names=sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()),
-            token=self.args.hub_token,
-            revision=self.args.hub_revision,
-        )
-        return push.result()
+        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        return self._start_push(folder, commit_message, names=names).result()
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
@@ -362,14 +309,15 @@ class ResumableTrainer(Trainer):
             return
         name = Path(checkpoint_folder).name
         names = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: name}
-        push = start_push(
-            checkpoint_folder,
-            self.hub_model_id,
+        push = self._start_push(
+            Path(checkpoint_folder),
             f"Training in progress, {name}",
-            workspace=self.output_dir,
             checkpoint_name=names.get(self.args.hub_strategy),
-            token=self.args.hub_token,
-            revision=self.args.hub_revision,
         )
         jobs = [] if self.push_in_progress is None else [job for job in self.push_in_progress.jobs if not job.done()]
         self.push_in_progress = PushInProgress([*jobs, push])
+
+    def _start_push(self, folder: Path, message: str, **options: Any) -> "Future[CommitInfo]":
+        options = {"token": self.args.hub_token, **options}
+        options["revision"] = options.get("revision") or self.args.hub_revision
+        return start_push(folder, self.hub_model_id, message, workspace=self.output_dir, **options)

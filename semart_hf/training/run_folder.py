@@ -25,7 +25,7 @@ OWN_FILES = (
     *("model.safetensors.index.json", "*_semart.py", "processor_config.json", "tokenizer.json"),
     *("tokenizer_config.json", "trainer_state.json", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt"),
     *("rng_state*.pth", "pytorch_model_fsdp.bin", "*.distcp", ".metadata", "learned_weights.safetensors"),
-    *("log_window-*.json", "progress-*.json", "events.out.tfevents.*"),
+    *("progress-*.json", "events.out.tfevents.*"),
 )
 #: The folders in which these lie.
 OWN_FOLDERS = ("checkpoint-*", "resume", "runs", "optimizer_*", "pytorch_model_fsdp_*")
@@ -51,18 +51,13 @@ class RunPlan:
 
     def begin(self) -> None:
         """Make the folder, with the recipe."""
-        text = yaml.safe_dump(dict(self.recipe), sort_keys=False, allow_unicode=True)
         if self.checkpoint is None:  # what is left of a run that was cut off before its first checkpoint
             remove_own(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / RECIPE, text)
+        write_text(self.folder / RECIPE, yaml.safe_dump(dict(self.recipe), sort_keys=False, allow_unicode=True))
 
     def finish(self) -> list[str]:
-        """Put the finished run in the place of the one that it replaces.
-
-        Returns:
-            Names of what stays in `output_dir` because no run wrote it.
-        """
+        """Put the finished run in its place; names of what stays in `output_dir` because no run wrote it."""
         return [] if self.folder == self.output_dir else _take_place(self.folder, self.output_dir)
 
 
@@ -86,49 +81,37 @@ def plan_run(
     recipe = {name: value for name, value in recipe.items() if name not in _ABOUT_STARTING}
     if output_dir.exists() and not output_dir.is_dir():
         raise ValueError(f"output_dir {output_dir} is a file, but a run writes a folder. Give another --output_dir.")
-    new, old = _beside(output_dir, "new"), _beside(output_dir, "old")
-    if old.is_dir():  # a run was cut off while it took its place
-        _finish_taking_place(new, output_dir)
+    new = _beside(output_dir, "new")
+    if _beside(output_dir, "old").is_dir():  # a run was cut off while it took its place
+        _take_place(new, output_dir)
         if overwrite and (output_dir / RECIPE).is_file() and not _changes(output_dir, recipe):
             return RunPlan(output_dir, output_dir, recipe, _last_checkpoint(output_dir))
     has_content = output_dir.is_dir() and any(output_dir.iterdir())
     if resume not in (None, False, "false", "False"):
         checkpoint = requested_checkpoint(output_dir, resume)
-        if checkpoint.resolve().parent != output_dir and has_content:
-            if not overwrite:
-                raise _occupied(output_dir)
-            _check_is_replaceable(output_dir)
-            return RunPlan(output_dir, new, recipe, checkpoint)
-        return RunPlan(output_dir, output_dir, recipe, checkpoint)
+        if not has_content or checkpoint.resolve().parent == output_dir:
+            return RunPlan(output_dir, output_dir, recipe, checkpoint)
+        _check_is_replaceable(output_dir, overwrite)
+        return RunPlan(output_dir, new, recipe, checkpoint)
     if not has_content:
         return RunPlan(output_dir, output_dir, recipe)
-    is_unfinished = (output_dir / RECIPE).is_file() and not (output_dir / RESULTS).is_file()
-    changes = _changes(output_dir, recipe) if is_unfinished else {}
-    if is_unfinished and not changes:
-        return RunPlan(output_dir, output_dir, recipe, _last_checkpoint(output_dir))
-    if overwrite:
-        _check_is_replaceable(output_dir)
-        continues = (new / RECIPE).is_file() and not _changes(new, recipe)
-        return RunPlan(output_dir, new, recipe, _last_checkpoint(new) if continues else None)
-    if is_unfinished:
-        raise ValueError(
-            f"output_dir {output_dir} holds an unfinished run of another recipe: {changes}. Give the same recipe to "
-            "continue it, another --output_dir, --overwrite_output_dir true to replace it, or "
-            "--resume_from_checkpoint true to continue it with the changed recipe."
-        )
-    raise _occupied(output_dir)
+    if (output_dir / RECIPE).is_file() and not (output_dir / RESULTS).is_file():
+        changes = _changes(output_dir, recipe)
+        if not changes:
+            return RunPlan(output_dir, output_dir, recipe, _last_checkpoint(output_dir))
+        if not overwrite:
+            raise ValueError(
+                f"output_dir {output_dir} holds an unfinished run of another recipe: {changes}. Give the same recipe "
+                "to continue it, another --output_dir, --overwrite_output_dir true to replace it, or "
+                "--resume_from_checkpoint true to continue it with the changed recipe."
+            )
+    _check_is_replaceable(output_dir, overwrite)
+    continues = (new / RECIPE).is_file() and not _changes(new, recipe)
+    return RunPlan(output_dir, new, recipe, _last_checkpoint(new) if continues else None)
 
 
 def _beside(output_dir: Path, which: str) -> Path:
     return output_dir.with_name(f".{output_dir.name}.{which}")
-
-
-def _occupied(output_dir: Path) -> ValueError:
-    found = sorted(path.name for path in output_dir.iterdir())[:5]
-    return ValueError(
-        f"output_dir {output_dir} already holds {found}. Give another --output_dir, replace what is there with "
-        "--overwrite_output_dir true, or train it further with --resume_from_checkpoint true."
-    )
 
 
 def _changes(folder: Path, recipe: Mapping[str, Any]) -> dict[str, str]:
@@ -153,36 +136,37 @@ def _last_checkpoint(folder: Path) -> Path | None:
     return checkpoint
 
 
-def _check_is_replaceable(folder: Path) -> None:
+def _check_is_replaceable(folder: Path, overwrite: bool) -> None:
+    found = sorted(path.name for path in folder.iterdir())[:5]
+    if not overwrite:
+        raise ValueError(
+            f"output_dir {folder} already holds {found}. Give another --output_dir, replace what is there with "
+            "--overwrite_output_dir true, or train it further with --resume_from_checkpoint true."
+        )
     if os.path.ismount(folder):
         raise ValueError(
             f"output_dir {folder} is a mounted volume, which no finished folder can take the place of. Give a folder "
             "inside it."
         )
     if not any((folder / name).is_file() for name in ("config.json", RECIPE)) and not checkpoints_of(folder):
-        found = sorted(path.name for path in folder.iterdir())[:5]
         raise ValueError(
             f"output_dir {folder} holds {found}, which is no model, so it is not replaced. Give another --output_dir."
         )
 
 
 def _take_place(new: Path, output_dir: Path) -> list[str]:
-    """Rename the old folder away and the new one to its name, and move back what no run wrote; see `plan_run`."""
-    if output_dir.exists():
-        output_dir.rename(_beside(output_dir, "old"))
-    return _finish_taking_place(new, output_dir)
+    """Rename the old folder away and the new one to its name, and move back what no run wrote, whose names it gives.
 
-
-def _finish_taking_place(new: Path, output_dir: Path) -> list[str]:
-    """Each step leaves a state from which this goes on, so that a killed process loses nothing."""
+    Each step leaves a state from which this goes on, so that a killed process loses nothing.
+    """
     old = _beside(output_dir, "old")
+    if output_dir.exists() and not old.is_dir():
+        output_dir.rename(old)
     if not output_dir.exists():
         (new if (new / RESULTS).is_file() else old).rename(output_dir)
-    if not old.is_dir():
-        return []
     remove_own(old)
     kept = []
-    for path in sorted(old.rglob("*")) if old.is_dir() else []:
+    for path in sorted(old.rglob("*")):
         if path.is_symlink() or not path.is_dir():
             target = output_dir / path.relative_to(old)
             while target.exists():
@@ -190,7 +174,8 @@ def _finish_taking_place(new: Path, output_dir: Path) -> list[str]:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
             kept.append(target.relative_to(output_dir).as_posix())
-    shutil.rmtree(old, ignore_errors=True)  # empty folders
+    if old.is_dir():
+        shutil.rmtree(old, ignore_errors=True)  # empty folders
     return kept
 
 
@@ -199,9 +184,8 @@ def remove_own(folder: Path) -> None:
     if not folder.is_dir():
         return
     for path in [path for pattern in OWN_FOLDERS for path in folder.glob(pattern) if path.is_dir()]:
-        for inner in [inner for inner in path.iterdir() if inner.is_dir()]:
+        for inner in [*(inner for inner in path.iterdir() if inner.is_dir()), path]:
             remove_own(inner)
-        remove_own(path)
     for path in [path for pattern in OWN_FILES for path in folder.glob(pattern) if path.is_file()]:
         path.unlink()
     if not any(folder.iterdir()):

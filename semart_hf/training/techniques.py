@@ -1,14 +1,17 @@
-"""The techniques of speed that training has beside those of inference."""
+"""What makes training fast beside the techniques of inference."""
 
 import ctypes
 import platform
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DynamoBackend
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.techniques_semart import INFERENCE_TECHNIQUES, Technique
 
 # glibc's names for: how many blocks may be mapped on their own, and from how many free bytes on they are given back;
@@ -52,20 +55,12 @@ class _DepthwiseConvolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         input, weight = ctx.saved_tensors
         with torch.autocast("cpu", enabled=False):
-            input_gradient, weight_gradient, bias_gradient = torch.ops.aten.convolution_backward(
-                gradient.float(),
-                input.float(),
-                weight.float(),
-                ctx.bias_size,
-                *ctx.form,
-                False,
-                [0, 0],
-                len(weight),
-                list(ctx.needs_input_grad[:3]),
-            )
+            tensors = gradient.float(), input.float(), weight.float()
+            options = ctx.bias_size, *ctx.form, False, [0, 0], len(weight), list(ctx.needs_input_grad[:3])
+            input_gradient, *gradients = torch.ops.aten.convolution_backward(*tensors, *options)
         if input_gradient is not None:
             input_gradient = input_gradient.to(input.dtype)
-        return input_gradient, weight_gradient, bias_gradient, None, None, None
+        return input_gradient, *gradients, None, None, None
 
 
 def _has_depthwise(model: PreTrainedModel, bf16: bool) -> bool:
@@ -85,31 +80,34 @@ DEPTHWISE_GRADIENT = Technique(
 TRAINING_TECHNIQUES = (*INFERENCE_TECHNIQUES, DEPTHWISE_GRADIENT)
 
 
-class KeptMemory:
-    """Between `apply` and `undo` freed memory stays with the process, for the next batch.
+def keep_freed_memory(is_kept: bool = True) -> bool:
+    """Whether freed memory stays with the process for the next batch from now on; `False` gives it back again.
 
     glibc gives each large tensor back to the system when it is freed, and the next one is then filled with zeros page
     by page: up to half of a forward pass on a CPU. As with torch's allocator on a GPU, the process thus keeps the most
-    that it uses from now on; what loading left free is given back first. Other C libraries are left as they are.
+    that it uses from now on; what is free at the call is given back first. Other C libraries are left as they are.
+    After `False` the thresholds are glibc's first ones, and no longer grow with what is freed.
     """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    mmap_max, trim_threshold = (0, -1) if is_kept else (DEFAULT_MMAP_MAX, DEFAULT_TRIM_THRESHOLD)
+    is_set = library.mallopt(M_MMAP_MAX, mmap_max) and library.mallopt(M_TRIM_THRESHOLD, trim_threshold)
+    library.malloc_trim(0)
+    return bool(is_set) and is_kept
 
-    name = "freed memory kept"
 
-    def apply(self) -> bool:
-        """Whether freed memory is kept from now on."""
-        return self._set(0, -1)
+def compile_towers(model: SemArtForArtClassification, accelerator: Accelerator) -> None:
+    """Compile the vision tower and each layer of the text tower in place, where the accelerator would compile it all.
 
-    def undo(self) -> bool:
-        """Whether freed memory is given back from now on, what was kept at once.
-
-        The thresholds are then glibc's first ones, and no longer grow with what is freed.
-        """
-        return self._set(DEFAULT_MMAP_MAX, DEFAULT_TRIM_THRESHOLD)
-
-    def _set(self, mmap_max: int, trim_threshold: int) -> bool:
-        if platform.libc_ver()[0] != "glibc":
-            return False
-        library = ctypes.CDLL(None)
-        is_set = bool(library.mallopt(M_MMAP_MAX, mmap_max) and library.mallopt(M_TRIM_THRESHOLD, trim_threshold))
-        library.malloc_trim(0)
-        return is_set
+    The forward as a whole chooses the rows that have a picture or a text, which splits its graph and compiles it again
+    for other numbers of them. A tower alone is compiled once, and once more for any number of rows.
+    """
+    plugin = accelerator.state.dynamo_plugin
+    if plugin.backend == DynamoBackend.NO:
+        return
+    # The plugin's own choice is never: a graph for every number of rows.
+    how = {**plugin.to_kwargs(), "dynamic": None}
+    for part in (model.vision_tower, *model.text_tower.transformer.layer):
+        part.compile(**how)
+    plugin.backend = DynamoBackend.NO

@@ -24,16 +24,14 @@ from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import Technique, prepare_inputs, select_kernels, useful_techniques
 
 from .arguments import SemArtTrainingArguments
-from .compiling import compile_towers
 from .divergence import DivergenceWatch
 from .lexicon import add_l2_penalty, learn_idf
 from .log_window import LogWindow
 from .losses import ArtLoss, labels_of_whole_rows
-from .parameter_groups import decayed_parameters, groups_table, parameter_groups
+from .parameter_groups import groups_table, parameter_groups
 from .progress import TrainingProgress
 from .resumable_trainer import ResumableTrainer
-from .run_checks import check_num_steps
-from .techniques import TRAINING_TECHNIQUES, KeptMemory
+from .techniques import TRAINING_TECHNIQUES, compile_towers, keep_freed_memory
 from .unfreezing import Unfreezing
 
 # Fields of training's loader that the library would apply to that of validation too.
@@ -49,13 +47,13 @@ class SemArtTrainer(ResumableTrainer):
 
     Args:
         model: The model; or give `model_init`.
-        args: The arguments; `None` takes the defaults.
-        data_collator: Makes batches; `None` takes an `ArtCollator` that varies nothing.
+        args: `None` takes the defaults.
+        data_collator: `None` takes an `ArtCollator` that varies nothing.
         train_dataset: Rows with `image`, `text` and a column for each task: a `datasets.Dataset`, a list of dicts, or
             a `PaintingStream`, which is divided among the processes here. Labels are names or of a `ClassLabel`, and
             are matched to the model's by name.
         eval_dataset: Rows to validate on, or several sets by name.
-        processing_class: Makes the model's inputs; saved with every checkpoint.
+        processing_class: The model's; saved with every checkpoint.
         model_init: Makes the model, for each run again.
         compute_metrics: Of validation; `None` takes the measures of this package.
         callbacks: Further ones.
@@ -104,16 +102,20 @@ class SemArtTrainer(ResumableTrainer):
         self.tasks = list(config.tasks or [])
         self.task_names = config.task_names
         self.watch = DivergenceWatch()
-        self._num_parameters: int | None = None
         train_rows = None if train_dataset is None else labelled_rows_for(train_dataset, self.tasks, split="training")
         if train_rows is not None and not isinstance(train_rows, PaintingStream | TrainingPaintings):
             train_rows = TrainingPaintings(train_rows, args.seed)
-        is_several = isinstance(eval_dataset, dict)
+        is_several, is_on_cpu = isinstance(eval_dataset, dict), args.device.type == "cpu"
         eval_rows = validation_sets_for(eval_dataset, self.tasks)
         metrics = compute_metrics or compute_metrics_for(self.tasks)
         self.args, self.train_dataset, self._train_batch_size = args, train_rows, args.train_batch_size
-        if train_rows is not None:
-            check_num_steps(args, self._num_batches(), len(train_rows))
+        if train_rows is not None and not self._num_batches():
+            raise ValueError(
+                f"This run would have no step: {len(train_rows)} training rows, per_device_train_batch_size "
+                f"{args.per_device_train_batch_size}, gradient_accumulation_steps {args.gradient_accumulation_steps}, "
+                f"{args.world_size} process(es), dataloader_drop_last {args.dataloader_drop_last}. Set "
+                "dataloader_drop_last: false or a smaller per_device_train_batch_size."
+            )
         if args.load_best_model_at_end and compute_metrics is None:
             check_metric_name(
                 args.metric_for_best_model or "loss", self.tasks, metrics, eval_rows if is_several else ()
@@ -123,12 +125,7 @@ class SemArtTrainer(ResumableTrainer):
             args=args,
             window=LogWindow(self.task_names),
             data_collator=data_collator
-            or ArtCollator(
-                processor,
-                self.tasks,
-                keeps_tokens=config.text_lexicon,
-                finishes_pictures=args.device.type == "cpu",
-            ),
+            or ArtCollator(processor, self.tasks, keeps_tokens=config.text_lexicon, finishes_pictures=is_on_cpu),
             train_dataset=train_rows,
             eval_dataset=eval_rows if is_several else eval_rows.get(""),
             processing_class=processor,
@@ -161,35 +158,32 @@ class SemArtTrainer(ResumableTrainer):
             compile_towers(model, self.accelerator)
         rows = getattr(self.train_dataset, "paintings", self.train_dataset)
         counts = label_counts(rows, self.tasks)
-        self.loss = ArtLoss(self.tasks, counts, self.args.loss_settings(), model.config.task_weights).to(
-            self.args.device
-        )
+        self.loss = ArtLoss(
+            self.tasks,
+            counts,
+            self.args.loss,
+            model.config.task_weights,
+            label_smoothing=self.args.label_smoothing_factor,
+            logit_adjustment_tau=self.args.logit_adjustment_tau,
+            ordinal_years=self.args.ordinal_years,
+        ).to(self.args.device)
         self.remove_callback(Unfreezing)
         self.unfreezing = Unfreezing(model, self.args.unfreezing_schedule(), keeps_graph=self.args.world_size > 1)
         self.add_callback(self.unfreezing)
         if model.lexicon is not None and rows is not None:
             learn_idf(model.lexicon, self.processing_class, rows)
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train, with freed memory kept where `keep_freed_memory` says so; see `ResumableTrainer.train`."""
-        memory = KeptMemory()
-        is_kept = self.args.keep_freed_memory and self.args.device.type == "cpu" and memory.apply()
-        try:
-            return super().train(*args, **kwargs)
-        finally:
-            if is_kept:
-                memory.undo()
-
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         if self.model is not self._begun_with and not self.is_fsdp_enabled:  # model_init made another
             self._begin_with(self.model)
-        return super()._inner_training_loop(*args, **kwargs)
+        is_kept = self.args.keep_freed_memory and self.args.device.type == "cpu" and keep_freed_memory()
+        try:
+            return super()._inner_training_loop(*args, **kwargs)
+        finally:
+            if is_kept:
+                keep_freed_memory(False)
 
     # ---- What learns, and how fast
-
-    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Names of the parameters that weight decay applies to: see `decayed_parameters`."""
-        return decayed_parameters(model)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The optimiser, with a group for each part and kind of parameter: see `parameter_groups`."""
@@ -205,8 +199,8 @@ class SemArtTrainer(ResumableTrainer):
             )
             self.optimizer = optimizer_class(groups, **options)
             if self.model.lexicon is not None and self.train_dataset is not None:
-                num_rows = len(self.train_dataset)
-                add_l2_penalty(self.model.lexicon, self.optimizer, self.args.lexicon_penalty, num_rows)
+                penalty, num_rows = self.args.lexicon_penalty, len(self.train_dataset)
+                add_l2_penalty(self.model.lexicon, self.optimizer, penalty, num_rows)
             if self.is_world_process_zero() and not self.args.disable_tqdm:
                 print(groups_table(groups))
         return self.optimizer
@@ -268,11 +262,8 @@ class SemArtTrainer(ResumableTrainer):
             return super().prediction_step(*args, **kwargs)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """The library's estimate for a batch; it would count the model's parameters again in every step."""
-        if self._num_parameters is None:
-            self._num_parameters = self.model.num_parameters(exclude_embeddings=True)
-        pictures = inputs.get(self.model.main_input_name)
-        return 0 if pictures is None else 6 * pictures.numel() * self._num_parameters
+        """0: the library's estimate knows no second modality, and costs time in every step."""
+        return 0
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device

@@ -133,7 +133,7 @@ def test_the_notebook_trains_predicts_and_answers(bench, recipe, few_ticks):
 @pytest.mark.parametrize("bf16", [False, True])
 def test_the_limit_takes_the_fastest_format(bench, recipe, few_ticks, monkeypatch, bf16):
     monkeypatch.setattr(arithmetic_limit, "computes_bf16", lambda device: bf16)
-    monkeypatch.setattr(arithmetic_limit.KeptMemory, "apply", lambda self: True)  # of the process that tests
+    monkeypatch.setattr(arithmetic_limit, "keep_freed_memory", lambda: True)  # of the process that tests
     training_step, tried = arithmetic_limit.training_step, []
 
     def noted(setting, *format_):

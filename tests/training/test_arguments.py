@@ -15,16 +15,34 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.training import argument_fields, arguments, losses, recipe
-from semart_hf.training.argument_fields import NOTES, OBEYED, REFUSED, field_rows
+from semart_hf.training.argument_fields import NOTES, REFUSED, field_rows
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.recipe import LearningArguments, ModelArguments, read_recipe
 from semart_hf.training.trainer import SemArtTrainer
 
+# ruff: noqa: SIM905  a list of them has a line for each
+# Fields that do what the documentation of transformers says.
+OBEYED = frozenset(
+    """
+    per_device_train_batch_size per_device_eval_batch_size num_train_epochs max_steps gradient_accumulation_steps
+    learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon
+    max_grad_norm optim_args tf32 torch_compile torch_compile_backend torch_compile_mode torch_empty_cache_steps
+    auto_find_batch_size activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing
+    gradient_checkpointing_kwargs logging_strategy logging_first_step log_on_each_node log_level log_level_replica
+    disable_tqdm report_to run_name project trackio_space_id trackio_bucket_id trackio_static_space_id eval_steps
+    eval_delay eval_on_start eval_use_gather_object eval_accumulation_steps save_steps save_on_each_node
+    save_only_model push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push
+    hub_revision ignore_data_skip restore_callback_states_from_checkpoint full_determinism seed data_seed
+    dataloader_pin_memory dataloader_prefetch_factor dataloader_multiprocessing_context ddp_bucket_cap_mb
+    ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout fsdp fsdp_config debug skip_memory_metrics
+    resume_from_checkpoint local_rank
+    """.split()
+)
 # Fields that say where data lies, how it is read and kept, and for how long; not what is learned.
 OPERATION = {
     "prepared_size", "streaming", "epoch_length", "shuffle_buffer", "tasks", "min_label_count", "max_train_rows",
     "follow_links", "cache_frozen_text", "text_cache_dtype", "text_cache_dir", "early_stopping_patience",
-    "keep_freed_memory",
+    "keep_freed_memory", "prepare", "text_columns",
 }  # fmt: skip
 
 
@@ -69,7 +87,7 @@ def test_a_field_without_effect_is_refused_by_name(tmp_path, name):
         ({"optim": "galore_adamw", "optim_args": "rank=2"}, "optim is 'galore_adamw'"),
         ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0, but a number must be 1 or more"),
         ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0"),
-        ({"num_train_epochs": 0}, "num_train_epochs is 0 and max_steps -1, so that there is no step"),
+        ({"num_train_epochs": 0}, "num_train_epochs is 0 and max_steps -1, which would have no step"),
         (
             {"prediction_loss_only": True},
             "prediction_loss_only is true, but checkpoints are compared by mean_macro_f1",

@@ -1,4 +1,4 @@
-"""What a recipe can switch on: groups, losses, averaging, thawing, compilation — each by what it really does."""
+"""What a recipe can switch on: groups, losses, averaging, unfreezing, compilation — each by what it really does."""
 
 import itertools
 
@@ -160,7 +160,7 @@ def test_exchanging_the_average_twice_changes_nothing():
 
 
 @pytest.mark.parametrize("keeps_graph", [False, True])
-def test_layers_thaw_epoch_by_epoch(parts, tmp_path, keeps_graph):
+def test_layers_unfreeze_epoch_by_epoch(parts, tmp_path, keeps_graph):
     trainer = make_trainer(
         parts,
         tmp_path,
@@ -200,7 +200,7 @@ def test_layers_thaw_epoch_by_epoch(parts, tmp_path, keeps_graph):
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
-        ({"0": {"frozen_vision_stages": 1}}, "maps an epoch from 1 on"),
+        ({"0": {"frozen_vision_stages": 1}}, "maps epochs from 1 on"),
         ({"1": {"frozen_text_layers": 1}}, "to some of"),
         ({"1": {"frozen_vision_stages": 4}}, "freezes what has learned before"),
         ("soon", "unfreezing is 'soon', but it maps epochs"),

@@ -182,6 +182,6 @@ def test_a_search_sets_each_trials_arguments(parts, tmp_path, monkeypatch):
     first = trainer.model
     trainer.train(trial={"learning_rate": 0.5, "logit_adjustment_tau": 0.25})
     assert trainer.model is not first
-    assert trainer.args.loss_settings().logit_adjustment_tau == 0.25
+    assert trainer.args.logit_adjustment_tau == 0.25
     assert {group["initial_lr"] for group in trainer.optimizer.param_groups} >= {0.5}
     assert not torch.equal(trainer.model.heads["head_type"].weight, first.heads["head_type"].weight)
