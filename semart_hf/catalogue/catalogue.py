@@ -118,9 +118,8 @@ def _source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[tu
             raise ValueError(
                 f"Got {source}, where nothing is, but the mapping reads a catalogue's files. Correct the path."
             )
-        yield from (
-            (split, table, folder) for split, table in read_dataset(str(source), mapping.source_columns).items()
-        )
+        for name, rows in read_dataset(str(source), mapping.source_columns).items():
+            yield name, rows, folder
         return
     images_folder = (folder if folder.is_dir() else folder.parent) / mapping.images
     if mapping.format == "imagefolder":
@@ -131,19 +130,14 @@ def _source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[tu
         files = {split: folder / name for split, name in mapping.files.items()}
     else:
         raise ValueError(f"Got the folder {source}, but the mapping names no files. Add files, or pass one file.")
-    form = None if mapping.format == "imagefolder" else mapping.format
+    is_imagefolder = mapping.format == "imagefolder"
+    options = {"encoding": mapping.encoding, "delimiter": mapping.delimiter}
     for split, path in files.items():
-        read = read_table(
-            path,
-            form,
-            mapping.source_columns,
-            encoding=mapping.encoding,
-            delimiter=mapping.delimiter,
-            split=split,
-        )
+        form = None if is_imagefolder else mapping.format
+        table = read_table(path, form, mapping.source_columns, split=split, **options)
         if mapping.has_upper_header:
-            read.header = [name.upper() for name in read.header]
-        yield split, read, path.parent if mapping.format == "imagefolder" else images_folder
+            table.header = [name.upper() for name in table.header]
+        yield split, table, path.parent if is_imagefolder else images_folder
 
 
 def _read_joins(mapping: CatalogueMapping, source: Path) -> list[_Lookup]:
@@ -198,14 +192,17 @@ class _Reader:
             table, mapping.source_columns, mapping.keep_rows, mapping.image_column, self._images_folder
         )
         rows = stored_rows(self._common(*piece) for piece in pieces)
-        left_out = f"{table.num_left_out} rows of {table.name} by keep_rows"
-        if table.num_left_out:
-            action = "left out as the mapping says"
-            table.problems.append(Problem(None, self._split, None, "left_out_rows", left_out, action))
-        for target, unforeseen in self._unforeseen.items():
-            table.problems.extend(
-                _value_problems(unforeseen, target, mapping.columns[target], table.name, self._split)
+        findings = [
+            (
+                "left_out_rows",
+                f"{table.num_left_out} rows of {table.name} by keep_rows",
+                "left out as the mapping says",
             )
+        ]
+        findings *= bool(table.num_left_out)
+        for target, unforeseen in self._unforeseen.items():
+            findings += _unforeseen_values(unforeseen, target, mapping.columns[target], table.name)
+        table.problems.extend(Problem(None, self._split, None, *finding) for finding in findings)
         self.problems[:0] = table.problems
         return rows
 
@@ -285,15 +282,14 @@ def _by_split(
     return divide(parts, chosen, SPLITS)
 
 
-def _value_problems(
-    unforeseen: Counter[str], target: str, rule: ColumnRule, table: str, split: str | None
-) -> list[Problem]:
-    """A problem for each of the most frequent values that the table lacks, or uncertain dates, and the rest."""
+def _unforeseen_values(
+    unforeseen: Counter[str], target: str, rule: ColumnRule, table: str
+) -> list[tuple[str, str, str]]:
+    """Findings of the most frequent values that the rule does not foresee, or uncertain dates, and of the rest."""
     action = {"missing": "taken as missing", "keep": "kept as it is", "unknown": "taken as UNK"}[rule.other]
     frequent = unforeseen.most_common(_NUM_REPORTED_VALUES)
     details = [f"{target}: {value!r} in {count} rows of {table}" for value, count in frequent]
     rest = unforeseen.total() - sum(count for _, count in frequent)
     if rest:
         details.append(f"{target}: {len(unforeseen) - len(frequent)} more values in {rest} rows of {table}")
-    kind = "uncertain_date" if rule.half_century else "unmapped_value"
-    return [Problem(None, split, None, kind, detail, action) for detail in details]
+    return [("uncertain_date" if rule.half_century else "unmapped_value", detail, action) for detail in details]

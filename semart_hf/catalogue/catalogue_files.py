@@ -51,8 +51,7 @@ def read_table(
         path: The file.
         form: `csv`, `tsv`, `jsonl` or `parquet`; `None` goes by the ending.
         columns: Those that are needed, `None` for all: others may be empty.
-        encoding: Of a text file; `None` finds it.
-        delimiter: Of a delimited file; `None` finds it.
+        encoding: Of a text file, `delimiter` of a delimited one; `None` finds them.
         split: Split that the file's problems belong to.
 
     Raises:
@@ -116,7 +115,7 @@ def check_columns(named: Iterable[tuple[str, str]], columns: Collection[str], re
     Args:
         named: Keys of the mapping, each with a column.
         columns: The table's.
-        reading: What they were read from.
+        reading: What they were read from, for the message.
 
     Raises:
         ValueError: One is missing.
@@ -187,11 +186,16 @@ def _table(name: str, header: list[str], rows: Iterable[Mapping[str, Any]]) -> S
 def _dataset_table(split: str, rows: datasets.Dataset, columns: Set[str] | None) -> SourceTable:
     header = rows.column_names
     rows = rows.select_columns([name for name in header if columns is None or name in columns])
-    features = dict(rows.features)
-    for name, feature in features.items():
+    names: dict[str, list[str]] = {}
+    for column, feature in dict(rows.features).items():
         if isinstance(feature, datasets.Image):
-            rows = rows.cast_column(name, datasets.Image(decode=False))
-    named = ({name: _label_name(features[name], cell) for name, cell in row.items()} for row in rows)
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+        elif isinstance(feature, datasets.ClassLabel):
+            names[column] = [*feature.names, ""]  # where -1 is found: no label
+    named = (
+        {name: names[name][-1 if cell is None else cell] if name in names else cell for name, cell in row.items()}
+        for row in rows
+    )
     return _table(split, header, named)
 
 
@@ -252,10 +256,3 @@ def _as_text(value: Any) -> str | None:
             return None
         return str(int(value)) if value.is_integer() else str(value)
     return str(value).strip() or None
-
-
-def _label_name(feature: Any, value: Any) -> Any:
-    """A label by its name; values of other features as they are."""
-    if not isinstance(feature, datasets.ClassLabel):
-        return value
-    return None if value is None or value < 0 else feature.int2str(value)

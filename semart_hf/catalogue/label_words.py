@@ -19,39 +19,34 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "school": {
         "Italian": r"Italian(?:s|ate|ates|ism)?",
-        "Dutch": r"Dutch(?:man|men|woman|women)?",
         "French": r"French(?:man|men|woman|women|ified)?",
-        "Flemish": r"Flemish",
         "German": r"German(?:s|ic)?",
-        "Spanish": r"Spanish",
-        "English": r"English(?:man|men|woman|women)?",
-        "Netherlandish": r"Netherlandish",
-        "Austrian": r"Austrians?",
-        "Hungarian": r"Hungarians?",
-        "American": r"Americans?",
-        "Danish": r"Danish",
-        "Swiss": r"Swiss",
-        "Russian": r"Russians?",
-        "Scottish": r"Scottish",
-        "Belgian": r"Belgians?",
-        "Greek": r"Greeks?",
-        "Catalan": r"Catalans?",
-        "Bohemian": r"Bohemians?",
-        "Swedish": r"Swedish",
-        "Irish": r"Irish(?:man|men|woman|women)?",
-        "Norwegian": r"Norwegians?",
-        "Polish": r"Polish",  # capitalised only: "polish" is a verb
-        "Finnish": r"Finnish",
-        "Portuguese": r"Portuguese",
         "Welsh": r"Welsh(?:man|men)?",
-        "Czech": r"Czechs?",
-        "Canadian": r"Canadians?",
-        "Ukrainian": r"Ukrainians?",
-        "Romanian": r"Romanians?",
-        "Bulgarian": r"Bulgarians?",
-        "Chinese": r"Chinese",
-        "Japanese": r"Japanese",
-        "Mexican": r"Mexicans?",
+        **{name: rf"{name}(?:man|men|woman|women)?" for name in ("Dutch", "English", "Irish")},
+        **{
+            name: f"{name}s?"
+            for name in (
+                *("Austrian", "Hungarian", "American", "Russian", "Belgian", "Greek", "Catalan", "Bohemian"),
+                *("Norwegian", "Czech", "Canadian", "Ukrainian", "Romanian", "Bulgarian", "Mexican"),
+            )
+        },
+        **{
+            name: name  # capitalised only: "polish" is a verb
+            for name in (
+                *(
+                    "Flemish",
+                    "Spanish",
+                    "Netherlandish",
+                    "Danish",
+                    "Swiss",
+                    "Scottish",
+                    "Swedish",
+                    "Polish",
+                    "Finnish",
+                ),
+                *("Portuguese", "Chinese", "Japanese"),
+            )
+        },
     },
     "medium": {
         "canvas": r"canvas(?:es)?",

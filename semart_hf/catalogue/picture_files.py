@@ -87,14 +87,10 @@ def _what_is_missing(folder: Path, image_file: str) -> str:
 def check_enough_pictures(num_named: int, num_found: int, examples: Sequence[str], min_share: float = 0.5) -> None:
     """Nothing, if enough of the pictures that a catalogue names can be read.
 
-    Args:
-        num_named: Rows that name a picture.
-        num_found: Those whose picture can be read.
-        examples: What is wrong with the first of the others.
-        min_share: Least share that is enough. A catalogue without a single picture is refused, unless it is 0.
+    A catalogue without a single picture is refused, unless the least share is 0.
 
     Raises:
-        ValueError: There are too few; the message has the counts and the examples.
+        ValueError: There are too few; the message shows the first of the examples of what is wrong.
     """
     if num_named and min_share > 0 and (num_found == 0 or num_found < min_share * num_named):
         shown = "".join(f"\n  {example}" for example in examples[:3])

@@ -14,11 +14,10 @@ class Problem:
     """One finding about one row, and what was done with the row because of it.
 
     Attributes:
-        row: Number of the data row in its file, 1 for the first under the header. `None` where the finding concerns
-            a whole file.
-        split: Split the row belongs to. `None` where it belongs to none yet.
-        image_file: The row's picture by its name in the catalogue. `None` where the row names none.
-        problem: Short name of the kind of finding, such as `missing_picture`; findings are counted by it.
+        row: Number of the data row in its file from 1; `None` where the finding concerns a whole file.
+        split: Split the row belongs to, if to one yet.
+        image_file: The row's picture by its name in the catalogue, if it names one.
+        problem: Short name of the kind of finding, such as `missing_picture`.
         detail: What was seen, for a person.
         action: What became of the row, such as `dropped`, `kept` or `kept as text`.
         release: Name of the release, where several are merged.

@@ -58,9 +58,8 @@ def read_rows(
         folder: A release's folder, or one CSV file of its form.
         shares: Fractions by split for a single file, 0.8/0.1/0.1 by default. Not for a folder, which has splits.
         seed: Of the division by `shares`.
-        encoding: Of the files, by Python's name; `None` finds it.
-        delimiter: What stands between fields: a character, or one of `DELIMITERS`; `None` finds it.
-        follow_links: Whether links in the folder of pictures may lead out of it.
+        encoding: As `delimiter` see `CatalogueMapping`.
+        follow_links: See `read_catalogue`.
 
     Raises:
         ValueError: There is no release at `folder`, or a file has no rows or lacks a required column.
@@ -128,7 +127,10 @@ def typed_splits(
             )
         train = tables.splits["train"]
         vocabularies = learn_vocabularies({task: train[task][:] for task in TASKS}, min_label_count=min_label_count)
-        _report_empty_vocabularies(vocabularies, min_label_count)
+        for task, labels in vocabularies.items():
+            if labels == [UNKNOWN]:
+                finding = f"No {task} occurs {min_label_count} times in train: its only label is {UNKNOWN}."
+                logger.warning("%s Lower min_label_count to learn it.", finding)
     problems = list(tables.problems)
     splits = datasets.DatasetDict()
     for split in tables.splits:
@@ -153,9 +155,14 @@ def _typed_split(
 
     def new_columns() -> Iterator[pa.Table]:
         for cells in rows.iter(PIECE_ROWS):
-            pictures, missing = find_pictures(cells, split, follow_links=tables.follow_links)
-            problems.extend(missing)
-            piece: dict[str, list[Any]] = {"image": pictures}
+            piece: dict[str, list[Any]] = {"image": []}
+            for row, folder, name in zip(
+                cells["row_number"], cells["images_folder"], cells["image_file"], strict=True
+            ):
+                found = find_picture(folder, name, follow_links=tables.follow_links)
+                piece["image"].append(str(found) if isinstance(found, Path) else None)
+                if not isinstance(found, Path):
+                    problems.append(Problem(row, split, name, *found, "kept without a picture"))
             piece |= {task: [label_number(value, labels[task].names) for value in cells[task]] for task in TASKS}
             if "text" in new:
                 each_row = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
@@ -172,29 +179,6 @@ def _typed_split(
         split=datasets.NamedSplit(split),
         fingerprint=Hasher.hash((rows._fingerprint, made._fingerprint)),
     )
-
-
-def find_pictures(
-    cells: Mapping[str, Sequence[Any]], split: str, *, follow_links: bool = False
-) -> tuple[list[str | None], list[Problem]]:
-    """Path of each row's picture, `None` where it has none to open, with a problem for each `None`."""
-    paths: list[str | None] = []
-    problems: list[Problem] = []
-    for row, folder, name in zip(cells["row_number"], cells["images_folder"], cells["image_file"], strict=True):
-        found = find_picture(folder, name, follow_links=follow_links)
-        if isinstance(found, Path):
-            paths.append(str(found))
-        else:
-            paths.append(None)
-            problems.append(Problem(row, split, name, *found, "kept without a picture"))
-    return paths, problems
-
-
-def _report_empty_vocabularies(vocabularies: Mapping[str, Sequence[str]], min_label_count: int) -> None:
-    advice = "No %s occurs %d times in train: its only label is %s. Lower min_label_count to learn it."
-    for task, labels in vocabularies.items():
-        if list(labels) == [UNKNOWN]:
-            logger.warning(advice, task, min_label_count, UNKNOWN)
 
 
 def _report_problems(problems: Sequence[Problem]) -> None:

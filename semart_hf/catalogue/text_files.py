@@ -56,17 +56,12 @@ def open_lines(
 ) -> tuple[Iterator[str], str, list[Problem]]:
     """Lines of a text file with their ends, read as they are asked for; its encoding, and a finding if it is doubtful.
 
-    Bytes that are no character become U+FFFD.
-
-    Args:
-        path: The file.
-        encoding: By Python's name; `None` finds it.
-        split: Split that the finding belongs to.
+    Bytes that are no character become U+FFFD. The finding belongs to `split`.
     """
     encoding, doubt = find_encoding(path, encoding)
     action = f"read as {encoding}; if that is wrong, say encoding: in the mapping or --encoding"
     problem = Problem(None, split, None, "improbable_text", f"{Path(path).name}: {doubt}", action)
-    return _lines(path, "utf-8-sig" if encoding == "utf-8" else encoding), encoding, [problem] if doubt else []
+    return _lines(path, encoding), encoding, [problem] if doubt else []
 
 
 def read_text_file(path: str | Path) -> tuple[str, str, str | None]:
