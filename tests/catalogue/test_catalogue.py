@@ -1,40 +1,24 @@
 import csv
+import dataclasses
 import io
 import json
 from collections import Counter
-from pathlib import Path
 
 import datasets
 import pytest
-import yaml
 from PIL import Image
 
 from semart_hf.catalogue.catalogue import merge_tables, read_catalogue
-from semart_hf.catalogue.mapping import parse_mapping
+from semart_hf.catalogue.mapping import SplitRule, load_mapping, parse_mapping
 from semart_hf.catalogue.release import read_rows, typed_splits
-
-MAPPINGS = Path(__file__).parents[2] / "semart_hf" / "mappings"
-
-MET_COLUMNS = """Object Number,Is Highlight,Is Timeline Work,Is Public Domain,Object ID,Gallery Number,Department,
-AccessionYear,Object Name,Title,Culture,Period,Dynasty,Reign,Portfolio,Constituent ID,Artist Role,Artist Prefix,
-Artist Display Name,Artist Display Bio,Artist Suffix,Artist Alpha Sort,Artist Nationality,Artist Begin Date,
-Artist End Date,Artist Gender,Artist ULAN URL,Artist Wikidata URL,Object Date,Object Begin Date,Object End Date,Medium,
-Dimensions,Credit Line,Geography Type,City,State,County,Country,Region,Subregion,Locale,Locus,Excavation,River,
-Classification,Rights and Reproduction,Link Resource,Object Wikidata URL,Metadata Date,Repository,Tags,Tags AAT URL,
-Tags Wikidata URL""".replace("\n", "").split(",")
-
-NGA_COLUMNS = """objectid,accessioned,accessionnum,locationid,title,displaydate,beginyear,endyear,
-visualbrowsertimespan,medium,dimensions,inscription,markings,attributioninverted,attribution,provenancetext,creditline,classification,
-subclassification,visualbrowserclassification,parentid,isvirtual,departmentabbr,portfolio,series,volume,watermarks,
-lastdetectedmodification,wikidataid,customprinturl""".replace("\n", "").split(",")
 
 # A mapping of the smallest catalogues below.
 SMALL = {"columns": {"image_file": "file", "type": "kind"}, "splits": {"shares": {"train": 1.0}}}
 
 
-def write_csv(path, columns, rows, *, encoding="utf-8", end="\n"):
+def write_csv(path, rows, *, encoding="utf-8", end="\n"):
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, restval="", lineterminator=end)
+    writer = csv.DictWriter(text, ["Unread", *dict.fromkeys(name for row in rows for name in row)], lineterminator=end)
     writer.writeheader()
     writer.writerows(rows)
     path.write_bytes(text.getvalue().encode(encoding))
@@ -44,12 +28,8 @@ def values(tables, column):
     return [value for rows in tables.splits.values() for value in rows.sort("row_number")[column]]
 
 
-def all_in_train(mapping):
-    return load_mapping_with(mapping, {"splits": {"shares": {"train": 1.0}}})
-
-
-def load_mapping_with(mapping, changes):
-    return parse_mapping(yaml.safe_load((MAPPINGS / f"{mapping}.yaml").read_text("utf-8")) | changes)
+def all_in_train(name):
+    return dataclasses.replace(load_mapping(name), splits=SplitRule(shares={"train": 1.0}))
 
 
 def picture_bytes(color, form="JPEG"):
@@ -89,7 +69,7 @@ def test_the_met(tmp_path):
         },
         painting | {"Object ID": "4", "Artist Nationality": "Japanese", "Tags": "Horses", "Medium": ""},
     ]
-    write_csv(tmp_path / "MetObjects.csv", MET_COLUMNS, rows, encoding="utf-8-sig", end="\r\n")
+    write_csv(tmp_path / "MetObjects.csv", rows, encoding="utf-8-sig", end="\r\n")
     (tmp_path / "Images").mkdir()
     Image.new("RGB", (4, 3)).save(tmp_path / "Images" / "437984.jpg")
     tables = read_catalogue(tmp_path, all_in_train("met"))
@@ -137,16 +117,12 @@ def test_the_national_gallery_of_art(tmp_path):
             "classification": "Painting",
         },
     ]
-    write_csv(tmp_path / "objects.csv", NGA_COLUMNS, rows)
-    terms = ["termid", "objectid", "termtype", "term", "visualbrowsertheme", "visualbrowserstyle"]
-    found = [
-        ("1", "1137", "Theme", "Architecture", "architecture"),
-        ("2", "1137", "Theme", "Nativity", "religious"),
-        ("3", "1137", "School", "Early Netherlandish", ""),
-        ("4", "3", "Theme", "Sea", "landscape"),
-        ("5", "3", "Keyword", "portrait", "portrait"),
-    ]
-    write_csv(tmp_path / "objects_terms.csv", terms, [dict(zip(terms, term, strict=False)) for term in found])
+    write_csv(tmp_path / "objects.csv", rows)
+    (tmp_path / "objects_terms.csv").write_text(
+        "termid,objectid,termtype,term,visualbrowsertheme,visualbrowserstyle\n1,1137,Theme,Architecture,architecture,\n"
+        "2,1137,Theme,Nativity,religious,\n3,1137,School,Early Netherlandish,,\n4,3,Theme,Sea,landscape,\n"
+        "5,3,Keyword,portrait,portrait,\n"
+    )
     (tmp_path / "objects_constituents.csv").write_text(
         "objectid,constituentid,displayorder,roletype,role\n3,50,1,donor,donor\n3,60,1,artist,painter\n1137,60,1,artist,\n"
     )
@@ -191,7 +167,7 @@ def test_wikiart_as_a_data_set_with_embedded_pictures(tmp_path):
     (tmp_path / "hub" / "data").mkdir(parents=True)
     data = datasets.Dataset.from_dict(columns, features=features)
     data.to_parquet(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet")
-    mapping = load_mapping_with("wikiart", {"format": "hub", "splits": {"shares": {"train": 1.0}}})
+    mapping = dataclasses.replace(all_in_train("wikiart"), format="hub")
     tables = read_catalogue(tmp_path / "hub", mapping, pictures_folder=tmp_path / "pictures")
     assert values(tables, "type") == ["still-life", None]
     assert values(tables, "school") == ["Dutch", None]
@@ -260,20 +236,14 @@ def test_splits_by_file_and_by_shares(tmp_path, caplog):
     for split in ("a", "b"):
         lines = "\n".join(f"{split}{number},{'genre' if number % 2 else 'study'}" for number in range(20))
         (tmp_path / f"{split}.csv").write_text(f"file,kind\n{lines}\n")
-    by_file = {"columns": SMALL["columns"], "files": {"test": "b.csv", "train": "a.csv"}}
-    tables = read_catalogue(tmp_path, parse_mapping(by_file))
-    assert {split: {name[0] for name in rows["image_file"]} for split, rows in tables.splits.items()} == {
-        "train": {"a"},
-        "test": {"b"},
-    }
-    by_shares = {"columns": SMALL["columns"], "files": "a.csv"}
-    tables = read_catalogue(tmp_path, parse_mapping(by_shares))
+    columns = {"columns": SMALL["columns"]}
+    tables = read_catalogue(tmp_path, parse_mapping(columns | {"files": {"test": "b.csv", "train": "a.csv"}}))
+    files = {split: {name[0] for name in rows["image_file"]} for split, rows in tables.splits.items()}
+    assert files == {"train": {"a"}, "test": {"b"}}
+    tables = read_catalogue(tmp_path, parse_mapping(columns | {"files": "a.csv"}))
     counts = {split: Counter(rows["type"]) for split, rows in tables.splits.items()}
-    assert counts == {
-        "train": {"study": 8, "genre": 8},
-        "validation": {"study": 1, "genre": 1},
-        "test": {"study": 1, "genre": 1},
-    }
+    few = {"study": 1, "genre": 1}
+    assert counts == {"train": {"study": 8, "genre": 8}, "validation": few, "test": few}
     assert "is shared out to splits: 80 % train, 10 % validation, 10 % test (seed 0)." in caplog.text
 
 

@@ -1,36 +1,17 @@
-from pathlib import Path
-
 import pytest
 
 from semart_hf.catalogue.mapping import load_mapping, normal, parse_mapping
-
-MAPPINGS = Path(__file__).parents[2] / "semart_hf" / "mappings"
 
 SMALL = {"columns": {"image_file": "file", "type": "kind"}, "splits": {"shares": {"train": 1.0}}}
 
 
 @pytest.mark.parametrize("name", ["met", "nga", "wikiart"])
 def test_the_mappings_beside_the_scripts_lead_to_the_official_labels(name):
-    mapping = load_mapping(MAPPINGS / f"{name}.yaml")
+    mapping = load_mapping(name)
     types = {"religious", "portrait", "landscape", "mythological", "genre", "still-life", "historical", "other"}
     assert set(mapping.columns["type"].values.values()) <= types | {"interior", "study"}
     assert {"Italian", "Dutch", "French", "English"} <= set(mapping.columns["school"].values.values())
     assert mapping.columns["timeframe"].half_century
-
-
-def test_the_columns_that_are_read_are_those_that_rules_name():
-    content = {
-        "columns": {
-            "image_file": "{id}.jpg",
-            "type": ["a", "b"],
-            "timeframe": {"from": "y", "to": "z", "as": "half_century"},
-        },
-        "keep_rows": {"kind": "painting"},
-        "keep": ["more"],
-        "splits": {"column": "part"},
-    }
-    assert parse_mapping(content).source_columns == {"id", "a", "b", "y", "z", "kind", "more", "part"}
-    assert parse_mapping(content | {"keep": "all"}).source_columns is None
 
 
 def test_values_are_compared_without_case_and_underscores():

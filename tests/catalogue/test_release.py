@@ -189,8 +189,6 @@ def test_missing_columns_and_rows_and_folders_say_what_is_needed(make_release, t
         ValueError, match=r"'IMAGE_FILE#TYPE#SCHOOL', read .* tried were tab, comma, semicolon and pipe"
     ):
         read_rows(make_release(train=["IMAGE_FILE#TYPE#SCHOOL", "a.jpg#genre#Dutch"]))
-    with pytest.raises(ValueError, match="Got the encoding 'latin-99', but it is a name that Python knows"):
-        read_rows(make_release(), encoding="latin-99")
     with pytest.raises(ValueError, match="Got the delimiter '::', but it is one character or one of"):
         read_rows(make_release(), delimiter="::")
     with pytest.raises(ValueError, match="with the column 'TITLE' twice"):

@@ -84,10 +84,7 @@ def test_bad_templates_say_what_is_allowed(columns, message):
 )
 def test_words_that_name_a_label_are_masked(text, author, masked):
     assert mask_label_words(text, author=author, token="#") == masked
-
-
-def test_the_mask_is_the_tokenizers_own():
-    assert mask_label_words("A Dutch painter") == "A [MASK] painter"
+    assert mask_label_words(text, author=author) == (masked and masked.replace("#", "[MASK]"))  # the tokenizers' own
 
 
 def test_ways_in_which_a_text_names_its_row():
