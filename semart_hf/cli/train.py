@@ -153,7 +153,7 @@ def raise_with_advice(error: RuntimeError | MemoryError, training: SemArtTrainin
 
 def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, float], plan: RunPlan) -> None:
     """Write the finished folder: model, code, processor and results, beside the recipe and the learning curves."""
-    from semart_hf.documents.curves import draw_curves
+    from semart_hf.documents.charts import draw_curves
     from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model
     from semart_hf.files import write_json
     from semart_hf.model.modeling_semart import SemArtForArtClassification

@@ -1,18 +1,27 @@
 """Sentences of a model's card, made from a results file; what it lacks reads "not measured"."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any
-
-import yaml
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
-from .paths import without_folders
 from .result_tables import modality_words
-from .table import NOT_MEASURED, Table, number, percent
+from .table import NOT_MEASURED, Table, percent
 
-NUM_WORST = 3
-_TINY_SUPPORT = 10
+
+def without_folders(value: object) -> object:
+    """The value of a JSON file, with every path that leads outside cut to its last part.
+
+    `/home/anna/semart` and `../data/semart` become `semart`; `user/name` and `outputs/demo/model` stay.
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    if isinstance(value, str) and re.match(r"(/|\.\.?[/\\]|~[/\\]|[A-Za-z]:[/\\])\S", value):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return value
 
 
 def model_table(model: SemArtForArtClassification, recipe: Mapping[str, Any]) -> Table:
@@ -41,53 +50,43 @@ def model_table(model: SemArtForArtClassification, recipe: Mapping[str, Any]) ->
 
 
 def imbalance(results: Mapping[str, Any]) -> str:
-    """How much of the tested paintings the most frequent label of each task makes."""
+    """The share of each task's most frequent label among the tested paintings."""
     shares = []
     for task, scores in results.get("tasks", {}).items():
         support = {label: found["support"] for label, found in scores.get("per_label", {}).items()}
         if sum(support.values()):
             label = max(support, key=lambda name: support[name])
             shares.append(f"{task}: {label} {support[label] / sum(support.values()):.0%}")
-    words = "Some labels are far more frequent than others, and a doubtful painting is drawn to the frequent ones."
-    return f"{words} The most frequent label's share of the tested paintings: {'; '.join(shares) or NOT_MEASURED}."
+    return "; ".join(shares) or NOT_MEASURED
 
 
 def worst_classes(results: Mapping[str, Any]) -> str:
-    """The labels with the lowest F1 of each task, by name, and those that the test did not contain."""
+    """The three labels with the lowest F1 of each task, by name, and those that the test did not contain."""
     lines = []
     for task, scores in results.get("tasks", {}).items():
         per_label = scores.get("per_label", {})
         tested = [label for label in per_label if per_label[label]["support"]]
-        worst = sorted(tested, key=lambda label: per_label[label]["f1"])[:NUM_WORST]
+        worst = sorted(tested, key=lambda label: per_label[label]["f1"])[:3]
         if worst:
             found = [f"{label} (F1 {per_label[label]['f1']:.2f} of {per_label[label]['support']})" for label in worst]
-            untested = [label for label in per_label if not per_label[label]["support"]]
+            untested = [label for label in per_label if label not in tested]
             missing = f"; not among the tested paintings: {', '.join(untested)}" if untested else ""
             lines.append(f"{task}: {', '.join(found)}{missing}")
-    if not lines:
-        return f"Lowest F1 by task: {NOT_MEASURED}."
-    few = f" Where fewer than {_TINY_SUPPORT} paintings were tested, the figure says little."
-    return f"Lowest F1 by task, of so many tested paintings: {'. '.join(lines)}.{few}"
+    return ". ".join(lines) or NOT_MEASURED
 
 
 def giveaway(results: Mapping[str, Any]) -> str:
     """Mean accuracy with each source alone, and without the words that name a label."""
     found = results.get("modalities", {})
     names = ("image+text", "image", "text", "image+masked text", "masked text")
-    shown = [f"{modality_words(name)} {percent(found.get(name, {}).get('mean_accuracy'))}" for name in names]
-    return f"Mean accuracy in percent: {', '.join(shown)}."
-
-
-def recipe_yaml(recipe: Mapping[str, Any]) -> str:
-    """The recipe as a file, without folders of the machine that trained."""
-    return str(yaml.safe_dump(without_folders(dict(recipe)), sort_keys=False, allow_unicode=True, width=110)).strip()
+    return ", ".join(f"{modality_words(name)} {percent(found.get(name, {}).get('mean_accuracy'))}" for name in names)
 
 
 def cost_lines(results: Mapping[str, Any]) -> list[str]:
     """What training and evaluation took, and on what."""
     measured = results.get("training") or {}
     lines = [
-        f"{name.replace('_', ' ')}: {value:,}" if isinstance(value, int | float) else f"{name}: {value}"
+        f"{name.replace('_', ' ')}: {value if isinstance(value, str) else f'{value:,}'}"
         for name, value in measured.items()
         if isinstance(value, int | float | str)
     ]
@@ -97,9 +96,8 @@ def cost_lines(results: Mapping[str, Any]) -> list[str]:
         lines = [f"time and memory of training: {NOT_MEASURED}"]
     evaluation = NOT_MEASURED
     if results.get("seconds"):
-        machine = _machine(results.get("environment") or {})
         evaluation = f"{results['seconds']:,} s for {results['num_rows']:,} paintings and every view of them, on "
-        evaluation += machine
+        evaluation += _machine(results.get("environment") or {})
     return [*lines, f"evaluation: {evaluation}"]
 
 
@@ -110,26 +108,9 @@ def _machine(environment: Mapping[str, Any]) -> str:
     return f"{words} ({', '.join(versions)})" if versions else words
 
 
-def calibration_error_table(results: Mapping[str, Any]) -> Table | None:
-    """The calibration error of each task where no temperature was fitted; `None` where it was not measured."""
-    errors = {task: scores.get("expected_calibration_error") for task, scores in results.get("tasks", {}).items()}
-    if not any(error is not None for error in errors.values()):
-        return None
-    return Table(["task", "calibration error"], [[task, number(error)] for task, error in errors.items()])
-
-
-def reproducing_commands(
-    repo_id: str, recipe: Mapping[str, Any], results: Mapping[str, Any], is_miniature: bool
-) -> Sequence[str]:
-    """The command that trains and evaluates again, empty without a recipe, and the one that evaluates as it is."""
+def evaluation_options(recipe: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """The options by which `semart-hf evaluate` scores again."""
     data = without_folders(str(recipe.get("data") or results.get("data") or "DATA"))
+    masked = any("masked" in modality for modality in results.get("modalities", {}))
     options = f"--data {data} --split {results.get('split', 'test')} --output_dir evaluation"
-    if any("masked" in modality for modality in results.get("modalities", {})):
-        options += " --mask_label_words"
-    trained = without_folders(str(recipe.get("output_dir") or "outputs/model"))
-    steps = [f"semart-hf miniature {data}"] if is_miniature else []
-    steps += [
-        "accelerate launch -m semart_hf.cli.train recipe.yaml",
-        f"semart-hf evaluate --model {trained} {options}",
-    ]
-    return " && \\\n".join(steps) if recipe else "", f"semart-hf evaluate --model {repo_id} {options}"
+    return options + " --mask_label_words" * masked

@@ -14,8 +14,7 @@ from PIL import Image
 from semart_hf.evaluation.explanations import Explanation, explain
 from semart_hf.files import write_text
 
-from .page import render_page
-from .thumbnails import to_jpeg
+from .page import render_page, to_jpeg
 
 if TYPE_CHECKING:
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline

@@ -1,5 +1,6 @@
 """The card of a model: metadata that the Hub reads, and a page whose every number comes from a results file."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2.meta import find_undeclared_variables
 
@@ -23,7 +25,7 @@ from .result_tables import (
     training_words,
     unreadable_words,
 )
-from .table import NOT_MEASURED, Table, enumeration, percent
+from .table import NOT_MEASURED, Table, percent
 
 #: What the metadata of every card must have.
 REQUIRED_METADATA = ("license", "library_name", "pipeline_tag", "tags", "language", "datasets", "widget")
@@ -100,6 +102,13 @@ class CardFacts:
         return self.named_data if name == Path(str(trained_on)).name else name
 
     @property
+    def painting(self) -> dict[str, str]:
+        """The example as the pipeline takes it, its picture by its address."""
+        picture, text = self.example.picture, self.example.text
+        image = {"image": file_url(self.repo_id, picture)} if picture else {}
+        return image | ({"text": text} if text else {})
+
+    @property
     def published_data(self) -> str:
         """The data's id in the metadata."""
         return self.data_id or re.sub(r"[^a-z0-9]+", "-", self.named_data.lower()).strip("-")
@@ -133,16 +142,17 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts, template: P
 def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, Any]:
     """What a template may ask for."""
     config, first = model.config, facts.results[0] if facts.results else {}
-    trained_again, evaluated = card_text.reproducing_commands(facts.repo_id, facts.recipe, first, facts.is_miniature)
     miniature = {"training_data": {"is_painted_miniature": facts.is_miniature}}  # of a model that does not record it
     labels = [[task["name"], str(len(task["labels"])), ", ".join(task["labels"])] for task in config.tasks or []]
+    recipe = card_text.without_folders(dict(facts.recipe))
     return {
         "card_data": card_metadata(facts, config.task_names).to_yaml(),
+        "repo_id": facts.repo_id,
         "title": facts.repo_id.split("/")[-1],
         "notice": config.training_notice or training_words(miniature),
-        "task_words": enumeration([f"**{name}**" for name in config.task_names]),
-        "example_code": example_code(facts),
-        "example_output": example_output(facts.example.answer),
+        "tasks": config.task_names,
+        "painting": json.dumps(facts.painting, ensure_ascii=False),
+        "answer": facts.example.answer,
         "package_version": version("semart-hf"),
         "model_table": card_text.model_table(model, facts.recipe),
         "label_table": Table(["task", "labels", "in the order of the logits"], labels, num_text_columns=3),
@@ -152,7 +162,8 @@ def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, A
         "license": facts.license,
         "data_name": facts.named_data,
         "is_miniature": facts.is_miniature,
-        "recipe": card_text.recipe_yaml(facts.recipe) if facts.recipe else "",
+        "recipe": recipe,
+        "recipe_yaml": yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=110).strip(),
         "cost": card_text.cost_lines(first),
         "results": [
             {
@@ -161,7 +172,7 @@ def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, A
                 "split": one.get("split", "unnamed"),
                 "unreadable": unreadable_words(one),
                 "exact_match": percent(one.get("exact_match"), one.get("intervals", {}).get("exact_match")),
-                "scores": score_table(one, SHORT),
+                "scores": score_table(one, (*SHORT, "expected_calibration_error")),
                 "modalities": modality_table(one),
             }
             for one in facts.results
@@ -169,12 +180,9 @@ def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, A
         "figures": facts.figures,
         "calibration": calibration_table(first["calibration"]) if "calibration" in first else None,
         "fitted_on": first.get("calibration", {}).get("fitted_on") or "an earlier split",
-        "calibration_errors": card_text.calibration_error_table(first),
-        "thresholds": threshold_table(first["thresholds"]) if first.get("thresholds") else None,
-        "target": f"{first['thresholds']['target_accuracy']:.0%}" if first.get("thresholds") else "",
-        "chosen_on": first["thresholds"]["chosen_on"] if first.get("thresholds") else "",
-        "trained_again": trained_again,
-        "evaluated": evaluated,
+        "thresholds": first.get("thresholds"),
+        "threshold_table": threshold_table(first["thresholds"]) if first.get("thresholds") else None,
+        "evaluation_options": card_text.evaluation_options(facts.recipe, first),
         "not_measured": NOT_MEASURED,
     }
 
@@ -195,7 +203,16 @@ def card_metadata(facts: CardFacts, tasks: Sequence[str]) -> ModelCardData:
         base_model=base_models(facts.recipe) or None,
         model_name=facts.repo_id.split("/")[-1] if results else None,
         eval_results=results or None,
-        widget=[_widget(facts)],
+        widget=[
+            {
+                "example_title": "A painting",
+                **{{"image": "src"}.get(name, name): value for name, value in facts.painting.items()},
+                "output": [
+                    {"label": f"{task}: {ranked[0]['label']}", "score": round(ranked[0]["score"], 4)}
+                    for task, ranked in facts.example.answer.items()
+                ],
+            }
+        ],
     )
 
 
@@ -210,72 +227,34 @@ def eval_results(facts: CardFacts, tasks: Sequence[str]) -> list[EvalResult]:
     """Accuracy and macro F1 of each task with everything shown, then accuracies with each source alone."""
     entries = []
     for results in facts.results:
-        for modality, scored in {"image+text": results, **results.get("modalities", {})}.items():
-            metrics = {"accuracy": "Accuracy", "macro_f1": "Macro F1"}
-            for metric, words in metrics.items() if modality == "image+text" else [("accuracy", "Accuracy")]:
-                for task in tasks:
-                    value = scored["tasks"].get(task, {}).get(metric)
-                    shown = "" if modality == "image+text" else f", {modality} alone"
-                    if value is not None and modality in ("image+text", "image", "text"):
-                        entries.append(_eval_result(facts, results, metric, f"{words} ({task}{shown})", value))
+        data, alone = facts.data_of(results), results.get("modalities", {})
+        views = [("accuracy", "Accuracy", "", results), ("macro_f1", "Macro F1", "", results)]
+        views += [
+            ("accuracy", "Accuracy", f", {each} alone", alone[each]) for each in ("image", "text") if each in alone
+        ]
+        for metric, words, shown, scored in views:
+            for task in tasks:
+                if (value := scored["tasks"].get(task, {}).get(metric)) is None:
+                    continue
+                name = f"{words} ({task}{shown})"
+                entries.append(
+                    EvalResult(
+                        task_type="image-classification",
+                        task_name="Art classification",
+                        dataset_type=facts.published_data if data == facts.named_data else data,
+                        dataset_name=data,
+                        dataset_split=results.get("split"),
+                        metric_type="f1" if metric == "macro_f1" else metric,
+                        metric_name=name if len(facts.results) == 1 else f"{name}, {data} {results.get('split')}",
+                        metric_value=round(value, 4),
+                    )
+                )
     return entries
-
-
-def _eval_result(facts: CardFacts, results: Mapping[str, Any], metric: str, name: str, value: float) -> EvalResult:
-    data = facts.data_of(results)
-    return EvalResult(
-        task_type="image-classification",
-        task_name="Art classification",
-        dataset_type=facts.published_data if data == facts.named_data else data,
-        dataset_name=data,
-        dataset_split=results.get("split"),
-        metric_type="f1" if metric == "macro_f1" else metric,
-        metric_name=name if len(facts.results) == 1 else f"{name}, {data} {results.get('split')}",
-        metric_value=round(value, 4),
-    )
-
-
-def _widget(facts: CardFacts) -> dict[str, Any]:
-    painting: dict[str, Any] = {"example_title": "A painting"}
-    if facts.example.picture:
-        painting["src"] = file_url(facts.repo_id, facts.example.picture)
-    if facts.example.text:
-        painting["text"] = facts.example.text
-    painting["output"] = [
-        {"label": f"{task}: {ranked[0]['label']}", "score": round(ranked[0]["score"], 4)}
-        for task, ranked in facts.example.answer.items()
-    ]
-    return painting
 
 
 def file_url(repo_id: str, name: str) -> str:
     """Address of a repository's file."""
     return f"https://huggingface.co/{repo_id}/resolve/main/{name}"
-
-
-def example_code(facts: CardFacts) -> str:
-    """Six lines that classify the example's painting."""
-    parts = []
-    if facts.example.picture:
-        parts.append(f'"image": "{file_url(facts.repo_id, facts.example.picture)}"')
-    if facts.example.text:
-        escaped = facts.example.text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-        parts.append(f'"text": "{escaped}"')
-    return "\n".join(
-        [
-            "from transformers import pipeline",
-            "",
-            f'classify = pipeline("art-classification", model="{facts.repo_id}", trust_remote_code=True)',
-            f"painting = {{{', '.join(parts)}}}",
-            "for task, ranked in classify(painting).items():",
-            "    print(f\"{task:9}  {ranked[0]['score']:.2f}  {ranked[0]['label']}\")",
-        ]
-    )
-
-
-def example_output(answer: Answer) -> str:
-    """What the six lines print."""
-    return "\n".join(f"{task:9}  {ranked[0]['score']:.2f}  {ranked[0]['label']}" for task, ranked in answer.items())
 
 
 def read_example(card: str) -> tuple[str, str] | None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from .table import escape_markdown
+from semart_hf.model.pictures_semart import load_picture
+
+from .table import as_cell, enumeration, escape_markdown, percent
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+THUMBNAIL_SIZE = 144
 
 
 def data_uri(content: bytes, kind: str = "image/jpeg") -> str:
@@ -27,7 +31,13 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-ENVIRONMENT.filters |= {"markdown": escape_markdown, "data_uri": data_uri}
+ENVIRONMENT.filters |= {
+    "cell": as_cell,
+    "data_uri": data_uri,
+    "enumeration": enumeration,
+    "markdown": escape_markdown,
+    "percent": percent,
+}
 
 
 def render_page(template: str, **context: Any) -> str:
@@ -38,3 +48,15 @@ def render_page(template: str, **context: Any) -> str:
 def render_markdown(template: str, **context: Any) -> str:
     """The Markdown of a template in `semart_hf/templates`; the filter `markdown` escapes what comes from data."""
     return ENVIRONMENT.get_template(template).render(context)
+
+
+def to_jpeg(picture: Any, size: int = THUMBNAIL_SIZE) -> bytes | None:
+    """The picture as a JPEG whose longer side is at most `size` pixels; `None` where it cannot be read."""
+    try:
+        small = load_picture(picture).copy()
+    except ValueError:  # a page is not lost for one file; findings and results name it
+        return None
+    small.thumbnail((size, size))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80, optimize=True)
+    return buffer.getvalue()

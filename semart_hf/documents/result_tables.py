@@ -19,20 +19,28 @@ _SHARES = {
 _LOSSES = {"log_loss": "log loss", "brier": "Brier", "expected_calibration_error": "calibration error"}
 WHOLE = (*_SHARES, *_LOSSES)
 SHORT = ("accuracy", "macro_f1", "weighted_f1")
+_MODALITIES = {
+    "image+text": "picture and text",
+    "image": "picture alone",
+    "text": "text alone",
+    "image+masked text": "picture, and text without label words",
+    "masked text": "text without label words",
+}
 
 
 def score_table(results: Mapping[str, Any], columns: Sequence[str] = WHOLE) -> Table:
     """A row a task and the mean, with 95 % intervals, and accuracy without `UNK` last."""
     rows: list[list[Cell | str | int]] = []
     for task, scores in results["tasks"].items():
-        cells: list[Cell | str | int] = [task, scores["num_rows"]]
-        missing = NOT_MEASURED if scores["num_rows"] else "no label"
-        for name in columns:
-            if name in _SHARES:
-                cells.append(percent(scores.get(name), scores.get("intervals", {}).get(name), missing))
-            else:
-                cells.append(number(scores.get(name), missing=missing))
-        rows.append([*cells, percent(scores.get("without_unk", {}).get("accuracy"), missing=missing)])
+        missing, spans = NOT_MEASURED if scores["num_rows"] else "no label", scores.get("intervals", {})
+        cells = [
+            percent(scores.get(name), spans.get(name), missing)
+            if name in _SHARES
+            else number(scores.get(name), missing=missing)
+            for name in columns
+        ]
+        without_unknown = scores.get("without_unk", {}).get("accuracy")
+        rows.append([task, scores["num_rows"], *cells, percent(without_unknown, missing=missing)])
     spans = results.get("intervals", {})
     means = {
         name: percent(results.get(f"mean_{name}"), spans.get(f"mean_{name}")) for name in ("accuracy", "macro_f1")
@@ -58,27 +66,26 @@ def modality_table(results: Mapping[str, Any]) -> Table:
 
 def modality_words(modality: str) -> str:
     """What a modality of results.json is called in documents."""
-    words = {"image+text": "picture and text", "image": "picture alone", "text": "text alone"}
-    words |= {"image+masked text": "picture, and text without label words", "masked text": "text without label words"}
-    return words.get(modality, modality)
+    return _MODALITIES.get(modality, modality)
+
+
+def label_table(per_label: Mapping[str, Mapping[str, float]]) -> Table:
+    """Support, precision, recall and F1 of each label."""
+    rows: list[list[Cell | str | int]] = [
+        [label, int(found["support"]), *(percent(found[score]) for score in ("precision", "recall", "f1"))]
+        for label, found in per_label.items()
+    ]
+    return Table(["label", "paintings", "precision %", "recall %", "F1 %"], rows)
 
 
 def calibration_table(calibration: Mapping[str, Any]) -> Table:
     """The temperature of each task, and what it changed."""
+    columns = [(when, name) for name in ("log_loss", "expected_calibration_error") for when in ("before", "after")]
     rows = [
-        [
-            task,
-            number(temperature, 2),
-            *(
-                number(calibration[when].get(task, {}).get(name))
-                for name in ("log_loss", "expected_calibration_error")
-                for when in ("before", "after")
-            ),
-        ]
+        [task, number(temperature, 2), *(number(calibration[when].get(task, {}).get(name)) for when, name in columns)]
         for task, temperature in calibration["temperatures"].items()
     ]
-    header = ["task", "temperature", "log loss before", "after", "calibration error before", "after"]
-    return Table(header, rows)
+    return Table(["task", "temperature", "log loss before", "after", "calibration error before", "after"], rows)
 
 
 def threshold_table(thresholds: Mapping[str, Any]) -> Table:
@@ -98,10 +105,9 @@ def unreadable_words(results: Mapping[str, Any]) -> str:
     if not found:
         return ""
     names = ", ".join(entry["row_id"] for entry in found[:5]) + (" and others" if len(found) > 5 else "")
-    are = "picture" if len(found) == 1 else "pictures"
     return (
-        f"{len(found):,} {are} could not be read: {names}. These paintings were judged by their text; without one "
-        "they are left out of the scores. results.json says what is wrong with each."
+        f"{len(found):,} picture{'s' * (len(found) > 1)} could not be read: {names}. These paintings were judged by "
+        "their text; without one they are left out of the scores. results.json says what is wrong with each."
     )
 
 

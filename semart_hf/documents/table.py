@@ -1,12 +1,10 @@
-"""One table for all documents, which renders to HTML and to Markdown, and the one format of percents and intervals."""
+"""One table for all documents, which renders to Markdown and, by parts.html, to HTML; one format of percents."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from markupsafe import Markup
 
 DASH = "–"
 NOT_MEASURED = "not measured"
@@ -49,29 +47,12 @@ class Table:
         """The title as an id."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
-    def html(self) -> Markup:
-        """The table as HTML, in a frame that scrolls by itself where the table is too wide."""
-        head = self._html_row(self.header, "th")
-        body = Markup("").join(self._html_row(row, "td") for row in self.rows)
-        total = self._html_row(self.total, "td", ' class="total"') if self.total else ""
-        frame = '<div class="scroll"><table><thead>{}</thead><tbody>{}{}</tbody></table></div>'
-        return Markup(frame).format(head, body, total)
-
     def markdown(self) -> str:
         """The table in Markdown, the small text of a cell in brackets."""
         rules = ["---"] * self.num_text_columns + ["---:"] * (len(self.header) - self.num_text_columns)
         rows = [*self.rows, *([self.total] if self.total else [])]
         lines = [list(map(escape_markdown, self.header)), rules, *([_markdown(cell) for cell in row] for row in rows)]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-    def _html_row(self, row: Sequence[Cell | str | int], tag: str, attributes: str = "") -> Markup:
-        cells = []
-        for at, cell in enumerate(map(as_cell, row)):
-            text = Markup("<b>{}</b>").format(cell.text) if cell.is_strong else Markup.escape(cell.text)
-            text += Markup(" <small>{}</small>").format(cell.small) if cell.small else ""
-            kind = Markup(' class="number"') if at >= self.num_text_columns else ""
-            cells.append(Markup("<{0}{1}>{2}</{0}>").format(Markup(tag), kind, text))
-        return Markup("<tr{}>{}</tr>").format(Markup(attributes), Markup("").join(cells))
 
 
 def as_cell(value: Cell | str | int) -> Cell:

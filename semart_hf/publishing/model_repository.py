@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 import semart_hf
+from semart_hf.documents.card_text import without_folders
 from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, Example, render_card
-from semart_hf.documents.paths import without_folders
 from semart_hf.files import write_json, write_text
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pictures_semart import load_picture

@@ -15,7 +15,7 @@ from .repository import output_folder
 
 #: The Gradio that the app was tried with: a Space wants one version, and installs it itself.
 GRADIO = "6.31.0"
-_NEEDED = ("jinja2", "markupsafe")  # of the extra `train`: they write explanations
+_NEEDED = ("jinja2",)  # of the extra `train`: it writes explanations
 _OWN_FILES = ("README.md", "app.py", "requirements.txt", "model.json", "semart_hf/*")
 _APP = '''"""Serves the model of model.json."""
 

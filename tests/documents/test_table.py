@@ -2,17 +2,16 @@
 
 import pytest
 
+from semart_hf.documents.page import ENVIRONMENT
 from semart_hf.documents.table import Cell, Table, enumeration, escape_markdown, number, percent
 
 
 @pytest.mark.parametrize(
     ("cell", "text"),
     [
-        (percent(0.8125), "81.2"),
         (percent(0.8125, (0.77, 0.852)), "81.2 (77.0–85.2)"),
         (percent(None), "not measured"),
         (percent(None, missing="–"), "–"),
-        (percent(1.0, (1.0, 1.0)), "100.0 (100.0–100.0)"),
         (number(0.12345), "0.123"),
         (number(None), "not measured"),
     ],
@@ -22,9 +21,8 @@ def test_percents_and_numbers(cell, text):
 
 
 def test_one_table_in_two_forms():
-    table = Table(
-        ["a<b", "n"], [["x|y", 1234], [Cell("*z*", "1–2", is_strong=True), "–"]], "A & B: one", total=["all", 2]
-    )
+    rows = [["x|y", 1234], [Cell("*z*", "1–2", is_strong=True), "–"]]
+    table = Table(["a<b", "n"], rows, "A & B: one", notes=["<i>"], total=["all", 2])
     assert table.anchor == "a-b-one"
     assert table.markdown().splitlines() == [
         "| a&lt;b | n |",
@@ -33,11 +31,12 @@ def test_one_table_in_two_forms():
         r"| **\*z\*** (1–2) | – |",
         "| all | 2 |",
     ]
-    assert table.html() == (
+    assert str(ENVIRONMENT.get_template("parts.html").module.table(table)).strip() == (
         '<div class="scroll"><table><thead><tr><th>a&lt;b</th><th class="number">n</th></tr></thead><tbody>'
         '<tr><td>x|y</td><td class="number">1,234</td></tr>'
         '<tr><td><b>*z*</b> <small>1–2</small></td><td class="number">–</td></tr>'
-        '<tr class="total"><td>all</td><td class="number">2</td></tr></tbody></table></div>'
+        '<tr class="total"><td>all</td><td class="number">2</td></tr></tbody></table></div>\n'
+        '<p class="note">&lt;i&gt;</p>'
     )
 
 
@@ -56,9 +55,5 @@ def test_markdown_shows_a_text_as_it_is(text, escaped):
 
 
 def test_enumerations():
-    assert [enumeration(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
-        "",
-        "a",
-        "a and b",
-        "a, b and c",
-    ]
+    words = ["a", "b", "c"]
+    assert [enumeration(words[:length]) for length in range(4)] == ["", "a", "a and b", "a, b and c"]

@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from saved_results import SAVED_MODEL
 
-from semart_hf.documents.paths import without_folders
+from semart_hf.documents.card_text import without_folders
 from semart_hf.publishing import check
 from semart_hf.publishing.clean_process import load_parts
 from semart_hf.publishing.model_repository import assemble_repository, read_recipe, read_results

@@ -1,0 +1,261 @@
+"""Every chart: colours for any eye, no background of its own, ink that follows day and night."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from semart_hf.catalogue.vocabulary import UNKNOWN
+from semart_hf.evaluation.calibration import TARGET_ACCURACY, confidence_threshold, risk_coverage
+from semart_hf.evaluation.outcomes import TaskOutcomes
+from semart_hf.evaluation.scores import (
+    NUM_CALIBRATION_BINS,
+    calibration_bins,
+    calibration_error,
+    confusion_counts,
+)
+from semart_hf.evaluation.tower_comparison import COST_AXES
+
+# Source: Okabe & Ito 2008, Color Universal Design; distinct with any colour vision.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
+# Readable on white (contrast 4.5) and on a page at night (4.2): PNG files cannot follow the reader's theme.
+INK = "#767676"
+# Inches: on a phone's 360 pixels a chart this wide keeps its type above 10 pixels.
+WIDTH = 4.8
+PNG_DPI = 140
+# Beyond so many labels a confusion matrix is drawn as shades alone, on at most so many inches.
+MOST_WRITTEN_LABELS = 60
+LARGEST_SIDE = 30.0
+STYLE: Any = {
+    "font.size": 10,
+    "font.family": "DejaVu Sans",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "grid.alpha": 0.25,
+    "grid.color": INK,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "semart",
+    "text.parse_math": False,  # a label with two dollar signs is no formula
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color"), INK
+    ),
+}
+# The page's own; they are narrower than DejaVu Sans, by which matplotlib makes room.
+_FONTS = "'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans'"
+_THEME = (
+    "<style>:root { color: #211f1b } @media (prefers-color-scheme: dark) { :root { color: #ece8e1 } }"
+    " @media print { :root { color: #000 } }</style>"
+)
+
+
+@rc_context(STYLE)
+def svg_of(figure: Figure) -> str:
+    """The figure as SVG whose ink is light at night and dark by day."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    head, rest = buffer.getvalue().split("<defs>", 1)
+    rest = rest.replace(INK, "currentColor").replace("'DejaVu Sans'", _FONTS)
+    return f"{head}{_THEME}<defs>{rest}"
+
+
+@rc_context(STYLE)
+def save_chart(figure: Figure, path: Path) -> str:
+    """The figure as SVG, which is written with a PNG beside it as `path`.svg and `path`.png."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path.with_suffix(".png"), dpi=PNG_DPI, metadata={"Software": None})
+    svg = svg_of(figure)
+    path.with_suffix(".svg").write_text(svg, encoding="utf-8")
+    return svg
+
+
+@rc_context(STYLE)
+def draw_confusion(outcomes: TaskOutcomes, title: str) -> Figure:
+    """Shares of each true label as shades, with the shares and counts written in them."""
+    order = display_order(outcomes.labels)
+    counts = confusion_counts(outcomes)[np.ix_(order, order)]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    labels = [outcomes.labels[index] for index in order]
+    is_large, is_huge = len(labels) > 12, len(labels) > MOST_WRITTEN_LABELS
+    # Inches. A side of hundreds would take gigabytes; the report has the same matrix as a table.
+    side = min(2.5 + len(labels) * (0.1 if is_huge else 0.42 if is_large else 0.62), LARGEST_SIDE)
+    size = min(10.0, 72 * 0.8 * (side - 2.5) / len(labels))  # points, so that names do not overlap
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in zip(*np.nonzero(counts), strict=True) if not is_huge else ():
+        share, count = shares[row, column], counts[row, column]
+        # In a large matrix a small share is left to the shade.
+        text = f"{share:.0%}\n{count}" if not is_large or share >= 0.1 else f"{count}"
+        color = "white" if share > 0.7 else "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+    places, totals = range(len(labels)), counts.sum(axis=1)
+    axes.set_xticks(places, labels, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(places, [f"{name} ({n})" for name, n in zip(labels, totals, strict=True)], fontsize=size)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="predicted", ylabel="true (paintings)", title=title)
+    return figure
+
+
+def display_order(labels: Sequence[str]) -> list[int]:
+    """Places of the labels as they are shown: in the vocabulary's order, by time or by frequency, and `UNK` last."""
+    return sorted(range(len(labels)), key=lambda place: labels[place] == UNKNOWN)
+
+
+@rc_context(STYLE)
+def draw_reliability(stages: Mapping[str, TaskOutcomes], title: str) -> Figure:
+    """How often answers of a given confidence are right; one line a stage, such as before and after calibration."""
+    figure = Figure(figsize=(WIDTH * 0.8, WIDTH * 0.72), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--")
+    for (stage, outcomes), color, marker in zip(stages.items(), (BLUE, VERMILION), "os", strict=False):
+        known = outcomes.known()
+        if not known.has_probabilities:
+            _write_centred(axes, "no labelled painting")
+            continue
+        bins = calibration_bins(known.confidences, known.correct)
+        x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
+        # The line is what the legend shows: its markers are all of one size.
+        label = f"{stage}: error {calibration_error(known.confidences, known.correct):.3f}"
+        axes.plot(x, y, color=color, linewidth=1.5, marker=marker, markersize=5, label=label, clip_on=False)
+        sizes = [12 + 160 * b["count"] / len(known.confidences) for b in bins]
+        axes.scatter(x, y, s=sizes, color=color, marker=marker, zorder=3, clip_on=False)
+        axes.legend(loc="upper left", fontsize=9)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), title=title, ylabel="share that is right")
+    axes.set_xlabel(f"confidence ({NUM_CALIBRATION_BINS} bins, area: paintings)")
+    _format_shares(axes)
+    return figure
+
+
+@rc_context(STYLE)
+def draw_risk_coverage(outcomes: TaskOutcomes, title: str) -> Figure:
+    """The error among the accepted answers when only the most confident share is accepted."""
+    figure = Figure(figsize=(WIDTH * 0.8, WIDTH * 0.65), layout="constrained")
+    axes = figure.subplots()
+    axes.set(title=title, xlabel="answers accepted, most confident first", ylabel="wrong among the accepted")
+    axes.axhline(1 - TARGET_ACCURACY, color=INK, linewidth=1, linestyle="--")
+    _format_shares(axes)
+    if not outcomes.known().has_probabilities:
+        _write_centred(axes, "no labelled painting")
+        return figure
+    coverage, risk, _ = risk_coverage(outcomes)
+    axes.step(coverage, risk, where="post", color=BLUE, linewidth=1.8)
+    threshold = confidence_threshold(outcomes)
+    note = f"never {TARGET_ACCURACY:.0%} right"
+    if threshold is not None:
+        axes.plot(threshold["coverage"], 1 - threshold["accuracy"], "o", color=VERMILION, zorder=3)
+        note = f"{TARGET_ACCURACY:.0%} right: {threshold['coverage']:.0%} of answers,"
+        note += f"\nconfidence ≥ {threshold['min_confidence']:.2f}"
+    axes.text(0.04, 0.95, note, transform=axes.transAxes, va="top", fontsize=9, color=VERMILION)
+    axes.set(xlim=(0, 1.02), ylim=(0, max(0.12, float(risk.max()) * 1.25)))
+    return figure
+
+
+@rc_context(STYLE)
+def draw_label_shares(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> Figure:
+    """For each label a bar a split, as long as its share of that split, with the counts by split beside it."""
+    height = 0.8 / max(1, len(counts))
+    size = (WIDTH, 0.7 + len(labels) * max(0.26, 0.11 * len(counts)))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    longest = np.zeros(len(labels))
+    for place, (split, in_split) in enumerate(counts.items()):
+        shares = np.array([in_split.get(label, 0) for label in labels]) / max(1, sum(in_split.values()))
+        longest = np.maximum(longest, shares)
+        at = np.arange(len(labels)) + (place - (len(counts) - 1) / 2) * height
+        axes.barh(at, shares, height=height * 0.9, color=COLORS[place % len(COLORS)], label=split)
+    for row, label in enumerate(labels):
+        numbers = " · ".join(f"{in_split.get(label, 0):,}" for in_split in counts.values())
+        axes.text(longest[row] + 0.01 * longest.max(initial=0), row, f" {numbers}", va="center", fontsize=9)
+    axes.set_yticks(range(len(labels)), [label if len(label) <= 24 else label[:23] + "…" for label in labels])
+    axes.tick_params(axis="y", length=0)
+    axes.set(ylim=(len(labels) - 0.4, -0.6), xlim=(0, max(1.35 * longest.max(initial=0), 0.01)))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    if len(counts) > 1:
+        figure.legend(loc="outside upper left", ncols=len(counts), fontsize=9.5)
+    return figure
+
+
+@rc_context(STYLE)
+def draw_curves(history: Sequence[Mapping[str, Any]], tasks: Sequence[str], path: Path) -> None:
+    """Write a PNG of loss, accuracies and learning rate over the epochs, from the Trainer's `state.log_history`."""
+    panels = {
+        "Loss": {"training": "loss", "validation": "eval_loss"},
+        "Accuracy in training": {task: f"{task}_accuracy" for task in tasks},
+        "Validation": {task: f"eval_{task}_accuracy" for task in tasks}
+        | {"mean accuracy": "eval_mean_accuracy", "mean macro-F1": "eval_mean_macro_f1"},
+        "Learning rate (first group)": {"": "learning_rate"},
+    }
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    for axes, (title, curves) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+        for (label, key), color in zip(curves.items(), cycle(COLORS), strict=False):
+            points = [(line["epoch"], line[key]) for line in history if line.get(key) is not None and "epoch" in line]
+            if points:
+                style = "o-" if key.startswith("eval_") else "-"
+                axes.plot(*zip(*points, strict=True), style, color=color, label=label, markersize=3.5, linewidth=1.4)
+        axes.set(title=title, xlabel="epoch")
+        axes.grid()
+        if not axes.lines:
+            _write_centred(axes, "not measured")
+        elif "" not in curves:
+            axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+@rc_context(STYLE)
+def draw_trade_off(comparison: Mapping[str, Any]) -> Figure:
+    """Mean accuracy with its interval against each cost; the front joins the towers that none other beats."""
+    towers = comparison["towers"]
+    names = [axis for axis in COST_AXES if any(tower["cost"][axis] is not None for tower in towers.values())]
+    figure = Figure(figsize=(WIDTH, 2.8 * len(names)), layout="constrained")
+    for axes, axis in zip(figure.subplots(len(names), 1, squeeze=False).flat, names, strict=True):
+        scale, unit = {"flops_forward": (1e9, ", G"), "parameters": (1e6, ", M")}.get(axis, (1.0, ""))
+        front = {}
+        for name, color, marker in zip(towers, cycle(COLORS), cycle("os^Dv*"), strict=False):
+            if towers[name]["cost"][axis] is None:
+                continue
+            cost, scored = towers[name]["cost"][axis] / scale, towers[name]["scores"]["image+text"]
+            accuracy, (low, high) = scored["mean_accuracy"], scored["intervals"]["mean_accuracy"]
+            face = color if name in comparison["pareto"][axis] else "none"
+            errors = [[max(accuracy - low, 0)], [max(high - accuracy, 0)]]
+            points: Any = {"fmt": marker, "markersize": 9, "markerfacecolor": face, "markeredgewidth": 1.6}
+            axes.errorbar(cost, accuracy, errors, color=color, capsize=3, label=name, zorder=3, **points)
+            front[name] = cost, accuracy
+        widest = 1.18 * max(cost for cost, _ in front.values())
+        xs, ys = zip(*(front[name] for name in comparison["pareto"][axis]), strict=True)
+        # To the right of a point all that costs more and answers no better is beaten by it.
+        axes.step([*xs, widest], [*ys, ys[-1]], where="post", color=INK, linewidth=1.2, linestyle="--", label="front")
+        axes.set(xlim=(0, widest), xlabel=COST_AXES[axis] + unit)
+        _format_shares(axes)
+        axes.xaxis.set_major_formatter("{x:g}")
+    figure.supylabel("mean accuracy, picture and text (bar: 95 % interval)", fontsize=10)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    return figure
+
+
+def _format_shares(axes: Axes) -> None:
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.grid()
+
+
+def _write_centred(axes: Axes, words: str) -> None:
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center")
