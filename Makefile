@@ -54,7 +54,7 @@ card: $(READY)  ## Write the card of the demo's model, from its last run, into m
 		--example_text "$$(echo "$$row" | cut -f2)"
 
 check-readme: $(READY)  ## Compare the accuracies that README.md shows with those of the last demo
-	@$(RUN) scripts/render_readme.py --check $(DEMO)/evaluation/results.json
+	@$(RUN) scripts/render_docs.py --check $(DEMO)/evaluation/results.json
 
 test: $(READY)  ## Run the whole test suite (no network, no GPU)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder

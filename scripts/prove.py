@@ -7,16 +7,15 @@ import importlib
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent
 RESULTS = SCRIPTS / "proofs" / "results"
 CARDS = SCRIPTS.parent / "model_cards"
 EXAMPLES = """examples:
   python scripts/prove.py text --csv data/SemArt/semart_val.csv --text_tower distilbert/distilbert-base-uncased
-  python scripts/prove.py ablations --processes 2                  # paints a miniature with a long tail
-  python scripts/prove.py speed --processes 2                      # that what makes training faster costs no accuracy
-  python scripts/prove.py card scripts/proofs/results/text.json    # writes the card of a file of results again
+  python scripts/prove.py ablations --processes 2     # paints a miniature with a long tail
+  python scripts/prove.py speed --processes 2         # that what makes training faster costs no accuracy
+  python scripts/prove.py card                        # writes all cards again from the kept results
 
 The same command continues where it was interrupted."""
 PARTS = {
@@ -29,8 +28,10 @@ PARTS = {
 def main(words: list[str] | None = None) -> None:
     options = parse_arguments(words)
     try:
-        results = read(options.results) if options.part == "card" else prove(options)
-        write_card(results, options.card or card_of(results["part"]))
+        if options.part != "card":
+            prove(options)
+        for part in PARTS if options.part == "card" else (options.part,):
+            write_card(part)
     except (ValueError, OSError) as error:
         raise SystemExit(f"prove.py: {error}") from error
 
@@ -49,58 +50,40 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     for name, folder in (("ablations", "outputs/long_tail"), ("speed", "outputs/speed_proof")):
         help_text = "its data, painted where missing: %(default)s"
         parts[name].add_argument("--release", type=Path, default=Path(folder), help=help_text)
-    parts["ablations"].add_argument("--settings", nargs="+", help="such as best, plain, 'without lexicon'")
     for name, part in parts.items():
         seeds = range(5 if name == "text" else 3)
         part.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"default: {len(seeds)} of them")
         part.add_argument("--processes", type=int, default=1, help="trainings at a time; default: %(default)s")
         part.add_argument("--renew", action="store_true", help="train again what another recipe or commit has trained")
-        part.add_argument("--json", type=Path, help="file of the results; default: under scripts/proofs/results")
-        part.add_argument("--fields", type=json.loads, default={}, help="of the recipe, as JSON, for a trial")
-    card = commands.add_parser("card", help="write the card of a file of results again")
-    card.add_argument("results", type=Path, help="a file of results")
-    for part in (*parts.values(), card):
-        part.add_argument("--card", type=Path, help="file that gets the card; default: under model_cards")
+    commands.add_parser("card", help="write all cards again from the kept results")
     return parser.parse_args(words)
 
 
-def card_of(part: str) -> Path:
-    """Where the card of a part lies."""
-    return CARDS / f"{PARTS[part][0]}.md"
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A file of results."""
-    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return results
-
-
-def prove(options: argparse.Namespace) -> dict[str, Any]:
-    """The results of a part, which are written to their file after each run."""
+def prove(options: argparse.Namespace) -> None:
+    """Run a part; its results are written to their file after each run."""
     from proofs.runner import execute
 
     from semart_hf.evaluation.results import describe_environment
     from semart_hf.files import write_json
 
     logging.getLogger("semart_hf").setLevel(logging.ERROR)  # what is missing in the data is no news here
-    path = options.json or RESULTS / f"{options.part}.json"
+    path = RESULTS / f"{options.part}.json"
     plan = importlib.import_module(f"proofs.{options.part}_runs").plan(options)
-    results: dict[str, Any] = {"part": options.part, "environment": describe_environment()}
-    kept = read(path) if path.exists() else {}
+    about = {"part": options.part, "environment": describe_environment()}
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for found in execute(plan, kept, processes=options.processes, renew=options.renew):
-        results |= found
-        write_json(path, results)
+        write_json(path, about | found)
     print(f"Results: {path}")
-    return results
 
 
-def write_card(results: dict[str, Any], path: Path) -> None:
-    """Write the card of a file of results."""
+def write_card(part: str) -> None:
+    """Write the card of a part from its kept results."""
     from proofs.proof_cards import card
 
     from semart_hf.files import write_text
 
-    write_text(path, card(results))
+    path = CARDS / f"{PARTS[part][0]}.md"
+    write_text(path, card(json.loads((RESULTS / f"{part}.json").read_text(encoding="utf-8"))))
     print(f"Card: {path}")
 
 

@@ -1,53 +1,173 @@
-"""Write the tables of docs/recipes.md from the dataclasses and the recipes: python scripts/render_docs.py."""
+"""Write what programs know between the marks of README.md and docs/, or check the results that README.md shows.
+
+`python scripts/render_docs.py output results` after `make demo`; `speed` after `python scripts/benchmark.py`;
+`recipes` after a change of fields; `--check outputs/demo/evaluation/results.json` ends with status 1 where README.md
+shows other accuracies.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from benchmarks.speed_tables import speed_text
+
 from semart_hf.data.data_arguments import DataArguments
+from semart_hf.documents.result_tables import modality_words
+from semart_hf.documents.table import Cell, Table
+from semart_hf.files import write_text
 from semart_hf.training.argument_fields import field_rows
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.recipe import RECIPES, LearningArguments, ModelArguments
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
+CHECKOUT = Path(__file__).resolve().parents[1]
+SPEEDS = CHECKOUT / "scripts" / "benchmarks" / "results"
+PAGES = {"output": "README.md", "results": "README.md", "speed": "docs/speed.md", "recipes": "docs/recipes.md"}
+SHOWN = ("image+text", "image", "text")
+# Standard deviations that two runs of one commit may lie apart. Another machine rounds otherwise, and trains another
+# model of the same kind, as another seed does; both are judged on the same n paintings. If a painting's answers were
+# independent, the variance of the difference of two accuracies would be 2 a (1 - a) / n; hard paintings are hard for
+# both, and with a correlation of a half it is a (1 - a) / n: 0.017 squared for 0.87 on 400. Three of these are passed
+# by chance in one of 25 checks of 15 figures. A mean over tasks is over as many answers more.
+DEVIATIONS = 3
 
 
-def main() -> None:
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("blocks", nargs="*", help=f"what is written again: {', '.join(PAGES)}; default: all")
+    parser.add_argument("--demo", type=Path, default=CHECKOUT / "outputs" / "demo", help="folder of `make demo`")
+    parser.add_argument("--check", type=Path, metavar="RESULTS", help="write nothing; compare with this results.json")
+    options = parser.parse_args(arguments)
+    if options.check:
+        check_results((CHECKOUT / "README.md").read_text(encoding="utf-8"), read_json(options.check))
+        print(f"README.md shows the accuracies of {options.check}, within what machines differ by")
+        return
+    if unknown := {*options.blocks} - {*PAGES}:
+        parser.error(f"got {', '.join(unknown)}; there are {', '.join(PAGES)}")
+    for name in options.blocks or PAGES:
+        path = CHECKOUT / PAGES[name]
+        page = path.read_text(encoding="utf-8")
+        if name == "output":
+            page = with_block(page, "output", f"```text\n{output_of(page)}```")
+        elif name == "results":
+            page = with_block(page, "results", results_text(read_json(options.demo / "evaluation" / "results.json")))
+        elif name == "speed":
+            page = with_block(page, "speed", "\n\n".join(speed_text(read_json(one)) for one in SPEEDS.glob("*.json")))
+        else:
+            page = with_recipes(page)
+        write_text(path, page)
+        print(f"Wrote {name} to {path}")
 
 
-def rendered(page: str) -> str:
-    """The page with its tables as the code has them."""
-    own = [f for f in fields(SemArtTrainingArguments) if f.name in ("precision", "overwrite_output_dir")]
+def read_json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def with_block(page: str, name: str, content: str) -> str:
+    """The text with what stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->` replaced.
+
+    Raises:
+        ValueError: If the text lacks the marks.
+    """
+    begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
+    if begin not in page or end not in page:
+        raise ValueError(f"The page has no marks {begin} and {end}. Put them where the {name} belongs.")
+    return f"{page.split(begin)[0]}{begin}\n{content}\n{end}{page.split(end)[1]}"
+
+
+def output_of(readme: str) -> str:
+    """What the first Python block prints.
+
+    Raises:
+        ValueError: If it fails.
+    """
+    block = re.search(r"^```python\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    if block is None:
+        raise ValueError("The README has no ```python block. Write the example first.")
+    ran = subprocess.run([sys.executable, "-c", block[1]], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise ValueError(f"The README's example fails:\n{ran.stderr}")
+    return ran.stdout
+
+
+def results_text(results: Mapping[str, Any]) -> str:
+    """The accuracies by task and by what is shown, in Markdown, with the machine that they come from."""
+    tasks = [*results["tasks"], "mean"]
+    rows = []
+    for modality in SHOWN:
+        ceiling = results["modalities"][modality]["ceiling"]
+        found = accuracies(results, modality)
+        cells = [Cell(f"{found[task]:.3f}", f"{ceiling[task]:.3f}", is_strong=task == "mean") for task in tasks]
+        rows.append([modality_words(modality), *cells])
+    where = "{processor}, {cores} cores, torch {torch}, transformers {transformers}, commit {commit}"
+    return (
+        f"{Table(['accuracy (best reachable)', *tasks], rows).markdown()}\n\nMean macro-F1 of picture and text: "
+        f"{results['mean_macro_f1']:.3f}. One checkpoint, {results['num_rows']} test paintings of the miniature; "
+        f"{where.format_map(results['environment'])}. "
+        "Written by `scripts/render_docs.py` from the demo's results.json."
+    )
+
+
+def check_results(readme: str, results: Mapping[str, Any]) -> None:
+    """Refuse a README whose table of results differs from a run by more than machines differ.
+
+    Raises:
+        SystemExit: An accuracy differs by more than `DEVIATIONS`, or is not there.
+    """
+    wrong = []
+    for modality in SHOWN:
+        words, found = modality_words(modality), accuracies(results, modality)
+        row = re.search(rf"^\| {re.escape(words)} (\|.*)\|$", readme, flags=re.MULTILINE)
+        shown = re.findall(r"\| *\**([\d.]+)", row[1]) if row else []
+        if len(shown) != len(found):
+            wrong.append(f"{words}: {len(shown)} figures where {list(found)} belong")
+            continue
+        for (task, accuracy), figure in zip(found.items(), map(float, shown), strict=True):
+            answers = results["num_rows"] * (len(found) - 1 if task == "mean" else 1)
+            if abs(figure - accuracy) > DEVIATIONS * (accuracy * (1 - accuracy) / answers) ** 0.5:
+                wrong.append(f"{words}, {task}: {figure:.3f}, measured {accuracy:.3f}")
+    if wrong:
+        raise SystemExit(
+            f"The README's results differ from this run's by more than machines do: {'; '.join(wrong)}. Write them "
+            "again: python scripts/render_docs.py results"
+        )
+
+
+def accuracies(results: Mapping[str, Any], modality: str) -> dict[str, float]:
+    """By task, and their mean."""
+    scored = results["modalities"][modality]
+    found = {task: scored["tasks"][task]["accuracy"] for task in results["tasks"]}
+    return {**found, "mean": scored["mean_accuracy"]}
+
+
+def with_recipes(page: str) -> str:
+    """docs/recipes.md with its tables as the dataclasses and the recipes have them."""
+    recipes = []
+    for path in sorted(RECIPES.glob("*.yaml")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        comment = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+        recipes.append((f"`{path.stem}`", comment.split(". ")[0].rstrip(".") + "."))
+    own = [field for field in fields(SemArtTrainingArguments) if field.name in ("precision", "overwrite_output_dir")]
     groups = {
         "model": fields(ModelArguments),
         "data": fields(DataArguments),
         "learning": [*own, *fields(LearningArguments)],
     }
-    page = with_block(page, "recipes", table(("recipe", "what it is"), recipe_rows()))
+    page = with_block(page, "recipes", table(("recipe", "what it is"), recipes))
     for name, group in groups.items():
-        page = with_block(page, name, table(("field", "default", "what it is"), map(own_row, group)))
+        page = with_block(page, name, table(("field", "default", "what it is"), map(field_row, group)))
     return with_block(page, "arguments", table(("field", "here", "remark"), field_rows()))
 
 
-def with_block(page: str, name: str, content: str) -> str:
-    """The page with what stands between the marks of `name` replaced."""
-    begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
-    return f"{page.split(begin)[0]}{begin}\n{content}\n{end}{page.split(end)[1]}"
-
-
-def recipe_rows() -> Iterator[tuple[str, str]]:
-    """Each recipe's name and the first sentence of its comment."""
-    for path in sorted(RECIPES.glob("*.yaml")):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        comment = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
-        yield f"`{path.stem}`", comment.split(". ")[0].rstrip(".") + "."
-
-
-def own_row(field: Field[Any]) -> tuple[str, str, str]:
+def field_row(field: Field[Any]) -> tuple[str, str, str]:
     """A field's name, default and help."""
     default = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[misc]
     words = str(field.metadata["help"])
@@ -57,13 +177,12 @@ def own_row(field: Field[Any]) -> tuple[str, str, str]:
 
 
 def as_yaml(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(as_yaml, value))}]"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value) or '""'
+    """A default, as a recipe has it."""
+    return (str(value) or '""') if isinstance(value, str) else json.dumps(value)
 
 
-def table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
-    """A table in Markdown."""
+def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table in Markdown, of cells that are Markdown."""
     lines = [header, ("---",) * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 

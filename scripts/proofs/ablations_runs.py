@@ -32,7 +32,7 @@ def plan(options: argparse.Namespace) -> Plan:
     """The runs of all settings and seeds, on the long-tailed miniature, which is painted where there is none.
 
     Raises:
-        ValueError: If a setting is unknown, or the folder holds something else.
+        ValueError: If the folder holds something else.
     """
     best, plain = (read_recipe(RECIPES / name) for name in (BEST, PLAIN))
     settings = {
@@ -41,14 +41,10 @@ def plan(options: argparse.Namespace) -> Plan:
         "plain, as long": (PLAIN, {name: best[name] for name in TECHNIQUES["longer training"]}),
         **{f"without {technique}": (BEST, fields) for technique, fields in TECHNIQUES.items()},
     }
-    names = options.settings or list(settings)
-    if unknown := [name for name in names if name not in settings]:
-        raise ValueError(f"Got the settings {unknown}, but there are {list(settings)}. Choose among these.")
     paint_miniature(options.release, long_tail=True, workers=options.processes, **SIZES)
     common: dict[str, Any] = {
         "recipes": {BEST: best, PLAIN: plain},
         "techniques": TECHNIQUES,
-        "fields": options.fields,
         "sizes": SIZES,
         "goals": GOALS,
         "ceilings": ceilings_of(options.release),
@@ -58,10 +54,10 @@ def plan(options: argparse.Namespace) -> Plan:
             "setting": name,
             "seed": seed,
             "release": options.release,
-            "recipe": settings[name][0],
-            "fields": {**settings[name][1], **options.fields},
+            "recipe": recipe,
+            "fields": fields,
         }
-        for name in names
+        for name, (recipe, fields) in settings.items()
         for seed in options.seeds
     ]
     return Plan(common, tasks, train_on_release, summarise, list(settings))

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, UndefinedError
 
 Figure = Mapping[str, float]
-# What a card cannot do without: part, and names of its summary.
-NEEDED = {"ablations": ("best", "plain"), "speed": ("losses", "mean_accuracy")}
 
 
 def card(results: Mapping[str, Any]) -> str:
@@ -20,13 +18,6 @@ def card(results: Mapping[str, Any]) -> str:
     Raises:
         ValueError: If the card compares what has not been run.
     """
-    part, summary = results["part"], results["summary"]
-    missing = [name for name in NEEDED.get(part, ()) if name not in summary]
-    if missing:
-        raise ValueError(
-            f"Got results without {missing}, which the card compares. Run prove.py {part} with all settings: it "
-            "continues where it ended."
-        )
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "cards"),
         trim_blocks=True,
@@ -42,7 +33,14 @@ def card(results: Mapping[str, Any]) -> str:
         "costs_accuracy": costs_accuracy,
         "is_within_spread": is_within_spread,
     }
-    return environment.get_template(f"{part}.md").render(**results, circumstances=circumstances(results))
+    template = environment.get_template(f"{results['part']}.md")
+    try:
+        return template.render(**results, circumstances=circumstances(results))
+    except UndefinedError as error:
+        raise ValueError(
+            f"Got results of {results['part']} that are not complete: {error}. Run prove.py {results['part']}: it "
+            "continues where it ended."
+        ) from error
 
 
 def cell(figure: Figure, *, sign: bool = False, several: bool = True) -> str:
@@ -79,13 +77,12 @@ def costs_accuracy(summary: Mapping[str, Any]) -> bool:
 
 
 def circumstances(results: Mapping[str, Any]) -> str:
-    """What follows a card's command: changed fields, minutes, machine and versions."""
+    """What follows a card's command: minutes, machine and versions."""
     environment, runs = results["environment"], results["runs"]
     commits = ", ".join(sorted({run["commit"] for run in runs}))
-    changed = f", with {results['fields']} everywhere" if results.get("fields") else ""
     minutes = sum(run["seconds"] for run in runs) / 60
     return (
-        f"{changed}: {minutes:.0f} minutes of training on {environment['processor']}; torch {environment['torch']}, "
+        f": {minutes:.0f} minutes of training on {environment['processor']}; torch {environment['torch']}, "
         f"transformers {environment['transformers']}, commit {commits}. Written by `scripts/prove.py` from its "
         "results in `scripts/proofs/results/`."
     )

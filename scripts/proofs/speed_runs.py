@@ -58,12 +58,10 @@ def plan(options: argparse.Namespace) -> Plan:
     settings = {"all": ON, "none on the same pictures": {**off, **OF_PICTURES}, "none": off}
     settings = {name: {**FIELDS, **fields} for name, fields in settings.items()}
     settings |= {f"{name}, step by step": {**fields, **EXACT} for name, fields in settings.items()}
-    settings = {name: {**fields, **options.fields} for name, fields in settings.items()}
     paint_miniature(options.release, workers=options.processes, **SIZES)
     common: dict[str, Any] = {
         "recipe": recipe,
         "settings": settings,
-        "fields": options.fields,
         "sizes": SIZES,
         "techniques": list(techniques),
     }

@@ -44,16 +44,15 @@ def plan(options: argparse.Namespace) -> Plan:
         "csv": options.csv.name,
         "text_tower": {"name": name, "layers": tower.num_hidden_layers, "width": tower.hidden_size},
         "recipe": RECIPE,
-        "fields": options.fields,
     }
-    shared = {"csv": options.csv, "text_tower": options.text_tower, "fields": options.fields}
+    shared = {"csv": options.csv, "text_tower": options.text_tower}
     return Plan(common, [{"seed": seed, **shared} for seed in options.seeds], run_one, summarise)
 
 
-def run_one(seed: int, csv: Path, text_tower: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def run_one(seed: int, csv: Path, text_tower: str) -> dict[str, Any]:
     """Scores of each side for one division of the rows."""
     splits = typed_splits(read_rows(csv, shares=SHARES, seed=seed))
-    chosen = {"data": str(csv), "text": text_tower, "seed": seed, **fields}
+    chosen = {"data": str(csv), "text": text_tower, "seed": seed}
     ours = train_and_score(RECIPE, chosen, splits)
     tower = train_and_score(RECIPE, {**chosen, **TOWER_ALONE}, splits)
     return {

@@ -24,22 +24,24 @@ TINY = {"num_train": 70, "num_val": 6, "num_test": 12}
 
 @pytest.fixture
 def main(tmp_path, monkeypatch):
-    """`prove.main` with files and brief runs in this process, where all is imported, and what it wrote."""
+    """`prove.main` with brief runs in this process, where all is imported, and what it wrote."""
 
     def run_here(run_one, task, processes):
         return {name: task[name] for name in ("setting", "seed") if name in task} | run_one(**task)
 
-    def main(part, *words, **fields):
-        files = ["--json", str(tmp_path / "results.json"), "--card", str(tmp_path / "card.md")]
-        chosen = {"max_steps": 1, "per_device_train_batch_size": 4, "text_cache_dir": str(tmp_path / "cache")} | fields
-        prove.main([part, *map(str, words), *files, "--fields", json.dumps(chosen)])
-        return json.loads((tmp_path / "results.json").read_text()), (tmp_path / "card.md").read_text()
+    def main(part, *words):
+        prove.main([part, *map(str, words)])
+        return json.loads((tmp_path / f"{part}.json").read_text()), next(tmp_path.glob("*.md")).read_text()
 
+    brief = {"max_steps": 1, "per_device_train_batch_size": 4, "image_size": 32, "text_cache_dir": str(tmp_path / "c")}
+    monkeypatch.setattr(runner, "IN_PROCESS", runner.IN_PROCESS | brief)
     monkeypatch.setattr(runner, "run_apart", run_here)
+    for name in ("RESULTS", "CARDS"):
+        monkeypatch.setattr(prove, name, tmp_path)
     return main
 
 
-def test_text_is_proved_and_its_card_written_again(main, small_release, tmp_path, monkeypatch, capsys):
+def test_text_is_proved(main, small_release, tmp_path, monkeypatch, capsys):
     tower = tmp_path / "tower"
     tokenizer = learn_tokenizer(["an artist painted an episode from Ovid in the 1630s"] * 3, vocab_size=100)
     config = DistilBertConfig(vocab_size=len(tokenizer), dim=32, n_layers=2, n_heads=4, hidden_dim=64, pad_token_id=0)
@@ -55,40 +57,35 @@ def test_text_is_proved_and_its_card_written_again(main, small_release, tmp_path
         assert list(side["tasks"]) == ["type", "school", "timeframe", "medium"]
         assert side["mean_accuracy"] == pytest.approx(np.mean(accuracies))
     assert f"{100 * run['ours']['mean_accuracy']:.1f} ± 0.0" in card
-    assert str(small_release) not in card + json.dumps(results | {"fields": {}})
+    assert str(small_release) not in card + json.dumps(results)
     assert "1 of 1: seed 7" in capsys.readouterr().out
-    prove.main(["card", str(tmp_path / "results.json"), "--card", str(tmp_path / "again.md")])
-    assert (tmp_path / "again.md").read_text() == card
 
 
 def test_ablations_continue_where_they_ended(main, tmp_path, monkeypatch, capsys):
+    longer = ablations_runs.TECHNIQUES["longer training"]
     monkeypatch.setattr(ablations_runs, "SIZES", TINY)
-    words = ["--release", tmp_path / "tail", "--seeds", "0", "--settings", "best"]
-    technique = next(iter(ablations_runs.TECHNIQUES))
-    with pytest.raises(SystemExit, match=r"without \['plain'\], which the card compares"):
-        main("ablations", *words, image_size=32)
-    words += ["plain", f"without {technique}"]
-    results, card = main("ablations", *words, image_size=32)
-    assert capsys.readouterr().out.count("setting best, seed 0") == 1
-    assert [run["setting"] for run in results["runs"]] == ["best", "plain", f"without {technique}"]
-    best, plain, _ = (run["image+text"] for run in results["runs"])
+    monkeypatch.setattr(ablations_runs, "TECHNIQUES", {"lexicon": {"text_lexicon": False}, "longer training": longer})
+    words = ["--release", tmp_path / "tail", "--seeds", "0"]
+    results, card = main("ablations", *words)
+    names = ["best", "plain", "plain, as long", "without lexicon", "without longer training"]
+    assert [run["setting"] for run in results["runs"]] == names
+    best, plain = (run["image+text"] for run in results["runs"][:2])
     gain = 100 * (best["mean_macro_f1"] - plain["mean_macro_f1"])
     assert f"without any of the techniques below: {round(gain, 1) + 0.0:+.1f} points of mean macro-F1" in card
     assert f"Wrong by {best['mean_absolute_error_periods']:.3f} periods on average" in card
-    assert f"- **{technique}**: off by " in card
+    assert "- **lexicon**: off by " in card
     assert json.loads((tmp_path / "tail" / "ceiling.json").read_text())["settings"]["long_tail"] is True
+    with pytest.raises(ValueError, match="results of ablations that are not complete"):
+        proof_cards.card(results | {"summary": {"best": results["summary"]["best"]}})
+    # What was lost is trained again, what this commit trained by the same recipe is kept.
+    (tmp_path / "ablations.json").write_text(json.dumps(results | {"runs": results["runs"][1:]}))
+    capsys.readouterr()
+    again, _ = main("ablations", *words, "--renew")
+    assert "1 of 1: setting best, seed 0" in capsys.readouterr().out
+    assert again["runs"][1:] == results["runs"][1:]
+    monkeypatch.setitem(ablations_runs.TECHNIQUES, "lexicon", {"fusion_dim": 16})
     with pytest.raises(SystemExit, match=r"a run \(setting best, seed 0\) by another recipe than today's"):
         main("ablations", *words)
-    # What this commit trained by the same recipe is kept; the same in other settings is trained again.
-    main("ablations", *words, "--renew", image_size=32)
-    assert "setting best" not in capsys.readouterr().out
-    monkeypatch.setitem(ablations_runs.TECHNIQUES, technique, {"fusion_dim": 16})
-    words = words[:-3]
-    again, _ = main("ablations", *words, "best", "plain", "--renew", image_size=32)
-    assert [run["setting"] for run in again["runs"]] == ["best", "plain"]
-    assert again["techniques"][technique] == {"fusion_dim": 16}
-    with pytest.raises(SystemExit, match=r"Got the settings \['none'\]"):
-        main("ablations", *words, "none")
 
 
 def test_speed_is_proved_with_all_techniques_and_with_none(main, tmp_path, monkeypatch, capsys):
@@ -102,9 +99,9 @@ def test_speed_is_proved_with_all_techniques_and_with_none(main, tmp_path, monke
         return train(trainer, *args, **kwargs)
 
     monkeypatch.setattr(SemArtTrainer, "train", noted)
+    monkeypatch.setitem(speed_runs.EXACT, "max_steps", 2)
     words = ["--release", tmp_path / "data", "--seeds", "3"]
-    fields = {"max_steps": 2, "per_device_train_batch_size": 8, "image_size": 32}
-    results, card = main("speed", *words, **fields)
+    results, card = main("speed", *words)
     assert [run["setting"] for run in results["runs"]] == [*speed_runs.SETTINGS, *speed_runs.CURVES]
     # What is off is really off.
     assert uses == [(True, True, True), (False, False, False), (False, False, False)] * 2
@@ -118,7 +115,7 @@ def test_speed_is_proved_with_all_techniques_and_with_none(main, tmp_path, monke
     assert first == pytest.approx(same, abs=rounding(512, layers=2 * 10, size=max(first)))
     assert first == pytest.approx(other, abs=0.02)
     assert "where pictures go through another filter" in card
-    main("speed", *words, **fields)  # nothing is left to do
+    main("speed", *words)  # nothing is left to do
     assert capsys.readouterr().out.count("setting all, seed 3") == 1
 
 
@@ -242,7 +239,10 @@ def test_figures_are_averages_with_the_deviation_of_one_run():
     assert proof_cards.cell(mean_and_deviation([-0.02]), sign=True) == "-2.0 ± 0.0"
 
 
-@pytest.mark.parametrize("path", sorted(prove.RESULTS.glob("*.json")), ids=lambda path: path.stem)
-def test_the_cards_are_those_of_the_kept_results(path):
-    results = json.loads(path.read_text(encoding="utf-8"))
-    assert prove.card_of(path.stem).read_text(encoding="utf-8") == proof_cards.card(results)
+@pytest.mark.parametrize("part", prove.PARTS)
+def test_the_cards_are_those_of_the_kept_results(part, tmp_path, monkeypatch):
+    kept = prove.CARDS
+    monkeypatch.setattr(prove, "CARDS", tmp_path)
+    prove.write_card(part)
+    (card,) = tmp_path.iterdir()
+    assert card.read_text(encoding="utf-8") == (kept / card.name).read_text(encoding="utf-8")

@@ -207,4 +207,4 @@ def test_the_examples_are_right(module, monkeypatch, tmp_path):
 
 def test_the_page_of_recipes_is_up_to_date():
     page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
-    assert load_script("render_docs").rendered(page) == page
+    assert load_script("render_docs").with_recipes(page) == page

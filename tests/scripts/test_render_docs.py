@@ -1,16 +1,16 @@
-"""The README's figures: written from a results file, between marks, and nowhere else."""
+"""Blocks between marks: written from results files, the dataclasses and the example, and nowhere else."""
 
 import json
 
 import pytest
 from tiny_release import load_script
 
+render = load_script("render_docs")
+TASKS = ("type", "school", "timeframe", "medium")
 README = """# Title
 
 ```python
-picture = "a"
-text = "b"
-print(sorted({"image": picture, "text": text}))
+print(sorted({"image": 1, "text": 2}))
 ```
 
 <!-- begin: output -->
@@ -21,42 +21,39 @@ Between.
 
 <!-- begin: results -->
 <!-- end: results -->
-
-<!-- begin: speed -->
-<!-- end: speed -->
 """
 
 
 @pytest.fixture
-def demo(small_release, tmp_path):
-    (tmp_path / "release").symlink_to(small_release)
-    scores = {
-        task: {"accuracy": 0.5 + index / 10} for index, task in enumerate(("type", "school", "timeframe", "medium"))
-    }
-    ceiling = dict.fromkeys([*scores, "mean"], 0.9)
-    modality = {"tasks": scores, "mean_accuracy": 0.65, "ceiling": ceiling}
+def checkout(tmp_path, monkeypatch):
+    """A folder with the pages and the results of a demo and a benchmark."""
+    scores = {task: {"accuracy": 0.5 + index / 10} for index, task in enumerate(TASKS)}
+    modality = {"tasks": scores, "mean_accuracy": 0.65, "ceiling": dict.fromkeys([*TASKS, "mean"], 0.9)}
     results = {
         "tasks": scores,
-        "num_rows": 21,
+        "num_rows": 400,
         "mean_macro_f1": 0.4321,
         "modalities": dict.fromkeys(("image+text", "image", "text"), modality),
         "environment": {"processor": "A CPU", "cores": 2, "torch": "2", "transformers": "5", "commit": "abc"},
     }
-    (tmp_path / "evaluation").mkdir()
-    (tmp_path / "evaluation" / "results.json").write_text(json.dumps(results))
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text(README, encoding="utf-8")
+    (tmp_path / "docs" / "speed.md").write_text("Speed\n<!-- begin: speed -->\n<!-- end: speed -->\n")
+    (tmp_path / "demo" / "evaluation").mkdir(parents=True)
+    (tmp_path / "demo" / "evaluation" / "results.json").write_text(json.dumps(results))
+    (tmp_path / "speeds").mkdir()
+    (tmp_path / "speeds" / "cpu.json").write_text(json.dumps(MEASURED))
+    monkeypatch.setattr(render, "SPEEDS", tmp_path / "speeds")
+    monkeypatch.setattr(render, "CHECKOUT", tmp_path)
     return tmp_path
 
 
-def test_example_output_and_results_are_written(demo, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(README, encoding="utf-8")
-    render = load_script("render_readme")
-    render.main(["--demo", str(demo), "--readme", str(readme), "--speed", str(tmp_path / "none")])
-    text = readme.read_text(encoding="utf-8")
+def test_example_output_and_results_are_written(checkout):
+    words = ["output", "results", "--demo", str(checkout / "demo")]
+    render.main(words)
+    text = (checkout / "README.md").read_text(encoding="utf-8")
     assert "```text\n['image', 'text']\n```" in text
     assert "old" not in text
-    assert "In truth: type *" in text
-    assert 'picture = "' + str(demo) in text
     assert (
         "| picture and text | 0.500 (0.900) | 0.600 (0.900) | 0.700 (0.900) | 0.800 (0.900) | **0.650** (0.900) |"
         in text
@@ -64,14 +61,16 @@ def test_example_output_and_results_are_written(demo, tmp_path):
     assert "Mean macro-F1 of picture and text: 0.432." in text
     assert "A CPU, 2 cores" in text
     assert "commit abc" in text
-    assert "Not measured yet." in text
-    render.main(["--demo", str(demo), "--readme", str(readme), "--speed", str(tmp_path / "none")])
-    assert readme.read_text(encoding="utf-8") == text
+    render.main(words)
+    assert (checkout / "README.md").read_text(encoding="utf-8") == text
 
 
-def test_a_readme_without_marks_is_refused():
+def test_unknown_blocks_and_missing_marks_are_refused(checkout, capsys):
     with pytest.raises(ValueError, match="no marks <!-- begin: results -->"):
-        load_script("render_readme").with_block("# Title", "results", "")
+        render.with_block("# Title", "results", "")
+    with pytest.raises(SystemExit):
+        render.main(["speeds"])
+    assert "got speeds; there are output, results, speed, recipes" in capsys.readouterr().err
 
 
 def figure(median, low, high):
@@ -89,7 +88,6 @@ MEASURED = {
                 "share_of_limit": figure(0.9, 0.8, 0.95),
                 "peak_mb": {"ours": 2048, "notebook": 3072},
                 "cold_run": {
-                    "is_estimated": True,
                     "epochs": 10,
                     "seconds": {"ours": 1200, "notebook": 4000},
                     "ratio": 3.3,
@@ -128,24 +126,13 @@ MEASURED = {
 }
 
 
-def test_speeds_are_written_with_their_machine_and_what_is_missing(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(README, encoding="utf-8")
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "cpu.json").write_text(json.dumps(MEASURED))
-
-    load_script("render_readme").main(
-        ["--blocks", "speed", "--readme", str(readme), "--speed", str(tmp_path / "results")]
-    )
-
-    text = readme.read_text(encoding="utf-8")
-    assert "| training, paintings a second | 20.0 / 5.0: **4.0** (3.9–4.2) times as fast |" in text
-    assert (
-        "| 10 epochs of 2,000 paintings from a cold start, estimated from its parts | "
-        "1200 s / 4000 s: **3.3** times as fast |" in text
-    )
-    assert "| peak memory in training | 2.0 / 3.0 GiB |" in text
-    assert "| one painting with its text | 60 / 120 ms: **0.50** of its time |" in text
+def test_speeds_are_written_with_their_machine_and_what_is_missing(checkout):
+    render.main(["speed"])
+    text = (checkout / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert "| training, times as fast; paintings a second | **4.0** (3.9–4.2; 20.0 / 5.0) |" in text
+    assert "| 10 epochs of 2,000 paintings from a cold start, estimated; seconds | **3.3** (1200 / 4000) |" in text
+    assert "| peak memory in training, GiB | 2.0 / 3.0 |" in text
+    assert "| one painting with its text, share of the time; milliseconds | **0.50** (60 / 120) |" in text
     assert "| frozen text computed once | 0.40 |" in text
     assert "Start: import semart_hf 2.50 s; `--help` of the scripts 1.00 to 1.00 s." in text
     assert "(242 KB each): 90.6 a second, report and all; PIL at full size in `datasets.map`, to PNG: 16.5." in text
@@ -153,7 +140,7 @@ def test_speeds_are_written_with_their_machine_and_what_is_missing(tmp_path):
     assert "A CPU, 2 cores, torch 2, commit abc, def. Written" in text
     assert "Peak memory of our training by the data's size, small towers: 1,000 rows 1,100 MiB, 50,000" in text
     assert "Not measured here: a GPU." in text
-    assert "old" in text  # the other blocks stay
+    assert text.startswith("Speed\n")
 
 
 @pytest.mark.parametrize(
@@ -161,35 +148,26 @@ def test_speeds_are_written_with_their_machine_and_what_is_missing(tmp_path):
     [
         # 0.6 of 400 is known to 0.0245, thrice that is 0.073; the mean of 1,600 answers, 0.65, to 0.012 and 0.036.
         ("school", 0.07, None),
-        ("school", 0.08, r"picture and text, school: 0\.600, measured 0\.680.*render_readme\.py"),
+        ("school", 0.08, r"picture and text, school: 0\.600, measured 0\.680.*render_docs\.py results"),
         ("school", -0.2, r"picture and text, school: 0\.600, measured 0\.400"),
         ("mean", 0.034, None),
         ("mean", 0.038, r"picture and text, mean: 0\.650, measured 0\.688"),
     ],
 )
-def test_results_of_another_commit_are_found(demo, tmp_path, task, change, message):
-    readme = tmp_path / "README.md"
-    readme.write_text(README, encoding="utf-8")
-    render, path = load_script("render_readme"), demo / "evaluation" / "results.json"
-    render.main(["--demo", str(demo), "--readme", str(readme), "--blocks", "results"])
+def test_results_of_another_commit_are_found(checkout, task, change, message):
+    path = checkout / "demo" / "evaluation" / "results.json"
+    with pytest.raises(SystemExit, match="picture alone: 0 figures where"):
+        render.main(["--check", str(path)])
+    render.main(["results", "--demo", str(checkout / "demo")])
     results = json.loads(path.read_text())
-    results["num_rows"] = 400
     scored = results["modalities"]["image+text"]
     if task == "mean":
         scored["mean_accuracy"] += change
     else:
         scored["tasks"][task]["accuracy"] += change
     path.write_text(json.dumps(results))
-    check = ["--readme", str(readme), "--check", str(path)]
     if message is None:
-        render.main(check)
+        render.main(["--check", str(path)])
     else:
         with pytest.raises(SystemExit, match=message):
-            render.main(check)
-
-
-def test_a_readme_without_results_is_found(demo, tmp_path):
-    (tmp_path / "README.md").write_text(README, encoding="utf-8")
-    check = ["--readme", str(tmp_path / "README.md"), "--check", str(demo / "evaluation" / "results.json")]
-    with pytest.raises(SystemExit, match="picture alone: 0 figures where"):
-        load_script("render_readme").main(check)
+            render.main(["--check", str(path)])
