@@ -60,20 +60,11 @@ def paint_nymph(frame: Sheet) -> None:
     streamer = [(-0.34, -0.92 + lift), (-0.25, -0.66), (-0.06, -0.47), (0.14, -0.5), (0.36, -0.26)]
     frame.line(streamer, frame.darker(veil, 0.2), 0.11, smooth=True)
     body = [(-0.03, -0.82), (-0.1, -0.785), (-0.065, -0.63), (-0.105, -0.5), (-0.075, -0.27), (-0.05, -0.05)]
-    legs = [
-        (-0.085, 0),
-        (-0.02, 0),
-        (-0.01, -0.26),
-        (0.0, -0.42),
-        (0.06, -0.27),
-        (0.03, -0.06),
-        (0.09, -0.015),
-        (0.075, -0.08),
-    ]
-    back = [(0.125, -0.29), (0.1, -0.5), (0.06, -0.63), (0.1, -0.785), (0.03, -0.82)]
+    body += [(-0.085, 0), (-0.02, 0), (-0.01, -0.26), (0.0, -0.42), (0.06, -0.27), (0.03, -0.06), (0.09, -0.015)]
+    body += [(0.075, -0.08), (0.125, -0.29), (0.1, -0.5), (0.06, -0.63), (0.1, -0.785), (0.03, -0.82)]
     arms = ([(-0.08, -0.77), (-0.19, -0.83), (-0.29, -0.95 + lift)], [(0.08, -0.77), (0.17, -0.63), (0.28, -0.5)])
     for tone, shift in ((frame.darker(flesh, 0.4), 0.016), (flesh, 0.0)):
-        frame.fill([(x + shift, y) for x, y in (*body, *legs, *back)], tone, smooth=True)
+        frame.fill([(x + shift, y) for x, y in body], tone, smooth=True)
         frame.line([(0.0 + shift, -0.8), (0.0 + shift, -0.88)], tone, 0.05)
         for arm in arms:
             frame.line([(x + shift, y) for x, y in arm], tone, 0.045, smooth=True)
@@ -91,9 +82,8 @@ def paint_drinker(frame: Sheet, coat: Colour) -> None:
     coat = frame.vary(coat, 14)
     outline = [(-0.25, 0), (-0.23, -0.5), (-0.15, -0.66), (-0.06, -0.74), (0.06, -0.74), (0.15, -0.66), (0.23, -0.5)]
     frame.fill([*outline, (0.25, 0)], coat, smooth=True)
-    frame.fill(
-        [(0.05, -0.72), (0.16, -0.66), (0.23, -0.5), (0.25, 0), (0.1, 0)], frame.darker(coat, 0.35), smooth=True
-    )
+    shadow = [(0.05, -0.72), (0.16, -0.66), (0.23, -0.5), (0.25, 0), (0.1, 0)]
+    frame.fill(shadow, frame.darker(coat, 0.35), smooth=True)
     frame.oval(0, -0.72, 0.125, 0.05, palette.light)
     paint_head(frame.frame(0, -0.855, 0.11), frame.vary(frame.darker(palette.ground, 0.55), 20))
     if frame.chance(0.65):
@@ -124,11 +114,8 @@ def paint_tree(frame: Sheet) -> None:
     frame.line([(0, 0), (lean * 0.3, -0.3), (lean, -0.65)], trunk, 0.055, smooth=True)
     frame.line([(lean * 0.3, -0.3), (lean + 0.14, -0.55)], trunk, 0.03)
     crown = frame.vary(palette.foliage, 16)
-    for tone, drift, size in (
-        (frame.darker(crown, 0.45), 0.05, 0.34),
-        (crown, 0.0, 0.32),
-        (frame.lighter(crown, 0.3), -0.07, 0.21),
-    ):
+    tones = (frame.darker(crown, 0.45), crown, frame.lighter(crown, 0.3))
+    for tone, drift, size in zip(tones, (0.05, 0.0, -0.07), (0.34, 0.32, 0.21), strict=True):
         for x, y in ((-0.16, -0.6), (0.17, -0.62), (0, -0.8)):
             frame.blob(x + lean + drift, y + drift * 0.6, size, tone, bumps=8)
 
@@ -160,29 +147,22 @@ def paint_temple(frame: Sheet) -> None:
         frame.box(-reach, y, reach, y + 0.044, frame.darker(stone, 0.08 + 0.12 * step))
 
 
-def paint_boat(frame: Sheet) -> None:
-    """A small boat under one sail."""
-    _paint_hull(frame)
-    _paint_sail(frame, 0.0, -1.1, -0.32, 0.5)
-
-
-def paint_warship(frame: Sheet) -> None:
-    """A three-master under full sail, with flags."""
-    _paint_hull(frame)
+def paint_ship(frame: Sheet, *, has_guns: bool) -> None:
+    """A boat under one sail, or a three-master under full sail with flags."""
+    hull = frame.darker(frame.palette.ground, 0.7)
+    frame.fill([(-0.62, -0.26), (0, -0.18), (0.68, -0.3), (0.46, 0), (-0.42, 0)], hull)
+    frame.line([(-0.6, -0.22), (0, -0.15), (0.64, -0.25)], frame.palette.gold, 0.045, smooth=True)
+    if not has_guns:
+        _paint_sail(frame, 0.0, -1.1, -0.32, 0.5)
+        return
     for gun in np.linspace(-0.42, 0.42, 6).tolist():
         frame.box(gun - 0.02, -0.13, gun + 0.02, -0.09, frame.palette.gold)
     for mast, tall in ((-0.32, 1.0), (0.36, 0.95), (0.04, 1.25)):
-        frame.line([(mast, -0.2), (mast, -tall - 0.14)], frame.darker(frame.palette.ground, 0.7), 0.035)
+        frame.line([(mast, -0.2), (mast, -tall - 0.14)], hull, 0.035)
         _paint_sail(frame, mast, -tall * 0.62, -tall * 0.3, 0.27)
         _paint_sail(frame, mast, -tall, -tall * 0.66, 0.23)
         flag = [(mast, -tall - 0.14), (mast + 0.2, -tall - 0.17), (mast + 0.36, -tall - 0.1), (mast, -tall - 0.01)]
         frame.fill(flag, frame.pick(frame.palette.cloth))
-
-
-def _paint_hull(frame: Sheet) -> None:
-    hull = frame.darker(frame.palette.ground, 0.7)
-    frame.fill([(-0.62, -0.26), (0, -0.18), (0.68, -0.3), (0.46, 0), (-0.42, 0)], hull)
-    frame.line([(-0.6, -0.22), (0, -0.15), (0.64, -0.25)], frame.palette.gold, 0.045, smooth=True)
 
 
 def _paint_sail(frame: Sheet, mast: float, top: float, foot: float, width: float) -> None:
@@ -198,12 +178,10 @@ def paint_banner(frame: Sheet) -> None:
     frame.line([(0, 0), (0, -1)], frame.darker(palette.ground, 0.8), 0.022)
     across = np.linspace(0, 0.4, 7)
     wave = -0.98 + 0.03 * np.sin(across * 18 + frame.near(0, 3))
-    stripe = 0.14
-    for row, colour in enumerate(
-        (frame.pick(palette.cloth), frame.pick((palette.light, palette.gold, palette.cloth[0])))
-    ):
-        upper = [(x, y + row * stripe) for x, y in zip(across.tolist(), wave.tolist(), strict=True)]
-        frame.fill([*upper, *((x, y + stripe) for x, y in reversed(upper))], colour)
+    colours = (frame.pick(palette.cloth), frame.pick((palette.light, palette.gold, palette.cloth[0])))
+    for row, colour in enumerate(colours):
+        upper = [(x, y + row * 0.14) for x, y in zip(across.tolist(), wave.tolist(), strict=True)]
+        frame.fill([*upper, *((x, y + 0.14) for x, y in reversed(upper))], colour)
 
 
 def paint_jug(frame: Sheet) -> None:
@@ -211,9 +189,8 @@ def paint_jug(frame: Sheet) -> None:
     palette = frame.palette
     clay = frame.vary(frame.pick((palette.stone, palette.gold, palette.cloth[1])), 12)
     frame.ring(0.34, -0.58, 0.24, frame.darker(clay, 0.4), 0.07)
-    frame.fill(
-        [(-0.17, -0.98), (0.17, -0.98), (0.14, -0.7), (0.2, 0), (-0.2, 0), (-0.14, -0.7)], frame.darker(clay, 0.15)
-    )
+    neck = [(-0.17, -0.98), (0.17, -0.98), (0.14, -0.7), (0.2, 0), (-0.2, 0), (-0.14, -0.7)]
+    frame.fill(neck, frame.darker(clay, 0.15))
     frame.ball(0, -0.38, 0.36, 0.38, clay)
     frame.line([(-0.06, -0.92), (-0.06, -0.72)], frame.lighter(clay, 0.4), 0.07)
     frame.oval(0, -0.98, 0.19, 0.05, frame.darker(clay, 0.5))

@@ -36,9 +36,8 @@ def _shoulders(sheet: Sheet, shoulder: float, coat: Colour) -> None:
     sheet.fill([(0.1, shoulder), *right[1:], (0.14, bottom)], sheet.darker(coat, 0.4), smooth=True)
     for fold in np.linspace(-0.4, 0.4, 7).tolist():
         tone = sheet.lighter(coat, 0.22) if fold < 0 else sheet.darker(coat, 0.45)
-        sheet.line(
-            [(fold * 0.55, shoulder + 0.09), (fold * 0.85, shoulder + 0.25), (fold, bottom)], tone, 0.014, smooth=True
-        )
+        crease = [(fold * 0.55, shoulder + 0.09), (fold * 0.85, shoulder + 0.25), (fold, bottom)]
+        sheet.line(crease, tone, 0.014, smooth=True)
     for button in np.arange(shoulder + 0.14, bottom, 0.07).tolist():
         sheet.ball(0, button, 0.013, 0.013, sheet.palette.gold)
 
@@ -97,9 +96,8 @@ def _hat(head: Sheet) -> None:
     felt = head.darker(head.pick(head.palette.cloth), 0.55)
     brim = head.near(1.6, 0.25)
     head.fill([(-brim, -0.62), (0, -0.98), (brim, -0.66), (0, -0.62)], head.darker(felt, 0.2), smooth=True)
-    head.fill(
-        [(-0.98, -0.76), (-0.85, -1.5), (0, -1.72), (0.85, -1.5), (0.98, -0.78)], head.lighter(felt, 0.07), smooth=True
-    )
+    crown = [(-0.98, -0.76), (-0.85, -1.5), (0, -1.72), (0.85, -1.5), (0.98, -0.78)]
+    head.fill(crown, head.lighter(felt, 0.07), smooth=True)
     head.line([(-0.98, -0.84), (0, -0.93), (0.98, -0.86)], mix(head.palette.gold, felt, 0.3), 0.12, smooth=True)
     if head.chance(0.5):
         plume = [(0.7, -0.95), (1.15, -1.5), (1.6, -1.45), (1.75, -1.05)]

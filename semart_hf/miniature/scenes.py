@@ -4,7 +4,6 @@ Every function paints a whole sheet from back to front. Nothing in it depends on
 chosen, the palette and chance.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -17,10 +16,14 @@ from .sheet import Colour, Point, Sheet, mix
 def paint_religious(sheet: Sheet) -> None:
     """A Madonna under an arch, or a Crucifixion, with haloed saints."""
     palette = sheet.palette
-    sheet.band(
-        -sheet.bottom, sheet.bottom, mix(palette.gold, palette.sky, 0.4), mix(palette.gold, palette.horizon, 0.4)
-    )
-    _rays(sheet, -0.14)
+    upper, lower = mix(palette.gold, palette.sky, 0.4), mix(palette.gold, palette.horizon, 0.4)
+    sheet.band(-sheet.bottom, sheet.bottom, upper, lower)
+    light = sheet.lighter(palette.gold, 0.5)
+    sheet.glow(0, -0.14, 0.62, 0.62, light, 0.75)
+    for angle in np.linspace(0, 2 * np.pi, 28, endpoint=False) + sheet.near(0, 0.1):
+        across, down = float(np.cos(angle)), float(np.sin(angle))
+        ray = [(reach * across, -0.14 + reach * down) for reach in (0.2, 0.9)]
+        sheet.line(ray, mix(light, palette.gold, 0.35), 0.006)
     sheet.band(0.36, sheet.bottom, palette.ground, sheet.darker(palette.ground, 0.4))
     first, second, third = sheet.rng.permutation(3).tolist()
     if sheet.right > 0.52 or sheet.chance(0.6):
@@ -32,15 +35,6 @@ def paint_religious(sheet: Sheet) -> None:
     else:
         _madonna(sheet.frame(0, 0, 1, sheet.side()), palette.cloth[first], palette.cloth[second])
     _arch(sheet)
-
-
-def _rays(sheet: Sheet, centre: float) -> None:
-    light = sheet.lighter(sheet.palette.gold, 0.5)
-    sheet.glow(0, centre, 0.62, 0.62, light, 0.75)
-    for angle in np.linspace(0, 2 * np.pi, 28, endpoint=False) + sheet.near(0, 0.1):
-        across, down = float(np.cos(angle)), float(np.sin(angle))
-        ends = [(0.2 * across, centre + 0.2 * down), (0.9 * across, centre + 0.9 * down)]
-        sheet.line(ends, mix(light, sheet.palette.gold, 0.35), 0.006)
 
 
 def _arch(sheet: Sheet) -> None:
@@ -103,9 +97,8 @@ def paint_landscape(sheet: Sheet) -> None:
         _sea(sheet, horizon)
         for _ in range(int(sheet.rng.integers(2, 5))):
             size = sheet.near(0.15, 0.06)
-            motifs.paint_boat(
-                sheet.frame(sheet.near(0, 0.42), horizon + size * sheet.near(0.9, 0.4), size, sheet.side())
-            )
+            boat = sheet.frame(sheet.near(0, 0.42), horizon + size * sheet.near(0.9, 0.4), size, sheet.side())
+            motifs.paint_ship(boat, has_guns=False)
         return
     for step, share in enumerate((0.0, 0.35, 0.7)):
         tone = mix(mix(palette.distance, palette.horizon, 0.25), palette.foliage, share)
@@ -177,7 +170,12 @@ def paint_mythological(sheet: Sheet) -> None:
         _sea(sheet, horizon)
         for attendant in (-1, 1):
             motifs.paint_nymph(sheet.frame(attendant * sheet.near(0.35, 0.02), 0.34, 0.46, attendant))
-        _shell(sheet)
+        shell = mix(palette.light, palette.cloth[0], 0.3)
+        angles = np.linspace(np.pi, 2 * np.pi, 15)
+        rim = [(0.34 * float(np.cos(angle)), 0.45 + 0.16 * float(np.sin(angle))) for angle in angles]
+        sheet.fill(rim, shell)
+        for tip in rim[1:-1:2]:
+            sheet.line([(0, 0.45), tip], sheet.darker(shell, 0.35), 0.01)
         motifs.paint_nymph(sheet.frame(0, 0.42, 0.82, side))
         return
     _hills(sheet, horizon, 0.05, mix(palette.distance, palette.foliage, 0.3))
@@ -188,14 +186,6 @@ def paint_mythological(sheet: Sheet) -> None:
         x, foot = (index - 1) * 0.25 - side * 0.05 + sheet.near(0, 0.02), sheet.near(0.45, 0.02)
         sheet.glow(x, foot, 0.13, 0.03, palette.dark, 0.5)
         motifs.paint_nymph(sheet.frame(x, foot, sheet.near(0.52, 0.03), 1 if index % 2 else -1))
-
-
-def _shell(sheet: Sheet) -> None:
-    shell = mix(sheet.palette.light, sheet.palette.cloth[0], 0.3)
-    rim = [(0.34 * float(np.cos(a)), 0.45 + 0.16 * float(np.sin(a))) for a in np.linspace(np.pi, 2 * np.pi, 15)]
-    sheet.fill(rim, shell)
-    for tip in rim[1:-1:2]:
-        sheet.line([(0, 0.45), tip], sheet.darker(shell, 0.35), 0.01)
 
 
 def paint_genre(sheet: Sheet) -> None:
@@ -331,7 +321,7 @@ def paint_historical(sheet: Sheet) -> None:
     if sheet.chance(0.5):
         _sea(sheet, horizon)
         for x, y, size in ((-0.36, 0.12, 0.24), (0.38, 0.14, 0.26), (0.02, 0.34, 0.5)):
-            motifs.paint_warship(sheet.frame(x + sheet.near(0, 0.04), horizon + y, size, side))
+            motifs.paint_ship(sheet.frame(x + sheet.near(0, 0.04), horizon + y, size, side), has_guns=True)
         _smoke(sheet, 0.34, 3)
         return
     sheet.band(horizon + 0.02, sheet.bottom, palette.ground, sheet.darker(palette.ground, 0.5))
@@ -353,7 +343,7 @@ def _smoke(sheet: Sheet, y: float, clouds: int) -> None:
         sheet.glow(sheet.near(0, 0.5), y - sheet.near(0.14, 0.12), size, size * 0.7, tone, 0.65)
 
 
-COMPOSITIONS: dict[str, Callable[[Sheet], None]] = {
+COMPOSITIONS = {
     "religious": paint_religious,
     "portrait": paint_portrait,
     "landscape": paint_landscape,
