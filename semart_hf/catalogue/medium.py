@@ -8,100 +8,73 @@ import re
 import unicodedata
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import NamedTuple
 
 #: The labels of the task `medium` that the rules give.
 MEDIUMS = ("canvas", "wood", "wall", "paper", "metal", "other")
 
 
-class Rule(NamedTuple):
-    """One row of a table.
-
-    Attributes:
-        medium: What the words mean; empty where they mean no surface.
-        words: A regular expression for whole words, in lower case and without accents.
-        why: What they are, or why they mean this medium.
-    """
-
-    medium: str
-    words: str
-    why: str
-
+# Rules are a medium, words that name it as a regular expression in lower case and without accents, and what they are.
 
 #: Words that sound like a surface and are none. They are struck out first.
 NOT_SURFACES = (
-    Rule("", r"walnut oil", "the paint's oil, not its wood"),
-    Rule("", r"lead[- ]?white|white lead|lead[- ]?pencil|iron[- ]gall", "pigments, a pencil and an ink, not metal"),
-    Rule("", r"(?:metal|silver|lead)[- ]?point", "drawing tools"),
-    Rule("", r"(?:metal|copper|tin|bronze|silver|gold)[- ]?(?:leaf|foil|paint|powder|dust)", "laid on the surface"),
-    Rule("", r"(?:marble|stone|glass|brick|wood) ?(?:dust|powder|flour)", "stirred into the paint"),
-    Rule("", r"copper(?= beech)", "a tree"),
-    Rule("", r"(?:canvas|linen|cloth|paper|board)[- ](?:backed|covered|lined)", "the back, or under the ground"),
-    Rule("", r"wood(?:en)? (?:stretcher|strainer|frame|cradle|mount|backing)", "what holds the painting"),
-    Rule(
-        "", r"(?:stone|slate|brick|marble|silver|copper|gold)[- ](?:colou?red|grey|gray|blue|green|toned?)", "colours"
-    ),
-    Rule("", r"(?:ivory|stone|slate)(?= (?:\w+ )?paper)", "a colour of paper"),
-    Rule("", r"(?:central|centre|center|each|side|wings?) panels?", "a part of an altarpiece, whatever it is made of"),
-    Rule("", r"(?:with|in) [\w ]*frame", "round the painting"),
+    ("", r"walnut oil", "the paint's oil, not its wood"),
+    ("", r"lead[- ]?white|white lead|lead[- ]?pencil|iron[- ]gall", "pigments, a pencil and an ink, not metal"),
+    ("", r"(?:metal|silver|lead)[- ]?point", "drawing tools"),
+    ("", r"(?:metal|copper|tin|bronze|silver|gold)[- ]?(?:leaf|foil|paint|powder|dust)", "laid on the surface"),
+    ("", r"(?:marble|stone|glass|brick|wood) ?(?:dust|powder|flour)", "stirred into the paint"),
+    ("", r"copper(?= beech)", "a tree"),
+    ("", r"(?:canvas|linen|cloth|paper|board)[- ](?:backed|covered|lined)", "the back, or under the ground"),
+    ("", r"wood(?:en)? (?:stretcher|strainer|frame|cradle|mount|backing)", "what holds the painting"),
+    ("", r"(?:stone|slate|brick|marble|silver|copper|gold)[- ](?:colou?red|grey|gray|blue|green|toned?)", "colours"),
+    ("", r"(?:ivory|stone|slate)(?= (?:\w+ )?paper)", "a colour of paper"),
+    ("", r"(?:central|centre|center|each|side|wings?) panels?", "a part of an altarpiece, whatever it is made of"),
+    ("", r"(?:with|in) [\w ]*frame", "round the painting"),
 )
 
 #: Words that name a surface. The first in the text counts; of two at one place, the first in the table.
 SURFACES = (
-    Rule("paper", r"wood[- ]?(?:cut|engraving|block print)s?|copper ?plate (?:engraving|print)s?", "prints"),
-    Rule(
-        "canvas",
-        r"canv\w*|linen|flax|jute|burlap|hessian|hemp|cotton|calico|muslin|twill|ticking|\w*cloth|fabric",
-        "woven",
-    ),
-    Rule("canvas", r"tela|toile|lienzo|leinwand|lwd|leinen|doek|linnen|vaszon", "canvas in it, fr, es, de, nl, hu"),
-    Rule("wood", r"panel|pane|ood|wood(?:en)?|\w+-?wood|stone[- ]pine", "a panel, misspelt ones included"),
-    Rule("wood", r"oak\w*|poplar|lime(?:-?tree)?(?! plaster)|lind(?:en|e)|walnut|pine|fir|spruce|larch", "trees"),
-    Rule("wood", r"cedar|cypress|beech|chestnut|mahogany|teak|pear|elm|maple|cherry|alder|ash|birch|ebony", "trees"),
-    Rule("wood", r"ply-?wood|hard-?board|fib(?:re|er)-?board|chip-?board|masonite|mdf", "made of wood"),
-    Rule("wood", r"(?:composition|beaver|pressed|particle|wooden) ?board", "made of wood"),
-    Rule(
-        "wood",
-        r"tavola|pannell[oi]|legno|bois|panneaux?|tabla|madera|\w*holz|paneel|hout|fatabla",
-        "in it, fr, es, de, nl, hu",
-    ),
-    Rule("wood", r"pioppo|rovere|noce|chene|peuplier|noyer|roble|nogal|eiche|pappel|eiken\w*", "trees in these"),
-    Rule("wall", r"plaster|stucco|intonaco|wall|muro|mur|mauer|fresc\w*(?= and )", "the building carries the paint"),
-    Rule("paper", r"\w*paper\w*|papyrus|card|card-?bo\w*rd|(?:paste|mill|straw)-?board", "sheets"),
-    Rule("paper", r"board", "where it is of no named wood: the paperboard of the 19th century"),
-    Rule("paper", r"parchment|vellum|pergamen\w*|pergamino|parchemin|velin", "a sheet, kept and mounted as paper is"),
-    Rule("paper", r"carta|cart(?:on|one|oncino)|papier\w*|papel|papir|pappe|karton", "in it, fr, es, de, hu"),
-    Rule("metal", r"copper\w*|tin(?:ned|plate)?|zinc|iron|steel|alumini?um|bronze|brass|pewter|metal", "plates"),
-    Rule("metal", r"(?<=on )(?:silver|gold|lead)(?= (?:plate|panel|sheet|with)|[,;(.]|$)|^silver(?=,|$)", "plates"),
-    Rule("metal", r"rame|cuivre|cobre|kupfer|koper|bronzo|rez|fer-blanc|blech|zinn", "copper, tin in other languages"),
-    Rule("other", r"slate|marble|\w*stone|alabaster|porphyry|granite|basalt|onyx|jasper|travertine|paragone", "stone"),
-    Rule("other", r"agate|amethyst|obsidian|malachite|serpentine|lapis[- ]?lazuli|mosaic", "stone"),
-    Rule(
-        "other",
-        r"(?:synthetic|plastic) (?:support|panel|sheet)|plexiglas\w*|acrylic glass|fib(?:re|er)-?glass",
-        "plastics",
-    ),
-    Rule("other", r"terracotta|ceramic|porcelain|faience|majolica|maiolica|earthenware|tile|brick", "fired clay"),
-    Rule("other", r"glass|ivory|bone|horn|shell|mother[- ]of[- ]pearl|feather(?!s? on )", "none of the others"),
-    Rule("other", r"leather|\w*skin|silk|velvet|tapestry|embroidery|wool", "hides, and fabrics that are no canvas"),
-    Rule("other", r"ardoise|lavagna|ardesia|schiefer|pizarra|pietra|pierre|piedra|stein", "slate, stone in these"),
-    Rule("other", r"marmo|marbre|marmor|marmol|vetro|verre|vidrio|glas|avorio|ivoire|marfil", "marble, glass, ivory"),
+    ("paper", r"wood[- ]?(?:cut|engraving|block print)s?|copper ?plate (?:engraving|print)s?", "prints"),
+    ("canvas", r"canv\w*|linen|flax|jute|burlap|hessian|hemp|cotton", "woven"),
+    ("canvas", r"calico|muslin|twill|ticking|\w*cloth|fabric", "woven"),
+    ("canvas", r"tela|toile|lienzo|leinwand|lwd|leinen|doek|linnen|vaszon", "canvas in it, fr, es, de, nl, hu"),
+    ("wood", r"panel|pane|ood|wood(?:en)?|\w+-?wood|stone[- ]pine", "a panel, misspelt ones included"),
+    ("wood", r"oak\w*|poplar|lime(?:-?tree)?(?! plaster)|lind(?:en|e)|walnut|pine|fir|spruce|larch", "trees"),
+    ("wood", r"cedar|cypress|beech|chestnut|mahogany|teak|pear|elm|maple|cherry|alder|ash|birch|ebony", "trees"),
+    ("wood", r"ply-?wood|hard-?board|fib(?:re|er)-?board|chip-?board|masonite|mdf", "made of wood"),
+    ("wood", r"(?:composition|beaver|pressed|particle|wooden) ?board", "made of wood"),
+    ("wood", r"tavola|pannell[oi]|legno|bois|panneaux?", "in it, fr, es, de, nl, hu"),
+    ("wood", r"tabla|madera|\w*holz|paneel|hout|fatabla", "in it, fr, es, de, nl, hu"),
+    ("wood", r"pioppo|rovere|noce|chene|peuplier|noyer|roble|nogal|eiche|pappel|eiken\w*", "trees in these"),
+    ("wall", r"plaster|stucco|intonaco|wall|muro|mur|mauer|fresc\w*(?= and )", "the building carries the paint"),
+    ("paper", r"\w*paper\w*|papyrus|card|card-?bo\w*rd|(?:paste|mill|straw)-?board", "sheets"),
+    ("paper", r"board", "where it is of no named wood: the paperboard of the 19th century"),
+    ("paper", r"parchment|vellum|pergamen\w*|pergamino|parchemin|velin", "a sheet, kept and mounted as paper is"),
+    ("paper", r"carta|cart(?:on|one|oncino)|papier\w*|papel|papir|pappe|karton", "in it, fr, es, de, hu"),
+    ("metal", r"copper\w*|tin(?:ned|plate)?|zinc|iron|steel|alumini?um|bronze|brass|pewter|metal", "plates"),
+    ("metal", r"(?<=on )(?:silver|gold|lead)(?= (?:plate|panel|sheet|with)|[,;(.]|$)|^silver(?=,|$)", "plates"),
+    ("metal", r"rame|cuivre|cobre|kupfer|koper|bronzo|rez|fer-blanc|blech|zinn", "copper, tin in other languages"),
+    ("other", r"slate|marble|\w*stone|alabaster|porphyry|granite|basalt|onyx|jasper|travertine|paragone", "stone"),
+    ("other", r"agate|amethyst|obsidian|malachite|serpentine|lapis[- ]?lazuli|mosaic", "stone"),
+    ("other", r"(?:synthetic|plastic) (?:support|panel|sheet)", "plastics"),
+    ("other", r"plexiglas\w*|acrylic glass|fib(?:re|er)-?glass", "plastics"),
+    ("other", r"terracotta|ceramic|porcelain|faience|majolica|maiolica|earthenware|tile|brick", "fired clay"),
+    ("other", r"glass|ivory|bone|horn|shell|mother[- ]of[- ]pearl|feather(?!s? on )", "none of the others"),
+    ("other", r"leather|\w*skin|silk|velvet|tapestry|embroidery|wool", "hides, and fabrics that are no canvas"),
+    ("other", r"ardoise|lavagna|ardesia|schiefer|pizarra|pietra|pierre|piedra|stein", "slate, stone in these"),
+    ("other", r"marmo|marbre|marmor|marmol|vetro|verre|vidrio|glas|avorio|ivoire|marfil", "marble, glass, ivory"),
 )
 
 #: Techniques that imply their surface, where none is named.
 IMPLIED_SURFACES = (
-    Rule(
-        "wall",
-        r"fresc\w*|affresc\w*|fresque\w*|fresko\w*|mural|secco|s[iy]nopia|ceiling|wandmalerei",
-        "painted on plaster",
-    ),
-    Rule("paper", r"pastel\w*|water-?colou?rs?|gouache|aquarel\w*|acquerello|acuarela", "painted on sheets"),
-    Rule("paper", r"engraving|etching|\w*lithograph\w*|mezzotint|aquatint|drypoint|monotype|linocut|print", "printed"),
-    Rule("paper", r"gravure|incisione|acquaforte|grabado|radierung|kupferstich|holzschnitt", "printed, in others"),
-    Rule("paper", r"pen|ink|[\w-]*pencil|chalk|charcoal|crayon|graphite|drawing|(?:silver|metal) ?point", "drawn"),
-    Rule("paper", r"sanguine|sepia|bistre|conte|body-?colou?r|(?:ink|sepia|grey|gray|brown) wash|biro", "drawn"),
-    Rule("paper", r"illumination|manuscript", "painted in a book"),
-    Rule("metal", r"enamel\w*", "fired on copper"),
+    ("wall", r"fresc\w*|affresc\w*|fresque\w*|fresko\w*", "painted on plaster"),
+    ("wall", r"mural|secco|s[iy]nopia|ceiling|wandmalerei", "painted on plaster"),
+    ("paper", r"pastel\w*|water-?colou?rs?|gouache|aquarel\w*|acquerello|acuarela", "painted on sheets"),
+    ("paper", r"engraving|etching|\w*lithograph\w*|mezzotint|aquatint|drypoint|monotype|linocut|print", "printed"),
+    ("paper", r"gravure|incisione|acquaforte|grabado|radierung|kupferstich|holzschnitt", "printed, in others"),
+    ("paper", r"pen|ink|[\w-]*pencil|chalk|charcoal|crayon|graphite|drawing|(?:silver|metal) ?point", "drawn"),
+    ("paper", r"sanguine|sepia|bistre|conte|body-?colou?r|(?:ink|sepia|grey|gray|brown) wash|biro", "drawn"),
+    ("paper", r"illumination|manuscript", "painted in a book"),
+    ("metal", r"enamel\w*", "fired on copper"),
 )
 
 # The typing errors are the official release's.
@@ -165,22 +138,13 @@ def _first(table: list[tuple[re.Pattern[str], str]], text: str) -> str | None:
     return table[min(matches)[1]][1] if matches else None
 
 
-def _compiled(rules: tuple[Rule, ...]) -> list[tuple[re.Pattern[str], str]]:
-    return [(re.compile(rf"(?<!\w)(?:{rule.words})(?:s|es)?(?!\w)"), rule.medium) for rule in rules]
+def _compiled(rules: tuple[tuple[str, str, str], ...]) -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(rf"(?<!\w)(?:{words})(?:s|es)?(?!\w)"), medium) for medium, words, _ in rules]
 
 
 # The surfaces of nearly all paintings: a rare word that is like another rare word is more likely that word.
 _OFTEN_MISSPELT = (
-    "canvas",
-    "panel",
-    "wood",
-    "paper",
-    "cardboard",
-    "copper",
-    "plaster",
-    "linen",
-    "board",
-    "poplar",
-    "slate",
+    *("canvas", "panel", "wood", "paper", "cardboard", "copper"),
+    *("plaster", "linen", "board", "poplar", "slate"),
 )
 _STRUCK, _NAMED, _IMPLIED = _compiled(NOT_SURFACES), _compiled(SURFACES), _compiled(IMPLIED_SURFACES)

@@ -79,8 +79,8 @@ def sample_paintings(world: World, seed: int, split: int, count: int) -> list[Pa
 
 def _draw(weights: Table, chance: Any) -> Any:
     """Index whose share of the weights holds the chance, for one number between 0 and 1 or an array of them."""
-    heaps = np.cumsum(weights)
-    return np.searchsorted(heaps, chance * heaps[-1], side="right")
+    sums = np.cumsum(weights)
+    return np.searchsorted(sums, chance * sums[-1], side="right")
 
 
 def paint_miniature(
