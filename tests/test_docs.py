@@ -1,4 +1,4 @@
-"""What README.md and docs/ say works: every command that they show is run, tiny, and every file that they name exists.
+"""What README.md and docs/ say works: every command and all Python is run, tiny, and every file and target exists.
 
 The commands of a page run in their order in one folder, in which `data/` and `MODEL` are what it supposes, but tiny.
 Trainings get TINY appended, which replaces towers of the Hub by ones from scratch and ends after a step.
@@ -8,6 +8,8 @@ import importlib
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,9 @@ from tiny_release import save_tiny_model
 from semart_hf.catalogue.vocabulary import TASKS
 from semart_hf.cli.__main__ import COMMANDS
 from semart_hf.data.loading import load_paintings
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.publishing.repository import write_repository
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
@@ -45,7 +50,9 @@ def commands_of(markdown: str) -> list[str]:
     """The commands of the bash blocks, without comments, each on one line."""
     code = "\n".join(re.findall(r"^```bash\n(.*?)^```", markdown, flags=re.MULTILINE | re.DOTALL))
     lines = re.sub(r"\\\n\s*", "", code).splitlines()
-    return [line.strip() for line in (re.sub(r"\s+#.*", "", line) for line in lines) if line.strip()]
+    found = [line.strip() for line in (re.sub(r"\s+#.*", "", line) for line in lines) if line.strip()]
+    assert found or "```bash" not in markdown
+    return found
 
 
 def command_and_words(line: str) -> tuple[str, list[str]]:
@@ -71,8 +78,10 @@ def folder(tmp_path, small_release, monkeypatch):
     train = load_paintings(small_release, min_label_count=1)["train"]
     tasks = [{"name": task, "labels": [*train.features[task].names]} for task in TASKS]
     save_tiny_model(tmp_path / "MODEL", tasks)
+    kinds = (SemArtForArtClassification, SemArtProcessor)
+    model, processor = (kind.from_pretrained(tmp_path / "MODEL") for kind in kinds)
+    write_repository(model, processor, tmp_path / "outputs" / "demo" / "model")
     (tmp_path / "DATA").symlink_to(tmp_path / "data" / "SemArt")
-    (tmp_path / "outputs" / "demo").mkdir(parents=True)
     (tmp_path / "outputs" / "demo" / "release").symlink_to(tmp_path / "data" / "SemArt")
     for name in ("openaccess", "my_museum"):
         write_catalogue(tmp_path / "data" / name, "Images" if name == "openaccess" else "Photos")
@@ -141,9 +150,17 @@ def test_the_yaml_of_the_pages_is_yaml():
             assert isinstance(yaml.safe_load(block), dict)
 
 
-def test_commands_are_found():
-    page = "```bash\na b  # why\naccelerate launch scripts/train.py x \\\n   --y 1\n```\n```python\nc\n```\n"
+def test_the_python_of_the_readme_runs_as_one_program(folder):
+    markdown = PAGES[0].read_text(encoding="utf-8")
+    program = "\n".join(re.findall(r"^```python[ ]*\n(.*?)^```[ ]*$", markdown, flags=re.MULTILINE | re.DOTALL))
+    for name in re.findall(r"outputs/demo/release/Images/([\w.-]+\.\w+)", program):
+        shutil.copy(folder / "a_picture.jpg", folder / "outputs/demo/release/Images" / name)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    assert all(task in ran.stdout for task in TASKS), ran.stdout
 
-    assert commands_of(page) == ["a b", "accelerate launch scripts/train.py x --y 1"]
-    assert command_and_words("accelerate launch scripts/train.py x --y 1") == ("train", ["x", "--y", "1"])
-    assert command_and_words("semart-hf prepare --release 'a b'") == ("prepare", ["--release", "a b"])
+
+def test_every_make_target_that_the_readme_names_exists():
+    targets = re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", PAGES[0].read_text(encoding="utf-8"), flags=re.DOTALL))
+    assert {"demo", "test"} <= set(re.findall(r"\bmake ([a-z]+)", code)) <= set(targets)

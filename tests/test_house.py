@@ -146,33 +146,20 @@ def test_what_the_commands_make_is_ignored(path):
     assert ignored.returncode == 0
 
 
-def test_an_old_python_is_refused_before_anything_is_made(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("python3", "got Python 3.8.1, semart-hf needs 3.10 or newer; name a newer one: make PYTHON="),
+        ("python-of-nobody", "got no command '"),
+    ],
+)
+def test_an_old_or_missing_python_is_refused_before_anything_is_made(tmp_path, name, message):
     python = tmp_path / "python3"
     python.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.8.1"; exit 1\n')
     python.chmod(0o755)
-
     # Another place for the environment, so that this one is left alone.
-    made = subprocess.run(
-        ["make", "environment", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
+    command = ["make", "environment", f"PYTHON={tmp_path / name}", f"VENV={tmp_path / 'venv'}"]
+    made = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert made.returncode != 0
-    assert "got Python 3.8.1, semart-hf needs 3.10 or newer; name a newer one: make PYTHON=" in made.stderr
+    assert message in made.stderr
     assert not (tmp_path / "venv").exists()
-
-
-def test_a_missing_python_is_named(tmp_path):
-    made = subprocess.run(
-        ["make", "environment", "PYTHON=python-of-nobody", f"VENV={tmp_path / 'venv'}"],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert made.returncode != 0
-    assert "got no command 'python-of-nobody'" in made.stderr
