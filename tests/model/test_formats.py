@@ -10,13 +10,13 @@ import torch
 from painting_answers import scores
 from PIL import Image
 from rounding import rounding
+from small_models import build, small_text
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
     AutoProcessor,
     AutoTokenizer,
-    DistilBertConfig,
     DistilBertTokenizer,
     pipeline,
 )
@@ -124,33 +124,23 @@ def test_a_pipeline_is_placed(saved, placement):
     assert_stored_scores(classify, saved, 1e-3)
 
 
-def place_on_disk(saved, folder, *parts):
-    """The saved model with these parts on disk and the others on the CPU."""
-    model = AutoModel.from_pretrained(saved)
-    own = [name for name, _ in model.named_parameters(recurse=False)]
-    places = dict.fromkeys([*own, *(name for name, _ in model.named_children())], "cpu")
-    return AutoModel.from_pretrained(
-        saved, device_map=places | dict.fromkeys(parts, "disk"), offload_folder=folder
-    ).eval()
-
-
 @pytest.mark.filterwarnings("ignore:The following device_map keys do not match any submodules")
-def test_a_text_tower_on_disk_says_the_same(saved, tmp_path):
-    model = place_on_disk(saved, tmp_path, "text_tower", "heads")
+def test_parts_on_disk_answer_the_same_or_are_refused(saved, tmp_path):
+    whole = AutoModel.from_pretrained(saved)
+    parts = [name for name, _ in [*whole.named_parameters(recurse=False), *whole.named_children()]]
 
+    def on_disk(*names):
+        device_map = dict.fromkeys(parts, "cpu") | dict.fromkeys(names, "disk")
+        return AutoModel.from_pretrained(saved, device_map=device_map, offload_folder=tmp_path).eval()
+
+    model = on_disk("text_tower", "heads")
     assert all(parameter.is_meta for parameter in model.text_tower.parameters())
     with torch.no_grad():
         logits = model(**make_inputs(model)).logits
     for task, expected in json.loads((saved / "answers.json").read_text())["logits"].items():
         np.testing.assert_allclose(logits[task], expected, atol=ROUNDING)
-
-
-@pytest.mark.filterwarnings("ignore:The following device_map keys do not match any submodules")
-def test_a_vision_tower_on_disk_is_refused(saved, tmp_path):
-    model = place_on_disk(saved, tmp_path, "vision_tower")
-
     with pytest.raises(ValueError, match=r"vision tower is offloaded.*Allowed is a device.*'vision_tower': 'cpu'"):
-        model(**make_inputs(model))
+        on_disk("vision_tower")(**make_inputs(whole))
 
 
 # Where the package is installed its own classes are used, asked for or not: what is published is the same code, and an
@@ -172,28 +162,11 @@ def test_the_installed_package_wins_over_code_beside_the_weights(saved, trust, t
 
 def save_format(folder: Path) -> None:
     """A small model of the format that is written now, with the answers that it gives."""
-    torch.manual_seed(7)
     text = "[PAD] [UNK] [CLS] [SEP] [MASK] a view of delft the river portrait an old man"
     words = text.split()
-    tasks = [
-        {"name": "type", "labels": ["landscape", "portrait", "UNK"]},
-        {"name": "school", "labels": ["Dutch", "Italian", "French", "UNK"]},
-        {"name": "timeframe", "labels": ["1601-1650", "1651-1700", "UNK"]},
-        {"name": "medium", "labels": ["canvas", "wood", "UNK"]},
-    ]
-    model = semart_hf.SemArtForArtClassification.from_towers(
-        "test_resnet",
-        DistilBertConfig(len(words), dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=32),
-        tasks,
-        pretrained=False,
-        image_size=32,
-        vision_args={"channels": [8, 8, 16, 16], "stem_width": 8},
-        fusion_dim=16,
-        text_lexicon=True,
-        frozen_vision_stages=2,
-        task_weights={"school": 2.0},
-        temperatures={"type": 1.5},
-    )
+    text_config = small_text(vocab_size=len(words), dim=16, n_heads=2, hidden_dim=32, max_position_embeddings=32)
+    vision_args = {"channels": [8, 8, 16, 16], "stem_width": 8}
+    model = build(text=text_config, image_size=32, vision_args=vision_args, text_lexicon=True, frozen_vision_stages=2)
     with torch.no_grad():  # answers that differ between paintings, and statistics that are not those of a new layer
         for head in model.heads.values():
             head.weight.normal_()

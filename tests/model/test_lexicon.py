@@ -11,7 +11,6 @@ from small_models import build as build_model
 from small_models import small_text
 
 from semart_hf.model.lexicon_semart import Lexicon
-from semart_hf.model.modeling_semart import SemArtForArtClassification
 
 PAD, CLS, SEP = SPECIAL = (0, 2, 3)
 # 20 layers of at most 1,024 terms, and a lexicon whose texts have up to 64 tokens.
@@ -26,8 +25,8 @@ def build(**fields):
     return model.eval()
 
 
-def speaking(model):
-    """The model with a lexicon that has something to say."""
+def with_weights(model):
+    """The model with a lexicon whose weights are not zero."""
     with torch.no_grad():
         model.lexicon.weight.copy_(torch.randn(50, 5, generator=torch.Generator().manual_seed(1)))
     return model
@@ -67,19 +66,19 @@ def test_the_term_weights_are_those_of_scikit_learn():
 
 
 def test_idf_and_logits_by_hand():
-    lexicon = speaking(build()).lexicon
+    lexicon = with_weights(build()).lexicon
     rare = 1 + math.log(4 / 2)  # in one of three texts; token 7 is in all three
     expected = torch.zeros(50)
     expected[[7, 8, 9, 10, 11]] = torch.tensor([1.0, rare, rare, rare, rare])
     assert torch.allclose(lexicon.idf, expected)
     twice, once = (1 + math.log(2)) * rare, 1.0
     length = math.hypot(twice, once)
-    said = (twice * lexicon.weight[8] + once * lexicon.weight[7]) / length
-    assert torch.allclose(lexicon(torch.tensor([[CLS, 8, 7, 8, SEP]]))[0], said, atol=LEXICON_ROUNDING)
+    expected = (twice * lexicon.weight[8] + once * lexicon.weight[7]) / length
+    assert torch.allclose(lexicon(torch.tensor([[CLS, 8, 7, 8, SEP]]))[0], expected, atol=LEXICON_ROUNDING)
 
 
 def test_padding_special_tokens_masked_tokens_and_placeholders_count_for_nothing():
-    lexicon = speaking(build()).lexicon
+    lexicon = with_weights(build()).lexicon
     plain = lexicon(torch.tensor([[8, 7, 8]]))
     ids = torch.tensor([[CLS, 8, 7, 8, SEP, PAD, PAD, PAD]])
     assert torch.allclose(lexicon(ids), plain, atol=LEXICON_ROUNDING)
@@ -91,10 +90,10 @@ def test_padding_special_tokens_masked_tokens_and_placeholders_count_for_nothing
 
 
 def test_a_text_without_known_tokens_gets_nothing_and_no_nan():
-    lexicon = speaking(build()).lexicon
-    said = lexicon(torch.tensor([[CLS, SEP, PAD], [CLS, 49, SEP]]))
-    assert torch.equal(said, torch.zeros(2, 5))
-    said.sum().backward()
+    lexicon = with_weights(build()).lexicon
+    logits = lexicon(torch.tensor([[CLS, SEP, PAD], [CLS, 49, SEP]]))
+    assert torch.equal(logits, torch.zeros(2, 5))
+    logits.sum().backward()
     assert torch.equal(lexicon.weight.grad, torch.zeros(50, 5))
 
 
@@ -113,20 +112,20 @@ def test_a_new_lexicon_changes_no_answer():
     assert torch.allclose(expected, found, atol=ROUNDING)
 
 
-def test_what_it_says_is_added_to_the_logits_of_rows_with_a_text():
+def test_its_logits_are_added_to_the_logits_of_rows_with_a_text():
     model, inputs = build(), batch()
     with torch.no_grad():
-        silent = joined(model(**inputs).logits)
-        spoken = joined(speaking(model)(**inputs).logits)
-        said = model.lexicon(inputs["input_ids"])
-    assert torch.allclose(spoken, silent + said, atol=ROUNDING)
-    assert said[:2].abs().min() > 0
-    assert torch.allclose(spoken[2], silent[2], atol=ROUNDING)
+        plain = joined(model(**inputs).logits)
+        found = joined(with_weights(model)(**inputs).logits)
+        added = model.lexicon(inputs["input_ids"])
+    assert torch.allclose(found, plain + added, atol=ROUNDING)
+    assert added[:2].abs().min() > 0
+    assert torch.allclose(found[2], plain[2], atol=ROUNDING)
 
 
 @pytest.mark.parametrize("missing", ["text", "image"])
 def test_its_weights_get_a_gradient_in_every_batch(missing):
-    model, inputs = speaking(build()).train(), batch()
+    model, inputs = with_weights(build()).train(), batch()
     inputs = {"pixel_values": inputs["pixel_values"]} if missing == "text" else {**inputs, "pixel_values": None}
     model(**inputs, labels=torch.tensor([[0, 1], [2, 0], [1, 1]])).loss.backward()
     assert bool(model.lexicon.weight.grad.any()) == (missing == "image")
@@ -134,7 +133,7 @@ def test_its_weights_get_a_gradient_in_every_batch(missing):
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_kept_hidden_states_need_the_tokens_beside_them(depth):
-    model, inputs = speaking(build(trainable_text_layers=2 - depth, text_pooling="mean")), batch()
+    model, inputs = with_weights(build(trainable_text_layers=2 - depth, text_pooling="mean")), batch()
     hidden = model.encode_frozen_text(inputs["input_ids"], inputs["attention_mask"], depth)
     kept = {**inputs, "text_hidden": hidden, "text_depth": depth}
     if hidden.shape[1] == 1:
@@ -145,19 +144,3 @@ def test_kept_hidden_states_need_the_tokens_beside_them(depth):
     del kept["input_ids"]
     with pytest.raises(ValueError, match=r"Got text_hidden alone, .* Give input_ids too"):
         model(**kept)
-
-
-def test_it_is_saved_with_its_idf(tmp_path):
-    model = speaking(build())
-    model.save_pretrained(tmp_path)
-    assert (tmp_path / "lexicon_semart.py").is_file()
-    loaded = SemArtForArtClassification.from_pretrained(tmp_path).eval()
-    saved, found = model.state_dict(), loaded.state_dict()
-    assert {"lexicon.weight", "lexicon.idf"} <= found.keys()
-    assert all(torch.equal(found[name], tensor) for name, tensor in saved.items())
-    assert (loaded.lexicon.weight.requires_grad, loaded.lexicon.idf.requires_grad) == (True, False)
-    ids = batch()["input_ids"]
-    assert torch.allclose(loaded.lexicon(ids), model.lexicon(ids), atol=LEXICON_ROUNDING)
-    with torch.no_grad():  # products round by where in memory the weights lie
-        found, expected = (joined(one(**batch()).logits) for one in (loaded, model))
-    assert torch.allclose(found, expected, atol=ROUNDING)

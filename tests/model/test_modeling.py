@@ -193,15 +193,6 @@ def test_dropout_of_frozen_parts_is_off_in_training():
     assert torch.equal(timm_model.pos_drop(pixel_values), pixel_values)
 
 
-def test_unfreezing_by_configuration():
-    model = build(frozen_vision_stages=5, trainable_text_layers=0)
-    assert not any(p.requires_grad for p in model.vision_tower.parameters())
-    assert not any(p.requires_grad for p in model.text_tower.parameters())
-    model.config.frozen_vision_stages, model.config.trainable_text_layers = 0, None
-    model.freeze()
-    assert all(p.requires_grad for p in model.parameters())
-
-
 def test_saving_and_loading_gives_equal_logits_and_stays_frozen(tmp_path):
     model = build(frozen_vision_stages=2).eval()
     model.save_pretrained(tmp_path)

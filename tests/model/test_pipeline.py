@@ -30,13 +30,17 @@ def test_ranks_the_probabilities_that_the_model_gives(pipe):
         assert ranked == sorted(ranked, reverse=True)
 
 
-def test_batch_size_changes_no_result_and_order_is_kept(pipe):
-    singly = [pipe(row) for row in rows()]
-
-    assert len({json.dumps(answer) for answer in singly}) == len(singly)
-    for batch_size in (1, 2, 3, 7, 16):
-        assert_same(pipe(rows(), batch_size=batch_size), singly)
-    assert_same(pipe(rows(), batch_size=2, num_workers=1), singly)
+def test_batch_size_and_threads_change_no_result_and_order_is_kept(pipe):
+    many = [*rows()] * 3
+    singly = [pipe(row) for row in many]
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert len({json.dumps(answer) for answer in singly}) == len(rows())
+        for batch_size, num_workers in ((1, None), (2, 3), (3, 1), (4, None), (7, 2), (16, None), (50, None)):
+            assert_same(pipe(many, batch_size=batch_size, num_workers=num_workers), singly)
+    finally:
+        torch.set_num_threads(torch_threads)
 
 
 def test_a_lists_batches_are_of_texts_of_like_length(pipe, monkeypatch):
@@ -198,18 +202,6 @@ def test_uploading_while_saving_uploads_once_and_the_whole(pipe, tmp_path, monke
 
     assert uploads == [("one", {}), ("user/name", {"private": True})]
     assert (tmp_path / "two" / "pipeline_semart.py").is_file()
-
-
-def test_side_by_side_and_one_after_the_other_are_the_same(pipe):
-    many = [*rows()] * 3
-    torch_threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        expected = [pipe(row) for row in many]
-        for options in ({"batch_size": 4}, {"batch_size": 2, "num_workers": 3}, {"batch_size": 5, "num_workers": 1}):
-            assert_same(pipe(many, **options), expected)
-    finally:
-        torch.set_num_threads(torch_threads)
 
 
 def test_answers_in_bfloat16_are_near_those_in_float32(pipe, multiplies_in_bf16):
