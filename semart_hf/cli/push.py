@@ -6,6 +6,7 @@ Without --push the repository is put together, checked, and shown.
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 def repository_name(value: str) -> str:
-    """The name, if the Hub allows it."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
-
-    try:
-        validate_repo_id(value)
-    except HFValidationError as error:
-        raise argparse.ArgumentTypeError(f"Got the repository {value!r}: {error} Give USER/NAME.") from error
-    if value.count("/") != 1:
+    """The name, as an argument's type, if it may be a repository's."""
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value, re.ASCII):
         raise argparse.ArgumentTypeError(f"Got the repository {value!r}. Give USER/NAME, as anna/semart-resnet18.")
     return value
 
@@ -104,8 +98,7 @@ def publish_model(options: argparse.Namespace) -> None:
     if options.card:
         copy_card(folder, options.card)
     print(f"Checking {folder}")
-    machine_folders = [source] if source.exists() else []
-    show_checks(check_repository(folder, model, processor, repo_id, machine_folders=machine_folders))
+    show_checks(check_repository(folder, model, processor, repo_id))
     show_files(folder, repo_id, "model", options.private)
     if options.space:
         space = folder.parent / f"{options.space.split('/')[1]}-space"

@@ -5,16 +5,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import DatasetCard, ModelCard, get_token
+from huggingface_hub import get_token
 from PIL import Image
 
-from semart_hf.documents.model_card import EXAMPLE_TEXT, REQUIRED_METADATA, file_url, read_example
+from semart_hf.documents.model_card import EXAMPLE_TEXT, file_url, read_example
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -32,19 +32,14 @@ Findings = Iterator[tuple[str, str]]
 
 
 class CheckError(ValueError):
-    """A repository that must not be used, because of a part such as `weights`, `card`, `model` or `scores`."""
+    """A repository that must not be used, because of a part such as `weights`, `model` or `scores`."""
 
     def __init__(self, part: str, problem: str) -> None:
         super().__init__(f"The repository must not be used because of its {part}. {problem}")
 
 
 def check_repository(
-    folder: Path,
-    model: SemArtForArtClassification,
-    processor: SemArtProcessor,
-    repo_id: str,
-    *,
-    machine_folders: Iterable[Path] = (),
+    folder: Path, model: SemArtForArtClassification, processor: SemArtProcessor, repo_id: str
 ) -> Findings:
     """Part after part of an assembled repository with what was found of it, as it is checked.
 
@@ -53,15 +48,13 @@ def check_repository(
         model: The original, whose scores the repository's must equal.
         processor: The original's.
         repo_id: What it will be called; the card's example names it.
-        machine_folders: Folders whose path must not be in any file.
 
     Raises:
         CheckError: At the first part that is not whole.
     """
     folder = folder.resolve()  # the clean process works in a folder of its own
-    yield "private content", check_private_content(folder, machine_folders)
+    yield "private content", check_private_content(folder, model.name_or_path)
     yield "weights", check_weights(model)
-    yield "card", check_card(folder / "README.md")
     code, shown = read_example((folder / "README.md").read_text(encoding="utf-8")) or ("", "")
     code = code.replace(file_url(repo_id, ""), f"{folder}/").replace(f'"{repo_id}"', repr(str(folder)))
     loaded, expected = load_elsewhere({"source": str(folder), "code": code}, model, processor)
@@ -91,13 +84,13 @@ def check_published(
     yield from compare(loaded, expected, f"{repo_id} at {revision}")
 
 
-def check_private_content(folder: Path, machine_folders: Iterable[Path] = ()) -> str:
+def check_private_content(folder: Path, source: str = "") -> str:
     """That no file names this machine or holds a secret or a pickle.
 
     Raises:
         CheckError: If one does.
     """
-    if found := find_private_content(folder, machine_folders):
+    if found := find_private_content(folder, source):
         raise CheckError(
             "private content",
             f"Got {len(found)}: {'; '.join(found[:5])}. Allowed are files without paths and names of the machine that "
@@ -122,21 +115,6 @@ def check_weights(model: SemArtForArtClassification) -> str:
     return f"{len(weights):,} tensors of {sum(values.numel() for values in weights.values()):,} numbers, all finite"
 
 
-def check_card(path: Path) -> str:
-    """How many entries the card's metadata has; the Hub has a check of its own, which is asked at the push.
-
-    Raises:
-        CheckError: If the metadata cannot be read, or lack an entry.
-    """
-    try:
-        card = ModelCard(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckError("card", f"Got metadata that cannot be read: {error}. Correct the head of {path}.") from error
-    if missing := [name for name in REQUIRED_METADATA if not card.data.get(name)]:
-        raise CheckError("card", f"Got metadata without {', '.join(missing)}. Render the card again.")
-    return f"{len(card.data)} entries, {len(card.data.get('eval_results') or [])} results in model-index"
-
-
 def check_dataset(folder: Path) -> Findings:
     """Part after part of a prepared dataset's folder.
 
@@ -152,10 +130,6 @@ def check_dataset(folder: Path) -> Findings:
         )
     yield "files", f"{len(shards)} files of data, and a card"
     yield "private content", check_private_content(folder)
-    card = DatasetCard((folder / "README.md").read_text(encoding="utf-8"))
-    if missing := [name for name in ("license", "configs") if not card.data.get(name)]:
-        raise CheckError("card", f"Got metadata without {missing}; the Hub needs them. Prepare the data again.")
-    yield "card", f"{len(card.data)} entries"
 
 
 def load_elsewhere(

@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from huggingface_hub import get_token
@@ -15,18 +15,19 @@ _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{16,}")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy")
 
 
-def find_private_content(folder: Path, machine_folders: Iterable[Path] = ()) -> list[str]:
+def find_private_content(folder: Path, source: str = "") -> list[str]:
     """One sentence for each secret, path or name of this machine, and pickle in the folder's files.
 
     Weights are searched in their header, everything else wholly.
 
     Args:
         folder: What is to be published.
-        machine_folders: Further folders whose path must not appear, besides the home and the working folder.
+        source: Where it came from: a folder whose path must not appear, as those of the home and the working folder.
     """
-    folders = {path.expanduser().resolve() for path in (Path.home(), Path.cwd(), *machine_folders)}
+    home = Path.home().resolve()
     # `/` and `/app` are everybody's.
-    private = {path for path in folders if len(path.parts) > 2 or path == Path.home().resolve() != Path("/")}
+    private = {path for path in (home, Path.cwd(), Path(source).resolve()) if len(path.parts) > 2}
+    private |= {home} - {Path("/")}
     words = {str(path): "a folder of this machine" for path in private}
     host = socket.gethostname()
     # A name of letters only cannot be told from a word of the text.

@@ -40,16 +40,6 @@ def test_weights_that_are_no_numbers_are_named(value):
         check.check_weights(model)
 
 
-def test_a_card_without_its_metadata_is_named(repository):
-    path = repository / "README.md"
-    path.write_text(path.read_text().replace("library_name: transformers\n", ""))
-    with pytest.raises(check.CheckError, match=r"Got metadata without library_name\. Render"):
-        check.check_card(path)
-    path.write_text("---\n- a list\n---\n# Title\n")
-    with pytest.raises(check.CheckError, match="Got metadata that cannot be read"):
-        check.check_card(path)
-
-
 def test_private_content_is_named(repository, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "atelier-7")
     monkeypatch.setattr("semart_hf.publishing.private_content.get_token", lambda: "secretCanary")
@@ -79,11 +69,11 @@ def test_what_is_left_of_weights_is_searched_all_the_same(repository, length):
     assert find_private_content(repository) == []
 
 
-def test_a_folder_of_this_machine_is_private(repository):
+def test_the_folder_of_the_model_is_private(repository):
     (repository / "notes.md").write_text("made from /srv/atelier/run")
     assert find_private_content(repository) == []
-    (found,) = find_private_content(repository, [Path("/srv/atelier/run")])
-    assert found == "notes.md holds a folder of this machine, '/srv/atelier/run'"
+    found = find_private_content(repository, "/srv/atelier/run")
+    assert found == ["notes.md holds a folder of this machine, '/srv/atelier/run'"]
 
 
 @pytest.mark.parametrize(
