@@ -175,6 +175,10 @@ def normal(value: str | None) -> str:
     return " ".join(re.sub(r"[-_\s]+", " ", value or "").casefold().split())
 
 
+# Makes a value of YAML what a mapping holds, or says that the key's value is of the wrong kind.
+_Parser = Callable[[Any, str], Any]
+
+
 def _text(value: Any, key: str) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"Got {key} = {value!r}, but it is a text. Put it in quotes.")
@@ -185,7 +189,7 @@ def _names(value: Any, key: str) -> tuple[str, ...]:
     return tuple(_text(name, key) for name in (value if isinstance(value, list) else [value]))
 
 
-def _one_of(*allowed: Any) -> Callable[[Any, str], Any]:
+def _one_of(*allowed: Any) -> _Parser:
     def parse(value: Any, key: str) -> Any:
         if value not in allowed:
             raise ValueError(f"Got {key} = {value!r}, but it is one of {list(allowed)}. Choose among these.")
@@ -194,17 +198,20 @@ def _one_of(*allowed: Any) -> Callable[[Any, str], Any]:
     return parse
 
 
-def _lines(value: Any, key: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"Got {key} = {value!r}, but it is a section of `name: value` lines. Write it so.")
-    return value
+def _table_of(parse: _Parser, parse_name: Callable[[Any], str] = str) -> _Parser:
+    """Of a section whose names are anything."""
+
+    def parse_lines(value: Any, key: str) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"Got {key} = {value!r}, but it is a section of `name: value` lines. Write it so.")
+        return {parse_name(name): parse(entry, f"{key}.{name}") for name, entry in value.items()}
+
+    return parse_lines
 
 
-def _section(
-    value: Any, key: str, parsers: Mapping[str, Callable[[Any, str], Any]], required: Sequence[str] = ()
-) -> dict[str, Any]:
+def _section(value: Any, key: str, parsers: Mapping[str, _Parser], required: Sequence[str] = ()) -> dict[str, Any]:
     """Each line of a section by the parser of its name, which is given the value and its key for errors."""
-    lines = _lines(value, key or "the mapping")
+    lines = _table_of(lambda entry, _: entry)(value, key or "the mapping")
     faults = [f"the unknown key {name!r}" for name in lines if name not in parsers]
     faults += [f"no {name!r}" for name in required if name not in lines]
     if faults:
@@ -214,19 +221,8 @@ def _section(
     return {name: parsers[name](entry, f"{key}.{name}".lstrip(".")) for name, entry in lines.items()}
 
 
-def _texts(value: Any, key: str) -> dict[str, str]:
-    return {str(name): _text(text, f"{key}.{name}") for name, text in _lines(value, key).items()}
-
-
-def _values(value: Any, key: str) -> dict[str, str]:
-    return {normal(name): text for name, text in _texts(value, key).items()}
-
-
-def _conditions(value: Any, key: str) -> dict[str, tuple[str, ...]]:
-    return {
-        column: tuple(normal(str(value)) for value in (values if isinstance(values, list) else [values]))
-        for column, values in _lines(value, key).items()
-    }
+def _allowed(value: Any, key: str) -> tuple[str, ...]:
+    return tuple(normal(str(entry)) for entry in (value if isinstance(value, list) else [value]))
 
 
 def _source(value: Any, key: str) -> dict[str, Any]:
@@ -261,10 +257,6 @@ def _column_rule(value: Any, key: str) -> ColumnRule:
     )
 
 
-def _columns(value: Any, key: str) -> dict[str, ColumnRule]:
-    return _section(value, key, dict.fromkeys(("image", *TEXT_COLUMNS, *TASKS), _column_rule))
-
-
 def _files(value: Any, key: str) -> Mapping[Any, str]:
     return {None: value} if isinstance(value, str) else _section(value, key, dict.fromkeys(SPLITS, _text))
 
@@ -284,12 +276,11 @@ def _by(value: Any, key: str) -> tuple[str, str]:
 
 
 def _split_rule(value: Any, key: str) -> SplitRule:
-    given = _section(value, key, {"column": _text, "values": _values, "shares": _lines})
+    values, shares = _table_of(_one_of(*SPLITS), normal), _table_of(lambda share, _: share)
+    given = _section(value, key, {"column": _text, "values": values, "shares": shares})
     if ("column" in given) == ("shares" in given):
         raise ValueError("Got splits with both or neither of column and shares, but one of them says it. Give one.")
     check_shares(given.get("shares", DEFAULT_SHARES))
-    for name, split in given.get("values", {}).items():
-        _one_of(*SPLITS)(split, f"{key}.values.{name}")
     return SplitRule(**given)
 
 
@@ -299,11 +290,12 @@ _RULE_KEYS = {
     "as": _one_of("half_century"),
     "pattern": _pattern,
     "separator": _text,
-    "values": _values,
+    "values": _table_of(_text, lambda name: normal(str(name))),
     "other": _one_of("missing", "keep", "unknown"),
     "optional": _one_of(True, False),
 }
-_JOIN_KEYS = {"file": _text, "by": _by, "where": _conditions, "columns": _texts, "take": _one_of("first", "all")}
+_JOIN_KEYS = {"file": _text, "by": _by, "where": _table_of(_allowed), "columns": _table_of(_text)}
+_JOIN_KEYS["take"] = _one_of("first", "all")
 _KEYS = {
     "about": _text,
     "files": _files,
@@ -311,9 +303,9 @@ _KEYS = {
     "encoding": _text,
     "delimiter": _text,
     "images": _text,
-    "keep_rows": _conditions,
+    "keep_rows": _table_of(_allowed),
     "joins": _joins,
-    "columns": _columns,
+    "columns": lambda value, key: _section(value, key, dict.fromkeys(("image", *TEXT_COLUMNS, *TASKS), _column_rule)),
     "keep": lambda value, key: None if value == "all" else _names(value, key),
     "splits": _split_rule,
 }

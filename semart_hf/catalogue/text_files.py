@@ -72,10 +72,10 @@ def read_text_file(path: str | Path) -> tuple[str, str, str | None]:
 
 
 def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, str | None]:
-    """A text file's encoding, and a sentence where what it gives is improbable.
+    """A text file's encoding, and a sentence where the text that it gives is improbable.
 
-    It is the given one, else that of the byte order mark, else UTF-16 where every other byte is zero, else UTF-8 where
-    it is that, else cp1252, which plain ASCII counts as: the official release's encoding.
+    It is the given one, else that of the byte order mark, else UTF-16 where every other byte is zero, else UTF-8, else
+    cp1252, the official release's, which plain ASCII counts as.
 
     Raises:
         ValueError: There is no such encoding, or the file is no text.
