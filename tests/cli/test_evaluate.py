@@ -1,10 +1,10 @@
-"""scripts/evaluate_model.py from a model folder and a release to results.json."""
+"""semart-hf evaluate from a model folder and a release to results.json."""
 
 import fcntl
 import json
+import shutil
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -32,16 +32,29 @@ def release(tmp_path_factory):
     return write_release(tmp_path_factory.mktemp("evaluate") / "release")
 
 
-def run(model, release, output, *more):
-    arguments = ["--model", model, "--data", release, "--output_dir", output, "--device", "cpu", "--no_report", *more]
-    load_command("evaluate").main([str(argument) for argument in arguments])
+@pytest.fixture(scope="module")
+def evaluated(model, release, tmp_path_factory):
+    """A whole evaluation with its report, not to be changed."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    run(model, release, folder, report=True)
+    return folder
+
+
+def run(model, release, output, *more, report=False):
+    words = ["--model", model, "--data", release, "--output_dir", output, "--device", "cpu", *more]
+    load_command("evaluate").main([str(word) for word in (*words, *([] if report else ["--no_report"]))])
     return json.loads((output / "results.json").read_text())
 
 
-def test_results_follow_the_schema(model, release, tmp_path, capsys):
+def files_of(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_results_follow_the_schema(model, tmp_path, capsys):
+    release = write_release(tmp_path / "release")
     ceiling = {"image+text": {"type": 0.9, "school": 0.8, "timeframe": 0.7, "medium": 0.95, "mean": 0.84}}
     (release / "ceiling.json").write_text(json.dumps(ceiling))
-    results = run(model, release, tmp_path)
+    results = run(model, release, tmp_path / "out")
     first = ["model", "data", "split", "num_rows", "seconds", "environment", "tasks", "mean_accuracy", "mean_macro_f1"]
     assert list(results)[: len(first)] == first
     assert (results["model"], results["data"], results["split"]) == (str(model), str(release), "test")
@@ -73,20 +86,7 @@ def test_a_model_is_judged_on_the_columns_that_it_was_trained_on(release, tmp_pa
     assert abs(losses[0] - losses[1]) > 2 * ROUNDING  # other texts
 
 
-def test_a_split_that_is_not_there(model, release, tmp_path):
-    with pytest.raises(SystemExit, match=r"the split 'train'.*\['validation', 'test'\].*--split"):
-        run(model, release, tmp_path, "--split", "train")
-
-
-def test_help_answers_at_once():
-    script = Path(__file__).parents[2] / "scripts" / "evaluate_model.py"
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
-    assert "--output_dir" in done.stdout
-    assert time.perf_counter() - start < 3
-
-
-def test_calibration_is_stored_and_used(release, tmp_path):
+def test_calibration_is_stored_and_used(release, tmp_path, capsys):
     folder = save_tiny_model(tmp_path / "model")
     before = run(folder, release, tmp_path / "before")
     assert "calibration" not in before
@@ -102,7 +102,7 @@ def test_calibration_is_stored_and_used(release, tmp_path):
     # Random heads are far too sure: the logits must be flattened, and that helps on the other split too.
     assert max(stored.values()) > 1
     assert sum(s["log_loss"] for s in after["tasks"].values()) < sum(s["log_loss"] for s in before["tasks"].values())
-    assert after["thresholds"]["chosen_on"] == "validation"
+    assert after["thresholds"]["chosen_on"] == calibration["fitted_on"] == "validation"
     # The pipeline divides by the same temperatures as the predictions that were written.
     frame = pd.read_parquet(tmp_path / "after" / "predictions.parquet")
     image = release / "Images" / "test03.jpg"
@@ -112,43 +112,48 @@ def test_calibration_is_stored_and_used(release, tmp_path):
     for task, ranked in answers.items():
         expected = frame[f"{task}_probabilities"][3]
         assert {guess["label"]: guess["score"] for guess in ranked} == pytest.approx(expected, abs=ROUNDING)
+    run(folder, release, tmp_path / "after", "--calibrate", "test")
+    assert "fitted on test, the split that is scored here, which flatters" in " ".join(capsys.readouterr().out.split())
 
 
-def test_two_models_are_compared_in_words(model, release, tmp_path, capsys):
-    run(model, release, tmp_path / "one")
-    comparison = run(model, release, tmp_path / "two", "--compare", tmp_path / "one")["comparison"]
+def test_two_models_are_compared_in_words(model, release, evaluated, tmp_path, capsys):
+    comparison = run(model, release, tmp_path / "two", "--compare", evaluated)["comparison"]
     assert comparison["tasks"]["type"]["accuracy"]["difference"] == 0
     assert "are level on school" in capsys.readouterr().out
-
-
-def test_what_cannot_be_compared_is_refused_before_anything_is_computed(model, release, tmp_path):
-    run(model, release, tmp_path / "one")
-    with pytest.raises(SystemExit, match="other paintings"):
-        run(model, release, tmp_path / "three", "--split", "validation", "--compare", tmp_path / "one")
-    with pytest.raises(SystemExit, match=r"nowhere.predictions\.parquet, which is no predictions\.parquet"):
-        run(model, release, tmp_path / "three", "--compare", tmp_path / "nowhere")
-    with pytest.raises(SystemExit, match="it would be overwritten"):
-        run(model, release, tmp_path / "one", "--compare", tmp_path / "one")
-    (tmp_path / "map.json").write_text('{"school": {"Dutch": "Italian"}}')
-    with pytest.raises(SystemExit, match="true school differs in 4 of 12"):
-        run(model, release, tmp_path / "three", "--map_labels", tmp_path / "map.json", "--compare", tmp_path / "one")
-    fewer = save_tiny_model(tmp_path / "fewer", [{"name": "type", "labels": ["portrait", "landscape"]}])
-    with pytest.raises(SystemExit, match=r"the tasks \['type'\] and \['type', 'school'"):
-        run(fewer, release, tmp_path / "three", "--compare", tmp_path / "one")
-    assert not (tmp_path / "three").exists()
     for content in ("[]", "{", '{"name": "mine"}'):  # of another program: the folder's name stands for the model's
-        (tmp_path / "one" / "results.json").write_text(content)
-        comparison = run(model, release, tmp_path / "two", "--compare", tmp_path / "one")["comparison"]
-        assert comparison["second"] == "one"
+        (tmp_path / "two" / "results.json").write_text(content)
+        comparison = run(model, release, tmp_path / "three", "--compare", tmp_path / "two")["comparison"]
+        assert comparison["second"] == "two"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--split", "train"], r"the split 'train'.*\['validation', 'test'\].*--split"),
+        (["--split", "validation", "--compare", "EVALUATED"], "other paintings"),
+        (["--compare", "nowhere"], r"nowhere.predictions\.parquet, which is no predictions\.parquet"),
+        (["--compare", "OUT"], "as --compare and as --output_dir"),
+        (["--output_dir", "MODEL"], "as --model and as --output_dir"),
+        (["--map_labels", "MAP", "--compare", "EVALUATED"], "true school differs in 4 of 12"),
+        (["--model", "FEWER", "--compare", "EVALUATED"], r"the tasks \['type'\] and \['type', 'school'"),
+        (["--model", "someone/model", "--calibrate", "val"], r"Got the model someone/model.*hf download"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_computed(
+    model, release, evaluated, tmp_path, words, message
+):
+    (tmp_path / "map.json").write_text('{"school": {"Dutch": "Italian"}}')
+    folders = {"EVALUATED": evaluated, "OUT": tmp_path / "out", "MODEL": model, "MAP": tmp_path / "map.json"}
+    if "FEWER" in words:
+        folders["FEWER"] = save_tiny_model(tmp_path / "fewer", [{"name": "type", "labels": ["portrait", "landscape"]}])
+    with pytest.raises(SystemExit, match=message):
+        run(model, release, tmp_path / "out", *(folders.get(word, word) for word in words))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_single_label_is_marked(model, tmp_path, capsys):
     release = write_release(tmp_path / "release", schools=("Dutch",))
-    script = load_command("evaluate")
-    script.main(
-        ["--model", str(model), "--data", str(release), "--output_dir", str(tmp_path / "out"), "--device", "cpu"]
-    )
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    results = run(model, release, tmp_path / "out", report=True)
     assert results["tasks"]["school"]["only_label"] == "Dutch"
     assert "only_label" not in results["tasks"]["type"]
     words = "Every painting with a known school is Dutch: these scores do not say"
@@ -175,58 +180,50 @@ def test_label_words_are_masked_on_request(model, release, tmp_path):
     assert list(results["modalities"])[3:] == ["image+masked text", "masked text"]
 
 
-def test_calibration_needs_a_local_folder(release, tmp_path):
-    with pytest.raises(SystemExit, match=r"Got the model someone/model.*hf download"):
-        run("someone/model", release, tmp_path / "out", "--calibrate", "val")
-
-
 def test_an_evaluation_that_fails_leaves_nothing_and_calibrates_nothing(release, tmp_path, monkeypatch):
     folder = save_tiny_model(tmp_path / "model")
     config = (folder / "config.json").read_bytes()
     run(folder, release, tmp_path / "out")
-    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in files_of(tmp_path / "out")}
     monkeypatch.setattr("semart_hf.evaluation.results.bootstrap_intervals", lambda *_, **__: 1 / 0)
     for output in ("out", "new"):
         with pytest.raises(ZeroDivisionError):
             run(folder, release, tmp_path / output, "--calibrate", "val")
     assert (folder / "config.json").read_bytes() == config
-    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in files_of(tmp_path / "out")} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "out"]
-    monkeypatch.undo()
-    after = run(folder, release, tmp_path / "out", "--calibrate", "val")
-    assert json.loads((folder / "config.json").read_text())["temperatures"] != {}
-    assert after["calibration"]["fitted_on"] == "validation"
 
 
-@pytest.mark.parametrize("name", ["results.json", "report.html", "predictions.parquet"])
+@pytest.mark.parametrize("name", ["", "results.json", "report.html", "predictions.parquet"])
 def test_what_is_no_evaluation_is_not_overwritten(model, release, tmp_path, name):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / name).write_text("mine")
-    with pytest.raises(SystemExit, match=rf"holds \['{name}'\] of something else than an evaluation"):
+    place = tmp_path / "out" / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("mine")
+    message = rf"holds \['{name}'\] of something else than an evaluation" if name else "out, which is a file"
+    with pytest.raises(SystemExit, match=message):
         run(model, release, tmp_path / "out")
-    assert (tmp_path / "out" / name).read_text() == "mine"
-    with pytest.raises(SystemExit, match="as --model and as --output_dir"):
-        run(model, release, model)
+    assert place.read_text() == "mine"
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused_before_anything_is_computed(model, release, tmp_path):
-    (tmp_path / "out").write_text("mine")
-    with pytest.raises(SystemExit, match="out, which is a file"):
-        run(model, release, tmp_path / "out")
-    assert (tmp_path / "out").read_text() == "mine"
+def test_a_new_evaluation_takes_the_place_of_an_old_and_of_a_killed_one_and_of_nothing_else(
+    model, release, evaluated, tmp_path
+):
+    assert {"report.html", "figures/confusion_type.png"} <= set(files_of(evaluated))
+    output = shutil.copytree(evaluated, tmp_path / "out")
+    (output / "figures" / "mine.png").write_text("mine")
+    (output / ".unfinished.abc").mkdir()
+    (output / ".unfinished.abc" / "predictions.parquet").write_text("half")
+    run(model, release, output)  # without a report
+    assert files_of(output) == ["figures/mine.png", "predictions.parquet", "results.json"]
 
 
-def test_an_earlier_evaluation_leaves_nothing_beside_the_new_one(model, release, tmp_path):
-    (tmp_path / "figures").mkdir()
-    script = load_command("evaluate")
-    arguments = [str(word) for word in ("--model", model, "--data", release, "--output_dir", tmp_path)]
-    script.main([*arguments, "--device", "cpu"])
-    (tmp_path / "figures" / "mine.png").write_text("mine")
-    assert (tmp_path / "report.html").is_file()
-    assert (tmp_path / "figures" / "confusion_type.png").is_file()
-    run(model, release, tmp_path)  # without a report
-    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-    assert left == ["figures/mine.png", "predictions.parquet", "results.json"]
+def test_two_evaluations_into_one_folder_are_refused(model, release, tmp_path, monkeypatch):
+    monkeypatch.setattr("semart_hf.evaluation.evaluation_folder.locked", partial(locked, wait=0))
+    with (tmp_path / ".out.lock").open("w") as file:
+        print("an evaluation, process 7", file=file, flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(SystemExit, match=r"Another process is at work in .*out: an evaluation, process 7"):
+            run(model, release, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("model/recipe.yaml", "YAML"), ("release/ceiling.json", "JSON")])
@@ -251,44 +248,15 @@ def test_a_run_whose_pictures_are_gone_stops(model, tmp_path, split):
 
 def test_texts_alone_are_scored_and_what_has_no_label_is_refused(model, tmp_path):
     release = write_release(tmp_path / "release")
-    table = pd.read_csv(release / "semart_test.csv", sep="\t", encoding="cp1252")
-    table.assign(IMAGE_FILE="").to_csv(release / "semart_test.csv", sep="\t", index=False)
+    table = pd.read_csv(release / "semart_test.csv", sep="\t", encoding="cp1252").assign(IMAGE_FILE="")
+    table.to_csv(release / "semart_test.csv", sep="\t", index=False)
     results = run(model, release, tmp_path / "texts")
     assert list(results["modalities"]) == ["image+text", "text"]
-    table.assign(TYPE="", SCHOOL="", TIMEFRAME="", TECHNIQUE="").to_csv(
-        release / "semart_test.csv", sep="\t", index=False
-    )
+    table = table.assign(TYPE="", SCHOOL="", TIMEFRAME="", TECHNIQUE="")
+    table.to_csv(release / "semart_test.csv", sep="\t", index=False)
     with pytest.raises(SystemExit, match="12 paintings without a known label of"):
         run(model, release, tmp_path / "none")
     assert not (tmp_path / "none").exists()
-
-
-def test_a_calibration_on_the_scored_split_is_marked(release, tmp_path, capsys):
-    run(save_tiny_model(tmp_path / "model"), release, tmp_path / "out", "--calibrate", "test")
-    assert "fitted on test, the split that is scored here, which flatters" in " ".join(capsys.readouterr().out.split())
-
-
-def test_what_a_killed_evaluation_left_is_removed_and_two_at_once_are_refused(model, release, tmp_path, monkeypatch):
-    (tmp_path / "out" / ".unfinished.abc").mkdir(parents=True)
-    (tmp_path / "out" / ".unfinished.abc" / "predictions.parquet").write_text("half")
-    run(model, release, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.parquet", "results.json"]
-    with (tmp_path / ".out.lock").open("w") as file:
-        file.write("an evaluation, process 7")
-        file.flush()
-        fcntl.flock(file, fcntl.LOCK_EX)
-        monkeypatch.setattr("semart_hf.evaluation.evaluation_folder.locked", partial(locked, wait=0))
-        with pytest.raises(SystemExit, match=r"Another process is at work in .*out: an evaluation, process 7"):
-            run(model, release, tmp_path / "out")
-
-
-def test_other_files_in_the_folder_stay(model, release, tmp_path):
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "mine.png").write_text("mine")
-    for _ in range(2):  # the second replaces the first
-        run(model, release, tmp_path)
-    assert (tmp_path / "figures" / "mine.png").read_text() == "mine"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "predictions.parquet", "results.json"]
 
 
 def test_a_truncated_picture_is_judged_by_its_text_and_named(model, tmp_path, capsys):
@@ -303,11 +271,10 @@ def test_a_truncated_picture_is_judged_by_its_text_and_named(model, tmp_path, ca
     assert "1 picture could not be read: test03.jpg." in " ".join(capsys.readouterr().out.split())
     assert results["num_rows"] == results["tasks"]["type"]["num_rows"] == 12
     assert results["modalities"]["image"]["tasks"]["type"]["num_rows"] == 11
-    frames = [pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("whole", "out")]
-    others = [row for row in range(12) if row != 3]
+    frames = [pd.read_parquet(tmp_path / name / "predictions.parquet").drop(3) for name in ("whole", "out")]
     for task in whole["tasks"]:
         before, after = ([list(found.values()) for found in frame[f"{task}_probabilities"]] for frame in frames)
-        np.testing.assert_allclose(np.array(after)[others], np.array(before)[others], atol=1e-4)
+        np.testing.assert_allclose(after, before, atol=1e-4)
 
 
 def test_it_runs_as_a_script(model, release, tmp_path):
@@ -316,4 +283,4 @@ def test_it_runs_as_a_script(model, release, tmp_path):
     arguments = ["--model", model, "--data", release, "--output_dir", tmp_path, "--device", "cpu", "--no_report"]
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.parquet", "results.json"]
+    assert files_of(tmp_path) == ["predictions.parquet", "results.json"]
