@@ -89,14 +89,14 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
     """Write the evaluation to the folder; returns its results, and what to know of the model."""
     from semart_hf.evaluation.evaluation_folder import read_compared
     from semart_hf.evaluation.results import write_evaluation
-    from semart_hf.evaluation.vocabularies import check_labelled, load_for_model, read_label_map, with_masked_text
+    from semart_hf.evaluation.vocabularies import check_labelled, load_split, read_label_map, with_masked_text
 
     model, processor = load_model(options.model)
     tasks = model.config.tasks
     label_map = read_label_map(options.map_labels) if options.map_labels else None
 
     def load(split: str) -> Any:
-        return load_for_model(
+        return load_split(
             options.model,
             options.data,
             split,

@@ -25,7 +25,7 @@ from semart_hf.files import write_json
 from semart_hf.model.techniques_semart import run_model
 
 from .results import describe_environment
-from .vocabularies import load_for_model
+from .vocabularies import load_split
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -166,7 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
     options = parser.parse_args(arguments)
     tasks = AutoModel.from_pretrained(options.model, trust_remote_code=False).config.tasks
-    paintings = load_for_model(options.model, options.data, options.split, tasks, common_labels=True)
+    paintings = load_split(options.model, options.data, options.split, tasks, common_labels=True)
     write_json(options.output, measure_cost(options.model, paintings, device=options.device))
 
 

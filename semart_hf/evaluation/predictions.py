@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,14 +79,10 @@ def predict_batches(
         precision: `fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies in it.
 
     Raises:
-        ValueError: The dataset is empty, the modality is unknown, or the model answered with NaN.
+        ValueError: The dataset is empty, or the model answered with NaN.
     """
-    if modality not in MODALITIES:
-        raise ValueError(f"Got the modality {modality!r}. Allowed are {list(MODALITIES)}. Pass one of these.")
     if len(dataset) == 0:
-        raise ValueError(
-            "Got a dataset without rows. At least one painting is needed. Check the split and its filters."
-        )
+        raise ValueError("Got a dataset without rows. One painting is needed. Check the split and its filters.")
     tasks, names = model.config.tasks, row_names(dataset)
     columns = [name for name in ("image", "text", *model.config.task_names) if name in dataset.column_names]
     shown = dataset.select_columns(columns)
@@ -95,20 +92,23 @@ def predict_batches(
     loader: DataLoader[Any] = DataLoader(shown, batch_size=batch_size, num_workers=num_workers, collate_fn=collator)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device)
-    start = 0
-    with tqdm(total=len(dataset), desc=modality, unit="painting", disable=not show_progress) as progress:
-        for batch in loader:
-            references = batch.pop("labels").numpy()
-            row_ids = names[start : start + len(references)]
-            unreadable = {row_ids[place]: error for place, error in batch.pop("unreadable", ())}
+    remaining = iter(names)
+    for batch in tqdm(loader, desc=modality, unit="batch", disable=not show_progress):
+        references = batch.pop("labels").numpy()
+        row_ids = list(islice(remaining, len(references)))
+        unreadable = {row_ids[place]: error for place, error in batch.pop("unreadable", ())}
+        with torch.inference_mode():
             inputs = {name: value.to(device) for name, value in batch.items()}
-            with torch.inference_mode():
-                logits = run_model(model, inputs, precision=precision).logits
-            arrays = {task: values.float().cpu().numpy() for task, values in logits.items()}
-            _check_finite(arrays, row_ids)
-            yield Predictions(row_ids, arrays, references, unreadable)
-            start += len(references)
-            progress.update(len(references))
+            logits = run_model(model, inputs, precision=precision).logits
+        arrays = {task: values.float().cpu().numpy() for task, values in logits.items()}
+        is_finite = np.all([np.isfinite(values).all(axis=1) for values in arrays.values()], axis=0)
+        if not is_finite.all():
+            raise ValueError(
+                f"Got logits that are NaN or infinite for {', '.join(np.array(row_ids)[~is_finite][:5])}. Finite "
+                "numbers are needed. Look for NaN in the weights (a diverged training), and try these paintings alone "
+                "with semart-hf predict."
+            )
+        yield Predictions(row_ids, arrays, references, unreadable)
 
 
 def predict_dataset(
@@ -131,14 +131,3 @@ def row_names(dataset: Dataset) -> list[str]:
         if all(files) and len(set(files)) == len(files):
             return files
     return [f"row {index}" for index in range(len(dataset))]
-
-
-def _check_finite(logits: dict[str, npt.NDArray[np.float32]], row_ids: list[str]) -> None:
-    is_broken = np.any([~np.isfinite(values).all(axis=1) for values in logits.values()], axis=0)
-    if is_broken.any():
-        names = [row_ids[row] for row in np.flatnonzero(is_broken)]
-        raise ValueError(
-            f"Got logits that are NaN or infinite for {len(names)} paintings, first {', '.join(names[:5])}. Finite "
-            "numbers are needed. Look for NaN in the weights (a diverged training), and try these paintings alone "
-            "with semart-hf predict."
-        )

@@ -67,17 +67,13 @@ def write_evaluation(
     compared: tuple[Outcomes, str] | None = None,
     **options: Any,
 ) -> tuple[dict[str, Any], Outcomes, Outcomes | None]:
-    """Write predictions.parquet and results.json of a model on a split.
+    """Write predictions.parquet and results.json of a model on a split, by `predict_batches` and its options.
 
     Args:
-        folder: Where the files go.
         model: Gets the temperatures that are fitted.
-        processor: Its own.
-        paintings: Have a column for each of its tasks.
-        about: `model`, `data` and `split`, by their names for a reader.
+        about: `model`, `data` and `split`, as a reader knows them.
         calibration: Name and paintings of a split that temperatures are fitted on.
         compared: What `read_compared` returns.
-        **options: Of `predict_batches`.
 
     Returns:
         The results, the outcomes, and the outcomes without temperatures; None where there are none.
@@ -108,23 +104,23 @@ def write_evaluation(
         "thresholds": thresholds(both, chosen_on, choosing),
     }
     if temperatures:
-        names = ("log_loss", "brier", "expected_calibration_error")
         stages = {"before": score_outcomes(uncalibrated)["tasks"], "after": measured["tasks"]}
         results["calibration"] = {
             "fitted_on": None if calibration is None else calibration[0],
             "temperatures": dict(temperatures),
-            **{
-                stage: {task: {name: scores.get(name) for name in names} for task, scores in scored.items()}
-                for stage, scored in stages.items()
-            },
+            **{stage: _probability_scores(tasks) for stage, tasks in stages.items()},
         }
     if compared is not None:
-        second, name = compared
-        short = (Path(about["model"]).name, Path(name).name)
-        is_clear = short[0] != short[1]
-        results["comparison"] = compare_outcomes(both, second, names=short if is_clear else (about["model"], name))
+        names = (about["model"], compared[1])
+        short = (Path(names[0]).name, Path(names[1]).name)
+        results["comparison"] = compare_outcomes(both, compared[0], names=names if short[0] == short[1] else short)
     write_json(folder / "results.json", results)
     return results, both, uncalibrated if temperatures else None
+
+
+def _probability_scores(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    names = ("log_loss", "brier", "expected_calibration_error")
+    return {task: {name: scores.get(name) for name in names} for task, scores in tasks.items()}
 
 
 def collect_outcomes(

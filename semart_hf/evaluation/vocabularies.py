@@ -26,34 +26,37 @@ FREQUENT_SHARE = 0.01
 
 
 def load_split(
+    model: str | Path,
     data: str | Path,
     split: str,
     tasks: Sequence[Mapping[str, Any]],
     *,
     label_map: LabelMap | None = None,
     common_labels: bool = False,
-    text_columns: Sequence[str] | str | None = None,
+    text_columns: Sequence[str] | None = None,
 ) -> datasets.Dataset:
-    """The paintings of one split, their labels numbered as in the model's `config.tasks`.
+    """The paintings of one split as a model reads them, their labels numbered as in its `config.tasks`.
 
     A rare label that the model does not know is its `UNK`; a frequent one shows that data and model do not sort by
     the same labels, and is refused unless it is mapped or left out.
 
     Args:
+        model: Its folder, whose recipe.yaml names the columns of the text that it reads, or its name on the Hub.
         data: What `load_paintings` accepts.
         split: Its name in the data.
         tasks: The model's `config.tasks`.
         label_map: By task, the model's label for a label of the data; None leaves the label out of the scores.
         common_labels: Whether labels that the model does not know are left out of the scores, `UNK` included.
-        text_columns: Columns of the text that the model is shown; `None`: what `load_paintings` takes by itself.
+        text_columns: Columns of the text, in the place of the recipe's.
 
     Raises:
-        ValueError: The split is not there, the map names labels that do not exist, or frequent labels are unknown to
-            the model.
+        ValueError: The split is not there, the map names labels that do not exist, frequent labels are unknown to the
+            model, or most of the pictures that the split names cannot be read.
     """
+    recipe = _trained_recipe(Path(model))
     own_labels, frequent = data_labels(data, [task["name"] for task in tasks])
     own_tasks = [{"name": name, "labels": labels} for name, labels in own_labels.items()]
-    splits = load_paintings(data, tasks=own_tasks, text_columns=text_columns)
+    splits = load_paintings(data, tasks=own_tasks, text_columns=text_columns or recipe.get("text_columns"))
     if split not in splits:
         raise ValueError(f"Got the split {split!r}. {data} has {list(splits)}. Pass --split with one of these.")
     paintings = splits[split]
@@ -77,34 +80,17 @@ def load_split(
         column = [None if number is None else by_own[number] for number in list(paintings[name])]
         feature = datasets.ClassLabel(names=labels)
         paintings = paintings.remove_columns(name).add_column(name, column, feature=feature)
+    _check_pictures(paintings, recipe.get("modality", "image+text"), split, data)
     return paintings
 
 
-def load_for_model(
-    model: str | Path,
-    data: str | Path,
-    split: str,
-    tasks: Sequence[Mapping[str, Any]],
-    *,
-    text_columns: Sequence[str] | None = None,
-    **options: Any,
-) -> datasets.Dataset:
-    """What `load_split` loads, with the text that the model's recipe.yaml names.
-
-    Raises:
-        ValueError: As `load_split`, or most of the pictures that the split names cannot be read.
-    """
-    recipe = _trained_recipe(Path(model))
-    columns = text_columns or recipe.get("text_columns")
-    paintings = load_split(data, split, tasks, text_columns=columns, **options)
+def _check_pictures(paintings: datasets.Dataset, modality: str, split: str, data: str | Path) -> None:
     # Data of texts alone name no picture, and are scored as such by a model that reads both.
     is_named = "image_file" in paintings.column_names and any(paintings["image_file"])
-    modality = recipe.get("modality", "image+text")
     is_shown = "image" in paintings.column_names and (modality == "image" or ("image" in modality and is_named))
     if len(paintings) and is_shown:
         undecoded = paintings.cast_column("image", datasets.Image(decode=False))
         check_readable(undecoded, split=split, modality="image", data=data)
-    return paintings
 
 
 def _trained_recipe(model: Path) -> dict[str, Any]:

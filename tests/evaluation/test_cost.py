@@ -90,7 +90,7 @@ def test_peak_memory_grows_with_what_is_held():
 
 
 def test_everything_in_one_file(tiny_model, tiny_model_folder, paintings, tmp_path, monkeypatch):
-    monkeypatch.setattr(cost, "load_for_model", lambda *_, **options: paintings)
+    monkeypatch.setattr(cost, "load_split", lambda *_, **options: paintings)
     monkeypatch.setattr(cost, "BATCH_SIZES", (1, 2))
     monkeypatch.setattr(cost, "SECONDS_PER_BATCH_SIZE", 0.01)
     words = ["--model", tiny_model_folder, "--data", "d", "--output", tmp_path / "c.json"]

@@ -71,11 +71,6 @@ def test_an_empty_split(tiny_model, tiny_processor, paintings):
         predict_dataset(tiny_model, tiny_processor, paintings.select([]))
 
 
-def test_an_unknown_modality(tiny_model, tiny_processor, paintings):
-    with pytest.raises(ValueError, match=r"'sound'.*\['image\+text', 'image', 'text'\]"):
-        predict_dataset(tiny_model, tiny_processor, paintings, modality="sound")
-
-
 def test_nan_logits_name_their_rows(tiny_model, tiny_processor, paintings, monkeypatch):
     forward = tiny_model.forward
 
@@ -85,5 +80,5 @@ def test_nan_logits_name_their_rows(tiny_model, tiny_processor, paintings, monke
         return output
 
     monkeypatch.setattr(tiny_model, "forward", broken)
-    with pytest.raises(ValueError, match=r"NaN or infinite for 1 paintings, first 00001-view\.jpg\. Finite"):
+    with pytest.raises(ValueError, match=r"NaN or infinite for 00001-view\.jpg\. Finite"):
         next(predict_batches(tiny_model, tiny_processor, paintings, batch_size=4, device="cpu"))
