@@ -120,11 +120,7 @@ class SemArtConfig(PreTrainedConfig):
         return [task["name"] for task in self.tasks or []]
 
     def set_tasks(self, tasks: list[dict[str, Any]] | None) -> None:
-        """Take other tasks, and number their labels again.
-
-        Raises:
-            ValueError: If they are malformed.
-        """
+        """Take other tasks, and number their labels again; a `ValueError` if they are malformed."""
         _check_tasks(tasks or [])
         self.tasks = tasks
         names = [(task["name"], label) for task in tasks or [] for label in task["labels"]]
@@ -134,7 +130,7 @@ class SemArtConfig(PreTrainedConfig):
 
     @property
     def training_notice(self) -> str | None:
-        """What to say beside every answer of a model that has seen no real painting; `None` for all others."""
+        """What to print beside every answer of a model that has seen no real painting; `None` for all others."""
         if not (self.training_data or {}).get("is_painted_miniature"):
             return None
         return (
@@ -143,11 +139,7 @@ class SemArtConfig(PreTrainedConfig):
         )
 
     def labels(self, task: str) -> list[str]:
-        """Labels of one task, in the order of its logits.
-
-        Raises:
-            ValueError: If the model has no such task.
-        """
+        """Labels of one task, in the order of its logits; a `ValueError` if the model has no such task."""
         for candidate in self.tasks or []:
             if candidate["name"] == task:
                 return list(candidate["labels"])

@@ -22,14 +22,7 @@ _TRAINED_WITH = (
 def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[str, Any]) -> tuple[Any, Any]:
     """The configuration to load saved weights with, which has their tasks; and the wanted tasks.
 
-    Args:
-        config_class: Class of the configuration.
-        source: Folder or repository of the weights; `None`: the weights are given.
-        config: The configuration that `from_pretrained` was given, its place, or `None`.
-        options: Other arguments of `from_pretrained`; fields of the configuration are taken out of them.
-
-    Raises:
-        ValueError: If a field differs that the saved weights depend on.
+    The arguments are those of `from_pretrained`; fields of the configuration are taken out of its `options`.
     """
     hub_options = {name: options[name] for name in _HUB_OPTIONS if name in options}
     names = set(config_class.__annotations__)
@@ -57,9 +50,6 @@ def reorder_heads(model: Any, tasks: list[dict[str, Any]]) -> None:
     """Give a model other tasks: rows of its heads and lexicon follow the names of tasks and labels.
 
     Rows of new labels are drawn as in a new model.
-
-    Raises:
-        ValueError: If the heads are quantised, so that they have no rows to move.
     """
     old = {(task["name"], label): row for task in model.config.tasks for row, label in enumerate(task["labels"])}
     columns = {key: column for column, key in enumerate(old)}

@@ -227,12 +227,10 @@ class SemArtForArtClassification(PreTrainedModel):
         Raises:
             ValueError: If the batch has neither pictures nor texts, or texts in two forms, or shapes disagree.
         """
-        if text_hidden is not None and (input_ids is None) == (self.lexicon is not None):
-            raise ValueError(
-                "Got text_hidden alone, but this model's lexicon reads the tokens. Give input_ids too."
-                if input_ids is None
-                else "Got input_ids and text_hidden, but a text has one form. Leave one of the two out."
-            )
+        if text_hidden is not None and input_ids is None and self.lexicon is not None:
+            raise ValueError("Got text_hidden alone, but this model's lexicon reads the tokens. Give input_ids too.")
+        if text_hidden is not None and input_ids is not None and self.lexicon is None:
+            raise ValueError("Got input_ids and text_hidden, but a text has one form. Leave one of the two out.")
         texts = input_ids if text_hidden is None else text_hidden
         batch = check_inputs(pixel_values, texts, labels, self.config.task_names)
         image = self.encode_images(pixel_values, has_image, batch)
@@ -259,9 +257,8 @@ class SemArtForArtClassification(PreTrainedModel):
     def encode_images(self, pixel_values: Tensor | None, has_image: Tensor | None, batch: int) -> Tensor:
         """Projected vision features `(batch, fusion_dim)`; the learned vector where a row has no picture."""
         if pixel_values is None or (has_image is not None and not has_image.any()):
-            return self._absent(
-                self.absent_image, batch, self._placeholder_image, self.vision_tower, self.vision_projection
-            )
+            unused = (self.vision_tower, self.vision_projection)
+            return self._absent(self.absent_image, batch, self._placeholder_image, *unused)
         # Placeholder pictures never enter the tower: they would count in the statistics of its BatchNorm layers.
         present = pixel_values if has_image is None else pixel_values[has_image]
         return self._fill_absent(self._image_features(present), has_image, self.absent_image)

@@ -21,11 +21,7 @@ def is_missing(value: Any) -> bool:
 
 
 def as_list(values: Any) -> list[Any]:
-    """The values of a list, a column, an array or any other iterable, or the one value that is given.
-
-    Raises:
-        TypeError: If it is a table.
-    """
+    """The values of a list, a column, an array or any other iterable, or the one value that is given."""
     if hasattr(values, "columns") or hasattr(values, "column_names"):
         raise TypeError(f"Got a table ({type(values).__name__}). Allowed is one column. Give table['text'], say.")
     if hasattr(values, "to_pylist"):  # pyarrow
@@ -115,12 +111,7 @@ def picture_and_text(painting: Any, task_names: Iterable[str] = ()) -> tuple[Any
 
 
 def checked_text(text: Any) -> str | None:
-    """The text, `None` where it is missing.
-
-    Raises:
-        TypeError: If it is no string.
-        ValueError: If it cannot be written in UTF-8.
-    """
+    """The text, `None` where it is missing."""
     if is_missing(text):
         return None
     if not isinstance(text, str):

@@ -39,11 +39,7 @@ def source_name(source: Any) -> str:
 
 
 def read_source(source: Any) -> bytes:
-    """The content of a picture's file.
-
-    Raises:
-        PictureError: If there is none, or it cannot be read.
-    """
+    """The content of a picture's file."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if isinstance(source, str) and source.lstrip()[:8].lower().startswith(("http://", "https://")):

@@ -122,9 +122,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             count, training = _EVALUATED.pop(model)
             if count > 1:
                 _EVALUATED[model] = count - 1, training
-            else:
-                for module in training:
-                    module.training = True
+            for module in training if count == 1 else ():
+                module.training = True
 
 
 class _SelectedKernels(TorchFunctionMode):

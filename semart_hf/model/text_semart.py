@@ -79,11 +79,7 @@ def _is_plain(linear: nn.Module, hidden: Tensor) -> bool:
 
 
 def frozen_layers(tower: Any, num_trainable: int | None) -> list[nn.Module]:
-    """Embeddings and layers of a DistilBERT that do not learn, where its last `num_trainable` do (`None`: all).
-
-    Raises:
-        ValueError: If it has fewer layers.
-    """
+    """Embeddings and layers of a DistilBERT that do not learn, where its last `num_trainable` do (`None`: all)."""
     layers = list(tower.transformer.layer)
     if num_trainable is None:
         return []

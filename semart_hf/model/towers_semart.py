@@ -67,11 +67,7 @@ def resolve_vision_config(
     crop_pct: float | None = None,
     model_args: dict[str, Any] | None = None,
 ) -> TimmWrapperConfig:
-    """The `timm_wrapper` configuration of a tower without classifier; see `SemArtForArtClassification.from_towers`.
-
-    Raises:
-        ValueError: If the tower is not known, or the share is none.
-    """
+    """The `timm_wrapper` configuration of a tower without classifier; see `SemArtForArtClassification.from_towers`."""
     if crop_pct is not None and not 0 < crop_pct <= 1:
         raise ValueError(f"crop_pct is {crop_pct}, but it is the share of a picture's sides: above 0, at most 1.")
     name = os.fspath(vision) if isinstance(vision, str | os.PathLike) else ""
@@ -116,11 +112,7 @@ def resolve_vision_config(
 
 
 def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreTrainedConfig:
-    """The DistilBERT configuration behind a Hub id, a local folder or a configuration.
-
-    Raises:
-        ValueError: If it is not a DistilBERT.
-    """
+    """The DistilBERT configuration behind a Hub id, a local folder or a configuration."""
     config = text if isinstance(text, PreTrainedConfig) else AutoConfig.from_pretrained(text, trust_remote_code=False)
     if config.model_type != "distilbert":
         raise ValueError(
