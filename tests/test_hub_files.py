@@ -84,22 +84,14 @@ def test_the_folder_is_flat():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_file_keeps_the_rules(path):
-    assert broken_rules(path.read_text(encoding="utf-8")) == []
+def test_every_file_keeps_the_rules_and_the_loader_finds_all_that_it_needs(path):
+    source = path.read_text(encoding="utf-8")
+    needed = [Path(file) for file in get_relative_import_files(path)]
 
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_loaders_scanner_sees_what_python_sees(path):
+    assert broken_rules(source) == []
     assert names_the_scanner_sees_otherwise(path) == set()
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_loader_finds_every_package_and_every_file(path):
-    _, siblings = imports_of(path.read_text(encoding="utf-8"))
-
-    assert set(check_imports(path)) == siblings
-    assert {Path(needed).parent for needed in get_relative_import_files(path)} <= {MODEL}
-    assert all(Path(needed).is_file() for needed in get_relative_import_files(path))
+    assert set(check_imports(path)) == imports_of(source)[1]
+    assert all(file.parent == MODEL and file.is_file() for file in needed)
 
 
 GOOD = '''"""From pixels to labels."""

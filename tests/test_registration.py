@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
-import torch
 from PIL import Image
-from transformers import DistilBertConfig, DistilBertTokenizer
+from small_models import build, small_text
+from transformers import DistilBertTokenizer
 
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -41,17 +40,12 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    torch.manual_seed(0)
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "view"]
-    text = DistilBertConfig(vocab_size=len(words), dim=16, n_layers=1, n_heads=2, hidden_dim=16)
-    tasks = [{"name": "type", "labels": ["landscape", "portrait", "UNK"]}]
-    model = SemArtForArtClassification.from_towers(
-        "test_resnet", text, tasks, pretrained=False, image_size=32, fusion_dim=16
-    )
+    model = build(text=small_text(vocab_size=len(words)), image_size=32)
     tokenizer = DistilBertTokenizer(vocab={word: index for index, word in enumerate(words)}, model_max_length=32)
-    cfg = timm.get_pretrained_cfg("test_resnet").to_dict()
-    processor = SemArtProcessor(SemArtImageProcessor.from_timm(cfg, 32), tokenizer)
-    return write_repository(model, processor, tmp_path_factory.mktemp("written") / "repository")
+    image_processor = SemArtImageProcessor.from_timm(model.config.vision_config.pretrained_cfg)
+    folder = tmp_path_factory.mktemp("written") / "repository"
+    return write_repository(model, SemArtProcessor(image_processor, tokenizer), folder)
 
 
 @pytest.fixture(scope="module")
@@ -119,4 +113,4 @@ def test_a_picture_is_classified_after_an_import_and_a_line(repository):
 
     picture = Image.fromarray(np.zeros((20, 30, 3), dtype=np.uint8))
 
-    assert set(pipeline("art-classification", model=repository, device="cpu")(picture)) == {"type"}
+    assert set(pipeline("art-classification", model=repository, device="cpu")(picture)) == {"type", "school"}

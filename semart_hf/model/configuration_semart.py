@@ -9,13 +9,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 # What `pipeline` finds in config.json, to load its class from beside the weights.
-CUSTOM_PIPELINES = {
-    "art-classification": {
-        "impl": "pipeline_semart.ArtClassificationPipeline",
-        "pt": ["AutoModel"],
-        "type": "multimodal",
-    }
-}
+_PIPELINE = {"impl": "pipeline_semart.ArtClassificationPipeline", "pt": ["AutoModel"], "type": "multimodal"}
 TEXT_POOLINGS = ("first", "mean")
 
 
@@ -112,7 +106,7 @@ class SemArtConfig(PreTrainedConfig):
 
     def to_dict(self) -> dict[str, Any]:
         """What `config.json` holds."""
-        return {**super().to_dict(), "custom_pipelines": copy.deepcopy(CUSTOM_PIPELINES)}
+        return {**super().to_dict(), "custom_pipelines": {"art-classification": copy.deepcopy(_PIPELINE)}}
 
     @property
     def task_names(self) -> list[str]:

@@ -4,7 +4,7 @@ import io
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageFile, ImagePalette
@@ -42,8 +42,7 @@ def load_picture(source: Any, *, least_side: int | None = None) -> Image.Image:
         source: Path, http(s) URL, content of a file as bytes or base64 text, open file, PIL picture, uint8 array
             (height, width[, channels]), uint8 tensor (channels, height, width), or an undecoded cell of a
             `datasets.Image` column.
-        least_side: A shorter side in pixels that is enough: a JPEG is then decoded at a half, a quarter or an eighth
-            of its size, in less time, where that is still as large. `None`: at its full size.
+        least_side: A shorter side in pixels that is enough for a JPEG: see `reduce_jpeg`. `None`: its full size.
 
     Raises:
         PictureError: If it cannot be read: missing, damaged, truncated, too large, or of a kind that is not read.
@@ -76,7 +75,11 @@ def open_picture(content: bytes) -> Image.Image:
             _check_memory(*_webp_size(content), "WEBP", "RGBA")
         picture = Image.open(file, formats=FORMATS + ("HEIF",) * ("HEIF" in Image.OPEN))
         if picture.format == "TIFF":
-            picture.seek(_photograph_page(file))
+            number, page = main_page(file)
+            if has_larger_subpage(file, page):
+                reason = "a TIFF with the photograph in a sub-directory, as camera raw files have it"
+                raise picture_error("unsupported_picture", reason)
+            picture.seek(number)
         return picture
     except PictureError:
         raise
@@ -133,14 +136,6 @@ def _picture_of_values(values: np.ndarray | Tensor) -> Image.Image:
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))):
         raise picture_error("unknown_values", f"its values have shape {tuple(values.shape)} and type {values.dtype}")
     return Image.fromarray(np.ascontiguousarray(array))
-
-
-def _photograph_page(file: BinaryIO) -> int:
-    number, page = main_page(file)
-    if has_larger_subpage(file, page):
-        reason = "a TIFF with the photograph in a sub-directory, as camera raw files have it"
-        raise picture_error("unsupported_picture", reason)
-    return number
 
 
 def _check(image: Image.Image) -> None:
@@ -252,5 +247,4 @@ def _without_gamma(rgb: Image.Image, image: Image.Image) -> Image.Image:
     gamma = image.info.get("gamma") if image.format == "PNG" else None
     if not gamma or {"srgb", "icc_profile"} & set(image.info) or abs(gamma * 2.2 - 1) < 0.05:
         return rgb
-    greys = [round(255 * (value / 255) ** (1 / (gamma * 2.2))) for value in range(256)]
-    return rgb.point(greys * 3)
+    return rgb.point([round(255 * (value / 255) ** (1 / (gamma * 2.2))) for value in range(256)] * 3)

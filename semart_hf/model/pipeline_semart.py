@@ -209,7 +209,7 @@ class ArtClassificationPipeline(Pipeline):
             if not torch.isfinite(logits).all():
                 raise ValueError(
                     f"The logits of {task} are not finite: {logits.tolist()}. Allowed are numbers. Load the model "
-                    "with dtype='float32'; if that does not help, its weights are damaged or its training diverged."
+                    "with dtype='float32', or train it again."
                 )
             scores = torch.softmax(logits / temperatures.get(task, 1.0), dim=-1)
             ranked = sorted(
@@ -305,6 +305,6 @@ def _check_min_confidence(min_confidence: float | Mapping[str, float | None] | N
 
 
 def _text_length(painting: Any) -> int:
-    """Characters of a painting's text; 0 where it has none, or is no painting, of which `_answers` speaks."""
+    """Characters of a painting's text; 0 where it has none, or is no painting."""
     texts = [painting.get(key) for key in ("text", "description")] if isinstance(painting, Mapping) else []
     return next((len(text) for text in texts if isinstance(text, str)), 0)
