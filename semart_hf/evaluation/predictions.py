@@ -43,10 +43,6 @@ class Predictions:
     references: npt.NDArray[np.int64]
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
-    def __len__(self) -> int:
-        """Number of paintings."""
-        return len(self.row_ids)
-
     def probabilities(self, temperatures: dict[str, float] | None = None) -> dict[str, npt.NDArray[np.float64]]:
         """Task to probabilities (rows, labels), by the model's `config.temperatures`."""
         return {task: softmax(logits, (temperatures or {}).get(task, 1.0)) for task, logits in self.logits.items()}

@@ -37,7 +37,12 @@ def score_task(outcomes: TaskOutcomes) -> dict[str, Any]:
     if not scores["num_rows"]:
         return scores
     if known.has_probabilities:
-        scores |= probability_scores(known)
+        scores |= {
+            "top_3_accuracy": float((known.ranks < 3).mean()),
+            "log_loss": float(known.losses.mean(dtype=np.float64)),
+            "brier": float(known.brier.mean(dtype=np.float64)),  # Brier's own (1950): between 0 and 2
+            "expected_calibration_error": calibration_error(known.confidences, known.correct),
+        }
     scores |= {name: _value(*sums) for name, sums in row_scores(known).items() if name != "accuracy"}
     if UNKNOWN in known.labels:
         scores["without_unk"] = _label_scores(known.select(known.references != known.labels.index(UNKNOWN)))
@@ -114,19 +119,6 @@ def ratio(numerators: npt.NDArray[Any], denominators: npt.NDArray[Any]) -> Float
 def nan_mean(values: FloatArray) -> FloatArray:
     """Mean over the first axis of what is there; NaN where nothing is."""
     return ratio(np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0))
-
-
-def probability_scores(outcomes: TaskOutcomes) -> dict[str, float]:
-    """Top-3 accuracy, log loss, Brier score and expected calibration error of outcomes with probabilities.
-
-    Source: the Brier score is Brier's own (1950), a sum over the labels between 0 and 2.
-    """
-    return {
-        "top_3_accuracy": float((outcomes.ranks < 3).mean()),
-        "log_loss": float(outcomes.losses.mean(dtype=np.float64)),
-        "brier": float(outcomes.brier.mean(dtype=np.float64)),
-        "expected_calibration_error": calibration_error(outcomes.confidences, outcomes.correct),
-    }
 
 
 def calibration_bins(

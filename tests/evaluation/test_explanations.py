@@ -56,17 +56,19 @@ def log_odds(model, inputs, task, index):
         return float(log_odds_of(model(**inputs).logits[task], index))
 
 
+def change_from_blank(model, processor, inputs):
+    """Log odds of the second school, less those with a blank picture and masked words."""
+    ids = inputs["input_ids"]
+    blank = {name: torch.zeros_like(value) if name == "pixel_values" else value for name, value in inputs.items()}
+    blank["input_ids"] = torch.where(ids > 4, torch.tensor(processor.tokenizer.mask_token_id), ids)
+    return log_odds(model, inputs, "school", 1) - log_odds(model, blank, "school", 1)
+
+
 def test_contributions_add_up_to_the_change_in_log_odds(model_and_processor):
     model, processor = model_and_processor
     inputs = dict(processor(images=picture_of(0), text=TEXT))
     pixels, tokens = integrated_gradients(model, processor, inputs, "school", 1)
-    ids = inputs["input_ids"]
-    blank = {
-        **inputs,
-        "pixel_values": torch.zeros_like(inputs["pixel_values"]),
-        "input_ids": torch.where(ids > 4, torch.tensor(processor.tokenizer.mask_token_id), ids),
-    }
-    change = log_odds(model, inputs, "school", 1) - log_odds(model, blank, "school", 1)
+    change = change_from_blank(model, processor, inputs)
     assert float(pixels.sum() + tokens.sum()) == pytest.approx(change, abs=0.05 + 0.05 * abs(change))
 
 
@@ -78,9 +80,7 @@ def test_what_a_lexicon_says_is_part_of_the_words_contributions(tiny_model, tiny
     with torch.no_grad():
         model.lexicon.weight.normal_(std=3.0)
     _, tokens = integrated_gradients(model, processor, inputs, "school", 1)
-    ids = inputs["input_ids"]
-    blank = {**inputs, "input_ids": torch.where(ids > 4, torch.tensor(processor.tokenizer.mask_token_id), ids)}
-    change = log_odds(model, inputs, "school", 1) - log_odds(model, blank, "school", 1)
+    change = change_from_blank(model, processor, inputs)
     assert float(tokens.sum()) == pytest.approx(change, abs=0.05 + 0.05 * abs(change))
     assert float((tokens - silent).abs().max()) > 0.1
 
@@ -184,11 +184,16 @@ def test_the_answer_has_the_pipeline_s_probability(tiny_model, tiny_processor, p
     assert found.probability == pytest.approx(answer["score"], abs=1e-5 if precision == "fp32" else 2**-7)
 
 
-def test_bad_input(tiny_model, tiny_processor):
-    with pytest.raises(ValueError, match="neither a picture nor a text"):
-        explain(tiny_model, tiny_processor, text="  ", task="type")
-    with pytest.raises(ValueError, match="Unknown task 'style'"):
-        explain(tiny_model, tiny_processor, text="a", task="style")
+@pytest.mark.parametrize(
+    ("painting", "message"),
+    [
+        ({"text": "  ", "task": "type"}, "neither a picture nor a text"),
+        ({"text": "a", "task": "style"}, "Unknown task 'style'"),
+    ],
+)
+def test_bad_input(tiny_model, tiny_processor, painting, message):
+    with pytest.raises(ValueError, match=message):
+        explain(tiny_model, tiny_processor, **painting)
 
 
 def test_a_model_in_training_mode_is_explained_in_evaluation_mode_and_keeps_it(tiny_model, tiny_processor):

@@ -94,17 +94,6 @@ def test_the_interval_of_an_accuracy_is_the_binomial_one(tables):
     assert [low, high] == pytest.approx(expected, abs=0.0085)
 
 
-def test_scores_of_a_draw_are_the_scores_of_its_paintings(tables):
-    # A draw from a single painting can only be that painting, again and again.
-    predictions, references = (np.repeat(table[1:2], 5, axis=0) for table in tables)
-    (resampled,) = resampled_scores([outcomes_of(predictions, references)], num_resamples=3)
-    expected = flatten_scores(score_outcomes(outcomes_of(predictions, references)))
-    for name, values in resampled.items():
-        if not np.isnan(values).any():
-            assert values.tolist() == [expected[name]] * 3
-    assert resampled["type_accuracy"].tolist() == [float(predictions[0, 0] == references[0, 0])] * 3
-
-
 def test_the_seed_decides(tables):
     outcomes = outcomes_of(*tables)
     once, again = (bootstrap_intervals(outcomes, num_resamples=50, seed=1) for _ in range(2))
