@@ -42,7 +42,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def parse_arguments(words: list[str]) -> argparse.Namespace:
-    """The command line's choices."""
     parser = argparse.ArgumentParser(
         description="Measure speed, memory and start, ours and the usual way in turns.",
         epilog=EXAMPLES,
@@ -73,7 +72,6 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
 
 
 def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Figures of one part."""
     from benchmarks import measurements
     from benchmarks.guarded import raise_on_termination
 

@@ -90,7 +90,6 @@ def draw_example(classify: Any, painting: dict[str, Any]) -> None:
 
 
 def photograph_app(browser: str) -> None:
-    """The top of the application's page."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -105,7 +104,6 @@ def photograph_app(browser: str) -> None:
 
 
 def photograph(browser: str, address: str, name: str) -> None:
-    """The top of a page as a JPEG."""
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder, "shot.png")
         command = [browser, *BROWSER, f"--user-data-dir={folder}/profile", f"--screenshot={shot}", address]

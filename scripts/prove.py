@@ -37,7 +37,6 @@ def main(words: list[str] | None = None) -> None:
 
 
 def parse_arguments(words: list[str] | None) -> argparse.Namespace:
-    """The command line's choices."""
     parser = argparse.ArgumentParser(
         description="Train by a recipe several times, and compare with what is usual.",
         epilog=EXAMPLES,
@@ -77,7 +76,6 @@ def prove(options: argparse.Namespace) -> None:
 
 
 def write_card(part: str) -> None:
-    """Write the card of a part from its kept results."""
     from proofs.proof_cards import card
 
     from semart_hf.files import write_text

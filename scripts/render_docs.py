@@ -142,7 +142,6 @@ def check_results(readme: str, results: Mapping[str, Any]) -> None:
 
 
 def accuracies(results: Mapping[str, Any], modality: str) -> dict[str, float]:
-    """By task, and their mean."""
     scored = results["modalities"][modality]
     found = {task: scored["tasks"][task]["accuracy"] for task in results["tasks"]}
     return {**found, "mean": scored["mean_accuracy"]}
@@ -168,7 +167,6 @@ def with_recipes(page: str) -> str:
 
 
 def field_row(field: Field[Any]) -> tuple[str, str, str]:
-    """A field's name, default and help."""
     default = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[misc]
     words = str(field.metadata["help"])
     if "choices" in field.metadata:
@@ -177,12 +175,10 @@ def field_row(field: Field[Any]) -> tuple[str, str, str]:
 
 
 def as_yaml(value: Any) -> str:
-    """A default, as a recipe has it."""
     return (str(value) or '""') if isinstance(value, str) else json.dumps(value)
 
 
 def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table in Markdown, of cells that are Markdown."""
     lines = [header, ("---",) * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 

@@ -60,7 +60,6 @@ def make_release(
 
 
 def make_rows(random: np.random.Generator, number: int) -> pd.DataFrame:
-    """The rows of a release."""
     frequencies = 1 / np.arange(1, len(WORDS) + 1)
     frequencies /= frequencies.sum()
     years = random.integers(1300, 1900, number)
@@ -82,7 +81,6 @@ def make_rows(random: np.random.Generator, number: int) -> pd.DataFrame:
 
 
 def description_lengths(random: np.random.Generator, number: int) -> np.ndarray:
-    """Tokens of each description."""
     spread = np.log(TOKENS_OF_NINE_IN_TEN / MEDIAN_TOKENS) / QUANTILE_90
     lengths = np.exp(random.normal(np.log(MEDIAN_TOKENS), spread, number))
     return lengths.round().astype(int).clip(5, MOST_TOKENS)

@@ -188,7 +188,6 @@ def prepare(way: str, release: Path, output: Path) -> tuple[float, int]:
 
 
 def measure_start(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of each start, the median of three."""
     from benchmarks.sides import save_model
 
     doors = [path for path in sorted(FRONT.parent.glob("*.py")) if "import main" in path.read_text(encoding="utf-8")]

@@ -152,7 +152,6 @@ def train(setting: Setting) -> None:
 
 
 def batches(loader: DataLoader) -> Iterator[dict[str, Tensor]]:
-    """The loader's batches, again and again."""
     while True:
         yield from loader
 

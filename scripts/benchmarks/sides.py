@@ -22,7 +22,6 @@ PAINTINGS_PER_CALL = 256
 
 
 def run_side(words: Sequence[str]) -> None:
-    """Run the side that the first word names."""
     name, *rest = words
     if name in OWN_ARGUMENTS:
         OWN_ARGUMENTS[name](*rest)
@@ -65,7 +64,6 @@ def answer(setting: Setting, model: str) -> None:
 
 
 def count(steps: Iterable[int]) -> None:
-    """Let the clock count steps that give their numbers of rows."""
     clock = Clock()
     for rows in steps:
         clock.tick(rows)

@@ -37,27 +37,26 @@ def speed_text(measured: Figures) -> str:
 
 
 def speed_table(measured: Figures) -> str:
-    """Training and inference of each tower, ours over the notebook's."""
     training, inference = (measured.get(part, {}).get("towers", {}) for part in ("train", "inference"))
     towers = list(dict.fromkeys([*training, *inference]))
     rows: list[tuple[str, Figures, Callable[[Any], Cell | str]]] = []
     if training:
         epochs, number = next(iter(training.values()))["cold_run"]["epochs"], measured["train"]["data"]["rows"]
+        run = f"{epochs} epochs of {number:,} paintings from a cold start, estimated; seconds"
         rows += [
             ("training, times as fast; paintings a second", training, times_as_fast),
-            (f"{epochs} epochs of {number:,} paintings from a cold start, estimated; seconds", training, cold_run),
+            (run, training, lambda f: compared(f["cold_run"]["ratio"], f["cold_run"]["seconds"], "{:.0f}")),
             ("share of the arithmetic's limit", training, lambda f: f"{f['share_of_limit']['median']:.2f}"),
             ("peak memory in training, GiB", training, memory),
         ]
     if inference:
+        name = "one painting with its text, share of the time; milliseconds"
         rows += [
             ("inference, times as fast; paintings a second", inference, times_as_fast),
-            ("one painting with its text, share of the time; milliseconds", inference, latency),
+            (name, inference, lambda f: compared(f["latency_ratio"], f["latency_ms"], "{:.0f}", "{:.2f}")),
             ("peak memory in inference, GiB", inference, memory),
         ]
-    cells = [
-        [name, *(cell(found[tower]) if tower in found else DASH for tower in towers)] for name, found, cell in rows
-    ]
+    cells = [[name, *(cell(found[one]) if one in found else DASH for one in towers)] for name, found, cell in rows]
     return tower_table("ours / the notebook's", towers, cells)
 
 
@@ -79,32 +78,21 @@ def tower_table(title: str, towers: Sequence[str], rows: Sequence[Sequence[Cell 
     return Table(header, rows, num_text_columns=len(header)).markdown() if rows else ""
 
 
+def compared(ratio: Any, both: Figures, form: str, ratio_form: str = "{:.1f}") -> Cell:
+    """For example `**4.0** (3.9–4.2; 20.1 / 5.0)`: a ratio, its spread if it has one, and both figures."""
+    median, spread = ratio, ""
+    if isinstance(ratio, Mapping):
+        median, spread = ratio["median"], f"{ratio_form}–{ratio_form}; ".format(ratio["min"], ratio["max"])
+    values = [both[side]["median"] if isinstance(both[side], Mapping) else both[side] for side in ("ours", "notebook")]
+    return Cell(ratio_form.format(median), spread + f"{form} / {form}".format(*values), is_strong=True)
+
+
 def times_as_fast(figures: Figures) -> Cell:
-    """For example `**4.0** (3.9–4.2; 20.1 / 5.0)`."""
-    ratio = figures["ratio"]
-    both = pair(figures["rows_per_second"], 1)
-    return Cell(f"{ratio['median']:.1f}", f"{ratio['min']:.1f}–{ratio['max']:.1f}; {both}", is_strong=True)
-
-
-def cold_run(figures: Figures) -> Cell:
-    """For example `**4.0** (120 / 480)`."""
-    return Cell(f"{figures['cold_run']['ratio']:.1f}", pair(figures["cold_run"]["seconds"], 0), is_strong=True)
-
-
-def latency(figures: Figures) -> Cell:
-    """For example `**0.50** (60 / 120)`."""
-    return Cell(f"{figures['latency_ratio']['median']:.2f}", pair(figures["latency_ms"], 0), is_strong=True)
+    return compared(figures["ratio"], figures["rows_per_second"], "{:.1f}")
 
 
 def memory(figures: Figures) -> str:
-    """For example `1.6 / 1.7`."""
-    return pair({side: peak / 1024 for side, peak in figures["peak_mb"].items()}, 1)
-
-
-def pair(figures: Figures, digits: int) -> str:
-    """Our figure and the notebook's."""
-    both = (figures[side] for side in ("ours", "notebook"))
-    return " / ".join(f"{one['median'] if isinstance(one, Mapping) else one:.{digits}f}" for one in both)
+    return " / ".join(f"{figures['peak_mb'][side] / 1024:.1f}" for side in ("ours", "notebook"))
 
 
 def sentences(measured: Figures) -> list[str]:

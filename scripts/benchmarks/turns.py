@@ -136,12 +136,10 @@ Measure = Callable[[Turn], float]
 
 
 def rows_per_second(turn: Turn) -> float:
-    """Over the whole turn."""
     return turn.rows / sum(turn.seconds)
 
 
 def milliseconds(turn: Turn) -> float:
-    """The median step's."""
     return 1000 * statistics.median(turn.seconds)
 
 
@@ -156,6 +154,5 @@ def ratio(side: Side, over: Side, measure: Measure) -> dict[str, float]:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, smallest and largest, with four significant digits."""
     found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
     return {name: float(f"{value:.4g}") for name, value in found.items()}

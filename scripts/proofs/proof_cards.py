@@ -55,7 +55,6 @@ def points(figure: Figure, sign: int = 1) -> str:
 
 
 def row(name: str, cells: Iterable[str]) -> str:
-    """A row of a table."""
     return "| " + " | ".join([name, *cells]) + " |"
 
 
@@ -65,7 +64,6 @@ def fields_in_words(fields: Mapping[str, Any]) -> str:
 
 
 def is_within_spread(summary: Mapping[str, Any], setting: str) -> bool:
-    """Whether the differences are smaller than the spread between seeds."""
     scores = (summary["mean_accuracy"], summary["mean_macro_f1"])
     return all(abs(score["differences"][setting]) < score["spreads"][setting] for score in scores)
 

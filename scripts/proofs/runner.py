@@ -96,12 +96,10 @@ def kept_runs(plan: Plan, kept: Mapping[str, Any], renew: bool) -> Sequence[Run]
 
 
 def key_of(run: Run) -> tuple[Any, ...]:
-    """What tells a run from the others."""
     return run.get("setting"), run["seed"]
 
 
 def words_of(run: Run) -> str:
-    """A run's key in words."""
     return ", ".join(f"{name} {run[name]}" for name in ("setting", "seed") if name in run)
 
 
@@ -155,7 +153,7 @@ def begin_run(processes: int) -> None:
 def train_on_release(
     setting: str, seed: int, release: Path, recipe: str, fields: Mapping[str, Any], **options: Any
 ) -> dict[str, Any]:
-    """What `train_and_score` gives for a setting's `fields` of a recipe on the paintings of a release."""
+    """What `train_and_score` gives for a setting, which changes `fields` of a recipe, on a release's paintings."""
     return train_and_score(recipe, {"data": str(release), "seed": seed, **fields}, load_paintings(release), **options)
 
 

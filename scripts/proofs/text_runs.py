@@ -37,7 +37,6 @@ METRICS = {"accuracy": "accuracy", "macro_f1": "f1_macro"}
 
 
 def plan(options: argparse.Namespace) -> Plan:
-    """The runs of all seeds."""
     tower = AutoConfig.from_pretrained(options.text_tower)
     name = Path(options.text_tower).name
     common = {

@@ -132,7 +132,7 @@ def test_speeds_are_written_with_their_machine_and_what_is_missing(checkout):
     assert "| training, times as fast; paintings a second | **4.0** (3.9–4.2; 20.0 / 5.0) |" in text
     assert "| 10 epochs of 2,000 paintings from a cold start, estimated; seconds | **3.3** (1200 / 4000) |" in text
     assert "| peak memory in training, GiB | 2.0 / 3.0 |" in text
-    assert "| one painting with its text, share of the time; milliseconds | **0.50** (60 / 120) |" in text
+    assert "| one painting with its text, share of the time; milliseconds | **0.50** (0.40–0.60; 60 / 120) |" in text
     assert "| frozen text computed once | 0.40 |" in text
     assert "Start: import semart_hf 2.50 s; `--help` of the scripts 1.00 to 1.00 s." in text
     assert "(242 KB each): 90.6 a second, report and all; PIL at full size in `datasets.map`, to PNG: 16.5." in text
