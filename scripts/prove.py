@@ -67,10 +67,10 @@ def prove(options: argparse.Namespace) -> None:
 
     logging.getLogger("semart_hf").setLevel(logging.ERROR)  # what is missing in the data is no news here
     path = RESULTS / f"{options.part}.json"
-    plan = importlib.import_module(f"proofs.{options.part}_runs").plan(options)
+    proof = importlib.import_module(f"proofs.{options.part}_runs")
     about = {"part": options.part, "environment": describe_environment()}
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for found in execute(plan, kept, processes=options.processes, renew=options.renew):
+    for found in execute(proof, options, kept):
         write_json(path, about | found)
     print(f"Results: {path}")
 

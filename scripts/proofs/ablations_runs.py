@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from proofs.runner import Plan, Run, mean_and_deviation, score_figures, train_on_release
+from proofs.runner import Run, mean_and_deviation, score_figures, train_on_release
 from semart_hf.evaluation.results import ceilings_of
 from semart_hf.miniature.miniature import paint_miniature
 from semart_hf.training.recipe import RECIPES, read_recipe
 
+run_one = train_on_release
 BEST, PLAIN = "miniature-best.yaml", "miniature-plain.yaml"
 SIZES = {"num_train": 2400, "num_val": 400, "num_test": 2000}
 CHANGES = ("mean_accuracy", "mean_macro_f1", "mean_absolute_error_periods")
@@ -28,8 +29,8 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
 GOALS = {"macro_f1": 0.05, "accuracy": -0.01, "share_of_ceiling": 0.96}
 
 
-def plan(options: argparse.Namespace) -> Plan:
-    """The runs of all settings and seeds, on the long-tailed miniature, which is painted where there is none.
+def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """All settings and seeds, on the long-tailed miniature, which is painted where there is none.
 
     Raises:
         ValueError: If the folder holds something else.
@@ -60,7 +61,7 @@ def plan(options: argparse.Namespace) -> Plan:
         for name, (recipe, fields) in settings.items()
         for seed in options.seeds
     ]
-    return Plan(common, tasks, train_on_release, summarise, list(settings))
+    return common, tasks
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -11,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -39,58 +39,43 @@ IN_PROCESS = {"disable_tqdm": True, "report_to": "none", "dataloader_num_workers
 WITHOUT_VALIDATION = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a proof runs.
+def execute(proof: Any, options: argparse.Namespace, kept: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The results of a proof, as far as known at first and after each run.
 
     Args:
-        common: What the results hold beside the runs: all that these depend on, but for setting and seed.
-        tasks: Arguments of `run_one` by name; `setting` (where there are several) and `seed` tell the runs apart.
-        run_one: A module's function: what one run gives, `seconds` and `commit` with it.
-        summarise: The summary of the runs, as far as they are known.
-        settings: In the order of the results.
+        proof: A module with `plan`: what the results hold beside the runs, which is all that these depend on but for
+            setting and seed, and the arguments of its `run_one` for each; and with `summarise`.
+        options: The command line's.
+        kept: Results of an earlier call, whose runs are not repeated.
     """
-
-    common: Mapping[str, Any]
-    tasks: Sequence[Mapping[str, Any]]
-    run_one: Callable[..., dict[str, Any]]
-    summarise: Callable[[Sequence[Run]], dict[str, Any]]
-    settings: Sequence[str | None] = (None,)
-
-
-def execute(
-    plan: Plan, kept: Mapping[str, Any], *, processes: int = 1, renew: bool = False
-) -> Iterator[dict[str, Any]]:
-    """The results, as far as known at first and after each run; so many `processes` at a time share the cores.
-
-    Runs of an earlier call (`kept`) are not repeated; with `renew`, those of this commit.
-    """
-    runs = list(kept_runs(plan, kept, renew))
+    common, tasks = proof.plan(options)
+    settings = [task.get("setting") for task in tasks]
+    runs = list(kept_runs(common, kept, options.renew))
     done = set(map(key_of, runs))
-    tasks = [task for task in plan.tasks if key_of(task) not in done]
+    missing = [task for task in tasks if key_of(task) not in done]
     if runs:
-        yield {**plan.common, "runs": runs, "summary": plan.summarise(runs)}
-    for number, run in enumerate(run_each(plan.run_one, tasks, processes), 1):
-        runs = sorted([*runs, run], key=lambda run: (plan.settings.index(run.get("setting")), run["seed"]))
-        print(f"{number} of {len(tasks)}: {words_of(run)}, {run['seconds']:.0f} s", flush=True)
-        yield {**plan.common, "runs": runs, "summary": plan.summarise(runs)}
+        yield {**common, "runs": runs, "summary": proof.summarise(runs)}
+    for number, run in enumerate(run_each(proof.run_one, missing, options.processes), 1):
+        runs = sorted([*runs, run], key=lambda run: (settings.index(run.get("setting")), run["seed"]))
+        print(f"{number} of {len(missing)}: {words_of(run)}, {run['seconds']:.0f} s", flush=True)
+        yield {**common, "runs": runs, "summary": proof.summarise(runs)}
 
 
-def kept_runs(plan: Plan, kept: Mapping[str, Any], renew: bool) -> Sequence[Run]:
-    """Earlier runs that today's would be equal to.
+def kept_runs(common: Mapping[str, Any], kept: Mapping[str, Any], renew: bool) -> Sequence[Run]:
+    """Earlier runs that today's would be equal to; with `renew` those of this commit alone.
 
     Raises:
         ValueError: If they are by another recipe, and not to be replaced.
     """
     runs: Sequence[Run] = kept.get("runs", [])
-    is_same = all(kept.get(name) == value for name, value in json.loads(json.dumps(plan.common)).items())
+    is_same = all(kept.get(name) == value for name, value in json.loads(json.dumps(common)).items())
     if renew:
         commit = describe_environment()["commit"]
         return [run for run in runs if is_same and run["commit"] == commit]
     if runs and not is_same:
         raise ValueError(
             f"The file of results holds a run ({words_of(runs[0])}) by another recipe than today's, or on other data. "
-            "Name another file by --json, or train all again by --renew."
+            "Train all again by --renew, or move the file away."
         )
     return runs
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from benchmarks.techniques import techniques_of
 
-from proofs.runner import Plan, Run, mean_and_deviation, train_on_release
+from proofs.runner import Run, mean_and_deviation, train_on_release
 from semart_hf.miniature.miniature import paint_miniature
 from semart_hf.training.recipe import RECIPES, read_recipe
 
+run_one = train_on_release
 RECIPE = "miniature.yaml"
 SIZES = {"num_train": 2400, "num_val": 400, "num_test": 2000}
 SETTINGS = ("all", "none on the same pictures", "none")
@@ -50,8 +51,8 @@ EXACT: dict[str, Any] = {
 }
 
 
-def plan(options: argparse.Namespace) -> Plan:
-    """The runs of all settings and seeds, and those step by step, on the miniature, painted where there is none."""
+def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """All settings and seeds, and those step by step, on the miniature, which is painted where there is none."""
     recipe = read_recipe(RECIPES / RECIPE)
     techniques = techniques_of(recipe["vision"], "cpu")
     off = {name: value for fields in techniques.values() for name, value in fields.items()}
@@ -79,7 +80,7 @@ def plan(options: argparse.Namespace) -> Plan:
         for name in settings
         if name in SETTINGS or seed == options.seeds[0]
     ]
-    return Plan(common, tasks, train_on_release, summarise, list(settings))
+    return common, tasks
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:

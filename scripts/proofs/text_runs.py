@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from transformers import AutoConfig
 
-from proofs.runner import Plan, Run, brief, by_task, mean_and_deviation, score_figures, train_and_score
+from proofs.runner import Run, brief, by_task, mean_and_deviation, score_figures, train_and_score
 from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.catalogue.vocabulary import TASKS
 from semart_hf.evaluation.metrics import score_outcomes
@@ -36,7 +36,7 @@ GRID = {"logistic__C": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0
 METRICS = {"accuracy": "accuracy", "macro_f1": "f1_macro"}
 
 
-def plan(options: argparse.Namespace) -> Plan:
+def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     tower = AutoConfig.from_pretrained(options.text_tower)
     name = Path(options.text_tower).name
     common = {
@@ -45,7 +45,7 @@ def plan(options: argparse.Namespace) -> Plan:
         "recipe": RECIPE,
     }
     shared = {"csv": options.csv, "text_tower": options.text_tower}
-    return Plan(common, [{"seed": seed, **shared} for seed in options.seeds], run_one, summarise)
+    return common, [{"seed": seed, **shared} for seed in options.seeds]
 
 
 def run_one(seed: int, csv: Path, text_tower: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 from proofs import ablations_runs, proof_cards, runner, speed_runs, text_runs
-from proofs.runner import Plan, mean_and_deviation
+from proofs.runner import mean_and_deviation
 from rounding import rounding
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -127,15 +127,13 @@ def run_or_die(setting, seed):
 
 
 def test_what_others_trained_is_kept_where_one_dies_and_another_commit_trains_again():
-    tasks = [{"setting": "plain", "seed": seed} for seed in (0, 1)]
-    plan = Plan({}, tasks, run_or_die, len, ["plain"])
-    found = runner.execute(plan, {}, processes=2)
-    (run,) = next(found)["runs"]
+    found = runner.run_each(run_or_die, [{"setting": "plain", "seed": seed} for seed in (0, 1)], processes=2)
+    run = next(found)
     assert (run["seed"], run["setting"]) == (1, "plain")
     with pytest.raises(ChildProcessError, match=r"run \(setting plain, seed 0\) ended without a result"):
         next(found)
-    assert runner.kept_runs(plan, {"runs": [run]}, renew=False) == [run]
-    assert runner.kept_runs(plan, {"runs": [run]}, renew=True) == []
+    assert runner.kept_runs({}, {"runs": [run]}, renew=False) == [run]
+    assert runner.kept_runs({}, {"runs": [run]}, renew=True) == []
 
 
 def test_the_spread_is_that_of_the_setting_whose_seeds_are_further_apart():
