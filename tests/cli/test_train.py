@@ -176,39 +176,6 @@ def test_two_processes_give_the_metrics_of_one(run, small_release, tmp_path, ste
             assert metrics[2][name] == pytest.approx(value, abs=rounding(1024, layers=20, size=8)), name
 
 
-def test_an_occupied_output_folder_is_kept(run, small_release, tmp_path):
-    folder, _ = run
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE.format(data=small_release, output_dir=folder))
-    train = load_command("train")
-    with pytest.raises(SystemExit, match=r"already holds .*Give another --output_dir"):
-        train.main([str(recipe)])
-    strange = tmp_path / "strange"
-    strange.mkdir()
-    (strange / "thesis.odt").write_text("ten years of work")
-    with pytest.raises(SystemExit, match=r"holds \['thesis.odt'\], which is no model, so it is not replaced"):
-        train.main([str(recipe), "--output_dir", str(strange), "--overwrite_output_dir", "true"])
-    assert (strange / "thesis.odt").exists()
-    assert (folder / "model.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["--tasks", "type", "style"], r"Unknown tasks \['style'\]: the data have labels for"),
-        (["--vision", "resnet_18"], "Unknown vision tower 'resnet_18'"),
-        (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
-        (["--learning_rat", "1"], r"'learning_rat' \(did you mean 'learning_rate'\?\)"),
-    ],
-)
-def test_what_a_user_gets_wrong_is_named(small_release, tmp_path, overrides, message):
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE.format(data=small_release, output_dir=tmp_path / "model"))
-    with pytest.raises(SystemExit, match=message):
-        load_command("train").main([str(recipe), *overrides])
-    assert not (tmp_path / "model" / "model.safetensors").exists()
-
-
 def test_help_is_quick_and_names_every_field(capsys):
     load_command("train").main(["--help"])
     printed = capsys.readouterr().out

@@ -14,6 +14,8 @@ from semart_hf.training.building import build_model, build_processor, build_toke
 from semart_hf.training.recipe import ModelArguments
 from semart_hf.training.trainer import SemArtTrainer
 
+STEPS_ALONE = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+
 
 def parts_of(release, **fields):
     """Splits, tasks, arguments of the model and tokenizer of a small release; `fields` are the model's."""
@@ -76,6 +78,12 @@ def make_trainer(parts, folder, model=None, model_init=None, callbacks=(), num_r
     for callback in callbacks:
         trainer.add_callback(callback)
     return trainer
+
+
+def losses_of(trainer):
+    """Each logged loss of a training."""
+    trainer.train()
+    return [line["loss"] for line in trainer.state.log_history if "loss" in line]
 
 
 class Recorder(TrainerCallback):

@@ -182,11 +182,15 @@ def test_an_epoch_without_a_step_is_refused_and_validation_reads_every_row(parts
 
 
 @pytest.mark.parametrize("optim", ["adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad", "rmsprop"])
-def test_every_usual_optimiser_takes_the_groups(parts, tmp_path, optim):
-    trainer = make_trainer(parts, tmp_path, optim=optim, vision_learning_rate=1e-4)
-    optimizer = trainer.create_optimizer()
-    assert [group["name"] for group in optimizer.param_groups] == ["vision", "vision", "text", "text", "new", "new"]
-    assert {group["lr"] for group in optimizer.param_groups} == {1e-4, 3e-3}
+def test_every_usual_optimiser_takes_the_groups(parts, tmp_path, capsys, optim):
+    trainer = make_trainer(parts, tmp_path, optim=optim, vision_learning_rate=1e-4, text_learning_rate=5e-5)
+    trainer.args.disable_tqdm = False
+    groups = trainer.create_optimizer().param_groups
+    assert [group["name"] for group in groups] == ["vision", "vision", "text", "text", "new", "new"]
+    assert [group["lr"] for group in groups] == [1e-4, 1e-4, 5e-5, 5e-5, 3e-3, 3e-3]
+    learning = sum(parameter.requires_grad for parameter in trainer.model.parameters())
+    assert sum(len(group["params"]) for group in groups) == learning
+    assert "learning rate  weight decay" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("lives_on", [True, False])

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 from rounding import rounding
-from small_trainer import Recorder, make_model, make_trainer
+from small_trainer import STEPS_ALONE, Recorder, make_model, make_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch._dynamo.utils import counters
 from torch.nn import functional as F
@@ -18,47 +18,32 @@ from semart_hf.training.parameter_groups import groups_table, parameter_groups
 def test_groups_hold_every_parameter_once_with_its_rate_and_decay(parts):
     model = make_model(parts, frozen_vision_stages=0, trainable_text_layers=None)
     names = dict(model.named_parameters())
-    groups = parameter_groups(
-        model,
-        names,
-        learning_rates={"vision": 1e-3, "text": 1e-4, "new": 1e-2},
-        weight_decay=0.1,
-    )
+    rates = {"vision": 1e-3, "text": 1e-4, "new": 1e-2}
+    groups = parameter_groups(model, names, learning_rates=rates, weight_decay=0.1)
     group_of = {id(parameter): group for group in groups for parameter in group["params"]}
     assert len(group_of) == sum(len(group["params"]) for group in groups) == len(names)
 
-    def rate(name):
-        return group_of[id(names[name])]["lr"], group_of[id(names[name])]["weight_decay"]
-
     timm = "vision_tower.timm_model."
-    assert rate("fusion.weight") == (1e-2, 0.1)
-    assert rate("heads.head_type.bias") == (1e-2, 0.0)
-    assert rate("absent_text") == (1e-2, 0.0)
-    assert rate(f"{timm}layer4.0.conv1.weight") == (1e-3, 0.1)
-    assert rate(f"{timm}layer4.0.bn1.weight") == (1e-3, 0.0)
-    assert rate(f"{timm}conv1.0.weight") == (1e-3, 0.1)
-    assert rate("text_tower.transformer.layer.1.ffn.lin1.weight") == (1e-4, 0.1)
-    assert rate("text_tower.embeddings.word_embeddings.weight") == (1e-4, 0.1)
-    assert rate("text_tower.embeddings.LayerNorm.weight") == (1e-4, 0.0)
-    assert [line.split()[0] for line in groups_table(groups).splitlines()] == [
-        "learns",
-        "vision",
-        "vision",
-        "text",
-        "text",
-        "new",
-        "new",
-    ]
-
-
-def test_the_optimizer_takes_the_groups(parts, tmp_path, capsys):
-    trainer = make_trainer(parts, tmp_path, vision_learning_rate=1e-4, text_learning_rate=5e-5, weight_decay=0.1)
-    trainer.args.disable_tqdm = False
-    optimizer = trainer.create_optimizer()
-    assert {group["lr"] for group in optimizer.param_groups} == {3e-3, 1e-4, 5e-5}
-    assert "learning rate  weight decay" in capsys.readouterr().out
-    learning = sum(parameter.requires_grad for parameter in trainer.model.parameters())
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == learning
+    for name, expected in {
+        "fusion.weight": (1e-2, 0.1),
+        "fusion_norm.weight": (1e-2, 0.0),
+        "heads.head_type.bias": (1e-2, 0.0),
+        "absent_image": (1e-2, 0.0),
+        "absent_text": (1e-2, 0.0),
+        f"{timm}layer4.0.conv1.weight": (1e-3, 0.1),
+        f"{timm}layer4.0.bn1.weight": (1e-3, 0.0),
+        f"{timm}layer4.0.bn1.bias": (1e-3, 0.0),
+        f"{timm}conv1.0.weight": (1e-3, 0.1),
+        "text_tower.transformer.layer.1.ffn.lin1.weight": (1e-4, 0.1),
+        "text_tower.transformer.layer.1.sa_layer_norm.weight": (1e-4, 0.0),
+        "text_tower.embeddings.word_embeddings.weight": (1e-4, 0.1),
+        "text_tower.embeddings.position_embeddings.weight": (1e-4, 0.0),
+        "text_tower.embeddings.LayerNorm.weight": (1e-4, 0.0),
+    }.items():
+        group = group_of[id(names[name])]
+        assert (group["lr"], group["weight_decay"]) == expected, name
+    parts_shown = [line.split()[0] for line in groups_table(groups).splitlines()]
+    assert parts_shown == ["learns", "vision", "vision", "text", "text", "new", "new"]
 
 
 @pytest.mark.parametrize(("accumulated", "alone"), [(1, 0.0), (2, 0.0), (4, 0.0), (1, 0.7), (4, 0.7)])
@@ -77,9 +62,7 @@ def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumula
         loss=loss,
         max_steps=1,
         logging_steps=1,
-        eval_strategy="no",
-        save_strategy="no",
-        load_best_model_at_end=False,
+        **STEPS_ALONE,
         per_device_train_batch_size=16 // accumulated,
         gradient_accumulation_steps=accumulated,
         modality_loss=alone,
@@ -90,16 +73,12 @@ def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumula
     labels = batch.pop("labels")
     batch.pop("row_index")
     model.eval()
-    names_of_image = {"pixel_values", "has_image"}
-    ways = [
-        batch,
-        {name: tensor for name, tensor in batch.items() if name in names_of_image},
-        {name: tensor for name, tensor in batch.items() if name not in names_of_image},
-    ]
+    image = {name: tensor for name, tensor in batch.items() if name in ("pixel_values", "has_image")}
+    text = {name: tensor for name, tensor in batch.items() if name not in image}
     is_whole = batch.get("has_image", torch.ones(16).bool()) & batch.get("has_text", torch.ones(16).bool())
     assert 0 < is_whole.sum() < 16
     with torch.no_grad():
-        logits, by_image, by_text = (model(**inputs).logits for inputs in ways)
+        logits, by_image, by_text = (model(**inputs).logits for inputs in (batch, image, text))
     expected, apart = [], []
     for column, task in enumerate(trainer.model.config.tasks):
         train = torch.tensor([-100 if v is None else v for v in parts[0]["train"].select(range(32))[task["name"]]])
@@ -165,9 +144,7 @@ def test_layers_unfreeze_epoch_by_epoch(parts, tmp_path, keeps_graph):
         parts,
         tmp_path,
         num_train_epochs=3,
-        eval_strategy="no",
-        save_strategy="no",
-        load_best_model_at_end=False,
+        **STEPS_ALONE,
         unfreezing={"1": {"trainable_text_layers": 2}, "2": {"frozen_vision_stages": 1}},
     )
     if keeps_graph:  # as several processes need it
@@ -223,9 +200,7 @@ def test_a_compiled_model_trains_the_same(parts, tmp_path):
             logging_steps=1,
             torch_compile=is_compiled,
             torch_compile_backend="eager" if is_compiled else None,
-            eval_strategy="no",
-            save_strategy="no",
-            load_best_model_at_end=False,
+            **STEPS_ALONE,
         )
         trainer.data_collator.image_dropout = 0.3  # the number of rows with a picture differs
         trainer.train()

@@ -1,12 +1,11 @@
 """A lexicon in training: idf from the training texts, a rate and a penalty of its own, and cached text."""
 
-import datasets
 import pytest
 import torch
 from rounding import rounding
+from small_trainer import STEPS_ALONE, losses_of, parts_of
 
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.loading import load_paintings
 from semart_hf.model.lexicon_semart import Lexicon
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
@@ -15,75 +14,42 @@ from semart_hf.training.recipe import ModelArguments
 
 
 @pytest.fixture(scope="module")
-def splits(small_release):
-    splits = load_paintings(small_release, min_label_count=3)
-    return {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
+def parts(small_release):
+    sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "dropout": 0.0, "attention_dropout": 0.0}
+    fields = {"image_size": 32, "fusion_dropout": 0.0, "frozen_vision_stages": 0, "text_lexicon": True}
+    return parts_of(small_release, text_args=sizes, **fields)
 
 
-def make_trainer(splits, folder, *, cached="false", trainable=1, **options):
-    model = ModelArguments(
-        vision="test_resnet",
-        text=None,
-        text_args={"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "dropout": 0.0, "attention_dropout": 0.0},
-        pretrained="false",
-        image_size=32,
-        fusion_dim=32,
-        fusion_dropout=0.0,
-        trainable_text_layers=trainable,
-        text_lexicon=True,
-    )
-    data = DataArguments(
-        data="-",
-        vocab_size=300,
-        max_text_length=32,
-        text_dropout=0.3,
-        cache_frozen_text=cached,
-        text_cache_dtype="fp32",
-        text_cache_dir=str(folder / "cache"),
-    )
+def make_trainer(parts, folder, *, cached="false", trainable=1, **options):
+    model = ModelArguments(**{**vars(parts[2]), "trainable_text_layers": trainable})
+    sizes = {"vocab_size": 300, "max_text_length": 32, "text_dropout": 0.3}
+    cache = {"cache_frozen_text": cached, "text_cache_dtype": "fp32", "text_cache_dir": str(folder / "cache")}
     training = SemArtTrainingArguments(
         output_dir=str(folder / "run"),
         **{
-            "report_to": "none",
-            "disable_tqdm": True,
-            "per_device_train_batch_size": 16,
-            "num_train_epochs": 2,
-            "learning_rate": 1e-3,
-            "lexicon_learning_rate": 0.05,
-            "logging_steps": 1,
-            "eval_strategy": "no",
-            "save_strategy": "no",
-            "load_best_model_at_end": False,
-            "precision": "fp32",
-            **options,
+            **{"report_to": "none", "disable_tqdm": True, "logging_steps": 1, "precision": "fp32", **STEPS_ALONE},
+            **{"per_device_train_batch_size": 16, "num_train_epochs": 2, "learning_rate": 1e-3},
+            **{"lexicon_learning_rate": 0.05, **options},
         },
     )
-    return build_trainer(splits, model, data, training, say=lambda _: None)
-
-
-def losses(trainer):
-    trainer.train()
-    return [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    return build_trainer(parts[0], model, DataArguments(data="-", **sizes, **cache), training, say=lambda _: None)
 
 
 @pytest.fixture(scope="module")
-def trained(splits, tmp_path_factory):
-    trainer = make_trainer(splits, tmp_path_factory.mktemp("lexicon"))
-    return trainer, losses(trainer)
+def trained(parts, tmp_path_factory):
+    trainer = make_trainer(parts, tmp_path_factory.mktemp("lexicon"))
+    return trainer, losses_of(trainer)
 
 
-def test_idf_are_those_of_the_training_texts(trained, splits):
+def test_idf_are_those_of_the_training_texts(trained, parts):
     trainer, _ = trained
     tokenizer = trainer.processing_class.tokenizer
     expected = Lexicon(trainer.model.config.text_config.vocab_size, 1)
-    texts = [text for text in splits["train"]["text"] if text]
+    texts = [text for text in parts[0]["train"]["text"] if text]
     expected.learn_idf(tokenizer(texts, truncation=True, max_length=32)["input_ids"], tokenizer.all_special_ids)
     assert torch.equal(trainer.model.lexicon.idf, expected.idf)
     assert not expected.idf[tokenizer.all_special_ids].any()
-
-
-def test_the_model_records_what_it_was_trained_on(trained):
-    assert trained[0].model.config.training_data["is_painted_miniature"] is False
+    assert trainer.model.config.training_data["is_painted_miniature"] is False
 
 
 def test_it_learns_at_its_own_rate_without_decay(trained):
@@ -97,16 +63,16 @@ def test_it_learns_at_its_own_rate_without_decay(trained):
 
 
 @pytest.mark.parametrize("trainable", [0, 1])
-def test_cached_text_takes_the_same_steps(trained, splits, tmp_path, trainable):
-    plain = trained[1] if trainable == 1 else losses(make_trainer(splits, tmp_path, trainable=0))
-    trainer = make_trainer(splits, tmp_path, cached="true", trainable=trainable)
+def test_cached_text_takes_the_same_steps(trained, parts, tmp_path, trainable):
+    plain = trained[1] if trainable == 1 else losses_of(make_trainer(parts, tmp_path, trainable=0))
+    trainer = make_trainer(parts, tmp_path, cached="true", trainable=trainable)
     assert trainer.data_collator.frozen_text is not None
     # Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
-    assert losses(trainer) == pytest.approx(plain, abs=rounding(1024, layers=2 * 20, size=3))
+    assert losses_of(trainer) == pytest.approx(plain, abs=rounding(1024, layers=2 * 20, size=3))
 
 
-def test_accumulated_batches_take_the_same_steps(trained, splits, tmp_path):
-    halves = make_trainer(splits, tmp_path, per_device_train_batch_size=8, gradient_accumulation_steps=2)
+def test_accumulated_batches_take_the_same_steps(trained, parts, tmp_path):
+    halves = make_trainer(parts, tmp_path, per_device_train_batch_size=8, gradient_accumulation_steps=2)
     # Pictures pass BatchNorm in halves too: only the lexicon is compared, and loosely.
     halves.train()
     weight = trained[0].model.lexicon.weight

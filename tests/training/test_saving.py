@@ -4,15 +4,10 @@ import pytest
 import timm.utils
 import torch
 from rounding import rounding
-from small_trainer import make_model, make_trainer, parts_of
+from small_trainer import STEPS_ALONE, losses_of, make_model, make_trainer
 from torch import nn
 
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
-
-
-@pytest.fixture(scope="module")
-def parts(small_release):
-    return parts_of(small_release)
 
 
 def state_of(model):
@@ -35,20 +30,23 @@ def state_of(model):
         ("test_efficientnet", "bf16", False),
     ],
 )
-def test_a_run_that_saves_at_every_step_is_one_that_never_saves(
+def test_a_run_that_saves_and_validates_at_every_step_is_one_that_never_does(
     parts, tmp_path, pretend_cpu, vision, precision, has_amx
 ):
     pretend_cpu(amx_tile=has_amx, avx512_bf16=True)
     losses, weights = [], []
-    options = {"max_steps": 4, "logging_steps": 1, "eval_strategy": "no", "load_best_model_at_end": False}
     for strategy in ("no", "steps"):
+        options = {
+            **STEPS_ALONE,
+            "save_strategy": strategy,
+            "eval_strategy": strategy,
+            "save_steps": 1,
+            "eval_steps": 1,
+        }
         model = make_model(parts, vision=vision)
-        folder = tmp_path / strategy
-        trainer = make_trainer(
-            parts, folder, model=model, save_strategy=strategy, save_steps=1, precision=precision, **options
-        )
-        states = []
-        saving = trainer.save_model
+        options |= {"max_steps": 4, "logging_steps": 1, "precision": precision}
+        trainer = make_trainer(parts, tmp_path / strategy, model, **options)
+        states, saving = [], trainer.save_model
 
         def save(*args, trainer=trainer, states=states, saving=saving, **kwargs):
             before = state_of(trainer.model)
@@ -57,12 +55,11 @@ def test_a_run_that_saves_at_every_step_is_one_that_never_saves(
 
         trainer.save_model = save
         kinds = [type(module) for module in model.modules()]
-        trainer.train()
+        losses.append(losses_of(trainer))
         assert [type(module) for module in model.modules()] == kinds
         for state, later in states:
             assert {name: later[name] for name in state if later[name] != state[name]} == {}
         assert len(states) == (4 if strategy == "steps" else 0)
-        losses.append([line["loss"] for line in trainer.state.log_history if "loss" in line])
         weights.append(model.state_dict())
     assert len(losses[0]) == 4
     assert losses[0] == losses[1]
@@ -92,9 +89,7 @@ def freeze(model):
 @pytest.mark.parametrize("change", [sync, freeze])
 def test_replacing_norms_after_pipeline_and_trainer_changes_no_answer(parts, tmp_path, change):
     model = make_model(parts)
-    trainer = make_trainer(
-        parts, tmp_path, model=model, max_steps=1, save_strategy="no", eval_strategy="no", load_best_model_at_end=False
-    )
+    trainer = make_trainer(parts, tmp_path, model, max_steps=1, **STEPS_ALONE)
     trainer.train()
     ArtClassificationPipeline(model=model, processor=trainer.processing_class, device="cpu")({"text": "a view"})
     pixels = torch.randn(8, 3, 64, 64)

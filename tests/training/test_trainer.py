@@ -1,6 +1,4 @@
-"""The real Trainer: what moves, what decays, what is logged, and that resuming changes nothing."""
-
-import json
+"""The real Trainer: what moves, what is logged and what remains."""
 
 import pytest
 import small_trainer
@@ -9,7 +7,6 @@ from rounding import rounding
 from small_trainer import parts_of
 
 from semart_hf.data.augmentation import Augmentation
-from semart_hf.training.parameter_groups import decayed_parameters
 
 
 @pytest.fixture(scope="module")
@@ -83,43 +80,6 @@ def test_validation_equals_plain_predictions(trained, parts):
         is_known = labels[:, column] != -100
         accuracy = (logits[task].argmax(-1) == labels[:, column])[is_known].float().mean().item()
         assert predictions.metrics[f"test_{task}_accuracy"] == pytest.approx(accuracy)
-
-
-def test_only_matrices_decay(parts, tmp_path):
-    trainer = make_trainer(parts, tmp_path)
-    decayed = decayed_parameters(trainer.model)
-    assert "vision_tower.timm_model.layer2.0.conv1.weight" in decayed
-    assert "fusion.weight" in decayed
-    for name in (
-        "vision_tower.timm_model.layer2.0.bn1.weight",
-        "vision_tower.timm_model.layer2.0.bn1.bias",
-        "absent_image",
-        "absent_text",
-        "fusion_norm.weight",
-        "text_tower.transformer.layer.1.sa_layer_norm.weight",
-        "heads.head_type.bias",
-        "text_tower.embeddings.position_embeddings.weight",
-    ):
-        assert name in dict(trainer.model.named_parameters())
-        assert name not in decayed
-
-
-def test_a_resumed_run_ends_with_the_same_weights(parts, tmp_path):
-    options = {
-        "save_strategy": "steps",
-        "eval_strategy": "no",
-        "save_steps": 5,
-        "save_total_limit": 9,
-        "load_best_model_at_end": False,
-    }
-    whole = make_trainer(parts, tmp_path / "whole", **options)
-    whole.train()
-    resumed = make_trainer(parts, tmp_path / "resumed", **options)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-10"))
-    assert json.loads((tmp_path / "whole" / "checkpoint-10" / "trainer_state.json").read_text())["epoch"] < 2
-    expected = whole.model.state_dict()
-    for name, tensor in resumed.model.state_dict().items():
-        assert torch.equal(tensor, expected[name]), name
 
 
 def test_the_best_checkpoint_is_what_remains(parts, tmp_path):
