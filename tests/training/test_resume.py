@@ -128,7 +128,8 @@ def test_early_stopping_keeps_its_count(parts, tmp_path):
         assert_identical(outcome(resumed(f"from-{step}", step)), outcome(whole))
     # More patience, and more steps than the first run was given.
     assert resumed("patient", last, early_stopping_patience=4).state.global_step == last + 1
-    trainer_of(parts, tmp_path / "short", **{**options, "early_stopping_patience": None, "max_steps": 1}).train()
+    options |= {"metric_for_best_model": "mean_macro_f1", "greater_is_better": True, "early_stopping_patience": None}
+    trainer_of(parts, tmp_path / "short", **{**options, "max_steps": 1}).train()
     longer = trainer_of(parts, tmp_path / "short", **{**options, "early_stopping_patience": 2, "max_steps": 6})
     longer.train(resume_from_checkpoint=True)
     assert longer.state.global_step == 3
@@ -155,9 +156,7 @@ def undisturbed(parts, tmp_path_factory):
 @pytest.mark.parametrize(
     "point", ["_save", "_save_optimizer_and_scheduler", "_save_rng_state", "average", "progress", "manifest"]
 )
-def test_a_full_disk_ends_with_a_sentence_and_a_checkpoint_that_resumes(
-    parts, undisturbed, tmp_path, monkeypatch, point
-):
+def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_resumes(parts, undisturbed, tmp_path, monkeypatch, point):
     class Fill(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step == 3:

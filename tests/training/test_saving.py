@@ -36,15 +36,9 @@ def test_a_run_that_saves_and_validates_at_every_step_is_one_that_never_does(
     pretend_cpu(amx_tile=has_amx, avx512_bf16=True)
     losses, weights = [], []
     for strategy in ("no", "steps"):
-        options = {
-            **STEPS_ALONE,
-            "save_strategy": strategy,
-            "eval_strategy": strategy,
-            "save_steps": 1,
-            "eval_steps": 1,
-        }
+        often = {"save_strategy": strategy, "eval_strategy": strategy, "save_steps": 1, "eval_steps": 1}
         model = make_model(parts, vision=vision)
-        options |= {"max_steps": 4, "logging_steps": 1, "precision": precision}
+        options = {**STEPS_ALONE, **often, "max_steps": 4, "logging_steps": 1, "precision": precision}
         trainer = make_trainer(parts, tmp_path / strategy, model, **options)
         states, saving = [], trainer.save_model
 
