@@ -60,9 +60,9 @@ def find_picture(images_folder: str, image_file: str | None, *, follow_links: bo
             return path
         if path.exists():
             return "not_a_file", f"{image_file} is a folder or a device"
-    except (OSError, RuntimeError) as error:  # a name that is too long, a loop of links
+        return "missing_picture", _what_is_missing(Path(images_folder), image_file)
+    except (OSError, RuntimeError) as error:  # a name that is too long, a loop of links, a folder that is closed
         return "unreadable_picture", f"{image_file} cannot be looked up: {error}"
-    return "missing_picture", _what_is_missing(Path(images_folder), image_file)
 
 
 def _what_is_missing(folder: Path, image_file: str) -> str:

@@ -15,7 +15,7 @@ from .catalogue import read_catalogue
 from .mapping import CatalogueMapping, ColumnRule, SplitRule
 from .picture_files import find_picture
 from .problems import Problem, count_problems
-from .splits import DEFAULT_SHARES
+from .splits import DEFAULT_SHARES, check_shares
 from .stored_rows import PIECE_ROWS, stored_rows
 from .tables import TEXT_COLUMNS, ReleaseTables
 from .text import is_description_alone, text_of
@@ -62,7 +62,7 @@ def read_rows(
         follow_links: See `read_catalogue`.
 
     Raises:
-        ValueError: There is no release at `folder`, or a file has no rows or lacks a required column.
+        ValueError: There is no release at `folder`, a file has no rows or lacks a required column, or shares are wrong.
     """
     folder = Path(folder)
     files: dict[str | None, Path] = {None: folder}
@@ -80,12 +80,14 @@ def read_rows(
             f"Got shares={dict(shares)} for {folder}, but its files {[file.name for file in files.values()]} are "
             "splits already. Leave shares out, or pass one CSV file."
         )
+    shares = DEFAULT_SHARES if shares is None else shares
+    check_shares(shares)
     mapping = dataclasses.replace(
         _MAPPING,
         files={split: file.name for split, file in files.items()},
         encoding=encoding,
         delimiter=delimiter,
-        splits=SplitRule(shares=shares or DEFAULT_SHARES, seed=seed) if None in files else None,
+        splits=SplitRule(shares=shares, seed=seed) if None in files else None,
     )
     tables = read_catalogue(folder, mapping, follow_links=follow_links)
     for split, path in files.items():

@@ -89,7 +89,7 @@ _PARTS_OF_CENTURIES = [
         (re.compile(rf"(?:{ordinal}) (?:{unit}) {_CENTURY}"), (number or of_all) - 1, of_all)
         for number, ordinal in _ORDINALS.items()
         for of_all, unit in _UNITS.items()
-        if number <= of_all
+        if number <= of_all and (number, of_all) != (2, 3)  # the middle third lies in both halves
     ),
     *((re.compile(rf"(?:{words}){_CENTURY}"), number - 1, 2) for number, words in _HALVES.items()),
 ]
@@ -208,7 +208,7 @@ def _span(part: str) -> list[_Span]:
 def _part_of_century(text: str) -> _Span | None:
     for pattern, number, of_all in _PARTS_OF_CENTURIES:
         found = pattern.fullmatch(text)
-        if found and not (of_all == 3 and number == 1):  # the middle third lies in both halves
+        if found:
             digits = found["number"] or found["roman"]
             century = int(digits) if digits.isdigit() else _roman(digits)
             start = 100 * (century - 1)
