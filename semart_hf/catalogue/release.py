@@ -62,7 +62,7 @@ def read_rows(
         follow_links: See `read_catalogue`.
 
     Raises:
-        ValueError: There is no release at `folder`, a file has no rows or lacks a required column, or shares are wrong.
+        ValueError: There is no release, a file has no rows or lacks a required column, or shares are wrong.
     """
     folder = Path(folder)
     files: dict[str | None, Path] = {None: folder}
