@@ -61,6 +61,7 @@ def main(arguments: list[str]) -> None:
     # After the command line and the files are understood, so that --help and a wrong flag answer at once.
     from tqdm.auto import tqdm
 
+    from semart_hf.files import write_text
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
     model, processor = load_model(options.model)
@@ -75,7 +76,9 @@ def main(arguments: list[str]) -> None:
 
     errors = [painting["error"] for painting in paintings if "error" in painting]
     if options.output is not None:
-        write_lines(options.output, paintings)
+        text = "".join(json.dumps(painting, ensure_ascii=False) + "\n" for painting in paintings)
+        # A byte of a file's name that is no UTF-8 is written as JSON's own escape, `\udcfe`, which reads as that name.
+        write_text(options.output, text.encode("utf-8", "backslashreplace").decode())
     elif len(errors) < len(paintings) or len(paintings) > 1:
         tasks = model.config.task_names
         print_table(("painting", *tasks), [row_of(painting, tasks) for painting in paintings], are_numbers=False)
@@ -174,15 +177,6 @@ def row_of(painting: dict[str, Any], tasks: list[str]) -> list[str]:
     guesses = painting["predictions"]
     lines = ["\n".join(f"{guess['label']} {guess['score']:.0%}" for guess in guesses[task]) for task in tasks]
     return [name_of(painting), *lines]
-
-
-def write_lines(path: Path, paintings: list[dict[str, Any]]) -> None:
-    """Write each painting with its predictions or error as a line of JSON."""
-    from semart_hf.files import write_text
-
-    text = "".join(json.dumps(painting, ensure_ascii=False) + "\n" for painting in paintings)
-    # A byte of a file's name that is no UTF-8 is written as JSON's own escape, `\udcfe`, which reads as that name.
-    write_text(path, text.encode("utf-8", "backslashreplace").decode())
 
 
 def name_of(painting: dict[str, Any]) -> str:

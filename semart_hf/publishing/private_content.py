@@ -30,7 +30,7 @@ def find_private_content(folder: Path, source: str = "") -> list[str]:
     private |= {home} - {Path("/")}
     words = {str(path): "a folder of this machine" for path in private}
     host = socket.gethostname()
-    # A name of letters only cannot be told from a word of the text.
+    # A name of letters only may be an ordinary word.
     if not host.isalpha() and host != "localhost" and len(host) > 3:
         words[host] = "the name of this machine"
     found = []

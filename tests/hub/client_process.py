@@ -36,17 +36,11 @@ with os.fdopen(int(sys.argv[1]), "w") as answers:
 
 
 class ClientError(Exception):
-    """What was raised in the other process.
+    """What was raised in the other process: names of its class and bases, its text, and its traceback."""
 
-    Args:
-        names: Of the exception's class and its bases.
-        message: Its text.
-        report: Its traceback.
-    """
-
-    def __init__(self, names: list[str], message: str, report: str) -> None:
-        super().__init__(f"{names[0]}: {message}\n{report}")
-        self.names, self.message, self.report = names, message, report
+    def __init__(self, names: list[str], message: str, traceback: str) -> None:
+        super().__init__(f"{names[0]}: {message}\n{traceback}")
+        self.names, self.message = names, message
 
 
 class Client:
@@ -56,9 +50,8 @@ class Client:
         home: Its home folder, with a cache of its own; what it prints goes to `printed.txt` there.
         endpoint: Address of the Hub.
         token: The user's; `None`: not logged in.
-        offline: Whether the client is told that there is no network.
+        offline: Whether the client knows that there is no network.
         hidden: Packages that cannot be imported, as if they were not installed.
-        environment: Further variables.
     """
 
     def __init__(
@@ -69,7 +62,6 @@ class Client:
         *,
         offline: bool = False,
         hidden: tuple[str, ...] = (),
-        environment: dict[str, str] | None = None,
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home, self.printed = home, home / "printed.txt"
@@ -100,7 +92,7 @@ class Client:
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 cwd=home,
-                env=variables | (environment or {}),
+                env=variables,
                 pass_fds=(writer,),
                 text=True,
             )
@@ -108,14 +100,11 @@ class Client:
         self.answers = os.fdopen(reader)
 
     def run(self, source: str, **values: Any) -> Any:
-        """What the source assigns to `result`; names live on until the next call.
+        """What the source assigns to `result`; a `ClientError` if it raises. Names live on until the next call.
 
         Args:
             source: Python, indented as the test is.
             **values: Variables to set before; like the result, only what JSON can say.
-
-        Raises:
-            ClientError: If the source raises.
         """
         self.start(source, **values)
         return self.finish()
