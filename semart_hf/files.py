@@ -81,7 +81,7 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
 def locked(folder: str | Path, work: str, *, wait: float = LOCK_SECONDS) -> Iterator[None]:
     """While the block runs, this process alone works on `folder`; a killed process's lock is free again.
 
-    The lock lies beside the folder, which need not exist. Another process is told the `work`, such as "training".
+    The lock lies beside the folder, which need not exist. The error for another process names the `work`.
 
     Raises:
         ValueError: If another process is at work, with its number, machine and start.

@@ -1,4 +1,4 @@
-"""The files of semart_hf/model travel to the Hub one by one, without the package: these are the rules of that journey.
+"""The files of semart_hf/model are copied to the Hub one by one, without the package: these are the rules for them.
 
 The Hub's loader finds what a file needs by a regular expression over its text (relative imports) and by walking its
 syntax tree (packages). It copies the files flat. What it overlooks is missing at the reader's; what it sees by mistake

@@ -1,1 +1,1 @@
-"""The model, processor and pipeline: the files that travel to the Hub with the weights, flat and self-contained."""
+"""The model, processor and pipeline: the files that are copied to the Hub with the weights, flat."""

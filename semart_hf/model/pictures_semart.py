@@ -193,7 +193,7 @@ def _decode(image: Image.Image) -> None:
 def _orientation(image: Image.Image) -> int | None:
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # noqa: BLE001 - a damaged EXIF block tells no orientation; the pixels beside it are whole
+    except Exception:  # noqa: BLE001 - a damaged EXIF block has no orientation; the pixels beside it are whole
         return None
 
 

@@ -45,7 +45,7 @@ class SemArtProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """`pixel_values (batch, 3, height, width)`, `input_ids` and `attention_mask (batch, tokens)`, and masks.
 
-        Where only some rows have a picture, `has_image (batch,)` tells which, and the others hold zeros; likewise
+        Where only some rows have a picture, `has_image (batch,)` is their mask, and the others hold zeros; likewise
         `has_text`, and the empty text's tokens. A modality that no row has is left out; where no row has anything, the
         empty texts stay, so that the batch keeps its rows.
 
