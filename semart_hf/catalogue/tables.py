@@ -27,9 +27,8 @@ class ReleaseTables:
 
     Attributes:
         splits: By split, in the order of `SPLITS`: rows with the columns `row_number` (in its file, from 1),
-            `images_folder` (where `image_file` lies), the `TEXT_COLUMNS`, the
-            tasks and the catalogue's further columns in lower case, the same ones in every split. Every cell is a
-            string or `None`, except in `row_number`.
+            `images_folder` (where `image_file` lies), the `TEXT_COLUMNS`, the tasks and the catalogue's further
+            columns in lower case, the same ones in every split. Cells are strings or `None`, but in `row_number`.
         encodings: How each file was encoded, by its name.
         problems: What was odd about rows, dropped ones included.
         follow_links: Whether links in the folder of pictures may lead out of it.
