@@ -66,7 +66,6 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
             part.add_argument("--seconds", type=float, default=6.0, help="of a turn, about")
         if name in ("all", "train"):
             part.add_argument("--rows", type=int, default=2000, help="of the made release; SemArt has 19244")
-            part.add_argument("--epochs", type=int, default=10, help="of the estimated run from a cold start")
             part.add_argument("--without_each", action="store_true", help="also without one technique at a time")
     return parser.parse_args(words)
 

@@ -28,7 +28,6 @@ def make_release(
     folder: Path,
     num_rows: int,
     *,
-    num_validation_rows: int = 0,
     picture_size: tuple[int, int] = PICTURE_SIZE,
     picture_bytes: int = PICTURE_BYTES,
     num_backgrounds: int = 24,
@@ -39,13 +38,11 @@ def make_release(
     pictures look alike where they are small.
     """
     (folder / "Images").mkdir(parents=True)
-    random, total = np.random.default_rng(0), num_rows + num_validation_rows
-    rows = make_rows(random, total)
-    for split, part in (("train", rows[:num_rows]), ("val", rows[num_rows:])):
-        if len(part):
-            path = folder / f"semart_{split}.csv"
-            part.to_csv(path, sep="\t", quoting=csv.QUOTE_ALL, encoding="cp1252", index=False)
-    backgrounds = [make_background(random, picture_size, picture_bytes) for _ in range(min(total, num_backgrounds))]
+    random = np.random.default_rng(0)
+    make_rows(random, num_rows).to_csv(
+        folder / "semart_train.csv", sep="\t", quoting=csv.QUOTE_ALL, encoding="cp1252", index=False
+    )
+    backgrounds = [make_background(random, picture_size, picture_bytes) for _ in range(min(num_rows, num_backgrounds))]
 
     def write_picture(row: int) -> int:
         random = np.random.default_rng(row)
@@ -56,7 +53,7 @@ def make_release(
         return (folder / "Images" / f"{row:06d}.jpg").write_bytes(content)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return round(sum(threads.map(write_picture, range(total))) / total)
+        return round(sum(threads.map(write_picture, range(num_rows))) / num_rows)
 
 
 def make_rows(random: np.random.Generator, number: int) -> pd.DataFrame:

@@ -217,7 +217,7 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(measurements, "made_bench", no_bench)
     words = ["--tower", "resnet18", "--repeats", "2", "--seconds", "0.2", "--json", str(tmp_path / "figures.json")]
 
-    benchmark.main(["train", *words, "--rows", "70", "--epochs", "3", "--without_each"])
+    benchmark.main(["train", *words, "--rows", "70", "--without_each"])
     benchmark.main(["inference", *words])
 
     kept = json.loads((tmp_path / "figures.json").read_text())
@@ -228,7 +228,7 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     assert 0.4 < tower["share_of_limit"]["median"] < 1.6
     seconds = tower["cold_run"]["seconds"]
     assert tower["cold_run"]["ratio"] == pytest.approx(seconds["notebook"] / seconds["ours"], abs=0.5)
-    assert seconds["notebook"] > (3 * 64 - 32) * 0.2 / 8
+    assert seconds["notebook"] > (10 * 64 - 32) * 0.2 / 8
     assert 0.2 < tower["without"]["frozen text computed once"]["speed"]["median"] < 1
     assert kept["inference"]["towers"]["resnet18"]["latency_ratio"]["median"] < 1
     assert kept["inference"]["environment"]["torch"] == torch.__version__.split("+")[0]
