@@ -52,15 +52,12 @@ def measure_cost(folder: Path, paintings: Dataset, *, device: str | None = None)
         batch = collator(list(islice(cycle(examples), size)))
         return {name: value.to(model.device) for name, value in batch.items() if name != "labels"}
 
-    files = [path for path in folder.iterdir() if path.is_file()]
     return {
         **measure_inference(model, batch_of),  # first, so that the peak is that of inference
         **count_flops(model, batch_of(FLOP_ROWS)),
         "parameters": model.num_parameters(),
         "trained_parameters": model.num_parameters(only_trainable=True),
-        "vision_parameters": model.vision_tower.num_parameters(),
-        "weights_bytes": sum(path.stat().st_size for path in files if path.suffix == ".safetensors"),
-        "folder_bytes": sum(path.stat().st_size for path in files),  # without checkpoints
+        "weights_bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
         "environment": describe_environment(),
     }
 
@@ -74,7 +71,7 @@ def complete_paintings(paintings: Dataset, count: int) -> list[dict[str, Any]]:
 
 
 def count_flops(model: torch.nn.Module, batch: Batch) -> dict[str, int]:
-    """Floating-point operations of a painting's forward pass, and the vision tower's part of it.
+    """Floating-point operations of a painting's forward pass.
 
     A multiplication and an addition are two operations, as in the towers' papers' FLOPs (their "multiply-adds" are
     half of it). Counted are matrix products, convolutions and attention. `text_tokens` is the texts' padded length.
@@ -82,11 +79,9 @@ def count_flops(model: torch.nn.Module, batch: Batch) -> dict[str, int]:
     # Not in inference mode, where the counter does not see attention.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(**batch)
-    by_module = {name.split(".", 1)[-1]: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     rows = len(next(iter(batch.values())))
     return {
         "flops_forward": round(counter.get_total_flops() / rows),
-        "flops_forward_vision": round(by_module.get("vision_tower", 0) / rows),
         "text_tokens": batch["input_ids"].shape[1] if "input_ids" in batch else 0,
     }
 
@@ -113,7 +108,6 @@ def measure_inference(model: torch.nn.Module, batch_of: Callable[[int], Batch]) 
         "inference_device": torch.cuda.get_device_name(device) if is_gpu else device.type,
         "inference_threads": torch.get_num_threads(),
         "milliseconds_per_painting": 1000 * seconds[1],
-        "paintings_per_second_single": 1 / seconds[1],
         "best_batch_size": best,
         "paintings_per_second_best": best / seconds[best],
         "inference_peak_memory_bytes": peak_memory(device),

@@ -124,13 +124,11 @@ def tower_entry(run: TowerRun) -> dict[str, Any]:
         "vision": vision.get("architecture"),
         "image_size": ((vision.get("pretrained_cfg") or {}).get("input_size") or [None])[-1],
         "frozen_vision_stages": run.config.get("frozen_vision_stages"),
-        "trainable_text_layers": run.config.get("trainable_text_layers"),
         "scores": scores,
         "cost": {
             "epochs": training.get("epochs"),
             "training_paintings": training.get("paintings"),
             "seconds_per_epoch": training.get("seconds_per_epoch"),
-            "training_paintings_per_second": training.get("steady_paintings_per_second"),
             "training_peak_memory_bytes": training.get("peak_memory_bytes"),
             **{name: value for name, value in run.cost.items() if name != "environment"},
         },
