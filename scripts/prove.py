@@ -15,7 +15,7 @@ EXAMPLES = """examples:
   python scripts/prove.py text --csv data/SemArt/semart_val.csv --text_tower distilbert/distilbert-base-uncased
   python scripts/prove.py ablations --processes 2     # paints a miniature with a long tail
   python scripts/prove.py speed --processes 2         # that what makes training faster costs no accuracy
-  python scripts/prove.py card                        # writes all cards again from the kept results
+  python scripts/prove.py card                        # writes all cards again
 
 The same command continues where it was interrupted."""
 PARTS = {

@@ -1,4 +1,4 @@
-"""What is said in several places is said alike: metadata, pinned versions, citation, make targets and CI."""
+"""What several places state agrees: metadata, pinned versions, citation, make targets and CI."""
 
 import ast
 import re
