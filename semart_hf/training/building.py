@@ -37,9 +37,7 @@ def build_trainer(
 
     Args:
         splits: Rows by split as `load_splits` gives them: `train`, and `validation` to validate on.
-        model_arguments: The recipe's.
-        data: The recipe's.
-        training: The recipe's.
+        model_arguments: The recipe's, as `data` and `training` are.
         say: Takes each line about what was chosen.
 
     Raises:

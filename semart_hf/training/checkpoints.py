@@ -39,13 +39,7 @@ RUN_STATE = (
 
 
 def check_continuable(checkpoint: Path, *, num_processes: int, has_average: bool, keeps_best: bool) -> None:
-    """Refuse a checkpoint from which a run would not go on as if it had never ended.
-
-    Args:
-        checkpoint: Its folder.
-        num_processes: Of the run that continues.
-        has_average: Whether it averages its weights.
-        keeps_best: Whether it ends with the best checkpoint.
+    """Refuse a checkpoint from which this run would not go on as if it had never ended.
 
     Raises:
         ValueError: If something is missing, or was written by another number of processes.

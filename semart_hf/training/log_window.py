@@ -43,14 +43,7 @@ class LogWindow(TrainerCallback):
 
     @torch.no_grad()
     def add(self, logits: Mapping[str, Tensor], labels: Tensor, losses: Tensor, weights: Tensor) -> None:
-        """Take in a batch.
-
-        Args:
-            logits: `(batch, num_labels)` by task.
-            labels: `(batch, num_tasks)`, −100 where unknown.
-            losses: Sum of the weighted losses of each task `(num_tasks,)`.
-            weights: Sum of the weights of each task `(num_tasks,)`.
-        """
+        """Take in a batch, with the sums of its weighted losses and of their weights for each task `(num_tasks,)`."""
         is_known = labels != UNKNOWN_LABEL
         predictions = torch.stack([logits[task].argmax(-1) for task in self.tasks], dim=1)
         correct = ((predictions == labels) & is_known).sum(0)
@@ -59,12 +52,7 @@ class LogWindow(TrainerCallback):
         self.rows += len(labels)
 
     def scores(self, sums: Tensor, num_processes: int) -> dict[str, float]:
-        """Loss and accuracy of each task, rows a second of all processes, and the share of time waited for data.
-
-        Args:
-            sums: `sums` of all processes together.
-            num_processes: How many these are.
-        """
+        """Loss and accuracy of each task, rows a second and the share of time waited for data, by all sums."""
         losses, weights, correct, known = sums.tolist()
         scores = {}
         for column, task in enumerate(self.tasks):

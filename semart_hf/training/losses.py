@@ -97,12 +97,7 @@ class TaskLoss(nn.Module):
         return self.weights[labels.clamp(min=0)] * (labels != UNKNOWN_LABEL)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Loss of each row `(batch,)`, times its weight; 0 where the label is unknown.
-
-        Args:
-            logits: `(batch, num_labels)`.
-            labels: `(batch,)`, −100 where unknown.
-        """
+        """Loss of each row `(batch,)`, times its weight; 0 where the label is unknown, −100."""
         logits = logits.float()
         if self.adjustment is not None:
             logits = logits + self.adjustment
@@ -152,11 +147,7 @@ class ArtLoss(nn.Module):
         self.register_buffer("task_weights", torch.tensor(weights), persistent=False)
 
     def weight_sums(self, labels: Tensor) -> Tensor:
-        """Sum of the rows' weights for each task `(num_tasks,)`.
-
-        Args:
-            labels: `(batch, num_tasks)`, −100 where unknown.
-        """
+        """Sum of the rows' weights for each task `(num_tasks,)`, by the labels `(batch, num_tasks)`."""
         columns = zip(self.losses, labels.unbind(1), strict=True)
         return torch.stack([loss.row_weights(column).sum() for loss, column in columns])
 
@@ -166,12 +157,7 @@ class ArtLoss(nn.Module):
         return torch.stack([loss(logits[name], column).sum() for name, loss, column in columns])
 
     def total(self, sums: Tensor, weight_sums: Tensor) -> Tensor:
-        """This batch's part of the step's loss, a scalar; the parts of all batches add up to it.
-
-        Args:
-            sums: What `sums` gives for this batch.
-            weight_sums: What `weight_sums` gives for all batches of the step in all processes.
-        """
+        """This batch's part of the step's loss: its `sums`, by the `weight_sums` of the step in all processes."""
         means = sums / torch.where(weight_sums > 0, weight_sums, torch.ones_like(weight_sums))
         # The same mean as the model's own loss: over all tasks, where a step without any label of one counts 0 for it.
         return (self.task_weights * means).sum() / self.task_weights.sum()

@@ -33,11 +33,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Optimiser groups with `params`, `lr`, `weight_decay` and a `name`, which hold every named parameter once.
 
-    Args:
-        model: The model.
-        names: The parameters that learn.
-        learning_rates: Largest learning rate of each part: `vision`, `text`, `new`, `lexicon`.
-        weight_decay: Of matrices and kernels; everything else has none.
+    Each part of `PREFIXES` has its learning rate; what is not one of `decayed_parameters` has no weight decay.
     """
     parameters, decayed = dict(model.named_parameters()), set(decayed_parameters(model))
     members: dict[tuple[str, bool], list[nn.Parameter]] = {

@@ -55,14 +55,7 @@ class _Position(TrainerCallback):
 
 
 class ResumableTrainer(Trainer):
-    """Writes checkpoints that hold all of `RUN_STATE`, each a repository that loads by itself, and pushes them so.
-
-    Args:
-        args: The arguments.
-        window: The log's sums since its last line.
-        callbacks: Further ones.
-        **options: Further arguments of `transformers.Trainer`.
-    """
+    """Writes checkpoints that hold all of `RUN_STATE`, each a repository that loads by itself, and pushes them so."""
 
     args: SemArtTrainingArguments
     push_in_progress: PushInProgress | None = None
@@ -97,12 +90,7 @@ class ResumableTrainer(Trainer):
         return Path(self.args.output_dir or ".")
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Train, alone in `output_dir`; however it ends, SIGTERM then ends the process again.
-
-        Args:
-            resume_from_checkpoint: A checkpoint's folder, or `True` for the last whole one.
-            *args: See `transformers.Trainer.train`.
-            **kwargs: See `transformers.Trainer.train`.
+        """Train, alone in `output_dir`, from the last whole checkpoint with `resume_from_checkpoint=True`.
 
         Raises:
             ValueError: If another process trains there, or the checkpoint cannot be continued exactly.
@@ -118,7 +106,7 @@ class ResumableTrainer(Trainer):
                 with full_disk_explained(self.output_dir, advice):
                     return super().train(self.resumed_from and str(self.resumed_from), *args, **kwargs)
             finally:
-                self.preemption.stop_listening()
+                self.preemption.stop_listening()  # SIGTERM ends the process again
                 if self.average is not None:
                     self.average.end()
 

@@ -16,7 +16,7 @@ class Unfreezing(TrainerCallback):
     """What of a model learns in which epoch; it depends on the epoch alone, so that a checkpoint need not hold it.
 
     Args:
-        model: The model; its configuration says what learns in the first epoch.
+        model: Its configuration says what learns in the first epoch.
         schedule: See `SemArtTrainingArguments.unfreezing_schedule`.
         keeps_graph: Whether every parameter that ever learns must have a gradient from the first step on, as a wrapper
             for several processes needs it. It is then thrown away as long as the parameter is frozen.

@@ -89,10 +89,9 @@ def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumula
         name, known = task["name"], labels[:, column]
         expected.append(F.cross_entropy(logits[name], known, weight=weight))
         mass = (known >= 0).sum() if weight is None else weight[known[known >= 0]].sum()
-        of_whole = known.masked_fill(~is_whole, -100)
-        apart += [
-            F.cross_entropy(of[name], of_whole, weight=weight, reduction="sum") / mass for of in (by_image, by_text)
-        ]
+        whole = known.masked_fill(~is_whole, -100)
+        for found in (by_image, by_text):
+            apart.append(F.cross_entropy(found[name], whole, weight=weight, reduction="sum") / mass)
     trainer.train()
     line = next(line for line in trainer.state.log_history if "loss" in line)
     together = torch.stack(expected).mean() + alone * torch.stack(apart).sum() / len(expected)

@@ -29,27 +29,23 @@ def mean(loss, logits, labels=LABELS):
     return loss(logits, labels).sum() / loss.row_weights(labels).sum()
 
 
-def test_cross_entropy_equals_torch(logits):
-    loss = task_loss({"cross_entropy"})
-    assert torch.allclose(mean(loss, logits), F.cross_entropy(logits, LABELS))
+WEIGHTS = torch.tensor([100 / 210, 100 / 60, 100 / 30])
+PRIOR = torch.tensor([0.7, 0.2, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("part", "settings", "shift", "options"),
+    [
+        ("cross_entropy", {}, 0.0, {}),
+        ("cross_entropy", {"label_smoothing": 0.1}, 0.0, {"label_smoothing": 0.1}),
+        ("class_weighted", {}, 0.0, {"weight": WEIGHTS}),
+        ("logit_adjusted", {"logit_adjustment_tau": 1.5}, 1.5 * PRIOR.log(), {}),
+    ],
+)
+def test_each_part_equals_torch(logits, part, settings, shift, options):
+    loss = task_loss({part}, **settings)
+    assert torch.allclose(mean(loss, logits), F.cross_entropy(logits + shift, LABELS, **options))
     assert loss(logits, LABELS)[4] == 0
-
-
-def test_label_smoothing_equals_torch(logits):
-    expected = F.cross_entropy(logits, LABELS, label_smoothing=0.1)
-    assert torch.allclose(mean(task_loss({"cross_entropy"}, label_smoothing=0.1), logits), expected)
-
-
-def test_class_weights_equal_torchs_weighted_mean(logits):
-    weights = torch.tensor([100 / 210, 100 / 60, 100 / 30])
-    expected = F.cross_entropy(logits, LABELS, weight=weights)
-    assert torch.allclose(mean(task_loss({"class_weighted"}), logits), expected)
-
-
-def test_logit_adjustment_by_hand(logits):
-    prior = torch.tensor([0.7, 0.2, 0.1])
-    expected = F.cross_entropy(logits + 1.5 * prior.log(), LABELS)
-    assert torch.allclose(mean(task_loss({"logit_adjusted"}, logit_adjustment_tau=1.5), logits), expected)
 
 
 def test_a_label_that_train_never_has_stays_possible(logits):
@@ -70,12 +66,11 @@ def test_ordinal_targets_fall_with_the_distance_in_years():
 
 
 def test_parts_combine(logits):
-    prior, weights = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([100 / 210, 100 / 60, 100 / 30])
-    adjusted = logits + prior.log()
+    adjusted = logits + PRIOR.log()
     loss = task_loss({"logit_adjusted", "class_weighted"}, label_smoothing=0.1)
     known = LABELS >= 0
     by_hand = -(0.9 * adjusted.log_softmax(-1)[known, LABELS[known]] + 0.1 * adjusted.log_softmax(-1)[known].mean(-1))
-    by_hand = (weights[LABELS[known]] * by_hand).sum() / weights[LABELS[known]].sum()
+    by_hand = (WEIGHTS[LABELS[known]] * by_hand).sum() / WEIGHTS[LABELS[known]].sum()
     assert torch.allclose(mean(loss, logits), by_hand)
 
 
