@@ -18,13 +18,7 @@ _FROM_SCRATCH = (False, "false", "text")
 
 @dataclass(frozen=True)
 class Tower:
-    """A tower to train and compare, or a finished run of one.
-
-    Args:
-        name: What it is called in the comparison, and its folder.
-        fields: Its fields of a recipe; empty for a finished run.
-        finished: The folder of a finished run.
-    """
+    """A tower to train by its fields of a recipe and compare, or the folder of a finished run of one."""
 
     name: str
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -37,18 +31,12 @@ def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any], recipes: Pat
     Of a recipe only the tower's own fields are taken. A recipe that starts from scratch takes the architecture alone
     and freezes what it freezes itself: early stages are only worth freezing if they have learned something.
 
-    Args:
-        words: As on the command line.
-        recipe: The one that all towers are trained by.
-        recipes: Folder of the recipes by name.
-
     Raises:
         ValueError: If a word is none of these, or two towers have one name.
     """
     towers = [_resolve(word, recipe, recipes) for word in words]
     names = [tower.name for tower in towers]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
             f"Got several towers with the names {twice}. Each needs its own. Rename a finished run's folder, or leave "
             "one out of --towers."

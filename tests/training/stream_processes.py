@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+from small_trainer import STEPS_ALONE
 from transformers import DistilBertConfig
 
 from semart_hf.data.collator import ArtCollator
@@ -50,9 +51,7 @@ def stream_trainer(prepared, output, **options) -> NotingTrainer:
             "disable_tqdm": True,
             "per_device_train_batch_size": 4,
             "num_train_epochs": 2,
-            "eval_strategy": "no",
-            "save_strategy": "no",
-            "load_best_model_at_end": False,
+            **STEPS_ALONE,
             "ddp_find_unused_parameters": True,
             **options,
         },

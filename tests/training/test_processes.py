@@ -21,37 +21,30 @@ LEARNING_RATE, NUM_STEPS = 3e-3, 2  # of first_epoch.py
 SCRIPT = Path(__file__).with_name("first_epoch.py")
 
 
-def launch(small_release, folder, *divisions, processes=1, launcher=("--multi_gpu",)):
-    """Losses and weights of trainings one after the other, by their division into batches."""
-    command = [sys.executable, str(SCRIPT)]
-    if processes > 1:
-        command = [
-            *(str(Path(sys.executable).with_name("accelerate")), "launch", "--num_machines", "1", *launcher),
-            *("--num_processes", str(processes), "--main_process_port", "0", "--mixed_precision", "no"),
-            *("--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", str(SCRIPT)),
-        ]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, str(small_release), str(folder), *divisions],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+
+
+def accelerate(*words, launcher=("--multi_gpu",)):
+    """The command that starts several processes on CPUs."""
     return [
-        (
-            json.loads((folder / division / "losses.json").read_text()),
-            load_file(folder / division / "model.safetensors"),
-        )
-        for division in divisions
+        *(str(Path(sys.executable).with_name("accelerate")), "launch", "--num_machines", "1", *launcher),
+        *("--num_processes", "2", "--main_process_port", "0", "--mixed_precision", "no"),
+        *("--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", *words),
     ]
+
+
+def launch(small_release, folder, *divisions, command):
+    """Losses and weights of trainings one after the other, by their division into batches."""
+    words = [*command, str(small_release), str(folder), *divisions]
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    runs = [folder / division for division in divisions]
+    return [(json.loads((run / "losses.json").read_text()), load_file(run / "model.safetensors")) for run in runs]
 
 
 @pytest.fixture(scope="module")
 def one_process(small_release, tmp_path_factory):
-    return launch(small_release, tmp_path_factory.mktemp("one"), "32x1")[0]
+    return launch(small_release, tmp_path_factory.mktemp("one"), "32x1", command=[sys.executable, str(SCRIPT)])[0]
 
 
 def assert_same(one, other, is_sharded):
@@ -65,7 +58,7 @@ def assert_same(one, other, is_sharded):
 
 
 def test_two_processes_have_the_losses_of_one(one_process, small_release, tmp_path):
-    for run in launch(small_release, tmp_path, "16x1", "8x2", processes=2):
+    for run in launch(small_release, tmp_path, "16x1", "8x2", command=accelerate(str(SCRIPT))):
         assert_same(one_process, run, is_sharded=False)
 
 
@@ -74,7 +67,7 @@ def test_sharded_processes_have_the_losses_of_one(one_process, small_release, tm
         *("--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"),
         *("--fsdp_state_dict_type", "FULL_STATE_DICT", "--fsdp_cpu_ram_efficient_loading", "false"),
     )
-    for run in launch(small_release, tmp_path, "8x2", processes=2, launcher=fsdp):
+    for run in launch(small_release, tmp_path, "8x2", command=accelerate(str(SCRIPT), launcher=fsdp)):
         assert_same(one_process, run, is_sharded=True)
 
 
@@ -115,16 +108,10 @@ dataloader_num_workers: 1
 
 def start(recipe):
     """Two processes of one training, in a group of their own."""
-    command = [
-        *(str(Path(sys.executable).with_name("accelerate")), "launch", "--num_machines", "1", "--num_processes", "2"),
-        *("--multi_gpu", "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"),
-        *("--num_cpu_threads_per_process", "1", "-m", "semart_hf.cli.train", str(recipe)),
-    ]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command,
+        accelerate("-m", "semart_hf.cli.train", str(recipe)),
         cwd=SCRIPT.parents[2],
-        env=environment,
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

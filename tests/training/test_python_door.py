@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import transformers
-from small_trainer import make_model, make_trainer, parts_of
+from small_trainer import STEPS_ALONE, losses_of, make_model, make_trainer, parts_of
 
 from semart_hf import SemArtTrainer, SemArtTrainingArguments
 from semart_hf.data.rows import rows_for
@@ -49,17 +49,12 @@ def test_training_takes_ten_lines(parts, small_release, tmp_path):
     assert trainer.evaluate()["eval_num_rows"] == 19
 
 
-def losses_on(parts, folder, rows, **options):
-    arguments = SemArtTrainingArguments(
-        output_dir=str(folder),
-        **{"max_steps": 2, "logging_steps": 1, "eval_strategy": "no", "save_strategy": "no", "precision": "fp32"},
-        **{"load_best_model_at_end": False, "disable_tqdm": True, **options},
-    )
+def losses_on(parts, folder, rows):
+    options = {"max_steps": 2, "logging_steps": 1, "precision": "fp32", "disable_tqdm": True, **STEPS_ALONE}
+    arguments = SemArtTrainingArguments(output_dir=str(folder), **options)
     model = make_model(parts)
     processor = build_processor(model, parts[3])
-    trainer = SemArtTrainer(model=model, args=arguments, train_dataset=rows, processing_class=processor)
-    trainer.train()
-    return [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    return losses_of(SemArtTrainer(model=model, args=arguments, train_dataset=rows, processing_class=processor))
 
 
 def test_rows_of_every_kind_give_the_same_steps(parts, tmp_path):
@@ -169,13 +164,7 @@ def test_a_search_sets_each_trials_arguments(parts, tmp_path, monkeypatch):
         parts,
         tmp_path,
         model_init=lambda trial=None: make_model(parts),
-        **{
-            "num_rows": 8,
-            "max_steps": 1,
-            "eval_strategy": "no",
-            "save_strategy": "no",
-            "load_best_model_at_end": False,
-        },
+        **{"num_rows": 8, "max_steps": 1, **STEPS_ALONE},
     )
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=SimpleNamespace(id="7")))
     trainer.hp_search_backend = transformers.trainer_utils.HPSearchBackend.WANDB
