@@ -30,7 +30,7 @@ def source_name(source: Any) -> str:
         return ""
     try:
         if isinstance(source, str | os.PathLike) and str(source).strip():
-            return repr(shortened(re.sub(r"(?<=://)[^/?#]*@", "", os.fsdecode(source))))
+            return repr(shortened(re.sub(r"^(\s*https?://)[^/?#]*@", r"\1", os.fsdecode(source), flags=re.IGNORECASE)))
         return (
             f"{'in' if hasattr(source, 'read') else 'given as'} {shortened(repr(source))} of {type(source).__name__}"
         )
