@@ -29,57 +29,32 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--release",
-        action="append",
-        required=True,
-        metavar="DIR",
-        help="folder of a SemArt release, one CSV file of its form, or what --mapping reads; several are merged",
+    add = parser.add_argument
+    release = "folder of a SemArt release, one such CSV file, or what --mapping reads; several are merged"
+    add("--release", action="append", required=True, metavar="DIR", help=release)
+    mapping = (
+        "YAML file that says what a catalogue's columns are, or the name of a shipped one (met, nga, wikiart): one for "
+        "all releases, or one for each in their order, with 'official' for a SemArt release"
     )
-    parser.add_argument(
-        "--mapping",
-        action="append",
-        metavar="FILE",
-        help="YAML file that says what a catalogue's columns are, or the name of a shipped one (met, nga, wikiart): "
-        "one for all releases, or one for each in their order, with 'official' for a SemArt release",
-    )
-    parser.add_argument("--encoding", metavar="NAME", help="of a catalogue's files, such as cp1250 (default: found)")
-    parser.add_argument(
-        "--delimiter", metavar="CHARACTER", help="of a catalogue's files, or tab, comma, … (default: found)"
-    )
-    parser.add_argument(
-        "--follow_links",
-        action="store_true",
-        help="take pictures that are links out of their folder, as DVC makes them",
-    )
-    parser.add_argument(
-        "--min_pictures",
-        type=float,
-        default=0.5,
-        metavar="SHARE",
-        help="stop if fewer of the named pictures can be read; 0 takes any (default: 0.5)",
-    )
-    parser.add_argument("--output_dir", required=True, type=Path, help="folder that does not exist yet, or is empty")
-    parser.add_argument("--image_size", type=int, default=288, help="shorter side in pixels (default: 288)")
-    parser.add_argument(
-        "--image_format", choices=["jpeg", "png", "webp"], default="jpeg", help="default: jpeg, quality 92"
-    )
-    parser.add_argument("--num_proc", type=int, help="processes (default: one for each core)")
-    parser.add_argument("--strict", action="store_true", help="make no dataset if a row would be dropped")
-    parser.add_argument(
-        "--min_label_count", type=int, default=10, help="labels rarer than this in train become UNK (default: 10)"
-    )
-    parser.add_argument(
-        "--text_columns",
-        nargs="+",
-        default=["DESCRIPTION"],
-        help='columns of the text, or a template such as "{TITLE}. {DESCRIPTION}" (default: DESCRIPTION)',
-    )
-    parser.add_argument(
-        "--mask_label_words",
-        action="store_true",
-        help="mask words that name school, type, medium, time and painter in the text",
-    )
+    add("--mapping", action="append", metavar="FILE", help=mapping)
+    add("--encoding", metavar="NAME", help="of a catalogue's files, such as cp1250 (default: found)")
+    add("--delimiter", metavar="CHARACTER", help="of a catalogue's files, or tab, comma, … (default: found)")
+    links = "take pictures that are links out of their folder, as DVC makes them"
+    add("--follow_links", action="store_true", help=links)
+    few = "stop if fewer of the named pictures can be read; 0 takes any (default: 0.5)"
+    add("--min_pictures", type=float, default=0.5, metavar="SHARE", help=few)
+    add("--output_dir", required=True, type=Path, help="folder that does not exist yet, or is empty")
+    add("--image_size", type=int, default=288, help="shorter side in pixels (default: 288)")
+    formats = ["jpeg", "png", "webp"]
+    add("--image_format", choices=formats, default="jpeg", help="default: jpeg, quality 92")
+    add("--num_proc", type=int, help="processes (default: one for each core)")
+    add("--strict", action="store_true", help="make no dataset if a row would be dropped")
+    rare = "labels rarer than this in train become UNK (default: 10)"
+    add("--min_label_count", type=int, default=10, help=rare)
+    text = 'columns of the text, or a template such as "{TITLE}. {DESCRIPTION}" (default: DESCRIPTION)'
+    add("--text_columns", nargs="+", default=["DESCRIPTION"], help=text)
+    masks = "mask words that name school, type, medium, time and painter in the text"
+    add("--mask_label_words", action="store_true", help=masks)
     options = parser.parse_args(arguments)
     if options.mapping and len(options.mapping) not in (1, len(options.release)):
         parser.error(f"{len(options.mapping)} mappings for {len(options.release)} releases: give one, or one for each")
@@ -182,7 +157,7 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
 
 def training_words(summary: dict[str, Any]) -> str | None:
     """The recipe that shows what the dataset has, and the tasks with a label to learn where some have none."""
-    tasks = [task for task, splits in summary["labels"].items() if named_labels(splits)]
+    tasks = [task for task, splits in summary["labels"].items() if _count_labels(splits)[0]]
     if not tasks:
         return None
     recipe = "semart-efficientnet_b0"
@@ -193,29 +168,21 @@ def training_words(summary: dict[str, Any]) -> str | None:
     return recipe if len(tasks) == len(summary["labels"]) else f"{recipe} --tasks {' '.join(tasks)}"
 
 
-def named_labels(splits: dict[str, dict[str, int]]) -> Counter[str]:
-    """Rows by label, without UNK and rows that have none, from a task's counts by split and label."""
-    from semart_hf.catalogue.vocabulary import UNKNOWN
-
-    counts: Counter[str] = Counter()
-    for by_label in splits.values():
-        counts.update({label: count for label, count in by_label.items() if label not in (UNKNOWN, "unknown")})
-    return counts
-
-
 def labels_in_words(splits: dict[str, dict[str, int]]) -> str:
     """How many labels a task has, and in how many rows, from its counts by split and label."""
-    from semart_hf.catalogue.vocabulary import UNKNOWN
-
-    counts = named_labels(splits)
-    num_rare = sum(by_label.get(UNKNOWN, 0) for by_label in splits.values())
-    num_unlabelled = sum(by_label.get("unknown", 0) for by_label in splits.values())
+    counts, num_rare, num_unlabelled = _count_labels(splits)
     if not counts:
-        rare = f"every label is too rare and became {UNKNOWN}: nothing to learn (see --min_label_count)"
+        rare = "every label is too rare and became UNK: nothing to learn (see --min_label_count)"
         return rare if num_rare else "no row has a label"
-    rare = f", {num_rare:,} of them {UNKNOWN}" if num_rare else ""
+    rare = f", {num_rare:,} of them UNK" if num_rare else ""
     labels = f"{len(counts)} label{'s' * (len(counts) > 1)} in {counts.total() + num_rare:,} rows"
     return f"{labels}{rare}; {num_unlabelled:,} rows without"
+
+
+def _count_labels(splits: dict[str, dict[str, int]]) -> tuple[Counter[str], int, int]:
+    """Rows by label, rows with a rare one, and rows without."""
+    counts = sum((Counter(by_label) for by_label in splits.values()), Counter())
+    return counts, counts.pop("UNK", 0), counts.pop("unknown", 0)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from semart_hf.catalogue.text import WAYS_OF_NAMING
 from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
 from semart_hf.files import atomic_folder, write_json
 
-from .duplicates import Copy, digest_of, find_copies
-from .shards import read_facts
+from .duplicates import Copy, find_copies
+from .shards import read_note
 
 # Picture sizes and pairs of copies that the summary lists, and dropped rows that an error lists.
 _MOST_SIZES = 5000
@@ -54,19 +54,17 @@ class FinishedShards:
         for number, split in enumerate(tables.splits):
             first = len(rows)
             for name in names[split]:
-                facts = read_facts(work, name)
-                if facts is None:
-                    raise ValueError(f"Got the unfinished shard {work / name}. Run the command again.")
+                note = read_note(work, name)
                 rows += [
-                    {"split": number, "place": len(rows) - first + i, **vars(row)} for i, row in enumerate(facts.rows)
+                    {"split": number, "place": len(rows) - first + i, **row} for i, row in enumerate(note["rows"])
                 ]
-                self.problems += facts.problems
-                self.num_bytes += facts.num_bytes
-                if facts.rows:
+                self.problems += [Problem(**problem) for problem in note["problems"]]
+                self.num_bytes += note["num_bytes"]
+                if note["rows"]:
                     self.paths.setdefault(split, []).append(work / f"{name}.parquet")
         columns = ["split", "place", "row", "image_file", "picture", "signature", "source_size", "source_format"]
-        self.rows = pd.DataFrame(rows, columns=[*columns, "description", "named", "release"], dtype=object)
-        self.rows["split"] = self.rows["split"].astype(int)
+        frame = pd.DataFrame(rows, columns=[*columns, "description", "named", "release"], dtype=object)
+        self.rows = frame.where(frame.notna(), None).astype({"split": int})
 
     def check(self, *, strict: bool, min_pictures: float) -> None:
         """Nothing, if the shards make a dataset.
@@ -75,61 +73,53 @@ class FinishedShards:
             ValueError: No row is left, a row was dropped and none may be, or too few pictures can be read.
         """
         unusable = [problem for problem in self.problems if problem.problem != "empty_description"]
-        dropped = [problem for problem in unusable if problem.action == "dropped"]
-        lost = [
-            problem for problem in unusable if problem.action in ("dropped", "kept as text") and problem.image_file
-        ]
+        lost = [line for line in unusable if line.action in ("dropped", "kept as text") and line.image_file]
         named = sum(name is not None for rows in self.tables.splits.values() for name in rows["image_file"][:])
-        check_enough_pictures(
-            named, self.rows["picture"].notna().sum(), [_line(problem) for problem in lost], min_pictures
-        )
+        num_found = self.rows["picture"].notna().sum()
+        check_enough_pictures(named, num_found, [*map(_line, lost)], min_pictures)
         if not self.paths:
             raise ValueError(
                 f"Got a catalogue of {sum(map(len, self.tables.splits.values()))} rows, none of which has a usable "
                 "picture or a text. Check the folder of pictures and the text columns."
             )
+        dropped = [problem for problem in unusable if problem.action == "dropped"]
         if strict and dropped:
-            lines = [
-                _line(problem)
-                for problem in sorted(dropped, key=lambda problem: (problem.split or "", problem.row or 0))
-            ]
-            more = f"\n  and {len(lines) - _MOST_ROWS} more" if len(lines) > _MOST_ROWS else ""
+            dropped.sort(key=lambda problem: (problem.split or "", problem.row or 0))
+            more = f"\n  and {len(dropped) - _MOST_ROWS} more" if len(dropped) > _MOST_ROWS else ""
             raise ValueError(
-                f"Got {len(lines)} rows that would be dropped, but none may be with --strict. Correct or remove these "
-                "rows and run the command again, or leave --strict out:\n  " + "\n  ".join(lines[:_MOST_ROWS]) + more
+                f"Got {len(dropped)} rows that would be dropped, but none may be with --strict. Correct or remove "
+                "these rows and run the command again, or leave --strict out:\n  "
+                + "\n  ".join(map(_line, dropped[:_MOST_ROWS]))
+                + more
             )
 
-    def row_counts(self) -> dict[str, dict[str, int]]:
-        """By split, how many rows were read, kept, dropped, and have a picture or a description."""
+    def counts(self) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
+        """By split, how many rows were read, dropped, kept and have a picture or description; how many name labels.
+
+        Of the latter `texts` are the rows that have a text, and the others those whose text names this label.
+        """
         dropped_by_reader = Counter(problem.split for problem in self.tables.problems if problem.action == "dropped")
-        counts = {}
+        counts, named = {}, {}
         for number, (split, table) in enumerate(self.tables.splits.items()):
             rows = self.rows[self.rows["split"] == number]
-            read = len(table) + dropped_by_reader[split]
+            num_read = len(table) + dropped_by_reader[split]
             counts[split] = {
-                "read": read,
+                "read": num_read,
                 "kept": len(rows),
-                "dropped": read - len(rows),
+                "dropped": num_read - len(rows),
                 "with_picture": int(rows["picture"].notna().sum()),
                 "with_description": int(rows["description"].notna().sum()),
             }
-        return counts
-
-    def named_labels(self) -> dict[str, dict[str, int]]:
-        """By split, how many rows have a text (`texts`), and of how many it names which label."""
-        named = {}
-        for number, split in enumerate(self.tables.splits):
-            ways = self.rows.loc[self.rows["split"] == number, "named"].dropna()
-            counts = Counter(way for found in ways for way in found)
-            named[split] = {"texts": len(ways), **{way: counts[way] for way in WAYS_OF_NAMING}}
-        return named
+            ways = rows["named"].dropna()
+            by_way = Counter(way for found in ways for way in found)
+            named[split] = {"texts": len(ways), **{way: by_way[way] for way in WAYS_OF_NAMING}}
+        return counts, named
 
     def copies(self) -> list[Copy]:
         """Rows with equal or similar pictures or, across splits, equal descriptions, by their numbers in `rows`."""
+        cells = zip(self.rows["release"], self.rows["image_file"], strict=True)
         # Files of one name in two releases are two files.
-        names = [
-            name and digest_of(f"{release}/{name}".encode()) for release, name in self._cells("release", "image_file")
-        ]
+        names = [name and f"{release}/{name}" for release, name in cells]
         return find_copies(self.rows.assign(name=pd.Series(names, self.rows.index, dtype=object)))
 
     def copy_problem(self, copy: Copy) -> Problem:
@@ -146,9 +136,6 @@ class FinishedShards:
         row = self.rows.iloc[number]
         return list(self.tables.splits)[row.split], row.place
 
-    def _cells(self, *columns: str) -> Iterator[tuple[Any, ...]]:
-        return zip(*(self.rows[column] for column in columns), strict=True)
-
 
 def write_dataset(
     output: Path, shards: FinishedShards, *, features: datasets.Features, options: Mapping[str, Any], made_of: str
@@ -157,16 +144,26 @@ def write_dataset(
     tables = shards.tables
     copies = shards.copies()
     problems = [*shards.problems, *map(shards.copy_problem, copies), *_unseen_labels(shards)]
-    problems = _in_order(problems, list(tables.splits))
+    order = {split: number for number, split in enumerate(tables.splits)}
+    problems.sort(
+        key=lambda found: (
+            order.get(found.split or "", len(order)),
+            found.release or "",
+            found.row or 0,
+            found.problem,
+            found.detail,
+        )
+    )
+    row_counts, named_labels = shards.counts()
     sizes = shards.rows["source_size"].dropna().tolist()
     summary = {
-        "rows": shards.row_counts(),
+        "rows": row_counts,
         "problems": {
             kind: dict(Counter(problem.split or "all" for problem in problems if problem.problem == kind))
             for kind in count_problems(problems)
         },
         "labels": _count_labels(shards.paths, features),
-        "named_labels": shards.named_labels(),
+        "named_labels": named_labels,
         "rare_labels": {
             task: Counter(
                 label
@@ -221,17 +218,6 @@ def _unseen_labels(shards: FinishedShards) -> Iterator[Problem]:
                 if label not in seen and (release, split, row) not in dropped:
                     detail = f"train never has the {task} {label!r}"
                     yield Problem(row, split, image_file, "unseen_label", detail, f"kept, as {UNKNOWN}", release)
-
-
-def _in_order(problems: Sequence[Problem], splits: Sequence[str]) -> list[Problem]:
-    """Findings by split, release and row."""
-    order = {split: number for number, split in enumerate(splits)}
-
-    def place(problem: Problem) -> tuple[int, str, int, str, str]:
-        split = order.get(problem.split or "", len(order))
-        return split, problem.release or "", problem.row or 0, problem.problem, problem.detail
-
-    return sorted(problems, key=place)
 
 
 def _count_labels(

@@ -34,14 +34,9 @@ class Copy:
     num_bits: int | None = None
 
 
-def digest_of(content: bytes) -> str:
-    """16 hexadecimal digits that are equal for equal content."""
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
 def text_digest(text: str) -> str:
-    """The digest of a text's words, whatever their case and spacing."""
-    return digest_of(" ".join(text.casefold().split()).encode())
+    """16 hexadecimal digits that are equal for texts of the same words, whatever their case and spacing."""
+    return hashlib.blake2b(" ".join(text.casefold().split()).encode(), digest_size=8).hexdigest()
 
 
 def find_copies(rows: pd.DataFrame) -> list[Copy]:

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +51,17 @@ class Preparation:
         self.tables = tables
         self.options = options
         self.vocabularies = vocabularies or _vocabularies_of(tables, options.min_label_count)
-        self.features = _features_of(tables, self.vocabularies, options.has_text_column)
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of the catalogue that could be read."""
-        return sum(map(len, self.tables.splits.values()))
+        #: Columns of the dataset in their order with their types.
+        text = datasets.Value("string")
+        self.features = datasets.Features(
+            {
+                "image": datasets.Image(),
+                **dict.fromkeys(TEXT_COLUMNS, text),
+                **{task: datasets.ClassLabel(names=list(self.vocabularies[task])) for task in TASKS},
+                **({"text": text} if options.has_text_column else {}),
+                **dict.fromkeys(tables.extra_columns, text),
+            }
+        )
 
     def shards(self) -> Iterator[Shard]:
         """The shards of every split, made as they are asked for."""
@@ -76,12 +80,10 @@ class Preparation:
     def key(self, with_times: bool = False, min_pictures: float = 0.0) -> str:
         """Digest of the catalogue's words, the names and sizes of its pictures, and the options.
 
-        Args:
-            with_times: Whether it counts when each picture was changed last, which differs between copies.
-            min_pictures: See `prepare_paintings`.
+        `with_times` it counts when each picture was changed last, which differs between copies.
 
         Raises:
-            ValueError: Too few of the pictures are there.
+            ValueError: Fewer than a share of `min_pictures` of the pictures are there.
         """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(json.dumps([asdict(self.options), self.vocabularies]).encode())
@@ -147,8 +149,9 @@ def prepare_paintings(
     """
     output = Path(output_dir).absolute()
     preparation = Preparation(tables, options or PreparationOptions(), vocabularies)
+    num_rows = sum(map(len, tables.splits.values()))
     if num_proc is None:
-        num_proc = len(os.sched_getaffinity(0)) if preparation.num_rows > _FEW_ROWS else 1
+        num_proc = len(os.sched_getaffinity(0)) if num_rows > _FEW_ROWS else 1
     key = preparation.key(min_pictures=min_pictures)
     work = output.parent / f".{output.name}.preparing"
     advice = "A dataset needs some 40 KB a picture of 288 pixels. Make room and run the same command again: what is "
@@ -162,7 +165,7 @@ def prepare_paintings(
         task = partial(  # its facts stay in its note
             write_shard, folder=work, schema=schema, options=preparation.options, follow_links=tables.follow_links
         )
-        map_shards(task, preparation.shards(), num_rows=preparation.num_rows, num_proc=num_proc, title="Preparing")
+        map_shards(task, preparation.shards(), num_rows=num_rows, num_proc=num_proc, title="Preparing")
         shards = FinishedShards(work, preparation.shard_names(), tables)
         shards.check(strict=strict, min_pictures=min_pictures)
         summary = write_dataset(
@@ -176,21 +179,8 @@ def _vocabularies_of(tables: ReleaseTables, min_label_count: int) -> dict[str, l
     learned_from = [tables.splits["train"]] if "train" in tables.splits else list(tables.splits.values())
     if "train" not in tables.splits:
         logger.warning("There is no train split: labels are learned from %s.", list(tables.splits))
-    columns = {task: chain.from_iterable([rows[task][:] for rows in learned_from]) for task in TASKS}
+    columns = {task: [label for rows in learned_from for label in rows[task][:]] for task in TASKS}
     return learn_vocabularies(columns, min_label_count=min_label_count)
-
-
-def _features_of(
-    tables: ReleaseTables, vocabularies: Mapping[str, Sequence[str]], has_text_column: bool
-) -> datasets.Features:
-    """Columns of the dataset in their order with their types."""
-    features: dict[str, Any] = {"image": datasets.Image()}
-    features |= {column: datasets.Value("string") for column in TEXT_COLUMNS}
-    features |= {task: datasets.ClassLabel(names=list(vocabularies[task])) for task in TASKS}
-    if has_text_column:
-        features["text"] = datasets.Value("string")
-    features |= {column: datasets.Value("string") for column in tables.extra_columns}
-    return datasets.Features(features)
 
 
 def _summary_at(output: Path, key: str) -> dict[str, Any] | None:

@@ -34,9 +34,6 @@ _PLAIN_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "prog
 _SIGNATURE_SIDE = 16  # 16 x 16 frequencies: 256 bits, at which pictures of different paintings differ in 60 or more
 _COSINE = np.cos(np.pi / 64 * np.outer(np.arange(_SIGNATURE_SIDE), np.arange(64) + 0.5)).astype(np.float32)
 
-#: Bytes of a picture's signature.
-SIGNATURE_BYTES = _SIGNATURE_SIDE**2 // 8
-
 
 @dataclass(frozen=True)
 class PreparedPicture:
@@ -44,16 +41,15 @@ class PreparedPicture:
 
     Attributes:
         content: The encoded file.
-        source_width: Of the file, in pixels as stored there, before EXIF rotation; `source_height` likewise.
+        source_size: Width and height of the file, in pixels as stored there, before EXIF rotation.
         source_format: Pillow's name of the file's format.
         source_digest: 16 bytes that are equal for files of equal content.
-        signature: `SIGNATURE_BYTES` bytes, of which few bits differ between copies of one picture.
+        signature: 256 bits, of which few differ between copies of one picture.
         num_frames: More than 1 for an animation or a file of several pages, of which the first is stored.
     """
 
     content: bytes
-    source_width: int
-    source_height: int
+    source_size: tuple[int, int]
     source_format: str
     source_digest: bytes
     signature: bytes
@@ -73,17 +69,16 @@ def prepare_picture(path: Path, *, image_size: int, encoding: str = "jpeg") -> P
         semart_hf.register_heif()
         source = read_file(path)
         picture = open_picture(source)
-        source_width, source_height, source_format = picture.width, picture.height, str(picture.format)
+        source_size, source_format = picture.size, str(picture.format)
         _check_sides(picture)
         num_frames = _num_frames(picture)
         reduce_jpeg(picture, image_size)
         rgb = to_rgb(picture)
     small = resize_shorter_side(rgb, image_size)
-    is_ready = _is_plain_jpeg(picture) and small.size == (source_width, source_height) and encoding == "jpeg"
+    is_ready = _is_plain_jpeg(picture) and small.size == source_size and encoding == "jpeg"
     return PreparedPicture(
         content=source if is_ready else encode_picture(small, encoding),
-        source_width=source_width,
-        source_height=source_height,
+        source_size=source_size,
         source_format=source_format,
         source_digest=hashlib.blake2b(source, digest_size=16).digest(),
         signature=picture_signature(small),
@@ -101,15 +96,7 @@ def resize_shorter_side(picture: Image.Image, image_size: int) -> Image.Image:
 
 
 def encode_picture(picture: Image.Image, encoding: str) -> bytes:
-    """File content of a picture, without the metadata that it came with.
-
-    Raises:
-        ValueError: The encoding is unknown.
-    """
-    if encoding not in ENCODINGS:
-        raise ValueError(
-            f"Got the encoding {encoding!r}, but pictures are stored as {list(ENCODINGS)}. Use one of these."
-        )
+    """File content of a picture, without the metadata that it came with."""
     bare = Image.new(picture.mode, picture.size)  # PNG and WebP files take profile and EXIF from the picture itself
     bare.paste(picture)
     file = io.BytesIO()
@@ -118,7 +105,7 @@ def encode_picture(picture: Image.Image, encoding: str) -> bytes:
 
 
 def picture_signature(picture: Image.Image) -> bytes:
-    """`SIGNATURE_BYTES` bytes that say how light and dark lie in the picture, at its 256 coarsest frequencies.
+    """32 bytes that say how light and dark lie in the picture, at its 256 coarsest frequencies.
 
     Size, compression, colour and brightness change few of the bits (under 25 of 256 for copies of the same picture),
     another painting about half of them.

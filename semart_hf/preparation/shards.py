@@ -4,8 +4,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ from .prepared_pictures import ENCODINGS, PreparedPicture, prepare_picture
 ROWS_PER_GROUP = 64
 
 # A shard whose note was written under another number is written again.
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,7 @@ class PreparationOptions:
         return self.mask_label_words or not is_description_alone(self.text_columns)
 
 
-@dataclass(frozen=True)
-class Shard:
+class Shard(NamedTuple):
     """Rows that go into one file.
 
     Attributes:
@@ -87,43 +87,6 @@ class Shard:
         return f"{self.split}-{self.number:05d}"
 
 
-@dataclass(frozen=True)
-class RowFacts:
-    """What is remembered of a row that was kept, for the checks that need all rows.
-
-    Attributes:
-        row: Its number in its file.
-        image_file: Its picture's name.
-        picture: Digest of its picture's file; `None` where it has no usable picture, as in the next three.
-        signature: Signature of its picture.
-        source_size: Width and height of the picture's file.
-        source_format: Format of the picture's file.
-        description: Digest of its description.
-        named: What its text names, of `text.WAYS_OF_NAMING`; `None` where it has no text.
-        release: Name of its release, where several are merged.
-    """
-
-    row: int
-    image_file: str | None
-    picture: str | None
-    signature: str | None
-    source_size: tuple[int, int] | None
-    source_format: str | None
-    description: str | None
-    named: list[str] | None
-    release: str | None
-
-
-@dataclass(frozen=True)
-class ShardFacts:
-    """What came of a shard: its kept rows in the order of the file, its findings, the bytes of its pictures."""
-
-    rows: list[RowFacts]
-    problems: list[Problem]
-    num_dropped: int
-    num_bytes: int
-
-
 def write_shard(
     shard: Shard,
     on_row: Callable[[], None],
@@ -133,10 +96,11 @@ def write_shard(
     options: PreparationOptions,
     follow_links: bool = False,
 ) -> None:
-    """Write a shard's file, and its facts beside it, unless they lie there already.
+    """Write a shard's file, and a note of what was found beside it, unless they lie there already.
 
-    The note with the facts is written last, so a shard counts as written only when all of it is there. The file has
-    the same bytes whenever rows, pictures, schema and options are the same.
+    The note is written last, so a shard counts as written only when all of it is there. It holds the kept rows' facts
+    that the checks of all rows need (`_facts_of`), the findings and the bytes of the pictures. The file has the same
+    bytes whenever rows, pictures, schema and options are the same.
 
     Args:
         shard: The rows.
@@ -148,11 +112,12 @@ def write_shard(
     """
     paths = [find_picture(row["images_folder"], row["image_file"], follow_links=follow_links) for row in shard.rows]
     key = _key(shard, paths, schema, options)
-    if read_facts(folder, shard.name, key) is not None:
+    file, note = folder / f"{shard.name}.parquet", folder / f"{shard.name}.json"
+    if note.is_file() and file.is_file() and read_note(folder, shard.name)["key"] == key:
         for _ in shard.rows:
             on_row()
         return
-    rows: list[RowFacts] = []
+    rows: list[dict[str, Any]] = []
     problems: list[Problem] = []
     num_bytes = 0
 
@@ -173,29 +138,16 @@ def write_shard(
             text = mask_label_words(row["text"], author=row["author"]) if options.mask_label_words else row["text"]
             yield {**row, "image": image, "text": text}
 
-    _write_parquet(folder / f"{shard.name}.parquet", kept_rows(), schema)
+    _write_parquet(file, kept_rows(), schema)
     # vars and not asdict, which takes longer than all else that is done with a row without a picture
-    record = {
-        "key": key,
-        "rows": [*map(vars, rows)],
-        "problems": [*map(vars, problems)],
-        "num_dropped": len(shard.rows) - len(rows),
-        "num_bytes": num_bytes,
-    }
-    write_text(folder / f"{shard.name}.json", json.dumps(record, ensure_ascii=False))
+    content = {"key": key, "rows": rows, "problems": [*map(vars, problems)], "num_bytes": num_bytes}
+    write_text(note, json.dumps(content, ensure_ascii=False))
 
 
-def read_facts(folder: Path, name: str, key: str | None = None) -> ShardFacts | None:
-    """Facts of a shard that lies complete in `folder`; `None` if it does not, or was written under another key."""
-    note = folder / f"{name}.json"
-    if not note.is_file() or not (folder / f"{name}.parquet").is_file():
-        return None
-    record = json.loads(note.read_text(encoding="utf-8"))
-    if key is not None and record["key"] != key:
-        return None
-    rows = [RowFacts(**row) for row in record["rows"]]
-    problems = [Problem(**problem) for problem in record["problems"]]
-    return ShardFacts(rows, problems, record["num_dropped"], record["num_bytes"])
+def read_note(folder: Path, name: str) -> dict[str, Any]:
+    """What `write_shard` noted of a shard."""
+    note: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return note
 
 
 def _key(shard: Shard, paths: Sequence[Path | tuple[str, str]], schema: pa.Schema, options: PreparationOptions) -> str:
@@ -235,27 +187,25 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema
     compression = dict.fromkeys(schema.names, "zstd") | {"image.bytes": "none", "image.path": "zstd"}
     del compression["image"]
     options = {"compression": compression, "write_page_index": True, "write_page_checksum": True}
-    group: list[dict[str, Any]] = []
     with atomic_file(path) as unfinished, pq.ParquetWriter(unfinished, schema, **options) as writer:
-        for row in rows:
-            group.append(row)
-            if len(group) == ROWS_PER_GROUP:
-                writer.write_table(pa.Table.from_pylist(group, schema))
-                group = []
-        if group:
+        while group := list(islice(rows, ROWS_PER_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema))
 
 
-def _facts_of(row: dict[str, Any], picture: PreparedPicture | None) -> RowFacts:
-    description = row.get("description")
-    return RowFacts(
-        row=row["row_number"],
-        image_file=row["image_file"],
-        picture=None if picture is None else picture.source_digest.hex(),
-        signature=None if picture is None else picture.signature.hex(),
-        source_size=None if picture is None else (picture.source_width, picture.source_height),
-        source_format=None if picture is None else picture.source_format,
-        description=None if description is None else text_digest(description),
-        named=None if row["text"] is None else sorted(named_labels(row["text"], row["label_names"])),
-        release=row.get("release"),
-    )
+def _facts_of(row: dict[str, Any], picture: PreparedPicture | None) -> dict[str, Any]:
+    """What is remembered of a row that was kept; `None` for what it lacks."""
+    facts = {
+        "row": row["row_number"],
+        "image_file": row["image_file"],
+        "description": text_digest(row["description"]) if row.get("description") is not None else None,
+        "named": sorted(named_labels(row["text"], row["label_names"])) if row["text"] is not None else None,
+        "release": row.get("release"),
+    }
+    if picture is not None:
+        facts |= {
+            "picture": picture.source_digest.hex(),
+            "signature": picture.signature.hex(),
+            "source_size": picture.source_size,
+            "source_format": picture.source_format,
+        }
+    return facts

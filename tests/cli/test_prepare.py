@@ -128,14 +128,8 @@ def foreign(tmp_path):
     for name in names:
         Image.new("RGB", (60, 80), (50, 100, 10 * int(name[0]))).save(tmp_path / "store" / name)
         (tmp_path / "Images" / name).symlink_to(tmp_path / "store" / name)
-    return [
-        "--release",
-        str(tmp_path / "works.csv"),
-        "--mapping",
-        str(tmp_path / "mapping.yaml"),
-        "--image_size",
-        "32",
-    ]
+    release = ["--release", str(tmp_path / "works.csv"), "--mapping", str(tmp_path / "mapping.yaml")]
+    return [*release, "--image_size", "32"]
 
 
 def findings_of(folder):
@@ -172,7 +166,7 @@ def test_mappings_are_found_by_name(script, foreign, tmp_path):
     with pytest.raises(SystemExit, match=r"mapping louvre, but .* the names are \['met', 'nga', 'wikiart'\]"):
         script.main(["--release", foreign[1], "--mapping", "louvre", "--output_dir", str(tmp_path / "out")])
     with pytest.raises(
-        SystemExit, match=r"Got a catalogue without the column 'Classification', in works\.csv: the header"
+        SystemExit, match=r"with the columns \['Classification'\], but they are not in works\.csv: the header"
     ):
         script.main(["--release", foreign[1], "--mapping", "met", "--output_dir", str(tmp_path / "out")])
 

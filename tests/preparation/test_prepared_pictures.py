@@ -10,12 +10,7 @@ from PIL import Image, ImageCms
 from release_builder import encoded, painting
 
 from semart_hf.model.pictures_semart import PictureError
-from semart_hf.preparation.prepared_pictures import (
-    ENCODINGS,
-    encode_picture,
-    picture_signature,
-    prepare_picture,
-)
+from semart_hf.preparation.prepared_pictures import ENCODINGS, picture_signature, prepare_picture
 
 
 def stored(tmp_path: Path, content: bytes, *, image_size: int = 64, encoding: str = "png") -> Image.Image:
@@ -238,8 +233,3 @@ def test_signatures_of_copies_are_close_and_of_others_far():
     ]
     assert max(bits_between(picture, copy) for copy in copies) <= 32
     assert min(bits_between(picture, painting(seed, (300, 400))) for seed in range(2, 12)) > 60
-
-
-def test_unknown_encoding():
-    with pytest.raises(ValueError, match=r"encoding 'bmp', but pictures are stored as \['jpeg', 'png', 'webp'\]"):
-        encode_picture(painting(0), "bmp")
