@@ -33,7 +33,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     release = "folder of a SemArt release, one such CSV file, or what --mapping reads; several are merged"
     add("--release", action="append", required=True, metavar="DIR", help=release)
     mapping = (
-        "YAML file that says what a catalogue's columns are, or the name of a shipped one (met, nga, wikiart): one for "
+        "YAML file that says what a catalogue's columns are, or a shipped one's name (met, nga, wikiart): one for "
         "all releases, or one for each in their order, with 'official' for a SemArt release"
     )
     add("--mapping", action="append", metavar="FILE", help=mapping)
