@@ -1,7 +1,9 @@
 """Small releases whose every picture and cell a test chooses."""
 
 import csv
+import hashlib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -72,3 +74,17 @@ def write_plain_release(folder: Path, *, num_train: int = 12, num_val: int = 3, 
         splits[split] = [row(name, type="portrait" if index % 2 else "landscape") for index, name in enumerate(names)]
         pictures |= {name: encoded(painting(len(pictures) + index)) for index, name in enumerate(names)}
     return write_release(folder, splits, pictures)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Digest of each file by its path in the folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def problems_of(folder: Path) -> list[dict]:
+    """Findings of a preparation."""
+    return [json.loads(line) for line in (folder / "problems.jsonl").read_text(encoding="utf-8").splitlines()]

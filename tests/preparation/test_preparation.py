@@ -1,4 +1,3 @@
-import hashlib
 import json
 from pathlib import Path
 
@@ -6,7 +5,7 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from release_builder import encoded, painting, row, write_plain_release, write_release
+from release_builder import contents, encoded, painting, problems_of, row, write_plain_release, write_release
 
 from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.data.loading import load_paintings
@@ -19,19 +18,6 @@ SMALL = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=5)
 
 def prepare(release: Path, output: Path, options: PreparationOptions = SMALL, **arguments) -> dict:
     return prepare_paintings(read_rows(release), output, options, **{"num_proc": 1, **arguments})
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Digest of each file by its path in the folder."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def problems_of(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "problems.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +72,6 @@ def test_no_file_names_a_place_on_this_machine(prepared, release):
             content = path.read_bytes()
             assert str(release).encode() not in content, path
             assert str(release.parent.parent).encode() not in content, path
-
-
-def test_it_opens_after_being_moved(prepared, tmp_path):
-    moved = tmp_path / "elsewhere"
-    moved.mkdir()
-    for name in contents(prepared):
-        (moved / name).parent.mkdir(exist_ok=True)
-        (moved / name).write_bytes((prepared / name).read_bytes())
-    split = datasets.load_dataset(str(moved), split="test", cache_dir=str(tmp_path / "cache"))
-    assert split[4]["image"].size == (48, 64)
 
 
 def test_rows_are_those_of_the_release(prepared, release, tmp_path):

@@ -1,6 +1,4 @@
 import errno
-import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +11,7 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image
-from release_builder import encoded, painting, row, write_plain_release, write_release
+from release_builder import contents, encoded, painting, problems_of, row, write_plain_release, write_release
 
 from semart_hf.catalogue.release import read_rows
 from semart_hf.preparation import shards
@@ -28,18 +26,6 @@ from semart_hf.catalogue.release import read_rows
 options = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
 prepare_paintings(read_rows(sys.argv[1]), sys.argv[2], options, num_proc=2)
 """
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def problems_of(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "problems.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
