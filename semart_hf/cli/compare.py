@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from semart_hf.cli.tower_recipes import Tower
     from semart_hf.evaluation.tower_comparison import TowerRun
 
-
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 ONE_PROCESS = RECIPES / "accelerate" / "one_process.yaml"
 # What says where a run lies or how it reports, and nothing of what it learned.
@@ -72,6 +71,8 @@ def main(words: list[str]) -> None:
 def compare(options: argparse.Namespace, overrides: list[str]) -> None:
     """Everything from the recipe to the comparison."""
     from semart_hf.cli.tower_recipes import TOWER_FIELDS, resolve_towers
+    from semart_hf.documents.comparison_report import write_comparison
+    from semart_hf.evaluation.tower_comparison import compare_runs
     from semart_hf.training.recipe import effective_recipe, read_recipe
 
     given = {word[2:].partition("=")[0].replace("-", "_") for word in overrides if word.startswith("--")}
@@ -84,16 +85,24 @@ def compare(options: argparse.Namespace, overrides: list[str]) -> None:
     recipe = effective_recipe(read_recipe(options.recipe), overrides)
     towers = resolve_towers(options.towers, recipe, RECIPES)
     check_data(recipe, options.split)
-    runs = []
+    scored = ["--data", str(recipe["data"]), "--split", options.split]
+    device = ["--device", options.device] if options.device else []
+    folders = {}
     for tower in towers:
         folder = options.output_dir / "towers" / tower.name
-        model = tower.finished or train(tower, recipe, folder, options)
-        evaluate(tower.name, model, recipe, folder, options)
-        runs.append((tower.name, model, folder))
+        model = folders[folder] = tower.finished or train(tower, recipe, folder, options)
+        words = ["semart_hf.cli.evaluate", *scored, "--output_dir", str(folder / "evaluation"), *device]
+        run_once(folder / "evaluation", model, [*words, *["--no_report"] * options.no_reports])
     # All speeds are measured one after the other, not between the hours of training.
-    for name, model, folder in runs:
-        measure_cost(name, model, recipe, folder, options)
-    write([read_run(name, model, folder) for name, model, folder in runs], options)
+    for folder, model in folders.items():
+        run_once(
+            folder / "cost",
+            model,
+            ["semart_hf.evaluation.cost", *scored, "--output", str(folder / "cost" / "cost.json"), *device],
+        )
+    comparison = compare_runs([read_run(folder, model) for folder, model in folders.items()])
+    print("\n" + "\n".join(write_comparison(options.output_dir, {"recipe": options.recipe, **comparison})))
+    print("Written:", ", ".join(str(options.output_dir / f"comparison.{kind}") for kind in ("html", "md", "json")))
 
 
 def check_data(recipe: dict[str, Any], split: str) -> None:
@@ -117,20 +126,20 @@ def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.
     Raises:
         ValueError: The output folder holds a run of another recipe.
     """
+    import psutil
     import yaml
 
     from semart_hf.files import write_text
 
-    model = folder / "model"
-    wanted = {**recipe, **tower.fields, "output_dir": str(model)}
-    path = folder / "recipe.yaml"
+    model, path = folder / "model", folder / "recipe.yaml"
+    fields = {**recipe, **tower.fields, "output_dir": str(model)}
+    written = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     if path.is_file():
-        begun = yaml.safe_load(path.read_text(encoding="utf-8"))
-        wanted_as_read = yaml.safe_load(yaml.safe_dump(wanted, sort_keys=False))
+        begun, wanted = yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(written)
         changed = {
-            name: f"{begun.get(name)!r} then, {wanted_as_read.get(name)!r} now"
-            for name in sorted({*begun, *wanted_as_read})
-            if begun.get(name) != wanted_as_read.get(name)
+            name: f"{begun.get(name)!r} then, {wanted.get(name)!r} now"
+            for name in sorted({*begun, *wanted})
+            if begun.get(name) != wanted.get(name)
         }
         if changed:
             raise ValueError(
@@ -138,75 +147,40 @@ def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.
                 f"is made by one. Give the same recipe, another --output_dir, or remove {folder}."
             )
     else:
-        write_text(path, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True))
+        write_text(path, written)
     if (model / "results.json").is_file():
-        say(tower.name, f"trained already: {model}")
+        print(f"[{tower.name}] trained already: {model}", flush=True)
         return model
-    say(tower.name, f"training by {path}")
-    threads = os.environ.get("OMP_NUM_THREADS") or str(physical_cores())
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(options.accelerate_config)]
-    words = [*launcher, "--num_cpu_threads_per_process", threads, "-m", "semart_hf.cli.train", str(path)]
+    print(f"[{tower.name}] training by {path}", flush=True)
+    # Cores that compute on their own, as torch counts its threads.
+    threads = os.environ.get("OMP_NUM_THREADS") or str(psutil.cpu_count(logical=False) or psutil.cpu_count() or 1)
+    words = ["accelerate.commands.launch", "--config_file", str(options.accelerate_config)]
+    words += ["--num_cpu_threads_per_process", threads, "-m", "semart_hf.cli.train", str(path)]
     run(tower.name, "training", words, one_gpu=options.accelerate_config == ONE_PROCESS)
     return model
 
 
-def evaluate(name: str, model: Path, recipe: dict[str, Any], folder: Path, options: argparse.Namespace) -> None:
-    """Score the tower by scripts/evaluate_model.py, unless these weights were scored on these paintings already."""
-    output = folder / "evaluation"
-    wanted = {**identity(model, recipe, options), "report": not options.no_reports}
-    if is_done(output / "done.json", wanted):
-        say(name, f"evaluated already: {output}")
-        return
-    say(name, f"evaluating on {options.split}")
-    shutil.rmtree(output, ignore_errors=True)
-    words = [sys.executable, "-m", "semart_hf.cli.evaluate", "--model", str(model), "--data", str(recipe["data"])]
-    words += ["--split", options.split, "--output_dir", str(output)]
-    words += ["--no_report"] if options.no_reports else []
-    words += ["--device", options.device] if options.device else []
-    run(name, "evaluation", words)
-    mark_done(output / "done.json", wanted)
+def run_once(output: Path, model: Path, words: list[str]) -> None:
+    """Run a step of a tower that fills a folder, unless it did so with the same options for the same weights."""
+    from semart_hf.files import write_json
 
-
-def measure_cost(name: str, model: Path, recipe: dict[str, Any], folder: Path, options: argparse.Namespace) -> None:
-    """Measure what the tower costs in a process of its own, unless that was done already."""
-    output = folder / "cost"
-    wanted = {**identity(model, recipe, options), "device": options.device}
-    if is_done(output / "done.json", wanted):
-        say(name, f"measured already: {output}")
-        return
-    say(name, "measuring its cost")
-    shutil.rmtree(output, ignore_errors=True)
-    words = [sys.executable, "-m", "semart_hf.evaluation.cost", "--model", str(model), "--data", str(recipe["data"])]
-    words += ["--split", options.split, "--output", str(output / "cost.json")]
-    words += ["--device", options.device] if options.device else []
-    run(name, "measuring", words)
-    mark_done(output / "done.json", wanted)
-
-
-def identity(model: Path, recipe: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """What a result belongs to: the weights, the configuration and the paintings."""
     digest = hashlib.sha256()
     for path in [model / "config.json", *sorted(model.glob("*.safetensors"))]:
         with path.open("rb") as file:
             while piece := file.read(1 << 20):
                 digest.update(piece)
-    return {"model": digest.hexdigest(), "data": str(recipe["data"]), "split": options.split}
-
-
-def is_done(mark: Path, wanted: dict[str, Any]) -> bool:
-    """Whether the step that leaves this mark has ended, for the same model and paintings."""
-    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == wanted
-
-
-def mark_done(mark: Path, wanted: dict[str, Any]) -> None:
-    """Say that the step has ended: its last act."""
-    from semart_hf.files import write_json
-
-    write_json(mark, wanted)
+    wanted, done = {"model": digest.hexdigest(), "words": words}, output / "done.json"
+    if done.is_file() and json.loads(done.read_text(encoding="utf-8")) == wanted:
+        print(f"[{output.parent.name}] {output.name}: done already, {output}", flush=True)
+        return
+    print(f"[{output.parent.name}] {output.name}", flush=True)
+    shutil.rmtree(output, ignore_errors=True)
+    run(output.parent.name, output.name, [*words, "--model", str(model)])
+    write_json(done, wanted)
 
 
 def run(name: str, step: str, words: list[str], *, one_gpu: bool = False) -> None:
-    """Run a step in a process of its own, which ends when this one does.
+    """Run a module as a step in a process of its own, which ends when this one does.
 
     Raises:
         SystemExit: If it fails.
@@ -216,7 +190,8 @@ def run(name: str, step: str, words: list[str], *, one_gpu: bool = False) -> Non
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     if one_gpu:  # one process that sees several would split each batch over them
         environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    done = subprocess.run(words, env=environment, preexec_fn=end_with_parent, check=False)
+    command = [sys.executable, "-m", *words]
+    done = subprocess.run(command, env=environment, preexec_fn=end_with_parent, check=False)
     if done.returncode:
         print(
             f"semart-hf compare: the {step} of {name} ended with status {done.returncode}, see above. The same "
@@ -226,7 +201,7 @@ def run(name: str, step: str, words: list[str], *, one_gpu: bool = False) -> Non
         raise SystemExit(PREEMPTED_STATUS if done.returncode == PREEMPTED_STATUS else 1)
 
 
-def read_run(name: str, model: Path, folder: Path) -> TowerRun:
+def read_run(folder: Path, model: Path) -> TowerRun:
     """What the comparison needs of a tower."""
     import yaml
 
@@ -240,7 +215,7 @@ def read_run(name: str, model: Path, folder: Path) -> TowerRun:
     path = model / "recipe.yaml"
     recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return TowerRun(
-        name=name,
+        name=folder.name,
         model=model,
         recipe={field: value for field, value in recipe.items() if field not in (*TOWER_FIELDS, *ABOUT_PLACE)},
         config=read_json(model / "config.json"),
@@ -249,28 +224,6 @@ def read_run(name: str, model: Path, folder: Path) -> TowerRun:
         cost=read_json(folder / "cost" / "cost.json"),
         outcomes=read_predictions(folder / "evaluation" / "predictions.parquet"),
     )
-
-
-def write(runs: list[TowerRun], options: argparse.Namespace) -> None:
-    """Write comparison.json, .md and .html, and the figure."""
-    from semart_hf.documents.comparison_report import write_comparison
-    from semart_hf.evaluation.tower_comparison import compare_runs
-
-    comparison = {"recipe": options.recipe, **compare_runs(runs)}
-    print("\n" + "\n".join(write_comparison(options.output_dir, comparison)))
-    print("Written:", ", ".join(str(options.output_dir / f"comparison.{kind}") for kind in ("html", "md", "json")))
-
-
-def say(name: str, words: str) -> None:
-    """A line of progress."""
-    print(f"[{name}] {words}", flush=True)
-
-
-def physical_cores() -> int:
-    """Cores that compute on their own, as torch counts its threads."""
-    import psutil
-
-    return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
 
 
 if __name__ == "__main__":

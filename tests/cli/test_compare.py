@@ -1,4 +1,4 @@
-"""scripts/compare_towers.py: everything in one command, and again from where it was cut off."""
+"""Everything in one command, and again from where it was cut off."""
 
 import json
 import os
@@ -54,8 +54,7 @@ def script(monkeypatch):
         if (name, step) == module.failing:
             raise SystemExit(1)
         words = command[command.index(next(word for word in command if word.startswith("semart_hf."))) + 1 :]
-        program = {"training": load_command("train"), "evaluation": load_command("evaluate"), "measuring": cost}[step]
-        program.main([str(word) for word in words])
+        {"training": load_command("train"), "evaluation": load_command("evaluate"), "cost": cost}[step].main(words)
         module.steps.append((name, step))
 
     monkeypatch.setattr(module, "run", run)
@@ -73,7 +72,7 @@ def compare(script, recipe, output, *words, towers=("test_resnet", "test_vit")):
 
 STEPS = [
     *((name, step) for name in ("test_resnet", "test_vit") for step in ("training", "evaluation")),
-    *((name, "measuring") for name in ("test_resnet", "test_vit")),
+    *((name, "cost") for name in ("test_resnet", "test_vit")),
 ]
 
 
@@ -119,7 +118,7 @@ def test_the_whole_comparison_and_what_is_done_again(script, recipe, tmp_path, c
         (output / "towers" / "test_vit" / "model" / "checkpoint-5" / "model.safetensors").read_bytes()[:-1] + b"\x01"
     )
     compare(script, recipe, output)
-    assert script.steps == [("test_vit", "evaluation"), ("test_vit", "measuring")]
+    assert script.steps == [("test_vit", "evaluation"), ("test_vit", "cost")]
     # Another recipe in the same folder would compare what was not trained alike.
     with pytest.raises(SystemExit, match=r"test_resnet was begun by another recipe: .*'learning_rate': '0.001 then"):
         compare(script, recipe, output, "--learning_rate", "1e-2")
