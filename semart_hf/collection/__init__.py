@@ -1,0 +1,1 @@
+"""A model meets a catalogue at work: suggest, review, audit, search."""

@@ -1,0 +1,80 @@
+"""Pictures behind URLs: of public addresses alone, within limits of size and time, tried again where that may help."""
+
+import http.client
+import ipaddress
+import re
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from semart_hf.model.downloads_semart import download
+
+#: Seconds before the second and the third attempt.
+PAUSES = (1.0, 4.0)
+# A IIIF image service without a request: its base address, or that of its description.
+_IIIF_BASE = re.compile(r"(https?://.*/iiif/.*?)(?:/info\.json)?/?$", re.IGNORECASE)
+_IIIF_REQUEST = re.compile(r"/[^/]+/[^/]+/!?\d+/(?:default|color|gray|bitonal|native)\.\w+$")
+_PICTURE_SIDE = 1024
+
+
+def fetch_picture(url: str) -> bytes:
+    """The bytes of a picture on the web, or of the image of a IIIF service, about 1,024 pixels large.
+
+    Raises:
+        OSError: If the address is not a public one, or the picture cannot be fetched within the limits of `download`.
+
+    Source: IIIF Image API 3.0, https://iiif.io/api/image/3.0/#4-image-requests
+    """
+    base = _IIIF_BASE.match(url)
+    if base and not _IIIF_REQUEST.search(url):
+        url = f"{base[1]}/full/!{_PICTURE_SIDE},{_PICTURE_SIDE}/0/default.jpg"
+    opener = urllib.request.build_opener(_PublicHttp, _PublicHttps)
+    for pause in (*PAUSES, None):
+        try:
+            return download(url, opener=opener)
+        except OSError as error:
+            if pause is None or not _may_pass(error.__cause__ or error):
+                raise OSError(f"The picture {url} cannot be fetched: {error}") from error
+            time.sleep(pause)
+    raise AssertionError  # the last pause is none
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether another attempt may succeed: the server is busy, or the connection broke off."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code in (429, 500, 502, 503, 504)
+    return isinstance(error, TimeoutError | ConnectionError) or "broke off" in str(error)
+
+
+def _check_public(connection: http.client.HTTPConnection) -> None:
+    """Refuse a connection that was made to this machine or its network, whatever name led there.
+
+    The address is that of the connection itself: a name that is looked up twice could give two.
+    """
+    address = ipaddress.ip_address(connection.sock.getpeername()[0].split("%")[0])
+    if not (getattr(address, "ipv4_mapped", None) or address).is_global:
+        connection.close()
+        raise PermissionError(f"{connection.host} has the private address {address}; only public ones are fetched")
+
+
+class _PublicConnection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        _check_public(self)
+
+
+class _PublicTlsConnection(http.client.HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        _check_public(self)
+
+
+class _PublicHttp(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(_PublicConnection, request)
+
+
+class _PublicHttps(urllib.request.HTTPSHandler):
+    def https_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(_PublicTlsConnection, request)

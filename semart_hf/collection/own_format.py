@@ -1,0 +1,384 @@
+"""A catalogue's file, read row by row and written again as it was, with columns beside its own."""
+
+import codecs
+import io
+import json
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from semart_hf.catalogue.delimited import Record, Records, read_records
+from semart_hf.files import atomic_file
+
+Cell = str | float | None
+_PIECE_ROWS = 1024
+# A byte that is no UTF-8 is read, and written as it was.
+_EVERY_BYTE: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+# The earliest time that a zip archive can name: a workbook's own bytes do not depend on when it was written.
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a catalogue.
+
+    Attributes:
+        cells: Text of each cell by column; `None` where it is empty.
+        problem: Why the row cannot be read; `None` where it can.
+    """
+
+    cells: dict[str, str | None]
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What is written beside a row.
+
+    Attributes:
+        added: Values of the new columns, in their order.
+        filled: Values by column of the catalogue's own, for cells that are empty.
+    """
+
+    added: Sequence[Cell]
+    filled: Mapping[str, str] = field(default_factory=dict)
+
+
+class Catalogue(ABC):
+    """A catalogue's file.
+
+    Attributes:
+        path: The file.
+        columns: Names of its columns, as they stand there.
+    """
+
+    path: Path
+    columns: list[str]
+
+    @abstractmethod
+    def rows(self) -> Iterator[Row]:
+        """The rows in their order, one in memory at a time but for workbooks."""
+
+    @abstractmethod
+    def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
+        """Write the catalogue with new columns, in its own format, every cell as it was.
+
+        Args:
+            output: The new file; appears whole or not at all.
+            names: Of the new columns, which come last.
+            additions: One for each of `rows`.
+        """
+
+    def check_labels(self, labels: Iterable[str]) -> None:  # noqa: B027 - most formats hold any text
+        """Refuse labels that the file's encoding cannot hold.
+
+        Raises:
+            ValueError: If there is one.
+        """
+
+
+def open_catalogue(
+    path: str | Path, *, encoding: str | None = None, delimiter: str | None = None, sheet: str | None = None
+) -> Catalogue:
+    """The catalogue of a file: delimited text, JSON lines, Parquet, or an Excel workbook (`.xlsx`, `.xlsm`).
+
+    Args:
+        path: The file; its ending says which of these it is, and any other is read as delimited text.
+        encoding: Of delimited text; `None` finds it.
+        delimiter: Likewise.
+        sheet: Of a workbook; `None` takes the one that is shown when it is opened.
+
+    Raises:
+        ValueError: If the file is none of these, or has no header.
+
+    Example:
+        >>> catalogue = open_catalogue("catalogue.csv")  # doctest: +SKIP
+        >>> next(catalogue.rows()).cells["title"]  # doctest: +SKIP
+        'The Night Watch'
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind == ".xls":
+        raise ValueError(f"Got {path}, an old Excel workbook. Allowed is .xlsx. Save it as that, or as CSV in UTF-8.")
+    if kind in (".xlsx", ".xlsm"):
+        return Workbook(path, sheet)
+    if kind in (".jsonl", ".ndjson"):
+        return JsonLines(path)
+    if kind == ".parquet":
+        return ParquetFile(path)
+    return DelimitedText(path, encoding, delimiter)
+
+
+class DelimitedText(Catalogue):
+    """See `open_catalogue`: delimiter, encoding, quotes, line ends and odd lines stay byte by byte."""
+
+    def __init__(self, path: Path, encoding: str | None, delimiter: str | None) -> None:
+        self.path, self._given = path, (encoding, delimiter)
+        records = self._read()
+        self.columns, self.delimiter = records.header.fields, records.delimiter
+        with path.open("rb") as file:
+            start = file.read(4)
+        # Named with its byte order: `utf-16` alone would write this machine's.
+        orders = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be", codecs.BOM_UTF8: "utf-8"}
+        self._mark = next((mark for mark in orders if start.startswith(mark)), b"")
+        self.encoding = orders.get(self._mark, records.encoding)
+        self._quotes_all = False
+
+    def rows(self) -> Iterator[Row]:
+        """See `Catalogue`."""
+        for record in self._read().rows:
+            num_cells = len(record.fields)
+            if num_cells != len(self.columns):
+                yield Row({}, f"Line {record.line} has {num_cells} cells, the header has {len(self.columns)}.")
+            else:
+                cells = (value.replace("\0", "").strip() or None for value in record.fields)
+                yield Row(dict(zip(self.columns, cells, strict=True)))
+
+    def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
+        """See `Catalogue`."""
+        with atomic_file(output) as unfinished, unfinished.open("wb") as file:
+            file.write(self._mark)
+            for text in self._texts(names, iter(additions)):
+                file.write(text.encode(self.encoding, "surrogateescape"))
+
+    def check_labels(self, labels: Iterable[str]) -> None:
+        """See `Catalogue`."""
+        for label in labels:
+            try:
+                label.encode(self.encoding)
+            except UnicodeEncodeError:
+                raise ValueError(
+                    f"Got the label {label!r}, which {self.path} cannot hold: it is written in {self.encoding}. Save "
+                    "the catalogue in UTF-8 and give that."
+                ) from None
+
+    def _read(self) -> Records:
+        encoding, delimiter = self._given
+        return read_records(self.path, encoding=encoding, delimiter=delimiter, usual=",")
+
+    def _texts(self, names: Sequence[str], additions: Iterator[Addition]) -> Iterator[str]:
+        """The file's text piece by piece: what is no record as it stands, and each record with its new cells."""
+        records = self._read()
+        with self.path.open(encoding=self.encoding, errors="surrogateescape", newline="") as file:
+            number = 0
+            for record in chain([records.header], records.rows):
+                for line in islice(file, record.line - 1 - number):
+                    yield line.removeprefix("\ufeff") if number == 0 else line
+                    number += 1
+                text = "".join(islice(file, record.num_lines))
+                text = text.removeprefix("\ufeff") if number == 0 else text
+                number += record.num_lines
+                if record is records.header:
+                    self._quotes_all = all(name[:1] == '"' for name in self._raw_cells(text, is_literal=False))
+                    yield self._with_cells(text, record, Addition(names))
+                else:
+                    yield self._with_cells(text, record, next(additions))
+            yield from file
+
+    def _with_cells(self, text: str, record: Record, addition: Addition) -> str:
+        body = text.rstrip("\r\n")
+        end = text[len(body) :]
+        num_missing = len(self.columns) - len(record.fields)
+        if num_missing < 0:
+            return text  # nowhere could a new cell stand under its column
+        cells = self._raw_cells(body, is_literal=record.quotes_are_literal)
+        if num_missing == 0:
+            cells = cells[: len(self.columns)]  # empty ones beyond the header would shift the new ones
+            for column, value in addition.filled.items():
+                cells[self.columns.index(column)] = self._quoted(value)
+        cells += [""] * num_missing
+        return self.delimiter.join([*cells, *map(self._quoted, addition.added)]) + end
+
+    def _raw_cells(self, text: str, *, is_literal: bool) -> list[str]:
+        """The cells of a record as they stand there, quotes included."""
+        cells: list[str] = []
+        is_open = False
+        for piece in text.split(self.delimiter):
+            if is_open:
+                cells[-1] += self.delimiter + piece
+            else:
+                cells.append(piece)
+            is_open = not is_literal and cells[-1].startswith('"') and cells[-1].count('"') % 2 == 1
+        return cells
+
+    def _quoted(self, value: Cell) -> str:
+        text = as_text(value).encode(self.encoding, "backslashreplace").decode(self.encoding)
+        if self._quotes_all or any(sign in text for sign in (self.delimiter, '"', "\n", "\r")):
+            return '"' + text.replace('"', '""') + '"'
+        return text
+
+
+class JsonLines(Catalogue):
+    """See `open_catalogue`: an object a line, whose text stays as it stands; new keys come last."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        columns: dict[str, None] = {}
+        for row in islice(self.rows(), _PIECE_ROWS):
+            columns |= dict.fromkeys(row.cells)
+        if not columns:
+            raise ValueError(f"Got {path} without an object in its first lines. Allowed are JSON objects, one a line.")
+        self.columns = list(columns)
+
+    def rows(self) -> Iterator[Row]:
+        """See `Catalogue`."""
+        for number, line in enumerate(self._lines(), start=1):
+            if line.strip():
+                yield self._row(number, line)
+
+    def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
+        """See `Catalogue`."""
+        remaining = iter(additions)
+        with atomic_file(output) as unfinished, unfinished.open("w", **_EVERY_BYTE) as file:
+            for number, line in enumerate(self._lines(), start=1):
+                if line.strip():
+                    addition = next(remaining)
+                    if self._row(number, line).problem is None:
+                        line = self._with_keys(line, names, addition)
+                file.write(line)
+
+    def _lines(self) -> Iterator[str]:
+        with self.path.open(**_EVERY_BYTE) as file:
+            yield from file
+
+    def _row(self, number: int, line: str) -> Row:
+        try:
+            content = json.loads(line.lstrip("\ufeff"))
+        except ValueError as error:
+            return Row({}, f"Line {number} is no JSON: {error}.")
+        if not isinstance(content, dict):
+            return Row({}, f"Line {number} is no JSON object.")
+        return Row({name: as_text(value) or None for name, value in content.items()})
+
+    @staticmethod
+    def _with_keys(line: str, names: Sequence[str], addition: Addition) -> str:
+        body = line.rstrip()
+        end = line[len(body) :]
+        if addition.filled:
+            content = {**json.loads(body.lstrip("\ufeff")), **addition.filled}
+            body = json.dumps(content, ensure_ascii=False)
+        new = json.dumps(dict(zip(names, addition.added, strict=True)), ensure_ascii=False)[1:-1]
+        start = body.removesuffix("}").rstrip()
+        return f"{start}{'' if start.endswith('{') else ', '}{new}}}{end}"
+
+
+class ParquetFile(Catalogue):
+    """See `open_catalogue`: the columns' types and the file's metadata stay."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.columns = list(pq.read_schema(path).names)
+
+    def rows(self) -> Iterator[Row]:
+        """See `Catalogue`."""
+        for batch in pq.ParquetFile(self.path).iter_batches(_PIECE_ROWS):
+            for row in batch.to_pylist():
+                yield Row({name: as_text(value) or None for name, value in row.items()})
+
+    def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
+        """See `Catalogue`."""
+        remaining = iter(additions)
+        source = pq.ParquetFile(self.path)
+        types = {name: pa.float64() if name.endswith("_confidence") else pa.string() for name in names}
+        added = [pa.field(name, kind) for name, kind in types.items()]
+        schema = pa.schema([*source.schema_arrow, *added], metadata=source.schema_arrow.metadata)
+        with atomic_file(output) as unfinished, pq.ParquetWriter(unfinished, schema) as writer:
+            for batch in source.iter_batches(_PIECE_ROWS):
+                some = list(islice(remaining, len(batch)))
+                columns = [self._filled(batch, number, some) for number in range(batch.num_columns)]
+                new = zip(*(addition.added for addition in some), strict=True)
+                columns += [
+                    pa.array([value if value != "" else None for value in values], item.type)
+                    for values, item in zip(new, added, strict=True)
+                ]
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+    @staticmethod
+    def _filled(batch: pa.RecordBatch, number: int, additions: Sequence[Addition]) -> pa.Array:
+        name, column = batch.schema.names[number], batch.column(number)
+        if not any(name in addition.filled for addition in additions):
+            return column
+        old = column.to_pylist()
+        values = [addition.filled.get(name, value) for addition, value in zip(additions, old, strict=True)]
+        return pa.array(values, column.type)
+
+
+class Workbook(Catalogue):
+    """See `open_catalogue`: one sheet of a workbook; everything else in it stays. It is held in memory."""
+
+    def __init__(self, path: Path, sheet: str | None) -> None:
+        try:
+            import openpyxl
+        except ImportError as error:
+            raise ImportError("Excel workbooks need openpyxl: pip install 'semart-hf[excel]'.") from error
+        self.path = path
+        try:
+            self._book = openpyxl.load_workbook(path, keep_vba=path.suffix.lower() == ".xlsm")
+        except Exception as error:  # whatever a damaged archive raises
+            raise ValueError(
+                f"Got {path}, which cannot be read as an Excel workbook: {error}. Save it again."
+            ) from error
+        if sheet is not None and sheet not in self._book.sheetnames:
+            raise ValueError(f"Got the sheet {sheet!r}. Allowed are {self._book.sheetnames}. Correct --sheet.")
+        self._sheet = self._book.active if sheet is None else self._book[sheet]
+        rows = self._sheet.iter_rows(values_only=True)
+        found = next(((number, row) for number, row in enumerate(rows, start=1) if any(map(as_text, row))), None)
+        if found is None:
+            raise ValueError(
+                f"Got {path}, whose sheet {self._sheet.title!r} is empty. Its first row names the columns."
+            )
+        self._header_row = found[0]
+        names = [as_text(value) for value in found[1]]
+        self._width = max(number for number, name in enumerate(names, start=1) if name)
+        self.columns = names[: self._width]
+
+    def rows(self) -> Iterator[Row]:
+        """See `Catalogue`."""
+        start = self._header_row + 1
+        for row in self._sheet.iter_rows(min_row=start, max_col=self._width, values_only=True):
+            cells = [as_text(value) or None for value in row]
+            yield Row(dict(zip(self.columns, cells, strict=True)), None if any(cells) else "The row is empty.")
+
+    def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
+        """See `Catalogue`."""
+        sheet, first = self._sheet, self._sheet.max_column + 1
+        for place, name in enumerate(names):
+            sheet.cell(self._header_row, first + place, name)
+        for number, addition in enumerate(additions, start=self._header_row + 1):
+            for place, value in enumerate(addition.added):
+                if value not in (None, ""):
+                    sheet.cell(number, first + place).value = value
+            for column, text in addition.filled.items():
+                sheet.cell(number, self.columns.index(column) + 1).value = text
+        saved = io.BytesIO()
+        self._book.save(saved)
+        with zipfile.ZipFile(self.path) as archive:
+            properties = archive.read("docProps/core.xml") if "docProps/core.xml" in archive.namelist() else None
+        with (
+            atomic_file(output) as unfinished,
+            zipfile.ZipFile(saved) as source,
+            zipfile.ZipFile(unfinished, "w") as new,
+        ):
+            for item in source.infolist():
+                content = source.read(item)
+                if item.filename == "docProps/core.xml" and properties is not None:
+                    content = properties
+                new.writestr(zipfile.ZipInfo(item.filename, _ZIP_TIME), content, zipfile.ZIP_DEFLATED)
+
+
+def as_text(value: Any) -> str:
+    """A cell's value as text: lists with `|` between their parts, whole numbers without a point, nothing for none."""
+    if value is None or isinstance(value, bytes | Mapping) or value != value:
+        return ""
+    if isinstance(value, list | tuple):
+        return "|".join(filter(None, map(as_text, value)))
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else f"{value:.4g}"
+    return str(value).strip()

@@ -1,0 +1,180 @@
+import csv
+import threading
+from functools import partial
+
+import psutil
+import pytest
+
+from semart_hf.collection import suggestions
+from semart_hf.collection.own_format import Row, open_catalogue
+from semart_hf.collection.suggestions import Columns, addition_of, check_columns, guess_columns, painting_of, suggest
+
+TASKS = ["type", "school"]
+COLUMNS = Columns("image", ("note",), {"type": "Type"})
+
+
+def classify(paintings):
+    """Answers that a text gives: `portrait` with the confidence that it holds."""
+    return [
+        {"error": "no picture"}
+        if painting["text"] == "bad"
+        else {
+            task: [{"label": "portrait", "score": float(painting["text"])}, {"label": "still", "score": 0.125}]
+            for task in TASKS
+        }
+        for painting in paintings
+    ]
+
+
+def read(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def make(path, num_rows, note="0.75"):
+    rows = (f"{number},,{note if number % 7 else 'bad'},{'' if number % 3 else 'genre'}" for number in range(num_rows))
+    path.write_text("id,image,note,Type\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def run(path, output, answer=classify, *, fill=False, thresholds=None, **options):
+    return suggest(
+        open_catalogue(path),
+        output,
+        answer,
+        partial(painting_of, columns=COLUMNS, folder=path.parent),
+        lambda answer, row: addition_of(answer, row, COLUMNS, TASKS, thresholds or {"type": 0.5}, fill=fill),
+        TASKS,
+        {"model": "m"},
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (
+            ["ID", "Image_File", "TITLE", "DESCRIPTION", "TYPE"],
+            Columns("Image_File", ("DESCRIPTION",), {"type": "TYPE"}),
+        ),
+        (["filename", "title", "artist", "image_url"], Columns("filename", ("title",), {})),
+        (["painting_code", "painting_description", "support"], Columns(None, ("painting_description",), {})),
+    ],
+)
+def test_obvious_names_are_found(columns, expected):
+    assert guess_columns(columns, TASKS) == expected
+
+
+def test_urls_are_preferred_where_pictures_are_fetched():
+    assert guess_columns(["filename", "image_url"], TASKS, with_urls=True).image == "image_url"
+
+
+def test_a_catalogue_without_an_obvious_column_and_one_with_suggestions_are_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"none of which is obviously a picture or a text\. Name them: --image_column"
+    ):
+        guess_columns(["a", "b"], TASKS)
+    path = tmp_path / "a.csv"
+    path.write_text("note,type_decision\nx,y\n")
+    with pytest.raises(ValueError, match="has the column 'type_decision' already"):
+        check_columns(Columns(None, ("note",), {}), open_catalogue(path), TASKS)
+    with pytest.raises(
+        ValueError, match=r"Got the column 'text', which .* lacks. Allowed are \['note', 'type_decision'\]"
+    ):
+        check_columns(Columns(None, ("text",), {}), open_catalogue(path), [])
+
+
+def test_rows_say_what_is_suggested_how_surely_and_what_to_do_with_it(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("id,image,note,Type\n1,,0.75,\n2,,0.25,\n3,,0.75,genre\n4,,bad,\n5,none.jpg,0.75,\n6,,,\n7,8\n")
+    counts = run(path, tmp_path / "out.csv", fill=True)
+    assert counts == {"answered": 3, "failed": 4}
+    rows = read(tmp_path / "out.csv")
+    assert [row["type_suggested"] for row in rows] == ["portrait", "portrait", "portrait", "", "", "", ""]
+    assert [row["type_confidence"] for row in rows][:3] == ["0.75", "0.25", "0.75"]
+    assert rows[0]["type_alternatives"] == "still 0.12"
+    assert [row["type_decision"] for row in rows][:3] == ["accepted", "unsure", "known"]
+    assert [row["school_decision"] for row in rows][:3] == ["not calibrated"] * 3
+    assert [row["Type"] for row in rows][:4] == ["portrait", "", "genre", ""]
+    assert [row["filled_by_suggestion"] for row in rows][:3] == ["Type", "", ""]
+    assert [row["suggestion_problem"] for row in rows] == [
+        "", "", "", "no picture", "there is no file none.jpg", "The row has neither a picture nor a text.",
+        "Line 8 has 2 cells, the header has 4.",
+    ]  # fmt: skip
+
+
+def test_a_picture_never_lies_outside_its_folder_and_a_url_is_fetched_only_when_asked(tmp_path):
+    with pytest.raises(ValueError, match="pictures lie inside their folder"):
+        painting_of(Row({"image": "../a.jpg"}), COLUMNS, tmp_path)
+    row = Row({"image": "https://museum.example/a.jpg", "note": None})
+    with pytest.raises(ValueError, match="It is fetched with --fetch_pictures"):
+        painting_of(row, COLUMNS, tmp_path)
+    assert painting_of(row, COLUMNS, tmp_path, fetch=str.encode) == {"image": b"https://museum.example/a.jpg"}
+
+
+def test_a_killed_run_continues_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(suggestions, "PART_ROWS", 10)
+    path = make(tmp_path / "a.csv", 57)
+    run(path, tmp_path / "undisturbed.csv")
+    asked = []
+
+    def killed(paintings):
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        asked.append(len(paintings))
+        return classify(paintings)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(path, tmp_path / "out.csv", killed)
+    assert not (tmp_path / "out.csv").exists()
+    again = []
+    run(path, tmp_path / "out.csv", lambda paintings: again.append(len(paintings)) or classify(paintings))
+    assert (asked, again) == ([10, 10, 10], [10, 10, 7])
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.csv", "out.csv", "undisturbed.csv"]
+
+
+def test_answers_of_other_work_are_not_continued(tmp_path, monkeypatch):
+    monkeypatch.setattr(suggestions, "PART_ROWS", 10)
+    path = make(tmp_path / "a.csv", 20)
+    folder = tmp_path / ".out.csv.answers"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"model": "another"}')
+    (folder / "000000.jsonl").write_text("nonsense")
+    assert run(path, tmp_path / "out.csv") == {"answered": 17, "failed": 3}
+
+
+def test_processes_share_the_parts_and_join_them_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(suggestions, "PART_ROWS", 10)
+    path = make(tmp_path / "a.csv", 57)
+    run(path, tmp_path / "one.csv")
+    barrier, asked = threading.Barrier(2, timeout=60), {0: [], 1: []}
+
+    def process(index):
+        def counted(paintings):
+            asked[index].append(len(paintings))
+            return classify(paintings)
+
+        run(path, tmp_path / "two.csv", counted, process_index=index, num_processes=2, wait_for_everyone=barrier.wait)
+
+    threads = [threading.Thread(target=process, args=[index]) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert asked == {0: [10, 10, 10], 1: [10, 10, 7]}
+    assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path):
+    path = make(tmp_path / "a.csv", 200_000, note="0.75" + "0" * 200)
+    process, held = psutil.Process(), []
+
+    def watched(paintings):
+        held.append(process.memory_info().rss)
+        return classify(paintings)
+
+    counts = run(path, tmp_path / "out.csv", watched)
+    held.append(process.memory_info().rss)
+    assert counts["answered"] == 200_000 - -(-200_000 // 7)
+    assert max(held) - held[5] < path.stat().st_size / 2
