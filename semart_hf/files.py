@@ -78,10 +78,11 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
 
 
 @contextmanager
-def locked(folder: str | Path, work: str, *, wait: float = LOCK_SECONDS) -> Iterator[None]:
+def locked(folder: str | Path, work: str, *, wait: float | None = None) -> Iterator[None]:
     """While the block runs, this process alone works on `folder`; a killed process's lock is free again.
 
-    The lock lies beside the folder, which need not exist. The error for another process names the `work`.
+    The lock lies beside the folder, which need not exist. The error for another process names the `work`. It is waited
+    for so many seconds; `None`: `LOCK_SECONDS`.
 
     Raises:
         ValueError: If another process is at work, with its number, machine and start.
@@ -92,7 +93,7 @@ def locked(folder: str | Path, work: str, *, wait: float = LOCK_SECONDS) -> Iter
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.parent / f".{folder.name}.lock"
-    file = _acquired(path, folder, time.monotonic() + wait)
+    file = _acquired(path, folder, time.monotonic() + (LOCK_SECONDS if wait is None else wait))
     _LOCKED.add(folder)
     try:
         file.truncate(0)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .problems import Problem
 from .text_files import open_lines
@@ -48,6 +48,22 @@ class SourceTable:
     num_left_out: int = 0
 
 
+class Record(NamedTuple):
+    """One record of a delimited file: the header, a row, or a line with another number of fields.
+
+    Attributes:
+        line: Number of its first line, from 1.
+        num_lines: How many lines it takes.
+        fields: As written, without their quotes.
+        quotes_are_literal: Whether its quotes do not pair and are text.
+    """
+
+    line: int
+    num_lines: int
+    fields: list[str]
+    quotes_are_literal: bool
+
+
 def read_delimited(
     path: str | Path,
     *,
@@ -61,6 +77,33 @@ def read_delimited(
     A row with a wrong number of fields is dropped and reported with its line; empty fields at its end do not count. A
     quote that never closes would swallow the rows under it: such a row is read again with its quotes taken literally,
     and the rows under it as rows.
+
+    Args:
+        path: The file.
+        delimiter: See `read_records`.
+        encoding: `None` finds it; see `find_encoding`.
+        split: Split that the file's problems belong to.
+        default: The delimiter of a file with a single column.
+
+    Raises:
+        ValueError: The file has no header, or is no text.
+    """
+    header, records, delimiter, encoding, problems, reading = read_records(
+        path, delimiter=delimiter, encoding=encoding, split=split, default=default
+    )
+    rows = _checked_rows(records, len(header.fields), encoding, split, problems)
+    return SourceTable(Path(path).name, header.fields, rows, reading, encoding, problems)
+
+
+def read_records(
+    path: str | Path,
+    *,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    split: str | None = None,
+    default: str = "\t",
+) -> tuple[Record, Iterator[Record], str, str, list[Problem], str]:
+    """Header, further records, delimiter, encoding, problems and how a delimited file was read, for errors.
 
     Args:
         path: The file.
@@ -86,15 +129,14 @@ def read_delimited(
     delimiter = DELIMITERS.get(delimiter or "", delimiter) or _find_delimiter(start, default)
     num_skipped = 1 if excel_line else 0
     records = _records(chain(start[num_skipped:], lines), delimiter, num_skipped + 1)
-    _, header, _ = next(records, (0, None, False))
+    header = next(records, None)
     if header is None:
         raise ValueError(f"Got the empty file {path}, but its first line must name the columns. Check the download.")
     shown = next((line.rstrip("\r\n") for line in start[num_skipped:] if line.strip()), "")
     reading = (
         f"{Path(path).name}: the header {shown[:200]!r}, read with the delimiter {delimiter!r} as {encoding}{tried}"
     )
-    rows = _checked_rows(records, len(header), encoding, split, problems)
-    return SourceTable(Path(path).name, header, rows, reading, encoding, problems)
+    return header, records, delimiter, encoding, problems, reading
 
 
 def unescape_entities(text: str | None) -> str | None:
@@ -118,14 +160,10 @@ def _find_delimiter(lines: list[str], default: str) -> str:
 
 
 def _checked_rows(
-    records: Iterator[tuple[int, list[str], bool]],
-    num_columns: int,
-    encoding: str,
-    split: str | None,
-    problems: list[Problem],
+    records: Iterator[Record], num_columns: int, encoding: str, split: str | None, problems: list[Problem]
 ) -> Iterator[tuple[int, list[str]]]:
     """Number and fields of the records that are rows; what is odd about records is added to `problems`."""
-    for number, (line, fields, quotes_are_literal) in enumerate(records, start=1):
+    for number, (line, _, fields, quotes_are_literal) in enumerate(records, start=1):
         findings = []
         is_row = len(fields) == num_columns and any(field.strip() for field in fields)
         if len(fields) != num_columns:
@@ -147,8 +185,8 @@ def _checked_rows(
             yield number, [field.replace("\0", "") for field in fields]
 
 
-def _records(lines: Iterator[str], delimiter: str, line: int) -> Iterator[tuple[int, list[str], bool]]:
-    """Line, fields and whether quotes were taken literally of each record, beginning with the header."""
+def _records(lines: Iterator[str], delimiter: str, line: int) -> Iterator[Record]:
+    """The records, beginning with the header."""
     held: list[str] = []  # from the first line of the record on
 
     def ahead() -> Iterator[str]:
@@ -172,14 +210,14 @@ def _records(lines: Iterator[str], delimiter: str, line: int) -> Iterator[tuple[
         num_lines = reader.line_num
         is_right = fields is not None and len(fields) == (num_columns or len(fields))
         if fields and is_right and not _is_several_rows(held[:num_lines], delimiter, num_columns):
-            yield line, fields, False
+            yield Record(line, num_lines, fields, quotes_are_literal=False)
             num_columns = num_columns or len(fields)
         elif fields != []:
             literal = _without_empty_end(held[0].rstrip("\r\n").split(delimiter), num_columns)
             num_columns = num_columns or len(literal)
             # One whole line with too few or too many fields is shown as it was parsed.
             is_malformed = fields is not None and num_lines == 1 and len(literal) != num_columns
-            yield line, fields if fields and is_malformed else literal, not is_malformed
+            yield Record(line, 1, fields if fields and is_malformed else literal, not is_malformed)
             num_lines = 1
         line += num_lines
         del held[:num_lines]

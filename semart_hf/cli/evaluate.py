@@ -71,22 +71,22 @@ def main(arguments: list[str]) -> None:
             )
 
     # After the command line is understood, so that --help and a wrong flag answer at once.
-    from semart_hf.evaluation.calibration import check_can_store, store_temperatures
+    from semart_hf.evaluation.calibration import check_can_store, store_calibration
     from semart_hf.evaluation.evaluation_folder import evaluation_folder
 
     if options.calibrate:
         check_can_store(options.model)
     with evaluation_folder(options.output_dir) as place:
-        results, notice = evaluate(options, place)
+        results, config = evaluate(options, place)
     # The last act: a model is calibrated by an evaluation that has succeeded, or stays as it was.
     if options.calibrate:
-        store_temperatures(options.model, results["calibration"]["temperatures"])
-    print_scores(results, notice)
+        store_calibration(options.model, config.temperatures or {}, config.confidence_risks or {})
+    print_scores(results, config.training_notice)
     print("Written:", options.output_dir)
 
 
-def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str | None]:
-    """Write the evaluation to the folder; returns its results, and what to know of the model."""
+def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Any]:
+    """Write the evaluation to the folder; returns its results, and the model's configuration."""
     from semart_hf.evaluation.evaluation_folder import read_compared
     from semart_hf.evaluation.results import write_evaluation
     from semart_hf.evaluation.vocabularies import check_labelled, load_split, read_label_map, with_masked_text
@@ -132,7 +132,7 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
         write_evaluation_report(
             folder, results, outcomes, paintings, uncalibrated=uncalibrated, explanations=explanations
         )
-    return results, model.config.training_notice
+    return results, model.config
 
 
 def print_scores(results: dict[str, Any], notice: str | None) -> None:

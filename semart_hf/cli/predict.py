@@ -1,4 +1,4 @@
-"""Classify paintings: semart-hf predict --model DIR --input FILE_OR_FOLDER [--text "…"]."""
+"""Classify paintings: semart-hf predict --model DIR --input FILE_OR_FOLDER [--text "…"], or a catalogue's rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from typing import Any
 
 from .command import command, load_model, print_table, usable_device
 
-EPILOG = """A file that cannot be read has its error in its own row or line, and the others are answered; the last
+EPILOG = """Of a catalogue, OUT is the same file with columns beside its own: for each task the suggestion, its
+confidence, alternatives, and a decision (known: the cell is not empty; accepted: sure enough for --risk; unsure). The
+same command continues what was interrupted; under `accelerate launch -m semart_hf.cli.predict` processes share it.
+
+A file that cannot be read has its error in its own row or line, and the others are answered; the last
 line counts them. The status is 0 if a painting was answered, 1 if none was."""
 
 
@@ -20,6 +24,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line's choices."""
     parser = argparse.ArgumentParser(
         prog="semart-hf predict", description="Say type, school, timeframe and medium of paintings.", epilog=EPILOG
+    )
+    parser.add_argument(
+        "catalogue", nargs="?", type=Path, help="CSV, TSV, JSON lines, Parquet or Excel file, written back to --output"
     )
     parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
     parser.add_argument(
@@ -33,8 +40,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--output",
         type=Path,
-        metavar="OUT.jsonl",
-        help="write JSON lines here, instead of a table on the screen: image, text, and predictions or error",
+        metavar="OUT",
+        help="write JSON lines here, instead of a table on the screen: image, text, and predictions or error; or the "
+        "catalogue with its suggestions",
     )
     parser.add_argument(
         "--explain",
@@ -46,15 +54,42 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--min_confidence", type=float, help="say unsure where the likeliest label is less probable")
     parser.add_argument("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
     parser.add_argument("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
+    rows = parser.add_argument_group("for a catalogue")
+    rows.add_argument("--images", type=Path, help="folder of its pictures (default: Images beside it, or its own)")
+    rows.add_argument("--image_column", help="its column of picture files or URLs (default: by its name)")
+    rows.add_argument("--text_columns", nargs="+", metavar="COLUMN", help="its columns of text (default: likewise)")
+    rows.add_argument(
+        "--risk", type=float, default=0.05, help="share of wrong ones among the accepted (default: 0.05)"
+    )
+    rows.add_argument("--fill", action="store_true", help="put accepted suggestions into empty cells")
+    rows.add_argument(
+        "--fetch_pictures", action="store_true", help="fetch pictures that are URLs, of public hosts alone"
+    )
+    rows.add_argument("--encoding", help="of a text file, by Python's name (default: found)")
+    rows.add_argument(
+        "--delimiter", help="of a text file: a character, or tab, comma, semicolon, pipe (default: found)"
+    )
+    rows.add_argument("--sheet", help="of an Excel workbook (default: the one that it opens with)")
     options = parser.parse_args(arguments)
-    if not options.input and options.text is None:
-        parser.error("nothing to classify: pass --input FILE_OR_FOLDER, --text, or both")
+    if options.catalogue is not None:
+        if options.input or options.text is not None or options.explain is not None or options.output is None:
+            parser.error("a catalogue needs --output, and neither --input, --text nor --explain")
+        if not 0 < options.risk < 1:
+            parser.error(f"got --risk {options.risk}: a share between 0 and 1 is allowed, such as 0.05")
+    elif not options.input and options.text is None:
+        parser.error("nothing to classify: pass a catalogue, --input FILE_OR_FOLDER, --text, or both")
     return options
+
+
+DECISIONS = ("known", "accepted", "unsure", "not calibrated")
 
 
 @command("predict")
 def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
+    if options.catalogue is not None:
+        suggest(options)
+        return
     paintings = find_paintings(options.input, options.text)
     check_outputs(options, paintings)
 
@@ -97,6 +132,121 @@ def main(arguments: list[str]) -> None:
         print(f"Explained in {options.explain}")
     if where or errors:
         print(f"{len(paintings) - len(errors)} of {len(paintings)} paintings answered{where}, {len(errors)} failed")
+
+
+def open_source(options: argparse.Namespace) -> Any:
+    """The catalogue that is read, once it is sure where it is written.
+
+    Raises:
+        ValueError: If there is none, or --output would have another format, or replace it.
+    """
+    from semart_hf.collection.own_format import open_catalogue
+
+    source, output = options.catalogue, options.output
+    if not source.is_file():
+        raise ValueError(
+            f"Got the catalogue {source}, which is no file. Give a CSV, JSON lines, Parquet or Excel file."
+        )
+    if source.suffix.lower() != output.suffix.lower() or output.is_dir() or output.resolve() == source.resolve():
+        raise ValueError(
+            f"Got {output} as --output of {source}. It is written in its own format, to another file. Give a name "
+            f"that ends in {source.suffix!r}."
+        )
+    return open_catalogue(source, encoding=options.encoding, delimiter=options.delimiter, sheet=options.sheet)
+
+
+def suggest(options: argparse.Namespace) -> None:
+    """Write a catalogue with suggestions.
+
+    Raises:
+        ValueError: If it cannot be read, or no row of it was answered.
+    """
+    catalogue = open_source(options)
+
+    from collections import Counter
+    from datetime import timedelta
+
+    from accelerate import PartialState
+
+    from semart_hf.collection import suggestions
+    from semart_hf.collection.fetching import fetch_picture
+    from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+
+    model, processor = load_model(options.model)
+    config, tasks = model.config, model.config.task_names
+    columns = suggestions.guess_columns(
+        catalogue.columns,
+        tasks,
+        image=options.image_column,
+        text=options.text_columns,
+        with_urls=options.fetch_pictures,
+    )
+    suggestions.check_columns(columns, catalogue, tasks)
+    catalogue.check_labels(label for task in config.tasks for label in task["labels"])
+    beside = options.catalogue.parent / "Images"
+    images = options.images or (beside if beside.is_dir() else beside.parent)
+    # A process that is done waits for the others, however long they take.
+    state = PartialState(cpu=options.device == "cpu", timeout=timedelta(days=30))
+    device = options.device or (state.device if state.num_processes > 1 else None)
+    classify = ArtClassificationPipeline(model=model, processor=processor, device=device)
+    thresholds = suggestions.thresholds_at(options.risk, config.confidence_risks)
+    if state.is_main_process:
+        print(described(columns, images), file=sys.stderr)
+    decisions: Counter[str] = Counter()
+
+    def addition_of(answer: dict[str, Any], row: Any) -> Any:
+        addition = suggestions.addition_of(answer, row, columns, tasks, thresholds, fill=options.fill)
+        decisions.update(f"{task} {cell}" for task, cell in zip(tasks, addition.added[3::4], strict=False))
+        return addition
+
+    chosen = {
+        name: getattr(options, name) for name in ("batch_size", "fetch_pictures", "encoding", "delimiter", "sheet")
+    }
+    counts = suggestions.suggest(
+        catalogue,
+        options.output,
+        lambda paintings: list(classify(paintings, on_error="return", top_k=4, batch_size=options.batch_size)),
+        lambda row: suggestions.painting_of(row, columns, images, fetch_picture if options.fetch_pictures else None),
+        addition_of,
+        tasks,
+        suggestions.identity_of(catalogue, model, columns, images=str(images.resolve()), **chosen),
+        process_index=state.process_index,
+        num_processes=state.num_processes,
+        wait_for_everyone=state.wait_for_everyone,
+    )
+    if state.is_main_process:
+        print_decisions(options, config, counts, decisions)
+
+
+def print_decisions(options: argparse.Namespace, config: Any, counts: dict[str, int], decisions: Any) -> None:
+    """How many rows were answered, and what was decided for each task.
+
+    Raises:
+        ValueError: If no row was answered.
+    """
+    rows = [[task, *(f"{decisions[f'{task} {name}']:,}" for name in DECISIONS)] for task in config.task_names]
+    title = f"{counts['answered']:,} of {sum(counts.values()):,} rows answered"
+    print_table(("task", *DECISIONS), rows, title=title)
+    if not config.confidence_risks:
+        print(
+            "This model carries no calibration, so that nothing is accepted. `semart-hf evaluate --calibrate val` "
+            "writes one into it.",
+            file=sys.stderr,
+        )
+    if config.training_notice:
+        print(config.training_notice, file=sys.stderr)
+    print("Written:", options.output)
+    if not counts["answered"]:
+        raise ValueError(f"None of {counts['failed']:,} rows was answered; {options.output} says why of each.")
+
+
+def described(columns: Any, images: Path) -> str:
+    """What was found to be what, in a sentence."""
+    known = ", ".join(f"{task} in {column!r}" for task, column in columns.tasks.items())
+    return (
+        f"Pictures: {f'column {columns.image!r}, files in {images}' if columns.image else 'none'}. "
+        f"Text: {', '.join(map(repr, columns.text)) or 'none'}. Labels that are known: {known or 'none'}."
+    )
 
 
 def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, Any]]:

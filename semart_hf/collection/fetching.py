@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from semart_hf.model.downloads_semart import download
+from semart_hf.model.picture_sources_semart import download
 
 #: Seconds before the second and the third attempt.
 PAUSES = (1.0, 4.0)

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from semart_hf.catalogue.delimited import Record, Records, read_records
+from semart_hf.catalogue.delimited import Record, read_records
 from semart_hf.files import atomic_file
 
 Cell = str | float | None
@@ -121,19 +121,19 @@ class DelimitedText(Catalogue):
 
     def __init__(self, path: Path, encoding: str | None, delimiter: str | None) -> None:
         self.path, self._given = path, (encoding, delimiter)
-        records = self._read()
-        self.columns, self.delimiter = records.header.fields, records.delimiter
+        header, _, self.delimiter, found, _, _ = self._read()
+        self.columns = header.fields
         with path.open("rb") as file:
             start = file.read(4)
         # Named with its byte order: `utf-16` alone would write this machine's.
         orders = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be", codecs.BOM_UTF8: "utf-8"}
         self._mark = next((mark for mark in orders if start.startswith(mark)), b"")
-        self.encoding = orders.get(self._mark, records.encoding)
+        self.encoding = orders.get(self._mark, found)
         self._quotes_all = False
 
     def rows(self) -> Iterator[Row]:
         """See `Catalogue`."""
-        for record in self._read().rows:
+        for record in self._read()[1]:
             num_cells = len(record.fields)
             if num_cells != len(self.columns):
                 yield Row({}, f"Line {record.line} has {num_cells} cells, the header has {len(self.columns)}.")
@@ -159,23 +159,23 @@ class DelimitedText(Catalogue):
                     "the catalogue in UTF-8 and give that."
                 ) from None
 
-    def _read(self) -> Records:
+    def _read(self) -> Any:
         encoding, delimiter = self._given
-        return read_records(self.path, encoding=encoding, delimiter=delimiter, usual=",")
+        return read_records(self.path, encoding=encoding, delimiter=delimiter, default=",")
 
     def _texts(self, names: Sequence[str], additions: Iterator[Addition]) -> Iterator[str]:
         """The file's text piece by piece: what is no record as it stands, and each record with its new cells."""
-        records = self._read()
+        header, records, *_ = self._read()
         with self.path.open(encoding=self.encoding, errors="surrogateescape", newline="") as file:
             number = 0
-            for record in chain([records.header], records.rows):
+            for record in chain([header], records):
                 for line in islice(file, record.line - 1 - number):
                     yield line.removeprefix("\ufeff") if number == 0 else line
                     number += 1
                 text = "".join(islice(file, record.num_lines))
                 text = text.removeprefix("\ufeff") if number == 0 else text
                 number += record.num_lines
-                if record is records.header:
+                if record is header:
                     self._quotes_all = all(name[:1] == '"' for name in self._raw_cells(text, is_literal=False))
                     yield self._with_cells(text, record, Addition(names))
                 else:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tqdm.auto import tqdm
@@ -25,7 +26,6 @@ PART_ROWS = 256
 TASK_COLUMNS = ("suggested", "confidence", "alternatives", "decision")
 FILLED_COLUMN = "filled_by_suggestion"
 PROBLEM_COLUMN = "suggestion_problem"
-_NUM_ALTERNATIVES = 3
 _IMAGE_NAMES = (
     "image_file",
     "image",
@@ -41,8 +41,19 @@ _IMAGE_NAMES = (
 _URL_NAMES = ("image_url", "iiif", "iiif_url", "picture_url", "thumbnail", "url")
 _TEXT_NAMES = ("text", "description", "painting_description", "comment", "caption", "abstract", "notes")
 
-Answer = dict[str, Any]
-Classify = Callable[[list[dict[str, Any]]], list[Answer]]
+Classify = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+
+
+class Answer(NamedTuple):
+    """The answer to a row.
+
+    Attributes:
+        predictions: Ranked labels by task; `None` where there is no answer.
+        problem: Why there is none, or why its picture was left out; empty where all was read.
+    """
+
+    predictions: dict[str, Any] | None
+    problem: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,14 @@ class Columns:
     tasks: Mapping[str, str]
 
 
-def guess_columns(columns: Sequence[str], tasks: Sequence[str], *, with_urls: bool = False) -> Columns:
+def guess_columns(
+    columns: Sequence[str],
+    tasks: Sequence[str],
+    *,
+    image: str | None = None,
+    text: Sequence[str] | None = None,
+    with_urls: bool = False,
+) -> Columns:
     """The columns that have obvious names, whatever their case: `Image_File`, `DESCRIPTION`, a task's own name.
 
     A title is the text where there is no description.
@@ -68,6 +86,8 @@ def guess_columns(columns: Sequence[str], tasks: Sequence[str], *, with_urls: bo
     Args:
         columns: Of the catalogue.
         tasks: Names of the model's tasks.
+        image: The column of pictures; `None`: it is guessed.
+        text: The columns of text, likewise.
         with_urls: Whether pictures may be given by URL, which are preferred to files then.
 
     Raises:
@@ -78,14 +98,15 @@ def guess_columns(columns: Sequence[str], tasks: Sequence[str], *, with_urls: bo
     def first(names: Iterable[str]) -> str | None:
         return next((found[name] for name in names if name in found), None)
 
-    image = first((*_URL_NAMES, *_IMAGE_NAMES) if with_urls else _IMAGE_NAMES)
-    text = first(_TEXT_NAMES) or first(("title", "name"))
-    if image is None and text is None:
+    image = image or first((*_URL_NAMES, *_IMAGE_NAMES) if with_urls else _IMAGE_NAMES)
+    guess = first(_TEXT_NAMES) or first(("title", "name"))
+    texts = tuple(text) if text else () if guess is None else (guess,)
+    if image is None and not texts:
         raise ValueError(
             f"Got a catalogue with the columns {list(columns)}, none of which is obviously a picture or a text. Name "
             "them: --image_column COLUMN, --text_columns COLUMN [COLUMN …]."
         )
-    return Columns(image, () if text is None else (text,), {task: found[task] for task in tasks if task in found})
+    return Columns(image, texts, {task: found[task] for task in tasks if task in found})
 
 
 def check_columns(columns: Columns, catalogue: Catalogue, tasks: Sequence[str]) -> None:
@@ -115,8 +136,8 @@ def added_columns(tasks: Sequence[str]) -> list[str]:
 
 def painting_of(
     row: Row, columns: Columns, folder: Path, fetch: Callable[[str], bytes] | None = None
-) -> dict[str, Any]:
-    """What the pipeline is asked about a row: `image` and `text` that there are.
+) -> tuple[dict[str, Any], str | None]:
+    """What the pipeline is asked about a row, `image` and `text` that there are, and why there is no picture.
 
     Args:
         row: Of the catalogue.
@@ -125,28 +146,49 @@ def painting_of(
         fetch: Gets the picture of a URL; `None`: none is fetched.
 
     Raises:
-        ValueError: If the row cannot be read, or has neither picture nor text.
-        OSError: If a picture cannot be fetched.
+        ValueError: If the row cannot be read, or has neither a picture nor a text.
     """
     if row.problem is not None:
         raise ValueError(row.problem)
     text = "\n".join(value for column in columns.text if (value := row.cells.get(column)))
-    painting: dict[str, Any] = {"text": text} if text else {}
     name = row.cells.get(columns.image) if columns.image else None
+    painting: dict[str, Any] = {"text": text} if text else {}
+    problem = None
     if name and name.lower().startswith(("http://", "https://")):
-        if fetch is None:
-            if not text:
-                raise ValueError(f"The picture is a URL, {name}. It is fetched with --fetch_pictures.")
-        else:
+        try:
+            if fetch is None:
+                raise OSError(f"The picture is a URL, {name}. It is fetched with --fetch_pictures.")
             painting["image"] = fetch(name)
+        except OSError as error:
+            problem = str(error)
     elif name:
         found = find_picture(str(folder), name)
-        if isinstance(found, tuple):
-            raise ValueError(found[1])
-        painting["image"] = str(found)
+        if isinstance(found, Path):
+            painting["image"] = str(found)
+        else:
+            problem = found[1]
     if not painting:
-        raise ValueError("The row has neither a picture nor a text.")
-    return painting
+        raise ValueError(problem or "The row has neither a picture nor a text.")
+    return painting, problem
+
+
+def thresholds_at(
+    risk: float, confidence_risks: Mapping[str, Sequence[Sequence[float]]] | None
+) -> dict[str, float | None]:
+    """By task the lowest confidence at which no larger share of the accepted answers is wrong; `None`: there is none.
+
+    Args:
+        risk: The share.
+        confidence_risks: A model's `config.confidence_risks`; tasks that it lacks are left out.
+
+    Example:
+        >>> thresholds_at(0.05, {"type": [[0.9, 0.0], [0.7, 0.04], [0.3, 0.2]]})
+        {'type': 0.7}
+    """
+    return {
+        task: next((confidence for confidence, share in reversed(points) if share <= risk), None)
+        for task, points in (confidence_risks or {}).items()
+    }
 
 
 def addition_of(
@@ -161,7 +203,7 @@ def addition_of(
     """What is written beside a row.
 
     Args:
-        answer: Of the pipeline: ranked labels by task, or `error`.
+        answer: To the row.
         row: Of the catalogue.
         columns: Which of its columns are what.
         tasks: Names of the model's tasks.
@@ -169,32 +211,31 @@ def addition_of(
             out was not calibrated.
         fill: Whether accepted suggestions go into the task's empty cells.
     """
-    if isinstance(answer.get("error"), str):
-        return Addition([*[""] * len(tasks) * len(TASK_COLUMNS), "", answer["error"]])
+    if answer.predictions is None:
+        return Addition([*[""] * len(tasks) * len(TASK_COLUMNS), "", answer.problem])
     cells: list[Cell] = []
     filled = {}
     for task in tasks:
-        best, *others = answer[task]
-        column = columns.tasks.get(task)
+        best, *others = answer.predictions[task]
+        column, least = columns.tasks.get(task), thresholds.get(task)
         if column is not None and row.cells.get(column):
             decision = "known"
         elif task not in thresholds:
             decision = "not calibrated"
         else:
-            least = thresholds[task]
             decision = "accepted" if least is not None and best["score"] >= least else "unsure"
         if fill and column is not None and decision == "accepted":
             filled[column] = best["label"]
         alternatives = " | ".join(f"{other['label']} {other['score']:.2f}" for other in others)
         cells += [best["label"], round(best["score"], 4), alternatives, decision]
-    return Addition([*cells, " ".join(filled), ""], filled)
+    return Addition([*cells, " ".join(filled), answer.problem], filled)
 
 
 def suggest(
     catalogue: Catalogue,
     output: Path,
     classify: Classify,
-    paintings: Callable[[Row], dict[str, Any]],
+    paintings: Callable[[Row], tuple[dict[str, Any], str | None]],
     additions: Callable[[Answer, Row], Addition],
     tasks: Sequence[str],
     identity: Mapping[str, Any],
@@ -212,7 +253,7 @@ def suggest(
         catalogue: What is read and written.
         output: The new file.
         classify: The pipeline's answers to a list of paintings, an error in the place of each that cannot be read.
-        paintings: What is asked about a row; an error of it is that row's answer.
+        paintings: What is asked about a row, see `painting_of`; a ValueError is that row's answer.
         additions: What is written beside a row.
         tasks: Names of the model's tasks.
         identity: All that an answer depends on: answers of another identity are not continued.
@@ -244,7 +285,7 @@ def suggest(
 
         def beside() -> Iterator[Addition]:
             for row, answer in zip(catalogue.rows(), stored, strict=True):
-                counts["failed" if isinstance(answer.get("error"), str) else "answered"] += 1
+                counts["failed" if answer.predictions is None else "answered"] += 1
                 yield additions(answer, row)
 
         catalogue.write(output, added_columns(tasks), beside())
@@ -300,21 +341,34 @@ def _part(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.jsonl"
 
 
-def _answers(rows: Sequence[Row], classify: Classify, paintings: Callable[[Row], dict[str, Any]]) -> list[Answer]:
-    """The answer to each row, or its error."""
-    answers: list[Answer | None] = []
-    asked = []
-    for row in rows:
+def _answers(
+    rows: Sequence[Row], classify: Classify, paintings: Callable[[Row], tuple[dict[str, Any], str | None]]
+) -> list[Answer]:
+    """The answer to each row: by its text alone where its picture cannot be read."""
+    asked: dict[int, dict[str, Any]] = {}
+    answers = [Answer(None, "")] * len(rows)
+    for place, row in enumerate(rows):
         try:
-            asked.append(paintings(row))
-            answers.append(None)
-        except (ValueError, OSError) as error:
-            answers.append({"error": str(error)})
-    found = iter(classify(asked) if asked else [])
-    return [next(found) if answer is None else answer for answer in answers]
+            asked[place], problem = paintings(row)
+            answers[place] = Answer(None, problem or "")
+        except ValueError as error:
+            answers[place] = Answer(None, str(error))
+    while asked:
+        found = dict(zip(asked, classify(list(asked.values())), strict=True))
+        again = {}
+        for place, predictions in found.items():
+            if not isinstance(predictions.get("error"), str):
+                answers[place] = Answer(predictions, answers[place].problem)
+                continue
+            # The pipeline numbers the paintings that it was given: a row names its own.
+            answers[place] = Answer(None, re.sub(r"^Painting \d+: ", "", predictions["error"]))
+            if "image" in asked[place] and "text" in asked[place]:
+                again[place] = {"text": asked[place]["text"]}
+        asked = again
+    return answers
 
 
 def _stored(folder: Path, num_parts: int) -> Iterator[Answer]:
     for number in range(num_parts):
         with _part(folder, number).open(encoding="utf-8") as file:
-            yield from map(json.loads, file)
+            yield from (Answer(*json.loads(line)) for line in file)

@@ -19,6 +19,7 @@ from .predictions import Predictions
 
 TEMPERATURE_RANGE = (0.05, 20.0)
 TARGET_ACCURACY = 0.95
+_MOST_POINTS = 100
 
 
 def fit_temperatures(predictions: Predictions) -> dict[str, float]:
@@ -48,11 +49,17 @@ def fit_temperature(logits: npt.NDArray[np.floating[Any]], references: npt.NDArr
     return float(np.exp(minimize_scalar(log_loss, bounds=np.log(TEMPERATURE_RANGE), method="bounded").x))
 
 
-def store_temperatures(model_folder: str | Path, temperatures: dict[str, float]) -> None:
-    """Write the temperatures into the folder's config.json, where the pipeline finds them; all else stays as it is."""
+def store_calibration(
+    model_folder: str | Path, temperatures: dict[str, float], risks: dict[str, list[list[float]]]
+) -> None:
+    """Write temperatures and risks into the folder's config.json, where the pipeline and `predict` find them.
+
+    All else in it stays as it is.
+    """
     path = Path(model_folder) / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["temperatures"] = {task: round(value, 4) for task, value in temperatures.items()}
+    config["confidence_risks"] = risks
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -78,6 +85,19 @@ def risk_coverage(outcomes: TaskOutcomes) -> tuple[npt.NDArray[np.float64], npt.
     num_wrong = np.searchsorted(np.sort(-is_wrong.confidences), confidences, side="right")
     accepted = np.cumsum(counts)
     return accepted / max(len(known.references), 1), num_wrong / accepted, -confidences
+
+
+def risk_points(outcomes: TaskOutcomes) -> list[list[float]]:
+    """At most 100 points `[confidence, share of wrong answers]` of `risk_coverage`, shares rising as confidences fall.
+
+    A point is left out where a lower confidence is wrong no more often: nobody would ask for so much more of it.
+    """
+    _, risk, confidences = risk_coverage(outcomes)
+    least_below = np.minimum.accumulate(risk[::-1])[::-1]
+    kept = np.flatnonzero(np.append(risk[:-1] < least_below[1:], True)[: len(risk)])
+    if len(kept) > _MOST_POINTS:
+        kept = kept[np.linspace(0, len(kept) - 1, _MOST_POINTS).round().astype(int)]
+    return [[round(float(confidences[place]), 6), round(float(risk[place]), 6)] for place in kept]
 
 
 def confidence_threshold(outcomes: TaskOutcomes) -> dict[str, float] | None:

@@ -19,7 +19,7 @@ import semart_hf
 from semart_hf.catalogue.release import MINIATURE_FILE
 from semart_hf.files import write_json
 
-from .calibration import fit_temperatures, thresholds
+from .calibration import fit_temperatures, risk_points, thresholds
 from .comparison import compare_outcomes
 from .intervals import NUM_RESAMPLES, bootstrap_intervals
 from .metrics import score_outcomes
@@ -70,7 +70,7 @@ def write_evaluation(
     """Write predictions.parquet and results.json of a model on a split, by `predict_batches` and its options.
 
     Args:
-        model: Gets the temperatures that are fitted.
+        model: Gets the temperatures that are fitted, and the risks of its confidences.
         about: `model`, `data` and `split`, as a reader knows them.
         calibration: Name and paintings of a split that temperatures are fitted on.
         compared: What `read_compared` returns.
@@ -85,6 +85,8 @@ def write_evaluation(
         model.config.temperatures = fit_temperatures(predictions)
         chosen_on, choosing = calibration[0], Outcomes(model.config.tasks)
         choosing.add(predictions.probabilities(model.config.temperatures), predictions.references)
+        calibrated = {task: risk_points(choosing.task(task)) for task in model.config.temperatures}
+        model.config.confidence_risks = {task: points for task, points in calibrated.items() if points}
     temperatures = model.config.temperatures
     with predictions_writer(folder / "predictions.parquet", model.config.tasks) as write:
 

@@ -34,6 +34,8 @@ class SemArtConfig(PreTrainedConfig):
         trainable_text_layers: Number of last DistilBERT layers that learn. `None`: the whole text tower learns, its
             embeddings too.
         temperatures: What each task's logits are divided by where probabilities are formed; 1 where it is not named.
+        confidence_risks: For each task, on the split that it was calibrated on, points `[confidence, share]`: of the
+            answers that are at least so sure, the share that is wrong; confidences fall, shares rise.
         training_data: `{"name": str, "is_painted_miniature": bool}`; `None`: not recorded.
         format_version: `MAJOR.MINOR`; a newer major version than this code knows is refused. Since 1.1 the lexicon's
             `rarities` are its `idf`.
@@ -63,6 +65,7 @@ class SemArtConfig(PreTrainedConfig):
     frozen_vision_stages: int = 0
     trainable_text_layers: int | None = 1
     temperatures: dict[str, float | int] | None = None
+    confidence_risks: dict[str, list[list[float]]] | None = None
     training_data: dict[str, Any] | None = None
     initializer_range: float = 0.02
     format_version: str = "1.1"
@@ -91,7 +94,11 @@ class SemArtConfig(PreTrainedConfig):
         if self.text_pooling not in TEXT_POOLINGS:
             raise ValueError(f"text_pooling is {self.text_pooling!r}, but it must be one of {TEXT_POOLINGS}.")
         self.set_tasks(self.tasks)
-        for name, values in (("task_weights", self.task_weights), ("temperatures", self.temperatures)):
+        for name, values in (
+            ("task_weights", self.task_weights),
+            ("temperatures", self.temperatures),
+            ("confidence_risks", self.confidence_risks),
+        ):
             if unknown := sorted(set(values or {}) - set(self.task_names)):
                 raise ValueError(
                     f"{name} names {unknown}, but the tasks are {self.task_names}. Use the tasks' own names."

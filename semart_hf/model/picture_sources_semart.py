@@ -79,8 +79,12 @@ def read_file(path: Path) -> bytes:
         raise picture_error("unreadable_picture", f"the file cannot be read: {reason}") from None
 
 
-def download(url: str) -> bytes:
+def download(url: str, opener: urllib.request.OpenerDirector | None = None) -> bytes:
     """The content of an http(s) URL as people write them: with spaces, umlauts, international hosts, or a password.
+
+    Args:
+        url: The URL.
+        opener: Opens it; `None`: the one of `urllib`.
 
     Raises:
         OSError: If it cannot be fetched, takes more than `DOWNLOAD_SECONDS` or has more than `MAX_DOWNLOAD` bytes.
@@ -89,7 +93,7 @@ def download(url: str) -> bytes:
 
     def fetch() -> None:
         try:
-            answers.put(_fetch(url.strip()))
+            answers.put(_fetch(url.strip(), opener or urllib.request.build_opener()))
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
             answers.put(error)
 
@@ -104,7 +108,7 @@ def download(url: str) -> bytes:
     return answer
 
 
-def _fetch(url: str) -> bytes:
+def _fetch(url: str, opener: urllib.request.OpenerDirector) -> bytes:
     parts = urlsplit(url)
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host.encode("idna").decode()
@@ -117,7 +121,7 @@ def _fetch(url: str) -> bytes:
         request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(login).decode()}")
     end = time.monotonic() + DOWNLOAD_SECONDS
     content = bytearray()
-    with urllib.request.urlopen(request, timeout=DOWNLOAD_SECONDS) as response:
+    with opener.open(request, timeout=DOWNLOAD_SECONDS) as response:
         while chunk := response.read1(1 << 16):
             content += chunk
             if len(content) > MAX_DOWNLOAD or time.monotonic() > end:  # nobody waits any more

@@ -17,7 +17,7 @@ from semart_hf.catalogue.picture_files import check_enough_pictures, find_pictur
 from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables
 from semart_hf.catalogue.text import text_of
 from semart_hf.catalogue.vocabulary import TASKS, label_number, learn_vocabularies
-from semart_hf.files import LOCK_SECONDS, full_disk_explained, locked
+from semart_hf.files import full_disk_explained, locked
 
 from .dataset_folder import FinishedShards, write_dataset
 from .shards import PreparationOptions, Shard, write_shard
@@ -123,7 +123,7 @@ def prepare_paintings(
     num_proc: int | None = None,
     strict: bool = False,
     min_pictures: float = 0.5,
-    wait: float = LOCK_SECONDS,
+    wait: float | None = None,
 ) -> dict[str, Any]:
     """The summary of a dataset folder that now lies, whole, at `output_dir`.
 

@@ -32,7 +32,8 @@ class Unfreezing(TrainerCallback):
         self.keeps_graph = keeps_graph
         self.held: list[nn.Parameter] = []
         self.phases = {0: {name: getattr(model.config, name) for name in UNFREEZING_FIELDS}}
-        self.trained_at_last = self._apply(self.phases[0])
+        # Without a schedule learns what the model was given with, such as adapters that were put into it.
+        self.trained_at_last = self._apply(self.phases[0]) if schedule else self._learning()
         for epoch, changes in schedule.items():
             self.phases[epoch] = {**list(self.phases.values())[-1], **changes}
             learning = self._apply(self.phases[epoch])
@@ -42,7 +43,7 @@ class Unfreezing(TrainerCallback):
                     "from epoch to epoch."
                 )
             self.trained_at_last = learning
-        self.current: dict[str, Any] | None = None
+        self.current: dict[str, Any] | None = None if schedule else self.phases[0]
         self.begin(0)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
@@ -79,4 +80,7 @@ class Unfreezing(TrainerCallback):
         for name, value in fields.items():
             setattr(self.model.config, name, value)
         self.model.freeze()
+        return self._learning()
+
+    def _learning(self) -> set[str]:
         return {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}

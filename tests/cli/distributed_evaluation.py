@@ -1,6 +1,6 @@
-"""Run by `accelerate launch`: trains a few steps where asked, evaluates, and writes the metrics of rank 0.
+"""Run by `accelerate launch`: evaluates, trains a few steps, evaluates again; rank 0 writes the metrics of both.
 
-Arguments: model folder, release folder, output folder, number of training steps.
+Arguments: model folder, release folder, output folder.
 """
 
 import json
@@ -17,13 +17,12 @@ from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.trainer import SemArtTrainer
 
 
-def main() -> None:
-    model_folder, release, output_dir, steps = sys.argv[1:5]
+def make_trainer(model_folder, release, output_dir):
     arguments = SemArtTrainingArguments(
-        output_dir=output_dir,
+        output_dir=str(output_dir),
         per_device_train_batch_size=4,
         per_device_eval_batch_size=4,
-        max_steps=int(steps) or 1,
+        max_steps=3,
         save_strategy="no",
         eval_strategy="no",
         load_best_model_at_end=False,
@@ -34,7 +33,7 @@ def main() -> None:
     processor = AutoProcessor.from_pretrained(model_folder)
     splits = load_paintings(release, tasks=model.config.tasks)
     splits = {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
-    trainer = SemArtTrainer(
+    return SemArtTrainer(
         model,
         arguments,
         processing_class=processor,
@@ -43,12 +42,16 @@ def main() -> None:
         train_dataset=splits["train"],
         eval_dataset=splits["validation"],
     )
-    if int(steps):
-        trainer.train()
-    metrics = trainer.evaluate()
-    if arguments.process_index == 0:
-        metrics["world_size"] = arguments.world_size
-        Path(output_dir, "metrics.json").write_text(json.dumps(metrics))
+
+
+def main() -> None:
+    trainer = make_trainer(*sys.argv[1:4])
+    metrics = [trainer.evaluate()]
+    trainer.train()
+    metrics.append(trainer.evaluate())
+    if trainer.args.process_index == 0:
+        metrics[0]["world_size"] = trainer.args.world_size
+        Path(trainer.args.output_dir, "metrics.json").write_text(json.dumps(metrics))
 
 
 if __name__ == "__main__":

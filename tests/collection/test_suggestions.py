@@ -88,9 +88,9 @@ def test_rows_say_what_is_suggested_how_surely_and_what_to_do_with_it(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("id,image,note,Type\n1,,0.75,\n2,,0.25,\n3,,0.75,genre\n4,,bad,\n5,none.jpg,0.75,\n6,,,\n7,8\n")
     counts = run(path, tmp_path / "out.csv", fill=True)
-    assert counts == {"answered": 3, "failed": 4}
+    assert counts == {"answered": 4, "failed": 3}
     rows = read(tmp_path / "out.csv")
-    assert [row["type_suggested"] for row in rows] == ["portrait", "portrait", "portrait", "", "", "", ""]
+    assert [row["type_suggested"] for row in rows] == ["portrait", "portrait", "portrait", "", "portrait", "", ""]
     assert [row["type_confidence"] for row in rows][:3] == ["0.75", "0.25", "0.75"]
     assert rows[0]["type_alternatives"] == "still 0.12"
     assert [row["type_decision"] for row in rows][:3] == ["accepted", "unsure", "known"]
@@ -109,7 +109,21 @@ def test_a_picture_never_lies_outside_its_folder_and_a_url_is_fetched_only_when_
     row = Row({"image": "https://museum.example/a.jpg", "note": None})
     with pytest.raises(ValueError, match="It is fetched with --fetch_pictures"):
         painting_of(row, COLUMNS, tmp_path)
-    assert painting_of(row, COLUMNS, tmp_path, fetch=str.encode) == {"image": b"https://museum.example/a.jpg"}
+    assert painting_of(row, COLUMNS, tmp_path, str.encode) == ({"image": b"https://museum.example/a.jpg"}, None)
+
+
+def test_a_row_whose_picture_cannot_be_read_is_answered_by_its_text(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"broken")
+
+    def classify_images(paintings):
+        return [{"error": "Painting 0: broken"} if "image" in one else classify([one])[0] for one in paintings]
+
+    path = tmp_path / "a.csv"
+    path.write_text("id,image,note,Type\n1,a.jpg,0.75,\n2,a.jpg,,\n")
+    assert run(path, tmp_path / "out.csv", classify_images) == {"answered": 1, "failed": 1}
+    rows = read(tmp_path / "out.csv")
+    assert [row["type_suggested"] for row in rows] == ["portrait", ""]
+    assert [row["suggestion_problem"] for row in rows] == ["broken", "broken"]
 
 
 def test_a_killed_run_continues_and_ends_with_the_same_bytes(tmp_path, monkeypatch):

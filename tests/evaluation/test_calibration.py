@@ -10,7 +10,8 @@ from semart_hf.evaluation.calibration import (
     fit_temperature,
     fit_temperatures,
     risk_coverage,
-    store_temperatures,
+    risk_points,
+    store_calibration,
 )
 from semart_hf.evaluation.outcomes import Outcomes, softmax
 from semart_hf.evaluation.predictions import Predictions
@@ -34,11 +35,13 @@ def test_tasks_that_say_nothing_are_left_out():
     assert list(fit_temperatures(predictions)) == ["type"]
 
 
-def test_stored_temperatures_change_nothing_else(tmp_path):
+def test_a_stored_calibration_changes_nothing_else(tmp_path):
     config = {"model_type": "semart", "auto_map": {"AutoModel": "modeling.SemArt"}, "custom_pipelines": {"a": {}}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    store_temperatures(tmp_path, {"type": 1.23456789})
-    assert json.loads((tmp_path / "config.json").read_text()) == config | {"temperatures": {"type": 1.2346}}
+    risks = {"type": [[0.9, 0.0], [0.6, 0.4]]}
+    store_calibration(tmp_path, {"type": 1.23456789}, risks)
+    expected = config | {"temperatures": {"type": 1.2346}, "confidence_risks": risks}
+    assert json.loads((tmp_path / "config.json").read_text()) == expected
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
@@ -57,6 +60,20 @@ def test_risk_and_coverage(outcomes):
     np.testing.assert_allclose(coverage, [0.2, 0.4, 0.8, 1.0])
     np.testing.assert_allclose(risk, [0, 1 / 2, 1 / 4, 2 / 5])
     np.testing.assert_allclose(confidences, [0.9, 0.8, 0.7, 0.6], rtol=1e-6)
+    # 0.8 is wrong more often than 0.7, which accepts more.
+    assert risk_points(outcomes) == [[0.9, 0.0], [0.7, 0.25], [0.6, 0.4]]
+
+
+def test_points_of_risk_are_few_and_nothing_is_known_of_no_rows():
+    collected = Outcomes(TASKS)
+    confidences = np.linspace(0.4, 0.99, 5000)
+    table = np.stack([confidences, 1 - confidences, np.zeros(5000)], axis=1)
+    collected.add({"type": table}, (np.arange(5000) % np.linspace(2, 400, 5000).astype(int) == 0)[:, None].astype(int))
+    points = np.array(risk_points(collected.task("type")))
+    assert len(points) == 100
+    assert (np.diff(points[:, 0]) < 0).all()
+    assert (np.diff(points[:, 1]) > 0).all()
+    assert risk_points(Outcomes(TASKS).task("type")) == []
 
 
 def test_threshold(outcomes, monkeypatch):

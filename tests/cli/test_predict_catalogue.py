@@ -1,0 +1,166 @@
+"""semart-hf predict CATALOGUE: the same file with suggestions beside its cells, by processes that may be killed."""
+
+import csv
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_release import TASKS, WORDS, load_command, save_tiny_model, write_release
+from transformers import pipeline
+
+predict = load_command("predict")
+NAMES = [task["name"] for task in TASKS]
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return write_release(tmp_path_factory.mktemp("predict") / "release")
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """A catalogue of 600 texts: three parts, the last of them short."""
+    chance = random.Random(0)
+    path = tmp_path_factory.mktemp("texts") / "texts.csv"
+    rows = (f"{number};{' '.join(chance.choices(WORDS, k=8))}\r\n" for number in range(600))
+    path.write_text("id;description\r\n" + "".join(rows), encoding="utf-8", newline="")
+    return path
+
+
+@pytest.fixture(scope="module")
+def least(texts, tmp_path_factory):
+    """The confidence that half of the answers of `type` have."""
+    classify = pipeline("art-classification", model=str(save_tiny_model(tmp_path_factory.mktemp("plain") / "model")))
+    answers = classify([{"text": row["description"]} for row in read(texts, ";")[:50]], top_k=1)
+    return statistics.median(answer["type"][0]["score"] for answer in answers)
+
+
+@pytest.fixture(scope="module")
+def model(least, tmp_path_factory):
+    """A model that is calibrated for the type, accepted from that confidence on, and the school, always accepted."""
+    folder = save_tiny_model(tmp_path_factory.mktemp("predict") / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["confidence_risks"] = {"type": [[0.9999, 0.01], [least, 0.04], [0.2, 0.5]], "school": [[0.0, 0.05]]}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def run(*arguments):
+    predict.main([str(argument) for argument in ("--device", "cpu", *arguments)])
+
+
+def read(path, delimiter="\t"):
+    with path.open(encoding="cp1252", newline="") as file:
+        return list(csv.DictReader(file, delimiter=delimiter))
+
+
+def test_a_release_is_written_back_with_the_pipelines_answers(model, release, tmp_path, capsys):
+    source, output = release / "semart_test.csv", tmp_path / "out.csv"
+    run(source, "--model", model, "--output", output)
+    printed = capsys.readouterr()
+    rows = read(output)
+    kept = [",".join(line.split("\t")[:9]) for line in output.read_text("cp1252").splitlines()]
+    assert kept == [",".join(line.split("\t")) for line in source.read_text("cp1252").splitlines()]
+    classify = pipeline("art-classification", model=str(model), device="cpu", trust_remote_code=False)
+    for row in rows:
+        picture = release / "Images" / row["IMAGE_FILE"]
+        painting = {"text": row["DESCRIPTION"] or None, "image": str(picture) if picture.exists() else None}
+        for task, answers in classify(painting, top_k=2).items():
+            assert row[f"{task}_suggested"] == answers[0]["label"]
+            assert float(row[f"{task}_confidence"]) == pytest.approx(answers[0]["score"], abs=2e-4)
+            assert row[f"{task}_alternatives"].startswith(f"{answers[1]['label']} ")
+    assert {row["type_decision"] for row in rows} == {"known"}
+    assert {row["medium_decision"] for row in rows} == {"not calibrated"}
+    assert rows[0]["suggestion_problem"] == "there is no file test00.jpg"
+    assert "12 of 12 rows answered" in printed.out
+    assert f"Pictures: column 'IMAGE_FILE', files in {release / 'Images'}. Text: 'DESCRIPTION'." in printed.err
+
+
+def test_accepted_suggestions_fill_empty_cells(model, texts, tmp_path):
+    rows = read(texts, ";")[:50]
+    source = tmp_path / "gaps.csv"
+    with source.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["id", "description", "type", "school"], delimiter=";")
+        writer.writeheader()
+        writer.writerows({**row, "type": "", "school": "" if int(row["id"]) % 2 else "Flemish"} for row in rows)
+    run(source, "--model", model, "--output", tmp_path / "out.csv", "--fill", "--risk", 0.05)
+    found = read(tmp_path / "out.csv", ";")
+    for row in found:
+        is_sure = row["type_decision"] == "accepted"
+        assert row["type"] == (row["type_suggested"] if is_sure else "")
+        assert row["school_decision"] == ("accepted" if int(row["id"]) % 2 else "known")
+        assert row["school"] == (row["school_suggested"] if int(row["id"]) % 2 else "Flemish")
+        filled = [name for name in ("type", "school") if row[f"{name}_decision"] == "accepted"]
+        assert row["filled_by_suggestion"] == " ".join(filled)
+    by_decision = {name: [float(row["type_confidence"]) for row in found if row["type_decision"] == name]
+                   for name in ("accepted", "unsure")}  # fmt: skip
+    assert [len(some) for some in by_decision.values()] == [25, 25]
+    assert min(by_decision["accepted"]) >= max(by_decision["unsure"])
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+TWO_PROCESSES = [
+    *(str(Path(sys.executable).with_name("accelerate")), "launch", "--num_machines", "1", "--multi_gpu"),
+    *("--num_processes", "2", "--main_process_port", "0", "--mixed_precision", "no"),
+    *("--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"),
+]
+
+
+def test_one_process_two_processes_and_a_killed_one_write_the_same_bytes(model, texts, tmp_path):
+    def words(output):
+        words = ["-m", "semart_hf.cli.predict", texts, "--model", model, "--device", "cpu", "--output", output]
+        return list(map(str, words))
+
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    subprocess.run([sys.executable, *words(one)], env=ENVIRONMENT, check=True, capture_output=True)
+    # Killed as soon as the first part is there, by the signal that nothing can answer; then two processes go on.
+    part = tmp_path / ".two.csv.answers" / "000000.jsonl"
+    process = subprocess.Popen([sys.executable, *words(two)], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    while not part.exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert part.exists()
+    assert not two.exists()
+    done = subprocess.run([*TWO_PROCESSES, *words(two)], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert two.read_bytes() == one.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.csv", "two.csv"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.csv", "--output", "out.csv"], "which is no file"),
+        (["texts", "--output", "texts"], "It is written in its own format, to another file"),
+        (["texts", "--output", "out.jsonl"], r"Give a name that ends in '\.csv'"),
+        (["texts", "--output", "out.csv", "--image_column", "picture"], "Got the column 'picture', which .* lacks"),
+        (["texts", "--output", "out.csv", "--delimiter", "ab"], "Got the delimiter 'ab'"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_written(model, texts, tmp_path, words, message):
+    words = [texts if word == "texts" else tmp_path / word if "." in word else word for word in words]
+    with pytest.raises(SystemExit, match=message):
+        run(*words, "--model", model)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["--text", "a"], ["--risk", "1"], ["--input", "a.jpg"]])
+def test_odd_options_beside_a_catalogue_are_refused(texts, tmp_path, words):
+    with pytest.raises(SystemExit, match="2"):
+        run(texts, "--model", "m", "--output", tmp_path / "out.csv", *words)
+
+
+def test_a_model_without_calibration_says_so(texts, tmp_path, capsys):
+    model = save_tiny_model(tmp_path / "model")
+    source = tmp_path / "few.csv"
+    source.write_text("\n".join(texts.read_text("utf-8").splitlines()[:4]) + "\n", "utf-8")
+    run(source, "--model", model, "--output", Path(tmp_path, "out.csv"))
+    assert "This model carries no calibration" in capsys.readouterr().err

@@ -1,0 +1,76 @@
+"""Low-rank adapters of `peft` in this model: trained, saved, loaded and merged."""
+
+import pytest
+import torch
+from small_trainer import make_model, make_trainer, parts_of
+
+peft = pytest.importorskip("peft")
+
+HEADS = ["head_type", "head_school", "head_timeframe", "head_medium"]
+CONFIG = {"r": 4, "lora_alpha": 8, "target_modules": ["q_lin", "v_lin"], "modules_to_save": HEADS}
+
+
+@pytest.fixture(scope="module")
+def parts(small_release):
+    return parts_of(small_release)
+
+
+@pytest.fixture(scope="module")
+def trained(parts, tmp_path_factory):
+    """A model with adapters after four steps, its state before them, and the trainer's folder."""
+    folder = tmp_path_factory.mktemp("peft")
+    torch.manual_seed(1)
+    model = peft.get_peft_model(make_model(parts), peft.LoraConfig(**CONFIG))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer = make_trainer(parts, folder / "run", model, max_steps=4, eval_strategy="no", save_strategy="no")
+    trainer.train()
+    model.eval()
+    return model, before, trainer
+
+
+def inputs_of(trainer):
+    batch = trainer.data_collator([trainer.eval_dataset[row] for row in range(4)])
+    return {name: value for name, value in batch.items() if name != "labels"}
+
+
+def logits_of(model, inputs):
+    with torch.no_grad():
+        return torch.cat(list(model(**inputs).logits.values()), dim=1)
+
+
+def test_the_trainer_moves_adapters_and_heads_alone(trained):
+    model, before, _ = trained
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    statistics = {name for name in moved if "running_" in name or "num_batches" in name}  # of BatchNorm that learns
+    assert moved - statistics
+    assert all("lora_" in name or "modules_to_save" in name for name in moved - statistics)
+    assert {name.split("head_")[1].split(".")[0] for name in moved if "head_" in name} == {
+        "type", "school", "timeframe", "medium",
+    }  # fmt: skip
+
+
+def test_adapters_are_saved_loaded_and_merged(trained, parts, tmp_path):
+    model, before, trainer = trained
+    inputs = inputs_of(trainer)
+    expected = logits_of(model, inputs)
+    model.save_pretrained(tmp_path / "adapter")
+    base = make_model(parts)
+    base.load_state_dict(
+        {
+            name.removeprefix("base_model.model.").replace(".base_layer", "").replace(".original_module", ""): value
+            for name, value in before.items()
+            if "lora_" not in name and "modules_to_save" not in name
+        }
+        | {
+            name: value
+            for name, value in model.get_base_model().state_dict().items()
+            if "running_" in name or "num_batches" in name
+        }
+    )
+    loaded = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    torch.testing.assert_close(logits_of(loaded, inputs), expected, rtol=0, atol=0)
+    merged = loaded.merge_and_unload().eval()
+    torch.testing.assert_close(logits_of(merged, inputs), expected, rtol=1e-5, atol=1e-5)
+    merged.save_pretrained(tmp_path / "merged")
+    again = type(merged).from_pretrained(tmp_path / "merged").eval()
+    torch.testing.assert_close(logits_of(again, inputs), logits_of(merged, inputs), rtol=0, atol=0)
