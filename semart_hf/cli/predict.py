@@ -194,7 +194,7 @@ def suggest(options: argparse.Namespace) -> None:
         print(described(columns, images), file=sys.stderr)
     decisions: Counter[str] = Counter()
 
-    def addition_of(answer: dict[str, Any], row: Any) -> Any:
+    def addition_of(answer: Any, row: Any) -> Any:
         addition = suggestions.addition_of(answer, row, columns, tasks, thresholds, fill=options.fill)
         decisions.update(f"{task} {cell}" for task, cell in zip(tasks, addition.added[3::4], strict=False))
         return addition

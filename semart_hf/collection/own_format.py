@@ -315,7 +315,7 @@ class Workbook(Catalogue):
 
     def __init__(self, path: Path, sheet: str | None) -> None:
         try:
-            import openpyxl
+            import openpyxl  # type: ignore[import-untyped]
         except ImportError as error:
             raise ImportError("Excel workbooks need openpyxl: pip install 'semart-hf[excel]'.") from error
         self.path = path
