@@ -199,10 +199,17 @@ def _records(lines: Iterator[str], delimiter: str, line: int) -> Iterator[Record
             yield held[place]
 
     num_columns = 0
-    while next(ahead(), None) is not None:
+    while (start := next(ahead(), None)) is not None:
+        if '"' not in start:  # most lines, and five times as fast
+            fields = _without_empty_end(start.rstrip("\r\n").split(delimiter), num_columns)
+            if start.strip("\r\n"):
+                yield Record(line, 1, fields, quotes_are_literal=False)
+                num_columns = num_columns or len(fields)
+            line += 1
+            del held[:1]
+            continue
         # An unclosed quote is read no further than 131,072 characters, `csv.field_size_limit`.
         reader = csv.reader(ahead(), delimiter=delimiter, strict=True)
-        fields: list[str] | None
         try:
             fields = _without_empty_end(next(reader), num_columns)
         except csv.Error:
