@@ -107,8 +107,17 @@ dataloader_num_workers: 1
 """
 
 
-# What a launcher does, without what importing one costs: its processes are told which they are, and share a group.
-LAUNCH = 'RANK=0 LOCAL_RANK=0 "$@" & first=$!; RANK=1 LOCAL_RANK=1 "$@" & wait $first && wait $!'
+# What a launcher does, without what importing costs: its two processes are told which they are, and share a group.
+LAUNCH = """
+import os, sys
+import semart_hf.cli.train, semart_hf.data.sources, semart_hf.publishing.repository, semart_hf.training.trainer
+
+rank = "1" if os.fork() == 0 else "0"
+os.environ.update(RANK=rank, LOCAL_RANK=rank)
+semart_hf.cli.train.main(sys.argv[1:])
+if rank == "0" and os.wait()[1]:
+    raise SystemExit("error: the other process failed")
+"""
 
 
 def start(recipe):
@@ -117,7 +126,7 @@ def start(recipe):
         free.bind(("127.0.0.1", 0))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
     return subprocess.Popen(
-        ["bash", "-c", LAUNCH, "launch", sys.executable, "-m", "semart_hf.cli.train", str(recipe)],
+        [sys.executable, "-c", LAUNCH, str(recipe)],
         cwd=SCRIPT.parents[2],
         env={**ENVIRONMENT, **address},
         stdout=subprocess.PIPE,
