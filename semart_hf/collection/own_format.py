@@ -126,7 +126,13 @@ class DelimitedText(Catalogue):
         with path.open("rb") as file:
             start = file.read(4)
         # Named with its byte order: `utf-16` alone would write this machine's.
-        orders = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be", codecs.BOM_UTF8: "utf-8"}
+        orders = {  # the mark of UTF-32 begins with that of UTF-16
+            codecs.BOM_UTF32_LE: "utf-32-le",
+            codecs.BOM_UTF32_BE: "utf-32-be",
+            codecs.BOM_UTF16_LE: "utf-16-le",
+            codecs.BOM_UTF16_BE: "utf-16-be",
+            codecs.BOM_UTF8: "utf-8",
+        }
         self._mark = next((mark for mark in orders if start.startswith(mark)), b"")
         self.encoding = orders.get(self._mark, found)
         self._quotes_all = False
@@ -341,17 +347,15 @@ class Workbook(Catalogue):
 
     def rows(self) -> Iterator[Row]:
         """See `Catalogue`."""
-        start = self._header_row + 1
-        for row in self._sheet.iter_rows(min_row=start, max_col=self._width, values_only=True):
-            cells = [as_text(value) or None for value in row]
-            yield Row(dict(zip(self.columns, cells, strict=True)), None if any(cells) else "The row is empty.")
+        for _, cells in self._numbered():
+            yield Row(dict(zip(self.columns, cells, strict=True)))
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
         """See `Catalogue`."""
         sheet, first = self._sheet, self._sheet.max_column + 1
         for place, name in enumerate(names):
             sheet.cell(self._header_row, first + place, name)
-        for number, addition in enumerate(additions, start=self._header_row + 1):
+        for (number, _), addition in zip(list(self._numbered()), additions, strict=True):
             for place, value in enumerate(addition.added):
                 if value not in (None, ""):
                     sheet.cell(number, first + place).value = value
@@ -371,6 +375,15 @@ class Workbook(Catalogue):
                 if item.filename == "docProps/core.xml" and properties is not None:
                     content = properties
                 new.writestr(zipfile.ZipInfo(item.filename, _ZIP_TIME), content, zipfile.ZIP_DEFLATED)
+
+    def _numbered(self) -> Iterator[tuple[int, list[str | None]]]:
+        """Number and cells of each row that is not empty: sheets often have formatted ones below the last."""
+        start = self._header_row + 1
+        rows = self._sheet.iter_rows(min_row=start, max_col=self._width, values_only=True)
+        for number, row in enumerate(rows, start=start):
+            cells = [as_text(value) or None for value in row]
+            if any(cells):
+                yield number, cells
 
 
 def as_text(value: Any) -> str:

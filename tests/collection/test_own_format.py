@@ -45,6 +45,10 @@ def answers(number):
             b"\xfe\xff" + "a\tb\n1\té\n".encode("utf-16-be"),
             b"\xfe\xff" + "a\tb\tX\n1\té\t0\n".encode("utf-16-be"),
         ),
+        (
+            b"\xff\xfe\0\0" + "a\tb\n1\té\n".encode("utf-32-le"),
+            b"\xff\xfe\0\0" + "a\tb\tX\n1\té\t0\n".encode("utf-32-le"),
+        ),
         (b"a,b\r1,2\r", b"a,b,X\r1,2,0\r"),
     ],
 )
@@ -140,7 +144,9 @@ def test_a_workbook_keeps_its_styles_sheets_and_formulas_and_is_the_same_bytes_a
     sheet.delete_rows(1)
     sheet.append(["id", "type", "year"])
     sheet.append([1, None, 1653])
+    sheet.append([None, None, None])
     sheet.append([2, "portrait", "=C2+1"])
+    sheet["A9"].font = openpyxl.styles.Font(bold=True)  # a formatted cell below the last row
     sheet["A1"].font = openpyxl.styles.Font(bold=True)
     book.create_sheet("other")["A1"] = "kept"
     book.save(path)
@@ -153,7 +159,9 @@ def test_a_workbook_keeps_its_styles_sheets_and_formulas_and_is_the_same_bytes_a
     assert [[cell.value for cell in row] for row in found.worksheets[0].rows] == [
         ["id", "type", "year", *NAMES],
         [1, "landscape", 1653, "x", 0.5],
+        [None] * 5,
         [2, "portrait", "=C2+1", "y", 0.25],
+        *[[None] * 5] * 5,
     ]
     assert found.worksheets[0]["A1"].font.bold
     assert found["other"]["A1"].value == "kept"
