@@ -151,7 +151,7 @@ def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, A
         "title": facts.repo_id.split("/")[-1],
         "notice": config.training_notice or training_words(miniature),
         "tasks": config.task_names,
-        "painting": json.dumps(facts.painting, ensure_ascii=False),
+        "painting": json.dumps(facts.painting, ensure_ascii=False, indent=4).replace("\n}", ",\n}"),
         "answer": facts.example.answer,
         "package_version": version("semart-hf"),
         "model_table": card_text.model_table(model, facts.recipe),

@@ -103,10 +103,10 @@ def test_the_recipe_and_the_commands_reproduce(card):
     assert "semart-hf evaluate --model anna/delft --data semart --split test" in sections["How to reproduce"]
 
 
-def test_the_example_is_six_lines_and_can_be_read_back(saved_model, capsys):
+def test_the_example_runs_and_can_be_read_back(saved_model, capsys):
     facts = CardFacts("anna/delft", Example('He said "look"\n', "example.jpg", ANSWER))
     code, printed = read_example(str(render_card(saved_model[0], facts, TEMPLATE)))
-    assert len(code.splitlines()) == 6
+    assert len(code.splitlines()) == 9  # of which the painting takes four
     assert '"image": "https://huggingface.co/anna/delft/resolve/main/example.jpg"' in code
     code = code.replace("from transformers import pipeline", "")
     asked = []
