@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,6 +95,7 @@ def main(arguments: list[str]) -> None:
     # After the command line and the files are understood, so that --help and a wrong flag answer at once.
     from tqdm.auto import tqdm
 
+    from semart_hf.collection.suggestions import error_of
     from semart_hf.files import write_text
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
@@ -107,7 +107,8 @@ def main(arguments: list[str]) -> None:
     answers = classify(inputs, on_error="return", **settings)
     with tqdm(answers, total=len(readable), unit="painting", disable=len(paintings) < 2) as progress:
         for painting, answer in zip(readable, progress, strict=True):
-            painting.update(result_of(answer))
+            error = error_of(answer)
+            painting.update({"predictions": answer} if error is None else {"error": error})
 
     errors = [painting["error"] for painting in paintings if "error" in painting]
     if options.output is not None:
@@ -196,12 +197,15 @@ def suggest(options: argparse.Namespace) -> None:
 
     def addition_of(answer: Any, row: Any) -> Any:
         addition = suggestions.addition_of(answer, row, columns, tasks, thresholds, fill=options.fill)
-        decisions.update(f"{task} {cell}" for task, cell in zip(tasks, addition.added[3::4], strict=False))
+        decisions.update(f"{task} {cell}" for task, cell in zip(tasks, addition.added[3::4], strict=True))
         return addition
 
     chosen = {
         name: getattr(options, name) for name in ("batch_size", "fetch_pictures", "encoding", "delimiter", "sheet")
     }
+    identity = {}
+    if state.is_main_process:  # which alone asks for it
+        identity = suggestions.identity_of(catalogue, model, columns, images=str(images.resolve()), **chosen)
     counts = suggestions.suggest(
         catalogue,
         options.output,
@@ -209,7 +213,7 @@ def suggest(options: argparse.Namespace) -> None:
         lambda row: suggestions.painting_of(row, columns, images, fetch_picture if options.fetch_pictures else None),
         addition_of,
         tasks,
-        suggestions.identity_of(catalogue, model, columns, images=str(images.resolve()), **chosen),
+        identity,
         process_index=state.process_index,
         num_processes=state.num_processes,
         wait_for_everyone=state.wait_for_everyone,
@@ -310,14 +314,6 @@ def check_outputs(options: argparse.Namespace, paintings: list[dict[str, Any]]) 
             )
     if options.output is not None and options.output == options.explain:
         raise ValueError(f"Got {options.output} as --output and --explain. Two files are needed. Give another name.")
-
-
-def result_of(answer: dict[str, Any]) -> dict[str, Any]:
-    """The pipeline's answer as `predictions`, or its `error`, which a task may be called too."""
-    if isinstance(answer.get("error"), str):
-        # The pipeline numbers the paintings that it was given: a row names its own.
-        return {"error": re.sub(r"^Painting \d+: ", "", answer["error"])}
-    return {"predictions": answer}
 
 
 def row_of(painting: dict[str, Any], tasks: list[str]) -> list[str]:

@@ -30,21 +30,23 @@ def fetch_picture(url: str) -> bytes:
     if base and not _IIIF_REQUEST.search(url):
         url = f"{base[1]}/full/!{_PICTURE_SIDE},{_PICTURE_SIDE}/0/default.jpg"
     opener = urllib.request.build_opener(_PublicHttp, _PublicHttps)
-    for pause in (*PAUSES, None):
+    pauses = iter(PAUSES)
+    while True:
         try:
-            return download(url, opener=opener)
+            return download(url, opener)
         except OSError as error:
+            pause = next(pauses, None)
             if pause is None or not _may_pass(error.__cause__ or error):
                 raise OSError(f"The picture {url} cannot be fetched: {error}") from error
             time.sleep(pause)
-    raise AssertionError  # the last pause is none
 
 
 def _may_pass(error: BaseException) -> bool:
     """Whether another attempt may succeed: the server is busy, or the connection broke off."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code in (429, 500, 502, 503, 504)
-    return isinstance(error, TimeoutError | ConnectionError) or "broke off" in str(error)
+    kinds = (TimeoutError, ConnectionError)
+    return isinstance(error, kinds) or isinstance(getattr(error, "reason", None), kinds) or "broke off" in str(error)
 
 
 def _check_public(connection: http.client.HTTPConnection) -> None:

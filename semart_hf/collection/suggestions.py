@@ -6,7 +6,9 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +18,7 @@ import torch
 from tqdm.auto import tqdm
 
 from semart_hf.catalogue.picture_files import find_picture
-from semart_hf.files import write_json, write_text
+from semart_hf.files import full_disk_explained, locked, write_json, write_text
 
 from .own_format import Addition, Catalogue, Cell, Row
 
@@ -27,17 +29,8 @@ TASK_COLUMNS = ("suggested", "confidence", "alternatives", "decision")
 FILLED_COLUMN = "filled_by_suggestion"
 PROBLEM_COLUMN = "suggestion_problem"
 _IMAGE_NAMES = (
-    "image_file",
-    "image",
-    "picture",
-    "photo",
-    "filename",
-    "file_name",
-    "file",
-    "img",
-    "image_path",
-    "path",
-)
+    "image_file", "image", "picture", "photo", "filename", "file_name", "file", "img", "image_path", "path",
+)  # fmt: skip
 _URL_NAMES = ("image_url", "iiif", "iiif_url", "picture_url", "thumbnail", "url")
 _TEXT_NAMES = ("text", "description", "painting_description", "comment", "caption", "abstract", "notes")
 
@@ -158,7 +151,9 @@ def painting_of(
         try:
             if fetch is None:
                 raise OSError(f"The picture is a URL, {name}. It is fetched with --fetch_pictures.")
-            painting["image"] = fetch(name)
+            # On disk: the pictures of a part would take gigabytes of memory. The file is gone with the painting.
+            painting["image"] = file = tempfile.TemporaryFile(prefix="semart_hf-")  # noqa: SIM115
+            file.write(fetch(name))
         except OSError as error:
             problem = str(error)
     elif name:
@@ -260,37 +255,41 @@ def suggest(
         process_index: Which of the processes this is; the first writes the output.
         num_processes: How many share the work.
         wait_for_everyone: Returns when all of them have called it.
+
+    Raises:
+        ValueError: If another run writes the same output.
+        OSError: If the disk is full; what is answered is kept.
     """
     folder = output.with_name(f".{output.name}.answers")
-    manifest = {"part_rows": PART_ROWS, **identity}
-    if process_index == 0:
-        _begin(folder, manifest)
-    wait_for_everyone()
-    num_rows = sum(1 for _ in catalogue.rows())
-    missing = [number for number in range(-(-num_rows // PART_ROWS)) if not _part(folder, number).is_file()]
-    wait_for_everyone()  # before anybody writes what another might still look for
-    mine = set(missing[process_index::num_processes])
-    total = sum(min(PART_ROWS, num_rows - number * PART_ROWS) for number in mine)
-    with tqdm(total=total, unit="row", disable=process_index > 0) as bar:
-        for number, rows in enumerate(_parts(catalogue.rows())):
-            if number in mine:
-                answers = _answers(rows, classify, paintings)
-                lines = (json.dumps(answer, ensure_ascii=False) for answer in answers)
-                write_text(_part(folder, number), "\n".join(lines) + "\n")
-                bar.update(len(rows))
-    wait_for_everyone()
-    counts = {"answered": 0, "failed": 0}
-    if process_index == 0:
-        stored = _stored(folder, -(-num_rows // PART_ROWS))
+    alone = locked(folder, "suggesting labels") if process_index == 0 else nullcontext()
+    with alone, full_disk_explained(output.parent, "What is answered is kept. Make room and give the same command."):
+        if process_index == 0:
+            _begin(folder, {"part_rows": PART_ROWS, **identity})
+        wait_for_everyone()
+        num_rows = sum(1 for _ in catalogue.rows())
+        num_parts = -(-num_rows // PART_ROWS)
+        missing = [number for number in range(num_parts) if not _part(folder, number).is_file()]
+        wait_for_everyone()  # before anybody writes what another might still look for
+        mine = set(missing[process_index::num_processes])
+        total = sum(min(PART_ROWS, num_rows - number * PART_ROWS) for number in mine)
+        with tqdm(total=total, unit="row", disable=process_index > 0) as bar:
+            for number, rows in enumerate(_parts(catalogue.rows())):
+                if number in mine:
+                    answers = _answers(rows, classify, paintings)
+                    write_text(_part(folder, number), "".join(json.dumps(answer) + "\n" for answer in answers))
+                    bar.update(len(rows))
+        wait_for_everyone()
+        counts = {"answered": 0, "failed": 0}
+        if process_index == 0:
 
-        def beside() -> Iterator[Addition]:
-            for row, answer in zip(catalogue.rows(), stored, strict=True):
-                counts["failed" if answer.predictions is None else "answered"] += 1
-                yield additions(answer, row)
+            def beside() -> Iterator[Addition]:
+                for row, answer in zip(catalogue.rows(), _stored(folder, num_parts), strict=True):
+                    counts["failed" if answer.predictions is None else "answered"] += 1
+                    yield additions(answer, row)
 
-        catalogue.write(output, added_columns(tasks), beside())
-        shutil.rmtree(folder)
-    wait_for_everyone()
+            catalogue.write(output, added_columns(tasks), beside())
+            shutil.rmtree(folder)
+        wait_for_everyone()
     return counts
 
 
@@ -350,22 +349,34 @@ def _answers(
     for place, row in enumerate(rows):
         try:
             asked[place], problem = paintings(row)
-            answers[place] = Answer(None, problem or "")
+            answers[place] = Answer(None, _printable(problem or ""))
         except ValueError as error:
-            answers[place] = Answer(None, str(error))
+            answers[place] = Answer(None, _printable(str(error)))
     while asked:
         found = dict(zip(asked, classify(list(asked.values())), strict=True))
-        again = {}
+        again: dict[int, dict[str, Any]] = {}
         for place, predictions in found.items():
-            if not isinstance(predictions.get("error"), str):
+            reason = error_of(predictions)
+            if reason is None:
                 answers[place] = Answer(predictions, answers[place].problem)
                 continue
-            # The pipeline numbers the paintings that it was given: a row names its own.
-            answers[place] = Answer(None, re.sub(r"^Painting \d+: ", "", predictions["error"]))
+            answers[place] = Answer(None, _printable(reason))
             if "image" in asked[place] and "text" in asked[place]:
                 again[place] = {"text": asked[place]["text"]}
         asked = again
     return answers
+
+
+def error_of(predictions: Mapping[str, Any]) -> str | None:
+    """Why the pipeline has no answer to a painting; `None` where it has, even if a task is called `error`."""
+    error = predictions.get("error")
+    # The pipeline numbers the paintings that it was given: a row names its own.
+    return re.sub(r"^Painting \d+: ", "", error) if isinstance(error, str) else None
+
+
+def _printable(text: str) -> str:
+    """The text in signs that every format can hold: a file's name may have bytes that are no UTF-8, and tabs."""
+    return re.sub(r"[\x00-\x1f\x7f]+", " ", text.encode("utf-8", "backslashreplace").decode())
 
 
 def _stored(folder: Path, num_parts: int) -> Iterator[Answer]:

@@ -8,6 +8,7 @@ import pytest
 from semart_hf.collection import suggestions
 from semart_hf.collection.own_format import Row, open_catalogue
 from semart_hf.collection.suggestions import Columns, addition_of, check_columns, guess_columns, painting_of, suggest
+from semart_hf.files import _acquired
 
 TASKS = ["type", "school"]
 COLUMNS = Columns("image", ("note",), {"type": "Type"})
@@ -109,7 +110,9 @@ def test_a_picture_never_lies_outside_its_folder_and_a_url_is_fetched_only_when_
     row = Row({"image": "https://museum.example/a.jpg", "note": None})
     with pytest.raises(ValueError, match="It is fetched with --fetch_pictures"):
         painting_of(row, COLUMNS, tmp_path)
-    assert painting_of(row, COLUMNS, tmp_path, str.encode) == ({"image": b"https://museum.example/a.jpg"}, None)
+    painting, problem = painting_of(row, COLUMNS, tmp_path, str.encode)
+    painting["image"].seek(0)
+    assert (painting["image"].read(), problem) == (b"https://museum.example/a.jpg", None)
 
 
 def test_a_row_whose_picture_cannot_be_read_is_answered_by_its_text(tmp_path):
@@ -146,6 +149,23 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(tmp_path, monkeypat
     assert (asked, again) == ([10, 10, 10], [10, 10, 7])
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.csv", "out.csv", "undisturbed.csv"]
+
+
+def test_two_runs_do_not_write_one_output(tmp_path, monkeypatch):
+    monkeypatch.setattr("semart_hf.files.LOCK_SECONDS", 0.1)
+    path = make(tmp_path / "a.csv", 20)
+    held = _acquired(tmp_path / "..out.csv.answers.lock", tmp_path, 0)
+    with pytest.raises(ValueError, match="Another process is at work"):
+        run(path, tmp_path / "out.csv")
+    held.close()
+    assert run(path, tmp_path / "out.csv") == {"answered": 17, "failed": 3}
+
+
+def test_an_odd_name_costs_its_row_alone(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("id,image,note,Type\n1,é.jpg,0.75,\n2,".encode() + b"\xff\x07.jpg,,\n")
+    assert run(path, tmp_path / "out.csv") == {"answered": 1, "failed": 1}
+    assert "there is no file \ufffd .jpg" in (tmp_path / "out.csv").read_text("utf-8", errors="replace")
 
 
 def test_answers_of_other_work_are_not_continued(tmp_path, monkeypatch):
