@@ -311,11 +311,8 @@ class ParquetFile(Catalogue):
         name, column = batch.schema.names[number], batch.column(number)
         if not any(name in addition.filled for addition in additions):
             return column
-        if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
-            raise ValueError(
-                f"Got the column {name!r} of {column.type}, but suggestions are text. Leave --fill out: they stand in "
-                "columns of their own."
-            )
+        if column.type not in (pa.string(), pa.large_string()):
+            raise ValueError(f"Got the column {name!r} of {column.type}, but suggestions are text. Leave --fill out.")
         old = column.to_pylist()
         values = [addition.filled.get(name, value) for addition, value in zip(additions, old, strict=True)]
         return pa.array(values, column.type)
