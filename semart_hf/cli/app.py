@@ -68,7 +68,7 @@ def read_thresholds(model: str, revision: str | None, results: str | None) -> di
     if path is None:
         return {}
     tasks = json.loads(Path(path).read_text(encoding="utf-8")).get("thresholds", {}).get("tasks", {})
-    found = {task: entry["min_confidence"] for task, entry in tasks.items() if entry.get("min_confidence") is not None}
+    found = {task: entry["min_confidence"] for task, entry in tasks.items() if entry}  # none: never sure enough
     if results and not found:
         raise ValueError(
             f"Got {path} without thresholds. Allowed is the results.json of `semart-hf evaluate`. Evaluate the model."

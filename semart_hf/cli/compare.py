@@ -194,7 +194,7 @@ def run(name: str, step: str, words: list[str], *, one_gpu: bool = False) -> Non
     done = subprocess.run(command, env=environment, preexec_fn=end_with_parent, check=False)
     if done.returncode:
         print(
-            f"semart-hf compare: the {step} of {name} ended with status {done.returncode}, see above. The same "
+            f"semart-hf compare: the step {step!r} of {name} ended with status {done.returncode}, see above. The same "
             "command continues from there.",
             file=sys.stderr,
         )

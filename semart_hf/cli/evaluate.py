@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .command import command, load_model, print_table
+from .command import command, load_model, print_table, usable_device
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -45,7 +45,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no_report", action="store_true", help="leave out the figures and report.html")
     parser.add_argument("--batch_size", type=int, default=32, help="paintings at a time (default: 32)")
     parser.add_argument("--num_workers", type=int, default=0, help="processes that read pictures (default: none)")
-    parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
+    parser.add_argument("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
     parser.add_argument(
         "--precision",
         choices=("auto", "bf16", "fp32"),

@@ -122,8 +122,9 @@ def main(arguments: list[str]) -> None:
         print(model.config.training_notice, file=sys.stderr)
     where = f" in {options.output}" if options.output else ""
     if len(errors) == len(paintings):
+        place = where or " above"
         raise ValueError(
-            errors[0] if len(errors) == 1 else f"None of {len(errors)} paintings was answered; see each error{where}."
+            errors[0] if len(errors) == 1 else f"None of {len(errors)} paintings was answered; see each error{place}."
         )
     if options.explain is not None:
         from semart_hf.documents.explanation_page import write_explanations

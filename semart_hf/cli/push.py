@@ -6,7 +6,6 @@ Without --push the repository is put together, checked, and shown.
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,15 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def repository_name(value: str) -> str:
     """The name, as an argument's type, if it may be a repository's."""
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value, re.ASCII):
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(value)
+        is_whole = value.count("/") == 1
+    except HFValidationError:
+        is_whole = False
+    if not is_whole:
         raise argparse.ArgumentTypeError(f"Got the repository {value!r}. Give USER/NAME, as anna/semart-resnet18.")
     return value
 
@@ -114,10 +121,10 @@ def publish_model(options: argparse.Namespace) -> None:
 
 def publish_dataset(options: argparse.Namespace) -> None:
     """Check a prepared dataset and show it; with --push send it."""
-    from semart_hf.documents.dataset_card import SEMART_LICENCE
+    from semart_hf.documents.dataset_card import LICENCE_NOTICE
     from semart_hf.publishing.check import check_dataset
 
-    print(SEMART_LICENCE)
+    print(LICENCE_NOTICE)
     print(f"Checking {options.dataset}")
     show_checks(check_dataset(options.dataset))
     show_files(options.dataset, options.repo_id, "dataset", options.private)

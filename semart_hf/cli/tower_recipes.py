@@ -10,7 +10,6 @@ import timm
 
 from semart_hf.training.recipe import read_recipe
 
-STUDY_TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
 # What belongs to the tower and not to the recipe that all towers share.
 TOWER_FIELDS = ("vision", "vision_args", "frozen_vision_stages")
 _FROM_SCRATCH = (False, "false", "text")

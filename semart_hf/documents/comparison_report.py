@@ -31,7 +31,8 @@ _COST_ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "seconds_per_epoch": ("seconds an epoch", lambda value: f"{value:.1f}"),
     "training_peak_memory_bytes": ("training, peak memory", lambda value: f"{value / 1e6:.0f} MB"),
     "milliseconds_per_painting": ("one painting, milliseconds", lambda value: f"{value:.1f}"),
-    "paintings_per_second_best": ("best batch, paintings a second", lambda value: f"{value:.1f}"),
+    "paintings_per_second_best": ("fastest batch, paintings a second", lambda value: f"{value:.1f}"),
+    "best_batch_size": ("paintings of that batch", lambda value: f"{value}"),
     "inference_peak_memory_bytes": ("inference, peak memory", lambda value: f"{value / 1e6:.0f} MB"),
     "weights_bytes": ("weights on disk", lambda value: f"{value / 1e6:.0f} MB"),
 }

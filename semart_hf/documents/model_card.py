@@ -27,8 +27,6 @@ from .result_tables import (
 )
 from .table import NOT_MEASURED, Table, percent
 
-#: What the metadata of every card must have.
-REQUIRED_METADATA = ("license", "library_name", "pipeline_tag", "tags", "language", "datasets", "widget")
 EXAMPLE_TEXT = "A view of a town across the river, with boats in the evening light"
 _EXAMPLE = re.compile(r"```python\n(.*?)\n```\s+```text\n(.*?)\n```", re.DOTALL)
 

@@ -102,6 +102,8 @@ def measure_inference(model: torch.nn.Module, batch_of: Callable[[int], Batch]) 
         try:
             seconds[size] = forward_seconds(model, batch_of(size))
         except torch.OutOfMemoryError:
+            if not seconds:
+                raise
             break
     best = max(seconds, key=lambda size: size / seconds[size])
     return {

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 OUTPUTS = ("predictions.parquet", "results.json", "report.html")
+# Those of a task; earlier versions also drew f1 and periods, which go with the rest of an earlier evaluation.
 FIGURES = ("confusion", "f1", "periods", "reliability", "risk_coverage")
 
 

@@ -149,6 +149,11 @@ def _task_outcomes(name: str, labels: tuple[str, ...], predictions: Any, referen
             f"Got {len(predictions)} rows of predictions and {len(references)} of references for {name!r}. Both have "
             "one row a painting. Pass the same rows."
         )
+    if predictions.ndim == 2 and labels and predictions.shape[1] != len(labels):
+        raise ValueError(
+            f"Got {predictions.shape[1]} probabilities a row for {name!r}, which has {len(labels)} labels. Give one "
+            "for each label."
+        )
     num_labels = len(labels) or (predictions.shape[1] if predictions.ndim == 2 else None)
     _check_indices(name, num_labels, references[references != UNKNOWN_LABEL], "references")
     if predictions.ndim == 1:
@@ -180,7 +185,9 @@ def _distribution_columns(table: npt.NDArray[np.float64], references: npt.NDArra
 def _check_indices(name: str, num_labels: int | None, indices: npt.NDArray[Any], what: str) -> None:
     wrong = indices[(indices < 0) | (indices >= (num_labels or np.inf))]
     if len(wrong):
+        unknown = f", and {UNKNOWN_LABEL} where it is unknown" if what == "references" else ""
         raise ValueError(
-            f"Got {wrong[0]} among the {what} of {name!r}. Allowed are 0 to {(num_labels or np.inf) - 1}, and "
-            f"{UNKNOWN_LABEL} for an unknown reference. Map the data's labels to the model's vocabulary first."
+            f"Got {wrong[0]} among the {what} of {name!r}. Allowed are numbers from 0"
+            f"{f' to {num_labels - 1}' if num_labels else ''}{unknown}. Map the data's labels to the model's "
+            "vocabulary first."
         )

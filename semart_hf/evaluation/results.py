@@ -83,6 +83,11 @@ def write_evaluation(
     if calibration is not None:
         predictions = predict_dataset(model, processor, calibration[1], **options)
         model.config.temperatures = fit_temperatures(predictions)
+        if not model.config.temperatures:
+            raise ValueError(
+                f"Got the split {calibration[0]!r} with {len(predictions.references)} paintings, in which no task has "
+                "two different labels. At least one task needs them to be calibrated. Give a larger split."
+            )
         chosen_on, choosing = calibration[0], Outcomes(model.config.tasks)
         choosing.add(predictions.probabilities(model.config.temperatures), predictions.references)
         calibrated = {task: risk_points(choosing.task(task)) for task in model.config.temperatures}

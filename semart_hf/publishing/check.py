@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import get_token
+from huggingface_hub import DatasetCard, get_token
 from PIL import Image
 
 from semart_hf.documents.model_card import EXAMPLE_TEXT, file_url, read_example
@@ -106,7 +106,7 @@ def check_weights(model: SemArtForArtClassification) -> str:
         CheckError: If a value is NaN or infinite.
     """
     weights = model.state_dict()
-    if broken := [name for name, values in weights.items() if not torch.isfinite(values).all()]:
+    if broken := [name for name, values in weights.items() if not (values.is_meta or torch.isfinite(values).all())]:
         raise CheckError(
             "weights",
             f"Got NaN or infinity in {', '.join(broken[:3])}. Allowed are numbers. The training diverged: lower its "
@@ -130,6 +130,12 @@ def check_dataset(folder: Path) -> Findings:
         )
     yield "files", f"{len(shards)} files of data, and a card"
     yield "private content", check_private_content(folder)
+    card = DatasetCard((folder / "README.md").read_text(encoding="utf-8"))
+    if missing := [name for name in ("license", "configs") if not card.data.get(name)]:
+        raise CheckError(
+            "card", f"Got metadata without {missing}; the Hub needs them. Prepare the data again, for a new card."
+        )
+    yield "card", f"{len(card.data)} entries"
 
 
 def load_elsewhere(

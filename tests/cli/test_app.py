@@ -104,7 +104,7 @@ def test_an_explanation_shows_the_painting_and_its_words(page, files):
 def test_thresholds_are_those_of_an_evaluation(model, tmp_path):
     assert app.read_thresholds(str(model), None, None) == {}
     results = tmp_path / "results.json"
-    tasks = {"type": {"min_confidence": 0.8}, "school": {"min_confidence": None}}
+    tasks = {"type": {"min_confidence": 0.8}, "school": None}
     results.write_text(json.dumps({"thresholds": {"tasks": tasks}}))
     assert app.read_thresholds(str(tmp_path), None, None) == {"type": 0.8}
     assert app.read_thresholds(str(model), None, str(results)) == {"type": 0.8}

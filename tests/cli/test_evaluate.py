@@ -95,6 +95,12 @@ def test_calibration_is_stored_and_used(release, tmp_path, capsys):
     stored = json.loads((folder / "config.json").read_text())["temperatures"]
     assert stored == {task: round(value, 4) for task, value in calibration["temperatures"].items()}
     assert set(stored) == {"type", "school", "timeframe", "medium"}
+    risks = json.loads((folder / "config.json").read_text())["confidence_risks"]
+    assert set(risks) == set(stored)
+    for points in risks.values():
+        confidences, shares = zip(*points, strict=True)
+        assert sorted(confidences, reverse=True) == list(confidences)
+        assert sorted(shares) == list(shares)
     for task, scores in before["tasks"].items():
         assert calibration["before"][task]["log_loss"] == pytest.approx(scores["log_loss"], abs=ROUNDING)
         assert calibration["after"][task]["log_loss"] == after["tasks"][task]["log_loss"]
@@ -178,6 +184,18 @@ def test_label_words_are_masked_on_request(model, release, tmp_path):
     assert with_masked_text(paintings)["text_masked"][:2] == ["A [MASK] river by [MASK]", None]
     results = run(model, release, tmp_path, "--mask_label_words")
     assert list(results["modalities"])[3:] == ["image+masked text", "masked text"]
+
+
+def test_a_split_that_calibrates_nothing_is_refused(release, tmp_path):
+    folder = save_tiny_model(tmp_path / "model")
+    data = shutil.copytree(release, tmp_path / "data")
+    header, _, row, *_ = (data / "semart_val.csv").read_text("cp1252").splitlines()
+    (data / "semart_val.csv").write_text(f"{header}\n{row}\n", "cp1252")
+    config = (folder / "config.json").read_bytes()
+    with pytest.raises(SystemExit, match="with 1 paintings, in which no task has two different labels"):
+        run(folder, data, tmp_path / "out", "--calibrate", "val")
+    assert (folder / "config.json").read_bytes() == config
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_evaluation_that_fails_leaves_nothing_and_calibrates_nothing(release, tmp_path, monkeypatch):

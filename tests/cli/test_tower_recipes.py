@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from semart_hf.cli.tower_recipes import STUDY_TOWERS, TOWER_FIELDS, resolve_towers
+from semart_hf.cli.tower_recipes import TOWER_FIELDS, resolve_towers
 from semart_hf.training.recipe import read_recipe
 
 RECIPES = Path(__file__).parents[2] / "semart_hf" / "recipes"
+STUDY_TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
 PRETRAINED = {"vision": "timm/resnet18.a1_in1k", "frozen_vision_stages": 3}
 
 

@@ -174,7 +174,7 @@ class TestComputeMetrics:
         ([[0]], [[0]], r"shape \(1, 1\).*label indices"),
         ([[0.5, 0.5]], [[0, 0]], "type float64"),
         ([[9, 0]], [[0, 0]], "Got 9 among the predictions of 'type'"),
-        ([[0, 0]], [[0, -1]], "Got -1 among the references of 'timeframe'.*-100 for"),
+        ([[0, 0]], [[0, -1]], "Got -1 among the references of 'timeframe'.*-100 where"),
     ],
 )
 def test_bad_input(predictions, references, message):

@@ -113,6 +113,14 @@ def test_the_part_that_does_not_load_is_named(tmp_path):
         list(check.compare(answer, [], "delft"))
 
 
+def test_cut_weights_do_not_load(repository):
+    weights = repository / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    answer = load_parts({"source": str(repository), "paintings": []})
+    with pytest.raises(check.CheckError, match=r"because of its model\. Got SafetensorError"):
+        list(check.compare(answer, [], "delft"))
+
+
 def test_other_scores_are_refused():
     def answer(score):
         return [{"type": [{"label": "portrait", "score": score}, {"label": "UNK", "score": 1 - score}]}]
@@ -191,4 +199,9 @@ def test_an_earlier_repository_stays_when_the_new_one_fails(saved_model, reposit
 
 def test_a_prepared_dataset_needs_data_and_card(tmp_path):
     with pytest.raises(check.CheckError, match=r"without data/\*\.parquet\. Allowed is the folder of a prepared"):
+        list(check.check_dataset(tmp_path))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train-00000-of-00001.parquet").write_bytes(b"PAR1")
+    (tmp_path / "README.md").write_text("# no metadata\n")
+    with pytest.raises(check.CheckError, match=r"because of its card\. Got metadata without \['license', 'configs'\]"):
         list(check.check_dataset(tmp_path))

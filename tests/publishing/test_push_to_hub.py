@@ -73,12 +73,15 @@ def test_what_fails_the_check_is_not_sent(tmp_path):
         main([*words, "--data_name", "the paintings of /home/anna/semart", "--push"])
 
 
-def test_the_model_is_not_replaced_by_its_repository():
+def test_the_model_is_not_replaced_by_its_repository(tmp_path):
+    model = Path(shutil.copytree(SAVED_MODEL, tmp_path / "model"))
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
     with pytest.raises(SystemExit, match="as --model and as --output_dir"):
-        main(["--model", str(SAVED_MODEL), "--repo_id", "anna/delft", "--output_dir", str(SAVED_MODEL)])
+        main(["--model", str(model), "--repo_id", "anna/delft", "--output_dir", str(model)])
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
 
 
-@pytest.mark.parametrize("repo_id", ["delft", "anna/delft/more", "anna/de lft", "anna/"])
+@pytest.mark.parametrize("repo_id", ["delft", "anna/delft/more", "anna/de lft", "anna/", "anna/a--b", "anna/a.git"])
 @pytest.mark.parametrize("option", ["--repo_id", "--space"])
 def test_a_name_that_the_hub_refuses_is_refused_before(option, repo_id, capsys):
     with pytest.raises(SystemExit):
