@@ -23,8 +23,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--results", required=True, type=Path, help="results.json of `semart-hf evaluate`")
     parser.add_argument("--require_goals", action="store_true", help="exit with status 1 if a goal is missed")
     options = parser.parse_args(arguments)
-    show_paintings(options.model, options.data)
-    checked = list(check_goals(json.loads(options.results.read_text(encoding="utf-8"))))
+    try:
+        checked = list(check_goals(json.loads(options.results.read_text(encoding="utf-8"))))
+        show_paintings(options.model, options.data)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"demo.py: {error}") from error
     print("\n".join(words for words, _ in checked))
     print(f"data     {options.data}\nmodel    {options.model}\nresults  {options.results}")
     missed = [words for words, is_reached in checked if not is_reached]
@@ -57,6 +60,8 @@ def check_goals(results: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """For each goal a sentence, and whether it is reached."""
     accuracy = {modality: results["modalities"][modality]["mean_accuracy"] for modality in GOALS}
     for modality, goal in GOALS.items():
+        if "ceiling" not in results["modalities"][modality]:
+            raise ValueError("Got results without ceilings. The goals are those of the miniature. Evaluate on one.")
         share = accuracy[modality] / results["modalities"][modality]["ceiling"]["mean"]
         yield f"{modality} reaches {share:.3f} of its ceiling, the goal is {goal}", share >= goal
         if modality != "image+text":

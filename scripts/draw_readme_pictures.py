@@ -4,7 +4,9 @@
 the application needs the extra `app`.
 """
 
+import argparse
 import contextlib
+import importlib.util
 import io
 import shutil
 import socket
@@ -31,6 +33,9 @@ BROWSER += ["--disable-background-networking", "--window-size=1000,620", "--virt
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    if not (DEMO / "model").is_dir():
+        raise SystemExit(f"Got no {DEMO}/model. The pictures are drawn from the demo. Run `make demo` first.")
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         raise SystemExit(
@@ -90,17 +95,24 @@ def draw_example(classify: Any, painting: dict[str, Any]) -> None:
 
 
 def photograph_app(browser: str) -> None:
+    if importlib.util.find_spec("gradio") is None:
+        print("docs/pictures/app.jpg is left as it is: the application needs the extra `app`.")
+        return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "semart_hf.cli.app", "--model", str(DEMO / "model"), "--port", port]
-    with subprocess.Popen(command) as server:
-        for _ in range(120):
+    server = subprocess.Popen(command)
+    try:
+        while server.poll() is None:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1):
-                break
+                photograph(browser, f"http://127.0.0.1:{port}/", "app")
+                return
             time.sleep(1)
-        photograph(browser, f"http://127.0.0.1:{port}/", "app")
+        raise SystemExit("The application ended before it answered, see above.")
+    finally:
         server.terminate()
+        server.wait()
 
 
 def photograph(browser: str, address: str, name: str) -> None:

@@ -19,7 +19,9 @@ from typing import Any
 
 from benchmarks.speed_tables import speed_text
 
+from semart_hf.catalogue.vocabulary import TASKS
 from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.loading import load_paintings
 from semart_hf.documents.result_tables import modality_words
 from semart_hf.documents.table import Cell, Table
 from semart_hf.files import write_text
@@ -40,6 +42,13 @@ DEVIATIONS = 3
 
 
 def main(arguments: list[str] | None = None) -> None:
+    try:
+        render(arguments)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"render_docs.py: {error}") from error
+
+
+def render(arguments: list[str] | None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("blocks", nargs="*", help=f"what is written again: {', '.join(PAGES)}; default: all")
     parser.add_argument("--demo", type=Path, default=CHECKOUT / "outputs" / "demo", help="folder of `make demo`")
@@ -55,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         path = CHECKOUT / PAGES[name]
         page = path.read_text(encoding="utf-8")
         if name == "output":
-            page = with_block(page, "output", f"```text\n{output_of(page)}```")
+            page = with_block(page, "output", f"```text\n{output_of(page)}```\n\n{truth_of(page, options.demo)}")
         elif name == "results":
             page = with_block(page, "results", results_text(read_json(options.demo / "evaluation" / "results.json")))
         elif name == "speed":
@@ -96,6 +105,22 @@ def output_of(readme: str) -> str:
     if ran.returncode:
         raise ValueError(f"The README's example fails:\n{ran.stderr}")
     return ran.stdout
+
+
+def truth_of(readme: str, demo: Path) -> str:
+    """What the demo's catalogue has as labels of the example's painting.
+
+    Raises:
+        ValueError: If it lacks the painting, or has another text of it.
+    """
+    found = re.search(r'^picture = ".*/(.*)"\ntext = "(.*)"$', readme, flags=re.MULTILINE)
+    picture, text = found.groups() if found else (None, None)
+    splits = load_paintings(demo / "release", min_label_count=1)
+    row = next((row for row in splits["test"].remove_columns("image") if row["image_file"] == picture), None)
+    if row is None or row["text"] != text:
+        raise ValueError(f"Got the example {picture}, which is not in {demo}/release with its text. Choose another.")
+    names = {task: splits["test"].features[task].int2str(row[task]) for task in TASKS if row[task] is not None}
+    return "In truth: " + ", ".join(f"{task} *{label}*" for task, label in names.items()) + "."
 
 
 def results_text(results: Mapping[str, Any]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.techniques import FIELDS
 from semart_hf.documents.table import DASH, Cell, Table
+from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
 TOWERS = {"resnet18": "ResNet18", "efficientnet_b0": "EfficientNet-B0", "vit_tiny": "ViT-Tiny"}
 Figures = Mapping[str, Any]
@@ -64,7 +66,8 @@ def technique_table(measured: Figures) -> str:
     """What is left of the training speed without each technique."""
     figures = measured.get("train", {}).get("towers", {})
     without = {tower: found["without"] for tower, found in figures.items() if "without" in found}
-    names = dict.fromkeys(name for found in without.values() for name in found)
+    known = {*FIELDS, *(technique.name for technique in TRAINING_TECHNIQUES)}  # a file may have some that are gone
+    names = dict.fromkeys(name for found in without.values() for name in found if name in known)
     cells = [
         [name, *(f"{found[name]['speed']['median']:.2f}" if name in found else DASH for found in without.values())]
         for name in names

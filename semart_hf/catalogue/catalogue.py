@@ -11,13 +11,20 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from .catalogue_files import check_columns, imagefolder_files, read_dataset, read_table, selected_pieces
+from .catalogue_files import (
+    FORMAT_OF_ENDING,
+    check_columns,
+    imagefolder_files,
+    read_dataset,
+    read_table,
+    selected_pieces,
+)
 from .column_rules import Columns, apply_rule
 from .delimited import SourceTable, unescape_entities
 from .mapping import CatalogueMapping, ColumnRule, SplitRule, normal
 from .problems import Problem
 from .splits import SPLITS, divide, share_out
-from .stored_rows import stored_rows, with_same_columns
+from .stored_rows import cells_of, stored_rows, with_same_columns
 from .tables import RESERVED_COLUMNS, TEXT_COLUMNS, ReleaseTables, common_table
 from .vocabulary import TASKS
 
@@ -122,7 +129,8 @@ def _source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[tu
             yield name, rows, folder
         return
     images_folder = (folder if folder.is_dir() else folder.parent) / mapping.images
-    if mapping.format == "imagefolder":
+    is_imagefolder = mapping.format == "imagefolder"
+    if is_imagefolder:
         files = imagefolder_files(folder)
     elif folder.is_file():
         files = {None: folder}
@@ -130,7 +138,6 @@ def _source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[tu
         files = {split: folder / name for split, name in mapping.files.items()}
     else:
         raise ValueError(f"Got the folder {source}, but the mapping names no files. Add files, or pass one file.")
-    is_imagefolder = mapping.format == "imagefolder"
     options = {"encoding": mapping.encoding, "delimiter": mapping.delimiter}
     for split, path in files.items():
         form = None if is_imagefolder else mapping.format
@@ -145,7 +152,8 @@ def _read_joins(mapping: CatalogueMapping, source: Path) -> list[_Lookup]:
     for join in mapping.joins:
         columns = {join.by[1], *join.columns.values(), *join.where}
         path = (source if source.is_dir() else source.parent) / join.file
-        table = read_table(path, None, columns, encoding=mapping.encoding, delimiter=mapping.delimiter)
+        form = FORMAT_OF_ENDING.get(path.suffix.lower(), "csv")  # a join names no format of its own
+        table = read_table(path, form, columns, encoding=mapping.encoding, delimiter=mapping.delimiter)
         check_columns([(f"joins: {join.file}", column) for column in columns], table.header, table.reading)
         texts: dict[str, dict[str, str]] = {new: {} for new in join.columns}
         for _, cells in selected_pieces(table, columns, join.where):
@@ -265,20 +273,21 @@ def _by_split(
     parts: Sequence[datasets.Dataset], rule: SplitRule | None, source: str | Path
 ) -> dict[str, datasets.Dataset]:
     """Rows by split, in the order of the splits and without those that have no row."""
-    splits = [split for part in parts for split in part["split"][:]]
+    splits = {split for part in parts for split in cells_of(part, "split")}
     if rule.column is None if rule else None in splits:
         rule = rule or SplitRule()
         shares = ", ".join(f"{share * 100:g} % {split}" for split, share in rule.shares.items())
         logger.warning("%s is shared out to splits: %s (seed %d).", source, shares, rule.seed)
         return share_out(parts, rule.shares, rule.seed)
-    unknown = sorted(split for split in set(splits) if split is not None and split not in _SPLIT_NAMES)
+    unknown = sorted(split for split in splits if split is not None and split not in _SPLIT_NAMES)
     if unknown:
         raise ValueError(
             f"Got {source} with the splits {unknown}, but they are called {sorted(_SPLIT_NAMES)}. Say in the "
             "mapping under splits how rows come to their splits."
         )
     number_of = {name: SPLITS.index(split) for name, split in _SPLIT_NAMES.items()}
-    chosen = np.array([number_of.get(split, -1) for split in splits], dtype=np.int8)
+    numbers = (number_of.get(split, -1) for part in parts for split in cells_of(part, "split"))
+    chosen = np.fromiter(numbers, dtype=np.int8, count=sum(map(len, parts)))
     return divide(parts, chosen, SPLITS)
 
 

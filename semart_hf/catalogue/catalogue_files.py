@@ -31,7 +31,7 @@ _SIGNATURES = (
     (b"RIFF", ".webp"),
 )
 
-_FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+FORMAT_OF_ENDING = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 _BATCH_SIZE = 64
 
@@ -57,10 +57,10 @@ def read_table(
     Raises:
         ValueError: The file is not there, or not of this form.
     """
-    form = form or _FORMATS.get(path.suffix.lower())
+    form = form or FORMAT_OF_ENDING.get(path.suffix.lower())
     if form is None:
         raise ValueError(
-            f"Got {path}, whose ending is none of {list(_FORMATS)}. Save a workbook's table as CSV in UTF-8; of "
+            f"Got {path}, whose ending is none of {list(FORMAT_OF_ENDING)}. Save a workbook as CSV in UTF-8; of "
             "another file say its format in the mapping."
         )
     if not path.is_file():

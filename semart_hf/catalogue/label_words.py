@@ -31,20 +31,11 @@ NAMES: dict[str, dict[str, str]] = {
             )
         },
         **{
-            name: name  # capitalised only: "polish" is a verb
+            name: name
             for name in (
-                *(
-                    "Flemish",
-                    "Spanish",
-                    "Netherlandish",
-                    "Danish",
-                    "Swiss",
-                    "Scottish",
-                    "Swedish",
-                    "Polish",
-                    "Finnish",
-                ),
+                *("Flemish", "Spanish", "Netherlandish", "Danish", "Swiss", "Scottish", "Swedish", "Finnish"),
                 *("Portuguese", "Chinese", "Japanese"),
+                "Polish",  # capitalised only: "polish" is a verb
             )
         },
     },

@@ -275,9 +275,15 @@ def _by(value: Any, key: str) -> tuple[str, str]:
     return _text(here, key), _text(there, key)
 
 
+def _whole(value: Any, key: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"Got {key} = {value!r}, but it is a whole number. Correct it.")
+    return value
+
+
 def _split_rule(value: Any, key: str) -> SplitRule:
     values, shares = _table_of(_one_of(*SPLITS), normal), _table_of(lambda share, _: share)
-    given = _section(value, key, {"column": _text, "values": values, "shares": shares})
+    given = _section(value, key, {"column": _text, "values": values, "shares": shares, "seed": _whole})
     if ("column" in given) == ("shares" in given):
         raise ValueError("Got splits with both or neither of column and shares, but one of them says it. Give one.")
     check_shares(given.get("shares", DEFAULT_SHARES))

@@ -45,7 +45,11 @@ SURFACES = (
     ("wood", r"tavola|pannell[oi]|legno|bois|panneaux?", "in it, fr, es, de, nl, hu"),
     ("wood", r"tabla|madera|\w*holz|paneel|hout|fatabla", "in it, fr, es, de, nl, hu"),
     ("wood", r"pioppo|rovere|noce|chene|peuplier|noyer|roble|nogal|eiche|pappel|eiken\w*", "trees in these"),
-    ("wall", r"plaster|stucco|intonaco|wall|muro|mur|mauer|fresc\w*(?= and )", "the building carries the paint"),
+    (
+        "wall",
+        r"plaster|stucco|intonaco|wall|muro|mur|mauer|fresc\w*(?= and (?!.* on ))",
+        "the building carries the paint",
+    ),
     ("paper", r"\w*paper\w*|papyrus|card|card-?bo\w*rd|(?:paste|mill|straw)-?board", "sheets"),
     ("paper", r"board", "where it is of no named wood: the paperboard of the 19th century"),
     ("paper", r"parchment|vellum|pergamen\w*|pergamino|parchemin|velin", "a sheet, kept and mounted as paper is"),
@@ -118,11 +122,14 @@ def _corrected(text: str) -> str:
     Words that run together are parted: `oncanvas` ends with a surface.
     """
     words = []
-    for word in re.findall(r"\w+", text):
-        if len(word) >= 5:
-            words += get_close_matches(word, _OFTEN_MISSPELT, n=1, cutoff=0.83) or [
-                surface for surface in _OFTEN_MISSPELT if word.startswith(surface) or word.endswith(surface)
-            ]
+    for word in re.findall(r"\w{5,}", text):
+        close = get_close_matches(word, _OFTEN_MISSPELT, n=1, cutoff=0.84)
+        close = close or get_close_matches(word.removesuffix("s"), _OFTEN_MISSPELT, n=1, cutoff=0.84)
+        words += (close if word not in _OTHER_WORDS else []) or [
+            surface
+            for surface in _OFTEN_MISSPELT
+            if word.startswith(surface) or word.endswith(surface) or sorted(word) == sorted(surface)
+        ]
     return " ".join(words)
 
 
@@ -142,6 +149,8 @@ def _compiled(rules: tuple[tuple[str, str, str], ...]) -> list[tuple[re.Pattern[
     return [(re.compile(rf"(?<!\w)(?:{words})(?:s|es)?(?!\w)"), medium) for medium, words, _ in rules]
 
 
+# Words of their own that are like a surface.
+_OTHER_WORDS = ("popular",)
 # The surfaces of nearly all paintings: a rare word that is like another rare word is more likely that word.
 _OFTEN_MISSPELT = (
     *("canvas", "panel", "wood", "paper", "cardboard", "copper"),

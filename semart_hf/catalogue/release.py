@@ -16,7 +16,7 @@ from .mapping import CatalogueMapping, ColumnRule, SplitRule
 from .picture_files import find_picture
 from .problems import Problem, count_problems
 from .splits import DEFAULT_SHARES, check_shares
-from .stored_rows import PIECE_ROWS, stored_rows
+from .stored_rows import PIECE_ROWS, cells_of, stored_rows
 from .tables import TEXT_COLUMNS, ReleaseTables
 from .text import is_description_alone, text_of
 from .vocabulary import TASKS, UNKNOWN, label_number, learn_vocabularies
@@ -128,7 +128,9 @@ def typed_splits(
                 f"({RELEASE_FILES['train']}). Add it, or pass vocabularies=, for example a model's."
             )
         train = tables.splits["train"]
-        vocabularies = learn_vocabularies({task: train[task][:] for task in TASKS}, min_label_count=min_label_count)
+        vocabularies = learn_vocabularies(
+            {task: cells_of(train, task) for task in TASKS}, min_label_count=min_label_count
+        )
         for task, labels in vocabularies.items():
             if labels == [UNKNOWN]:
                 finding = f"No {task} occurs {min_label_count} times in train: its only label is {UNKNOWN}."

@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 import numpy.typing as npt
 
-from .stored_rows import chosen_rows, with_same_columns
+from .stored_rows import cells_of, chosen_rows, with_same_columns
 
 #: The splits' names in `datasets`, in their order.
 SPLITS = ("train", "validation", "test")
@@ -34,7 +34,7 @@ def share_out(
     """
     num_rows = sum(map(len, parts))
     random_order = np.random.default_rng(seed).permutation(num_rows)
-    labels = [_ranks(value for part in parts for value in part[task][:]) for task in _STRATIFIED]
+    labels = [_ranks(value for part in parts for value in cells_of(part, task)) for task in _STRATIFIED]
     order = np.lexsort([random_order, *reversed(labels)])
     names = [split for split in SPLITS if split in shares]
     fractions = np.array([shares[split] for split in names])

@@ -3,7 +3,8 @@
 import hashlib
 import mmap
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import datasets
 import numpy as np
@@ -51,7 +52,15 @@ def chosen_rows(rows: datasets.Dataset, places: Sequence[int] | npt.NDArray[np.i
     chosen = rows.select(places)
     if not len(places) or places[-1] - places[0] == len(places) - 1:
         return chosen
-    return stored_rows(chosen.with_format("arrow").iter(PIECE_ROWS))
+    # Gathered rows are a piece each, and would be read and held so.
+    return stored_rows(piece.combine_chunks() for piece in chosen.with_format("arrow").iter(PIECE_ROWS))
+
+
+def cells_of(rows: datasets.Dataset, column: str) -> Iterator[Any]:
+    """The cells of a column of `stored_rows` one after the other, of which a piece is in memory at a time."""
+    for chunk in rows.data.column(column).chunks:
+        for start in range(0, len(chunk), PIECE_ROWS):
+            yield from chunk[start : start + PIECE_ROWS].to_pylist()
 
 
 def with_same_columns(tables: Sequence[datasets.Dataset]) -> list[datasets.Dataset]:

@@ -22,8 +22,7 @@ _VARNISH = {
     "sunset": 0.36,  # dusk over teal water
     "sunlit": 0.22,  # full sun with violet shadows
 }
-# Each with a part to play in every composition.
-# Of each palette in this order.
+# A row is a part of every composition, a column one palette, in the order of `_VARNISH`.
 _COLOURS = """
     sky      cf9a2c 6fa6d6 1b130e 8a979b a3c9ee 1f4660 4aa0ea
     horizon  f0cf72 e4eff2 46301a d3d2c2 fbdde2 f58a34 dff0ff

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from semart_hf.catalogue.picture_files import check_enough_pictures
 from semart_hf.catalogue.problems import Problem, count_problems, write_problems
+from semart_hf.catalogue.stored_rows import cells_of
 from semart_hf.catalogue.tables import ReleaseTables
 from semart_hf.catalogue.text import WAYS_OF_NAMING
 from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
@@ -74,7 +75,7 @@ class FinishedShards:
         """
         unusable = [problem for problem in self.problems if problem.problem != "empty_description"]
         lost = [line for line in unusable if line.action in ("dropped", "kept as text") and line.image_file]
-        named = sum(name is not None for rows in self.tables.splits.values() for name in rows["image_file"][:])
+        named = sum(name is not None for rows in self.tables.splits.values() for name in cells_of(rows, "image_file"))
         num_found = self.rows["picture"].notna().sum()
         check_enough_pictures(named, num_found, [*map(_line, lost)], min_pictures)
         if not self.paths:
@@ -168,7 +169,7 @@ def write_dataset(
             task: Counter(
                 label
                 for rows in tables.splits.values()
-                for label in rows[task][:]
+                for label in cells_of(rows, task)
                 if label is not None and label not in features[task].names
             )
             for task in TASKS
@@ -210,11 +211,11 @@ def _unseen_labels(shards: FinishedShards) -> Iterator[Problem]:
         (problem.release, problem.split, problem.row) for problem in shards.problems if problem.action == "dropped"
     }
     for task in TASKS:
-        seen = {*splits["train"][task][:], None, UNKNOWN}
+        seen = {*cells_of(splits["train"], task), None, UNKNOWN}
         for split, rows in splits.items():
-            releases = rows["release"][:] if "release" in rows.column_names else repeat(None, len(rows))
-            cells = zip(rows["row_number"][:], rows["image_file"][:], rows[task][:], releases, strict=True)
-            for row, image_file, label, release in cells:
+            releases = cells_of(rows, "release") if "release" in rows.column_names else repeat(None, len(rows))
+            columns = (cells_of(rows, name) for name in ("row_number", "image_file", task))
+            for row, image_file, label, release in zip(*columns, releases, strict=True):
                 if label not in seen and (release, split, row) not in dropped:
                     detail = f"train never has the {task} {label!r}"
                     yield Problem(row, split, image_file, "unseen_label", detail, f"kept, as {UNKNOWN}", release)

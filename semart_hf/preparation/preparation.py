@@ -8,12 +8,14 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import datasets
 
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
+from semart_hf.catalogue.stored_rows import cells_of
 from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables
 from semart_hf.catalogue.text import text_of
 from semart_hf.catalogue.vocabulary import TASKS, label_number, learn_vocabularies
@@ -179,7 +181,7 @@ def _vocabularies_of(tables: ReleaseTables, min_label_count: int) -> dict[str, l
     learned_from = [tables.splits["train"]] if "train" in tables.splits else list(tables.splits.values())
     if "train" not in tables.splits:
         logger.warning("There is no train split: labels are learned from %s.", list(tables.splits))
-    columns = {task: [label for rows in learned_from for label in rows[task][:]] for task in TASKS}
+    columns = {task: chain.from_iterable([cells_of(rows, task) for rows in learned_from]) for task in TASKS}
     return learn_vocabularies(columns, min_label_count=min_label_count)
 
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from semart_hf.catalogue import stored_rows as module
-from semart_hf.catalogue.stored_rows import chosen_rows, stored_rows, with_same_columns
+from semart_hf.catalogue.stored_rows import cells_of, chosen_rows, stored_rows, with_same_columns
 
 SCHEMA = pa.schema([("row_number", pa.int64()), ("title", pa.string())])
 
@@ -28,6 +28,15 @@ def test_memory_does_not_hold_them():
     rows = stored_rows(pa.table({"title": ["x" * 1000] * 1000}) for _ in range(20))
     assert len(rows) == 20_000
     assert pa.total_allocated_bytes() - before < 2**20  # of 20 MB
+
+
+def test_shared_out_rows_stay_in_large_pieces():
+    rows = stored_rows(pa.table({"row_number": range(start, start + 1000)}) for start in range(0, 20_000, 1000))
+    every_second = chosen_rows(rows, range(0, 20_000, 2))
+    assert every_second.data.num_rows == 10_000
+    assert every_second.data.column(0).num_chunks <= 10
+    assert list(cells_of(every_second, "row_number")) == list(range(0, 20_000, 2))
+    assert list(cells_of(chosen_rows(rows, range(500, 2500)), "row_number")) == list(range(500, 2500))
 
 
 def test_chosen_rows_are_written_again_only_where_they_do_not_follow_each_other(monkeypatch):

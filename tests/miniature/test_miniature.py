@@ -240,7 +240,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     assert contents(tmp_path) == {"thesis.txt": b"years of work"}
 
 
-def test_a_folder_that_lost_files_is_refused(tmp_path):  # empty: as good as none
+def test_a_folder_that_lost_files_is_refused(tmp_path):
     paint_miniature(tmp_path, num_train=1, num_val=1, num_test=1)
     next((tmp_path / "Images").iterdir()).unlink()
     with pytest.raises(ValueError, match=r"without all its pictures\. Remove the folder"):

@@ -5,11 +5,15 @@ import json
 import pytest
 from tiny_release import load_script
 
+from semart_hf.data.loading import load_paintings
+
 render = load_script("render_docs")
 TASKS = ("type", "school", "timeframe", "medium")
 README = """# Title
 
 ```python
+picture = "demo/release/Images/PICTURE"
+text = "TEXT"
 print(sorted({"image": 1, "text": 2}))
 ```
 
@@ -25,7 +29,15 @@ Between.
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch):
+def painting(small_release):
+    """A test painting with picture, text and all labels, by their names."""
+    test = load_paintings(small_release, min_label_count=1)["test"].remove_columns("image")
+    row = next(row for row in test if row["text"] and None not in [row[task] for task in TASKS])
+    return {**row, **{task: test.features[task].int2str(row[task]) for task in TASKS}}
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch, small_release, painting):
     """A folder with the pages and the results of a demo and a benchmark."""
     scores = {task: {"accuracy": 0.5 + index / 10} for index, task in enumerate(TASKS)}
     modality = {"tasks": scores, "mean_accuracy": 0.65, "ceiling": dict.fromkeys([*TASKS, "mean"], 0.9)}
@@ -37,9 +49,11 @@ def checkout(tmp_path, monkeypatch):
         "environment": {"processor": "A CPU", "cores": 2, "torch": "2", "transformers": "5", "commit": "abc"},
     }
     (tmp_path / "docs").mkdir()
-    (tmp_path / "README.md").write_text(README, encoding="utf-8")
+    readme = README.replace("PICTURE", painting["image_file"]).replace("TEXT", painting["text"])
+    (tmp_path / "README.md").write_text(readme, encoding="utf-8")
     (tmp_path / "docs" / "speed.md").write_text("Speed\n<!-- begin: speed -->\n<!-- end: speed -->\n")
     (tmp_path / "demo" / "evaluation").mkdir(parents=True)
+    (tmp_path / "demo" / "release").symlink_to(small_release)
     (tmp_path / "demo" / "evaluation" / "results.json").write_text(json.dumps(results))
     (tmp_path / "speeds").mkdir()
     (tmp_path / "speeds" / "cpu.json").write_text(json.dumps(MEASURED))
@@ -48,12 +62,13 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_example_output_and_results_are_written(checkout):
+def test_example_output_and_results_are_written(checkout, painting):
     words = ["output", "results", "--demo", str(checkout / "demo")]
     render.main(words)
     text = (checkout / "README.md").read_text(encoding="utf-8")
     assert "```text\n['image', 'text']\n```" in text
-    assert "old" not in text
+    assert "In truth: " + ", ".join(f"{task} *{painting[task]}*" for task in TASKS) + "." in text
+    assert "\nold\n" not in text
     assert (
         "| picture and text | 0.500 (0.900) | 0.600 (0.900) | 0.700 (0.900) | 0.800 (0.900) | **0.650** (0.900) |"
         in text
@@ -63,6 +78,13 @@ def test_example_output_and_results_are_written(checkout):
     assert "commit abc" in text
     render.main(words)
     assert (checkout / "README.md").read_text(encoding="utf-8") == text
+
+
+def test_an_example_that_the_demo_lacks_is_refused(checkout):
+    page = checkout / "README.md"
+    page.write_text(page.read_text("utf-8").replace('text = "', 'text = "Another '), "utf-8")
+    with pytest.raises(SystemExit, match=r"Got the example .*, which is not in .*release with its text"):
+        render.main(["output", "--demo", str(checkout / "demo")])
 
 
 def test_unknown_blocks_and_missing_marks_are_refused(checkout, capsys):
