@@ -160,8 +160,8 @@ def _open_vocabularies(labels_by_task: Mapping[str, Sequence[str]]) -> dict[str,
 def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequence[str] | None) -> datasets.DatasetDict:
     cache = None if cache_dir is None else str(cache_dir)
     url = url_of(data)
-    if only is None and url != str(data):
-        return datasets.load_dataset(str(data), cache_dir=cache)  # a name on the Hub; its cache serves offline, too
+    if only is None and (url != str(data) or any(Path(data).glob("data/*.parquet"))):
+        return datasets.load_dataset(str(data), cache_dir=cache)  # also a name on the Hub, from its cache if offline
     files = shards_at(url, SPLITS if only is None else only)
     if files:
         return datasets.load_dataset("parquet", data_files=files, cache_dir=cache)
@@ -199,10 +199,11 @@ def _as_expected(
         split = split.add_column("image", [None] * len(split), feature=datasets.Image())
     if text_columns is not None:
         names = [column for column in split.column_names if column not in ("image", "text")]
-        texts = split.data.column("description")
-        if pc.any(pc.equal(texts, "")).as_py():
-            texts = pc.if_else(pc.equal(texts, ""), None, texts)
-        if not is_description_alone(text_columns):
+        if is_description_alone(text_columns):
+            texts = split.data.column("description")
+            if pc.any(pc.equal(texts, "")).as_py():
+                texts = pc.if_else(pc.equal(texts, ""), None, texts)
+        else:
             texts = [text_of(row, text_columns) for row in split.select_columns(names)]
         # Without a fingerprint of ours, all texts would be pickled to make one.
         fingerprint = Hasher.hash((split._fingerprint, text_columns))

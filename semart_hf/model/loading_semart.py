@@ -37,8 +37,8 @@ def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[s
         if old != new:
             raise ValueError(
                 f"Got {name}={new!r} for weights that were trained with {old!r}. Allowed to change are tasks, "
-                "task_weights, temperatures, frozen_vision_stages, trainable_text_layers, dropout. Leave "
-                f"{name} out, or train a new model with it."
+                "task_weights, temperatures, confidence_risks, frozen_vision_stages, trainable_text_layers, dropout. "
+                f"Leave {name} out, or train a new model with it."
             )
     as_saved = copy.deepcopy(config)
     as_saved.set_tasks(saved.tasks)

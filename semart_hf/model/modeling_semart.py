@@ -163,7 +163,9 @@ class SemArtForArtClassification(PreTrainedModel):
         return loaded
 
     def freeze(self) -> None:
-        """Freeze what the configuration says, and unfreeze the rest; a quantised model is frozen as a whole.
+        """Freeze what the configuration says, and unfreeze the rest; call it after changing the configuration.
+
+        A quantised model is frozen as a whole.
 
         Raises:
             ValueError: If the configuration asks for more stages or layers than the towers have.

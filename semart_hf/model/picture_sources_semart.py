@@ -93,7 +93,7 @@ def download(url: str, opener: urllib.request.OpenerDirector | None = None) -> b
 
     def fetch() -> None:
         try:
-            answers.put(_fetch(url.strip(), opener or urllib.request.build_opener()))
+            answers.put(_fetch(url.strip(), opener.open if opener else urllib.request.urlopen))
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
             answers.put(error)
 
@@ -108,7 +108,7 @@ def download(url: str, opener: urllib.request.OpenerDirector | None = None) -> b
     return answer
 
 
-def _fetch(url: str, opener: urllib.request.OpenerDirector) -> bytes:
+def _fetch(url: str, open_url: Any) -> bytes:
     parts = urlsplit(url)
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host.encode("idna").decode()
@@ -121,7 +121,7 @@ def _fetch(url: str, opener: urllib.request.OpenerDirector) -> bytes:
         request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(login).decode()}")
     end = time.monotonic() + DOWNLOAD_SECONDS
     content = bytearray()
-    with opener.open(request, timeout=DOWNLOAD_SECONDS) as response:
+    with open_url(request, timeout=DOWNLOAD_SECONDS) as response:
         while chunk := response.read1(1 << 16):
             content += chunk
             if len(content) > MAX_DOWNLOAD or time.monotonic() > end:  # nobody waits any more

@@ -70,10 +70,11 @@ def resolve_vision_config(
     """The `timm_wrapper` configuration of a tower without classifier; see `SemArtForArtClassification.from_towers`."""
     if crop_pct is not None and not 0 < crop_pct <= 1:
         raise ValueError(f"crop_pct is {crop_pct}, but it is the share of a picture's sides: above 0, at most 1.")
-    name = os.fspath(vision) if isinstance(vision, str | os.PathLike) else ""
+    name = os.fspath(vision) if isinstance(vision, str | os.PathLike) else str(vision)
+    is_timm_name = not (isinstance(vision, PreTrainedConfig) or os.path.isdir(name) or "/" in name)
     if isinstance(vision, PreTrainedConfig):
         settings = vision.to_dict()
-    elif os.path.isdir(name) or "/" in name:
+    elif not is_timm_name:
         settings = AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict()
     else:
         settings = {"architecture": name}
@@ -86,7 +87,7 @@ def resolve_vision_config(
             f"timm {timm.__version__}.{hint} Give for example 'timm/resnet18.a1_in1k'."
         )
     cfg = settings.get("pretrained_cfg") or timm.get_pretrained_cfg(architecture, allow_unregistered=False).to_dict()
-    if pretrained and architecture == name:
+    if pretrained and is_timm_name:
         tag = f".{cfg['tag']}" if cfg.get("tag") and "." not in name else ""
         raise ValueError(
             f"The vision tower {name!r} is a timm name, but pretrained weights come from a Hub id or a local "

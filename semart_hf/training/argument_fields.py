@@ -88,7 +88,7 @@ def check_fields(arguments: TrainingArguments) -> None:
     if arguments.max_steps == 0 or (arguments.max_steps < 0 and arguments.num_train_epochs <= 0):
         raise ValueError(
             f"num_train_epochs is {arguments.num_train_epochs} and max_steps {arguments.max_steps}, which would have "
-            "no step. Set one of them above 0."
+            "no step. Set max_steps above 0, or leave it out and set num_train_epochs above 0."
         )
     _check_validation(arguments)
 

@@ -224,16 +224,18 @@ def effective_recipe(recipe: Mapping[str, Any], overrides: Iterable[str]) -> dic
 
 
 def _value(name: str, word: str) -> Any:
-    """A word of the command line as a recipe has it."""
+    """A word of the command line as a recipe has it: `1.10`, a name, stays as it is, `1e-3` is a number."""
+    is_table = word.lstrip().startswith("{") and name not in LIST_FIELDS
     try:
         value = yaml.load(word, Loader=_RecipeLoader)
     except yaml.YAMLError as error:
-        if word.lstrip().startswith("{"):
+        if is_table:
             raise ValueError(
                 f"{name} is {word!r}, which is not a table ({error}). Write e.g. --{name} '{{\"key\": 1}}'."
             ) from error
         return word
-    is_read = isinstance(value, bool | int | float) or word == "null" or word.lstrip().startswith("{")
+    is_number = isinstance(value, bool) or str(value) == word or re.fullmatch(r"[-+]?[\d.]+[eE]-\d{1,2}", word)
+    is_read = (is_number and isinstance(value, bool | int | float)) or word == "null" or is_table
     return value if is_read else word
 
 

@@ -25,7 +25,7 @@ OWN_FILES = (
     *("model.safetensors.index.json", "*_semart.py", "processor_config.json", "tokenizer.json"),
     *("tokenizer_config.json", "trainer_state.json", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt"),
     *("rng_state*.pth", "pytorch_model_fsdp.bin", "*.distcp", ".metadata", "learned_weights.safetensors"),
-    *("progress-*.json", "events.out.tfevents.*"),
+    *("progress-*.json", "log_window-*.json", "events.out.tfevents.*"),
 )
 #: The folders in which these lie.
 OWN_FOLDERS = ("checkpoint-*", "resume", "runs", "optimizer_*", "pytorch_model_fsdp_*")
@@ -58,7 +58,14 @@ class RunPlan:
 
     def finish(self) -> list[str]:
         """Put the finished run in its place; names of what stays in `output_dir` because no run wrote it."""
-        return [] if self.folder == self.output_dir else _take_place(self.folder, self.output_dir)
+        if self.folder == self.output_dir:
+            return []
+        if (old := _beside(self.output_dir, "old")).exists():
+            raise ValueError(
+                f"Got {old}, which is left of an earlier replacement. The finished run waits in {self.folder} for its "
+                "place. Remove the former, and give the same command."
+            )
+        return _take_place(self.folder, self.output_dir)
 
 
 def plan_run(

@@ -64,8 +64,8 @@ class Unfreezing(TrainerCallback):
         self.current = phase
         learning = self._apply(phase)
         if self.keeps_graph:
-            parameters = self.model.named_parameters()
-            self.held = [one for name, one in parameters if name in self.trained_at_last - learning]
+            later = self.trained_at_last - learning
+            self.held = [parameter for name, parameter in self.model.named_parameters() if name in later]
             for parameter in self.held:
                 parameter.requires_grad_(True)
         return True

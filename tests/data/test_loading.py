@@ -190,3 +190,14 @@ def test_prepared_data_at_a_url(prepared, tmp_path):
     splits = load_paintings(f"file://{prepared}", cache_dir=tmp_path)
     assert dict(splits.num_rows) == {"train": 12, "test": 3}
     assert splits["train"].features == load_paintings(prepared, cache_dir=tmp_path)["train"].features
+
+
+def test_a_folder_of_shards_by_other_names_is_read_as_the_library_reads_it(small_release, tmp_path):
+    labels = load_paintings(small_release, min_label_count=1)["train"].features
+    names = {task: labels[task] for task in ("type", "school", "timeframe", "medium")}
+    features = datasets.Features({**names, "description": datasets.Value("string")})
+    rows = datasets.Dataset.from_dict({**{name: [0, 1] for name in names}, "description": ["a", "b"]}, features)
+    (tmp_path / "data").mkdir()
+    rows.to_parquet(tmp_path / "data" / "train.parquet")
+    loaded = load_paintings(tmp_path, cache_dir=tmp_path / "cache")
+    assert loaded["train"]["text"][:] == ["a", "b"]

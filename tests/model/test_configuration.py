@@ -59,6 +59,7 @@ def test_an_unknown_task_is_answered_with_the_known_ones():
         ({"vision_config": ResNetConfig()}, "vision_config has model_type 'resnet', but it must be 'timm_wrapper'"),
         ({"tasks": TASKS, "task_weights": {"style": 1.0}}, r"task_weights names \['style'\]"),
         ({"tasks": TASKS, "temperatures": {"style": 1.0}}, r"temperatures names \['style'\]"),
+        ({"confidence_risks": {"genre": [[0.5, 0.1]]}}, r"confidence_risks names \['genre'\]"),
         ({"format_version": "2.0"}, "format_version '2.0', but this code reads versions up to 1.x"),
     ],
 )

@@ -166,7 +166,16 @@ def save_format(folder: Path) -> None:
     words = text.split()
     text_config = small_text(vocab_size=len(words), dim=16, n_heads=2, hidden_dim=32, max_position_embeddings=32)
     vision_args = {"channels": [8, 8, 16, 16], "stem_width": 8}
-    model = build(text=text_config, image_size=32, vision_args=vision_args, text_lexicon=True, frozen_vision_stages=2)
+    model = build(
+        text=text_config,
+        image_size=32,
+        vision_args=vision_args,
+        text_lexicon=True,
+        frozen_vision_stages=2,
+        task_weights={"school": 2.0},
+        temperatures={"type": 1.5},
+        confidence_risks={"type": [[0.9, 0.0], [0.5, 0.2]]},
+    )
     with torch.no_grad():  # answers that differ between paintings, and statistics that are not those of a new layer
         for head in model.heads.values():
             head.weight.normal_()

@@ -63,6 +63,7 @@ def test_what_is_missing_is_not_read(pipe, nothing):
     assert pipe({"image": nothing, "text": "a view"}) == pipe({"text": "a view"})
     assert pipe({"image": picture(0), "text": nothing}) == pipe(picture(0))
     assert pipe({"text": nothing, "description": "a view"}) == pipe({"text": "a view"})
+    assert pipe({"text": "a view", "description": "not read"}) == pipe({"text": "a view"})
     with pytest.raises(ValueError, match="neither a picture nor a text"):
         pipe({"image": nothing, "text": nothing})
 

@@ -156,6 +156,18 @@ def test_model_and_processor_must_belong_together(pipe, repository, monkeypatch)
         ArtClassificationPipeline(model=pipe.model)
 
 
+def test_saving_leaves_the_processor_as_it_is(pipe, tmp_path):
+    tokenizer = copy.deepcopy(pipe.processor.tokenizer)
+    tokenizer.backend_tokenizer.enable_truncation(5)
+    tokenizer.init_kwargs["is_local"] = True
+    before = tokenizer.backend_tokenizer.to_str(), dict(tokenizer.init_kwargs)
+    type(pipe.processor)(pipe.processor.image_processor, tokenizer).save_pretrained(tmp_path / "one")
+    pipe.processor.save_pretrained(tmp_path / "other")
+    assert (tokenizer.backend_tokenizer.to_str(), tokenizer.init_kwargs) == before
+    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "other" / name).read_text()
+
+
 def test_saving_writes_everything(pipe, repository, tmp_path):
     pipe.save_pretrained(tmp_path)
 

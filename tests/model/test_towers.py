@@ -166,3 +166,12 @@ def test_a_tower_is_shown_squashed_pictures_or_crops(mode, is_squashed):
 def test_what_no_tower_is_or_has_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         build(**fields)
+
+
+def test_a_folder_may_have_the_name_of_its_tower(tmp_path, monkeypatch):
+    tower = timm.create_model("test_resnet", pretrained=False, num_classes=0)
+    timm.models.save_for_hf(tower, tmp_path / "test_resnet", safe_serialization=True)
+    monkeypatch.chdir(tmp_path)
+    assert resolve_vision_config("test_resnet", pretrained=True).architecture == "test_resnet"
+    with pytest.raises(ValueError, match="Unknown vision tower 'None'"):
+        resolve_vision_config(None, pretrained=False)

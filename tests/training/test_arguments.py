@@ -212,3 +212,11 @@ def test_the_examples_are_right(module, monkeypatch, tmp_path):
 def test_the_page_of_recipes_is_up_to_date():
     page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
     assert load_script("render_docs").with_recipes(page) == page
+
+
+def test_processor_and_precision_are_chosen_by_what_there_is(tmp_path):
+    assert SemArtTrainingArguments(str(tmp_path)).use_cpu == (not torch.accelerator.is_available())
+    assert SemArtTrainingArguments(str(tmp_path), precision="bf16").bf16
+    assert not SemArtTrainingArguments(str(tmp_path), precision="fp32").bf16
+    with pytest.raises(ValueError, match="'fp8'"):
+        SemArtTrainingArguments(str(tmp_path), precision="fp8")

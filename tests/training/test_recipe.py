@@ -33,6 +33,20 @@ def test_the_command_line_wins_over_the_recipe(tmp_path):
     assert (data.data, loop.learning_rate, loop.epochs, loop.shuffle) == ("007", 0.001, 7, False)
 
 
+@pytest.mark.parametrize("word", ["1.10", "1e3", "12e4567", "007", "no", "2020-01-01", "1_000", ".5", "+1"])
+def test_a_name_that_looks_like_a_number_stays_a_name(word):
+    assert effective_recipe({}, ["--data", word]) == {"data": word}
+
+
+def test_numbers_of_the_command_line_are_those_of_a_recipe():
+    words = ["--learning_rate", "1e-3", "--max_steps", "-1", "--crop_scale", "0.5", "1.0", "--shuffle", "true"]
+    expected = {"learning_rate": 0.001, "max_steps": -1, "crop_scale": [0.5, 1.0], "shuffle": True}
+    assert effective_recipe({}, words) == expected
+    assert effective_recipe({}, ["--text_columns", "{TITLE}. {DESCRIPTION}"]) == {
+        "text_columns": ["{TITLE}. {DESCRIPTION}"]
+    }
+
+
 def test_null_unsets_a_field_from_both_sides(tmp_path):
     recipe = read_recipe(write(tmp_path, "text: null\ntrainable_text_layers: 2\n"))
     (model,) = parse_recipe((ModelArguments,), effective_recipe(recipe, ["--trainable_text_layers", "null"]))

@@ -13,7 +13,7 @@ from semart_hf.cli.train import main
 from semart_hf.training import run_folder
 from semart_hf.training.checkpoints import checkpoints_of, mark_whole
 from semart_hf.training.resumable_trainer import ResumableTrainer
-from semart_hf.training.run_folder import plan_run, remove_own
+from semart_hf.training.run_folder import RunPlan, plan_run, remove_own
 
 RECIPE = """
 vision: test_vit
@@ -242,3 +242,12 @@ def test_a_folder_that_is_no_model_is_not_replaced(tmp_path):
         plan_run(tmp_path / "thesis.docx", {})
     remove_own(tmp_path)
     assert (tmp_path / "thesis.docx").exists()
+
+
+def test_what_is_left_of_an_earlier_replacement_is_named_and_nothing_is_lost(tmp_path):
+    for name in ("run", ".run.new", ".run.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(name)
+    with pytest.raises(ValueError, match=r"\.run\.old, which is left of an earlier replacement"):
+        RunPlan(tmp_path / "run", tmp_path / ".run.new", {}).finish()
+    assert [(tmp_path / name / "results.json").read_text() for name in ("run", ".run.new")] == ["run", ".run.new"]
