@@ -8,7 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-EXAMPLES = """examples:
+EPILOG = """parts:
+  train      training: rows a second, a run from a cold start, share of the limit, peak memory
+  inference  inference: paintings a second in batches, latency of one
+  startup    what importing, --help and the first prediction take
+  all        these three
+  memory     peak memory of training by the number of rows, with small towers
+  data       preparing a catalogue: pictures a second, and memory by number of rows
+
+examples:
   python scripts/benchmark.py all --json scripts/benchmarks/results/cpu.json    # training, inference, start
   python scripts/benchmark.py train --tower resnet18 --without_each            # what each technique gains
   python scripts/benchmark.py train --device cuda --rows 19232
@@ -16,14 +24,6 @@ EXAMPLES = """examples:
 
 Other work on the machine spoils speeds, and less so ratios, because the sides take turns. TMPDIR says where data is
 made, and removed again."""
-PARTS = {
-    "all": "train, inference and startup",
-    "train": "training: rows a second, a run from a cold start, share of the limit, peak memory",
-    "inference": "inference: paintings a second in batches, latency of one",
-    "memory": "peak memory of training by the number of rows, with small towers",
-    "data": "preparing a catalogue: pictures a second, and memory by number of rows",
-    "startup": "what importing, --help and the first prediction take",
-}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -34,9 +34,14 @@ def main(arguments: list[str] | None = None) -> None:
         run_side(words[1:])
         return
     options = parse_arguments(words)
+
+    from benchmarks import measurements
+    from benchmarks.guarded import raise_on_termination
+
+    raise_on_termination()
     try:
         for part in ("train", "inference", "startup") if options.part == "all" else (options.part,):
-            keep(options.json, part, measure(part, options))
+            keep(options.json, part, getattr(measurements, f"measure_{part}")(options))
     except (ValueError, RuntimeError, ImportError) as error:
         raise SystemExit(f"benchmark.py: {error}") from error
 
@@ -44,45 +49,23 @@ def main(arguments: list[str] | None = None) -> None:
 def parse_arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Measure speed, memory and start, ours and the usual way in turns.",
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
-    for name, text in PARTS.items():
-        part = parts.add_parser(
-            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
-        part.add_argument("--json", type=Path, help="file that gets the figures; those of other parts in it stay")
-        if name == "data":
-            part.add_argument("--pictures", type=int, default=1000, help="of the official size")
-        if name in ("data", "memory"):
-            part.add_argument("--rows", type=int, nargs="+", default=[1_000, 50_000], help="releases of these sizes")
-        else:
-            towers = ["resnet18", "efficientnet_b0", "vit_tiny"]
-            part.add_argument("--tower", nargs="+", default=towers, help="names, or paths of recipes")
-        if name in ("all", "train", "inference"):
-            part.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute")
-            part.add_argument("--repeats", type=int, default=4, help="turns of each side")
-            part.add_argument("--seconds", type=float, default=6.0, help="of a turn, about")
-        if name in ("all", "train"):
-            part.add_argument("--rows", type=int, default=2000, help="of the made release; SemArt has 19244")
-            part.add_argument("--without_each", action="store_true", help="also without one technique at a time")
-    return parser.parse_args(words)
-
-
-def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
-    from benchmarks import measurements
-    from benchmarks.guarded import raise_on_termination
-
-    raise_on_termination()
-    parts = {
-        "train": measurements.measure_training,
-        "inference": measurements.measure_inference,
-        "memory": measurements.measure_memory,
-        "data": measurements.measure_preparation,
-        "startup": measurements.measure_start,
-    }
-    return parts[part](options)
+    add = parser.add_argument
+    add("part", choices=("all", "train", "inference", "startup", "memory", "data"), help="see below")
+    add("--json", type=Path, help="file that gets the figures; those of other parts in it stay")
+    towers = ["resnet18", "efficientnet_b0", "vit_tiny"]
+    add("--tower", nargs="+", default=towers, help=f"names, or paths of recipes (default: {' '.join(towers)})")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute (default: cpu)")
+    add("--repeats", type=int, default=4, help="turns of each side (default: 4)")
+    add("--seconds", type=float, default=6.0, help="of a turn, about (default: 6)")
+    add("--rows", type=int, nargs="+", help="of made releases (default: train 2000; memory and data 1000 and 50000)")
+    add("--without_each", action="store_true", help="train also without one technique at a time")
+    add("--pictures", type=int, default=1000, help="of the official size, to prepare (default: 1000)")
+    options = parser.parse_args(words)
+    options.rows = options.rows or ([1_000, 50_000] if options.part in ("memory", "data") else [2_000])
+    return options
 
 
 def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:

@@ -41,28 +41,25 @@ def training_step(setting: Setting, layout: torch.memory_format, bf16: bool) -> 
     model = NotebookModel(setting, list(NUM_LABELS.values())).to(setting.device).train()
     model.vision.to(memory_format=layout)
     techniques = useful_for(model.vision, setting.device, bf16=bf16)
-    config, layers = model.text.config, model.text.transformer.layer
-    learning = list(layers[config.n_layers - setting.recipe.get("trainable_text_layers", 1) :])
+    config = model.text.config
+    learning = model.text.transformer.layer[config.n_layers - setting.recipe.get("trainable_text_layers", 1) :]
     if learning:
         learning[-1] = FirstTokenBlock(learning[-1], config)
-    batch, size = setting.batch_size, setting.image_size
-    pictures = torch.randn(batch, 3, size, size, device=setting.device).to(memory_format=layout)
-    hidden = torch.randn(batch, TEXT_LENGTH, config.dim, device=setting.device)
-    labels = torch.zeros(batch, dtype=torch.long, device=setting.device)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    parameters += [parameter for layer in learning for parameter in layer.parameters()]
+    batch, size, device = setting.batch_size, setting.image_size, setting.device
+    pictures = torch.randn(batch, 3, size, size, device=device).to(memory_format=layout)
+    hidden = torch.randn(batch, TEXT_LENGTH, config.dim, device=device)
+    labels = torch.zeros(batch, dtype=torch.long, device=device)
 
     def step() -> None:
-        for parameter in parameters:
-            parameter.grad = None
-        with torch.autocast(setting.device, torch.bfloat16, enabled=bf16), select_kernels(techniques):
+        model.zero_grad()
+        with torch.autocast(device, torch.bfloat16, enabled=bf16), select_kernels(techniques):
             text = hidden
             for layer in learning:
                 text = layer(text, None)
             logits = model.answers(model.vision_projection(model.vision(pictures)), model.text_projection(text[:, 0]))
             loss = sum(F.cross_entropy(task_logits.float(), labels) for task_logits in logits)
         loss.backward()
-        if setting.device == "cuda":
+        if device == "cuda":
             torch.cuda.synchronize()
 
     return step

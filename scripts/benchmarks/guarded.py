@@ -16,83 +16,59 @@ from pathlib import Path
 
 import psutil
 
-# Stands between this process and the command. Its standard input is a pipe that this process holds open: when that is
-# closed, by whatever ended this process, it kills the command and all that the command started. It is not stopped when
-# they are, nor interrupted from the terminal.
-GUARD = """
-import os, signal, subprocess, sys, threading
-
-def kill():
-    try:
-        os.killpg(command.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
-print(command.pid, flush=True)
-threading.Thread(target=lambda: (os.read(0, 1), kill()), daemon=True).start()
-status = command.wait()
-kill()
-os._exit(status if status >= 0 else 128 - status)
-"""
+# Reads a pipe that this process holds open. When that is closed, by whatever ended this process, the group is killed.
+GUARD = 'read _; kill -s KILL -- "-$0"'
 
 
 class Guarded:
-    """A running command in a process group of its own, as a context at whose end it is killed.
-
-    Args:
-        command: Program and arguments.
-        environment: Further environment variables.
-    """
+    """A command that runs in a process group of its own, as a context at whose end it is killed."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end of the context
-        self._guard = subprocess.Popen(
-            [sys.executable, "-c", GUARD, *command],
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._output,
-            start_new_session=True,
-        )
-        self.ended = self._guard.stdout
-        """Can be read from, as `select` has it, when the command has ended."""
-        self.pid = int(self.ended.readline())  # type: ignore[union-attr]
+        self.command, self.environment = command, environment or {}
 
     def __enter__(self) -> Guarded:
-        """The command runs."""
+        """Start the command."""
+        self._errors = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            self.command,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            start_new_session=True,
+        )
+        words = ["sh", "-c", GUARD, str(self.process.pid)]
+        self._guard = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         return self
 
     def __exit__(self, *error: object) -> None:
         """Kill the command and what it started."""
-        self._guard.communicate()  # closes the pipe
-        self._output.close()
+        with self._errors, self.process:
+            self._guard.communicate()  # closes the pipe
 
     def signal(self, number: int) -> None:
         """Send a signal to the command and what it started."""
         with suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+            os.killpg(self.process.pid, number)
 
-    def printed(self) -> str:
-        """What the command has printed so far, errors too."""
-        file = self._output.fileno()
-        return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
-
-    def check(self, name: str) -> None:
-        """Wait for the command's end.
+    def output(self, name: str) -> str:
+        """What the command prints from now to its end.
 
         Raises:
             RuntimeError: If it fails.
         """
-        if self._guard.wait():
-            raise RuntimeError(
-                f"{name} ended with {self._guard.returncode}. Its last lines:\n{self.printed()[-3000:]}"
-            )
+        printed = self.process.communicate()[0]
+        if status := self.process.returncode:
+            self._errors.seek(0)
+            lines = self._errors.read().decode(errors="replace")[-3000:]
+            raise RuntimeError(f"{name} ended with {status}. Its last lines:\n{lines}")
+        return printed
 
     def processes(self) -> list[psutil.Process]:
         """The command and its descendants; none if it has ended."""
         with suppress(psutil.Error):
-            root = psutil.Process(self.pid)
+            root = psutil.Process(self.process.pid)
             return [root, *root.children(recursive=True)]
         return []
 
@@ -107,8 +83,7 @@ class Guarded:
         """`memory` at the largest process's peak since its start or `forget_peaks`, rather too high."""
         resident = {one.pid: _proc_bytes(one.pid, "status", "VmRSS") for one in self.processes()}
         largest = max(resident, key=resident.__getitem__, default=0)
-        given_back = _proc_bytes(largest, "status", "VmHWM") - resident.get(largest, 0)
-        return self.memory() + max(0, given_back)
+        return self.memory() + max(0, _proc_bytes(largest, "status", "VmHWM") - resident.get(largest, 0))
 
     def forget_peaks(self) -> None:
         """Let the processes' peaks begin at what they hold now, where the system offers it."""
@@ -126,11 +101,11 @@ def _proc_bytes(pid: int, file: str, *names: str) -> int:
 
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[float, str]:
-    """Seconds that a command took, and what it printed; see `Guarded.check`."""
+    """Seconds that a command took, and what it printed; see `Guarded.output`."""
     start = time.perf_counter()
     with Guarded(command, environment) as process:
-        process.check(" ".join(command[:4]))
-        return time.perf_counter() - start, process.printed()
+        printed = process.output(" ".join(command[:4]))
+        return time.perf_counter() - start, printed
 
 
 def end_with_parent() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 import csv
 import io
 import os
+from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-PICTURE_SIZE, PICTURE_BYTES = (1000, 1250), 140_000
 LARGEST_TINT = 8  # either way, of 255
 # Tokens a description: a log-normal law with SemArt's median and 90th percentile, cut at its longest text.
 MEDIAN_TOKENS, TOKENS_OF_NINE_IN_TEN, MOST_TOKENS = 86, 278, 1044
@@ -28,8 +27,8 @@ def make_release(
     folder: Path,
     num_rows: int,
     *,
-    picture_size: tuple[int, int] = PICTURE_SIZE,
-    picture_bytes: int = PICTURE_BYTES,
+    picture_size: tuple[int, int] = (1000, 1250),
+    picture_bytes: int = 140_000,
     num_backgrounds: int = 24,
 ) -> int:
     """Mean bytes of a picture of the release that is written in the official layout, the same each time.
@@ -61,11 +60,11 @@ def make_rows(random: np.random.Generator, number: int) -> pd.DataFrame:
     frequencies /= frequencies.sum()
     years = random.integers(1300, 1900, number)
     periods = (years - 1) // 50 * 50 + 1
-    lengths = description_lengths(random, number)
+    texts = [" ".join(random.choice(WORDS, length, p=frequencies)) for length in description_lengths(random, number)]
     return pd.DataFrame(
         {
             "IMAGE_FILE": [f"{row:06d}.jpg" for row in range(number)],
-            "DESCRIPTION": [" ".join(random.choice(WORDS, length, p=frequencies)) for length in lengths],
+            "DESCRIPTION": texts,
             "AUTHOR": [f"Painter {row % 900}" for row in range(number)],
             "TITLE": [f"Title {row}" for row in range(number)],
             "TECHNIQUE": [f"{technique}, 40 x 50 cm" for technique in random.choice(TECHNIQUES, number)],
@@ -78,24 +77,20 @@ def make_rows(random: np.random.Generator, number: int) -> pd.DataFrame:
 
 
 def description_lengths(random: np.random.Generator, number: int) -> np.ndarray:
-    spread = np.log(TOKENS_OF_NINE_IN_TEN / MEDIAN_TOKENS) / QUANTILE_90
-    lengths = np.exp(random.normal(np.log(MEDIAN_TOKENS), spread, number))
-    return lengths.round().astype(int).clip(5, MOST_TOKENS)
+    sigma = np.log(TOKENS_OF_NINE_IN_TEN / MEDIAN_TOKENS) / QUANTILE_90
+    return random.lognormal(np.log(MEDIAN_TOKENS), sigma, number).round().astype(int).clip(5, MOST_TOKENS)
 
 
 def make_background(random: np.random.Generator, size: tuple[int, int], num_bytes: int) -> tuple[np.ndarray, int]:
     """A picture `(height, width, 3)` with coarse forms and fine texture, and the JPEG quality that fits the bytes."""
     total = np.zeros((size[1], size[0], 3), dtype=np.float32)
     octave = 0
-    while 3 << octave < max(size):
-        grid = random.integers(0, 256, (3 << octave, 3 << octave, 3), dtype=np.uint8)
-        patches = Image.fromarray(grid).resize(size, Image.Resampling.BILINEAR)
-        total += np.asarray(patches, dtype=np.float32) / 1.5**octave
+    while (side := 3 << octave) < max(size):
+        grid = Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8))
+        total += np.asarray(grid.resize(size, Image.Resampling.BILINEAR), dtype=np.float32) / 1.5**octave
         octave += 1
-    darkest, brightest = LARGEST_TINT, 255 - LARGEST_TINT
-    picture = (darkest + (total - total.min()) * (brightest - darkest) / np.ptp(total)).astype(np.uint8)
-    quality = bisect.bisect_right(range(1, 96), num_bytes, key=lambda quality: len(as_jpeg(picture, quality)))
-    return picture, max(quality, 5)
+    scaled = np.interp(total, (total.min(), total.max()), (LARGEST_TINT, 255 - LARGEST_TINT)).astype(np.uint8)
+    return scaled, max(5, bisect_right(range(1, 96), num_bytes, key=lambda quality: len(as_jpeg(scaled, quality))))
 
 
 def as_jpeg(picture: np.ndarray, quality: int) -> bytes:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import select
 import statistics
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import FRONT, Bench, made_bench, recipe_of
+from benchmarks.bench import FRONT, Setting, made_data, recipe_of
 from benchmarks.guarded import Guarded, run
 from benchmarks.made_release import make_release
 from benchmarks.techniques import techniques_of
@@ -43,30 +43,29 @@ classify({{"image": {picture!r}, "text": "A quiet view of a river."}})
 NOTEBOOK_IMPORTS = "import torch, timm, torchvision, transformers; from transformers import DistilBertModel"
 
 
-def measure_training(options: argparse.Namespace) -> dict[str, Any]:
+def measure_train(options: argparse.Namespace) -> dict[str, Any]:
     """Figures of training with every tower.
 
     Small pictures and frozen texts are made by our first run, and read from the cache by the next: how many seconds
     that takes is learned by starting the first tower twice.
     """
-    rows = options.rows // BATCH * BATCH  # whole batches on both sides
+    rows = options.rows[0] // BATCH * BATCH  # whole batches on both sides
     if rows == 0:
-        raise ValueError(f"rows is {options.rows}, but a batch has {BATCH}. Give {BATCH} or more.")
+        raise ValueError(f"rows is {options.rows[0]}, but a batch has {BATCH}. Give {BATCH} or more.")
     towers: dict[str, Any] = {}
     print(f"Making {rows} paintings ...", flush=True)
-    with made_bench(rows, device=options.device) as bench:
+    with made_data(rows) as folder:
         preparation = None
         for tower in options.tower:
             print(f"Training with {tower} ...", flush=True)
-            recipe = recipe_of(tower)
-            ours, notebook = bench.training_side("ours", recipe), bench.side("notebook", "notebook-train", recipe)
+            setting = Setting(folder, recipe_of(tower), options.device)
             if preparation is None:
-                with bench.training_side("cold", recipe) as cold:
+                with setting.training_side("cold") as cold:
                     pass
-            with ours:
+            with setting.training_side("ours") as ours:
                 if preparation is None:
                     preparation = max(0.0, cold.seconds_to_first_step - ours.seconds_to_first_step)
-                with notebook, bench.side("limit", "limit-train", recipe) as limit:
+                with setting.side("notebook", "notebook-train") as notebook, setting.side("limit", "limit") as limit:
                     alternate([notebook, ours, limit], repeats=options.repeats, seconds=options.seconds)
                 towers[tower] = {
                     **compared(ours, notebook),
@@ -74,8 +73,8 @@ def measure_training(options: argparse.Namespace) -> dict[str, Any]:
                     "cold_run": estimated_run(ours, notebook, rows, preparation),
                 }
                 if options.without_each:
-                    towers[tower]["without"] = without_each(bench, recipe, ours, options)
-    return {"data": bench.data_facts, "towers": towers}
+                    towers[tower]["without"] = without_each(setting, ours, options)
+    return {"data": {"rows": rows, "device": options.device}, "towers": towers}
 
 
 def compared(ours: Side, notebook: Side) -> dict[str, Any]:
@@ -98,11 +97,11 @@ def estimated_run(ours: Side, notebook: Side, rows: int, preparation: float) -> 
     return {"epochs": EPOCHS, "seconds": found, "ratio": round(seconds["notebook"] / seconds["ours"], 2)}
 
 
-def without_each(bench: Bench, recipe: Path, ours: Side, options: argparse.Namespace) -> dict[str, Any]:
+def without_each(setting: Setting, ours: Side, options: argparse.Namespace) -> dict[str, Any]:
     """Speed of our side without one technique over that with all, by the technique's name."""
     without: dict[str, Any] = {}
-    for technique, fields in techniques_of(bench.setting(recipe).vision, bench.device).items():
-        with bench.training_side(f"without {technique}", recipe, fields, without=technique) as side:
+    for technique, fields in techniques_of(setting.vision, setting.device).items():
+        with setting.training_side(f"without {technique}", without=technique, **fields) as side:
             alternate([ours, side], repeats=max(2, options.repeats // 2), seconds=options.seconds)
         without[technique] = {"speed": ratio(side, ours, rows_per_second)}
     return without
@@ -114,16 +113,16 @@ def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
 
     towers: dict[str, Any] = {}
     print(f"Making {INFERENCE_ROWS} paintings ...", flush=True)
-    with made_bench(INFERENCE_ROWS, device=options.device) as bench:
+    with made_data(INFERENCE_ROWS) as folder:
         for tower in options.tower:
             print(f"Inference with {tower} ...", flush=True)
-            recipe = recipe_of(tower)
-            model = save_model(bench, recipe)
+            setting = Setting(folder, recipe_of(tower), options.device)
+            model = save_model(setting)
             pairs = []
             for part, seconds in (("predict", options.seconds), ("answer", options.seconds / 2)):
                 with ExitStack() as stack:
-                    ours = stack.enter_context(bench.side("ours", f"ours-{part}", recipe, model))
-                    notebook = stack.enter_context(bench.side("notebook", f"notebook-{part}", recipe))
+                    ours = stack.enter_context(setting.side("ours", f"ours-{part}", model))
+                    notebook = stack.enter_context(setting.side("notebook", f"notebook-{part}"))
                     alternate([notebook, ours], repeats=options.repeats, seconds=seconds)
                 pairs.append((ours, notebook))
             batches, single = pairs
@@ -132,27 +131,24 @@ def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
                 "latency_ms": {side.name: figure(side, milliseconds) for side in single},
                 "latency_ratio": ratio(*single, milliseconds),
             }
-    return {"data": bench.data_facts, "towers": towers}
+    return {"data": {"rows": INFERENCE_ROWS, "device": options.device}, "towers": towers}
 
 
 def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
     """Peak megabytes of training by the number of rows, with towers that hold next to nothing and empty caches."""
     peaks: dict[str, int] = {}
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as recipe:
-        recipe.write(SMALL_RECIPE)
-        recipe.flush()
-        for number in options.rows:
-            print(f"Making {number} rows, and training on them ...", flush=True)
-            with (
-                made_bench(number, text_sizes=SMALL_TEXT_TOWER, **SMALL_PICTURES) as bench,
-                bench.training_side("memory", Path(recipe.name)) as side,
-            ):
-                side.take_turn(min(40, number // BATCH - 1))
-            peaks[str(number)] = round(side.peak_bytes / MEBIBYTE)
+    for rows in options.rows:
+        print(f"Making {rows} rows, and training on them ...", flush=True)
+        with made_data(rows, SMALL_TEXT_TOWER, **SMALL_PICTURES) as folder:
+            recipe = folder / "recipe.yaml"
+            recipe.write_text(SMALL_RECIPE)
+            with Setting(folder, recipe).training_side("memory") as side:
+                side.take_turn(min(40, rows // BATCH - 1))
+        peaks[str(rows)] = round(side.peak_bytes / MEBIBYTE)
     return {"peak_mb": peaks}
 
 
-def measure_preparation(options: argparse.Namespace) -> dict[str, Any]:
+def measure_data(options: argparse.Namespace) -> dict[str, Any]:
     """Pictures of the official size prepared in a second, ours and naively, and memory by the number of rows."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as folder:
         release = Path(folder, "release")
@@ -179,14 +175,14 @@ def prepare(way: str, release: Path, output: Path) -> tuple[float, int]:
         RuntimeError: If it fails.
     """
     peak = 0
-    with Guarded([sys.executable, str(FRONT), "side", way, str(release), str(output)]) as process:
-        while not select.select([process.ended], [], [], 0.1)[0]:
-            peak = max(peak, process.memory())
-        process.check(way)
-        return float(process.printed().splitlines()[-1]), round(peak / MEBIBYTE)
+    with Guarded([sys.executable, str(FRONT), "side", way, str(release), str(output)]) as guarded:
+        while guarded.process.poll() is None:
+            peak = max(peak, guarded.memory())
+            time.sleep(0.1)
+        return float(guarded.output(way).splitlines()[-1]), round(peak / MEBIBYTE)
 
 
-def measure_start(options: argparse.Namespace) -> dict[str, Any]:
+def measure_startup(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.sides import save_model
 
     doors = [path for path in sorted(FRONT.parent.glob("*.py")) if "import main" in path.read_text(encoding="utf-8")]
@@ -196,10 +192,11 @@ def measure_start(options: argparse.Namespace) -> dict[str, Any]:
         "the notebook's imports": ["-c", NOTEBOOK_IMPORTS],
         **{f"{path.name} --help": [str(path), "--help"] for path in doors},
     }
-    with made_bench(1) as bench:
+    with made_data(1) as folder:
         tower = options.tower[0]
-        picture = next((bench.folder / "release" / "Images").iterdir())
-        code = FIRST_PREDICTION.format(model=save_model(bench, recipe_of(tower)), picture=str(picture))
+        picture = next((folder / "release" / "Images").iterdir())
+        model = save_model(Setting(folder, recipe_of(tower)))
+        code = FIRST_PREDICTION.format(model=model, picture=str(picture))
         commands[f"first prediction ({tower})"] = ["-c", code]
         return {"starts": {name: {"seconds": seconds_of(command)} for name, command in commands.items()}}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pandas as pd
 import timm
@@ -60,15 +59,14 @@ class NotebookModel(nn.Module):
     def train(self, mode: bool = True) -> NotebookModel:
         """Set training mode, but not in what is frozen: as in our model, nothing there changes or is dropped."""
         super().train(mode)
-        for module in getattr(self, "frozen", ()):
+        for module in self.frozen:
             module.eval()
         return self
 
     def forward(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:
         """Logits `(batch, num_labels)` of each task."""
-        image = self.vision_projection(self.vision(pixel_values))
         text = self.text(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state[:, 0]
-        return self.answers(image, self.text_projection(text))
+        return self.answers(self.vision_projection(self.vision(pixel_values)), self.text_projection(text))
 
     def answers(self, image: Tensor, text: Tensor) -> list[Tensor]:
         """Logits of each task, from the projected features `(batch, fusion_dim)` of both towers."""
@@ -81,9 +79,9 @@ class NotebookPaintings(Dataset):
     """Rows of a release: picture through a transform, tokens, labels."""
 
     def __init__(self, setting: Setting, *, augments: bool) -> None:
-        frame = pd.read_csv(Path(setting.release, "semart_train.csv"), sep="\t", encoding="cp1252")
+        frame = pd.read_csv(setting.release / "semart_train.csv", sep="\t", encoding="cp1252")
         frame["MEDIUM"] = frame["TECHNIQUE"].str.split(",").str[0]
-        self.pictures = [Path(setting.release, "Images", name) for name in frame["IMAGE_FILE"]]
+        self.pictures = [setting.release / "Images" / name for name in frame["IMAGE_FILE"]]
         self.texts = frame["DESCRIPTION"].tolist()
         columns = [pd.factorize(frame[task], sort=True) for task in TASKS]
         self.num_labels = [len(labels) + 1 for _, labels in columns]  # one more for rare and unseen ones
@@ -97,12 +95,9 @@ class NotebookPaintings(Dataset):
     def __getitem__(self, row: int) -> dict[str, Tensor]:
         options = {"padding": "max_length", "truncation": True, "max_length": TEXT_LENGTH, "return_tensors": "pt"}
         tokens = self.tokenizer(self.texts[row], **options)
-        return {
-            "pixel_values": self.transform(Image.open(self.pictures[row], formats=["JPEG"]).convert("RGB")),
-            "input_ids": tokens["input_ids"][0],
-            "attention_mask": tokens["attention_mask"][0],
-            "labels": self.labels[row],
-        }
+        picture = Image.open(self.pictures[row], formats=["JPEG"]).convert("RGB")
+        inputs = {name: tokens[name][0] for name in ("input_ids", "attention_mask")}
+        return {"pixel_values": self.transform(picture), **inputs, "labels": self.labels[row]}
 
 
 def make_transform(setting: Setting, *, augments: bool) -> transforms.Compose:
@@ -138,9 +133,8 @@ def train(setting: Setting) -> None:
     scheduler = get_cosine_schedule_with_warmup(optimizer, int(recipe["warmup_steps"] * num_steps), num_steps)
     clock = Clock()
     for batch in batches(loader):
-        batch = {name: value.to(device) for name, value in batch.items()}
-        labels = batch.pop("labels")
-        logits = model(**batch)
+        labels = batch.pop("labels").to(device)
+        logits = model(**{name: value.to(device) for name, value in batch.items()})
         loss = sum(F.cross_entropy(task_logits, labels[:, task]) for task, task_logits in enumerate(logits))
         optimizer.zero_grad()
         loss.backward()
@@ -157,13 +151,13 @@ def batches(loader: DataLoader) -> Iterator[dict[str, Tensor]]:
 
 
 def predict(setting: Setting) -> None:
-    """Classify paintings in batches for as long as the clock asks."""
+    """Classify paintings in batches."""
     paintings = NotebookPaintings(setting, augments=False)
     classify(setting, paintings, batches(DataLoader(paintings, batch_size=32, num_workers=NUM_WORKERS)))
 
 
 def answer(setting: Setting) -> None:
-    """Classify one painting after the other, each from its file and text, for as long as the clock asks."""
+    """Classify one painting after the other, each from its file and text."""
     paintings = NotebookPaintings(setting, augments=False)
     rows = itertools.cycle(range(len(paintings)))
     classify(setting, paintings, ({name: value[None] for name, value in paintings[row].items()} for row in rows))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import arithmetic_limit, notebook
-from benchmarks.bench import TEXT_LENGTH, Bench, Setting
+from benchmarks.bench import TEXT_LENGTH, Setting
 from benchmarks.turns import Clock
 
 PAINTINGS_PER_CALL = 256
@@ -26,7 +25,8 @@ def run_side(words: Sequence[str]) -> None:
     if name in OWN_ARGUMENTS:
         OWN_ARGUMENTS[name](*rest)
     else:
-        SIDES[name](Setting(**json.loads(rest[0])), *rest[1:])
+        folder, recipe, device, *more = rest
+        SIDES[name](Setting(Path(folder), Path(recipe), device), *more)
 
 
 def train(without: str, *words: str) -> None:
@@ -53,20 +53,19 @@ def predict(setting: Setting, model: str, num_workers: str = "2") -> None:
     """Classify paintings in batches by the pipeline for as long as the clock asks; a step is one call of it."""
     classify, paintings = load(setting, model)
     rows, number = itertools.cycle(paintings), min(PAINTINGS_PER_CALL, len(paintings))
-    options = {"batch_size": 32, "num_workers": int(num_workers), "top_k": None}
-    count(len(classify(list(itertools.islice(rows, number)), **options)) for _ in itertools.repeat(None))
+    clock = Clock()
+    while True:
+        some = list(itertools.islice(rows, number))
+        clock.tick(len(classify(some, batch_size=32, num_workers=int(num_workers), top_k=None)))
 
 
 def answer(setting: Setting, model: str) -> None:
     """Classify one painting after the other by the pipeline, each from its file and text."""
     classify, paintings = load(setting, model)
-    count(len([classify(painting, top_k=None)]) for painting in itertools.cycle(paintings))
-
-
-def count(steps: Iterable[int]) -> None:
     clock = Clock()
-    for rows in steps:
-        clock.tick(rows)
+    for painting in itertools.cycle(paintings):
+        classify(painting, top_k=None)
+        clock.tick(1)
 
 
 def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
@@ -76,16 +75,15 @@ def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
     import semart_hf
 
     semart_hf.register()  # as a program of its own would have by importing it
-    release = Path(setting.release)
-    frame = pd.read_csv(release / "semart_train.csv", sep="\t", encoding="cp1252")
+    frame = pd.read_csv(setting.release / "semart_train.csv", sep="\t", encoding="cp1252")
     paintings = [
-        {"image": str(release / "Images" / name), "text": text}
+        {"image": str(setting.release / "Images" / name), "text": text}
         for name, text in zip(frame["IMAGE_FILE"], frame["DESCRIPTION"], strict=True)
     ]
     return pipeline("art-classification", model=model, device=setting.device), paintings
 
 
-def save_model(bench: Bench, recipe: Path) -> str:
+def save_model(setting: Setting) -> str:
     """The folder of a model as the recipe has it, with random weights in the vision tower and the heads."""
     from transformers import AutoTokenizer
 
@@ -93,16 +91,17 @@ def save_model(bench: Bench, recipe: Path) -> str:
     from semart_hf.training.building import build_model, build_processor
     from semart_hf.training.recipe import ModelArguments
 
-    setting, folder = bench.setting(recipe), bench.folder / f"saved-{recipe.stem}"
     tasks = [
         {"name": name, "labels": [f"{name} {number}" for number in range(size)]}
         for name, size in notebook.NUM_LABELS.items()
     ]
-    names = {field.name for field in fields(ModelArguments)} & setting.recipe.keys()
-    towers = {"vision": setting.vision, "text": setting.text_tower, "pretrained": "text"}
+    towers = {"vision": setting.vision, "text": str(setting.text_tower), "pretrained": "text"}
+    given = {
+        field.name: setting.recipe[field.name] for field in fields(ModelArguments) if field.name in setting.recipe
+    }
     tokenizer = AutoTokenizer.from_pretrained(setting.text_tower, model_max_length=TEXT_LENGTH)
-    arguments = ModelArguments(**{name: setting.recipe[name] for name in names} | towers)
-    model = build_model(tasks, arguments, tokenizer)
+    model = build_model(tasks, ModelArguments(**given | towers), tokenizer)
+    folder = setting.folder / f"saved-{setting.path.stem}"
     write_repository(model, build_processor(model, tokenizer), folder)
     return str(folder)
 
@@ -120,13 +119,12 @@ def prepare(release: str, output: str) -> None:
 def prepare_naively(release: str, output: str) -> None:
     """The usual way: PIL at full size, `datasets.map` to PNG, saved to disk; print the seconds."""
     import datasets
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     def shrink(row: dict[str, Any]) -> dict[str, Any]:
         picture = Image.open(Path(release, "Images", row["IMAGE_FILE"]), formats=["JPEG"]).convert("RGB")
-        scale = 288 / min(picture.size)
         file = io.BytesIO()
-        picture.resize([round(side * scale) for side in picture.size], Image.Resampling.LANCZOS).save(file, "PNG")
+        ImageOps.cover(picture, (288, 288), Image.Resampling.LANCZOS).save(file, "PNG")
         return {"image": {"bytes": file.getvalue(), "path": None}}
 
     start = time.perf_counter()
@@ -143,5 +141,5 @@ SIDES = {
     "notebook-train": notebook.train,
     "notebook-predict": notebook.predict,
     "notebook-answer": notebook.answer,
-    "limit-train": arithmetic_limit.train,
+    "limit": arithmetic_limit.train,
 }

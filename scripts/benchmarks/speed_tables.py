@@ -39,6 +39,12 @@ def speed_text(measured: Figures) -> str:
 
 
 def speed_table(measured: Figures) -> str:
+    def times_as_fast(figures: Figures) -> Cell:
+        return compared(figures["ratio"], figures["rows_per_second"], "{:.1f}")
+
+    def memory(figures: Figures) -> str:
+        return " / ".join(f"{figures['peak_mb'][side] / 1024:.1f}" for side in ("ours", "notebook"))
+
     training, inference = (measured.get(part, {}).get("towers", {}) for part in ("train", "inference"))
     towers = list(dict.fromkeys([*training, *inference]))
     rows: list[tuple[str, Figures, Callable[[Any], Cell | str]]] = []
@@ -88,14 +94,6 @@ def compared(ratio: Any, both: Figures, form: str, ratio_form: str = "{:.1f}") -
         median, spread = ratio["median"], f"{ratio_form}–{ratio_form}; ".format(ratio["min"], ratio["max"])
     values = [both[side]["median"] if isinstance(both[side], Mapping) else both[side] for side in ("ours", "notebook")]
     return Cell(ratio_form.format(median), spread + f"{form} / {form}".format(*values), is_strong=True)
-
-
-def times_as_fast(figures: Figures) -> Cell:
-    return compared(figures["ratio"], figures["rows_per_second"], "{:.1f}")
-
-
-def memory(figures: Figures) -> str:
-    return " / ".join(f"{figures['peak_mb'][side] / 1024:.1f}" for side in ("ours", "notebook"))
 
 
 def sentences(measured: Figures) -> list[str]:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import select
 import signal
-import socket
 import statistics
-import tempfile
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from benchmarks.guarded import Guarded
 
-ADDRESS_VARIABLE = "SEMART_BENCHMARK_ADDRESS"
+REPORT = "turn "  # begins the lines that a measured process prints for its parent
 
 
 class Clock:
@@ -27,9 +24,6 @@ class Clock:
 
     def __init__(self) -> None:
         self._wanted, self._seconds, self._rows = 1, list[float](), 0
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(os.environ[ADDRESS_VARIABLE])
-        self._orders = self._socket.makefile("r", encoding="utf-8")
         self._last = time.perf_counter()
 
     def tick(self, rows: int) -> None:
@@ -41,8 +35,8 @@ class Clock:
         self._seconds.append(time.perf_counter() - self._last)
         self._rows += rows
         if len(self._seconds) == self._wanted:
-            self._socket.sendall(json.dumps([self._seconds, self._rows]).encode() + b"\n")
-            order = self._orders.readline()
+            print(f"\n{REPORT}{json.dumps([self._seconds, self._rows])}", flush=True)
+            order = sys.stdin.readline()
             if not order:
                 raise SystemExit(0)
             self._wanted, self._seconds, self._rows = int(order), [], 0
@@ -56,18 +50,12 @@ class Turn(NamedTuple):
     rows: int
 
 
-class Side:
-    """A command that runs a `Clock`, started as a context.
-
-    Args:
-        name: How figures name it.
-        command: Program and arguments.
-        environment: Further environment variables.
-    """
+class Side(Guarded):
+    """A command that runs a `Clock`, by the name that figures give it."""
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        self.name, self.command, self.environment = name, command, environment or {}
-        self.turns: list[Turn] = []
+        super().__init__(command, environment)
+        self.name, self.turns = name, list[Turn]()
         self.seconds_to_first_step, self.peak_bytes = 0.0, 0
 
     def __enter__(self) -> Side:
@@ -76,43 +64,29 @@ class Side:
         Raises:
             RuntimeError: If it ends before.
         """
+        begin = time.perf_counter()
         with ExitStack() as stack:
-            address = f"{stack.enter_context(tempfile.TemporaryDirectory(prefix='side-'))}/socket"
-            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-            listener.bind(address)
-            listener.listen(1)
-            begin = time.perf_counter()
-            environment = {**self.environment, ADDRESS_VARIABLE: address}
-            self.process = stack.enter_context(Guarded(self.command, environment))
-            if listener not in select.select([listener, self.process.ended], [], [])[0]:
-                self._fail()
-            self._connection = stack.enter_context(listener.accept()[0])
-            self._reports = self._connection.makefile("r", encoding="utf-8")
-            self.process.forget_peaks()
+            stack.push(super().__enter__())
             self._receive()
-            self.seconds_to_first_step = time.perf_counter() - begin
-            self._stack = stack.pop_all()
+            stack.pop_all()  # it goes on
+        self.seconds_to_first_step = time.perf_counter() - begin
+        self.forget_peaks()
         return self
-
-    def __exit__(self, *error: object) -> None:
-        """End the process and all that it started."""
-        self._stack.close()
 
     def take_turn(self, steps: int) -> Turn:
         """Let the process do so many steps, and keep what it took."""
-        self.process.signal(signal.SIGCONT)
-        self._connection.sendall(f"{steps}\n".encode())
+        self.signal(signal.SIGCONT)
+        print(steps, file=self.process.stdin, flush=True)
         self.turns.append(self._receive())
+        self.peak_bytes = max(self.peak_bytes, self.peak_memory())
         return self.turns[-1]
 
     def _receive(self) -> Turn:
-        line = self._reports.readline() or self._fail()
-        self.process.signal(signal.SIGSTOP)
-        self.peak_bytes = max(self.peak_bytes, self.process.peak_memory())
-        return Turn(*json.loads(line))
-
-    def _fail(self) -> NoReturn:
-        self.process.check(f"{self.name}: the measured process")
+        for line in self.process.stdout or ():
+            if line.startswith(REPORT):
+                self.signal(signal.SIGSTOP)
+                return Turn(*json.loads(line.removeprefix(REPORT)))
+        self.output(f"{self.name}: the measured process")
         raise RuntimeError(f"{self.name}: the measured process ended before its time.")
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -30,10 +31,9 @@ from benchmarks.guarded import raise_on_termination
 from benchmarks.turns import Side
 raise_on_termination()
 with Side("child", [sys.executable, "-c", {code!r}]) as side:
-    print(*(process.pid for process in side.process.processes()), flush=True)
+    print(*(process.pid for process in side.processes()), flush=True)
     time.sleep(60)
 """
-WAITING = ("print('ready', flush=True)", "time.sleep(60)")
 HELD = 100 * 2**20
 
 
@@ -98,7 +98,7 @@ def test_turns_go_forwards_and_backwards():
 def test_a_side_that_ends_says_what_it_printed():
     with pytest.raises(RuntimeError, match=r"(?s)broken: the measured process ended with 1.*ZeroDivisionError"):
         Side("broken", [sys.executable, "-c", "1 / 0"]).__enter__()
-    with pytest.raises(RuntimeError, match="ended with 137"):
+    with pytest.raises(RuntimeError, match="ended with -9"):
         run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
     seconds, printed = run([sys.executable, "-c", "import os; print(os.environ['NAME'])"], {"NAME": "here"})
     assert printed == "here\n"
@@ -120,35 +120,37 @@ def test_however_the_benchmark_ends_its_children_end(number):
     assert wait_until(lambda: not any(map(psutil.pid_exists, children)))
 
 
+@contextmanager
+def waiting(*code, processes=1):
+    """Processes that have run the code."""
+    code = "\n".join(["import os, time", *code, "os.write(1, b'ready\\n')", "time.sleep(60)"])
+    with Guarded([sys.executable, "-c", code]) as guarded:
+        assert [guarded.process.stdout.readline() for _ in range(processes)] == ["ready\n"] * processes
+        yield guarded
+
+
 @pytest.mark.parametrize("processes", [1, 3])
 def test_pages_that_processes_share_count_once(processes):
     fork = f"[os.getpid() == parent and os.fork() for _ in range({processes - 1})]"
-    code = ("import os, time", f"held = b'x' * {HELD}", "parent = os.getpid()", fork, *WAITING)
-    with Guarded([sys.executable, "-c", "\n".join(code)]) as process:
-        assert wait_until(lambda: process.printed().count("ready") == processes)
-        assert len(process.processes()) == processes
-        assert HELD < process.peak_memory() < 1.5 * HELD
+    with waiting(f"held = b'x' * {HELD}", "parent = os.getpid()", fork, processes=processes) as guarded:
+        assert len(guarded.processes()) == processes
+        assert HELD < guarded.peak_memory() < 1.5 * HELD
 
 
 def test_what_a_process_gave_back_counts_to_its_peak():
-    code = ("import time", f"held = b'x' * {HELD}", "del held", *WAITING)
-    with Guarded([sys.executable, "-c", "\n".join(code)]) as process:
-        assert wait_until(lambda: "ready" in process.printed())
-        assert HELD < process.peak_memory() < 1.5 * HELD
-        assert process.memory() < 0.5 * HELD
-        process.forget_peaks()
-        assert process.peak_memory() < 0.5 * HELD
+    with waiting(f"held = b'x' * {HELD}", "del held") as guarded:
+        assert HELD < guarded.peak_memory() < 1.5 * HELD
+        assert guarded.memory() < 0.5 * HELD
+        guarded.forget_peaks()
+        assert guarded.peak_memory() < 0.5 * HELD
 
 
 def test_pages_of_a_mapped_file_are_the_systems(tmp_path):
     (tmp_path / "data").write_bytes(bytes(HELD))
     code = (
-        "import mmap, time",
-        f"file = open({str(tmp_path / 'data')!r}, 'rb')",
+        f"import mmap; file = open({str(tmp_path / 'data')!r})",
         "mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)",
         f"total = sum(mapped[place] for place in range(0, {HELD}, 4096))",
-        *WAITING,
     )
-    with Guarded([sys.executable, "-c", "\n".join(code)]) as process:
-        assert wait_until(lambda: "ready" in process.printed())
-        assert process.peak_memory() < 0.5 * HELD < psutil.Process(process.pid).memory_info().rss
+    with waiting(*code) as guarded:
+        assert guarded.peak_memory() < 0.5 * HELD < psutil.Process(guarded.process.pid).memory_info().rss
