@@ -1,31 +1,33 @@
 """Any catalogue of paintings, read by its mapping into the form of a SemArt release."""
 
-import dataclasses
+import html
 import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 
-from .catalogue_files import (
-    FORMAT_OF_ENDING,
-    check_columns,
-    imagefolder_files,
-    read_dataset,
-    read_table,
-    selected_pieces,
+from .catalogue_files import FORMAT_OF_ENDING, SourceTable, imagefolder_files, read_dataset, read_table
+from .mapping import CatalogueMapping, Columns, SplitRule, normal
+from .medium import medium_of
+from .tables import (
+    RESERVED_COLUMNS,
+    SPLITS,
+    TEXT_COLUMNS,
+    Problem,
+    ReleaseTables,
+    cells_of,
+    concatenated_rows,
+    divided_rows,
+    shared_out,
+    stored_rows,
 )
-from .column_rules import Columns, apply_rule
-from .delimited import SourceTable, unescape_entities
-from .mapping import CatalogueMapping, ColumnRule, SplitRule, normal
-from .problems import Problem
-from .splits import SPLITS, divide, share_out
-from .stored_rows import cells_of, stored_rows, with_same_columns
-from .tables import RESERVED_COLUMNS, TEXT_COLUMNS, ReleaseTables, common_table
 from .vocabulary import TASKS
 
 logger = logging.getLogger(__name__)
@@ -38,8 +40,11 @@ _SPLIT_NAMES = {
     "testing": "test",
 }
 
-# Of the values that a table lacks, the most frequent are reported one by one.
+# Of the values that a mapping does not foresee, the most frequent are reported one by one.
 _NUM_REPORTED_VALUES = 20
+
+# Entities end in a semicolon: "R&D" and "&c." stay as they are.
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 # By new column of a join the text of each key, and the column that has the keys.
 _Lookup = tuple[str, dict[str, dict[str, str]]]
@@ -74,12 +79,12 @@ def read_catalogue(
     lookups: list[_Lookup] | None = None
     for split, table, images_folder in _source_tables(source, mapping):
         lookups = _read_joins(mapping, Path(source)) if lookups is None else lookups
-        reader = _Reader(table, mapping, split, images_folder, Path(pictures_folder), lookups)
-        parts.append(reader.read())
-        tables.problems.extend(reader.problems)
+        if mapping.image_column in table.header:
+            images_folder = Path(pictures_folder)
+        parts.append(_read_rows(table, mapping, split, images_folder, lookups, tables.problems))
         if table.encoding:
             tables.encodings[table.name] = table.encoding
-    tables.splits.update(_by_split(parts, mapping.splits, source))
+    tables.splits.update(_by_split(concatenated_rows(parts), mapping.splits, source))
     if not tables.splits:
         raise ValueError(
             f"Got {source} without a readable row that the mapping keeps. Check the download, and in the mapping "
@@ -96,24 +101,29 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
     Args:
         releases: Tables by the release's name.
     """
-    merged = ReleaseTables(
-        {},
+    parts, split_numbers = [], []
+    for number, split in enumerate(SPLITS):
+        for name, tables in releases.items():
+            rows = tables.splits.get(split, [])
+            if len(rows):
+                parts.append(rows.add_column("release", [name] * len(rows), feature=datasets.Value("string")))
+                split_numbers += [number] * len(rows)
+    return ReleaseTables(
+        divided_rows(concatenated_rows(parts), np.array(split_numbers, dtype=np.int8)),
+        {
+            f"{name}/{file}": encoding
+            for name, tables in releases.items()
+            for file, encoding in tables.encodings.items()
+        },
+        [replace(problem, release=name) for name, tables in releases.items() for problem in tables.problems],
         follow_links=all(tables.follow_links for tables in releases.values()),
         is_painted_miniature=all(tables.is_painted_miniature for tables in releases.values()),
     )
-    places = [(split, name) for split in SPLITS for name in releases if split in releases[name].splits]
-    named = []
-    for split, name in places:
-        rows = releases[name].splits[split]
-        named.append(rows.add_column("release", [name] * len(rows), feature=datasets.Value("string")))
-    parts: dict[str, list[datasets.Dataset]] = {}
-    for (split, _), rows in zip(places, with_same_columns(named), strict=True):
-        parts.setdefault(split, []).append(rows)
-    merged.splits.update({split: datasets.concatenate_datasets(tables) for split, tables in parts.items()})
-    for name, tables in releases.items():
-        merged.encodings.update({f"{name}/{file}": encoding for file, encoding in tables.encodings.items()})
-        merged.problems.extend(dataclasses.replace(problem, release=name) for problem in tables.problems)
-    return merged
+
+
+def unescape_entities(text: str | None) -> str | None:
+    """The text with its HTML entities as characters; `&#150;` is the dash that browsers show, not a control code."""
+    return text and _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
 
 
 def _source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[tuple[str | None, SourceTable, Path]]:
@@ -125,7 +135,7 @@ def _source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[tu
             raise ValueError(
                 f"Got {source}, where nothing is, but the mapping reads a catalogue's files. Correct the path."
             )
-        for name, rows in read_dataset(str(source), mapping.source_columns).items():
+        for name, rows in read_dataset(str(source), mapping.source_columns):
             yield name, rows, folder
         return
     images_folder = (folder if folder.is_dir() else folder.parent) / mapping.images
@@ -140,8 +150,7 @@ def _source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[tu
         raise ValueError(f"Got the folder {source}, but the mapping names no files. Add files, or pass one file.")
     options = {"encoding": mapping.encoding, "delimiter": mapping.delimiter}
     for split, path in files.items():
-        form = None if is_imagefolder else mapping.format
-        table = read_table(path, form, mapping.source_columns, split=split, **options)
+        table = read_table(path, None if is_imagefolder else mapping.format, mapping.source_columns, **options)
         if mapping.has_upper_header:
             table.header = [name.upper() for name in table.header]
         yield split, table, path.parent if is_imagefolder else images_folder
@@ -154,9 +163,9 @@ def _read_joins(mapping: CatalogueMapping, source: Path) -> list[_Lookup]:
         path = (source if source.is_dir() else source.parent) / join.file
         form = FORMAT_OF_ENDING.get(path.suffix.lower(), "csv")  # a join names no format of its own
         table = read_table(path, form, columns, encoding=mapping.encoding, delimiter=mapping.delimiter)
-        check_columns([(f"joins: {join.file}", column) for column in columns], table.header, table.reading)
+        table.check_columns((f"joins: {join.file}", column) for column in columns)
         texts: dict[str, dict[str, str]] = {new: {} for new in join.columns}
-        for _, cells in selected_pieces(table, columns, join.where):
+        for _, cells in table.pieces(columns, join.where):
             for new, column in join.columns.items():
                 for key, value in zip(cells[join.by[1]], cells[column], strict=True):
                     if key is not None and value is not None:
@@ -167,118 +176,122 @@ def _read_joins(mapping: CatalogueMapping, source: Path) -> list[_Lookup]:
     return lookups
 
 
-class _Reader:
-    """One file or split of a catalogue, and what its mapping makes of it.
+def _read_rows(
+    table: SourceTable,
+    mapping: CatalogueMapping,
+    split: str | None,
+    images_folder: Path,
+    lookups: Sequence[_Lookup],
+    problems: list[Problem],
+) -> datasets.Dataset:
+    """Rows of one file or split in the form of `ReleaseTables`, with each one's split in the column `split`.
 
-    Attributes:
-        problems: What was odd about rows, and what the mapping did not foresee; complete when the rows were read.
+    What was odd about them, and what the mapping did not foresee, is added to `problems`.
     """
+    _check_columns(table, mapping, lookups)
+    unforeseen: dict[str, Counter[str]] = {target: Counter() for target in mapping.columns}
+    without_split: list[Problem] = []
 
-    def __init__(
-        self,
-        table: SourceTable,
-        mapping: CatalogueMapping,
-        split: str | None,
-        images_folder: Path,
-        pictures_folder: Path,
-        lookups: Sequence[_Lookup],
-    ) -> None:
-        self.problems: list[Problem] = []
-        self._table = table
-        self._mapping = mapping
-        self._split = split
-        self._is_embedded = mapping.image_column in table.header
-        self._images_folder = pictures_folder if self._is_embedded else images_folder
-        self._lookups = lookups
-        self._unforeseen: dict[str, Counter[str]] = {target: Counter() for target in mapping.columns}
+    def pieces() -> Iterator[pa.Table]:
+        for numbers, cells in table.pieces(
+            mapping.source_columns, mapping.keep_rows, mapping.image_column, images_folder
+        ):
+            for key, texts in lookups:
+                cells |= {new: [found.get(cell or "") for cell in cells[key]] for new, found in texts.items()}
+            columns: dict[str, Sequence[Any]] = {"row_number": numbers}
+            columns["images_folder"] = [str(images_folder)] * len(numbers)
+            columns |= _common_columns(mapping, cells, len(numbers), unforeseen)
+            columns["split"] = [split] * len(numbers)
+            if mapping.splits and mapping.splits.column:
+                columns["split"] = _split_names(mapping.splits, columns, cells, without_split)
+            types = {name: pa.int64() if name == "row_number" else pa.string() for name in columns}
+            yield pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
 
-    def read(self) -> datasets.Dataset:
-        """Rows of the form of `ReleaseTables`, with each one's split in the column `split`."""
-        table, mapping = self._table, self._mapping
-        self._check_columns()
-        pieces = selected_pieces(
-            table, mapping.source_columns, mapping.keep_rows, mapping.image_column, self._images_folder
-        )
-        rows = stored_rows(self._common(*piece) for piece in pieces)
-        findings = [
-            (
-                "left_out_rows",
-                f"{table.num_left_out} rows of {table.name} by keep_rows",
-                "left out as the mapping says",
-            )
-        ]
-        findings *= bool(table.num_left_out)
-        for target, unforeseen in self._unforeseen.items():
-            findings += _unforeseen_values(unforeseen, target, mapping.columns[target], table.name)
-        table.problems.extend(Problem(None, self._split, None, *finding) for finding in findings)
-        self.problems[:0] = table.problems
-        return rows
+    rows = stored_rows(pieces())
+    findings = []
+    if table.num_left_out:
+        detail = f"{table.num_left_out} rows of {table.name} by keep_rows"
+        findings.append(("left_out_rows", detail, "left out as the mapping says"))
+    for target, counts in unforeseen.items():
+        rule = mapping.columns[target]
+        kind = "uncertain_date" if rule.half_century else "unmapped_value"
+        action = {"missing": "taken as missing", "keep": "kept as it is", "unknown": "taken as UNK"}[rule.other]
+        frequent = counts.most_common(_NUM_REPORTED_VALUES)
+        details = [f"{value!r} in {count} rows" for value, count in frequent]
+        rest = counts.total() - sum(count for _, count in frequent)
+        if rest:
+            details.append(f"{len(counts) - len(frequent)} more values in {rest} rows")
+        findings += [(kind, f"{target}: {detail} of {table.name}", action) for detail in details]
+    problems += [replace(problem, split=split) for problem in table.problems]
+    problems += [Problem(None, split, None, *finding) for finding in findings]
+    problems += without_split
+    return rows
 
-    def _check_columns(self) -> None:
-        mapping, columns = self._mapping, list(self._table.header)
-        named = [("keep_rows", column) for column in mapping.keep_rows]
-        check_columns(named, columns, self._table.reading)
-        for key, texts in self._lookups:
-            check_columns([("joins: by", key)], columns, self._table.reading)
-            columns += texts
-        named = [("keep", column) for column in mapping.keep or ()]
-        named += [("splits.column", mapping.splits.column)] if mapping.splits and mapping.splits.column else []
-        for target, rule in mapping.columns.items():
-            if rule.template or (not set(rule.columns) & {*columns} and not rule.is_optional and target != "image"):
-                named += [(f"columns.{target}", column) for column in rule.columns]
-            named += [(f"columns.{target}.to", rule.end_column)] if rule.end_column else []
-        check_columns(named, columns, self._table.reading)
 
-    def _common(self, numbers: list[int], cells: dict[str, list[str | None]]) -> pa.Table:
-        mapping = self._mapping
-        for key, texts in self._lookups:
-            cells |= {new: [found.get(cell or "") for cell in cells[key]] for new, found in texts.items()}
-        given: dict[str, Sequence[str | None]] = {}
-        for target, rule in mapping.columns.items():
-            if target == "image" or not set(rule.columns) & set(cells):
-                continue
-            values, unforeseen = apply_rule(rule, cells)
-            self._unforeseen[target].update(unforeseen)
+def _check_columns(table: SourceTable, mapping: CatalogueMapping, lookups: Sequence[_Lookup]) -> None:
+    table.check_columns(("keep_rows", column) for column in mapping.keep_rows)
+    joined: list[str] = []
+    for key, texts in lookups:
+        table.check_columns([("joins: by", key)], joined)
+        joined += texts
+    named = [("keep", column) for column in mapping.keep or ()]
+    if mapping.splits and mapping.splits.column:
+        named.append(("splits.column", mapping.splits.column))
+    for target, rule in mapping.columns.items():
+        is_there = not {*table.header, *joined}.isdisjoint(rule.columns)
+        if rule.template or not (is_there or rule.is_optional or target == "image"):
+            named += [(f"columns.{target}", column) for column in rule.columns]
+        named += [(f"columns.{target}.to", rule.end_column)] if rule.end_column else []
+    table.check_columns(named, joined)
+
+
+def _common_columns(
+    mapping: CatalogueMapping, cells: Columns, num_rows: int, unforeseen: Mapping[str, Counter[str]]
+) -> dict[str, Sequence[str | None]]:
+    """The columns of `ReleaseTables` as the mapping makes them of a catalogue's; `medium` also of `technique`."""
+    columns: dict[str, Sequence[str | None]] = dict.fromkeys((*TEXT_COLUMNS, *TASKS), [None] * num_rows)
+    given: dict[str, Sequence[str | None]] = {}
+    for target, rule in mapping.columns.items():
+        if target != "image" and not set(rule.columns).isdisjoint(cells):
+            values, counts = rule.apply(cells)
+            unforeseen[target].update(counts)
             is_text = target in TEXT_COLUMNS and target != "image_file"
             given[target] = [unescape_entities(value) for value in values] if is_text else values
-        if self._is_embedded:
-            given["image_file"] = cells[str(mapping.image_column)]
-        for column in cells if mapping.keep is None else mapping.keep:
-            name = re.sub(r"\W+", "_", column.lower()).strip("_")
-            is_read = name in mapping.columns and mapping.columns[name].columns == (column,)
-            if column != mapping.image_column and not is_read:
-                is_taken = name in (*TEXT_COLUMNS, *TASKS, *RESERVED_COLUMNS)
-                given[f"catalogue_{name}" if is_taken else name] = [unescape_entities(cell) for cell in cells[column]]
-        given["split"] = self._split_names(numbers, given.get("image_file"), cells)
-        return common_table(given, numbers, self._images_folder)
-
-    def _split_names(
-        self, numbers: Sequence[int], pictures: Sequence[str | None] | None, cells: Columns
-    ) -> list[str | None]:
-        """Name of each row's split, `None` where it is yet to be shared out, or names none."""
-        rule = self._mapping.splits
-        if rule is None or rule.column is None:
-            return [self._split] * len(numbers)
-        names = {**_SPLIT_NAMES, **rule.values}
-        found = [names.get(normal(cell)) for cell in cells[rule.column]]
-        for place, split in enumerate(found):
-            if split is None:
-                detail = f"{rule.column} is {cells[rule.column][place]!r}, which names no split"
-                picture = pictures[place] if pictures else None
-                self.problems.append(Problem(numbers[place], None, picture, "unknown_split", detail, "dropped"))
-        return found
+    if mapping.image_column and mapping.image_column in cells:
+        given["image_file"] = cells[mapping.image_column]
+    for column in cells if mapping.keep is None else mapping.keep:
+        name = re.sub(r"\W+", "_", column.lower()).strip("_")
+        is_read = name in mapping.columns and mapping.columns[name].columns == (column,)
+        if column != mapping.image_column and not is_read:
+            is_taken = name in (*TEXT_COLUMNS, *TASKS, *RESERVED_COLUMNS)
+            given[f"catalogue_{name}" if is_taken else name] = [unescape_entities(cell) for cell in cells[column]]
+    if "technique" in given:
+        columns["medium"] = [medium_of(technique) for technique in given["technique"]]
+    return columns | given
 
 
-def _by_split(
-    parts: Sequence[datasets.Dataset], rule: SplitRule | None, source: str | Path
-) -> dict[str, datasets.Dataset]:
+def _split_names(
+    rule: SplitRule, columns: Mapping[str, Sequence[Any]], cells: Columns, problems: list[Problem]
+) -> list[str | None]:
+    """Name of each row's split; `None` where it names none, which is a problem."""
+    names = {**_SPLIT_NAMES, **rule.values}
+    values = cells[str(rule.column)]
+    found = [names.get(normal(value)) for value in values]
+    for number, picture, value, split in zip(columns["row_number"], columns["image_file"], values, found, strict=True):
+        if split is None:
+            detail = f"{rule.column} is {value!r}, which names no split"
+            problems.append(Problem(number, None, picture, "unknown_split", detail, "dropped"))
+    return found
+
+
+def _by_split(rows: datasets.Dataset, rule: SplitRule | None, source: str | Path) -> dict[str, datasets.Dataset]:
     """Rows by split, in the order of the splits and without those that have no row."""
-    splits = {split for part in parts for split in cells_of(part, "split")}
+    splits = set(cells_of(rows, "split"))
     if rule.column is None if rule else None in splits:
         rule = rule or SplitRule()
         shares = ", ".join(f"{share * 100:g} % {split}" for split, share in rule.shares.items())
         logger.warning("%s is shared out to splits: %s (seed %d).", source, shares, rule.seed)
-        return share_out(parts, rule.shares, rule.seed)
+        return shared_out(rows, rule.shares, rule.seed)
     unknown = sorted(split for split in splits if split is not None and split not in _SPLIT_NAMES)
     if unknown:
         raise ValueError(
@@ -286,19 +299,5 @@ def _by_split(
             "mapping under splits how rows come to their splits."
         )
     number_of = {name: SPLITS.index(split) for name, split in _SPLIT_NAMES.items()}
-    numbers = (number_of.get(split, -1) for part in parts for split in cells_of(part, "split"))
-    chosen = np.fromiter(numbers, dtype=np.int8, count=sum(map(len, parts)))
-    return divide(parts, chosen, SPLITS)
-
-
-def _unforeseen_values(
-    unforeseen: Counter[str], target: str, rule: ColumnRule, table: str
-) -> list[tuple[str, str, str]]:
-    """Findings of the most frequent values that the rule does not foresee, or uncertain dates, and of the rest."""
-    action = {"missing": "taken as missing", "keep": "kept as it is", "unknown": "taken as UNK"}[rule.other]
-    frequent = unforeseen.most_common(_NUM_REPORTED_VALUES)
-    details = [f"{target}: {value!r} in {count} rows of {table}" for value, count in frequent]
-    rest = unforeseen.total() - sum(count for _, count in frequent)
-    if rest:
-        details.append(f"{target}: {len(unforeseen) - len(frequent)} more values in {rest} rows of {table}")
-    return [("uncertain_date" if rule.half_century else "unmapped_value", detail, action) for detail in details]
+    numbers = (number_of.get(split, -1) for split in cells_of(rows, "split"))
+    return divided_rows(rows, np.fromiter(numbers, dtype=np.int8, count=len(rows)))

@@ -5,7 +5,8 @@ catalogue becomes rows beside a folder of pictures, and memory grows with neithe
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +16,117 @@ import pyarrow.parquet
 
 from semart_hf.files import atomic_file
 
-from .delimited import SourceTable, read_delimited
+from .delimited import checked_rows, read_records
 from .mapping import normal
-from .problems import Problem
-from .stored_rows import PIECE_ROWS
+from .tables import PIECE_ROWS, Problem
 from .text_files import open_lines
 
 # First bytes of the picture formats, for the ending of a file; others are told apart when they are opened.
-_SIGNATURES = (
-    (b"\xff\xd8\xff", ".jpg"),
-    (b"\x89PNG\r\n\x1a\n", ".png"),
-    (b"GIF8", ".gif"),
-    (b"II*\x00", ".tif"),
-    (b"MM\x00*", ".tif"),
-    (b"RIFF", ".webp"),
-)
+_SIGNATURES = {
+    b"\xff\xd8\xff": ".jpg",
+    b"\x89PNG\r\n\x1a\n": ".png",
+    b"GIF8": ".gif",
+    b"II*\x00": ".tif",
+    b"MM\x00*": ".tif",
+    b"RIFF": ".webp",
+}
 
 FORMAT_OF_ENDING = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 _BATCH_SIZE = 64
 
 
+@dataclass
+class SourceTable:
+    """One file or split as it stands there, before anything is understood by it.
+
+    Attributes:
+        name: The file's name, or the split's.
+        header: Column names.
+        rows: Number from 1 and cells, as many as the header has. A row is parsed when it is asked for, and once.
+        reading: What the columns were read from, for errors.
+        encoding: Of a text file, as found or as given.
+        problems: Rows that were dropped or read in an unusual way; complete when all rows are read.
+        num_left_out: Rows that `where` leaves out, likewise.
+    """
+
+    name: str
+    header: list[str]
+    rows: Iterator[tuple[int, Sequence[Any]]]
+    reading: str
+    encoding: str | None = None
+    problems: list[Problem] = field(default_factory=list)
+    num_left_out: int = 0
+
+    def check_columns(self, named: Iterable[tuple[str, str]], further: Iterable[str] = ()) -> None:
+        """Refuse keys of a mapping of which one names a column that is neither the table's nor a further one.
+
+        Raises:
+            ValueError: There is one.
+        """
+        columns = {*self.header, *further}
+        missing = [(key, column) for key, column in named if column not in columns]
+        if missing:
+            keys, names = zip(*missing, strict=True)
+            raise ValueError(
+                f"Got {', '.join(keys)} with the columns {list(names)}, but they are not in {self.reading}. If it was "
+                "read wrongly, say encoding: or delimiter: in the mapping, or --encoding or --delimiter; else correct "
+                "the mapping, or write one (docs/catalogue.md)."
+            )
+
+    def pieces(
+        self,
+        columns: Set[str] | None,
+        where: Mapping[str, tuple[str, ...]],
+        image_column: str | None = None,
+        pictures_folder: Path = Path(),
+    ) -> Iterator[tuple[list[int], dict[str, list[str | None]]]]:
+        """Numbers and cells by column of the rows, up to `PIECE_ROWS` at a time, once at least. Cells are texts.
+
+        Args:
+            columns: Those that are read; `None` for all.
+            where: Which rows count: column to the `normal` values it may have.
+            image_column: Of embedded pictures, which are written to the folder and read as their names.
+            pictures_folder: Needed with `image_column`.
+
+        Raises:
+            ValueError: A column that is read is there twice.
+        """
+        places = [place for place, column in enumerate(self.header) if columns is None or column in columns]
+        names = [self.header[place] for place in places]
+        twice = sorted({column for column in names if names.count(column) > 1})
+        if twice:
+            raise ValueError(
+                f"Got a catalogue with the column {twice[0]!r} twice, in {self.reading}. Correct the mapping or the "
+                "file."
+            )
+        conditions = [(self.header.index(column), allowed) for column, allowed in where.items()]
+        stem = Path(self.name).stem
+        numbers: list[int] = []
+        cells: list[list[str | None]] = [[] for _ in places]
+        for number, row in self.rows:
+            if any(normal(_as_text(row[place])) not in allowed for place, allowed in conditions):
+                self.num_left_out += 1
+                continue
+            numbers.append(number)
+            for name, place, column in zip(names, places, cells, strict=True):
+                if name == image_column:
+                    column.append(_write_picture(row[place], pictures_folder / f"{stem}-{number:08d}"))
+                else:
+                    column.append(_as_text(row[place]))
+            if len(numbers) == PIECE_ROWS:
+                yield numbers, dict(zip(names, cells, strict=True))
+                numbers, cells = [], [[] for _ in places]
+        yield numbers, dict(zip(names, cells, strict=True))
+
+
 def read_table(
     path: Path,
-    form: str | None,
-    columns: Set[str] | None,
+    form: str | None = None,
+    columns: Set[str] | None = None,
     *,
     encoding: str | None = None,
     delimiter: str | None = None,
-    split: str | None = None,
 ) -> SourceTable:
     """Rows of one CSV, TSV, JSON lines or Parquet file.
 
@@ -52,7 +135,6 @@ def read_table(
         form: `csv`, `tsv`, `jsonl` or `parquet`; `None` goes by the ending.
         columns: Those that are needed, `None` for all: others may be empty.
         encoding: Of a text file, `delimiter` of a delimited one; `None` finds them.
-        split: Split that the file's problems belong to.
 
     Raises:
         ValueError: The file is not there, or not of this form.
@@ -66,7 +148,7 @@ def read_table(
     if not path.is_file():
         raise ValueError(f"Got {path}, where no file is, but the mapping names it. Correct the path or the mapping.")
     if form == "jsonl":
-        return _read_json_lines(path, encoding, split)
+        return _read_json_lines(path, encoding)
     if form == "parquet":
         try:
             file = pyarrow.parquet.ParquetFile(path)
@@ -76,18 +158,20 @@ def read_table(
         wanted = [name for name in header if columns is None or name in columns]
         batches = file.iter_batches(_BATCH_SIZE, columns=wanted)
         return _table(path.name, header, (row for batch in batches for row in batch.to_pylist()))
-    default = "," if form == "csv" else "\t"
-    table = read_delimited(path, delimiter=delimiter, encoding=encoding, split=split, default=default)
-    table.header = [name.strip() or f"column_{number}" for number, name in enumerate(table.header, start=1)]
-    return table
+    text = read_records(path, delimiter=delimiter, encoding=encoding, default="," if form == "csv" else "\t")
+    header = [name.strip() or f"column_{number}" for number, name in enumerate(text.header.fields, start=1)]
+    return SourceTable(path.name, header, checked_rows(text), text.reading, text.encoding, text.problems)
 
 
-def read_dataset(source: str, columns: Set[str] | None) -> dict[str, SourceTable]:
+def read_dataset(source: str, columns: Set[str] | None) -> Iterator[tuple[str, SourceTable]]:
     """Rows of each split of a data set on the Hub, or of a folder that `datasets.load_dataset` opens.
 
     Labels are read by their names. Of the columns only the given ones are read; `None` reads all.
     """
-    return {split: _dataset_table(split, rows, columns) for split, rows in datasets.load_dataset(source).items()}
+    for split, rows in datasets.load_dataset(source).items():
+        header = rows.column_names
+        rows = rows.select_columns([name for name in header if columns is None or name in columns])
+        yield split, _table(split, header, _named_cells(rows))
 
 
 def imagefolder_files(folder: Path) -> dict[str | None, Path]:
@@ -109,110 +193,32 @@ def imagefolder_files(folder: Path) -> dict[str | None, Path]:
     return by_split
 
 
-def check_columns(named: Iterable[tuple[str, str]], columns: Collection[str], reading: str) -> None:
-    """Nothing, if a table has the columns that a mapping names.
-
-    Args:
-        named: Keys of the mapping, each with a column.
-        columns: The table's.
-        reading: What they were read from, for the message.
-
-    Raises:
-        ValueError: One is missing.
-    """
-    missing = [(key, column) for key, column in named if column not in columns]
-    if missing:
-        keys, names = zip(*missing, strict=True)
-        raise ValueError(
-            f"Got {', '.join(keys)} with the columns {list(names)}, but they are not in {reading}. If it was read "
-            "wrongly, say encoding: or delimiter: in the mapping, or --encoding or --delimiter; else correct the "
-            "mapping, or write one (docs/catalogue.md)."
-        )
-
-
-def selected_pieces(
-    table: SourceTable,
-    columns: Set[str] | None,
-    where: Mapping[str, tuple[str, ...]],
-    image_column: str | None = None,
-    pictures_folder: Path = Path(),
-) -> Iterator[tuple[list[int], dict[str, list[str | None]]]]:
-    """Numbers of the selected rows and their cells by column, up to `PIECE_ROWS` at a time, once at least.
-
-    Cells are strings or `None`.
-
-    Args:
-        table: Its rows can be read once.
-        columns: Those that are read; `None` for all.
-        where: Which rows count: column to the `normal` values it may have.
-        image_column: Of embedded pictures, which are written to the folder and read as their names.
-        pictures_folder: Needed with `image_column`.
-
-    Raises:
-        ValueError: A column that is read is there twice.
-    """
-    places = [place for place, column in enumerate(table.header) if columns is None or column in columns]
-    names = [table.header[place] for place in places]
-    twice = sorted({column for column in names if names.count(column) > 1})
-    if twice:
-        raise ValueError(
-            f"Got a catalogue with the column {twice[0]!r} twice, in {table.reading}. Correct the mapping or the file."
-        )
-    conditions = [(table.header.index(column), allowed) for column, allowed in where.items()]
-    stem = Path(table.name).stem
-    numbers: list[int] = []
-    cells: list[list[str | None]] = [[] for _ in places]
-    for number, row in table.rows:
-        if any(normal(_as_text(row[place])) not in allowed for place, allowed in conditions):
-            table.num_left_out += 1
-            continue
-        numbers.append(number)
-        for name, place, column in zip(names, places, cells, strict=True):
-            if name == image_column:
-                column.append(_write_picture(row[place], pictures_folder / f"{stem}-{number:08d}"))
-            else:
-                column.append(_as_text(row[place]))
-        if len(numbers) == PIECE_ROWS:
-            yield numbers, dict(zip(names, cells, strict=True))
-            numbers, cells = [], [[] for _ in places]
-    yield numbers, dict(zip(names, cells, strict=True))
-
-
 def _table(name: str, header: list[str], rows: Iterable[Mapping[str, Any]]) -> SourceTable:
     cells = ([row.get(column) for column in header] for row in rows)
     return SourceTable(name, header, enumerate(cells, start=1), f"{name}: its columns are {header}")
 
 
-def _dataset_table(split: str, rows: datasets.Dataset, columns: Set[str] | None) -> SourceTable:
-    header = rows.column_names
-    rows = rows.select_columns([name for name in header if columns is None or name in columns])
+def _named_cells(rows: datasets.Dataset) -> Iterator[dict[str, Any]]:
     names: dict[str, list[str]] = {}
     for column, feature in dict(rows.features).items():
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(column, datasets.Image(decode=False))
         elif isinstance(feature, datasets.ClassLabel):
             names[column] = [*feature.names, ""]  # where -1 is found: no label
-    named = (
-        {name: names[name][-1 if cell is None else cell] if name in names else cell for name, cell in row.items()}
-        for row in rows
-    )
-    return _table(split, header, named)
+    for row in rows:
+        for column, labels in names.items():
+            row[column] = labels[-1 if row[column] is None else row[column]]
+        yield row
 
 
-def _read_json_lines(path: Path, encoding: str | None, split: str | None) -> SourceTable:
-    _, encoding, problems = open_lines(path, encoding, split)
-    header: dict[str, None] = {}
-    for _, record in _json_records(path, encoding, split, problems):
-        header.update(dict.fromkeys(record))
-    records = _json_records(path, encoding, split, [])
-    rows = ((line, [record.get(name) for name in header]) for line, record in records)
-    reading = f"{path.name}: its columns are {list(header)}"
-    return SourceTable(path.name, list(header), rows, reading, encoding, problems)
+def _read_json_lines(path: Path, encoding: str | None) -> SourceTable:
+    _, encoding, problems = open_lines(path, encoding)
+    header = list(dict.fromkeys(name for _, record in _json_records(path, encoding, problems) for name in record))
+    rows = ((line, [record.get(name) for name in header]) for line, record in _json_records(path, encoding, []))
+    return SourceTable(path.name, header, rows, f"{path.name}: its columns are {header}", encoding, problems)
 
 
-def _json_records(
-    path: Path, encoding: str, split: str | None, problems: list[Problem]
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_records(path: Path, encoding: str, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and fields of each object; lines that hold none are added to `problems`."""
     for line, content in enumerate(open_lines(path, encoding)[0], start=1):
         if not content.strip():
@@ -224,7 +230,7 @@ def _json_records(
         if isinstance(record, dict):
             yield line, record
         else:
-            problems.append(Problem(line, split, None, "malformed_row", f"line {line} is {fault}", "dropped"))
+            problems.append(Problem(line, None, None, "malformed_row", f"line {line} is {fault}", "dropped"))
 
 
 def _write_picture(picture: Any, path: Path) -> str | None:
@@ -235,7 +241,7 @@ def _write_picture(picture: Any, path: Path) -> str | None:
     content = picture.get("bytes") if isinstance(picture, Mapping) else picture
     if not content:
         return None
-    ending = next((ending for start, ending in _SIGNATURES if content.startswith(start)), ".bin")
+    ending = next((ending for start, ending in _SIGNATURES.items() if content.startswith(start)), ".bin")
     path = path.with_name(path.name + ending)
     if not path.is_file():
         with atomic_file(path) as unfinished:

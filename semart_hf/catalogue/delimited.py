@@ -1,19 +1,14 @@
 """Delimited text files of museums and data sets, read so that no row and no odd character vanishes unseen."""
 
 import csv
-import html
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .problems import Problem
+from .tables import Problem
 from .text_files import open_lines
-
-# Entities end in a semicolon: "R&D" and "&c." stay as they are.
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 #: Names of delimiters for a mapping and the command line; any other single character is one too.
 DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -23,29 +18,6 @@ _EXCEL_LINE = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n?", re.IGNORECASE)
 
 # Lines from which the delimiter is found.
 _NUM_LINES = 50
-
-
-@dataclass
-class SourceTable:
-    """One file or split as it stands there, before anything is understood by it.
-
-    Attributes:
-        name: The file's name, or the split's.
-        header: Column names.
-        rows: Number from 1 and cells, as many as the header has. A row is parsed when it is asked for, and once.
-        reading: What the columns were read from, for errors.
-        encoding: Of a text file, as found or as given.
-        problems: Rows that were dropped or read in an unusual way; complete when all rows are read.
-        num_left_out: Rows that the mapping's keep_rows leaves out, likewise.
-    """
-
-    name: str
-    header: list[str]
-    rows: Iterator[tuple[int, Sequence[Any]]]
-    reading: str
-    encoding: str | None = None
-    problems: list[Problem] = field(default_factory=list)
-    num_left_out: int = 0
 
 
 class Record(NamedTuple):
@@ -64,53 +36,35 @@ class Record(NamedTuple):
     quotes_are_literal: bool
 
 
-def read_delimited(
-    path: str | Path,
-    *,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    split: str | None = None,
-    default: str = "\t",
-) -> SourceTable:
-    """Header and rows of a delimited file: quoted or not, with any line ending, in UTF-8, UTF-16 or cp1252.
+class DelimitedFile(NamedTuple):
+    """A delimited file: its header, its further records, each parsed when it is asked for, and how it is read.
 
-    A row with a wrong number of fields is dropped and reported with its line; empty fields at its end do not count. A
-    quote that never closes would swallow the rows under it: such a row is read again with its quotes taken literally,
-    and the rows under it as rows.
-
-    Args:
-        path: The file.
-        delimiter: See `read_records`.
-        encoding: `None` finds it; see `find_encoding`.
-        split: Split that the file's problems belong to.
-        default: The delimiter of a file with a single column.
-
-    Raises:
-        ValueError: The file has no header, or is no text.
+    Attributes:
+        problems: Why its encoding may be another.
+        reading: All of this in words, for errors.
     """
-    header, records, delimiter, encoding, problems, reading = read_records(
-        path, delimiter=delimiter, encoding=encoding, split=split, default=default
-    )
-    rows = _checked_rows(records, len(header.fields), encoding, split, problems)
-    return SourceTable(Path(path).name, header.fields, rows, reading, encoding, problems)
+
+    header: Record
+    records: Iterator[Record]
+    delimiter: str
+    encoding: str
+    problems: list[Problem]
+    reading: str
 
 
 def read_records(
-    path: str | Path,
-    *,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    split: str | None = None,
-    default: str = "\t",
-) -> tuple[Record, Iterator[Record], str, str, list[Problem], str]:
-    """Header, further records, delimiter, encoding, problems and how a delimited file was read, for errors.
+    path: str | Path, *, delimiter: str | None = None, encoding: str | None = None, default: str = "\t"
+) -> DelimitedFile:
+    """The records of a delimited file: quoted or not, with any line ending, in UTF-8, UTF-16 or cp1252.
+
+    A quote that never closes would swallow the rows under it: such a row is read again with its quotes taken
+    literally, and the rows under it as rows.
 
     Args:
         path: The file.
         delimiter: `None` takes what the file's first line `sep=;` says, or else that of `DELIMITERS` by which the
             header and the first rows have equally many fields.
         encoding: `None` finds it; see `find_encoding`.
-        split: Split that the file's problems belong to.
         default: The delimiter of a file with a single column.
 
     Raises:
@@ -120,28 +74,51 @@ def read_records(
         raise ValueError(
             f"Got the delimiter {delimiter!r}, but it is one character or one of {list(DELIMITERS)}. Correct it."
         )
-    lines, encoding, problems = open_lines(path, encoding, split)
+    lines, encoding, problems = open_lines(path, encoding)
     start = list(islice(lines, _NUM_LINES))
     excel_line = _EXCEL_LINE.fullmatch(start[0]) if start else None
     if excel_line:
         delimiter = delimiter or excel_line[1]
+        del start[0]
     tried = "" if delimiter else "; tried were tab, comma, semicolon and pipe"
     delimiter = DELIMITERS.get(delimiter or "", delimiter) or _find_delimiter(start, default)
-    num_skipped = 1 if excel_line else 0
-    records = _records(chain(start[num_skipped:], lines), delimiter, num_skipped + 1)
+    records = _records(chain(start, lines), delimiter, 2 if excel_line else 1)
     header = next(records, None)
     if header is None:
         raise ValueError(f"Got the empty file {path}, but its first line must name the columns. Check the download.")
-    shown = next((line.rstrip("\r\n") for line in start[num_skipped:] if line.strip()), "")
+    shown = next((line.rstrip("\r\n") for line in start if line.strip()), "")
     reading = (
         f"{Path(path).name}: the header {shown[:200]!r}, read with the delimiter {delimiter!r} as {encoding}{tried}"
     )
-    return header, records, delimiter, encoding, problems, reading
+    return DelimitedFile(header, records, delimiter, encoding, problems, reading)
 
 
-def unescape_entities(text: str | None) -> str | None:
-    """The text with its HTML entities as characters; `&#150;` is the dash that browsers show, not a control code."""
-    return text and _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
+def checked_rows(file: DelimitedFile) -> Iterator[tuple[int, list[str]]]:
+    """Number from 1 and fields of the records that are rows; what is odd about records is added to the problems.
+
+    A row with a wrong number of fields is dropped and reported with its line; empty fields at its end do not count.
+    """
+    num_columns = len(file.header.fields)
+    for number, (line, _, fields, quotes_are_literal) in enumerate(file.records, start=1):
+        findings = []
+        is_row = len(fields) == num_columns and any(field.strip() for field in fields)
+        if len(fields) != num_columns:
+            detail = f"line {line} has {len(fields)} fields, the header has {num_columns}"
+            findings.append(("malformed_row", detail, "dropped"))
+        elif not is_row:
+            findings.append(("empty_row", "every field is empty", "dropped"))
+        else:
+            if quotes_are_literal:
+                detail = f"line {line} has quotation marks that do not pair; they are read as text"
+                findings.append(("stray_quote", detail, "kept"))
+            if any("\ufffd" in field for field in fields):
+                detail = f"line {line} has bytes that are no {file.encoding}; they are read as U+FFFD"
+                findings.append(("undecodable_text", detail, "kept"))
+            if any("\0" in field for field in fields):
+                findings.append(("undecodable_text", f"line {line} has zero bytes; they are left out", "kept"))
+        file.problems.extend(Problem(number, None, fields[0] or None, *finding) for finding in findings)
+        if is_row:
+            yield number, [field.replace("\0", "") for field in fields]
 
 
 def _find_delimiter(lines: list[str], default: str) -> str:
@@ -157,32 +134,6 @@ def _find_delimiter(lines: list[str], default: str) -> str:
         return counts[0] * sum(count == counts[0] for count in counts) / len(counts), delimiter == default
 
     return max(DELIMITERS.values(), key=quality)
-
-
-def _checked_rows(
-    records: Iterator[Record], num_columns: int, encoding: str, split: str | None, problems: list[Problem]
-) -> Iterator[tuple[int, list[str]]]:
-    """Number and fields of the records that are rows; what is odd about records is added to `problems`."""
-    for number, (line, _, fields, quotes_are_literal) in enumerate(records, start=1):
-        findings = []
-        is_row = len(fields) == num_columns and any(field.strip() for field in fields)
-        if len(fields) != num_columns:
-            detail = f"line {line} has {len(fields)} fields, the header has {num_columns}"
-            findings.append(("malformed_row", detail, "dropped"))
-        elif not is_row:
-            findings.append(("empty_row", "every field is empty", "dropped"))
-        else:
-            if quotes_are_literal:
-                detail = f"line {line} has quotation marks that do not pair; they are read as text"
-                findings.append(("stray_quote", detail, "kept"))
-            if any("\ufffd" in field for field in fields):
-                detail = f"line {line} has bytes that are no {encoding}; they are read as U+FFFD"
-                findings.append(("undecodable_text", detail, "kept"))
-            if any("\0" in field for field in fields):
-                findings.append(("undecodable_text", f"line {line} has zero bytes; they are left out", "kept"))
-        problems += [Problem(number, split, fields[0] or None, *finding) for finding in findings]
-        if is_row:
-            yield number, [field.replace("\0", "") for field in fields]
 
 
 def _records(lines: Iterator[str], delimiter: str, line: int) -> Iterator[Record]:

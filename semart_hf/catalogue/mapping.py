@@ -1,6 +1,7 @@
 """The mapping of a catalogue: a YAML file that says which of its columns is what, and what its values become."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,16 +9,19 @@ from typing import Any
 
 import yaml
 
-from .splits import DEFAULT_SHARES, SPLITS, check_shares
-from .tables import TEXT_COLUMNS
+from .tables import DEFAULT_SHARES, SPLITS, TEXT_COLUMNS, check_shares
 from .text import template_parts
-from .vocabulary import TASKS
+from .timeframe import half_century_of
+from .vocabulary import TASKS, UNKNOWN
 
 #: Where the shipped mappings lie.
 MAPPINGS = Path(__file__).parents[1] / "mappings"
 
 #: Kinds of catalogue that can be read; `hub` is a data set id, or a folder that `datasets.load_dataset` opens.
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "imagefolder", "hub")
+
+#: Columns of some rows: cells by name, strings or `None`.
+Columns = Mapping[str, Sequence[str | None]]
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,12 @@ class ColumnRule:
         columns: The catalogue's columns; the first that has a value in a row gives it. One must be there.
         template: Text with these columns in braces; missing where one of them is.
         pattern: Regular expression whose first group is taken out of the value.
-        separator: What stands between several values in one cell. Then the one that stands first in `values` counts,
-            without `values` the first in the cell.
+        separator: Between several values in one cell: the one that stands first in `values` counts, or without
+            `values` the first.
         values: Value of the catalogue, as `normal` writes it, to value of the prepared data.
         other: What becomes of a value that `values` lacks: `missing`, `keep` or `unknown`.
-        half_century: Whether the value is a year of which the half-century is taken.
-        end_column: The column of the last year where dates are spans, for `half_century`.
+        half_century: Whether the value is a date of which the half-century is taken.
+        end_column: The column of the last year where dates are spans.
         is_optional: Whether the catalogue may have none of `columns`.
     """
 
@@ -46,6 +50,40 @@ class ColumnRule:
     half_century: bool = False
     end_column: str | None = None
     is_optional: bool = False
+
+    def apply(self, cells: Columns) -> tuple[list[str | None], Counter[str]]:
+        """The column's value for each row, and how often a value was met that the rule does not foresee."""
+        names = [column for column in self.columns if column in cells]
+        rows = zip(*(cells[name] for name in names), strict=True)
+        if self.template:
+            text_of = self.template.format
+            texts = [None if None in row else text_of(**dict(zip(names, row, strict=True))) for row in rows]
+        else:
+            texts = [next((cell for cell in row if cell is not None), None) for row in rows]
+        if self.pattern:
+            found = [text and self.pattern.search(text) for text in texts]
+            texts = [match.group(1) if match else None for match in found]
+        unforeseen: Counter[str] = Counter()
+        values: list[str | None] = []
+        if self.half_century:
+            ends = cells[self.end_column] if self.end_column else [None] * len(texts)
+            for span in zip(texts, ends, strict=True):
+                values.append(half_century_of(*span))
+                if values[-1] is None and any(span):
+                    unforeseen[" to ".join(filter(None, dict.fromkeys(span)))] += 1
+            return values, unforeseen
+        for text in texts:
+            parts = [text] if text is None or not self.separator else text.split(self.separator)
+            value = next((part.strip() for part in parts if part and part.strip()), None) if self.separator else text
+            if text is not None and self.values is not None:
+                known = {normal(part) for part in parts}
+                first = next((value for name, value in self.values.items() if name in known), None)
+                if first is None:
+                    unforeseen[text] += 1
+                    first = {"missing": None, "keep": value, "unknown": UNKNOWN}[self.other]
+                value = first
+            values.append(value)
+        return values, unforeseen
 
 
 @dataclass(frozen=True)
@@ -69,13 +107,9 @@ class Join:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How rows come to their splits: by the values of a column, or by shares.
+    """How rows come to their splits: by the `values` of a column, or by seeded shares where there is none.
 
-    Attributes:
-        column: Column that names the split. `None` shares the rows out.
-        values: Value of the column to split. Common names need none: `val`, `dev`, `valid` are validation.
-        shares: Fractions by split; see `share_out`.
-        seed: Of the sharing out.
+    Common names of splits need no `values`: `val`, `dev`, `valid` are validation.
     """
 
     column: str | None = None
@@ -135,8 +169,8 @@ def load_mapping(name_or_path: str | Path) -> CatalogueMapping:
     """The mapping in a YAML file, or the one of this name that is shipped.
 
     Raises:
-        ValueError: There is none, the file is no YAML, or a key is unknown, missing or of the wrong kind; the message
-            names it.
+        ValueError: There is none, the file is no YAML, or a key, which the message names, is unknown, missing or of
+            the wrong kind.
     """
     path, shipped = Path(name_or_path), MAPPINGS / f"{name_or_path}.yaml"
     path = path if path.is_file() or not shipped.is_file() else shipped
@@ -175,13 +209,17 @@ def normal(value: str | None) -> str:
     return " ".join(re.sub(r"[-_\s]+", " ", value or "").casefold().split())
 
 
-# Makes a value of YAML what a mapping holds, or says that the key's value is of the wrong kind.
+# Makes of a key's value in YAML what a mapping holds, or refuses it by the key's name.
 _Parser = Callable[[Any, str], Any]
 
 
 def _text(value: Any, key: str) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"Got {key} = {value!r}, but it is a text. Put it in quotes.")
+    return value
+
+
+def _as_it_is(value: Any, _: str) -> Any:
     return value
 
 
@@ -199,8 +237,6 @@ def _one_of(*allowed: Any) -> _Parser:
 
 
 def _table_of(parse: _Parser, parse_name: Callable[[Any], str] = str) -> _Parser:
-    """Of a section whose names are anything."""
-
     def parse_lines(value: Any, key: str) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             raise ValueError(f"Got {key} = {value!r}, but it is a section of `name: value` lines. Write it so.")
@@ -210,8 +246,7 @@ def _table_of(parse: _Parser, parse_name: Callable[[Any], str] = str) -> _Parser
 
 
 def _section(value: Any, key: str, parsers: Mapping[str, _Parser], required: Sequence[str] = ()) -> dict[str, Any]:
-    """Each line of a section by the parser of its name, which is given the value and its key for errors."""
-    lines = _table_of(lambda entry, _: entry)(value, key or "the mapping")
+    lines = _table_of(_as_it_is)(value, key or "the mapping")
     faults = [f"the unknown key {name!r}" for name in lines if name not in parsers]
     faults += [f"no {name!r}" for name in required if name not in lines]
     if faults:
@@ -221,12 +256,7 @@ def _section(value: Any, key: str, parsers: Mapping[str, _Parser], required: Seq
     return {name: parsers[name](entry, f"{key}.{name}".lstrip(".")) for name, entry in lines.items()}
 
 
-def _allowed(value: Any, key: str) -> tuple[str, ...]:
-    return tuple(normal(str(entry)) for entry in (value if isinstance(value, list) else [value]))
-
-
 def _source(value: Any, key: str) -> dict[str, Any]:
-    """Fields of a `ColumnRule`: columns, and the template where they stand in one."""
     if isinstance(value, str) and "{" in value:
         return {"template": value, "columns": tuple(name for _, name in template_parts(value, f"{key} =") if name)}
     if value == []:
@@ -257,10 +287,6 @@ def _column_rule(value: Any, key: str) -> ColumnRule:
     )
 
 
-def _files(value: Any, key: str) -> Mapping[Any, str]:
-    return {None: value} if isinstance(value, str) else _section(value, key, dict.fromkeys(SPLITS, _text))
-
-
 def _joins(value: Any, key: str) -> tuple[Join, ...]:
     if not isinstance(value, list):
         raise ValueError(f"Got {key} = {value!r}, but it is a list. Write it as `- entry` lines.")
@@ -275,21 +301,22 @@ def _by(value: Any, key: str) -> tuple[str, str]:
     return _text(here, key), _text(there, key)
 
 
-def _whole(value: Any, key: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"Got {key} = {value!r}, but it is a whole number. Correct it.")
-    return value
-
-
 def _split_rule(value: Any, key: str) -> SplitRule:
-    values, shares = _table_of(_one_of(*SPLITS), normal), _table_of(lambda share, _: share)
-    given = _section(value, key, {"column": _text, "values": values, "shares": shares, "seed": _whole})
+    values = _table_of(_one_of(*SPLITS), normal)
+    parsers = {"column": _text, "values": values, "shares": _table_of(_as_it_is), "seed": _as_it_is}
+    given = _section(value, key, parsers)
     if ("column" in given) == ("shares" in given):
         raise ValueError("Got splits with both or neither of column and shares, but one of them says it. Give one.")
+    if type(given.get("seed", 0)) is not int:
+        raise ValueError(f"Got {key}.seed = {given['seed']!r}, but it is a whole number. Correct it.")
     check_shares(given.get("shares", DEFAULT_SHARES))
     return SplitRule(**given)
 
 
+# Column to the values that a row may have there, as `normal` writes them.
+_CONDITIONS = _table_of(
+    lambda value, _: tuple(normal(str(entry)) for entry in (value if isinstance(value, list) else [value]))
+)
 _RULE_KEYS = {
     "from": _source,
     "to": _text,
@@ -300,16 +327,18 @@ _RULE_KEYS = {
     "other": _one_of("missing", "keep", "unknown"),
     "optional": _one_of(True, False),
 }
-_JOIN_KEYS = {"file": _text, "by": _by, "where": _table_of(_allowed), "columns": _table_of(_text)}
+_JOIN_KEYS = {"file": _text, "by": _by, "where": _CONDITIONS, "columns": _table_of(_text)}
 _JOIN_KEYS["take"] = _one_of("first", "all")
 _KEYS = {
     "about": _text,
-    "files": _files,
+    "files": lambda value, key: (
+        {None: value} if isinstance(value, str) else _section(value, key, dict.fromkeys(SPLITS, _text))
+    ),
     "format": _one_of(*FORMATS),
     "encoding": _text,
     "delimiter": _text,
     "images": _text,
-    "keep_rows": _table_of(_allowed),
+    "keep_rows": _CONDITIONS,
     "joins": _joins,
     "columns": lambda value, key: _section(value, key, dict.fromkeys(("image", *TEXT_COLUMNS, *TASKS), _column_rule)),
     "keep": lambda value, key: None if value == "all" else _names(value, key),

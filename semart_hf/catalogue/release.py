@@ -14,10 +14,17 @@ from datasets.table import InMemoryTable
 from .catalogue import read_catalogue
 from .mapping import CatalogueMapping, ColumnRule, SplitRule
 from .picture_files import find_picture
-from .problems import Problem, count_problems
-from .splits import DEFAULT_SHARES, check_shares
-from .stored_rows import PIECE_ROWS, cells_of, stored_rows
-from .tables import TEXT_COLUMNS, ReleaseTables
+from .tables import (
+    DEFAULT_SHARES,
+    PIECE_ROWS,
+    TEXT_COLUMNS,
+    Problem,
+    ReleaseTables,
+    cells_of,
+    check_shares,
+    count_problems,
+    stored_rows,
+)
 from .text import is_description_alone, text_of
 from .vocabulary import TASKS, UNKNOWN, label_number, learn_vocabularies
 

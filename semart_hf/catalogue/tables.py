@@ -1,15 +1,31 @@
-"""A catalogue's rows in one form, whatever they were read from: strings by split, and where pictures lie."""
+"""A catalogue's rows in one form, whatever they were read from: on disk, by split, with what was found wrong."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import hashlib
+import json
+import mmap
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import datasets
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+from datasets.fingerprint import Hasher
+from datasets.table import InMemoryTable
 
-from .medium import medium_of
-from .problems import Problem
+from semart_hf.files import full_disk_explained, write_text
+
 from .vocabulary import TASKS
+
+#: The splits' names in `datasets`, in their order.
+SPLITS = ("train", "validation", "test")
+
+#: Shares of a catalogue that has no splits of its own.
+DEFAULT_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 #: Columns that every prepared dataset has between `image` and the columns that only some releases have.
 TEXT_COLUMNS = ("image_file", "description", "author", "title", "technique", "date")
@@ -19,6 +35,52 @@ ORIGIN_COLUMNS = ("row_number", "images_folder")
 
 #: Columns that are made here: a catalogue's own of one of these names are kept as `catalogue_image` and so on.
 RESERVED_COLUMNS = ("image", "text", "split", "release", *ORIGIN_COLUMNS)
+
+#: Rows that are read, made and written at a time.
+PIECE_ROWS = 1024
+
+# Tasks whose labels are divided evenly, the most important first.
+_STRATIFIED = ("type", "school", "timeframe")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding about one row, and what was done with the row because of it.
+
+    Attributes:
+        row: Number of the data row in its file from 1; `None` where the finding concerns a whole file.
+        split: Split the row belongs to, if to one yet.
+        image_file: The row's picture by its name in the catalogue, if it names one.
+        problem: Kind of finding, such as `missing_picture`.
+        detail: What was seen, for a person.
+        action: What became of the row, such as `dropped` or `kept as text`.
+        release: Name of the release, where several are merged.
+    """
+
+    row: int | None
+    split: str | None
+    image_file: str | None
+    problem: str
+    detail: str
+    action: str
+    release: str | None = None
+
+    def as_json(self) -> str:
+        """One line of JSON in the order of the fields; `release` only where several releases are merged."""
+        record = asdict(self)
+        if self.release is None:
+            del record["release"]
+        return json.dumps(record, ensure_ascii=False)
+
+
+def write_problems(problems: Iterable[Problem], path: str | Path) -> None:
+    """Write the problems to `path`, one JSON object a line."""
+    write_text(path, "".join(problem.as_json() + "\n" for problem in problems))
+
+
+def count_problems(problems: Iterable[Problem]) -> dict[str, int]:
+    """Number of findings by kind, most frequent first."""
+    return dict(sorted(Counter(problem.problem for problem in problems).items(), key=lambda item: (-item[1], item[0])))
 
 
 @dataclass(frozen=True)
@@ -48,21 +110,103 @@ class ReleaseTables:
         return [column for column in next(iter(self.splits.values())).column_names if column not in common]
 
 
-def common_table(
-    given: Mapping[str, Sequence[str | None]], row_numbers: Sequence[int], images_folder: Path
-) -> pa.Table:
-    """Rows of the form that `ReleaseTables` describes, from columns of the same names in lower case.
+def stored_rows(tables: Iterable[pa.Table]) -> datasets.Dataset:
+    """The tables' rows in a temporary file, which is gone when they are, or when the process ends.
 
-    Columns that are not there are missing in every row; `medium` is then derived from `technique`.
+    Args:
+        tables: Of one schema, one at least.
+
+    Raises:
+        OSError: The disk of temporary files is full.
     """
-    num_rows = len(row_numbers)
-    columns: dict[str, Sequence[object]] = {
-        "row_number": row_numbers,
-        "images_folder": [str(images_folder)] * num_rows,
-    }
-    columns |= dict.fromkeys((*TEXT_COLUMNS, *TASKS), [None] * num_rows)
-    if "technique" in given:
-        columns["medium"] = [medium_of(technique) for technique in given["technique"]]
-    columns |= given
-    types = {name: pa.int64() if name == "row_number" else pa.string() for name in columns}
-    return pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
+    advice = (
+        "Rows are kept there while they are read, in about as much room as the catalogue's own files take. Make room, "
+        "or set TMPDIR to another folder."
+    )
+    with tempfile.TemporaryFile(prefix="semart_hf-") as file:
+        with full_disk_explained(tempfile.gettempdir(), advice):
+            tables = iter(tables)
+            first = next(tables)
+            with pa.ipc.new_stream(pa.PythonFile(file, "w"), first.schema) as writer:
+                writer.write_table(first)
+                for table in tables:
+                    writer.write_table(table)
+            file.flush()
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    # In memory as the library sees it: pickled, it takes its rows along. The library's own fingerprint is the digest
+    # of a pickle, a second copy of all rows.
+    table = InMemoryTable(pa.ipc.open_stream(pa.py_buffer(content)).read_all())
+    return datasets.Dataset(table, fingerprint=hashlib.blake2b(content, digest_size=8).hexdigest())
+
+
+def concatenated_rows(parts: Sequence[datasets.Dataset]) -> datasets.Dataset:
+    """The rows of all parts with the columns that any of them has; missing in the rows of parts that lack them."""
+    table = pa.concat_tables([part.data.table for part in parts], promote_options="default")
+    return datasets.Dataset(InMemoryTable(table), fingerprint=Hasher.hash([part._fingerprint for part in parts]))
+
+
+def cells_of(rows: datasets.Dataset, column: str) -> Iterator[Any]:
+    """The cells of a column of `stored_rows` one after the other, of which a piece is in memory at a time."""
+    for chunk in rows.data.column(column).chunks:
+        for start in range(0, len(chunk), PIECE_ROWS):
+            yield from chunk[start : start + PIECE_ROWS].to_pylist()
+
+
+def divided_rows(rows: datasets.Dataset, split_numbers: npt.NDArray[np.int8]) -> dict[str, datasets.Dataset]:
+    """Rows by split, in their order and without the column `split`; splits without a row are left out.
+
+    Args:
+        rows: All of them.
+        split_numbers: For each row the position of its split in `SPLITS`, -1 for a row of none.
+    """
+    rows = rows.select_columns([column for column in rows.column_names if column != "split"])
+    places = {split: np.flatnonzero(split_numbers == number) for number, split in enumerate(SPLITS)}
+    return {split: _chosen_rows(rows, chosen) for split, chosen in places.items() if len(chosen)}
+
+
+def shared_out(rows: datasets.Dataset, shares: Mapping[str, float], seed: int) -> dict[str, datasets.Dataset]:
+    """Rows by split, each with its share of them and, as far as counts allow, of every label; row order is kept.
+
+    The rows are sorted by their labels, at random within equal ones, and dealt out along this order, always to the
+    split that is furthest behind its share. So every run of equal labels is divided by the shares to within one row.
+    The same rows, shares and seed give the same splits.
+    """
+    random_order = np.random.default_rng(seed).permutation(len(rows))
+    labels = [_ranks(cells_of(rows, task)) for task in _STRATIFIED]
+    fractions = np.array([shares.get(split, 0) for split in SPLITS])
+    dealt = np.zeros(len(SPLITS))
+    chosen = np.empty(len(rows), dtype=np.int8)
+    for number, row in enumerate(np.lexsort([random_order, *reversed(labels)]), start=1):
+        chosen[row] = np.argmax(fractions * number - dealt)
+        dealt[chosen[row]] += 1
+    return divided_rows(rows, chosen)
+
+
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Refuse shares that do not divide a catalogue into splits.
+
+    Raises:
+        ValueError: A share has an unknown split, is not positive, or they do not sum to 1.
+    """
+    are_positive = all(isinstance(share, (int, float)) and share > 0 for share in shares.values())
+    if not are_positive or abs(sum(shares.values()) - 1) > 1e-6 or not set(shares) <= set(SPLITS):
+        raise ValueError(
+            f"Got the shares {dict(shares)}, but they are positive fractions of {list(SPLITS)} that sum to 1. "
+            "Write for example {'train': 0.8, 'validation': 0.2}."
+        )
+
+
+def _chosen_rows(rows: datasets.Dataset, places: npt.NDArray[np.int64]) -> datasets.Dataset:
+    """Some of the rows; they are written again only where they do not follow each other."""
+    chosen = rows.select(places)
+    if places[-1] - places[0] == len(places) - 1:
+        return chosen
+    # Gathered rows are a piece each, and would be read and held so.
+    return stored_rows(piece.combine_chunks() for piece in chosen.with_format("arrow").iter(PIECE_ROWS))
+
+
+def _ranks(values: Iterable[str | None]) -> npt.NDArray[np.int64]:
+    """Place of each value among the different ones in their order; a missing value counts as an empty string."""
+    numbers: dict[str, int] = {}
+    codes = np.fromiter((numbers.setdefault(value or "", len(numbers)) for value in values), dtype=np.int64)
+    return np.argsort(np.argsort(np.array(list(numbers), dtype=object)))[codes]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from .problems import Problem
+from .tables import Problem
 
 # UTF-32's little-endian mark begins with that of UTF-16.
 _BYTE_ORDER_MARKS = (
@@ -51,23 +51,21 @@ _MOST_WORDS = 20_000
 _SINGLE_WORDS = 0.1
 
 
-def open_lines(
-    path: str | Path, encoding: str | None = None, split: str | None = None
-) -> tuple[Iterator[str], str, list[Problem]]:
+def open_lines(path: str | Path, encoding: str | None = None) -> tuple[Iterator[str], str, list[Problem]]:
     """Lines of a text file with their ends, read as they are asked for; its encoding, and a finding if it is doubtful.
 
-    Bytes that are no character become U+FFFD. The finding belongs to `split`.
+    Bytes that are no character become U+FFFD.
     """
     encoding, doubt = find_encoding(path, encoding)
     action = f"read as {encoding}; if that is wrong, say encoding: in the mapping or --encoding"
-    problem = Problem(None, split, None, "improbable_text", f"{Path(path).name}: {doubt}", action)
+    problem = Problem(None, None, None, "improbable_text", f"{Path(path).name}: {doubt}", action)
     return _lines(path, encoding), encoding, [problem] if doubt else []
 
 
 def read_text_file(path: str | Path) -> tuple[str, str, str | None]:
     """Text of a whole file, its encoding as found, and why that may be another; `None` where nothing speaks for it."""
     encoding, doubt = find_encoding(path)
-    text = "".join(open_lines(path, encoding)[0])
+    text = "".join(_lines(path, encoding))
     return text.replace("\r\n", "\n").replace("\r", "\n"), encoding, doubt
 
 
@@ -117,7 +115,6 @@ def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, s
 
 
 def _known_by_its_start(start: bytes, path: str | Path) -> str | None:
-    """The encoding of a marked file or one in UTF-16; `None` where it must be read to be known."""
     for signature, kind in _NO_TEXTS:
         if start.startswith(signature):
             raise ValueError(

@@ -12,7 +12,7 @@ import pyarrow as pa
 from accelerate import PartialState
 from transformers import TrainingArguments
 
-from semart_hf.catalogue.stored_rows import PIECE_ROWS, stored_rows
+from semart_hf.catalogue.tables import PIECE_ROWS, stored_rows
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 

@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 from datasets.fingerprint import Hasher
 
 from semart_hf.catalogue.release import RELEASE_FILES, read_rows, typed_splits
-from semart_hf.catalogue.splits import SPLITS
-from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables
+from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables
 from semart_hf.catalogue.text import is_description_alone, text_of
 from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
 from semart_hf.preparation.preparation import Preparation, PreparationOptions, prepare_paintings

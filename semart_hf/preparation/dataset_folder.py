@@ -11,9 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.picture_files import check_enough_pictures
-from semart_hf.catalogue.problems import Problem, count_problems, write_problems
-from semart_hf.catalogue.stored_rows import cells_of
-from semart_hf.catalogue.tables import ReleaseTables
+from semart_hf.catalogue.tables import Problem, ReleaseTables, cells_of, count_problems, write_problems
 from semart_hf.catalogue.text import WAYS_OF_NAMING
 from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
 from semart_hf.files import atomic_folder, write_json

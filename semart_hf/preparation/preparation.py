@@ -15,8 +15,7 @@ from typing import Any
 import datasets
 
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
-from semart_hf.catalogue.stored_rows import cells_of
-from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables
+from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, cells_of
 from semart_hf.catalogue.text import text_of
 from semart_hf.catalogue.vocabulary import TASKS, label_number, learn_vocabularies
 from semart_hf.files import full_disk_explained, locked

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.picture_files import find_picture
-from semart_hf.catalogue.problems import Problem
+from semart_hf.catalogue.tables import Problem
 from semart_hf.catalogue.text import is_description_alone, mask_label_words, named_labels
 from semart_hf.files import atomic_file, write_text
 from semart_hf.model.pictures_semart import PictureError

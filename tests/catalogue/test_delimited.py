@@ -1,7 +1,7 @@
 import pytest
 
 from semart_hf.catalogue.catalogue import read_catalogue
-from semart_hf.catalogue.delimited import read_delimited
+from semart_hf.catalogue.delimited import checked_rows, read_records
 from semart_hf.catalogue.mapping import parse_mapping
 
 ROWS = [["id", "image_file", "title"], ["1", "a.jpg", "A Figure"], ["2", "b.jpg", "Storm, at sea; evening"]]
@@ -13,8 +13,8 @@ def lines_of(delimiter):
 
 def read(path, content, **options):
     path.write_bytes(content.encode())
-    file = read_delimited(path, **options)
-    return file.header, list(file.rows), [problem.detail for problem in file.problems]
+    file = read_records(path, **options)
+    return file.header.fields, list(checked_rows(file)), [problem.detail for problem in file.problems]
 
 
 @pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|"])

@@ -9,10 +9,10 @@ import datasets
 import pytest
 from PIL import Image
 
-from semart_hf.catalogue import catalogue_files, stored_rows
-from semart_hf.catalogue.delimited import unescape_entities
-from semart_hf.catalogue.problems import Problem, count_problems, write_problems
+from semart_hf.catalogue import catalogue_files, tables
+from semart_hf.catalogue.catalogue import unescape_entities
 from semart_hf.catalogue.release import read_rows, typed_splits
+from semart_hf.catalogue.tables import Problem, count_problems, write_problems
 
 HEADER = "IMAGE_FILE\tDESCRIPTION\tAUTHOR\tTITLE\tTECHNIQUE\tDATE\tTYPE\tSCHOOL\tTIMEFRAME"
 COLUMNS = [
@@ -259,7 +259,7 @@ def test_a_release_is_read_in_pieces(make_release, monkeypatch):
     folder = make_release(train=[HEADER, *lines], pictures=["0.jpg", "6.jpg"])
     whole = read_release(folder, min_label_count=1)["train"]
     monkeypatch.setattr(catalogue_files, "PIECE_ROWS", 3)
-    monkeypatch.setattr(stored_rows, "PIECE_ROWS", 3)
+    monkeypatch.setattr(tables, "PIECE_ROWS", 3)
     pieces = read_release(folder, min_label_count=1)["train"]
     assert pieces.data.column("text").num_chunks == 3
     assert (pieces.features, str(pieces.split)) == (whole.features, "train")

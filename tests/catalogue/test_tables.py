@@ -1,10 +1,11 @@
 import errno
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from semart_hf.catalogue import stored_rows as module
-from semart_hf.catalogue.stored_rows import cells_of, chosen_rows, stored_rows, with_same_columns
+from semart_hf.catalogue import tables as module
+from semart_hf.catalogue.tables import cells_of, concatenated_rows, divided_rows, stored_rows
 
 SCHEMA = pa.schema([("row_number", pa.int64()), ("title", pa.string())])
 
@@ -30,28 +31,26 @@ def test_memory_does_not_hold_them():
     assert pa.total_allocated_bytes() - before < 2**20  # of 20 MB
 
 
-def test_shared_out_rows_stay_in_large_pieces():
+def test_divided_rows_stay_in_large_pieces():
     rows = stored_rows(pa.table({"row_number": range(start, start + 1000)}) for start in range(0, 20_000, 1000))
-    every_second = chosen_rows(rows, range(0, 20_000, 2))
-    assert every_second.data.num_rows == 10_000
-    assert every_second.data.column(0).num_chunks <= 10
-    assert list(cells_of(every_second, "row_number")) == list(range(0, 20_000, 2))
-    assert list(cells_of(chosen_rows(rows, range(500, 2500)), "row_number")) == list(range(500, 2500))
+    train = divided_rows(rows, np.arange(20_000, dtype=np.int8) % 2)["train"]
+    assert train.data.column(0).num_chunks <= 10
+    assert list(cells_of(train, "row_number")) == list(range(0, 20_000, 2))
 
 
-def test_chosen_rows_are_written_again_only_where_they_do_not_follow_each_other(monkeypatch):
+def test_rows_are_written_again_only_where_they_do_not_follow_each_other(monkeypatch):
     rows = stored_rows(tables())
-    assert chosen_rows(rows, [0, 2, 4])["title"][:] == ["a", "ü", "e"]
+    assert divided_rows(rows, np.array([0, -1, 0, -1, 0], np.int8))["train"]["title"][:] == ["a", "ü", "e"]
     monkeypatch.setattr(module, "stored_rows", lambda tables: pytest.fail("were written again"))
-    assert chosen_rows(rows, [1, 2, 3])["title"][:] == [None, "ü", ""]
-    assert chosen_rows(rows, [])["title"][:] == []
+    splits = divided_rows(rows, np.array([-1, 2, 2, 2, 0], np.int8))
+    assert {split: rows["title"][:] for split, rows in splits.items()} == {"train": ["e"], "test": [None, "ü", ""]}
 
 
 def test_columns_that_a_table_lacks_are_missing_in_its_rows():
     some = stored_rows([pa.table({"place": ["x"], "title": ["f"]})])
-    one, other = with_same_columns([stored_rows(tables()), some])
-    assert one.column_names == other.column_names == ["row_number", "title", "place"]
-    assert (one["place"][:], other["row_number"][:]) == ([None] * 5, [None])
+    rows = concatenated_rows([stored_rows(tables()), some])
+    assert rows.column_names == ["row_number", "title", "place"]
+    assert (rows["place"][:], rows[5]) == ([None] * 5 + ["x"], {"row_number": None, "title": "f", "place": "x"})
 
 
 def test_a_full_disk_says_where_room_is_needed():
