@@ -33,32 +33,19 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="semart-hf app", description="Serve a page that classifies paintings with one model."
     )
-    parser.add_argument(
-        "--model",
-        default=pinned.get("model"),
-        required="model" not in pinned,
-        help="folder of a model, or its name on the Hub",
-    )
-    parser.add_argument("--revision", default=pinned.get("revision"), help="of a model on the Hub")
-    parser.add_argument(
-        "--results",
-        metavar="FILE",
-        help="results.json of an evaluation, below whose thresholds the page says unsure (default: the model's own)",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
-    parser.add_argument("--port", type=int, help="port to listen at (default: the first free one from 7860)")
+    add, model = parser.add_argument, pinned.get("model")
+    add("--model", default=model, required=not model, help="folder of a model, or its name on the Hub")
+    add("--revision", default=pinned.get("revision"), help="of a model on the Hub")
+    add("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
+    add("--port", type=int, help="port to listen at (default: the first free one from 7860)")
     return parser.parse_args(arguments)
 
 
-def read_thresholds(model: str, revision: str | None, results: str | None) -> dict[str, float]:
-    """Probability by task below which the model is unsure, as an evaluation found it; empty where none was made.
-
-    Raises:
-        ValueError: If the given results have none.
-    """
+def read_thresholds(model: str, revision: str | None) -> dict[str, float]:
+    """Probability by task below which the model is unsure, by its own results.json; empty where it has none."""
     from transformers.utils import cached_file
 
-    path = results or cached_file(
+    path = cached_file(
         model,
         "results.json",
         revision=revision,
@@ -68,20 +55,10 @@ def read_thresholds(model: str, revision: str | None, results: str | None) -> di
     if path is None:
         return {}
     tasks = json.loads(Path(path).read_text(encoding="utf-8")).get("thresholds", {}).get("tasks", {})
-    found = {task: entry["min_confidence"] for task, entry in tasks.items() if entry}  # none: never sure enough
-    if results and not found:
-        raise ValueError(
-            f"Got {path} without thresholds. Allowed is the results.json of `semart-hf evaluate`. Evaluate the model."
-        )
-    return found
+    return {task: entry["min_confidence"] for task, entry in tasks.items() if entry}  # none: never sure enough
 
 
 def painting_of(picture: str | None, text: str | None) -> dict[str, str]:
-    """The pipeline's input.
-
-    Raises:
-        ValueError: If there is neither a picture nor a text, or the text is too long.
-    """
     text = (text or "").strip()
     if len(text) > MOST_CHARACTERS:
         raise ValueError(
@@ -94,12 +71,7 @@ def painting_of(picture: str | None, text: str | None) -> dict[str, str]:
 
 
 class Page:
-    """The functions that the page calls; each gives what its outputs show, and no error but a sentence in words.
-
-    Args:
-        classifier: The pipeline.
-        thresholds: By task; see `read_thresholds`.
-    """
+    """The functions that the page calls; each gives what its outputs show, and no error but a sentence in words."""
 
     def __init__(self, classifier: Any, thresholds: Mapping[str, float]) -> None:
         self.classifier, self.thresholds = classifier, thresholds
@@ -161,7 +133,6 @@ def without_path(error: Exception, picture: str | None) -> str:
 
 
 def build_page(gradio: Any, page: Page, name: str) -> Any:
-    """The Gradio page."""
     training_notice = page.classifier.model.config.training_notice
     with gradio.Blocks(title=name, analytics_enabled=False) as blocks:
         gradio.Markdown(f"# {name}\n{ABOUT}" + (f"\n\n**{training_notice}**" if training_notice else ""))
@@ -202,7 +173,7 @@ def main(arguments: list[str]) -> None:
         ) from error
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
-    thresholds = read_thresholds(options.model, options.revision, options.results)
+    thresholds = read_thresholds(options.model, options.revision)
     model, processor = load_model(options.model, revision=options.revision)
     classifier = ArtClassificationPipeline(model=model, processor=processor)
     blocks = build_page(gradio, Page(classifier, thresholds), Path(options.model).name)

@@ -39,37 +39,25 @@ def parse_arguments(words: list[str] | None = None) -> tuple[argparse.Namespace,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="what every tower is trained by, its own tower aside")
-    parser.add_argument(
-        "--towers",
-        nargs="+",
-        default=["resnet18", "efficientnet_b0", "vit_tiny"],
-        metavar="TOWER",
-        help="X for the tower of semart_hf/recipes/semart-X.yaml, another recipe, a timm model or its Hub id, or the "
-        "folder of a finished run (default: the three of the study)",
+    add = parser.add_argument
+    add("recipe", metavar="RECIPE", help="what every tower is trained by, its own tower aside")
+    towers = (
+        "X for the tower of semart_hf/recipes/semart-X.yaml, another recipe, a timm model or its Hub id, or the "
+        "folder of a finished run (default: the three of the study)"
     )
-    parser.add_argument("--output_dir", required=True, type=Path, metavar="OUT", help="where everything is written")
-    parser.add_argument("--split", default="test", help="what they are compared on (default: test)")
-    parser.add_argument(
-        "--accelerate_config",
-        type=Path,
-        default=ONE_PROCESS,
-        metavar="FILE",
-        help="how training is launched, e.g. on several GPUs (default: one process)",
-    )
-    parser.add_argument("--no_reports", action="store_true", help="leave out each tower's own figures and report")
-    parser.add_argument("--device", help="for evaluation and its speed: cpu, cuda, … (default: the GPU, if there)")
+    add("--towers", nargs="+", default=["resnet18", "efficientnet_b0", "vit_tiny"], metavar="TOWER", help=towers)
+    add("--output_dir", required=True, type=Path, metavar="OUT", help="where everything is written")
+    add("--split", default="test", help="what they are compared on (default: test)")
+    config = "how training is launched, e.g. on several GPUs (default: one process)"
+    add("--accelerate_config", type=Path, default=ONE_PROCESS, metavar="FILE", help=config)
+    add("--no_reports", action="store_true", help="leave out each tower's own figures and report")
+    add("--device", help="for evaluation and its speed: cpu, cuda, … (default: the GPU, if there)")
     return parser.parse_known_args(words)
 
 
 @command("compare")
 def main(words: list[str]) -> None:
     options, overrides = parse_arguments(words)
-    compare(options, overrides)
-
-
-def compare(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Everything from the recipe to the comparison."""
     from semart_hf.cli.tower_recipes import TOWER_FIELDS, resolve_towers
     from semart_hf.documents.comparison_report import write_comparison
     from semart_hf.evaluation.tower_comparison import compare_runs
@@ -106,11 +94,6 @@ def compare(options: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def check_data(recipe: dict[str, Any], split: str) -> None:
-    """Refuse data that cannot be compared on, before any tower is trained.
-
-    Raises:
-        ValueError: The recipe names no data, or the data lack the split.
-    """
     from semart_hf.data.loading import load_paintings
 
     if not recipe.get("data"):
@@ -121,11 +104,7 @@ def check_data(recipe: dict[str, Any], split: str) -> None:
 
 
 def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.Namespace) -> Path:
-    """The folder of the tower's finished model; begun, continued or found finished.
-
-    Raises:
-        ValueError: The output folder holds a run of another recipe.
-    """
+    """The folder of the tower's finished model; begun, continued or found finished."""
     import psutil
     import yaml
 
@@ -180,29 +159,23 @@ def run_once(output: Path, model: Path, words: list[str]) -> None:
 
 
 def run(name: str, step: str, words: list[str], *, one_gpu: bool = False) -> None:
-    """Run a module as a step in a process of its own, which ends when this one does.
-
-    Raises:
-        SystemExit: If it fails.
-    """
+    """Run a module as a step in a process of its own, which ends when this one does."""
     from semart_hf.training.preemption import PREEMPTED_STATUS, end_with_parent
 
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     if one_gpu:  # one process that sees several would split each batch over them
         environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    command = [sys.executable, "-m", *words]
-    done = subprocess.run(command, env=environment, preexec_fn=end_with_parent, check=False)
-    if done.returncode:
+    status = subprocess.run([sys.executable, "-m", *words], env=environment, preexec_fn=end_with_parent).returncode
+    if status:
         print(
-            f"semart-hf compare: the step {step!r} of {name} ended with status {done.returncode}, see above. The same "
-            "command continues from there.",
+            f"semart-hf compare: the step {step!r} of {name} ended with status {status}, see above. The same command "
+            "continues from there.",
             file=sys.stderr,
         )
-        raise SystemExit(PREEMPTED_STATUS if done.returncode == PREEMPTED_STATUS else 1)
+        raise SystemExit(PREEMPTED_STATUS if status == PREEMPTED_STATUS else 1)
 
 
 def read_run(folder: Path, model: Path) -> TowerRun:
-    """What the comparison needs of a tower."""
     import yaml
 
     from semart_hf.cli.tower_recipes import TOWER_FIELDS

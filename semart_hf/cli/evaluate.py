@@ -10,48 +10,28 @@ from .command import command, load_model, print_table, usable_device
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line's choices."""
     parser = argparse.ArgumentParser(prog="semart-hf evaluate", description="Score a model on a split of paintings.")
-    parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
-    parser.add_argument(
-        "--data", required=True, help="SemArt release, prepared folder, CSV file, name on the Hub, or URL"
-    )
-    parser.add_argument("--split", type=split_name, default="test", help="train, validation or test (default: test)")
-    parser.add_argument("--output_dir", required=True, type=Path, help="where the results are written")
-    parser.add_argument(
-        "--calibrate",
-        type=split_name,
-        metavar="SPLIT",
-        help="fit a temperature for each task on this split (validation) and store them in the model's config.json",
-    )
-    parser.add_argument(
-        "--compare", type=Path, metavar="DIR", help="an --output_dir of another model on the same paintings"
-    )
-    parser.add_argument(
-        "--text_columns",
-        nargs="+",
-        metavar="COLUMN",
-        help="columns of the text (default: what the model's recipe.yaml names, else DESCRIPTION)",
-    )
-    parser.add_argument("--map_labels", type=Path, metavar="FILE", help='JSON: {"school": {"Flemish": "Dutch"}}')
-    parser.add_argument(
-        "--common_labels", action="store_true", help="score only the paintings whose label the model knows"
-    )
-    parser.add_argument(
-        "--mask_label_words",
-        action="store_true",
-        help="also score with the words masked that name school, type, medium, time and painter in the text",
-    )
-    parser.add_argument("--no_report", action="store_true", help="leave out the figures and report.html")
-    parser.add_argument("--batch_size", type=int, default=32, help="paintings at a time (default: 32)")
-    parser.add_argument("--num_workers", type=int, default=0, help="processes that read pictures (default: none)")
-    parser.add_argument("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "bf16", "fp32"),
-        default="auto",
-        help="what the model computes in (default: bf16 where the hardware multiplies in it)",
-    )
+    add = parser.add_argument
+    add("--model", required=True, help="folder of a trained model, or its name on the Hub")
+    add("--data", required=True, help="SemArt release, prepared folder, CSV file, name on the Hub, or URL")
+    add("--split", type=split_name, default="test", help="train, validation or test (default: test)")
+    add("--output_dir", required=True, type=Path, help="where the results are written")
+    fit = "fit a temperature for each task on this split (validation) and store them in the model's config.json"
+    add("--calibrate", type=split_name, metavar="SPLIT", help=fit)
+    add("--compare", type=Path, metavar="DIR", help="an --output_dir of another model on the same paintings")
+    columns = "columns of the text (default: what the model's recipe.yaml names, else DESCRIPTION)"
+    add("--text_columns", nargs="+", metavar="COLUMN", help=columns)
+    add("--map_labels", type=Path, metavar="FILE", help='JSON: {"school": {"Flemish": "Dutch"}}')
+    common = "score only the paintings whose label the model knows"
+    add("--common_labels", action="store_true", help=common)
+    masks = "also score with the words masked that name school, type, medium, time and painter in the text"
+    add("--mask_label_words", action="store_true", help=masks)
+    add("--no_report", action="store_true", help="leave out the figures and report.html")
+    add("--batch_size", type=int, default=32, help="paintings at a time (default: 32)")
+    add("--num_workers", type=int, default=0, help="processes that read pictures (default: none)")
+    add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
+    precision = "what the model computes in (default: bf16 where the hardware multiplies in it)"
+    add("--precision", choices=("auto", "bf16", "fp32"), default="auto", help=precision)
     return parser.parse_args(arguments)
 
 
@@ -95,16 +75,10 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
     tasks = model.config.tasks
     label_map = read_label_map(options.map_labels) if options.map_labels else None
 
+    reading = {"text_columns": options.text_columns, "label_map": label_map, "common_labels": options.common_labels}
+
     def load(split: str) -> Any:
-        return load_split(
-            options.model,
-            options.data,
-            split,
-            tasks,
-            text_columns=options.text_columns,
-            label_map=label_map,
-            common_labels=options.common_labels,
-        )
+        return load_split(options.model, options.data, split, tasks, **reading)
 
     paintings = load(options.split)
     check_labelled(paintings, model.config.task_names, f"the split {options.split!r} of {options.data}")

@@ -20,55 +20,37 @@ line counts them. The status is 0 if a painting was answered, 1 if none was."""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    """The command line's choices."""
     parser = argparse.ArgumentParser(
         prog="semart-hf predict", description="Say type, school, timeframe and medium of paintings.", epilog=EPILOG
     )
-    parser.add_argument(
-        "catalogue", nargs="?", type=Path, help="CSV, TSV, JSON lines, Parquet or Excel file, written back to --output"
+    add = parser.add_argument
+    kinds = "CSV, TSV, JSON lines, Parquet or Excel file, written back to --output"
+    add("catalogue", nargs="?", type=Path, help=kinds)
+    add("--model", required=True, help="folder of a trained model, or its name on the Hub")
+    pictures = "pictures, or folders of them; a text file beside a picture (monet.txt beside monet.jpg) is its text"
+    add("--input", type=Path, nargs="+", default=[], help=pictures)
+    add("--text", help="description of the one picture, or of a painting without a picture")
+    lines = (
+        "write JSON lines here, instead of a table on the screen: image, text, and predictions or error; or the "
+        "catalogue with its suggestions"
     )
-    parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
-    parser.add_argument(
-        "--input",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="pictures, or folders of them; a text file beside a picture (monet.txt beside monet.jpg) is its text",
-    )
-    parser.add_argument("--text", help="description of the one picture, or of a painting without a picture")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="OUT",
-        help="write JSON lines here, instead of a table on the screen: image, text, and predictions or error; or the "
-        "catalogue with its suggestions",
-    )
-    parser.add_argument(
-        "--explain",
-        type=Path,
-        metavar="OUT.html",
-        help="write a page that shows which parts of each picture and which words moved each answer",
-    )
-    parser.add_argument("--top_k", type=int, default=1, help="labels shown for each task (default: 1)")
-    parser.add_argument("--min_confidence", type=float, help="say unsure where the likeliest label is less probable")
-    parser.add_argument("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
-    parser.add_argument("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
-    rows = parser.add_argument_group("for a catalogue")
-    rows.add_argument("--images", type=Path, help="folder of its pictures (default: Images beside it, or its own)")
-    rows.add_argument("--image_column", help="its column of picture files or URLs (default: by its name)")
-    rows.add_argument("--text_columns", nargs="+", metavar="COLUMN", help="its columns of text (default: likewise)")
-    rows.add_argument(
-        "--risk", type=float, default=0.05, help="share of wrong ones among the accepted (default: 0.05)"
-    )
-    rows.add_argument("--fill", action="store_true", help="put accepted suggestions into empty cells")
-    rows.add_argument(
-        "--fetch_pictures", action="store_true", help="fetch pictures that are URLs, of public hosts alone"
-    )
-    rows.add_argument("--encoding", help="of a text file, by Python's name (default: found)")
-    rows.add_argument(
-        "--delimiter", help="of a text file: a character, or tab, comma, semicolon, pipe (default: found)"
-    )
-    rows.add_argument("--sheet", help="of an Excel workbook (default: the one that it opens with)")
+    add("--output", type=Path, metavar="OUT", help=lines)
+    page = "write a page that shows which parts of each picture and which words moved each answer"
+    add("--explain", type=Path, metavar="OUT.html", help=page)
+    add("--top_k", type=int, default=1, help="labels shown for each task (default: 1)")
+    add("--min_confidence", type=float, help="say unsure where the likeliest label is less probable")
+    add("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
+    add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
+    add = parser.add_argument_group("for a catalogue").add_argument
+    add("--images", type=Path, help="folder of its pictures (default: Images beside it, or its own)")
+    add("--image_column", help="its column of picture files or URLs (default: by its name)")
+    add("--text_columns", nargs="+", metavar="COLUMN", help="its columns of text (default: likewise)")
+    add("--risk", type=float, default=0.05, help="share of wrong ones among the accepted (default: 0.05)")
+    add("--fill", action="store_true", help="put accepted suggestions into empty cells")
+    add("--fetch_pictures", action="store_true", help="fetch pictures that are URLs, of public hosts alone")
+    add("--encoding", help="of a text file, by Python's name (default: found)")
+    add("--delimiter", help="of a text file: a character, or tab, comma, semicolon, pipe (default: found)")
+    add("--sheet", help="of an Excel workbook (default: the one that it opens with)")
     options = parser.parse_args(arguments)
     if options.catalogue is not None:
         if options.input or options.text is not None or options.explain is not None or options.output is None:
@@ -78,9 +60,6 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     elif not options.input and options.text is None:
         parser.error("nothing to classify: pass a catalogue, --input FILE_OR_FOLDER, --text, or both")
     return options
-
-
-DECISIONS = ("known", "accepted", "unsure", "not calibrated")
 
 
 @command("predict")
@@ -136,15 +115,7 @@ def main(arguments: list[str]) -> None:
         print(f"{len(paintings) - len(errors)} of {len(paintings)} paintings answered{where}, {len(errors)} failed")
 
 
-def open_source(options: argparse.Namespace) -> Any:
-    """The catalogue that is read, once it is sure where it is written.
-
-    Raises:
-        ValueError: If there is none, or --output would have another format, or replace it.
-    """
-    from semart_hf.collection.own_format import open_catalogue
-
-    source, output = options.catalogue, options.output
+def check_catalogue(source: Path, output: Path) -> None:
     if not source.is_file():
         raise ValueError(
             f"Got the catalogue {source}, which is no file. Give a CSV, JSON lines, Parquet or Excel file."
@@ -154,84 +125,63 @@ def open_source(options: argparse.Namespace) -> Any:
             f"Got {output} as --output of {source}. It is written in its own format, to another file. Give a name "
             f"that ends in {source.suffix!r}."
         )
-    return open_catalogue(source, encoding=options.encoding, delimiter=options.delimiter, sheet=options.sheet)
 
 
 def suggest(options: argparse.Namespace) -> None:
     """Write a catalogue with suggestions.
 
     Raises:
-        ValueError: If it cannot be read, or no row of it was answered.
+        ValueError: If it cannot be read, no row of it was answered, or --output would replace it.
     """
-    catalogue = open_source(options)
+    from semart_hf.collection import suggestions
+    from semart_hf.collection.own_format import open_catalogue
 
-    from collections import Counter
+    source, output = options.catalogue, options.output
+    check_catalogue(source, output)
+    reading = {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
+    catalogue = open_catalogue(source, **reading)
+
     from datetime import timedelta
 
     from accelerate import PartialState
 
-    from semart_hf.collection import suggestions
     from semart_hf.collection.fetching import fetch_picture
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
     model, processor = load_model(options.model)
-    config, tasks = model.config, model.config.task_names
-    columns = suggestions.guess_columns(
-        catalogue.columns,
-        tasks,
-        image=options.image_column,
-        text=options.text_columns,
-        with_urls=options.fetch_pictures,
+    config, tasks, fetch = model.config, model.config.task_names, options.fetch_pictures
+    columns = suggestions.find_columns(
+        catalogue, tasks, image=options.image_column, text=options.text_columns, with_urls=fetch
     )
-    suggestions.check_columns(columns, catalogue, tasks)
     catalogue.check_labels(label for task in config.tasks for label in task["labels"])
-    beside = options.catalogue.parent / "Images"
-    images = options.images or (beside if beside.is_dir() else beside.parent)
+    beside = source.parent / "Images"
+    images = options.images or (beside if beside.is_dir() else source.parent)
     # A process that is done waits for the others, however long they take.
     state = PartialState(cpu=options.device == "cpu", timeout=timedelta(days=30))
     device = options.device or (state.device if state.num_processes > 1 else None)
     classify = ArtClassificationPipeline(model=model, processor=processor, device=device)
     thresholds = suggestions.thresholds_at(options.risk, config.confidence_risks)
-    if state.is_main_process:
-        print(described(columns, images), file=sys.stderr)
-    decisions: Counter[str] = Counter()
-
-    def addition_of(answer: Any, row: Any) -> Any:
-        addition = suggestions.addition_of(answer, row, columns, tasks, thresholds, fill=options.fill)
-        decisions.update(f"{task} {cell}" for task, cell in zip(tasks, addition.added[3::4], strict=True))
-        return addition
-
-    chosen = {
-        name: getattr(options, name) for name in ("batch_size", "fetch_pictures", "encoding", "delimiter", "sheet")
-    }
     identity = {}
     if state.is_main_process:  # which alone asks for it
-        identity = suggestions.identity_of(catalogue, model, columns, images=str(images.resolve()), **chosen)
+        print(described(columns, images), file=sys.stderr)
+        chosen = {"images": str(images.resolve()), "batch_size": options.batch_size, "fetch_pictures": fetch}
+        identity = suggestions.identity_of(catalogue, model, columns, **chosen, **reading)
     counts = suggestions.suggest(
         catalogue,
-        options.output,
+        output,
         lambda paintings: list(classify(paintings, on_error="return", top_k=4, batch_size=options.batch_size)),
-        lambda row: suggestions.painting_of(row, columns, images, fetch_picture if options.fetch_pictures else None),
-        addition_of,
+        lambda row: suggestions.painting_of(row, columns, images, fetch_picture if fetch else None),
+        lambda answer, row: suggestions.addition_of(answer, row, columns, tasks, thresholds, fill=options.fill),
         tasks,
         identity,
-        process_index=state.process_index,
-        num_processes=state.num_processes,
-        wait_for_everyone=state.wait_for_everyone,
+        state,
     )
-    if state.is_main_process:
-        print_decisions(options, config, counts, decisions)
-
-
-def print_decisions(options: argparse.Namespace, config: Any, counts: dict[str, int], decisions: Any) -> None:
-    """How many rows were answered, and what was decided for each task.
-
-    Raises:
-        ValueError: If no row was answered.
-    """
-    rows = [[task, *(f"{decisions[f'{task} {name}']:,}" for name in DECISIONS)] for task in config.task_names]
-    title = f"{counts['answered']:,} of {sum(counts.values()):,} rows answered"
-    print_table(("task", *DECISIONS), rows, title=title)
+    if not state.is_main_process:
+        return
+    names = suggestions.DECISIONS
+    rows = [[task, *(f"{counts[f'{task} {name}']:,}" for name in names)] for task in tasks]
+    answered, failed = counts["answered"], counts["failed"]
+    print_table(("task", *names), rows, title=f"{answered:,} of {answered + failed:,} rows answered")
     if not config.confidence_risks:
         print(
             "This model carries no calibration, so that nothing is accepted. `semart-hf evaluate --calibrate val` "
@@ -240,13 +190,12 @@ def print_decisions(options: argparse.Namespace, config: Any, counts: dict[str, 
         )
     if config.training_notice:
         print(config.training_notice, file=sys.stderr)
-    print("Written:", options.output)
-    if not counts["answered"]:
-        raise ValueError(f"None of {counts['failed']:,} rows was answered; {options.output} says why of each.")
+    print("Written:", output)
+    if not answered:
+        raise ValueError(f"None of {failed:,} rows was answered; {output} says why of each.")
 
 
 def described(columns: Any, images: Path) -> str:
-    """What was found to be what, in a sentence."""
     known = ", ".join(f"{task} in {column!r}" for task, column in columns.tasks.items())
     return (
         f"Pictures: {f'column {columns.image!r}, files in {images}' if columns.image else 'none'}. "
@@ -282,7 +231,6 @@ def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, An
 
 
 def with_text_beside(picture: Path) -> dict[str, Any]:
-    """The painting of a picture and of the text file of its name, where there is one."""
     from semart_hf.catalogue.text_files import read_text_file
 
     painting: dict[str, Any] = {"image": str(picture), "text": None}
@@ -299,11 +247,7 @@ def with_text_beside(picture: Path) -> dict[str, Any]:
 
 
 def check_outputs(options: argparse.Namespace, paintings: list[dict[str, Any]]) -> None:
-    """Refuse to write over a folder or over what is read.
-
-    Raises:
-        ValueError: If --output or --explain is one of them.
-    """
+    """Refuse to write over a folder or over what is read."""
     read = {Path(painting["image"]).resolve() for painting in paintings if painting["image"]}
     read |= {path.with_suffix(ending) for path in read for ending in (".txt", ".TXT")}
     for name in ("output", "explain"):
@@ -318,7 +262,6 @@ def check_outputs(options: argparse.Namespace, paintings: list[dict[str, Any]]) 
 
 
 def row_of(painting: dict[str, Any], tasks: list[str]) -> list[str]:
-    """The painting's row of the table."""
     if "error" in painting:
         return [f"{name_of(painting)}\n{painting['error']}", *["–"] * len(tasks)]
     guesses = painting["predictions"]

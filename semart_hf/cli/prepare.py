@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .command import command
+from .command import command, print_table
 
 EXAMPLES = """examples:
   semart-hf prepare --release SemArt --output_dir outputs/semart
@@ -22,7 +22,6 @@ A run that was interrupted is continued by the same command. The folder opens wi
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line's choices."""
     parser = argparse.ArgumentParser(
         prog="semart-hf prepare",
         description="Turn a catalogue of paintings into a checked, typed dataset folder.",
@@ -75,9 +74,8 @@ def main(arguments: list[str]) -> None:
     from semart_hf.documents.dataset_card import write_dataset_card
     from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
-    text_columns = options.text_columns
-    if len(text_columns) == 1 and "{" in text_columns[0]:
-        text_columns = text_columns[0]
+    columns = options.text_columns
+    is_template = len(columns) == 1 and "{" in columns[0]
     try:
         summary = prepare_paintings(
             read_releases(options),
@@ -86,7 +84,7 @@ def main(arguments: list[str]) -> None:
                 image_size=options.image_size,
                 encoding=options.image_format,
                 min_label_count=options.min_label_count,
-                text_columns=text_columns if isinstance(text_columns, str) else tuple(text_columns),
+                text_columns=columns[0] if is_template else tuple(columns),
                 mask_label_words=options.mask_label_words,
             ),
             num_proc=options.num_proc,
@@ -109,43 +107,30 @@ def read_releases(options: argparse.Namespace) -> Any:
     from semart_hf.catalogue.release import read_rows
 
     mappings = options.mapping or ["official"]
-    if len(mappings) == 1:
-        mappings = mappings * len(options.release)
-    tables = []
-    for release, name in zip(options.release, mappings, strict=True):
-        files = {"encoding": options.encoding, "delimiter": options.delimiter}
-        if name == "official":
-            tables.append(read_rows(release, follow_links=options.follow_links, **files))
+    files = {"encoding": options.encoding, "delimiter": options.delimiter}
+    tables: dict[str, Any] = {}
+    for release, mapping in zip(options.release, mappings * (len(options.release) // len(mappings)), strict=True):
+        if mapping == "official":
+            table = read_rows(release, follow_links=options.follow_links, **files)
         else:
-            mapping = replace(load_mapping(name), **{key: value for key, value in files.items() if value is not None})
-            tables.append(read_catalogue(release, mapping, follow_links=options.follow_links))
-    if len(tables) == 1:
-        return tables[0]
-    names: list[str] = []
-    for release in options.release:
+            given = {key: value for key, value in files.items() if value is not None}
+            table = read_catalogue(release, replace(load_mapping(mapping), **given), follow_links=options.follow_links)
         name = Path(release).name or "release"
-        names.append(name if name not in names else f"{name}-{len(names) + 1}")
-    return merge_tables(dict(zip(names, tables, strict=True)))
+        tables[name if name not in tables else f"{name}-{len(tables) + 1}"] = table
+    return merge_tables(tables) if len(tables) > 1 else table
 
 
 def print_summary(summary: dict[str, Any], folder: Path) -> None:
     """Print rows by split, findings by kind, and where all of it lies."""
-    from rich.console import Console
-    from rich.table import Table
-
     from semart_hf.documents.data_report import finding_counts
 
-    console = Console()
-    rows = Table("split", *(["read", "dropped", "kept", "with a picture", "with a description"]))
-    for split, counts in summary["rows"].items():
-        keys = ("read", "dropped", "kept", "with_picture", "with_description")
-        rows.add_row(split, *(f"{counts[key]:,}" for key in keys))
-    console.print(rows)
+    keys = ("read", "dropped", "kept", "with_picture", "with_description")
+    rows = [[split, *(f"{counts[key]:,}" for key in keys)] for split, counts in summary["rows"].items()]
+    print_table(("split", "read", "dropped", "kept", "with a picture", "with a description"), rows)
     if summary["problems"]:
-        findings = Table("finding", *summary["rows"], "all")
-        for kind, numbers in finding_counts(summary).items():
-            findings.add_row(kind, *(f"{number:,}" for number in numbers))
-        console.print(findings)
+        found = finding_counts(summary)
+        findings = [[kind, *(f"{number:,}" for number in numbers)] for kind, numbers in found.items()]
+        print_table(("finding", *summary["rows"], "all"), findings)
     for task, splits in summary["labels"].items():
         print(f"{task}: {labels_in_words(splits)}")
     print(f"Every finding is a line of {folder / 'problems.jsonl'}; look at {folder / 'report.html'}.")

@@ -13,7 +13,6 @@ from .command import command, load_model
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    """The command line's choices."""
     parser = argparse.ArgumentParser(
         prog="semart-hf push",
         description="Put a repository together, check that it loads elsewhere, show it; with --push, publish it.",
@@ -21,33 +20,24 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="folder of a trained model, or its name on the Hub")
     source.add_argument("--dataset", type=Path, help="folder that `semart-hf prepare` wrote: publish it instead")
-    parser.add_argument("--repo_id", required=True, type=repository_name, help="USER/NAME on the Hub")
-    parser.add_argument("--push", action="store_true", help="publish; without it nothing is sent")
-    parser.add_argument(
-        "--private",
-        action=argparse.BooleanOptionalAction,
-        help="whether a new repository is private (default: a model is public, a dataset private)",
-    )
-    parser.add_argument("--output_dir", type=Path, help="where it is put together (default: outputs/hub/NAME)")
-    card = parser.add_argument_group("the card of a model")
-    card.add_argument(
-        "--results",
-        type=Path,
-        nargs="+",
-        help="results.json of `evaluate`, the most important first (default: the one in the model's folder)",
-    )
-    card.add_argument(
-        "--recipe", type=Path, help="recipe that trained it (default: recipe.yaml in the model's folder)"
-    )
-    card.add_argument("--data_name", help="what the training data are called")
-    card.add_argument("--data_id", help="their id on the Hub, for the metadata")
-    card.add_argument("--license", default="apache-2.0", help="of the weights (default: apache-2.0)")
-    card.add_argument("--example", type=Path, help="picture for the card's example, which will be published with it")
-    card.add_argument("--example_text", help="text for the card's example")
-    card.add_argument("--card", type=Path, help="write the card, with its figures, here too: model_cards/NAME.md")
-    card.add_argument(
-        "--space", metavar="USER/NAME", type=repository_name, help="put a Space together too, that serves the model"
-    )
+    add = parser.add_argument
+    add("--repo_id", required=True, type=repository_name, help="USER/NAME on the Hub")
+    add("--push", action="store_true", help="publish; without it nothing is sent")
+    private = "whether a new repository is private (default: a model is public, a dataset private)"
+    add("--private", action=argparse.BooleanOptionalAction, help=private)
+    add("--output_dir", type=Path, help="where it is put together (default: outputs/hub/NAME)")
+    add = parser.add_argument_group("the card of a model").add_argument
+    results = "results.json of `evaluate`, the most important first (default: the one in the model's folder)"
+    add("--results", type=Path, nargs="+", help=results)
+    add("--recipe", type=Path, help="recipe that trained it (default: recipe.yaml in the model's folder)")
+    add("--data_name", help="what the training data are called")
+    add("--data_id", help="their id on the Hub, for the metadata")
+    add("--license", default="apache-2.0", help="of the weights (default: apache-2.0)")
+    add("--example", type=Path, help="picture for the card's example, which will be published with it")
+    add("--example_text", help="text for the card's example")
+    add("--card", type=Path, help="write the card, with its figures, here too: model_cards/NAME.md")
+    space = "put a Space together too, that serves the model"
+    add("--space", metavar="USER/NAME", type=repository_name, help=space)
     return parser.parse_args(arguments)
 
 
@@ -77,7 +67,6 @@ def main(arguments: list[str]) -> None:
 
 
 def publish_model(options: argparse.Namespace) -> None:
-    """Put the repository together, check it, show it; with --push send it, and load it back from the Hub."""
     from semart_hf.publishing.check import check_published, check_repository
     from semart_hf.publishing.model_repository import assemble_repository, copy_card
     from semart_hf.publishing.space import write_space
@@ -120,7 +109,6 @@ def publish_model(options: argparse.Namespace) -> None:
 
 
 def publish_dataset(options: argparse.Namespace) -> None:
-    """Check a prepared dataset and show it; with --push send it."""
     from semart_hf.documents.dataset_card import LICENCE_NOTICE
     from semart_hf.publishing.check import check_dataset
 
@@ -142,13 +130,11 @@ def push(folder: Path, repo_id: str, repo_type: str, private: bool) -> str:
 
 
 def show_checks(checks: Any) -> None:
-    """One line for each part, as soon as it is checked."""
     for part, found in checks:
         print(f"  {part:16} {found}", flush=True)
 
 
 def show_files(folder: Path, repo_id: str, repo_type: str, private: bool) -> None:
-    """What would go where."""
     from semart_hf.publishing.pushing import list_files
 
     files = list_files(folder)

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 
@@ -15,12 +14,11 @@ TOWER_FIELDS = ("vision", "vision_args", "frozen_vision_stages")
 _FROM_SCRATCH = (False, "false", "text")
 
 
-@dataclass(frozen=True)
-class Tower:
+class Tower(NamedTuple):
     """A tower to train by its fields of a recipe and compare, or the folder of a finished run of one."""
 
     name: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any]
     finished: Path | None = None
 
 
@@ -47,19 +45,18 @@ def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any], recipes: Pat
 
 def _resolve(word: str, recipe: Mapping[str, Any], recipes: Path) -> Tower:
     path = Path(word)
-    if is_finished_run(path):
+    if _is_finished_run(path):
         folder = path.resolve()
         # A comparison of towers itself keeps each model in TOWER/model.
-        return Tower(folder.parent.name if folder.name == "model" else folder.name, finished=path)
-    named = recipes / f"semart-{word}.yaml"
-    if path.suffix in (".yaml", ".yml") or named.is_file():
-        own = read_recipe(path if path.suffix in (".yaml", ".yml") else named)
+        return Tower(folder.parent.name if folder.name == "model" else folder.name, {}, path)
+    is_recipe, named = path.suffix in (".yaml", ".yml"), recipes / f"semart-{word}.yaml"
+    fields, name = {"vision": word}, word.rpartition("/")[2]
+    if is_recipe or named.is_file():
+        own = read_recipe(path if is_recipe else named)
         if "vision" not in own:
             raise ValueError(f"Got the recipe {word}, which names no vision tower. Add `vision: NAME` to it.")
         fields = {name: own[name] for name in TOWER_FIELDS if name in own}
-        name = path.stem if path.suffix else word
-    else:
-        fields, name = {"vision": word}, word.rpartition("/")[2]
+        name = path.stem if is_recipe else word
     vision = str(fields["vision"])
     architecture = vision.rpartition("/")[2].partition(".")[0]
     if not (timm.is_model(architecture) or Path(vision).is_dir()):
@@ -75,12 +72,10 @@ def _resolve(word: str, recipe: Mapping[str, Any], recipes: Path) -> Tower:
     return Tower(name, {"vision_args": None, **fields} if recipe.get("vision_args") else fields)
 
 
-def is_finished_run(folder: Path) -> bool:
+def _is_finished_run(folder: Path) -> bool:
     """Whether a folder holds a model of this package with its weights."""
-    config = folder / "config.json"
-    if not config.is_file() or not any(folder.glob("*.safetensors")):
-        return False
     try:
-        return bool(json.loads(config.read_text(encoding="utf-8")).get("model_type") == "semart")
-    except ValueError:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return False
+    return isinstance(config, dict) and config.get("model_type") == "semart" and any(folder.glob("*.safetensors"))

@@ -24,17 +24,8 @@ training (every field of transformers.TrainingArguments is allowed; these are th
   --precision {auto,bf16,fp32}, --seed, --dataloader_num_workers, --eval_strategy, --save_strategy,
   --save_total_limit, --metric_for_best_model, --logging_steps, --report_to, --torch_compile, --auto_find_batch_size"""
 
-
 # A thread that waits for others does not keep its core busy, which a data loader's worker can then have: before torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-@command("train")
-def main(words: list[str]) -> None:
-    if not words or {"-h", "--help"} & {*words}:
-        print_help()
-    else:
-        train(words)
 
 
 def print_help() -> None:
@@ -57,8 +48,12 @@ def print_help() -> None:
     parser.print_help()
 
 
-def train(words: list[str]) -> None:
-    """Everything from the recipe to the finished folder."""
+@command("train")
+def main(words: list[str]) -> None:
+    if not words or {"-h", "--help"} & {*words}:
+        print_help()
+        return
+
     from accelerate.utils import broadcast_object_list
 
     from semart_hf import register
@@ -90,7 +85,6 @@ def train(words: list[str]) -> None:
 
 
 def run(plan: RunPlan, model: Any, data: Any, training: SemArtTrainingArguments) -> None:
-    """Check everything, then begin, train and finish."""
     import transformers
 
     from semart_hf.data.sources import load_splits
@@ -132,7 +126,6 @@ def run(plan: RunPlan, model: Any, data: Any, training: SemArtTrainingArguments)
 
 
 def raise_with_advice(error: RuntimeError | MemoryError, training: SemArtTrainingArguments) -> NoReturn:
-    """Raise an error, and say what to change where memory ran out."""
     from accelerate.utils.memory import should_reduce_batch_size
 
     if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
@@ -190,7 +183,6 @@ def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, flo
 
 
 def summary(trainer: Any, num_rows: int, spent: dict[str, float]) -> dict[str, Any]:
-    """What training took, for the results."""
     from semart_hf.evaluation.cost import peak_memory, steady_speed
 
     speed = steady_speed(trainer.state.log_history) or spent["train_samples_per_second"]

@@ -6,10 +6,10 @@ import json
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,43 +21,34 @@ Cell = str | float | None
 _PIECE_ROWS = 1024
 # A byte that is no UTF-8 is read, and written as it was.
 _EVERY_BYTE: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+# Named with their order, by their mark: `utf-16` alone would write this machine's. UTF-32's mark begins with UTF-16's.
+_ENCODINGS = {
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+    codecs.BOM_UTF8: "utf-8",
+}
 # The earliest time that a zip archive can name: a workbook's own bytes do not depend on when it was written.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a catalogue.
-
-    Attributes:
-        cells: Text of each cell by column; `None` where it is empty.
-        problem: Why the row cannot be read; `None` where it can.
-    """
+class Row(NamedTuple):
+    """One row of a catalogue: text of each cell by column, `None` where it is empty, and why it cannot be read."""
 
     cells: dict[str, str | None]
     problem: str | None = None
 
 
-@dataclass(frozen=True)
-class Addition:
-    """What is written beside a row.
-
-    Attributes:
-        added: Values of the new columns, in their order.
-        filled: Values by column of the catalogue's own, for cells that are empty.
-    """
+class Addition(NamedTuple):
+    """What is written beside a row: values of the new columns, and texts by column for its own empty cells."""
 
     added: Sequence[Cell]
-    filled: Mapping[str, str] = field(default_factory=dict)
+    filled: Mapping[str, str] = MappingProxyType({})
 
 
 class Catalogue(ABC):
-    """A catalogue's file.
-
-    Attributes:
-        path: The file.
-        columns: Names of its columns, as they stand there.
-    """
+    """A catalogue's file, and the names of its columns as they stand there."""
 
     path: Path
     columns: list[str]
@@ -108,16 +99,14 @@ def open_catalogue(
     if kind == ".xls":
         raise ValueError(f"Got {path}, an old Excel workbook. Allowed is .xlsx. Save it as that, or as CSV in UTF-8.")
     if kind in (".xlsx", ".xlsm"):
-        return Workbook(path, sheet)
+        return _Workbook(path, sheet)
     if kind in (".jsonl", ".ndjson"):
-        return JsonLines(path)
-    if kind == ".parquet":
-        return ParquetFile(path)
-    return DelimitedText(path, encoding, delimiter)
+        return _JsonLines(path)
+    return _ParquetFile(path) if kind == ".parquet" else _DelimitedText(path, encoding, delimiter)
 
 
-class DelimitedText(Catalogue):
-    """See `open_catalogue`: delimiter, encoding, quotes, line ends and odd lines stay byte by byte."""
+class _DelimitedText(Catalogue):
+    """Delimiter, encoding, quotes, line ends and odd lines stay byte by byte."""
 
     def __init__(self, path: Path, encoding: str | None, delimiter: str | None) -> None:
         self.path, self._given = path, (encoding, delimiter)
@@ -125,37 +114,24 @@ class DelimitedText(Catalogue):
         self.columns = header.fields
         with path.open("rb") as file:
             start = file.read(4)
-        # Named with its byte order: `utf-16` alone would write this machine's.
-        orders = {  # the mark of UTF-32 begins with that of UTF-16
-            codecs.BOM_UTF32_LE: "utf-32-le",
-            codecs.BOM_UTF32_BE: "utf-32-be",
-            codecs.BOM_UTF16_LE: "utf-16-le",
-            codecs.BOM_UTF16_BE: "utf-16-be",
-            codecs.BOM_UTF8: "utf-8",
-        }
-        self._mark = next((mark for mark in orders if start.startswith(mark)), b"")
-        self.encoding = orders.get(self._mark, found)
+        self._mark = next((mark for mark in _ENCODINGS if start.startswith(mark)), b"")
+        self.encoding = _ENCODINGS.get(self._mark, found)
         self._quotes_all = False
 
     def rows(self) -> Iterator[Row]:
-        """See `Catalogue`."""
         for record in self._read()[1]:
-            num_cells = len(record.fields)
-            if num_cells != len(self.columns):
-                yield Row({}, f"Line {record.line} has {num_cells} cells, the header has {len(self.columns)}.")
-            else:
-                cells = (value.replace("\0", "").strip() or None for value in record.fields)
-                yield Row(dict(zip(self.columns, cells, strict=True)))
+            wanted, found = len(self.columns), len(record.fields)
+            cells = (value.replace("\0", "").strip() or None for value in record.fields)
+            problem = f"Line {record.line} has {found} cells, the header has {wanted}."
+            yield Row(dict(zip(self.columns, cells, strict=True))) if found == wanted else Row({}, problem)
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
-        """See `Catalogue`."""
         with atomic_file(output) as unfinished, unfinished.open("wb") as file:
             file.write(self._mark)
             for text in self._texts(names, iter(additions)):
                 file.write(text.encode(self.encoding, "surrogateescape"))
 
     def check_labels(self, labels: Iterable[str]) -> None:
-        """See `Catalogue`."""
         for label in labels:
             try:
                 label.encode(self.encoding)
@@ -173,34 +149,27 @@ class DelimitedText(Catalogue):
         """The file's text piece by piece: what is no record as it stands, and each record with its new cells."""
         header, records, *_ = self._read()
         with self.path.open(encoding=self.encoding, errors="surrogateescape", newline="") as file:
+            file.read(1 if self._mark else 0)  # which is written already
             number = 0
             for record in chain([header], records):
-                for line in islice(file, record.line - 1 - number):
-                    yield line.removeprefix("\ufeff") if number == 0 else line
-                    number += 1
+                yield from islice(file, record.line - 1 - number)
                 text = "".join(islice(file, record.num_lines))
-                text = text.removeprefix("\ufeff") if number == 0 else text
-                number += record.num_lines
+                number = record.line - 1 + record.num_lines
                 if record is header:
                     self._quotes_all = all(name[:1] == '"' for name in self._raw_cells(text, is_literal=False))
-                    yield self._with_cells(text, record, Addition(names))
-                else:
-                    yield self._with_cells(text, record, next(additions))
+                yield self._with_cells(text, record, Addition(names) if record is header else next(additions))
             yield from file
 
     def _with_cells(self, text: str, record: Record, addition: Addition) -> str:
-        body = text.rstrip("\r\n")
-        end = text[len(body) :]
         num_missing = len(self.columns) - len(record.fields)
         if num_missing < 0:
             return text  # nowhere could a new cell stand under its column
-        cells = self._raw_cells(body, is_literal=record.quotes_are_literal)
-        if num_missing == 0:
-            cells = cells[: len(self.columns)]  # empty ones beyond the header would shift the new ones
-            for column, value in addition.filled.items():
-                cells[self.columns.index(column)] = self._quoted(value)
-        cells += [""] * num_missing
-        return self.delimiter.join([*cells, *map(self._quoted, addition.added)]) + end
+        body = text.rstrip("\r\n")
+        cells = self._raw_cells(body, is_literal=record.quotes_are_literal) + [""] * num_missing
+        cells = cells[: len(self.columns)]  # empty ones beyond the header would shift the new ones
+        for column, value in addition.filled.items():
+            cells[self.columns.index(column)] = self._quoted(value)
+        return self.delimiter.join([*cells, *map(self._quoted, addition.added)]) + text[len(body) :]
 
     def _raw_cells(self, text: str, *, is_literal: bool) -> list[str]:
         """The cells of a record as they stand there, quotes included."""
@@ -221,26 +190,21 @@ class DelimitedText(Catalogue):
         return text
 
 
-class JsonLines(Catalogue):
-    """See `open_catalogue`: an object a line, whose text stays as it stands; new keys come last."""
+class _JsonLines(Catalogue):
+    """An object a line, whose text stays as it stands; new keys come last."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        columns: dict[str, None] = {}
-        for row in islice(self.rows(), _PIECE_ROWS):
-            columns |= dict.fromkeys(row.cells)
-        if not columns:
+        self.columns = list(dict.fromkeys(name for row in islice(self.rows(), _PIECE_ROWS) for name in row.cells))
+        if not self.columns:
             raise ValueError(f"Got {path} without an object in its first lines. Allowed are JSON objects, one a line.")
-        self.columns = list(columns)
 
     def rows(self) -> Iterator[Row]:
-        """See `Catalogue`."""
         for number, line in enumerate(self._lines(), start=1):
             if line.strip():
                 yield self._row(number, line)
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
-        """See `Catalogue`."""
         remaining = iter(additions)
         with atomic_file(output) as unfinished, unfinished.open("w", **_EVERY_BYTE) as file:
             for number, line in enumerate(self._lines(), start=1):
@@ -268,28 +232,25 @@ class JsonLines(Catalogue):
         body = line.rstrip()
         end = line[len(body) :]
         if addition.filled:
-            content = {**json.loads(body.lstrip("\ufeff")), **addition.filled}
-            body = json.dumps(content, ensure_ascii=False)
-        new = json.dumps(dict(zip(names, addition.added, strict=True)), ensure_ascii=False)[1:-1]
+            body = json.dumps({**json.loads(body.lstrip("\ufeff")), **addition.filled}, ensure_ascii=False)
+        new = json.dumps(dict(zip(names, addition.added, strict=True)), ensure_ascii=False)[1:]
         start = body.removesuffix("}").rstrip()
-        return f"{start}{'' if start.endswith('{') else ', '}{new}}}{end}"
+        return start + ("" if start.endswith("{") else ", ") + new + end
 
 
-class ParquetFile(Catalogue):
-    """See `open_catalogue`: the columns' types and the file's metadata stay."""
+class _ParquetFile(Catalogue):
+    """The columns' types and the file's metadata stay."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.columns = list(pq.read_schema(path).names)
 
     def rows(self) -> Iterator[Row]:
-        """See `Catalogue`."""
         for batch in pq.ParquetFile(self.path).iter_batches(_PIECE_ROWS):
             for row in batch.to_pylist():
                 yield Row({name: as_text(value) or None for name, value in row.items()})
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
-        """See `Catalogue`."""
         remaining = iter(additions)
         source = pq.ParquetFile(self.path)
         types = {name: pa.float64() if name.endswith("_confidence") else pa.string() for name in names}
@@ -318,8 +279,8 @@ class ParquetFile(Catalogue):
         return pa.array(values, column.type)
 
 
-class Workbook(Catalogue):
-    """See `open_catalogue`: one sheet of a workbook; everything else in it stays. It is held in memory."""
+class _Workbook(Catalogue):
+    """One sheet of a workbook; everything else in it stays. It is held in memory."""
 
     def __init__(self, path: Path, sheet: str | None) -> None:
         try:
@@ -336,24 +297,21 @@ class Workbook(Catalogue):
         if sheet is not None and sheet not in self._book.sheetnames:
             raise ValueError(f"Got the sheet {sheet!r}. Allowed are {self._book.sheetnames}. Correct --sheet.")
         self._sheet = self._book.active if sheet is None else self._book[sheet]
-        rows = self._sheet.iter_rows(values_only=True)
-        found = next(((number, row) for number, row in enumerate(rows, start=1) if any(map(as_text, row))), None)
-        if found is None:
+        texts = (list(map(as_text, row)) for row in self._sheet.iter_rows(values_only=True))
+        self._header_row, names = next((found for found in enumerate(texts, start=1) if any(found[1])), (0, []))
+        if not names:
             raise ValueError(
                 f"Got {path}, whose sheet {self._sheet.title!r} is empty. Its first row names the columns."
             )
-        self._header_row = found[0]
-        names = [as_text(value) for value in found[1]]
-        self._width = max(number for number, name in enumerate(names, start=1) if name)
-        self.columns = names[: self._width]
+        while not names[-1]:
+            names.pop()
+        self.columns = names
 
     def rows(self) -> Iterator[Row]:
-        """See `Catalogue`."""
         for _, cells in self._numbered():
             yield Row(dict(zip(self.columns, cells, strict=True)))
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
-        """See `Catalogue`."""
         sheet, first = self._sheet, self._sheet.max_column + 1
         for place, name in enumerate(names):
             sheet.cell(self._header_row, first + place, name)
@@ -365,23 +323,21 @@ class Workbook(Catalogue):
                 sheet.cell(number, self.columns.index(column) + 1).value = text
         saved = io.BytesIO()
         self._book.save(saved)
-        with zipfile.ZipFile(self.path) as archive:
-            properties = archive.read("docProps/core.xml") if "docProps/core.xml" in archive.namelist() else None
         with (
             atomic_file(output) as unfinished,
-            zipfile.ZipFile(saved) as source,
+            zipfile.ZipFile(self.path) as old,
+            zipfile.ZipFile(saved) as changed,
             zipfile.ZipFile(unfinished, "w") as new,
         ):
-            for item in source.infolist():
-                content = source.read(item)
-                if item.filename == "docProps/core.xml" and properties is not None:
-                    content = properties
-                new.writestr(zipfile.ZipInfo(item.filename, _ZIP_TIME), content, zipfile.ZIP_DEFLATED)
+            for name in changed.namelist():  # the properties hold the time of writing
+                keeps = name == "docProps/core.xml" and name in old.namelist()
+                content = (old if keeps else changed).read(name)
+                new.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, zipfile.ZIP_DEFLATED)
 
     def _numbered(self) -> Iterator[tuple[int, list[str | None]]]:
         """Number and cells of each row that is not empty: sheets often have formatted ones below the last."""
         start = self._header_row + 1
-        rows = self._sheet.iter_rows(min_row=start, max_col=self._width, values_only=True)
+        rows = self._sheet.iter_rows(min_row=start, max_col=len(self.columns), values_only=True)
         for number, row in enumerate(rows, start=start):
             cells = [as_text(value) or None for value in row]
             if any(cells):

@@ -7,9 +7,9 @@ import json
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,33 +24,25 @@ from .own_format import Addition, Catalogue, Cell, Row
 
 #: Rows that are answered together, and that a kill costs.
 PART_ROWS = 256
-#: What stands beside the cells: of each task, and once.
-TASK_COLUMNS = ("suggested", "confidence", "alternatives", "decision")
-FILLED_COLUMN = "filled_by_suggestion"
-PROBLEM_COLUMN = "suggestion_problem"
+DECISIONS = ("known", "accepted", "unsure", "not calibrated")
+# What stands beside the cells: of each task, and once.
+_TASK_COLUMNS = ("suggested", "confidence", "alternatives", "decision")
+_ROW_COLUMNS = ("filled_by_suggestion", "suggestion_problem")
 _IMAGE_NAMES = (
     "image_file", "image", "picture", "photo", "filename", "file_name", "file", "img", "image_path", "path",
 )  # fmt: skip
 _URL_NAMES = ("image_url", "iiif", "iiif_url", "picture_url", "thumbnail", "url")
 _TEXT_NAMES = ("text", "description", "painting_description", "comment", "caption", "abstract", "notes")
 
-Classify = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
-
 
 class Answer(NamedTuple):
-    """The answer to a row.
-
-    Attributes:
-        predictions: Ranked labels by task; `None` where there is no answer.
-        problem: Why there is none, or why its picture was left out; empty where all was read.
-    """
+    """Ranked labels by task, if there is an answer; and why there is none, or why its picture was left out."""
 
     predictions: dict[str, Any] | None
     problem: str
 
 
-@dataclass(frozen=True)
-class Columns:
+class Columns(NamedTuple):
     """Which columns of a catalogue are what.
 
     Attributes:
@@ -64,8 +56,8 @@ class Columns:
     tasks: Mapping[str, str]
 
 
-def guess_columns(
-    columns: Sequence[str],
+def find_columns(
+    catalogue: Catalogue,
     tasks: Sequence[str],
     *,
     image: str | None = None,
@@ -77,54 +69,45 @@ def guess_columns(
     A title is the text where there is no description.
 
     Args:
-        columns: Of the catalogue.
+        catalogue: It has none of the columns that a suggestion is written to.
         tasks: Names of the model's tasks.
         image: The column of pictures; `None`: it is guessed.
         text: The columns of text, likewise.
         with_urls: Whether pictures may be given by URL, which are preferred to files then.
 
     Raises:
-        ValueError: If there is neither a picture nor a text.
+        ValueError: If there is neither a picture nor a text, a column is missing, or one is taken.
     """
-    found = {column.strip().casefold().replace(" ", "_").replace("-", "_"): column for column in reversed(columns)}
+    names = catalogue.columns
+    found = {column.strip().casefold().replace(" ", "_").replace("-", "_"): column for column in reversed(names)}
 
     def first(names: Iterable[str]) -> str | None:
         return next((found[name] for name in names if name in found), None)
 
     image = image or first((*_URL_NAMES, *_IMAGE_NAMES) if with_urls else _IMAGE_NAMES)
-    guess = first(_TEXT_NAMES) or first(("title", "name"))
-    texts = tuple(text) if text else () if guess is None else (guess,)
+    texts = tuple(text or filter(None, [first((*_TEXT_NAMES, "title", "name"))]))
     if image is None and not texts:
         raise ValueError(
-            f"Got a catalogue with the columns {list(columns)}, none of which is obviously a picture or a text. Name "
-            "them: --image_column COLUMN, --text_columns COLUMN [COLUMN …]."
+            f"Got a catalogue with the columns {names}, none of which is obviously a picture or a text. Name them: "
+            "--image_column COLUMN, --text_columns COLUMN [COLUMN …]."
         )
-    return Columns(image, texts, {task: found[task] for task in tasks if task in found})
-
-
-def check_columns(columns: Columns, catalogue: Catalogue, tasks: Sequence[str]) -> None:
-    """Nothing, if the catalogue has the columns, and none that a suggestion would be written to.
-
-    Raises:
-        ValueError: If one is missing, or taken.
-    """
-    named = [name for name in (columns.image, *columns.text, *columns.tasks.values()) if name is not None]
-    missing = [name for name in named if name not in catalogue.columns]
+    missing = [name for name in (image, *texts) if name is not None and name not in names]
     if missing:
         raise ValueError(
-            f"Got the column {missing[0]!r}, which {catalogue.path} lacks. Allowed are {catalogue.columns}. Name one."
+            f"Got the column {missing[0]!r}, which {catalogue.path} lacks. Allowed are {names}. Name one."
         )
-    taken = [name for name in added_columns(tasks) if name in catalogue.columns]
+    taken = [name for name in added_columns(tasks) if name in names]
     if taken:
         raise ValueError(
             f"Got {catalogue.path}, which has the column {taken[0]!r} already. Suggestions are written beside a "
             "catalogue without them. Give the catalogue itself, or rename its columns."
         )
+    return Columns(image, texts, {task: found[task] for task in tasks if task in found})
 
 
 def added_columns(tasks: Sequence[str]) -> list[str]:
     """Names of the columns that are written beside a catalogue's own."""
-    return [*(f"{task}_{name}" for task in tasks for name in TASK_COLUMNS), FILLED_COLUMN, PROBLEM_COLUMN]
+    return [*(f"{task}_{name}" for task in tasks for name in _TASK_COLUMNS), *_ROW_COLUMNS]
 
 
 def painting_of(
@@ -132,11 +115,7 @@ def painting_of(
 ) -> tuple[dict[str, Any], str | None]:
     """What the pipeline is asked about a row, `image` and `text` that there are, and why there is no picture.
 
-    Args:
-        row: Of the catalogue.
-        columns: Which of its columns are what.
-        folder: Of the pictures.
-        fetch: Gets the picture of a URL; `None`: none is fetched.
+    Pictures lie in the folder; `fetch` gets that of a URL.
 
     Raises:
         ValueError: If the row cannot be read, or has neither a picture nor a text.
@@ -151,9 +130,11 @@ def painting_of(
         try:
             if fetch is None:
                 raise OSError(f"The picture is a URL, {name}. It is fetched with --fetch_pictures.")
+            content = fetch(name)
             # On disk: the pictures of a part would take gigabytes of memory. The file is gone with the painting.
-            painting["image"] = file = tempfile.TemporaryFile(prefix="semart_hf-")  # noqa: SIM115
-            file.write(fetch(name))
+            file = tempfile.TemporaryFile(prefix="semart_hf-")  # noqa: SIM115
+            file.write(content)
+            painting["image"] = file
         except OSError as error:
             problem = str(error)
     elif name:
@@ -172,9 +153,7 @@ def thresholds_at(
 ) -> dict[str, float | None]:
     """By task the lowest confidence at which no larger share of the accepted answers is wrong; `None`: there is none.
 
-    Args:
-        risk: The share.
-        confidence_risks: A model's `config.confidence_risks`; tasks that it lacks are left out.
+    `confidence_risks` are those of a model's config; tasks that it lacks are left out.
 
     Example:
         >>> thresholds_at(0.05, {"type": [[0.9, 0.0], [0.7, 0.04], [0.3, 0.2]]})
@@ -195,19 +174,12 @@ def addition_of(
     *,
     fill: bool,
 ) -> Addition:
-    """What is written beside a row.
+    """What is written beside a row; accepted suggestions also go into the tasks' empty cells where `fill` says so.
 
-    Args:
-        answer: To the row.
-        row: Of the catalogue.
-        columns: Which of its columns are what.
-        tasks: Names of the model's tasks.
-        thresholds: By task the confidence from which a suggestion is accepted; `None`: from none; a task that is left
-            out was not calibrated.
-        fill: Whether accepted suggestions go into the task's empty cells.
+    A task without a threshold was not calibrated; one whose threshold is `None` has no suggestion accepted.
     """
     if answer.predictions is None:
-        return Addition([*[""] * len(tasks) * len(TASK_COLUMNS), "", answer.problem])
+        return Addition([*[""] * len(tasks) * len(_TASK_COLUMNS), "", answer.problem])
     cells: list[Cell] = []
     filled = {}
     for task in tasks:
@@ -229,17 +201,14 @@ def addition_of(
 def suggest(
     catalogue: Catalogue,
     output: Path,
-    classify: Classify,
-    paintings: Callable[[Row], tuple[dict[str, Any], str | None]],
-    additions: Callable[[Answer, Row], Addition],
+    classify: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
+    painting_of: Callable[[Row], tuple[dict[str, Any], str | None]],
+    addition_of: Callable[[Answer, Row], Addition],
     tasks: Sequence[str],
     identity: Mapping[str, Any],
-    *,
-    process_index: int = 0,
-    num_processes: int = 1,
-    wait_for_everyone: Callable[[], None] = lambda: None,
-) -> dict[str, int]:
-    """Write a catalogue with suggestions, and return how many rows were answered, and how many were not.
+    state: Any,
+) -> Counter[str]:
+    """Write a catalogue with suggestions.
 
     The answers are kept in a hidden folder beside the output, `PART_ROWS` rows a file, until the output is written:
     the same command continues there, with as many processes as it then has.
@@ -248,74 +217,72 @@ def suggest(
         catalogue: What is read and written.
         output: The new file.
         classify: The pipeline's answers to a list of paintings, an error in the place of each that cannot be read.
-        paintings: What is asked about a row, see `painting_of`; a ValueError is that row's answer.
-        additions: What is written beside a row.
+        painting_of: What is asked about a row; a ValueError is that row's answer.
+        addition_of: What is written beside a row.
         tasks: Names of the model's tasks.
         identity: All that an answer depends on: answers of another identity are not continued.
-        process_index: Which of the processes this is; the first writes the output.
-        num_processes: How many share the work.
-        wait_for_everyone: Returns when all of them have called it.
+        state: Accelerate's, of the processes that share the work; the first writes the output.
+
+    Returns:
+        How many rows were `answered` and how many `failed`, and how often `TASK DECISION` was written.
 
     Raises:
         ValueError: If another run writes the same output.
         OSError: If the disk is full; what is answered is kept.
     """
-    folder = output.with_name(f".{output.name}.answers")
-    alone = locked(folder, "suggesting labels") if process_index == 0 else nullcontext()
+    folder, is_first = output.with_name(f".{output.name}.answers"), state.process_index == 0
+    counts: Counter[str] = Counter(answered=0, failed=0)
+
+    def part(number: int) -> Path:
+        return folder / f"{number:06d}.jsonl"
+
+    def additions() -> Iterator[Addition]:
+        answers = (
+            Answer(*json.loads(line)) for number in range(num_parts) for line in part(number).read_bytes().splitlines()
+        )
+        for row, answer in zip(catalogue.rows(), answers, strict=True):
+            counts["failed" if answer.predictions is None else "answered"] += 1
+            addition = addition_of(answer, row)
+            counts.update(f"{task} {cell}" for task, cell in zip(tasks, addition.added[3::4], strict=True))
+            yield addition
+
+    alone = locked(folder, "suggesting labels") if is_first else nullcontext()
     with alone, full_disk_explained(output.parent, "What is answered is kept. Make room and give the same command."):
-        if process_index == 0:
+        if is_first:
             _begin(folder, {"part_rows": PART_ROWS, **identity})
-        wait_for_everyone()
+        state.wait_for_everyone()
         num_rows = sum(1 for _ in catalogue.rows())
         num_parts = -(-num_rows // PART_ROWS)
-        missing = [number for number in range(num_parts) if not _part(folder, number).is_file()]
-        wait_for_everyone()  # before anybody writes what another might still look for
-        mine = set(missing[process_index::num_processes])
-        total = sum(min(PART_ROWS, num_rows - number * PART_ROWS) for number in mine)
-        with tqdm(total=total, unit="row", disable=process_index > 0) as bar:
-            for number, rows in enumerate(_parts(catalogue.rows())):
+        missing = [number for number in range(num_parts) if not part(number).is_file()]
+        state.wait_for_everyone()  # before anybody writes what another might still look for
+        mine = set(missing[state.process_index :: state.num_processes])
+        rows = catalogue.rows()
+        with tqdm(total=min(num_rows, len(mine) * PART_ROWS), unit="row", disable=not is_first) as bar:
+            for number in range(num_parts):
+                some = list(islice(rows, PART_ROWS))
                 if number in mine:
-                    answers = _answers(rows, classify, paintings)
-                    write_text(_part(folder, number), "".join(json.dumps(answer) + "\n" for answer in answers))
-                    bar.update(len(rows))
-        wait_for_everyone()
-        counts = {"answered": 0, "failed": 0}
-        if process_index == 0:
-
-            def beside() -> Iterator[Addition]:
-                for row, answer in zip(catalogue.rows(), _stored(folder, num_parts), strict=True):
-                    counts["failed" if answer.predictions is None else "answered"] += 1
-                    yield additions(answer, row)
-
-            catalogue.write(output, added_columns(tasks), beside())
+                    answers = _answers(some, classify, painting_of)
+                    write_text(part(number), "".join(json.dumps(answer) + "\n" for answer in answers))
+                    bar.update(len(some))
+        state.wait_for_everyone()
+        if is_first:
+            catalogue.write(output, added_columns(tasks), additions())
             shutil.rmtree(folder)
-        wait_for_everyone()
+        state.wait_for_everyone()
     return counts
 
 
 def identity_of(catalogue: Catalogue, model: Any, columns: Columns, **options: Any) -> dict[str, Any]:
-    """All that the answers to a catalogue's rows depend on, as JSON.
-
-    Args:
-        catalogue: Its bytes count.
-        model: Its weights and configuration count.
-        columns: Which column is what.
-        **options: Whatever else answers depend on.
-    """
-    digest = hashlib.blake2b(digest_size=16)
+    """All that the answers to a catalogue's rows depend on, as JSON: its bytes, the model, and the options."""
+    digest, content = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
     for tensor in model.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     digest.update(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
-    content = hashlib.blake2b(digest_size=16)
     with catalogue.path.open("rb") as file:
         while piece := file.read(1 << 20):
             content.update(piece)
-    return {
-        "model": digest.hexdigest(),
-        "catalogue": content.hexdigest(),
-        "columns": json.loads(json.dumps(asdict(columns))),
-        **options,
-    }
+    chosen = json.loads(json.dumps(columns))
+    return {"model": digest.hexdigest(), "catalogue": content.hexdigest(), "columns": chosen, **options}
 
 
 def _begin(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -331,37 +298,25 @@ def _begin(folder: Path, manifest: Mapping[str, Any]) -> None:
     write_json(path, manifest)
 
 
-def _parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while part := list(islice(rows, PART_ROWS)):
-        yield part
-
-
-def _part(folder: Path, number: int) -> Path:
-    return folder / f"{number:06d}.jsonl"
-
-
-def _answers(
-    rows: Sequence[Row], classify: Classify, paintings: Callable[[Row], tuple[dict[str, Any], str | None]]
-) -> list[Answer]:
+def _answers(rows: Sequence[Row], classify: Callable[..., Any], painting_of: Callable[..., Any]) -> list[Answer]:
     """The answer to each row: by its text alone where its picture cannot be read."""
     asked: dict[int, dict[str, Any]] = {}
-    answers = [Answer(None, "")] * len(rows)
+    answers = []
     for place, row in enumerate(rows):
         try:
-            asked[place], problem = paintings(row)
-            answers[place] = Answer(None, _printable(problem or ""))
+            asked[place], problem = painting_of(row)
         except ValueError as error:
-            answers[place] = Answer(None, _printable(str(error)))
+            problem = str(error)
+        answers.append(Answer(None, _printable(problem or "")))
     while asked:
-        found = dict(zip(asked, classify(list(asked.values())), strict=True))
         again: dict[int, dict[str, Any]] = {}
-        for place, predictions in found.items():
+        for place, predictions in zip(asked, classify(list(asked.values())), strict=True):
             reason = error_of(predictions)
             if reason is None:
                 answers[place] = Answer(predictions, answers[place].problem)
                 continue
             answers[place] = Answer(None, _printable(reason))
-            if "image" in asked[place] and "text" in asked[place]:
+            if asked[place].keys() == {"image", "text"}:
                 again[place] = {"text": asked[place]["text"]}
         asked = again
     return answers
@@ -377,9 +332,3 @@ def error_of(predictions: Mapping[str, Any]) -> str | None:
 def _printable(text: str) -> str:
     """The text in signs that every format can hold: a file's name may have bytes that are no UTF-8, and tabs."""
     return re.sub(r"[\x00-\x1f\x7f]+", " ", text.encode("utf-8", "backslashreplace").decode())
-
-
-def _stored(folder: Path, num_parts: int) -> Iterator[Answer]:
-    for number in range(num_parts):
-        with _part(folder, number).open(encoding="utf-8") as file:
-            yield from (Answer(*json.loads(line)) for line in file)

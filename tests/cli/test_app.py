@@ -102,15 +102,10 @@ def test_an_explanation_shows_the_painting_and_its_words(page, files):
 
 
 def test_thresholds_are_those_of_an_evaluation(model, tmp_path):
-    assert app.read_thresholds(str(model), None, None) == {}
-    results = tmp_path / "results.json"
+    assert app.read_thresholds(str(model), None) == {}
     tasks = {"type": {"min_confidence": 0.8}, "school": None}
-    results.write_text(json.dumps({"thresholds": {"tasks": tasks}}))
-    assert app.read_thresholds(str(tmp_path), None, None) == {"type": 0.8}
-    assert app.read_thresholds(str(model), None, str(results)) == {"type": 0.8}
-    results.write_text("{}")
-    with pytest.raises(ValueError, match=r"results\.json without thresholds"):
-        app.read_thresholds(str(model), None, str(results))
+    (tmp_path / "results.json").write_text(json.dumps({"thresholds": {"tasks": tasks}}))
+    assert app.read_thresholds(str(tmp_path), None) == {"type": 0.8}
 
 
 def test_a_space_serves_the_model_that_is_pinned_beside_it(tmp_path, monkeypatch, capsys):
@@ -140,12 +135,12 @@ def browser():
 @pytest.fixture(scope="module")
 def address(browser, model, tmp_path_factory):
     """Of the application, served by a process of its own."""
-    results = tmp_path_factory.mktemp("served") / "results.json"
-    results.write_text(json.dumps({"thresholds": {"tasks": {"type": {"min_confidence": 0.999}}}}))
+    model = shutil.copytree(model, tmp_path_factory.mktemp("served") / "model")
+    (model / "results.json").write_text(json.dumps({"thresholds": {"tasks": {"type": {"min_confidence": 0.999}}}}))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, "-m", "semart_hf.cli.app", "--model", str(model), "--results", str(results)]
+    words = [sys.executable, "-m", "semart_hf.cli.app", "--model", str(model)]
     served = subprocess.Popen([*words, "--port", str(port)], env={**os.environ, "HF_HUB_OFFLINE": "1"})
     try:
         deadline = time.monotonic() + 120
