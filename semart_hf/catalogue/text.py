@@ -5,9 +5,10 @@ import string
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from .label_words import KIN, NAMELESS_PARTS, NAMES
+import yaml
 
 #: What takes the place of a word that names a label: the token that BERT's and DistilBERT's tokenizers mask with.
 MASK = "[MASK]"
@@ -21,7 +22,7 @@ _BETWEEN = re.compile(r"([)\]}\"'”’»]*)(\S*\s*)(.*)", re.DOTALL)
 
 
 class _Part(NamedTuple):
-    """One column of a template: with what it is joined to the text before it, and what stands around it."""
+    """One column of a template, what joins it to the text before it, and what stands around it."""
 
     column: str
     joint: str = ""
@@ -32,11 +33,9 @@ class _Part(NamedTuple):
 def text_of(row: Mapping[str, object], columns: Sequence[str] | str) -> str | None:
     """A row's text input: its columns in their order, those that are missing left out; `None` where all are.
 
-    A list of columns makes each a sentence. A template says more: in `"{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}"`
-    brackets and words before a column go with it, so that a row without date and author gives
-    "The Ninth Wave. A ship founders."
-
-    The case of names does not matter.
+    A list of columns, whose case does not matter, makes each a sentence. In a template such as
+    `"{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}"` brackets and words before a column go with it, so that a row
+    without date and author gives "The Ninth Wave. A ship founders."
 
     Raises:
         ValueError: The template is malformed, or names no column or one that the row lacks.
@@ -58,13 +57,8 @@ def text_of(row: Mapping[str, object], columns: Sequence[str] | str) -> str | No
 def mask_label_words(text: str | None, *, author: str | None = None, token: str = MASK) -> str | None:
     """The text with `token` for each word that names a label: the row's own or another, so that the gap tells nothing.
 
-    Masked are the names of types, schools and media with their inflections and kin (`label_words`), years, centuries,
-    and the parts of the painter's name. The text's other words, its accents and its punctuation stay.
-
-    Args:
-        text: The text input. `None` stays `None`.
-        author: The row's painter, as SemArt writes names: "GOGH, Vincent van".
-        token: Takes the place of each word.
+    Masked are the words of `mappings/words/labels.yaml`, which name types, schools, media, years and centuries, and
+    the parts of the name of the `author`, which SemArt writes as "GOGH, Vincent van". All else stays.
     """
     if text is None:
         return None
@@ -81,7 +75,7 @@ def mask_label_words(text: str | None, *, author: str | None = None, token: str 
 
 
 def named_labels(text: str | None, row: Mapping[str, str | None]) -> set[str]:
-    """In which of the `WAYS_OF_NAMING` a text names its row's labels, of which only the row's own count.
+    """In which of the `WAYS_OF_NAMING` a text names its row's own labels.
 
     `type`, `school` and `medium`: by the label's own name or an inflection of it. `year` and `century`: any, since
     the timeframe is mostly near. `author`: by a part of the painter's name.
@@ -125,7 +119,6 @@ def is_description_alone(text_columns: Sequence[str] | str) -> bool:
 
 @lru_cache(maxsize=32)
 def _parts(columns: tuple[str, ...] | str) -> list[_Part]:
-    """Parts of a template or of a list of columns, in their order."""
     if not columns:
         raise ValueError('Got no text columns, but a text has at least one. Pass for example ["DESCRIPTION"].')
     if not isinstance(columns, str):
@@ -152,9 +145,15 @@ def _without_accents(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
+def label_words() -> dict[str, Any]:
+    """Regular expressions of the words that name labels, by kind of word, task and label."""
+    return yaml.safe_load((Path(__file__).parents[1] / "mappings" / "words" / "labels.yaml").read_text("utf-8"))
+
+
+@lru_cache(maxsize=1)
 def _any_label_words() -> re.Pattern[str]:
-    tables = [(task, words) for table in (NAMES, KIN) for task, labels in table.items() for words in labels.values()]
-    return _whole_words("|".join(_in_case(task, words) for task, words in tables))
+    tables = [*label_words()["names"].items(), *label_words()["related"].items()]
+    return _whole_words("|".join(_in_case(task, words) for task, labels in tables for words in labels.values()))
 
 
 @lru_cache(maxsize=256)
@@ -162,7 +161,8 @@ def _label_words(task: str, label: str | None) -> re.Pattern[str] | None:
     """Pattern of a label's own name; that of a label outside the tables is its name. `Other` names nothing."""
     if label is None or label.lower() in ("other", "unk"):
         return None
-    return _whole_words(_in_case(task, NAMES[task].get(label, re.escape(_without_accents(label)))))
+    names = label_words()["names"][task]
+    return _whole_words(_in_case(task, names.get(label, re.escape(_without_accents(label)))))
 
 
 def _in_case(task: str, words: str) -> str:
@@ -183,7 +183,8 @@ def _author_words(author: str | None) -> tuple[re.Pattern[str], ...]:
     if author is None:
         return ()
     name = _without_accents(author)
-    parts = [part for part in re.findall(r"[^\W\d_]{3,}", name) if not re.fullmatch(NAMELESS_PARTS, part.lower())]
+    nameless = label_words()["nameless_parts"]
+    parts = [part for part in re.findall(r"[^\W\d_]{3,}", name) if not re.fullmatch(nameless, part.lower())]
     if re.match(r"(?i)(?:master|monogrammist|unknown)\b", name):
         return (_whole_words(f"(?i:{'[^A-Za-z]+'.join(map(re.escape, name.split()))})"),)
     words = []
