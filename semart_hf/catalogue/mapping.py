@@ -10,12 +10,9 @@ from typing import Any
 import yaml
 
 from .tables import DEFAULT_SHARES, SPLITS, TEXT_COLUMNS, check_shares
-from .text import template_parts
+from .text import MAPPINGS, template_parts
 from .timeframe import half_century_of
 from .vocabulary import TASKS, UNKNOWN
-
-#: Where the shipped mappings lie.
-MAPPINGS = Path(__file__).parents[1] / "mappings"
 
 #: Kinds of catalogue that can be read; `hub` is a data set id, or a folder that `datasets.load_dataset` opens.
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "imagefolder", "hub")

@@ -8,9 +8,8 @@ import re
 import unicodedata
 from difflib import get_close_matches
 from functools import lru_cache
-from pathlib import Path
 
-import yaml
+from .text import word_table
 
 #: The labels of the task `medium` that the rules give.
 MEDIUMS = ("canvas", "wood", "wall", "paper", "metal", "other")
@@ -85,13 +84,11 @@ def _first(rules: _Rules, text: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def _rules() -> dict[str, _Rules]:
-    path = Path(__file__).parents[1] / "mappings" / "words" / "surfaces.yaml"
-    tables = yaml.safe_load(path.read_text("utf-8"))
     return {
         name: [
             (medium, re.compile(rf"(?<!\w)(?:{words})(?:s|es)?(?!\w)"))
             for line in lines
             for medium, words in (line.items() if isinstance(line, dict) else [("", line)])
         ]
-        for name, lines in tables.items()
+        for name, lines in word_table("surfaces").items()
     }

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+#: Where the shipped mappings and the tables of words lie.
+MAPPINGS = Path(__file__).parents[1] / "mappings"
+
 #: What takes the place of a word that names a label: the token that BERT's and DistilBERT's tokenizers mask with.
 MASK = "[MASK]"
 
@@ -52,6 +55,12 @@ def text_of(row: Mapping[str, object], columns: Sequence[str] | str) -> str | No
             joint = part.joint.lstrip(".") if text.endswith((".", "!", "?")) else part.joint
             text += (joint if text else "") + part.before + str(values[part.column]) + part.after
     return text or None
+
+
+@lru_cache
+def word_table(name: str) -> dict[str, Any]:
+    """Words of one kind, as regular expressions, from `mappings/words`."""
+    return yaml.safe_load((MAPPINGS / "words" / f"{name}.yaml").read_text("utf-8"))
 
 
 def mask_label_words(text: str | None, *, author: str | None = None, token: str = MASK) -> str | None:
@@ -145,14 +154,9 @@ def _without_accents(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def label_words() -> dict[str, Any]:
-    """Regular expressions of the words that name labels, by kind of word, task and label."""
-    return yaml.safe_load((Path(__file__).parents[1] / "mappings" / "words" / "labels.yaml").read_text("utf-8"))
-
-
-@lru_cache(maxsize=1)
 def _any_label_words() -> re.Pattern[str]:
-    tables = [*label_words()["names"].items(), *label_words()["related"].items()]
+    words = word_table("labels")
+    tables = [*words["names"].items(), *words["related"].items()]
     return _whole_words("|".join(_in_case(task, words) for task, labels in tables for words in labels.values()))
 
 
@@ -161,7 +165,7 @@ def _label_words(task: str, label: str | None) -> re.Pattern[str] | None:
     """Pattern of a label's own name; that of a label outside the tables is its name. `Other` names nothing."""
     if label is None or label.lower() in ("other", "unk"):
         return None
-    names = label_words()["names"][task]
+    names = word_table("labels")["names"][task]
     return _whole_words(_in_case(task, names.get(label, re.escape(_without_accents(label)))))
 
 
@@ -183,7 +187,7 @@ def _author_words(author: str | None) -> tuple[re.Pattern[str], ...]:
     if author is None:
         return ()
     name = _without_accents(author)
-    nameless = label_words()["nameless_parts"]
+    nameless = word_table("labels")["nameless_parts"]
     parts = [part for part in re.findall(r"[^\W\d_]{3,}", name) if not re.fullmatch(nameless, part.lower())]
     if re.match(r"(?i)(?:master|monogrammist|unknown)\b", name):
         return (_whole_words(f"(?i:{'[^A-Za-z]+'.join(map(re.escape, name.split()))})"),)

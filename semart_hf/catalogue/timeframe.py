@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from .text import word_table
 from .vocabulary import UNKNOWN
 
 _PERIOD = re.compile(r"(\d{1,4})\s*[-–]\s*(\d{1,4})")
@@ -16,43 +17,24 @@ _PERIOD = re.compile(r"(\d{1,4})\s*[-–]\s*(\d{1,4})")
 # Within a vaguer date, such as "17th century", no half-century is likelier than its neighbour.
 _LONGEST_SPAN = 50
 
-_Span = tuple[int, int]
+_WORDS = word_table("dates")
+
+
+def _any_of(name: str) -> str:
+    return "(?:" + "|".join(_WORDS[name]) + ")"
+
 
 # The patterns below meet texts in lower case, without accents, with "-" for every dash.
-_BEFORE_CHRIST = re.compile(
-    r"(?<![a-z])(?:b\.? ?c\.?(?: ?e\.?)?|v\. ?chr|vor christ\w*|v\. ?u\. ?z"
-    r"|a\. ?c\.|ac|a\. ?de ?c|a\. ?chr|av\.? j|avant j"
-    r"|avanti cristo|antes de cristo|before christ)(?![a-z])"
-)
-_OTHER_CALENDAR = re.compile(
-    r"(?<![a-z])(?:a\. ?h\.?|ah|h\.|hijri|hegir\w+|anno (?:mundi|hegirae)|a\. ?m\.?|am|a\. ?u\. ?c|b\. ?e\.|s\. ?h\."
-    r"|jewish|islamic|muharram)(?![a-z])"
-)
-_AFTER_CHRIST = re.compile(
-    r"(?<![a-z])(?:a\. ?d\.?|ad|c\. ?e\.|ce|anno domini|n\. ?chr\.?|nach christ\w*"
-    r"|d\. ?c\.|apr?\.? j\.? ?-?c\.?)(?![a-z])"
-)
-# What may stand beside a year without making it another one.
-_BESIDE = re.compile(
-    r"\b(?:(?:signed|inscribed|dated|signiert|bez(?:eichnet)?)(?: (?:and|und) (?:dated|inscribed|datiert))?"
-    r"|datiert|date|painted|executed|completed|finished|begun|made|created|gemalt|peint en|anno|year"
-    r"|spring|summer|autumn|fall|winter|c|ca|cca|circa|about|around|approximately|approx|um|gegen|vers|environ|verso|hacia|omstreeks|probably|possibly"
-    r"|perhaps|presumably|wohl|vermutlich|wahrscheinlich)(?=[\s.\d]|$)\.?"
-)
-_MONTHS = (
-    r"(?:jan(?:uary|uar|vier)?|enero|gen(?:naio)?|feb(?:ruary|ruar|rero|braio)?|fevr(?:ier)?|mar(?:ch|s|z|zo|t)?"
-    r"|maerz|apr(?:il|ile)?|avr(?:il)?|abr(?:il)?|may|mai|maj|mayo|maggio|mei|june?|juni|juin|junio|giugno|july?|juli|juil(?:let)?|julio|luglio"
-    r"|aug(?:ust|ustus)?|aout|agosto|sept?(?:ember|embre|tiembre|iembre)?|settembre|o[ck]t(?:ober|obre|ubre)?|ottobre"
-    r"|nov(?:ember|embre|iembre)?|de[cz](?:ember|embre)?|dic(?:iembre|embre)?)"
-)
+_BEFORE_CHRIST = re.compile(rf"(?<![a-z]){_any_of('before_christ')}(?![a-z])")
+_AFTER_CHRIST = re.compile(rf"(?<![a-z]){_any_of('after_christ')}(?![a-z])")
+_OTHER_CALENDAR = re.compile(rf"(?<![a-z]){_any_of('other_calendar')}(?![a-z])")
+_BESIDE = re.compile(rf"\b{_any_of('beside_a_year')}(?=[\s.\d]|$)\.?")
 _DAY_AND_MONTH = re.compile(
-    rf"(?:\b\d{{1,2}}(?:st|nd|rd|th|\.)? ?)?(?:de |of )?\b{_MONTHS}\.?"
+    rf"(?:\b\d{{1,2}}(?:st|nd|rd|th|\.)? ?)?(?:de |of )?\b{_any_of('months')}\.?"
     rf"(?: \d{{1,2}}(?:st|nd|rd|th)?,)?(?: de)? (?=\d{{4}}\b)"
 )
 _NUMERIC_DATE = re.compile(r"\d{1,2}[./-] ?\d{1,2}[./-] ?(\d{4})|(\d{4})-\d\d-\d\d(?:[t ][\d:.z]+)?")
-_BETWEEN = re.compile(
-    r"(?:between|from|zwischen|von|entre|fra|tra|tussen|de|dal) (.+?) (?:and|to|und|bis|et|e|a|y|en|al) (.+)"
-)
+_BETWEEN = re.compile(rf"{_any_of('between')} (.+?) {_any_of('and_of_between')} (.+)")
 _ALTERNATIVES = re.compile(r"\s*(?:[/,;&()\[\]]|\b(?:or|and|oder|und|ou|et)\b)\s*")
 _UNKNOWN_DIGITS = re.compile(r"(?=.{4}$)(\d{3}[?x_-]|\d\d(?:[?x_.-]{2}))")
 _SPAN = re.compile(r"(\d{3,4})(s?) ?(?:-|\b(?:to|bis|until|tot)\b) ?(\d{1,4})(s?)")
@@ -60,38 +42,22 @@ _DECADE = re.compile(r"(?:(?:the|annees|anni|jaren) )?(\d{2}[1-9]0) ?(?:'?s|er(?
 _PARTS_OF_DECADES = {"early": (0, 4), "mid": (3, 6), "late": (5, 9), "mid-late": (3, 9)}
 _ROMAN_YEAR = re.compile(r"m{1,2}(?:cm|cd|d?c{0,4})(?:xc|xl|l?x{0,4})(?:ix|iv|v?i{0,4})")
 _ROMAN = {"m": 1000, "d": 500, "c": 100, "l": 50, "x": 10, "v": 5, "i": 1}
-
-# Parts of a century in English, German, French, Italian, Spanish and Dutch.
-_ORDINALS = {
-    1: r"first|1st|1\.|erste[ns]?|premiere?|1ere|1re|1er|prim[aoe]|primera?|eerste|1e",
-    2: r"second[ao]?e?|2nd|2\.|zweite[ns]?|deuxieme|2e|2eme|2de|segund[ao]|tweede",
-    3: r"third|3rd|3\.|dritte[ns]?|troisieme|3e|3eme|terzo|tercer|derde",
-    4: r"fourth|4th|4\.|vierte[ns]?|quatrieme|4e|quarto|cuarto|vierde",
-    0: r"last|latter|letzte[ns]?|dernier|derniere|ultim[ao]|laatste",
-}
-_UNITS = {
-    2: r"half|halfte|moitie|meta|mitad|helft",
-    3: r"third|drittel|tiers|terzo|tercio|derde",
-    4: r"quarter|viertel|quart|quarto|cuarto|kwart",
-}
-_HALVES = {
-    1: r"early|beginning|start|anfang|beginn|fruhes|debut|inizi?o?|principios|comienzos|begin|vroege?",
-    2: r"late|end|ende|spates|fin|fine|finales|fines|eind|einde|laat",
-}
 _CENTURY = (
     r"(?:-| |of|the|des?|du|del|dell'|der|van|het|l'|le)*"
     r"(?:(?P<number>\d\d?|[ivx]+)(?:st|nd|rd|th|\.|e|eme|er|o)? ?"
     r"(?:century|cent\.?|c\.?|jh\.?|jhs\.?|jhdt\.?|jahrhunderts?|siecle|s\.|secolo|sec\.?|eeuw)"
     r"|(?:siglo|secolo|sec\.|s\.) (?P<roman>[ivx]+|\d\d?))"
 )
+# Pattern, number of the part from 0, and how many parts there are.
 _PARTS_OF_CENTURIES = [
     *(
-        (re.compile(rf"(?:{ordinal}) (?:{unit}) {_CENTURY}"), (number or of_all) - 1, of_all)
-        for number, ordinal in _ORDINALS.items()
-        for of_all, unit in _UNITS.items()
-        if number <= of_all and (number, of_all) != (2, 3)  # the middle third lies in both halves
+        (re.compile(rf"(?:{ordinal}) (?:{part}) {_CENTURY}"), (number or num_parts) - 1, num_parts)
+        for number, ordinal in _WORDS["ordinals"].items()
+        for num_parts, part in _WORDS["parts"].items()
+        if number <= num_parts and (number, num_parts) != (2, 3)  # the middle third lies in both halves
     ),
-    *((re.compile(rf"(?:{words}){_CENTURY}"), number - 1, 2) for number, words in _HALVES.items()),
+    (re.compile(_any_of("first_half") + _CENTURY), 0, 2),
+    (re.compile(_any_of("second_half") + _CENTURY), 1, 2),
 ]
 
 
@@ -101,11 +67,8 @@ def half_century_of(text: str | None, end_text: str | None = None) -> str | None
 
     Of a span in years or a decade the middle decides, if it is no longer than fifty years. All years that a date names
     otherwise ("1644 or 1648", "163?") must lie in one half-century. Eras before Christ, other calendars, "before" and
-    "after", whole centuries, years to come, and every word that is not known give `None`.
-
-    Args:
-        text: The date, or the first year of a span.
-        end_text: The last year of a span, where the catalogue has it in another column.
+    "after", whole centuries, years to come, and every word that is not known give `None`. The last year of a span may
+    be another text.
     """
     spans = _spans(text)
     if end_text is not None and spans:
@@ -136,7 +99,7 @@ def label_years(labels: Sequence[str]) -> npt.NDArray[np.float64] | None:
     return None if np.isnan(years).all() else years
 
 
-def _spans(text: str | None) -> list[_Span]:
+def _spans(text: str | None) -> list[tuple[int, int]]:
     """First and last year of each time that a date names; none where a part of it is not understood."""
     plain = _plain(text or "")
     if _BEFORE_CHRIST.search(plain):
@@ -156,7 +119,7 @@ def _spans(text: str | None) -> list[_Span]:
     if between:
         first, last = _span(between[1]), _span(between[2])
         return [(first[0][0], last[-1][1])] if first and last else []
-    spans: list[_Span] = []
+    spans: list[tuple[int, int]] = []
     for part in filter(None, _ALTERNATIVES.split(plain)):
         found = _span(part)
         if not found:
@@ -173,7 +136,7 @@ def _plain(text: str) -> str:
     return re.sub(r"(?<![\d.,'])([12])[,.' ](\d{3})(?![\d.,])", r"\1\2", plain)  # 1,650
 
 
-def _span(part: str) -> list[_Span]:
+def _span(part: str) -> list[tuple[int, int]]:
     """The years of one plain expression, or the first and the last possible one where digits are unknown."""
     part = part.strip()
     if re.fullmatch(r"\d{3,4}(?:\.0+)?|\d{4}\?", part):
@@ -205,7 +168,7 @@ def _span(part: str) -> list[_Span]:
     return []
 
 
-def _part_of_century(text: str) -> _Span | None:
+def _part_of_century(text: str) -> tuple[int, int] | None:
     for pattern, number, of_all in _PARTS_OF_CENTURIES:
         found = pattern.fullmatch(text)
         if found:

@@ -1,7 +1,7 @@
 import pytest
 
 from semart_hf.catalogue.release import read_rows
-from semart_hf.catalogue.text import WAYS_OF_NAMING, label_words, mask_label_words, named_labels, text_of
+from semart_hf.catalogue.text import WAYS_OF_NAMING, mask_label_words, named_labels, text_of, word_table
 
 ROW = {"title": "The Ninth Wave", "author": "AIVAZOVSKY, Ivan", "date": "1850", "description": "A ship founders."}
 
@@ -107,8 +107,8 @@ def test_ways_in_which_a_text_names_its_row():
 
 def test_every_learned_school_and_type_has_its_words(shared_data):
     rows = read_rows(shared_data / "semart" / "semart_val.csv").splits["train"]
-    assert set(rows["type"]) - {"other"} <= set(label_words()["names"]["type"])
-    assert set(rows["school"]) - {"Other"} <= set(label_words()["names"]["school"])
+    assert set(rows["type"]) - {"other"} <= set(word_table("labels")["names"]["type"])
+    assert set(rows["school"]) - {"Other"} <= set(word_table("labels")["names"]["school"])
 
 
 def test_how_often_official_descriptions_name_labels(shared_data):
