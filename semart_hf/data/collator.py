@@ -16,10 +16,10 @@ from semart_hf.model.pictures_semart import PictureError, load_picture
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from .augmentation import Augmentation, draw
+from .frozen_text import FrozenText
 from .labels import labels_of
 from .picture_batch import PictureBatch, gather_pictures
 from .sampling import DRAW_KEY
-from .text_cache import FrozenText
 
 MODALITIES = ("image+text", "image", "text")
 logger = logging.getLogger(__name__)
@@ -150,12 +150,12 @@ class ArtCollator:
             logger.warning("%s: the picture cannot be read, and %s. %s", name, remains, error)
 
     def _texts(self, texts: Sequence[str | None]) -> Mapping[str, Any]:
-        if self.frozen_text is not None and self.frozen_text.knows(texts):
-            inputs = self.frozen_text.batch(texts)
-            if self.keeps_tokens:
-                inputs["input_ids"] = self.processor(text=texts, return_tensors="pt")["input_ids"]
-            return inputs
-        return self.processor(text=texts, return_tensors="pt")
+        inputs = None if self.frozen_text is None else self.frozen_text.batch(texts)
+        if inputs is None:
+            return self.processor(text=texts)
+        if self.keeps_tokens:
+            inputs["input_ids"] = self.processor(text=texts)["input_ids"]
+        return inputs
 
     def _augmented(
         self, pictures: Sequence[Image.Image | None], generators: Sequence[np.random.Generator]

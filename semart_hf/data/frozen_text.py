@@ -1,29 +1,275 @@
-"""Whether a run reads the frozen text layers' output from a cache, and the cache if it does."""
+"""What the frozen text layers make of descriptions: computed once, kept on disk, and read in every epoch.
 
+A cache is a folder of safetensors files, each with the hidden states of some texts by the texts' digests. Each appears
+whole, so that a run goes on where another was killed, and several processes write every n-th.
+"""
+
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
+import torch
 from accelerate import PartialState
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm.auto import tqdm
 from transformers import TrainingArguments
 
 from semart_hf.catalogue.tables import PIECE_ROWS, stored_rows
+from semart_hf.files import atomic_file
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.model.processing_semart import TOKENS_MULTIPLE, SemArtProcessor
+from semart_hf.model.techniques_semart import evaluation_mode
 
 from .data_arguments import DataArguments
-from .streaming import PaintingStream
-from .text_cache import FrozenText, TextsToKeep, cache_folder, compute_frozen_text, texts_to_keep
+from .loading import return_freed_memory
+from .streaming import PaintingStream, column_of
 
+STORAGE_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FORMAT = 4
+# A file is what is lost when a process is killed, and what processes share: seconds to minutes of work.
+FILE_BYTES = 32 << 20
+# Tokens of a batch, padding included: enough for the matrix units, and few enough for any memory.
+BATCH_TOKENS, BATCH_TOKENS_ON_CPU = 65_536, 4096
+# The tokenizer holds what it cuts off, too: of a thousand long texts, as much as all the rest of a run.
+_TEXTS_COUNTED_AT_ONCE = 128
+# What was read of mapped files counts as a process's memory until it unmaps them: after so many bytes.
+_MAPPED_BYTES = 16 << 20
 # Texts that training reads fewer times than this on average are not worth a place on the disk.
 LEAST_READS = 2.0
 # Space that is left on the disk for checkpoints and everybody else.
 RESERVED_BYTES = 2 << 30
+
+
+def digest_of(text: str) -> str:
+    """The name by which a text is found; of a million texts, two share one with a probability of 3e-8."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+class FrozenText:
+    """Hidden states of texts, mapped into memory as they are asked for. A worker gets the folder's name alone.
+
+    Args:
+        folder: Of the files.
+        depth: How many layers of the text tower the hidden states have passed.
+
+    Raises:
+        ValueError: If a file is damaged.
+    """
+
+    def __init__(self, folder: Path, depth: int) -> None:
+        self.folder, self.depth = folder, depth
+        self._paths = {name: path for path in sorted(folder.glob("*.safetensors")) for name in _opened(path).keys()}
+        self._files: dict[Path, Any] = {}
+        self._bytes_read = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenText, (self.folder, self.depth)
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self._paths)
+
+    def batch(self, texts: Sequence[str | None]) -> dict[str, Any] | None:
+        """The model's inputs in the place of `input_ids`; `None` if one of the texts is not here.
+
+        They are `text_hidden (batch, tokens, dim)`, its mask and its depth, and `has_text (batch,)` where some row has
+        no text.
+        """
+        names = [None if text is None else digest_of(text) for text in texts]
+        if any(name is not None and name not in self._paths for name in names):
+            return None
+        found = [None if name is None else self._hidden_states(name) for name in names]
+        present = [states for states in found if states is not None]
+        longest = max(len(states) for states in present)
+        # The pooled feature is one vector; hidden states are padded as the processor pads tokens.
+        width = longest if longest == 1 else -(-longest // TOKENS_MULTIPLE) * TOKENS_MULTIPLE
+        hidden = torch.zeros(len(texts), width, present[0].shape[1], dtype=present[0].dtype)
+        mask = torch.zeros(len(texts), width, dtype=torch.long)
+        for row, states in enumerate(found):
+            if states is not None:
+                hidden[row, : len(states)] = states
+                mask[row, : len(states)] = 1
+        self._bytes_read += hidden.nbytes
+        if self._bytes_read > _MAPPED_BYTES:
+            self._files.clear()
+            self._bytes_read = 0
+        inputs = {"text_hidden": hidden, "attention_mask": mask, "text_depth": self.depth}
+        if len(present) < len(texts):
+            inputs["has_text"] = torch.tensor([states is not None for states in found])
+        return inputs
+
+    def _hidden_states(self, name: str) -> Tensor:
+        path = self._paths[name]
+        if path not in self._files:
+            self._files[path] = _opened(path)
+        hidden: Tensor = self._files[path].get_tensor(name)  # mapped, not read
+        return hidden
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"The file {path} of the cache of frozen text is damaged ({error}). Allowed are files as they were "
+            "written. Delete it: it is computed again."
+        ) from error
+
+
+class FrozenTextWriter:
+    """The distinct texts of some rows, shortest first, and the files that their hidden states belong in.
+
+    The folder's name differs wherever the texts or a hidden state of them would differ.
+
+    Args:
+        root: Where the caches' folders lie.
+        model: Whose embeddings and first `depth` layers are frozen.
+        processor: The model's.
+        column: Texts of all rows, on disk; missing and blank ones count for nothing.
+        depth: Layers that are passed.
+        storage: How hidden states are stored: one of `STORAGE_TYPES`.
+        use_bf16: Whether the hardware's bfloat16 units compute, if the storage is not fp32.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        model: SemArtForArtClassification,
+        processor: SemArtProcessor,
+        column: pa.ChunkedArray,
+        *,
+        depth: int,
+        storage: str,
+        use_bf16: bool = False,
+    ) -> None:
+        self.model, self.processor, self.column, self.depth, self.storage = model, processor, column, depth, storage
+        self.use_bf16 = use_bf16 and storage != "fp32"
+        texts = (text for chunk in column.chunks for text in chunk.to_pylist())
+        by_row = np.array([digest_of(text) if text and text.strip() else "" for text in texts], dtype="S16")
+        names, places = np.unique(by_row, return_index=True)
+        self.names, self.places = names[names != b""], places[names != b""]
+        self.num_tokens = np.zeros(len(self.places), dtype=np.int64)
+        for start in range(0, len(self.places), _TEXTS_COUNTED_AT_ONCE):
+            some = range(start, min(start + _TEXTS_COUNTED_AT_ONCE, len(self.places)))
+            self.num_tokens[some] = processor(text=self._texts(some))["attention_mask"].sum(1)
+        # The same order in every process and after every restart, whatever the order of the rows.
+        order = np.lexsort((self.names, self.num_tokens))
+        self.names, self.places, self.num_tokens = self.names[order], self.places[order], self.num_tokens[order]
+        self.is_pooled = depth == model.config.text_config.n_layers
+        self.lengths = np.ones_like(self.num_tokens) if self.is_pooled else self.num_tokens
+        bytes_per_token = model.config.text_config.dim * STORAGE_TYPES[storage].itemsize
+        self.num_bytes = int(self.lengths.sum()) * bytes_per_token
+        self.folder = root / self._key()
+        numbers = (np.cumsum(self.lengths) - 1) // max(1, FILE_BYTES // bytes_per_token)
+        bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(self)]
+        self.files = {
+            self.folder / f"{number:05d}.safetensors": range(*bound) for number, bound in enumerate(pairwise(bounds))
+        }
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self.places)
+
+    def is_written(self) -> bool:
+        """Whether all files are there."""
+        return all(path.is_file() for path in self.files)
+
+    def _texts(self, numbers: Iterable[int]) -> list[str]:
+        return [self.column[int(self.places[number])].as_py() for number in numbers]
+
+    def _key(self) -> str:
+        config, tower = self.model.config.text_config, self.model.text_tower
+        tokenizer = json.loads(self.processor.tokenizer.backend_tokenizer.to_str())
+        settings = {
+            "format": FORMAT,
+            "depth": self.depth,
+            "pooling": self.model.config.text_pooling if self.is_pooled else None,
+            "storage": self.storage,
+            "computed": "bf16" if self.use_bf16 else str(self.model.dtype),
+            "heads": config.n_heads,
+            "activation": config.activation,
+            "max_length": self.processor.tokenizer.model_max_length,
+            # What the last call left behind is no part of the tokenizer.
+            "tokenizer": {name: part for name, part in tokenizer.items() if name not in ("padding", "truncation")},
+        }
+        key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
+        key.update(self.names.tobytes())
+        for module in (tower.embeddings, *list(tower.transformer.layer)[: self.depth]):
+            for tensor in module.state_dict().values():
+                key.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return key.hexdigest()
+
+    def write(
+        self,
+        *,
+        device: torch.device | None = None,
+        show_progress: bool = False,
+        process_index: int = 0,
+        num_processes: int = 1,
+    ) -> None:
+        """Write this process's share of the files that are not there yet; `device` computes, `None`: the model's.
+
+        Raises:
+            ValueError: If a hidden state does not fit into the storage type.
+            OSError: If a file cannot be written.
+        """
+        share = islice(self.files.items(), process_index, None, num_processes)
+        missing = {path: numbers for path, numbers in share if not path.is_file()}
+        home, total = self.model.device, sum(map(len, missing.values()))
+        self.model.text_tower.to(device or home)
+        bar = tqdm(total=total, desc="frozen text", unit="text", disable=not show_progress or not total)
+        try:
+            with evaluation_mode(self.model), bar:
+                for path, numbers in missing.items():
+                    # Views of one tensor: many small ones would leave the memory in pieces that no later file fits in.
+                    hidden = self._hidden_states(numbers, bar).split(self.lengths[numbers].tolist())
+                    names = self.names[numbers].astype(str).tolist()
+                    try:
+                        with atomic_file(path) as unfinished:
+                            save_file(dict(zip(names, hidden, strict=True)), unfinished)
+                    except SafetensorError as error:
+                        raise OSError(f"{path} cannot be written: {error}") from error
+                    del hidden
+                    return_freed_memory()
+        finally:
+            self.model.text_tower.to(home)
+
+    def _hidden_states(self, numbers: range, bar: "tqdm[Any]") -> Tensor:
+        """Hidden states of some texts one after the other `(tokens, dim)`, without padding."""
+        device, storage = self.model.text_tower.device, STORAGE_TYPES[self.storage]
+        found = torch.empty(int(self.lengths[numbers].sum()), self.model.config.text_config.dim, dtype=storage)
+        end = 0
+        for batch in self._batches(numbers, BATCH_TOKENS_ON_CPU if device.type == "cpu" else BATCH_TOKENS):
+            inputs = self.processor(text=self._texts(batch)).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.use_bf16):
+                hidden = self.model.encode_frozen_text(inputs["input_ids"], inputs["attention_mask"], self.depth)
+            start = end
+            for states, length in zip(hidden.to(storage).cpu(), self.lengths[batch].tolist(), strict=True):
+                found[end : end + length] = states[:length]
+                end += length
+            if not torch.isfinite(found[start:end]).all():
+                raise ValueError(
+                    f"The frozen text layers gave values that cannot be stored as {self.storage}. Allowed are finite "
+                    "numbers. Set text_cache_dtype: bf16, or cache_frozen_text: false."
+                )
+            bar.update(len(batch))
+        return found
+
+    def _batches(self, numbers: Iterable[int], most_tokens: int) -> Iterator[list[int]]:
+        """As many texts as fit, padded to one width: of each shape the matrix library keeps a megabyte."""
+        for width, texts in groupby(numbers, key=lambda number: -(-int(self.num_tokens[number]) // TOKENS_MULTIPLE)):
+            while batch := list(islice(texts, max(1, most_tokens // (TOKENS_MULTIPLE * width)))):
+                yield batch
 
 
 def frozen_text(
@@ -40,11 +286,8 @@ def frozen_text(
     room. All processes call this and share the work.
 
     Args:
-        model: The model as the run begins.
-        processor: The model's.
+        model: As the run begins.
         splits: The rows of `train`, and of `validation` if there are some.
-        data: The recipe's.
-        training: The recipe's.
         schedule: By epoch, what is frozen from then on.
 
     Raises:
@@ -53,12 +296,10 @@ def frozen_text(
     if data.cache_frozen_text == "false":
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"
     depth = depth_that_stays_frozen(model, schedule)
-    obstacle = None
+    obstacle = None if depth else "none, all text layers learn"
     if training.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         # All processes must run the same layers to put the shards together, also one whose batch has no text.
         obstacle = "computed in every batch, because FSDP shards the layers"
-    elif depth < 1:
-        obstacle = "none, all text layers learn"
     if obstacle is not None:
         if data.cache_frozen_text == "true":
             raise ValueError(
@@ -66,24 +307,26 @@ def frozen_text(
                 "freeze some layers (trainable_text_layers, unfreezing), or launch with DDP."
             )
         return None, f"Frozen text: {obstacle}"
-    column = text_column([splits[name] for name in ("train", "validation") if name in splits])
-    wanted = texts_to_keep(model, processor, column, depth=depth, storage=data.text_cache_dtype)
-    if not len(wanted.places):
-        return None, "Frozen text: none, no row has a text"
     root = Path(data.text_cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "frozen_text")
-    folder = cache_folder(root, model, processor, wanted, use_bf16=bool(training.bf16))
-    choice = f"{len(wanted.places):,d} distinct texts through {depth} frozen layers"
-    if wanted.are_in(folder):
-        return FrozenText(folder, depth), f"Frozen text: {choice} read from {folder}"
+    column = text_column([splits[name] for name in ("train", "validation") if name in splits])
+    writer = FrozenTextWriter(
+        root, model, processor, column, depth=depth, storage=data.text_cache_dtype, use_bf16=bool(training.bf16)
+    )
+    if not len(writer):
+        return None, "Frozen text: none, no row has a text"
+    choice = f"{len(writer):,d} distinct texts through {depth} frozen layers"
+    if writer.is_written():
+        return FrozenText(writer.folder, depth), f"Frozen text: {choice} read from {writer.folder}"
     reads = expected_reads(len(splits["train"]), data, training)
     if data.cache_frozen_text == "auto" and reads < LEAST_READS:
         return None, f"Frozen text: {choice} in every batch; each is read {reads:.1f} times, too few for a cache"
-    size, failure = _gigabytes(wanted.num_bytes()), _computed(model, processor, wanted, folder, training)
+    failure = _written(writer, training)
     PartialState().wait_for_everyone()
-    if not wanted.are_in(folder):  # the same answer in all processes
+    if not writer.is_written():  # the same answer in all processes
         failure = failure or "another process could not write it"
         return None, f"Frozen text: computed in every batch, because {failure}."
-    return FrozenText(folder, depth), f"Frozen text: {choice}, kept in {size} in {folder}"
+    size = _gigabytes(writer.num_bytes)
+    return FrozenText(writer.folder, depth), f"Frozen text: {choice}, kept in {size} in {writer.folder}"
 
 
 def text_column(splits: Iterable[datasets.Dataset | PaintingStream]) -> pa.ChunkedArray:
@@ -91,50 +334,30 @@ def text_column(splits: Iterable[datasets.Dataset | PaintingStream]) -> pa.Chunk
     chunks: list[pa.Array] = []
     for rows in splits:
         if isinstance(rows, PaintingStream):
-            rows = stored_rows(_pieces(rows.column("text")))
+            texts = column_of(rows, "text")
+            pieces = iter(lambda: list(islice(texts, PIECE_ROWS)), [])  # noqa: B023
+            rows = stored_rows(pa.table({"text": pa.array(piece, pa.string())}) for piece in pieces)
         if "text" in rows.column_names:
             column = rows.select_columns("text").with_format("arrow")[:]["text"]
             chunks += column.cast(pa.string()).chunks
     return pa.chunked_array(chunks, pa.string())
 
 
-def _pieces(texts: Iterator[str | None]) -> Iterator[pa.Table]:
-    while some := list(islice(texts, PIECE_ROWS)):
-        yield pa.table({"text": pa.array(some, pa.string())})
-
-
-def _computed(
-    model: SemArtForArtClassification,
-    processor: SemArtProcessor,
-    wanted: TextsToKeep,
-    folder: Path,
-    training: TrainingArguments,
-) -> str | None:
+def _written(writer: FrozenTextWriter, training: TrainingArguments) -> str | None:
     """What kept this process from writing its share of the cache; `None`: nothing."""
-    state, size, disk = PartialState(), _gigabytes(wanted.num_bytes()), folder
-    while not disk.exists():
-        disk = disk.parent
-    free = shutil.disk_usage(disk).free
-    if wanted.num_bytes() > free - RESERVED_BYTES:
+    state, size, folder = PartialState(), _gigabytes(writer.num_bytes), writer.folder
+    free = shutil.disk_usage(next(parent for parent in folder.absolute().parents if parent.exists())).free
+    if writer.num_bytes > free - RESERVED_BYTES:
         return (
             f"a cache needs {size} and {folder.parent} has {_gigabytes(free)} free, of which "
             f"{_gigabytes(RESERVED_BYTES)} are left alone. Make room, or name another text_cache_dir"
         )
     shows_progress = state.is_main_process and not training.disable_tqdm
     if shows_progress:
-        print(f"Frozen text: {len(wanted.places):,d} texts are computed once and take {size} in {folder}")
+        print(f"Frozen text: {len(writer):,d} texts are computed once and take {size} in {folder}")
+    share = {"process_index": state.process_index, "num_processes": state.num_processes}
     try:
-        compute_frozen_text(
-            model,
-            processor,
-            wanted,
-            folder,
-            device=training.device,
-            use_bf16=bool(training.bf16),
-            show_progress=shows_progress,
-            process_index=state.process_index,
-            num_processes=state.num_processes,
-        )
+        writer.write(device=training.device, show_progress=shows_progress, **share)
     except OSError as error:
         return f"the cache could not be written: {error}"
     return None
@@ -145,7 +368,7 @@ def depth_that_stays_frozen(model: SemArtForArtClassification, schedule: Mapping
     trainable = [model.config.trainable_text_layers]
     trainable += [fields["trainable_text_layers"] for fields in schedule.values() if "trainable_text_layers" in fields]
     num_layers: int = model.config.text_config.n_layers
-    return min(0 if number is None else num_layers - number for number in trainable)
+    return min(0 if number is None else max(0, num_layers - number) for number in trainable)
 
 
 def expected_reads(num_rows: int, data: DataArguments, training: TrainingArguments) -> float:

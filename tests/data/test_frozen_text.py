@@ -1,131 +1,291 @@
-"""A run with cached frozen text takes the same steps as one without; when a cache is worth it, and its limits."""
+"""Hidden states read from disk equal those that are computed; when a cache is worth it; killed, shared, damaged ones."""
 
+import os
+import pickle
+import re
 import shutil
 from collections import namedtuple
+from pathlib import Path
 
-import datasets
+import pyarrow as pa
 import pytest
+import timm
 import torch
 from rounding import rounding
+from safetensors.torch import load_file, save_file
+from small_trainer import losses_of, make_model, make_trainer, parts_of
+from transformers import DistilBertConfig
 
-from semart_hf.data.augmentation import Augmentation
+from semart_hf.data import frozen_text as module
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.frozen_text import depth_that_stays_frozen, expected_reads, frozen_text
-from semart_hf.data.labels import tasks_of
-from semart_hf.data.loading import load_paintings
+from semart_hf.data.frozen_text import (
+    FrozenText,
+    FrozenTextWriter,
+    depth_that_stays_frozen,
+    digest_of,
+    expected_reads,
+    frozen_text,
+)
+from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.building import build_model, build_processor, build_tokenizer
-from semart_hf.training.recipe import ModelArguments
-from semart_hf.training.trainer import SemArtTrainer
+from semart_hf.training.building import build_processor
+
+TASKS = [{"name": "type", "labels": ["a", "b", "UNK"]}]
+WORDS = "a view of delft with the old river and an older bridge at night under the evening light".split()
 
 
-@pytest.fixture(scope="module")
-def splits(small_release):
-    splits = load_paintings(small_release, min_label_count=3)
-    return {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
+def texts_of(number):
+    """Distinct texts of 1 to 40 words."""
+    return [" ".join(WORDS[(row + place * (row % 5 + 1)) % 17] for place in range(1 + row * 7 % 40)) + f" {row}"
+            for row in range(number)]  # fmt: skip
 
 
-def prepare(splits, folder, *, trainable=1, epochs=2, data=None, **options):
-    """Model, processor, data arguments and training arguments of a small run."""
-    data = DataArguments(
-        data="-", vocab_size=300, max_text_length=32, **{"text_cache_dir": str(folder / "cache"), **(data or {})}
-    )
-    sizes = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64, "dropout": 0.0, "attention_dropout": 0.0}
-    arguments = ModelArguments(
-        vision="test_resnet",
-        text=None,
-        text_args=sizes,
-        pretrained="false",
+def build(trainable=1, pooling="first"):
+    torch.manual_seed(0)
+    tokenizer = learn_tokenizer(texts_of(80), max_length=32)
+    sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "vocab_size": len(tokenizer)}
+    model = SemArtForArtClassification.from_towers(
+        "test_resnet",
+        DistilBertConfig(**sizes, dropout=0.0, attention_dropout=0.0),
+        TASKS,
+        pretrained=False,
         image_size=32,
-        fusion_dim=32,
+        fusion_dim=16,
         fusion_dropout=0.0,
         trainable_text_layers=trainable,
+        text_pooling=pooling,
     )
-    tokenizer = build_tokenizer(splits["train"], arguments, data)
-    torch.manual_seed(0)
-    model = build_model(tasks_of(splits["train"], data.tasks), arguments, tokenizer)
-    training = SemArtTrainingArguments(
-        output_dir=str(folder / "run"),
-        report_to="none",
-        disable_tqdm=True,
-        num_train_epochs=epochs,
-        per_device_train_batch_size=16,
-        learning_rate=3e-3,
-        logging_steps=1,
-        save_strategy="no",
-        load_best_model_at_end=False,
-        **options,
-    )
-    return model, build_processor(model, tokenizer), data, training
+    image_processor = SemArtImageProcessor.from_timm(timm.get_pretrained_cfg("test_resnet").to_dict(), 32)
+    return model, SemArtProcessor(image_processor, tokenizer)
 
 
-def losses_of(splits, folder, **options):
-    """Each step's and each validation's loss of a run, and what was logged about the cache."""
-    model, processor, data, training = prepare(splits, folder, **options)
-    kept, remark = frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
-    collator = ArtCollator(
-        processor,
-        model.config.tasks,
-        augmentation=Augmentation(crop_scale=(0.5, 1.0)),
-        image_dropout=0.3,
-        text_dropout=0.3,
-        frozen_text=kept,
-    )
-    trainer = SemArtTrainer(
-        model,
-        training,
-        processing_class=processor,
-        data_collator=collator,
-        train_dataset=splits["train"],
-        eval_dataset=splits["validation"],
-    )
-    trainer.train()
-    return [line.get("loss", line.get("eval_loss")) for line in trainer.state.log_history[:-1]], remark
+def writer_of(root, model, processor, texts, *, depth=1, storage="fp32", use_bf16=False):
+    column = pa.chunked_array([texts], pa.string())
+    return FrozenTextWriter(root, model, processor, column, depth=depth, storage=storage, use_bf16=use_bf16)
+
+
+def written(root, model, processor, texts, *, depth=1, storage="fp32", **share):
+    writer = writer_of(root, model, processor, texts, depth=depth, storage=storage)
+    writer.write(**share)
+    return FrozenText(writer.folder, depth)
+
+
+def rows_of(texts):
+    return [{"image": None, "text": text, "type": row % 3} for row, text in enumerate(texts)]
 
 
 @pytest.mark.parametrize(
-    ("options", "depth"),
-    [
-        ({"trainable": 1}, 2),
-        ({"trainable": 0, "dataloader_num_workers": 1}, 3),
-        ({"trainable": 0, "unfreezing": {"1": {"trainable_text_layers": 2}}}, 1),
-    ],
-    ids=["one_layer", "pooled", "unfreezing"],
+    ("trainable", "pooling", "storage"),
+    [(1, "first", "fp32"), (0, "mean", "fp32"), (0, "first", "fp16"), (1, "mean", "bf16")],
 )
-def test_the_steps_are_the_same_with_and_without_a_cache(splits, tmp_path, options, depth):
-    storage = {"cache_frozen_text": "true", "text_cache_dtype": "fp32"}
-    expected, off = losses_of(splits, tmp_path / "off", data={"cache_frozen_text": "false"}, **options)
-    found, on = losses_of(splits, tmp_path / "on", data=storage, **options)
-    assert len(expected) == 2 * 5 + 2
+def test_losses_and_gradients_are_those_of_the_whole_text_tower(tmp_path, trainable, pooling, storage):
+    # Forward and backward of 12 sums with at most 64 terms, over what was rounded once to be stored.
+    tolerance = rounding(64, layers=2 * 12) + rounding(1, dtype=module.STORAGE_TYPES[storage])
+    model, processor = build(trainable, pooling)
+    texts = texts_of(30)
+    kept = written(tmp_path, model, processor, [*texts, *texts, None, " "], depth=2 - trainable, storage=storage)
+    assert len(kept) == 30
+    shown = rows_of([*texts[7:20], None, texts[3], texts[29]])
+    model.train()
+    expected = model(**ArtCollator(processor, TASKS)(shown))
+    expected.loss.backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    inputs = ArtCollator(processor, TASKS, frozen_text=kept)(shown)
+    assert "input_ids" not in inputs
+    assert inputs["text_depth"] == 2 - trainable
+    found = model(**inputs)
+    found.loss.backward()
+    assert torch.allclose(found.loss, expected.loss, atol=tolerance)
+    assert torch.allclose(found.logits["type"], expected.logits["type"], atol=tolerance)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert torch.allclose(parameter.grad, gradients[name], atol=tolerance), name
+
+
+def test_a_cut_text_is_kept_as_it_is_read(tmp_path):
+    long = " ".join(WORDS * 6)
+    batch = written(tmp_path, *build(), [long, "a bridge"]).batch([long, None, "a bridge"])
+    assert batch["text_hidden"].shape == (3, 32, 32)
+    assert batch["attention_mask"].sum(1).tolist() == [32, 0, 4]
+    assert batch["has_text"].tolist() == [True, False, True]
+
+
+def test_a_batch_with_a_text_that_is_not_kept_is_tokenised(tmp_path):
+    model, processor = build()
+    kept = written(tmp_path, model, processor, texts_of(5))
+    batch = ArtCollator(processor, TASKS, frozen_text=kept)(rows_of([texts_of(5)[0], "a new text"]))
+    assert set(batch) == {"input_ids", "attention_mask", "labels"}
+
+
+def test_other_weights_tokens_depth_and_storage_have_their_own_place(tmp_path):
+    model, processor = build()
+
+    def place(texts=3, **options):
+        return writer_of(tmp_path, model, processor, texts_of(texts), **options).folder
+
+    folder = place()
+    others = [place(4), place(depth=2), place(storage="fp16"), place(storage="fp16", use_bf16=True)]
+    assert place() == folder
+    with torch.no_grad():
+        model.text_tower.transformer.layer[1].ffn.lin1.weight.add_(1.0)  # it learns: no part of what is kept
+    assert place() == folder
+    processor.tokenizer.model_max_length = 16
+    others.append(place())
+    with torch.no_grad():
+        model.text_tower.transformer.layer[0].ffn.lin1.weight[0, 0] += 1e-3
+    others.append(place())
+    assert len({folder, *others}) == 7
+
+
+def test_what_is_there_is_not_computed_again_and_processes_share_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FILE_BYTES", 4096)
+    model, processor = build()
+    counts = []
+    encode = model.encode_frozen_text
+    monkeypatch.setattr(model, "encode_frozen_text", lambda ids, *a: counts.append(len(ids)) or encode(ids, *a))
+    whole = written(tmp_path / "whole", model, processor, texts_of(60))
+    assert sum(counts) == len(whole) == 60
+    files = sorted(whole.folder.glob("*.safetensors"))
+    assert len(files) > 10
+    assert all(sum(states.nbytes for states in load_file(path).values()) <= 4096 + 32 * 32 * 4 for path in files)
+    times = {path: path.stat().st_mtime_ns for path in files}
+    files[3].rename(whole.folder / ".3.unfinished")  # as a process leaves it that is killed while it writes
+    written(tmp_path / "whole", model, processor, texts_of(60))
+    assert [path for path in files if path.stat().st_mtime_ns != times[path]] == [files[3]]
+    parts = [
+        written(tmp_path / "shared", model, processor, texts_of(60), process_index=index, num_processes=2)
+        for index in range(2)
+    ]
+    assert 20 < len(parts[0]) < 40
+    assert len(parts[1]) == 60
+    for path in files:
+        one, same = load_file(path), load_file(parts[1].folder / path.name)
+        assert one.keys() == same.keys()
+        assert all(torch.allclose(one[name], same[name], atol=rounding(64, layers=6, size=4)) for name in one)
+
+
+def test_workers_get_the_name_of_the_folder(tmp_path):
+    kept = written(tmp_path, *build(), texts_of(50))
+    expected = kept.batch(texts_of(9))
+    pickled = pickle.dumps(kept)
+    assert len(pickled) < 500
+    found = pickle.loads(pickled).batch(texts_of(9))  # noqa: S301
+    assert torch.equal(expected["text_hidden"], found["text_hidden"])
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    kept = written(tmp_path, *build(), texts_of(3))
+    (file,) = kept.folder.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=rf"{file.name} of the cache of frozen text is damaged.*Delete it"):
+        FrozenText(kept.folder, 1)
+
+
+def test_values_that_the_storage_type_cannot_hold_are_refused(tmp_path):
+    model, processor = build()
+    with torch.no_grad():
+        model.text_tower.transformer.layer[0].output_layer_norm.weight.fill_(1e6)
+    with pytest.raises(ValueError, match=r"cannot be stored as fp16.*text_cache_dtype: bf16"):
+        written(tmp_path, model, processor, texts_of(3), storage="fp16")
+    assert len(written(tmp_path, model, processor, texts_of(3), storage="bf16")) == 3
+
+
+def test_batches_hold_a_bounded_number_of_tokens(tmp_path):
+    writer = writer_of(tmp_path, *build(), texts_of(60))
+    assert writer.num_tokens.tolist() == sorted(writer.num_tokens.tolist())
+    batches = list(writer._batches(range(60), 100))
+    assert [place for batch in batches for place in batch] == list(range(60))
+    widths = [{-(-writer.num_tokens[place] // 8) * 8 for place in batch} for batch in batches]
+    assert all(len(width) == 1 for width in widths)  # and so no text is padded further than alone
+    assert all(len(batch) * min(width) <= 100 for batch, width in zip(batches, widths, strict=True))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell what is mapped")
+def test_what_was_read_does_not_stay_in_memory(tmp_path, monkeypatch):
+    texts = [f"text {number}" for number in range(64)]
+    hidden = torch.randn(64, 512, 512).half()
+    save_file(dict(zip(map(digest_of, texts), hidden, strict=True)), tmp_path / "0.safetensors")
+    monkeypatch.setattr(module, "_MAPPED_BYTES", 2**22)
+    kept = FrozenText(tmp_path, depth=1)
+
+    def mapped_megabytes():
+        return int(re.search(r"RssFile:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+    before, most = mapped_megabytes(), 0.0
+    for first in range(0, 64, 4):
+        assert torch.equal(kept.batch(texts[first : first + 4])["text_hidden"], hidden[first : first + 4])
+        most = max(most, mapped_megabytes() - before)
+    assert hidden.nbytes == 2**25
+    assert most < 16  # megabytes, of 32 that were read
+
+
+@pytest.fixture(scope="module")
+def parts(small_release):
+    dry = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64, "dropout": 0.0, "attention_dropout": 0.0}
+    return parts_of(small_release, text_args=dry, image_size=32, fusion_dropout=0.0)
+
+
+@pytest.fixture
+def choose(parts, tmp_path):
+    """What a run of that many epochs is to read from, and what is logged about it."""
+
+    def choose(epochs=2, model=None, schedule=(), **fields):
+        model = make_model(parts) if model is None else model
+        folders = {"output_dir": str(tmp_path / "run"), "report_to": "none", "disable_tqdm": True}
+        training = SemArtTrainingArguments(**folders, num_train_epochs=epochs, per_device_train_batch_size=16)
+        data = DataArguments(data="-", text_cache_dir=str(tmp_path / "cache"), **fields)
+        return frozen_text(model, build_processor(model, parts[3]), parts[0], data, training, dict(schedule))
+
+    return choose
+
+
+def test_the_steps_are_the_same_with_and_without_a_cache(parts, tmp_path, choose):
+    schedule = {"1": {"trainable_text_layers": 2}}
+    kept, remark = choose(2, make_model(parts, trainable_text_layers=0), schedule, text_cache_dtype="fp32")
+    assert "distinct texts through 1 frozen layers" in remark
+    losses = [
+        losses_of(
+            make_trainer(
+                parts,
+                tmp_path / "run",
+                make_model(parts, trainable_text_layers=0),
+                collation={"image_dropout": 0.3, "text_dropout": 0.3, "frozen_text": cache},
+                unfreezing=schedule,
+                logging_steps=1,
+                dataloader_num_workers=workers,
+                save_strategy="no",
+                load_best_model_at_end=False,
+            )
+        )
+        for cache, workers in ((None, 0), (kept, 1))
+    ]
+    assert len(losses[0]) == 8
     # Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
-    assert found == pytest.approx(expected, abs=rounding(1024, layers=2 * 20, size=3))
-    assert off == "Frozen text: computed in every batch (cache_frozen_text: false)"
-    assert f"distinct texts through {depth} frozen layers" in on
+    assert losses[1] == pytest.approx(losses[0], abs=rounding(1024, layers=2 * 20, size=3))
 
 
-def test_auto_takes_a_cache_where_texts_are_read_often(splits, tmp_path):
-    model, processor, data, training = prepare(splits, tmp_path, epochs=1, eval_strategy="no")
-    kept, remark = frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
+def test_auto_takes_a_cache_where_texts_are_read_often(parts, choose):
+    kept, remark = choose(1)
     assert kept is None
     assert "too few for a cache" in remark
-    training.num_train_epochs = 10
-    kept, remark = frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
-    assert kept is not None
+    kept, remark = choose(10)
     assert kept.depth == 2
-    num_texts = len({text for split in ("train", "validation") for text in splits[split]["text"] if text})
+    num_texts = len({text for split in ("train", "validation") for text in parts[0][split]["text"] if text})
     assert f"{num_texts} distinct texts through 2 frozen layers, kept in" in remark
-    training.num_train_epochs = 1
-    kept, remark = frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
-    assert kept is not None
-    assert "read from" in remark
+    assert "read from" in choose(1)[1]
+    off = "Frozen text: computed in every batch (cache_frozen_text: false)"
+    assert choose(10, cache_frozen_text="false") == (None, off)
 
 
-def test_a_full_disk_costs_time_and_not_the_run(splits, tmp_path, monkeypatch):
-    model, processor, data, training = prepare(splits, tmp_path)
+def test_a_full_disk_costs_time_and_not_the_run(choose, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(9e9, 7e9, 2.1e9))
-    kept, remark = frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
+    kept, remark = choose()
     assert kept is None
     assert "a cache needs" in remark
     assert "has 2.1 GB free, of which 2.1 GB are left alone. Make room, or name another text_cache_dir." in remark
@@ -134,34 +294,29 @@ def test_a_full_disk_costs_time_and_not_the_run(splits, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("semart_hf.data.text_cache._write_chunk", fail)
-    kept, remark = frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
+    monkeypatch.setattr(module, "save_file", fail)
+    kept, remark = choose()
     assert kept is None
     assert "because the cache could not be written: No space left on device" in remark
 
 
-def test_nothing_is_cached_that_learns(splits, tmp_path):
-    model, processor, data, training = prepare(splits, tmp_path, trainable=None)
-    assert frozen_text(model, processor, splits, data, training, training.unfreezing_schedule()) == (
-        None,
-        "Frozen text: none, all text layers learn",
-    )
-    data.cache_frozen_text = "true"
-    with pytest.raises(
-        ValueError, match="cache_frozen_text is true, but there is no frozen text: none, all text layers learn"
-    ):
-        frozen_text(model, processor, splits, data, training, training.unfreezing_schedule())
+def test_nothing_is_cached_that_learns(parts, choose):
+    model = make_model(parts, trainable_text_layers=None)
+    assert choose(model=model) == (None, "Frozen text: none, all text layers learn")
+    with pytest.raises(ValueError, match="is true, but there is no frozen text: none, all text layers learn"):
+        choose(model=model, cache_frozen_text="true")
 
 
-def test_the_depth_is_what_no_phase_of_unfreezing_reaches(splits, tmp_path):
-    model, *_ = prepare(splits, tmp_path, trainable=0)
+def test_the_depth_is_what_no_phase_of_unfreezing_reaches(parts):
+    model = make_model(parts, trainable_text_layers=0)
     assert depth_that_stays_frozen(model, {}) == 3
     assert depth_that_stays_frozen(model, {"1": {"trainable_text_layers": 1}, 2: {"frozen_vision_stages": 0}}) == 2
     assert depth_that_stays_frozen(model, {"1": {"trainable_text_layers": None}}) == 0
 
 
-def test_the_number_of_reads_counts_epochs_and_dropout(splits, tmp_path):
-    _, _, data, training = prepare(splits, tmp_path, epochs=4, data={"text_dropout": 0.25})
+def test_the_number_of_reads_counts_epochs_and_dropout(tmp_path):
+    data = DataArguments(data="-", text_dropout=0.25)
+    training = SemArtTrainingArguments(str(tmp_path), num_train_epochs=4, per_device_train_batch_size=16)
     assert expected_reads(100, data, training) == pytest.approx(4 * 0.75)
     training.max_steps = 25
     assert expected_reads(100, data, training) == pytest.approx(25 * 16 / 100 * 0.75)
