@@ -45,15 +45,12 @@ def load_paintings(
         data: A folder that `semart-hf prepare` wrote, its name on the Hub, or its URL in any form that fsspec knows; a
             release's folder, or one CSV file of a release.
         min_label_count: How often train must have a label that is not to become `UNK`. Prepared data has its labels.
-        text_columns: Columns of the model's text input in their order, or a template. For `None`, and for the
-            description alone, it is the text that the data was prepared with, which is the description unless stated.
-        image_size: Shorter side, in pixels, of a release's pictures after preparation; 288 for `None`. Prepared data
-            has its size.
-        cache_dir: Where `datasets` keeps what it reads, and releases are prepared; the default of `datasets` for
-            `None`.
+        text_columns: Columns of the model's text in their order, or a template. For `None`, and for the description
+            alone, it is the text that the data was prepared with, which is the description unless stated.
+        image_size: Shorter side, in pixels, of a release's pictures after preparation; 288 for `None`.
+        cache_dir: Where `datasets` keeps what it reads, and releases are prepared; `None`: the default of `datasets`.
         prepare: Whether a release is prepared as `semart-hf prepare` does it, once for each content and choice of
-            options, so that its pictures are small when they are read again and again. Otherwise they are read where
-            they lie. `None` prepares it where `image_size` is given.
+            options; otherwise its pictures are read where they lie. `None` prepares it where `image_size` is given.
         tasks: The `{"name", "labels"}` of a trained model. Labels are then numbered as in the model, those that it
             does not know as its `UNK`, and columns of tasks that it lacks are left out.
         only: The splits that are wanted, where they are there. Of prepared data no other is downloaded.
@@ -72,36 +69,38 @@ def load_paintings(
         (24, 'UNK')
     """
     labels_by_task = None if tasks is None else {task["name"]: list(task["labels"]) for task in tasks}
+    splits: Mapping[str, datasets.Dataset] | None = None
     if is_release(data):
         tables = read_rows(data, follow_links=follow_links) if tables is None else tables
-        columns = ("DESCRIPTION",) if text_columns is None else text_columns
+        columns, text_columns = ("DESCRIPTION",) if text_columns is None else text_columns, None
         for task, labels in (labels_by_task or {}).items():
             for rows in tables.splits.values():
                 _refuse_unknown({*rows[task][:]} - {None}, task, labels, data)
-        if not (image_size is not None if prepare is None else prepare):
-            vocabularies = None if labels_by_task is None else _open_vocabularies(labels_by_task)
+        if image_size is not None if prepare is None else prepare:
+            data = prepared_in_cache(
+                data,
+                tables,
+                image_size=image_size,
+                min_label_count=min_label_count,
+                text_columns=columns,
+                labels_by_task=labels_by_task,
+                cache_dir=cache_dir,
+            )
+        else:
             splits = typed_splits(
-                tables, min_label_count=min_label_count, text_columns=columns, vocabularies=vocabularies
+                tables,
+                min_label_count=min_label_count,
+                text_columns=columns,
+                vocabularies=_open_vocabularies(labels_by_task),
             )
-            return datasets.DatasetDict(
-                {
-                    name: _as_expected(split, None, labels_by_task, data)
-                    for name, split in splits.items()
-                    if only is None or name in only
-                }
-            )
-        data = prepared_in_cache(
-            data,
-            tables,
-            image_size=image_size,
-            min_label_count=min_label_count,
-            text_columns=columns,
-            labels_by_task=labels_by_task,
-            cache_dir=cache_dir,
-        )
-    splits = _load_prepared(data, cache_dir, only)
+    if splits is None:
+        splits = _load_prepared(data, cache_dir, only)
     return datasets.DatasetDict(
-        {name: _as_expected(split, text_columns, labels_by_task, data) for name, split in splits.items()}
+        {
+            name: _as_expected(split, text_columns, labels_by_task, data)
+            for name, split in splits.items()
+            if only is None or name in only
+        }
     )
 
 
@@ -123,15 +122,14 @@ def prepared_in_cache(
 ) -> Path:
     """Folder in the cache where a release lies prepared, by this call or by an earlier one, of whichever process.
 
-    It is named by the release's content and the options, so that what changes is prepared again. What was found is
-    logged. See `load_paintings` for the arguments.
+    It is named by the release's content and the options (see `load_paintings`). What was found is logged.
     """
     options = PreparationOptions(
         image_size=image_size or PreparationOptions.image_size,
         min_label_count=min_label_count,
         text_columns=text_columns if isinstance(text_columns, str) else tuple(text_columns),
     )
-    known = None if labels_by_task is None else _open_vocabularies(labels_by_task)
+    known = _open_vocabularies(labels_by_task)
     key = Preparation(tables, options, known).key(with_times=True)
     root = Path(datasets.config.HF_DATASETS_CACHE if cache_dir is None else cache_dir) / "semart_hf" / "prepared"
     folder = root / key
@@ -150,8 +148,10 @@ def prepared_in_cache(
     return folder
 
 
-def _open_vocabularies(labels_by_task: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def _open_vocabularies(labels_by_task: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]] | None:
     """Labels of every task, with `UNK` in each: which labels a model without it lacks has been checked."""
+    if labels_by_task is None:
+        return None
     known = {task: list(labels_by_task.get(task, ())) for task in TASKS}
     return {task: labels if UNKNOWN in labels else [*labels, UNKNOWN] for task, labels in known.items()}
 
@@ -191,11 +191,10 @@ def _as_expected(
     if text_columns is None or is_description_alone(text_columns):
         # A text that was prepared otherwise, perhaps with words masked, is what is meant.
         text_columns = None if "text" in split.column_names else ("DESCRIPTION",)
-    for column in TEXT_COLUMNS:
+    for column in ("image", *TEXT_COLUMNS):
         if column not in split.column_names:
-            split = split.add_column(column, [None] * len(split), feature=datasets.Value("string"))
-    if "image" not in split.column_names:
-        split = split.add_column("image", [None] * len(split), feature=datasets.Image())
+            feature = datasets.Image() if column == "image" else datasets.Value("string")
+            split = split.add_column(column, [None] * len(split), feature=feature)
     if text_columns is not None:
         names = [column for column in split.column_names if column not in ("image", "text")]
         if is_description_alone(text_columns):
@@ -226,11 +225,7 @@ def _refuse_unknown(values: set[str], task: str, labels: Sequence[str], data: st
 
 
 def return_freed_memory() -> None:
-    """Give back what Arrow's allocator and glibc keep of freed memory; other C libraries are left as they are.
-
-    Both keep it for the next that asks: what a catalogue's rows took while they were read would stay with a training
-    that reads them no more.
-    """
+    """Give back freed memory that Arrow's allocator and glibc keep for the next that asks, which may never come."""
     pa.default_memory_pool().release_unused()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,12 +1,13 @@
 """The rows that a recipe learns from and is judged by: as they lie, with pictures prepared once, or streamed."""
 
+import contextlib
 import math
 import statistics
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import datasets
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from semart_hf.catalogue.release import read_rows
 from semart_hf.catalogue.tables import ReleaseTables
@@ -28,74 +29,48 @@ _SIZE_STEP = 32
 
 
 class Splits(dict[str, Rows]):
-    """Rows by split, and the tables of a release that they were made of.
+    """Rows by split, and the tables of a release that they were made of."""
 
-    Args:
-        splits: Rows by split.
-        tables: `None` for other data.
-    """
-
-    def __init__(self, splits: Mapping[str, Rows], tables: ReleaseTables | None = None) -> None:
-        super().__init__(splits)
-        self.tables = tables
+    tables: ReleaseTables | None = None
 
 
 def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
     """The data's splits, pictures undecoded.
 
-    Prepared data is streamed for training if the recipe says so. Of a stream, validation and test are read whole.
-    What `modality` does not show is left out of them, so that they are judged as they are learned from.
-
-    Args:
-        arguments: The recipe's.
-        seed: Of the stream's order.
+    Prepared data is streamed for training if the recipe says so; `seed` is that of the stream's order. What `modality`
+    does not show is left out of validation and test, so that they are judged as they are learned from.
 
     Raises:
         ValueError: If there is nothing to learn from, or less than half of what `modality` shows can be read.
     """
-    if arguments.streaming and not is_release(arguments.data):
-        stream = _stream(arguments.data, arguments, seed)
-        others = load_paintings(
-            arguments.data, text_columns=arguments.columns_or_template, only=["validation", "test"]
-        )
-        if not others:
+    data, columns = arguments.data, arguments.columns_or_template
+    splits = Splits()
+    if arguments.streaming and not is_release(data):
+        splits["train"] = _stream(data, arguments, seed)
+        others = load_paintings(data, text_columns=columns, only=["validation", "test"])
+        splits.update({name: shown_rows(rows, arguments.modality) for name, rows in others.items()})
+        if len(splits) == 1:
             raise ValueError(
-                f"The data {arguments.data} have a train split alone, but a model that learns from a stream is judged "
-                "by validation or test. Add such a split, or set streaming: false."
+                f"The data {data} have a train split alone, but a model that learns from a stream is judged by "
+                "validation or test. Add such a split, or set streaming: false."
             )
-        return Splits(_checked({"train": stream, **others}, arguments))
-    tables = read_rows(arguments.data, follow_links=arguments.follow_links) if is_release(arguments.data) else None
-    splits = load_paintings(
-        arguments.data,
-        min_label_count=arguments.min_label_count,
-        text_columns=arguments.columns_or_template,
-        tables=tables,
-    )
-    if "train" not in splits or len(splits["train"]) == 0:
-        raise ValueError(
-            f"The data {arguments.data} have no rows to train on, only {dict(splits.num_rows)}. Give a release with "
-            "semart_train.csv, or prepared data with a train split."
+    else:
+        splits.tables = read_rows(data, follow_links=arguments.follow_links) if is_release(data) else None
+        found = load_paintings(
+            data, min_label_count=arguments.min_label_count, text_columns=columns, tables=splits.tables
         )
-    checked = _checked(splits, arguments)
-    train = checked["train"]
-    if arguments.max_train_rows is not None and isinstance(train, datasets.Dataset):
-        checked["train"] = train.select(range(min(arguments.max_train_rows, len(train))))
-    return Splits(checked, tables)
-
-
-def _checked(splits: Mapping[str, Rows], arguments: DataArguments) -> dict[str, Rows]:
-    """The splits as the model is shown them, each with enough to read."""
-    shown = {}
+        if not len(found.get("train", ())):
+            raise ValueError(
+                f"The data {data} have no rows to train on, only {dict(found.num_rows)}. Give a release with "
+                "semart_train.csv, or prepared data with a train split."
+            )
+        splits.update({name: shown_rows(rows, arguments.modality) for name, rows in found.items()})
     for name, rows in splits.items():
-        shown[name] = rows if isinstance(rows, PaintingStream) else shown_rows(rows, arguments.modality)
-        check_readable(
-            shown[name],
-            split=name,
-            modality=arguments.modality,
-            data=arguments.data,
-            follow_links=arguments.follow_links,
-        )
-    return shown
+        check_readable(rows, split=name, modality=arguments.modality, data=data, follow_links=arguments.follow_links)
+    train = splits["train"]
+    if arguments.max_train_rows is not None and isinstance(train, datasets.Dataset):
+        splits["train"] = train.select(range(min(arguments.max_train_rows, len(train))))
+    return splits
 
 
 def shown_rows(rows: datasets.Dataset, modality: str) -> datasets.Dataset:
@@ -116,12 +91,6 @@ def with_prepared_pictures(
     (`None` instead of the sentence). Validation and test are not read from there: every painting is judged by its own
     file, in training as in `scripts/evaluate_model.py`, the pipeline and the app.
 
-    Args:
-        splits: As `load_splits` gives them.
-        arguments: The recipe's.
-        image_processor: The model's, which says how many pixels are needed.
-        seed: Of a stream's order.
-
     Raises:
         ValueError: If `streaming` asks for prepared pictures and `prepare` forbids them.
     """
@@ -139,30 +108,25 @@ def with_prepared_pictures(
     if not (arguments.prepare and is_whole and is_wanted):
         return rows, None
     tables = getattr(splits, "tables", None) or read_rows(arguments.data, follow_links=arguments.follow_links)
+    columns = arguments.columns_or_template
     folder = prepared_in_cache(
         arguments.data,
         tables,
         image_size=size,
         min_label_count=arguments.min_label_count,
-        text_columns=arguments.columns_or_template,
+        text_columns=columns,
     )
     if arguments.streaming:
-        prepared: Rows = _stream(str(folder), arguments, seed)
+        rows = _stream(str(folder), arguments, seed)
     else:
-        prepared = _undecoded(
-            load_paintings(folder, text_columns=arguments.columns_or_template, only=["train"])["train"]
-        )
-    return prepared, f"Training pictures: prepared with a shorter side of {size} pixels, in {folder}"
+        rows = _undecoded(load_paintings(folder, text_columns=columns, only=["train"])["train"])
+    return rows, f"Training pictures: prepared with a shorter side of {size} pixels, in {folder}"
 
 
 def prepared_size(image_processor: SemArtImageProcessor, smallest_crop: float) -> int:
     """Shorter side, in pixels, at which the smallest random crop has about as many pixels as the model sees.
 
     It is never below what evaluation resizes to, nor more than twice what the model sees.
-
-    Args:
-        image_processor: The model's.
-        smallest_crop: Share of the picture's area.
     """
     seen = max(image_processor.crop_size["height"], image_processor.crop_size["width"])
     needed = min(seen / math.sqrt(smallest_crop), 2 * seen)
@@ -171,12 +135,13 @@ def prepared_size(image_processor: SemArtImageProcessor, smallest_crop: float) -
 
 
 def _stream(data: str, arguments: DataArguments, seed: int) -> PaintingStream:
+    columns = arguments.columns_or_template
     return PaintingStream(
         data,
         epoch_length=arguments.epoch_length,
         seed=seed,
         buffer_size=arguments.shuffle_buffer,
-        text_columns=None if is_description_alone(arguments.columns_or_template) else arguments.columns_or_template,
+        text_columns=None if is_description_alone(columns) else columns,
     )
 
 
@@ -189,17 +154,10 @@ def _is_much_larger(rows: datasets.Dataset, size: int) -> bool:
     """Whether most pictures are so much larger than `size` that reading them smaller saves time; by some of them."""
     shorter_sides = []
     for index in range(0, rows.num_rows, max(1, rows.num_rows // _NUM_MEASURED)):
-        shorter = _shorter_side(rows[index]["image"])
-        if shorter is not None:
-            shorter_sides.append(shorter)
+        path = (rows[index]["image"] or {}).get("path")
+        # What cannot be read is reported when it is.
+        with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError):
+            if path is not None:
+                with Image.open(path, formats=FORMATS) as picture:
+                    shorter_sides.append(min(picture.size))
     return bool(shorter_sides) and statistics.median(shorter_sides) >= _LEAST_GAIN * size
-
-
-def _shorter_side(cell: dict[str, Any] | None) -> int | None:
-    if cell is None or cell["path"] is None:
-        return None
-    try:
-        with Image.open(cell["path"], formats=FORMATS) as picture:
-            return min(picture.size)
-    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
-        return None  # it is reported when it is read

@@ -3,13 +3,13 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import fsspec  # type: ignore[import-untyped]
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
@@ -25,16 +25,8 @@ _NUM_FOOTERS = 16
 _NUM_CELLS = 1024
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Rows that lie together in a file: the smallest part of it that can be read.
-
-    Attributes:
-        path: The file, as its file system names it.
-        number: Of the group in the file.
-        first_row: Number of its first row among all rows of the split.
-        num_rows: How many it has.
-    """
+class _Group(NamedTuple):
+    """Rows that lie together in a file, the smallest part that can be read: `first_row` counts through all files."""
 
     path: str
     number: int
@@ -56,9 +48,6 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         seed: Of the order, and of what is drawn for each row.
         buffer_size: Rows that are mixed at a time; 1 leaves them in the order of their group.
         text_columns: Columns of the text, or a template; `None` takes the text that the data was prepared with.
-        batch_size: Of the loader: workers get whole batches, so that the epoch has as many as `len` says.
-        process_index: Which process this is.
-        num_processes: How many share an epoch. What does not divide by them is left out, other rows in each epoch.
 
     Raises:
         ValueError: There are no shards of this split, or a process would get no row.
@@ -73,26 +62,32 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         seed: int = 0,
         buffer_size: int = 512,
         text_columns: Sequence[str] | str | None = None,
-        batch_size: int = 1,
-        process_index: int = 0,
-        num_processes: int = 1,
     ) -> None:
         self._url = url_of(data)
         self._footers = _footers_of(self._url, split)
-        self._groups = _groups_of(self._footers)
+        self._groups: list[_Group] = []
+        self.num_rows = 0
+        for path, footer in self._footers.items():
+            for number in range(footer.num_row_groups):
+                group = _Group(path, number, self.num_rows, footer.row_group(number).num_rows)
+                self._groups.append(group)
+                self.num_rows += group.num_rows
         schema = next(iter(self._footers.values())).schema.to_arrow_schema()
         self.features = datasets.Features.from_arrow_schema(schema)
-        self.num_rows = sum(group.num_rows for group in self._groups)
         self.epoch_length = self.num_rows if epoch_length is None else epoch_length
         self.seed = seed
         self.buffer_size = buffer_size
-        if text_columns is None and "text" not in self.features:
-            text_columns = ("DESCRIPTION",)
-        self.text_columns = text_columns
-        self._divide(batch_size, process_index, num_processes)
+        is_without = text_columns is None and "text" not in self.features
+        self.text_columns = ("DESCRIPTION",) if is_without else text_columns
+        self._divide(1, 0, 1)
 
     def divided(self, *, batch_size: int, process_index: int, num_processes: int) -> "PaintingStream":
         """The same stream as one of several processes gives it, with an epoch of its own to set.
+
+        What does not divide by the processes is left out, other rows in each epoch.
+
+        Args:
+            batch_size: Of the loader: workers get whole batches, so that the epoch has as many as `len` says.
 
         Raises:
             ValueError: A process would get no row.
@@ -102,9 +97,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         return stream
 
     def _divide(self, batch_size: int, process_index: int, num_processes: int) -> None:
-        self.batch_size = batch_size
-        self.process_index = process_index
-        self.num_processes = num_processes
+        self.batch_size, self.process_index, self.num_processes = batch_size, process_index, num_processes
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
         if not len(self):
             raise ValueError(
@@ -124,14 +117,10 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         """
         if name not in self.features and name != "text":
             raise ValueError(f"Got the column {name!r}, but the shards have {list(self.features)}. Choose among them.")
-        return self._cells(name)
-
-    def _cells(self, name: str) -> Iterator[Any]:
-        names = [column for column in self.features if column not in ("image", "text", *TASKS)]
         is_made = name == "text" and self.text_columns is not None
-        for path, footer in self._footers.items():
-            with fsspec.core.url_to_fs(self._url)[0].open(path) as file:
-                table = pq.ParquetFile(file, metadata=footer).read(columns=names if is_made else [name])
+        names = [column for column in self.features if column not in ("image", "text", *TASKS)] if is_made else [name]
+        for path in self._footers:
+            table = self._table(path, names)
             yield from map(self._text_of, table.to_pylist()) if is_made else table[name].to_pylist()
 
     def first_rows(self, number: int) -> list[dict[str, Any]]:
@@ -139,7 +128,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         rows: list[dict[str, Any]] = []
         for group in self._groups:
             if len(rows) < number:
-                cells = self._read(group, 0, min(group.num_rows, number - len(rows)), every_column=True)
+                cells = self._table(group.path, None, group.number).slice(0, number - len(rows)).to_pylist()
                 rows += [{**row, "text": self._text_of(row)} for row in cells]
         return rows
 
@@ -156,10 +145,13 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         rows = self._rows_between(epoch, offset + start, offset + stop)
         random = np.random.default_rng((self.seed, epoch, self.process_index, number))
         for index, row in _mixed(rows, self.buffer_size, random):
-            yield {**self._inputs(row), DRAW_KEY: (self.seed, epoch, index)}
+            labels = {task: row[task] for task in TASKS if task in row}
+            draw = (self.seed, epoch, index)
+            yield {"image": row.get("image"), "text": self._text_of(row), **labels, DRAW_KEY: draw}
 
     def _rows_between(self, epoch: int, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """Number and cells of the rows from `start` to `stop` in the epoch's order of groups."""
+        names = [name for name in ("image", "text", *TASKS) if name in self.features]
         position = 0
         for turn in range(-(-stop // self.num_rows)):
             order = np.random.default_rng((self.seed, epoch, turn)).permutation(len(self._groups))
@@ -167,21 +159,14 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
                 first, last = max(start - position, 0), min(stop - position, group.num_rows)
                 position += group.num_rows
                 if first < last:
-                    yield from enumerate(self._read(group, first, last), start=group.first_row + first)
+                    table = self._table(group.path, names if self.text_columns is None else None, group.number)
+                    yield from enumerate(table.slice(first, last - first).to_pylist(), group.first_row + first)
 
-    def _read(self, group: _Group, first: int, last: int, *, every_column: bool = False) -> list[dict[str, Any]]:
-        columns = None
-        if self.text_columns is None and not every_column:
-            columns = [name for name in ("image", "text", *TASKS) if name in self.features]
-        file_system, _ = fsspec.core.url_to_fs(self._url)
-        with file_system.open(group.path) as file:
-            content = pq.ParquetFile(file, metadata=self._footers[group.path])
-            table = content.read_row_group(group.number, columns=columns)
-        return table.slice(first, last - first).to_pylist()
-
-    def _inputs(self, row: dict[str, Any]) -> dict[str, Any]:
-        labels = {task: row[task] for task in TASKS if task in row}
-        return {"image": row.get("image"), "text": self._text_of(row), **labels}
+    def _table(self, path: str, columns: list[str] | None, group: int | None = None) -> pa.Table:
+        """A file's columns, or those of one of its groups; `None`: all columns."""
+        with fsspec.core.url_to_fs(self._url)[0].open(path) as file:
+            content = pq.ParquetFile(file, metadata=self._footers[path])
+            return content.read(columns) if group is None else content.read_row_group(group, columns)
 
     def _text_of(self, row: Mapping[str, Any]) -> str | None:
         if self.text_columns is None:
@@ -191,17 +176,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
 
 
 def column_of(rows: Any, name: str) -> Iterator[Any]:
-    """The cells of a column, none where the rows have no such column. No picture is decoded.
-
-    Raises:
-        TypeError: If the rows are a stream of another library's, whose columns cannot be read beforehand.
-    """
-    if isinstance(rows, datasets.IterableDataset):
-        raise TypeError(
-            "Got a datasets.IterableDataset, but labels are counted before training, and rows are divided among "
-            "processes by number. Give a datasets.Dataset, or semart_hf.data.streaming.PaintingStream(FOLDER) for "
-            "prepared data that is read as it is needed."
-        )
+    """The cells of a column, none where the rows have no such column. No picture is decoded."""
     if isinstance(rows, PaintingStream):
         yield from rows.column(name)
     elif not hasattr(rows, "column_names"):
@@ -220,7 +195,6 @@ def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:
             f"Got {url}, where no data/{split}-*.parquet is, but rows are streamed from a prepared folder's shards. "
             "Prepare the data with scripts/prepare_data.py, or choose another split."
         )
-
     file_system, _ = fsspec.core.url_to_fs(url)
 
     def read_footer(path: str) -> pq.FileMetaData:
@@ -229,18 +203,6 @@ def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:
 
     with ThreadPoolExecutor(_NUM_FOOTERS) as threads:
         return dict(zip(paths, threads.map(read_footer, paths), strict=True))
-
-
-def _groups_of(footers: Mapping[str, pq.FileMetaData]) -> list[_Group]:
-    """All row groups in the order of the files."""
-    groups: list[_Group] = []
-    first_row = 0
-    for path, footer in footers.items():
-        for number in range(footer.num_row_groups):
-            num_rows = footer.row_group(number).num_rows
-            groups.append(_Group(path, number, first_row, num_rows))
-            first_row += num_rows
-    return groups
 
 
 def _worker_rows(num_rows: int, batch_size: int, number: int, num_workers: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Hidden states read from disk equal those that are computed; when a cache is worth it; killed, shared, damaged ones."""
+"""Hidden states read from disk equal those that are computed; when a cache is worth it; killed and damaged ones."""
 
 import os
 import pickle
@@ -35,7 +35,8 @@ from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_processor
 
 TASKS = [{"name": "type", "labels": ["a", "b", "UNK"]}]
-WORDS = "a view of delft with the old river and an older bridge at night under the evening light".split()
+SENTENCE = "a view of delft with the old river and an older bridge at night under the evening light"
+WORDS = SENTENCE.split()
 
 
 def texts_of(number):
