@@ -1,8 +1,4 @@
-"""How training pictures are varied, and the random numbers of each.
-
-Every random number of a picture comes from a generator that is seeded by (seed, epoch, row), so that a picture's
-augmentation depends neither on workers nor on batch size, order or what ran before. `picture_batch` carries them out.
-"""
+"""How training pictures are varied, and the random numbers of each; `picture_batch` carries them out."""
 
 import math
 from dataclasses import dataclass
@@ -38,24 +34,17 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        low, high = self.crop_scale
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"crop_scale is {self.crop_scale}, but it must be 0 < smallest <= largest <= 1.")
-        low, high = self.crop_ratio
-        if not 0 < low <= high:
-            raise ValueError(
-                f"crop_ratio is {self.crop_ratio}, but it must be 0 < smallest <= largest, e.g. (0.75, 1.33)."
-            )
-        for name in ("horizontal_flip", "random_erasing"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, but it is a probability: give a number from 0 to 1."
-                )
-        if not 0 <= self.rotation <= 180 or not 0 <= self.color_jitter < 1:
-            raise ValueError(
-                f"rotation is {self.rotation} and color_jitter {self.color_jitter}, but they must be 0 to 180 degrees "
-                "and 0 to below 1."
-            )
+        allowed = {
+            "crop_scale": ("0 < smallest <= largest <= 1", 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1),
+            "crop_ratio": ("0 < smallest <= largest, e.g. (0.75, 1.33)", 0 < self.crop_ratio[0] <= self.crop_ratio[1]),
+            "horizontal_flip": ("a probability from 0 to 1", 0 <= self.horizontal_flip <= 1),
+            "rotation": ("0 to 180 degrees", 0 <= self.rotation <= 180),
+            "color_jitter": ("0 to below 1", 0 <= self.color_jitter < 1),
+            "random_erasing": ("a probability from 0 to 1", 0 <= self.random_erasing <= 1),
+        }
+        for name, (text, is_allowed) in allowed.items():
+            if not is_allowed:
+                raise ValueError(f"{name} is {getattr(self, name)}, but it must be {text}. Change it.")
 
 
 @dataclass(frozen=True)
@@ -78,33 +67,35 @@ class Draw:
     center: tuple[float, float] = (0.5, 0.5)
     is_mirrored: bool = False
     angle: float = 0.0
-    factors: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    order: tuple[int, int, int] = (0, 1, 2)
+    factors: tuple[float, ...] = (1.0, 1.0, 1.0)
+    order: tuple[int, ...] = (0, 1, 2)
     erased: tuple[float, float, float, float] | None = None
 
 
 def draw(augmentation: Augmentation, generator: np.random.Generator, picture_size: tuple[int, int]) -> Draw:
-    """The random numbers for one picture, distributed as those of torchvision's transforms.
+    """The random numbers for one picture of that height and width, distributed as those of torchvision's transforms.
 
-    Args:
-        augmentation: The ranges.
-        generator: Source of randomness of this picture alone.
-        picture_size: Height and width in pixels.
+    They come from a generator of this picture alone, so that its augmentation depends neither on workers nor on batch
+    size, order or what ran before.
     """
     picture_height, picture_width = picture_size
     width, height, left, top = _draw_crop(augmentation, generator, picture_width, picture_height)
     uniform = generator.random(6)
     jitter = 1 + augmentation.color_jitter * (2 * uniform[2:5] - 1)
-    first, second, third = generator.permutation(3).tolist()
+    order = tuple(generator.permutation(3).tolist())
+    erased = None
+    if uniform[5] < augmentation.random_erasing:
+        # Source: `RandomErasing.get_params` of torchvision, whose ratio is that of height to width.
+        erased = _draw_rectangle(generator, _ERASED_SHARE, _ERASED_RATIO)
     return Draw(
         width=width / picture_width,
         height=height / picture_height,
         center=((left + width / 2) / picture_width, (top + height / 2) / picture_height),
         is_mirrored=bool(uniform[0] < augmentation.horizontal_flip),
         angle=math.radians(augmentation.rotation) * (2 * uniform[1] - 1),
-        factors=(float(jitter[0]), float(jitter[1]), float(jitter[2])),
-        order=(first, second, third),
-        erased=_draw_rectangle(generator) if uniform[5] < augmentation.random_erasing else None,
+        factors=tuple(jitter.tolist()),
+        order=order,
+        erased=None if erased is None else (erased[2], erased[3], erased[0], erased[1]),
     )
 
 
@@ -113,40 +104,36 @@ def _draw_crop(
 ) -> tuple[float, float, float, float]:
     """Width, height, left and top of a crop in pixels, not rounded.
 
-    Source: `RandomResizedCrop.get_params` of torchvision: a share of the area and an aspect ratio, uniform in its
-    logarithm; if none of ten fits, the largest centred crop within the ratios.
+    Source: `RandomResizedCrop.get_params` of torchvision; if nothing fits, the largest centred crop within the ratios.
     """
     low, high = augmentation.crop_ratio
-    uniform = generator.random((4, _NUM_ATTEMPTS))
-    areas = picture_width * picture_height * _between(*augmentation.crop_scale, uniform[0])
-    ratios = np.exp(_between(math.log(low), math.log(high), uniform[1]))
-    widths, heights = np.sqrt(areas * ratios), np.sqrt(areas / ratios)
-    fits = np.flatnonzero((widths <= picture_width) & (heights <= picture_height))
-    if len(fits):
-        attempt = fits[0]
-        width, height = float(widths[attempt]), float(heights[attempt])
-        left, top = uniform[2, attempt] * (picture_width - width), uniform[3, attempt] * (picture_height - height)
-        return width, height, float(left), float(top)
+    found = _draw_rectangle(generator, augmentation.crop_scale, (low, high), picture_width, picture_height)
+    if found is not None:
+        return found
     ratio = min(max(picture_width / picture_height, low), high)
     width, height = min(picture_width, picture_height * ratio), min(picture_height, picture_width / ratio)
     return width, height, (picture_width - width) / 2, (picture_height - height) / 2
 
 
-def _draw_rectangle(generator: np.random.Generator) -> tuple[float, float, float, float] | None:
-    """Top, left, height and width of a rectangle to erase; `None` in the rare case that none of ten fits.
+def _draw_rectangle(
+    generator: np.random.Generator,
+    share: tuple[float, float],
+    ratio: tuple[float, float],
+    outer_width: float = 1.0,
+    outer_height: float = 1.0,
+) -> tuple[float, float, float, float] | None:
+    """Width, height, left and top of the first of ten rectangles that fits; `None` if none does.
 
-    Source: `RandomErasing.get_params` of torchvision.
+    The share of the area is uniform, and the logarithm of the ratio of width to height.
     """
     uniform = generator.random((4, _NUM_ATTEMPTS))
-    shares = _between(*_ERASED_SHARE, uniform[0])
-    ratios = np.exp(_between(math.log(_ERASED_RATIO[0]), math.log(_ERASED_RATIO[1]), uniform[1]))
-    heights, widths = np.sqrt(shares * ratios), np.sqrt(shares / ratios)
-    fits = np.flatnonzero((heights < 1) & (widths < 1))
+    areas = outer_width * outer_height * (share[0] + uniform[0] * (share[1] - share[0]))
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    ratios = np.exp(low + uniform[1] * (high - low))
+    widths, heights = np.sqrt(areas * ratios), np.sqrt(areas / ratios)
+    fits = np.flatnonzero((widths <= outer_width) & (heights <= outer_height))
     if not len(fits):
         return None
-    height, width = float(heights[fits[0]]), float(widths[fits[0]])
-    return float(uniform[2, fits[0]]) * (1 - height), float(uniform[3, fits[0]]) * (1 - width), height, width
-
-
-def _between(low: float, high: float, uniform: np.ndarray) -> np.ndarray:
-    return low + uniform * (high - low)
+    width, height = float(widths[fits[0]]), float(heights[fits[0]])
+    left, top = uniform[2:, fits[0]].tolist()
+    return width, height, left * (outer_width - width), top * (outer_height - height)

@@ -18,7 +18,7 @@ from semart_hf.model.processing_semart import SemArtProcessor
 from .augmentation import Augmentation, draw
 from .frozen_text import FrozenText
 from .labels import labels_of
-from .picture_batch import PictureBatch, gather_pictures
+from .picture_batch import gather_pictures
 from .sampling import DRAW_KEY
 
 MODALITIES = ("image+text", "image", "text")
@@ -30,7 +30,7 @@ class ArtCollator:
     """Collates rows with `image`, `text` and a column for each task.
 
     Rows that carry a draw (see `TrainingPaintings`) are augmented and may lose a modality; all others go through the
-    processor alone, so that evaluation in training, in the scripts and in the pipeline sees the same inputs.
+    processor alone, so that every evaluation sees the same inputs.
 
     A picture that cannot be read is named in the log, once a process, and its row is shown its text alone; a row that
     has none is left out: its labels are unknown.
@@ -41,11 +41,11 @@ class ArtCollator:
         modality: What is shown to the model: `image+text`, or one of both alone.
         augmentation: How training pictures are varied.
         image_dropout: Probability that a training row with both modalities is shown without its picture.
-        text_dropout: Probability that a training row with both modalities is shown without its text.
+        text_dropout: Probability that it is shown without its text.
         frozen_text: Where a batch whose texts are all in it gets `text_hidden` from, in the place of `input_ids`.
         keeps_tokens: Whether such a batch has its `input_ids` too, which a model with a lexicon reads.
-        finishes_pictures: Whether training pictures are augmented here, in the data loader's workers. Otherwise
-            `pixel_values` is a `PictureBatch`, which the accelerator is to finish.
+        finishes_pictures: Whether training pictures are finished here, in the data loader's workers; otherwise
+            `pixel_values` is a `PictureBatch`.
         reports_unreadable: Whether a batch with unreadable pictures has `unreadable`, a list of the rows' places in
             the batch and what is wrong with each; whoever takes the batch removes it.
 
@@ -164,7 +164,7 @@ class ArtCollator:
         image_processor = self.processor.image_processor
         rows = [place for place, picture in enumerate(pictures) if picture is not None]
         shown = [picture for picture in pictures if picture is not None]
-        batch: PictureBatch = gather_pictures(
+        batch = gather_pictures(
             shown,
             [
                 draw(self.augmentation, generators[place], (picture.height, picture.width))

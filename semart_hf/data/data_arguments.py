@@ -1,119 +1,94 @@
 """Which paintings a recipe learns from, and how they are varied."""
+# ruff: noqa: RUF009 (`described` gives a field)
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-# What is allowed, whether a number is, and the fields. No comparison holds for NaN.
-_RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
-    (
-        "1 or more",
+# What is allowed of which fields. No comparison holds for NaN.
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "1 or more": (
         lambda number: 1 <= number < math.inf,
-        """per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps save_total_limit
-        early_stopping_patience image_size fusion_dim prepared_size epoch_length shuffle_buffer max_train_rows
-        min_label_count""",
+        "per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps save_total_limit "
+        "early_stopping_patience image_size fusion_dim prepared_size epoch_length shuffle_buffer max_train_rows "
+        "min_label_count",
     ),
-    (
-        "0 or more",
+    "0 or more": (
         lambda number: 0 <= number < math.inf,
-        """learning_rate vision_learning_rate text_learning_rate lexicon_learning_rate lexicon_penalty weight_decay
-        max_grad_norm warmup_steps eval_delay dataloader_num_workers modality_loss logit_adjustment_tau""",
+        "learning_rate vision_learning_rate text_learning_rate lexicon_learning_rate lexicon_penalty weight_decay "
+        "max_grad_norm warmup_steps eval_delay dataloader_num_workers modality_loss logit_adjustment_tau",
     ),
-    (
-        "above 0",
+    "above 0": (
         lambda number: 0 < number < math.inf,
         "adam_epsilon logging_steps save_steps eval_steps ordinal_years crop_scale crop_ratio crop_pct",
     ),
-    (
-        "from 0 to below 1",
+    "from 0 to below 1": (
         lambda number: 0 <= number < 1,
         "adam_beta1 adam_beta2 ema_decay label_smoothing_factor color_jitter fusion_dropout",
     ),
-    (
-        "from 0 to 1",
-        lambda number: 0 <= number <= 1,
-        "horizontal_flip random_erasing image_dropout text_dropout",
-    ),
-    ("from 0 to 4294967295", lambda number: 0 <= number < 2**32, "seed data_seed"),
-    ("finite", math.isfinite, "num_train_epochs rotation"),
-)
+    "from 0 to 1": (lambda number: 0 <= number <= 1, "horizontal_flip random_erasing image_dropout text_dropout"),
+    "from 0 to 4294967295": (lambda number: 0 <= number < 2**32, "seed data_seed"),
+    "finite": (math.isfinite, "num_train_epochs rotation"),
+}
+
+
+def described(default: Any, text: str, **metadata: Any) -> Any:
+    """A field of a recipe, as `HfArgumentParser` reads it."""
+    metadata["help"] = text
+    if isinstance(default, list):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass
 class DataArguments:
     """Which paintings are learned from, and how they are varied."""
 
-    data: str = field(
-        default="",
-        metadata={"help": "A release's folder, one CSV file of a release, prepared data, a Hub data set, or a URL."},
+    data: str = described(
+        "", "A release's folder, one CSV file of a release, prepared data, a Hub data set, or a URL."
     )
-    follow_links: bool = field(
-        default=False,
-        metadata={"help": "Whether links in a release's folder of pictures may lead out of it (DVC, git-annex)."},
+    follow_links: bool = described(
+        False, "Whether links in a release's folder of pictures may lead out of it (DVC, git-annex)."
     )
-    prepare: bool = field(
-        default=True,
-        metadata={"help": "Whether a release's large training pictures are made small once, in the cache."},
+    prepare: bool = described(True, "Whether a release's large training pictures are made small once, in the cache.")
+    prepared_size: int | None = described(
+        None, "Their shorter side in pixels. null: what image_size and crop_scale need (224, 0.6: 288)."
     )
-    prepared_size: int | None = field(
-        default=None,
-        metadata={"help": "Their shorter side in pixels. null: what image_size and crop_scale need (224, 0.6: 288)."},
+    streaming: bool = described(False, "Read prepared training data (folder, Hub, URL) as it is needed.")
+    epoch_length: int | None = described(None, "Rows of an epoch of streamed data. null: every row once.")
+    shuffle_buffer: int = described(512, "Rows of streamed data that are mixed at a time.")
+    tasks: list[str] = described(["type", "school", "timeframe", "medium"], "Tasks, in their order.")
+    min_label_count: int = described(10, "Labels rarer than this in train become UNK.")
+    text_columns: list[str] = described(["DESCRIPTION"], "Columns that make up the model's text.")
+    max_text_length: int = described(256, "Longer texts are cut to this many tokens.")
+    vocab_size: int = described(4000, "Size of a vocabulary that is learned (text: null).")
+    crop_scale: list[float] = described([1.0, 1.0], "Smallest and largest share of the area in a crop.")
+    crop_ratio: list[float] = described([1.0, 1.0], "Smallest and largest aspect ratio of a crop.")
+    horizontal_flip: float = described(0.0, "Probability of mirroring a picture.")
+    rotation: float = described(0.0, "Largest rotation to either side, in degrees.")
+    color_jitter: float = described(0.0, "Largest relative change of brightness, contrast and saturation.")
+    random_erasing: float = described(0.0, "Probability of erasing a rectangle.")
+    image_dropout: float = described(0.0, "Share of training rows shown without their picture.")
+    text_dropout: float = described(0.0, "Share of training rows shown without their text.")
+    modality: str = described(
+        "image+text",
+        "What of a painting is shown, in training and after it: both, or one alone.",
+        choices=["image+text", "image", "text"],
     )
-    streaming: bool = field(
-        default=False, metadata={"help": "Read prepared training data (folder, Hub, URL) as it is needed."}
+    max_train_rows: int | None = described(None, "Train on the first rows only, for a trial.")
+    cache_frozen_text: str = described(
+        "auto",
+        "Whether the frozen text layers' output is computed once and read from disk (3.6 GB for SemArt); "
+        "auto: where it saves time and the disk has room.",
+        choices=["auto", "true", "false"],
     )
-    epoch_length: int | None = field(
-        default=None, metadata={"help": "Rows of an epoch of streamed data. null: every row once."}
+    text_cache_dtype: str = described(
+        "fp16",
+        "How it is stored: fp32 gives the numbers of cache_frozen_text: false, fp16 and bf16 take half.",
+        choices=["fp32", "fp16", "bf16"],
     )
-    shuffle_buffer: int = field(default=512, metadata={"help": "Rows of streamed data that are mixed at a time."})
-    tasks: list[str] = field(
-        default_factory=lambda: ["type", "school", "timeframe", "medium"], metadata={"help": "Tasks, in their order."}
-    )
-    min_label_count: int = field(default=10, metadata={"help": "Labels rarer than this in train become UNK."})
-    text_columns: list[str] = field(
-        default_factory=lambda: ["DESCRIPTION"], metadata={"help": "Columns that make up the model's text."}
-    )
-    max_text_length: int = field(default=256, metadata={"help": "Longer texts are cut to this many tokens."})
-    vocab_size: int = field(default=4000, metadata={"help": "Size of a vocabulary that is learned (text: null)."})
-    crop_scale: list[float] = field(
-        default_factory=lambda: [1.0, 1.0], metadata={"help": "Smallest and largest share of the area in a crop."}
-    )
-    crop_ratio: list[float] = field(
-        default_factory=lambda: [1.0, 1.0], metadata={"help": "Smallest and largest aspect ratio of a crop."}
-    )
-    horizontal_flip: float = field(default=0.0, metadata={"help": "Probability of mirroring a picture."})
-    rotation: float = field(default=0.0, metadata={"help": "Largest rotation to either side, in degrees."})
-    color_jitter: float = field(
-        default=0.0, metadata={"help": "Largest relative change of brightness, contrast and saturation."}
-    )
-    random_erasing: float = field(default=0.0, metadata={"help": "Probability of erasing a rectangle."})
-    image_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their picture."})
-    text_dropout: float = field(default=0.0, metadata={"help": "Share of training rows shown without their text."})
-    modality: str = field(
-        default="image+text",
-        metadata={
-            "help": "What of a painting is shown, in training and after it: both, or one alone.",
-            "choices": ["image+text", "image", "text"],
-        },
-    )
-    max_train_rows: int | None = field(default=None, metadata={"help": "Train on the first rows only, for a trial."})
-    cache_frozen_text: str = field(
-        default="auto",
-        metadata={
-            "help": "Whether the frozen text layers' output is computed once and read from disk (3.6 GB for SemArt); "
-            "auto: where it saves time and the disk has room.",
-            "choices": ["auto", "true", "false"],
-        },
-    )
-    text_cache_dtype: str = field(
-        default="fp16",
-        metadata={
-            "help": "How it is stored: fp32 gives the numbers of cache_frozen_text: false, fp16 and bf16 take half.",
-            "choices": ["fp32", "fp16", "bf16"],
-        },
-    )
-    text_cache_dir: str | None = field(default=None, metadata={"help": "Where; null: in the cache of datasets."})
+    text_cache_dir: str | None = described(None, "Where; null: in the cache of datasets.")
 
     def __post_init__(self) -> None:
         """Check that there is something to learn from, and that the ways to read it do not exclude each other.
@@ -159,7 +134,7 @@ def check_numbers(arguments: Any) -> None:
     Raises:
         ValueError: If there is one, with its field and what is allowed.
     """
-    for allowed, is_allowed, names in _RANGES:
+    for allowed, (is_allowed, names) in _RANGES.items():
         for name in names.split():
             value = getattr(arguments, name, None)
             numbers = value if isinstance(value, list | tuple) else [value]

@@ -31,10 +31,10 @@ def tasks_of(paintings: datasets.Dataset | PaintingStream, names: Iterable[str])
 
 
 def known_number(label: Any, task: Mapping[str, Any]) -> int:
-    """A label's number in its task's vocabulary; −100 where it is unknown.
+    """A label's number in its task's vocabulary; −100 where it is unknown: `None`, NaN, −100.
 
     Args:
-        label: As a row has it: a label's name or its number in the vocabulary; `None`, NaN or −100.
+        label: A label's name, or its number in the vocabulary.
         task: `{"name", "labels"}`.
 
     Raises:
@@ -66,12 +66,7 @@ def labels_of(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, An
 
 
 def label_counts(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """How often the rows have each label, by task `(num_labels,)`; zeros where there are no rows.
-
-    Args:
-        rows: A dataset, a `PaintingStream`, or `None`.
-        tasks: `[{"name", "labels"}, …]`.
-    """
+    """How often the rows have each label, by task `(num_labels,)`; zeros where `rows` is `None`."""
     counts = {}
     for task in tasks:
         column = () if rows is None else column_of(rows, task["name"])
@@ -86,7 +81,6 @@ def renumbered(rows: datasets.Dataset, name: str, labels: Sequence[str]) -> data
     if list(own) == list(labels):
         return rows
     cells = list(column_of(rows, name))
-    new = {number: label_number(own[number], labels) for number in set(cells) - {None}}
-    values = [None if number is None else new[number] for number in cells]
+    new = {None: None, **{number: label_number(own[number], labels) for number in set(cells) - {None}}}
     feature = datasets.ClassLabel(names=list(labels))
-    return rows.remove_columns(name).add_column(name, values, feature=feature)
+    return rows.remove_columns(name).add_column(name, [new[number] for number in cells], feature=feature)

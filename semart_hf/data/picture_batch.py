@@ -1,13 +1,12 @@
 """Training pictures become `pixel_values`: cut out as uint8 where they are decoded, finished on the device.
 
-Crop, mirroring and rotation are one affine resampling for the whole batch; colours and erased rectangles are changed
-by operations on the batch. On a machine without an accelerator the data loader's workers finish the batch; with one,
-it is sent as bytes and the accelerator does. Both run this code, and give the same numbers but for rounding.
+Crop, mirroring and rotation are one affine resampling for the whole batch. Without an accelerator the data loader's
+workers finish the batch; with one, it is sent as bytes and the accelerator does.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ class PictureBatch:
     Args:
         stack: Cut-outs `(pictures, height, width, 3)` of uint8, each in the upper left corner of its place.
         extents: Width and height of the cut-outs `(pictures, 2)`.
-        is_reflected: Whether some picture is looked at beyond its edges, where it is continued by its mirror image.
+        is_reflected: Whether some picture is looked at beyond its edges, where its mirror image continues it.
         matrices: `(pictures, 2, 3)`: from the output's coordinates, −1 to 1, to the cut-out's in pixels.
         colors: `(pictures, 3, 3)`: of each change of colours its factor, and how much of each pixel's grey and of the
             picture's mean grey it blends with; `None`: no change.
@@ -53,8 +52,8 @@ class PictureBatch:
     rows: Tensor
     num_rows: int
     size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Sequence[float]
+    std: Sequence[float]
 
     def to(self, device: Any, *, non_blocking: bool = False, **_: Any) -> "PictureBatch":
         """The batch on a device."""
@@ -82,7 +81,7 @@ class PictureBatch:
             part = slice(start, start + step)
             resampled = self.sample(part)
             if self.colors is not None:
-                change_colors(resampled, self.colors[part], white=255)
+                change_colors(resampled, self.colors[part])
             if step == 1:
                 torch.sub(resampled[0].mul_(factor), shift, out=pictures[places[start]])
             else:
@@ -107,9 +106,8 @@ class PictureBatch:
         return F.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "PictureBatch":
-        names = (field.name for field in fields(self))
         changed: dict[str, Any] = {
-            name: change(value) for name in names if isinstance(value := getattr(self, name), Tensor)
+            name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         return replace(self, **changed)
 
@@ -130,21 +128,16 @@ def within_edges(points: Tensor, extents: Tensor, *, is_reflected: bool) -> Tens
     return torch.minimum(points.clamp_(min=0.5), edges - 0.5)
 
 
-def change_colors(pictures: Tensor, changes: Tensor, *, white: float) -> None:
-    """Change pictures `(batch, 3, height, width)` in brightness, contrast and saturation, in place.
+def change_colors(pictures: Tensor, changes: Tensor) -> None:
+    """Change pictures `(batch, 3, height, width)` of values to 255 in brightness, contrast and saturation, in place.
 
-    Each change blends a picture with something grey: black, its mean grey, or each pixel's own. So all pictures go
-    through the same operations, whatever comes first in which of them.
-
-    Args:
-        pictures: The pictures.
-        changes: `(batch, number, 3)`: see `PictureBatch.colors`.
-        white: The largest value; the smallest is 0.
+    Each of the changes `(batch, number, 3)` (see `PictureBatch.colors`) blends a picture with something grey: black,
+    its mean grey, or each pixel's own. So all pictures go through the same operations, in whatever order.
 
     Source: torchvision's `ColorJitter`.
     """
     if len(pictures) == 1 and pictures.device.type == "cpu":
-        _change_colors_of_one(pictures[0], changes[0].tolist(), white=white)
+        _change_colors_of_one(pictures[0], changes[0].tolist())
         return
     red, green, blue = _GRAY
     for change in changes.unbind(1):
@@ -153,10 +146,10 @@ def change_colors(pictures: Tensor, changes: Tensor, *, white: float) -> None:
         gray.add_(pictures[:, 1:2], alpha=green).add_(pictures[:, 2:], alpha=blue)
         mean = gray.mean((2, 3), keepdim=True)
         gray.mul_(pixel_share * (1 - factor)).add_(mean * (mean_share * (1 - factor)))
-        torch.addcmul(gray, pictures, factor, out=pictures).clamp_(0, white)
+        torch.addcmul(gray, pictures, factor, out=pictures).clamp_(0, 255)
 
 
-def _change_colors_of_one(picture: Tensor, changes: Sequence[Sequence[float]], *, white: float) -> None:
+def _change_colors_of_one(picture: Tensor, changes: Sequence[Sequence[float]]) -> None:
     """`change_colors` for one picture `(3, height, width)`, where what a change does not need is not computed."""
     weights = picture.new_tensor(_GRAY)
     for factor, pixel_share, mean_share in changes:
@@ -166,7 +159,7 @@ def _change_colors_of_one(picture: Tensor, changes: Sequence[Sequence[float]], *
         else:
             gray_mean = float(weights @ picture.mean((1, 2))) if mean_share else 0.0
             picture.mul_(factor).add_((1 - factor) * mean_share * gray_mean)
-        picture.clamp_(0, white)
+        picture.clamp_(0, 255)
 
 
 def gather_pictures(
@@ -200,18 +193,20 @@ def gather_pictures(
     all_matrices = np.stack(matrices)
     reach = np.abs(all_matrices[:, :, :2]).sum(2)
     is_reflected = (all_matrices[:, :, 2] - reach < -1e-3) | (all_matrices[:, :, 2] + reach > extents + 1e-3)
+    blends = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0))  # brightness, contrast, saturation
+    colors = torch.tensor([[(numbers.factors[kind], *blends[kind]) for kind in numbers.order] for numbers in draws])
     return PictureBatch(
         stack=torch.from_numpy(stack),
         extents=torch.from_numpy(extents).float(),
         is_reflected=bool(is_reflected.any()),
         matrices=torch.from_numpy(all_matrices).float(),
-        colors=_color_changes(draws),
+        colors=colors if any(numbers.factors != (1.0, 1.0, 1.0) for numbers in draws) else None,
         erased=_rectangles(draws, size),
         rows=torch.tensor(range(len(draws)) if rows is None else rows),
         num_rows=len(draws) if num_rows is None else num_rows,
         size=size,
-        mean=(mean[0], mean[1], mean[2]),
-        std=(std[0], std[1], std[2]),
+        mean=mean,
+        std=std,
     )
 
 
@@ -237,13 +232,6 @@ def _cut_out(picture: Image.Image, numbers: Draw, size: int) -> tuple[npt.NDArra
     else:
         cut, scale = np.asarray(picture)[low[1] : high[1], low[0] : high[0]], np.ones(2)
     return cut, np.column_stack([turned, center - low]) * scale[:, None]
-
-
-def _color_changes(draws: Sequence[Draw]) -> Tensor | None:
-    if all(numbers.factors == (1.0, 1.0, 1.0) for numbers in draws):
-        return None
-    blends = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0))  # brightness, contrast, saturation
-    return torch.tensor([[(numbers.factors[kind], *blends[kind]) for kind in numbers.order] for numbers in draws])
 
 
 def _rectangles(draws: Sequence[Draw], size: int) -> Tensor:

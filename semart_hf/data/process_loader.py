@@ -19,18 +19,16 @@ from torch.utils.data import Dataset
 
 from .sampling import DRAW_KEY
 
-# Where the CPU computes, a worker takes what the model's threads leave: beside an equal, one of them gets half of its
-# core, and all others wait for it at the end of every operation. Not the least priority of all, 19: on a machine that
-# others keep busy a worker must still get on.
+# Where the CPU computes, a worker takes what the model's threads leave: they wait for each other at the end of every
+# operation. Not the least priority of all, 19: on a machine that others keep busy a worker must still get on.
 _NICENESS = 15
 
 
 @contextlib.contextmanager
 def random_state_kept(seed: Sequence[int] | None = None) -> Iterator[None]:
-    """Within the block anything may draw from the global generators of Python, NumPy and torch on the CPU.
+    """A block that may draw from the global generators of Python, NumPy and torch on the CPU, unchanged after it.
 
-    Args:
-        seed: Numbers that the generators start from within the block; `None`: they go on where they are.
+    Numbers of a `seed` are what they start from within the block; without, they go on where they are.
     """
     state = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     try:
@@ -47,13 +45,10 @@ def random_state_kept(seed: Sequence[int] | None = None) -> Iterator[None]:
 
 
 class SeededCollator:
-    """Batches of any collator, which may draw from the global random generators: they start from the row's draw.
+    """Batches of any collator, whose global random generators start from the row's draw.
 
-    So a batch depends on its rows and their epoch alone, in the process that trains or in a worker, and what is drawn
-    for it changes nothing that is drawn elsewhere.
-
-    Args:
-        collator: Makes a batch of rows.
+    So a batch depends on its rows and their epoch alone, in whatever process, and what is drawn for it changes nothing
+    that is drawn elsewhere.
     """
 
     def __init__(self, collator: Callable[[Sequence[Mapping[str, Any]]], Any]) -> None:
@@ -75,7 +70,7 @@ def process_loader(
     Args:
         rows: Rows, or a stream, that are this process's alone.
         accelerator: Knows the device; gradient accumulation asks its loaders whether the epoch ends.
-        seed: Of the workers. The loader takes nothing from torch's global generator: how often it would depends on
+        seed: Of the workers. torch's global generator is left alone: how often a loader takes from it would depend on
             whether workers live on, and on where a run was resumed.
         pin_memory: Whether batches wait in memory that an accelerator copies from while it computes.
         **options: Further arguments of `torch.utils.data.DataLoader`.

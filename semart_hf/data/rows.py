@@ -25,7 +25,7 @@ _SMALL_SIDE = 32
 
 
 def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
-    """Rows with `image` undecoded, `text`, and labels that are words or numbers of the model's vocabularies.
+    """Rows with `image` undecoded, `text`, and labels that are names or numbers of the model's vocabularies.
 
     Args:
         rows: A `datasets.Dataset`, a DataFrame, a sequence of dicts, or a `PaintingStream`.
@@ -33,7 +33,7 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
 
     Raises:
         TypeError: If it is something else.
-        ValueError: If no column is one of the tasks', or a label is none of the model's.
+        ValueError: If a label is none of the model's.
     """
     if isinstance(rows, PaintingStream | TrainingPaintings):
         return rows
@@ -69,8 +69,7 @@ def labelled_rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]], *, split: s
     """The same as `rows_for`, of rows that something can be learned from, or that can be scored.
 
     Raises:
-        ValueError: If no row has a known label of any task, if none shows a picture or a text, or if most pictures
-            cannot be read.
+        ValueError: If no row has a known label, none shows a picture or a text, or most pictures cannot be read.
     """
     checked = rows_for(rows, tasks)
     if not any(bool(counts.any()) for counts in label_counts(checked, tasks).values()):
@@ -79,20 +78,25 @@ def labelled_rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]], *, split: s
             f"Got {len(checked)} {split} rows with the columns {columns}, but none has a label of the model's tasks "
             f"{[task['name'] for task in tasks]}. Rename the label columns, or make the model with these tasks."
         )
-    check_shown(checked, split=split)
+    if isinstance(checked, PaintingStream | TrainingPaintings):
+        return checked
+    has_picture, num_tried, faults = _try_pictures(checked)
+    if not has_picture.any() and not any(_has_text(checked)):
+        raise ValueError(
+            f"Got {len(checked)} {split} rows, but none has a picture or a text, in the columns image and text. "
+            "Rename the columns, or correct the data."
+        )
+    if len(faults) > LEAST_SHARE * num_tried:
+        place, fault = next(iter(faults.items()))
+        raise ValueError(
+            f"Got {len(checked)} {split} rows, but of {num_tried} pictures that were tried {len(faults)} cannot be "
+            f"read, first that of row {place + 1}: {fault} Correct the column image."
+        )
     return checked
 
 
 def validation_sets_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Each validation set by its name, which is empty for one that has none; see `labelled_rows_for`.
-
-    Args:
-        rows: Of one set, of several by name, or `None`.
-        tasks: The model's.
-
-    Raises:
-        ValueError: If a set cannot be scored, or there is none by any name.
-    """
+    """Each of several validation sets by its name, `""` for the only one; see `labelled_rows_for`."""
     if isinstance(rows, dict) and not rows:
         raise ValueError("Got validation sets by name, but none in them. Give one, or None and eval_strategy: no.")
     sets = rows if isinstance(rows, dict) else {} if rows is None else {"": rows}
@@ -102,16 +106,9 @@ def validation_sets_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[s
 def check_readable(
     rows: datasets.Dataset | PaintingStream, *, split: str, modality: str, data: str | Path, follow_links: bool = False
 ) -> None:
-    """Nothing, if at least half of the rows have what the modality shows; a stream is judged by its first rows.
+    """Refuse rows of which less than half have what the modality shows; a stream is judged by its first rows.
 
     Beside pictures, a single text is enough: many catalogues describe few of their paintings. How many is logged.
-
-    Args:
-        rows: One split, pictures undecoded.
-        split: Its name.
-        modality: What the model is shown: `image+text`, or one of both alone.
-        data: Where the rows come from.
-        follow_links: Whether links in a release's folder of pictures are followed.
 
     Raises:
         ValueError: If there is less, with counts, the first rows without it, and what may be the cause.
@@ -119,7 +116,19 @@ def check_readable(
     some: Any = rows.first_rows(_NUM_STREAMED) if isinstance(rows, PaintingStream) else rows
     total, first = len(some), "" if some is rows else "the first "
     for part in modality.split("+") if total else ():
-        count, tried, reasons = _readable_pictures(some) if part == "image" else _readable_texts(some)
+        tried = ""
+        if part == "image":
+            has_part, num_tried, reasons = _try_pictures(some)
+            count = int(has_part.sum())
+            if count >= LEAST_SHARE * total and reasons:
+                tried = f" ({num_tried - len(reasons)} of the {num_tried} that were tried)"
+                count = round(count * (1 - len(reasons) / num_tried))
+            else:
+                reasons = dict.fromkeys(np.flatnonzero(~has_part).tolist(), "it has no picture")
+        else:
+            has_text = _has_text(some)
+            count = sum(has_text)
+            reasons = {place: "it has no text" for place, is_there in enumerate(has_text) if not is_there}
         least_share = 0.0 if (part, modality) == ("text", "image+text") else LEAST_SHARE
         if count and count >= least_share * total:
             if count < LEAST_SHARE * total:
@@ -132,47 +141,6 @@ def check_readable(
             f"{_explained(some, reasons, Path(data), follow_links=follow_links)}\nCorrect the names or the data, or "
             f"{f'set modality: {other} if that is meant' if '+' in modality else 'give other data'}."
         )
-
-
-def check_shown(rows: Any, *, split: str) -> None:
-    """Nothing, if at least one row shows a picture or a text, and at least half of the pictures can be read.
-
-    Args:
-        rows: As for `check_readable`, of any kind.
-        split: Its name.
-
-    Raises:
-        ValueError: If not.
-    """
-    if isinstance(rows, PaintingStream | TrainingPaintings):
-        return
-    has_picture, num_tried, faults = _try_pictures(rows)
-    if not has_picture.any() and not any(_has_text(rows)):
-        raise ValueError(
-            f"Got {len(rows)} {split} rows, but none has a picture or a text, in the columns image and text. Rename "
-            "the columns, or correct the data."
-        )
-    if len(faults) > LEAST_SHARE * num_tried:
-        place, fault = next(iter(faults.items()))
-        raise ValueError(
-            f"Got {len(rows)} {split} rows, but of {num_tried} pictures that were tried {len(faults)} cannot be "
-            f"read, first that of row {place + 1}: {fault} Correct the column image."
-        )
-
-
-def _readable_pictures(rows: Any) -> tuple[int, str, dict[int, str]]:
-    """How many pictures can be read, by trying some; what was tried; and rows without, with a reason."""
-    has_picture, num_tried, faults = _try_pictures(rows)
-    count = int(has_picture.sum())
-    if count < LEAST_SHARE * len(has_picture) or not faults:
-        return count, "", dict.fromkeys(np.flatnonzero(~has_picture).tolist(), "it has no picture")
-    tried = f" ({num_tried - len(faults)} of the {num_tried} that were tried)"
-    return round(count * (1 - len(faults) / num_tried)), tried, faults
-
-
-def _readable_texts(rows: Any) -> tuple[int, str, dict[int, str]]:
-    has_text = _has_text(rows)
-    return sum(has_text), "", {place: "it has no text" for place, is_there in enumerate(has_text) if not is_there}
 
 
 def _has_text(rows: Any) -> list[bool]:

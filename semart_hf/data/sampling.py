@@ -1,6 +1,7 @@
 """The order of training rows, and the numbers that all randomness of a row is drawn from."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,12 +15,7 @@ PLACEHOLDER = -1
 
 
 class TrainingPaintings(Dataset[dict[str, Any]]):
-    """Rows of a dataset with the numbers of their draw, for the keys `(epoch, index)` that `SeededSampler` gives.
-
-    Args:
-        paintings: A `datasets.Dataset`, or any sequence of rows.
-        seed: Seed of augmentation and modality dropout.
-    """
+    """Rows with the numbers of their draw, for the keys `(epoch, index)` that `SeededSampler` gives."""
 
     def __init__(self, paintings: Sequence[Mapping[str, Any]], seed: int) -> None:
         self.paintings = paintings
@@ -43,7 +39,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
 
     Args:
         num_rows: Number of training rows.
-        seed: Seed of the order; the same in every process.
+        seed: The same in every process.
         is_shuffled: Whether the order is random; otherwise it is that of the rows, in every epoch.
     """
 
@@ -62,10 +58,10 @@ class SeededSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch = self.epoch
-        for index in self.order(torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)).tolist():
+        for index in self._order(torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)).tolist():
             yield epoch, index
 
-    def order(self, generator: torch.Generator) -> torch.Tensor:
+    def _order(self, generator: torch.Generator) -> torch.Tensor:
         """The indices of an epoch `(num_rows,)`."""
         return torch.randperm(self.num_rows, generator=generator) if self.is_shuffled else torch.arange(self.num_rows)
 
@@ -78,7 +74,7 @@ class LengthSampler(SeededSampler):
 
     Args:
         num_rows: Number of training rows.
-        seed: Seed of the order; the same in every process.
+        seed: The same in every process.
         lengths: Of each row's text, in any unit.
         step_size: Rows of a step, of all processes and accumulated batches together.
     """
@@ -88,8 +84,7 @@ class LengthSampler(SeededSampler):
         self.lengths = [int(length) for length in lengths]
         self.step_size = step_size
 
-    def order(self, generator: torch.Generator) -> torch.Tensor:
-        """The indices of an epoch `(num_rows,)`."""
+    def _order(self, generator: torch.Generator) -> torch.Tensor:
         return torch.tensor(get_length_grouped_indices(self.lengths, self.step_size, generator=generator))
 
 
@@ -105,7 +100,7 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
         batch_size: Rows of a batch of one process.
         num_accumulated: Batches that a process accumulates for one step.
         num_processes: How many share the order.
-        process_index: Which one this is.
+        process_index: Which of them this is.
         drop_last: Whether an incomplete last step is left out.
     """
 
@@ -121,35 +116,25 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
     ) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
+        self.rows_per_batch = batch_size * num_processes
+        self.rows_per_step = self.rows_per_batch * num_accumulated
         self.num_accumulated = num_accumulated
         self.num_processes = num_processes
         self.process_index = process_index
         self.drop_last = drop_last
 
     def __len__(self) -> int:
-        steps, rest = divmod(len(self.sampler), self._rows_per_batch * self.num_accumulated)
-        rest = 0 if self.drop_last else rest
-        return steps * self.num_accumulated + -(-rest // self._rows_per_batch)
-
-    @property
-    def _rows_per_batch(self) -> int:
-        return self.batch_size * self.num_processes
+        steps, rest = divmod(len(self.sampler), self.rows_per_step)
+        return steps * self.num_accumulated + (0 if self.drop_last else -(-rest // self.rows_per_batch))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        step: list[tuple[int, int]] = []
-        epoch = self.sampler.epoch
-        for key in self.sampler:
-            step.append(key)
-            if len(step) == self._rows_per_batch * self.num_accumulated:
-                yield from self._batches(step, epoch)
-                step = []
-        if step and not self.drop_last:
-            yield from self._batches(step, epoch)
-
-    def _batches(self, step: list[tuple[int, int]], epoch: int) -> Iterator[list[tuple[int, int]]]:
-        num_batches = -(-len(step) // self._rows_per_batch)
-        num_parts = num_batches * self.num_processes
-        for batch in range(num_batches):
-            part = batch * self.num_processes + self.process_index
-            rows = step[part * len(step) // num_parts : (part + 1) * len(step) // num_parts]
-            yield rows or [(epoch, PLACEHOLDER)]
+        epoch, keys = self.sampler.epoch, iter(self.sampler)
+        while step := list(islice(keys, self.rows_per_step)):
+            if self.drop_last and len(step) < self.rows_per_step:
+                return
+            num_batches = -(-len(step) // self.rows_per_batch)
+            num_parts = num_batches * self.num_processes
+            for batch in range(num_batches):
+                part = batch * self.num_processes + self.process_index
+                rows = step[part * len(step) // num_parts : (part + 1) * len(step) // num_parts]
+                yield rows or [(epoch, PLACEHOLDER)]

@@ -11,18 +11,14 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def learn_tokenizer(
-    texts: Iterable[str | None], *, vocab_size: int = 4000, max_length: int = 512, min_frequency: int = 2
+    texts: Iterable[str | None], *, vocab_size: int = 4000, max_length: int = 512
 ) -> DistilBertTokenizer:
     """A lower-casing WordPiece tokenizer of DistilBERT's class, the same for the same texts in any order.
 
-    It is saved and loaded as any other (`save_pretrained`, `AutoTokenizer.from_pretrained`).
-
     Args:
-        texts: What the vocabulary is learned from: the train split's, so that no other split is seen. Missing and
-            blank ones are passed over.
+        texts: The train split's, so that no other split is seen. Missing and blank ones are passed over.
         vocab_size: Largest number of tokens, special ones included. Few or short texts give fewer.
         max_length: Number of tokens that a text is cut to, `[CLS]` and `[SEP]` included.
-        min_frequency: How often two pieces must meet to be joined.
 
     Raises:
         ValueError: There is no text, or a size is too small for a tokenizer.
@@ -45,7 +41,7 @@ def learn_tokenizer(
     letters, inner_letters = _alphabet(pieces, corpus, max_letters=(vocab_size - len(SPECIAL_TOKENS)) // 2)
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
-        min_frequency=min_frequency,
+        min_frequency=2,
         initial_alphabet=letters,
         limit_alphabet=len(letters),
         # The trainer numbers pieces as it meets them in a hash table, and breaks ties by these numbers: without a

@@ -128,18 +128,6 @@ def test_training_rows_depend_neither_on_workers_nor_on_batch_size(processor):
     assert pictures.shape != others.shape or not torch.equal(pictures, others)
 
 
-def test_the_order_is_a_permutation_that_changes_with_the_epoch():
-    sampler = SeededSampler(50, seed=1)
-    first = list(sampler)
-    sampler.set_epoch(1)
-    second = list(sampler)
-    assert sorted(index for _, index in first) == list(range(50))
-    assert {epoch for epoch, _ in second} == {1}
-    assert [index for _, index in first] != [index for _, index in second]
-    assert first == list(SeededSampler(50, seed=1))
-    assert first != list(SeededSampler(50, seed=2))
-
-
 def test_pictures_that_an_accelerator_finishes_are_the_same(processor):
     augmentation = Augmentation(crop_scale=(0.5, 1.0), rotation=10, color_jitter=0.2, random_erasing=0.5)
     paintings = [row | {"draw": (0, 0, number)} for number, row in enumerate(rows())]

@@ -42,13 +42,17 @@ def finish(images, draws, size, **options):
     return gather_pictures(images, draws, size=size, **{**PLAIN, **options}).finish()
 
 
-def test_a_picture_that_is_not_changed_stays_as_it_is():
-    assert torch.allclose(finish([picture()], [Draw()], 40)[0], values(picture()), atol=ROUNDING)
-
-
-def test_mirroring_equals_a_flip():
-    found = finish([picture()], [Draw(is_mirrored=True)], 40)[0]
-    assert torch.allclose(found, tvF.horizontal_flip(values(picture())), atol=ROUNDING)
+@pytest.mark.parametrize(
+    ("numbers", "size", "expected"),
+    [
+        (Draw(), 40, lambda values: values),
+        (Draw(is_mirrored=True), 40, tvF.horizontal_flip),
+        (Draw(width=0.5, height=0.5, center=(0.25, 0.75)), 20, lambda values: values[:, 20:40, 0:20]),
+    ],
+    ids=["unchanged", "mirrored", "cut out"],
+)
+def test_pictures_that_are_not_resized_keep_their_pixels(numbers, size, expected):
+    assert torch.allclose(finish([picture()], [numbers], size)[0], expected(values(picture())), atol=ROUNDING)
 
 
 def test_rotation_equals_torchvisions():
@@ -56,11 +60,6 @@ def test_rotation_equals_torchvisions():
     middle = (slice(None), slice(12, 28), slice(12, 28))
     found = finish([picture()], [Draw(angle=math.radians(30))], 40)[0]
     assert torch.allclose(found[middle], expected[middle], atol=1e-3)
-
-
-def test_a_crop_equals_cutting_out():
-    found = finish([picture()], [Draw(width=0.5, height=0.5, center=(0.25, 0.75))], 20)[0]
-    assert torch.allclose(found, values(picture())[:, 20:40, 0:20], atol=ROUNDING)
 
 
 def test_a_crop_equals_torchvisions_resizing():
@@ -74,7 +73,7 @@ def test_a_crop_equals_torchvisions_resizing():
 
 def test_beyond_its_edges_a_picture_goes_on_as_its_mirror_image():
     image = picture(30, 30)
-    wide = values(image.resize((30, 30)))
+    wide = values(image)
     mirrored = torch.cat([wide.flip(2), wide, wide.flip(2)], dim=2)
     mirrored = torch.cat([mirrored.flip(1), mirrored, mirrored.flip(1)], dim=1)
     expected = tvF.rotate(mirrored, 25, interpolation=tvF.InterpolationMode.BILINEAR)[:, 30:60, 30:60]
@@ -129,10 +128,10 @@ def test_a_whole_batch_at_once_equals_picture_by_picture():
     at_once = batch.sample(slice(0, 6))
     single = torch.cat([batch.sample(slice(row, row + 1)) for row in range(6)])
     assert torch.allclose(at_once, single, atol=2 * 255 * ROUNDING)  # of 255, and up to 80 pixels
-    change_colors(at_once, batch.colors, white=255)
+    change_colors(at_once, batch.colors)
     for row in range(6):
         alone = single[row : row + 1].clone()
-        change_colors(alone, batch.colors[row : row + 1], white=255)
+        change_colors(alone, batch.colors[row : row + 1])
         assert torch.allclose(at_once[row], alone[0], atol=2 * 2 * 255 * ROUNDING)
 
 
