@@ -1,20 +1,17 @@
 """Everything in one command, and again from where it was cut off."""
 
+import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
-from pathlib import Path
 
+import psutil
 import pytest
 from tiny_release import load_command
+from warm_python import Python
 
 from semart_hf.evaluation import cost
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "compare_towers.py"
 RECIPE = """
 data: {data}
 prepare: false
@@ -123,10 +120,9 @@ def test_the_whole_comparison_and_what_is_done_again(script, recipe, tmp_path, c
     with pytest.raises(SystemExit, match=r"test_resnet was begun by another recipe: .*'learning_rate': '0.001 then"):
         compare(script, recipe, output, "--learning_rate", "1e-2")
     # Finished runs are taken as they are.
-    finished = [output / "towers" / name / "model" for name in ("test_resnet", "test_vit")]
-    finished[0].rename(tmp_path / "older")
-    taken = compare(script, recipe, tmp_path / "second", towers=(tmp_path / "older", "test_vit"))
-    assert [step for step in script.steps if step[1] == "training"] == [("test_vit", "training")]
+    (output / "towers" / "test_resnet" / "model").rename(tmp_path / "older")
+    taken = compare(script, recipe, tmp_path / "second", towers=(tmp_path / "older", output / "towers/test_vit/model"))
+    assert {step for _, step in script.steps} == {"evaluation", "cost"}
     assert list(taken["towers"]) == ["older", "test_vit"]
 
 
@@ -155,59 +151,42 @@ def test_a_recipe_without_data(script, tmp_path):
         script.main([str(tmp_path / "recipe.yaml"), "--output_dir", str(tmp_path / "out")])
 
 
-def test_killed_in_training_it_goes_on_from_the_checkpoint(recipe, tmp_path):
+def test_killed_in_training_it_goes_on_from_the_checkpoint(script, recipe, tmp_path, monkeypatch):
     output = tmp_path / "out"
     words = [str(recipe), "--towers", "test_resnet", "test_vit", "--output_dir", str(output), "--no_reports"]
     # Long enough not to end by itself: a checkpoint each epoch.
     words += ["--num_train_epochs", "400"]
-    with started(words, tmp_path / "log") as process:
-        model = output / "towers" / "test_resnet" / "model"
-        wait_until(lambda: any(model.glob("checkpoint-*/manifest.json")), process, tmp_path / "log")
+    model = output / "towers" / "test_resnet" / "model"
+    with Python("-m", "semart_hf.cli.compare", *words, output=tmp_path / "log", OMP_NUM_THREADS="1") as process:
+        process.wait_until(lambda: any(model.glob("checkpoint-*/manifest.json")))
         trainers = training_processes(output)
-        process.send_signal(signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    assert trainers
-    # Nothing goes on in the background, where it would write into the folder of the next attempt.
-    wait_until(lambda: not training_processes(output), None, tmp_path / "log")
+        # Nothing goes on in the background, where it would write into the folder of the next attempt.
+        for trainer in trainers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                trainer.wait(30)
+        assert trainers
+        assert not training_processes(output)
     assert not (model / "results.json").exists()
     assert not (output / "towers" / "test_vit").exists()
     last = max(int(mark.parent.name.split("-")[1]) for mark in model.glob("checkpoint-*/manifest.json"))
-    with started(words, tmp_path / "log") as process:
-        continued = f"Continuing from {model}/checkpoint-{last}"
-        wait_until(lambda: continued in (tmp_path / "log").read_text(), process, tmp_path / "log")
-        process.terminate()
-        process.wait()
-    wait_until(lambda: not training_processes(output), None, tmp_path / "log")
 
+    def run(plan, *_):
+        assert plan.checkpoint.name == f"checkpoint-{last}"
+        raise KeyboardInterrupt
 
-@contextmanager
-def started(words, log):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    with log.open("w") as file:
-        process = subprocess.Popen([sys.executable, SCRIPT, *words], env=environment, stdout=file, stderr=file)
-    try:
-        yield process
-    finally:  # whatever fails, nothing is left running
-        process.kill()
-        process.wait()
-
-
-def wait_until(holds, process, log, seconds=400):
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end or (process is not None and process.poll() is not None):
-            pytest.fail(log.read_text()[-3000:])
-        time.sleep(0.1)
+    monkeypatch.setattr(load_command("train"), "run", run)
+    with pytest.raises(SystemExit, match="semart-hf train: interrupted"):
+        script.main(words)
 
 
 def training_processes(output):
     """Processes whose command line names this comparison's folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().decode(errors="replace")
-        except OSError:  # it has ended
-            continue
-        if str(output) in command and "semart_hf.cli.train" in command:
-            found.append(path.parent.name)
-    return found
+    found = psutil.process_iter(["cmdline"])
+    return [
+        process
+        for process in found
+        if {"semart_hf.cli.train", str(output / "towers/test_resnet/recipe.yaml")}
+        <= {*(process.info["cmdline"] or ())}
+    ]

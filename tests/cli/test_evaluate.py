@@ -3,10 +3,7 @@
 import fcntl
 import json
 import shutil
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -293,12 +290,3 @@ def test_a_truncated_picture_is_judged_by_its_text_and_named(model, tmp_path, ca
     for task in whole["tasks"]:
         before, after = ([list(found.values()) for found in frame[f"{task}_probabilities"]] for frame in frames)
         np.testing.assert_allclose(after, before, atol=1e-4)
-
-
-def test_it_runs_as_a_script(model, release, tmp_path):
-    # Started by its path its folder comes first in the search path, where it would hide the library `evaluate`.
-    script = Path(__file__).parents[2] / "scripts" / "evaluate_model.py"
-    arguments = ["--model", model, "--data", release, "--output_dir", tmp_path, "--device", "cpu", "--no_report"]
-    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert files_of(tmp_path) == ["predictions.parquet", "results.json"]

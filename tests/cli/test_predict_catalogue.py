@@ -2,18 +2,14 @@
 
 import csv
 import json
-import os
 import random
-import signal
 import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from tiny_release import TASKS, WORDS, load_command, save_tiny_model, write_release
 from transformers import pipeline
+from warm_python import Python, run_python
 
 predict = load_command("predict")
 NAMES = [task["name"] for task in TASKS]
@@ -105,34 +101,24 @@ def test_accepted_suggestions_fill_empty_cells(model, texts, tmp_path):
     assert min(by_decision["accepted"]) >= max(by_decision["unsure"])
 
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-TWO_PROCESSES = [
-    *(str(Path(sys.executable).with_name("accelerate")), "launch", "--num_machines", "1", "--multi_gpu"),
-    *("--num_processes", "2", "--main_process_port", "0", "--mixed_precision", "no"),
-    *("--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"),
-]
-
-
 def test_one_process_two_processes_and_a_killed_one_write_the_same_bytes(model, texts, tmp_path):
     def words(output):
-        words = ["-m", "semart_hf.cli.predict", texts, "--model", model, "--device", "cpu", "--output", output]
-        return list(map(str, words))
+        return ["-m", "semart_hf.cli.predict", texts, "--model", model, "--device", "cpu", "--output", output]
 
-    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
-    subprocess.run([sys.executable, *words(one)], env=ENVIRONMENT, check=True, capture_output=True)
+    logs, one, two = tmp_path / "logs", tmp_path / "one.csv", tmp_path / "two.csv"
+    logs.mkdir()
+    done = run_python(*words(one), logs=logs, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr[-3000:]
     # Killed as soon as the first part is there, by the signal that nothing can answer; then two processes go on.
     part = tmp_path / ".two.csv.answers" / "000000.jsonl"
-    process = subprocess.Popen([sys.executable, *words(two)], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-    while not part.exists() and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with Python(*words(two), output=logs / "killed", OMP_NUM_THREADS="1") as process:
+        process.wait_until(part.exists)
     assert part.exists()
     assert not two.exists()
-    done = subprocess.run([*TWO_PROCESSES, *words(two)], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    done = run_python(*words(two), logs=logs, num_processes=2, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr[-3000:]
     assert two.read_bytes() == one.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.csv", "two.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "one.csv", "two.csv"]
 
 
 @pytest.mark.parametrize(

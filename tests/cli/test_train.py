@@ -14,6 +14,7 @@ import torch
 from rounding import rounding
 from tiny_release import load_command
 from transformers import AutoModel, AutoProcessor, pipeline
+from warm_python import run_python
 
 import semart_hf  # noqa: F401
 from semart_hf.catalogue.release import read_rows
@@ -21,8 +22,6 @@ from semart_hf.data.collator import ArtCollator
 from semart_hf.data.loading import load_paintings
 from semart_hf.evaluation.predictions import predict_dataset
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
-from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.trainer import SemArtTrainer
 
 CHECKOUT = Path(__file__).parents[2]
 RECIPE = """
@@ -47,28 +46,11 @@ logging_steps: 4
 """
 
 
-def launch(*words, processes=1, cwd=CHECKOUT, **variables):
-    # `--cpu` would start a single process whatever their number; `--multi_gpu` starts them all, on CPUs by gloo.
-    several = ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else []
-    launcher = [
-        str(Path(sys.executable).with_name("accelerate")),
-        *("launch", "--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no", *several),
-        *("--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"),
-    ]
-    return start(launcher, *words, cwd=cwd, **variables)
-
-
-def start(launcher, *words, cwd=CHECKOUT, **variables):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **variables}
-    command = [*launcher, *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
-
-
 def test_processes_leave_their_group_before_they_end(small_release, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(data=small_release, output_dir=tmp_path / "model"))
     script = Path(__file__).with_name("train_and_look.py")
-    done = launch(script, recipe, "--max_steps", "1", processes=2)
+    done = run_python(script, recipe, "--max_steps", "1", logs=tmp_path, num_processes=2, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((tmp_path / "model" / "results.json").read_text())["training"]["processes"] == 2
 
@@ -79,7 +61,14 @@ def run(small_release, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE.format(data=small_release, output_dir=folder / "model"))
-    done = launch("scripts/train.py", recipe, HF_DATASETS_CACHE=str(folder / "cache"))
+    launcher = [
+        str(Path(sys.executable).with_name("accelerate")),
+        *("launch", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no"),
+        *("--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"),
+    ]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache")}
+    command = [*launcher, "scripts/train.py", str(recipe)]
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder / "model", done.stdout + done.stderr
 
@@ -114,21 +103,10 @@ def test_trainer_script_and_pipeline_agree_on_every_painting(run, small_release,
     folder, _ = run
     model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
     test = load_paintings(small_release, tasks=model.config.tasks)["test"]
-    undecoded = test.cast_column("image", datasets.Image(decode=False))
     scripted = predict_dataset(model, processor, test)
-    trainer = SemArtTrainer(
-        model,
-        SemArtTrainingArguments(
-            output_dir=str(tmp_path),
-            per_device_eval_batch_size=8,
-            disable_tqdm=True,
-            eval_strategy="no",
-            load_best_model_at_end=False,
-        ),
-        processing_class=processor,
-        data_collator=ArtCollator(processor, model.config.tasks),
-    )
-    trained = trainer.predict(undecoded).predictions
+    trainer = distributed_evaluation.make_trainer(folder, small_release, tmp_path)
+    trainer.data_collator = ArtCollator(processor, model.config.tasks)
+    trained = trainer.predict(test.cast_column("image", datasets.Image(decode=False))).predictions
     classify = pipeline("art-classification", model=str(folder), trust_remote_code=True)
     rows = [{"image": row["image"], "text": row["text"]} for row in test]
     answers = classify(rows, batch_size=5, top_k=None)
@@ -137,22 +115,15 @@ def test_trainer_script_and_pipeline_agree_on_every_painting(run, small_release,
     )
     results = json.loads((tmp_path / "e" / "results.json").read_text())
     for column, task in enumerate(model.config.task_names):
-        assert np.allclose(scripted.logits[task], trained[task], atol=rounding(1024, layers=20, size=8))
+        bound = rounding(1024, layers=20, size=8)
+        assert np.allclose(scripted.logits[task], trained[task], atol=bound)
         labels = model.config.labels(task)
         expected = torch.tensor(scripted.logits[task]).softmax(-1)
         for answer, probabilities in zip(answers, expected, strict=True):
             scores = {entry["label"]: entry["score"] for entry in answer[task]}
-            assert torch.allclose(
-                torch.tensor([scores[label] for label in labels]),
-                probabilities,
-                atol=rounding(1024, layers=20, size=8),
-            )
-        truth = scripted.references[:, column]
-        correct = [
-            answer[task][0]["label"] == labels[label]
-            for answer, label in zip(answers, truth, strict=True)
-            if label >= 0
-        ]
+            assert torch.allclose(torch.tensor([scores[label] for label in labels]), probabilities, atol=bound)
+        truth = zip(answers, scripted.references[:, column], strict=True)
+        correct = [answer[task][0]["label"] == labels[label] for answer, label in truth if label >= 0]
         assert results["tasks"][task]["accuracy"] == pytest.approx(np.mean(correct))
     assert json.loads((folder / "results.json").read_text())["mean_accuracy"] == pytest.approx(
         results["mean_accuracy"]
@@ -162,7 +133,9 @@ def test_trainer_script_and_pipeline_agree_on_every_painting(run, small_release,
 def test_two_processes_give_the_metrics_of_one_before_and_after_training(run, small_release, tmp_path):
     folder, _ = run
     script = Path(__file__).with_name("distributed_evaluation.py")
-    done = launch(script, folder, small_release, tmp_path, processes=2)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    done = run_python(script, folder, small_release, tmp_path, logs=logs, num_processes=2, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr[-3000:]
     before, after = json.loads((tmp_path / "metrics.json").read_text())
     assert before["world_size"] == 2
@@ -181,15 +154,14 @@ def test_help_is_quick_and_names_every_field(capsys):
         assert name in printed
 
 
-def test_a_prepared_folder_is_streamed(small_release, tmp_path):
+def test_a_prepared_folder_is_streamed(small_release, tmp_path, capsys):
     options = PreparationOptions(image_size=40, min_label_count=3, rows_per_shard=16)
     prepare_paintings(read_rows(small_release), tmp_path / "prepared", options, num_proc=1)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(data=f"file://{tmp_path}/prepared", output_dir=tmp_path / "model"))
     words = ("--streaming", "true", "--epoch_length", "32", "--dataloader_num_workers", "1")
-    done = start([sys.executable], "scripts/train.py", recipe, *words, HF_DATASETS_CACHE=str(tmp_path / "cache"))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Data: train 70 paintings, validation 19 paintings, test 21 paintings" in done.stdout
+    load_command("train").main([str(recipe), *words])
+    assert "Data: train 70 paintings, validation 19 paintings, test 21 paintings" in capsys.readouterr().out
     results = json.loads((tmp_path / "model" / "results.json").read_text())
     assert results["num_rows"] == 21
     assert results["training"]["paintings"] == 70
