@@ -1,28 +1,19 @@
 """The application: what its functions answer, and the page in a browser where there is one."""
 
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_release import TASKS, load_command, save_tiny_model
+from tiny_release import TASKS, load_command
 from transformers import pipeline
+from warm_python import Python
 
 app = load_command("app")
 NAMES = [task["name"] for task in TASKS]
 NOTHING = ["", *[None] * len(TASKS), ""]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("app") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -140,23 +131,10 @@ def address(browser, model, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, "-m", "semart_hf.cli.app", "--model", str(model)]
-    served = subprocess.Popen([*words, "--port", str(port)], env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
-                    assert answer.status == 200
-                break
-            except OSError:
-                assert served.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
+    words = ["-m", "semart_hf.cli.app", "--model", model, "--port", port]
+    with Python(*words, output=model.parent / "log") as served:
+        served.wait_until(lambda: not socket.socket().connect_ex(("127.0.0.1", port)))
         yield f"http://127.0.0.1:{port}/"
-    finally:
-        served.terminate()
-        served.wait(30)
 
 
 def test_the_page_in_a_browser(browser, address, files):

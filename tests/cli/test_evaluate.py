@@ -13,20 +13,9 @@ from tiny_release import TASKS, load_command, save_tiny_model, write_release
 from transformers import pipeline
 
 from semart_hf.data.loading import load_paintings
-from semart_hf.evaluation.vocabularies import with_masked_text
 from semart_hf.files import locked
 
 ROUNDING = rounding(1024, layers=20, size=8)  # 20 layers of at most 1,024 terms, logits of at most 8
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("evaluate") / "model")
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    return write_release(tmp_path_factory.mktemp("evaluate") / "release")
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +59,6 @@ def test_results_follow_the_schema(model, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert f"{100 * results['mean_accuracy']:.1f}" in shown
     assert "best reachable" in shown
-
-
-def test_a_model_is_judged_on_the_columns_that_it_was_trained_on(release, tmp_path):
-    model = save_tiny_model(tmp_path / "model")
-    described = run(model, release, tmp_path / "described")
-    (model / "recipe.yaml").write_text("text_columns: [TITLE]\n")
-    titled = run(model, release, tmp_path / "titled")
-    asked = run(model, release, tmp_path / "asked", "--text_columns", "DESCRIPTION")
-    losses = [results["modalities"]["text"]["tasks"]["type"]["log_loss"] for results in (described, titled, asked)]
-    assert losses[0] == pytest.approx(losses[2], abs=ROUNDING)
-    assert abs(losses[0] - losses[1]) > 2 * ROUNDING  # other texts
 
 
 def test_calibration_is_stored_and_used(release, tmp_path, capsys):
@@ -164,23 +142,14 @@ def test_a_single_label_is_marked(model, tmp_path, capsys):
     assert words in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_vocabularies_that_differ(model, tmp_path):
+def test_labels_are_mapped_or_left_out_and_their_words_masked_on_request(model, tmp_path):
     release = write_release(tmp_path / "release", num_rows=24, schools=("Dutch", "Korean"))
-    with pytest.raises(SystemExit, match=r"school labels \['Korean'\].*--map_labels"):
-        run(model, release, tmp_path / "out")
     (tmp_path / "map.json").write_text('{"school": {"Korean": "Italian"}}')
     mapped = run(model, release, tmp_path / "out", "--map_labels", tmp_path / "map.json")
     assert mapped["tasks"]["school"]["per_label"]["Italian"]["support"] == 12
-    common = run(model, release, tmp_path / "out", "--common_labels")
+    common = run(model, release, tmp_path / "out", "--common_labels", "--mask_label_words")
     assert common["tasks"]["school"]["num_rows"] == 12
-
-
-def test_label_words_are_masked_on_request(model, release, tmp_path):
-    paintings = load_paintings(release, tasks=TASKS)["test"]
-    paintings = paintings.remove_columns("text").add_column("text", ["A Dutch river by Vermeer", *[None] * 11])
-    assert with_masked_text(paintings)["text_masked"][:2] == ["A [MASK] river by [MASK]", None]
-    results = run(model, release, tmp_path, "--mask_label_words")
-    assert list(results["modalities"])[3:] == ["image+masked text", "masked text"]
+    assert list(common["modalities"])[3:] == ["image+masked text", "masked text"]
 
 
 def test_a_split_that_calibrates_nothing_is_refused(release, tmp_path):
@@ -261,12 +230,9 @@ def test_a_run_whose_pictures_are_gone_stops(model, tmp_path, split):
     assert not (tmp_path / "out").exists()
 
 
-def test_texts_alone_are_scored_and_what_has_no_label_is_refused(model, tmp_path):
+def test_what_has_no_label_is_refused(model, tmp_path):
     release = write_release(tmp_path / "release")
-    table = pd.read_csv(release / "semart_test.csv", sep="\t", encoding="cp1252").assign(IMAGE_FILE="")
-    table.to_csv(release / "semart_test.csv", sep="\t", index=False)
-    results = run(model, release, tmp_path / "texts")
-    assert list(results["modalities"]) == ["image+text", "text"]
+    table = pd.read_csv(release / "semart_test.csv", sep="\t", encoding="cp1252")
     table = table.assign(TYPE="", SCHOOL="", TIMEFRAME="", TECHNIQUE="")
     table.to_csv(release / "semart_test.csv", sep="\t", index=False)
     with pytest.raises(SystemExit, match="12 paintings without a known label of"):
@@ -274,19 +240,19 @@ def test_texts_alone_are_scored_and_what_has_no_label_is_refused(model, tmp_path
     assert not (tmp_path / "none").exists()
 
 
-def test_a_truncated_picture_is_judged_by_its_text_and_named(model, tmp_path, capsys):
-    release = write_release(tmp_path / "release")
-    whole = run(model, release, tmp_path / "whole")
+def test_a_truncated_picture_is_judged_by_its_text_and_named(model, release, evaluated, tmp_path, capsys):
+    release = shutil.copytree(release, tmp_path / "release")
     picture = release / "Images" / "test03.jpg"
     picture.write_bytes(picture.read_bytes()[:700])
     results = run(model, release, tmp_path / "out")
     assert [found["row_id"] for found in results["unreadable_pictures"]] == ["test03.jpg"]
     assert "'test03.jpg'" in results["unreadable_pictures"][0]["error"]  # without its folder: results are published
-    assert whole["unreadable_pictures"] == []
     assert "1 picture could not be read: test03.jpg." in " ".join(capsys.readouterr().out.split())
     assert results["num_rows"] == results["tasks"]["type"]["num_rows"] == 12
     assert results["modalities"]["image"]["tasks"]["type"]["num_rows"] == 11
-    frames = [pd.read_parquet(tmp_path / name / "predictions.parquet").drop(3) for name in ("whole", "out")]
-    for task in whole["tasks"]:
-        before, after = ([list(found.values()) for found in frame[f"{task}_probabilities"]] for frame in frames)
-        np.testing.assert_allclose(after, before, atol=1e-4)
+    before, after = (
+        pd.read_parquet(folder / "predictions.parquet").drop(3) for folder in (evaluated, tmp_path / "out")
+    )
+    for task in results["tasks"]:
+        found, expected = ([list(row.values()) for row in frame[f"{task}_probabilities"]] for frame in (after, before))
+        np.testing.assert_allclose(found, expected, atol=1e-4)

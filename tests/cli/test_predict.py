@@ -9,18 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from rounding import rounding
-from tiny_release import TASKS, load_command, save_tiny_model, write_release
+from tiny_release import TASKS, load_command, write_release
 from transformers import pipeline
 
 from semart_hf.model.configuration_semart import SemArtConfig
 
 predict = load_command("predict")
 NAMES = [task["name"] for task in TASKS]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("predict") / "model")
 
 
 @pytest.fixture(scope="module")

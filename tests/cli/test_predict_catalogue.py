@@ -3,21 +3,17 @@
 import csv
 import json
 import random
+import shutil
 import statistics
 from pathlib import Path
 
 import pytest
-from tiny_release import TASKS, WORDS, load_command, save_tiny_model, write_release
+from tiny_release import TASKS, WORDS, load_command
 from transformers import pipeline
 from warm_python import Python, run_python
 
 predict = load_command("predict")
 NAMES = [task["name"] for task in TASKS]
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    return write_release(tmp_path_factory.mktemp("predict") / "release")
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +27,12 @@ def texts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def least(texts, tmp_path_factory):
-    """The confidence that half of the answers of `type` have."""
-    classify = pipeline("art-classification", model=str(save_tiny_model(tmp_path_factory.mktemp("plain") / "model")))
+def calibrated(model, texts, tmp_path_factory):
+    """A model that is calibrated for the type, of which half of the answers are accepted, and the school, of all."""
+    classify = pipeline("art-classification", model=str(model))
     answers = classify([{"text": row["description"]} for row in read(texts, ";")[:50]], top_k=1)
-    return statistics.median(answer["type"][0]["score"] for answer in answers)
-
-
-@pytest.fixture(scope="module")
-def model(least, tmp_path_factory):
-    """A model that is calibrated for the type, accepted from that confidence on, and the school, always accepted."""
-    folder = save_tiny_model(tmp_path_factory.mktemp("predict") / "model")
+    least = statistics.median(answer["type"][0]["score"] for answer in answers)
+    folder = shutil.copytree(model, tmp_path_factory.mktemp("calibrated") / "model")
     config = json.loads((folder / "config.json").read_text())
     config["confidence_risks"] = {"type": [[0.9999, 0.01], [least, 0.04], [0.2, 0.5]], "school": [[0.0, 0.05]]}
     (folder / "config.json").write_text(json.dumps(config))
@@ -57,14 +48,14 @@ def read(path, delimiter="\t"):
         return list(csv.DictReader(file, delimiter=delimiter))
 
 
-def test_a_release_is_written_back_with_the_pipelines_answers(model, release, tmp_path, capsys):
+def test_a_release_is_written_back_with_the_pipelines_answers(calibrated, release, tmp_path, capsys):
     source, output = release / "semart_test.csv", tmp_path / "out.csv"
-    run(source, "--model", model, "--output", output)
+    run(source, "--model", calibrated, "--output", output)
     printed = capsys.readouterr()
     rows = read(output)
     kept = [",".join(line.split("\t")[:9]) for line in output.read_text("cp1252").splitlines()]
     assert kept == [",".join(line.split("\t")) for line in source.read_text("cp1252").splitlines()]
-    classify = pipeline("art-classification", model=str(model), device="cpu", trust_remote_code=False)
+    classify = pipeline("art-classification", model=str(calibrated), device="cpu", trust_remote_code=False)
     for row in rows:
         picture = release / "Images" / row["IMAGE_FILE"]
         painting = {"text": row["DESCRIPTION"] or None, "image": str(picture) if picture.exists() else None}
@@ -79,14 +70,14 @@ def test_a_release_is_written_back_with_the_pipelines_answers(model, release, tm
     assert f"Pictures: column 'IMAGE_FILE', files in {release / 'Images'}. Text: 'DESCRIPTION'." in printed.err
 
 
-def test_accepted_suggestions_fill_empty_cells(model, texts, tmp_path):
+def test_accepted_suggestions_fill_empty_cells(calibrated, texts, tmp_path):
     rows = read(texts, ";")[:50]
     source = tmp_path / "gaps.csv"
     with source.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ["id", "description", "type", "school"], delimiter=";")
         writer.writeheader()
         writer.writerows({**row, "type": "", "school": "" if int(row["id"]) % 2 else "Flemish"} for row in rows)
-    run(source, "--model", model, "--output", tmp_path / "out.csv", "--fill", "--risk", 0.05)
+    run(source, "--model", calibrated, "--output", tmp_path / "out.csv", "--fill", "--risk", 0.05)
     found = read(tmp_path / "out.csv", ";")
     for row in found:
         is_sure = row["type_decision"] == "accepted"
@@ -144,8 +135,7 @@ def test_odd_options_beside_a_catalogue_are_refused(texts, tmp_path, words):
         run(texts, "--model", "m", "--output", tmp_path / "out.csv", *words)
 
 
-def test_a_model_without_calibration_says_so(texts, tmp_path, capsys):
-    model = save_tiny_model(tmp_path / "model")
+def test_a_model_without_calibration_says_so(model, texts, tmp_path, capsys):
     source = tmp_path / "few.csv"
     source.write_text("\n".join(texts.read_text("utf-8").splitlines()[:4]) + "\n", "utf-8")
     run(source, "--model", model, "--output", Path(tmp_path, "out.csv"))

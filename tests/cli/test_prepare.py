@@ -1,34 +1,17 @@
 """scripts/prepare_data.py from a release to a dataset folder."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
 
 import datasets
 import pytest
 from PIL import Image
-from tiny_release import load_command, write_release
+from tiny_release import load_command
+
+script = load_command("prepare")
 
 
-@pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    return write_release(tmp_path_factory.mktemp("prepare") / "release")
-
-
-@pytest.fixture(scope="module")
-def script():
-    return load_command("prepare")
-
-
-def test_help_answers_at_once():
-    command = [sys.executable, "-X", "importtime", "scripts/prepare_data.py", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "--mask_label_words" in done.stdout
-    assert "torch" not in done.stderr
-
-
-def test_a_release_becomes_a_dataset_folder(script, release, tmp_path, capsys):
+def test_a_release_becomes_a_dataset_folder(release, tmp_path, capsys):
     output = tmp_path / "out"
     script.main(["--release", str(release), "--output_dir", str(output), "--image_size", "32"])
     said = capsys.readouterr().out
@@ -38,7 +21,7 @@ def test_a_release_becomes_a_dataset_folder(script, release, tmp_path, capsys):
     assert min(split[1]["image"].size) == 32  # the first row's picture is missing
 
 
-def test_releases_are_merged_into_one_vocabulary(script, release, tmp_path):
+def test_releases_are_merged_into_one_vocabulary(release, tmp_path):
     output = tmp_path / "out"
     twice = ["--release", str(release), "--release", str(release)]
     script.main([*twice, "--output_dir", str(output), "--image_size", "32"])
@@ -52,7 +35,7 @@ def test_releases_are_merged_into_one_vocabulary(script, release, tmp_path):
     assert {problem["release"] for problem in problems} <= set(split["release"])
 
 
-def test_a_mapping_reads_another_catalogue(script, tmp_path):
+def test_a_mapping_reads_another_catalogue(tmp_path):
     (tmp_path / "works.csv").write_text(
         "id,name,kind\n" + "".join(f"{number},Work {number},Bildnis\n" for number in range(20))
     )
@@ -71,7 +54,7 @@ def test_a_mapping_reads_another_catalogue(script, tmp_path):
     assert split["text"][0].startswith("Work ")
 
 
-def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learned(script, tmp_path, capsys):
+def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learned(tmp_path, capsys):
     rows = "".join(f"Work {number},{'oil on canvas' if number % 2 else 'fresco'}\n" for number in range(20))
     (tmp_path / "works.csv").write_text("name,material\n" + rows)
     (tmp_path / "mapping.yaml").write_text("columns: {title: name, technique: material}\n")
@@ -93,7 +76,7 @@ def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learn
         (9, 9, {"UNK": 9}, None),
     ],
 )
-def test_the_training_that_is_named_shows_what_there_is(script, pictures, texts, labels, expected):
+def test_the_training_that_is_named_shows_what_there_is(pictures, texts, labels, expected):
     summary = {
         "rows": {"train": {"with_picture": pictures}},
         "named_labels": {"train": {"texts": texts}},
@@ -102,7 +85,7 @@ def test_the_training_that_is_named_shows_what_there_is(script, pictures, texts,
     assert script.training_words(summary) == expected
 
 
-def test_labels_that_are_all_too_rare_are_named(script):
+def test_labels_that_are_all_too_rare_are_named():
     counts = {"train": {"UNK": 3, "unknown": 5}, "test": {"UNK": 1, "unknown": 0}}
     assert script.labels_in_words(counts).startswith("every label is too rare and became UNK: nothing to learn")
     counts["train"]["portrait"] = 12
@@ -136,7 +119,7 @@ def findings_of(folder):
     return Counter(json.loads(line)["problem"] for line in (folder / "problems.jsonl").read_text().splitlines())
 
 
-def test_links_encoding_and_dates_of_a_foreign_catalogue(script, foreign, tmp_path, capsys):
+def test_links_encoding_and_dates_of_a_foreign_catalogue(foreign, tmp_path, capsys):
     output = ["--output_dir", str(tmp_path / "out"), "--text_columns", "TITLE", "--min_label_count", "1"]
     with pytest.raises(
         SystemExit, match=r"(?s)0 readable pictures for 4 rows.*a link that leads outside.*--follow_links"
@@ -155,14 +138,14 @@ def test_links_encoding_and_dates_of_a_foreign_catalogue(script, foreign, tmp_pa
     assert split.features["timeframe"].names == ["1651-1700", "UNK"]
 
 
-def test_few_pictures_are_taken_by_choice(script, foreign, tmp_path):
+def test_few_pictures_are_taken_by_choice(foreign, tmp_path):
     (tmp_path / "Images" / "0.jpg").unlink()
     arguments = [*foreign, "--output_dir", str(tmp_path / "out"), "--text_columns", "TITLE", "--min_pictures", "0"]
     script.main(arguments)
     assert findings_of(tmp_path / "out")["linked_picture"] == 3
 
 
-def test_mappings_are_found_by_name(script, foreign, tmp_path):
+def test_mappings_are_found_by_name(foreign, tmp_path):
     with pytest.raises(SystemExit, match=r"mapping louvre, but .* the names are \['met', 'nga', 'wikiart'\]"):
         script.main(["--release", foreign[1], "--mapping", "louvre", "--output_dir", str(tmp_path / "out")])
     with pytest.raises(
@@ -178,21 +161,23 @@ def test_mappings_are_found_by_name(script, foreign, tmp_path):
         (["--release", "RELEASE", "--output_dir", "out", "--image_size", "3"], "semart-hf prepare: Got image_size=3"),
     ],
 )
-def test_errors_are_told_without_a_traceback(script, release, tmp_path, monkeypatch, arguments, message):
+def test_errors_are_told_without_a_traceback(release, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=message):
         script.main([str(release) if argument == "RELEASE" else argument for argument in arguments])
     assert not list(tmp_path.iterdir())
 
 
-def test_command_lines_that_contradict_themselves(script, capsys):
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mapping", "x", "--mapping", "y"], "2 mappings for 1 releases"),
+        (["--num_proc", "0"], "got --num_proc 0: give"),
+        (["--min_pictures", "2"], "got --min_pictures 2: give"),
+        (["--min_pictures", "nan"], "got --min_pictures nan: give"),
+    ],
+)
+def test_odd_options_are_refused_before_anything_is_read(capsys, words, message):
     with pytest.raises(SystemExit):
-        script.main(["--release", "a", "--mapping", "x", "--mapping", "y", "--output_dir", "out"])
-    assert "2 mappings for 1 releases" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", [("--num_proc", "0"), ("--min_pictures", "2"), ("--min_pictures", "nan")])
-def test_odd_numbers_are_refused_before_anything_is_read(script, capsys, option):
-    with pytest.raises(SystemExit):
-        script.main(["--release", "nowhere", "--output_dir", "out", *option])
-    assert f"got {' '.join(option)}: give" in capsys.readouterr().err
+        script.main(["--release", "nowhere", "--output_dir", "out", *words])
+    assert message in capsys.readouterr().err
