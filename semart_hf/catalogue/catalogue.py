@@ -33,12 +33,8 @@ from .vocabulary import TASKS
 logger = logging.getLogger(__name__)
 
 # Names by which data sets call the splits.
-_SPLIT_NAMES = {
-    **{split: split for split in SPLITS},
-    **dict.fromkeys(("val", "valid", "dev"), "validation"),
-    "training": "train",
-    "testing": "test",
-}
+_SPLIT_NAMES = {split: split for split in SPLITS} | dict.fromkeys(("val", "valid", "dev"), "validation")
+_SPLIT_NAMES |= {"training": "train", "testing": "test"}
 
 # Of the values that a mapping does not foresee, the most frequent are reported one by one.
 _NUM_REPORTED_VALUES = 20
@@ -94,12 +90,9 @@ def read_catalogue(
 
 
 def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
-    """Several releases as one, split by split in their order; the column `release` and problems say whose a row is.
+    """Several releases by their names as one; the column `release` and problems say whose a row is.
 
     Pictures of one name in two releases stay apart, since each row knows its own folder of pictures.
-
-    Args:
-        releases: Tables by the release's name.
     """
     parts, split_numbers = [], []
     for number, split in enumerate(SPLITS):
@@ -110,11 +103,7 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
                 split_numbers += [number] * len(rows)
     return ReleaseTables(
         divided_rows(concatenated_rows(parts), np.array(split_numbers, dtype=np.int8)),
-        {
-            f"{name}/{file}": encoding
-            for name, tables in releases.items()
-            for file, encoding in tables.encodings.items()
-        },
+        {f"{name}/{file}": found for name, tables in releases.items() for file, found in tables.encodings.items()},
         [replace(problem, release=name) for name, tables in releases.items() for problem in tables.problems],
         follow_links=all(tables.follow_links for tables in releases.values()),
         is_painted_miniature=all(tables.is_painted_miniature for tables in releases.values()),

@@ -22,14 +22,8 @@ from .tables import PIECE_ROWS, Problem
 from .text_files import open_lines
 
 # First bytes of the picture formats, for the ending of a file; others are told apart when they are opened.
-_SIGNATURES = {
-    b"\xff\xd8\xff": ".jpg",
-    b"\x89PNG\r\n\x1a\n": ".png",
-    b"GIF8": ".gif",
-    b"II*\x00": ".tif",
-    b"MM\x00*": ".tif",
-    b"RIFF": ".webp",
-}
+_SIGNATURES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF8": ".gif", b"RIFF": ".webp"}
+_SIGNATURES |= dict.fromkeys((b"II*\x00", b"MM\x00*"), ".tif")
 
 FORMAT_OF_ENDING = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
@@ -45,9 +39,8 @@ class SourceTable:
         header: Column names.
         rows: Number from 1 and cells, as many as the header has. A row is parsed when it is asked for, and once.
         reading: What the columns were read from, for errors.
-        encoding: Of a text file, as found or as given.
         problems: Rows that were dropped or read in an unusual way; complete when all rows are read.
-        num_left_out: Rows that `where` leaves out, likewise.
+        num_left_out: Rows that a mapping leaves out, likewise.
     """
 
     name: str
@@ -134,7 +127,7 @@ def read_table(
         path: The file.
         form: `csv`, `tsv`, `jsonl` or `parquet`; `None` goes by the ending.
         columns: Those that are needed, `None` for all: others may be empty.
-        encoding: Of a text file, `delimiter` of a delimited one; `None` finds them.
+        encoding: As `delimiter` see `CatalogueMapping`.
 
     Raises:
         ValueError: The file is not there, or not of this form.

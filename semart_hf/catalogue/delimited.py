@@ -25,7 +25,6 @@ class Record(NamedTuple):
 
     Attributes:
         line: Number of its first line, from 1.
-        num_lines: How many lines it takes.
         fields: As written, without their quotes.
         quotes_are_literal: Whether its quotes do not pair and are text.
     """
@@ -62,9 +61,9 @@ def read_records(
 
     Args:
         path: The file.
-        delimiter: `None` takes what the file's first line `sep=;` says, or else that of `DELIMITERS` by which the
-            header and the first rows have equally many fields.
-        encoding: `None` finds it; see `find_encoding`.
+        delimiter: `None` takes what a first line `sep=;` says, or else that of `DELIMITERS` by which the header and
+            the first rows have equally many fields.
+        encoding: `None` finds it.
         default: The delimiter of a file with a single column.
 
     Raises:

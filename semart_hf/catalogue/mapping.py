@@ -53,13 +53,13 @@ class ColumnRule:
         names = [column for column in self.columns if column in cells]
         rows = zip(*(cells[name] for name in names), strict=True)
         if self.template:
-            text_of = self.template.format
-            texts = [None if None in row else text_of(**dict(zip(names, row, strict=True))) for row in rows]
+            fill = self.template.format
+            texts = [None if None in row else fill(**dict(zip(names, row, strict=True))) for row in rows]
         else:
             texts = [next((cell for cell in row if cell is not None), None) for row in rows]
         if self.pattern:
-            found = [text and self.pattern.search(text) for text in texts]
-            texts = [match.group(1) if match else None for match in found]
+            matches = [text and self.pattern.search(text) for text in texts]
+            texts = [match[1] if match else None for match in matches]
         unforeseen: Counter[str] = Counter()
         values: list[str | None] = []
         if self.half_century:
@@ -88,7 +88,6 @@ class Join:
     """Columns that are looked up in another file of the catalogue.
 
     Attributes:
-        file: Its name in the catalogue's folder.
         by: Column of the rows so far, and the column of the file that equals it.
         columns: New column to column of the file.
         where: Rows of the file that count: column to the values it may have.
@@ -121,16 +120,14 @@ class CatalogueMapping:
 
     Attributes:
         columns: Rule by column of the prepared data: `TEXT_COLUMNS`, tasks, and `image` for embedded pictures.
-        files: File by split; `None` is the split of a catalogue that has no files by split. Empty for a catalogue
-            that is named when it is read.
+        files: File by split, `None` for one without splits; empty where the file is named when it is read.
         format: One of `FORMATS`; `None` goes by the files' endings.
         images: Folder of the pictures, in the catalogue's folder.
         encoding: Of text files, by Python's name; `None` finds it.
         delimiter: Of CSV files: a character, or one of `DELIMITERS`; `None` finds it.
         keep_rows: Rows that count: column to the values it may have.
-        joins: Look-ups in further files, in their order.
         keep: Further columns that are kept, or `None` for all.
-        splits: How rows come to their splits; `None` goes by the files.
+        splits: `None` goes by the files.
         has_upper_header: Whether columns are called by their names in upper case, as in a SemArt release.
     """
 
@@ -169,19 +166,18 @@ def load_mapping(name_or_path: str | Path) -> CatalogueMapping:
         ValueError: There is none, the file is no YAML, or a key, which the message names, is unknown, missing or of
             the wrong kind.
     """
-    path, shipped = Path(name_or_path), MAPPINGS / f"{name_or_path}.yaml"
-    path = path if path.is_file() or not shipped.is_file() else shipped
+    shipped = {path.stem: path for path in sorted(MAPPINGS.glob("*.yaml"))}
+    path = Path(name_or_path)
+    if not path.is_file():
+        path = shipped.get(str(name_or_path), path)
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        return parse_mapping(yaml.safe_load(path.read_text("utf-8")))
     except FileNotFoundError:
-        names = sorted(file.stem for file in MAPPINGS.glob("*.yaml"))
         raise ValueError(
-            f"Got the mapping {name_or_path}, but there is no such file, and the names are {names}. Correct it."
+            f"Got the mapping {name_or_path}, but there is no such file, and the names are {[*shipped]}. Correct it."
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"Got {path}, which is no YAML: {error}. Correct it there.") from error
-    try:
-        return parse_mapping(content)
     except ValueError as error:
         raise ValueError(f"In the mapping {path}: {error}") from error
 

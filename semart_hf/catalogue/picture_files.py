@@ -35,10 +35,7 @@ def picture_files(folder: str | Path) -> list[Path]:
 def find_picture(images_folder: str, image_file: str | None, *, follow_links: bool = False) -> Path | tuple[str, str]:
     """A row's picture file, or kind and detail of the finding where there is none.
 
-    Args:
-        images_folder: May itself be a link.
-        image_file: The picture's name in the catalogue, inside the folder; none leads out of it by `..` or absolutely.
-        follow_links: Whether a link inside the folder may lead out of it.
+    No name leads out of the folder, which may itself be a link, and no link inside it but where `follow_links`.
     """
     if image_file is None:
         return "unnamed_picture", "the row names no picture"
@@ -66,7 +63,7 @@ def find_picture(images_folder: str, image_file: str | None, *, follow_links: bo
 
 
 def _what_is_missing(folder: Path, image_file: str) -> str:
-    """What to say of a picture that is not there, with the folder or the file that may be meant."""
+    """A sentence about a picture that is not there, with the folder or the file that may be meant."""
     if not folder.is_dir():
         beside = sorted(path for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
         for place in beside:
@@ -85,9 +82,7 @@ def _what_is_missing(folder: Path, image_file: str) -> str:
 
 
 def check_enough_pictures(num_named: int, num_found: int, examples: Sequence[str], min_share: float = 0.5) -> None:
-    """Nothing, if enough of the pictures that a catalogue names can be read.
-
-    A catalogue without a single picture is refused, unless the least share is 0.
+    """Refuse a catalogue of whose named pictures none, or less than `min_share`, can be read; 0 takes any.
 
     Raises:
         ValueError: There are too few; the message shows the first of the examples of what is wrong.
@@ -118,5 +113,4 @@ def _names_by_key(folder: str) -> dict[str, str]:
 
 @lru_cache(maxsize=32)
 def _real_folder(folder: str) -> str:
-    """The folder without links, looked up once for all its pictures."""
     return os.path.realpath(folder)

@@ -37,15 +37,8 @@ RELEASE_FILES = {"train": "semart_train.csv", "validation": "semart_val.csv", "t
 MINIATURE_FILE = "ceiling.json"
 
 _REQUIRED = ("image_file", "type", "school", "timeframe")
-_MAPPING = CatalogueMapping(
-    {
-        name: ColumnRule((name.upper(),), is_optional=name not in _REQUIRED)
-        for name in ("image_file", "type", "school", "timeframe", "medium", *TEXT_COLUMNS)
-    },
-    format="tsv",
-    keep=None,
-    has_upper_header=True,
-)
+_NAMES = (*_REQUIRED, "medium", *TEXT_COLUMNS)
+_RULES = {name: ColumnRule((name.upper(),), is_optional=name not in _REQUIRED) for name in _NAMES}
 
 
 def read_rows(
@@ -57,16 +50,14 @@ def read_rows(
     delimiter: str | None = None,
     follow_links: bool = False,
 ) -> ReleaseTables:
-    """The rows of a release folder, or of one CSV file of its form that is shared out to splits, as strings by split.
-
-    They are kept on disk, so that memory does not grow with their number.
+    """The rows of a release's folder, or of one CSV file of its form, which is shared out to splits.
 
     Args:
-        folder: A release's folder, or one CSV file of its form.
+        folder: The folder, or the file.
         shares: Fractions by split for a single file, 0.8/0.1/0.1 by default. Not for a folder, which has splits.
         seed: Of the division by `shares`.
         encoding: As `delimiter` see `CatalogueMapping`.
-        follow_links: See `read_catalogue`.
+        follow_links: Whether links in the folder of pictures may lead out of it.
 
     Raises:
         ValueError: There is no release, a file has no rows or lacks a required column, or shares are wrong.
@@ -89,12 +80,15 @@ def read_rows(
         )
     shares = DEFAULT_SHARES if shares is None else shares
     check_shares(shares)
-    mapping = dataclasses.replace(
-        _MAPPING,
+    mapping = CatalogueMapping(
+        _RULES,
         files={split: file.name for split, file in files.items()},
+        format="tsv",
         encoding=encoding,
         delimiter=delimiter,
+        keep=None,
         splits=SplitRule(shares=shares, seed=seed) if None in files else None,
+        has_upper_header=True,
     )
     tables = read_catalogue(folder, mapping, follow_links=follow_links)
     for split, path in files.items():
@@ -115,9 +109,8 @@ def typed_splits(
 ) -> datasets.DatasetDict:
     """The splits of a catalogue's tables as typed datasets, their pictures decoded when a row is read.
 
-    Each split has the columns `image`, `image_file`, `description`, `author`, `title`, `technique`, `date`, `type`,
-    `school`, `timeframe`, `medium`, `text`, then the catalogue's further columns in lower case. An empty cell is
-    `None`, as is `image` where the file is missing; what was missing, odd or dropped is logged and counted.
+    Each split has the columns `image`, the `TEXT_COLUMNS`, the `TASKS`, `text`, then the catalogue's further columns.
+    An empty cell is `None`, as is `image` where the file is missing; what was missing, odd or dropped is logged.
 
     Args:
         tables: As `read_rows` and `read_catalogue` give them.
@@ -146,7 +139,11 @@ def typed_splits(
     splits = datasets.DatasetDict()
     for split in tables.splits:
         splits[split] = _typed_split(tables, split, vocabularies, text_columns, problems)
-    _report_problems(problems)
+    firsts = {problem.problem: problem for problem in reversed(problems)}
+    for kind, count in count_problems(problems).items():
+        first = firsts[kind]
+        place = f"{first.split} row {first.row}: {first.detail} ({first.action})"
+        logger.warning("%s in %d rows, first in %s.", kind, count, place)
     return splits
 
 
@@ -157,7 +154,7 @@ def _typed_split(
     text_columns: Sequence[str] | str,
     problems: list[Problem],
 ) -> datasets.Dataset:
-    """One split; see `typed_splits`. The words stay where they lie, and only what is new is written."""
+    """One split: the words stay where they lie, and only what is new is written."""
     rows, words = tables.splits[split], datasets.Value("string")
     labels = {task: datasets.ClassLabel(names=list(vocabularies[task])) for task in TASKS}
     new = datasets.Features({"image": datasets.Image(), **labels, "text": words})
@@ -190,11 +187,3 @@ def _typed_split(
         split=datasets.NamedSplit(split),
         fingerprint=Hasher.hash((rows._fingerprint, made._fingerprint)),
     )
-
-
-def _report_problems(problems: Sequence[Problem]) -> None:
-    firsts = {problem.problem: problem for problem in reversed(problems)}
-    for kind, count in count_problems(problems).items():
-        first = firsts[kind]
-        place = f"{first.split} row {first.row}: {first.detail} ({first.action})"
-        logger.warning("%s in %d rows, first in %s.", kind, count, place)

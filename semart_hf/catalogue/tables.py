@@ -49,8 +49,6 @@ class Problem:
 
     Attributes:
         row: Number of the data row in its file from 1; `None` where the finding concerns a whole file.
-        split: Split the row belongs to, if to one yet.
-        image_file: The row's picture by its name in the catalogue, if it names one.
         problem: Kind of finding, such as `missing_picture`.
         detail: What was seen, for a person.
         action: What became of the row, such as `dropped` or `kept as text`.
@@ -111,10 +109,7 @@ class ReleaseTables:
 
 
 def stored_rows(tables: Iterable[pa.Table]) -> datasets.Dataset:
-    """The tables' rows in a temporary file, which is gone when they are, or when the process ends.
-
-    Args:
-        tables: Of one schema, one at least.
+    """The rows of tables of one schema in a temporary file, which is gone when they are, or when the process ends.
 
     Raises:
         OSError: The disk of temporary files is full.
@@ -155,9 +150,7 @@ def cells_of(rows: datasets.Dataset, column: str) -> Iterator[Any]:
 def divided_rows(rows: datasets.Dataset, split_numbers: npt.NDArray[np.int8]) -> dict[str, datasets.Dataset]:
     """Rows by split, in their order and without the column `split`; splits without a row are left out.
 
-    Args:
-        rows: All of them.
-        split_numbers: For each row the position of its split in `SPLITS`, -1 for a row of none.
+    The position of each row's split in `SPLITS` is given, -1 for a row of none.
     """
     rows = rows.select_columns([column for column in rows.column_names if column != "split"])
     places = {split: np.flatnonzero(split_numbers == number) for number, split in enumerate(SPLITS)}

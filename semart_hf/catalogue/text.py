@@ -25,10 +25,8 @@ _BETWEEN = re.compile(r"([)\]}\"'”’»]*)(\S*\s*)(.*)", re.DOTALL)
 
 
 class _Part(NamedTuple):
-    """One column of a template, what joins it to the text before it, and what stands around it."""
-
     column: str
-    joint: str = ""
+    joint: str = ""  # to the text before it
     before: str = ""
     after: str = ""
 
@@ -72,9 +70,8 @@ def mask_label_words(text: str | None, *, author: str | None = None, token: str 
     if text is None:
         return None
     plain = _without_accents(text)
-    spans = [
-        match.span() for pattern in (_any_label_words(), *_author_words(author)) for match in pattern.finditer(plain)
-    ]
+    patterns = (_any_label_words(), *_author_words(author))
+    spans = [match.span() for pattern in patterns for match in pattern.finditer(plain)]
     masked, end = "", 0
     for start, stop in sorted(spans):
         if start >= end:
@@ -149,7 +146,7 @@ def _parts(columns: tuple[str, ...] | str) -> list[_Part]:
 
 
 def _without_accents(text: str) -> str:
-    """The text with each letter's accents taken off, character by character, so that positions stay."""
+    """The text without accents, character by character, so that positions stay."""
     return "".join(unicodedata.normalize("NFKD", letter)[0] if not letter.isascii() else letter for letter in text)
 
 
