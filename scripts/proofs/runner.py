@@ -24,8 +24,7 @@ import transformers
 from benchmarks.guarded import end_with_parent
 
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.loading import load_paintings
-from semart_hf.data.sources import shown_rows
+from semart_hf.data.loading import load_paintings, shown_rows
 from semart_hf.evaluation.metrics import score_outcomes
 from semart_hf.evaluation.results import collect_outcomes, describe_environment
 from semart_hf.training.arguments import SemArtTrainingArguments

@@ -87,7 +87,7 @@ def main(words: list[str]) -> None:
 def run(plan: RunPlan, model: Any, data: Any, training: SemArtTrainingArguments) -> None:
     import transformers
 
-    from semart_hf.data.sources import load_splits
+    from semart_hf.data.loading import load_splits
     from semart_hf.files import full_disk_explained
     from semart_hf.training.building import build_trainer
 

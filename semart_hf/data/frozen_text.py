@@ -58,9 +58,7 @@ def digest_of(text: str) -> str:
 class FrozenText:
     """Hidden states of texts, mapped into memory as they are asked for. A worker gets the folder's name alone.
 
-    Args:
-        folder: Of the files.
-        depth: How many layers of the text tower the hidden states have passed.
+    `depth` is how many layers of the text tower they have passed.
 
     Raises:
         ValueError: If a file is damaged.
@@ -90,23 +88,23 @@ class FrozenText:
         if any(name is not None and name not in self._paths for name in names):
             return None
         found = [None if name is None else self._hidden_states(name) for name in names]
-        present = [states for states in found if states is not None]
-        longest = max(len(states) for states in present)
+        lengths = torch.tensor([0 if states is None else len(states) for states in found])
+        first = next(states for states in found if states is not None)
         # The pooled feature is one vector; hidden states are padded as the processor pads tokens.
+        longest = int(lengths.max())
         width = longest if longest == 1 else -(-longest // TOKENS_MULTIPLE) * TOKENS_MULTIPLE
-        hidden = torch.zeros(len(texts), width, present[0].shape[1], dtype=present[0].dtype)
-        mask = torch.zeros(len(texts), width, dtype=torch.long)
-        for row, states in enumerate(found):
+        hidden = torch.zeros(len(texts), width, first.shape[1], dtype=first.dtype)
+        for row, states in zip(hidden, found, strict=True):
             if states is not None:
-                hidden[row, : len(states)] = states
-                mask[row, : len(states)] = 1
+                row[: len(states)] = states
         self._bytes_read += hidden.nbytes
         if self._bytes_read > _MAPPED_BYTES:
             self._files.clear()
             self._bytes_read = 0
+        mask = (torch.arange(width) < lengths[:, None]).long()
         inputs = {"text_hidden": hidden, "attention_mask": mask, "text_depth": self.depth}
-        if len(present) < len(texts):
-            inputs["has_text"] = torch.tensor([states is not None for states in found])
+        if not lengths.all():
+            inputs["has_text"] = lengths > 0
         return inputs
 
     def _hidden_states(self, name: str) -> Tensor:
@@ -128,16 +126,14 @@ def _opened(path: Path) -> Any:
 
 
 class FrozenTextWriter:
-    """The distinct texts of some rows, shortest first, and the files that their hidden states belong in.
+    """The distinct texts of a column, shortest first, and the files that their hidden states belong in.
 
     The folder's name differs wherever the texts or a hidden state of them would differ.
 
     Args:
         root: Where the caches' folders lie.
         model: Whose embeddings and first `depth` layers are frozen.
-        processor: The model's.
         column: Texts of all rows, on disk; missing and blank ones count for nothing.
-        depth: Layers that are passed.
         storage: How hidden states are stored: one of `STORAGE_TYPES`.
         use_bf16: Whether the hardware's bfloat16 units compute, if the storage is not fp32.
     """

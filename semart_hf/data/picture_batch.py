@@ -97,9 +97,15 @@ class PictureBatch:
             width, height = edges[0].int().tolist()
             source = source[:, :height, :width]
         height, width = source.shape[1:3]
-        points = output_points(self.matrices[part], self.size)
+        steps = (torch.arange(self.size, device=source.device) * 2 + 1) / self.size - 1
+        across, down, shift = (self.matrices[part][:, :, column, None, None] for column in range(3))
+        points = across * steps + (down * steps[:, None] + shift)  # where each pixel of the output looks, x before y
         if len(source) > 1:
-            points = within_edges(points, edges, is_reflected=self.is_reflected)
+            edges = edges[:, :, None, None]
+            if self.is_reflected:
+                points = edges - (edges - points.abs_()).abs_()
+            # Behind the outer pixels' centres a picture goes on in their colour, not in what lies beside it.
+            points = torch.minimum(points.clamp_(min=0.5), edges - 0.5)
         scale = points.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1)
         grid = points.mul_(scale).sub_(1).permute(0, 2, 3, 1)
         values = source.permute(0, 3, 1, 2).float()
@@ -110,22 +116,6 @@ class PictureBatch:
             name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         return replace(self, **changed)
-
-
-def output_points(matrices: Tensor, size: int) -> Tensor:
-    """Where each pixel of the output looks `(pictures, 2, size, size)`, x before y."""
-    steps = (torch.arange(size, device=matrices.device) * 2 + 1) / size - 1
-    across, down, shift = (matrices[:, :, column, None, None] for column in range(3))
-    return across * steps.view(1, 1, 1, -1) + (down * steps.view(1, 1, -1, 1) + shift)
-
-
-def within_edges(points: Tensor, extents: Tensor, *, is_reflected: bool) -> Tensor:
-    """Points `(pictures, 2, …)` in pictures of those widths and heights `(pictures, 2)`, mirrored at the edges."""
-    edges = extents[:, :, None, None]
-    if is_reflected:
-        points = edges - (edges - points.abs_()).abs_()
-    # Behind the outer pixels' centres a picture goes on in their colour, not in what lies beside it.
-    return torch.minimum(points.clamp_(min=0.5), edges - 0.5)
 
 
 def change_colors(pictures: Tensor, changes: Tensor) -> None:

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import timm
 import torch
 from rounding import rounding
 from safetensors.torch import load_file, save_file
 from small_trainer import losses_of, make_model, make_trainer, parts_of
-from transformers import DistilBertConfig
 
 from semart_hf.data import frozen_text as module
 from semart_hf.data.collator import ArtCollator
@@ -27,14 +25,9 @@ from semart_hf.data.frozen_text import (
     expected_reads,
     frozen_text,
 )
-from semart_hf.data.tokenizer import learn_tokenizer
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
-from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_processor
 
-TASKS = [{"name": "type", "labels": ["a", "b", "UNK"]}]
 SENTENCE = "a view of delft with the old river and an older bridge at night under the evening light"
 WORDS = SENTENCE.split()
 
@@ -45,23 +38,17 @@ def texts_of(number):
             for row in range(number)]  # fmt: skip
 
 
-def build(trainable=1, pooling="first"):
-    torch.manual_seed(0)
-    tokenizer = learn_tokenizer(texts_of(80), max_length=32)
-    sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "vocab_size": len(tokenizer)}
-    model = SemArtForArtClassification.from_towers(
-        "test_resnet",
-        DistilBertConfig(**sizes, dropout=0.0, attention_dropout=0.0),
-        TASKS,
-        pretrained=False,
-        image_size=32,
-        fusion_dim=16,
-        fusion_dropout=0.0,
-        trainable_text_layers=trainable,
-        text_pooling=pooling,
-    )
-    image_processor = SemArtImageProcessor.from_timm(timm.get_pretrained_cfg("test_resnet").to_dict(), 32)
-    return model, SemArtProcessor(image_processor, tokenizer)
+@pytest.fixture(scope="module")
+def parts(small_release):
+    dry = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64, "dropout": 0.0, "attention_dropout": 0.0}
+    return parts_of(small_release, text_args=dry, image_size=32, fusion_dropout=0.0)
+
+
+@pytest.fixture
+def built(parts):
+    """A model of three text layers, of which one learns, and its processor."""
+    model = make_model(parts)
+    return model, build_processor(model, parts[3])
 
 
 def writer_of(root, model, processor, texts, *, depth=1, storage="fp32", use_bf16=False):
@@ -83,22 +70,23 @@ def rows_of(texts):
     ("trainable", "pooling", "storage"),
     [(1, "first", "fp32"), (0, "mean", "fp32"), (0, "first", "fp16"), (1, "mean", "bf16")],
 )
-def test_losses_and_gradients_are_those_of_the_whole_text_tower(tmp_path, trainable, pooling, storage):
-    # Forward and backward of 12 sums with at most 64 terms, over what was rounded once to be stored.
-    tolerance = rounding(64, layers=2 * 12) + rounding(1, dtype=module.STORAGE_TYPES[storage])
-    model, processor = build(trainable, pooling)
+def test_losses_and_gradients_are_those_of_the_whole_text_tower(parts, tmp_path, trainable, pooling, storage):
+    # Forward and backward of 18 sums with at most 64 terms, over what was rounded once to be stored.
+    tolerance = rounding(64, layers=2 * 18) + rounding(1, dtype=module.STORAGE_TYPES[storage])
+    model = make_model(parts, trainable_text_layers=trainable, text_pooling=pooling)
+    processor = build_processor(model, parts[3])
     texts = texts_of(30)
-    kept = written(tmp_path, model, processor, [*texts, *texts, None, " "], depth=2 - trainable, storage=storage)
+    kept = written(tmp_path, model, processor, [*texts, *texts, None, " "], depth=3 - trainable, storage=storage)
     assert len(kept) == 30
     shown = rows_of([*texts[7:20], None, texts[3], texts[29]])
     model.train()
-    expected = model(**ArtCollator(processor, TASKS)(shown))
+    expected = model(**ArtCollator(processor, parts[1])(shown))
     expected.loss.backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    inputs = ArtCollator(processor, TASKS, frozen_text=kept)(shown)
+    inputs = ArtCollator(processor, parts[1], frozen_text=kept)(shown)
     assert "input_ids" not in inputs
-    assert inputs["text_depth"] == 2 - trainable
+    assert inputs["text_depth"] == 3 - trainable
     found = model(**inputs)
     found.loss.backward()
     assert torch.allclose(found.loss, expected.loss, atol=tolerance)
@@ -108,23 +96,23 @@ def test_losses_and_gradients_are_those_of_the_whole_text_tower(tmp_path, traina
             assert torch.allclose(parameter.grad, gradients[name], atol=tolerance), name
 
 
-def test_a_cut_text_is_kept_as_it_is_read(tmp_path):
+def test_a_cut_text_is_kept_as_it_is_read(built, tmp_path):
     long = " ".join(WORDS * 6)
-    batch = written(tmp_path, *build(), [long, "a bridge"]).batch([long, None, "a bridge"])
+    batch = written(tmp_path, *built, [long, "a bridge"]).batch([long, None, "a bridge"])
     assert batch["text_hidden"].shape == (3, 32, 32)
-    assert batch["attention_mask"].sum(1).tolist() == [32, 0, 4]
+    assert batch["attention_mask"].sum(1).tolist() == [32, 0, len(built[1].tokenizer("a bridge")["input_ids"])]
     assert batch["has_text"].tolist() == [True, False, True]
 
 
-def test_a_batch_with_a_text_that_is_not_kept_is_tokenised(tmp_path):
-    model, processor = build()
+def test_a_batch_with_a_text_that_is_not_kept_is_tokenised(parts, built, tmp_path):
+    model, processor = built
     kept = written(tmp_path, model, processor, texts_of(5))
-    batch = ArtCollator(processor, TASKS, frozen_text=kept)(rows_of([texts_of(5)[0], "a new text"]))
+    batch = ArtCollator(processor, parts[1], frozen_text=kept)(rows_of([texts_of(5)[0], "a new text"]))
     assert set(batch) == {"input_ids", "attention_mask", "labels"}
 
 
-def test_other_weights_tokens_depth_and_storage_have_their_own_place(tmp_path):
-    model, processor = build()
+def test_other_weights_tokens_depth_and_storage_have_their_own_place(built, tmp_path):
+    model, processor = built
 
     def place(texts=3, **options):
         return writer_of(tmp_path, model, processor, texts_of(texts), **options).folder
@@ -143,9 +131,9 @@ def test_other_weights_tokens_depth_and_storage_have_their_own_place(tmp_path):
     assert len({folder, *others}) == 7
 
 
-def test_what_is_there_is_not_computed_again_and_processes_share_the_rest(tmp_path, monkeypatch):
+def test_what_is_there_is_not_computed_again_and_processes_share_the_rest(parts, built, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FILE_BYTES", 4096)
-    model, processor = build()
+    model, processor = built
     counts = []
     encode = model.encode_frozen_text
     monkeypatch.setattr(model, "encode_frozen_text", lambda ids, *a: counts.append(len(ids)) or encode(ids, *a))
@@ -170,8 +158,8 @@ def test_what_is_there_is_not_computed_again_and_processes_share_the_rest(tmp_pa
         assert all(torch.allclose(one[name], same[name], atol=rounding(64, layers=6, size=4)) for name in one)
 
 
-def test_workers_get_the_name_of_the_folder(tmp_path):
-    kept = written(tmp_path, *build(), texts_of(50))
+def test_workers_get_the_name_of_the_folder(built, tmp_path):
+    kept = written(tmp_path, *built, texts_of(50))
     expected = kept.batch(texts_of(9))
     pickled = pickle.dumps(kept)
     assert len(pickled) < 500
@@ -179,16 +167,16 @@ def test_workers_get_the_name_of_the_folder(tmp_path):
     assert torch.equal(expected["text_hidden"], found["text_hidden"])
 
 
-def test_a_damaged_file_is_named(tmp_path):
-    kept = written(tmp_path, *build(), texts_of(3))
+def test_a_damaged_file_is_named(built, tmp_path):
+    kept = written(tmp_path, *built, texts_of(3))
     (file,) = kept.folder.glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(ValueError, match=rf"{file.name} of the cache of frozen text is damaged.*Delete it"):
         FrozenText(kept.folder, 1)
 
 
-def test_values_that_the_storage_type_cannot_hold_are_refused(tmp_path):
-    model, processor = build()
+def test_values_that_the_storage_type_cannot_hold_are_refused(built, tmp_path):
+    model, processor = built
     with torch.no_grad():
         model.text_tower.transformer.layer[0].output_layer_norm.weight.fill_(1e6)
     with pytest.raises(ValueError, match=r"cannot be stored as fp16.*text_cache_dtype: bf16"):
@@ -196,8 +184,8 @@ def test_values_that_the_storage_type_cannot_hold_are_refused(tmp_path):
     assert len(written(tmp_path, model, processor, texts_of(3), storage="bf16")) == 3
 
 
-def test_batches_hold_a_bounded_number_of_tokens(tmp_path):
-    writer = writer_of(tmp_path, *build(), texts_of(60))
+def test_batches_hold_a_bounded_number_of_tokens(built, tmp_path):
+    writer = writer_of(tmp_path, *built, texts_of(60))
     assert writer.num_tokens.tolist() == sorted(writer.num_tokens.tolist())
     batches = list(writer._batches(range(60), 100))
     assert [place for batch in batches for place in batch] == list(range(60))
@@ -223,12 +211,6 @@ def test_what_was_read_does_not_stay_in_memory(tmp_path, monkeypatch):
         most = max(most, mapped_megabytes() - before)
     assert hidden.nbytes == 2**25
     assert most < 16  # megabytes, of 32 that were read
-
-
-@pytest.fixture(scope="module")
-def parts(small_release):
-    dry = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64, "dropout": 0.0, "attention_dropout": 0.0}
-    return parts_of(small_release, text_args=dry, image_size=32, fusion_dropout=0.0)
 
 
 @pytest.fixture

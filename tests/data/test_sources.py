@@ -3,11 +3,11 @@
 import datasets
 import pytest
 from PIL import Image
-from release_builder import encoded, painting, row, write_release
+from release_builder import write_plain_release
 
 from semart_hf.catalogue.release import read_rows
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.sources import load_splits, prepared_size, with_prepared_pictures
+from semart_hf.data.loading import load_splits, prepared_size, with_prepared_pictures
 from semart_hf.data.streaming import PaintingStream
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.pictures_semart import load_picture
@@ -29,13 +29,8 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
-    """Twelve training, two validation and two test paintings of 90 x 120 pixels."""
-    splits, pictures = {}, {}
-    for split, number in {"train": 12, "validation": 2, "test": 2}.items():
-        names = [f"{split}-{index}.jpg" for index in range(number)]
-        splits[split] = [row(name) for name in names]
-        pictures |= {name: encoded(painting(len(pictures) + index, (90, 120))) for index, name in enumerate(names)}
-    return write_release(tmp_path_factory.mktemp("sources") / "release", splits, pictures)
+    """Paintings of 60 x 80 pixels."""
+    return write_plain_release(tmp_path_factory.mktemp("sources") / "release", num_train=12, num_val=2, num_test=2)
 
 
 def arguments_of(data, **fields) -> DataArguments:
@@ -97,8 +92,8 @@ def test_what_is_not_prepared_lies_where_it_was(release, cache, fields, crop):
 
 
 def test_the_recipe_may_say_the_size(release):
-    rows, _ = train_rows(arguments_of(release, prepared_size=64), processor_of(64, 64))
-    assert min(load_picture(rows[0]["image"]).size) == 64
+    rows, _ = train_rows(arguments_of(release, prepared_size=48), processor_of(64, 64))
+    assert min(load_picture(rows[0]["image"]).size) == 48
 
 
 def test_a_template_makes_the_text(release):

@@ -110,7 +110,7 @@ dataloader_num_workers: 1
 # What a launcher does, without what importing costs: its two processes are told which they are, and share a group.
 LAUNCH = """
 import os, sys
-import semart_hf.cli.train, semart_hf.data.sources, semart_hf.publishing.repository, semart_hf.training.trainer
+import semart_hf.cli.train, semart_hf.data.loading, semart_hf.publishing.repository, semart_hf.training.trainer
 
 rank = "1" if os.fork() == 0 else "0"
 os.environ.update(RANK=rank, LOCAL_RANK=rank)
