@@ -17,8 +17,8 @@ TEXT_POOLINGS = ("first", "mean")
 class SemArtConfig(PreTrainedConfig):
     """Everything that rebuilds a `SemArtForArtClassification` without its weights.
 
-    Tasks are a list and not a dict, whose keys `config.json` would sort: their order is that of the columns of
-    `labels (batch, num_tasks)`. `id2label` numbers the labels of all tasks, as `task: label` where there are several.
+    The order of the tasks is that of the columns of `labels (batch, num_tasks)`; `id2label` numbers the labels of all
+    tasks, as `task: label` where there are several.
 
     Args:
         vision_config: The timm tower (`timm_wrapper`).
@@ -79,27 +79,19 @@ class SemArtConfig(PreTrainedConfig):
         if self.format_version.split(".")[0] not in ("0", "1"):
             raise ValueError(
                 f"This model's configuration has format_version {self.format_version!r}, but this code reads versions "
-                "up to 1.x. Upgrade with `pip install -U semart-hf`, or load it in a process that does not import "
-                "semart_hf, with `trust_remote_code=True`: the code beside the weights reads it."
+                "up to 1.x. Upgrade with `pip install -U semart-hf`, or load it without importing semart_hf, with "
+                "`trust_remote_code=True`: the code beside the weights reads it."
             )
-        for name, model_type, example in (
-            ("vision_config", "timm_wrapper", "vision='timm/resnet18.a1_in1k'"),
-            ("text_config", "distilbert", "text='distilbert/distilbert-base-uncased'"),
-        ):
-            found = getattr(self, name).model_type
-            if found != model_type:
+        for name, spec in self.sub_configs_defaults.items():
+            if (found := getattr(self, name).model_type) != spec.model_type:
                 raise ValueError(
-                    f"{name} has model_type {found!r}, but it must be {model_type!r}. Give for example {example}."
+                    f"{name} has model_type {found!r}, but it must be {spec.model_type!r}. Choose another tower."
                 )
         if self.text_pooling not in TEXT_POOLINGS:
             raise ValueError(f"text_pooling is {self.text_pooling!r}, but it must be one of {TEXT_POOLINGS}.")
         self.set_tasks(self.tasks)
-        for name, values in (
-            ("task_weights", self.task_weights),
-            ("temperatures", self.temperatures),
-            ("confidence_risks", self.confidence_risks),
-        ):
-            if unknown := sorted(set(values or {}) - set(self.task_names)):
+        for name in ("task_weights", "temperatures", "confidence_risks"):
+            if unknown := sorted(set(getattr(self, name) or {}) - set(self.task_names)):
                 raise ValueError(
                     f"{name} names {unknown}, but the tasks are {self.task_names}. Use the tasks' own names."
                 )
@@ -124,8 +116,9 @@ class SemArtConfig(PreTrainedConfig):
         """Take other tasks, and number their labels again; a `ValueError` if they are malformed."""
         _check_tasks(tasks or [])
         self.tasks = tasks
-        names = [(task["name"], label) for task in tasks or [] for label in task["labels"]]
-        labels = [label if len(tasks or []) == 1 else f"{name}: {label}" for name, label in names]
+        prefixes = [f"{name}: " if len(self.task_names) > 1 else "" for name in self.task_names]
+        parts = zip(prefixes, tasks or [], strict=True)
+        labels = [prefix + label for prefix, task in parts for label in task["labels"]]
         self.id2label = dict(enumerate(labels))
         self.label2id = {label: index for index, label in enumerate(labels)}
 
@@ -141,9 +134,8 @@ class SemArtConfig(PreTrainedConfig):
 
     def labels(self, task: str) -> list[str]:
         """Labels of one task, in the order of its logits; a `ValueError` if the model has no such task."""
-        for candidate in self.tasks or []:
-            if candidate["name"] == task:
-                return list(candidate["labels"])
+        if task in self.task_names:
+            return list((self.tasks or [])[self.task_names.index(task)]["labels"])
         raise ValueError(f"Unknown task {task!r}: this model's tasks are {self.task_names}. Name one of them.")
 
 
@@ -157,14 +149,10 @@ def _check_tasks(tasks: list[dict[str, Any]]) -> None:
         name, labels = task["name"], task["labels"]
         if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
             raise ValueError(f"The labels of task {name!r} must be a list of names, got {labels!r}. Write {example}.")
-        if doubled := _doubled(labels):
-            raise ValueError(f"Task {name!r} has the labels {doubled} more than once. Give each label once.")
-    if doubled := _doubled([task["name"] for task in tasks]):
-        raise ValueError(f"The tasks {doubled} are given more than once. Give each task once.")
-
-
-def _doubled(names: list[str]) -> list[str]:
-    return sorted(name for name, count in Counter(names).items() if count > 1)
+    groups = {f"labels of task {task['name']!r}": task["labels"] for task in tasks}
+    for kind, names in {"tasks": [task["name"] for task in tasks], **groups}.items():
+        if doubled := sorted(name for name, count in Counter(names).items() if count > 1):
+            raise ValueError(f"The {kind} have {doubled} more than once. Give each name once.")
 
 
 # Saved models carry the code that loads them.

@@ -21,10 +21,7 @@ REDUCING_GAP = 2
 
 
 class SemArtImageProcessor(TorchvisionBackend):
-    """Pictures become `pixel_values (batch, 3, height, width)`, the way their vision tower was trained to see them.
-
-    The defaults are timm's own; `from_timm` takes a tower's.
-    """
+    """Pictures become `pixel_values (batch, 3, height, width)`; `from_timm` makes one as a tower was trained."""
 
     resample = PILImageResampling.BICUBIC
     image_mean = IMAGENET_DEFAULT_MEAN

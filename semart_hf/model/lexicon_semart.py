@@ -12,10 +12,9 @@ from torch.nn import functional as F
 class Lexicon(nn.Module):
     """Logits `(batch, num_labels)` from which tokens a text has and how often, regardless of their order.
 
-    Single words often decide a label, such as places, saints, painters' names and years, of which a Transformer's
-    last layers learn few from a thousand paintings. In this linear model on TF-IDF a token's strength is 1 + log(its
-    count) times its idf, a text's strengths have length 1, and each token has a weight for each label of all tasks,
-    0 at first, so that a new lexicon adds zeros. So does a text without known tokens.
+    Single words often decide a label (places, saints, painters' names, years). In this linear model on TF-IDF a
+    token's strength is 1 + log(its count) times its idf, a text's strengths have length 1, and each token has a weight
+    for each label of all tasks, 0 at first. A text without known tokens adds zeros.
 
     Source: the wide part of Cheng et al. 2016, Wide & deep learning for recommender systems, section 3.1, on the term
         weights of Salton & Buckley 1988, Term-weighting approaches in automatic text retrieval.
@@ -31,10 +30,7 @@ class Lexicon(nn.Module):
     def forward(
         self, input_ids: Tensor | None, attention_mask: Tensor | None = None, has_text: Tensor | None = None
     ) -> Tensor:
-        """The logits; one row of zeros where the batch has no texts at all.
-
-        Padding and other special tokens have an idf of 0 and count for nothing, with or without a mask.
-        """
+        """The logits, to which special tokens add nothing; one row of zeros where the batch has no texts at all."""
         if input_ids is None:
             # Distributed processes wait for the gradient of every parameter in every step.
             return self.weight[:1] * 0.0
@@ -53,16 +49,13 @@ class Lexicon(nn.Module):
 
     @torch.no_grad()
     def learn_idf(self, texts: Iterable[Sequence[int]], special_ids: Iterable[int]) -> None:
-        """Set each token's idf from the training texts: 1 + log((1 + texts) / (1 + texts that have it)).
-
-        A token that no text has gets 0: its weights could not be learned, and it is not to take from the others'.
+        """Set each token's idf: 1 + log((1 + texts) / (1 + texts that have it)); 0 where no training text has it.
 
         Raises:
             ValueError: If no text has a token.
         """
-        num_texts = 0
+        num_texts, special = 0, set(special_ids)
         document_counts: Counter[int] = Counter()
-        special = set(special_ids)
         for ids in texts:
             num_texts += 1
             document_counts.update(set(ids) - special)

@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedConfig
 
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
@@ -22,7 +22,7 @@ _TRAINED_WITH = (
 def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[str, Any]) -> tuple[Any, Any]:
     """The configuration to load saved weights with, which has their tasks; and the wanted tasks.
 
-    The arguments are those of `from_pretrained`; fields of the configuration are taken out of its `options`.
+    Fields of the configuration are taken out of the `options` of `from_pretrained`.
     """
     hub_options = {name: options[name] for name in _HUB_OPTIONS if name in options}
     names = set(config_class.__annotations__)
@@ -51,33 +51,33 @@ def reorder_heads(model: Any, tasks: list[dict[str, Any]]) -> None:
 
     Rows of new labels are drawn as in a new model.
     """
-    old = {(task["name"], label): row for task in model.config.tasks for row, label in enumerate(task["labels"])}
-    columns = {key: column for column, key in enumerate(old)}
-    heads = nn.ModuleDict()
-    for task in tasks:
-        name, labels = task["name"], task["labels"]
-        before = dict(model.heads.items()).get(f"head_{name}")
-        if before is not None and type(before) is not nn.Linear:
+    for head in model.heads.values():
+        if type(head) is not nn.Linear:
             raise ValueError(
-                f"Got other tasks for a model whose heads are of the type {type(before).__name__}, whose rows cannot "
+                f"Got other tasks for a model whose heads are of the type {type(head).__name__}, whose rows cannot "
                 "be moved. Allowed are the saved tasks. Load it with them, or without quantization."
             )
-        like = model.fusion_norm.weight
-        head = nn.Linear(model.config.fusion_dim, len(labels), device=like.device, dtype=like.dtype)
-        head.weight.normal_(std=model.config.initializer_range)
-        head.bias.zero_()
-        for row, label in enumerate(labels):
-            if before is not None and (name, label) in old:
-                head.weight[row] = before.weight[old[name, label]]
-                head.bias[row] = before.bias[old[name, label]]
-        heads[f"head_{name}"] = head.train(model.training)
-    model.heads = heads
+    old = {key: row for row, key in enumerate(_label_keys(model.config.tasks))}
+    keys = _label_keys(tasks)
+    rows = torch.tensor([row for row, key in enumerate(keys) if key in old], dtype=torch.long)
+    old_rows = torch.tensor([old[key] for key in keys if key in old], dtype=torch.long)
+    heads = list(model.heads.values())
+    weight, bias = (torch.cat([getattr(head, name) for head in heads]) for name in ("weight", "bias"))
+    new_weight = weight.new_empty(len(keys), weight.shape[1]).normal_(std=model.config.initializer_range)
+    new_bias = bias.new_zeros(len(keys))
+    new_weight[rows], new_bias[rows] = weight[old_rows], bias[old_rows]
+    sizes = [len(task["labels"]) for task in tasks]
+    model.heads = nn.ModuleDict()
+    for task, head_weight, head_bias in zip(tasks, new_weight.split(sizes), new_bias.split(sizes), strict=True):
+        head = nn.Linear(weight.shape[1], len(task["labels"]), device="meta").train(model.training)
+        head.weight, head.bias = nn.Parameter(head_weight.clone()), nn.Parameter(head_bias.clone())
+        model.heads[f"head_{task['name']}"] = head
     if model.lexicon is not None:
-        keys = [(task["name"], label) for task in tasks for label in task["labels"]]
-        weight: Tensor = model.lexicon.weight
-        moved = weight.new_zeros(len(weight), len(keys))
-        for column, key in enumerate(keys):
-            if key in columns:
-                moved[:, column] = weight[:, columns[key]]
-        model.lexicon.weight = nn.Parameter(moved)
+        columns = model.lexicon.weight.new_zeros(len(model.lexicon.weight), len(keys))
+        columns[:, rows] = model.lexicon.weight[:, old_rows]
+        model.lexicon.weight = nn.Parameter(columns)
     model.config.set_tasks(tasks)
+
+
+def _label_keys(tasks: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(task["name"], label) for task in tasks for label in task["labels"]]

@@ -34,10 +34,9 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 class SemArtForArtClassification(PreTrainedModel):
     """Type, school, timeframe and medium of paintings from their pictures and descriptions.
 
-    Each tower's features are projected to `fusion_dim`; where a painting has no picture or no text, a learned vector
-    stands in, so that one checkpoint serves image + text, image alone and text alone. The fused features are the sum
-    of the two vectors and of one hidden layer over both; a linear head for each task reads them. With `text_lexicon`,
-    the logits of a linear model on the text's token counts are added.
+    Each tower's features are projected to `fusion_dim`; a learned vector stands in for a picture or a text that a
+    painting lacks. The fused features are the sum of the two vectors and of one hidden layer over both; a linear head
+    for each task reads them. With `text_lexicon`, the logits of a linear model on the text's token counts are added.
     """
 
     config_class = SemArtConfig
@@ -58,8 +57,8 @@ class SemArtForArtClassification(PreTrainedModel):
             raise ValueError("Got no task. Give the config tasks=[{'name': 'type', 'labels': ['a', 'b']}], or more.")
         self.vision_tower = AutoModel.from_config(config.vision_config)
         self.text_tower = AutoModel.from_config(config.text_config)
-        if config.text_pooling == "first" and config.text_config.n_layers:
-            layers = self.text_tower.transformer.layer
+        layers = self.text_tower.transformer.layer
+        if config.text_pooling == "first" and len(layers):
             layers[-1] = FirstTokenBlock(layers[-1], config.text_config)
         timm_model = self.vision_tower.timm_model
         vision_dim = getattr(timm_model, "head_hidden_size", None) or timm_model.num_features
@@ -108,7 +107,7 @@ class SemArtForArtClassification(PreTrainedModel):
             vision: Hub id or local folder of a timm model (`timm/resnet18.a1_in1k`); with random weights also a timm
                 name (`resnet18`) or a configuration.
             text: Hub id or local folder of a DistilBERT (`distilbert/distilbert-base-uncased`), or its configuration.
-            tasks: `[{"name": "type", "labels": [...]}, …]`.
+            tasks: As in `SemArtConfig`.
             pretrained: `True` loads both towers' weights and proves that they arrived, `"vision"` or `"text"` that
                 tower's alone, `False` none: the others start from their family's own random initialisation.
             image_size: Side of the square input in pixels; `None`: the tower's own.
@@ -163,9 +162,7 @@ class SemArtForArtClassification(PreTrainedModel):
         return loaded
 
     def freeze(self) -> None:
-        """Freeze what the configuration says, and unfreeze the rest; call it after changing the configuration.
-
-        A quantised model is frozen as a whole.
+        """Freeze what the configuration says, and unfreeze the rest; a quantised model is frozen as a whole.
 
         Raises:
             ValueError: If the configuration asks for more stages or layers than the towers have.
@@ -239,19 +236,18 @@ class SemArtForArtClassification(PreTrainedModel):
         text = self.encode_texts(input_ids, attention_mask, has_text, batch, text_hidden, text_depth)
         with without_autocast(image.device):
             features, logits = self._fuse(image, text)
-        lexicon_logits = None
+            if each_alone:
+                _, by_image = self._fuse(image, self.absent_text.expand_as(image))
+                _, by_text = self._fuse(self.absent_image.expand_as(text), text)
         if self.lexicon is not None:
             # Beside hidden states, the mask is theirs.
-            mask = attention_mask if text_hidden is None else None
-            lexicon_logits = self.lexicon(input_ids, mask, has_text)
-            logits = add_logits(logits, lexicon_logits)
+            added = self.lexicon(input_ids, attention_mask if text_hidden is None else None, has_text)
+            logits = add_logits(logits, added)
+            if each_alone:
+                by_text = add_logits(by_text, added)
         loss, task_losses = mean_losses(logits, labels, self.config.task_weights)
         output = SemArtOutput(loss=loss, logits=logits, task_losses=task_losses, features=features)
         if each_alone:
-            with without_autocast(image.device):
-                _, by_image = self._fuse(image, self.absent_text.expand_as(image))
-                _, by_text = self._fuse(self.absent_image.expand_as(text), text)
-            by_text = by_text if lexicon_logits is None else add_logits(by_text, lexicon_logits)
             output["alone_logits"] = {"image": by_image, "text": by_text}
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return output if use_dict else output.to_tuple()
@@ -314,17 +310,14 @@ class SemArtForArtClassification(PreTrainedModel):
 
     @torch.no_grad()
     def encode_frozen_text(self, input_ids: Tensor, attention_mask: Tensor | None, depth: int) -> Tensor:
-        """Hidden states `(batch, tokens, dim)` after the text tower's first `depth` layers, for `text_hidden`.
-
-        After all of its layers it is the pooled features, `(batch, 1, dim)`.
-        """
+        """`text_hidden` after `depth` layers `(batch, tokens, dim)`; after all of them pooled `(batch, 1, dim)`."""
         hidden = run_layers(self.text_tower, self.text_tower.embeddings(input_ids), attention_mask, 0, depth)
         if depth < self.config.text_config.n_layers:
             return hidden
         return pool_tokens(hidden, attention_mask, self.config.text_pooling).unsqueeze(1)
 
     def get_input_embeddings(self) -> nn.Module:
-        """The text tower's word embeddings: what wraps a model in shards asks for them."""
+        """The text tower's word embeddings, for what wraps a model in shards."""
         return self.text_tower.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
@@ -333,10 +326,6 @@ class SemArtForArtClassification(PreTrainedModel):
 
     # Distributed processes wait for the gradient of every parameter: what a batch does not use gives zeros. Where the
     # parameters are sharded, all processes must even run the same modules to put the shards together.
-
-    @property
-    def _is_sharded(self) -> bool:
-        return any(hasattr(parameter, "full_tensor") for parameter in self.text_tower.parameters())
 
     def _placeholder_image(self) -> Tensor:
         pixel_values = self.absent_image.new_zeros(1, *self.config.vision_config.pretrained_cfg["input_size"])
@@ -352,7 +341,7 @@ class SemArtForArtClassification(PreTrainedModel):
 
     def _absent(self, vector: Tensor, batch: int, placeholder: Callable[[], Tensor], *unused: nn.Module) -> Tensor:
         features = vector.expand(batch, -1)
-        if self._is_sharded:
+        if any(hasattr(parameter, "full_tensor") for parameter in self.text_tower.parameters()):  # sharded
             return features + placeholder().to(features.dtype) * 0.0
         if not self.training:
             return features

@@ -61,6 +61,6 @@ def mean_losses(
         total = F.cross_entropy(task_logits.float(), targets, ignore_index=UNKNOWN_LABEL, reduction="sum")
         # No known label: 0 with a graph, where a mean would be 0 / 0.
         losses[name] = total / (targets != UNKNOWN_LABEL).sum().clamp(min=1)
-    weights = {name: float((task_weights or {}).get(name, 1.0)) for name in losses}
-    loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
-    return loss / sum(weights.values()), losses
+    weights = [float((task_weights or {}).get(name, 1.0)) for name in losses]
+    weighted = [weight * loss for weight, loss in zip(weights, losses.values(), strict=True)]
+    return torch.stack(weighted).sum() / sum(weights), losses

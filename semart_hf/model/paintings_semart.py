@@ -10,6 +10,7 @@ from torch import Tensor
 
 KEYS = ("image", "text", "description")
 _CELL = {"bytes", "path"}  # of a `datasets.Image` column that is not decoded
+_ONE = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)
 
 
 def is_missing(value: Any) -> bool:
@@ -32,10 +33,10 @@ def as_list(values: Any) -> list[Any]:
 def is_single(value: Any) -> bool:
     """Whether this is one painting, picture or text, and not many of them."""
     if isinstance(value, np.ndarray | Tensor):  # numbers are pictures, of which four dimensions make a batch
-        return value.ndim < 4 if _has_numbers(value) else value.ndim == 0
+        return value.ndim < (4 if isinstance(value, Tensor) or value.dtype.kind not in "OUS" else 1)
     if isinstance(value, Mapping):  # of lists: a table
         return not any(isinstance(value.get(key), list | tuple) for key in KEYS)
-    if isinstance(value, str | bytes | bytearray | memoryview | os.PathLike | Image.Image) or hasattr(value, "read"):
+    if isinstance(value, _ONE) or hasattr(value, "read"):
         return True  # an open file too, although it iterates over lines
     if hasattr(value, "iloc"):  # pandas: a row of a table is labelled by its columns
         return not hasattr(value, "columns") and not set(KEYS).isdisjoint(map(str, value.index))
@@ -51,28 +52,24 @@ def rows(inputs: Any) -> Iterable[Any]:
     Raises:
         ValueError: If a table has none of the columns, or columns of different lengths.
     """
-    if isinstance(inputs, Mapping):
-        columns = {key: inputs[key] for key in _checked_columns(inputs)}
-        lengths = {key: None if is_single(column) else len(column) for key, column in columns.items()}
+    is_dataset = bool(getattr(inputs, "column_names", None)) and not hasattr(inputs, "to_pylist")
+    if is_dataset:
+        names = _checked_columns(inputs.column_names)
+        read = _read(_undecoded(inputs))
+        return (row if isinstance(row, Exception) else {name: row[name] for name in names} for row in read)
+    if isinstance(inputs, Mapping) or hasattr(inputs, "columns"):
+        every = inputs if isinstance(inputs, Mapping) else getattr(inputs, "column_names", inputs.columns)
+        columns = {name: inputs[name] for name in _checked_columns(every)}
+        lengths = {name: None if is_single(column) else len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(
                 f"Got a table whose columns have the lengths {lengths}. Allowed are lists of one length. Put None for "
                 "what a painting lacks."
             )
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    if hasattr(inputs, "iloc") and hasattr(inputs, "columns"):
-        names = _checked_columns(inputs.columns)
-        return [dict(zip(names, row, strict=True)) for row in inputs[names].itertuples(index=False, name=None)]
-    if hasattr(inputs, "to_pylist"):  # pyarrow
-        named = inputs.select(_checked_columns(inputs.column_names)) if hasattr(inputs, "column_names") else inputs
-        return list(named.to_pylist())
-    if getattr(inputs, "column_names", None):
-        names = _checked_columns(inputs.column_names)
-        dataset = _undecoded(inputs)
-        return (row if isinstance(row, Exception) else {name: row[name] for name in names} for row in _read(dataset))
+        return [dict(zip(columns, row, strict=True)) for row in zip(*map(as_list, columns.values()), strict=True)]
     if isinstance(inputs, list | tuple | np.ndarray | Tensor) or hasattr(inputs, "iloc"):
         return list(inputs)
-    return _read(inputs)
+    return as_list(inputs) if hasattr(inputs, "to_pylist") else _read(inputs)
 
 
 def picture_and_text(painting: Any, task_names: Iterable[str] = ()) -> tuple[Any, str | None]:
@@ -111,7 +108,7 @@ def picture_and_text(painting: Any, task_names: Iterable[str] = ()) -> tuple[Any
 
 
 def checked_text(text: Any) -> str | None:
-    """The text, `None` where it is missing."""
+    """The text, `None` where it is missing; an error where it is no string, or none that UTF-8 can write."""
     if is_missing(text):
         return None
     if not isinstance(text, str):
@@ -156,10 +153,6 @@ def _undecoded(dataset: Any) -> Any:
     if type(feature).__name__ != "Image" or not hasattr(dataset, "cast_column"):
         return dataset
     return dataset.cast_column("image", type(feature)(decode=False))
-
-
-def _has_numbers(values: np.ndarray | Tensor) -> bool:
-    return isinstance(values, Tensor) or values.dtype.kind not in "OUS"
 
 
 def _named(keys: Iterable[Any]) -> list[str]:

@@ -14,12 +14,57 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from .picture_errors_semart import PictureError, is_picture, picture_error, shortened
-
 MAX_FILE_BYTES = 1 << 30
 DOWNLOAD_SECONDS = 60.0  # from the call to the last byte
 MAX_DOWNLOAD = 1 << 28  # bytes
-_LEAST_BASE64 = 100  # a shorter text is a path
+#: Formats in which museums publish pictures. Pillow knows more, but some of those start other programs (EPS) or are
+#: never a photograph of a painting. HEIF is read where `pillow_heif.register_heif_opener()` was called.
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG2000", "AVIF", "PPM")
+_WHOLE = "Allowed are whole files. Fetch it again, or leave it out."
+_AS_TEXT = "if this is the painting's text, give it as {'text': …}."
+#: By kind of fault: what is allowed, and what to do.
+_ADVICE = {
+    "missing_picture": "Allowed are a path, an http(s) URL, the bytes of a file, an open file or a PIL picture. "
+    f"Correct the path; {_AS_TEXT}",
+    "unreadable_picture": f"Allowed are files and http(s) URLs that can be read. Look at it by hand; {_AS_TEXT}",
+    "not_a_picture": f"Allowed are {', '.join(FORMATS)}. Give another file.",
+    "unsupported_picture": f"Allowed are {', '.join(FORMATS)}, with 8 or 16 bits a value. Convert it to one of these.",
+    "truncated_picture": _WHOLE,
+    "broken_picture": _WHOLE,
+    "not_a_file": "Allowed are files. Name one of those in it.",
+    "absurd_size": "Allowed are 1 x 1 pixels and more, and MAX_DECODED_BYTES of pictures_semart.py. Reduce the file.",
+    "unknown_values": "Allowed are uint8 arrays (height, width[, channels]), uint8 tensors (channels, height, width) "
+    "with 1, 3 or 4 channels, and grey values from 0 to 1. Convert them, or give a PIL picture.",
+}
+#: First bytes of the common formats, to tell a damaged picture from what is none.
+_PICTURE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|II[*+]\0|MM\0[*+]|....ftyp|\0\0\0\x0cjP|BM", re.DOTALL
+)
+
+
+class PictureError(ValueError):
+    """A picture that cannot be read: the kind of `problem`, and the `reason` in a few words."""
+
+    def __init__(self, message: str, problem: str = "broken_picture", reason: str = "") -> None:
+        super().__init__(message)
+        self.problem = problem
+        self.reason = reason or message
+
+
+def picture_error(problem: str, reason: str, name: str = "") -> PictureError:
+    """The error of a picture, with what is allowed and what to do for this kind of fault."""
+    picture = f"The picture {name}".rstrip()
+    return PictureError(f"{picture} cannot be read: {reason}. {_ADVICE[problem]}", problem, reason)
+
+
+def is_picture(content: bytes) -> bool:
+    """Whether the content begins like a picture in one of the common formats."""
+    return _PICTURE.match(content) is not None
+
+
+def shortened(text: str) -> str:
+    """The text with its middle left out where it is long."""
+    return text if len(text) <= 100 else f"{text[:80]}…{text[-19:]}"
 
 
 def source_name(source: Any) -> str:
@@ -30,10 +75,9 @@ def source_name(source: Any) -> str:
         return ""
     try:
         if isinstance(source, str | os.PathLike) and str(source).strip():
-            return repr(shortened(re.sub(r"^(\s*https?://)[^/?#]*@", r"\1", os.fsdecode(source), flags=re.IGNORECASE)))
-        return (
-            f"{'in' if hasattr(source, 'read') else 'given as'} {shortened(repr(source))} of {type(source).__name__}"
-        )
+            return repr(shortened(re.sub(r"(?i)^(\s*https?://)[^/?#]*@", r"\1", os.fsdecode(source))))
+        how = "in" if hasattr(source, "read") else "given as"
+        return f"{how} {shortened(repr(source))} of {type(source).__name__}"
     except Exception:  # noqa: BLE001 - whatever object was given
         return f"of {type(source).__name__}"
 
@@ -57,11 +101,7 @@ def read_source(source: Any) -> bytes:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a picture's file.
-
-    Raises:
-        PictureError: If there is no such file, or it is none that can be read, or far too large.
-    """
+    """The content of a picture's file; a `PictureError` if there is none, or none that can be read."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
@@ -81,10 +121,6 @@ def read_file(path: Path) -> bytes:
 
 def download(url: str, opener: urllib.request.OpenerDirector | None = None) -> bytes:
     """The content of an http(s) URL as people write them: with spaces, umlauts, international hosts, or a password.
-
-    Args:
-        url: The URL.
-        opener: Opens it; `None`: the one of `urllib`.
 
     Raises:
         OSError: If it cannot be fetched, takes more than `DOWNLOAD_SECONDS` or has more than `MAX_DOWNLOAD` bytes.
@@ -144,7 +180,7 @@ def _quoted(text: str) -> str:
 def _from_base64(text: str) -> bytes | None:
     """The content of a `data:` URL or of a picture in base64; `None` for other texts."""
     is_url = text[:5].lower() == "data:"
-    if not is_url and len(text) < _LEAST_BASE64:
+    if not is_url and len(text) < 100:  # a path
         return None
     head, _, body = text.partition(",") if is_url else ("base64", "", text)
     body = "".join(body.split())

@@ -1,25 +1,27 @@
 """From a picture, wherever it comes from and whatever its kind, to an upright picture in RGB."""
 
 import io
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageChops, ImageFile, ImagePalette
+from PIL import ExifTags, Image, ImageChops, ImageFile, ImagePalette, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, IMAGELENGTH, IMAGEWIDTH
 from torch import Tensor
 
-from .picture_errors_semart import (
+from .picture_sources_semart import (
     FORMATS,
     PictureError,
-    decoding_fault,
-    identification_fault,
+    is_picture,
     picture_error,
+    read_source,
     shortened,
+    source_name,
 )
-from .picture_sources_semart import read_source, source_name
 from .tiff_semart import black_and_white, byte_palette, has_larger_subpage, is_decoded_wrong, kind, main_page
 
 __all__ = ["FORMATS", "MAX_DECODED_BYTES", "PictureError", "load_picture", "open_picture", "reduce_jpeg", "to_rgb"]
@@ -33,6 +35,21 @@ _TURN = Image.Transpose
 _TURNS = {2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE,
           6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90}  # fmt: skip
 _STRICT_DECODING = threading.Lock()
+_HEIC = "a HEIC picture, which needs `pip install pillow-heif` and `pillow_heif.register_heif_opener()`"
+#: What files that are no known picture are, by their first bytes in lower case.
+_SIGNATURES = (
+    (rb"<!doctype html|<html|<head|<body", "not_a_picture", "a web page (HTML), not a picture; its download failed"),
+    (rb".*<svg", "not_a_picture", "a drawing in SVG, not a photograph"),
+    (rb"version https://git-lfs", "not_a_picture", "a Git LFS pointer; fetch the file itself with `git lfs pull`"),
+    (rb"%pdf", "not_a_picture", "a PDF document, not a picture"),
+    (rb"%!ps|\xc5\xd0\xd3\xc6", "not_a_picture", "a PostScript document, not a picture"),
+    (rb"....ftyp(avif|avis)", "unsupported_picture", "an AVIF picture that this Pillow cannot read"),
+    (rb"....ftyp(he|mif1|msf1)", "unsupported_picture", _HEIC),
+    (rb"\xff\x0a|\x00\x00\x00\x0cjxl ", "unsupported_picture", "a JPEG XL picture"),
+    (rb"mm\x00\+", "unsupported_picture", "a BigTIFF in big-endian order"),
+    (rb"ii\xbc", "unsupported_picture", "a JPEG XR picture"),
+    (rb"8bps", "unsupported_picture", "a Photoshop document"),
+)
 
 
 def load_picture(source: Any, *, least_side: int | None = None) -> Image.Image:
@@ -61,11 +78,7 @@ def load_picture(source: Any, *, least_side: int | None = None) -> Image.Image:
 
 
 def open_picture(content: bytes) -> Image.Image:
-    """The picture of a file, not decoded yet: its main page, of a known format and kind.
-
-    Raises:
-        PictureError: If the content is no picture, or of a kind that is not read.
-    """
+    """The picture of a file, not decoded yet: its main page; a `PictureError` if it is none, or of an unread kind."""
     file = io.BytesIO(content)
     try:
         if content.startswith(b"\xff\xd8\xff"):
@@ -86,7 +99,7 @@ def open_picture(content: bytes) -> Image.Image:
     except Image.DecompressionBombError:
         raise picture_error("absurd_size", f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None
     except Exception as error:  # decoders are old code that meets bytes which nobody wrote on purpose
-        raise picture_error(*identification_fault(content, error)) from error
+        raise picture_error(*_identification_fault(content, error)) from error
 
 
 def reduce_jpeg(picture: Image.Image, least_side: int) -> None:
@@ -117,6 +130,39 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return rgb
 
 
+def _decoding_fault(error: Exception) -> tuple[str, str]:
+    """Problem and reason of a picture that Pillow cannot decode."""
+    cause = shortened(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    problem = "truncated_picture" if "truncated" in cause.lower() else "broken_picture"
+    return problem, f"it cannot be decoded, {cause}"
+
+
+def _identification_fault(content: bytes, error: Exception) -> tuple[str, str]:
+    """Problem and reason of content that Pillow does not take for a picture."""
+    if not content:
+        return "not_a_picture", "an empty file"
+    if not any(content[:4096]):
+        return "not_a_picture", "nothing but zero bytes"
+    if content.startswith((b"II*\0", b"MM\0*", b"II+\0")):
+        try:
+            _, page = main_page(io.BytesIO(content))
+        except Exception as damage:  # noqa: BLE001 - damaged tags raise anything
+            return _decoding_fault(damage)
+        if not {IMAGEWIDTH, IMAGELENGTH, BITSPERSAMPLE} <= set(page):
+            return "truncated_picture", "a TIFF that ends before its tags"
+        return "unsupported_picture", f"a TIFF of a kind that is not read here: {kind(page)}"
+    start = content[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for pattern, problem, reason in _SIGNATURES:
+        if re.match(pattern, start, re.DOTALL):
+            return problem, reason
+    if not is_picture(content):
+        return "not_a_picture", f"not in a known picture format ({', '.join(FORMATS)})"
+    if isinstance(error, UnidentifiedImageError):
+        return "broken_picture", "it begins like a picture, but its header is damaged, or of a kind that is not read"
+    problem, reason = _decoding_fault(error)
+    return "unsupported_picture" if "cannot handle" in reason else problem, reason
+
+
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
     """Every error of the block becomes a `PictureError` about the picture of that name."""
@@ -125,13 +171,14 @@ def _naming(name: str) -> Iterator[None]:
     except PictureError as error:
         raise picture_error(error.problem, error.reason, name) from error
     except Exception as error:  # decoders are old code that meets bytes which nobody wrote on purpose
-        raise picture_error(*decoding_fault(error), name) from error
+        raise picture_error(*_decoding_fault(error), name) from error
 
 
 def _picture_of_values(values: np.ndarray | Tensor) -> Image.Image:
-    array = np.asarray(
-        values.detach().cpu().movedim(0, -1) if isinstance(values, Tensor) and values.ndim == 3 else values
-    )
+    if isinstance(values, Tensor) and values.ndim == 3:
+        array = np.asarray(values.detach().cpu().movedim(0, -1))
+    else:
+        array = np.asarray(values)
     array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))):
         raise picture_error("unknown_values", f"its values have shape {tuple(values.shape)} and type {values.dtype}")
@@ -161,10 +208,8 @@ def _check_memory(width: int, height: int, file_format: str | None, mode: str, h
     own = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "RGB": 0}.get(mode, 4)
     num_bytes = held + width * height * (4 + own + _DECODER_BYTES.get(file_format or "", 0))
     if num_bytes > MAX_DECODED_BYTES:
-        reason = f"{width:,} x {height:,} pixels of mode {mode} take {num_bytes:,} bytes of memory"
-        raise picture_error(
-            "absurd_size", f"{reason}; at most {MAX_DECODED_BYTES:,} are decoded (a decompression bomb)"
-        )
+        reason = f"{width:,} x {height:,} pixels of mode {mode} take {num_bytes:,} bytes of memory; at most"
+        raise picture_error("absurd_size", f"{reason} {MAX_DECODED_BYTES:,} are decoded (a decompression bomb)")
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:

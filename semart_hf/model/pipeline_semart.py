@@ -5,6 +5,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from numbers import Integral, Real
 from operator import itemgetter
 from pathlib import Path
@@ -38,8 +39,7 @@ class ArtClassificationPipeline(Pipeline):
     Args:
         model: It stays as it is.
         processor: The one that was saved with the model.
-        precision: What it computes in: `fp32`, `bf16`, or `auto`, which is bf16 where the hardware multiplies in it. A
-            model that was loaded in another `dtype` than float32 computes in that.
+        precision: `fp32`, `bf16`, or `auto`: see `uses_bf16`.
         **options: Options of `transformers.Pipeline`, and of a call.
 
     Raises:
@@ -53,13 +53,8 @@ class ArtClassificationPipeline(Pipeline):
     _load_tokenizer = False
 
     def __init__(self, model: Any, processor: Any = None, *, precision: str = "auto", **options: Any) -> None:
-        if processor is None:
-            raise ValueError(
-                "Got no processor. Allowed is the SemArtProcessor that was saved with the model. Call "
-                "pipeline('art-classification', model=folder)."
-            )
         super().__init__(model, processor=processor, **options)
-        _check_that_they_belong_together(model.config, processor)
+        _check_processor(model.config, processor)
         uses_bf16(model, precision)  # an unknown one is found now
         self.precision = precision
 
@@ -104,19 +99,14 @@ class ArtClassificationPipeline(Pipeline):
         if not num_workers:
             is_parallel = self.device.type == "cpu" and batch_size > 1
             num_workers = min(torch.get_num_threads(), MOST_BATCHES) if is_parallel else 1
-
-        def answers(numbered: Iterable[tuple[int, Any]]) -> Iterator[Any]:
-            def answer(batch: list[Any]) -> list[Any]:
-                return self._answers(batch, shown, raises=on_error == "raise")
-
-            return answer_side_by_side(answer, numbered, batch_size=batch_size, num_threads=num_workers)
-
+        answer = partial(self._answers, shown=shown, raises=on_error == "raise")
+        side_by_side = partial(answer_side_by_side, answer, batch_size=batch_size, num_threads=num_workers)
         paintings = rows(inputs)
         if not isinstance(paintings, list):
-            return answers(enumerate(paintings))
+            return side_by_side(enumerate(paintings))
         numbered = sorted(enumerate(paintings), key=lambda pair: _text_length(pair[1]), reverse=True)
-        by_row = zip((row for row, _ in numbered), answers(numbered), strict=True)
-        return [answer for _, answer in sorted(by_row, key=itemgetter(0))]
+        answers = dict(zip((row for row, _ in numbered), side_by_side(numbered), strict=True))
+        return [answers[row] for row in range(len(paintings))]
 
     def _answers(
         self, numbered: Sequence[tuple[int | None, Any]], shown: dict[str, Any], *, raises: bool
@@ -134,7 +124,7 @@ class ArtClassificationPipeline(Pipeline):
                     raise next((kind for kind in kinds if isinstance(error, kind)), ValueError)(message) from error
                 answers[place] = {"error": message}
         if parts:
-            outputs = self.forward(self._inputs(list(parts.values())))
+            outputs = self.forward(self._inputs(*parts.values()))
             for number, place in enumerate(parts):
                 logits = {task: values[number : number + 1] for task, values in outputs.items()}
                 answers[place] = self.postprocess(logits, **shown)
@@ -145,14 +135,14 @@ class ArtClassificationPipeline(Pipeline):
         if unknown := sorted(set(options) - set(_CALL_OPTIONS)):
             allowed = [*_CALL_OPTIONS, "on_error", "batch_size", "num_workers"]
             raise TypeError(f"Got the unknown options {unknown}. Allowed are {allowed}. Correct the name.")
-        top_k = options.get("top_k")
+        top_k, tasks = options.get("top_k"), options.get("tasks")
         if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1):
             raise ValueError(
                 f"top_k is {top_k!r}. Allowed is a number of labels from 1, or None for all. Give top_k=1."
             )
         _check_min_confidence(options.get("min_confidence"), names)
-        if options.get("tasks") is not None:
-            tasks = list(options["tasks"]) if isinstance(options["tasks"], list | tuple | set) else [options["tasks"]]
+        if tasks is not None:
+            tasks = list(tasks) if isinstance(tasks, list | tuple | set) else [tasks]
             unknown = [task for task in tasks if task not in names]
             if unknown or not tasks:
                 raise ValueError(
@@ -164,14 +154,14 @@ class ArtClassificationPipeline(Pipeline):
 
     def preprocess(self, painting: Any) -> dict[str, Tensor]:
         """The model's inputs for one painting."""
-        return self._inputs([self._picture_and_text(painting)])
+        return self._inputs(self._picture_and_text(painting))
 
     def _picture_and_text(self, painting: Any) -> tuple[Image.Image | None, str | None]:
         image, text = picture_and_text(painting, self.model.config.task_names)
         least_side = self.processor.image_processor.least_side
         return None if image is None else load_picture(image, least_side=least_side), text
 
-    def _inputs(self, parts: Sequence[tuple[Image.Image | None, str | None]]) -> dict[str, Tensor]:
+    def _inputs(self, *parts: tuple[Image.Image | None, str | None]) -> dict[str, Tensor]:
         pictures, texts = zip(*parts, strict=True)
         return dict(self.processor(images=list(pictures), text=list(texts)))
 
@@ -211,11 +201,10 @@ class ArtClassificationPipeline(Pipeline):
                     f"The logits of {task} are not finite: {logits.tolist()}. Allowed are numbers. Load the model "
                     "with dtype='float32', or train it again."
                 )
-            scores = torch.softmax(logits / temperatures.get(task, 1.0), dim=-1)
-            ranked = sorted(
-                zip(self.model.config.labels(task), scores.tolist(), strict=True), key=lambda pair: -pair[1]
-            )
-            answer: list[dict[str, Any]] = [{"label": label, "score": score} for label, score in ranked[:top_k]]
+            scores = torch.softmax(logits / temperatures.get(task, 1.0), dim=-1).tolist()
+            labelled = zip(self.model.config.labels(task), scores, strict=True)
+            ranked = sorted(labelled, key=itemgetter(1), reverse=True)[:top_k]
+            answer: list[dict[str, Any]] = [{"label": label, "score": score} for label, score in ranked]
             least = min_confidence.get(task) if isinstance(min_confidence, Mapping) else min_confidence
             if least is not None and answer[0]["score"] < least:
                 answer.insert(0, {"label": UNSURE, "score": answer[0]["score"]})
@@ -225,10 +214,7 @@ class ArtClassificationPipeline(Pipeline):
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *, push_to_hub: bool = False, **options: Any
     ) -> None:
-        """Write everything that loads this pipeline again, and upload it too with `push_to_hub` (to `repo_id`).
-
-        The options are those of the model's `save_pretrained` and of `push_to_hub`.
-        """
+        """Write all that loads this pipeline again, and upload it with `push_to_hub`; the options are of both."""
         folder = Path(save_directory)
         upload = {name: options.pop(name) for name in _UPLOAD_OPTIONS if name in options}
         save_repository(self.model, self.processor, folder, **options)
@@ -237,10 +223,7 @@ class ArtClassificationPipeline(Pipeline):
 
 
 def save_repository(model: Any, processor: Any, folder: str | os.PathLike[str], **options: Any) -> None:
-    """Write what loads a model again: its weights, its processor, and the code of both and of the pipeline.
-
-    The model stays as it is; the options are those of its `save_pretrained`.
-    """
+    """Write what loads a model again: its weights (by `save_pretrained`'s options), its processor, and the code."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, **options)
     processor.save_pretrained(folder)
@@ -276,23 +259,20 @@ def answer_side_by_side(
         torch.set_num_threads(cores)  # what a thread sets is where every later one begins
 
 
-def _check_that_they_belong_together(config: Any, processor: Any) -> None:
+def _check_processor(config: Any, processor: Any) -> None:
     advice = "Allowed is the processor that was saved with the model. Load both from the same folder."
+    if processor is None:
+        raise ValueError(f"Got no processor. {advice}")
     num_tokens, num_embeddings = len(processor.tokenizer), config.text_config.vocab_size
     if num_tokens > num_embeddings:
-        raise ValueError(
-            f"The processor's tokenizer has {num_tokens} tokens, the model's text tower {num_embeddings}. {advice}"
-        )
+        raise ValueError(f"The tokenizer has {num_tokens} tokens, the model's text tower {num_embeddings}. {advice}")
     tower = config.vision_config
     cfg = tower.pretrained_cfg or {}
     is_fixed = cfg.get("fixed_input_size") and not (tower.model_args or {}).get("dynamic_img_size")
     crop = processor.image_processor.crop_size
     made, taken = [crop["height"], crop["width"]], list(cfg.get("input_size", ()))[1:]
     if is_fixed and made != taken:
-        raise ValueError(
-            f"The processor makes pictures of {made} pixels, but the model's vision tower takes {taken} alone. "
-            f"{advice}"
-        )
+        raise ValueError(f"The processor makes pictures of {made} pixels, the model takes {taken} alone. {advice}")
 
 
 def _check_min_confidence(min_confidence: float | Mapping[str, float | None] | None, task_names: list[str]) -> None:

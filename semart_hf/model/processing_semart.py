@@ -54,9 +54,8 @@ class SemArtProcessor(ProcessorMixin):
             text: One or many, missing or blank where a row has none.
             return_tensors: `pt`, `np`, or `None` for lists.
             padding: As in the tokenizer; `None`: to the longest, rounded up to a multiple of eight.
-            truncation: As in the tokenizer.
-            max_length: As in the tokenizer; `None`: its `model_max_length`.
-            **text_options: Further options of the tokenizer's call.
+            truncation: As in the tokenizer, like all further options of its call.
+            max_length: `None`: the tokenizer's `model_max_length`.
 
         Raises:
             ValueError: If neither pictures nor texts are given, or not as many of both, or a picture cannot be read.
@@ -86,8 +85,12 @@ class SemArtProcessor(ProcessorMixin):
         has_text = torch.tensor([text is not None for text in texts], dtype=torch.bool)
         inputs: dict[str, Any] = {}
         if has_image.any():
-            inputs["pixel_values"] = self._pixel_values(pictures, has_image)
+            present = [picture for picture in pictures if picture is not None]
+            transformed = self.image_processor(present, return_tensors="pt")["pixel_values"]
+            inputs["pixel_values"] = transformed
             if not has_image.all():
+                inputs["pixel_values"] = transformed.new_zeros(len(pictures), *transformed.shape[1:])
+                inputs["pixel_values"][has_image] = transformed
                 inputs["has_image"] = has_image
         if has_text.any() or not inputs:
             text_options |= {"padding": padding, "truncation": truncation, "max_length": max_length}
@@ -115,15 +118,6 @@ class SemArtProcessor(ProcessorMixin):
         written.tokenizer.backend_tokenizer.no_padding()
         written.tokenizer.backend_tokenizer.no_truncation()
         return super(SemArtProcessor, written).save_pretrained(save_directory, **options)
-
-    def _pixel_values(self, pictures: Sequence[Any], has_image: Tensor) -> Tensor:
-        present = [picture for picture in pictures if picture is not None]
-        transformed: Tensor = self.image_processor(present, return_tensors="pt")["pixel_values"]
-        if len(present) == len(pictures):
-            return transformed
-        pixel_values = transformed.new_zeros(len(pictures), *transformed.shape[1:])
-        pixel_values[has_image] = transformed
-        return pixel_values
 
     def _tokens(self, texts: Sequence[str | None], *, padding: Any, max_length: int | None, **options: Any) -> Any:
         limit = max_length or self.tokenizer.model_max_length

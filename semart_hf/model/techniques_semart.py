@@ -22,7 +22,7 @@ _COUNTING = threading.Lock()
 
 
 def computes_bf16(device: torch.device | str) -> bool:
-    """Whether a device multiplies in bfloat16: a GPU of compute capability 8 or later, a CPU with AMX or AVX512_BF16.
+    """Whether a device multiplies in bfloat16 (GPUs from compute capability 8, CPUs with AMX or AVX512_BF16).
 
     Others emulate it, several times as slowly as they compute in float32.
     """
@@ -33,9 +33,9 @@ def computes_bf16(device: torch.device | str) -> bool:
 
 
 def uses_bf16(model: PreTrainedModel, precision: str = "auto") -> bool:
-    """Whether a model's matrix products are computed in bfloat16 where it is now.
+    """Whether a model's matrix products are computed in bfloat16 where it is now; `auto`: where `computes_bf16`.
 
-    `auto` is bf16 where the hardware multiplies in it. A model of another type than float32 computes in that type.
+    A model of another type than float32 computes in that type.
 
     Raises:
         ValueError: If the precision is unknown.
@@ -47,7 +47,7 @@ def uses_bf16(model: PreTrainedModel, precision: str = "auto") -> bool:
 
 
 def autocast_context(model: PreTrainedModel, precision: str = "auto") -> torch.autocast:
-    """The context in which a model computes in a precision: see `uses_bf16`. Its weights stay what they are."""
+    """The context in which a model computes in a precision: see `uses_bf16`."""
     return torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=uses_bf16(model, precision))
 
 
@@ -74,11 +74,44 @@ class Technique:
     memory_format: torch.memory_format | None = None
 
 
+def attention_in_steps(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, **options: Any
+) -> Tensor:
+    """What `scaled_dot_product_attention` gives, as two products and a softmax, for few tokens."""
+    if options.get("is_causal") or options.get("enable_gqa") or key.shape[-2] > MOST_TOKENS:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, **options)
+    scale = options.get("scale")
+    scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-2, -1)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return F.dropout(scores.softmax(-1), dropout_p).to(value.dtype) @ value
+
+
+def _convolves(model: PreTrainedModel, bf16: bool) -> bool:
+    # A transformer's one convolution cuts patches, which gains nothing.
+    return sum(isinstance(module, nn.Conv2d) for module in model.vision_tower.modules()) > 1
+
+
+def _is_slow_fused(model: PreTrainedModel, bf16: bool) -> bool:
+    is_slow = bf16 and model.device.type == "cpu" and not torch.cpu.get_capabilities().get("amx_tile")
+    return is_slow and any(hasattr(module, "fused_attn") for module in model.vision_tower.modules())
+
+
+# A tower that convolves computes faster with a picture's channels side by side, not only in its stem.
+CHANNELS_LAST = Technique("channels last", _convolves, memory_format=torch.channels_last)
+# On a CPU without AMX torch's fused attention takes longer in bfloat16 than its three steps.
+ATTENTION_IN_STEPS = Technique(
+    "attention in steps", _is_slow_fused, kernels={F.scaled_dot_product_attention: attention_in_steps}
+)
+INFERENCE_TECHNIQUES = (CHANNELS_LAST, ATTENTION_IN_STEPS)
+
+
 def useful_techniques(
-    model: PreTrainedModel, *, bf16: bool, techniques: Iterable[Technique] | None = None
+    model: PreTrainedModel, *, bf16: bool, techniques: Iterable[Technique] = INFERENCE_TECHNIQUES
 ) -> tuple[Technique, ...]:
-    """Those of the techniques (default: `INFERENCE_TECHNIQUES`) that serve a model where it is now."""
-    techniques = INFERENCE_TECHNIQUES if techniques is None else techniques
+    """Those of the techniques that serve a model where it is now."""
     return tuple(technique for technique in techniques if technique.is_useful(model, bf16))
 
 
@@ -91,6 +124,15 @@ def prepare_inputs(inputs: Mapping[str, Any], techniques: Iterable[Technique]) -
     return dict(inputs) if pixels is None else {**inputs, "pixel_values": pixels}
 
 
+class _SelectedKernels(TorchFunctionMode):
+    def __init__(self, kernels: Mapping[Callable[..., Any], Callable[..., Any]]) -> None:
+        super().__init__()
+        self.kernels = kernels
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.kernels.get(func, func)(*args, **(kwargs or {}))
+
+
 def select_kernels(techniques: Iterable[Technique]) -> AbstractContextManager[Any]:
     """The context in which this thread computes by the techniques' kernels."""
     kernels = {function: kernel for technique in techniques for function, kernel in technique.kernels.items()}
@@ -98,10 +140,7 @@ def select_kernels(techniques: Iterable[Technique]) -> AbstractContextManager[An
 
 
 def run_model(model: PreTrainedModel, inputs: Mapping[str, Any], *, precision: str = "auto") -> Any:
-    """The model's output for a batch in evaluation mode, computed in a precision by the techniques that serve it.
-
-    The model stays as it is, each module's mode too.
-    """
+    """The model's output in evaluation mode, in a precision and by the techniques that serve it; it stays as it is."""
     chosen = useful_techniques(model, bf16=uses_bf16(model, precision))
     with evaluation_mode(model), autocast_context(model, precision), select_kernels(chosen):
         return model(**prepare_inputs(inputs, chosen))
@@ -124,54 +163,3 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
                 _EVALUATED[model] = count - 1, training
             for module in training if count == 1 else ():
                 module.training = True
-
-
-class _SelectedKernels(TorchFunctionMode):
-    def __init__(self, kernels: Mapping[Callable[..., Any], Callable[..., Any]]) -> None:
-        super().__init__()
-        self.kernels = kernels
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self.kernels.get(func, func)(*args, **(kwargs or {}))
-
-
-def _convolves(model: PreTrainedModel, bf16: bool) -> bool:
-    # A transformer's one convolution cuts patches, which gains nothing.
-    return sum(isinstance(module, nn.Conv2d) for module in model.vision_tower.modules()) > 1
-
-
-def _is_slow_fused(model: PreTrainedModel, bf16: bool) -> bool:
-    is_slow = bf16 and model.device.type == "cpu" and not torch.cpu.get_capabilities().get("amx_tile")
-    return is_slow and any(hasattr(module, "fused_attn") for module in model.vision_tower.modules())
-
-
-def attention_in_steps(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """What `scaled_dot_product_attention` gives, as two products and a softmax, for few tokens."""
-    if is_causal or enable_gqa or key.shape[-2] > MOST_TOKENS:
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
-    scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-2, -1)
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
-    elif attn_mask is not None:
-        scores = scores + attn_mask
-    return F.dropout(scores.softmax(-1), dropout_p).to(value.dtype) @ value
-
-
-# A tower that convolves computes faster with a picture's channels side by side, not only in its stem.
-CHANNELS_LAST = Technique("channels last", _convolves, memory_format=torch.channels_last)
-# On a CPU without AMX torch's fused attention takes longer in bfloat16 than its three steps.
-ATTENTION_IN_STEPS = Technique(
-    "attention in steps", _is_slow_fused, kernels={F.scaled_dot_product_attention: attention_in_steps}
-)
-INFERENCE_TECHNIQUES = (CHANNELS_LAST, ATTENTION_IN_STEPS)

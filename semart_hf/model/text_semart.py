@@ -14,9 +14,8 @@ class FirstTokenBlock(TransformerBlock):
 
     The other tokens are keys and values only: their attention output and feed-forward are not computed. And one query
     needs no keys: `q · (W h + b)` is `(q W) · h + q · b`, a product of each head with the hidden states as they are;
-    likewise the values are computed from the attended mean and not from each token. The numbers are those of
-    `TransformerBlock` but for rounding, at a small part of its cost; parameters and their names are the same. Dropout
-    draws one mask for the one query, which for it has the distribution that it has in the whole layer.
+    likewise the values are computed from the attended mean. The numbers are those of `TransformerBlock` but for
+    rounding; parameters and their names are the same.
     """
 
     def __init__(self, block: TransformerBlock, config: DistilBertConfig) -> None:

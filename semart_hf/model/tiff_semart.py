@@ -9,11 +9,8 @@ MAX_PAGES = 100  # of a file are looked at
 _SUBFILE_TYPE, _INK_SET = 254, 332
 _REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType
 _WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
-_COLOURS = {
-    _WHITE_IS_ZERO: "grey", _GREY: "grey", _RGB: "RGB", _PALETTE: "palette", 4: "mask", _CMYK: "CMYK",
-    _YCBCR: "YCbCr", 8: "LAB", 9: "LAB", 10: "LAB", 32803: "camera raw", 34892: "camera raw", 32844: "LogL",
-    32845: "LogLuv",
-}  # fmt: skip
+_COLOURS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "LAB", 9: "LAB",
+            10: "LAB", 32803: "camera raw", 34892: "camera raw", 32844: "LogL", 32845: "LogLuv"}  # fmt: skip
 _NUMBERS = {1: "", 2: "signed ", 3: "float ", 5: "complex ", 6: "complex "}
 _COMPRESSIONS = {6: "old-style JPEG", 34712: "JPEG 2000", 33003: "JPEG 2000", 33005: "JPEG 2000", 50002: "JPEG XL"}
 
@@ -52,8 +49,8 @@ def kind(page: Tags) -> str:
     alpha = " with alpha" if {1, 2} & set(_numbers(page, Tiff.EXTRASAMPLES, ())) else ""
     planes = " in separate planes" if _number(page, Tiff.PLANAR_CONFIGURATION, 1) == 2 else ""
     compression = _number(page, Tiff.COMPRESSION, 1)
-    name = _COMPRESSIONS.get(compression) or Tiff.COMPRESSION_INFO.get(compression, f"compression {compression}")
-    name = name.removeprefix("tiff_")
+    names = Tiff.COMPRESSION_INFO | _COMPRESSIONS
+    name = names.get(compression, f"compression {compression}").removeprefix("tiff_")
     return f"{bits}-bit {numbers}{colour}{alpha}{planes}" + ("" if name == "raw" else f", {name}")
 
 
@@ -71,10 +68,10 @@ def is_decoded_wrong(page: Tags, mode: str) -> bool:
         return True
     if _number(page, Tiff.COMPRESSION, 1) != 1:  # libtiff decodes it, and gives floats in the machine's byte order
         return mode == "F" and page.prefix == Tiff.MM
-    if photometric == _YCBCR and bits and len(_numbers(page, Tiff.BITSPERSAMPLE, (1,))) > 1:
-        range_ = [float(value) for value in _numbers(page, Tiff.REFERENCEBLACKWHITE, (0, 255, 128, 255, 128, 255))]
-        is_plain = _numbers(page, Tiff.YCBCRSUBSAMPLING, (2, 2)) == (1, 1)
-        if not is_plain or range_ != [0, 255, 128, 255, 128, 255]:
+    if photometric == _YCBCR and len(_numbers(page, Tiff.BITSPERSAMPLE, (1,))) > 1:
+        full = (0, 255, 128, 255, 128, 255)
+        is_full = tuple(map(float, _numbers(page, Tiff.REFERENCEBLACKWHITE, full))) == full
+        if not is_full or _numbers(page, Tiff.YCBCRSUBSAMPLING, (2, 2)) != (1, 1):
             return True
     in_planes = _number(page, Tiff.PLANAR_CONFIGURATION, 1) == 2
     is_bytewise = bits == {8} and photometric in (_GREY, _RGB, _PALETTE, _CMYK)
@@ -85,8 +82,8 @@ def is_decoded_wrong(page: Tags, mode: str) -> bool:
 def black_and_white(page: Tags) -> tuple[int, int]:
     """The numbers of a grey page that stand for black and for white."""
     largest = 2 ** max(_numbers(page, Tiff.BITSPERSAMPLE, (1,))) - 1
-    is_white_zero = _number(page, Tiff.PHOTOMETRIC_INTERPRETATION, None) == _WHITE_IS_ZERO
-    return (largest, 0) if is_white_zero else (0, largest)
+    photometric = _number(page, Tiff.PHOTOMETRIC_INTERPRETATION, None)
+    return (largest, 0) if photometric == _WHITE_IS_ZERO else (0, largest)
 
 
 def byte_palette(page: Tags) -> bytes | None:

@@ -21,41 +21,31 @@ _KEPT_OF_CFG = (
 
 
 def vision_stages(tower: Any) -> list[list[str]]:
-    """Parameter names of each stage of a timm model without classifier, stem first.
+    """Parameter names of each stage of a timm model without classifier: timm's own coarse parameter groups.
 
-    The stages are timm's own coarse parameter groups, so that a count means the same for every family: the stem, then
-    a ResNet's layers, an EfficientNet's block stages or a ViT's blocks. What follows the last block (a final
-    convolution or norm) belongs to the last stage.
+    They are the stem, then a ResNet's layers, an EfficientNet's block stages or a ViT's blocks. What follows the last
+    block (a final convolution or norm) belongs to the last stage.
     """
     stage_of = group_parameters(tower, tower.group_matcher(coarse=True), reverse=True)
-    num_stages = max(stage_of.values()) + 1
-    return [[name for name, stage in stage_of.items() if stage == index] for index in range(num_stages)]
+    stages = range(max(stage_of.values()) + 1)
+    return [[name for name, stage in stage_of.items() if stage == index] for index in stages]
 
 
 def frozen_modules(tower: nn.Module, frozen_parameters: set[str]) -> list[nn.Module]:
-    """The top-most modules of a tower in which everything is frozen, for putting them in evaluation mode.
+    """The modules within a tower in which everything is frozen, for putting them in evaluation mode.
 
     A module without parameters (dropout, activation, pooling) belongs to the module before it, so that the dropout of
     a frozen stem is switched off with the stem.
     """
-    frozen: list[nn.Module] = []
     # Parameters that the root itself holds (a ViT's class token) are of the stem, and so is what follows them.
     own = [name for name, _ in tower.named_parameters(recurse=False)]
-    previous_is_frozen = bool(frozen_parameters) and frozen_parameters.issuperset(own)
-
-    def visit(module: nn.Module, prefix: str) -> None:
-        nonlocal previous_is_frozen
-        for child_name, child in module.named_children():
-            name = f"{prefix}{child_name}"
-            inside = [f"{name}.{parameter}" for parameter, _ in child.named_parameters()]
-            if inside:
-                previous_is_frozen = frozen_parameters.issuperset(inside)
-            if previous_is_frozen:
-                frozen.append(child)
-            elif not frozen_parameters.isdisjoint(inside):
-                visit(child, f"{name}.")
-
-    visit(tower, "")
+    is_frozen = bool(frozen_parameters) and frozen_parameters.issuperset(own)
+    frozen: list[nn.Module] = []
+    for path, module in list(tower.named_modules())[1:]:
+        inside = [f"{path}.{name}" for name, _ in module.named_parameters()]
+        is_frozen = frozen_parameters.issuperset(inside) if inside else is_frozen
+        if is_frozen:
+            frozen.append(module)
     return frozen
 
 
@@ -72,12 +62,11 @@ def resolve_vision_config(
         raise ValueError(f"crop_pct is {crop_pct}, but it is the share of a picture's sides: above 0, at most 1.")
     name = os.fspath(vision) if isinstance(vision, str | os.PathLike) else str(vision)
     is_timm_name = not (isinstance(vision, PreTrainedConfig) or os.path.isdir(name) or "/" in name)
-    if isinstance(vision, PreTrainedConfig):
-        settings = vision.to_dict()
-    elif not is_timm_name:
-        settings = AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict()
-    else:
-        settings = {"architecture": name}
+    settings: dict[str, Any] = {"architecture": name}
+    if not is_timm_name:
+        is_config = isinstance(vision, PreTrainedConfig)
+        config: Any = vision if is_config else AutoConfig.from_pretrained(name, trust_remote_code=False)
+        settings = config.to_dict()
     architecture = str(settings.get("architecture") or name)
     if not timm.is_model(architecture):
         close = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
@@ -93,12 +82,10 @@ def resolve_vision_config(
             f"The vision tower {name!r} is a timm name, but pretrained weights come from a Hub id or a local "
             f"folder. Give 'timm/{name}{tag}', or pretrained=False for random weights."
         )
-    cfg = {
-        key: list(value) if isinstance(value, tuple) else value for key, value in cfg.items() if key in _KEPT_OF_CFG
-    }
+    kept = {key: value for key, value in cfg.items() if key in _KEPT_OF_CFG}
+    cfg = {key: list(value) if isinstance(value, tuple) else value for key, value in kept.items()}
     args = {**(settings.get("model_args") or {}), **(model_args or {})}
-    native_size = cfg.get("input_size", (3, 224, 224))[-1]
-    if image_size is not None and image_size != native_size:
+    if image_size not in (None, cfg.get("input_size", (3, 224, 224))[-1]):
         if cfg.get("fixed_input_size"):
             # Weights trained at another size stay as they are: position embeddings are resampled when the tower runs.
             args.update({"dynamic_img_size": True} if pretrained else {"img_size": image_size})
@@ -127,11 +114,7 @@ def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreT
 
 
 def build_vision_tower(config: TimmWrapperConfig) -> nn.Module:
-    """A vision tower with timm's own random initialisation.
-
-    `AutoModel.from_config` fills a timm tower with normal(0, 0.02), which loses the scheme that the family trains
-    with (He initialisation, zero-initialised last norms); this takes that scheme from a model that timm built.
-    """
+    """A vision tower with timm's own random initialisation, in the place of transformers' normal(0, 0.02)."""
     tower = AutoModel.from_config(config)
     fresh = timm.create_model(config.architecture, pretrained=False, num_classes=0, **(config.model_args or {}))
     tower.timm_model.load_state_dict(fresh.state_dict())
@@ -139,7 +122,7 @@ def build_vision_tower(config: TimmWrapperConfig) -> nn.Module:
 
 
 def load_tower(source: str | os.PathLike[str], config: PreTrainedConfig) -> nn.Module:
-    """A tower with the weights of `source`, in float32; whether they arrived is what `verify_tower` finds out."""
+    """A tower with the weights of `source`, in float32; whether they arrived, `verify_tower` finds out."""
     tower: nn.Module = AutoModel.from_pretrained(
         source, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
@@ -147,12 +130,9 @@ def load_tower(source: str | os.PathLike[str], config: PreTrainedConfig) -> nn.M
 
 
 def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> None:
-    """Compare a tower value for value with the source's `model.safetensors`.
+    """Refuse a tower of which a tensor is not in the source's `model.safetensors`, or differs from it.
 
     The file is read again, past every loading rule, because a tower that silently lost its weights still trains.
-
-    Raises:
-        ValueError: If a tensor is not in the source or differs from it.
     """
     missing = tower.state_dict()
     total = len(missing)

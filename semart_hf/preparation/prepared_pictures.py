@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image
 
 import semart_hf
-from semart_hf.model.picture_errors_semart import picture_error
-from semart_hf.model.picture_sources_semart import read_file
+from semart_hf.model.picture_sources_semart import picture_error, read_file
 from semart_hf.model.pictures_semart import open_picture, reduce_jpeg, to_rgb
 
 #: How a prepared picture can be stored: ending of its name and Pillow's options. 92 is where JPEG's losses stop being

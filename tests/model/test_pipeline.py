@@ -152,7 +152,7 @@ def test_model_and_processor_must_belong_together(pipe, repository, monkeypatch)
     monkeypatch.setitem(pipe.model.config.vision_config.pretrained_cfg, "fixed_input_size", True)
     with pytest.raises(ValueError, match=r"of \[64, 64\] pixels, .* takes \[32, 32\] alone\. Allowed is .*Load both"):
         ArtClassificationPipeline(model=pipe.model, processor=wide, device="cpu")
-    with pytest.raises(ValueError, match=r"Got no processor\. Allowed is the SemArtProcessor .*Call pipeline"):
+    with pytest.raises(ValueError, match=r"Got no processor\. Allowed is the processor that was saved .*Load both"):
         ArtClassificationPipeline(model=pipe.model)
 
 
