@@ -72,11 +72,6 @@ class Setting:
 
 
 def recipe_of(tower: str) -> Path:
-    """The recipe's file of a tower's name, or of a path.
-
-    Raises:
-        ValueError: If there is none.
-    """
     path = Path(tower) if tower.endswith(".yaml") else RECIPES / f"semart-{tower}.yaml"
     if not path.is_file():
         raise ValueError(

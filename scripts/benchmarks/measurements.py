@@ -44,22 +44,17 @@ NOTEBOOK_IMPORTS = "import torch, timm, torchvision, transformers; from transfor
 
 
 def measure_train(options: argparse.Namespace) -> dict[str, Any]:
-    """Figures of training with every tower.
-
-    Small pictures and frozen texts are made by our first run, and read from the cache by the next: how many seconds
-    that takes is learned by starting the first tower twice.
-    """
     rows = options.rows[0] // BATCH * BATCH  # whole batches on both sides
     if rows == 0:
         raise ValueError(f"rows is {options.rows[0]}, but a batch has {BATCH}. Give {BATCH} or more.")
     towers: dict[str, Any] = {}
     print(f"Making {rows} paintings ...", flush=True)
     with made_data(rows) as folder:
-        preparation = None
+        cold = preparation = None
         for tower in options.tower:
             print(f"Training with {tower} ...", flush=True)
             setting = Setting(folder, recipe_of(tower), options.device)
-            if preparation is None:
+            if cold is None:  # makes small pictures and frozen texts, which the next runs read from the cache
                 with setting.training_side("cold") as cold:
                     pass
             with setting.training_side("ours") as ours:
@@ -78,7 +73,6 @@ def measure_train(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def compared(ours: Side, notebook: Side) -> dict[str, Any]:
-    """What training and inference have in common: speeds, their ratio, and memory."""
     return {
         "rows_per_second": {side.name: figure(side, rows_per_second) for side in (ours, notebook)},
         "ratio": ratio(ours, notebook, rows_per_second),
@@ -108,7 +102,6 @@ def without_each(setting: Setting, ours: Side, options: argparse.Namespace) -> d
 
 
 def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
-    """Figures of inference with every tower: paintings a second in batches, and the latency of one with its text."""
     from benchmarks.sides import save_model
 
     towers: dict[str, Any] = {}
@@ -149,7 +142,6 @@ def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_data(options: argparse.Namespace) -> dict[str, Any]:
-    """Pictures of the official size prepared in a second, ours and naively, and memory by the number of rows."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as folder:
         release = Path(folder, "release")
         figures: dict[str, Any] = {
@@ -169,11 +161,7 @@ def measure_data(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def prepare(way: str, release: Path, output: Path) -> tuple[float, int]:
-    """Seconds of a way in a process of its own, imports left out, and its largest memory in megabytes.
-
-    Raises:
-        RuntimeError: If it fails.
-    """
+    """Seconds of a way in a process of its own, imports left out, and its largest memory in megabytes."""
     peak = 0
     with Guarded([sys.executable, str(FRONT), "side", way, str(release), str(output)]) as guarded:
         while guarded.process.poll() is None:
@@ -202,10 +190,5 @@ def measure_startup(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def seconds_of(command: list[str]) -> float:
-    """Seconds of a command of Python's, the median of three.
-
-    Raises:
-        RuntimeError: If it fails.
-    """
     runs = [run([sys.executable, *command], {"HF_HUB_OFFLINE": "1"})[0] for _ in range(3)]
     return round(statistics.median(runs), 3)

@@ -7,7 +7,6 @@ length; two loader workers; AdamW. The model, what of it learns, the batch and t
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator
 
 import pandas as pd
@@ -104,24 +103,22 @@ def make_transform(setting: Setting, *, augments: bool) -> transforms.Compose:
     """The tower's own transform, or the study's six augmentations, by torchvision, picture by picture."""
     config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(setting.vision).to_dict())
     size, recipe = setting.image_size, setting.recipe
-    as_tensor = [transforms.ToTensor(), transforms.Normalize(config["mean"], config["std"])]
     if not augments:
-        resize = transforms.Resize(math.floor(size / config["crop_pct"]), transforms.InterpolationMode.BICUBIC)
-        return transforms.Compose([resize, transforms.CenterCrop(size), *as_tensor])
+        return timm.data.create_transform(**{**config, "input_size": (3, size, size)})
     return transforms.Compose(
         [
             transforms.RandomResizedCrop(size, tuple(recipe["crop_scale"]), tuple(recipe["crop_ratio"])),
             transforms.RandomHorizontalFlip(recipe["horizontal_flip"]),
             transforms.RandomRotation(recipe["rotation"]),
             transforms.ColorJitter(*[recipe["color_jitter"]] * 3),
-            *as_tensor,
+            transforms.ToTensor(),
+            transforms.Normalize(config["mean"], config["std"]),
             transforms.RandomErasing(recipe["random_erasing"]),
         ]
     )
 
 
 def train(setting: Setting) -> None:
-    """Train for as long as the clock asks for steps, by the schedule of the recipe's number of epochs."""
     recipe, device = setting.recipe, setting.device
     torch.manual_seed(0)
     paintings = NotebookPaintings(setting, augments=True)
@@ -151,13 +148,11 @@ def batches(loader: DataLoader) -> Iterator[dict[str, Tensor]]:
 
 
 def predict(setting: Setting) -> None:
-    """Classify paintings in batches."""
     paintings = NotebookPaintings(setting, augments=False)
     classify(setting, paintings, batches(DataLoader(paintings, batch_size=32, num_workers=NUM_WORKERS)))
 
 
 def answer(setting: Setting) -> None:
-    """Classify one painting after the other, each from its file and text."""
     paintings = NotebookPaintings(setting, augments=False)
     rows = itertools.cycle(range(len(paintings)))
     classify(setting, paintings, ({name: value[None] for name, value in paintings[row].items()} for row in rows))
@@ -165,7 +160,6 @@ def answer(setting: Setting) -> None:
 
 @torch.no_grad()
 def classify(setting: Setting, paintings: NotebookPaintings, batches: Iterable[dict[str, Tensor]]) -> None:
-    """Classify batches for as long as the clock asks."""
     model = NotebookModel(setting, paintings.num_labels).to(setting.device).eval()
     clock = Clock()
     for batch in batches:

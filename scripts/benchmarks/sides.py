@@ -60,7 +60,6 @@ def predict(setting: Setting, model: str, num_workers: str = "2") -> None:
 
 
 def answer(setting: Setting, model: str) -> None:
-    """Classify one painting after the other by the pipeline, each from its file and text."""
     classify, paintings = load(setting, model)
     clock = Clock()
     for painting in itertools.cycle(paintings):
@@ -107,7 +106,6 @@ def save_model(setting: Setting) -> str:
 
 
 def prepare(release: str, output: str) -> None:
-    """Prepare a release with report and all, and print the seconds."""
     from semart_hf.catalogue.release import read_rows
     from semart_hf.preparation.preparation import prepare_paintings
 

@@ -69,7 +69,6 @@ def speed_table(measured: Figures) -> str:
 
 
 def technique_table(measured: Figures) -> str:
-    """What is left of the training speed without each technique."""
     figures = measured.get("train", {}).get("towers", {})
     without = {tower: found["without"] for tower, found in figures.items() if "without" in found}
     known = {*FIELDS, *(technique.name for technique in TRAINING_TECHNIQUES)}  # a file may have some that are gone

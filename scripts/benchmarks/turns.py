@@ -27,11 +27,7 @@ class Clock:
         self._last = time.perf_counter()
 
     def tick(self, rows: int) -> None:
-        """Count a step with so many rows; at a stop this returns when the parent asks for more.
-
-        Raises:
-            SystemExit: If the parent asks for no more.
-        """
+        """Count a step with so many rows; at a stop, wait until the parent asks for more, or end."""
         self._seconds.append(time.perf_counter() - self._last)
         self._rows += rows
         if len(self._seconds) == self._wanted:
@@ -59,11 +55,7 @@ class Side(Guarded):
         self.seconds_to_first_step, self.peak_bytes = 0.0, 0
 
     def __enter__(self) -> Side:
-        """Start the process and wait until its first step is done.
-
-        Raises:
-            RuntimeError: If it ends before.
-        """
+        """Start the process and wait until its first step is done."""
         begin = time.perf_counter()
         with ExitStack() as stack:
             stack.push(super().__enter__())
@@ -91,13 +83,7 @@ class Side(Guarded):
 
 
 def alternate(sides: Sequence[Side], *, repeats: int, seconds: float) -> None:
-    """Let the started sides take turns, forwards and backwards, so that drift hits all alike.
-
-    Args:
-        sides: Their `turns` are replaced.
-        repeats: Turns of each.
-        seconds: A turn has as many steps as fit, one at least.
-    """
+    """Replace the sides' turns by some of about so many seconds, forwards and backwards: drift hits all alike."""
     steps = {side.name: max(1, round(seconds / side.take_turn(1).seconds[0])) for side in sides}
     for side in sides:
         side.turns.clear()

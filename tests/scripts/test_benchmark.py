@@ -17,31 +17,20 @@ from tiny_release import load_script
 from transformers import AutoTokenizer
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.training.recipe import RECIPES, read_recipe
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
 benchmark = load_script("benchmark")
 SMALL_TEXT_TOWER = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
-RECIPE = """
-vision: timm/test_resnet.r160_in1k
-image_size: 64
-frozen_vision_stages: 2
-trainable_text_layers: 1
-fusion_dim: 32
-fusion_dropout: 0.1
-crop_scale: [0.6, 1.0]
-crop_ratio: [0.75, 1.3333]
-horizontal_flip: 0.5
-rotation: 10
-color_jitter: 0.1
-random_erasing: 0.1
-num_train_epochs: 2
-per_device_train_batch_size: 8
-learning_rate: 3e-4
-warmup_steps: 0.05
-weight_decay: 0.05
-max_grad_norm: 1.0
-dataloader_num_workers: 0
-"""
+RECIPE = {
+    **read_recipe(RECIPES / "semart-resnet18.yaml"),
+    "vision": "timm/test_resnet.r160_in1k",
+    "image_size": 64,
+    "frozen_vision_stages": 2,
+    "fusion_dim": 32,
+    "per_device_train_batch_size": 8,
+    "dataloader_num_workers": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +38,7 @@ def setting(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     make_release(folder / "release", 24, picture_size=(80, 100), picture_bytes=3000)
     make_text_tower(folder / "text_tower", **SMALL_TEXT_TOWER)
-    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "recipe.yaml").write_text(json.dumps(RECIPE))
     return Setting(folder, folder / "recipe.yaml")
 
 
@@ -71,19 +60,12 @@ def few_ticks(monkeypatch):
 
 @pytest.mark.parametrize(("vision", "frozen"), [("test_resnet", 2), ("test_efficientnet", 3), ("test_vit", 4)])
 def test_the_yardstick_is_our_model(setting, tmp_path, vision, frozen):
-    fields = {**setting.recipe, "vision": vision, "frozen_vision_stages": frozen, "image_size": 160}
-    (tmp_path / "recipe.yaml").write_text(json.dumps(fields))
+    fields = {"vision": vision, "frozen_vision_stages": frozen, "image_size": 160}
+    (tmp_path / "recipe.yaml").write_text(json.dumps({**RECIPE, **fields}))
     setting = Setting(setting.folder, tmp_path / "recipe.yaml")
     tasks = [{"name": name, "labels": [str(label) for label in range(3)]} for name in notebook.NUM_LABELS]
-    model = SemArtForArtClassification.from_towers(
-        vision,
-        str(setting.text_tower),
-        tasks,
-        pretrained="text",
-        frozen_vision_stages=frozen,
-        fusion_dim=32,
-        image_size=160,
-    ).eval()
+    towers = {"text": str(setting.text_tower), "pretrained": "text", "fusion_dim": 32}
+    model = SemArtForArtClassification.from_towers(tasks=tasks, **towers, **fields).eval()
     plain = notebook.NotebookModel(setting, [3, 3, 3, 3]).eval()
     weights = {}
     for name, value in model.state_dict().items():
@@ -108,9 +90,8 @@ def test_the_yardstick_is_our_model(setting, tmp_path, vision, frozen):
     learns = sorted(p.shape for n, p in model.named_parameters() if p.requires_grad and n not in absent)
     assert sorted(p.shape for p in plain.parameters() if p.requires_grad) == learns
     model.train(), plain.train()
-    assert sum(module.training for module in plain.text.modules()) == sum(
-        module.training for module in model.text_tower.modules()
-    )
+    counts = [sum(module.training for module in tower.modules()) for tower in (plain.text, model.text_tower)]
+    assert counts[0] == counts[1]
 
 
 def test_the_notebook_trains_predicts_and_answers(setting, few_ticks):
@@ -154,12 +135,7 @@ def test_our_training_is_the_scripts_own(setting, few_ticks, tmp_path, monkeypat
     from semart_hf.training.trainer import SemArtTrainer
 
     monkeypatch.setattr(SemArtTrainer, "techniques", SemArtTrainer.techniques)  # so that it is put back afterwards
-    fields = {
-        "use_cpu": True,
-        "text_cache_dir": tmp_path / "cache",
-        "prepare": False,
-        "output_dir": tmp_path / "model",
-    }
+    fields = {"use_cpu": True, "text_cache_dir": tmp_path / "cache", "prepare": False, "output_dir": tmp_path / "m"}
     words = setting.training_side("ours", without=without, **fields).command
     with pytest.raises(SystemExit):
         sides.run_side(words[words.index("side") + 1 :])
@@ -170,22 +146,16 @@ def test_our_training_is_the_scripts_own(setting, few_ticks, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("vision", "device", "bf16", "some", "others"),
+    ("vision", "bf16", "some", "others"),
     [
-        ("test_resnet", "cpu", False, {"channels last", "freed memory kept"}, {"bfloat16", "attention in steps"}),
-        (
-            "test_vit",
-            "cpu",
-            True,
-            {"bfloat16", "attention in steps"},
-            {"channels last", "depthwise gradient in float32"},
-        ),
-        ("test_efficientnet", "cpu", True, {"channels last", "depthwise gradient in float32"}, {"attention in steps"}),
+        ("test_resnet", False, {"channels last", "freed memory kept"}, {"bfloat16", "attention in steps"}),
+        ("test_vit", True, {"bfloat16", "attention in steps"}, {"channels last", "depthwise gradient in float32"}),
+        ("test_efficientnet", True, {"channels last", "depthwise gradient in float32"}, {"attention in steps"}),
     ],
 )
-def test_techniques_are_those_that_serve_a_tower(monkeypatch, vision, device, bf16, some, others):
+def test_techniques_are_those_that_serve_a_tower(monkeypatch, vision, bf16, some, others):
     monkeypatch.setattr(techniques, "computes_bf16", lambda device: bf16)
-    found = techniques.techniques_of(vision, device)
+    found = techniques.techniques_of(vision, "cpu")
     assert some <= found.keys()
     assert not others & found.keys()
     listed = {technique.name for technique in TRAINING_TECHNIQUES}
@@ -236,11 +206,8 @@ def test_memory_is_measured_by_rows(monkeypatch, tmp_path, capsys):
 
 def test_the_study_recipes_are_found():
     options = benchmark.parse_arguments(["train"])
-    assert [recipe_of(tower).name for tower in options.tower] == [
-        "semart-resnet18.yaml",
-        "semart-efficientnet_b0.yaml",
-        "semart-vit_tiny.yaml",
-    ]
+    names = [f"semart-{tower}.yaml" for tower in ("resnet18", "efficientnet_b0", "vit_tiny")]
+    assert [recipe_of(tower).name for tower in options.tower] == names
     with pytest.raises(ValueError, match=r"Got the tower 'vgg'.*Correct --tower"):
         recipe_of("vgg")
     with pytest.raises(SystemExit, match=r"rows is 5, but a batch has 32"):
