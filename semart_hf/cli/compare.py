@@ -179,7 +179,7 @@ def read_run(folder: Path, model: Path) -> TowerRun:
     import yaml
 
     from semart_hf.cli.tower_recipes import TOWER_FIELDS
-    from semart_hf.evaluation.predictions_file import read_predictions
+    from semart_hf.evaluation.predictions import read_predictions
     from semart_hf.evaluation.tower_comparison import TowerRun
 
     def read_json(path: Path) -> dict[str, Any]:

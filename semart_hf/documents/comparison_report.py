@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from semart_hf.evaluation.comparison import signed_points
-from semart_hf.evaluation.intervals import p_value_words
+from semart_hf.evaluation.comparison import p_value_words, signed_points
 from semart_hf.evaluation.published import PUBLISHED, SOURCES_IN_WORDS
 from semart_hf.files import write_json, write_text
 

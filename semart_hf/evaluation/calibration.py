@@ -30,8 +30,7 @@ def fit_temperatures(predictions: Predictions) -> dict[str, float]:
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
     """
     temperatures = {}
-    for column, (task, logits) in enumerate(predictions.logits.items()):
-        references = predictions.references[:, column]
+    for (task, logits), references in zip(predictions.logits.items(), predictions.references.T, strict=True):
         is_known = references != UNKNOWN_LABEL
         if len(np.unique(references[is_known])) > 1:
             temperatures[task] = fit_temperature(logits[is_known], references[is_known])
@@ -52,10 +51,7 @@ def fit_temperature(logits: npt.NDArray[np.floating[Any]], references: npt.NDArr
 def store_calibration(
     model_folder: str | Path, temperatures: dict[str, float], risks: dict[str, list[list[float]]]
 ) -> None:
-    """Write temperatures and risks into the folder's config.json, where the pipeline and `predict` find them.
-
-    All else in it stays as it is.
-    """
+    """Write temperatures and risks into the folder's config.json, all else in which stays as it is."""
     path = Path(model_folder) / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["temperatures"] = {task: round(value, 4) for task, value in temperatures.items()}
@@ -81,8 +77,7 @@ def risk_coverage(outcomes: TaskOutcomes) -> tuple[npt.NDArray[np.float64], npt.
     """
     known = outcomes.known()
     confidences, counts = np.unique(-known.confidences, return_counts=True)
-    is_wrong = known.select(~known.correct)
-    num_wrong = np.searchsorted(np.sort(-is_wrong.confidences), confidences, side="right")
+    num_wrong = np.searchsorted(np.sort(-known.confidences[~known.correct]), confidences, side="right")
     accepted = np.cumsum(counts)
     return accepted / max(len(known.references), 1), num_wrong / accepted, -confidences
 
@@ -100,7 +95,7 @@ def risk_points(outcomes: TaskOutcomes) -> list[list[float]]:
     return [[round(float(confidences[place]), 6), round(float(risk[place]), 6)] for place in kept]
 
 
-def confidence_threshold(outcomes: TaskOutcomes) -> dict[str, float] | None:
+def confidence_threshold(outcomes: TaskOutcomes) -> dict[str, Any] | None:
     """The lowest `min_confidence` at which 95 % of accepted answers are right, with `coverage` and `accuracy`.
 
     None when not even the most confident answers reach that.
@@ -115,23 +110,20 @@ def confidence_threshold(outcomes: TaskOutcomes) -> dict[str, float] | None:
     return {name: float(column[reached[-1]]) for name, column in columns.items()}
 
 
-def thresholds(outcomes: Outcomes, chosen_on: str, choosing: Outcomes | None = None) -> dict[str, Any]:
+def thresholds(outcomes: Outcomes, chosen_on: str, choosing: Outcomes) -> dict[str, Any]:
     """By task the confidence from which 95 % of the answers are right, and what it gives on the scored outcomes.
 
     Args:
         outcomes: What is scored.
         chosen_on: The name of the split that the confidences are chosen on.
-        choosing: Its outcomes; `None`: those that are scored.
+        choosing: Its outcomes.
     """
     tasks: dict[str, Any] = {}
     for task in outcomes.task_names:
-        found, known = confidence_threshold((choosing or outcomes).task(task)), outcomes.task(task).known()
-        tasks[task] = None
+        tasks[task] = found = confidence_threshold(choosing.task(task))
         if found is not None:
+            known = outcomes.task(task).known()
             is_accepted = known.confidences >= found["min_confidence"]
-            tasks[task] = {
-                "min_confidence": found["min_confidence"],
-                "coverage": float(is_accepted.mean()) if len(is_accepted) else None,
-                "accuracy": float(known.correct[is_accepted].mean()) if is_accepted.any() else None,
-            }
+            found["coverage"] = float(is_accepted.mean()) if len(is_accepted) else None
+            found["accuracy"] = float(known.correct[is_accepted].mean()) if is_accepted.any() else None
     return {"target_accuracy": TARGET_ACCURACY, "chosen_on": chosen_on, "tasks": tasks}

@@ -9,13 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from semart_hf.model.output_semart import UNKNOWN_LABEL
-
-from .intervals import NUM_RESAMPLES, interval_of, p_value_words, resampled_scores
+from .intervals import NUM_RESAMPLES, interval_of, resampled_scores
 from .metrics import flatten_scores, score_outcomes
 from .outcomes import Outcomes
-
-COMPARED_SCORES = {"accuracy": "", "macro_f1": "macro F1"}
 
 
 def compare_outcomes(
@@ -37,7 +33,7 @@ def compare_outcomes(
     resampled = resampled_scores([first, second], num_resamples=num_resamples)
     comparison: dict[str, Any] = {"first": names[0], "second": names[1], "tasks": {}, "mean": {}, "in_words": []}
     for task in [*first.task_names, "mean"]:
-        for score, label in COMPARED_SCORES.items():
+        for score, label in (("accuracy", ""), ("macro_f1", " macro F1")):
             flat = f"{task}_{score}"
             if flat not in scores[0]:
                 continue
@@ -53,7 +49,7 @@ def compare_outcomes(
             }
             if score == "accuracy" and task != "mean":
                 entry["mcnemar"] = mcnemar(first, second, task)
-            entry["in_words"] = in_words(entry, names, " ".join(filter(None, (task, label))))
+            entry["in_words"] = in_words(entry, names, task + label)
             comparison["in_words"].append(entry["in_words"])
             (comparison["mean"] if task == "mean" else comparison["tasks"].setdefault(task, {}))[score] = entry
     return comparison
@@ -65,24 +61,25 @@ def check_same_rows(first: Outcomes, second: Outcomes, names: tuple[str, str]) -
     Raises:
         ValueError: Tasks, number of rows, vocabulary or true labels differ.
     """
-    got = f"Got the evaluations of {names[0]} and {names[1]}"
-    advice = "Only the same can be compared. Evaluate both models with the same --data, --split and --map_labels."
+    problem = ""
     if first.task_names != second.task_names:
-        raise ValueError(f"{got} with the tasks {first.task_names} and {second.task_names}. {advice}")
-    if first.num_rows != second.num_rows or first.row_ids != second.row_ids:
-        raise ValueError(
-            f"{got}, of other paintings or in another order: {first.num_rows} and {second.num_rows}. {advice}"
-        )
-    for task in first.task_names:
+        problem = f" with the tasks {first.task_names} and {second.task_names}"
+    elif first.num_rows != second.num_rows or first.row_ids != second.row_ids:
+        problem = f", of other paintings or in another order: {first.num_rows} and {second.num_rows}"
+    for task in first.task_names if not problem else ():
         ours, theirs = first.task(task), second.task(task)
         if ours.labels != theirs.labels:
             differing = sorted(set(ours.labels) ^ set(theirs.labels)) or "their order"
-            raise ValueError(f"{got}, whose {task} labels differ: {differing}. {advice}")
-        differing_rows = int((ours.references != theirs.references).sum())
-        if differing_rows:
-            raise ValueError(
-                f"{got}, whose true {task} differs in {differing_rows} of {first.num_rows} paintings. {advice}"
-            )
+            problem = f", whose {task} labels differ: {differing}"
+        elif num_differing := int((ours.references != theirs.references).sum()):
+            problem = f", whose true {task} differs in {num_differing} of {first.num_rows} paintings"
+        if problem:
+            break
+    if problem:
+        raise ValueError(
+            f"Got the evaluations of {names[0]} and {names[1]}{problem}. Only the same can be compared. Evaluate both "
+            "models with the same --data, --split and --map_labels."
+        )
 
 
 def mcnemar(first: Outcomes, second: Outcomes, task: str) -> dict[str, float | int]:
@@ -91,9 +88,8 @@ def mcnemar(first: Outcomes, second: Outcomes, task: str) -> dict[str, float | i
     Source: McNemar 1947; the exact version is the two-sided binomial test on the discordant pairs.
     """
     ours, theirs = first.task(task), second.task(task)
-    is_known = ours.references != UNKNOWN_LABEL
-    only_first = int(np.sum(ours.correct & ~theirs.correct & is_known))
-    only_second = int(np.sum(~ours.correct & theirs.correct & is_known))
+    only_first = int(np.sum(ours.correct & ~theirs.correct & ours.is_known))
+    only_second = int(np.sum(~ours.correct & theirs.correct & ours.is_known))
     discordant = only_first + only_second
     p = float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
     return {"only_first": only_first, "only_second": only_second, "p": p}
@@ -115,28 +111,31 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
     """
     order = np.argsort(p_values, kind="stable")
-    factors = len(p_values) - np.arange(len(p_values))
     corrected = np.empty(len(p_values))
+    factors = len(p_values) - np.arange(len(p_values))
     corrected[order] = np.minimum(1, np.maximum.accumulate(factors * np.asarray(p_values)[order]))
     return corrected.tolist()
 
 
 def in_words(entry: dict[str, Any], names: tuple[str, str], subject: str) -> str:
     """The comparison as a sentence a reader can quote, in percentage points, the better model first."""
-    difference, interval = 100 * entry["difference"], [100 * bound for bound in entry["interval"]]
-    better, worse = names
+    (better, worse), difference, (low, high) = names, 100 * entry["difference"], entry["interval"]
     if difference < 0:
-        better, worse = worse, better
-        difference, interval = -difference, [-interval[1], -interval[0]]
-    span = f"95 % interval {signed_points(interval[0])} to {signed_points(interval[1])}"
-    test = f", McNemar {p_value_words(entry['mcnemar']['p'])}" if "mcnemar" in entry else ""
+        better, worse, difference, low, high = worse, better, -difference, -high, -low
+    span = f"95 % interval {signed_points(100 * low)} to {signed_points(100 * high)}"
+    span += f", McNemar {p_value_words(entry['mcnemar']['p'])}" if "mcnemar" in entry else ""
     if entry["is_significant"]:
-        return f"{better} is better on {subject} by {difference:.1f} points, {span}{test}."
+        return f"{better} is better on {subject} by {difference:.1f} points, {span}."
     if round(difference, 1) == 0:
-        return f"{better} and {worse} are level on {subject}, {span}{test}."
-    return f"No significant difference on {subject}: {better} is ahead by {difference:.1f} points, {span}{test}."
+        return f"{better} and {worse} are level on {subject}, {span}."
+    return f"No significant difference on {subject}: {better} is ahead by {difference:.1f} points, {span}."
 
 
 def signed_points(points: float) -> str:
     """Percentage points with one decimal and a true minus sign."""
     return f"{points:.1f}".replace("-", "−").replace("−0.0", "0.0")
+
+
+def p_value_words(p: float) -> str:
+    """A p value as it is written in a sentence: `p = 0.03` or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

@@ -34,14 +34,12 @@ Batch = dict[str, torch.Tensor]
 
 BATCH_SIZES = (1, 4, 16, 64)
 SECONDS_PER_BATCH_SIZE = 1.0
-FLOP_ROWS = 8
 
 
 def measure_cost(folder: Path, paintings: Dataset, *, device: str | None = None) -> dict[str, Any]:
     """Every figure of a finished model that can be had without training it: parameters, operations, speed and size.
 
-    The model is run on paintings with picture and text where there are some,
-    on the first GPU unless `device` is named.
+    The model is run on paintings with picture and text where there are some, on `device` or the first GPU.
     """
     model = AutoModel.from_pretrained(folder, trust_remote_code=False)
     examples = complete_paintings(paintings, max(BATCH_SIZES))
@@ -54,7 +52,7 @@ def measure_cost(folder: Path, paintings: Dataset, *, device: str | None = None)
 
     return {
         **measure_inference(model, batch_of),  # first, so that the peak is that of inference
-        **count_flops(model, batch_of(FLOP_ROWS)),
+        **count_flops(model, batch_of(8)),
         "parameters": model.num_parameters(),
         "trained_parameters": model.num_parameters(only_trainable=True),
         "weights_bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
@@ -79,9 +77,8 @@ def count_flops(model: torch.nn.Module, batch: Batch) -> dict[str, int]:
     # Not in inference mode, where the counter does not see attention.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(**batch)
-    rows = len(next(iter(batch.values())))
     return {
-        "flops_forward": round(counter.get_total_flops() / rows),
+        "flops_forward": round(counter.get_total_flops() / len(next(iter(batch.values())))),
         "text_tokens": batch["input_ids"].shape[1] if "input_ids" in batch else 0,
     }
 
@@ -130,8 +127,7 @@ def forward_seconds(model: torch.nn.Module, batch: Batch) -> float:
 def steady_speed(log_history: Sequence[Mapping[str, Any]]) -> float | None:
     """Paintings a second of all processes in the median of the log's lines, validation left out; None without a line.
 
-    The median forgets what happens once: the warm-up of the first steps, a checkpoint, the line in which a run was
-    resumed. So it is the same whether a run was interrupted or not, which the whole run's average is not.
+    The median forgets what happens once: the first steps, a checkpoint, the line in which a run was resumed.
     """
     speeds = [line["rows_per_second"] for line in log_history if "rows_per_second" in line]
     return statistics.median(speeds) if speeds else None
@@ -148,8 +144,7 @@ def peak_memory(device: torch.device) -> int:
         return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
     import resource
 
-    scale = 1 if sys.platform == "darwin" else 1024
-    return scale * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return (1 if sys.platform == "darwin" else 1024) * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main(arguments: list[str] | None = None) -> None:

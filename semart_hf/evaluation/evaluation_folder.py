@@ -17,15 +17,14 @@ from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 from .comparison import check_same_rows
 from .outcomes import Outcomes
-from .predictions import row_names
-from .predictions_file import open_predictions, read_predictions
+from .predictions import open_predictions, read_predictions, row_names
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 OUTPUTS = ("predictions.parquet", "results.json", "report.html")
-# Those of a task; earlier versions also drew f1 and periods, which go with the rest of an earlier evaluation.
-FIGURES = ("confusion", "f1", "periods", "reliability", "risk_coverage")
+# Those of a task.
+FIGURES = ("confusion", "reliability", "risk_coverage")
 
 
 @contextmanager
@@ -72,12 +71,12 @@ def _earlier_files(folder: Path) -> list[Path]:
         _, tasks = open_predictions(folder / OUTPUTS[0])
     except ValueError:
         return []
-    figures = ["modalities", *(f"{figure}_{task['name']}" for figure in FIGURES for task in tasks)]
+    figures = [f"{figure}_{task['name']}" for figure in FIGURES for task in tasks]
     return [*map(Path, OUTPUTS), *(Path("figures", f"{name}.{kind}") for name in figures for kind in ("png", "svg"))]
 
 
 def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset) -> tuple[Outcomes, str]:
-    """The outcomes of another evaluation of the same paintings, and what its model is called.
+    """The outcomes of another evaluation, and what its model is called.
 
     Args:
         folder: The other evaluation's.

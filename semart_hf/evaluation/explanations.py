@@ -41,7 +41,7 @@ class Explanation:
     Args:
         task: What was asked.
         label: The model's answer.
-        probability: Of that answer.
+        probability: That answer's.
         picture: The painting, upright and in RGB; None without a picture.
         seen: The part of the painting that the model saw: left, top, right and bottom as shares of its sides.
         heat: Contribution of each pixel of the model's input and its surroundings (height, width); None without a
@@ -80,9 +80,7 @@ def explain(
     """
     text = text if text and text.strip() else None
     if image is None and text is None:
-        raise ValueError(
-            "Got neither a picture nor a text. At least one is needed to explain. Pass image=, text= or both."
-        )
+        raise ValueError("Got neither a picture nor a text. One is needed to explain. Pass image=, text= or both.")
     labels = model.config.labels(task)
     picture = None if image is None else load_picture(image)
     inputs = dict(processor(images=picture, text=text, return_tensors="pt").to(model.device))
@@ -145,11 +143,7 @@ def log_odds_of(logits: Tensor, index: int) -> Tensor:
 def _masked_words(
     model: SemArtForArtClassification, processor: SemArtProcessor, input_ids: Tensor | None, alphas: Tensor
 ) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """While open, the text is read on the path from `[MASK]` to its words; yields each path and its whole length.
-
-    The tower reads embeddings on that path, and a lexicon, whose logits of `[MASK]` are 0, a share of each token's
-    logits.
-    """
+    """While open, the text is read on the path from `[MASK]` to its words; yields each path and its whole length."""
     found: list[tuple[Tensor, Tensor]] = []
     if input_ids is None:
         yield found
@@ -160,20 +154,14 @@ def _masked_words(
     with torch.no_grad():
         masked, words = embedding(masked_ids)[0], embedding(input_ids)[0]
 
-    def interpolate_embeddings(*_: Any) -> Tensor:
-        path = (masked + alphas[:, None, None] * (words - masked)).requires_grad_(True)
-        found.append((path, words - masked))
-        return path
+    def path_to(end: Tensor, start: Tensor | float) -> Tensor:
+        found.append(((start + alphas[:, None, None] * (end - start)).requires_grad_(True), end - start))
+        return found[-1][0]
 
-    def interpolate_lexicon(*_: Any) -> Tensor:
-        path = (alphas[:, None, None] * lexicon_logits).requires_grad_(True)
-        found.append((path, lexicon_logits))
-        return path.sum(1)
-
-    hooks = [embedding.register_forward_hook(interpolate_embeddings)]
-    if model.lexicon is not None:
-        lexicon_logits = model.lexicon.contributions(input_ids).detach()[0]
-        hooks.append(model.lexicon.register_forward_hook(interpolate_lexicon))
+    hooks = [embedding.register_forward_hook(lambda *_: path_to(words, masked))]
+    if model.lexicon is not None:  # its logits of `[MASK]` are 0
+        logits = model.lexicon.contributions(input_ids).detach()[0]
+        hooks.append(model.lexicon.register_forward_hook(lambda *_: path_to(logits, 0.0).sum(1)))
     try:
         yield found
     finally:

@@ -5,27 +5,21 @@ Drawing paintings with replacement is therefore drawing multinomial counts for t
 the same distribution at a fraction of the cost, and keeps the tasks of a painting together.
 
 Macro scores are means over the classes of the whole split in every draw. A class that a draw lacks, as a third of all
-draws lack a class of one painting, keeps its score on the whole split: the draw says nothing of it. To leave it out
-would average over other classes than the score itself does, the easy and frequent ones, and to count it as 0 would
-punish classes that are always right; either moves all draws to one side, and the score lies at its interval's end.
+draws lack a class of one painting, keeps its score on the whole split: to leave it out would average over the easy and
+frequent classes, and to count it as 0 would punish classes that are always right; either moves all draws to one side.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-
-from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 from .metrics import exact_matches
 from .outcomes import Outcomes, TaskOutcomes
 from .scores import mean_class_scores, nan_mean, ratio, row_scores
 
 NUM_RESAMPLES = 1000
-TAIL_PERCENT = 2.5
 
 Scores = dict[str, npt.NDArray[np.float64]]
 
@@ -45,7 +39,7 @@ def bootstrap_intervals(
 
 def interval_of(values: npt.NDArray[np.float64]) -> list[float]:
     """The middle 95 % of resampled values, those that could not be computed (NaN) left out."""
-    return list(map(float, np.nanpercentile(values, [TAIL_PERCENT, 100 - TAIL_PERCENT])))
+    return list(map(float, np.nanpercentile(values, [2.5, 97.5])))
 
 
 def resampled_scores(models: list[Outcomes], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> list[Scores]:
@@ -58,7 +52,11 @@ def resampled_scores(models: list[Outcomes], *, num_resamples: int = NUM_RESAMPL
     distinct = [Outcomes(model.tasks) for model in models]
     for outcomes, answers in zip(distinct, predictions, strict=True):
         outcomes.add(answers, references)
-    ratios = [_ratio_columns(outcomes) for outcomes in distinct]
+    # By flat name the scores that are one sum over the rows divided by another.
+    ratios = [{"exact_match": exact_matches(outcomes)} for outcomes in distinct]
+    for found, outcomes in zip(ratios, distinct, strict=True):
+        for name in names:
+            found |= {f"{name}_{score}": pair for score, pair in row_scores(outcomes.task(name)).items()}
     parts = [sparse.csr_array(np.stack(pair, axis=1, dtype=float)) for found in ratios for pair in found.values()]
     parts += [_class_indicators(outcomes.task(name)) for outcomes in distinct for name in names]
     table = sparse.hstack(parts).T.tocsr()
@@ -70,37 +68,19 @@ def resampled_scores(models: list[Outcomes], *, num_resamples: int = NUM_RESAMPL
     sums[-1] = table @ counts
     pieces = iter(np.split(sums, np.cumsum([part.shape[1] for part in parts])[:-1], axis=1))
     scores: list[Scores] = [{name: ratio(*next(pieces)[:-1].T) for name in found} for found in ratios]
-    for found in scores:
+    for resampled in scores:
         for name in names:
             by_class = mean_class_scores(next(pieces).reshape(num_resamples + 1, 3, -1))
-            found |= {f"{name}_{score}": values[:-1] for score, values in by_class.items()}
+            resampled |= {f"{name}_{score}": values[:-1] for score, values in by_class.items()}
         for score in ("accuracy", "macro_f1"):
-            found[f"mean_{score}"] = nan_mean(np.stack([found[f"{name}_{score}"] for name in names]))
+            resampled[f"mean_{score}"] = nan_mean(np.stack([resampled[f"{name}_{score}"] for name in names]))
     return scores
-
-
-def _ratio_columns(outcomes: Outcomes) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-    """By flat name the scores that are one sum over the rows divided by another."""
-    return {
-        "exact_match": exact_matches(outcomes),
-        **{
-            f"{name}_{score}": pair
-            for name in outcomes.task_names
-            for score, pair in row_scores(outcomes.task(name)).items()
-        },
-    }
 
 
 def _class_indicators(outcomes: TaskOutcomes) -> sparse.csr_array:
     """What each row adds to the class counts: (rows, 3 * num_labels)."""
-    known, rows = outcomes.known(), np.flatnonzero(outcomes.references != UNKNOWN_LABEL)
-    true, answered = known.references.astype(np.int64), known.predictions.astype(np.int64)
-    size, is_right = outcomes.num_labels, known.correct
+    known, rows, size = outcomes.known(), np.flatnonzero(outcomes.is_known), outcomes.num_labels
+    true, answered, is_right = known.references.astype(np.int64), known.predictions.astype(np.int64), known.correct
     rows = np.concatenate([rows[is_right], rows, rows])
     columns = np.concatenate([true[is_right], size + true, 2 * size + answered])
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(outcomes.references), 3 * size))
-
-
-def p_value_words(p: float) -> str:
-    """A p value as it is written in a sentence: `p = 0.03` or `p < 0.001`."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

@@ -1,4 +1,4 @@
-"""Scores of art classification: an `evaluate.Metric`, nested results, and the Trainer's `compute_metrics`."""
+"""Scores over all tasks, nested as in results.json, and the Trainer's `compute_metrics`."""
 
 from __future__ import annotations
 
@@ -6,32 +6,12 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import datasets
-import evaluate
 import numpy as np
 import numpy.typing as npt
 from transformers import EvalPrediction
 
-from semart_hf.model.output_semart import UNKNOWN_LABEL
-
 from .outcomes import Outcomes, softmax
 from .scores import score_task
-
-_DESCRIPTION = """Accuracy, F1 and dating error of paintings classified by several tasks at once.
-Rows whose label is unknown (-100) are left out of their task's count."""
-
-_INPUTS = """
-Args:
-    predictions: label indices (rows, tasks).
-    references: label indices (rows, tasks), -100 where the label is unknown.
-Returns:
-    a flat dict: `type_accuracy`, `type_macro_f1`, ..., `mean_accuracy`, `mean_macro_f1`, `exact_match`, `num_rows`.
-Examples:
-    >>> metric = ArtClassificationMetric(tasks=["type", "school"])
-    >>> scores = metric.compute(predictions=[[0, 1], [1, 1]], references=[[0, 1], [0, -100]])
-    >>> scores["type_accuracy"], scores["school_accuracy"]
-    (0.5, 1.0)
-"""
 
 
 def score_outcomes(outcomes: Outcomes) -> dict[str, Any]:
@@ -62,51 +42,14 @@ def score_outcomes(outcomes: Outcomes) -> dict[str, Any]:
 def exact_matches(outcomes: Outcomes) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Which paintings (rows,) have every label known and right, and which have every label known."""
     columns = [outcomes.task(name) for name in outcomes.task_names]
-    is_known = np.all([column.references != UNKNOWN_LABEL for column in columns], axis=0)
+    is_known = np.all([column.is_known for column in columns], axis=0)
     return np.all([column.correct for column in columns], axis=0) & is_known, is_known
 
 
 def flatten_scores(scores: Mapping[str, Any]) -> dict[str, float]:
     """Nested scores as `{task}_{score}` and `mean_*`; holes and per-label scores are left out."""
-    flat = {
-        f"{task}_{name}": value
-        for task, task_scores in scores["tasks"].items()
-        for name, value in task_scores.items()
-        if isinstance(value, int | float)
-    }
-    return flat | {name: value for name, value in scores.items() if isinstance(value, int | float)}
-
-
-class ArtClassificationMetric(evaluate.Metric):
-    """Scores label indices of several tasks a painting.
-
-    Args:
-        tasks: Names of the columns, or the model's `config.tasks`, which adds dating scores.
-    """
-
-    def __init__(
-        self,
-        *args: Any,
-        tasks: Sequence[str | Mapping[str, Any]] = ("type", "school", "timeframe", "medium"),
-        **kwargs: Any,
-    ):
-        """See the class."""
-        self.tasks = tasks
-        super().__init__(*args, **kwargs)
-
-    def _info(self) -> evaluate.MetricInfo:
-        indices = datasets.List(datasets.Value("int64"))
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="Garcia & Vogiatzis 2018, How to Read Paintings (ECCV Workshops)",
-            inputs_description=_INPUTS,
-            features=datasets.Features({"predictions": indices, "references": indices}),
-        )
-
-    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
-        outcomes = Outcomes(self.tasks)
-        outcomes.add(predictions, references)
-        return flatten_scores(score_outcomes(outcomes))
+    flat = {f"{task}_{name}": value for task, found in scores["tasks"].items() for name, value in found.items()}
+    return {name: value for name, value in (flat | dict(scores)).items() if isinstance(value, int | float)}
 
 
 def compute_metrics_for(tasks: Sequence[Mapping[str, Any]]) -> Callable[[EvalPrediction], dict[str, float]]:
@@ -155,8 +98,8 @@ def check_metric_name(
     known = {"loss", *compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))}
     known = {f"{name}_{metric}" for name in validation_sets for metric in known} or known
     name = metric.removeprefix("eval_")
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     if name not in known:
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         raise ValueError(
             f"metric_for_best_model is {name!r}, which validation does not compute. "
             f"{'Did you mean ' + ', '.join(close) + '? ' if close else ''}There are, by task, e.g. type_accuracy and "

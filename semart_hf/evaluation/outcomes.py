@@ -62,6 +62,11 @@ class TaskOutcomes:
         """Whether the prediction is the reference (rows,)."""
         return self.references == self.predictions
 
+    @property
+    def is_known(self) -> npt.NDArray[np.bool_]:
+        """Whether the reference is known (rows,)."""
+        return self.references != UNKNOWN_LABEL
+
     def select(self, rows: npt.NDArray[Any]) -> TaskOutcomes:
         """The same columns for some of the rows."""
         labels, *columns = vars(self).values()
@@ -69,7 +74,7 @@ class TaskOutcomes:
 
     def known(self) -> TaskOutcomes:
         """The rows whose reference is known: the ones that count."""
-        return self.select(self.references != UNKNOWN_LABEL)
+        return self.select(self.is_known)
 
 
 class Outcomes:
@@ -82,21 +87,15 @@ class Outcomes:
     def __init__(self, tasks: Sequence[str | Mapping[str, Any]]):
         """Start with no row."""
         self.tasks = tasks
-        self._labels: dict[str, tuple[str, ...]] = {
-            **{task: () for task in tasks if isinstance(task, str)},
-            **{task["name"]: tuple(task["labels"]) for task in tasks if isinstance(task, Mapping)},
-        }
-        nothing = np.zeros(0, dtype=np.int64)
-        self._batches = {name: [_task_outcomes(name, self._labels[name], nothing, nothing)] for name in self._labels}
+        self._batches: dict[str, list[TaskOutcomes]] = {}
+        for task in tasks:
+            name, labels = (task, ()) if isinstance(task, str) else (task["name"], tuple(task["labels"]))
+            self._batches[name] = [_task_outcomes(name, labels, *np.zeros((2, 0), dtype=np.int64))]
+        self.task_names = list(self._batches)
         self.num_rows = 0
         self.row_ids: list[str] = []
         self.unreadable: dict[str, str] = {}
         """By row id, why a painting's picture could not be read."""
-
-    @property
-    def task_names(self) -> list[str]:
-        """The tasks, in the order of the references' columns."""
-        return list(self._labels)
 
     def add(self, predictions: Any, references: Any, row_ids: Sequence[str] = ()) -> None:
         """Take in one batch.
@@ -111,19 +110,19 @@ class Outcomes:
         """
         truth = self._index_table(references, "references")
         if not isinstance(predictions, Mapping):
-            predictions = dict(zip(self._labels, self._index_table(predictions, "predictions").T, strict=True))
-        new = {
-            name: _task_outcomes(name, labels, np.asarray(predictions[name]), truth[:, column])
-            for column, (name, labels) in enumerate(self._labels.items())
-        }
-        for name, outcomes in new.items():
-            self._batches[name].append(outcomes)
+            predictions = dict(zip(self.task_names, self._index_table(predictions, "predictions").T, strict=True))
+        new = [
+            _task_outcomes(name, batches[0].labels, np.asarray(predictions[name]), column)
+            for (name, batches), column in zip(self._batches.items(), truth.T, strict=True)
+        ]
+        for batches, outcomes in zip(self._batches.values(), new, strict=True):
+            batches.append(outcomes)
         self.num_rows += len(truth)
         self.row_ids += row_ids
 
     def _index_table(self, values: Any, what: str) -> npt.NDArray[np.int64]:
         """Label indices (rows, tasks), checked for shape and type."""
-        num_tasks = len(self._labels)
+        num_tasks = len(self.task_names)
         table = np.asarray(values) if len(values) else np.zeros((0, num_tasks), dtype=np.int64)
         if table.ndim != 2 or table.shape[1] != num_tasks or not np.issubdtype(table.dtype, np.integer):
             raise ValueError(
@@ -137,8 +136,8 @@ class Outcomes:
         """All rows of one task, the ones with an unknown reference included."""
         batches = self._batches[name]
         if len(batches) > 1:
-            _, *columns = zip(*(vars(batch).values() for batch in batches), strict=True)
-            batches[:] = [TaskOutcomes(self._labels[name], *map(np.concatenate, columns))]
+            (labels, *_), *columns = zip(*(vars(batch).values() for batch in batches), strict=True)
+            batches[:] = [TaskOutcomes(labels, *map(np.concatenate, columns))]
         return batches[0]
 
 
@@ -149,45 +148,31 @@ def _task_outcomes(name: str, labels: tuple[str, ...], predictions: Any, referen
             f"Got {len(predictions)} rows of predictions and {len(references)} of references for {name!r}. Both have "
             "one row a painting. Pass the same rows."
         )
-    if predictions.ndim == 2 and labels and predictions.shape[1] != len(labels):
+    has_probabilities = predictions.ndim == 2
+    if has_probabilities and labels and predictions.shape[1] != len(labels):
         raise ValueError(
             f"Got {predictions.shape[1]} probabilities a row for {name!r}, which has {len(labels)} labels. Give one "
             "for each label."
         )
-    num_labels = len(labels) or (predictions.shape[1] if predictions.ndim == 2 else None)
-    _check_indices(name, num_labels, references[references != UNKNOWN_LABEL], "references")
-    if predictions.ndim == 1:
-        _check_indices(name, num_labels, predictions, "predictions")
-        columns = [predictions, *[np.full(len(references), np.nan)] * 4]
-    else:
-        columns = _distribution_columns(predictions.astype(np.float64), references)
-    answers, *measures = columns
-    return TaskOutcomes(
-        labels,
-        references.astype(np.int16),
-        answers.astype(np.int16),
-        *(measure.astype(np.float32) for measure in measures),
-    )
-
-
-def _distribution_columns(table: npt.NDArray[np.float64], references: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Answers, confidences, losses, Brier scores and ranks; the last three are 0 where the reference is unknown."""
-    rows, is_known = np.arange(len(table)), references != UNKNOWN_LABEL
-    predictions = table.argmax(axis=1)
-    true_probability = table[rows, np.where(is_known, references, 0)]
-    # The smallest probability a logarithm is taken of is scikit-learn's own, so that log losses agree.
-    losses = -np.log(np.clip(true_probability, np.finfo(np.float64).eps, 1))
-    brier = (table**2).sum(axis=1) - 2 * true_probability + 1
-    ranks = (table > true_probability[:, None]).sum(axis=1)
-    return [predictions, table[rows, predictions], *(np.where(is_known, c, 0) for c in (losses, brier, ranks))]
-
-
-def _check_indices(name: str, num_labels: int | None, indices: npt.NDArray[Any], what: str) -> None:
-    wrong = indices[(indices < 0) | (indices >= (num_labels or np.inf))]
-    if len(wrong):
-        unknown = f", and {UNKNOWN_LABEL} where it is unknown" if what == "references" else ""
-        raise ValueError(
-            f"Got {wrong[0]} among the {what} of {name!r}. Allowed are numbers from 0"
-            f"{f' to {num_labels - 1}' if num_labels else ''}{unknown}. Map the data's labels to the model's "
-            "vocabulary first."
-        )
+    num_labels = len(labels) or (predictions.shape[1] if has_probabilities else np.iinfo(np.int16).max)
+    is_known = references != UNKNOWN_LABEL
+    for what, indices in {"references": references[is_known], "predictions": predictions}.items():
+        wrong = indices[(indices < 0) | (indices >= num_labels)] if indices.ndim == 1 else ()
+        if len(wrong):
+            raise ValueError(
+                f"Got {wrong[0]} among the {what} of {name!r}. Allowed are numbers from 0 to {num_labels - 1}"
+                f"{f', and {UNKNOWN_LABEL} where it is unknown' * (what == 'references')}. Map the data's labels to "
+                "the model's vocabulary first."
+            )
+    measures = [np.full(len(references), np.nan)] * 4
+    if has_probabilities:
+        rows, table = np.arange(len(references)), predictions.astype(np.float64)
+        predictions = table.argmax(axis=1)
+        true_probability = table[rows, np.where(is_known, references, 0)]
+        # The smallest probability a logarithm is taken of is scikit-learn's own, so that log losses agree.
+        losses = -np.log(np.clip(true_probability, np.finfo(np.float64).eps, 1))
+        brier = (table**2).sum(axis=1) - 2 * true_probability + 1
+        ranks = (table > true_probability[:, None]).sum(axis=1)
+        measures = [table[rows, predictions], *(np.where(is_known, column, 0) for column in (losses, brier, ranks))]
+    columns = [column.astype(np.int16) for column in (references, predictions)]
+    return TaskOutcomes(labels, *columns, *(measure.astype(np.float32) for measure in measures))

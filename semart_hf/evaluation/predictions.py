@@ -1,29 +1,37 @@
-"""A model's logits for every painting of a dataset, batch by batch, through the model's own processor."""
+"""A model's logits for every painting of a dataset, batch by batch, and the predictions.parquet that keeps them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 from datasets import Dataset, Image
+from pyarrow import parquet
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.files import atomic_file
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.techniques_semart import run_model
 
-from .outcomes import softmax
+from .outcomes import Outcomes, softmax
 
 if TYPE_CHECKING:
     from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.model.processing_semart import SemArtProcessor
 
 MODALITIES = ("image+text", "image", "text")
+_TASKS_KEY = b"semart_tasks"
 
 
 @dataclass(frozen=True)
@@ -79,19 +87,18 @@ def predict_batches(
     """
     if len(dataset) == 0:
         raise ValueError("Got a dataset without rows. One painting is needed. Check the split and its filters.")
-    tasks, names = model.config.tasks, row_names(dataset)
     columns = [name for name in ("image", "text", *model.config.task_names) if name in dataset.column_names]
     shown = dataset.select_columns(columns)
     if "image" in columns:  # decoded by the collator, as in training and in the pipeline, with its errors
         shown = shown.cast_column("image", Image(decode=False))
-    collator = ArtCollator(processor, tasks, modality=modality, reports_unreadable=True)
+    collator = ArtCollator(processor, model.config.tasks, modality=modality, reports_unreadable=True)
     loader: DataLoader[Any] = DataLoader(shown, batch_size=batch_size, num_workers=num_workers, collate_fn=collator)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device)
-    remaining = iter(names)
+    names = iter(row_names(dataset))
     for batch in tqdm(loader, desc=modality, unit="batch", disable=not show_progress):
         references = batch.pop("labels").numpy()
-        row_ids = list(islice(remaining, len(references)))
+        row_ids = list(islice(names, len(references)))
         unreadable = {row_ids[place]: error for place, error in batch.pop("unreadable", ())}
         with torch.inference_mode():
             inputs = {name: value.to(device) for name, value in batch.items()}
@@ -122,8 +129,70 @@ def predict_dataset(
 
 def row_names(dataset: Dataset) -> list[str]:
     """One name a painting: its picture's file name where every painting has its own, else its row's number."""
-    if "image_file" in dataset.column_names:
-        files = list(dataset["image_file"])
-        if all(files) and len(set(files)) == len(files):
-            return files
+    files = list(dataset["image_file"]) if "image_file" in dataset.column_names else []
+    if all(files) and len(set(files)) == len(dataset):
+        return files
     return [f"row {index}" for index in range(len(dataset))]
+
+
+@contextmanager
+def predictions_writer(
+    path: str | Path, tasks: Sequence[Mapping[str, Any]]
+) -> Iterator[Callable[[Predictions, Mapping[str, Any]], None]]:
+    """A function that writes a batch with the probabilities of its logits; the file appears when the block has ended.
+
+    Columns: `row_id`, and for each task `{task}_true` (null where unknown), `{task}_predicted`, and
+    `{task}_probabilities`, a struct with one number a label.
+    """
+    tasks = [{"name": task["name"], "labels": list(task["labels"])} for task in tasks]
+    fields = [("row_id", pa.string())]
+    for task in tasks:
+        distribution = pa.struct([(label, pa.float32()) for label in task["labels"]])
+        kinds = {"true": pa.string(), "predicted": pa.string(), "probabilities": distribution}
+        fields += [(f"{task['name']}_{name}", kind) for name, kind in kinds.items()]
+    schema = pa.schema(fields, metadata={_TASKS_KEY: json.dumps(tasks)})
+    with atomic_file(path) as unfinished, parquet.ParquetWriter(unfinished, schema) as file:
+
+        def write(batch: Predictions, probabilities: Mapping[str, Any]) -> None:
+            columns: list[Any] = [pa.array(batch.row_ids, pa.string())]
+            for task, references in zip(tasks, batch.references.T, strict=True):
+                labels = np.array([*task["labels"], None], dtype=object)
+                table = np.asarray(probabilities[task["name"]], dtype=np.float32)
+                columns += [
+                    pa.array(labels[np.where(references == UNKNOWN_LABEL, -1, references)], pa.string()),
+                    pa.array(labels[table.argmax(axis=1)], pa.string()),
+                    pa.StructArray.from_arrays([pa.array(values) for values in table.T], names=task["labels"]),
+                ]
+            file.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+        yield write
+
+
+def open_predictions(path: str | Path) -> tuple[parquet.ParquetFile, list[dict[str, Any]]]:
+    """A predictions.parquet and the tasks that it holds, as a model's `config.tasks`.
+
+    Raises:
+        ValueError: The file was not written by `predictions_writer`.
+    """
+    try:
+        file = parquet.ParquetFile(path)
+        return file, json.loads((file.schema_arrow.metadata or {})[_TASKS_KEY])
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise ValueError(
+            f"Got {path}, which is no predictions.parquet of `semart-hf evaluate`. Evaluate that model first."
+        ) from error
+
+
+def read_predictions(path: str | Path) -> Outcomes:
+    """The outcomes of a predictions.parquet, read in pieces; errors are those of `open_predictions`."""
+    file, tasks = open_predictions(path)
+    outcomes = Outcomes(tasks)
+    for batch in file.iter_batches(batch_size=4096):
+        references, probabilities = [], {}
+        for task in tasks:
+            numbers = {label: number for number, label in enumerate(task["labels"])} | {None: UNKNOWN_LABEL}
+            references.append([numbers[label] for label in batch.column(f"{task['name']}_true").to_pylist()])
+            columns = batch.column(f"{task['name']}_probabilities").flatten()
+            probabilities[task["name"]] = np.stack([column.to_numpy() for column in columns], axis=1)
+        outcomes.add(probabilities, np.array(references, dtype=np.int64).T, batch.column("row_id").to_pylist())
+    return outcomes

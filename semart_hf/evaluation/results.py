@@ -9,6 +9,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,7 @@ from .comparison import compare_outcomes
 from .intervals import NUM_RESAMPLES, bootstrap_intervals
 from .metrics import score_outcomes
 from .outcomes import Outcomes
-from .predictions import MODALITIES, Predictions, predict_batches, predict_dataset
-from .predictions_file import predictions_writer
+from .predictions import MODALITIES, Predictions, predict_batches, predict_dataset, predictions_writer
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from semart_hf.model.processing_semart import SemArtProcessor
 
 PACKAGES = ("torch", "transformers", "timm", "datasets", "evaluate", "scikit-learn", "semart-hf")
+BOTH = MODALITIES[0]
 
 
 def evaluate_model(
@@ -78,56 +79,51 @@ def write_evaluation(
     Returns:
         The results, the outcomes, and the outcomes without temperatures; None where there are none.
     """
-    ceilings, chosen_on, choosing = ceilings_of(about["data"]), about["split"], None
-    start, uncalibrated = time.perf_counter(), Outcomes(model.config.tasks)
+    config, ceilings = model.config, ceilings_of(about["data"])
+    start, uncalibrated, choosing = time.perf_counter(), Outcomes(config.tasks), None
     if calibration is not None:
         predictions = predict_dataset(model, processor, calibration[1], **options)
-        model.config.temperatures = fit_temperatures(predictions)
-        if not model.config.temperatures:
+        config.temperatures = fit_temperatures(predictions)
+        if not config.temperatures:
             raise ValueError(
                 f"Got the split {calibration[0]!r} with {len(predictions.references)} paintings, in which no task has "
                 "two different labels. At least one task needs them to be calibrated. Give a larger split."
             )
-        chosen_on, choosing = calibration[0], Outcomes(model.config.tasks)
-        choosing.add(predictions.probabilities(model.config.temperatures), predictions.references)
-        calibrated = {task: risk_points(choosing.task(task)) for task in model.config.temperatures}
-        model.config.confidence_risks = {task: points for task, points in calibrated.items() if points}
-    temperatures = model.config.temperatures
-    with predictions_writer(folder / "predictions.parquet", model.config.tasks) as write:
+        choosing = Outcomes(config.tasks)
+        choosing.add(predictions.probabilities(config.temperatures), predictions.references)
+        calibrated = {task: risk_points(choosing.task(task)) for task in config.temperatures}
+        config.confidence_risks = {task: points for task, points in calibrated.items() if points}
+    with predictions_writer(folder / "predictions.parquet", config.tasks) as write:
 
         def keep(batch: Predictions) -> None:
-            write(batch, batch.probabilities(temperatures))
+            write(batch, batch.probabilities(config.temperatures))
             uncalibrated.add(batch.probabilities(), batch.references)
 
         outcomes = collect_outcomes(model, processor, paintings, on_batch=keep, **options)
-    both = outcomes[MODALITIES[0]]
+    both = outcomes[BOTH]
     measured = summarize(outcomes, ceilings=ceilings, seconds=time.perf_counter() - start)
+    fitted_on = calibration[0] if calibration else None
     results = {
         **about,
         **{name: measured.pop(name) for name in ("num_rows", "seconds")},
         "environment": describe_environment(),
         **measured,
-        "training_data": model.config.training_data,
-        "thresholds": thresholds(both, chosen_on, choosing),
+        "training_data": config.training_data,
+        "thresholds": thresholds(both, fitted_on or about["split"], choosing or both),
     }
-    if temperatures:
-        stages = {"before": score_outcomes(uncalibrated)["tasks"], "after": measured["tasks"]}
-        results["calibration"] = {
-            "fitted_on": None if calibration is None else calibration[0],
-            "temperatures": dict(temperatures),
-            **{stage: _probability_scores(tasks) for stage, tasks in stages.items()},
-        }
+    if config.temperatures:
+        results["calibration"] = {"fitted_on": fitted_on, "temperatures": dict(config.temperatures)}
+        names = ("log_loss", "brier", "expected_calibration_error")
+        for stage, tasks in (("before", score_outcomes(uncalibrated)["tasks"]), ("after", measured["tasks"])):
+            results["calibration"][stage] = {
+                task: {name: scores.get(name) for name in names} for task, scores in tasks.items()
+            }
     if compared is not None:
-        names = (about["model"], compared[1])
-        short = (Path(names[0]).name, Path(names[1]).name)
-        results["comparison"] = compare_outcomes(both, compared[0], names=names if short[0] == short[1] else short)
+        models = (about["model"], compared[1])
+        short = (Path(models[0]).name, Path(models[1]).name)
+        results["comparison"] = compare_outcomes(both, compared[0], names=models if short[0] == short[1] else short)
     write_json(folder / "results.json", results)
-    return results, both, uncalibrated if temperatures else None
-
-
-def _probability_scores(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    names = ("log_loss", "brier", "expected_calibration_error")
-    return {task: {name: scores.get(name) for name in names} for task, scores in tasks.items()}
+    return results, both, uncalibrated if config.temperatures else None
 
 
 def collect_outcomes(
@@ -144,22 +140,22 @@ def collect_outcomes(
     batch that saw picture and text; further options are those of `predict_batches`.
     """
     present = present_modalities(dataset)
-    views = {modality: (dataset, modality) for modality in (MODALITIES if len(present) == 2 else MODALITIES[:1])}
+    views = {modality: (dataset, modality) for modality in (MODALITIES if len(present) == 2 else [BOTH])}
     if "text_masked" in dataset.column_names and "text" in present:
         masked = dataset.remove_columns("text").rename_column("text_masked", "text")
-        views |= {"image+masked text": (masked, "image+text")} if "image" in present else {}
+        views |= {"image+masked text": (masked, BOTH)} if "image" in present else {}
         views |= {"masked text": (masked, "text")}
     collected = {}
     for name, (view, modality) in views.items():
-        collected[name] = Outcomes(model.config.tasks)
+        outcomes = collected[name] = Outcomes(model.config.tasks)
         for batch in predict_batches(model, processor, view, modality=modality, **options):
-            collected[name].add(batch.probabilities(model.config.temperatures), batch.references, batch.row_ids)
-            collected[name].unreadable |= batch.unreadable
-            if on_batch is not None and name == MODALITIES[0]:
+            outcomes.add(batch.probabilities(model.config.temperatures), batch.references, batch.row_ids)
+            outcomes.unreadable |= batch.unreadable
+            if on_batch is not None and name == BOTH:
                 on_batch(batch)
     for modality in present:
         # With a single modality in the data, both together are that modality.
-        collected.setdefault(modality, collected[MODALITIES[0]])
+        collected.setdefault(modality, collected[BOTH])
     return collected
 
 
@@ -173,45 +169,44 @@ def summarize(
     """What `evaluate_model` returns, from the outcomes by modality."""
     modalities: dict[str, dict[str, Any]] = {}
     for modality, collected in outcomes.items():
-        if modalities and not any(len(collected.task(name).known().references) for name in collected.task_names):
+        if modalities and not any(collected.task(name).is_known.any() for name in collected.task_names):
             continue  # every labelled painting's picture is unreadable: the other views are scored all the same
         scores = modalities[modality] = score_outcomes(collected)
+        del scores["num_rows"]
         intervals = bootstrap_intervals(collected, num_resamples=num_resamples)
-        for task, of_task in scores["tasks"].items():
-            found = {name: intervals[f"{task}_{name}"] for name in of_task if f"{task}_{name}" in intervals}
-            of_task |= {"intervals": found} if found else {}
+        for task, found in scores["tasks"].items():
+            spans = {name: intervals[f"{task}_{name}"] for name in found if f"{task}_{name}" in intervals}
+            found |= {"intervals": spans} if spans else {}
         scores["intervals"] = {name: intervals[name] for name in scores if name in intervals}
         if ceilings and modality in ceilings:
             scores["ceiling"] = dict(ceilings[modality])
-    both = modalities[MODALITIES[0]]
-    top = ("tasks", "mean_accuracy", "mean_macro_f1", "exact_match", "intervals")
+    both = modalities[BOTH]
     return {
-        "num_rows": both["num_rows"],
+        "num_rows": outcomes[BOTH].num_rows,
         "seconds": round(seconds, 2),
-        **{name: both[name] for name in top},
+        **{name: both[name] for name in ("tasks", "mean_accuracy", "mean_macro_f1", "exact_match", "intervals")},
         "unreadable_pictures": [
             # A picture's name and not its folder: results are published.
             {"row_id": name, "error": re.sub(r"'[^']*[/\\]([^'/\\]+)'", r"'\1'", error)}
-            for name, error in outcomes[MODALITIES[0]].unreadable.items()
+            for name, error in outcomes[BOTH].unreadable.items()
         ],
-        "modalities": {
-            modality: {name: value for name, value in scores.items() if name != "num_rows"}
-            for modality, scores in modalities.items()
-        },
+        "modalities": modalities,
     }
 
 
 def present_modalities(dataset: Dataset) -> list[str]:
     """`image` and `text`, as far as at least one painting has one."""
     present = []
-    for modality in {"image", "text"} & set(dataset.column_names):
+    for modality in ("image", "text"):
+        if modality not in dataset.column_names:
+            continue
         columns = (batch[modality] for batch in dataset.select_columns([modality]).with_format("arrow").iter(1000))
         if modality == "image":
             has_any = any(column.null_count < len(column) for column in columns)
         else:
             has_any = any(text and text.strip() for column in columns for text in column.to_pylist())
         present += [modality] if has_any else []
-    return sorted(present)
+    return present
 
 
 def ceilings_of(data: str | Path) -> dict[str, dict[str, float]] | None:
@@ -225,10 +220,9 @@ def describe_training_data(data: str | Path) -> dict[str, Any]:
     The painted miniature comes with a file of its ceilings; the summary of a folder that was prepared of it says so.
     """
     folder = Path(data).parent if Path(data).is_file() else Path(data)
-    is_miniature = (folder / MINIATURE_FILE).is_file() or bool(
-        (_read_json(folder / "summary.json") or {}).get("is_painted_miniature")
-    )
-    return {"name": Path(str(data)).name or str(data), "is_painted_miniature": is_miniature}
+    summary = _read_json(folder / "summary.json") or {}
+    is_miniature = (folder / MINIATURE_FILE).is_file() or bool(summary.get("is_painted_miniature"))
+    return {"name": Path(data).name or str(data), "is_painted_miniature": is_miniature}
 
 
 def _read_json(path: Path) -> Any:
@@ -240,38 +234,29 @@ def _read_json(path: Path) -> Any:
 
 def describe_environment() -> dict[str, Any]:
     """What the figures were measured with: Python, platform, processor, cores, package versions and commit."""
+    versions: dict[str, str | None] = dict.fromkeys(PACKAGES)
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
+    processor = re.search(r"^model name\s*: (.*)$", text, flags=re.MULTILINE)
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "processor": _processor_name(),
+        "processor": processor[1].strip() if processor else platform.processor() or None,
         "cores": os.cpu_count(),
         **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
-        **{package: _version(package) for package in PACKAGES},
+        **versions,
         "commit": _package_commit(),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _processor_name() -> str | None:
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
-    found = re.search(r"^model name\s*: (.*)$", text, flags=re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or None
 
 
 def _package_commit() -> str | None:
     """The commit of the checkout that the package runs from, with `-dirty` after local changes; None elsewhere."""
     checkout = Path(semart_hf.__file__).parents[1]
-    if not (checkout / ".git").exists():
-        return None
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip() or None
-    except (OSError, subprocess.TimeoutExpired):
-        return None
+    if (checkout / ".git").exists():
+        command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
+        with suppress(OSError, subprocess.TimeoutExpired):
+            return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip() or None
+    return None

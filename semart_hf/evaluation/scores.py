@@ -6,7 +6,6 @@ probabilities where a probability is needed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ import numpy.typing as npt
 
 from semart_hf.catalogue.timeframe import label_years
 from semart_hf.catalogue.vocabulary import UNKNOWN
-from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 from .outcomes import TaskOutcomes
 
@@ -43,11 +41,18 @@ def score_task(outcomes: TaskOutcomes) -> dict[str, Any]:
             "brier": float(known.brier.mean(dtype=np.float64)),  # Brier's own (1950): between 0 and 2
             "expected_calibration_error": calibration_error(known.confidences, known.correct),
         }
-    scores |= {name: _value(*sums) for name, sums in row_scores(known).items() if name != "accuracy"}
+    for name, (numerators, denominators) in row_scores(known).items():
+        if name != "accuracy":
+            scores[name] = float(numerators.sum() / denominators.sum()) if denominators.any() else None
     if UNKNOWN in known.labels:
         scores["without_unk"] = _label_scores(known.select(known.references != known.labels.index(UNKNOWN)))
     if known.labels:
-        scores["per_label"] = per_label_scores(class_counts(known), known.labels)
+        counts = class_counts(known)
+        columns = zip(counts[1], *map(np.nan_to_num, class_scores(counts)), strict=True)
+        scores["per_label"] = {
+            label: {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
+            for label, (support, precision, recall, f1) in zip(known.labels, columns, strict=True)
+        }
         present = np.unique(known.references)
         if len(present) == 1:
             scores["only_label"] = known.labels[present[0]]
@@ -60,10 +65,6 @@ def _label_scores(known: TaskOutcomes) -> dict[str, Any]:
         return {"num_rows": 0, **dict.fromkeys(LABEL_SCORES)}
     found = {"accuracy": known.correct.mean(), **mean_class_scores(class_counts(known)[None])}
     return {"num_rows": num_rows, **{name: float(np.squeeze(found[name])) for name in LABEL_SCORES}}
-
-
-def _value(numerators: npt.NDArray[Any], denominators: npt.NDArray[Any]) -> float | None:
-    return float(numerators.sum() / denominators.sum()) if denominators.any() else None
 
 
 def confusion_counts(outcomes: TaskOutcomes) -> npt.NDArray[np.int64]:
@@ -97,15 +98,6 @@ def mean_class_scores(counts: npt.NDArray[Any]) -> dict[str, FloatArray]:
         "balanced_accuracy": nan_mean(recall.T),
         "macro_f1": nan_mean(f1.T),
         "weighted_f1": ratio(np.nansum(f1 * support, axis=1), support.sum(axis=1)),
-    }
-
-
-def per_label_scores(counts: npt.NDArray[Any], labels: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and support of each label, from class counts (3, labels)."""
-    columns = zip(*map(np.nan_to_num, class_scores(counts)), strict=True)
-    return {
-        label: {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
-        for label, support, (precision, recall, f1) in zip(labels, counts[1], columns, strict=True)
     }
 
 
@@ -148,38 +140,21 @@ def calibration_error(confidences: npt.NDArray[np.floating[Any]], correct: npt.N
 def row_scores(outcomes: TaskOutcomes) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """By name the scores that are one sum over the rows (rows,) divided by another: accuracy, and those of periods.
 
-    A painting with a dated truth that was answered `UNK` counts as wrong within one period; it has no distance, so it
-    is left out of the errors.
+    Distances in time are counted in years and not in labels, because a period too rare for the vocabulary still lies
+    between its neighbours. A painting with a dated truth that was answered `UNK` counts as wrong within one period; it
+    has no distance, so it is left out of the errors.
     """
-    is_known = outcomes.references != UNKNOWN_LABEL
+    is_known = outcomes.is_known
     scores: dict[str, Any] = {"accuracy": (is_known & outcomes.correct, is_known)}
     years = label_years(outcomes.labels)
     if years is not None:
-        in_periods = np.abs(period_distances(outcomes))
-        middles = years.mean(axis=1)
-        in_years = np.abs(middles[outcomes.predictions] - middles[outcomes.references * is_known])
-        has_dated_truth = is_known & ~np.isnan(middles[outcomes.references * is_known])
-        is_dated = ~np.isnan(in_periods)
+        true = np.where(is_known[:, None], years[outcomes.references * is_known], np.nan)
+        answered, length = years[outcomes.predictions], np.nanmedian(years[:, 1] - years[:, 0] + 1)
+        in_periods = np.abs(answered[:, 0] - true[:, 0]) / length
+        in_years = np.abs(answered.mean(axis=1) - true.mean(axis=1))
+        has_dated_truth, is_dated = ~np.isnan(true[:, 0]), ~np.isnan(in_periods)
         # Half a period of slack keeps one period one period where lengths differ by a year.
         scores["within_one_period"] = (has_dated_truth & (in_periods < 1.5), has_dated_truth)
         scores["mean_absolute_error_periods"] = (np.where(is_dated, in_periods, 0), is_dated)
         scores["mean_absolute_error_years"] = (np.where(is_dated, in_years, 0), is_dated)
     return scores
-
-
-def period_distances(outcomes: TaskOutcomes) -> FloatArray:
-    """Signed distance in periods from truth to prediction, positive when dated too late; NaN where one has no date.
-
-    Periods are counted in years and not in labels, because a period too rare for the vocabulary still lies between its
-    neighbours.
-
-    Raises:
-        ValueError: The labels are not spans of years.
-    """
-    years = label_years(outcomes.labels)
-    if years is None:
-        raise ValueError(f"Got the labels {list(outcomes.labels)}. Distances in time need spans such as 1501-1550.")
-    starts, period_length = years[:, 0], np.nanmedian(years[:, 1] - years[:, 0] + 1)
-    is_known = outcomes.references != UNKNOWN_LABEL
-    distances = (starts[outcomes.predictions] - starts[outcomes.references * is_known]) / period_length
-    return np.where(is_known, distances, np.nan)

@@ -58,8 +58,8 @@ def compare_runs(runs: Sequence[TowerRun], *, num_resamples: int | None = None) 
     Raises:
         ValueError: The towers were not evaluated on the same paintings, or have different labels.
     """
-    first = runs[0]
-    num_resamples = num_resamples or enough_resamples(len(runs), len(first.results["tasks"]))
+    first = runs[0].results
+    num_resamples = num_resamples or enough_resamples(len(runs), len(first["tasks"]))
     pairs = [
         compare_outcomes(one.outcomes, other.outcomes, names=(one.name, other.name), num_resamples=num_resamples)
         for one, other in combinations(runs, 2)
@@ -67,13 +67,13 @@ def compare_runs(runs: Sequence[TowerRun], *, num_resamples: int | None = None) 
     correct_for_many(pairs)
     towers = {run.name: tower_entry(run) for run in runs}
     return {
-        **{name: first.results[name] for name in ("data", "split", "num_rows")},
-        "tasks": list(first.results["tasks"]),
+        **{name: first[name] for name in ("data", "split", "num_rows")},
+        "tasks": list(first["tasks"]),
         "towers": towers,
         "pairs": pairs,
         "pareto": {axis: pareto_front(towers, axis) for axis in COST_AXES},
         "recipe_differences": recipe_differences(runs),
-        "environment": first.cost["environment"],
+        "environment": runs[0].cost["environment"],
     }
 
 
@@ -94,9 +94,9 @@ def correct_for_many(pairs: Sequence[dict[str, Any]]) -> None:
     """
     families: dict[tuple[bool, str], list[dict[str, Any]]] = {}
     for pair in pairs:
-        for is_mean, scored in ((True, pair["mean"]), *((False, scores) for scores in pair["tasks"].values())):
+        for scored in (pair["mean"], *pair["tasks"].values()):
             for score, entry in scored.items():
-                families.setdefault((is_mean, score), []).append(entry)
+                families.setdefault((scored is pair["mean"], score), []).append(entry)
     for entries in families.values():
         p_values = [entry["mcnemar"]["p"] if "mcnemar" in entry else entry["bootstrap_p"] for entry in entries]
         for entry, p in zip(entries, holm(p_values), strict=True):
@@ -106,19 +106,18 @@ def correct_for_many(pairs: Sequence[dict[str, Any]]) -> None:
 
 def tower_entry(run: TowerRun) -> dict[str, Any]:
     """A tower's part of comparison.json; a cost that was not measured is None."""
-    vision = run.config.get("vision_config") or {}
+    vision, training = run.config.get("vision_config") or {}, run.training.get("training") or {}
     names = ("mean_accuracy", "mean_macro_f1", "exact_match", "intervals", "ceiling")
     scores = {
         modality: {
             "tasks": {
-                task: {name: value for name, value in of_task.items() if name != "per_label"}
-                for task, of_task in found["tasks"].items()
+                task: {name: value for name, value in scored.items() if name != "per_label"}
+                for task, scored in found["tasks"].items()
             },
             **{name: found[name] for name in names if name in found},
         }
         for modality, found in run.results["modalities"].items()
     }
-    training = run.training.get("training") or {}
     return {
         "model": str(run.model),
         "vision": vision.get("architecture"),
@@ -146,12 +145,12 @@ def pareto_front(towers: Mapping[str, Mapping[str, Any]], axis: str) -> list[str
         for name, tower in towers.items()
         if tower["cost"][axis] is not None
     }
-    front = [
-        name
-        for name, point in points.items()
-        if not any(other[0] <= point[0] and other[1] <= point[1] and other != point for other in points.values())
-    ]
-    return sorted(front, key=lambda name: points[name])
+    front, best = list[str](), (0.0, 1.0)
+    for name in sorted(points, key=lambda name: points[name]):
+        if points[name] == best or points[name][1] < best[1]:
+            best = points[name]
+            front.append(name)
+    return front
 
 
 def recipe_differences(runs: Sequence[TowerRun]) -> dict[str, dict[str, Any]]:

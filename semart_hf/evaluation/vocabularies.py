@@ -63,7 +63,11 @@ def load_split(
     for task in tasks:
         name, labels = task["name"], list(task["labels"])
         changes = dict((label_map or {}).get(name, {}))
-        _check_changes(name, changes, own_labels[name], labels)
+        for what, used, allowed in (("from", changes, own_labels[name]), ("to", changes.values(), [*labels, None])):
+            if wrong := [label for label in used if label not in allowed]:
+                raise ValueError(
+                    f"Got a label map {what} the {name} labels {wrong}. Allowed are {allowed}. Correct --map_labels."
+                )
         foreign = sorted(label for label in frequent[name] if label not in labels and label not in changes)
         if foreign and not common_labels:
             raise ValueError(
@@ -71,26 +75,23 @@ def load_split(
                 f'{{"{name}": {{"{foreign[0]}": "{labels[0]}"}}}} to say what they are to the model, or '
                 "--common_labels to score only the paintings whose label it knows."
             )
-        numbers: dict[str, int | None] = {label: at for at, label in enumerate(labels)}
+        numbers: dict[str | None, int | None] = {label: at for at, label in enumerate(labels)}
         unknown = numbers.get(UNKNOWN)
         if common_labels:
             numbers[UNKNOWN] = unknown = None
-        targets = [changes.get(label, label) for label in own_labels[name]]
-        by_own = [None if target is None else numbers.get(target, unknown) for target in targets]
+        numbers[None] = None
+        by_own = [numbers.get(changes.get(label, label), unknown) for label in own_labels[name]]
         column = [None if number is None else by_own[number] for number in list(paintings[name])]
         feature = datasets.ClassLabel(names=labels)
         paintings = paintings.remove_columns(name).add_column(name, column, feature=feature)
-    _check_pictures(paintings, recipe.get("modality", "image+text"), split, data)
-    return paintings
-
-
-def _check_pictures(paintings: datasets.Dataset, modality: str, split: str, data: str | Path) -> None:
     # Data of texts alone name no picture, and are scored as such by a model that reads both.
+    modality = recipe.get("modality", "image+text")
     is_named = "image_file" in paintings.column_names and any(paintings["image_file"])
     is_shown = "image" in paintings.column_names and (modality == "image" or ("image" in modality and is_named))
     if len(paintings) and is_shown:
         undecoded = paintings.cast_column("image", datasets.Image(decode=False))
         check_readable(undecoded, split=split, modality="image", data=data)
+    return paintings
 
 
 def _trained_recipe(model: Path) -> dict[str, Any]:
@@ -104,11 +105,7 @@ def _trained_recipe(model: Path) -> dict[str, Any]:
 
 
 def check_labelled(paintings: datasets.Dataset, task_names: Sequence[str], name: str) -> None:
-    """Refuse paintings in which nothing can be scored.
-
-    Raises:
-        ValueError: There is no row, or no known label.
-    """
+    """Raise ValueError for paintings in which nothing can be scored: there is no row, or no known label."""
     columns = set(task_names) & set(paintings.column_names)
     if not any(label is not None for column in columns for label in paintings[column]):
         raise ValueError(
@@ -129,15 +126,15 @@ def with_masked_text(paintings: datasets.Dataset) -> datasets.Dataset:
 def data_labels(data: str | Path, names: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """By task, every label of the data with `UNK`, and those it is sorted by: the frequent or the declared ones."""
     path = Path(data)
+    every, frequent = dict[str, list[str]](), dict[str, list[str]]()
     if path.is_file() or any((path / file).is_file() for file in RELEASE_FILES.values()):
         splits = read_rows(path).splits
         learned_from = [splits["train"]] if "train" in splits else list(splits.values())
-        counts = {name: _counts(learned_from, name) for name in names}
-        frequent = {
-            name: [label for label, n in found.items() if n >= max(FREQUENT_COUNT, FREQUENT_SHARE * found.total())]
-            for name, found in counts.items()
-        }
-        every = {name: sorted(_counts(list(splits.values()), name)) for name in names}
+        for name in names:
+            counts = Counter(label for rows in learned_from for label in rows[name][:] if label is not None)
+            least = max(FREQUENT_COUNT, FREQUENT_SHARE * counts.total())
+            frequent[name] = [label for label, count in counts.items() if count >= least]
+            every[name] = sorted({label for rows in splits.values() for label in rows[name][:] if label is not None})
     else:
         features = next(iter(load_paintings(data).values())).features
         every = frequent = {name: list(features[name].names) for name in names if name in features}
@@ -146,10 +143,6 @@ def data_labels(data: str | Path, names: Sequence[str]) -> tuple[dict[str, list[
         for found in (every, frequent)
     )
     return {name: [*labels, UNKNOWN] for name, labels in named.items()}, frequent
-
-
-def _counts(splits: Sequence[Any], name: str) -> Counter[str]:
-    return Counter(value for rows in splits for value in rows[name][:] if value is not None)
 
 
 def read_label_map(path: str | Path) -> dict[str, dict[str, str | None]]:
@@ -169,14 +162,3 @@ def read_label_map(path: str | Path) -> dict[str, dict[str, str | None]]:
             '{"school": {"Flemish": "Netherlandish", "Greek": null}}. Correct the file.'
         )
     return dict(content)
-
-
-def _check_changes(name: str, changes: Mapping[str, str | None], own: Sequence[str], labels: Sequence[str]) -> None:
-    for what, wrong, allowed in (
-        ("from", [label for label in changes if label not in own], own),
-        ("to", [label for label in changes.values() if label is not None and label not in labels], labels),
-    ):
-        if wrong:
-            raise ValueError(
-                f"Got a label map {what} the {name} labels {wrong}. Allowed are {list(allowed)}. Correct --map_labels."
-            )

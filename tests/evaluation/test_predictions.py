@@ -1,11 +1,20 @@
-"""The loop over a dataset gives the model's own logits, in order, whatever the batch size."""
+"""The loop over a dataset gives the model's own logits, in order; predictions.parquet gives back the same scores."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from rounding import rounding
 
-from semart_hf.evaluation.predictions import predict_batches, predict_dataset, row_names
+from semart_hf.evaluation.metrics import score_outcomes
+from semart_hf.evaluation.outcomes import Outcomes
+from semart_hf.evaluation.predictions import (
+    predict_batches,
+    predict_dataset,
+    predictions_writer,
+    read_predictions,
+    row_names,
+)
 
 ROUNDING = rounding(1024, layers=20, size=8)  # 20 layers of at most 1,024 terms, logits of at most 8
 
@@ -81,3 +90,54 @@ def test_nan_logits_name_their_rows(tiny_model, tiny_processor, paintings, monke
     monkeypatch.setattr(tiny_model, "forward", broken)
     with pytest.raises(ValueError, match=r"NaN or infinite for 00001-view\.jpg\. Finite"):
         next(predict_batches(tiny_model, tiny_processor, paintings, batch_size=4, device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, tiny_model, tiny_processor, paintings):
+    path = tmp_path_factory.mktemp("predictions") / "predictions.parquet"
+    with predictions_writer(path, tiny_model.config.tasks) as write:
+        for batch in predict_batches(tiny_model, tiny_processor, paintings, batch_size=4, device="cpu"):
+            write(batch, batch.probabilities())
+    return path
+
+
+def test_any_reader_understands_the_file(written, predicted, paintings):
+    frame = pd.read_parquet(written)
+    assert frame["row_id"].tolist() == paintings["image_file"][:]
+    labels = paintings.features["school"].names
+    truths = [None if number is None else labels[number] for number in paintings["school"]]
+    assert [None if pd.isna(label) else label for label in frame["school_true"]] == truths
+    probabilities = predicted.probabilities()["school"]
+    assert frame["school_predicted"].tolist() == [labels[number] for number in probabilities.argmax(1)]
+    assert list(frame["school_probabilities"][0]) == labels
+    np.testing.assert_allclose(list(frame["school_probabilities"][0].values()), probabilities[0], atol=ROUNDING)
+
+
+def test_read_back_the_file_scores_the_same(written, predicted, tiny_model, paintings):
+    outcomes = read_predictions(written)
+    assert outcomes.row_ids == paintings["image_file"][:]
+    direct = Outcomes(tiny_model.config.tasks)
+    direct.add(predicted.probabilities(), predicted.references)
+    expected, found = score_outcomes(direct), score_outcomes(outcomes)
+    assert found["mean_macro_f1"] == pytest.approx(expected["mean_macro_f1"])
+    assert found["tasks"]["timeframe"]["log_loss"] == pytest.approx(
+        expected["tasks"]["timeframe"]["log_loss"], abs=ROUNDING
+    )
+
+
+def test_an_error_leaves_no_file(tmp_path, tiny_model):
+    def fail():
+        with predictions_writer(tmp_path / "predictions.parquet", tiny_model.config.tasks):
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "text.parquet").write_text("no parquet")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
+    for name in ("none", "text", "other"):
+        with pytest.raises(ValueError, match=rf"{name}\.parquet, which is no predictions\.parquet.*Evaluate that"):
+            read_predictions(tmp_path / f"{name}.parquet")

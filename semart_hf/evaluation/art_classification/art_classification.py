@@ -1,7 +1,53 @@
 """The metric in the layout that `evaluate.load("<this folder>")` reads: a script named like its folder."""
 
-from semart_hf.evaluation.metrics import ArtClassificationMetric as _ArtClassificationMetric
+from typing import Any
+
+import datasets
+import evaluate
+
+from semart_hf.evaluation.metrics import flatten_scores, score_outcomes
+from semart_hf.evaluation.outcomes import Outcomes
+
+_DESCRIPTION = """Accuracy, F1 and dating error of paintings classified by several tasks at once.
+Rows whose label is unknown (-100) are left out of their task's count."""
+
+_INPUTS = """
+Args:
+    predictions: label indices (rows, tasks).
+    references: label indices (rows, tasks), -100 where the label is unknown.
+Returns:
+    a flat dict: `type_accuracy`, `type_macro_f1`, ..., `mean_accuracy`, `mean_macro_f1`, `exact_match`, `num_rows`.
+"""
 
 
-class ArtClassification(_ArtClassificationMetric):
-    """`evaluate.load("semart_hf/evaluation/art_classification", tasks=model.config.tasks)`."""
+class ArtClassification(evaluate.Metric):
+    """Scores label indices of several tasks a painting.
+
+    Args:
+        tasks: Names of the columns, or the model's `config.tasks`, which adds dating scores.
+
+    Example:
+        >>> metric = ArtClassification(tasks=["type", "school"])
+        >>> scores = metric.compute(predictions=[[0, 1], [1, 1]], references=[[0, 1], [0, -100]])
+        >>> scores["type_accuracy"], scores["school_accuracy"]
+        (0.5, 1.0)
+    """
+
+    def __init__(self, *args: Any, tasks: Any = ("type", "school", "timeframe", "medium"), **kwargs: Any):
+        """See the class."""
+        self.tasks = tasks
+        super().__init__(*args, **kwargs)
+
+    def _info(self) -> evaluate.MetricInfo:
+        indices = datasets.List(datasets.Value("int64"))
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="Garcia & Vogiatzis 2018, How to Read Paintings (ECCV Workshops)",
+            inputs_description=_INPUTS,
+            features=datasets.Features({"predictions": indices, "references": indices}),
+        )
+
+    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+        outcomes = Outcomes(self.tasks)
+        outcomes.add(predictions, references)
+        return flatten_scores(score_outcomes(outcomes))
