@@ -30,6 +30,7 @@ PROCESSES.set_forkserver_preload(
 
 def _python(words, environment, folder, output, errors):
     os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # the system's: of a data loader's workers
     for number, path in ((1, output), (2, errors)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.clear()
@@ -102,23 +103,27 @@ class Python:
         self.process.join()
 
 
+def launched(num_processes):
+    """The variables that a launcher would set for each process of one training."""
+    if num_processes == 1:
+        return [{}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    return [
+        {**meeting, "WORLD_SIZE": str(num_processes), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        for rank in range(num_processes)
+    ]
+
+
 def run_python(*words, logs, num_processes=1, timeout=300, **settings):
     """What `subprocess.run` returns, of one process or of those that a launcher would start for one training."""
-    launched = [{} for _ in range(num_processes)]
-    if num_processes > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-        launched = [
-            {**meeting, "WORLD_SIZE": str(num_processes), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            for rank in range(num_processes)
-        ]
     with contextlib.ExitStack() as stack:
         processes = [
             stack.enter_context(
                 Python(*words, output=logs / f"{n}.out", errors=logs / f"{n}.err", **{**settings, **variables})
             )
-            for n, variables in enumerate(launched)
+            for n, variables in enumerate(launched(num_processes))
         ]
         codes = [process.wait(timeout) for process in processes]
     outputs = ["".join(path.read_text() for path in sorted(logs.glob(f"*.{end}"))) for end in ("out", "err")]

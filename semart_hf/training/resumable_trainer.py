@@ -107,6 +107,10 @@ class ResumableTrainer(Trainer):
                     return super().train(self.resumed_from and str(self.resumed_from), *args, **kwargs)
             finally:
                 self.preemption.stop_listening()  # SIGTERM ends the process again
+                for loader in self.accelerator._dataloaders:
+                    loader.base_dataloader._iterator = (
+                        None  # ends its workers at once; the garbage collector waits 5 s for each
+                    )
                 if self.average is not None:
                     self.average.end()
 

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import torch
 from accelerate import DistributedType, PartialState
 from small_trainer import STEPS_ALONE, make_model, parts_of
 
@@ -22,6 +23,7 @@ ROWS_WITH_TEXT = range(0, NUM_ROWS, 11)
 
 
 def main(release: str, output_dir: str, *divisions: str) -> None:
+    torch.set_num_threads(1)
     for division in divisions:
         train(release, Path(output_dir, division), *map(int, division.split("x")))
     PartialState().wait_for_everyone()  # a process that another one still talks to may not end

@@ -2,10 +2,9 @@
 
 import platform
 import resource
-import subprocess
-import sys
 
 import pytest
+from warm_python import run_python
 
 PROCESS = """
 import resource
@@ -29,8 +28,8 @@ print(faults())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these thresholds")
-def test_large_tensors_are_not_paged_in_again():
-    done = subprocess.run([sys.executable, "-c", PROCESS], check=True, capture_output=True, text=True)
+def test_large_tensors_are_not_paged_in_again(tmp_path):
+    done = run_python("-c", PROCESS, logs=tmp_path)
     usual, kept, undone = map(int, done.stdout.split())
     pages = 8 * 32 * 2**20 / resource.getpagesize()
     assert kept < 0.02 * pages

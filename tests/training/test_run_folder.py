@@ -3,11 +3,10 @@
 import errno
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 import yaml
+from warm_python import Python
 
 from semart_hf.cli.train import main
 from semart_hf.training import run_folder
@@ -167,17 +166,13 @@ def test_a_full_disk_is_one_sentence(command, tmp_path, monkeypatch, point):
 def test_two_runs_in_one_folder_are_refused(command, tmp_path, monkeypatch):
     monkeypatch.setattr("semart_hf.files.LOCK_SECONDS", 0.1)
     folder = tmp_path / "model"
-    code = "import sys, time; from semart_hf.files import locked\nwith locked(sys.argv[1], 'training'):"
-    code += "\n print(1, flush=True)\n time.sleep(99)"
-    other = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE)
-    try:
-        other.stdout.read(1)
+    code = "import sys, time; from semart_hf.files import locked\nwith locked(sys.argv[1], 'training'): time.sleep(99)"
+    with Python("-c", code, folder, output=tmp_path / "log") as other:
+        other.wait_until((tmp_path / ".model.lock").exists)
         with pytest.raises(SystemExit, match=rf"Another process is .*: training, process {other.pid} on .*, started"):
             command(folder)
         assert not folder.exists()
-    finally:
-        other.kill()  # which releases the lock
-        other.wait()
+    # which is killed, and releases the lock
     plan_run(folder, {})
     command(folder)
 

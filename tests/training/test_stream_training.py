@@ -1,16 +1,13 @@
 """The Trainer on a stream: which rows each of two real processes gets, how long an epoch is, and that it resumes."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+import stream_processes
 import torch
 from release_builder import write_plain_release
 from stream_processes import stream_trainer
+from warm_python import run_python
 
 from semart_hf.catalogue.release import read_rows
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
@@ -35,19 +32,7 @@ def rows_of(seen) -> list[list[int]]:
 
 
 def test_two_processes_see_every_row_at_most_once_an_epoch(prepared, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    script = Path(__file__).with_name("stream_processes.py")
-    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, script, prepared, tmp_path, "2", "2"],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = run_python(stream_processes.__file__, prepared, tmp_path, 2, 2, logs=tmp_path, num_processes=2)
     assert done.returncode == 0, done.stderr[-3000:]
     answers = [json.loads((tmp_path / f"seen-{process}.json").read_text()) for process in range(2)]
     for answer in answers:
