@@ -11,9 +11,6 @@ from functools import lru_cache
 
 from .text import word_table
 
-#: The labels of the task `medium` that the rules give.
-MEDIUMS = ("canvas", "wood", "wall", "paper", "metal", "other")
-
 # The surfaces of nearly all paintings: a rare word that is like another rare word is more likely that word.
 _OFTEN_MISSPELT = (
     *("canvas", "panel", "wood", "paper", "cardboard", "copper"),

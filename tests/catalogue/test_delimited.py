@@ -35,49 +35,29 @@ def test_a_delimiter_that_is_said_is_obeyed(tmp_path):
 
 def test_a_header_alone_and_a_single_column(tmp_path):
     assert read(tmp_path / "p.csv", "id;title\n") == (["id", "title"], [], [])
-    assert read(tmp_path / "p.csv", "title\nStorm, at sea\n", default="\t") == (
-        ["title"],
-        [(1, ["Storm, at sea"])],
-        [],
-    )
+    assert read(tmp_path / "p.csv", "title\nStorm, at sea\n") == (["title"], [(1, ["Storm, at sea"])], [])
 
 
 @pytest.mark.parametrize(
     ("content", "rows", "details"),
     [
-        ("a;b\n1;2;\n3;4;;\n", [["1", "2"], ["3", "4"]], []),
-        ("a;b;\n1;2;\n", [["1", "2", ""]], []),
-        ('a;b\n"one\ntwo";2;\n', [["one\ntwo", "2"]], []),
-        ("a;b\n1\n3;4;5\n6;7\n", [["6", "7"]], ["line 2 has 1 fields", "line 3 has 3 fields"]),
-        ("a;b\n1\0;2\n", [["1", "2"]], ["line 2 has zero bytes; they are left out"]),
+        ("a;b\n1;2;\n3;4;;\n", [(1, ["1", "2"]), (2, ["3", "4"])], []),
+        ("a;b;\n1;2;\n", [(1, ["1", "2", ""])], []),
+        ('a;b\n"one\ntwo";2;\n', [(1, ["one\ntwo", "2"])], []),
+        ("a;b\n1\n3;4;5\n6;7\n", [(3, ["6", "7"])], ["line 2 has 1 fields", "line 3 has 3 fields"]),
+        ("a;b\n\n1;2\n\n3\n5;6\n", [(1, ["1", "2"]), (3, ["5", "6"])], ["line 5 has 1 fields, the header has 2"]),
+        ("a;b\n1\0;2\n", [(1, ["1", "2"])], ["line 2 has zero bytes; they are left out"]),
     ],
 )
 def test_ragged_rows(tmp_path, content, rows, details):
     _, found, problems = read(tmp_path / "p.csv", content)
-    assert [cells for _, cells in found] == rows
+    assert found == rows
     assert [problem[: len(detail)] for problem, detail in zip(problems, details, strict=True)] == details
-
-
-def test_rows_keep_their_numbers_over_blank_lines(tmp_path):
-    _, rows, problems = read(tmp_path / "rows.csv", "a,b\n\n1,2\n\n3\n5,6\n")
-    assert rows == [(1, ["1", "2"]), (3, ["5", "6"])]
-    assert problems == ["line 5 has 1 fields, the header has 2"]
-
-
-def test_an_error_shows_the_header_as_it_stands_and_what_was_tried(tmp_path):
-    (tmp_path / "p.csv").write_text("id#file#genre\n1#a.jpg#portrait\n")
-    columns = {"columns": {"image_file": "file", "type": "genre"}}
-    with pytest.raises(ValueError, match=r"'id#file#genre', read with the delimiter .* tried were tab, comma, semi"):
-        read_catalogue(tmp_path / "p.csv", parse_mapping(columns))
-    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(columns | {"delimiter": "#"}))
-    assert [list(rows["image_file"]) for rows in tables.splits.values()] == [["a.jpg"]]
 
 
 def test_columns_of_one_name_matter_only_where_they_are_read(tmp_path):
     (tmp_path / "p.csv").write_text("file,note,note,kind,,\na,x,y,genre,,\n")
     mapping = {"columns": {"image_file": "file", "type": "kind"}, "splits": {"shares": {"train": 1}}}
     assert list(read_catalogue(tmp_path / "p.csv", parse_mapping(mapping)).splits["train"]["type"]) == ["genre"]
-    with pytest.raises(
-        ValueError, match=r"with the column 'note' twice, in p\.csv: the header 'file,note,note,kind,,'"
-    ):
+    with pytest.raises(ValueError, match=r"with the column 'note' twice, in p\.csv: the header 'file,note,note,kin"):
         read_catalogue(tmp_path / "p.csv", parse_mapping(mapping | {"keep": ["note"]}))

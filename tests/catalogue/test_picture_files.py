@@ -12,19 +12,11 @@ def touch(folder, *names):
 
 
 def test_picture_files_are_those_that_somebody_put_there(tmp_path):
-    touch(
-        tmp_path, "a.jpg", "sub/b.TIF", "c.webp", "e.heic", "__MACOSX/._a.jpg", "._a.jpg", ".hidden/d.jpg", "notes.txt"
-    )
-    touch(
-        tmp_path, ".ipynb_checkpoints/a-checkpoint.jpg", "Thumbs.db", ".DS_Store", "f.pdf", "g.eps", "sub/.b.jpg", "a"
-    )
+    pictures = ["a.jpg", "c.webp", "e.heic", "sub/b.TIF"]
+    touch(tmp_path, *pictures, "__MACOSX/._a.jpg", "._a.jpg", ".hidden/d.jpg", "notes.txt", "Thumbs.db", ".DS_Store")
+    touch(tmp_path, ".ipynb_checkpoints/a-checkpoint.jpg", "f.pdf", "g.eps", "sub/.b.jpg", "a")
     (tmp_path / "folder.jpg").mkdir()
-    assert [str(path.relative_to(tmp_path)) for path in picture_files(tmp_path)] == [
-        "a.jpg",
-        "c.webp",
-        "e.heic",
-        "sub/b.TIF",
-    ]
+    assert [str(path.relative_to(tmp_path)) for path in picture_files(tmp_path)] == pictures
     assert is_picture_file(".cache/a.JPEG")
     assert not is_picture_file("a.eps")
 

@@ -3,6 +3,7 @@ import pytest
 from semart_hf.catalogue.release import read_rows
 from semart_hf.catalogue.text import WAYS_OF_NAMING, mask_label_words, named_labels, text_of, word_table
 
+TEMPLATE = "{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}"
 ROW = {"title": "The Ninth Wave", "author": "AIVAZOVSKY, Ivan", "date": "1850", "description": "A ship founders."}
 
 
@@ -20,18 +21,10 @@ def count_named_labels(texts, rows):
         (("date",), ["TITLE", "DATE", "DESCRIPTION"], "The Ninth Wave. A ship founders."),
         (("title",), ["TITLE", "DESCRIPTION"], "A ship founders."),
         (("description",), ["TITLE", "DESCRIPTION"], "The Ninth Wave"),
-        (
-            (),
-            "{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}",
-            "The Ninth Wave (1850), by AIVAZOVSKY, Ivan. A ship founders.",
-        ),
-        (
-            ("date",),
-            "{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}",
-            "The Ninth Wave, by AIVAZOVSKY, Ivan. A ship founders.",
-        ),
-        (("date", "author"), "{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}", "The Ninth Wave. A ship founders."),
-        (("title", "date", "description"), "{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}", "by AIVAZOVSKY, Ivan"),
+        ((), TEMPLATE, "The Ninth Wave (1850), by AIVAZOVSKY, Ivan. A ship founders."),
+        (("date",), TEMPLATE, "The Ninth Wave, by AIVAZOVSKY, Ivan. A ship founders."),
+        (("date", "author"), TEMPLATE, "The Ninth Wave. A ship founders."),
+        (("title", "date", "description"), TEMPLATE, "by AIVAZOVSKY, Ivan"),
         (("description",), "Title: {TITLE}. Text: {DESCRIPTION}", "Title: The Ninth Wave"),
         (("title",), "Title: {TITLE}. Text: {DESCRIPTION}", "Text: A ship founders."),
         ((), "{DESCRIPTION}. {TITLE}.", "A ship founders. The Ninth Wave."),
@@ -64,11 +57,8 @@ def test_bad_templates_say_what_is_allowed(columns, message):
         ("An Italianate landscape, of 1525-30.", None, "An # #, of #."),
         ("Dutch and Flemish still-lifes, still life", None, "# and # #, #"),
         ("To polish wood; the Polish painter", None, "To polish #; the # painter"),
-        (
-            "the 15th century, late sixteenth-century, the XVIth century, the 1650s",
-            None,
-            "the #, late #, the #, the #",
-        ),
+        ("the 15th century, late sixteenth-century, the XVIth century", None, "the #, late #, the #"),
+        ("the 1650s", None, "the #"),
         ("the 15th and 16th centuries; quattrocento", None, "the #; #"),
         ("a self-portrait, his portraiture", None, "a #, his #"),
         ("oil on canvas, frescoes on walls, watercolour", None, "oil on #, # on #, #"),
@@ -95,14 +85,7 @@ def test_ways_in_which_a_text_names_its_row():
     assert named_labels("Dutch portraits and others", other) == set()
     assert named_labels(None, row) == set()
     assert named_labels("An Estonian painter", {"school": "Estonian"}) == {"school"}
-    assert count_named_labels(["Dutch", None, "1653"], [row] * 3) == {
-        "type": 0,
-        "school": 1,
-        "medium": 0,
-        "year": 1,
-        "century": 0,
-        "author": 0,
-    }
+    assert [*map(named_labels, ["Dutch", "1653"], [row] * 2)] == [{"school"}, {"year"}]
 
 
 def test_every_learned_school_and_type_has_its_words(shared_data):
