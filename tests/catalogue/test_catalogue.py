@@ -202,12 +202,7 @@ def test_rules_of_columns(tmp_path):
     content = {
         "columns": {
             "image_file": "{kind}/{file}.jpg",
-            "type": {
-                "from": ["kind", "alt"],
-                "values": {"still life": "still-life"},
-                "other": "keep",
-                "separator": ";",
-            },
+            "type": {"from": ["kind", "alt"], "values": {"still life": "still"}, "other": "keep", "separator": ";"},
             "timeframe": {"from": "name", "pattern": r"-(\d{4})\.", "as": "half_century"},
             "title": {"from": "Credit Line"},
             "medium": {"from": "nowhere", "optional": True},
