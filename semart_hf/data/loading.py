@@ -45,9 +45,7 @@ def load_paintings(
     *,
     min_label_count: int = 10,
     text_columns: Sequence[str] | str | None = None,
-    image_size: int | None = None,
     cache_dir: str | Path | None = None,
-    prepare: bool | None = None,
     tasks: Sequence[Mapping[str, Any]] | None = None,
     only: Sequence[str] | None = None,
     follow_links: bool = False,
@@ -61,10 +59,7 @@ def load_paintings(
         min_label_count: How often train must have a label that is not to become `UNK`. Prepared data has its labels.
         text_columns: Columns of the model's text in their order, or a template. For `None`, and for the description
             alone, it is the text that the data was prepared with, which is the description unless stated.
-        image_size: Shorter side, in pixels, of a release's pictures after preparation; 288 for `None`.
-        cache_dir: Where `datasets` keeps what it reads, and releases are prepared; `None`: the default of `datasets`.
-        prepare: Whether a release is prepared as `semart-hf prepare` does it, once for each content and choice of
-            options; otherwise its pictures are read where they lie. `None` prepares it where `image_size` is given.
+        cache_dir: Where `datasets` keeps what it reads; `None`: its default.
         tasks: The `{"name", "labels"}` of a trained model. Labels are then numbered as in the model, those that it
             does not know as its `UNK`, and columns of tasks that it lacks are left out.
         only: The splits that are wanted, where they are there. Of prepared data no other is downloaded.
@@ -83,31 +78,20 @@ def load_paintings(
         (24, 'UNK')
     """
     labels_by_task = None if tasks is None else {task["name"]: list(task["labels"]) for task in tasks}
-    splits: Mapping[str, datasets.Dataset] | None = None
     if is_release(data):
         tables = read_rows(data, follow_links=follow_links) if tables is None else tables
-        columns, text_columns = ("DESCRIPTION",) if text_columns is None else text_columns, None
         for task, labels in (labels_by_task or {}).items():
             for rows in tables.splits.values():
                 _refuse_unknown({*rows[task][:]} - {None}, task, labels, data)
-        if image_size is not None if prepare is None else prepare:
-            data = prepared_in_cache(
-                data,
-                tables,
-                image_size=image_size,
-                min_label_count=min_label_count,
-                text_columns=columns,
-                labels_by_task=labels_by_task,
-                cache_dir=cache_dir,
-            )
-        else:
-            splits = typed_splits(
-                tables,
-                min_label_count=min_label_count,
-                text_columns=columns,
-                vocabularies=_open_vocabularies(labels_by_task),
-            )
-    if splits is None:
+        columns, text_columns = ("DESCRIPTION",) if text_columns is None else text_columns, None
+        # Which labels a model without `UNK` lacks has been checked.
+        vocabularies = labels_by_task and {
+            task: list(dict.fromkeys([*labels_by_task.get(task, ()), UNKNOWN])) for task in TASKS
+        }
+        splits: Mapping[str, datasets.Dataset] = typed_splits(
+            tables, min_label_count=min_label_count, text_columns=columns, vocabularies=vocabularies
+        )
+    else:
         splits = _load_prepared(data, cache_dir, only)
     return datasets.DatasetDict(
         {
@@ -124,50 +108,26 @@ def is_release(data: str | Path) -> bool:
     return path.is_file() or any((path / name).is_file() for name in RELEASE_FILES.values())
 
 
-def prepared_in_cache(
-    release: str | Path,
-    tables: ReleaseTables,
-    *,
-    image_size: int | None = None,
-    min_label_count: int = 10,
-    text_columns: Sequence[str] | str = ("DESCRIPTION",),
-    labels_by_task: Mapping[str, Sequence[str]] | None = None,
-    cache_dir: str | Path | None = None,
-) -> Path:
-    """Folder in the cache where a release lies prepared, by this call or by an earlier one, of whichever process.
+def prepared_in_cache(release: str, tables: ReleaseTables, options: PreparationOptions) -> Path:
+    """Folder in the cache of `datasets` where a release lies prepared, by this call or an earlier one of any process.
 
-    It is named by the release's content and the options (see `load_paintings`). What was found is logged.
+    It is named by the release's content and the options. What was found is logged.
     """
-    options = PreparationOptions(
-        image_size=image_size or PreparationOptions.image_size,
-        min_label_count=min_label_count,
-        text_columns=text_columns if isinstance(text_columns, str) else tuple(text_columns),
-    )
-    known = _open_vocabularies(labels_by_task)
-    key = Preparation(tables, options, known).key(with_times=True)
-    root = Path(datasets.config.HF_DATASETS_CACHE if cache_dir is None else cache_dir) / "semart_hf" / "prepared"
-    folder = root / key
+    key = Preparation(tables, options).key(with_times=True)
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "prepared" / key
     if not folder.is_dir():
         logger.warning(
             "%s: pictures are prepared at %d pixels, this once, in %s.", release, options.image_size, folder
         )
         # Of the processes of one training the first prepares, the others wait. How many pictures are enough of the
         # split that is needed is checked where it is used: here it is refused that there is none.
-        prepare_paintings(tables, folder, options, vocabularies=known, min_pictures=1e-6, wait=math.inf)
+        prepare_paintings(tables, folder, options, min_pictures=1e-6, wait=math.inf)
         return_freed_memory()
     problems = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["problems"]
     counts = ", ".join(f"{kind} in {sum(by_split.values())} rows" for kind, by_split in problems.items())
     if counts:
         logger.warning("%s: the preparation found %s. Each is in %s.", release, counts, folder / "problems.jsonl")
     return folder
-
-
-def _open_vocabularies(labels_by_task: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]] | None:
-    """Labels of every task, with `UNK` in each: which labels a model without it lacks has been checked."""
-    if labels_by_task is None:
-        return None
-    known = {task: list(labels_by_task.get(task, ())) for task in TASKS}
-    return {task: labels if UNKNOWN in labels else [*labels, UNKNOWN] for task, labels in known.items()}
 
 
 def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequence[str] | None) -> datasets.DatasetDict:
@@ -319,13 +279,12 @@ def with_prepared_pictures(
         return rows, None
     tables = getattr(splits, "tables", None) or read_rows(arguments.data, follow_links=arguments.follow_links)
     columns = arguments.columns_or_template
-    folder = prepared_in_cache(
-        arguments.data,
-        tables,
+    options = PreparationOptions(
         image_size=size,
         min_label_count=arguments.min_label_count,
-        text_columns=columns,
+        text_columns=columns if isinstance(columns, str) else tuple(columns),
     )
+    folder = prepared_in_cache(arguments.data, tables, options)
     if arguments.streaming:
         rows = _stream(str(folder), arguments, seed)
     else:

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
@@ -36,22 +36,12 @@ _NUM_EXAMPLES = 3
 
 
 class Preparation:
-    """All that is decided about a dataset before its first picture is opened: columns, labels, rows of each shard.
+    """All that is decided about a dataset before its first picture is opened: columns, labels, rows of each shard."""
 
-    Args:
-        tables: The catalogue.
-        vocabularies: Labels by task; `None` learns them from train.
-    """
-
-    def __init__(
-        self,
-        tables: ReleaseTables,
-        options: PreparationOptions,
-        vocabularies: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
+    def __init__(self, tables: ReleaseTables, options: PreparationOptions) -> None:
         self.tables = tables
         self.options = options
-        self.vocabularies = vocabularies or _vocabularies_of(tables, options.min_label_count)
+        self.vocabularies = _vocabularies_of(tables, options.min_label_count)
         #: Columns of the dataset in their order with their types.
         text = datasets.Value("string")
         self.features = datasets.Features(
@@ -120,7 +110,6 @@ def prepare_paintings(
     output_dir: str | Path,
     options: PreparationOptions | None = None,
     *,
-    vocabularies: Mapping[str, Sequence[str]] | None = None,
     num_proc: int | None = None,
     strict: bool = False,
     min_pictures: float = 0.5,
@@ -136,7 +125,6 @@ def prepare_paintings(
         tables: The catalogue, as `read_rows` gives it.
         output_dir: A folder that does not exist yet, or is empty.
         options: `None` takes the defaults.
-        vocabularies: Labels by task, such as a trained model's; `None` learns them from train.
         num_proc: Processes; `None` takes one for each core that this one may use.
         strict: Refuse a catalogue of which a row would be dropped.
         min_pictures: Least share of the pictures that the catalogue names that can be read; 0 takes any.
@@ -149,7 +137,7 @@ def prepare_paintings(
         RuntimeError: A process died. What is done is kept likewise.
     """
     output = Path(output_dir).absolute()
-    preparation = Preparation(tables, options or PreparationOptions(), vocabularies)
+    preparation = Preparation(tables, options or PreparationOptions())
     num_rows = sum(map(len, tables.splits.values()))
     if num_proc is None:
         num_proc = len(os.sched_getaffinity(0)) if num_rows > _FEW_ROWS else 1

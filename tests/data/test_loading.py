@@ -2,7 +2,6 @@ from pathlib import Path
 
 import datasets
 import pytest
-from PIL import Image
 from release_builder import encoded, painting, row, write_release
 
 from semart_hf.data.loading import load_paintings
@@ -136,40 +135,6 @@ def test_a_data_set_without_label_columns(tmp_path):
     datasets.Dataset.from_dict({"picture": ["a"]}).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
     with pytest.raises(ValueError, match=r"columns \['picture'\], but \['type', .*must be label columns"):
         load_paintings(tmp_path, cache_dir=tmp_path / "cache")
-
-
-def test_a_release_is_prepared_once_for_its_content_and_options(release, tmp_path):
-    arguments = {"min_label_count": 2, "image_size": 32, "cache_dir": tmp_path}
-    splits = load_paintings(release, **arguments)
-    assert splits["train"][0]["image"].size == (32, 40)
-    expected = load_paintings(release, min_label_count=2)
-    assert splits["train"].features == expected["train"].features
-    assert splits["test"]["text"] == expected["test"]["text"]
-    folders = sorted(path for path in (tmp_path / "semart_hf" / "prepared").iterdir() if path.is_dir())
-    assert len(folders) == 1
-    written = (folders[0] / "summary.json").stat().st_mtime_ns
-    load_paintings(release, **arguments)
-    assert (folders[0] / "summary.json").stat().st_mtime_ns == written
-    load_paintings(release, **{**arguments, "image_size": 24})
-    picture = release / "Images" / "test-2.png"
-    content = picture.read_bytes()
-    try:
-        Image.new("RGB", (40, 50), "white").save(picture)
-        changed = load_paintings(release, **arguments)
-        assert changed["test"][2]["image"].getpixel((5, 5)) == (255, 255, 255)
-    finally:
-        picture.write_bytes(content)
-    assert len([path for path in (tmp_path / "semart_hf" / "prepared").iterdir() if path.is_dir()]) == 3
-
-
-def test_a_prepared_release_takes_a_models_labels(release, tmp_path):
-    tasks = [{"name": "school", "labels": ["Atlantean", "Dutch"]}]
-    splits = load_paintings(release, tasks=tasks, prepare=True, cache_dir=tmp_path)
-    assert splits["test"]["school"] == [0, 0, 0]
-    assert set(splits["train"]["school"]) == {1}
-    assert splits["test"].features["school"].names == ["Atlantean", "Dutch"]
-    with pytest.raises(ValueError, match=r"school labels \['Atlantean'\], but the model knows \['Dutch'\]"):
-        load_paintings(release, tasks=[{"name": "school", "labels": ["Dutch"]}], prepare=True, cache_dir=tmp_path)
 
 
 def test_only_the_wanted_splits_are_read(release, prepared, tmp_path):

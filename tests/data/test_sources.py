@@ -69,6 +69,16 @@ def test_large_training_pictures_are_prepared_once(release, cache, caplog):
     caplog.clear()
     assert train_rows(arguments)[1] == remark
     assert not [record for record in caplog.records if "this once" in record.getMessage()]
+    assert train_rows(arguments_of(release, text_columns=["TITLE"]))[1] != remark
+    picture = release / "Images" / "train-2.jpg"
+    content = picture.read_bytes()
+    try:
+        Image.new("RGB", (60, 80), "white").save(picture)
+        rows, changed = train_rows(arguments)
+        assert load_picture(rows[2]["image"]).getpixel((5, 5)) == (255, 255, 255)
+        assert changed != remark
+    finally:
+        picture.write_bytes(content)
 
 
 def test_validation_and_test_are_read_as_they_lie(release):
