@@ -80,7 +80,8 @@ class ArtCollator:
 
         Training rows also have their `row_index (batch,)`.
         """
-        generators = [np.random.default_rng(row[DRAW_KEY]) if DRAW_KEY in row else None for row in rows]
+        is_training = all(DRAW_KEY in row for row in rows)
+        generators = [np.random.default_rng(row[DRAW_KEY]) for row in rows] if is_training else [None] * len(rows)
         shown = [self._shown(row, generator) for row, generator in zip(rows, generators, strict=True)]
         pictures, unreadable = self._pictures(rows, [has_image for has_image, _ in shown])
         texts = [
@@ -91,9 +92,7 @@ class ArtCollator:
         if any(text is not None for text in texts):
             inputs.update(self._texts(texts))
         if any(picture is not None for picture in pictures):
-            drawn = [generator for generator in generators if generator is not None]
-            has_draws = len(drawn) == len(rows)
-            inputs.update(self._augmented(pictures, drawn) if has_draws else self.processor(images=pictures))
+            inputs.update(self._augmented(pictures, generators) if is_training else self.processor(images=pictures))
         if not inputs:
             # Rows without picture and text are scored by the learned absence vectors alone.
             size = self.processor.image_processor.crop_size
@@ -103,7 +102,7 @@ class ArtCollator:
         for place in unreadable:
             if texts[place] is None:
                 inputs["labels"][place] = UNKNOWN_LABEL
-        if all(DRAW_KEY in row for row in rows):
+        if is_training:
             inputs["row_index"] = torch.tensor([row[DRAW_KEY][-1] for row in rows])
         if self.reports_unreadable and unreadable:
             inputs["unreadable"] = list(unreadable.items())
@@ -138,16 +137,13 @@ class ArtCollator:
                     picture = load_picture(row["image"], least_side=least_side)
                 except PictureError as error:
                     unreadable[place] = str(error)
-                    self._log(row, str(error))
+                    name = row.get("image_file") or "a painting without a name"
+                    if (name, str(error)) not in self._logged:
+                        self._logged.add((name, str(error)))
+                        remains = "its text alone is used" if self._has_text(row) else "it is left out"
+                        logger.warning("%s: the picture cannot be read, and %s. %s", name, remains, error)
             pictures.append(picture)
         return pictures, unreadable
-
-    def _log(self, row: Mapping[str, Any], error: str) -> None:
-        name = row.get("image_file") or "a painting without a name"
-        if (name, error) not in self._logged:
-            self._logged.add((name, error))
-            remains = "its text alone is used" if self._has_text(row) else "it is left out"
-            logger.warning("%s: the picture cannot be read, and %s. %s", name, remains, error)
 
     def _texts(self, texts: Sequence[str | None]) -> Mapping[str, Any]:
         inputs = None if self.frozen_text is None else self.frozen_text.batch(texts)
@@ -157,9 +153,7 @@ class ArtCollator:
             inputs["input_ids"] = self.processor(text=texts)["input_ids"]
         return inputs
 
-    def _augmented(
-        self, pictures: Sequence[Image.Image | None], generators: Sequence[np.random.Generator]
-    ) -> dict[str, Any]:
+    def _augmented(self, pictures: Sequence[Image.Image | None], generators: Sequence[Any]) -> dict[str, Any]:
         """`pixel_values` of training rows, and `has_image` where some lack a picture."""
         image_processor = self.processor.image_processor
         rows = [place for place, picture in enumerate(pictures) if picture is not None]

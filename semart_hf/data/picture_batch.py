@@ -183,6 +183,11 @@ def gather_pictures(
     all_matrices = np.stack(matrices)
     reach = np.abs(all_matrices[:, :, :2]).sum(2)
     is_reflected = (all_matrices[:, :, 2] - reach < -1e-3) | (all_matrices[:, :, 2] + reach > extents + 1e-3)
+    rectangles = []
+    for number, numbers in enumerate(draws):
+        if numbers.erased is not None:
+            top, left, height, width = (round(fraction * size) for fraction in numbers.erased)
+            rectangles.append((number, top, top + height, left, left + width))
     blends = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0))  # brightness, contrast, saturation
     colors = torch.tensor([[(numbers.factors[kind], *blends[kind]) for kind in numbers.order] for numbers in draws])
     return PictureBatch(
@@ -191,7 +196,7 @@ def gather_pictures(
         is_reflected=bool(is_reflected.any()),
         matrices=torch.from_numpy(all_matrices).float(),
         colors=colors if any(numbers.factors != (1.0, 1.0, 1.0) for numbers in draws) else None,
-        erased=_rectangles(draws, size),
+        erased=torch.tensor(rectangles, dtype=torch.long).view(-1, 5),
         rows=torch.tensor(range(len(draws)) if rows is None else rows),
         num_rows=len(draws) if num_rows is None else num_rows,
         size=size,
@@ -222,12 +227,3 @@ def _cut_out(picture: Image.Image, numbers: Draw, size: int) -> tuple[npt.NDArra
     else:
         cut, scale = np.asarray(picture)[low[1] : high[1], low[0] : high[0]], np.ones(2)
     return cut, np.column_stack([turned, center - low]) * scale[:, None]
-
-
-def _rectangles(draws: Sequence[Draw], size: int) -> Tensor:
-    rectangles = []
-    for picture, numbers in enumerate(draws):
-        if numbers.erased is not None:
-            top, left, height, width = (round(fraction * size) for fraction in numbers.erased)
-            rectangles.append((picture, top, top + height, left, left + width))
-    return torch.tensor(rectangles, dtype=torch.long).view(-1, 5)

@@ -41,12 +41,25 @@ class SeededSampler(Sampler[tuple[int, int]]):
         num_rows: Number of training rows.
         seed: The same in every process.
         is_shuffled: Whether the order is random; otherwise it is that of the rows, in every epoch.
+        lengths: Of each row's text, in any unit. The rows of a step are then of similar length, so that little of a
+            batch is padding: shuffled, then sorted by length within windows of many steps.
+        step_size: Rows of a step, of all processes and accumulated batches together.
     """
 
-    def __init__(self, num_rows: int, seed: int, *, is_shuffled: bool = True) -> None:
+    def __init__(
+        self,
+        num_rows: int,
+        seed: int,
+        *,
+        is_shuffled: bool = True,
+        lengths: Sequence[int] | None = None,
+        step_size: int = 1,
+    ) -> None:
         self.num_rows = num_rows
         self.seed = seed
         self.is_shuffled = is_shuffled
+        self.lengths = lengths
+        self.step_size = step_size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -58,34 +71,14 @@ class SeededSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch = self.epoch
-        for index in self._order(torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)).tolist():
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order: Iterable[int] = range(self.num_rows)
+        if self.lengths is not None:
+            order = get_length_grouped_indices(self.lengths, self.step_size, generator=generator)
+        elif self.is_shuffled:
+            order = torch.randperm(self.num_rows, generator=generator).tolist()
+        for index in order:
             yield epoch, index
-
-    def _order(self, generator: torch.Generator) -> torch.Tensor:
-        """The indices of an epoch `(num_rows,)`."""
-        return torch.randperm(self.num_rows, generator=generator) if self.is_shuffled else torch.arange(self.num_rows)
-
-
-class LengthSampler(SeededSampler):
-    """An order in which the rows of an optimiser step are of similar length, so that little of a batch is padding.
-
-    The rows are shuffled, then sorted by length within windows of many steps, as `group_by_length` of transformers
-    does. All processes take their part of the same step, and have equally much to do.
-
-    Args:
-        num_rows: Number of training rows.
-        seed: The same in every process.
-        lengths: Of each row's text, in any unit.
-        step_size: Rows of a step, of all processes and accumulated batches together.
-    """
-
-    def __init__(self, num_rows: int, seed: int, lengths: Iterable[int], *, step_size: int) -> None:
-        super().__init__(num_rows, seed)
-        self.lengths = [int(length) for length in lengths]
-        self.step_size = step_size
-
-    def _order(self, generator: torch.Generator) -> torch.Tensor:
-        return torch.tensor(get_length_grouped_indices(self.lengths, self.step_size, generator=generator))
 
 
 class StepBatchSampler(Sampler[list[tuple[int, int]]]):

@@ -15,7 +15,7 @@ from semart_hf.data.collator import ArtCollator
 from semart_hf.data.picture_batch import PictureBatch
 from semart_hf.data.process_loader import SeededCollator, process_loader
 from semart_hf.data.rows import label_counts, labelled_rows_for, rows_for, validation_sets_for
-from semart_hf.data.sampling import LengthSampler, SeededSampler, StepBatchSampler, TrainingPaintings
+from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPaintings
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.metrics import check_metric_name, compute_metrics_for
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -343,7 +343,7 @@ class SemArtTrainer(ResumableTrainer):
             lengths = list(column_of(dataset.paintings, self.args.length_column_name))
             lengths = lengths or [len(text or "") for text in column_of(dataset.paintings, "text")]
             rows = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-            return LengthSampler(len(dataset), seed, lengths, step_size=rows)
+            return SeededSampler(len(dataset), seed, lengths=lengths, step_size=rows)
         return SeededSampler(len(dataset), seed, is_shuffled=self.args.train_sampling_strategy == "random")
 
     def _own_stream(self, stream: PaintingStream) -> PaintingStream:

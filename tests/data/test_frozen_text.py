@@ -133,12 +133,15 @@ def test_other_weights_tokens_depth_and_storage_have_their_own_place(built, tmp_
 
 def test_what_is_there_is_not_computed_again_and_processes_share_the_rest(parts, built, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FILE_BYTES", 4096)
+    monkeypatch.setattr(module, "BATCH_TOKENS_ON_CPU", 100)
     model, processor = built
-    counts = []
+    shapes = []
     encode = model.encode_frozen_text
-    monkeypatch.setattr(model, "encode_frozen_text", lambda ids, *a: counts.append(len(ids)) or encode(ids, *a))
+    monkeypatch.setattr(model, "encode_frozen_text", lambda ids, *a: shapes.append(ids.shape) or encode(ids, *a))
     whole = written(tmp_path / "whole", model, processor, texts_of(60))
-    assert sum(counts) == len(whole) == 60
+    assert sum(rows for rows, _ in shapes) == len(whole) == 60
+    assert all(rows * width <= 100 for rows, width in shapes)
+    assert [width for _, width in shapes] == sorted(width for _, width in shapes)  # padded as little as alone
     files = sorted(whole.folder.glob("*.safetensors"))
     assert len(files) > 10
     assert all(sum(states.nbytes for states in load_file(path).values()) <= 4096 + 32 * 32 * 4 for path in files)
@@ -182,16 +185,6 @@ def test_values_that_the_storage_type_cannot_hold_are_refused(built, tmp_path):
     with pytest.raises(ValueError, match=r"cannot be stored as fp16.*text_cache_dtype: bf16"):
         written(tmp_path, model, processor, texts_of(3), storage="fp16")
     assert len(written(tmp_path, model, processor, texts_of(3), storage="bf16")) == 3
-
-
-def test_batches_hold_a_bounded_number_of_tokens(built, tmp_path):
-    writer = writer_of(tmp_path, *built, texts_of(60))
-    assert writer.num_tokens.tolist() == sorted(writer.num_tokens.tolist())
-    batches = list(writer._batches(range(60), 100))
-    assert [place for batch in batches for place in batch] == list(range(60))
-    widths = [{-(-writer.num_tokens[place] // 8) * 8 for place in batch} for batch in batches]
-    assert all(len(width) == 1 for width in widths)  # and so no text is padded further than alone
-    assert all(len(batch) * min(width) <= 100 for batch, width in zip(batches, widths, strict=True))
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell what is mapped")

@@ -135,12 +135,6 @@ def test_a_whole_batch_at_once_equals_picture_by_picture():
         assert torch.allclose(at_once[row], alone[0], atol=2 * 2 * 255 * ROUNDING)
 
 
-def test_a_picture_depends_on_no_other():
-    images = [picture(seed=row) for row in range(3)]
-    draws = [draw(EVERYTHING, np.random.default_rng([0, row]), (40, 40)) for row in range(3)]
-    assert torch.allclose(finish(images, draws, 32)[2], finish(images[2:], draws[2:], 32)[0], atol=ROUNDING)
-
-
 def test_rows_without_a_picture_are_zeros():
     images = [picture(seed=row) for row in range(3)]
     found = finish(images[:2], [Draw()] * 2, 40, rows=[1, 3], num_rows=4)

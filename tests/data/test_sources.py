@@ -69,7 +69,9 @@ def test_large_training_pictures_are_prepared_once(release, cache, caplog):
     caplog.clear()
     assert train_rows(arguments)[1] == remark
     assert not [record for record in caplog.records if "this once" in record.getMessage()]
-    assert train_rows(arguments_of(release, text_columns=["TITLE"]))[1] != remark
+    rows, other = train_rows(arguments_of(release, text_columns=["{TITLE} ({DATE})"]))
+    assert rows["text"][3] == "Portrait train-3.jpg (1630)"
+    assert other != remark
     picture = release / "Images" / "train-2.jpg"
     content = picture.read_bytes()
     try:
@@ -104,11 +106,6 @@ def test_what_is_not_prepared_lies_where_it_was(release, cache, fields, crop):
 def test_the_recipe_may_say_the_size(release):
     rows, _ = train_rows(arguments_of(release, prepared_size=48), processor_of(64, 64))
     assert min(load_picture(rows[0]["image"]).size) == 48
-
-
-def test_a_template_makes_the_text(release):
-    rows, _ = train_rows(arguments_of(release, text_columns=["{TITLE} ({DATE})"]))
-    assert rows["text"][3] == "Portrait train-3.jpg (1630)"
 
 
 def test_a_release_is_prepared_and_then_streamed(release):
