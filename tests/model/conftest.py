@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from transformers import AutoModel, AutoProcessor, DistilBertConfig, DistilBertTokenizer
+from small_models import build, small_text
+from transformers import AutoModel, AutoProcessor, DistilBertTokenizer
 
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -35,13 +36,8 @@ def processor(make_tokenizer) -> SemArtProcessor:
 @pytest.fixture(scope="session")
 def whole_model() -> SemArtForArtClassification:
     """A tiny model of two tasks, in evaluation mode, whose answers differ between paintings."""
-    torch.manual_seed(0)
-    text = DistilBertConfig(
-        vocab_size=len(WORDS) + 5, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=16
-    )
-    model = SemArtForArtClassification.from_towers(
-        "test_resnet", text, TASKS, pretrained=False, image_size=32, fusion_dim=32
-    )
+    text = small_text(vocab_size=len(WORDS) + 5, max_position_embeddings=16)
+    model = build(text=text, tasks=TASKS, image_size=32, fusion_dim=32, fusion_dropout=0.1)
     with torch.no_grad():
         for head in model.heads.values():
             head.weight.normal_(std=1.0)

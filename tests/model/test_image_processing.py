@@ -4,7 +4,6 @@ import timm
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
-from transformers import AutoImageProcessor
 
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 
@@ -62,26 +61,6 @@ def test_a_transform_of_another_kind_is_refused(change):
         SemArtImageProcessor.from_timm(cfg)
 
 
-def test_pictures_of_all_sizes_modes_and_sources_in_one_batch(processor, tmp_path):
-    path = tmp_path / "picture.png"
-    smooth(50, 90).convert("L").save(path)
-    values = np.asarray(smooth(33, 47))
-    pictures = [
-        smooth(200, 40),
-        smooth(40, 60).convert("CMYK"),
-        str(path),
-        values,
-        torch.tensor(values).movedim(-1, 0),
-    ]
-
-    batch = processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
-
-    assert batch.shape == (5, 3, 32, 32)
-    assert torch.equal(batch[3], batch[4])
-    for row, picture in enumerate(pictures):
-        assert torch.equal(batch[row], processor.image_processor(picture, return_tensors="pt")["pixel_values"][0])
-
-
 def test_a_strip_costs_no_more_than_a_picture(processor):
     strip = Image.new("RGB", (60_000, 2), "red")
     strip.paste("blue", (29_990, 0, 30_010, 2))
@@ -91,12 +70,3 @@ def test_a_strip_costs_no_more_than_a_picture(processor):
     # Resized as a whole it would be 34 x 1,020,000 pixels.
     assert pixel_values.shape == (3, 32, 32)
     assert (grey_values(pixel_values, processor.image_processor)[2] > 250).all()
-
-
-def test_survives_saving(tmp_path, processor):
-    processor.image_processor.save_pretrained(tmp_path)
-
-    for loader in (SemArtImageProcessor, AutoImageProcessor):
-        again = loader.from_pretrained(tmp_path)
-        assert type(again) is SemArtImageProcessor
-        assert again.to_dict() == processor.image_processor.to_dict()

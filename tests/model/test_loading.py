@@ -1,12 +1,10 @@
 """Loading a saved model with other tasks, other fields, or fewer bits."""
 
 import json
-import warnings
 
 import pytest
 import torch
 from rounding import rounding
-from safetensors.torch import load_file, save_file
 from small_models import build as build_model
 from small_models import small_text
 from torch import nn
@@ -161,28 +159,3 @@ def test_a_model_of_int8_layers_is_frozen_and_near_the_whole_one(vision, pooling
         assert found[task].dtype == torch.float32
         # A weight is off by at most 1/254 of the largest, in each of less than 20 layers.
         torch.testing.assert_close(found[task], expected[task], rtol=0, atol=20 / 127)
-
-
-def test_dynamic_quantization_answers():
-    model = build()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        reduced = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
-    with torch.no_grad():
-        expected, found = model(**INPUTS).logits, reduced(**INPUTS).logits
-    for task in expected:
-        torch.testing.assert_close(found[task], expected[task], rtol=0, atol=20 / 127)
-
-
-def test_a_model_of_format_1_0_keeps_its_format_and_its_lexicon(folder, tmp_path):
-    model = AutoModel.from_pretrained(folder)
-    model.config.format_version = "1.0"
-    model.save_pretrained(tmp_path)
-    for _ in range(2):
-        weights = load_file(tmp_path / "model.safetensors")
-        weights["lexicon.rarities"] = weights.pop("lexicon.idf", weights.get("lexicon.rarities"))
-        save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-        old = AutoModel.from_pretrained(tmp_path)
-        assert old.config.format_version == "1.0"
-        assert all(torch.equal(value, model.state_dict()[name]) for name, value in old.state_dict().items())
-        old.save_pretrained(tmp_path)

@@ -32,12 +32,12 @@ def test_ranks_the_probabilities_that_the_model_gives(pipe):
 
 def test_batch_size_and_threads_change_no_result_and_order_is_kept(pipe):
     many = [*rows()] * 3
-    singly = [pipe(row) for row in many]
+    singly = [pipe(row) for row in rows()] * 3
     torch_threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         assert len({json.dumps(answer) for answer in singly}) == len(rows())
-        for batch_size, num_workers in ((1, None), (2, 3), (3, 1), (4, None), (7, 2), (16, None), (50, None)):
+        for batch_size, num_workers in ((1, None), (2, 3), (4, None), (7, 1), (50, None)):
             assert_same(pipe(many, batch_size=batch_size, num_workers=num_workers), singly)
     finally:
         torch.set_num_threads(torch_threads)
@@ -65,8 +65,8 @@ def test_top_k_and_tasks_of_calls_and_of_construction(pipe):
         model=pipe.model, processor=pipe.processor, device="cpu", top_k=1, tasks=["type"], batch_size=3
     )
 
-    assert {task: len(ranked) for task, ranked in pipe(row, top_k=1).items()} == {"type": 1, "school": 1}
-    assert {task: len(ranked) for task, ranked in pipe(row, top_k=50).items()} == {"type": 4, "school": 3}
+    for top_k, sizes in ((1, [1, 1]), (50, [4, 3])):
+        assert [len(ranked) for ranked in pipe(row, top_k=top_k).values()] == sizes
     assert list(pipe(row, tasks="school")) == ["school"]
     assert list(pipe(row, tasks=["school", "type"])) == ["type", "school"]
     assert_same(narrow(rows()), pipe(rows(), top_k=1, tasks=["type"]))
@@ -154,18 +154,6 @@ def test_model_and_processor_must_belong_together(pipe, repository, monkeypatch)
         ArtClassificationPipeline(model=pipe.model, processor=wide, device="cpu")
     with pytest.raises(ValueError, match=r"Got no processor\. Allowed is the processor that was saved .*Load both"):
         ArtClassificationPipeline(model=pipe.model)
-
-
-def test_saving_leaves_the_processor_as_it_is(pipe, tmp_path):
-    tokenizer = copy.deepcopy(pipe.processor.tokenizer)
-    tokenizer.backend_tokenizer.enable_truncation(5)
-    tokenizer.init_kwargs["is_local"] = True
-    before = tokenizer.backend_tokenizer.to_str(), dict(tokenizer.init_kwargs)
-    type(pipe.processor)(pipe.processor.image_processor, tokenizer).save_pretrained(tmp_path / "one")
-    pipe.processor.save_pretrained(tmp_path / "other")
-    assert (tokenizer.backend_tokenizer.to_str(), tokenizer.init_kwargs) == before
-    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):
-        assert (tmp_path / "one" / name).read_text() == (tmp_path / "other" / name).read_text()
 
 
 def test_saving_writes_everything(pipe, repository, tmp_path):
@@ -258,15 +246,3 @@ def test_few_batches_are_read_ahead_and_none_once_nobody_asks():
     read_then = len(read)
     time.sleep(0.05)
     assert len(read) == read_then
-
-
-def test_an_error_is_raised_where_its_batch_is_asked_for():
-    def answer(rows):
-        if 5 in rows:
-            raise ValueError("row 5 is broken")
-        return rows
-
-    answers = answer_side_by_side(answer, range(10), batch_size=2, num_threads=2)
-    assert [next(answers) for _ in range(4)] == [0, 1, 2, 3]
-    with pytest.raises(ValueError, match="row 5 is broken"):
-        next(answers)

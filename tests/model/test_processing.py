@@ -132,21 +132,23 @@ def test_columns_arrays_and_open_files_are_taken_for_what_they_are(processor, tm
     expected = processor(images=paths, text=["a view", None])
 
     table = pd.DataFrame({"image": paths, "text": ["a view", None]}, index=[5, 3])
-    for images in (table["image"], np.array(paths), tuple(paths), iter(paths), [open(path, "rb") for path in paths]):  # noqa: SIM115
-        for text in (table["text"], ["a view", float("nan")], np.array(["a view", None]), ("a view", pd.NA)):
-            again = images if not hasattr(images, "__next__") else iter(paths)
-            found = processor(images=again, text=text)
-            assert set(found) == set(expected)
-            assert all(torch.equal(found[name], expected[name]) for name in expected)
+    all_texts = table["text"], ["a view", float("nan")], np.array(["a view", None]), ("a view", pd.NA)
+    for images, text in zip((table["image"], np.array(paths), tuple(paths), iter(paths)), all_texts, strict=True):
+        found = processor(images=images, text=text)
+        assert set(found) == set(expected)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
     with open(paths[0], "rb") as file:
         assert torch.equal(processor(images=file)["pixel_values"], expected["pixel_values"][:1])
-    rows = processor(images=[paths[0], float("nan")], text=["a view", "a"])
-    assert rows["has_image"].tolist() == [True, False]
+        assert processor(images=[file, float("nan")], text=["a view", "a"])["has_image"].tolist() == [True, False]
 
 
-def test_survives_saving(processor, tmp_path):
+def test_survives_saving_and_is_left_as_it_is(processor, tmp_path):
     processor(images=PICTURE, text="a view of delft")  # leaves its padding in the tokenizer
+    processor.tokenizer.backend_tokenizer.enable_truncation(5)
+    processor.tokenizer.init_kwargs["is_local"] = True
+    before = processor.tokenizer.backend_tokenizer.to_str(), dict(processor.tokenizer.init_kwargs)
     processor.save_pretrained(tmp_path)
+    assert (processor.tokenizer.backend_tokenizer.to_str(), processor.tokenizer.init_kwargs) == before
     again = AutoProcessor.from_pretrained(tmp_path)
     again.save_pretrained(tmp_path / "again")
 
