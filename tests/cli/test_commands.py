@@ -11,16 +11,8 @@ from semart_hf.cli.__main__ import COMMANDS, main
 from semart_hf.cli.command import command, print_table
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SCRIPTS = {
-    "train": "train",
-    "evaluate": "evaluate_model",
-    "predict": "predict",
-    "prepare": "prepare_data",
-    "compare": "compare_towers",
-    "push": "push_to_hub",
-    "export": "export_onnx",
-    "app": "app",
-}
+SCRIPTS = {"train": "train", "evaluate": "evaluate_model", "predict": "predict", "prepare": "prepare_data"}
+SCRIPTS |= {"compare": "compare_towers", "push": "push_to_hub", "export": "export_onnx", "app": "app"}
 HEAVY = {"torch", "transformers", "timm", "datasets", "pandas", "sklearn", "matplotlib", "PIL", "gradio"}
 
 
@@ -60,10 +52,7 @@ def test_the_console_command_names_the_others(capsys):
     [
         (ValueError("Got 3. Allowed is 2. Give 2."), r"^semart-hf weigh: Got 3\. Allowed is 2\. Give 2\.$"),
         (TypeError("Got an int. Allowed are texts. Give one."), "^semart-hf weigh: Got an int"),
-        (
-            FileNotFoundError(2, "No such file or directory", "x"),
-            "^semart-hf weigh: .*No such file or directory: 'x'$",
-        ),
+        (FileNotFoundError(2, "No such file", "x"), "^semart-hf weigh: .*No such file: 'x'$"),
         (KeyboardInterrupt(), "^semart-hf weigh: interrupted$"),
     ],
 )

@@ -87,15 +87,14 @@ def test_the_whole_comparison_and_what_is_done_again(script, recipe, tmp_path, c
     assert list(comparison["towers"]) == ["test_resnet", "test_vit"]
     assert comparison["num_rows"] == 21
     for name, tower in comparison["towers"].items():
-        own = json.loads((output / "towers" / name / "model" / "results.json").read_text())
+        model, cost = output / "towers" / name / "model", tower["cost"]
+        own = json.loads((model / "results.json").read_text())
         assert tower["scores"]["image+text"]["mean_accuracy"] == pytest.approx(own["mean_accuracy"])
         assert tower["vision"] == name
-        assert tower["cost"]["training_peak_memory_bytes"] == own["training"]["peak_memory_bytes"] > 1e8
-        assert tower["cost"]["seconds_per_epoch"] == own["training"]["seconds_per_epoch"] > 0
-        assert tower["cost"]["training_paintings"] == 70
-        assert tower["cost"]["flops_forward"] > 1e5
-        weights = output / "towers" / name / "model" / "model.safetensors"
-        assert tower["cost"]["weights_bytes"] == weights.stat().st_size
+        assert cost["training_peak_memory_bytes"] == own["training"]["peak_memory_bytes"] > 1e8
+        assert cost["seconds_per_epoch"] == own["training"]["seconds_per_epoch"] > 0
+        assert (cost["training_paintings"], cost["flops_forward"] > 1e5) == (70, True)
+        assert cost["weights_bytes"] == (model / "model.safetensors").stat().st_size
     assert comparison["recipe_differences"] == {}
     printed = capsys.readouterr().out
     assert "\n".join(comparison["conclusion"]) in printed
@@ -134,7 +133,6 @@ def test_the_whole_comparison_and_what_is_done_again(script, recipe, tmp_path, c
         (["--split", "holdout"], r"Got the split 'holdout'.*\['train', 'validation', 'test'\]"),
         (["--data", "/nowhere"], "/nowhere"),
         (["stray"], "Unexpected 'stray' on the command line"),
-        (["--towers", "resnet_18", "test_vit"], "Got the tower 'resnet_18'"),
         (["--towers", "test_vit"], "At least two can be compared"),
     ],
 )
