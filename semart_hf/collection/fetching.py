@@ -66,10 +66,8 @@ class _PublicConnection(http.client.HTTPConnection):
         _check_public(self)
 
 
-class _PublicTlsConnection(http.client.HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        _check_public(self)
+class _PublicTlsConnection(_PublicConnection, http.client.HTTPSConnection):
+    pass
 
 
 class _PublicHttp(urllib.request.HTTPHandler):

@@ -184,7 +184,9 @@ class _DelimitedText(Catalogue):
         return cells
 
     def _quoted(self, value: Cell) -> str:
-        text = as_text(value).encode(self.encoding, "backslashreplace").decode(self.encoding)
+        text = as_text(value)
+        if not text.isascii():
+            text = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
         if self._quotes_all or any(sign in text for sign in (self.delimiter, '"', "\n", "\r")):
             return '"' + text.replace('"', '""') + '"'
         return text
@@ -346,10 +348,12 @@ class _Workbook(Catalogue):
 
 def as_text(value: Any) -> str:
     """A cell's value as text: lists with `|` between their parts, whole numbers without a point, nothing for none."""
-    if value is None or isinstance(value, bytes | Mapping) or value != value:
-        return ""
+    if isinstance(value, str):
+        return value.strip()
     if isinstance(value, list | tuple):
         return "|".join(filter(None, map(as_text, value)))
+    if value is None or isinstance(value, bytes | Mapping) or value != value:
+        return ""
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else f"{value:.4g}"
     return str(value).strip()
