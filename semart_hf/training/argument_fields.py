@@ -90,11 +90,6 @@ def check_fields(arguments: TrainingArguments) -> None:
             f"num_train_epochs is {arguments.num_train_epochs} and max_steps {arguments.max_steps}, which would have "
             "no step. Set max_steps above 0, or leave it out and set num_train_epochs above 0."
         )
-    _check_validation(arguments)
-
-
-def _check_validation(arguments: TrainingArguments) -> None:
-    """Refuse what needs a validation, or a metric, that is not computed."""
     strategy = str(getattr(arguments.eval_strategy, "value", arguments.eval_strategy))
     metric = str(arguments.metric_for_best_model or "loss").removeprefix("eval_")
     patience = getattr(arguments, "early_stopping_patience", None)

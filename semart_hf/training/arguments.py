@@ -1,13 +1,15 @@
 """The Trainer's arguments with the defaults that this model needs."""
+# ruff: noqa: RUF009 (`described` gives a field)
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from semart_hf.data.data_arguments import described
 from semart_hf.model.techniques_semart import PRECISIONS, computes_bf16
 
 from .argument_fields import check_fields
@@ -34,36 +36,29 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         False
     """
 
-    output_dir: str | None = field(
-        default="outputs/model", metadata={"help": "The finished model and its checkpoints."}
+    output_dir: str | None = described("outputs/model", "The finished model and its checkpoints.")
+    overwrite_output_dir: bool = described(
+        False, "Whether output_dir may already hold a model, which is then replaced."
     )
-    overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Whether output_dir may already hold a model, which is then replaced."}
+    precision: str = described(
+        "auto", "bf16 or fp32; auto: bf16 where the hardware computes in it.", choices=list(PRECISIONS)
     )
-    precision: str = field(
-        default="auto",
-        metadata={"help": "bf16 or fp32; auto: bf16 where the hardware computes in it.", "choices": list(PRECISIONS)},
+    bf16: bool | None = described(None, "The same as precision; null: precision decides.")
+    eval_strategy: IntervalStrategy | str = described("epoch", "When validation runs.")
+    save_strategy: SaveStrategy | str = described("epoch", "When checkpoints are written.")
+    save_total_limit: int | None = described(2, "Checkpoints kept; the best is always among them.")
+    load_best_model_at_end: bool = described(True, "Whether the best checkpoint is the result.")
+    metric_for_best_model: str | None = described("mean_macro_f1", "What best means.")
+    greater_is_better: bool | None = described(
+        None, "Whether a larger metric is better. null: as the metric's name says."
     )
-    bf16: bool | None = field(default=None, metadata={"help": "The same as precision; null: precision decides."})
-    eval_strategy: IntervalStrategy | str = field(default="epoch", metadata={"help": "When validation runs."})
-    save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "When checkpoints are written."})
-    save_total_limit: int | None = field(
-        default=2, metadata={"help": "Checkpoints kept; the best is always among them."}
-    )
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Whether the best checkpoint is the result."})
-    metric_for_best_model: str | None = field(default="mean_macro_f1", metadata={"help": "What best means."})
-    greater_is_better: bool | None = field(
-        default=None, metadata={"help": "Whether a larger metric is better. null: as the metric's name says."}
-    )
-    logging_steps: float = field(default=20, metadata={"help": "Steps between two lines of the log."})
-    dataloader_persistent_workers: bool = field(
-        default=True, metadata={"help": "Whether training's workers live as long as the run."}
-    )
+    logging_steps: float = described(20, "Steps between two lines of the log.")
+    dataloader_persistent_workers: bool = described(True, "Whether training's workers live as long as the run.")
     # Parameters that a batch does not use get a zero gradient from the model: nothing has to be searched for.
-    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "Should stay false."})
-    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Must stay false."})
+    ddp_find_unused_parameters: bool | None = described(False, "Should stay false.")
+    logging_nan_inf_filter: bool = described(False, "Must stay false.")
     # The collator reads the columns `image` and `text`, which no forward() has by name.
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay false."})
+    remove_unused_columns: bool = described(False, "Must stay false.")
 
     def __post_init__(self) -> None:
         """Refuse what is not obeyed, and choose processor and precision."""

@@ -17,10 +17,8 @@ LEARNED_WEIGHTS = "learned_weights.safetensors"
 class WeightAverage(TrainerCallback):
     """A moving average of a model's parameters and of its floating-point buffers (BatchNorm's statistics).
 
-    A checkpoint's model file holds the average; `save_learned` writes the weights that learn beside it.
-
-    Args:
-        decay: What a step leaves of the average, below 1. Early steps leave less, so that the start is forgotten.
+    A checkpoint's model file holds the average; `save_learned` writes the weights that learn beside it. A step leaves
+    `decay` of the average, an early one less, so that the start is forgotten.
 
     Source: Tarvainen & Valpola 2017, Mean teachers are better role models, section 2; the warm-up is TensorFlow's
         `ExponentialMovingAverage` with `num_updates`.
@@ -44,10 +42,6 @@ class WeightAverage(TrainerCallback):
         if not self._average:
             self.begin(model)
 
-    def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
-        """Take the new weights into the average."""
-        self.update(state.global_step + 1)
-
     def on_train_end(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
         """Leave the averaged weights in the model, unless those of the best checkpoint were loaded."""
         if not args.load_best_model_at_end or state.best_model_checkpoint is None:
@@ -59,8 +53,9 @@ class WeightAverage(TrainerCallback):
         self._learned, self._average = {}, {}
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the weights after optimiser step `step`, counted from 1."""
+    def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
+        """Take the new weights into the average."""
+        step = state.global_step + 1
         decay = min(self.decay, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(list(self._average.values()), list(self._learned.values()), 0)
 

@@ -33,12 +33,7 @@ def build_trainer(
     training: SemArtTrainingArguments,
     say: Callable[[str], Any] = print,
 ) -> SemArtTrainer:
-    """The trainer of a recipe, with a new model; `trainer.processing_class` is the model's processor.
-
-    Args:
-        splits: Rows by split as `load_splits` gives them: `train`, and `validation` to validate on.
-        model_arguments: The recipe's, as `data` and `training` are.
-        say: Takes each line about what was chosen.
+    """The trainer of a recipe, with a new model, on the rows that `load_splits` gives; `say` takes what was chosen.
 
     Raises:
         ValueError: If the recipe asks for what the towers or the data cannot do.
@@ -57,20 +52,19 @@ def build_trainer(
     say(f"trainable params: {trained:,} || all params: {total:,} || trainable%: {100 * trained / total:.4f}")
     precision = "bf16" if training.bf16 else "fp32"
     say(f"Precision: {precision}. Device: {training.device}, {training.world_size} process(es).")
-    variation = {field.name: getattr(data, field.name) for field in fields(Augmentation)}
     collator = ArtCollator(
         processor,
         tasks,
         modality=data.modality,
-        augmentation=Augmentation(**variation),
+        augmentation=Augmentation(**{field.name: getattr(data, field.name) for field in fields(Augmentation)}),
         image_dropout=data.image_dropout,
         text_dropout=data.text_dropout,
         keeps_tokens=model_arguments.text_lexicon,
         finishes_pictures=training.device.type == "cpu",
     )
-    rows = {**splits, "train": train_paintings}
-    schedule = training.unfreezing_schedule()
-    collator.frozen_text, remark = frozen_text(model, processor, rows, data, training, schedule)
+    collator.frozen_text, remark = frozen_text(
+        model, processor, {**splits, "train": train_paintings}, data, training, training.unfreezing_schedule()
+    )
     say(remark)
     return SemArtTrainer(
         model,
@@ -93,11 +87,8 @@ def build_model(
     options = dict(vars(arguments))
     vision, text, sizes = options.pop("vision"), options.pop("text"), options.pop("text_args")
     if text is None:
-        known: dict[str, Any] = {
-            "vocab_size": len(tokenizer),
-            "pad_token_id": tokenizer.pad_token_id,
-            "max_position_embeddings": max(512, tokenizer.model_max_length),
-        }
+        known: dict[str, Any] = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+        known["max_position_embeddings"] = max(512, tokenizer.model_max_length)
         text = DistilBertConfig(**known | (sizes or {}))
     elif sizes:
         raise ValueError(
@@ -135,10 +126,7 @@ def build_tokenizer(
 
 
 def build_processor(model: SemArtForArtClassification, tokenizer: PreTrainedTokenizerBase) -> SemArtProcessor:
-    """The processor that fits the model: the vision tower's own transform, the text tower's tokenizer.
-
-    Texts are cut to what the tokenizer says, and never to more than the text tower has positions for.
-    """
+    """The processor that fits the model; texts are never longer than the text tower has positions for."""
     positions = model.config.text_config.max_position_embeddings
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     return SemArtProcessor(SemArtImageProcessor.from_timm(model.config.vision_config.pretrained_cfg), tokenizer)

@@ -19,11 +19,9 @@ MANIFEST = "manifest.json"
 RESUME = "resume"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
-
-#: All that a run's future depends on and that a checkpoint holds: the files, what is called so in messages, and the
-#: only runs that have it. Everything else is a function of the recipe, the data and the epoch: the order of the rows,
-#: what is drawn for a row (`sampling.DRAW_KEY`), the seed of the data loader's workers (`process_loader`), what is
-#: frozen (`Unfreezing`). Validation draws nothing (`random_state_kept`).
+#: All that a run's future depends on: the files, their name in messages, and the only runs that have them. Everything
+#: else is a function of the recipe, the data and the epoch: the rows' order and draws, the workers' seed, what is
+#: frozen. Validation draws nothing (`random_state_kept`).
 RUN_STATE = (
     ("*.safetensors|pytorch_model*", "the weights", ""),
     ("optimizer*", "the optimizer", ""),
@@ -57,11 +55,14 @@ def check_continuable(checkpoint: Path, *, num_processes: int, has_average: bool
             f"continued exactly. Start {written_by} process(es), or set ignore_data_skip: true to continue inexactly."
         )
     kinds = {"", "one process" if num_processes == 1 else "several processes", "average" if has_average else ""}
-    missing = []
-    for pattern, name, kind in RUN_STATE:
-        patterns = [pattern.replace("{process}", str(process)).split("|") for process in range(num_processes)]
-        if kind in kinds and not all(any(any(checkpoint.glob(choice)) for choice in one) for one in patterns):
-            missing.append(name)
+    missing = [
+        name
+        for pattern, name, kind in RUN_STATE
+        for process in range(num_processes)
+        if kind in kinds
+        and not any(any(checkpoint.glob(one)) for one in pattern.replace("{process}", str(process)).split("|"))
+    ]
+    missing = list(dict.fromkeys(missing))
     best = recorded_best_checkpoint(checkpoint)
     if keeps_best and best is not None and not best.is_dir():
         missing.append(f"the best checkpoint so far, {best}")

@@ -21,9 +21,8 @@ class DivergenceWatch(TrainerCallback):
         self.on_train_begin()
 
     def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
-        """Begin without the half step that a run leaves which begins again with a smaller batch."""
-        self._rows: list[Tensor] = []
-        self._losses: list[Tensor] = []
+        """Forget all steps: a run that begins again with a smaller batch leaves half of one."""
+        self._batches: list[tuple[Tensor, Tensor | None]] = []
         self._pending: list[tuple[int, dict[str, Any], list[Tensor]]] = []
 
     def on_step_end(
@@ -37,26 +36,17 @@ class DivergenceWatch(TrainerCallback):
 
     def add_batch(self, loss: Tensor, rows: Tensor | None) -> None:
         """Take in a batch of the present step: its part of the loss, and its rows' indices `(batch,)` if known."""
-        self._losses.append(loss.detach())
-        if rows is not None:
-            self._rows.append(rows)
+        self._batches.append((loss.detach(), rows))
 
     def end_step(self, step: int, gradient_norm: Any) -> None:
-        """Take in the end of a step, with the norm of all gradients before clipping.
-
-        Raises:
-            DivergedError: If the step before this one diverged.
-        """
-        self._pending.append((step, {"loss": sum(self._losses), "gradient norm": gradient_norm}, self._rows))
-        self._rows, self._losses = [], []
+        """Take in the end of a step, with the norm of all gradients before clipping, and check the one before."""
+        numbers = {"loss": sum(loss for loss, _ in self._batches), "gradient norm": gradient_norm}
+        self._pending.append((step, numbers, [rows for _, rows in self._batches if rows is not None]))
+        self._batches = []
         self.check(but_the_last=1)
 
     def check(self, but_the_last: int = 0) -> None:
-        """Look at everything that was taken in.
-
-        Raises:
-            DivergedError: If a step diverged.
-        """
+        """Raise a `DivergedError` if a step that was taken in diverged."""
         while len(self._pending) > but_the_last:
             step, numbers, rows = self._pending.pop(0)
             broken = []

@@ -35,9 +35,8 @@ def learn_idf(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> N
 def add_l2_penalty(lexicon: Lexicon, optimizer: torch.optim.Optimizer, penalty: float, num_rows: int) -> None:
     """Let every step of the optimiser also minimise the mean over the training rows of penalty · Σ weight².
 
-    AdamW's own decay shrinks all weights at one rate. Here the penalty is a part of the gradient, so that a weight
-    shrinks as far as the rows that have its token allow, as in a logistic regression with an L2 penalty. It joins the
-    gradient after everything that divides or reduces the loss, so that processes and accumulation do not change it.
+    Unlike AdamW's decay, it shrinks a weight as far as the rows that have its token allow. It joins the gradient after
+    all that divides or reduces the loss, so that processes and accumulation do not change it.
     """
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What happened since the last line of the log: each task's loss and accuracy, and where the time went."""
+"""The log of a training: each task's loss and accuracy since its last line, where the time went, and its lines."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ProgressCallback
 
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
@@ -19,7 +20,7 @@ class LogWindow(TrainerCallback):
         self.reset()
 
     def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
-        """Begin without the half step that a run leaves which begins again with a smaller batch."""
+        """Begin a new window: a run that begins again with a smaller batch leaves half a step."""
         self.reset()
 
     def reset(self) -> None:
@@ -70,3 +71,48 @@ class LogWindow(TrainerCallback):
         self.reset()
         self.sums = None if state["sums"] is None else torch.tensor(state["sums"], device=device)
         self.rows = state["rows"]
+
+
+class TrainingProgress(ProgressCallback):
+    """The Trainer's progress bars, with lines that a person reads instead of a dictionary of forty numbers."""
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__()
+        self.tasks = tasks
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write one line, and put loss and speed into the bar."""
+        if not state.is_world_process_zero or self.training_bar is None or logs is None:
+            return
+        if "loss" in logs:
+            self.training_bar.set_postfix_str(
+                f"loss {logs['loss']:.3f}, {logs.get('rows_per_second', 0.0):.0f} rows/s, "
+                f"{logs.get('data_wait', 0.0):.0%} waiting for data"
+            )
+            line = f"step {state.global_step}: loss {logs['loss']:.3f}; accuracy {self._accuracies(logs)}"
+        elif "eval_loss" in logs:
+            line = f"epoch {logs['epoch']:.4g}, validation: loss {logs['eval_loss']:.3f}"
+            if "eval_mean_accuracy" in logs:  # not with prediction_loss_only
+                line += (
+                    f"; accuracy {self._accuracies(logs, 'eval_')}; mean accuracy {logs['eval_mean_accuracy']:.3f}, "
+                    f"mean macro-F1 {logs['eval_mean_macro_f1']:.3f}"
+                )
+        elif "train_runtime" in logs:
+            line = (
+                f"trained for {logs['train_runtime']:.0f} s: {logs['train_samples_per_second']:.1f} rows/s with "
+                f"validation, mean loss {logs['train_loss']:.3f}"
+            )
+        else:
+            return
+        self.training_bar.write(line)
+
+    def _accuracies(self, logs: Mapping[str, Any], prefix: str = "") -> str:
+        names = {task: f"{prefix}{task}_accuracy" for task in self.tasks}
+        return ", ".join(f"{task} {logs[name]:.3f}" for task, name in names.items() if name in logs)

@@ -1,8 +1,6 @@
 """What training minimises: a loss for each task, normalised over everything that one optimiser step sees.
 
-A task's loss is made of parts that combine: which target a label stands for (one class, smoothed, or spread over the
-neighbouring periods), which classes weigh more, and how the logits are read. All of them reduce to one formula,
-weight(label) · Σ_k target_k · −log p_k, so that every combination is well defined.
+A task's loss is made of parts that combine: weight(label) · Σ_k target_k · −log p_k.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,10 +17,7 @@ LOSS_PARTS = ("cross_entropy", "class_weighted", "logit_adjusted", "ordinal")
 
 
 def loss_parts(loss: str | Mapping[str, str] | None) -> dict[str, set[str]]:
-    """The parts of each task's loss by task name; `default` stands for the tasks that are not named.
-
-    Args:
-        loss: Parts of `LOSS_PARTS` joined by `+`, for every task or by task name.
+    """The `LOSS_PARTS` of each task by its name, of a text that joins them by `+`; `default` stands for other tasks.
 
     Raises:
         ValueError: If a part is unknown.
@@ -43,17 +38,11 @@ def loss_parts(loss: str | Mapping[str, str] | None) -> dict[str, set[str]]:
 
 
 class TaskLoss(nn.Module):
-    """The loss of each row for one task.
+    """The loss of each row for one task, by how often train has each label `(num_labels,)`; see `LearningArguments`.
 
-    Args:
-        labels: The task's labels in the order of its logits.
-        counts: How often train has each label `(num_labels,)`.
-        parts: Of `LOSS_PARTS`. `class_weighted` weighs classes by inverse frequency, so that every class weighs the
-            same in total, `logit_adjusted` adds the log of each class's frequency to its logit, so that the bare
-            logits treat all classes alike, and `ordinal` spreads a period's target over its neighbours.
-        label_smoothing: Share of each target that is spread evenly over the classes.
-        logit_adjustment_tau: 1 balances the classes, 0 is plain cross-entropy.
-        ordinal_years: At this distance in years a neighbour's share of the target falls to 1 / e.
+    `class_weighted` weighs classes by inverse frequency, so that every class weighs the same in total,
+    `logit_adjusted` adds the log of each class's frequency to its logit, so that the bare logits treat all classes
+    alike, and `ordinal` spreads a period's target over its neighbours.
 
     Raises:
         ValueError: If `ordinal` is asked of labels that are no periods.
@@ -108,16 +97,8 @@ class TaskLoss(nn.Module):
 class ArtLoss(nn.Module):
     """The losses of all tasks, and their sum over everything that one optimiser step sees.
 
-    A mean over each batch would weigh a row by how many others happen to share its batch, its process or its
-    accumulation step. Here a task's loss is the sum of its rows' losses over the sum of their weights in the whole
-    step, so that the division into processes and batches does not change it.
-
-    Args:
-        tasks: `[{"name", "labels"}, …]`.
-        counts: How often train has each label, by task.
-        loss: See `loss_parts`.
-        task_weights: Weight of each task, as in the model's configuration; those that are not named weigh 1.
-        **settings: Numbers of `TaskLoss`.
+    A task's loss is the sum of its rows' losses over the sum of their weights in the whole step, so that the division
+    into processes and batches does not change it. `settings` are numbers of `TaskLoss`.
 
     Raises:
         ValueError: If a loss names a task that is not trained.

@@ -10,11 +10,7 @@ PREFIXES = {"vision": "vision_tower.", "text": "text_tower.", "new": "", "lexico
 
 
 def decayed_parameters(model: nn.Module) -> list[str]:
-    """Names of the parameters that weight decay applies to: matrices and kernels.
-
-    Biases, every norm (timm's BatchNorm included), the learned absence vectors, and what a timm tower itself exempts
-    (class token, position embeddings) are left alone.
-    """
+    """Names of the matrices and kernels, which weight decay applies to, but for what a timm tower itself exempts."""
     exempt = {
         f"{prefix}.{name}"
         for prefix, module in model.named_modules()

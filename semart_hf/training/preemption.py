@@ -31,20 +31,22 @@ class PreemptionCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Ask for a checkpoint if the signal came."""
-        self.is_agreed = self._agree(args, state)
-        if self.is_agreed:
-            control.should_save = True
+        """Ask for a checkpoint if the signal came to any process."""
+        self.is_agreed = self.is_asked
+        if args.world_size > 1:
+            self.is_agreed = False
+            if state.global_step % STEPS_BETWEEN_AGREEMENTS == 0:
+                is_asked = torch.tensor(float(self.is_asked), device=args.device)
+                torch.distributed.all_reduce(is_asked, op=torch.distributed.ReduceOp.MAX)
+                self.is_agreed = bool(is_asked)
+        control.should_save |= self.is_agreed
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
         """End the process with `PREEMPTED_STATUS` if the checkpoint was written for the signal's sake."""
         if self.is_agreed:
             if state.is_world_process_zero:
-                print(
-                    f"SIGTERM at step {state.global_step}: the checkpoint is written. The same command continues from "
-                    "it.",
-                    file=sys.stderr,
-                )
+                message = "the checkpoint is written. The same command continues from it."
+                print(f"SIGTERM at step {state.global_step}: {message}", file=sys.stderr)
             raise SystemExit(PREEMPTED_STATUS)
 
     def stop_listening(self) -> None:
@@ -52,15 +54,6 @@ class PreemptionCallback(TrainerCallback):
         if self._previous is not None:
             signal.signal(signal.SIGTERM, self._previous)
             self._previous = None
-
-    def _agree(self, args: TrainingArguments, state: TrainerState) -> bool:
-        if args.world_size == 1:
-            return self.is_asked
-        if state.global_step % STEPS_BETWEEN_AGREEMENTS:
-            return False
-        is_asked = torch.tensor(float(self.is_asked), device=args.device)
-        torch.distributed.all_reduce(is_asked, op=torch.distributed.ReduceOp.MAX)
-        return bool(is_asked)
 
 
 def end_with_parent() -> None:

@@ -2,17 +2,18 @@
 
 This module imports neither torch nor the Trainer, so that `--help` answers at once.
 """
+# ruff: noqa: RUF009 (`described` gives a field)
 
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
 
-from semart_hf.data.data_arguments import check_numbers
+from semart_hf.data.data_arguments import check_numbers, described
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 LIST_FIELDS = {"tasks", "text_columns", "crop_scale", "crop_ratio", "report_to"}
@@ -23,52 +24,40 @@ PRETRAINED_CHOICES: dict[str, bool | str] = {"true": True, "false": False, "visi
 class ModelArguments:
     """Which towers are paired, and what of them learns."""
 
-    vision: str = field(
-        default="timm/efficientnet_b0.ra_in1k",
-        metadata={
-            "help": "Vision tower: Hub id or folder of a timm model; a timm name too if it starts from scratch."
-        },
+    vision: str = described(
+        "timm/efficientnet_b0.ra_in1k",
+        "Vision tower: Hub id or folder of a timm model; a timm name too if it starts from scratch.",
     )
-    text: str | None = field(
-        default="distilbert/distilbert-base-uncased",
-        metadata={
-            "help": "Text tower: Hub id or folder of a DistilBERT with its tokenizer. null: a DistilBERT of the sizes "
-            "in text_args, with a vocabulary learned from the training texts."
-        },
+    text: str | None = described(
+        "distilbert/distilbert-base-uncased",
+        "Text tower: Hub id or folder of a DistilBERT with its tokenizer. null: a DistilBERT of the sizes "
+        "in text_args, with a vocabulary learned from the training texts.",
     )
-    pretrained: str = field(
-        default="true",
-        metadata={
-            "help": "true loads both towers' weights, vision or text only that tower's, false none.",
-            "choices": list(PRETRAINED_CHOICES),
-        },
+    pretrained: str = described(
+        "true",
+        "true loads both towers' weights, vision or text only that tower's, false none.",
+        choices=list(PRETRAINED_CHOICES),
     )
-    image_size: int | None = field(
-        default=None, metadata={"help": "Side of the square input in pixels. null: what the tower was trained with."}
+    image_size: int | None = described(
+        None, "Side of the square input in pixels. null: what the tower was trained with."
     )
-    crop_pct: float | None = field(
-        default=None,
-        metadata={"help": "Share of a picture's sides that is shown after training. null: what its tower asks for."},
+    crop_pct: float | None = described(
+        None, "Share of a picture's sides that is shown after training. null: what its tower asks for."
     )
-    vision_args: dict[str, Any] | None = field(
-        default=None, metadata={"help": "More arguments of timm.create_model, e.g. '{\"drop_path_rate\": 0.1}'."}
+    vision_args: dict[str, Any] | None = described(
+        None, "More arguments of timm.create_model, e.g. '{\"drop_path_rate\": 0.1}'."
     )
-    text_args: dict[str, Any] | None = field(
-        default=None, metadata={"help": "Fields of DistilBertConfig for text: null, e.g. '{\"dim\": 128}'."}
+    text_args: dict[str, Any] | None = described(
+        None, "Fields of DistilBertConfig for text: null, e.g. '{\"dim\": 128}'."
     )
-    frozen_vision_stages: int = field(
-        default=0, metadata={"help": "Leading stages of the vision tower that do not learn, its stem first."}
+    frozen_vision_stages: int = described(0, "Leading stages of the vision tower that do not learn, its stem first.")
+    trainable_text_layers: int | None = described(1, "Last DistilBERT layers that learn. null: the whole text tower.")
+    text_pooling: str = described("first", "first: the first token; mean: over the tokens.")
+    text_lexicon: bool = described(
+        False, "Whether a linear model on token counts adds its logits to those of the towers."
     )
-    trainable_text_layers: int | None = field(
-        default=1, metadata={"help": "Last DistilBERT layers that learn. null: the whole text tower."}
-    )
-    text_pooling: str = field(default="first", metadata={"help": "first: the first token; mean: over the tokens."})
-    text_lexicon: bool = field(
-        default=False,
-        metadata={"help": "Whether a linear model on token counts adds its logits to those of the towers."},
-    )
-    fusion_dim: int = field(default=512, metadata={"help": "Size of the fused features."})
-    fusion_dropout: float = field(default=0.1, metadata={"help": "Dropout probability before the heads."})
+    fusion_dim: int = described(512, "Size of the fused features.")
+    fusion_dropout: float = described(0.1, "Dropout probability before the heads.")
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -79,44 +68,33 @@ class ModelArguments:
 class LearningArguments:
     """How it is learned, beyond what `transformers.TrainingArguments` says; its fields are part of these."""
 
-    vision_learning_rate: float | None = field(default=None, metadata={"help": "Vision tower's; null: learning_rate."})
-    text_learning_rate: float | None = field(default=None, metadata={"help": "Text tower's; null: learning_rate."})
-    lexicon_learning_rate: float = field(
-        default=0.1, metadata={"help": "Of the lexicon, which is linear and starts at 0."}
+    vision_learning_rate: float | None = described(None, "Vision tower's; null: learning_rate.")
+    text_learning_rate: float | None = described(None, "Text tower's; null: learning_rate.")
+    lexicon_learning_rate: float = described(0.1, "Of the lexicon, which is linear and starts at 0.")
+    lexicon_penalty: float = described(
+        0.1, "Of the lexicon's squared weights, beside the sum of all training rows' losses."
     )
-    lexicon_penalty: float = field(
-        default=0.1,
-        metadata={"help": "Of the lexicon's squared weights, beside the sum of all training rows' losses."},
+    loss: dict[str, str] | str | None = described(
+        "cross_entropy",
+        "Parts joined by + of cross_entropy, class_weighted, logit_adjusted, ordinal (periods); for all "
+        "tasks, or by task with `default` for the others.",
     )
-    loss: dict[str, str] | str | None = field(
-        default="cross_entropy",
-        metadata={
-            "help": "Parts joined by + of cross_entropy, class_weighted, logit_adjusted, ordinal (periods); for all "
-            "tasks, or by task with `default` for the others."
-        },
+    logit_adjustment_tau: float = described(
+        1.0, "Of logit_adjusted: 1 balances the classes, 0 is plain cross-entropy."
     )
-    logit_adjustment_tau: float = field(
-        default=1.0, metadata={"help": "Of logit_adjusted: 1 balances the classes, 0 is plain cross-entropy."}
+    ordinal_years: float = described(
+        25.0, "Of ordinal: years at which a neighbour's share of the target falls to 1 / e."
     )
-    ordinal_years: float = field(
-        default=25.0, metadata={"help": "Of ordinal: years at which a neighbour's share of the target falls to 1 / e."}
+    modality_loss: float = described(0.0, "Weight of the losses of picture and text each alone, of rows with both.")
+    ema_decay: float = described(0.0, "Of a moving average of the weights, which is then the result; 0: none.")
+    unfreezing: dict[str, Any] | None = described(
+        None, 'By epoch, what is frozen from it on, e.g. \'{"2": {"frozen_vision_stages": 1}}\'.'
     )
-    modality_loss: float = field(
-        default=0.0, metadata={"help": "Weight of the losses of picture and text each alone, of rows with both."}
+    early_stopping_patience: int | None = described(
+        None, "Validations without a better metric after which training stops."
     )
-    ema_decay: float = field(
-        default=0.0, metadata={"help": "Of a moving average of the weights, which is then the result; 0: none."}
-    )
-    unfreezing: dict[str, Any] | None = field(
-        default=None,
-        metadata={"help": 'By epoch, what is frozen from it on, e.g. \'{"2": {"frozen_vision_stages": 1}}\'.'},
-    )
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Validations without a better metric after which training stops."}
-    )
-    keep_freed_memory: bool = field(
-        default=True,
-        metadata={"help": "Whether a CPU's memory stays with the process between steps (glibc), which is faster."},
+    keep_freed_memory: bool = described(
+        True, "Whether a CPU's memory stays with the process between steps (glibc), which is faster."
     )
 
 
@@ -139,10 +117,10 @@ def find_recipe(name_or_path: str | Path) -> Path:
 
 
 def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
-    """The fields of a recipe; see `find_recipe` for what it may be called by.
+    """The fields of a recipe that `find_recipe` finds.
 
     Raises:
-        ValueError: If there is no such recipe, it is no YAML, or it holds something else than `name: value` lines.
+        ValueError: If there is none, it is no YAML, or it holds something else than `name: value` lines.
     """
     path = find_recipe(name_or_path)
     try:
@@ -157,11 +135,7 @@ def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
 
 
 def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> tuple[Any, ...]:
-    """One instance of each dataclass, from the fields of a recipe.
-
-    Args:
-        dataclass_types: Dataclasses whose fields are the allowed names.
-        recipe: Fields by name; `None` stands for null.
+    """One instance of each dataclass, from the fields of a recipe by name, where `None` stands for null.
 
     Raises:
         ValueError: If a name is unknown or a value cannot be read.
@@ -171,7 +145,17 @@ def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> t
     parser = HfArgumentParser(dataclass_types, allow_abbrev=False, add_help=False)
     parser.error = _raise_unreadable  # instead of the usage of two hundred options
     hints = {name: hint for kind in dataclass_types for name, hint in get_type_hints(kind).items()}
-    _refuse_unknown(recipe, {f.name for kind in dataclass_types for f in fields(kind) if f.init})
+    known = {f.name for kind in dataclass_types for f in fields(kind) if f.init}
+    unknown = []
+    for name in recipe:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            unknown.append(f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name))
+    if unknown:
+        raise ValueError(
+            f"Got fields that do not exist: {', '.join(unknown)}. `semart-hf train --help` lists the fields; those of "
+            "transformers.TrainingArguments are allowed too. Correct the recipe or the command line."
+        )
     command_line: list[str] = []
     for name, value in recipe.items():
         kinds = {get_origin(kind) or kind for kind in (hints[name], *get_args(hints[name]))}
@@ -191,12 +175,9 @@ def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> t
 
 
 def effective_recipe(recipe: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """The fields of a run: the recipe's, with the command line's in their place.
+    """The fields of a run: the recipe's, with those of a command line, `--field value …`, in their place.
 
-    Args:
-        recipe: Fields by name.
-        overrides: `--field value …` as on a command line. Values are read as in a recipe (`null`, `{…}` for a table);
-            several are a list.
+    Values are read as in a recipe (`null`, `{…}` for a table); several are a list.
 
     Raises:
         ValueError: If there is a value without a field, or a table that cannot be read.
@@ -237,19 +218,6 @@ def _value(name: str, word: str) -> Any:
     is_number = isinstance(value, bool) or str(value) == word or re.fullmatch(r"[-+]?[\d.]+[eE]-\d{1,2}", word)
     is_read = (is_number and isinstance(value, bool | int | float)) or word == "null" or is_table
     return value if is_read else word
-
-
-def _refuse_unknown(given: Iterable[str], known: set[str]) -> None:
-    hints = []
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hints.append(f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name))
-    if hints:
-        raise ValueError(
-            f"Got fields that do not exist: {', '.join(hints)}. `semart-hf train --help` lists the fields; those of "
-            "transformers.TrainingArguments are allowed too. Correct the recipe or the command line."
-        )
 
 
 class _RecipeLoader(yaml.SafeLoader):

@@ -37,21 +37,14 @@ from .preemption import PreemptionCallback
 logger = logging.getLogger(__name__)
 
 
-class _Position(TrainerCallback):
-    """Calls a function when everything is ready for the first step, and knows whether the epoch's steps are over."""
+class _Restore(TrainerCallback):
+    """Calls a function when everything is ready for the first step."""
 
     def __init__(self, restore: Callable[[], None]) -> None:
         self.restore = restore
-        self.is_epoch_over = False
 
     def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
         self.restore()
-
-    def on_epoch_begin(self, *_: Any, **kwargs: Any) -> None:
-        self.is_epoch_over = False
-
-    def on_epoch_end(self, *_: Any, **kwargs: Any) -> None:
-        self.is_epoch_over = True
 
 
 class ResumableTrainer(Trainer):
@@ -61,8 +54,8 @@ class ResumableTrainer(Trainer):
     push_in_progress: PushInProgress | None = None
     resumed_from: Path | None = None
     _save_is_due = False
+    _last_step = -1
     _earlier_seconds = 0.0
-    _began = 0.0
 
     def __init__(
         self, *, args: SemArtTrainingArguments, window: LogWindow, callbacks: list[TrainerCallback], **options: Any
@@ -70,19 +63,14 @@ class ResumableTrainer(Trainer):
         self.window = window
         self.average = WeightAverage(args.ema_decay) if args.ema_decay else None
         self.preemption = PreemptionCallback()
-        self._position = _Position(self._restore_progress)
-        own = [window, self.preemption, *([self.average] if self.average else []), self._position]
+        own = [window, self.preemption, *([self.average] if self.average else []), _Restore(self._restore_progress)]
         super().__init__(args=args, callbacks=[*own, *callbacks], **options)
         # States of callbacks, such as early stopping's count, are a part of what a run's future depends on.
         args.restore_callback_states_from_checkpoint = True
-        inexact = {
-            "save_strategy: no": args.save_strategy == SaveStrategy.NO,
-            "save_only_model: true": args.save_only_model,
-            "ignore_data_skip: true": args.ignore_data_skip,
-        }
-        if self.train_dataset is not None and any(inexact.values()) and self.is_world_process_zero():
-            causes = ", ".join(name for name, is_set in inexact.items() if is_set)
-            logger.warning("With %s, this run cannot be continued exactly if it is interrupted.", causes)
+        causes = [f"{name}: true" for name in ("save_only_model", "ignore_data_skip") if getattr(args, name)]
+        causes += ["save_strategy: no"] if args.save_strategy == SaveStrategy.NO else []
+        if self.train_dataset is not None and causes and self.is_world_process_zero():
+            logger.warning("With %s, this run cannot be continued exactly if it is interrupted.", ", ".join(causes))
 
     @property
     def output_dir(self) -> Path:
@@ -97,7 +85,7 @@ class ResumableTrainer(Trainer):
             OSError: If the disk is full, with what to do.
         """
         with locked(self.output_dir, "training") if self.is_world_process_zero() else nullcontext():
-            self.resumed_from, self._earlier_seconds, self._save_is_due = None, 0.0, False
+            self.resumed_from, self._earlier_seconds = None, 0.0
             if resume_from_checkpoint not in (None, False):
                 self.resumed_from = requested_checkpoint(self.output_dir, resume_from_checkpoint)
                 self.check_checkpoint(self.resumed_from)
@@ -117,11 +105,9 @@ class ResumableTrainer(Trainer):
     def check_checkpoint(self, checkpoint: Path) -> None:
         """Refuse a checkpoint that this run would not continue exactly, unless `ignore_data_skip` allows it."""
         if not self.args.ignore_data_skip:
+            world, keeps_best = self.args.world_size, self.args.load_best_model_at_end
             check_continuable(
-                checkpoint,
-                num_processes=self.args.world_size,
-                has_average=self.average is not None,
-                keeps_best=self.args.load_best_model_at_end,
+                checkpoint, num_processes=world, has_average=self.average is not None, keeps_best=keeps_best
             )
 
     def _init_training_state(
@@ -178,10 +164,7 @@ class ResumableTrainer(Trainer):
             super().save_model(output_dir, _internal_call)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Write a folder that loads by itself: weights, processor, and the code of model, processor and pipeline.
-
-        The library's own version leaves out the code, and adds a pickle of the arguments with the Hub's token.
-        """
+        """Write a folder that loads by itself, with the code; the library adds a pickle with the Hub's token."""
         if self.args.should_save:
             model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
             save_repository(model, self.processing_class, output_dir or self.output_dir, state_dict=state_dict)
@@ -190,7 +173,9 @@ class ResumableTrainer(Trainer):
         # A checkpoint of the last step of an epoch, or of the run, waits for what else happens then (validation, above
         # all): a run that resumes from it does not do it again.
         is_last_step = self.state.global_step >= self.state.max_steps or float(self.state.epoch or 0).is_integer()
-        if self._position.is_epoch_over:
+        is_epoch_over = self._last_step == self.state.global_step
+        self._last_step = self.state.global_step
+        if is_epoch_over:
             self.control.should_save |= self._save_is_due
             self._save_is_due = False
         elif self.control.should_save and is_last_step:
@@ -241,7 +226,7 @@ class ResumableTrainer(Trainer):
 
     def _restore_progress(self) -> None:
         """Continue the log and the average of the checkpoint that the run resumes from."""
-        self._began = time.time()
+        self._began, self._save_is_due, self._last_step = time.time(), False, -1
         if self.resumed_from is None:
             return
         folder = self.resumed_from / RESUME
@@ -276,10 +261,7 @@ class ResumableTrainer(Trainer):
         private: bool | None = None,
         **card: Any,
     ) -> Any:
-        """The commit of the model as it is now, its code, and a card if it has none; `None` on ranks but the first.
-
-        Arguments are those of `transformers.Trainer.push_to_hub`.
-        """
+        """The commit of the model as it is now, its code, and a card if it has none; `None` on ranks but the first."""
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
         self.save_model(_internal_call=True)
@@ -311,8 +293,8 @@ class ResumableTrainer(Trainer):
             f"Training in progress, {name}",
             checkpoint_name=names.get(self.args.hub_strategy),
         )
-        jobs = [] if self.push_in_progress is None else [job for job in self.push_in_progress.jobs if not job.done()]
-        self.push_in_progress = PushInProgress([*jobs, push])
+        jobs = self.push_in_progress.jobs if self.push_in_progress else []
+        self.push_in_progress = PushInProgress([*(job for job in jobs if not job.done()), push])
 
     def _start_push(self, folder: Path, message: str, **options: Any) -> "Future[CommitInfo]":
         options = {"token": self.args.hub_token, **options}

@@ -35,17 +35,10 @@ _ABOUT_STARTING = ("overwrite_output_dir", "resume_from_checkpoint", "hub_token"
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Where a run writes and what it begins from; to make one writes nothing.
-
-    Args:
-        output_dir: The folder that it has in the end.
-        folder: The folder in which it works: `output_dir`, or a hidden one beside it that takes its place.
-        recipe: What is trained.
-        checkpoint: What the run continues from.
-    """
+    """Where a run writes and what it begins from; to make one writes nothing."""
 
     output_dir: Path
-    folder: Path
+    folder: Path  # in which it works: `output_dir`, or a hidden one beside it that takes its place
     recipe: Mapping[str, Any]
     checkpoint: Path | None = None
 
@@ -73,13 +66,8 @@ def plan_run(
 ) -> RunPlan:
     """Where a run writes, and the checkpoint that it continues from.
 
-    A folder in which the same recipe was cut off is continued from its last whole checkpoint.
-
-    Args:
-        output_dir: The run's.
-        recipe: The effective recipe.
-        overwrite: Whether a model that the folder holds is replaced, when the new one is finished.
-        resume: A checkpoint's folder, or `True` for the last whole one, also after a change of the recipe.
+    A folder in which the same recipe was cut off is continued from its last whole checkpoint. `resume` is a
+    checkpoint's folder, or `True` for the last whole one, also after a change of the recipe.
 
     Raises:
         ValueError: If the folder holds something else, or there is no whole checkpoint to resume from.
@@ -162,10 +150,7 @@ def _check_is_replaceable(folder: Path, overwrite: bool) -> None:
 
 
 def _take_place(new: Path, output_dir: Path) -> list[str]:
-    """Rename the old folder away and the new one to its name, and move back what no run wrote, whose names it gives.
-
-    Each step leaves a state from which this goes on, so that a killed process loses nothing.
-    """
+    """Replace the old folder but for what no run wrote, whose names it gives; a killed process can go on with it."""
     old = _beside(output_dir, "old")
     if output_dir.exists() and not old.is_dir():
         output_dir.rename(old)

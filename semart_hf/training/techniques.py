@@ -84,9 +84,7 @@ def keep_freed_memory(is_kept: bool = True) -> bool:
     """Whether freed memory stays with the process for the next batch from now on; `False` gives it back again.
 
     glibc gives each large tensor back to the system when it is freed, and the next one is then filled with zeros page
-    by page: up to half of a forward pass on a CPU. As with torch's allocator on a GPU, the process thus keeps the most
-    that it uses from now on; what is free at the call is given back first. Other C libraries are left as they are.
-    After `False` the thresholds are glibc's first ones, and no longer grow with what is freed.
+    by page: up to half of a forward pass on a CPU. Other C libraries are left as they are.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -100,8 +98,7 @@ def keep_freed_memory(is_kept: bool = True) -> bool:
 def compile_towers(model: SemArtForArtClassification, accelerator: Accelerator) -> None:
     """Compile the vision tower and each layer of the text tower in place, where the accelerator would compile it all.
 
-    The forward as a whole chooses the rows that have a picture or a text, which splits its graph and compiles it again
-    for other numbers of them. A tower alone is compiled once, and once more for any number of rows.
+    The forward as a whole chooses the rows that have a picture or a text, which splits its graph.
     """
     plugin = accelerator.state.dynamo_plugin
     if plugin.backend == DynamoBackend.NO:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -25,10 +26,9 @@ from semart_hf.model.techniques_semart import Technique, prepare_inputs, select_
 from .arguments import SemArtTrainingArguments
 from .divergence import DivergenceWatch
 from .lexicon import add_l2_penalty, learn_idf
-from .log_window import LogWindow
+from .log_window import LogWindow, TrainingProgress
 from .losses import ArtLoss, labels_of_whole_rows
 from .parameter_groups import groups_table, parameter_groups
-from .progress import TrainingProgress
 from .resumable_trainer import ResumableTrainer
 from .techniques import TRAINING_TECHNIQUES, compile_towers, keep_freed_memory
 from .unfreezing import Unfreezing
@@ -42,21 +42,15 @@ _EVALUATION_LOADING = {
 
 
 class SemArtTrainer(ResumableTrainer):
-    """Trains a `SemArtForArtClassification` on paintings.
+    """Trains a `SemArtForArtClassification` on paintings; arguments are those of `transformers.Trainer`.
 
     Args:
-        model: The model; or give `model_init`.
-        args: `None` takes the defaults.
         data_collator: `None` takes an `ArtCollator` that varies nothing.
         train_dataset: Rows with `image`, `text` and a column for each task: a `datasets.Dataset`, a list of dicts, or
             a `PaintingStream`, which is divided among the processes here. Labels are names or of a `ClassLabel`, and
             are matched to the model's by name.
         eval_dataset: Rows to validate on, or several sets by name.
-        processing_class: The model's; saved with every checkpoint.
-        model_init: Makes the model, for each run again.
         compute_metrics: Of validation; `None` takes the measures of this package.
-        callbacks: Further ones.
-        **options: Further arguments of `transformers.Trainer`.
 
     Raises:
         ValueError: If the arguments ask for what these data or these processes cannot do.
@@ -107,14 +101,6 @@ class SemArtTrainer(ResumableTrainer):
         is_several, is_on_cpu = isinstance(eval_dataset, dict), args.device.type == "cpu"
         eval_rows = validation_sets_for(eval_dataset, self.tasks)
         metrics = compute_metrics or compute_metrics_for(self.tasks)
-        self.args, self.train_dataset, self._train_batch_size = args, train_rows, args.train_batch_size
-        if train_rows is not None and not self._num_batches():
-            raise ValueError(
-                f"This run would have no step: {len(train_rows)} training rows, per_device_train_batch_size "
-                f"{args.per_device_train_batch_size}, gradient_accumulation_steps {args.gradient_accumulation_steps}, "
-                f"{args.world_size} process(es), dataloader_drop_last {args.dataloader_drop_last}. Set "
-                "dataloader_drop_last: false or a smaller per_device_train_batch_size."
-            )
         if args.load_best_model_at_end and compute_metrics is None:
             check_metric_name(
                 args.metric_for_best_model or "loss", self.tasks, metrics, eval_rows if is_several else ()
@@ -133,6 +119,13 @@ class SemArtTrainer(ResumableTrainer):
             callbacks=[self.watch, *(callbacks or [])],
             **options,
         )
+        if train_rows is not None and not len(self.get_train_dataloader()):
+            raise ValueError(
+                f"This run would have no step: {len(train_rows)} training rows, per_device_train_batch_size "
+                f"{args.per_device_train_batch_size}, gradient_accumulation_steps {args.gradient_accumulation_steps}, "
+                f"{args.world_size} process(es), dataloader_drop_last {args.dataloader_drop_last}. Set "
+                "dataloader_drop_last: false or a smaller per_device_train_batch_size."
+            )
         # The loss below is already divided by everything that a step sees, in all processes and batches.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
@@ -156,10 +149,9 @@ class SemArtTrainer(ResumableTrainer):
         if not self.is_fsdp_enabled:  # it compiles what it shards
             compile_towers(model, self.accelerator)
         rows = getattr(self.train_dataset, "paintings", self.train_dataset)
-        counts = label_counts(rows, self.tasks)
         self.loss = ArtLoss(
             self.tasks,
-            counts,
+            label_counts(rows, self.tasks),
             self.args.loss,
             model.config.task_weights,
             label_smoothing=self.args.label_smoothing_factor,
@@ -187,19 +179,15 @@ class SemArtTrainer(ResumableTrainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The optimiser, with a group for each part and kind of parameter: see `parameter_groups`."""
         if self.optimizer is None:
-            groups = parameter_groups(
-                self.model,
-                [name for name, _ in self.model.named_parameters() if name in self.unfreezing.trained_at_last],
-                learning_rates=self.args.learning_rates(),
-                weight_decay=self.args.weight_decay,
-            )
+            learning = [name for name, _ in self.model.named_parameters() if name in self.unfreezing.trained_at_last]
+            rates, decay = self.args.learning_rates(), self.args.weight_decay
+            groups = parameter_groups(self.model, learning, learning_rates=rates, weight_decay=decay)
             optimizer_class, options = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(
                 self.args, self.model
             )
             self.optimizer = optimizer_class(groups, **options)
             if self.model.lexicon is not None and self.train_dataset is not None:
-                penalty, num_rows = self.args.lexicon_penalty, len(self.train_dataset)
-                add_l2_penalty(self.model.lexicon, self.optimizer, penalty, num_rows)
+                add_l2_penalty(self.model.lexicon, self.optimizer, self.args.lexicon_penalty, len(self.train_dataset))
             if self.is_world_process_zero() and not self.args.disable_tqdm:
                 print(groups_table(groups))
         return self.optimizer
@@ -277,10 +265,8 @@ class SemArtTrainer(ResumableTrainer):
         """Weight of the labels of each task in the whole step `(num_tasks,)`: all batches, all processes."""
         if not batch_samples or "labels" not in batch_samples[0]:
             return None
-        weights = torch.zeros(len(self.task_names), device=device)
-        for batch in batch_samples:
-            weights += self.loss.weight_sums(batch["labels"].to(device))
-        reduced: Tensor = self.accelerator.reduce(weights, "sum")
+        weights = torch.stack([self.loss.weight_sums(batch["labels"].to(device)) for batch in batch_samples])
+        reduced: Tensor = self.accelerator.reduce(weights.sum(0), "sum")
         return reduced
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
@@ -308,27 +294,7 @@ class SemArtTrainer(ResumableTrainer):
             return self._loader(stream, batch_size=stream.batch_size, drop_last=self.args.dataloader_drop_last)
         if not isinstance(dataset, TrainingPaintings):
             raise ValueError("Training needs rows to learn from, got none. Give SemArtTrainer a train_dataset.")
-        return self._loader(dataset, batch_sampler=self._step_batches(dataset))
-
-    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
-        """The batches of every row of a validation set in order, whatever training leaves out."""
-        kept = {name: getattr(self.args, name) for name in _EVALUATION_LOADING}
-        try:
-            for name, value in _EVALUATION_LOADING.items():
-                setattr(self.args, name, value)
-            return super()._get_dataloader(rows_for(dataset, self.tasks), *args, **kwargs)
-        finally:
-            for name, value in kept.items():
-                setattr(self.args, name, value)
-
-    def num_examples(self, dataloader: DataLoader[Any]) -> int:
-        """Rows of an epoch in all processes."""
-        if isinstance(dataloader.dataset, PaintingStream):
-            return len(dataloader.dataset) * dataloader.dataset.num_processes
-        return super().num_examples(dataloader)
-
-    def _step_batches(self, dataset: TrainingPaintings) -> StepBatchSampler:
-        return StepBatchSampler(
+        batches = StepBatchSampler(
             self._row_order(dataset),
             self._train_batch_size,
             num_accumulated=self.args.gradient_accumulation_steps,
@@ -336,6 +302,23 @@ class SemArtTrainer(ResumableTrainer):
             process_index=self.args.process_index,
             drop_last=self.args.dataloader_drop_last,
         )
+        return self._loader(dataset, batch_sampler=batches)
+
+    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
+        """The batches of every row of a validation set in order, whatever training leaves out."""
+        arguments = self.args
+        self.args = copy(arguments)
+        self.args.__dict__.update(_EVALUATION_LOADING)
+        try:
+            return super()._get_dataloader(rows_for(dataset, self.tasks), *args, **kwargs)
+        finally:
+            self.args = arguments
+
+    def num_examples(self, dataloader: DataLoader[Any]) -> int:
+        """Rows of an epoch in all processes."""
+        if isinstance(dataloader.dataset, PaintingStream):
+            return len(dataloader.dataset) * dataloader.dataset.num_processes
+        return super().num_examples(dataloader)
 
     def _row_order(self, dataset: TrainingPaintings) -> SeededSampler:
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
@@ -371,17 +354,9 @@ class SemArtTrainer(ResumableTrainer):
             collate_fn=SeededCollator(self.data_collator),
             seed=self.args.seed,
             num_workers=num_workers,
-            # Workers of each epoch's own would have to begin while those of the last one still hold their memory.
             persistent_workers=num_workers > 0 and self.args.dataloader_persistent_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
             multiprocessing_context=self.args.dataloader_multiprocessing_context if num_workers else None,
             pin_memory=self.args.dataloader_pin_memory,
             **options,
         )
-
-    def _num_batches(self) -> int:
-        if not isinstance(self.train_dataset, PaintingStream):
-            return 0 if self.train_dataset is None else len(self._step_batches(self.train_dataset))
-        stream = self._own_stream(self.train_dataset)
-        rest = 0 if self.args.dataloader_drop_last else stream.batch_size - 1
-        return (len(stream) + rest) // stream.batch_size

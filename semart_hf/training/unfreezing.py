@@ -15,11 +15,8 @@ from .arguments import UNFREEZING_FIELDS
 class Unfreezing(TrainerCallback):
     """What of a model learns in which epoch; it depends on the epoch alone, so that a checkpoint need not hold it.
 
-    Args:
-        model: Its configuration says what learns in the first epoch.
-        schedule: See `SemArtTrainingArguments.unfreezing_schedule`.
-        keeps_graph: Whether every parameter that ever learns must have a gradient from the first step on, as a wrapper
-            for several processes needs it. It is then thrown away as long as the parameter is frozen.
+    With `keeps_graph` every parameter that ever learns has a gradient from the first step on, as a wrapper for several
+    processes needs it, which is thrown away as long as the parameter is frozen.
 
     Raises:
         ValueError: If the schedule would freeze again what has learned.

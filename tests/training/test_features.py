@@ -1,6 +1,7 @@
 """What a recipe can switch on: groups, losses, averaging, unfreezing, compilation — each by what it really does."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -132,7 +133,7 @@ def test_exchanging_the_average_twice_changes_nothing():
         assert model.weight.tolist() == [1.0, 1.0, 1.0]
         assert model.running_mean.tolist() == [0.0, 0.0, 0.0]
     assert model.weight.tolist() == [2.0, 2.0, 2.0]
-    average.update(1000)
+    average.on_optimizer_step(None, SimpleNamespace(global_step=999))
     with average.applied():
         assert model.weight.tolist() == [1.5, 1.5, 1.5]
 
