@@ -28,25 +28,21 @@ def model_table(model: SemArtForArtClassification, recipe: Mapping[str, Any]) ->
     """Towers, sizes and what of them learned."""
     config = model.config
     vision, text = config.vision_config, config.text_config
-    trainable, total = model.num_parameters(only_trainable=True), model.num_parameters()
-    size = (vision.pretrained_cfg or {}).get("input_size", ["?", "?", "?"])
+    _, height, width = (vision.pretrained_cfg or {}).get("input_size", ["?", "?", "?"])
     layers, stages = config.trainable_text_layers, config.frozen_vision_stages
-    start = "not recorded"
-    if "pretrained" in recipe or "vision" in recipe:
-        pretrained = str(recipe.get("pretrained", "true")).lower()
-        start = {"true": "pretrained towers", "false": "random"}.get(pretrained, f"pretrained {pretrained} tower")
-    text_name = without_folders(recipe.get("text") or "DistilBERT")
-    rows = [
-        ["vision tower", f"{recipe.get('vision') or vision.architecture} (timm), {size[1]} × {size[2]} pixels"],
-        ["of it frozen", f"the first {stages} stages, the stem first" if stages else "nothing"],
-        ["text tower", f"{text_name}: {text.n_layers} layers of {text.dim}"],
-        ["of it learned", "everything" if layers is None else f"its last {layers} of {text.n_layers} layers"],
-        ["starting weights", start],
-        ["fused features", f"{config.fusion_dim}"],
-        ["parameters", f"{total:,}, of which {trainable:,} learned"],
-        ["format", config.format_version],
-    ]
-    return Table(["part", "what"], rows, num_text_columns=2)
+    pretrained = str(recipe.get("pretrained", "true" if "vision" in recipe else "")).lower()
+    starts = {"true": "pretrained towers", "false": "random", "": "not recorded"}
+    parts = {
+        "vision tower": f"{recipe.get('vision') or vision.architecture} (timm), {height} × {width} pixels",
+        "of it frozen": f"the first {stages} stages, the stem first" if stages else "nothing",
+        "text tower": f"{without_folders(recipe.get('text') or 'DistilBERT')}: {text.n_layers} layers of {text.dim}",
+        "of it learned": "everything" if layers is None else f"its last {layers} of {text.n_layers} layers",
+        "starting weights": starts.get(pretrained, f"pretrained {pretrained} tower"),
+        "fused features": str(config.fusion_dim),
+        "parameters": f"{model.num_parameters():,}, of which {model.num_parameters(only_trainable=True):,} learned",
+        "format": config.format_version,
+    }
+    return Table(["part", "what"], list(parts.items()), num_text_columns=2)
 
 
 def imbalance(results: Mapping[str, Any]) -> str:
@@ -90,15 +86,13 @@ def cost_lines(results: Mapping[str, Any]) -> list[str]:
         for name, value in measured.items()
         if isinstance(value, int | float | str)
     ]
+    here, evaluation = results.get("environment") or {}, NOT_MEASURED
     if lines:
-        lines.append(f"trained on: {_machine(measured.get('environment') or results.get('environment') or {})}")
-    else:
-        lines = [f"time and memory of training: {NOT_MEASURED}"]
-    evaluation = NOT_MEASURED
+        lines.append(f"trained on: {_machine(measured.get('environment') or here)}")
     if results.get("seconds"):
         evaluation = f"{results['seconds']:,} s for {results['num_rows']:,} paintings and every view of them, on "
-        evaluation += _machine(results.get("environment") or {})
-    return [*lines, f"evaluation: {evaluation}"]
+        evaluation += _machine(here)
+    return [*(lines or [f"time and memory of training: {NOT_MEASURED}"]), f"evaluation: {evaluation}"]
 
 
 def _machine(environment: Mapping[str, Any]) -> str:

@@ -17,12 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.evaluation.calibration import TARGET_ACCURACY, confidence_threshold, risk_coverage
 from semart_hf.evaluation.outcomes import TaskOutcomes
-from semart_hf.evaluation.scores import (
-    NUM_CALIBRATION_BINS,
-    calibration_bins,
-    calibration_error,
-    confusion_counts,
-)
+from semart_hf.evaluation.scores import NUM_CALIBRATION_BINS, calibration_bins, calibration_error, confusion_counts
 from semart_hf.evaluation.tower_comparison import COST_AXES
 
 # Source: Okabe & Ito 2008, Color Universal Design; distinct with any colour vision.
@@ -99,9 +94,9 @@ def draw_confusion(outcomes: TaskOutcomes, title: str) -> Figure:
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True) if not is_huge else ():
-        share, count = shares[row, column], counts[row, column]
-        # In a large matrix a small share is left to the shade.
-        text = f"{share:.0%}\n{count}" if not is_large or share >= 0.1 else f"{count}"
+        share, text = shares[row, column], str(counts[row, column])
+        if not is_large or share >= 0.1:  # in a large matrix a small share is left to the shade
+            text = f"{share:.0%}\n{text}"
         color = "white" if share > 0.7 else "black"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
     places, totals = range(len(labels)), counts.sum(axis=1)
@@ -156,12 +151,11 @@ def draw_risk_coverage(outcomes: TaskOutcomes, title: str) -> Figure:
         return figure
     coverage, risk, _ = risk_coverage(outcomes)
     axes.step(coverage, risk, where="post", color=BLUE, linewidth=1.8)
-    threshold = confidence_threshold(outcomes)
     note = f"never {TARGET_ACCURACY:.0%} right"
-    if threshold is not None:
-        axes.plot(threshold["coverage"], 1 - threshold["accuracy"], "o", color=VERMILION, zorder=3)
-        note = f"{TARGET_ACCURACY:.0%} right: {threshold['coverage']:.0%} of answers,"
-        note += f"\nconfidence ≥ {threshold['min_confidence']:.2f}"
+    if found := confidence_threshold(outcomes):
+        axes.plot(found["coverage"], 1 - found["accuracy"], "o", color=VERMILION, zorder=3)
+        note = f"{TARGET_ACCURACY:.0%} right: {found['coverage']:.0%} of answers,"
+        note += f"\nconfidence ≥ {found['min_confidence']:.2f}"
     axes.text(0.04, 0.95, note, transform=axes.transAxes, va="top", fontsize=9, color=VERMILION)
     axes.set(xlim=(0, 1.02), ylim=(0, max(0.12, float(risk.max()) * 1.25)))
     return figure

@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from semart_hf.evaluation.comparison import p_value_words, signed_points
-from semart_hf.evaluation.published import PUBLISHED, SOURCES_IN_WORDS
 from semart_hf.files import write_json, write_text
 
 from .charts import draw_trade_off, save_chart
 from .page import data_uri, render_markdown, render_page
 from .result_tables import modality_words
-from .table import DASH, Cell, Table, enumeration, percent
+from .table import DASH, Cell, Table, enumeration, percent, signed
 
 
-def _operations(value: float) -> str:
-    return f"{value / 1e9:.2f} G" if value >= 1e8 else f"{value / 1e6:.1f} M"
+class Published(NamedTuple):
+    """What a publication states for SemArt, without intervals: none of them gives one."""
+
+    name: str
+    shown: str
+    """What the model saw, one of the modalities of results.json."""
+    accuracy: Mapping[str, float]
+    architecture: str | None = None
+    """timm's name of the vision tower; None for the best of several."""
+    minutes_per_epoch: float | None = None
 
 
-_COST_ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "parameters": ("parameters", lambda value: f"{value / 1e6:.2f} M"),
-    "trained_parameters": ("of these trained", lambda value: f"{value / 1e6:.2f} M"),
-    "flops_forward": ("operations a painting, forward", _operations),
-    "epochs": ("epochs trained", lambda value: f"{value:g}"),
-    "training_paintings": ("paintings an epoch", lambda value: f"{value:,}"),
-    "seconds_per_epoch": ("seconds an epoch", lambda value: f"{value:.1f}"),
-    "training_peak_memory_bytes": ("training, peak memory", lambda value: f"{value / 1e6:.0f} MB"),
-    "milliseconds_per_painting": ("one painting, milliseconds", lambda value: f"{value:.1f}"),
-    "paintings_per_second_best": ("fastest batch, paintings a second", lambda value: f"{value:.1f}"),
-    "best_batch_size": ("paintings of that batch", lambda value: f"{value}"),
-    "inference_peak_memory_bytes": ("inference, peak memory", lambda value: f"{value / 1e6:.0f} MB"),
-    "weights_bytes": ("weights on disk", lambda value: f"{value / 1e6:.0f} MB"),
+_STUDY = {"type": 0.81, "school": 0.79, "timeframe": 0.60, "medium": 0.80}
+PUBLISHED = (
+    Published("EfficientNet-B0, the study", "image+text", _STUDY, "efficientnet_b0", 20),
+    Published("ResNet18, the study", "image+text", {}, "resnet18", 22),
+    Published("ViT-Tiny, the study", "image+text", {}, "vit_tiny_patch16_224", 40),
+    Published("best of ICMR 2019", "image", {"type": 0.815, "school": 0.691, "timeframe": 0.632}),
+)
+SOURCES_IN_WORDS = (
+    "† As published, on SemArt's test split of 1,069 paintings, without intervals (about ±2.4 to ±2.9 points there): "
+    "the study of ResNet18, EfficientNet-B0 and ViT-Tiny with DistilBERT, its times on its own GPU; ICMR 2019 is "
+    "Garcia, Renoust & Nakashima, Context-Aware Embeddings for Automatic Art Analysis, the best of each column."
+)
+# Label, unit and how a value is written in it.
+_COST_ROWS: dict[str, tuple[str, float, str]] = {
+    "parameters": ("parameters", 1e6, "{:.2f} M"),
+    "trained_parameters": ("of these trained", 1e6, "{:.2f} M"),
+    "flops_forward": ("operations a painting, forward", 1e9, "{:.2f} G"),
+    "epochs": ("epochs trained", 1, "{:g}"),
+    "training_paintings": ("paintings an epoch", 1, "{:,.0f}"),
+    "seconds_per_epoch": ("seconds an epoch", 1, "{:.1f}"),
+    "training_peak_memory_bytes": ("training, peak memory", 1e6, "{:.0f} MB"),
+    "milliseconds_per_painting": ("one painting, milliseconds", 1, "{:.1f}"),
+    "paintings_per_second_best": ("fastest batch, paintings a second", 1, "{:.1f}"),
+    "best_batch_size": ("paintings of that batch", 1, "{:g}"),
+    "inference_peak_memory_bytes": ("inference, peak memory", 1e6, "{:.0f} MB"),
+    "weights_bytes": ("weights on disk", 1e6, "{:.0f} MB"),
 }
+_SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 
 def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> list[str]:
@@ -59,63 +80,56 @@ def conclude(comparison: Mapping[str, Any]) -> list[str]:
     """Sentences made from the other fields of comparison.json: which tower is ahead, and what that rests on."""
     scores = {name: tower["scores"]["image+text"] for name, tower in comparison["towers"].items()}
     ranked = sorted(scores, key=lambda name: -scores[name]["mean_accuracy"])
-    means = {
-        name: percent(scores[name]["mean_accuracy"], scores[name]["intervals"]["mean_accuracy"]) for name in ranked
-    }
+    means = [percent(scores[name]["mean_accuracy"], scores[name]["intervals"]["mean_accuracy"]) for name in ranked]
     sentences = [
         f"On the {comparison['num_rows']} paintings of the {comparison['split']} split the mean accuracy over "
         f"{enumeration(comparison['tasks'])} is, with 95 % intervals: "
-        f"{', '.join(f'{name} {mean.text} % ({mean.small})' for name, mean in means.items())}."
+        f"{', '.join(f'{name} {mean.text} % ({mean.small})' for name, mean in zip(ranked, means, strict=True))}."
     ]
     leads: dict[bool, list[str]] = {True: [], False: []}
+    num_compared, better = 0, dict[tuple[str, str], list[str]]()
     for pair in comparison["pairs"]:
         if ranked[0] in (pair["first"], pair["second"]):
             entry = pair["mean"]["accuracy"]
-            _, other, words = _lead(pair, entry)
-            leads[entry["is_significant_among_all"]].append(f"{other} by {words}")
+            _, other, points, span = _lead(pair, entry)
+            leads[entry["is_significant_among_all"]].append(f"{other} by {points} ({span})")
+        for task, scored in pair["tasks"].items():
+            num_compared += "accuracy" in scored
+            if scored.get("accuracy", {}).get("is_significant_among_all"):
+                first, second, points, _ = _lead(pair, scored["accuracy"])
+                better.setdefault((first, second), []).append(f"{task} ({points})")
     if leads[True]:
         sentences.append(f"{ranked[0]} is ahead of {enumeration(leads[True])}.")
     if leads[False]:
         sentences.append(f"Not significant: {ranked[0]} ahead of {enumeration(leads[False])}.")
-    num_compared, better = 0, dict[tuple[str, str], list[str]]()
-    for pair in comparison["pairs"]:
-        for task, scored in pair["tasks"].items():
-            num_compared += "accuracy" in scored
-            if scored.get("accuracy", {}).get("is_significant_among_all"):
-                first, second, _ = _lead(pair, scored["accuracy"])
-                points = 100 * abs(scored["accuracy"]["difference"])
-                better.setdefault((first, second), []).append(f"{task} ({points:.1f} points)")
     won = [f"{first} is better than {second} on {enumeration(on)}" for (first, second), on in better.items()]
     found = f"{'; '.join(won)}. No other difference by task is" if won else "no difference is"
     sentences.append(f"By task (McNemar's test, corrected for {num_compared} comparisons): {found} significant.")
     caveat = (
         "Every tower was trained once: the intervals say what other test paintings would change, not what another "
+        "seed would."
     )
-    caveat += "seed would."
     if fields := list(comparison["recipe_differences"]):
         caveat += f" The towers were not trained by one recipe, but with different {enumeration(fields)}."
     return [*sentences, caveat]
 
 
-def _lead(pair: Mapping[str, Any], entry: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The better tower of a pair, the other, and by how much."""
+def _lead(pair: Mapping[str, Any], entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """The better tower of a pair, the other, by how much, and how sure that is."""
     first, second, (low, high) = pair["first"], pair["second"], entry["interval"]
     if entry["difference"] < 0:
         first, second, low, high = second, first, -high, -low
     span = f"{signed_points(100 * low)} to {signed_points(100 * high)}, {p_value_words(entry['p_corrected'])}"
-    return first, second, f"{100 * abs(entry['difference']):.1f} points ({span})"
+    return first, second, f"{100 * abs(entry['difference']):.1f} points", span
 
 
 def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
     """Scores, differences and cost, in the order in which they are read."""
     available = next(iter(comparison["towers"].values()))["scores"]
-    alone = [modality for modality in ("image", "text") if modality in available]
     return [
-        _score_table(comparison, "accuracy", "image+text"),
-        _score_table(comparison, "macro_f1", "image+text"),
-        *(_score_table(comparison, "accuracy", modality) for modality in alone),
-        _difference_table(comparison, "accuracy"),
-        _difference_table(comparison, "macro_f1"),
+        *(_score_table(comparison, score, "image+text") for score in _SCORES),
+        *(_score_table(comparison, "accuracy", alone) for alone in ("image", "text") if alone in available),
+        *(_difference_table(comparison, score) for score in _SCORES),
         _cost_table(comparison),
     ]
 
@@ -123,43 +137,35 @@ def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
 def _score_table(comparison: Mapping[str, Any], score: str, modality: str) -> Table:
     """A row a tower, a column a task; below them the ceiling, and what others published for the same."""
     columns = [*comparison["tasks"], "mean"]
-    values: dict[str, list[float | None]] = {}
-    spans: dict[str, list[Any]] = {}
-    for name, tower in comparison["towers"].items():
-        scored = tower["scores"][modality]
-        found = [scored["tasks"][task] for task in comparison["tasks"]]
-        values[name] = [*(each[score] for each in found), scored[f"mean_{score}"]]
-        spans[name] = [
-            *(each.get("intervals", {}).get(score) for each in found),
-            scored["intervals"].get(f"mean_{score}"),
-        ]
-    best = [
-        max((value for value in column if value is not None), default=None)
-        for column in zip(*values.values(), strict=True)
-    ]
-    rows = [
-        [
-            Cell(name),
-            *(
-                replace(percent(value, span, "no label"), is_strong=value is not None and value == top)
-                for value, span, top in zip(values[name], spans[name], best, strict=True)
-            ),
-        ]
-        for name in values
-    ]
-    ceiling = next(iter(comparison["towers"].values()))["scores"][modality].get("ceiling")
-    if ceiling and score == "accuracy":
-        rows.append([Cell("best reachable"), *(percent(ceiling.get(column), missing=DASH) for column in columns)])
+    scored = {name: tower["scores"][modality] for name, tower in comparison["towers"].items()}
+    values, spans = dict[str, list[Any]](), dict[str, list[Any]]()
+    for name, scores in scored.items():
+        found = [scores["tasks"][task] for task in comparison["tasks"]]
+        values[name] = [*(each[score] for each in found), scores[f"mean_{score}"]]
+        spans[name] = [each.get("intervals", {}).get(score) for each in found]
+        spans[name].append(scores["intervals"].get(f"mean_{score}"))
+    best = [max((v for v in column if v is not None), default=None) for column in zip(*values.values(), strict=True)]
+    rows = []
+    for name in scored:
+        cells = zip(values[name], spans[name], best, strict=True)
+        rows.append(
+            [
+                Cell(name),
+                *(replace(percent(v, s, "no label"), is_strong=top is not None and v == top) for v, s, top in cells),
+            ]
+        )
+    ceiling = next(iter(scored.values())).get("ceiling")
+    others = [("best reachable", ceiling)] if ceiling else []
     published = [entry for entry in PUBLISHED if entry.shown == modality and entry.accuracy and score == "accuracy"]
-    rows += [
-        [Cell(f"{entry.name} †"), *(percent(entry.accuracy.get(column), missing=DASH) for column in columns)]
-        for entry in published
-    ]
+    others += [(f"{entry.name} †", entry.accuracy) for entry in published]
+    for name, accuracies in others if score == "accuracy" else ():
+        rows.append([Cell(name), *(percent(accuracies.get(column), missing=DASH) for column in columns)])
     notes = [
-        "Small: 95 % intervals over the paintings. Bold: the best, significantly so only where the differences say."
+        "Small: 95 % intervals over the paintings. Bold: the best, significantly so only where the differences say.",
+        *([SOURCES_IN_WORDS] if published else []),
     ]
-    title = f"{'Accuracy' if score == 'accuracy' else 'Macro F1'}, {modality_words(modality)}, %"
-    return Table(("", *columns), rows, title, [*notes, *([SOURCES_IN_WORDS] if published else [])])
+    subject = _SCORES[score][0].upper() + _SCORES[score][1:]
+    return Table(("", *columns), rows, f"{subject}, {modality_words(modality)}, %", notes)
 
 
 def _difference_table(comparison: Mapping[str, Any], score: str) -> Table:
@@ -172,41 +178,41 @@ def _difference_table(comparison: Mapping[str, Any], score: str) -> Table:
                 cells.append(Cell("no label"))
                 continue
             entry = scored[score]
-            low, high, points = (signed_points(100 * x) for x in (*entry["interval"], entry["difference"]))
-            sign = "" if points.startswith("−") or points == "0.0" else "+"
+            low, high = (signed_points(100 * bound) for bound in entry["interval"])
             small = f"{low} to {high}, {p_value_words(entry['p_corrected'])}"
-            cells.append(Cell(sign + points, small, is_strong=entry["is_significant_among_all"]))
+            cells.append(Cell(signed(100 * entry["difference"], 1), small, entry["is_significant_among_all"]))
         rows.append(cells)
     test = "McNemar's test by task, bootstrap for the mean" if score == "accuracy" else "bootstrap"
     notes = [
         "Small: 95 % interval from drawing the same paintings for both, and p value "
         f"({test}), corrected by Holm for the number of comparisons of its kind. Bold: significant."
     ]
-    title = f"Differences of {'accuracy' if score == 'accuracy' else 'macro F1'}, in points"
-    return Table(("", *comparison["tasks"], "mean"), rows, title, notes)
+    header = ("", *comparison["tasks"], "mean")
+    return Table(header, rows, f"Differences of {_SCORES[score]}, in points", notes)
 
 
 def _cost_table(comparison: Mapping[str, Any]) -> Table:
     """A row a figure, a column a tower."""
-    towers = comparison["towers"]
+    towers = comparison["towers"].values()
     rows = []
-    for name, (label, write) in _COST_ROWS.items():
-        values = [tower["cost"][name] for tower in towers.values()]
-        rows.append([label, *(DASH if value is None else write(value) for value in values)])
-    minutes = {entry.architecture: entry.minutes_per_epoch for entry in PUBLISHED if entry.minutes_per_epoch}
-    theirs = [minutes.get(tower["vision"]) for tower in towers.values()]
-    first = next(iter(towers.values()))["cost"]
+    for name, (label, unit, form) in _COST_ROWS.items():
+        values = [tower["cost"][name] for tower in towers]
+        if name == "flops_forward" and any(value is not None and value < 1e8 for value in values):
+            unit, form = 1e6, "{:.1f} M"
+        rows.append([label, *(DASH if value is None else form.format(value / unit) for value in values)])
+    first = next(iter(towers))["cost"]
     notes = [
         "A multiplication and an addition are two operations. "
         f"Texts of {first['text_tokens']} tokens. Training: with reading and augmentation, without validation. "
         f"Inference: the forward pass alone on {first['inference_device']} ({first['inference_threads']} threads). "
         "Memory: the largest the main process held, or its tensors on a GPU.",
     ]
-    if any(theirs):
-        cells = [f"{each:.0f} min" if each else DASH for each in theirs]
-        rows.append(["an epoch of the study, on its GPU and SemArt †", *cells])
+    minutes = {entry.architecture: f"{entry.minutes_per_epoch:.0f} min" for entry in PUBLISHED if entry.architecture}
+    theirs = [minutes.get(tower["vision"], DASH) for tower in towers]
+    if theirs != [DASH] * len(towers):
+        rows.append(["an epoch of the study, on its GPU and SemArt †", *theirs])
         notes.append(SOURCES_IN_WORDS)
-    return Table(("", *towers), rows, "Cost", notes)
+    return Table(("", *comparison["towers"]), rows, "Cost", notes)
 
 
 def _circumstances(comparison: Mapping[str, Any]) -> Table:
@@ -214,16 +220,11 @@ def _circumstances(comparison: Mapping[str, Any]) -> Table:
     here = comparison["environment"]
     known = {"data": comparison["data"], "split": comparison["split"], "recipe": comparison.get("recipe", DASH)}
     for name, tower in comparison["towers"].items():
-        frozen, size = tower["frozen_vision_stages"] or "no", tower["image_size"]
-        known[name] = f"{tower['vision']} at {size} pixels, {frozen} frozen stages, in {tower['model']}"
-        trained_on = tower["trained_on"] or {}
-        keys = [
-            key
-            for key in ("processor", "cores", "gpu", "torch")
-            if trained_on.get(key, here.get(key)) != here.get(key)
-        ]
-        if keys:
-            known[f"{name} was trained elsewhere"] = ", ".join(f"{key} {trained_on[key]}" for key in keys)
+        frozen = tower["frozen_vision_stages"] or "no"
+        known[name] = f"{tower['vision']} at {tower['image_size']} pixels, {frozen} frozen stages, in {tower['model']}"
+        there = {key: value for key, value in (tower["trained_on"] or {}).items() if value != here.get(key)}
+        if elsewhere := [f"{key} {there[key]}" for key in ("processor", "cores", "gpu", "torch") if key in there]:
+            known[f"{name} was trained elsewhere"] = ", ".join(elsewhere)
     for field, values in comparison["recipe_differences"].items():
         known[f"{field} differs"] = ", ".join(f"{name}: {value}" for name, value in values.items())
     rows = [[name, str(value)] for name, value in (known | here).items()]

@@ -31,6 +31,13 @@ _NAMED = {
     "century": "a century",
     "author": "its painter",
 }
+_COUNTS = {
+    "read": "rows read",
+    "dropped": "left out",
+    "kept": "kept",
+    "with_picture": "with a picture",
+    "with_description": "with a description",
+}
 # Texts from which the pieces are learned that lengths are counted in, and the lengths at which models cut.
 _NUM_TEXTS = 4000
 _VOCABULARY_SIZE = 30_522  # DistilBERT's
@@ -38,10 +45,9 @@ _LIMITS = (128, 256, 512)
 _NUM_PAINTINGS = 40
 _NUM_PAIRS = 12
 
+# Parquet files by split; split of a kept row, and its number there.
 Files = Mapping[str, Sequence[Path]]
-"""Parquet files by split."""
 Place = tuple[str, int]
-"""Split of a kept row, and its number there."""
 
 
 def write_data_report(folder: str | Path) -> Path:
@@ -59,8 +65,6 @@ def write_data_report(folder: str | Path) -> Path:
     copies = sorted(summary.get("copies", []), key=lambda copy: (_COPIES.index(copy["kind"]), copy["row"]))
     pairs = [(tuple(copy["earlier_row"]), tuple(copy["row"]), copy["kind"]) for copy in copies[:_NUM_PAIRS]]
     sample = _sample(files)
-    keys = {"read": "rows read", "dropped": "left out", "kept": "kept"}
-    keys |= {"with_picture": "with a picture", "with_description": "with a description"}
     options = [[name.replace("_", " "), str(value)] for name, value in summary["options"].items()]
     options += [[f"encoding of {name}", value] for name, value in summary["encodings"].items()]
     page = render_page(
@@ -71,7 +75,7 @@ def write_data_report(folder: str | Path) -> Path:
         sample=sample,
         shown=_shown(files, features, {*sample, *(place for first, second, _ in pairs for place in (first, second))}),
         splits=Table(
-            ["split", *keys.values()], [[split, *(counts[key] for key in keys)] for split, counts in rows.items()]
+            ["split", *_COUNTS.values()], [[split, *map(counts.get, _COUNTS)] for split, counts in rows.items()]
         ),
         labels=[_labels(task, summary, features) for task in TASKS],
         texts=_texts(files, features, summary),
@@ -126,7 +130,7 @@ def _sample(files: Files) -> list[Place]:
 def _shown(files: Files, features: datasets.Features, places: set[Place]) -> dict[Place, dict[str, Any]]:
     """What the template's macro `painting` shows of rows; no more of the pictures is read than these rows'."""
     shown: dict[Place, dict[str, Any]] = {}
-    for split in {split for split, _ in places}:
+    for split in files:
         wanted = sorted(row for name, row in places if name == split)
         cells = pyarrow.dataset.dataset(files[split], format="parquet").take(wanted).to_pylist()
         for row, found in zip(wanted, cells, strict=True):
@@ -154,10 +158,8 @@ def _labels(task: str, summary: Mapping[str, Any], features: datasets.Features) 
 
 def _texts(files: Files, features: datasets.Features, summary: Mapping[str, Any]) -> dict[str, Any] | None:
     """How long the texts are and how many are cut, in tokens, and how many give the answer; `None` without texts."""
-    column, paths = (
-        "text" if "text" in features else "description",
-        [path for split in files.values() for path in split],
-    )
+    column = "text" if "text" in features else "description"
+    paths = [path for split in files.values() for path in split]
 
     def read(path: Path) -> list[str]:
         return [text for text in pq.read_table(path, columns=[column])[column].to_pylist() if text and text.strip()]

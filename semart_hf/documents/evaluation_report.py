@@ -13,21 +13,18 @@ from semart_hf.evaluation.explanations import explain
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.scores import confusion_counts
 from semart_hf.files import write_text
-from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 from . import charts
 from .explanation_page import LEGEND, shown_explanation
 from .page import data_uri, render_page, to_jpeg
 from .result_tables import (
     calibration_table,
-    calibration_words,
     label_table,
     modality_table,
+    result_notes,
     score_table,
     single_label_words,
     threshold_table,
-    training_words,
-    unreadable_words,
 )
 from .table import DASH, Table
 
@@ -69,14 +66,13 @@ def write_evaluation_report(
     rows = {row for chosen in (*errors.values(), *cells.values()) for row in chosen}
     tasks = {task: outcomes.task(task) for task in results["tasks"]}
     environment = {key: results[key] for key in ("model", "data", "split", "seconds")} | results["environment"]
-    words = (unreadable_words, calibration_words, training_words)
     name = Path(results["model"]).name or results["model"]
     page = render_page(
         "evaluation.html",
         title=f"{name} on {results['num_rows']} paintings",
         name=name,
         results=results,
-        notes=list(filter(None, (find(results) for find in words))),
+        notes=result_notes(results),
         scores=score_table(results),
         modalities=modality_table(results),
         figures=draw_figures(folder / "figures", results, outcomes, uncalibrated),
@@ -109,9 +105,9 @@ def draw_figures(
     figures = {}
     for task in (task for task, scores in results["tasks"].items() if scores["num_rows"]):
         found = outcomes.task(task)
-        stages = {"as trained": found}
+        stages = {"as trained": (uncalibrated or outcomes).task(task)}
         if uncalibrated is not None:
-            stages = {"as trained": uncalibrated.task(task), "calibrated": found}
+            stages["calibrated"] = found
         figures[f"confusion_{task}"] = charts.draw_confusion(found, f"{task}: true against predicted")
         figures[f"reliability_{task}"] = charts.draw_reliability(stages, task)
         figures[f"risk_coverage_{task}"] = charts.draw_risk_coverage(found, task)
@@ -124,15 +120,14 @@ def draw_figures(
 def choose_paintings(outcomes: Outcomes) -> tuple[dict[str, list[int]], dict[ConfusionCell, list[int]]]:
     """Rows to show, the most confident first: of each task some errors, and of each confusion cell some, errors first.
 
-    Of every cell the same number is shown, which falls with the number of cells: at most `MAX_PAINTINGS` in all of
-    them.
+    Of every cell the same number is shown, at most `MAX_PAINTINGS` in all of them.
     """
     errors: dict[str, list[int]] = {}
     cells: dict[ConfusionCell, list[int]] = {}
     for name in outcomes.task_names:
         task = outcomes.task(name)
         order = np.argsort(-np.nan_to_num(task.confidences), kind="stable")
-        order = order[task.references[order] != UNKNOWN_LABEL]
+        order = order[task.is_known[order]]
         errors[name] = order[~task.correct[order]][:ERRORS_PER_TASK].tolist()
         for row in order.tolist():
             rows = cells.setdefault((name, int(task.references[row]), int(task.predictions[row])), [])
@@ -145,19 +140,26 @@ def choose_paintings(outcomes: Outcomes) -> tuple[dict[str, list[int]], dict[Con
 
 def shown_paintings(paintings: Dataset, rows: list[int]) -> dict[int, dict[str, Any]]:
     """Row to what the template's macro `painting` shows of it; one picture is in memory at a time."""
-    names = [name for name in ("title", "image_file", "author", "image") if name in paintings.column_names]
-    if "image" in names:
-        paintings = paintings.cast_column("image", Image(decode=False))
-    cells = paintings.select_columns(names).select(rows) if names else [{}] * len(rows)
+    cells = undecoded(paintings).select(rows)
     return {
         row: {
             "key": row,
-            "title": found.get("title") or found.get("image_file") or f"row {row}",
+            "title": title_of(row, found),
             "author": found.get("author") or "",
             "jpeg": to_jpeg(found["image"]) if found.get("image") else None,
         }
         for row, found in zip(rows, cells, strict=True)
     }
+
+
+def undecoded(paintings: Dataset) -> Dataset:
+    """The paintings with their pictures as files' bytes: one that cannot be read costs the others nothing."""
+    return paintings.cast_column("image", Image(decode=False)) if "image" in paintings.column_names else paintings
+
+
+def title_of(row: int, painting: Mapping[str, Any]) -> str:
+    """What a painting is called on the page."""
+    return painting.get("title") or painting.get("image_file") or f"row {row}"
 
 
 def explain_examples(
@@ -173,18 +175,17 @@ def explain_examples(
     """
     examples: list[dict[str, Any]] = []
     used: set[int] = set()
-    undecoded = paintings.cast_column("image", Image(decode=False)) if "image" in paintings.column_names else paintings
     texts = paintings["text"] if "text" in paintings.column_names else [None] * len(paintings)
     has_text = np.array([bool(text and text.strip()) for text in texts], dtype=bool)
     for at, task in enumerate(outcomes.task_names[:4]):
         found = outcomes.task(task)
-        is_wanted = found.correct == (at % 2 == 0)
+        is_wanted, is_known = found.correct == (at % 2 == 0), found.is_known
         order = np.lexsort((-found.confidences, ~has_text, ~is_wanted))  # by the last key first
-        left = (row for row in order.tolist() if row not in used and found.references[row] != UNKNOWN_LABEL)
+        left = (row for row in order.tolist() if row not in used and is_known[row])
         if (row := next(left, None)) is None:
             continue
         used.add(row)
-        painting = undecoded[row]
+        painting = undecoded(paintings)[row]
         given = {"image": painting.get("image"), "text": painting.get("text"), "precision": precision}
         try:
             explanation = explain(model, processor, task=task, **given)
@@ -192,8 +193,9 @@ def explain_examples(
             continue
         truth = found.labels[found.references[row]]
         verdict = "rightly" if explanation.label == truth else f"but it is {truth}"
-        title = painting.get("title") or painting.get("image_file") or f"row {row}"
         by = f" by {painting['author']}" if painting.get("author") else ""
-        headline = f"{title}{by}: {task} {explanation.label}, {explanation.probability:.0%} sure, {verdict}"
+        headline = (
+            f"{title_of(row, painting)}{by}: {task} {explanation.label}, {explanation.probability:.0%} sure, {verdict}"
+        )
         examples.append(shown_explanation(at, [explanation], headline))
     return examples

@@ -15,6 +15,7 @@ from semart_hf.evaluation.explanations import Explanation, explain
 from semart_hf.files import write_text
 
 from .page import render_page, to_jpeg
+from .table import signed
 
 if TYPE_CHECKING:
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
@@ -36,29 +37,20 @@ GLOW = (255, 94, 0)
 def write_explanations(
     path: Path, pipeline: ArtClassificationPipeline, paintings: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> None:
-    """Write a page with every task's answer about every painting explained.
+    """Write a page with every task's answer about every painting explained, in the pipeline's precision.
 
     Args:
         path: The HTML file.
-        pipeline: What answers; explanations are computed in its precision.
+        pipeline: What answers.
         paintings: Name and `{"image", "text"}` of each; what is missing is left out or `None`.
     """
     model, entries = pipeline.model, list[dict[str, Any]]()
     for key, (name, painting) in enumerate(paintings):
+        given: Any = {"image": painting.get("image"), "text": painting.get("text"), "precision": pipeline.precision}
         try:
-            found = [
-                explain(
-                    model,
-                    pipeline.processor,
-                    task=task,
-                    image=painting.get("image"),
-                    text=painting.get("text"),
-                    precision=pipeline.precision,
-                )
-                for task in model.config.task_names
-            ]
+            found = [explain(model, pipeline.processor, task=task, **given) for task in model.config.task_names]
         except ValueError as error:  # a picture that cannot be read does not cost the others their page
-            entries.append({"name": name, "error": str(error), "shown": None})
+            entries.append({"name": name, "error": str(error)})
         else:
             entries.append({"name": name, "error": "", "shown": shown_explanation(key, found)})
     notice = getattr(model.config, "training_notice", None)
@@ -69,10 +61,7 @@ def write_explanations(
 def shown_explanation(key: int, explanations: Sequence[Explanation], heading: str = "") -> dict[str, Any]:
     """What the template's macro `explanation` shows of the explained answers about one painting.
 
-    Args:
-        key: Unique in the page.
-        explanations: One for each task, of the same painting.
-        heading: Above all of it; without one each answer has its own above its words.
+    The key is unique in the page. The heading stands above all of it; without one each answer has its own.
     """
     picture = explanations[0].picture
     scale = 1.0 if picture is None else SHOWN_SIZE / max(picture.size)
@@ -81,6 +70,7 @@ def shown_explanation(key: int, explanations: Sequence[Explanation], heading: st
     for found in explanations:
         left, top, right, bottom = found.seen
         totals = {"picture": (found.picture, found.picture_total), "description": (found.words, found.text_total)}
+        largest = max([abs(weight or 0) for _, weight in found.words] + [LEAST_FULL_WEIGHT])
         answers.append(
             {
                 "task": found.task,
@@ -89,7 +79,10 @@ def shown_explanation(key: int, explanations: Sequence[Explanation], heading: st
                 "totals": ", ".join(f"{kind} {signed(total, 1)}" for kind, (there, total) in totals.items() if there),
                 "box": [left * width, top * height, (right - left) * width, (bottom - top) * height],
                 "overlay": None if found.heat is None else overlay_png(found.heat),
-                "words": _weighted_words(found),
+                "words": [
+                    {"text": word, "weight": weight, "strength": abs(weight or 0) / largest}
+                    for word, weight in found.words
+                ],
             }
         )
     # Twice as large as it is shown, for screens with small pixels.
@@ -110,22 +103,3 @@ def overlay_png(heat: npt.NDArray[np.float32]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def signed(value: float, digits: int) -> str:
-    """A number with its sign, a true minus; zero has none."""
-    text = f"{value:+.{digits}f}".replace("-", "−")
-    return text if any(digit in "123456789" for digit in text) else text[1:]
-
-
-def _weighted_words(found: Explanation) -> list[dict[str, Any]]:
-    largest = max([abs(weight) for _, weight in found.words if weight is not None] + [LEAST_FULL_WEIGHT])
-    return [
-        {
-            "text": word,
-            "weight": weight,
-            "strength": abs(weight or 0) / largest,
-            "signed": "" if weight is None else signed(weight, 2),
-        }
-        for word, weight in found.words
-    ]

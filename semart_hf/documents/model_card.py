@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -30,22 +30,13 @@ from .table import NOT_MEASURED, Table, percent
 EXAMPLE_TEXT = "A view of a town across the river, with boats in the evening light"
 _EXAMPLE = re.compile(r"```python\n(.*?)\n```\s+```text\n(.*?)\n```", re.DOTALL)
 
-Answer = Mapping[str, Sequence[Mapping[str, Any]]]
 
-
-@dataclass(frozen=True)
-class Example:
-    """The painting that the card shows, and what the model says of it.
-
-    Args:
-        text: Its text; `None`: the picture alone.
-        picture: Name of the picture's file in the repository; `None`: the text alone.
-        answer: The pipeline's answer, ranked.
-    """
+class Example(NamedTuple):
+    """The painting that the card shows, its picture by its file's name, and the pipeline's answer, ranked."""
 
     text: str | None
     picture: str | None
-    answer: Answer
+    answer: Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -75,22 +66,18 @@ class CardFacts:
     @property
     def is_miniature(self) -> bool:
         """Whether the training data are the painted miniature, as the results say; old ones by their ceilings."""
-        recorded = [found for results in self.results if (found := results.get("training_data"))]
-        if recorded:
-            return bool(recorded[0].get("is_painted_miniature"))
-        return any(
-            "ceiling" in scores for results in self.results for scores in results.get("modalities", {}).values()
-        )
+        for results in self.results:
+            if recorded := results.get("training_data"):
+                return bool(recorded.get("is_painted_miniature"))
+        views = [view for results in self.results for view in results.get("modalities", {}).values()]
+        return any("ceiling" in view for view in views)
 
     @property
     def named_data(self) -> str:
         """What the data are called in sentences."""
-        if self.data_name:
-            return self.data_name
-        if self.is_miniature:
-            return "SemArt miniature"
         source = self.recipe.get("data") or (self.results[0].get("data") if self.results else None)
-        return Path(str(source)).name if source else "unnamed paintings"
+        found = Path(str(source)).name if source else "unnamed paintings"
+        return self.data_name or ("SemArt miniature" if self.is_miniature else found)
 
     def data_of(self, results: Mapping[str, Any]) -> str:
         """What the data of a results file are called: the training data's name, or their folder's."""
@@ -113,15 +100,10 @@ class CardFacts:
 
 
 def render_card(model: SemArtForArtClassification, facts: CardFacts, template: Path) -> ModelCard:
-    """The card, rendered from the template.
-
-    Args:
-        model: Whose card it is.
-        facts: All else.
-        template: Markdown with Jinja's placeholders, such as semart_hf/templates/model_card.md.
+    """The card, rendered from a template of Markdown such as semart_hf/templates/model_card.md.
 
     Raises:
-        ValueError: If the template is missing, or asks for something that is not known.
+        ValueError: The template is missing, or asks for something that is not known.
     """
     if not template.is_file():
         raise ValueError(
@@ -144,7 +126,7 @@ def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, A
     labels = [[task["name"], str(len(task["labels"])), ", ".join(task["labels"])] for task in config.tasks or []]
     recipe = card_text.without_folders(dict(facts.recipe))
     return {
-        "card_data": card_metadata(facts, config.task_names).to_yaml(),
+        "card_data": _card_metadata(facts, config.task_names).to_yaml(),
         "repo_id": facts.repo_id,
         "title": facts.repo_id.split("/")[-1],
         "notice": config.training_notice or training_words(miniature),
@@ -185,9 +167,8 @@ def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, A
     }
 
 
-def card_metadata(facts: CardFacts, tasks: Sequence[str]) -> ModelCardData:
-    """The card's metadata: each task of each results file has results with names of their own."""
-    results = eval_results(facts, tasks)
+def _card_metadata(facts: CardFacts, tasks: Sequence[str]) -> ModelCardData:
+    results = _eval_results(facts, tasks)
     return ModelCardData(
         language="en",
         license=facts.license,
@@ -221,32 +202,29 @@ def base_models(recipe: Mapping[str, Any]) -> list[str]:
     return [recipe[name] for name in towers if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(recipe[name]))]
 
 
-def eval_results(facts: CardFacts, tasks: Sequence[str]) -> list[EvalResult]:
+def _eval_results(facts: CardFacts, tasks: Sequence[str]) -> list[EvalResult]:
     """Accuracy and macro F1 of each task with everything shown, then accuracies with each source alone."""
     entries = []
     for results in facts.results:
-        data, alone = facts.data_of(results), results.get("modalities", {})
+        data, split, alone = facts.data_of(results), results.get("split"), results.get("modalities", {})
         views = [("accuracy", "Accuracy", "", results), ("macro_f1", "Macro F1", "", results)]
-        views += [
-            ("accuracy", "Accuracy", f", {each} alone", alone[each]) for each in ("image", "text") if each in alone
-        ]
+        views += [("accuracy", "Accuracy", f", {one} alone", alone[one]) for one in ("image", "text") if one in alone]
         for metric, words, shown, scored in views:
-            for task in tasks:
-                if (value := scored["tasks"].get(task, {}).get(metric)) is None:
-                    continue
-                name = f"{words} ({task}{shown})"
-                entries.append(
-                    EvalResult(
-                        task_type="image-classification",
-                        task_name="Art classification",
-                        dataset_type=facts.published_data if data == facts.named_data else data,
-                        dataset_name=data,
-                        dataset_split=results.get("split"),
-                        metric_type="f1" if metric == "macro_f1" else metric,
-                        metric_name=name if len(facts.results) == 1 else f"{name}, {data} {results.get('split')}",
-                        metric_value=round(value, 4),
-                    )
+            values = {task: scored["tasks"].get(task, {}).get(metric) for task in tasks}
+            entries += [
+                EvalResult(
+                    task_type="image-classification",
+                    task_name="Art classification",
+                    dataset_type=facts.published_data if data == facts.named_data else data,
+                    dataset_name=data,
+                    dataset_split=split,
+                    metric_type="f1" if metric == "macro_f1" else metric,
+                    metric_name=f"{words} ({task}{shown})" + f", {data} {split}" * (len(facts.results) > 1),
+                    metric_value=round(value, 4),
                 )
+                for task, value in values.items()
+                if value is not None
+            ]
     return entries
 
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from semart_hf.model.pictures_semart import load_picture
 
-from .table import as_cell, enumeration, escape_markdown, percent
+from .table import as_cell, enumeration, escape_markdown, percent, signed
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 THUMBNAIL_SIZE = 144
@@ -37,6 +37,7 @@ ENVIRONMENT.filters |= {
     "enumeration": enumeration,
     "markdown": escape_markdown,
     "percent": percent,
+    "signed": signed,
 }
 
 

@@ -9,15 +9,16 @@ from semart_hf.catalogue.vocabulary import UNKNOWN
 
 from .table import NOT_MEASURED, Cell, Table, number, percent
 
-_SHARES = {
+_NAMES = {
     "accuracy": "accuracy %",
     "balanced_accuracy": "balanced %",
     "macro_f1": "macro F1 %",
     "weighted_f1": "weighted F1 %",
     "top_3_accuracy": "top 3 %",
+    "log_loss": "log loss",
+    "brier": "Brier",
+    "expected_calibration_error": "calibration error",
 }
-_LOSSES = {"log_loss": "log loss", "brier": "Brier", "expected_calibration_error": "calibration error"}
-WHOLE = (*_SHARES, *_LOSSES)
 SHORT = ("accuracy", "macro_f1", "weighted_f1")
 _MODALITIES = {
     "image+text": "picture and text",
@@ -28,14 +29,14 @@ _MODALITIES = {
 }
 
 
-def score_table(results: Mapping[str, Any], columns: Sequence[str] = WHOLE) -> Table:
+def score_table(results: Mapping[str, Any], columns: Sequence[str] = tuple(_NAMES)) -> Table:
     """A row a task and the mean, with 95 % intervals, and accuracy without `UNK` last."""
     rows: list[list[Cell | str | int]] = []
     for task, scores in results["tasks"].items():
         missing, spans = NOT_MEASURED if scores["num_rows"] else "no label", scores.get("intervals", {})
         cells = [
             percent(scores.get(name), spans.get(name), missing)
-            if name in _SHARES
+            if "%" in _NAMES[name]
             else number(scores.get(name), missing=missing)
             for name in columns
         ]
@@ -45,9 +46,8 @@ def score_table(results: Mapping[str, Any], columns: Sequence[str] = WHOLE) -> T
     means = {
         name: percent(results.get(f"mean_{name}"), spans.get(f"mean_{name}")) for name in ("accuracy", "macro_f1")
     }
-    header = ["task", "paintings", *({**_SHARES, **_LOSSES}[name] for name in columns)]
-    total = ["mean", "", *(means.get(name, "") for name in columns), ""]
-    return Table([*header, f"accuracy without {UNKNOWN} %"], rows, total=total)
+    header = ["task", "paintings", *(_NAMES[name] for name in columns), f"accuracy without {UNKNOWN} %"]
+    return Table(header, rows, total=["mean", "", *(means.get(name, "") for name in columns), ""])
 
 
 def modality_table(results: Mapping[str, Any]) -> Table:
@@ -97,6 +97,11 @@ def threshold_table(thresholds: Mapping[str, Any]) -> Table:
         for task, found in thresholds["tasks"].items()
     ]
     return Table(["task", "min_confidence", "answered %", "of these right %"], rows)
+
+
+def result_notes(results: Mapping[str, Any]) -> list[str]:
+    """What to know of the results: pictures that could not be read, what flatters them, and a miniature's model."""
+    return [words for find in (unreadable_words, calibration_words, training_words) if (words := find(results))]
 
 
 def unreadable_words(results: Mapping[str, Any]) -> str:

@@ -74,6 +74,12 @@ def number(value: float | None, digits: int = 3, missing: str = NOT_MEASURED) ->
     return missing if value is None else f"{value:.{digits}f}"
 
 
+def signed(value: float, digits: int) -> str:
+    """A number with its sign, a true minus; zero has none."""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text if any(digit in "123456789" for digit in text) else text[1:]
+
+
 def enumeration(words: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

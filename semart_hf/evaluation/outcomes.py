@@ -157,7 +157,7 @@ def _task_outcomes(name: str, labels: tuple[str, ...], predictions: Any, referen
     num_labels = len(labels) or (predictions.shape[1] if has_probabilities else np.iinfo(np.int16).max)
     is_known = references != UNKNOWN_LABEL
     for what, indices in {"references": references[is_known], "predictions": predictions}.items():
-        wrong = indices[(indices < 0) | (indices >= num_labels)] if indices.ndim == 1 else ()
+        wrong = indices[(indices < 0) | (indices >= num_labels)] if indices.ndim == 1 else indices[:0]
         if len(wrong):
             raise ValueError(
                 f"Got {wrong[0]} among the {what} of {name!r}. Allowed are numbers from 0 to {num_labels - 1}"
@@ -174,5 +174,5 @@ def _task_outcomes(name: str, labels: tuple[str, ...], predictions: Any, referen
         brier = (table**2).sum(axis=1) - 2 * true_probability + 1
         ranks = (table > true_probability[:, None]).sum(axis=1)
         measures = [table[rows, predictions], *(np.where(is_known, column, 0) for column in (losses, brier, ranks))]
-    columns = [column.astype(np.int16) for column in (references, predictions)]
+    columns: list[Any] = [column.astype(np.int16) for column in (references, predictions)]
     return TaskOutcomes(labels, *columns, *(measure.astype(np.float32) for measure in measures))
