@@ -60,7 +60,7 @@ def read_catalogue(
 
     Args:
         source: Folder of the catalogue, one file of it, or the id of a data set on the Hub.
-        mapping: What its columns and values are; see `load_mapping`.
+        mapping: See `load_mapping`.
         pictures_folder: Where pictures that are embedded in rows are written; in the cache of `datasets` by default.
         follow_links: Whether links in the folder of pictures may lead out of it.
 

@@ -1,7 +1,6 @@
 """The files of any catalogue as tables of their own columns: CSV, TSV, JSON lines, Parquet, ImageFolder, Hub data set.
 
-Rows are read a piece at a time. Pictures that are embedded in them are written to a folder as they are: every
-catalogue becomes rows beside a folder of pictures, and memory grows with neither.
+Every catalogue becomes rows, which are read a piece at a time, beside a folder of pictures: memory grows with neither.
 """
 
 import json
@@ -32,27 +31,18 @@ _BATCH_SIZE = 64
 
 @dataclass
 class SourceTable:
-    """One file or split as it stands there, before anything is understood by it.
+    """One file or split as it stands there, before anything is understood by it."""
 
-    Attributes:
-        name: The file's name, or the split's.
-        header: Column names.
-        rows: Number from 1 and cells, as many as the header has. A row is parsed when it is asked for, and once.
-        reading: What the columns were read from, for errors.
-        problems: Rows that were dropped or read in an unusual way; complete when all rows are read.
-        num_left_out: Rows that a mapping leaves out, likewise.
-    """
-
-    name: str
+    name: str  # the file's, or the split's
     header: list[str]
-    rows: Iterator[tuple[int, Sequence[Any]]]
-    reading: str
+    rows: Iterator[tuple[int, Sequence[Any]]]  # number from 1 and cells; parsed when it is asked for, and once
+    reading: str  # what the columns were read from, for errors
     encoding: str | None = None
-    problems: list[Problem] = field(default_factory=list)
-    num_left_out: int = 0
+    problems: list[Problem] = field(default_factory=list)  # complete when all rows are read
+    num_left_out: int = 0  # rows that a mapping leaves out, likewise
 
     def check_columns(self, named: Iterable[tuple[str, str]], further: Iterable[str] = ()) -> None:
-        """Refuse keys of a mapping of which one names a column that is neither the table's nor a further one.
+        """Refuse keys of a mapping that name columns which are neither the table's nor `further` ones.
 
         Raises:
             ValueError: There is one.
@@ -74,13 +64,10 @@ class SourceTable:
         image_column: str | None = None,
         pictures_folder: Path = Path(),
     ) -> Iterator[tuple[list[int], dict[str, list[str | None]]]]:
-        """Numbers and cells by column of the rows, up to `PIECE_ROWS` at a time, once at least. Cells are texts.
+        """Numbers and texts by column of the rows, up to `PIECE_ROWS` at a time, once at least.
 
-        Args:
-            columns: Those that are read; `None` for all.
-            where: Which rows count: column to the `normal` values it may have.
-            image_column: Of embedded pictures, which are written to the folder and read as their names.
-            pictures_folder: Needed with `image_column`.
+        Read are the given columns, or all, of the rows in which a column of `where` has one of its `normal` values.
+        Pictures that are embedded in the `image_column` are written to the folder, and read as their names.
 
         Raises:
             ValueError: A column that is read is there twice.
@@ -121,13 +108,9 @@ def read_table(
     encoding: str | None = None,
     delimiter: str | None = None,
 ) -> SourceTable:
-    """Rows of one CSV, TSV, JSON lines or Parquet file.
+    """Rows of one file of the form `csv`, `tsv`, `jsonl` or `parquet`; `None` goes by the ending.
 
-    Args:
-        path: The file.
-        form: `csv`, `tsv`, `jsonl` or `parquet`; `None` goes by the ending.
-        columns: Those that are needed, `None` for all: others may be empty.
-        encoding: As `delimiter` see `CatalogueMapping`.
+    Columns that are not among the given ones may be empty. For `encoding` and `delimiter` see `CatalogueMapping`.
 
     Raises:
         ValueError: The file is not there, or not of this form.

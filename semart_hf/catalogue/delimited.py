@@ -21,50 +21,33 @@ _NUM_LINES = 50
 
 
 class Record(NamedTuple):
-    """One record of a delimited file: the header, a row, or a line with another number of fields.
+    """One record of a delimited file: the header, a row, or a line with another number of fields."""
 
-    Attributes:
-        line: Number of its first line, from 1.
-        fields: As written, without their quotes.
-        quotes_are_literal: Whether its quotes do not pair and are text.
-    """
-
-    line: int
+    line: int  # of its first line, from 1
     num_lines: int
-    fields: list[str]
-    quotes_are_literal: bool
+    fields: list[str]  # without their quotes
+    quotes_are_literal: bool  # whether its quotes do not pair and are text
 
 
 class DelimitedFile(NamedTuple):
-    """A delimited file: its header, its further records, each parsed when it is asked for, and how it is read.
-
-    Attributes:
-        problems: Why its encoding may be another.
-        reading: All of this in words, for errors.
-    """
+    """A delimited file: its header, its further records, each parsed when it is asked for, and how it is read."""
 
     header: Record
     records: Iterator[Record]
     delimiter: str
     encoding: str
     problems: list[Problem]
-    reading: str
+    reading: str  # for errors
 
 
 def read_records(
     path: str | Path, *, delimiter: str | None = None, encoding: str | None = None, default: str = "\t"
 ) -> DelimitedFile:
-    """The records of a delimited file: quoted or not, with any line ending, in UTF-8, UTF-16 or cp1252.
+    """The records of a delimited file: quoted or not, with any line ending, in an encoding that is given or found.
 
     A quote that never closes would swallow the rows under it: such a row is read again with its quotes taken
-    literally, and the rows under it as rows.
-
-    Args:
-        path: The file.
-        delimiter: `None` takes what a first line `sep=;` says, or else that of `DELIMITERS` by which the header and
-            the first rows have equally many fields.
-        encoding: `None` finds it.
-        default: The delimiter of a file with a single column.
+    literally, and the rows under it as rows. A delimiter that is not given is that of a first line `sep=;`, else that
+    of `DELIMITERS` by which the header and the first rows have equally many fields, else the default.
 
     Raises:
         ValueError: The file has no header, or is no text.

@@ -23,30 +23,19 @@ Columns = Mapping[str, Sequence[str | None]]
 
 @dataclass(frozen=True)
 class ColumnRule:
-    """Where one column of the prepared data comes from.
+    """Where one column of the prepared data comes from."""
 
-    Attributes:
-        columns: The catalogue's columns; the first that has a value in a row gives it. One must be there.
-        template: Text with these columns in braces; missing where one of them is.
-        pattern: Regular expression whose first group is taken out of the value.
-        separator: Between several values in one cell: the one that stands first in `values` counts, or without
-            `values` the first.
-        values: Value of the catalogue, as `normal` writes it, to value of the prepared data.
-        other: What becomes of a value that `values` lacks: `missing`, `keep` or `unknown`.
-        half_century: Whether the value is a date of which the half-century is taken.
-        end_column: The column of the last year where dates are spans.
-        is_optional: Whether the catalogue may have none of `columns`.
-    """
-
-    columns: tuple[str, ...]
-    template: str | None = None
-    pattern: re.Pattern[str] | None = None
-    separator: str | None = None
-    values: Mapping[str, str] | None = None
-    other: str = "missing"
-    half_century: bool = False
-    end_column: str | None = None
-    is_optional: bool = False
+    columns: tuple[str, ...]  # the first that has a value in a row gives it; one must be in the catalogue
+    template: str | None = None  # text with these columns in braces; missing where one of them is
+    pattern: re.Pattern[str] | None = None  # its first group is taken out of the value
+    separator: str | None = (
+        None  # of several values in a cell: the one that stands first in `values` counts, or the first
+    )
+    values: Mapping[str, str] | None = None  # the catalogue's, as `normal` writes it, to that of the prepared data
+    other: str = "missing"  # what a value that `values` lacks becomes: `missing`, `keep` or `unknown`
+    half_century: bool = False  # whether the value is a date of which the half-century is taken
+    end_column: str | None = None  # of the last year, where dates are spans
+    is_optional: bool = False  # whether the catalogue may have none of `columns`
 
     def apply(self, cells: Columns) -> tuple[list[str | None], Counter[str]]:
         """The column's value for each row, and how often a value was met that the rule does not foresee."""
@@ -85,20 +74,13 @@ class ColumnRule:
 
 @dataclass(frozen=True)
 class Join:
-    """Columns that are looked up in another file of the catalogue.
-
-    Attributes:
-        by: Column of the rows so far, and the column of the file that equals it.
-        columns: New column to column of the file.
-        where: Rows of the file that count: column to the values it may have.
-        take: `first` matching row of the file, or `all`: their different values with a `|` between them.
-    """
+    """Columns that are looked up in another file of the catalogue."""
 
     file: str
-    by: tuple[str, str]
-    columns: Mapping[str, str]
-    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    take: str = "first"
+    by: tuple[str, str]  # column of the rows so far, and the column of the file that equals it
+    columns: Mapping[str, str]  # new column to column of the file
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # as `keep_rows`, of the file
+    take: str = "first"  # matching row of the file, or `all`: their different values with a `|` between them
 
 
 @dataclass(frozen=True)
@@ -116,32 +98,21 @@ class SplitRule:
 
 @dataclass(frozen=True)
 class CatalogueMapping:
-    """How a catalogue is read. See the files in `semart_hf/mappings`.
+    """How a catalogue is read. See the files in `semart_hf/mappings`."""
 
-    Attributes:
-        columns: Rule by column of the prepared data: `TEXT_COLUMNS`, tasks, and `image` for embedded pictures.
-        files: File by split, `None` for one without splits; empty where the file is named when it is read.
-        format: One of `FORMATS`; `None` goes by the files' endings.
-        images: Folder of the pictures, in the catalogue's folder.
-        encoding: Of text files, by Python's name; `None` finds it.
-        delimiter: Of CSV files: a character, or one of `DELIMITERS`; `None` finds it.
-        keep_rows: Rows that count: column to the values it may have.
-        keep: Further columns that are kept, or `None` for all.
-        splits: `None` goes by the files.
-        has_upper_header: Whether columns are called by their names in upper case, as in a SemArt release.
-    """
-
-    columns: Mapping[str, ColumnRule]
-    files: Mapping[str | None, str] = field(default_factory=dict)
-    format: str | None = None
-    images: str = "Images"
-    encoding: str | None = None
-    delimiter: str | None = None
-    keep_rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: Mapping[
+        str, ColumnRule
+    ]  # by `TEXT_COLUMNS` and tasks of the prepared data, and `image` for embedded pictures
+    files: Mapping[str | None, str] = field(default_factory=dict)  # by split; none where the file is named later
+    format: str | None = None  # one of `FORMATS`; `None` goes by the files' endings
+    images: str = "Images"  # folder of the pictures, in the catalogue's folder
+    encoding: str | None = None  # of text files, by Python's name; `None` finds it
+    delimiter: str | None = None  # of CSV files: a character, or one of `DELIMITERS`; `None` finds it
+    keep_rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # column to the values it may have
     joins: tuple[Join, ...] = ()
-    keep: tuple[str, ...] | None = ()
-    splits: SplitRule | None = None
-    has_upper_header: bool = False
+    keep: tuple[str, ...] | None = ()  # further columns; `None` for all
+    splits: SplitRule | None = None  # `None` goes by the files
+    has_upper_header: bool = False  # whether columns are called by their names in upper case, as in a SemArt release
 
     @property
     def image_column(self) -> str | None:
@@ -212,10 +183,6 @@ def _text(value: Any, key: str) -> str:
     return value
 
 
-def _as_it_is(value: Any, _: str) -> Any:
-    return value
-
-
 def _names(value: Any, key: str) -> tuple[str, ...]:
     return tuple(_text(name, key) for name in (value if isinstance(value, list) else [value]))
 
@@ -229,7 +196,7 @@ def _one_of(*allowed: Any) -> _Parser:
     return parse
 
 
-def _table_of(parse: _Parser, parse_name: Callable[[Any], str] = str) -> _Parser:
+def _table_of(parse: _Parser = lambda value, _: value, parse_name: Callable[[Any], str] = str) -> _Parser:
     def parse_lines(value: Any, key: str) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             raise ValueError(f"Got {key} = {value!r}, but it is a section of `name: value` lines. Write it so.")
@@ -239,7 +206,7 @@ def _table_of(parse: _Parser, parse_name: Callable[[Any], str] = str) -> _Parser
 
 
 def _section(value: Any, key: str, parsers: Mapping[str, _Parser], required: Sequence[str] = ()) -> dict[str, Any]:
-    lines = _table_of(_as_it_is)(value, key or "the mapping")
+    lines = _table_of()(value, key or "the mapping")
     faults = [f"the unknown key {name!r}" for name in lines if name not in parsers]
     faults += [f"no {name!r}" for name in required if name not in lines]
     if faults:
@@ -294,14 +261,18 @@ def _by(value: Any, key: str) -> tuple[str, str]:
     return _text(here, key), _text(there, key)
 
 
+def _whole_number(value: Any, key: str) -> int:
+    if type(value) is not int:
+        raise ValueError(f"Got {key} = {value!r}, but it is a whole number. Correct it.")
+    return value
+
+
 def _split_rule(value: Any, key: str) -> SplitRule:
     values = _table_of(_one_of(*SPLITS), normal)
-    parsers = {"column": _text, "values": values, "shares": _table_of(_as_it_is), "seed": _as_it_is}
+    parsers = {"column": _text, "values": values, "shares": _table_of(), "seed": _whole_number}
     given = _section(value, key, parsers)
     if ("column" in given) == ("shares" in given):
         raise ValueError("Got splits with both or neither of column and shares, but one of them says it. Give one.")
-    if type(given.get("seed", 0)) is not int:
-        raise ValueError(f"Got {key}.seed = {given['seed']!r}, but it is a whole number. Correct it.")
     check_shares(given.get("shares", DEFAULT_SHARES))
     return SplitRule(**given)
 

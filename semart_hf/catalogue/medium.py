@@ -11,12 +11,6 @@ from functools import lru_cache
 
 from .text import word_table
 
-# The surfaces of nearly all paintings: a rare word that is like another rare word is more likely that word.
-_OFTEN_MISSPELT = (
-    *("canvas", "panel", "wood", "paper", "cardboard", "copper"),
-    *("plaster", "linen", "board", "poplar", "slate"),
-)
-
 # Medium and words of each rule.
 _Rules = list[tuple[str, re.Pattern[str]]]
 
@@ -55,13 +49,13 @@ def medium_of(technique: str | None) -> str | None:
 
 def _corrected(text: str) -> str:
     """The surfaces that words of five letters and more most likely misspell, or run into another word: `oncanvas`."""
-    words: list[str] = []
+    words, surfaces = [], word_table("surfaces")["often_misspelt"]
     for word in re.findall(r"\w{5,}", text):
-        close = get_close_matches(word, _OFTEN_MISSPELT, n=1, cutoff=0.84)
-        close = close or get_close_matches(word.removesuffix("s"), _OFTEN_MISSPELT, n=1, cutoff=0.84)
+        close = get_close_matches(word, surfaces, n=1, cutoff=0.84)
+        close = close or get_close_matches(word.removesuffix("s"), surfaces, n=1, cutoff=0.84)
         words += (close if word != "popular" else []) or [
             surface
-            for surface in _OFTEN_MISSPELT
+            for surface in surfaces
             if word.startswith(surface) or word.endswith(surface) or sorted(word) == sorted(surface)
         ]
     return " ".join(words)

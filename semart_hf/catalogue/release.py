@@ -52,12 +52,8 @@ def read_rows(
 ) -> ReleaseTables:
     """The rows of a release's folder, or of one CSV file of its form, which is shared out to splits.
 
-    Args:
-        folder: The folder, or the file.
-        shares: Fractions by split for a single file, 0.8/0.1/0.1 by default. Not for a folder, which has splits.
-        seed: Of the division by `shares`.
-        encoding: As `delimiter` see `CatalogueMapping`.
-        follow_links: Whether links in the folder of pictures may lead out of it.
+    `shares` are fractions by split for a single file, 0.8/0.1/0.1 by default, and `seed` is that of the division. For
+    `encoding` and `delimiter` see `CatalogueMapping`, for `follow_links` `read_catalogue`.
 
     Raises:
         ValueError: There is no release, a file has no rows or lacks a required column, or shares are wrong.
@@ -128,13 +124,11 @@ def typed_splits(
                 f"({RELEASE_FILES['train']}). Add it, or pass vocabularies=, for example a model's."
             )
         train = tables.splits["train"]
-        vocabularies = learn_vocabularies(
-            {task: cells_of(train, task) for task in TASKS}, min_label_count=min_label_count
-        )
-        for task, labels in vocabularies.items():
-            if labels == [UNKNOWN]:
-                finding = f"No {task} occurs {min_label_count} times in train: its only label is {UNKNOWN}."
-                logger.warning("%s Lower min_label_count to learn it.", finding)
+        columns = {task: cells_of(train, task) for task in TASKS}
+        vocabularies = learn_vocabularies(columns, min_label_count=min_label_count)
+        for task in (task for task, labels in vocabularies.items() if labels == [UNKNOWN]):
+            finding = f"No {task} occurs {min_label_count} times in train: its only label is {UNKNOWN}."
+            logger.warning("%s Lower min_label_count to learn it.", finding)
     problems = list(tables.problems)
     splits = datasets.DatasetDict()
     for split in tables.splits:

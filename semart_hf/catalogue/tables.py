@@ -45,29 +45,19 @@ _STRATIFIED = ("type", "school", "timeframe")
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding about one row, and what was done with the row because of it.
+    """One finding about one row, and what was done with the row because of it."""
 
-    Attributes:
-        row: Number of the data row in its file from 1; `None` where the finding concerns a whole file.
-        problem: Kind of finding, such as `missing_picture`.
-        detail: What was seen, for a person.
-        action: What became of the row, such as `dropped` or `kept as text`.
-        release: Name of the release, where several are merged.
-    """
-
-    row: int | None
+    row: int | None  # number in its file from 1; `None` where the finding concerns a whole file
     split: str | None
     image_file: str | None
-    problem: str
+    problem: str  # kind of finding, such as `missing_picture`
     detail: str
-    action: str
-    release: str | None = None
+    action: str  # such as `dropped` or `kept as text`
+    release: str | None = None  # where several are merged
 
     def as_json(self) -> str:
         """One line of JSON in the order of the fields; `release` only where several releases are merged."""
-        record = asdict(self)
-        if self.release is None:
-            del record["release"]
+        record = {name: value for name, value in asdict(self).items() if name != "release" or value is not None}
         return json.dumps(record, ensure_ascii=False)
 
 
@@ -176,11 +166,7 @@ def shared_out(rows: datasets.Dataset, shares: Mapping[str, float], seed: int) -
 
 
 def check_shares(shares: Mapping[str, float]) -> None:
-    """Refuse shares that do not divide a catalogue into splits.
-
-    Raises:
-        ValueError: A share has an unknown split, is not positive, or they do not sum to 1.
-    """
+    """Refuse, by a `ValueError`, shares of an unknown split, that are not positive, or that do not sum to 1."""
     are_positive = all(isinstance(share, (int, float)) and share > 0 for share in shares.values())
     if not are_positive or abs(sum(shares.values()) - 1) > 1e-6 or not set(shares) <= set(SPLITS):
         raise ValueError(

@@ -4,10 +4,12 @@ import codecs
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
 from .tables import Problem
+from .text import word_table
 
 # UTF-32's little-endian mark begins with that of UTF-16.
 _BYTE_ORDER_MARKS = (
@@ -26,16 +28,6 @@ _NO_TEXTS = (
 )
 _CHUNK_BYTES = 1 << 20
 
-# Letters beyond ASCII that the words of one language hold.
-_ALPHABETS = [
-    frozenset(letters)
-    for letters in (
-        "àâæçéèêëîïôœùûüÿ", "äöüßé", "áéíñóúüç", "àèéìíîòóùú", "áàâãçéêíóôõúü", "éëèêïóöüáàí", "æøåéöäü", "åäöéüà",
-        "áéíóúýðþæö", "äöüšž", "àçèéíïòóúü", "ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű",
-        "ăâîșțşţ", "çğıiöşüâî̇", "čćđšž", "āčēģīķļņšūž", "ąčęėįšųūž", "абвгдеёжзийклмнопрстуфхцчшщъыьэюяіїєґў",
-        "αβγδεζηθικλμνξοπρστυφχψωςάέήίόύώϊϋΐΰ",
-    )
-]  # fmt: skip
 _CANDIDATES = (
     "mac_roman", "cp1250", "iso8859_2", "cp1251", "koi8_r", "mac_cyrillic", "cp1253", "cp1254", "cp1257", "cp850",
     "cp852",
@@ -72,7 +64,7 @@ def read_text_file(path: str | Path) -> tuple[str, str, str | None]:
 def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, str | None]:
     """A text file's encoding, and a sentence where the text that it gives is improbable.
 
-    It is the given one, else that of the byte order mark, else UTF-16 where every other byte is zero, else UTF-8, else
+    Unless given, it is that of the byte order mark, else UTF-16 where every other byte is zero, else UTF-8, else
     cp1252, the official release's, which plain ASCII counts as.
 
     Raises:
@@ -161,9 +153,14 @@ def _is_probable(word: bytes, encoding: str) -> bool:
         is_mixed = any(
             second.isupper() and not second.isascii() and first.islower() for first, second in pairwise(part)
         ) or (max(foreign, default="") >= "\u0370" and re.search("[A-Za-z]", part))
-        if is_mixed or not any(foreign <= alphabet for alphabet in _ALPHABETS):
+        if is_mixed or not any(foreign <= alphabet for alphabet in _alphabets()):
             return False
     return True
+
+
+@lru_cache(maxsize=1)
+def _alphabets() -> list[frozenset[str]]:
+    return [frozenset(letters) for letters in word_table("alphabets").values()]
 
 
 def _lines(path: str | Path, encoding: str) -> Iterator[str]:
