@@ -12,26 +12,14 @@ from .registration import is_command_line, register
 from .registration import register_heif as register_heif
 
 if TYPE_CHECKING:
-    from .data.loading import load_paintings
-    from .model.configuration_semart import SemArtConfig
-    from .model.image_processing_semart import SemArtImageProcessor
-    from .model.modeling_semart import SemArtForArtClassification
-    from .model.pipeline_semart import ArtClassificationPipeline
-    from .model.processing_semart import SemArtProcessor
-    from .training.arguments import SemArtTrainingArguments
-    from .training.trainer import SemArtTrainer
-
-__all__ = [
-    "ArtClassificationPipeline",
-    "SemArtConfig",
-    "SemArtForArtClassification",
-    "SemArtImageProcessor",
-    "SemArtProcessor",
-    "SemArtTrainer",
-    "SemArtTrainingArguments",
-    "load_paintings",
-    "register",
-]
+    from .data.loading import load_paintings as load_paintings
+    from .model.configuration_semart import SemArtConfig as SemArtConfig
+    from .model.image_processing_semart import SemArtImageProcessor as SemArtImageProcessor
+    from .model.modeling_semart import SemArtForArtClassification as SemArtForArtClassification
+    from .model.pipeline_semart import ArtClassificationPipeline as ArtClassificationPipeline
+    from .model.processing_semart import SemArtProcessor as SemArtProcessor
+    from .training.arguments import SemArtTrainingArguments as SemArtTrainingArguments
+    from .training.trainer import SemArtTrainer as SemArtTrainer
 
 # Where the public names are defined: their modules take seconds to import, and are imported when a name is used.
 _HOMES = {
@@ -44,6 +32,7 @@ _HOMES = {
     "SemArtTrainingArguments": ".training.arguments",
     "load_paintings": ".data.loading",
 }
+__all__ = [*_HOMES, "register"]
 
 if not is_command_line():
     register()

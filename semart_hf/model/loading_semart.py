@@ -25,8 +25,7 @@ def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[s
     Fields of the configuration are taken out of the `options` of `from_pretrained`.
     """
     hub_options = {name: options[name] for name in _HUB_OPTIONS if name in options}
-    names = set(config_class.__annotations__)
-    fields = {name: options.pop(name) for name in list(options) if name in names}
+    fields = {name: options.pop(name) for name in list(options) if name in config_class.__annotations__}
     if not isinstance(config, PreTrainedConfig):
         config = config_class.from_pretrained(source if config is None else config, **hub_options, **fields)
     if source is None:

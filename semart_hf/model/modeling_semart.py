@@ -17,15 +17,7 @@ from .loading_semart import reorder_heads, resolve_configs
 from .output_semart import SemArtOutput, check_inputs, mean_losses
 from .techniques_semart import without_autocast
 from .text_semart import FirstTokenBlock, frozen_layers, pool_tokens, run_layers
-from .towers_semart import (
-    build_vision_tower,
-    frozen_modules,
-    load_tower,
-    resolve_text_config,
-    resolve_vision_config,
-    verify_tower,
-    vision_stages,
-)
+from .towers_semart import fill_tower, frozen_modules, resolve_text_config, resolve_vision_config, vision_stages
 
 logger = logging.get_logger(__name__)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -133,12 +125,9 @@ class SemArtForArtClassification(PreTrainedModel):
         )
         text_config = resolve_text_config(text)
         model = cls(SemArtConfig(vision_config=vision_config, text_config=text_config, tasks=tasks, **config_fields))
-        tower = load_tower(vision, vision_config) if "vision" in loaded else build_vision_tower(vision_config)
-        model.vision_tower.load_state_dict(tower.state_dict())
+        fill_tower(model.vision_tower, vision if "vision" in loaded else None)
         if "text" in loaded:
-            model.text_tower.load_state_dict(load_tower(text, text_config).state_dict(), assign=True)
-        for name in loaded:
-            verify_tower(getattr(model, f"{name}_tower"), sources[name])
+            fill_tower(model.text_tower, text)
         return model
 
     @classmethod

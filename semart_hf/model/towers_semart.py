@@ -113,20 +113,22 @@ def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreT
     return config
 
 
-def build_vision_tower(config: TimmWrapperConfig) -> nn.Module:
-    """A vision tower with timm's own random initialisation, in the place of transformers' normal(0, 0.02)."""
-    tower = AutoModel.from_config(config)
-    fresh = timm.create_model(config.architecture, pretrained=False, num_classes=0, **(config.model_args or {}))
-    tower.timm_model.load_state_dict(fresh.state_dict())
-    return tower
+def fill_tower(tower: Any, source: Any) -> None:
+    """Give a tower the weights of `source`, proved to have arrived; a vision tower without one timm's random ones.
 
-
-def load_tower(source: str | os.PathLike[str], config: PreTrainedConfig) -> nn.Module:
-    """A tower with the weights of `source`, in float32; whether they arrived, `verify_tower` finds out."""
-    tower: nn.Module = AutoModel.from_pretrained(
-        source, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    transformers' own, normal(0, 0.02), lose the scheme that a tower's family trains with.
+    """
+    if source is None:
+        AutoModel.from_config(tower.config)  # draws the numbers that saved figures were drawn after
+        args = tower.config.model_args or {}
+        fresh = timm.create_model(tower.config.architecture, pretrained=False, num_classes=0, **args)
+        tower.timm_model.load_state_dict(fresh.state_dict())
+        return
+    loaded = AutoModel.from_pretrained(
+        source, config=tower.config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
-    return tower
+    tower.load_state_dict(loaded.state_dict(), assign=True)
+    verify_tower(tower, source)
 
 
 def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> None:

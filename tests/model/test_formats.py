@@ -77,6 +77,8 @@ def test_a_model_that_is_saved_again_keeps_its_format_and_its_weights(saved, tmp
     again = AutoModel.from_pretrained(tmp_path)
     assert again.config.format_version == saved.name
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in again.state_dict().items())
+    learns = [{name for name, part in one.named_parameters() if part.requires_grad} for one in (model, again)]
+    assert learns[0] == learns[1] < set(dict(model.named_parameters()))
 
 
 def test_the_format_that_is_written_now_is_kept():

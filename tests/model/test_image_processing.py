@@ -42,17 +42,6 @@ def test_equals_the_evaluation_transform_of_timm(tower, image_size):
         assert difference.mean() < 0.05
 
 
-def test_squash_keeps_the_whole_picture():
-    cfg = {"input_size": (3, 32, 32), "crop_mode": "squash", "crop_pct": 1.0, "mean": (0.5,) * 3, "std": (0.5,) * 3}
-    picture = Image.new("RGB", (100, 50), "black")
-    picture.paste("white", (0, 0, 50, 50))
-
-    pixel_values = SemArtImageProcessor.from_timm(cfg)(picture, return_tensors="pt")["pixel_values"][0]
-
-    assert pixel_values.shape == (3, 32, 32)
-    assert pixel_values[0, 16, [0, 31]].tolist() == pytest.approx([1.0, -1.0])
-
-
 @pytest.mark.parametrize("change", [{"crop_mode": "border"}, {"input_size": (3, 32, 48)}, {"input_size": (1, 32, 32)}])
 def test_a_transform_of_another_kind_is_refused(change):
     cfg = timm.get_pretrained_cfg("test_resnet").to_dict() | change
