@@ -54,13 +54,8 @@ def write_evaluation_report(
 ) -> Path:
     """The path of `report.html` in the folder; its charts lie as PNG and SVG in `figures` beside it.
 
-    Args:
-        folder: Where results.json lies.
-        results: What it holds.
-        outcomes: Those of image and text.
-        paintings: The dataset that was evaluated.
-        uncalibrated: The outcomes without temperatures, where there are some.
-        explanations: What `explain_examples` returns.
+    Results, outcomes and those without temperatures are what `write_evaluation` returns, explanations what
+    `explain_examples` does.
     """
     errors, cells = choose_paintings(outcomes)
     rows = {row for chosen in (*errors.values(), *cells.values()) for row in chosen}

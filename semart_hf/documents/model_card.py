@@ -45,7 +45,6 @@ class CardFacts:
 
     Args:
         repo_id: `user/name`.
-        example: The painting that is shown.
         results: Contents of results files, the most important first; none: everything is "not measured".
         recipe: Fields of the recipe that trained the model; empty where that is not known.
         figures: Names of figures to their files in the repository, such as `figures/confusion_type.png`.

@@ -27,12 +27,10 @@ class Table:
     """A table whose first `num_text_columns` columns are text and whose others are numbers.
 
     Args:
-        header: One name a column.
         rows: One cell a column; whole numbers are written with thousands separators.
         title: Heading above it, where the page shows one.
         notes: Paragraphs below it.
         total: A last row that is set apart.
-        num_text_columns: Aligned to the left.
     """
 
     header: Sequence[str]

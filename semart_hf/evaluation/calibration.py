@@ -113,10 +113,7 @@ def confidence_threshold(outcomes: TaskOutcomes) -> dict[str, Any] | None:
 def thresholds(outcomes: Outcomes, chosen_on: str, choosing: Outcomes) -> dict[str, Any]:
     """By task the confidence from which 95 % of the answers are right, and what it gives on the scored outcomes.
 
-    Args:
-        outcomes: What is scored.
-        chosen_on: The name of the split that the confidences are chosen on.
-        choosing: Its outcomes.
+    It is chosen on the outcomes `choosing`, of the split `chosen_on`.
     """
     tasks: dict[str, Any] = {}
     for task in outcomes.task_names:

@@ -39,16 +39,13 @@ class Explanation:
     """What spoke for one answer, in log odds: positive for it, negative against it.
 
     Args:
-        task: What was asked.
         label: The model's answer.
-        probability: That answer's.
         picture: The painting, upright and in RGB; None without a picture.
         seen: The part of the painting that the model saw: left, top, right and bottom as shares of its sides.
         heat: Contribution of each pixel of the model's input and its surroundings (height, width); None without a
             picture.
         words: The description's words with their contributions; None for one beyond what the model reads.
-        picture_total: Contribution of the whole picture.
-        text_total: Contribution of the whole description.
+        picture_total: Contribution of the whole picture, as `text_total` is of the whole description.
     """
 
     task: str
@@ -71,9 +68,7 @@ def explain(
     text: str | None = None,
     precision: str = "auto",
 ) -> Explanation:
-    """What moved the model to one task's answer about one painting.
-
-    Answer and contributions are computed in one precision, that of the pipeline's argument of this name.
+    """What moved the model to one task's answer about one painting, in the precision that a pipeline has by this name.
 
     Raises:
         ValueError: The painting has neither picture nor text, or the task is unknown.

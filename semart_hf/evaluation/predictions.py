@@ -72,14 +72,11 @@ def predict_batches(
 
     Args:
         model: Stays on the device it is moved to, and in its mode.
-        processor: Its own.
         dataset: Has `image`, `text` and a column for each of the model's tasks.
         modality: What the model may see, one of `MODALITIES`; what a painting lacks, or what of it cannot be read,
             stays absent.
-        batch_size: Paintings at a time.
         device: `None`: the first GPU where there is one.
         num_workers: Processes that read pictures.
-        show_progress: Whether a bar counts the paintings.
         precision: `fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies in it.
 
     Raises:

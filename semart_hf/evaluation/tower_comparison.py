@@ -25,17 +25,13 @@ COST_AXES = {
 
 @dataclass(frozen=True)
 class TowerRun:
-    """One tower's finished run, evaluated and measured.
+    """One tower's finished run: its folder, config.json and answers, and what was measured.
 
     Args:
-        name: What the tower is called here.
-        model: Its folder.
         recipe: The fields that were to be the same for all towers; empty where they are not known.
-        config: Its config.json.
         results: results.json of its evaluation.
         training: results.json of its training; empty where there is none.
         cost: What `measure_cost` returns.
-        outcomes: Its answers.
     """
 
     name: str

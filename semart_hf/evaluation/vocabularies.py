@@ -138,11 +138,8 @@ def data_labels(data: str | Path, names: Sequence[str]) -> tuple[dict[str, list[
     else:
         features = next(iter(load_paintings(data).values())).features
         every = frequent = {name: list(features[name].names) for name in names if name in features}
-    named, frequent = (
-        {name: [label for label in labels if label != UNKNOWN] for name, labels in found.items()}
-        for found in (every, frequent)
-    )
-    return {name: [*labels, UNKNOWN] for name, labels in named.items()}, frequent
+    frequent = {name: [label for label in labels if label != UNKNOWN] for name, labels in frequent.items()}
+    return {name: [*(x for x in labels if x != UNKNOWN), UNKNOWN] for name, labels in every.items()}, frequent
 
 
 def read_label_map(path: str | Path) -> dict[str, dict[str, str | None]]:

@@ -63,13 +63,6 @@ def test_forty_paintings_are_shown_and_the_leak(report):
     assert "truncated picture" in report.text
 
 
-def test_wide_tables_scroll_by_themselves(report):
-    opened = [attributes.get("class") for tag, attributes in report.tags if tag in ("div", "table")]
-    tables = [at for at, (tag, _) in enumerate(report.tags) if tag == "table"]
-    assert opened
-    assert all(report.tags[at - 1] == ("div", {"class": "scroll"}) for at in tables)
-
-
 @pytest.mark.parametrize(
     ("cells", "words"),
     [

@@ -7,13 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from semart_hf.documents.model_card import (
-    CardFacts,
-    Example,
-    base_models,
-    read_example,
-    render_card,
-)
+from semart_hf.documents.model_card import CardFacts, Example, base_models, read_example, render_card
 from semart_hf.documents.table import NOT_MEASURED
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "semart_hf" / "templates" / "model_card.md"
@@ -163,12 +157,6 @@ def test_a_model_of_the_miniature_says_so_at_the_top(saved_model):
     top = render_card(model, FACTS, TEMPLATE).text.split("```python")[0]
     assert "never seen a real painting" in " ".join(top.split())
     assert "never seen a real painting" not in str(render_card(saved_model[0], FACTS, TEMPLATE))
-
-
-def test_pictures_that_could_not_be_read_are_named(saved_model, results):
-    results["unreadable_pictures"] = [{"row_id": "cut.jpg", "error": "it is truncated"}]
-    card = render_card(saved_model[0], CardFacts("anna/d", FACTS.example, results=[results]), TEMPLATE)
-    assert "1 picture could not be read: cut.jpg." in card.text
 
 
 def test_several_results_have_entries_of_their_own(saved_model, results):

