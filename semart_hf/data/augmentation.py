@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .data_arguments import check_numbers
+
 # As in torchvision: so often a crop or a rectangle that does not fit is drawn again.
 _NUM_ATTEMPTS = 10
 # Source: the defaults of torchvision's RandomErasing, which are those of Zhong et al. 2017, section 4.
@@ -34,17 +36,11 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        allowed = {
-            "crop_scale": ("0 < smallest <= largest <= 1", 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1),
-            "crop_ratio": ("0 < smallest <= largest, e.g. (0.75, 1.33)", 0 < self.crop_ratio[0] <= self.crop_ratio[1]),
-            "horizontal_flip": ("a probability from 0 to 1", 0 <= self.horizontal_flip <= 1),
-            "rotation": ("0 to 180 degrees", 0 <= self.rotation <= 180),
-            "color_jitter": ("0 to below 1", 0 <= self.color_jitter < 1),
-            "random_erasing": ("a probability from 0 to 1", 0 <= self.random_erasing <= 1),
-        }
-        for name, (text, is_allowed) in allowed.items():
-            if not is_allowed:
-                raise ValueError(f"{name} is {getattr(self, name)}, but it must be {text}. Change it.")
+        check_numbers(self)
+        for name, most in (("crop_scale", 1.0), ("crop_ratio", math.inf)):
+            low, high = getattr(self, name)
+            if not low <= high <= most:
+                raise ValueError(f"{name} is {(low, high)}, but it must be smallest <= largest <= {most}. Correct it.")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     ),
     "from 0 to 1": (lambda number: 0 <= number <= 1, "horizontal_flip random_erasing image_dropout text_dropout"),
     "from 0 to 4294967295": (lambda number: 0 <= number < 2**32, "seed data_seed"),
-    "finite": (math.isfinite, "num_train_epochs rotation"),
+    "from 0 to 180": (lambda number: 0 <= number <= 180, "rotation"),
+    "finite": (math.isfinite, "num_train_epochs"),
 }
 
 
@@ -91,11 +92,7 @@ class DataArguments:
     text_cache_dir: str | None = described(None, "Where; null: in the cache of datasets.")
 
     def __post_init__(self) -> None:
-        """Check that there is something to learn from, and that the ways to read it do not exclude each other.
-
-        Raises:
-            ValueError: If no data are named, or a field belongs to another way of reading.
-        """
+        """Check that there is something to learn from, and that the ways to read it do not exclude each other."""
         check_numbers(self)
         for name in ("crop_scale", "crop_ratio"):
             if len(getattr(self, name)) != 2:

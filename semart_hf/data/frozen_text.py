@@ -349,12 +349,13 @@ def _written(writer: FrozenTextWriter, training: TrainingArguments) -> str | Non
             f"a cache needs {size} and {folder.parent} has {_gigabytes(free)} free, of which "
             f"{_gigabytes(RESERVED_BYTES)} are left alone. Make room, or name another text_cache_dir"
         )
-    shows_progress = state.is_main_process and not training.disable_tqdm
-    if shows_progress:
-        print(f"Frozen text: {len(writer):,d} texts are computed once and take {size} in {folder}")
-    share = {"process_index": state.process_index, "num_processes": state.num_processes}
     try:
-        writer.write(device=training.device, show_progress=shows_progress, **share)
+        writer.write(
+            device=training.device,
+            show_progress=state.is_main_process and not training.disable_tqdm,
+            process_index=state.process_index,
+            num_processes=state.num_processes,
+        )
     except OSError as error:
         return f"the cache could not be written: {error}"
     return None

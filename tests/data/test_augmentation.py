@@ -96,7 +96,7 @@ def test_a_draw_depends_on_its_own_seed_alone():
     [
         ({"crop_scale": (0.9, 0.5)}, "crop_scale is"),
         ({"crop_ratio": (0.0, 1.0)}, "crop_ratio is"),
-        ({"horizontal_flip": 1.5}, "horizontal_flip is 1.5, but it must be a probability"),
+        ({"horizontal_flip": 1.5}, "horizontal_flip is 1.5, but a number must be from 0 to 1"),
         ({"rotation": 270}, "rotation is 270"),
         ({"color_jitter": 1.0}, "color_jitter is 1.0"),
     ],

@@ -49,9 +49,10 @@ def source(request):
     return request.getfixturevalue(request.param)
 
 
-def test_release_and_prepared_folder_have_the_same_columns_and_rows(release, prepared, tmp_path):
+@pytest.mark.parametrize("address", ["{}", "file://{}"])
+def test_release_and_prepared_folder_have_the_same_columns_and_rows(release, prepared, tmp_path, address):
     from_release = load_paintings(release, min_label_count=2)
-    from_prepared = load_paintings(prepared, cache_dir=tmp_path)
+    from_prepared = load_paintings(address.format(prepared), cache_dir=tmp_path)
     assert list(from_prepared) == list(from_release) == ["train", "test"]
     for split in from_release:
         assert from_prepared[split].features == from_release[split].features
@@ -143,12 +144,6 @@ def test_only_the_wanted_splits_are_read(release, prepared, tmp_path):
         assert list(splits) == ["test"]
         assert splits["test"]["title"] == ["No. 0", "No. 1", "No. 2"]
     assert load_paintings(prepared, only=["validation"], cache_dir=tmp_path) == {}
-
-
-def test_prepared_data_at_a_url(prepared, tmp_path):
-    splits = load_paintings(f"file://{prepared}", cache_dir=tmp_path)
-    assert dict(splits.num_rows) == {"train": 12, "test": 3}
-    assert splits["train"].features == load_paintings(prepared, cache_dir=tmp_path)["train"].features
 
 
 def test_a_folder_of_shards_by_other_names_is_read_as_the_library_reads_it(small_release, tmp_path):
