@@ -21,14 +21,13 @@ from tqdm.auto import tqdm
 
 from semart_hf.files import atomic_folder, write_json
 
-from .history import art_history, with_long_tail
 from .painter import paint
-from .world import Table, World, ceilings
+from .world import Table, World, art_history, ceilings, with_long_tail
 from .writer import catalogue, describe, escape
 
 COLUMNS = ("IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME")
 
-_PROGRAM_VERSION = 1
+_PROGRAM_VERSION = 2
 """Goes up when the same settings give other paintings, so that a folder of an older program is not taken for new."""
 
 _MIN_LABEL_COUNT = 10  # what `typed_splits` takes for a class of its own by default
@@ -59,21 +58,20 @@ class Painting:
 
 def sample_paintings(world: World, seed: int, split: int, count: int) -> list[Painting]:
     """The first `count` paintings of a split: more of them never changes the ones before."""
-    tasks = list(world.labels)
-    chances = np.random.default_rng((seed, split)).random((count, 2 + 2 * len(tasks)))
+    chances = np.random.default_rng((seed, split)).random((count, 2 + 2 * len(world.labels)))
     states = np.unravel_index(_draw(world.prior.ravel(), chances[:, 0]), world.prior.shape)
-    cues: list[list[dict[str, str]]] = []
-    for modality, columns in ((world.image, chances[:, 2::2].T), (world.text, chances[:, 3::2].T)):
-        values = []
-        for task, state, chance in zip(tasks, states, columns, strict=True):
-            cue = modality[task]
-            values.append([cue.values[_draw(cue.table[label], one)] for label, one in zip(state, chance, strict=True)])
-        cues.append([dict(zip(tasks, shown, strict=True)) for shown in zip(*values, strict=True)])
     paintings = []
-    for number, state in enumerate(zip(*states, strict=True)):
-        labels = {task: world.labels[task][index] for task, index in zip(tasks, state, strict=True)}
-        text_cues = cues[1][number] if chances[number, 1] >= world.missing_text else None
-        paintings.append(Painting((seed, split, number), labels, cues[0][number], text_cues))
+    for number, (state, chance) in enumerate(zip(np.transpose(states).tolist(), chances, strict=True)):
+        shown = [
+            {
+                task: cues[task].values[_draw(cues[task].table[label], one)]
+                for task, label, one in zip(world.labels, state, chance[first::2], strict=True)
+            }
+            for first, cues in ((2, world.image), (3, world.text))
+        ]
+        labels = {task: names[label] for (task, names), label in zip(world.labels.items(), state, strict=True)}
+        text_cues = shown[1] if chance[1] >= world.missing_text else None
+        paintings.append(Painting((seed, split, number), labels, shown[0], text_cues))
     return paintings
 
 
@@ -103,8 +101,7 @@ def paint_miniature(
         num_train: Paintings of the train split; `num_val` and `num_test` are those of the others.
         long_tail: Whether labels are as unevenly frequent as in SemArt. Otherwise they are flatter, so that almost
             each of them can be learned from the default number of paintings.
-        workers: Processes that paint. More than 1 needs a main module that can be imported without side effects;
-            the pictures are the same.
+        workers: Processes that paint the same pictures. More than 1 needs a main module that is safe to import.
 
     Raises:
         ValueError: A number is out of range, or the folder holds something else.
@@ -116,7 +113,6 @@ def paint_miniature(
         if value < least:
             raise ValueError(f"Got {name}={value}, but it is {least} or more. Pass another {name}.")
     settings = {
-        "program": "semart_hf.miniature.miniature",
         "version": _PROGRAM_VERSION,
         "seed": seed,
         **sizes,
@@ -136,7 +132,19 @@ def paint_miniature(
                 table = csv.DictWriter(lines, COLUMNS, delimiter="\t", lineterminator="\n")
                 table.writeheader()
                 table.writerows(split_rows)
-        reached = ceilings(world, _rare_labels(world, splits[0], rows[0]))
+        # Of media those count that TECHNIQUE names.
+        known = [
+            (task, label)
+            for painting, row in zip(splits[0], rows[0], strict=True)
+            for task, label in painting.labels.items()
+            if task != "medium" or row["TECHNIQUE"]
+        ]
+        counts = Counter(known)
+        rare = {
+            task: [label for label in labels if counts[task, label] < _MIN_LABEL_COUNT]
+            for task, labels in world.labels.items()
+        }
+        reached = ceilings(world, rare)
         write_json(draft / "ceiling.json", {**reached, "method": _METHOD, "settings": settings})
     return folder
 
@@ -158,20 +166,6 @@ def _check_finished(folder: Path, settings: Mapping[str, object], num_pictures: 
         )
     if len(list((folder / "Images").glob("*.jpg"))) != num_pictures:
         raise ValueError(f"Got {folder}, a miniature without all its pictures. Remove the folder and paint it again.")
-
-
-def _rare_labels(world: World, train: Sequence[Painting], rows: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    """The labels of each task that train shows too rarely to be classes; a medium counts where TECHNIQUE is given."""
-    shown = Counter(
-        (task, label)
-        for painting, row in zip(train, rows, strict=True)
-        for task, label in painting.labels.items()
-        if task != "medium" or row["TECHNIQUE"]
-    )
-    return {
-        task: [label for label in labels if shown[task, label] < _MIN_LABEL_COUNT]
-        for task, labels in world.labels.items()
-    }
 
 
 def _rows(images: Path, splits: Sequence[Sequence[Painting]], workers: int) -> Iterator[dict[str, str]]:

@@ -4,14 +4,14 @@ A brush lays a finished composition over with its own strokes; a surface shows t
 are made for a short side of 128 pixels and coarse enough to survive being halved.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from .scenes import COMPOSITIONS
-from .sheet import PALETTES, Palette, Sheet
+from .sheet import PALETTES, VARNISH, Sheet
 
 Numbers = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.float32]
@@ -44,24 +44,20 @@ def paint(cues: Mapping[str, str], rng: np.random.Generator) -> Image.Image:
     """
     aspect = float(rng.uniform(*_FORMATS[cues["type"]]))
     width, height = round(SHORT_SIDE * max(1.0, aspect)), round(SHORT_SIDE * max(1.0, 1 / aspect))
-    palette = PALETTES[cues["timeframe"]]
-    sheet = Sheet(width * _SUPERSAMPLING, height * _SUPERSAMPLING, palette, rng)
+    sheet = Sheet(width * _SUPERSAMPLING, height * _SUPERSAMPLING, cues["timeframe"], rng)
     COMPOSITIONS[cues["type"]](sheet)
-    mirrored = sheet.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else sheet.image
+    mirrored = ImageOps.mirror(sheet.image) if rng.random() < 0.5 else sheet.image
     brushed = BRUSHES[cues["school"]](mirrored, rng).reduce(_SUPERSAMPLING)
-    pixels = np.asarray(brushed, dtype=np.float32) / np.float32(255)
-    pixels = SURFACES[cues["medium"]](_varnish(pixels, palette), rng)
-    return Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
+    pixels = _varnish(np.asarray(brushed, dtype=np.float32) / np.float32(255), cues["timeframe"])
+    return Image.fromarray((SURFACES[cues["medium"]](pixels, rng).clip(0, 1) * 255).round().astype(np.uint8))
 
 
-def _varnish(pixels: Pixels, palette: Palette) -> Pixels:
-    """The picture pulled towards the palette's shadow, middle and light by its own brightness."""
+def _varnish(pixels: Pixels, palette: str) -> Pixels:
+    """The picture pulled towards the palette's shadow, tone and light by its own brightness."""
     brightness = pixels @ np.array([0.3, 0.59, 0.11], dtype=np.float32)
-    shades = np.array(palette.shades) / 255
-    scale = np.linspace(0, 1, 256)
-    tones = np.stack([np.interp(scale, (0, 0.5, 1), channel) for channel in shades.T], axis=1).astype(np.float32)
-    toned = tones[(brightness * 255).astype(np.uint8)]
-    return np.asarray(pixels + np.float32(palette.varnish) * (toned - pixels), dtype=np.float32)
+    shades = np.array([PALETTES[palette][part] for part in ("dark", "tone", "light")], dtype=np.float32) / 255
+    toned = np.stack([np.interp(brightness, (0, 0.5, 1), channel) for channel in shades.T], axis=-1)
+    return np.asarray(pixels + VARNISH[palette] * (toned - pixels), dtype=np.float32)
 
 
 def _enamel(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -72,79 +68,63 @@ def _enamel(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def _hatched(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Fine parallel strokes, as tempera wants them."""
-    unit = min(image.size)
-    slope = (-1 if rng.random() < 0.5 else 1) * float(rng.uniform(0.8, 1.1))
-    middles = _scatter(image, rng, 1200)
-    directions = slope + rng.normal(0, 0.05, len(middles))
-    steps = np.stack([np.cos(directions), np.sin(directions)], axis=1) * unit * 0.055
-    paths = np.stack([middles - steps, middles + steps], axis=1)
-    return _keep_edges(image, _lay(image, rng, middles, paths, width=round(unit * 0.021), contrast=30), 0.6)
+    slope = float(rng.choice((-1, 1)) * rng.uniform(0.8, 1.1))
+    strokes = _strokes(image, rng, 1200, 0.055, 0.021, 30, 8, lambda points: slope + rng.normal(0, 0.05, len(points)))
+    return _keep_edges(image, strokes, 0.6)
 
 
 def _dabbed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Round dabs of broken colour side by side."""
-    step = min(image.size) * 0.058
-    columns, rows = np.meshgrid(np.arange(0, image.width + step, step), np.arange(0, image.height + step, step))
-    middles = np.stack([columns.ravel(), rows.ravel()], axis=1)
-    middles = rng.permutation(middles + rng.uniform(-0.5, 0.5, middles.shape) * step)
-    radii = rng.uniform(0.48, 0.62, (len(middles), 1)) * step
-    boxes = np.concatenate([middles - radii, middles + radii], axis=1)
-    painted = image.copy()
-    draw = ImageDraw.Draw(painted)
-    for box, colour in zip(boxes.tolist(), _colours(image, rng, middles, 26, hue=26), strict=True):
-        draw.ellipse(box, fill=colour)
-    return _keep_edges(image, painted, 0.5)
+    dabs = _strokes(image, rng, 900, 0.002, 0.064, 26, 26, lambda points: np.zeros(len(points)))
+    return _keep_edges(image, dabs, 0.5)
 
 
 def _swept(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Broad strokes in thick paint that wind through the picture."""
-    unit = min(image.size)
-    phases = rng.uniform(0, 2 * np.pi, 2)
-    painted = image
-    for count, length, width in ((240, 0.2, 0.06), (300, 0.13, 0.034)):
-        middles = _scatter(image, rng, count)
-        ahead, behind = (_follow(middles, phases, unit, way * unit * length / 4) for way in (1, -1))
-        paths = np.stack([*behind[::-1], middles, *ahead], axis=1)
-        painted = _lay(painted, rng, middles, paths, width=round(unit * width), contrast=23)
+    first, second = rng.uniform(0, 2 * np.pi, 2)
+    scale = 2 * np.pi / (min(image.size) * 0.6)
+
+    def flow(points: Numbers) -> Numbers:
+        return np.asarray(1.6 * (np.sin(points[:, 0] * scale + first) + np.cos(points[:, 1] * scale + second)))
+
+    painted = _strokes(image, rng, 240, 0.1, 0.06, 23, 8, flow)
+    painted = _strokes(painted, rng, 300, 0.065, 0.034, 23, 8, flow)
     return _keep_edges(image, painted.filter(_IMPASTO), 0.7)
 
 
-def _follow(points: Numbers, phases: Numbers, unit: float, step: float) -> list[Numbers]:
-    """Two positions further along the winding flow from each point: (num_points, 2) each."""
-    path = []
-    scale = 2 * np.pi / (unit * 0.6)
-    for _ in range(2):
-        angle = 1.6 * np.sin(points[:, 0] * scale + phases[0]) + 1.6 * np.cos(points[:, 1] * scale + phases[1])
-        points = points + step * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        path.append(points)
-    return path
-
-
-def _scatter(image: Image.Image, rng: np.random.Generator, density: int) -> Numbers:
-    """Random positions (num_points, 2), `density` of them on the square of the short side."""
-    count = round(density * image.width * image.height / min(image.size) ** 2)
-    return rng.uniform(0, 1, (count, 2)) * image.size
-
-
-def _colours(
-    image: Image.Image, rng: np.random.Generator, points: Numbers, contrast: float, hue: float = 8
-) -> list[tuple[int, ...]]:
-    """The picture's colour at each point, lighter or darker by at most `contrast`, and each channel off by `hue`."""
-    soft = np.asarray(image.reduce(4))
-    columns, rows = (points // 4).astype(int).clip(0, (soft.shape[1] - 1, soft.shape[0] - 1)).T
-    shift = rng.uniform(-contrast, contrast, (len(points), 1)) + rng.uniform(-hue, hue, (len(points), 3))
-    return [tuple(colour) for colour in (soft[rows, columns] + shift).clip(0, 255).astype(int).tolist()]
-
-
-def _lay(
-    image: Image.Image, rng: np.random.Generator, middles: Numbers, paths: Numbers, *, width: int, contrast: float
+def _strokes(
+    image: Image.Image,
+    rng: np.random.Generator,
+    density: int,
+    reach: float,
+    width: float,
+    contrast: float,
+    hue: float,
+    direction: Callable[[Numbers], Numbers],
 ) -> Image.Image:
-    """The picture with a stroke of its own colour along each path (num_points, num_corners, 2)."""
+    """The picture under strokes of its own colours, `density` of them on the square of the short side.
+
+    Each goes `reach` short sides both ways from its middle along the direction there; it is lighter or darker by at
+    most `contrast`, and each channel is off by `hue`.
+    """
+    unit = min(image.size)
+    middles = rng.uniform(0, 1, (round(density * image.width * image.height / unit**2), 2)) * image.size
+    paths = [middles]
+    for way in (1, -1):
+        for _ in range(2):  # from one end of the path, half a reach further
+            end = paths[-1 if way == 1 else 0]
+            step = np.stack([np.cos(direction(end)), np.sin(direction(end))], axis=1) * way * unit * reach / 2
+            paths.insert(len(paths) if way == 1 else 0, end + step)
+    soft = np.asarray(image.reduce(4))
+    columns, rows = (middles // 4).astype(int).clip(0, (soft.shape[1] - 1, soft.shape[0] - 1)).T
+    shift = rng.uniform(-contrast, contrast, (len(middles), 1)) + rng.uniform(-hue, hue, (len(middles), 3))
+    colours = (soft[rows, columns] + shift).clip(0, 255).astype(int).tolist()
     painted = image.copy()
-    draw = ImageDraw.Draw(painted)
-    corners = paths.reshape(len(paths), -1).tolist()
-    for path, colour in zip(corners, _colours(image, rng, middles, contrast), strict=True):
-        draw.line(path, fill=colour, width=width)
+    draw, thick = ImageDraw.Draw(painted), round(unit * width)
+    for path, colour in zip(np.stack(paths, axis=1).reshape(len(middles), -1).tolist(), colours, strict=True):
+        draw.line(path, fill=tuple(colour), width=thick)
+        if thick > 12 * unit * reach:
+            draw.circle(path[:2], thick / 2, fill=tuple(colour))
     return painted
 
 
@@ -188,37 +168,22 @@ def _wall(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     height, width = pixels.shape[:2]
     chalk = _tint(0.93, 0.89, 0.82)
     faded = pixels + (chalk - pixels) * (0.2 + 0.07 * _noise(pixels, rng, 9)).clip(0, 1)[..., None]
-    lost = (4 * (_noise(pixels, rng, 9) - 1.75)).clip(0, 1)[..., None]
-    faded = faded + (chalk - faded) * lost
+    faded = faded + (chalk - faded) * (4 * (_noise(pixels, rng, 9) - 1.75)).clip(0, 1)[..., None]
     cracks = Image.new("L", (width * 2, height * 2), 0)
-    draw = ImageDraw.Draw(cracks)
-    for _ in range(8):
-        _crack(draw, rng, rng.uniform(0, 1, 2) * cracks.size, float(rng.uniform(0, 2 * np.pi)), 13)
-    depth = np.asarray(cracks.reduce(2), dtype=np.float32)[..., None] / 255
-    return faded * (1 - 0.52 * depth)
-
-
-def _crack(draw: ImageDraw.ImageDraw, rng: np.random.Generator, point: Numbers, direction: float, length: int) -> None:
-    """A crack that wanders on from a point and branches."""
-    path = [point]
-    for step in range(length):
-        direction += float(rng.uniform(-0.8, 0.8))
-        path.append(path[-1] + 15 * np.array([np.cos(direction), np.sin(direction)]))
-        if step in (4, 8) and length > 8:
-            _crack(draw, rng, path[-1], direction + float(rng.choice((-1.1, 1.1))), 5)
-    draw.line(np.ravel(path).tolist(), fill=255, width=2)
+    for start in rng.uniform(0, 1, (14, 2)) * cracks.size:
+        angles = rng.uniform(0, 2 * np.pi) + rng.uniform(-0.8, 0.8, int(rng.integers(6, 13))).cumsum()
+        path = start + 15 * np.stack([np.cos(angles), np.sin(angles)], axis=1).cumsum(axis=0)
+        ImageDraw.Draw(cracks).line(path.ravel().tolist(), fill=255, width=2)
+    return faded * (1 - 0.52 * np.asarray(cracks.reduce(2), dtype=np.float32)[..., None] / 255)
 
 
 def _paper(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """A sheet with laid lines and brown spots of age, where colour lies thin."""
-    rows, columns = np.indices(pixels.shape[:2], dtype=np.float32)
+    laid = np.sin(np.arange(pixels.shape[0], dtype=np.float32) * (2 * np.pi / 7))[:, None]
     sheet = _tint(0.98, 0.94, 0.84) * (1 - 0.8 * (1 - pixels))
-    laid = np.sin(rows * (2 * np.pi / 7))
-    sheet = sheet + 0.025 * laid[..., None] + 0.025 * _noise(pixels, rng, 2.5)[..., None]
-    stain = np.zeros(pixels.shape[:2], dtype=np.float32)
-    for x, y, size in rng.uniform((0, 0, 1.2), (pixels.shape[1], pixels.shape[0], 3.2), (24, 3)).tolist():
-        stain += np.exp(-(((columns - x) / size) ** 2) - ((rows - y) / size) ** 2)
-    return np.asarray(sheet - 0.5 * stain.clip(0, 1)[..., None] * _tint(0.3, 0.55, 0.7), dtype=np.float32)
+    sheet = sheet + 0.025 * (laid + _noise(pixels, rng, 2.5))[..., None]
+    stains = (2 * (_noise(pixels, rng, 5) - 1.9)).clip(0, 1)[..., None]
+    return np.asarray(sheet - 0.5 * stains * _tint(0.3, 0.55, 0.7), dtype=np.float32)
 
 
 def _metal(pixels: Pixels, rng: np.random.Generator) -> Pixels:

@@ -1,19 +1,20 @@
-"""What the miniature is drawn on and with: a sheet with its own units and gestures, and the palettes."""
+"""What the miniature is drawn on and with: palettes, a sheet with its own units, and drawings written as text."""
 
 import copy
+import re
 from collections.abc import Sequence
 from functools import lru_cache
-from types import SimpleNamespace
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
-Colour = tuple[float, float, float]
+from .drawings import DRAWINGS
+
+Colour = tuple[float, ...]
 Point = tuple[float, float]
 
-
-# How far the varnish pulls a finished picture towards the palette's shades, its shadow, middle and light.
-_VARNISH = {
+# How far the varnish pulls a finished picture towards the palette's shadow, tone and light.
+VARNISH = {
     "gilded": 0.34,  # gold leaf, lapis and vermilion
     "clear": 0.26,  # the cool daylight of rose, azure and pale stone
     "tenebrist": 0.3,  # lamplight out of near black
@@ -22,7 +23,7 @@ _VARNISH = {
     "sunset": 0.36,  # dusk over teal water
     "sunlit": 0.22,  # full sun with violet shadows
 }
-# A row is a part of every composition, a column one palette, in the order of `_VARNISH`.
+# A row is a part of every composition, a column one palette, in the order of `VARNISH`.
 _COLOURS = """
     sky      cf9a2c 6fa6d6 1b130e 8a979b a3c9ee 1f4660 4aa0ea
     horizon  f0cf72 e4eff2 46301a d3d2c2 fbdde2 f58a34 dff0ff
@@ -31,46 +32,19 @@ _COLOURS = """
     foliage  4f6330 4f8a68 343019 5c6647 93bb88 2f3d33 3fa24a
     stone    d8b878 d9d2c8 7a5d3a b0aa94 ecd9d2 8f6a58 e9def2
     dark     3b2013 2e3c5c 0b0705 2b302f 7d5a80 171b28 3a34a4
+    tone     c08a35 a3b8bd 5e371c 8e8d7e eab8c6 b0552c 74bf8a
     light    fbeab4 fdf8ee f9d694 ecebdf fffaf4 ffd98a fffdea
     flesh    e3b184 efc6a8 dd9a62 d3b595 f9d0bf e0986a ffc49c
     gold     e9bd48 e3c878 d39a3a b59f68 ecc878 ffb347 ffd93b
-    cloth    23408f d0607c 9c1f18 3d5c78 ee8aa6 14707a 7d52cc
-    cloth    c2321f 2a6fb8 b5772a 98733f 86b4e0 cc4f1a ff7448
-    cloth    3f6a3c e6c65a d6c5a2 c8bfa4 f5d888 ecc48c ffe23c
-    shades   4a2410 2c4468 0a0503 2b302f 80608c 12202e 3530a0
-    shades   c08a35 a3b8bd 5e371c 8e8d7e eab8c6 b0552c 74bf8a
-    shades   fae3a0 fbf6ee f4cb84 e8e5d6 fff8ee ffd590 fffff0
+    cloth0   23408f d0607c 9c1f18 3d5c78 ee8aa6 14707a 7d52cc
+    cloth1   c2321f 2a6fb8 b5772a 98733f 86b4e0 cc4f1a ff7448
+    cloth2   3f6a3c e6c65a d6c5a2 c8bfa4 f5d888 ecc48c ffe23c
 """
-
-
-class Palette(SimpleNamespace):
-    """The colours of a period by their parts, `cloth` and `shades` three each, and `varnish`."""
-
-
-def _palettes() -> dict[str, Palette]:
-    colours: dict[str, list[Sequence[Colour]]] = {}
-    for part, *codes in map(str.split, _COLOURS.strip().splitlines()):
-        parsed = [(int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)) for code in codes]
-        colours.setdefault(part, []).append(parsed)
-    return {
-        name: Palette(
-            varnish=varnish,
-            **{
-                part: tuple(row[column] for row in rows) if rows[1:] else rows[0][column]
-                for part, rows in colours.items()
-            },
-        )
-        for column, (name, varnish) in enumerate(_VARNISH.items())
-    }
-
-
-PALETTES = _palettes()
-
-
-def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """The colour that lies `share` of the way from the first to the second."""
-    red, green, blue = (start * (1 - share) + end * share for start, end in zip(first, second, strict=True))
-    return red, green, blue
+PALETTES: dict[str, dict[str, Colour]] = {
+    name: {row[0]: ImageColor.getrgb(f"#{row[column]}") for row in map(str.split, _COLOURS.strip().splitlines())}
+    for column, name in enumerate(VARNISH, 1)
+}
+_COLOUR = re.compile(r"(\w+)(?:/(\w+))?(?:([+-])(\d+))?(~?)")
 
 
 def rounded(points: Sequence[Point], *, closed: bool) -> list[Point]:
@@ -79,19 +53,13 @@ def rounded(points: Sequence[Point], *, closed: bool) -> list[Point]:
     corners = np.asarray(padded, dtype=np.float64)[:, None, :]
     before, here, after, further = corners[:-3], corners[1:-2], corners[2:-1], corners[3:]
     step = (np.arange(6) / 6)[None, :, None]
-    curve = 0.5 * (
-        2 * here
-        + (after - before) * step
-        + (2 * before - 5 * here + 4 * after - further) * step**2
-        + (3 * here - before - 3 * after + further) * step**3
-    ).reshape(-1, 2)
-    path = [(x, y) for x, y in curve.tolist()]
+    curve = here + 0.5 * step * (
+        after
+        - before
+        + step * (2 * before - 5 * here + 4 * after - further + step * (3 * (here - after) + further - before))
+    )
+    path = [(x, y) for x, y in curve.reshape(-1, 2).tolist()]
     return path if closed else [*path, points[-1]]
-
-
-def _pixel(colour: Colour) -> tuple[int, int, int]:
-    red, green, blue = (max(0, min(255, round(channel))) for channel in colour)
-    return (red, green, blue)
 
 
 @lru_cache
@@ -104,26 +72,28 @@ def _fade(strength: float) -> Image.Image:
 class Sheet:
     """A picture in the making; positions count in short sides from its centre, x to the right and y downwards.
 
-    The square from -0.5 to 0.5 is therefore on every sheet, whatever its format, and survives a central crop.
-    `frame` gives the same sheet in other units, so that a figure is drawn in units of its own height.
+    The square from -0.5 to 0.5 is therefore on every sheet, whatever its format, and survives a central crop. A colour
+    is a part of the palette, or two halves of `one/other`; `+30` is 30 % of the way to the light, `-30` to the dark,
+    and `~` as it comes from the brush this time: `gold/sky-20~`.
     """
 
-    def __init__(self, width: int, height: int, palette: Palette, rng: np.random.Generator):
-        self.image = Image.new("RGB", (width, height), _pixel(palette.dark))
-        self.palette = palette
+    def __init__(self, width: int, height: int, palette: str, rng: np.random.Generator):
+        self.colours = PALETTES[palette]
         self.rng = rng
+        self.image = Image.new("RGB", (width, height), self._pixel("dark"))
         self.right, self.bottom = width / 2 / min(width, height), height / 2 / min(width, height)
         self._draw = ImageDraw.Draw(self.image)
         self._origin = (width / 2, height / 2)
         self._unit = float(min(width, height))
         self._turn = 1
 
-    def frame(self, x: float, y: float, size: float, turn: int = 1) -> "Sheet":
-        """The sheet with its origin at a point and `size` as the unit; `turn` -1 mirrors what is drawn."""
+    def frame(self, x: float, y: float, size: float = 1, turn: int = 1, own: str = "stone") -> "Sheet":
+        """The sheet with its origin at a point, `size` as the unit and a colour called `own`; `turn` -1 mirrors it."""
         frame = copy.copy(self)
         frame._origin = self._at((x, y))
         frame._unit = self._unit * size
         frame._turn = self._turn * turn
+        frame.colours = self.colours | {"own": self.colour(own)}
         return frame
 
     def near(self, value: float, spread: float) -> float:
@@ -138,79 +108,101 @@ class Sheet:
         """Left (-1) or right (1)."""
         return 1 if self.chance(0.5) else -1
 
-    def pick(self, options: Sequence[Colour]) -> Colour:
-        """One of the colours."""
-        return options[int(self.rng.integers(len(options)))]
+    def pick(self, *colours: str) -> str:
+        """One of the colours, or of the cloths."""
+        colours = colours or ("cloth0~", "cloth1~", "cloth2~")
+        return colours[int(self.rng.integers(len(colours)))]
 
-    def vary(self, colour: Colour, spread: float = 9) -> Colour:
-        """The colour as it comes from the brush this time."""
-        shift, red, green, blue = (spread * (2 * number - 1) for number in self.rng.random(4).tolist())
-        return (colour[0] + shift + red / 2, colour[1] + shift + green / 2, colour[2] + shift + blue / 2)
+    def colour(self, words: str) -> Colour:
+        """The colour of an expression."""
+        match = _COLOUR.fullmatch(words)
+        if match is None:
+            raise ValueError(f"Got the colour {words!r}. It is written like gold/sky-20~.")
+        name, other, way, share, varies = match.groups()
+        found = np.array(self.colours[name])
+        if other:
+            found = (found + self.colours[other]) / 2
+        if way:
+            found = found + (np.array(self.colours["light" if way == "+" else "dark"]) - found) * (int(share) / 100)
+        if varies:
+            found = found + self.rng.uniform(-11, 11) + self.rng.uniform(-5, 5, 3)
+        return tuple(found.tolist())
 
-    def darker(self, colour: Colour, share: float) -> Colour:
-        """The colour in the palette's shadow."""
-        return mix(colour, self.palette.dark, share)
+    def draw(
+        self, drawing: str, x: float = 0, y: float = 0, size: float = 1, *, turn: int = 1, own: str = "stone"
+    ) -> None:
+        """A drawing of `DRAWINGS` around a point, as large as `size`, with its own colour."""
+        frame = self.frame(x, y, size, turn, own)
+        for gesture in DRAWINGS[drawing].split(";"):
+            kind, colour, *words = gesture.split()
+            numbers = [float(word) / 100 for word in words]
+            for mirrored in (1, -1) if kind.endswith("2") else (1,):
+                frame.frame(0, 0, 1, mirrored, "own")._gesture(kind.rstrip("2"), colour, numbers)
 
-    def lighter(self, colour: Colour, share: float) -> Colour:
-        """The colour in the palette's light."""
-        return mix(colour, self.palette.light, share)
+    def _gesture(self, kind: str, colour: str, numbers: list[float]) -> None:
+        """A gesture of a drawing; a path's width comes before its points."""
+        if kind in ("fill", "curve"):
+            self.fill(list(zip(numbers[::2], numbers[1::2], strict=True)), colour, smooth=kind == "curve")
+        elif kind in ("line", "bend"):
+            points = list(zip(numbers[1::2], numbers[2::2], strict=True))
+            self.line(points, colour, numbers[0], smooth=kind == "bend")
+        elif kind in DRAWINGS:
+            self.draw(kind, *numbers, own=colour)
+        else:
+            getattr(self, kind)(*numbers, colour)
 
-    def fill(self, points: Sequence[Point], colour: Colour, *, smooth: bool = False) -> None:
+    def fill(self, points: Sequence[Point], colour: str, *, smooth: bool = False) -> None:
         """A filled outline, with corners or with none."""
         outline = rounded(points, closed=True) if smooth else points
-        self._draw.polygon([self._at(point) for point in outline], fill=_pixel(colour))
+        self._draw.polygon([self._at(point) for point in outline], fill=self._pixel(colour))
 
-    def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
+    def box(self, left: float, top: float, right: float, bottom: float, colour: str) -> None:
         """A filled upright rectangle."""
         self.fill([(left, top), (right, top), (right, bottom), (left, bottom)], colour)
 
-    def oval(self, x: float, y: float, half_width: float, half_height: float, colour: Colour) -> None:
+    def oval(self, x: float, y: float, half_width: float, half_height: float, colour: str) -> None:
         """A filled ellipse around a point."""
-        self._draw.ellipse(self._around(x, y, half_width, half_height), fill=_pixel(colour))
+        self._draw.ellipse(self._around(x, y, half_width, half_height), fill=self._pixel(colour))
 
-    def ring(self, x: float, y: float, radius: float, colour: Colour, width: float) -> None:
-        """A circle's line."""
-        self._draw.ellipse(self._around(x, y, radius, radius), outline=_pixel(colour), width=self._thick(width))
-
-    def line(self, points: Sequence[Point], colour: Colour, width: float, *, smooth: bool = False) -> None:
+    def line(self, points: Sequence[Point], colour: str, width: float, *, smooth: bool = False) -> None:
         """A line with round ends, through the points with corners or with none."""
-        thick = self._thick(width)
+        thick, fill = max(1, round(width * self._unit)), self._pixel(colour)
         path = [self._at(point) for point in (rounded(points, closed=False) if smooth else points)]
-        self._draw.line(path, fill=_pixel(colour), width=thick, joint="curve")
+        self._draw.line(path, fill=fill, width=thick, joint="curve")
         if thick > 3:
-            radius = thick / 2 - 0.5
-            for x, y in (path[0], path[-1]):
-                self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_pixel(colour))
+            for end in (path[0], path[-1]):
+                self._draw.circle(end, thick / 2 - 0.5, fill=fill)
 
-    def band(self, upper: float, lower: float, first: Colour, last: Colour) -> None:
+    def band(self, upper: float, lower: float, first: str, last: str) -> None:
         """A horizontal band over the whole width whose colour runs from the first to the last."""
         start, stop = round(self._at((0, upper))[1]), round(self._at((0, lower))[1])
-        shares = np.linspace(0, 1, max(1, stop - start), endpoint=False)[:, None, None]
-        column = (np.array(first) * (1 - shares) + np.array(last) * shares).clip(0, 255).round().astype(np.uint8)
-        run = Image.fromarray(column).resize((self.image.width, len(column)), Image.Resampling.NEAREST)
-        self.image.paste(run, (0, start))
+        column = np.linspace(self._pixel(first), self._pixel(last), max(1, stop - start))[:, None]
+        run = Image.fromarray(column.round().astype(np.uint8))
+        self.image.paste(run.resize((self.image.width, run.height), Image.Resampling.NEAREST), (0, start))
 
-    def glow(self, x: float, y: float, half_width: float, half_height: float, colour: Colour, strength: float) -> None:
+    def glow(self, x: float, y: float, half_width: float, half_height: float, strength: float, colour: str) -> None:
         """Light, or with a dark colour shadow, that fades from a point outwards."""
         left, top, right, bottom = (round(edge) for edge in self._around(x, y, half_width, half_height))
         size = (max(2, right - left), max(2, bottom - top))
-        self.image.paste(_pixel(colour), (left, top), _fade(strength).resize(size, Image.Resampling.BILINEAR))
+        self.image.paste(self._pixel(colour), (left, top), _fade(strength).resize(size, Image.Resampling.BILINEAR))
 
-    def ball(self, x: float, y: float, half_width: float, half_height: float, colour: Colour) -> None:
+    def ball(self, x: float, y: float, half_width: float, half_height: float, colour: str) -> None:
         """A round body lit from the upper left."""
-        dark, light = self.darker(colour, 0.5), self.lighter(colour, 0.55)
-        for step in range(6):
-            share = step / 5
-            size, drift = 1 - 0.75 * share, 0.3 * share
-            tone = mix(dark, colour, share * 2) if share < 0.5 else mix(colour, light, share * 2 - 1)
-            self.oval(x - drift * half_width, y - drift * half_height, half_width * size, half_height * size, tone)
+        body = self.frame(x, y, 1, 1, colour)
+        for drift, tone in enumerate(("own-50", "own-25", "own", "own+28", "own+55")):
+            size = 1 - 0.19 * drift
+            body.oval(
+                -0.075 * drift * half_width, -0.075 * drift * half_height, half_width * size, half_height * size, tone
+            )
 
-    def blob(self, x: float, y: float, radius: float, colour: Colour, bumps: int = 9) -> None:
+    def blob(self, x: float, y: float, radius: float, colour: str) -> None:
         """An uneven round patch, such as a crown of leaves."""
-        for angle, reach, size in self.rng.uniform((0, 0.2, 0.35), (6.28, 0.65, 0.6), (bumps, 3)).tolist():
-            across, down = reach * float(np.cos(angle)), 0.8 * reach * float(np.sin(angle))
-            patch = self.vary(colour, 14)
-            self.oval(x + radius * across, y + radius * down, radius * size, radius * size * 0.85, patch)
+        patch = self.frame(x, y, radius, 1, colour)
+        for angle, reach, size in self.rng.uniform((0, 0.2, 0.35), (6.28, 0.65, 0.6), (8, 3)).tolist():
+            patch.oval(reach * float(np.cos(angle)), 0.8 * reach * float(np.sin(angle)), size, size * 0.85, "own~")
+
+    def _pixel(self, colour: str) -> tuple[int, ...]:
+        return tuple(max(0, min(255, round(channel))) for channel in self.colour(colour))
 
     def _at(self, point: Point) -> Point:
         """The point in pixels."""
@@ -221,6 +213,3 @@ class Sheet:
         across, down = self._at((x, y))
         half_width, half_height = max(0.5, half_width * self._unit), max(0.5, half_height * self._unit)
         return (across - half_width, down - half_height, across + half_width, down + half_height)
-
-    def _thick(self, width: float) -> int:
-        return max(1, round(width * self._unit))

@@ -6,9 +6,8 @@ import pytest
 from PIL import Image
 
 from semart_hf.cli.miniature import main
-from semart_hf.miniature.history import COUNTS, art_history, with_long_tail
 from semart_hf.miniature.miniature import paint_miniature, sample_paintings
-from semart_hf.miniature.world import ceilings
+from semart_hf.miniature.world import COUNTS, art_history, ceilings, with_long_tail
 
 
 @pytest.fixture(scope="module")

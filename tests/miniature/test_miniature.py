@@ -11,12 +11,13 @@ from PIL import Image
 
 from semart_hf.catalogue.medium import medium_of
 from semart_hf.cli.miniature import main
-from semart_hf.miniature.history import RARE, art_history
 from semart_hf.miniature.miniature import COLUMNS, paint_miniature, sample_paintings
 from semart_hf.miniature.painter import SHORT_SIDE, paint
-from semart_hf.miniature.world import SILENT, Cue, World, ceilings
+from semart_hf.miniature.world import SILENT, Cue, World, art_history, ceilings
 from semart_hf.miniature.writer import catalogue, describe
 
+# Labels too rare to be learned from the default number of paintings.
+RARE = {"type": ("study",), "school": ("Greek", "Swedish"), "timeframe": ("1351-1400",), "medium": ("other",)}
 SIZES = {"num_train": 30, "num_val": 3, "num_test": 5}
 
 
