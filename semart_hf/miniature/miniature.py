@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,7 @@ from .writer import catalogue, describe, escape
 
 COLUMNS = ("IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME")
 
-_PROGRAM_VERSION = 2
-"""Goes up when the same settings give other paintings, so that a folder of an older program is not taken for new."""
-
+_PROGRAM_VERSION = 2  # goes up when the same settings give other paintings
 _MIN_LABEL_COUNT = 10  # what `typed_splits` takes for a class of its own by default
 _MISSING_TECHNIQUE = 0.03
 _WITH_ENTITIES = 0.3  # of the descriptions that hold a special character
@@ -112,12 +110,7 @@ def paint_miniature(
         least = 0 if name == "seed" else 1
         if value < least:
             raise ValueError(f"Got {name}={value}, but it is {least} or more. Pass another {name}.")
-    settings = {
-        "version": _PROGRAM_VERSION,
-        "seed": seed,
-        **sizes,
-        "long_tail": long_tail,
-    }
+    settings = {"version": _PROGRAM_VERSION, "seed": seed, **sizes, "long_tail": long_tail}
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         _check_finished(folder, settings, sum(sizes.values()))
         return folder
@@ -132,20 +125,12 @@ def paint_miniature(
                 table = csv.DictWriter(lines, COLUMNS, delimiter="\t", lineterminator="\n")
                 table.writeheader()
                 table.writerows(split_rows)
-        # Of media those count that TECHNIQUE names.
-        known = [
-            (task, label)
-            for painting, row in zip(splits[0], rows[0], strict=True)
-            for task, label in painting.labels.items()
-            if task != "medium" or row["TECHNIQUE"]
-        ]
-        counts = Counter(known)
-        rare = {
-            task: [label for label in labels if counts[task, label] < _MIN_LABEL_COUNT]
-            for task, labels in world.labels.items()
-        }
-        reached = ceilings(world, rare)
-        write_json(draft / "ceiling.json", {**reached, "method": _METHOD, "settings": settings})
+        rare = {}
+        for task, labels in world.labels.items():
+            known = [task != "medium" or row["TECHNIQUE"] for row in rows[0]]  # a medium counts where it is named
+            counts = Counter(painting.labels[task] for painting in compress(splits[0], known))
+            rare[task] = [label for label in labels if counts[label] < _MIN_LABEL_COUNT]
+        write_json(draft / "ceiling.json", {**ceilings(world, rare), "method": _METHOD, "settings": settings})
     return folder
 
 

@@ -18,8 +18,6 @@ Pixels = npt.NDArray[np.float32]
 
 
 SHORT_SIDE = 128
-"""Pixels: textures are made for it and stay visible at 64."""
-
 _SUPERSAMPLING = 2
 _FORMATS = {  # width / height, smallest and largest: a bust is upright, a battle lies on its side
     "religious": (0.74, 0.95),
@@ -31,8 +29,8 @@ _FORMATS = {  # width / height, smallest and largest: a bust is upright, a battl
     "interior": (0.85, 1.25),
     "historical": (1.15, 1.5),
 }
+# Lights the edges of strokes from one corner.
 _IMPASTO = ImageFilter.Kernel((3, 3), (-0.7, -0.3, 0, -0.3, 1, 0.3, 0, 0.3, 0.7), scale=1)
-"""Lights the edges of strokes from one corner."""
 
 
 def paint(cues: Mapping[str, str], rng: np.random.Generator) -> Image.Image:
@@ -160,13 +158,13 @@ def _wood(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     rings = np.sin(shifted * (2 * np.pi / float(rng.uniform(7.5, 9.5))) + 1.5 * np.sin(shifted / 13))
     grain = np.where(rings > 0.3, -1.5 * (rings - 0.3), np.float32(0.15))
     joint = np.abs(across - across.max() * float(rng.uniform(0.3, 0.7))) < 0.8
-    return _relief(pixels * _tint(1.04, 0.99, 0.9), grain - 1.2 * joint, 0.14)
+    return _relief(pixels * np.array([1.04, 0.99, 0.9], np.float32), grain - 1.2 * joint, 0.14)
 
 
 def _wall(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Plaster: chalky, cracked, with losses."""
     height, width = pixels.shape[:2]
-    chalk = _tint(0.93, 0.89, 0.82)
+    chalk = np.array([0.93, 0.89, 0.82], np.float32)
     faded = pixels + (chalk - pixels) * (0.2 + 0.07 * _noise(pixels, rng, 9)).clip(0, 1)[..., None]
     faded = faded + (chalk - faded) * (4 * (_noise(pixels, rng, 9) - 1.75)).clip(0, 1)[..., None]
     cracks = Image.new("L", (width * 2, height * 2), 0)
@@ -180,24 +178,20 @@ def _wall(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 def _paper(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """A sheet with laid lines and brown spots of age, where colour lies thin."""
     laid = np.sin(np.arange(pixels.shape[0], dtype=np.float32) * (2 * np.pi / 7))[:, None]
-    sheet = _tint(0.98, 0.94, 0.84) * (1 - 0.8 * (1 - pixels))
+    sheet = np.array([0.98, 0.94, 0.84], np.float32) * (1 - 0.8 * (1 - pixels))
     sheet = sheet + 0.025 * (laid + _noise(pixels, rng, 2.5))[..., None]
     stains = (2 * (_noise(pixels, rng, 5) - 1.9)).clip(0, 1)[..., None]
-    return np.asarray(sheet - 0.5 * stains * _tint(0.3, 0.55, 0.7), dtype=np.float32)
+    return np.asarray(sheet - 0.5 * stains * np.array([0.3, 0.55, 0.7], np.float32), dtype=np.float32)
 
 
 def _metal(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Copper: bands of sheen across the plate and a warm glow through the paint."""
     rows, columns = np.indices(pixels.shape[:2], dtype=np.float32)
-    slope = (-1 if rng.random() < 0.5 else 1) * float(rng.uniform(0.35, 0.6))
+    slope = float(rng.choice((-1, 1)) * rng.uniform(0.35, 0.6))
     phase = (columns + slope * rows) * (2 * np.pi / float(rng.uniform(38, 48))) + float(rng.uniform(0, 2 * np.pi))
     sheen = np.maximum(0, np.sin(phase)) ** 5 + 0.5 * np.maximum(0, np.sin(phase + 1.3)) ** 16
-    copper = 0.9 * (pixels + 0.14 * (_tint(0.85, 0.42, 0.22) - pixels))
-    return np.asarray(copper + (0.26 * sheen)[..., None] * _tint(1.0, 0.86, 0.7), dtype=np.float32)
-
-
-def _tint(red: float, green: float, blue: float) -> Pixels:
-    return np.array([red, green, blue], dtype=np.float32)
+    copper = 0.9 * (pixels + 0.14 * (np.array([0.85, 0.42, 0.22], np.float32) - pixels))
+    return np.asarray(copper + (0.26 * sheen)[..., None] * np.array([1.0, 0.86, 0.7], np.float32), dtype=np.float32)
 
 
 def _noise(pixels: Pixels, rng: np.random.Generator, grain: float) -> Pixels:

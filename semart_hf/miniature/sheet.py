@@ -156,10 +156,6 @@ class Sheet:
         outline = rounded(points, closed=True) if smooth else points
         self._draw.polygon([self._at(point) for point in outline], fill=self._pixel(colour))
 
-    def box(self, left: float, top: float, right: float, bottom: float, colour: str) -> None:
-        """A filled upright rectangle."""
-        self.fill([(left, top), (right, top), (right, bottom), (left, bottom)], colour)
-
     def oval(self, x: float, y: float, half_width: float, half_height: float, colour: str) -> None:
         """A filled ellipse around a point."""
         self._draw.ellipse(self._around(x, y, half_width, half_height), fill=self._pixel(colour))

@@ -13,7 +13,7 @@ from semart_hf.catalogue.medium import medium_of
 from semart_hf.cli.miniature import main
 from semart_hf.miniature.miniature import COLUMNS, paint_miniature, sample_paintings
 from semart_hf.miniature.painter import SHORT_SIDE, paint
-from semart_hf.miniature.world import SILENT, Cue, World, art_history, ceilings
+from semart_hf.miniature.world import COUNTS, SILENT, Cue, World, art_history, ceilings, with_long_tail
 from semart_hf.miniature.writer import catalogue, describe
 
 # Labels too rare to be learned from the default number of paintings.
@@ -29,6 +29,11 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def history():
     return art_history()
+
+
+@pytest.fixture(scope="module")
+def tail(history):
+    return with_long_tail(history)
 
 
 def contents(folder):
@@ -267,15 +272,6 @@ def test_numbers_out_of_range_are_refused(tmp_path, option, message):
         paint_miniature(tmp_path / "release", **option)
 
 
-def test_the_command_paints_a_folder_and_names_the_ceilings(tmp_path, capsys):
-    sizes = ["--num_train", "2", "--num_val", "1", "--num_test", "1", "--workers", "1"]
-    main([str(tmp_path / "demo" / "release"), *sizes])
-    assert (tmp_path / "demo" / "release" / "semart_train.csv").is_file()
-    assert "2/1/1 paintings; ceilings: image+text" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match=r"semart-hf miniature: .* holds something that is no miniature"):
-        main([str(tmp_path / "demo"), *sizes])
-
-
 def test_the_tables_of_the_world_are_distributions(history):
     shape = tuple(len(labels) for labels in history.labels.values())
     assert history.prior.shape == shape
@@ -285,3 +281,47 @@ def test_the_tables_of_the_world_are_distributions(history):
             assert cue.table.shape == (len(history.labels[task]), len(cue.values))
             assert cue.table.sum(axis=1) == pytest.approx(1)
             assert (cue.table >= 0).all()
+
+
+def test_every_label_is_as_frequent_as_in_semart(tail):
+    for axis, (task, labels) in enumerate(tail.labels.items()):
+        shares = tail.prior.sum(axis=tuple(other for other in range(4) if other != axis))
+        counts = np.array([COUNTS[task][label] for label in labels])
+        assert shares == pytest.approx(counts / counts.sum(), abs=1e-8)
+        assert len(labels) == len(COUNTS[task])
+
+
+def test_labels_go_together_as_before(history, tail):
+    """Every odds ratio is kept: the new table is the old one times a factor for each label."""
+    possible = history.prior > 0
+    assert (possible == (tail.prior > 0)).all()
+    rest = np.where(possible, np.log(np.where(possible, tail.prior, 1) / np.where(possible, history.prior, 1)), np.nan)
+    for axis in [0, 1, 2, 3] * 200:  # taking one label's factor away at a time leaves nothing
+        rest = rest - np.nanmean(rest, axis=tuple(other for other in range(4) if other != axis), keepdims=True)
+    assert np.nanmax(np.abs(rest)) < 1e-6
+
+
+def test_cues_stay_as_they_are_and_the_ceiling_leaves_room(history, tail):
+    assert tail.image is history.image
+    assert tail.text is history.text
+    reached = ceilings(tail, {})
+    assert max(reached["image"]["mean"], reached["text"]["mean"]) + 0.05 < reached["image+text"]["mean"] < 0.97
+
+
+def test_a_long_tail_is_painted_and_is_another_miniature(tail, tmp_path, monkeypatch, capsys):
+    plain = Image.new("RGB", (8, 8))
+    monkeypatch.setattr("semart_hf.miniature.miniature.paint", lambda cues, rng: plain)
+    sizes = {"num_train": 40, "num_val": 1, "num_test": 1}
+    folder = paint_miniature(tmp_path / "tail", long_tail=True, **sizes)
+    report = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))
+    assert report["settings"]["long_tail"] is True
+    train = (folder / "semart_train.csv").read_text(encoding="cp1252").splitlines()
+    schools = Counter(painting.labels["school"] for painting in sample_paintings(tail, 0, 0, 40))
+    assert Counter(line.split("\t")[-2] for line in train[1:]) == schools
+    with pytest.raises(ValueError, match=r"holds a miniature with \{'long_tail': True\}"):
+        paint_miniature(folder, **sizes)
+    command = [f"--{name}={value}" for name, value in sizes.items()]
+    main([str(folder), *command, "--long_tail", "--workers", "1"])
+    assert "40/1/1 paintings; ceilings: image+text" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"semart-hf miniature: .* holds something that is no miniature"):
+        main([str(tmp_path), *command])
