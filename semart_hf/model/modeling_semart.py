@@ -132,10 +132,7 @@ class SemArtForArtClassification(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, config: Any = None, **kwargs: Any) -> Any:
-        """The saved model, with its frozen parts frozen again; see `PreTrainedModel.from_pretrained`.
-
-        With other `tasks` than the saved ones, rows of heads and lexicon follow the names of their labels, and those
-        of new labels are initialised as in a new model.
+        """The saved model, with its frozen parts frozen again; with other `tasks`, see `reorder_heads`.
 
         Raises:
             ValueError: If a field is overridden with which the saved weights would compute something else.

@@ -48,9 +48,6 @@ def rows(inputs: Any) -> Iterable[Any]:
 
     Of a table (pandas' DataFrame, pyarrow's Table, a dataset, a dict of columns) the columns of `KEYS` alone are read.
     In the place of a row that a dataset fails to read is the error that it raised.
-
-    Raises:
-        ValueError: If a table has none of the columns, or columns of different lengths.
     """
     is_dataset = bool(getattr(inputs, "column_names", None)) and not hasattr(inputs, "to_pylist")
     if is_dataset:
@@ -73,15 +70,7 @@ def rows(inputs: Any) -> Iterable[Any]:
 
 
 def picture_and_text(painting: Any, task_names: Iterable[str] = ()) -> tuple[Any, str | None]:
-    """Picture and text of a painting, `None` for what it lacks.
-
-    A painting is `{"image": …, "text": …}` or a picture alone. `description` stands in for a missing `text`; keys that
-    are names of tasks are not read.
-
-    Raises:
-        ValueError: If it has neither, or an unknown key.
-        TypeError: If its text is no string.
-    """
+    """Picture and text of a painting, `None` for what it lacks; further keys may be names of tasks alone."""
     if isinstance(painting, Exception):
         raise ValueError(f"The row cannot be read: {str(painting)[:200]}") from painting
     if isinstance(painting, list | tuple):

@@ -112,8 +112,7 @@ def reduce_jpeg(picture: Image.Image, least_side: int) -> None:
 def to_rgb(image: Image.Image) -> Image.Image:
     """The picture in RGB, upright, transparency over white; the picture itself where it is that already.
 
-    Every mode that museums publish is taken: bilevel, grey, palette, with alpha, CMYK, YCbCr, LAB, HSV, 16 bits a
-    value, and float from 0 to 1. Colour profiles are left out: towers are trained without them.
+    Colour profiles are left out: towers are trained without them.
 
     Raises:
         PictureError: If the picture cannot be decoded, has no pixels, is too large, or is of a kind that is not read.

@@ -180,7 +180,7 @@ class ArtClassificationPipeline(Pipeline):
         tasks: Sequence[str] | None = None,
         min_confidence: float | Mapping[str, float | None] | None = None,
     ) -> dict[str, list[dict[str, Any]]]:
-        """Each task's labels with their probabilities, the likeliest first.
+        """Each task's labels with their probabilities, the likeliest first; a `ValueError` if logits are not finite.
 
         Args:
             model_outputs: Logits `(1, num_labels)` by task.
@@ -188,9 +188,6 @@ class ArtClassificationPipeline(Pipeline):
             tasks: The tasks to answer; `None`: all.
             min_confidence: Where the likeliest label is less probable than this, `{"label": "unsure"}` with its score
                 is put before the ranked labels. By task, if each has its own; one that is left out is never unsure.
-
-        Raises:
-            ValueError: If a logit is NaN or infinite.
         """
         temperatures = getattr(self.model.config, "temperatures", None) or {}
         answers = {}
@@ -235,8 +232,7 @@ def answer_side_by_side(
 ) -> Iterator[Answer]:
     """The answers to rows, in their order, while threads work on `num_threads` batches, each with its share of cores.
 
-    Where one batch has all cores, they wait for each other after every layer, and all of them for the pictures of the
-    next batch. One thread is the caller's own, and reads nothing ahead.
+    So cores wait neither for each other after every layer, nor for pictures. One thread is the caller's own.
     """
     cores = torch.get_num_threads()
     remaining = iter(rows)

@@ -22,10 +22,7 @@ _COUNTING = threading.Lock()
 
 
 def computes_bf16(device: torch.device | str) -> bool:
-    """Whether a device multiplies in bfloat16 (GPUs from compute capability 8, CPUs with AMX or AVX512_BF16).
-
-    Others emulate it, several times as slowly as they compute in float32.
-    """
+    """Whether a device multiplies in bfloat16; others emulate it, several times as slowly as float32."""
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -35,10 +32,7 @@ def computes_bf16(device: torch.device | str) -> bool:
 def uses_bf16(model: PreTrainedModel, precision: str = "auto") -> bool:
     """Whether a model's matrix products are computed in bfloat16 where it is now; `auto`: where `computes_bf16`.
 
-    A model of another type than float32 computes in that type.
-
-    Raises:
-        ValueError: If the precision is unknown.
+    A model of another type than float32 computes in that type. An unknown precision is a `ValueError`.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}. Allowed are {list(PRECISIONS)}. Give one of them.")
