@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -98,14 +97,6 @@ def _proc_bytes(pid: int, file: str, *names: str) -> int:
     except OSError:  # it has ended
         return 0
     return sum(1024 * int(line.split()[1]) for line in lines if line.partition(":")[0] in names)
-
-
-def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[float, str]:
-    """Seconds that a command took, and what it printed; see `Guarded.output`."""
-    start = time.perf_counter()
-    with Guarded(command, environment) as process:
-        printed = process.output(" ".join(command[:4]))
-        return time.perf_counter() - start, printed
 
 
 def end_with_parent() -> None:

@@ -7,12 +7,13 @@ import statistics
 import sys
 import tempfile
 import time
+import timeit
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import FRONT, Setting, made_data, recipe_of
-from benchmarks.guarded import Guarded, run
+from benchmarks.guarded import Guarded
 from benchmarks.made_release import make_release
 from benchmarks.techniques import techniques_of
 from benchmarks.turns import Side, alternate, figure, milliseconds, ratio, rows_per_second
@@ -190,5 +191,8 @@ def measure_startup(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def seconds_of(command: list[str]) -> float:
-    runs = [run([sys.executable, *command], {"HF_HUB_OFFLINE": "1"})[0] for _ in range(3)]
-    return round(statistics.median(runs), 3)
+    def run() -> None:
+        with Guarded([sys.executable, *command], {"HF_HUB_OFFLINE": "1"}) as guarded:
+            guarded.output(" ".join(command))
+
+    return round(statistics.median(timeit.repeat(run, number=1, repeat=3)), 3)

@@ -122,7 +122,6 @@ class Page:
 
 
 def notice(message: str) -> str:
-    """HTML of a line above the answers; empty without a message."""
     return f"<p>{escape(message)}</p>" if message else ""
 
 

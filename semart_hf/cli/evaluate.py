@@ -36,7 +36,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def split_name(name: str) -> str:
-    """The split's name in the data; `val` is short for validation."""
     return {"val": "validation"}.get(name, name)
 
 
@@ -110,7 +109,6 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
 
 
 def print_scores(results: dict[str, Any], notice: str | None) -> None:
-    """A table of the scores with everything shown, one of the accuracies with each modality, and what to know."""
     from semart_hf.documents import result_tables
     from semart_hf.documents.table import as_cell
 

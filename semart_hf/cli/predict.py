@@ -128,11 +128,7 @@ def check_catalogue(source: Path, output: Path) -> None:
 
 
 def suggest(options: argparse.Namespace) -> None:
-    """Write a catalogue with suggestions.
-
-    Raises:
-        ValueError: If it cannot be read, no row of it was answered, or --output would replace it.
-    """
+    """Write a catalogue with suggestions."""
     from semart_hf.collection import suggestions
     from semart_hf.collection.own_format import open_catalogue
 
@@ -204,11 +200,7 @@ def described(columns: Any, images: Path) -> str:
 
 
 def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, Any]]:
-    """`{"image", "text"}` of each painting: `None` for what it lacks, and `error` for a broken text.
-
-    Raises:
-        ValueError: If there is no picture at a path, or one text was given for several pictures.
-    """
+    """`{"image", "text"}` of each painting: `None` for what it lacks, and `error` for a broken text."""
     from semart_hf.catalogue.picture_files import ENDINGS, picture_files
 
     if text is not None and (len(paths) > 1 or (paths and paths[0].is_dir())):

@@ -121,7 +121,6 @@ def read_releases(options: argparse.Namespace) -> Any:
 
 
 def print_summary(summary: dict[str, Any], folder: Path) -> None:
-    """Print rows by split, findings by kind, and where all of it lies."""
     from semart_hf.documents.data_report import finding_counts
 
     keys = ("read", "dropped", "kept", "with_picture", "with_description")

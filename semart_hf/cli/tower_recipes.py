@@ -27,9 +27,6 @@ def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any], recipes: Pat
 
     Of a recipe only the tower's own fields are taken. A recipe that starts from scratch takes the architecture alone
     and freezes what it freezes itself: early stages are only worth freezing if they have learned something.
-
-    Raises:
-        ValueError: If a word is none of these, or two towers have one name.
     """
     towers = [_resolve(word, recipe, recipes) for word in words]
     names = [tower.name for tower in towers]

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from benchmarks import turns
-from benchmarks.guarded import Guarded, run
+from benchmarks.guarded import Guarded
 from benchmarks.turns import Side, Turn, alternate
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -98,11 +98,11 @@ def test_turns_go_forwards_and_backwards():
 def test_a_side_that_ends_says_what_it_printed():
     with pytest.raises(RuntimeError, match=r"(?s)broken: the measured process ended with 1.*ZeroDivisionError"):
         Side("broken", [sys.executable, "-c", "1 / 0"]).__enter__()
-    with pytest.raises(RuntimeError, match="ended with -9"):
-        run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
-    seconds, printed = run([sys.executable, "-c", "import os; print(os.environ['NAME'])"], {"NAME": "here"})
-    assert printed == "here\n"
-    assert seconds > 0
+    killed = Guarded([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+    with killed, pytest.raises(RuntimeError, match="killed ended with -9"):
+        killed.output("killed")
+    with Guarded([sys.executable, "-c", "import os; print(os.environ['NAME'])"], {"NAME": "here"}) as guarded:
+        assert guarded.output("printing") == "here\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
