@@ -8,14 +8,13 @@ import importlib
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
 from tiny_release import save_tiny_model
+from warm_python import run_python
 
 from semart_hf.catalogue.vocabulary import TASKS
 from semart_hf.cli.__main__ import COMMANDS
@@ -155,7 +154,7 @@ def test_the_python_of_the_readme_runs_as_one_program(folder):
     program = "\n".join(re.findall(r"^```python[ ]*\n(.*?)^```[ ]*$", markdown, flags=re.MULTILINE | re.DOTALL))
     for name in re.findall(r"outputs/demo/release/Images/([\w.-]+\.\w+)", program):
         shutil.copy(folder / "a_picture.jpg", folder / "outputs/demo/release/Images" / name)
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=300)
+    ran = run_python("-c", program, logs=folder, folder=folder)
     assert ran.returncode == 0, ran.stderr
     assert all(task in ran.stdout for task in TASKS), ran.stdout
 

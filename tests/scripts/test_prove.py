@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from tiny_release import load_script
 from transformers import DistilBertConfig, DistilBertModel
+from warm_python import PROCESSES
 
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.training.recipe import RECIPES, read_recipe
@@ -126,7 +127,8 @@ def run_or_die(setting, seed):
     return {"seconds": 1.0, "commit": "abc"}
 
 
-def test_what_others_trained_is_kept_where_one_dies_and_another_commit_trains_again():
+def test_what_others_trained_is_kept_where_one_dies_and_another_commit_trains_again(monkeypatch):
+    monkeypatch.setattr(runner, "get_context", lambda kind: PROCESSES)
     found = runner.run_each(run_or_die, [{"setting": "plain", "seed": seed} for seed in (0, 1)], processes=2)
     run = next(found)
     assert (run["seed"], run["setting"]) == (1, "plain")
