@@ -17,12 +17,11 @@ from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
 from semart_hf.files import atomic_folder, write_json
 
 from .duplicates import Copy, find_copies
-from .shards import read_note
+from .shards import read_note, shard_file
 
-# Picture sizes and pairs of copies that the summary lists, and dropped rows that an error lists.
-_MOST_SIZES = 5000
-_MOST_COPIES = 100
-_MOST_ROWS = 20
+_MOST_SIZES = 5000  # of pictures, in the summary
+_MOST_COPIES = 100  # in the summary
+_MOST_ROWS = 20  # dropped ones, in an error
 
 # The detail of each kind of copy, with the earlier row in place of `{}`.
 _COPY_DETAILS = {
@@ -44,23 +43,23 @@ class FinishedShards:
         num_bytes: Of all pictures.
     """
 
-    def __init__(self, work: Path, names: Mapping[str, Sequence[str]], tables: ReleaseTables) -> None:
+    def __init__(self, work: Path, tables: ReleaseTables, rows_per_shard: int) -> None:
         self.tables = tables
         self.paths: dict[str, list[Path]] = {}
         self.problems = list(tables.problems)
         self.num_bytes = 0
         rows: list[dict[str, Any]] = []
-        for number, split in enumerate(tables.splits):
-            first = len(rows)
-            for name in names[split]:
-                note = read_note(work, name)
-                rows += [
-                    {"split": number, "place": len(rows) - first + i, **row} for i, row in enumerate(note["rows"])
-                ]
+        for number, (split, table) in enumerate(tables.splits.items()):
+            place = 0
+            for shard in range(-(-len(table) // rows_per_shard)):
+                path = shard_file(work, split, shard)
+                note = read_note(path)
+                rows += [{"split": number, "place": place + i, **row} for i, row in enumerate(note["rows"])]
+                place += len(note["rows"])
                 self.problems += [Problem(**problem) for problem in note["problems"]]
                 self.num_bytes += note["num_bytes"]
                 if note["rows"]:
-                    self.paths.setdefault(split, []).append(work / f"{name}.parquet")
+                    self.paths.setdefault(split, []).append(path)
         columns = ["split", "place", "row", "image_file", "picture", "signature", "source_size", "source_format"]
         frame = pd.DataFrame(rows, columns=[*columns, "description", "named", "release"], dtype=object)
         self.rows = frame.where(frame.notna(), None).astype({"split": int})
@@ -72,31 +71,26 @@ class FinishedShards:
             ValueError: No row is left, a row was dropped and none may be, or too few pictures can be read.
         """
         unusable = [problem for problem in self.problems if problem.problem != "empty_description"]
-        lost = [line for line in unusable if line.action in ("dropped", "kept as text") and line.image_file]
+        lost = [_line(found) for found in unusable if found.action in ("dropped", "kept as text") and found.image_file]
         named = sum(name is not None for rows in self.tables.splits.values() for name in cells_of(rows, "image_file"))
-        num_found = self.rows["picture"].notna().sum()
-        check_enough_pictures(named, num_found, [*map(_line, lost)], min_pictures)
+        check_enough_pictures(named, self.rows["picture"].notna().sum(), lost, min_pictures)
         if not self.paths:
             raise ValueError(
                 f"Got a catalogue of {sum(map(len, self.tables.splits.values()))} rows, none of which has a usable "
                 "picture or a text. Check the folder of pictures and the text columns."
             )
-        dropped = [problem for problem in unusable if problem.action == "dropped"]
+        dropped = [found for found in unusable if found.action == "dropped"]
         if strict and dropped:
-            dropped.sort(key=lambda problem: (problem.split or "", problem.row or 0))
-            more = f"\n  and {len(dropped) - _MOST_ROWS} more" if len(dropped) > _MOST_ROWS else ""
+            dropped.sort(key=lambda found: (found.split or "", found.row or 0))
+            more = [f"and {len(dropped) - _MOST_ROWS} more"] if len(dropped) > _MOST_ROWS else []
             raise ValueError(
                 f"Got {len(dropped)} rows that would be dropped, but none may be with --strict. Correct or remove "
                 "these rows and run the command again, or leave --strict out:\n  "
-                + "\n  ".join(map(_line, dropped[:_MOST_ROWS]))
-                + more
+                + "\n  ".join([*map(_line, dropped[:_MOST_ROWS]), *more])
             )
 
     def counts(self) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
-        """By split, how many rows were read, dropped, kept and have a picture or description; how many name labels.
-
-        Of the latter `texts` are the rows that have a text, and the others those whose text names this label.
-        """
+        """By split, numbers of rows: read, kept, … ; and of the rows with a text, those that name each label."""
         dropped_by_reader = Counter(problem.split for problem in self.tables.problems if problem.action == "dropped")
         counts, named = {}, {}
         for number, (split, table) in enumerate(self.tables.splits.items()):
@@ -143,16 +137,8 @@ def write_dataset(
     tables = shards.tables
     copies = shards.copies()
     problems = [*shards.problems, *map(shards.copy_problem, copies), *_unseen_labels(shards)]
-    order = {split: number for number, split in enumerate(tables.splits)}
-    problems.sort(
-        key=lambda found: (
-            order.get(found.split or "", len(order)),
-            found.release or "",
-            found.row or 0,
-            found.problem,
-            found.detail,
-        )
-    )
+    order = [*tables.splits, None]
+    problems.sort(key=lambda at: (order.index(at.split), at.release or "", at.row or 0, at.problem, at.detail))
     row_counts, named_labels = shards.counts()
     sizes = shards.rows["source_size"].dropna().tolist()
     summary = {

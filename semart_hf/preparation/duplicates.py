@@ -11,18 +11,21 @@ import pandas as pd
 #: Bits (of 256) in which the signatures of two files of one picture may differ. Recompression, halving, brightening
 #: and greying of 421 real paintings change 24 at most; the closest two different paintings among them differ in 88.
 MAX_BITS = 32
-
-# Rows compared at a time: blocks of this many by this many keep the comparison at some 10 MB.
-_BLOCK = 512
+# By column, what a copy within a split and one between splits are called. The first that a row has of each counts.
+_KINDS = {
+    "name": ("repeated_name", None),
+    "picture": ("same_picture", "leaked_picture"),
+    "signature": ("similar_picture", "leaked_picture"),
+    "description": (None, "leaked_description"),
+}
+_BLOCK = 512  # rows that are compared with as many others at a time, which takes some 10 MB
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A row whose picture or description an earlier row has too.
+    """A row whose picture or description an earlier row has too, by their positions among the rows of all splits.
 
     Attributes:
-        row: Position of the row among all rows, the splits one after the other.
-        earlier_row: Position of the first row with the same picture or description.
         kind: `repeated_name`, `same_picture`, `similar_picture`, or between splits `leaked_picture` and
             `leaked_description`.
         num_bits: Bits in which the pictures' signatures differ; `None` where their files or texts are equal.
@@ -47,36 +50,19 @@ def find_copies(rows: pd.DataFrame) -> list[Copy]:
             of the `picture`'s file and of the `description`; the picture's hexadecimal `signature`.
     """
     splits = rows["split"].to_numpy()
-    copies = [
-        Copy(row, earlier, "repeated_name")
-        for row, earlier in _earlier_rows(rows, "name")
-        if splits[row] == splits[earlier]
-    ]
-    known = {copy.row for copy in copies}
-    leaked = set()
-    for row, earlier in _earlier_rows(rows, "picture"):
-        if splits[row] != splits[earlier]:
-            copies.append(Copy(row, earlier, "leaked_picture"))
-            leaked.add(row)
-        elif row not in known:
-            copies.append(Copy(row, earlier, "same_picture"))
-            known.add(row)
-    for row, earlier, num_bits in _similar_pictures(rows):
-        if splits[row] != splits[earlier] and row not in leaked:
-            copies.append(Copy(row, earlier, "leaked_picture", num_bits))
-        elif splits[row] == splits[earlier] and row not in known:
-            copies.append(Copy(row, earlier, "similar_picture", num_bits))
-    copies += [
-        Copy(row, earlier, "leaked_description")
-        for row, earlier in _earlier_rows(rows, "description")
-        if splits[row] != splits[earlier]
-    ]
-    return sorted(copies, key=lambda copy: (copy.row, copy.kind))
+    copies: dict[tuple[int, str], Copy] = {}
+    for column, kinds in _KINDS.items():
+        for row, earlier, num_bits in (
+            _similar_pictures(rows) if column == "signature" else _earlier_rows(rows, column)
+        ):
+            is_leak = bool(splits[row] != splits[earlier])
+            kind = kinds[is_leak]
+            if kind is not None:
+                copies.setdefault((row, kind if is_leak else "copy"), Copy(row, earlier, kind, num_bits))
+    return sorted(copies.values(), key=lambda copy: (copy.row, copy.kind))
 
 
-def find_similar(
-    signatures: npt.NDArray[np.uint8], splits: npt.NDArray[np.int64], max_bits: int = MAX_BITS
-) -> Iterator[tuple[int, int, int]]:
+def find_similar(signatures: npt.NDArray[np.uint8], splits: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
     """Row, first earlier row of a similar picture, and the bits between them: one within the split, one before it.
 
     Every pair is compared, as products of matrices: 50,000 rows take some ten seconds and 10 MB. Signatures are
@@ -92,8 +78,7 @@ def find_similar(
         for other_start in range(0, start + len(rows), _BLOCK):
             others = np.arange(other_start, min(other_start + _BLOCK, num_rows))
             agreement = block @ _as_signs(signatures[others]).T  # equal bits less different ones
-            is_similar = agreement >= num_bits - 2 * max_bits
-            is_similar &= others < rows
+            is_similar = (agreement >= num_bits - 2 * MAX_BITS) & (others < rows)
             if not is_similar.any():
                 continue
             is_before = others < first_of_split[rows]
@@ -108,23 +93,23 @@ def find_similar(
 
 def _similar_pictures(rows: pd.DataFrame) -> Iterator[tuple[int, int, int]]:
     with_picture = np.flatnonzero(rows["signature"].notna())
-    content = bytes.fromhex("".join(rows["signature"].iloc[with_picture]))
     if len(with_picture):
+        content = bytes.fromhex("".join(rows["signature"].iloc[with_picture]))
         signatures = np.frombuffer(content, dtype=np.uint8).reshape(len(with_picture), -1)
         for row, earlier, num_bits in find_similar(signatures, rows["split"].to_numpy()[with_picture]):
             yield int(with_picture[row]), int(with_picture[earlier]), num_bits
 
 
-def _earlier_rows(rows: pd.DataFrame, kind: str) -> list[tuple[int, int]]:
-    """Row and first earlier row of an equal digest: one before the row's own split and one in it, where there are."""
-    given = rows.loc[rows[kind].notna(), ["split", kind]].assign(row=lambda frame: frame.index)
-    first = given.groupby(kind)["row"].transform("min")
-    first_in_split = given.groupby([kind, "split"])["row"].transform("min")
+def _earlier_rows(rows: pd.DataFrame, column: str) -> list[tuple[int, int, None]]:
+    """Row and first earlier row of an equal digest: one before the row's own split and one in it."""
+    given = rows.loc[rows[column].notna(), ["split", column]].assign(row=lambda frame: frame.index)
+    first = given.groupby(column)["row"].transform("min")
+    first_in_split = given.groupby([column, "split"])["row"].transform("min")
     before = given["split"] != rows["split"].reindex(first).to_numpy()
     within = first_in_split != given["row"]
     pairs = [*zip(given["row"][before], first[before], strict=True)]
     pairs += zip(given["row"][within], first_in_split[within], strict=True)
-    return sorted((int(row), int(earlier)) for row, earlier in pairs)
+    return sorted((int(row), int(earlier), None) for row, earlier in pairs)
 
 
 def _as_signs(signatures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -3,16 +3,23 @@
 import hashlib
 import json
 import logging
+import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import datasets
+from tqdm import tqdm
 
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
 from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, cells_of
@@ -22,7 +29,6 @@ from semart_hf.files import full_disk_explained, locked
 
 from .dataset_folder import FinishedShards, write_dataset
 from .shards import PreparationOptions, Shard, write_shard
-from .workers import map_shards
 
 __all__ = ["Preparation", "PreparationOptions", "prepare_paintings"]
 
@@ -30,9 +36,6 @@ logger = logging.getLogger(__name__)
 
 # For so many rows further processes take longer to start than they save.
 _FEW_ROWS = 200
-
-# Pictures that are not there, as an error names them.
-_NUM_EXAMPLES = 3
 
 
 class Preparation:
@@ -42,7 +45,6 @@ class Preparation:
         self.tables = tables
         self.options = options
         self.vocabularies = _vocabularies_of(tables, options.min_label_count)
-        #: Columns of the dataset in their order with their types.
         text = datasets.Value("string")
         self.features = datasets.Features(
             {
@@ -55,31 +57,22 @@ class Preparation:
         )
 
     def shards(self) -> Iterator[Shard]:
-        """The shards of every split, made as they are asked for."""
+        """The shards of every split, made one at a time."""
         for split, table in self.tables.splits.items():
             for number, rows in enumerate(table.with_format("arrow").iter(self.options.rows_per_shard)):
                 yield Shard(split, number, [*map(self._row, rows.to_pylist())])
 
-    def shard_names(self) -> dict[str, list[str]]:
-        """Names of all shards by split, in their order."""
-        step = self.options.rows_per_shard
-        return {
-            split: [Shard(split, number, []).name for number in range(-(-len(table) // step))]
-            for split, table in self.tables.splits.items()
-        }
-
     def key(self, with_times: bool = False, min_pictures: float = 0.0) -> str:
         """Digest of the catalogue's words, the names and sizes of its pictures, and the options.
 
-        `with_times` it counts when each picture was changed last, which differs between copies.
+        `with_times` it depends on when each picture was changed last, which differs between copies.
 
         Raises:
             ValueError: Fewer than a share of `min_pictures` of the pictures are there.
         """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(json.dumps([asdict(self.options), self.vocabularies]).encode())
-        num_named, num_found = 0, 0
-        examples: list[str] = []
+        num_named, num_found, examples = 0, 0, list[str]()
         for shard in self.shards():
             for row in shard.rows:
                 path = find_picture(row["images_folder"], row["image_file"], follow_links=self.tables.follow_links)
@@ -89,7 +82,7 @@ class Preparation:
                     status = path.stat()
                     picture = (status.st_size, status.st_mtime_ns if with_times else 0)
                     num_found += 1
-                elif row["image_file"] is not None and len(examples) < _NUM_EXAMPLES:
+                elif row["image_file"] is not None and len(examples) < 3:
                     examples.append(f"{shard.split} row {row['row_number']}: {path[1]}")
                 words = {column: value for column, value in row.items() if column != "images_folder"}
                 digest.update(json.dumps([words, picture], default=str).encode())
@@ -117,14 +110,13 @@ def prepare_paintings(
 ) -> dict[str, Any]:
     """The summary of a dataset folder that now lies, whole, at `output_dir`.
 
-    What is done lies beside it in a hidden folder until all is done, so a run that was interrupted is continued by
-    the next one with the same arguments, and ends with the same bytes. A folder that was made of the same catalogue
-    with the same options is left as it is.
+    Finished shards lie in a hidden folder beside it until all are there: an interrupted run is continued by the next
+    one with the same arguments, and ends with the same bytes. A folder that was made of the same catalogue with the
+    same options is left as it is.
 
     Args:
         tables: The catalogue, as `read_rows` gives it.
-        output_dir: A folder that does not exist yet, or is empty.
-        options: `None` takes the defaults.
+        output_dir: A new or empty folder.
         num_proc: Processes; `None` takes one for each core that this one may use.
         strict: Refuse a catalogue of which a row would be dropped.
         min_pictures: Least share of the pictures that the catalogue names that can be read; 0 takes any.
@@ -133,8 +125,8 @@ def prepare_paintings(
     Raises:
         ValueError: Something else lies at `output_dir`, another process is at work there, no row is left, too few
             pictures can be read, or `strict` found rows that would be dropped.
-        OSError: The disk is full or refuses to be written on. What is done is kept for the next run.
-        RuntimeError: A process died. What is done is kept likewise.
+        OSError: The disk is full or refuses to be written on.
+        RuntimeError: A process died, as it does when memory runs out.
     """
     output = Path(output_dir).absolute()
     preparation = Preparation(tables, options or PreparationOptions())
@@ -151,11 +143,16 @@ def prepare_paintings(
             return existing
         work.mkdir(parents=True, exist_ok=True)
         schema = preparation.features.arrow_schema
-        task = partial(  # its facts stay in its note
+        task = partial(
             write_shard, folder=work, schema=schema, options=preparation.options, follow_links=tables.follow_links
         )
-        map_shards(task, preparation.shards(), num_rows=num_rows, num_proc=num_proc, title="Preparing")
-        shards = FinishedShards(work, preparation.shard_names(), tables)
+        with tqdm(total=num_rows, unit="row", desc="Preparing", smoothing=0.1) as bar:
+            if num_proc == 1:
+                for shard in preparation.shards():
+                    bar.update(task(shard))
+            else:
+                _map_in_processes(task, preparation.shards(), num_proc, bar)
+        shards = FinishedShards(work, tables, preparation.options.rows_per_shard)
         shards.check(strict=strict, min_pictures=min_pictures)
         summary = write_dataset(
             output, shards, features=preparation.features, options=asdict(preparation.options), made_of=key
@@ -173,7 +170,7 @@ def _vocabularies_of(tables: ReleaseTables, min_label_count: int) -> dict[str, l
 
 
 def _summary_at(output: Path, key: str) -> dict[str, Any] | None:
-    """Summary of a folder that was made of the same; `None` where there is room for a new one."""
+    """Summary of a folder that was made with this key; `None` where there is room for a new one."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return None
     summary_file = output / "summary.json"
@@ -185,3 +182,35 @@ def _summary_at(output: Path, key: str) -> dict[str, Any] | None:
         f"Got the output folder {output}, where something else lies already, but a dataset appears whole in a folder "
         "of its own. Remove what is there, or choose another folder."
     )
+
+
+def _map_in_processes(task: Callable[[Shard], int], shards: Iterator[Shard], num_proc: int, bar: "tqdm[Any]") -> None:
+    """Do the task for each shard; two shards for each process are held at a time."""
+    # A forked process has what this one has imported; elsewhere than on Linux system libraries do not bear forking.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    executor = ProcessPoolExecutor(num_proc, context, _end_with_parent, (os.getpid(),))
+    try:
+        running = {executor.submit(task, shard) for shard in islice(shards, 2 * num_proc)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                bar.update(future.result())
+            running |= {executor.submit(task, shard) for shard in islice(shards, len(done))}
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            f"Got a worker process that died after row {bar.n:,} or so, as happens when memory runs out. What is done "
+            "is kept: run the same command again, with a smaller --num_proc if memory is short."
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Let this process end once its parent has: a killed parent cannot tell it, and it would wait for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

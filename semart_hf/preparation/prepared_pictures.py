@@ -21,17 +21,13 @@ ENCODINGS: dict[str, tuple[str, dict[str, object]]] = {
     "webp": (".webp", {"format": "WEBP", "quality": 92}),
 }
 
-#: A side shorter than this shows no painting.
-MIN_SIDE = 16
-
-#: Sides further apart than this (a long handscroll is about 1 to 20) come from broken files.
-MAX_ASPECT = 25
-
-# What Pillow notes of a JPEG that has nothing to note.
+_MIN_SIDE = 16  # pixels; a shorter one shows no painting
+_MAX_ASPECT = 25  # a long handscroll is about 1 to 20; more comes from broken files
+# What Pillow notes of a JPEG that carries nothing beside its pixels, such as EXIF, a profile or a comment.
 _PLAIN_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "progressive", "progression"}
 
-_SIGNATURE_SIDE = 16  # 16 x 16 frequencies: 256 bits, at which pictures of different paintings differ in 60 or more
-_COSINE = np.cos(np.pi / 64 * np.outer(np.arange(_SIGNATURE_SIDE), np.arange(64) + 0.5)).astype(np.float32)
+# 16 x 16 frequencies: 256 bits, of which pictures of different paintings differ in 60 or more.
+_COSINE = np.cos(np.pi / 64 * np.outer(np.arange(16), np.arange(64) + 0.5)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -69,38 +65,26 @@ def prepare_picture(path: Path, *, image_size: int, encoding: str = "jpeg") -> P
         source = read_file(path)
         picture = open_picture(source)
         source_size, source_format = picture.size, str(picture.format)
-        _check_sides(picture)
+        shorter, longer = sorted(source_size)
+        if shorter < _MIN_SIDE or longer > _MAX_ASPECT * shorter:
+            limits = f"sides of {_MIN_SIDE} pixels or more and at most {_MAX_ASPECT} to 1 show a painting"
+            raise picture_error("absurd_size", f"{picture.width:,} x {picture.height:,} pixels; {limits}")
         num_frames = _num_frames(picture)
+        is_plain = source_format == "JPEG" and picture.mode == "RGB" and set(picture.info) <= _PLAIN_INFO
         reduce_jpeg(picture, image_size)
         rgb = to_rgb(picture)
-    small = resize_shorter_side(rgb, image_size)
-    is_ready = _is_plain_jpeg(picture) and small.size == source_size and encoding == "jpeg"
+    shorter = min(rgb.size)
+    size = [max(1, round(side * image_size / shorter)) for side in rgb.size]
+    small = rgb if shorter <= image_size else rgb.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    is_ready = is_plain and small.size == source_size and encoding == "jpeg"
     return PreparedPicture(
-        content=source if is_ready else encode_picture(small, encoding),
+        content=source if is_ready else _encode(small, encoding),
         source_size=source_size,
         source_format=source_format,
         source_digest=hashlib.blake2b(source, digest_size=16).digest(),
         signature=picture_signature(small),
         num_frames=num_frames,
     )
-
-
-def resize_shorter_side(picture: Image.Image, image_size: int) -> Image.Image:
-    """The picture with a shorter side of `image_size` pixels, antialiased; a smaller picture stays as it is."""
-    shorter = min(picture.size)
-    if shorter <= image_size:
-        return picture
-    width, height = (max(1, round(side * image_size / shorter)) for side in picture.size)
-    return picture.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def encode_picture(picture: Image.Image, encoding: str) -> bytes:
-    """File content of a picture, without the metadata that it came with."""
-    bare = Image.new(picture.mode, picture.size)  # PNG and WebP files take profile and EXIF from the picture itself
-    bare.paste(picture)
-    file = io.BytesIO()
-    bare.save(file, **ENCODINGS[encoding][1])
-    return file.getvalue()
 
 
 def picture_signature(picture: Image.Image) -> bytes:
@@ -120,20 +104,16 @@ def picture_signature(picture: Image.Image) -> bytes:
     return np.packbits(bits).tobytes()
 
 
-def _check_sides(picture: Image.Image) -> None:
-    shorter, longer = sorted(picture.size)
-    if shorter < MIN_SIDE or longer > MAX_ASPECT * shorter:
-        limits = f"sides of {MIN_SIDE} pixels or more and at most {MAX_ASPECT} to 1 show a painting"
-        raise picture_error("absurd_size", f"{picture.width:,} x {picture.height:,} pixels; {limits}")
-
-
-def _is_plain_jpeg(picture: Image.Image) -> bool:
-    """Whether a JPEG is RGB and carries nothing beside its pixels, such as EXIF, a profile or a comment."""
-    return picture.format == "JPEG" and picture.mode == "RGB" and set(picture.info) <= _PLAIN_INFO
-
-
 def _num_frames(picture: Image.Image) -> int:
     try:
         return int(getattr(picture, "n_frames", 1))
     except Exception:  # noqa: BLE001 - a later frame is broken; whether this one is shows itself in decoding
         return 1
+
+
+def _encode(picture: Image.Image, encoding: str) -> bytes:
+    bare = Image.new(picture.mode, picture.size)  # PNG and WebP files take profile and EXIF from the picture itself
+    bare.paste(picture)
+    file = io.BytesIO()
+    bare.save(file, **ENCODINGS[encoding][1])
+    return file.getvalue()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,9 +22,7 @@ from .prepared_pictures import ENCODINGS, PreparedPicture, prepare_picture
 
 #: Rows that are read together from a shard: few enough to stream, enough for a download.
 ROWS_PER_GROUP = 64
-
-# A shard whose note was written under another number is written again.
-_FORMAT = 3
+_FORMAT = 3  # a shard whose note was written under another number is written again
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class PreparationOptions:
         min_label_count: How often train must have a label that is not to become `UNK`.
         text_columns: Columns of the model's text in their order, or a template. Unless it is the description alone,
             the dataset gets a column `text`.
-        mask_label_words: Whether words that name labels (schools, types, media, years, painters) are masked in the
-            text.
+        mask_label_words: Whether words of the text that name labels (schools, types, media, years, painters) are
+            masked.
         rows_per_shard: Rows of a Parquet file, before any is dropped.
     """
 
@@ -50,16 +48,11 @@ class PreparationOptions:
     rows_per_shard: int = 512
 
     def __post_init__(self) -> None:
-        if self.image_size < 16:
-            raise ValueError(
-                f"Got image_size={self.image_size}, but pictures have 16 pixels or more. Use for example 288."
-            )
+        for name, least, example in (("image_size", 16, 288), ("rows_per_shard", 1, 512)):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"Got {name}={value}, but {least} is the least. Use for example {example}.")
         if self.encoding not in ENCODINGS:
             raise ValueError(f"Got encoding={self.encoding!r}, but it is one of {list(ENCODINGS)}. Use one of these.")
-        if self.rows_per_shard < 1:
-            raise ValueError(
-                f"Got rows_per_shard={self.rows_per_shard}, but a file has 1 row or more. Use for example 512."
-            )
 
     @property
     def has_text_column(self) -> bool:
@@ -73,38 +66,26 @@ class Shard(NamedTuple):
     Attributes:
         split: Their split.
         number: Of the shard in its split, from 0.
-        rows: Cells by column: the schema's ones but `image`, the `ORIGIN_COLUMNS`, `text`, which the model reads, and
-            `label_names`, the catalogue's label by task.
+        rows: Cells by column: the schema's ones but `image`, what the catalogue's tables have beside, the `text` that
+            the model reads, and `label_names`, the catalogue's label by task.
     """
 
     split: str
     number: int
     rows: list[dict[str, Any]]
 
-    @property
-    def name(self) -> str:
-        """Name of the shard's files without ending."""
-        return f"{self.split}-{self.number:05d}"
-
 
 def write_shard(
-    shard: Shard,
-    on_row: Callable[[], None],
-    *,
-    folder: Path,
-    schema: pa.Schema,
-    options: PreparationOptions,
-    follow_links: bool = False,
-) -> None:
-    """Write a shard's file, and a note of what was found beside it, unless they lie there already.
+    shard: Shard, *, folder: Path, schema: pa.Schema, options: PreparationOptions, follow_links: bool = False
+) -> int:
+    """The number of rows of a shard, whose file and note now lie in the folder.
 
-    The note is written last, so a shard counts as written only when all of it is there. It holds the kept rows' facts
-    that the checks of all rows need (`_facts_of`), the findings and the bytes of the pictures. The file has the same
-    bytes whenever rows, pictures, schema and options are the same.
+    The note holds the kept rows' facts that the checks of all rows need, the findings, and the bytes of the pictures.
+    It is written last: a shard that has one is not written again. The file has the same bytes whenever rows, pictures,
+    schema and options are the same.
 
     Args:
         shard: The rows.
-        on_row: Called after each row.
         folder: Where the files lie.
         schema: Columns of the file, `image` first, with the features that `datasets` reads from its metadata.
         options: What the pictures and texts are like.
@@ -112,12 +93,10 @@ def write_shard(
     """
     paths = [find_picture(row["images_folder"], row["image_file"], follow_links=follow_links) for row in shard.rows]
     key = _key(shard, paths, schema, options)
-    file, note = folder / f"{shard.name}.parquet", folder / f"{shard.name}.json"
-    if note.is_file() and file.is_file() and read_note(folder, shard.name)["key"] == key:
-        for _ in shard.rows:
-            on_row()
-        return
-    rows: list[dict[str, Any]] = []
+    file = shard_file(folder, shard.split, shard.number)
+    if file.with_suffix(".json").is_file() and file.is_file() and read_note(file)["key"] == key:
+        return len(shard.rows)
+    facts: list[dict[str, Any]] = []
     problems: list[Problem] = []
     num_bytes = 0
 
@@ -126,10 +105,9 @@ def write_shard(
         for row, path in zip(shard.rows, paths, strict=True):
             picture, findings = _picture_of(row, path, shard.split, options)
             problems.extend(findings)
-            on_row()
             if picture is None and row["text"] is None:
                 continue
-            rows.append(_facts_of(row, picture))
+            facts.append(_facts_of(row, picture))
             image = None
             if picture is not None:
                 num_bytes += len(picture.content)
@@ -140,18 +118,24 @@ def write_shard(
 
     _write_parquet(file, kept_rows(), schema)
     # vars and not asdict, which takes longer than all else that is done with a row without a picture
-    content = {"key": key, "rows": rows, "problems": [*map(vars, problems)], "num_bytes": num_bytes}
-    write_text(note, json.dumps(content, ensure_ascii=False))
+    content = {"key": key, "rows": facts, "problems": [*map(vars, problems)], "num_bytes": num_bytes}
+    write_text(file.with_suffix(".json"), json.dumps(content, ensure_ascii=False))
+    return len(shard.rows)
 
 
-def read_note(folder: Path, name: str) -> dict[str, Any]:
-    """What `write_shard` noted of a shard."""
-    note: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+def shard_file(folder: Path, split: str, number: int) -> Path:
+    """The Parquet file of a shard; its note lies beside it."""
+    return folder / f"{split}-{number:05d}.parquet"
+
+
+def read_note(file: Path) -> dict[str, Any]:
+    """What `write_shard` noted beside a shard's file."""
+    note: dict[str, Any] = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     return note
 
 
 def _key(shard: Shard, paths: Sequence[Path | tuple[str, str]], schema: pa.Schema, options: PreparationOptions) -> str:
-    """Digest of everything that a shard's file depends on; pictures count by size and time of change."""
+    """Digest of all that a shard's file depends on, of the pictures their sizes and times of change."""
     statuses = [path.stat() if isinstance(path, Path) else None for path in paths]
     pictures = [status and (status.st_size, status.st_mtime_ns) for status in statuses]
     columns = schema.to_string(truncate_metadata=False)
@@ -162,7 +146,7 @@ def _key(shard: Shard, paths: Sequence[Path | tuple[str, str]], schema: pa.Schem
 def _picture_of(
     row: dict[str, Any], path: Path | tuple[str, str], split: str, options: PreparationOptions
 ) -> tuple[PreparedPicture | None, list[Problem]]:
-    """The picture of a row, `None` where it has no usable one, and what there is to say about its picture and text."""
+    """The picture of a row, `None` where it has no usable one, and the findings."""
     problems: list[tuple[str, str, str]] = []
     picture = None
     without_picture = "dropped" if row["text"] is None else "kept as text"
@@ -193,7 +177,6 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema
 
 
 def _facts_of(row: dict[str, Any], picture: PreparedPicture | None) -> dict[str, Any]:
-    """What is remembered of a row that was kept; `None` for what it lacks."""
     facts = {
         "row": row["row_number"],
         "image_file": row["image_file"],

@@ -295,9 +295,9 @@ def test_a_split_of_which_nothing_is_left_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 8}, "image_size=8, but pictures have 16 pixels or more"),
+        ({"image_size": 8}, "image_size=8, but 16 is the least"),
         ({"encoding": "bmp"}, "encoding='bmp', but it is one of"),
-        ({"rows_per_shard": 0}, "rows_per_shard=0, but a file has 1 row or more"),
+        ({"rows_per_shard": 0}, "rows_per_shard=0, but 1 is the least"),
     ],
 )
 def test_options_out_of_range(options, message):
