@@ -26,7 +26,7 @@ _FULL_DISK_WORDS = ("No space left on device", "PytorchStreamWriter failed", "fi
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the place of `path` when the block ends, and goes when it fails.
 
-    What is written has reached the disk before the name changes, so that a power cut leaves the old file or the new.
+    The content has reached the disk before the name changes: a power cut leaves the old file or the new.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,11 +81,10 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
 def locked(folder: str | Path, work: str, *, wait: float | None = None) -> Iterator[None]:
     """While the block runs, this process alone works on `folder`; a killed process's lock is free again.
 
-    The lock lies beside the folder, which need not exist. The error for another process names the `work`. It is waited
-    for so many seconds; `None`: `LOCK_SECONDS`.
+    The lock lies beside the folder, which need not exist, and is waited for `wait` seconds, or `LOCK_SECONDS`.
 
     Raises:
-        ValueError: If another process is at work, with its number, machine and start.
+        ValueError: If another process is at work: which `work`, its number, machine and start.
     """
     folder = Path(folder).resolve()
     if folder in _LOCKED:
@@ -112,23 +111,20 @@ def _acquired(path: Path, folder: Path, deadline: float) -> IO[str]:
         file = path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            # The process that held the lock removes the file: what was opened may be a file without a name.
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+            file.close()
+        except (BlockingIOError, PermissionError):
             file.seek(0)
             owner = file.read().strip() or "unknown"
             file.close()
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
             if time.monotonic() > deadline:
                 raise ValueError(
                     f"Another process is at work in {folder}: {owner}. One at a time may write there. Wait for it, "
                     "end it, or give another folder."
                 ) from None
             time.sleep(0.2)
-            continue
-        # The process that held the lock removes the file: what was opened may be a file without a name.
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            return file
-        file.close()
 
 
 @contextmanager
@@ -139,10 +135,8 @@ def full_disk_explained(folder: str | Path, advice: str) -> Iterator[None]:
     except Exception as error:
         number = getattr(error, "errno", None)
         if number not in (errno.ENOSPC, errno.EDQUOT):
-            if not any(words in str(error) for words in _FULL_DISK_WORDS):
-                raise
-            number = errno.ENOSPC
-        if "The disk is full" in str(error):
+            number = errno.ENOSPC if any(words in str(error) for words in _FULL_DISK_WORDS) else None
+        if number is None or "The disk is full" in str(error):
             raise
         free = shutil.disk_usage(folder).free if Path(folder).exists() else 0
         raise OSError(number, f"The disk is full ({free // 2**20} MiB free): {folder}. {advice}") from error

@@ -16,10 +16,10 @@ from PIL import Image
 
 from semart_hf.documents.model_card import EXAMPLE_TEXT, file_url, read_example
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing import clean_process
 
+from .model_repository import make_pipeline
 from .private_content import find_private_content
 from .pushing import differing_files
 
@@ -41,13 +41,7 @@ class CheckError(ValueError):
 def check_repository(
     folder: Path, model: SemArtForArtClassification, processor: SemArtProcessor, repo_id: str
 ) -> Findings:
-    """Part after part of an assembled repository with what was found of it, as it is checked.
-
-    Args:
-        folder: The repository.
-        model: The original, whose scores the repository's must equal.
-        processor: The original's.
-        repo_id: What it will be called; the card's example names it.
+    """Part after part of an assembled repository with what was found; the model is the original, to equal in scores.
 
     Raises:
         CheckError: At the first part that is not whole.
@@ -70,10 +64,10 @@ def check_repository(
 def check_published(
     folder: Path, repo_id: str, revision: str, model: SemArtForArtClassification, processor: SemArtProcessor
 ) -> Findings:
-    """Part after part of what is on the Hub: its files, and what they load as at the revision in a fresh cache.
+    """The same of what is on the Hub: its files, and what they load as at the revision in a fresh cache.
 
     Raises:
-        CheckError: If a file is not the folder's, a part does not load, or it answers otherwise than the original.
+        CheckError: At the first part that is not whole.
     """
     if wrong := differing_files(folder, repo_id, revision):
         raise CheckError(
@@ -85,11 +79,7 @@ def check_published(
 
 
 def check_private_content(folder: Path, source: str = "") -> str:
-    """That no file names this machine or holds a secret or a pickle.
-
-    Raises:
-        CheckError: If one does.
-    """
+    """That no file names this machine or holds a secret or a pickle; a `CheckError` if one does."""
     if found := find_private_content(folder, source):
         raise CheckError(
             "private content",
@@ -100,11 +90,7 @@ def check_private_content(folder: Path, source: str = "") -> str:
 
 
 def check_weights(model: SemArtForArtClassification) -> str:
-    """How many tensors there are, all of finite numbers.
-
-    Raises:
-        CheckError: If a value is NaN or infinite.
-    """
+    """How many tensors there are, all of finite numbers; a `CheckError` if one is not."""
     weights = model.state_dict()
     if broken := [name for name, values in weights.items() if not (values.is_meta or torch.isfinite(values).all())]:
         raise CheckError(
@@ -116,11 +102,7 @@ def check_weights(model: SemArtForArtClassification) -> str:
 
 
 def check_dataset(folder: Path) -> Findings:
-    """Part after part of a prepared dataset's folder.
-
-    Raises:
-        CheckError: If it has no card or no data, or private content.
-    """
+    """Part after part of a prepared dataset's folder; a `CheckError` without card or data, or with private content."""
     shards = sorted(folder.glob("data/*.parquet"))
     if not (folder / "README.md").is_file() or not shards:
         raise CheckError(
@@ -142,22 +124,16 @@ def load_elsewhere(
     order: Mapping[str, Any], model: SemArtForArtClassification, processor: SemArtProcessor
 ) -> tuple[dict[str, Any], Answers]:
     """What a clean process answers to an order with three paintings, and the scores that the original gives them."""
-    device = None if getattr(model, "hf_device_map", None) else "cpu"
-    classify = ArtClassificationPipeline(model=model, processor=processor, device=device, precision="fp32")
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "painting.png")
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 240, 3), dtype=np.uint8)).save(path)
         paintings = [{"image": path, "text": EXAMPLE_TEXT}, {"image": path}, {"text": EXAMPLE_TEXT}]
-        expected = classify(paintings, top_k=None)
+        expected = make_pipeline(model, processor, precision="fp32")(paintings, top_k=None)
         return ask_clean_process({**order, "paintings": paintings}, offline="revision" not in order), expected
 
 
 def compare(loaded: Mapping[str, Any], expected: Answers, source: str) -> Findings:
-    """Part after part that was loaded, and whether the scores are the expected ones.
-
-    Raises:
-        CheckError: Naming the part that did not load, or answered otherwise.
-    """
+    """Part after part that was loaded; a `CheckError` names the one that was not, or whose scores are others."""
     if "failed" in loaded:
         raise CheckError(
             loaded["failed"],
@@ -177,11 +153,7 @@ def compare(loaded: Mapping[str, Any], expected: Answers, source: str) -> Findin
 
 
 def ask_clean_process(order: Mapping[str, Any], *, offline: bool = True) -> dict[str, Any]:
-    """The answer of `clean_process.py` to an order, in a process with a fresh cache.
-
-    Args:
-        order: What `clean_process.load_parts` takes.
-        offline: Whether the network is closed to that process; else it gets the user's token.
+    """The answer of `clean_process.py` to an order, in a process with a fresh cache, and the user's token if online.
 
     Raises:
         CheckError: If the process ended without an answer.
@@ -224,10 +196,10 @@ def largest_difference(answers: Answers, expected: Answers) -> float:
     """The largest difference of two scores of the same label; infinite where labels differ, NaN where a score is."""
     found, wanted = (
         {
-            (row, task, entry["label"]): entry["score"]
-            for row, answer in enumerate(scored)
-            for task, ranked in answer.items()
-            for entry in ranked
+            (row, task, one["label"]): one["score"]
+            for row, tasks in enumerate(scored)
+            for task in tasks
+            for one in tasks[task]
         }
         for scored in (answers, expected)
     )

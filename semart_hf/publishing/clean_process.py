@@ -15,9 +15,7 @@ from typing import Any
 def load_parts(order: dict[str, Any]) -> dict[str, Any]:
     """`classes` that were loaded, `answers` and `printed`; or `failed`, the part's name, with `error` and `traceback`.
 
-    Args:
-        order: `source` (folder or repository) and `paintings` for the pipeline; if wanted, its `revision`, and `code`
-            of the card to run.
+    The order has `source` (folder or repository), `paintings`, and maybe a `revision`, and `code` of the card to run.
     """
     import transformers
 

@@ -22,7 +22,6 @@ from .repository import output_folder, write_repository
 
 PACKAGE = Path(semart_hf.__file__).parent
 EXAMPLE_PICTURE = "example.jpg"
-_LARGEST_EXAMPLE = 1024  # pixels of its longer side
 # Everything that an assembled repository may hold: nothing else is ever replaced.
 _OWN_FILES = (
     *("README.md", "LICENSE", "config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"),
@@ -51,11 +50,10 @@ def assemble_repository(
         processor: Its processor.
         folder: Where it is put together; an earlier repository there is replaced once this one is whole.
         repo_id: `user/name` on the Hub.
-        results: Results files, the most important first; figures of the folder `figures` beside the first go into the
-            card.
-        trained: The results file that the training wrote, which says what it took; an evaluation's does not.
+        results: Results files, the most important first; the card shows the figures that lie beside it.
+        trained: The results file of the training, which says what it took.
         recipe: The recipe that trained the model.
-        picture: Picture of the card's example; it will be published. `None`: the example is a text alone.
+        picture: Picture of the card's example; it will be published.
         text: Text of the example; `None`: none beside a picture, else a made one.
         **card: The `data_name`, `data_id` and `license` of `CardFacts`.
 
@@ -66,7 +64,7 @@ def assemble_repository(
     if contents and trained is not None and "training" in (written := read_results(trained, repo_id)):
         contents[0].setdefault("training", {**written["training"], "environment": written.get("environment")})
     figures = sorted((results[0].parent / "figures").glob("*.png")) if results else []
-    published_recipe = {} if recipe is None else read_recipe(recipe)
+    published_recipe = read_recipe(recipe) if recipe else {}
     with output_folder(folder, _OWN_FILES, "repository that this command assembled") as repository:
         write_repository(model, processor, repository)
         for index, content in enumerate(contents):
@@ -91,11 +89,7 @@ def assemble_repository(
 
 
 def read_results(path: Path, repo_id: str) -> dict[str, Any]:
-    """A results file as it is published: with the model's name on the Hub, and without folders of this machine.
-
-    Raises:
-        ValueError: If it is no results file.
-    """
+    """A results file as it is published: with the model's name on the Hub, and without folders of this machine."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         problem = "" if {"num_rows", "tasks"} <= content.keys() else "without num_rows and tasks"
@@ -110,11 +104,7 @@ def read_results(path: Path, repo_id: str) -> dict[str, Any]:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe's fields as they are published: without folders of this machine, and without where it is pushed to.
-
-    Raises:
-        ValueError: If the file is no recipe.
-    """
+    """The recipe's fields as they are published: without folders of this machine and the options of pushing."""
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError:
@@ -126,24 +116,26 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def make_example(
-    model: SemArtForArtClassification,
-    processor: SemArtProcessor,
-    folder: Path,
-    picture: Path | None = None,
-    text: str | None = None,
+    model: SemArtForArtClassification, processor: SemArtProcessor, folder: Path, picture: Path | None, text: str | None
 ) -> Example:
     """The card's example with the model's own answer; its picture is put into the folder, small and without EXIF."""
     text = text if text or picture else EXAMPLE_TEXT
     painting: dict[str, str] = {"text": text} if text else {}
     if picture:
         image = load_picture(picture).copy()
-        image.thumbnail((_LARGEST_EXAMPLE, _LARGEST_EXAMPLE))
+        image.thumbnail((1024, 1024))
         image.info = {}
         image.save(folder / EXAMPLE_PICTURE, quality=90)
         painting["image"] = str(folder / EXAMPLE_PICTURE)
+    return Example(text, EXAMPLE_PICTURE if picture else None, make_pipeline(model, processor)(painting))
+
+
+def make_pipeline(
+    model: SemArtForArtClassification, processor: SemArtProcessor, **options: Any
+) -> ArtClassificationPipeline:
+    """A pipeline on the CPU, or where the model's device map has it."""
     device = None if getattr(model, "hf_device_map", None) else "cpu"
-    answer = ArtClassificationPipeline(model=model, processor=processor, device=device)(painting)
-    return Example(text, EXAMPLE_PICTURE if picture else None, answer)
+    return ArtClassificationPipeline(model=model, processor=processor, device=device, **options)
 
 
 def copy_card(folder: Path, target: Path) -> None:

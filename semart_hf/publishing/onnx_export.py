@@ -23,23 +23,15 @@ GRAPHS = {
     "image": ("pixel_values",),
     "text": ("input_ids", "attention_mask"),
 }
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # of a logit
 _OWN_FILES = ("*.onnx", "*.onnx.data", "onnx.json", "config.json", "processor_config.json", "tokenizer*.json")
-_AXES: dict[str, Any] = {
-    "pixel_values": {0: "batch"},
-    "input_ids": {0: "batch", 1: "tokens"},
-    "attention_mask": {0: "batch", 1: "tokens"},
-}
-# Batches and text lengths: what is traced, and what the graphs are compared on.
-_TRACED_SIZE = (3, 16)
-_CHECKED_SIZES = ((1, 8), (5, 24), (2, 1))
+_TEXT_AXES = {0: "batch", 1: "tokens"}
+_AXES = {"pixel_values": {0: "batch"}, "input_ids": _TEXT_AXES, "attention_mask": _TEXT_AXES}
 
 Run = Callable[[Mapping[str, Tensor]], list[Any]]
 
 
 class _Logits(nn.Module):
-    """The model's logits `(batch, num_labels)`, one tensor a task in their order."""
-
     def __init__(self, model: SemArtForArtClassification) -> None:
         super().__init__()
         self.model = model
@@ -55,10 +47,7 @@ def export_onnx(
 
     The folder gets the graphs, the processor, config.json with the labels, and as onnx.json what is returned.
 
-    Args:
-        model: In float32, on the CPU.
-        processor: Its processor.
-        folder: New, empty, or an earlier export, which is replaced once this one is whole.
+    An earlier export there is replaced once this one is whole. The model is in float32, on the CPU.
 
     Raises:
         ImportError: If onnx, onnxscript or onnxruntime is not installed.
@@ -86,7 +75,7 @@ def export_onnx(
 
 def write_graph(model: SemArtForArtClassification, name: str, path: Path) -> None:
     """Write one graph, with any batch size and any text length that the text tower takes."""
-    inputs = make_inputs(model, name, *_TRACED_SIZE)
+    inputs = make_inputs(model, name, batch=3, tokens=16)
     with warnings.catch_warnings():
         # Two axes that are always equal get one name: that is what is meant.
         warnings.filterwarnings("ignore", message=".*The axis name.*")
@@ -115,8 +104,8 @@ def open_graph(path: Path) -> Run:
 def largest_difference(model: SemArtForArtClassification, name: str, run: Run) -> float:
     """The largest difference of a logit between the graph and the model, over several sizes of batch and text."""
     differences = []
-    for size in _CHECKED_SIZES:
-        inputs = make_inputs(model, name, *size)
+    for batch, tokens in ((1, 8), (5, 24), (2, 1)):
+        inputs = make_inputs(model, name, batch, tokens)
         with torch.inference_mode():
             expected = model(**inputs).logits
         for logits, answer in zip(expected.values(), run(inputs), strict=True):

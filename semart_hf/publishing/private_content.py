@@ -18,11 +18,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy"
 def find_private_content(folder: Path, source: str = "") -> list[str]:
     """One sentence for each secret, path or name of this machine, and pickle in the folder's files.
 
-    Weights are searched in their header, everything else wholly.
-
-    Args:
-        folder: What is to be published.
-        source: Where it came from: a folder whose path must not appear, as those of the home and the working folder.
+    Like the home and the working folder, the `source` that it came from must not appear.
     """
     home = Path.home().resolve()
     # `/` and `/app` are everybody's.

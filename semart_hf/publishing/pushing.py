@@ -13,18 +13,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import (
-    CommitInfo,
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    RepoCard,
-    create_commit,
-    run_as_future,
-)
+import huggingface_hub
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
 from huggingface_hub.errors import HfHubHTTPError
 
-TRAINER_STATE = "trainer_state.json"
 #: What loads a model, and its card; not the optimizer, random states, logs and results of a folder of the Trainer.
 REPOSITORY_FILES = (
     *("*.safetensors", "*.safetensors.index.json", "*.py", "config.json", "processor_config.json"),
@@ -42,11 +34,7 @@ def list_files(folder: Path) -> dict[str, int]:
 
 
 def differing_files(folder: Path, repo_id: str, revision: str) -> list[str]:
-    """Files that are not on the Hub as they are in the folder, by the Hub's hashes, or only there.
-
-    Raises:
-        OSError: If the Hub cannot be reached, or has no such revision.
-    """
+    """Files that are not on the Hub as they are in the folder, by the Hub's hashes, or only there."""
     found = HfApi().verify_repo_checksums(repo_id, revision=revision, local_dir=folder)
     names = {mismatch["path"] for mismatch in found.mismatches} | {*found.missing_paths}
     return sorted(names - {_HUB_FILE} | (list_files(folder).keys() & {*found.extra_paths}))
@@ -129,38 +117,35 @@ def start_push(
         pushed |= {f"{checkpoint_name}/{name}": source / name for name in list_files(source)}
     linked = Path(tempfile.mkdtemp(dir=workspace, prefix="_push-"))
     try:
-        operations = [
-            CommitOperationAdd(name, _published_state(path) if path.name == TRAINER_STATE else _link(path, linked))
-            for name, path in pushed.items()
-        ]
+        operations = [CommitOperationAdd(name, _content(path, linked)) for name, path in pushed.items()]
     except BaseException:
         shutil.rmtree(linked)
         raise
 
     def commit() -> CommitInfo:
         try:
-            return create_commit(repo_id, operations, commit_message=message, token=token, revision=revision)
+            return huggingface_hub.create_commit(
+                repo_id, operations, commit_message=message, token=token, revision=revision
+            )
         except Exception as error:
             logger.warning("%r was not pushed to %s, which stays as it was: %s", message, repo_id, error)
             raise
         finally:
             shutil.rmtree(linked, ignore_errors=True)
 
-    return run_as_future(commit)  # after those before it
+    return huggingface_hub.run_as_future(commit)  # after those before it
 
 
-def _link(source: Path, folder: Path) -> str:
+def _content(source: Path, folder: Path) -> str | bytes:
+    """A link to the file; of the Trainer's state the content, which names the best checkpoint without its folders."""
+    if source.name == "trainer_state.json":
+        state = json.loads(source.read_text(encoding="utf-8"))
+        if best := state.get("best_model_checkpoint"):
+            state["best_model_checkpoint"] = Path(best).name
+        return (json.dumps(state, indent=2) + "\n").encode()
     target = Path(tempfile.mkdtemp(dir=folder), source.name)
     try:
         os.link(source, target)
     except OSError:  # a file system without links
         shutil.copyfile(source, target)
     return str(target)
-
-
-def _published_state(path: Path) -> bytes:
-    """The Trainer's state, in which the best checkpoint has a name without the folders of this machine."""
-    state = json.loads(path.read_text(encoding="utf-8"))
-    if best := state.get("best_model_checkpoint"):
-        state["best_model_checkpoint"] = Path(best).name
-    return (json.dumps(state, indent=2) + "\n").encode()

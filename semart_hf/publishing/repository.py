@@ -20,9 +20,9 @@ def write_repository(
 ) -> Path:
     """The folder, holding weights, configuration, processor and all code that they need.
 
-    Everything is written beside the folder first and then moved into it, the configuration last: a folder that was not
-    there appears whole, and one that was there (with checkpoints, logs and results, which stay) never holds half a
-    file. Weights of the old model that the new one does not replace are removed.
+    Everything is written beside the folder first and then moved into it, the configuration last: a new folder appears
+    whole, and one that was there (checkpoints, logs and results in it stay) never holds half a file. Weights of an old
+    model are removed.
 
     Raises:
         ValueError: If the folder is a file.
@@ -48,13 +48,8 @@ def write_repository(
 def output_folder(folder: str | os.PathLike[str], own_files: Sequence[str], kind: str) -> Iterator[Path]:
     """An empty folder to fill, which takes the place of `folder` when the block ends and goes when it fails.
 
-    Args:
-        folder: New, empty, or an earlier output.
-        own_files: Patterns of all paths that an earlier output may hold.
-        kind: The output's kind, for the error.
-
     Raises:
-        ValueError: If the folder is a file, or holds a file that is not of an earlier output.
+        ValueError: If the folder is a file, or holds one that fits none of the patterns of an earlier output's files.
     """
     folder = _no_file(folder)
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
