@@ -9,12 +9,12 @@ import pytest
 
 from semart_hf import files
 
+# The file alone: importing the package takes seconds.
 HOLD = """
-import sys, time
-from semart_hf.files import locked
-with locked(sys.argv[1], "training"):
+import runpy, sys
+with runpy.run_path(sys.argv[1])["locked"](sys.argv[2], "training"):
     print("held", flush=True)
-    time.sleep(60)
+    input()
 """
 
 
@@ -53,7 +53,8 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 
 def test_a_lock_names_its_owner_and_is_free_after_a_kill(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LOCK_SECONDS", 0.1)
-    other = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "run"], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", HOLD, files.__file__, tmp_path / "run"]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == "held\n"
         with (

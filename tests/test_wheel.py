@@ -28,12 +28,19 @@ def wheel(tmp_path_factory) -> Path:
     return built
 
 
-@pytest.fixture(scope="module")
-def run(wheel, tmp_path_factory):
-    """Runs a command of the installed wheel in an empty folder; what it prints."""
-    site, folder = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("empty")
-    install = ["install", "--no-deps", "--no-index", "--quiet", "--target", str(site), str(wheel)]
-    subprocess.run([sys.executable, "-m", "pip", *install], check=True)
+def test_every_file_of_the_package_is_in_the_wheel(wheel):
+    there = {path.relative_to(CHECKOUT).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("semart_hf/")}
+
+    assert packed == {name for name in there if "__pycache__" not in name}
+
+
+def test_commands_run_and_find_recipes_where_there_is_no_checkout(wheel, tmp_path):
+    site, folder = tmp_path / "site", tmp_path / "empty"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
     def run(*words: str) -> str:
@@ -43,32 +50,19 @@ def run(wheel, tmp_path_factory):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert run("-c", "import semart_hf; print(semart_hf.__file__)").startswith(str(site))
-    return run
-
-
-def test_every_file_of_the_package_is_in_the_wheel(wheel):
-    there = {path.relative_to(CHECKOUT).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
-    with zipfile.ZipFile(wheel) as archive:
-        packed = {name for name in archive.namelist() if name.startswith("semart_hf/")}
-
-    assert packed == {name for name in there if "__pycache__" not in name}
-
-
-def test_recipes_are_found_by_name_where_there_is_no_checkout(run):
-    shown = run("-m", "semart_hf.cli", "train", "miniature", "--help")
-    find = "from semart_hf.training.recipe import find_recipe; print(find_recipe('miniature').read_text())"
-
-    assert shown.startswith("usage: semart-hf train ")
-    assert "vision:" in run("-c", find)
-
-
-def test_a_command_runs_where_there_is_no_checkout(run):
-    sizes = ["--num_train", "30", "--num_val", "4", "--num_test", "4", "--workers", "1"]
-    assert "30/4/4 paintings; ceilings" in run("-m", "semart_hf.cli", "miniature", "demo", *sizes)
-
-    prepare = ["--release", "demo", "--output_dir", "prepared", "--image_size", "32", "--num_proc", "1"]
-    shown = run("-m", "semart_hf.cli", "prepare", *prepare)
-
-    assert "datasets.load_dataset('prepared')" in shown
-    assert "license" in run("-c", "print(open('prepared/README.md').read())")
+    assert run("-m", "semart_hf.cli", "train", "miniature", "--help").startswith("usage: semart-hf train ")
+    shown = run(
+        "-c",
+        """
+import semart_hf
+from semart_hf.cli import miniature, prepare
+from semart_hf.training.recipe import find_recipe
+print(semart_hf.__file__, find_recipe("miniature").read_text())
+miniature.main("demo --num_train 30 --num_val 4 --num_test 4 --workers 1".split())
+prepare.main("--release demo --output_dir prepared --image_size 32 --num_proc 1".split())
+""",
+    )
+    assert shown.startswith(str(site))
+    for words in ("vision:", "30/4/4 paintings; ceilings", "datasets.load_dataset('prepared')"):
+        assert words in shown
+    assert "license" in (folder / "prepared" / "README.md").read_text()

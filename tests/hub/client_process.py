@@ -44,30 +44,13 @@ class ClientError(Exception):
 
 
 class Client:
-    """A running interpreter.
-
-    Args:
-        home: Its home folder, with a cache of its own; what it prints goes to `printed.txt` there.
-        endpoint: Address of the Hub.
-        token: The user's; `None`: not logged in.
-        offline: Whether the client knows that there is no network.
-        hidden: Packages that cannot be imported, as if they were not installed.
-    """
+    """A running interpreter, whose cache and `printed.txt` are in its home; `hidden` packages are not installed."""
 
     def __init__(
-        self,
-        home: Path,
-        endpoint: str,
-        token: str | None = None,
-        *,
-        offline: bool = False,
-        hidden: tuple[str, ...] = (),
+        self, home: Path, endpoint: str, token: str = "", *, offline: bool = False, hidden: tuple[str, ...] = ()
     ) -> None:
-        home.mkdir(parents=True, exist_ok=True)
         self.home, self.printed = home, home / "printed.txt"
-        variables = {
-            name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ
-        }
+        variables = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "TMPDIR") if name in os.environ}
         variables |= {
             "HOME": str(home),
             "HF_HOME": str(home / "huggingface"),
@@ -75,15 +58,13 @@ class Client:
             "HF_HUB_DISABLE_XET": "1",  # the Hub on loopback has no Xet storage
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_OFFLINE": str(int(offline)),
+            "HF_TOKEN": token,
             "OMP_NUM_THREADS": "1",
             "CUDA_VISIBLE_DEVICES": "",
             "TOKENIZERS_PARALLELISM": "false",
             "NO_PROXY": "127.0.0.1,localhost",
         }
-        if token is not None:
-            variables["HF_TOKEN"] = token
-        if offline:
-            variables["HF_HUB_OFFLINE"] = "1"
         reader, writer = os.pipe()
         with self.printed.open("a") as printed:
             self.process = subprocess.Popen(
@@ -100,12 +81,7 @@ class Client:
         self.answers = os.fdopen(reader)
 
     def run(self, source: str, **values: Any) -> Any:
-        """What the source assigns to `result`; a `ClientError` if it raises. Names live on until the next call.
-
-        Args:
-            source: Python, indented as the test is.
-            **values: Variables to set before; like the result, only what JSON can say.
-        """
+        """What the source assigns to `result`, given the values; a `ClientError` if it raises. Names live on."""
         self.start(source, **values)
         return self.finish()
 

@@ -27,10 +27,10 @@ def hub() -> Iterator[LoopbackHub]:
 
 @pytest.fixture(scope="session")
 def start_client(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Client]]:
-    """`start_client(token, **options)`: a fresh interpreter, in a fresh home if none is given."""
+    """Starts an interpreter, in a fresh home if none is given."""
     clients = []
 
-    def start(token: str | None = None, **options: Any) -> Client:
+    def start(token: str = "", **options: Any) -> Client:
         clients.append(Client(options.pop("home", None) or tmp_path_factory.mktemp("home"), hub.url, token, **options))
         return clients[-1]
 
@@ -53,13 +53,13 @@ def author_and_clean_client(start_client) -> tuple[Client, Client]:
 
 @pytest.fixture(scope="session")
 def author(author_and_clean_client) -> Client:
-    """Who may write under `painter`, with the package installed and a tiny model in hand."""
+    """Who may write under `painter`, and has the package."""
     return author_and_clean_client[0]
 
 
 @pytest.fixture(scope="session")
 def clean_client(author_and_clean_client) -> Client:
-    """Somebody without a token, whose machine does not have the package."""
+    """Somebody without a token and without the package."""
     return author_and_clean_client[1]
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from loopback_routes import Answer, Call, HubError, Repository, route
@@ -26,16 +26,13 @@ class Fault:
     """Something that goes wrong with the next `times` requests that fit.
 
     Args:
-        method: A regular expression for the whole method.
+        method: The method that fits.
         path: A regular expression to find in the address.
-        times: How many requests it meets.
         status: Answer with this instead.
         headers: Headers of that answer, or headers to replace in the real one.
         cut_answer_after: Send so many bytes of the answer's body, then end the connection.
-        spoil: Change the second half of the answer's body, not its length.
         lose_answer: Do what is asked, then reset the connection instead of answering.
         before: Call this first.
-        happened: To how many requests it did.
     """
 
     method: str
@@ -44,14 +41,12 @@ class Fault:
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     cut_answer_after: int | None = None
-    spoil: bool = False
     lose_answer: bool = False
     before: Callable[[], None] | None = None
     happened: int = 0
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A request that was answered, or cut off (`status` 0)."""
 
     method: str
@@ -99,6 +94,9 @@ class LoopbackHub:
         finally:
             self.faults.remove(fault)
 
+    def address(self, kind: str, repo_id: str) -> str:
+        return f"{self.url}/{'' if kind == 'models' else kind + '/'}{repo_id}"
+
     def repository(self, repo_id: str, kind: str = "models") -> Repository:
         return self.repositories[kind, repo_id]
 
@@ -109,8 +107,7 @@ class LoopbackHub:
     def next_fault(self, method: str, path: str) -> Fault | None:
         with self.lock:
             for fault in self.faults:
-                fits = re.fullmatch(fault.method, method) and re.search(fault.path, path)
-                if fits and fault.happened < fault.times:
+                if method == fault.method and re.search(fault.path, path) and fault.happened < fault.times:
                     fault.happened += 1
                     return fault
         return None
@@ -127,21 +124,17 @@ class _Server(ThreadingHTTPServer):
         self.hub.crashes.append(traceback.format_exc())
 
 
-class _CutError(Exception):
-    """The connection ends here."""
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *words: Any) -> None:
         """Nothing: requests are kept, not printed."""
 
     def handle_one_request(self) -> None:
         try:
             super().handle_one_request()
-        except (ConnectionError, _CutError):
+        except ConnectionError:
             self.close_connection = True
 
     def do_GET(self) -> None:
@@ -182,17 +175,13 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.lose_answer:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
-            raise _CutError
-        body = answer.body
-        if fault.spoil:
-            middle = len(body) // 2
-            body = body[:middle] + bytes(byte ^ 0x55 for byte in body[middle:])
+            raise ConnectionAbortedError
         self.send_response(answer.status)
-        for name, value in {"Content-Length": str(len(body)), **answer.headers}.items():
+        for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
             return
-        self.wfile.write(body[: fault.cut_answer_after])
+        self.wfile.write(answer.body[: fault.cut_answer_after])
         if fault.cut_answer_after is not None:
-            raise _CutError
+            raise ConnectionAbortedError

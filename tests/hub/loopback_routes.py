@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, unquote
 
 API = r"/api/(?P<kind>models|datasets|spaces)/(?P<repo>[^/]+/[^/]+)"
 GIT = r"/(?:(?P<kind>datasets|spaces)/)?(?P<repo>[^/]+/[^/]+)"
@@ -85,16 +85,12 @@ class Call:
             raise HubError(401, "Invalid credentials in Authorization header")
         return self.hub.users.get(self.token)
 
-    @property
-    def kind(self) -> str:
-        return self.parts.get("kind", "models")
-
     def json(self) -> Any:
         return json.loads(self.body)
 
     def reader(self) -> Repository:
         """The repository of the address, if the user may see it."""
-        repository = self.hub.repositories.get((self.kind, self.parts["repo"]))
+        repository = self.hub.repositories.get((self.parts.get("kind", "models"), self.parts["repo"]))
         if repository is None or (repository.private and self.user != repository.id.split("/")[0]):
             # The Hub does not tell whether a repository is not there or not for you.
             raise HubError(404 if self.user else 401, "Repository not found", "RepoNotFound")
@@ -135,10 +131,7 @@ def range_answer(content: bytes, asked: str | None, headers: dict[str, str]) -> 
 def whoami(call: Call) -> Answer:
     if call.user is None:
         raise HubError(401, "Invalid username or password.")
-    token = {"displayName": "token", "role": "write"}
-    return json_answer(
-        {"type": "user", "name": call.user, "orgs": [], "auth": {"type": "access_token", "accessToken": token}}
-    )
+    return json_answer({"type": "user", "name": call.user, "orgs": []})
 
 
 def create_repository(call: Call) -> Answer:
@@ -146,7 +139,7 @@ def create_repository(call: Call) -> Answer:
     kind, namespace = f"{fields.get('type') or 'model'}s", fields.get("organization") or call.user
     call.check_namespace(namespace)
     repo_id = f"{namespace}/{fields['name']}"
-    answer = {"url": f"{call.hub.url}/{'' if kind == 'models' else kind + '/'}{repo_id}", "name": repo_id}
+    answer = {"url": call.hub.address(kind, repo_id), "name": repo_id}
     with call.hub.lock:
         if (kind, repo_id) in call.hub.repositories:
             return json_answer({"error": "You already created this repo", **answer}, 409)
@@ -160,20 +153,9 @@ def create_repository(call: Call) -> Answer:
 def information(call: Call) -> Answer:
     repository = call.reader()
     commit = repository.commit(unquote(call.parts.get("revision", "main")))
-    return json_answer(
-        {
-            "_id": "0" * 24,
-            "id": repository.id,
-            "sha": commit.id,
-            "private": repository.private,
-            "gated": False,
-            "downloads": 0,
-            "likes": 0,
-            "tags": [],
-            "sdk": repository.sdk,
-            "siblings": [{"rfilename": path} for path in commit.files],
-        }
-    )
+    facts = {"id": repository.id, "sha": commit.id, "private": repository.private, "sdk": repository.sdk}
+    files = [{"rfilename": path} for path in commit.files]
+    return json_answer({**facts, "_id": "0" * 24, "downloads": 0, "likes": 0, "tags": [], "siblings": files})
 
 
 def tree(call: Call) -> Answer:
@@ -193,10 +175,8 @@ def tree(call: Call) -> Answer:
 def paths_information(call: Call) -> Answer:
     files = call.reader().commit(unquote(call.parts["revision"])).files
     paths = parse_qs(call.body.decode()).get("paths", [])
-    entries = [_file(path, files[path]) for path in paths if path in files]
-    return json_answer(
-        entries + [_folder(path) for path in paths if any(name.startswith(f"{path}/") for name in files)]
-    )
+    folders = [_folder(path) for path in paths if any(name.startswith(f"{path}/") for name in files)]
+    return json_answer([_file(path, files[path]) for path in paths if path in files] + folders)
 
 
 def _file(path: str, file: File) -> dict[str, Any]:
@@ -224,19 +204,10 @@ def give_upload_addresses(call: Call) -> Answer:
     """git-lfs's batch request: nothing to do for what is there, else addresses."""
     call.writer()
     objects = call.json()["objects"]
-    verify = {"href": f"{call.hub.url}{call.path.replace('objects/batch', 'verify')}"}
     for entry in objects:
         if entry["oid"] not in call.hub.uploads:
-            upload = {"href": f"{call.hub.storage_url}/uploads/{entry['oid']}", "header": {}}
-            entry["actions"] = {"upload": upload, "verify": verify}
+            entry["actions"] = {"upload": {"href": f"{call.hub.storage_url}/uploads/{entry['oid']}", "header": {}}}
     return json_answer({"transfer": "basic", "objects": objects})
-
-
-def verify_upload(call: Call) -> Answer:
-    call.writer()
-    if call.json()["oid"] not in call.hub.uploads:
-        raise HubError(422, "The uploaded file is missing")
-    return Answer()
 
 
 def upload(call: Call) -> Answer:
@@ -247,9 +218,8 @@ def upload(call: Call) -> Answer:
 
 
 def download(call: Call) -> Answer:
-    return range_answer(
-        call.hub.uploads[call.parts["oid"]], call.headers.get("Range"), {"ETag": f'"{call.parts["oid"]}"'}
-    )
+    oid = call.parts["oid"]
+    return range_answer(call.hub.uploads[oid], call.headers.get("Range"), {"ETag": f'"{oid}"'})
 
 
 def commit(call: Call) -> Answer:
@@ -272,44 +242,35 @@ def commit(call: Call) -> Answer:
             elif key != "header":
                 raise HubError(400, f"Unknown operation: {key}")
         made = repository.add_commit(header["summary"], files)
-    place = f"{call.hub.url}/{'' if call.kind == 'models' else call.kind + '/'}{repository.id}"
-    return json_answer({"success": True, "commitOid": made.id, "commitUrl": f"{place}/commit/{made.id}"})
+    address = f"{call.hub.address(call.parts.get('kind', 'models'), repository.id)}/commit/{made.id}"
+    return json_answer({"success": True, "commitOid": made.id, "commitUrl": address})
 
 
 def resolve(call: Call) -> Answer:
-    """What to know of a file, and where it is: large ones among the uploads, others under their commit."""
+    """A small file, or where a large one is among the uploads."""
     found, path = call.reader().commit(unquote(call.parts["revision"])), unquote(call.parts["path"])
+    headers = {"X-Repo-Commit": found.id}
     if path not in found.files:
         error = HubError(404, "Entry not found", "EntryNotFound")
-        return Answer(404, b"", {**error.headers, "X-Repo-Commit": found.id})
+        return Answer(404, b"", {**error.headers, **headers})
     file = found.files[path]
-    headers = {"X-Repo-Commit": found.id, "X-Linked-Size": str(len(file.content))}
-    if file.is_large:
-        location = f"{call.hub.storage_url}/contents/{file.sha256}"
-        return Answer(302, b"", {**headers, "X-Linked-Etag": f'"{file.sha256}"', "Location": location})
-    location = f"/api/resolve-cache/{call.kind}/{call.parts['repo']}/{found.id}/{quote(path)}"
-    return Answer(307, b"", {**headers, "ETag": f'"{file.oid}"', "Location": location})
-
-
-def cached_file(call: Call) -> Answer:
-    found = call.reader().commit(call.parts["revision"])
-    file = found.files[unquote(call.parts["path"])]
-    headers = {"X-Repo-Commit": found.id, "ETag": f'"{file.oid}"'}
-    return range_answer(file.content, call.headers.get("Range"), headers)
+    if not file.is_large:
+        return range_answer(file.content, call.headers.get("Range"), {**headers, "ETag": f'"{file.oid}"'})
+    location = f"{call.hub.storage_url}/contents/{file.sha256}"
+    linked = {"X-Linked-Size": str(len(file.content)), "X-Linked-Etag": f'"{file.sha256}"', "Location": location}
+    return Answer(302, b"", {**headers, **linked})
 
 
 ROUTES: list[tuple[str, str, Callable[[Call], Answer]]] = [
     ("GET", r"/api/whoami-v2", whoami),
     ("POST", r"/api/repos/create", create_repository),
     ("POST", r"/api/validate-yaml", lambda call: json_answer({"errors": [], "warnings": []})),
-    ("GET", rf"/api/resolve-cache{API.removeprefix('/api')}/{REVISION}/(?P<path>.+)", cached_file),
     ("GET", rf"{API}(?:/revision/{REVISION})?", information),
     ("GET", rf"{API}/tree/{REVISION}(?:/(?P<path>.+))?", tree),
     ("POST", rf"{API}/paths-info/{REVISION}", paths_information),
     ("POST", rf"{API}/preupload/main", choose_upload_modes),
     ("POST", rf"{API}/commit/main", commit),
     ("POST", rf"{GIT}\.git/info/lfs/objects/batch", give_upload_addresses),
-    ("POST", rf"{GIT}\.git/info/lfs/verify", verify_upload),
     ("PUT", r"/uploads/(?P<oid>[0-9a-f]{64})", upload),
     ("GET", r"/contents/(?P<oid>[0-9a-f]{64})", download),
     ("GET", rf"{GIT}/resolve/{REVISION}/(?P<path>.+)", resolve),

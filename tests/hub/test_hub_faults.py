@@ -5,8 +5,6 @@ from client_process import ClientError
 from hub_people import assert_same_scores
 from loopback_hub import Fault
 
-LARGE_DOWNLOAD = r"^/contents/"
-
 
 @pytest.fixture
 def push(author, request):
@@ -103,8 +101,8 @@ LOAD = "result = scores(load(repo), paintings)"
     "fault",
     [
         Fault("HEAD", r"resolve/.*modeling_semart\.py", status=503),
-        Fault("GET", LARGE_DOWNLOAD, cut_answer_after=100_000),
-        Fault("GET", r"resolve-cache/.*towers_semart\.py", status=429, headers={"Retry-After": "0"}),
+        Fault("GET", "^/contents/", cut_answer_after=100_000),
+        Fault("GET", r"resolve/.*towers_semart\.py", status=429, headers={"Retry-After": "0"}),
     ],
     ids=["503", "cut", "429"],
 )

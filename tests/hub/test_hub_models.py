@@ -102,7 +102,7 @@ def test_the_package_answers_for_the_repository_with_and_without_trust(author, d
 
 
 @pytest.fixture(scope="module")
-def revised(hub, author, paintings):
+def revised(author, paintings):
     """A repository of its own: delft's model, over it the model of another seed; the first commit, and the scores."""
     return author.run(
         """
@@ -116,28 +116,24 @@ def revised(hub, author, paintings):
 
 
 def test_a_revision_is_what_it_was_and_without_a_network_the_cache_serves(
-    hub, start_client, user, delft, revised, paintings
+    hub, start_client, clean_client, delft, revised, paintings
 ):
-    name, client = user
     load = """
-    result = [load_everything(repo, paintings, revision=name, trust_remote_code=trust) for name in ("main", first)]
+    result = [load_everything(repo, paintings, revision=name, trust_remote_code=True) for name in ("main", first)]
     """
-    trust = name == "clean_client"
-    values = {"repo": revised["repo"], "first": revised["first"], "paintings": paintings, "trust": trust}
-
-    def check(results):
-        assert_whole(results[0], revised["scores"], home=HOMES[name])
-        assert_whole(results[1], delft["scores"], home=HOMES[name])
-
-    check(client.run(load, **values))
-    assert revised["scores"] != delft["scores"]
+    values = {"repo": revised["repo"], "first": revised["first"], "paintings": paintings}
+    online = clean_client.run(load, **values)
     asked = len(hub.requests)
-    alone = start_client(home=client.home, hidden=("semart_hf",) if trust else (), offline=True)
-    alone.run(LOADING if trust else f"import semart_hf\n{LOADING}")
-    check(alone.run(load, **values))
+    alone = start_client(home=clean_client.home, hidden=("semart_hf",), offline=True)
+    alone.run(LOADING)
+    offline = alone.run(load, **values)
     with pytest.raises(ClientError, match="couldn't find them in the cached files"):
-        alone.run("load_everything('painter/never', paintings, trust_remote_code=trust)")
+        alone.run("load_everything('painter/never', paintings, trust_remote_code=True)")
     assert len(hub.requests) == asked
+    for newest, first in (online, offline):
+        assert_whole(newest, revised["scores"], home=HOMES["clean_client"])
+        assert_whole(first, delft["scores"], home=HOMES["clean_client"])
+    assert revised["scores"] != delft["scores"]
 
 
 def test_what_was_loaded_can_be_saved_and_pushed_again(hub, clean_client, delft, revised, paintings):

@@ -1,14 +1,9 @@
-import io
 import time
 
 import numpy as np
 import pandas as pd
-import pytest
-from PIL import Image
-from release_builder import encoded, painting
 
 from semart_hf.preparation.duplicates import MAX_BITS, Copy, find_copies, find_similar, text_digest
-from semart_hf.preparation.prepared_pictures import picture_signature
 
 COLUMNS = ["split", "name", "picture", "signature", "description"]
 
@@ -36,13 +31,13 @@ def test_same_file_under_two_names():
     assert find_copies(rows) == [Copy(2, 0, "same_picture")]
 
 
-def test_same_name_twice_is_told_once():
+def test_same_name_twice_is_reported_once():
     a = bytes(signatures(1)[0])
     rows = rows_of((0, "a.jpg", "1", a, None), (0, "a.jpg", "1", a, None))
     assert find_copies(rows) == [Copy(1, 0, "repeated_name")]
 
 
-def test_leaks_are_told_beside_copies_within_the_split():
+def test_leaks_are_reported_beside_copies_within_the_split():
     a = bytes(signatures(1)[0])
     rows = rows_of((0, "a.jpg", "1", a, None), (2, "b.jpg", "1", a, None), (2, "c.jpg", "1", a, None))
     assert find_copies(rows) == [
@@ -98,20 +93,3 @@ def test_many_equal_pictures_take_no_time():
     assert len(found) == 5_999
     assert {earlier for _, earlier, _ in found} == {0}
     assert time.perf_counter() - start < 10
-
-
-@pytest.mark.parametrize("change", ["recompressed", "halved", "grey", "brighter"])
-def test_copies_of_a_painting_are_found_among_others(change):
-    pictures = [painting(seed, (300, 360)) for seed in range(8)]
-    copy = {
-        "recompressed": lambda: Image.open(io.BytesIO(encoded(pictures[3], quality=35))),
-        "halved": lambda: pictures[3].resize((150, 180), Image.Resampling.BILINEAR),
-        "grey": lambda: pictures[3].convert("L").convert("RGB"),
-        "brighter": lambda: pictures[3].point(lambda value: min(255, int(value * 1.1))),
-    }[change]()
-    rows = rows_of(
-        *[(0, f"{number}", str(number), picture_signature(picture), None) for number, picture in enumerate(pictures)],
-        (1, "copy", "copy", picture_signature(copy), None),
-    )
-    found = find_copies(rows)
-    assert [(copy.row, copy.earlier_row, copy.kind) for copy in found] == [(8, 3, "leaked_picture")]
