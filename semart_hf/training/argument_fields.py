@@ -1,8 +1,4 @@
-"""What each field of `transformers.TrainingArguments` does here: obeyed, with another default, or refused by name.
-
-Fields in neither table do what the documentation of transformers says; a test lists them, so that a field of a new
-version is looked at.
-"""
+"""What each field of `transformers.TrainingArguments` does here: as there, differently, or refused by name."""
 
 from collections.abc import Iterator
 from dataclasses import fields

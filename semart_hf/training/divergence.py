@@ -49,12 +49,11 @@ class DivergenceWatch(TrainerCallback):
         """Raise a `DivergedError` if a step that was taken in diverged."""
         while len(self._pending) > but_the_last:
             step, numbers, rows = self._pending.pop(0)
-            broken = []
-            for name, number in numbers.items():
-                value = float(number.full_tensor() if hasattr(number, "full_tensor") else number or 0)
-                if not math.isfinite(value):
-                    broken.append(f"the {name} is {value}")
-            if broken:
+            values = {
+                name: float(number.full_tensor() if hasattr(number, "full_tensor") else number or 0)
+                for name, number in numbers.items()
+            }
+            if broken := [f"the {name} is {value}" for name, value in values.items() if not math.isfinite(value)]:
                 indices = sorted(int(row) for part in rows for row in part.tolist() if row >= 0)
                 raise DivergedError(
                     f"Training diverged at step {step}: {' and '.join(broken)}. The step's rows of the training data, "

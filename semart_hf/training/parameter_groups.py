@@ -43,16 +43,3 @@ def parameter_groups(
         for (part, is_decayed), some in members.items()
         if some
     ]
-
-
-def groups_table(groups: Iterable[Mapping[str, Any]]) -> str:
-    """The groups as lines of text: what they hold, how fast it learns, and whether it decays."""
-    lines = [f"{'learns':<10}{'tensors':>8}{'parameters':>13}{'learning rate':>15}{'weight decay':>14}"]
-    for group in groups:
-        size = sum(parameter.numel() for parameter in group["params"])
-        # Schedulers lower `lr` from the first step on; what it rises to is kept beside it.
-        rate = group.get("initial_lr", group["lr"])
-        lines.append(
-            f"{group['name']:<10}{len(group['params']):>8,d}{size:>13,d}{rate:>15.3g}{group['weight_decay']:>14.3g}"
-        )
-    return "\n".join(lines)

@@ -28,7 +28,7 @@ from .divergence import DivergenceWatch
 from .lexicon import add_l2_penalty, learn_idf
 from .log_window import LogWindow, TrainingProgress
 from .losses import ArtLoss, labels_of_whole_rows
-from .parameter_groups import groups_table, parameter_groups
+from .parameter_groups import parameter_groups
 from .resumable_trainer import ResumableTrainer
 from .techniques import TRAINING_TECHNIQUES, compile_towers, keep_freed_memory
 from .unfreezing import Unfreezing
@@ -188,8 +188,6 @@ class SemArtTrainer(ResumableTrainer):
             self.optimizer = optimizer_class(groups, **options)
             if self.model.lexicon is not None and self.train_dataset is not None:
                 add_l2_penalty(self.model.lexicon, self.optimizer, self.args.lexicon_penalty, len(self.train_dataset))
-            if self.is_world_process_zero() and not self.args.disable_tqdm:
-                print(groups_table(groups))
         return self.optimizer
 
     # ---- The loss

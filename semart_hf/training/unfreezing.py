@@ -73,7 +73,7 @@ class Unfreezing(TrainerCallback):
             parameter.grad = None
 
     def _apply(self, fields: Mapping[str, Any]) -> set[str]:
-        """Freeze by the configuration's fields; the names of the parameters that learn."""
+        """Freeze by fields of the configuration; names of what learns."""
         for name, value in fields.items():
             setattr(self.model.config, name, value)
         self.model.freeze()

@@ -80,6 +80,11 @@ def make_trainer(parts, folder, model=None, model_init=None, callbacks=(), num_r
     return trainer
 
 
+def log_without_clocks(history):
+    clocks = ("second", "runtime", "data_wait", "total_flos")
+    return [{key: value for key, value in line.items() if not any(word in key for word in clocks)} for line in history]
+
+
 def losses_of(trainer):
     """Each logged loss of a training."""
     trainer.train()

@@ -1,5 +1,10 @@
 """What makes a run fast does not change its steps."""
 
+import platform
+import resource
+import subprocess
+import sys
+
 import pytest
 import small_trainer
 from rounding import rounding
@@ -40,3 +45,35 @@ def test_all_techniques_and_none_give_the_same_steps(small_release, tmp_path, mo
     slow = losses_of(small_release, tmp_path, vision=vision, dropout=0.0, keep_freed_memory=False)
     assert len(slow) == 5
     assert fast == pytest.approx(slow, abs=ROUNDING)
+
+
+PROCESS = """
+import resource
+import torch
+from semart_hf.training.techniques import keep_freed_memory
+
+def faults():
+    for _ in range(32):  # the first ones make room
+        torch.ones(8, 1024, 1024)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        torch.ones(8, 1024, 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults())
+assert keep_freed_memory()
+print(faults())
+keep_freed_memory(False)
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these thresholds")
+def test_large_tensors_are_not_paged_in_again():
+    # A process of its own start: in a forked one after other tests, nothing was paged in from the first.
+    done = subprocess.run([sys.executable, "-c", PROCESS], check=True, capture_output=True, text=True)
+    usual, kept, undone = map(int, done.stdout.split())
+    pages = 8 * 32 * 2**20 / resource.getpagesize()
+    assert kept < 0.02 * pages
+    assert kept < undone / 10
+    assert undone >= 0.9 * usual

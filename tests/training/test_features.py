@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.training.averaging import WeightAverage
-from semart_hf.training.parameter_groups import groups_table, parameter_groups
+from semart_hf.training.parameter_groups import parameter_groups
 
 
 def test_groups_hold_every_parameter_once_with_its_rate_and_decay(parts):
@@ -43,8 +43,7 @@ def test_groups_hold_every_parameter_once_with_its_rate_and_decay(parts):
     }.items():
         group = group_of[id(names[name])]
         assert (group["lr"], group["weight_decay"]) == expected, name
-    parts_shown = [line.split()[0] for line in groups_table(groups).splitlines()]
-    assert parts_shown == ["learns", "vision", "vision", "text", "text", "new", "new"]
+    assert [group["name"] for group in groups] == ["vision", "vision", "text", "text", "new", "new"]
 
 
 @pytest.mark.parametrize(("accumulated", "alone"), [(1, 0.0), (2, 0.0), (4, 0.0), (1, 0.7), (4, 0.7)])
@@ -180,7 +179,6 @@ def test_layers_unfreeze_epoch_by_epoch(parts, tmp_path, keeps_graph):
         ({"0": {"frozen_vision_stages": 1}}, "maps epochs from 1 on"),
         ({"1": {"frozen_text_layers": 1}}, "to some of"),
         ({"1": {"frozen_vision_stages": 4}}, "freezes what has learned before"),
-        ("soon", "unfreezing is 'soon', but it maps epochs"),
     ],
 )
 def test_a_wrong_schedule_is_refused(parts, tmp_path, schedule, message):
@@ -196,7 +194,7 @@ def test_a_compiled_model_trains_the_same(parts, tmp_path):
         trainer = make_trainer(
             parts,
             tmp_path / str(is_compiled),
-            max_steps=16,
+            max_steps=8,
             logging_steps=1,
             torch_compile=is_compiled,
             torch_compile_backend="eager" if is_compiled else None,

@@ -9,6 +9,7 @@ import pytest
 import torch
 from rounding import rounding
 from safetensors.torch import load_file
+from small_trainer import log_without_clocks
 from warm_python import Python, launched, run_python
 
 from semart_hf.training.checkpoints import checkpoints_of, is_whole
@@ -115,13 +116,11 @@ def outcome(folder):
     """Weights, the weights that learn, the optimizer's state, and the log without its clocks."""
     last = checkpoints_of(folder)[0]
     history = json.loads((last / "trainer_state.json").read_text())["log_history"]
-    clocks = ("second", "runtime", "data_wait", "total_flos")
-    log = [{key: value for key, value in line.items() if not any(word in key for word in clocks)} for line in history]
     optimizer = torch.load(last / "optimizer.pt", weights_only=True)["state"]
     tensors = {f"{key}.{name}": value for key, state in optimizer.items() for name, value in state.items()}
     tensors |= load_file(folder / "model.safetensors")
     tensors |= {f"learned.{n}": t for n, t in load_file(last / "resume" / "learned_weights.safetensors").items()}
-    return tensors, log, last.name, json.loads((folder / "results.json").read_text())["tasks"]
+    return tensors, log_without_clocks(history), last.name, json.loads((folder / "results.json").read_text())["tasks"]
 
 
 def test_two_processes_that_are_terminated_and_killed_end_as_if_they_had_not_been(small_release, tmp_path):

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from small_trainer import make_model, make_trainer, parts_of
+from small_trainer import log_without_clocks, make_model, make_trainer, parts_of
 from transformers import Trainer, TrainerCallback
 
 from semart_hf.data.collator import ArtCollator
@@ -27,7 +27,6 @@ OPTIONS = {
     "precision": "fp32",
     "per_device_eval_batch_size": 32,
 }
-CLOCKS = ("second", "runtime", "data_wait", "total_flos")
 SMALL_BATCHES = {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 3}
 BY_EPOCH = {"save_strategy": "epoch", "eval_strategy": "epoch"}
 AVERAGED = {"ema_decay": 0.9, "max_steps": 4, "eval_strategy": "no"}
@@ -59,17 +58,13 @@ def trainer_of(parts, folder, callbacks=(), collator=None, **options):
 def outcome(trainer):
     """Everything that must not differ: weights, optimizer state, position, and the log without its clocks."""
     optimizer = trainer.optimizer.state_dict()
-    log = [
-        {key: value for key, value in line.items() if not any(word in key for word in CLOCKS)}
-        for line in trainer.state.log_history
-    ]
     best = trainer.state.best_model_checkpoint
     return {
         "weights": {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()},
         "optimizer": {f"{n}.{k}": v for n, state in optimizer["state"].items() for k, v in state.items()},
         "rates": [group["lr"] for group in optimizer["param_groups"]],
         "frozen": [trainer.model.config.frozen_vision_stages, trainer.model.config.trainable_text_layers],
-        "log": log,
+        "log": log_without_clocks(trainer.state.log_history),
         "step": trainer.state.global_step,
         "best": (trainer.state.best_metric, best and best.rpartition("/")[2]),
         "generators": [torch.get_rng_state(), torch.tensor(np.random.get_state()[1].astype(np.int64))],

@@ -64,11 +64,11 @@ def test_the_batch_size_that_fits_is_found(parts, tmp_path, monkeypatch):
     step = SemArtTrainer.compute_loss
 
     def limited(self, model, inputs, *args, **kwargs):
-        if model.training and len(inputs["labels"]) > 4:
+        if model.training and len(inputs["labels"]) > 6:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return step(self, model, inputs, *args, **kwargs)
 
     monkeypatch.setattr(SemArtTrainer, "compute_loss", limited)
     trainer.train()
-    assert trainer.state.train_batch_size <= 4
+    assert trainer.state.train_batch_size <= 6
     assert trainer.state.global_step == -(-32 // trainer.state.train_batch_size)
