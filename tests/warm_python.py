@@ -69,8 +69,9 @@ class Python:
         self.process = PROCESSES.Process(target=_python, args=settings)
         self.process.start()
         self.pid = self.process.pid
-        while self.poll() is None and os.getpgid(self.pid) != self.pid:  # a signal would reach nobody yet
-            time.sleep(0.001)
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            while self.poll() is None and os.getpgid(self.pid) != self.pid:  # a signal would reach nobody yet
+                time.sleep(0.001)
 
     def poll(self):
         return self.process.exitcode
