@@ -31,7 +31,7 @@ help:  ## Say what there is
 environment: $(READY)  ## Make .venv with the versions of constraints.txt (the others do it when it is missing)
 
 extras: $(READY)  ## Resolve every extra with constraints.txt, and install nothing
-	@for extra in train onnx app excel peft heif dev; do echo "semart-hf[$$extra]"; \
+	@for extra in train onnx app excel peft tune heif dev; do echo "semart-hf[$$extra]"; \
 		$(RUN) -m pip install --disable-pip-version-check --dry-run --quiet -c constraints.txt ".[$$extra]" || exit 1; done
 
 demo: $(READY)  ## Paint a small data set, train, evaluate, classify three paintings (about 6 minutes, all under outputs/demo)

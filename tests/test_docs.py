@@ -35,6 +35,7 @@ RUN_ELSEWHERE = {
     r"^semart-hf push ": "tests/publishing/test_push_to_hub.py",
     r"^semart-hf export ": "tests/publishing/test_onnx.py",
     r"^semart-hf app ": "tests/publishing/test_space.py",
+    r"^semart-hf tune ": "tests/cli/test_tune.py",
     r"^semart-hf compare ": "tests/cli/test_compare.py",
     r"^python scripts/prove\.py ": "tests/scripts/test_prove.py",
     r"^python scripts/benchmark\.py ": "tests/scripts/test_benchmark.py",

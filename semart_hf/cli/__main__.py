@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 COMMANDS = {
     "train": "Train a model by a recipe",
+    "tune": "Search a recipe's best values",
     "evaluate": "Score a model on a split, and write results, figures and a report",
     "predict": "Classify paintings",
     "prepare": "Check a release or a catalogue and write it as a dataset of small pictures",

@@ -253,3 +253,31 @@ def _format_shares(axes: Axes) -> None:
 
 def _write_centred(axes: Axes, words: str) -> None:
     axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center")
+
+
+@rc_context(STYLE)
+def draw_search(
+    tried: Mapping[str, Sequence[Any]], scores: Sequence[float], metric: str, logarithmic: set[str]
+) -> Figure:
+    """What trials scored by each value that was searched; the best one's is marked.
+
+    Args:
+        tried: By field, each trial's value.
+        scores: Each trial's, the best first.
+        metric: Its name.
+        logarithmic: Fields of which orders of magnitude were searched.
+    """
+    num_rows = -(-len(tried) // 2)
+    figure = Figure((WIDTH, 0.4 + 1.7 * num_rows), layout="constrained")
+    for place, (name, values) in enumerate(tried.items(), 1):
+        axes = figure.add_subplot(num_rows, 2, place)
+        is_number = all(isinstance(value, int | float) for value in values)
+        places = list(values) if is_number else list(map(str, values))
+        axes.plot(places, scores, "o", color=SKY, markersize=5)
+        axes.plot(places[:1], scores[:1], "o", color=VERMILION, markersize=7)
+        axes.set(xlabel=name, xscale="log" if name in logarithmic else axes.get_xscale())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}") if name in logarithmic else None
+        axes.minorticks_off()
+        axes.grid()
+    figure.supylabel(metric, color=INK, fontsize=10)
+    return figure

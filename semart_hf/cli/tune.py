@@ -1,0 +1,74 @@
+"""Search a recipe's best values: semart-hf tune RECIPE --trials N [--search FILE] [--field value ...]."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from .command import command, print_table
+
+EPILOG = """
+The study is kept in OUTPUT_DIR/study.sqlite3, the best recipe in best.yaml, the values tried in search.svg and .png.
+The same command continues, and with more --trials goes on. Other fields win over the recipe's, as in training:
+  semart-hf tune semart-efficientnet_b0 --trials 20 --data data/SemArt --num_train_epochs 3"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="semart-hf tune",
+        description="Search the values with which a recipe is best on the validation split.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", help="recipe by name, or its file")
+    parser.add_argument("--trials", type=int, default=20, help="trials at the end, with those of before [%(default)s]")
+    parser.add_argument("--search", default="search/default", help="YAML file of ranges [the package's own]")
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/search"), help="[%(default)s]")
+    return parser
+
+
+@command("tune")
+def main(words: list[str]) -> None:
+    arguments, overrides = build_parser().parse_known_args(words)
+    if arguments.trials < 1:
+        raise ValueError(f"Got --trials {arguments.trials}, but a search has at least one. Give 1 or more.")
+    try:
+        import optuna
+    except ImportError as error:
+        raise ImportError("A search needs optuna, which is not installed: pip install 'semart-hf[tune]'.") from error
+    import transformers
+    import yaml
+
+    from semart_hf.documents.charts import draw_search, save_chart
+    from semart_hf.files import locked, write_text
+    from semart_hf.training.recipe import effective_recipe, read_recipe
+    from semart_hf.training.tuning import best_recipe, in_words, read_ranges, tune
+
+    recipe = effective_recipe(read_recipe(arguments.recipe), overrides)
+    folder = arguments.output_dir
+    ranges = read_ranges(arguments.search, recipe)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("semart_hf").setLevel(logging.ERROR)  # no trial is continued, and each would say so
+    with locked(folder, "searching"):
+        study = tune(recipe, ranges, folder, arguments.trials, print)
+        best = best_recipe(study, recipe)
+        write_text(folder / "best.yaml", yaml.safe_dump(best, sort_keys=False, allow_unicode=True))
+        shown: list[Any] = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+        shown.sort(key=lambda trial: trial.value, reverse=study.direction == optuna.study.StudyDirection.MAXIMIZE)
+        metric = recipe.get("metric_for_best_model", "mean_macro_f1")
+        tried = {name: [trial.params[name] for trial in shown] for name in ranges}
+        logarithmic = {name for name, values in ranges.items() if isinstance(values, dict) and values.get("log")}
+        chart = draw_search(tried, [trial.value for trial in shown], metric, logarithmic)
+        save_chart(chart, folder / "search")
+    cells = [[str(trial.number + 1), f"{trial.value:.4f}", in_words(trial.params)] for trial in shown[:10]]
+    print_table(["trial", metric, "values"], cells, are_numbers=False)
+    print(f"Best recipe: {folder / 'best.yaml'}. Train it: semart-hf train {folder / 'best.yaml'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""A search for a recipe's best values: each trial is a training, and the study goes on from its file."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import PrinterCallback, TrainerCallback
+
+from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.sources import load_splits
+
+from .arguments import SemArtTrainingArguments
+from .building import build_trainer
+from .recipe import ModelArguments, parse_recipe, read_recipe
+
+if TYPE_CHECKING:
+    import optuna
+
+STUDY = "study.sqlite3"
+ALLOWED_RANGES = "{low: 1e-4, high: 1e-2, log: true}, {low: 0, high: 3}, or a list of values"
+
+
+def read_ranges(name_or_path: str | Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The declared ranges of a search by field, each checked with the recipe at its ends.
+
+    Args:
+        name_or_path: A YAML file, or the name of one in the package, with a line for each field: see `ALLOWED_RANGES`.
+        recipe: The other fields of a run.
+
+    Raises:
+        ValueError: If a range is malformed, or a recipe cannot have a field or one of its values.
+    """
+    ranges = read_recipe(name_or_path)
+    for name, values in ranges.items():
+        ends = values
+        if isinstance(values, dict) and {"low", "high"} <= set(values) <= {"low", "high", "log"}:
+            ends = [values["low"], values["high"]]
+            is_order = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+            if not is_order or ends[0] >= ends[1] or (values.get("log") and ends[0] <= 0):
+                ends = []
+        if not isinstance(ends, list) or not ends:
+            raise ValueError(
+                f"{name_or_path} has {name}: {values!r}, but a range is {ALLOWED_RANGES}; low is below high, and "
+                "above 0 where log is true. Correct the line."
+            )
+        for value in ends:
+            _arguments({**recipe, name: value})
+    return ranges
+
+
+def tune(
+    recipe: Mapping[str, Any], ranges: Mapping[str, Any], folder: Path, num_trials: int, say: Callable[[str], Any]
+) -> optuna.Study:
+    """The study, when it has `num_trials` trials; those that it has already count.
+
+    A trial is measured by its best validation of the recipe's `metric_for_best_model`, and ends early where the median
+    of the others was better at the same validation. A trial that fails is kept with its reason.
+
+    Args:
+        recipe: The fields that all trials share.
+        ranges: By field; see `read_ranges`.
+        folder: Of the study.
+        num_trials: How many trials there are at the end.
+        say: Takes each line about what happens.
+
+    Raises:
+        ValueError: If the study in the folder searches another recipe or other ranges, or several processes share one
+            trial.
+    """
+    import optuna
+
+    training = _arguments(recipe)[2]
+    if training.world_size > 1:
+        raise ValueError(
+            f"Got {training.world_size} processes, but a search trains in one. Start it without a launcher."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=f"sqlite:///{folder / STUDY}",
+        study_name="search",
+        direction="maximize" if training.greater_is_better else "minimize",
+        load_if_exists=True,
+    )
+    _continue(study, {"recipe": dict(recipe), "ranges": dict(ranges)}, folder, training.seed)
+    while sum(map(_counts, study.trials)) < num_trials:
+        trial = study.ask()
+        fields = {name: _suggested(trial, name, values) for name, values in ranges.items()}
+        state, value = optuna.trial.TrialState.COMPLETE, None
+        result = "given up"
+        try:
+            with tempfile.TemporaryDirectory(dir=folder) as place:
+                value = _best_of({**recipe, **fields, "output_dir": place}, trial)
+            result = f"{training.metric_for_best_model} {value:.4f}"
+        except optuna.TrialPruned:
+            state = optuna.trial.TrialState.PRUNED
+        except _TrainingFailedError as error:
+            state, result = optuna.trial.TrialState.FAIL, f"failed: {error}"
+            trial.set_user_attr("reason", str(error))
+        study.tell(trial, value, state)
+        say(f"Trial {trial.number + 1}: {result} ({in_words(fields)})")
+    return study
+
+
+def best_recipe(study: optuna.Study, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with the values of the best trial.
+
+    Raises:
+        ValueError: If no trial was completed.
+    """
+    import optuna
+
+    if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+        reasons = {trial.user_attrs.get("reason", trial.state.name) for trial in study.trials}
+        raise ValueError(
+            f"None of {len(study.trials)} trials was completed: {' '.join(sorted(reasons))} Search other ranges."
+        )
+    return {**recipe, **study.best_params}
+
+
+def in_words(fields: Mapping[str, Any]) -> str:
+    """`learning_rate 0.00112, loss cross_entropy`: a trial's values."""
+    shown = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in fields.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def _arguments(recipe: Mapping[str, Any]) -> Any:
+    alone = {"save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True}
+    return parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), {**recipe, **alone})
+
+
+def _continue(study: optuna.Study, about: dict[str, Any], folder: Path, seed: int) -> None:
+    """Refuse another search's study; what a killed process was trying is tried again."""
+    import optuna
+
+    if study.user_attrs and study.user_attrs != about:
+        raise ValueError(
+            f"Got another recipe or other ranges than those of the study in {folder}. Give them again as they were, "
+            "or another --output_dir."
+        )
+    for name, value in about.items():
+        study.set_user_attr(name, value)
+    # Of the same seed, it would try the first values again.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+
+
+def _counts(trial: Any) -> bool:
+    return trial.value is not None or trial.state.name == "PRUNED" or "reason" in trial.user_attrs
+
+
+def _suggested(trial: optuna.Trial, name: str, values: Any) -> Any:
+    if isinstance(values, list):
+        return trial.suggest_categorical(name, values)
+    is_whole = isinstance(values["low"], int) and isinstance(values["high"], int)
+    suggest: Any = trial.suggest_int if is_whole else trial.suggest_float
+    return suggest(name, values["low"], values["high"], log=bool(values.get("log")))
+
+
+def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
+    """A training's best validation."""
+    model, data, training = _arguments(recipe)
+    trainer = build_trainer(load_splits(data, seed=training.seed), model, data, training, lambda _: None)
+    watch = _Watch(trial, training)
+    trainer.add_callback(watch)
+    trainer.remove_callback(PrinterCallback)
+    try:
+        trainer.train()
+    except (RuntimeError, ValueError, MemoryError) as error:  # of these values: it diverges, or memory runs out
+        raise _TrainingFailedError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
+    finally:
+        trainer.accelerator.free_memory()
+        del trainer
+        gc.collect()
+    if not watch.values:
+        raise ValueError(
+            f"No validation gave {training.metric_for_best_model}. Give the data a validation split, and the recipe "
+            "eval_strategy: epoch."
+        )
+    return max(watch.values) if training.greater_is_better else min(watch.values)
+
+
+class _TrainingFailedError(Exception):
+    """A training that began and broke off."""
+
+
+class _Watch(TrainerCallback):
+    """Keeps each validation's metric, and ends a trial that the study gives up."""
+
+    def __init__(self, trial: optuna.Trial, training: SemArtTrainingArguments) -> None:
+        self.trial, self.training, self.values = trial, training, list[float]()
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
+        import optuna
+
+        name = f"eval_{self.training.metric_for_best_model}"
+        if name not in metrics:
+            return
+        self.values.append(metrics[name])
+        self.trial.report(metrics[name], len(self.values))
+        if self.trial.should_prune():
+            raise optuna.TrialPruned

@@ -1,0 +1,122 @@
+"""A search's study: trained, killed, continued, and written as a recipe and a figure."""
+
+import pytest
+import yaml
+from small_trainer import make_model, make_trainer, parts_of
+from warm_python import Python, run_python
+
+from semart_hf.cli.tune import main
+from semart_hf.training.recipe import read_recipe
+from semart_hf.training.tuning import read_ranges, tune
+
+optuna = pytest.importorskip("optuna")
+
+RECIPE = """
+data: {data}
+vision: test_resnet
+text: null
+text_args: {{dim: 32, n_layers: 1, n_heads: 4, hidden_dim: 64}}
+pretrained: false
+image_size: 32
+fusion_dim: 32
+min_label_count: 3
+vocab_size: 300
+max_text_length: 32
+num_train_epochs: 2
+max_train_rows: 32
+per_device_train_batch_size: 16
+precision: fp32
+"""
+SEARCH = """
+learning_rate: {low: 1.0e-6, high: 1.0e-1, log: true}
+frozen_vision_stages: {low: 0, high: 3}
+loss: [cross_entropy, logit_adjusted]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(small_release, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "recipe.yaml").write_text(RECIPE.format(data=small_release))
+    (folder / "search.yaml").write_text(SEARCH)
+    return folder
+
+
+def words_of(folder, trials, *more):
+    recipe, search = folder / "recipe.yaml", folder / "search.yaml"
+    return ["-m", "semart_hf.cli.tune", recipe, "--search", search, "--trials", trials, "--output_dir", folder, *more]
+
+
+def trials_of(folder):
+    return optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.sqlite3'}").trials
+
+
+def test_a_search_that_was_killed_goes_on_and_ends_with_its_best_recipe(folder):
+    def has_begun():
+        return (folder / "study.sqlite3").exists() and "Trial 2" in (folder / "log").read_text()
+
+    with Python(*words_of(folder, 4), output=folder / "log") as killed:
+        killed.wait_until(has_begun)
+        killed.signal(9)
+        killed.process.join()
+    before = [trial.params for trial in trials_of(folder) if trial.value is not None]
+    done = run_python(*words_of(folder, 4), logs=folder)
+    assert done.returncode == 0, done.stderr
+    finished = [trial for trial in trials_of(folder) if trial.value is not None or trial.state.name == "PRUNED"]
+    assert len(finished) == 4
+    assert [trial.params for trial in finished][: len(before)] == before
+    complete = [trial for trial in finished if trial.state.name == "COMPLETE"]
+    best = max(complete, key=lambda trial: trial.value)
+    recipe = read_recipe(folder / "best.yaml")
+    assert {name: recipe[name] for name in best.params} == best.params
+    assert recipe["fusion_dim"] == 32
+    assert "learning_rate" in (folder / "search.svg").read_text()
+    assert len({str(trial.params) for trial in finished}) == 4  # what was tried before is not tried again
+    tried = len(trials_of(folder))
+    assert run_python(*words_of(folder, 3), logs=folder).returncode == 0  # nothing is left to do
+    assert len(trials_of(folder)) == tried
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ("learning_rate: {low: 1, high: 0.1}", "low is below high"),
+        ("learning_rate: {low: 0, high: 0.1, log: true}", "above 0 where log is true"),
+        ("learning_rate: {smallest: 1}", "a range is"),
+        ("learnin_rate: [1, 2]", "did you mean 'learning_rate'"),
+        ("frozen_vision_stages: [deep]", "frozen_vision_stages"),
+        ("loss: []", "a range is"),
+    ],
+)
+def test_ranges_are_checked_before_anything_begins(folder, tmp_path, search, message, monkeypatch):
+    (tmp_path / "search.yaml").write_text(search)
+    words = ["--search", str(tmp_path / "search.yaml"), "--output_dir", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match=message):
+        main([str(folder / "recipe.yaml"), *words])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_ranges_of_the_package_suit_its_recipes(folder):
+    recipe = read_recipe(folder / "recipe.yaml")
+    assert "learning_rate" in read_ranges("search/default", recipe)
+
+
+def test_another_search_in_the_folder_is_refused(folder, tmp_path):
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    assert not tune(recipe, {"learning_rate": [1e-3]}, tmp_path, 0, print).trials
+    with pytest.raises(ValueError, match="another recipe or other ranges"):
+        tune(recipe, {"learning_rate": [1e-2]}, tmp_path, 0, print)
+
+
+def test_the_trainers_own_search_works(small_release, tmp_path):
+    parts = parts_of(small_release)
+    options = {"num_train_epochs": 1, "eval_strategy": "epoch", "save_strategy": "no", "load_best_model_at_end": False}
+    trainer = make_trainer(parts, tmp_path, model_init=lambda trial=None: make_model(parts), **options)
+    best = trainer.hyperparameter_search(
+        lambda trial: {"learning_rate": trial.suggest_categorical("learning_rate", [1e-9, 1e-2])},
+        compute_objective=lambda metrics: metrics["eval_loss"],
+        direction="minimize",
+        n_trials=2,
+        sampler=optuna.samplers.GridSampler({"learning_rate": [1e-9, 1e-2]}),
+    )
+    assert best.hyperparameters == {"learning_rate": 1e-2}
