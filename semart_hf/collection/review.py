@@ -1,0 +1,453 @@
+"""People's decisions about suggestions, in a SQLite file beside the catalogue: what, who, when, and what was suggested."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semart_hf.files import atomic_file
+
+from .own_format import Addition, Catalogue
+from .suggestions import Columns
+
+# Which of the two tables is walked along its index, so that the first hit ends the search: CROSS keeps the order.
+_BY_CONFIDENCE = "suggestion AS open CROSS JOIN painting USING (row)"
+_BY_PAINTING = "painting CROSS JOIN suggestion AS open USING (row)"
+#: In which order the paintings come that have something to decide.
+ORDERS = {
+    "least sure first": (_BY_CONFIDENCE, "open.confidence"),
+    "most expected errors first": (_BY_PAINTING, "painting.expected_errors DESC"),
+    "in the catalogue's order": (_BY_PAINTING, "painting.row"),
+    "at random": (_BY_PAINTING, "painting.shuffled"),
+    "labels that the model doubts": (_BY_CONFIDENCE, "open.confidence DESC"),
+}
+DOUBTED = "labels that the model doubts"
+#: What stands beside each task's suggestion in an export.
+DECIDED_COLUMNS = ("decided", "decided_by", "decided_at")
+# A painting that somebody looked at and left comes to others after so many seconds.
+_LEASE_SECONDS = 600
+_TABLES = """
+CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE painting (
+    row INTEGER PRIMARY KEY, cells TEXT NOT NULL, expected_errors REAL NOT NULL, shuffled INTEGER NOT NULL,
+    reviewer TEXT, leased_until REAL NOT NULL DEFAULT 0
+);
+CREATE TABLE suggestion (
+    row INTEGER NOT NULL, task TEXT NOT NULL, label TEXT NOT NULL, confidence REAL NOT NULL,
+    alternatives TEXT NOT NULL, known TEXT, state TEXT NOT NULL, PRIMARY KEY (row, task)
+) WITHOUT ROWID;
+CREATE TABLE decision (
+    id INTEGER PRIMARY KEY, row INTEGER NOT NULL, task TEXT NOT NULL, label TEXT, is_new INTEGER NOT NULL,
+    suggested TEXT NOT NULL, confidence REAL NOT NULL, reviewer TEXT NOT NULL, time REAL NOT NULL,
+    is_undone INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX by_confidence ON suggestion (state, confidence);
+CREATE INDEX by_reviewer ON painting (reviewer);
+CREATE INDEX by_errors ON painting (expected_errors);
+CREATE INDEX by_shuffle ON painting (shuffled);
+CREATE INDEX by_painting ON decision (row, task);
+"""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What is to be decided about one task of a painting.
+
+    Attributes:
+        task: Its name.
+        label: What the model suggests.
+        confidence: Of it.
+        alternatives: `(label, confidence)` of the next ones.
+        known: The label that the catalogue has.
+        decided: What somebody decided; `None`: nothing yet.
+    """
+
+    task: str
+    label: str
+    confidence: float
+    alternatives: tuple[tuple[str, float], ...]
+    known: str | None
+    decided: str | None
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A row of the catalogue under review: its number from 0 on, its cells, and its tasks."""
+
+    row: int
+    cells: Mapping[str, str]
+    suggestions: tuple[Suggestion, ...]
+
+
+class Review:
+    """The decisions about one catalogue with suggestions. Any number of people and processes may open it at once.
+
+    Args:
+        path: The SQLite file, which `begin_review` has made.
+
+    Example:
+        >>> review = begin_review(open_catalogue("suggestions.csv"), columns)  # doctest: +SKIP
+        >>> painting = review.next_painting("ada")  # doctest: +SKIP
+        >>> review.decide(painting.row, "type", "portrait", "ada")  # doctest: +SKIP
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._connected() as connection:
+            about = dict(connection.execute("SELECT name, value FROM about"))
+        self.tasks: list[str] = json.loads(about["tasks"])
+        self.digest = about["catalogue"]
+
+    def next_painting(
+        self, reviewer: str, order: str = "least sure first", *, task: str | None = None, label: str | None = None
+    ) -> Painting | None:
+        """The painting to decide about next, which nobody else gets meanwhile; `None` when nothing is left.
+
+        One that the reviewer has not finished comes again.
+
+        Args:
+            reviewer: Who asks.
+            order: One of `ORDERS`.
+            task: Only paintings with something to decide about this task.
+            label: Only those for which this label is suggested.
+
+        Raises:
+            ValueError: If there is no such order or task.
+        """
+        if order not in ORDERS:
+            raise ValueError(f"Got the order {order!r}. Allowed are {list(ORDERS)}. Choose one.")
+        self._check(task)
+        conditions, values = ["open.state = ?"], ["doubted" if order == DOUBTED else "open"]
+        for column, value in (("open.task", task), ("open.label", label)):
+            if value is not None:
+                conditions.append(f"{column} = ?")
+                values.append(value)
+        now = time.time()
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            where, (tables, by) = " AND ".join(conditions), ORDERS[order]
+            found = connection.execute(
+                f"SELECT open.row FROM {_BY_PAINTING} WHERE painting.reviewer = ? AND leased_until >= ? AND {where}",
+                [reviewer, now, *values],
+            ).fetchone()
+            found = (
+                found
+                or connection.execute(
+                    f"SELECT open.row FROM {tables} WHERE {where} AND leased_until < ? ORDER BY {by} LIMIT 1",
+                    [*values, now],
+                ).fetchone()
+            )
+            if found is not None:
+                self._lease(connection, found[0], reviewer)
+            connection.commit()
+        return None if found is None else self.painting(found[0])
+
+    def painting(self, row: int) -> Painting:
+        """A painting by its row.
+
+        Raises:
+            ValueError: If the catalogue has no such row.
+        """
+        with self._connected() as connection:
+            cells = connection.execute("SELECT cells FROM painting WHERE row = ?", [row]).fetchone()
+            if cells is None:
+                raise ValueError(f"Got row {row}, which has no suggestion to review. Ask for the next painting.")
+            rows = connection.execute("SELECT * FROM suggestion WHERE row = ?", [row]).fetchall()
+            decided = dict(
+                connection.execute(
+                    "SELECT task, label FROM decision WHERE row = ? AND NOT is_undone AND label IS NOT NULL ORDER BY id",
+                    [row],
+                )
+            )
+        suggestions = (
+            Suggestion(task, label, confidence, _alternatives(others), known, decided.get(task))
+            for _, task, label, confidence, others, known, _ in rows
+        )
+        by_task = {suggestion.task: suggestion for suggestion in suggestions}
+        return Painting(row, json.loads(cells[0]), tuple(by_task[task] for task in self.tasks if task in by_task))
+
+    def decide(self, row: int, task: str, label: str | None, reviewer: str, *, is_new: bool = False) -> None:
+        """Keep a person's decision; it is on disk when this returns.
+
+        Args:
+            row: Of the painting.
+            task: What is decided about.
+            label: The label; `None` skips it.
+            reviewer: Who decides.
+            is_new: Whether the label is none that the model knows.
+
+        Raises:
+            ValueError: If there is nothing to decide, or somebody else is looking at the painting or has decided.
+        """
+        self._check(task)
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            found = connection.execute(
+                "SELECT label, confidence, state, reviewer, leased_until FROM suggestion JOIN painting USING (row) "
+                "WHERE row = ? AND task = ?",
+                [row, task],
+            ).fetchone()
+            if found is None or found[2] in ("known", "decided"):
+                why = "is decided already" if found and found[2] == "decided" else "has nothing to decide"
+                raise ValueError(f"Got a decision about the {task} of row {row}, which {why}. Go on to the next.")
+            suggested, confidence, _, holder, until = found
+            if holder is not None and holder != reviewer and until > time.time():
+                raise ValueError(f"Got a decision about row {row}, which {holder} is looking at. Go on to the next.")
+            connection.execute(
+                "INSERT INTO decision (row, task, label, is_new, suggested, confidence, reviewer, time) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [row, task, label, is_new, suggested, confidence, reviewer, time.time()],
+            )
+            state = "skipped" if label is None else "decided"
+            connection.execute("UPDATE suggestion SET state = ? WHERE row = ? AND task = ?", [state, row, task])
+            self._lease(connection, row, reviewer)
+            connection.commit()
+
+    def undo(self, reviewer: str) -> Painting | None:
+        """Take back the reviewer's last decision, and give them its painting; `None` where there is none."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            last = connection.execute(
+                "SELECT id, row, task FROM decision WHERE reviewer = ? AND NOT is_undone ORDER BY id DESC LIMIT 1",
+                [reviewer],
+            ).fetchone()
+            if last is not None:
+                connection.execute("UPDATE decision SET is_undone = 1 WHERE id = ?", [last[0]])
+                connection.execute(
+                    "UPDATE suggestion SET state = iif(known IS NULL, 'open', 'doubted') WHERE row = ? AND task = ?",
+                    last[1:],
+                )
+                self._lease(connection, last[1], reviewer)
+            connection.commit()
+        return None if last is None else self.painting(last[1])
+
+    def progress(self) -> dict[str, dict[str, Any]]:
+        """By task how many are `open`, `decided` and `skipped`, and how good the model is.
+
+        `agreement` is the share of decisions that are the model's suggestion, `None` before the first. The
+        `estimated_accuracy` of what is open has a 95 % interval; see `estimated_accuracy`.
+        """
+        found = {}
+        with self._connected() as connection:
+            for task in self.tasks:
+                states = dict(
+                    connection.execute("SELECT state, count(*) FROM suggestion WHERE task = ? GROUP BY state", [task])
+                )
+                decided = connection.execute(
+                    "SELECT confidence, label = suggested FROM decision "
+                    "WHERE task = ? AND NOT is_undone AND label IS NOT NULL",
+                    [task],
+                ).fetchall()
+                remaining = [
+                    confidence
+                    for (confidence,) in connection.execute(
+                        "SELECT confidence FROM suggestion WHERE task = ? AND state = 'open'", [task]
+                    )
+                ]
+                right = [bool(is_right) for _, is_right in decided]
+                found[task] = {
+                    **{state: states.get(state, 0) for state in ("open", "decided", "skipped")},
+                    "agreement": sum(right) / len(right) if right else None,
+                    "estimated_accuracy": estimated_accuracy([c for c, _ in decided], right, remaining),
+                }
+        return found
+
+    def decisions(self) -> Iterator[dict[str, Any]]:
+        """The decisions that hold, in their order: row, task, label, is_new, suggested, confidence, reviewer, time."""
+        with self._connected() as connection:
+            connection.row_factory = sqlite3.Row
+            query = "SELECT * FROM decision WHERE NOT is_undone AND label IS NOT NULL ORDER BY row, id"
+            for decision in connection.execute(query):
+                yield {name: decision[name] for name in decision.keys() if name not in ("id", "is_undone")}
+
+    def _check(self, task: str | None) -> None:
+        if task is not None and task not in self.tasks:
+            raise ValueError(f"Got the task {task!r}. Allowed are {self.tasks}. Choose one.")
+
+    def _lease(self, connection: sqlite3.Connection, row: int, reviewer: str) -> None:
+        until = time.time() + _LEASE_SECONDS
+        connection.execute("UPDATE painting SET leased_until = 0 WHERE reviewer = ? AND row != ?", [reviewer, row])
+        connection.execute("UPDATE painting SET reviewer = ?, leased_until = ? WHERE row = ?", [reviewer, until, row])
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            yield connection
+        finally:
+            connection.close()  # which takes back what was not committed
+
+
+def begin_review(catalogue: Catalogue, columns: Columns, tasks: Sequence[str], path: Path | None = None) -> Review:
+    """The review of a catalogue that `semart-hf predict` has written suggestions into, begun or continued.
+
+    Args:
+        catalogue: With a column `<task>_suggested` for each task, and those beside it.
+        columns: Which of its columns are what.
+        tasks: Names of the model's tasks.
+        path: Of the decisions; `None`: the catalogue's name and `.decisions.sqlite3` beside it.
+
+    Raises:
+        ValueError: If the catalogue has no suggestions, or the decisions are about another one.
+    """
+    path = path or catalogue.path.with_name(f"{catalogue.path.name}.decisions.sqlite3")
+    given = [task for task in tasks if f"{task}_suggested" in catalogue.columns]
+    if not given:
+        raise ValueError(
+            f"Got {catalogue.path}, which has no column like {tasks[0]}_suggested. A review is of what `semart-hf "
+            "predict CATALOGUE --output FILE` writes. Give that file."
+        )
+    with catalogue.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+    if not path.exists():
+        with atomic_file(path) as unfinished:
+            connection = sqlite3.connect(unfinished)
+            connection.executescript(_TABLES)
+            _import(connection, catalogue, columns, given)
+            about = {"catalogue": digest, "tasks": json.dumps(given)}
+            connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+            connection.commit()
+            connection.close()
+    review = Review(path)
+    if review.digest != digest:
+        raise ValueError(
+            f"Got {catalogue.path}, but the decisions in {path} are about another version of it. Give that version, "
+            "or move the decisions away."
+        )
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")  # whoever reads does not wait for who writes
+    return review
+
+
+def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, output: Path) -> int:
+    """Write the catalogue with what was decided, and what that changes as `OUTPUT.changes.csv`; how many decisions.
+
+    Beside each task are `<task>_decided`, `_decided_by` and `_decided_at` (UTC). A decided label stands in the cell of
+    the catalogue's own column where that is empty; where it has another label, that stays, and is a line of the changes.
+
+    Args:
+        review: Of the catalogue.
+        catalogue: As it was given to `begin_review`.
+        columns: Which of its columns are what.
+        output: The new file, in the catalogue's format.
+    """
+    names = [f"{task}_{name}" for task in review.tasks for name in DECIDED_COLUMNS]
+    decided: dict[int, dict[str, dict[str, Any]]] = {}
+    for decision in review.decisions():
+        decided.setdefault(decision["row"], {})[decision["task"]] = decision
+
+    def additions() -> Iterator[Addition]:
+        for number, row in enumerate(catalogue.rows()):
+            cells: list[str] = []
+            filled = {}
+            for task in review.tasks:
+                decision = decided.get(number, {}).get(task)
+                if decision is None:
+                    cells += ["", "", ""]
+                    continue
+                cells += [decision["label"], decision["reviewer"], _utc(decision["time"])]
+                column = columns.tasks.get(task)
+                if column is not None and not row.cells.get(column):
+                    filled[column] = decision["label"]
+            yield Addition(cells, filled)
+
+    catalogue.write(output, names, additions())
+    with (
+        atomic_file(output.with_name(f"{output.name}.changes.csv")) as path,
+        path.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["row", "task", "before", "after", "suggested", "confidence", "is_new", "reviewer", "time"])
+        for number, row in enumerate(catalogue.rows()):
+            for task, decision in decided.get(number, {}).items():
+                before = row.cells.get(columns.tasks.get(task, "")) or ""
+                if before != decision["label"]:
+                    shown = [decision["suggested"], f"{decision['confidence']:.4f}", bool(decision["is_new"])]
+                    who = [decision["reviewer"], _utc(decision["time"])]
+                    writer.writerow([number + 1, task, before, decision["label"], *shown, *who])
+    return sum(map(len, decided.values()))
+
+
+def estimated_accuracy(
+    confidences: Sequence[float], is_right: Sequence[bool], remaining: Sequence[float]
+) -> dict[str, float] | None:
+    """Share of the remaining suggestions that is right, as `{"mean", "low", "high"}`; `None` where nothing remains.
+
+    What is looked at first is what the model is least sure of, so that the agreement so far says little of the rest.
+    Therefore by tenths of confidence: a beta distribution with the weight of two decisions around the mean confidence,
+    and the decisions. The interval has 95 % of 2,000 draws.
+
+    Args:
+        confidences: Of the suggestions that were decided about.
+        is_right: Whether each was the decision.
+        remaining: Confidences of the others.
+    """
+    if not len(remaining):
+        return None
+    edges = np.linspace(0, 1, 11)[1:-1]
+    known, rest = np.digitize(confidences, edges), np.digitize(remaining, edges)
+    draws = np.zeros(2000)
+    generator = np.random.default_rng(0)
+    for number in np.unique(rest):
+        belief = float(np.clip(np.mean(np.asarray(remaining)[rest == number]), 0.01, 0.99))
+        right = np.asarray(is_right, dtype=float)[known == number] if len(confidences) else np.zeros(0)
+        shape = (2 * belief + right.sum(), 2 * (1 - belief) + len(right) - right.sum())
+        draws += generator.beta(*shape, size=len(draws)) * np.mean(rest == number)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return {"mean": float(draws.mean()), "low": float(low), "high": float(high)}
+
+
+def _import(connection: sqlite3.Connection, catalogue: Catalogue, columns: Columns, tasks: Sequence[str]) -> None:
+    """The rows that have suggestions."""
+    for number, row in enumerate(catalogue.rows()):
+        errors = 0.0
+        for task in tasks:
+            label, confidence = row.cells.get(f"{task}_suggested"), _number(row.cells.get(f"{task}_confidence"))
+            if label is None or confidence is None:
+                continue
+            known = row.cells.get(columns.tasks.get(task, ""))
+            state = "open" if known is None else "known" if known == label else "doubted"
+            errors += (1 - confidence) * (state == "open")
+            others = row.cells.get(f"{task}_alternatives") or ""
+            values = [number, task, label, confidence, others, known, state]
+            connection.execute("INSERT INTO suggestion VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        shuffled = int.from_bytes(hashlib.blake2b(str(number).encode(), digest_size=4).digest(), "big")
+        cells = {name: value for name, value in row.cells.items() if value is not None}
+        values = [number, json.dumps(cells, ensure_ascii=False), errors, shuffled]
+        connection.execute("INSERT INTO painting (row, cells, expected_errors, shuffled) VALUES (?, ?, ?, ?)", values)
+
+
+def _alternatives(text: str) -> tuple[tuple[str, float], ...]:
+    parts = (part.rpartition(" ") for part in text.split(" | ") if part)
+    return tuple((label, float(score)) for label, _, score in parts)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _sha256(file: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for piece in file:
+        digest.update(piece)
+    return digest.hexdigest()

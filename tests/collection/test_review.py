@@ -1,0 +1,239 @@
+"""Decisions of several people about one catalogue's suggestions: none lost, none twice, none overwritten."""
+
+import csv
+import threading
+
+import numpy as np
+import pytest
+from warm_python import Python
+
+from semart_hf.collection.own_format import open_catalogue
+from semart_hf.collection.review import ORDERS, Review, begin_review, estimated_accuracy, export_decisions
+from semart_hf.collection.suggestions import Columns
+
+TASKS = ["type", "school"]
+COLUMNS = Columns("image_file", ("title",), {"type": "type"})
+HEADER = ["image_file", "title", "type"]
+HEADER += [f"{task}_{name}" for task in TASKS for name in ("suggested", "confidence", "alternatives", "decision")]
+ROWS = [
+    ["a.jpg", "A view", "", "landscape", "0.9", "portrait 0.08 | study 0.02", "", "Dutch", "0.3", "Italian 0.2", ""],
+    ["b.jpg", "A lady", "portrait", "portrait", "0.8", "landscape 0.2", "", "French", "0.6", "Dutch 0.4", ""],
+    ["c.jpg", "A storm", "genre", "landscape", "0.95", "genre 0.05", "", "Dutch", "0.7", "French 0.3", ""],
+    ["d.jpg", "Unread", "", "", "", "", "", "", "", "", ""],
+]
+
+
+def write(path, rows=ROWS):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=";", lineterminator="\r\n").writerows([HEADER, *rows])
+    return open_catalogue(path)
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    return write(tmp_path / "out.csv")
+
+
+@pytest.fixture
+def review(catalogue):
+    return begin_review(catalogue, COLUMNS, TASKS)
+
+
+def finish(review, painting, reviewer):
+    for suggestion in painting.suggestions:
+        if suggestion.known is None:
+            review.decide(painting.row, suggestion.task, suggestion.label, reviewer)
+
+
+def order_of(review, order, **options):
+    rows = []
+    while (painting := review.next_painting("ada", order, **options)) is not None:
+        rows.append(painting.row)
+        for suggestion in painting.suggestions:
+            if suggestion.decided is None and options.get("task", suggestion.task) == suggestion.task:
+                try:
+                    review.decide(painting.row, suggestion.task, "x", "ada")
+                except ValueError as error:
+                    assert "nothing to decide" in str(error)  # noqa: PT017
+    return rows
+
+
+def test_a_painting_comes_with_its_cells_and_suggestions(review):
+    painting = review.next_painting("ada")
+    assert (painting.row, painting.cells["title"]) == (0, "A view")
+    school, kind = painting.suggestions[1], painting.suggestions[0]
+    assert (kind.label, kind.confidence, kind.known) == ("landscape", 0.9, None)
+    assert kind.alternatives == (("portrait", 0.08), ("study", 0.02))
+    assert (school.label, school.confidence) == ("Dutch", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("order", "options", "rows"),
+    [
+        ("least sure first", {}, [0, 1, 2]),  # 0.3, 0.6, 0.7
+        ("most expected errors first", {}, [0, 1, 2]),  # 0.8, 0.4, 0.3
+        ("in the catalogue's order", {"task": "type"}, [0]),
+        ("least sure first", {"label": "Dutch"}, [0, 2]),
+        ("labels that the model doubts", {}, [2]),  # the catalogue says genre
+    ],
+)
+def test_the_order(review, order, options, rows):
+    assert order_of(review, order, **options) == rows
+
+
+def test_at_random_is_another_order_and_every_row_once(tmp_path):
+    rows = [[f"{n}.jpg", "", "", "study", f"0.{n + 100}", "", "", "", "", "", ""] for n in range(50)]
+    review = begin_review(write(tmp_path / "many.csv", rows), COLUMNS, TASKS)
+    found = order_of(review, "at random")
+    assert sorted(found) == list(range(50))
+    assert found != list(range(50))
+
+
+def test_two_people_never_get_the_same_painting(review):
+    ada, ben = review.next_painting("ada"), review.next_painting("ben")
+    assert (ada.row, ben.row) == (0, 1)
+    assert review.next_painting("ada").row == 0  # until it is finished
+    with pytest.raises(ValueError, match="ada is looking at"):
+        review.decide(0, "type", "study", "ben")
+    finish(review, ada, "ada")
+    with pytest.raises(ValueError, match="is decided already"):
+        review.decide(0, "type", "study", "ada")
+    assert review.next_painting("ada").row == 2
+    finish(review, ben, "ben")
+    assert review.next_painting("ben") is None  # the last one is ada's
+
+
+def test_undone_decisions_are_kept_but_do_not_count(review):
+    finish(review, review.next_painting("ada"), "ada")
+    assert review.undo("ben") is None
+    assert review.undo("ada").row == 0
+    assert [decision["task"] for decision in review.decisions()] == ["type"]
+    review.decide(0, "school", "Flemish", "ada", is_new=True)
+    decisions = {decision["task"]: decision for decision in review.decisions()}
+    assert (decisions["school"]["label"], decisions["school"]["is_new"]) == ("Flemish", 1)
+    assert (decisions["school"]["suggested"], decisions["school"]["confidence"]) == ("Dutch", 0.3)
+
+
+def test_progress_is_counted_by_task(review):
+    painting = review.next_painting("ada")
+    review.decide(painting.row, "type", "portrait", "ada")
+    review.decide(painting.row, "school", None, "ada")
+    progress = review.progress()
+    assert {name: progress["type"][name] for name in ("open", "decided", "skipped", "agreement")} == {
+        **{"open": 0, "decided": 1, "skipped": 0},
+        "agreement": 0.0,
+    }
+    assert (progress["school"]["open"], progress["school"]["skipped"]) == (2, 1)
+    assert progress["school"]["agreement"] is None
+    assert progress["school"]["estimated_accuracy"]["mean"] == pytest.approx(0.65, abs=0.02)  # of 0.6 and 0.7
+
+
+def test_the_estimate_covers_the_truth_though_the_least_sure_were_decided_first():
+    generator, covered = np.random.default_rng(1), 0
+    for _ in range(200):
+        confidences = np.sort(generator.random(400))
+        is_right = generator.random(400) < confidences**2  # the model is too sure
+        estimate = estimated_accuracy(confidences[::2], is_right[::2], confidences[1::2])
+        covered += estimate["low"] <= is_right[1::2].mean() <= estimate["high"]
+    assert covered > 160  # 95 % of the expected share, and what 200 rows scatter around it
+    assert estimated_accuracy([], [], []) is None
+
+
+def test_an_export_has_the_decisions_and_every_other_byte(review, catalogue, tmp_path):
+    review.decide(0, "type", "study", "ada")
+    review.decide(2, "type", "genre", "ben")
+    output = tmp_path / "reviewed.csv"
+    assert export_decisions(review, catalogue, COLUMNS, output) == 2
+    before = catalogue.path.read_bytes().decode().split("\r\n")
+    after = output.read_bytes().decode().split("\r\n")
+    assert after[0] == before[0] + ";type_decided;type_decided_by;type_decided_at;" + (
+        "school_decided;school_decided_by;school_decided_at"
+    )
+    assert after[1].startswith("a.jpg;A view;study;landscape;")  # the empty cell is filled
+    assert after[2] == before[2] + ";;;;;;"
+    assert after[3].startswith(before[3] + ";genre;ben;2")
+    changes = list(csv.DictReader((tmp_path / "reviewed.csv.changes.csv").open()))
+    assert [(line["row"], line["before"], line["after"]) for line in changes] == [("1", "", "study")]
+
+
+def test_a_review_goes_on_and_refuses_another_catalogue(review, catalogue):
+    review.decide(0, "type", "study", "ada")
+    assert [d["label"] for d in begin_review(catalogue, COLUMNS, TASKS).decisions()] == ["study"]
+    write(catalogue.path, ROWS[:2])
+    with pytest.raises(ValueError, match="another version of it"):
+        begin_review(open_catalogue(catalogue.path), COLUMNS, TASKS)
+    with pytest.raises(ValueError, match="no column like medium_suggested"):
+        begin_review(open_catalogue(catalogue.path), COLUMNS, ["medium"])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda review: review.next_painting("ada", "best first"), f"Allowed are {list(ORDERS)[:1]}"[:-1]),
+        (lambda review: review.next_painting("ada", task="size"), "Allowed are"),
+        (lambda review: review.decide(0, "size", "large", "ada"), "Allowed are"),
+        (lambda review: review.decide(1, "type", "study", "ada"), "nothing to decide"),
+        (lambda review: review.painting(99), "no suggestion to review"),
+    ],
+)
+def test_what_is_refused(review, call, message):
+    with pytest.raises(ValueError, match=message.replace("[", r"\[")):
+        call(review)
+
+
+DECIDE = """
+import sys
+from pathlib import Path
+from semart_hf.collection.review import Review
+review = Review(Path(sys.argv[1]))
+while (painting := review.next_painting(sys.argv[2])) is not None:
+    for suggestion in painting.suggestions:
+        review.decide(painting.row, suggestion.task, "x", sys.argv[2])
+        print(painting.row, flush=True)
+"""
+
+
+def test_what_a_killed_process_was_told_is_kept(tmp_path):
+    rows = [[f"{n}.jpg", "", "", "study", "0.5", "", "", "Dutch", "0.5", "", ""] for n in range(400)]
+    review = begin_review(write(tmp_path / "many.csv", rows), COLUMNS, TASKS)
+    names = ("ada", "ben", "cleo")
+    processes = [Python("-c", DECIDE, review.path, name, output=tmp_path / name) for name in names]
+    try:
+        processes[0].wait_until(lambda: len((tmp_path / "ada").read_text().splitlines()) > 20)
+        processes[0].signal(9)
+        processes[0].process.join()
+        confirmed = (tmp_path / "ada").read_text().splitlines()
+        decided = [decision for decision in review.decisions() if decision["reviewer"] == "ada"]
+        assert len(confirmed) <= len(decided) <= len(confirmed) + 1
+    finally:
+        for process in processes:
+            process.signal(9)
+            process.process.join()
+    everything = [(decision["row"], decision["task"]) for decision in review.decisions()]
+    assert len(everything) == len(set(everything))  # nobody decided what another had
+
+
+def test_many_rows_are_no_slower_at_the_end(tmp_path):
+    rows = [[f"{n}.jpg", "", "", "study", f"{n / 20000:.5f}", "", "", "", "", "", ""] for n in range(20_000)]
+    review = begin_review(write(tmp_path / "many.csv", rows), COLUMNS, TASKS)
+    with review._connected() as connection:
+        for tables, order in ORDERS.values():
+            query = f"SELECT open.row FROM {tables} WHERE open.state = 'open' AND leased_until < 9 ORDER BY {order} LIMIT 1"
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+            assert not any("TEMP B-TREE" in step[-1] for step in plan), plan  # nothing is sorted for one painting
+    barrier = threading.Barrier(2)
+    found = []
+
+    def ask(reviewer):
+        barrier.wait()
+        for _ in range(20):
+            painting = review.next_painting(reviewer)
+            found.append(painting.row)
+            review.decide(painting.row, "type", "study", reviewer)
+
+    threads = [threading.Thread(target=ask, args=[name]) for name in ("ada", "ben")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == list(range(40))
