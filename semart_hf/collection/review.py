@@ -1,4 +1,4 @@
-"""People's decisions about suggestions, in a SQLite file beside the catalogue: what, who, when, and what was suggested."""
+"""People's decisions about a catalogue's suggestions, in a SQLite file beside it: what, who, when, of what."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ class Suggestion:
         confidence: Of it.
         alternatives: `(label, confidence)` of the next ones.
         known: The label that the catalogue has.
-        decided: What somebody decided; `None`: nothing yet.
+        state: `open`, `decided`, `skipped`; where the catalogue has a label, `known` if it is the suggested one, else
+            `doubted`.
     """
 
     task: str
@@ -78,7 +79,7 @@ class Suggestion:
     confidence: float
     alternatives: tuple[tuple[str, float], ...]
     known: str | None
-    decided: str | None
+    state: str
 
 
 @dataclass(frozen=True)
@@ -164,15 +165,9 @@ class Review:
             if cells is None:
                 raise ValueError(f"Got row {row}, which has no suggestion to review. Ask for the next painting.")
             rows = connection.execute("SELECT * FROM suggestion WHERE row = ?", [row]).fetchall()
-            decided = dict(
-                connection.execute(
-                    "SELECT task, label FROM decision WHERE row = ? AND NOT is_undone AND label IS NOT NULL ORDER BY id",
-                    [row],
-                )
-            )
         suggestions = (
-            Suggestion(task, label, confidence, _alternatives(others), known, decided.get(task))
-            for _, task, label, confidence, others, known, _ in rows
+            Suggestion(task, label, confidence, _alternatives(others), known, state)
+            for _, task, label, confidence, others, known, state in rows
         )
         by_task = {suggestion.task: suggestion for suggestion in suggestions}
         return Painting(row, json.loads(cells[0]), tuple(by_task[task] for task in self.tasks if task in by_task))
@@ -214,8 +209,8 @@ class Review:
             self._lease(connection, row, reviewer)
             connection.commit()
 
-    def undo(self, reviewer: str) -> Painting | None:
-        """Take back the reviewer's last decision, and give them its painting; `None` where there is none."""
+    def undo(self, reviewer: str) -> tuple[Painting, str] | None:
+        """Take back the reviewer's last decision, and give them its painting and task; `None` where there is none."""
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
             last = connection.execute(
@@ -230,7 +225,7 @@ class Review:
                 )
                 self._lease(connection, last[1], reviewer)
             connection.commit()
-        return None if last is None else self.painting(last[1])
+        return None if last is None else (self.painting(last[1]), last[2])
 
     def progress(self) -> dict[str, dict[str, Any]]:
         """By task how many are `open`, `decided` and `skipped`, and how good the model is.
@@ -269,7 +264,7 @@ class Review:
             connection.row_factory = sqlite3.Row
             query = "SELECT * FROM decision WHERE NOT is_undone AND label IS NOT NULL ORDER BY row, id"
             for decision in connection.execute(query):
-                yield {name: decision[name] for name in decision.keys() if name not in ("id", "is_undone")}
+                yield {name: value for name, value in dict(decision).items() if name not in ("id", "is_undone")}
 
     def _check(self, task: str | None) -> None:
         if task is not None and task not in self.tasks:
@@ -335,7 +330,7 @@ def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, out
     """Write the catalogue with what was decided, and what that changes as `OUTPUT.changes.csv`; how many decisions.
 
     Beside each task are `<task>_decided`, `_decided_by` and `_decided_at` (UTC). A decided label stands in the cell of
-    the catalogue's own column where that is empty; where it has another label, that stays, and is a line of the changes.
+    the catalogue's own column where that is empty. Where it has another label, that stays and is among the changes.
 
     Args:
         review: Of the catalogue.

@@ -1,0 +1,322 @@
+"""The page on which people decide about a catalogue's suggestions, by mouse, by touch or by keys alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from semart_hf.catalogue.picture_files import find_picture
+from semart_hf.model.pictures_semart import load_picture
+
+from .own_format import Catalogue
+from .review import DOUBTED, ORDERS, Painting, Review, Suggestion, export_decisions
+from .suggestions import Columns
+
+NUM_CHOICES = 5
+#: Pixels of the longer side of the picture that is sent to the browser.
+PREVIEW_SIZE = 1024
+#: Keys do what the buttons do, unless somebody is writing.
+KEYS = """<script>
+document.addEventListener("keydown", event => {
+  if (event.ctrlKey || event.altKey || event.metaKey || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
+  const names = {Enter: "accept", s: "skip", u: "undo"};
+  const name = names[event.key] ?? (/^[1-5]$/.test(event.key) ? "choice-" + event.key : "none");
+  const button = document.querySelector(`#${name}:not([disabled])`);
+  if (button) { event.preventDefault(); button.click(); }
+});
+</script>"""
+STYLE = """
+#cells { overflow-wrap: anywhere; max-height: 20em; overflow-y: auto; }
+#cells dt { font-size: 0.8em; opacity: 0.75; } #cells dd { margin: 0 0 6px; }
+#question { font-size: 1.3em; } #choices { gap: 8px; } #choices button { justify-content: start; min-height: 44px; }
+#picture img { width: 100%; height: 100%; object-fit: contain; }
+#progress table { width: 100%; } #progress td, #progress th { text-align: right; padding: 2px 8px; }
+#progress td:first-child, #progress th:first-child { text-align: left; }
+@media (max-width: 640px) { #picture { max-height: 45vh; } }
+"""
+
+
+class ReviewPage:
+    """What the page's buttons do; each gives what all its parts show, and no error but a sentence in words.
+
+    Args:
+        review: Of the catalogue.
+        catalogue: With suggestions.
+        columns: Which of its columns are what.
+        images: Folder of the pictures.
+        labels: By task, those that the model knows.
+        explain: HTML of what spoke for the answers about a painting `{"image", "text"}`.
+    """
+
+    def __init__(
+        self,
+        review: Review,
+        catalogue: Catalogue,
+        columns: Columns,
+        images: Path,
+        labels: Mapping[str, list[str]],
+        explain: Callable[[dict[str, Any]], str],
+    ) -> None:
+        self.review, self.catalogue, self.columns, self.images = review, catalogue, columns, images
+        self.labels, self._explain = labels, explain
+
+    def next(self, reviewer: str, order: str, task: str | None, label: str | None, message: str = "") -> list[Any]:
+        """The painting that comes next for somebody."""
+        try:
+            painting = self.review.next_painting(_name(reviewer), order, task=task or None, label=label or None)
+        except ValueError as error:
+            return self._shown(None, None, str(error))
+        return self._shown(painting, self._open_task(painting, order, task), message)
+
+    def decide(
+        self, row: int | None, decided: str | None, label: str | None, reviewer: str, *choice: Any
+    ) -> list[Any]:
+        """Keep a decision about the task that is shown, and show what is open next. `choice`: see `next`."""
+        if row is None or decided is None:
+            return self.next(reviewer, *choice)
+        try:
+            new = label is not None and label not in self.labels[decided]
+            self.review.decide(row, decided, (label or "").strip() or None, _name(reviewer), is_new=new)
+        except ValueError as error:
+            return self.next(reviewer, *choice, message=str(error))
+        painting = self.review.painting(row)
+        task = self._open_task(painting, *choice[:2])
+        return self._shown(painting, task, "") if task else self.next(reviewer, *choice)
+
+    def undo(self, reviewer: str, *choice: Any) -> list[Any]:
+        """Take back somebody's last decision."""
+        try:
+            undone = self.review.undo(_name(reviewer))
+        except ValueError as error:
+            return self._shown(None, None, str(error))
+        if undone is None:
+            return self.next(reviewer, *choice, message="You have decided nothing that could be taken back.")
+        return self._shown(*undone, "")
+
+    def explain(self, row: int | None) -> str:
+        """What spoke for the answers."""
+        if row is None:
+            return ""
+        try:
+            return self._explain(self._painting_of(self.review.painting(row)))
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            return f"<p>{escape(str(error))}</p>"
+
+    def export(self, folder: Path) -> tuple[list[str], str]:
+        """The reviewed catalogue and what was changed, as files, and a sentence."""
+        name = self.catalogue.path
+        output = folder / f"{name.stem}.reviewed{name.suffix}"
+        count = export_decisions(self.review, self.catalogue, self.columns, output)
+        return [str(output), f"{output}.changes.csv"], f"{count:,} decisions."
+
+    def progress(self) -> str:
+        """Table of what is done, by task."""
+        lines = []
+        for task, found in self.review.progress().items():
+            rest = found["estimated_accuracy"]
+            agreement = "–" if found["agreement"] is None else f"{found['agreement']:.0%}"
+            estimate = "–" if rest is None else f"{rest['mean']:.0%} ({rest['low']:.0%} to {rest['high']:.0%})"
+            counts = f"<td>{found['open']:,}<td>{found['decided']:,}<td>{found['skipped']:,}"
+            lines.append(f"<tr><td>{escape(task)}{counts}<td>{agreement}<td>{estimate}")
+        head = "<tr><th>task<th>open<th>decided<th>skipped<th>as suggested<th>right among the open (estimate)"
+        return f"<table>{head}{''.join(lines)}</table>"
+
+    def next_json(self, reviewer: str, order: str = "least sure first", task: str = "") -> dict[str, Any]:
+        """The painting that comes next for somebody, as JSON; empty when nothing is left."""
+        painting = self.review.next_painting(_name(reviewer), order, task=task or None)
+        return {} if painting is None else asdict(painting)
+
+    def decide_json(self, row: int, task: str, label: str, reviewer: str) -> dict[str, Any]:
+        """Keep a decision (no label: skip), and give what is left to do, as JSON."""
+        self.review.decide(
+            int(row), task, label.strip() or None, _name(reviewer), is_new=label not in self.labels.get(task, [])
+        )
+        return self.review.progress()
+
+    def _open_task(self, painting: Painting | None, order: str, wanted: str | None) -> str | None:
+        """The task to be decided next: the wanted one, or the least sure of those that are open."""
+        state = "doubted" if order == DOUBTED else "open"
+        found = [one for one in painting.suggestions if one.state == state] if painting else []
+        found = [one for one in found if not wanted or one.task == wanted]
+        return min(found, key=lambda one: one.confidence).task if found else None
+
+    def _painting_of(self, painting: Painting) -> dict[str, Any]:
+        text = "\n".join(painting.cells[column] for column in self.columns.text if column in painting.cells)
+        name = painting.cells.get(self.columns.image or "")
+        found = find_picture(str(self.images), name) if name else None
+        return {**({"image": str(found)} if isinstance(found, Path) else {}), **({"text": text} if text else {})}
+
+    def _picture(self, painting: Painting) -> Any:
+        path = self._painting_of(painting).get("image")
+        if path is None:
+            return None
+        image = load_picture(path, least_side=PREVIEW_SIZE).copy()
+        image.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
+        return image
+
+    def _shown(self, painting: Painting | None, task: str | None, message: str) -> list[Any]:
+        """Row, task, picture, cells, question, choices, label, message and progress."""
+        picture = None
+        try:
+            picture = self._picture(painting) if painting else None
+        except (ValueError, OSError) as error:
+            message = f"{message} The picture cannot be shown: {error}".strip()
+        suggestion = next((one for one in painting.suggestions if one.task == task), None) if painting else None
+        if painting is None or suggestion is None:
+            done = "Nothing is left to decide here. Choose another order or task, or export the catalogue."
+            choices: list[tuple[str, str] | None] = [None] * NUM_CHOICES
+            return [None, None, None, "", f"<p>{done}</p>", *choices, [], _notice(message), self.progress()]
+        ranked = [(suggestion.label, suggestion.confidence), *suggestion.alternatives][:NUM_CHOICES]
+        choices = [(f"{number}  {label}  {score:.0%}", label) for number, (label, score) in enumerate(ranked, 1)]
+        choices += [None] * (NUM_CHOICES - len(choices))
+        cells = "".join(
+            f"<dt>{escape(name)}<dd>{escape(value)}"
+            for name, value in painting.cells.items()
+            if not name.endswith(("_suggested", "_confidence", "_alternatives", "_decision"))
+        )
+        question = _question(painting.row, suggestion)
+        known = self.labels.get(suggestion.task, [])
+        return [
+            painting.row,
+            task,
+            picture,
+            f"<dl>{cells}</dl>",
+            question,
+            *choices,
+            known,
+            _notice(message),
+            self.progress(),
+        ]
+
+
+def add_review(gradio: Any, blocks: Any, page: ReviewPage, folder: Path) -> None:
+    """Put the page's parts into a tab of an application.
+
+    Args:
+        gradio: The library.
+        blocks: The application.
+        page: What the buttons do.
+        folder: Where exports are written.
+    """
+    row, task, kept = gradio.State(None), gradio.State(None), gradio.BrowserState("", storage_key="semart-reviewer")
+    labels = [gradio.State(None) for _ in range(NUM_CHOICES)]
+    with gradio.Row():
+        reviewer = gradio.Textbox(label="Your name", elem_id="reviewer", max_length=80)
+        order = gradio.Dropdown(list(ORDERS), value=next(iter(ORDERS)), label="Order", elem_id="order")
+        tasks = gradio.Dropdown([("every task", ""), *page.review.tasks], value="", label="Task", elem_id="task")
+    message = gradio.HTML(elem_id="review-message")
+    with gradio.Row():
+        picture = gradio.Image(label="Painting", interactive=False, elem_id="picture", height=560)
+        with gradio.Column():
+            question = gradio.HTML(elem_id="question")
+            with gradio.Column(elem_id="choices"):
+                buttons = [
+                    gradio.Button("", visible=False, elem_id=f"choice-{number}")
+                    for number in range(1, NUM_CHOICES + 1)
+                ]
+            with gradio.Row():
+                accept = gradio.Button("Accept (Enter)", variant="primary", elem_id="accept")
+                skip = gradio.Button("Skip (S)", elem_id="skip")
+                undo = gradio.Button("Undo (U)", elem_id="undo")
+            other = gradio.Dropdown(
+                [], label="Another label", allow_custom_value=True, value=None, elem_id="other", filterable=True
+            )
+            save = gradio.Button("Save this label", elem_id="save")
+            cells = gradio.HTML(elem_id="cells")
+    explanation = gradio.HTML()
+    why = gradio.Button("Explain the suggestions")
+    progress = gradio.HTML(elem_id="progress")
+    export = gradio.Button("Export the catalogue", elem_id="export")
+    files = gradio.File(label="Reviewed catalogue, and what was changed", interactive=False, file_count="multiple")
+    choice = [order, tasks]
+    shown = [row, task, picture, cells, question, *buttons, *labels, other, message, progress, explanation]
+
+    def updates(values: list[Any]) -> list[Any]:
+        number, name, image, listed, asked, *rest = values
+        choices, known, note, table = rest[:NUM_CHOICES], *rest[NUM_CHOICES:]
+        drawn = [gradio.Button(value=one[0] if one else "", visible=one is not None) for one in choices]
+        held = [one[1] if one else None for one in choices]
+        field = gradio.Dropdown(choices=known, value=None)
+        return [number, name, image, listed, asked, *drawn, *held, field, note, table, ""]
+
+    def named(name: str, request: Any) -> str:
+        return getattr(request, "username", None) or name
+
+    def on_next(name: str, by: str, of: str, request: gradio.Request) -> list[Any]:
+        return updates(page.next(named(name, request), by, of, None))
+
+    def on_decide(
+        number: Any, about: Any, label: Any, name: str, by: str, of: str, request: gradio.Request
+    ) -> list[Any]:
+        return updates(page.decide(number, about, label, named(name, request), by, of, None))
+
+    def on_skip(number: Any, about: Any, name: str, by: str, of: str, request: gradio.Request) -> list[Any]:
+        return updates(page.decide(number, about, None, named(name, request), by, of, None))
+
+    def on_undo(name: str, by: str, of: str, request: gradio.Request) -> list[Any]:
+        return updates(page.undo(named(name, request), by, of, None))
+
+    for function in (on_next, on_decide, on_skip, on_undo):
+        function.__annotations__["request"] = gradio.Request
+    options = {"api_visibility": "private", "show_progress": "hidden"}
+    started = blocks.load(lambda name: name, kept, reviewer, **options)
+    for event in (started.then, reviewer.submit, order.change, tasks.change):
+        event(on_next, [reviewer, *choice], shown, **options)
+    reviewer.change(lambda name: name, reviewer, kept, **options)
+    for button, label in zip([*buttons, accept], [*labels, labels[0]], strict=True):
+        button.click(on_decide, [row, task, label, reviewer, *choice], shown, **options)
+    save.click(on_decide, [row, task, other, reviewer, *choice], shown, **options)
+    skip.click(on_skip, [row, task, reviewer, *choice], shown, **options)
+    undo.click(on_undo, [reviewer, *choice], shown, **options)
+    why.click(page.explain, row, explanation, api_visibility="private")
+    export.click(lambda: page.export(folder), None, [files, message], api_visibility="private")
+
+
+def add_review_api(gradio: Any, page: ReviewPage) -> None:
+    """`/next`, `/decide` and `/progress`, for programs; whoever is logged in decides in their own name."""
+
+    def next_painting(reviewer: str, order: str, task: str, request: gradio.Request) -> dict[str, Any]:
+        return _in_words(gradio, page.next_json, getattr(request, "username", None) or reviewer, order, task)
+
+    def decide(row: int, task: str, label: str, reviewer: str, request: gradio.Request) -> dict[str, Any]:
+        return _in_words(gradio, page.decide_json, row, task, label, getattr(request, "username", None) or reviewer)
+
+    for function in (next_painting, decide):
+        function.__annotations__ |= {"request": gradio.Request, "row": int, "return": dict}
+        function.__annotations__ |= dict.fromkeys(
+            {"reviewer", "order", "task", "label"} & {*function.__annotations__}, str
+        )
+    gradio.api(next_painting, api_name="next")
+    gradio.api(decide, api_name="decide")
+
+    def progress() -> dict:  # type: ignore[type-arg]
+        return page.review.progress()
+
+    progress.__annotations__["return"] = dict
+    gradio.api(progress, api_name="progress")
+
+
+def _in_words(gradio: Any, function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise gradio.Error(str(error)) from error
+
+
+def _question(row: int, suggestion: Suggestion) -> str:
+    known = "" if suggestion.known is None else f" The catalogue says <b>{escape(suggestion.known)}</b>."
+    return f"<p>Row {row + 1}: which <b>{escape(suggestion.task)}</b>?{known}</p>"
+
+
+def _notice(message: str) -> str:
+    return f"<p>{escape(message)}</p>" if message else ""
+
+
+def _name(reviewer: str | None) -> str:
+    name = (reviewer or "").strip()
+    if not name:
+        raise ValueError("Write your name above first, so that your decisions are known as yours.")
+    return name
