@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from html import escape
@@ -16,6 +17,8 @@ from typing import Any
 from .command import command, load_model
 
 MOST_CHARACTERS = 5000
+MOST_BYTES = "256mb"  # of a picture
+MOST_WAITING = 64  # requests; more are refused
 PREVIEW_SIZE = 720  # pixels of the longer side
 PINNED = Path("model.json")
 # An explanation is a whole page with a style of its own.
@@ -38,7 +41,56 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add("--revision", default=pinned.get("revision"), help="of a model on the Hub")
     add("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
     add("--port", type=int, help="port to listen at (default: the first free one from 7860)")
-    return parser.parse_args(arguments)
+    add("--auth_file", type=Path, metavar="FILE", help="a line name:password for each visitor")
+    review = parser.add_argument_group("review of a catalogue with suggestions")
+    add = review.add_argument
+    add("--catalogue", type=Path, metavar="FILE", help="what `semart-hf predict CATALOGUE` has written")
+    add("--images", type=Path, metavar="FOLDER", help="of its pictures (default: Images beside it)")
+    add("--image_column", metavar="COLUMN", help="of its pictures (default: by its name)")
+    add("--text_columns", nargs="+", metavar="COLUMN", help="of its texts (default: by their names)")
+    options = parser.parse_args(arguments)
+    is_local = options.host in ("127.0.0.1", "localhost", "::1")
+    if not is_local and options.auth_file is None and "SPACE_ID" not in os.environ:
+        parser.error(
+            f"got --host {options.host} without --auth_file; whoever reaches this machine could read and decide: give "
+            "a file with a line name:password for each visitor"
+        )
+    return options
+
+
+def read_visitors(path: Path) -> list[tuple[str, str]]:
+    """Names and passwords of a file.
+
+    Raises:
+        ValueError: If a line is none.
+    """
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    visitors = [(name.strip(), password) for name, _, password in (line.partition(":") for line in lines)]
+    if not visitors or not all(name and password for name, password in visitors):
+        raise ValueError(f"Got {path}, of which a line is not name:password. Write one for each visitor.")
+    return visitors
+
+
+def review_of(options: argparse.Namespace, page: Page) -> Any:
+    """The review of --catalogue.
+
+    Raises:
+        ValueError: If it has no suggestions.
+    """
+    from semart_hf.collection.own_format import open_catalogue
+    from semart_hf.collection.review import begin_review
+    from semart_hf.collection.review_page import ReviewPage
+    from semart_hf.collection.suggestions import find_columns
+
+    catalogue = open_catalogue(options.catalogue)
+    columns = find_columns(
+        catalogue, page.tasks, image=options.image_column, text=options.text_columns, has_suggestions=True
+    )
+    beside = options.catalogue.parent / "Images"
+    images = options.images or (beside if beside.is_dir() else beside.parent)
+    review = begin_review(catalogue, columns, page.tasks)
+    labels = {task["name"]: task["labels"] for task in page.classifier.model.config.tasks}
+    return ReviewPage(review, catalogue, columns, images, labels, page.explanation)
 
 
 def read_thresholds(model: str, revision: str | None) -> dict[str, float]:
@@ -110,15 +162,19 @@ class Page:
 
     def explain(self, picture: str | None, text: str | None) -> list[Any]:
         """The message, and a page with the heat map and the weighted words of each answer."""
+        try:
+            return ["", self.explanation(painting_of(picture, text))]
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            return [notice(without_path(error, picture)), ""]
+
+    def explanation(self, painting: dict[str, Any]) -> str:
+        """A frame with the explanation page of one painting."""
         from semart_hf.documents.explanation_page import write_explanations
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "explanation.html")
-            try:
-                write_explanations(path, self.classifier, [("This painting", painting_of(picture, text))])
-            except (ValueError, OSError, RuntimeError, MemoryError) as error:
-                return [notice(without_path(error, picture)), ""]
-            return ["", FRAME.format(escape(path.read_text(encoding="utf-8")))]
+            write_explanations(path, self.classifier, [("This painting", painting)])
+            return FRAME.format(escape(path.read_text(encoding="utf-8")))
 
 
 def notice(message: str) -> str:
@@ -131,34 +187,47 @@ def without_path(error: Exception, picture: str | None) -> str:
     return message.replace(str(picture), Path(picture).name) if picture else message
 
 
-def build_page(gradio: Any, page: Page, name: str) -> Any:
+def build_page(gradio: Any, page: Page, name: str, review: Any = None) -> Any:
+    """The Gradio page: one painting, and the review of a catalogue where there is one."""
     training_notice = page.classifier.model.config.training_notice
     with gradio.Blocks(title=name, analytics_enabled=False) as blocks:
-        gradio.Markdown(f"# {name}\n{ABOUT}" + (f"\n\n**{training_notice}**" if training_notice else ""))
-        with gradio.Row():
-            with gradio.Column():
-                picture = gradio.File(label="Picture", type="filepath", height=120)
-                preview = gradio.Image(label="As the model reads it", interactive=False, height=360)
-                text = gradio.Textbox(label="Description", lines=4, placeholder="A view of a town by a river")
-                with gradio.Row():
-                    clear = gradio.Button("Clear")
-                    why = gradio.Button("Explain")
-                    button = gradio.Button("Classify", variant="primary")
-            with gradio.Column():
-                message = gradio.HTML(elem_id="message")
-                labels = [
-                    gradio.Label(label=task.capitalize(), num_top_classes=5, show_label=True) for task in page.tasks
-                ]
-        explanation = gradio.HTML()
-        answers = [message, *labels, explanation]
-        button.click(page.classify, [picture, text], answers, api_name="classify")
-        text.submit(page.classify, [picture, text], answers, api_visibility="private")
-        why.click(page.explain, [picture, text], [message, explanation], api_name="explain")
-        text.input(page.empty, None, answers, api_visibility="private", show_progress="hidden")
-        picture.change(page.preview, picture, [preview, *answers], api_visibility="private")
-        everything = [picture, text, preview, *answers]
-        clear.click(lambda: [None, "", None, *page.empty()], None, everything, api_visibility="private")
+        gradio.Markdown(f"# {name}" + (f"\n\n**{training_notice}**" if training_notice else ""))
+        if review is None:
+            add_painting(gradio, page)
+        else:
+            from semart_hf.collection.review_page import add_review
+
+            with gradio.Tab("Review"):
+                add_review(gradio, blocks, review)
+            with gradio.Tab("One painting"):
+                add_painting(gradio, page)
     return blocks
+
+
+def add_painting(gradio: Any, page: Page) -> None:
+    """The parts of the page for one painting."""
+    gradio.Markdown(ABOUT)
+    with gradio.Row():
+        with gradio.Column():
+            picture = gradio.File(label="Picture", type="filepath", height=120)
+            preview = gradio.Image(label="As the model reads it", interactive=False, height=360)
+            text = gradio.Textbox(label="Description", lines=4, placeholder="A view of a town by a river")
+            with gradio.Row():
+                clear = gradio.Button("Clear")
+                why = gradio.Button("Explain")
+                button = gradio.Button("Classify", variant="primary")
+        with gradio.Column():
+            message = gradio.HTML(elem_id="message")
+            labels = [gradio.Label(label=task.capitalize(), num_top_classes=5, show_label=True) for task in page.tasks]
+    explanation = gradio.HTML()
+    answers = [message, *labels, explanation]
+    button.click(page.classify, [picture, text], answers, api_name="suggest")
+    text.submit(page.classify, [picture, text], answers, api_visibility="private")
+    why.click(page.explain, [picture, text], [message, explanation], api_name="explain")
+    text.input(page.empty, None, answers, api_visibility="private", show_progress="hidden")
+    picture.change(page.preview, picture, [preview, *answers], api_visibility="private")
+    everything = [picture, text, preview, *answers]
+    clear.click(lambda: [None, "", None, *page.empty()], None, everything, api_visibility="private")
 
 
 @command("app")
@@ -175,8 +244,23 @@ def main(arguments: list[str]) -> None:
     thresholds = read_thresholds(options.model, options.revision)
     model, processor = load_model(options.model, revision=options.revision)
     classifier = ArtClassificationPipeline(model=model, processor=processor)
-    blocks = build_page(gradio, Page(classifier, thresholds), Path(options.model).name)
-    blocks.launch(server_name=options.host, server_port=options.port, show_error=True, css=STYLE)
+    page = Page(classifier, thresholds)
+    style, keys, review = STYLE, "", None
+    if options.catalogue is not None:
+        from semart_hf.collection import review_page as reviewing
+
+        review = review_of(options, page)
+        style, keys = STYLE + reviewing.STYLE, reviewing.KEYS
+    blocks = build_page(gradio, page, Path(options.model).name, review)
+    blocks.queue(max_size=MOST_WAITING).launch(
+        server_name=options.host,
+        server_port=options.port,
+        auth=None if options.auth_file is None else read_visitors(options.auth_file),
+        max_file_size=MOST_BYTES,
+        show_error=True,
+        css=style,
+        head=keys,
+    )
 
 
 if __name__ == "__main__":

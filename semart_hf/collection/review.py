@@ -330,7 +330,7 @@ def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, out
     """Write the catalogue with what was decided, and what that changes as `OUTPUT.changes.csv`; how many decisions.
 
     Beside each task are `<task>_decided`, `_decided_by` and `_decided_at` (UTC). A decided label stands in the cell of
-    the catalogue's own column where that is empty. Where it has another label, that stays and is among the changes.
+    the catalogue's own column where it had none. Where it had another, that stays and is among the changes.
 
     Args:
         review: Of the catalogue.
@@ -354,7 +354,7 @@ def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, out
                     continue
                 cells += [decision["label"], decision["reviewer"], _utc(decision["time"])]
                 column = columns.tasks.get(task)
-                if column is not None and not row.cells.get(column):
+                if column is not None and row.cells.get(f"{task}_decision") != "known":
                     filled[column] = decision["label"]
             yield Addition(cells, filled)
 
@@ -412,7 +412,8 @@ def _import(connection: sqlite3.Connection, catalogue: Catalogue, columns: Colum
             label, confidence = row.cells.get(f"{task}_suggested"), _number(row.cells.get(f"{task}_confidence"))
             if label is None or confidence is None:
                 continue
-            known = row.cells.get(columns.tasks.get(task, ""))
+            is_known = row.cells.get(f"{task}_decision") == "known"  # and no suggestion that was filled in
+            known = row.cells.get(columns.tasks.get(task, "")) if is_known else None
             state = "open" if known is None else "known" if known == label else "doubted"
             errors += (1 - confidence) * (state == "open")
             others = row.cells.get(f"{task}_alternatives") or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from html import escape
@@ -105,12 +106,13 @@ class ReviewPage:
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             return f"<p>{escape(str(error))}</p>"
 
-    def export(self, folder: Path) -> tuple[list[str], str]:
+    def export(self) -> tuple[list[str], str]:
         """The reviewed catalogue and what was changed, as files, and a sentence."""
+        folder = Path(tempfile.mkdtemp(prefix="semart_hf-"))
         name = self.catalogue.path
         output = folder / f"{name.stem}.reviewed{name.suffix}"
         count = export_decisions(self.review, self.catalogue, self.columns, output)
-        return [str(output), f"{output}.changes.csv"], f"{count:,} decisions."
+        return [str(output), f"{output}.changes.csv"], _notice(f"{count:,} decisions, and what they change.")
 
     def progress(self) -> str:
         """Table of what is done, by task."""
@@ -192,14 +194,13 @@ class ReviewPage:
         ]
 
 
-def add_review(gradio: Any, blocks: Any, page: ReviewPage, folder: Path) -> None:
+def add_review(gradio: Any, blocks: Any, page: ReviewPage) -> None:
     """Put the page's parts into a tab of an application.
 
     Args:
         gradio: The library.
         blocks: The application.
         page: What the buttons do.
-        folder: Where exports are written.
     """
     row, task, kept = gradio.State(None), gradio.State(None), gradio.BrowserState("", storage_key="semart-reviewer")
     labels = [gradio.State(None) for _ in range(NUM_CHOICES)]
@@ -262,7 +263,7 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, folder: Path) -> None
     for function in (on_next, on_decide, on_skip, on_undo):
         function.__annotations__["request"] = gradio.Request
     options = {"api_visibility": "private", "show_progress": "hidden"}
-    started = blocks.load(lambda name: name, kept, reviewer, **options)
+    started = blocks.load(lambda name: name or gradio.skip(), kept, reviewer, **options)
     for event in (started.then, reviewer.submit, order.change, tasks.change):
         event(on_next, [reviewer, *choice], shown, **options)
     reviewer.change(lambda name: name, reviewer, kept, **options)
@@ -271,11 +272,12 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, folder: Path) -> None
     save.click(on_decide, [row, task, other, reviewer, *choice], shown, **options)
     skip.click(on_skip, [row, task, reviewer, *choice], shown, **options)
     undo.click(on_undo, [reviewer, *choice], shown, **options)
-    why.click(page.explain, row, explanation, api_visibility="private")
-    export.click(lambda: page.export(folder), None, [files, message], api_visibility="private")
+    why.click(page.explain, row, explanation, api_name="explain_row", api_visibility="private")
+    _add_api(gradio, page)
+    export.click(page.export, None, [files, message], api_visibility="private")
 
 
-def add_review_api(gradio: Any, page: ReviewPage) -> None:
+def _add_api(gradio: Any, page: ReviewPage) -> None:
     """`/next`, `/decide` and `/progress`, for programs; whoever is logged in decides in their own name."""
 
     def next_painting(reviewer: str, order: str, task: str, request: gradio.Request) -> dict[str, Any]:

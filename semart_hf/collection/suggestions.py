@@ -63,17 +63,19 @@ def find_columns(
     image: str | None = None,
     text: Sequence[str] | None = None,
     with_urls: bool = False,
+    has_suggestions: bool = False,
 ) -> Columns:
     """The columns that have obvious names, whatever their case: `Image_File`, `DESCRIPTION`, a task's own name.
 
     A title is the text where there is no description.
 
     Args:
-        catalogue: It has none of the columns that a suggestion is written to.
+        catalogue: It has none of the columns that a suggestion is written to, unless it `has_suggestions`.
         tasks: Names of the model's tasks.
         image: The column of pictures; `None`: it is guessed.
         text: The columns of text, likewise.
         with_urls: Whether pictures may be given by URL, which are preferred to files then.
+        has_suggestions: Whether they are in it.
 
     Raises:
         ValueError: If there is neither a picture nor a text, a column is missing, or one is taken.
@@ -97,7 +99,7 @@ def find_columns(
             f"Got the column {missing[0]!r}, which {catalogue.path} lacks. Allowed are {names}. Name one."
         )
     taken = [name for name in added_columns(tasks) if name in names]
-    if taken:
+    if taken and not has_suggestions:
         raise ValueError(
             f"Got {catalogue.path}, which has the column {taken[0]!r} already. Suggestions are written beside a "
             "catalogue without them. Give the catalogue itself, or rename its columns."

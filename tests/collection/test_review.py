@@ -17,8 +17,8 @@ HEADER = ["image_file", "title", "type"]
 HEADER += [f"{task}_{name}" for task in TASKS for name in ("suggested", "confidence", "alternatives", "decision")]
 ROWS = [
     ["a.jpg", "A view", "", "landscape", "0.9", "portrait 0.08 | study 0.02", "", "Dutch", "0.3", "Italian 0.2", ""],
-    ["b.jpg", "A lady", "portrait", "portrait", "0.8", "landscape 0.2", "", "French", "0.6", "Dutch 0.4", ""],
-    ["c.jpg", "A storm", "genre", "landscape", "0.95", "genre 0.05", "", "Dutch", "0.7", "French 0.3", ""],
+    ["b.jpg", "A lady", "portrait", "portrait", "0.8", "landscape 0.2", "known", "French", "0.6", "Dutch 0.4", ""],
+    ["c.jpg", "A storm", "genre", "landscape", "0.95", "genre 0.05", "known", "Dutch", "0.7", "French 0.3", ""],
     ["d.jpg", "Unread", "", "", "", "", "", "", "", "", ""],
 ]
 
@@ -152,6 +152,16 @@ def test_an_export_has_the_decisions_and_every_other_byte(review, catalogue, tmp
     assert after[3].startswith(before[3] + ";genre;ben;2")
     changes = list(csv.DictReader((tmp_path / "reviewed.csv.changes.csv").open()))
     assert [(line["row"], line["before"], line["after"]) for line in changes] == [("1", "", "study")]
+
+
+def test_a_filled_suggestion_is_no_label_that_was_known(tmp_path):
+    row = ["a.jpg", "A view", "landscape", "landscape", "0.9", "", "accepted", "", "", "", ""]
+    catalogue = write(tmp_path / "filled.csv", [row])
+    review = begin_review(catalogue, COLUMNS, TASKS)
+    assert review.next_painting("ada").suggestions[0].known is None
+    review.decide(0, "type", "study", "ada")
+    export_decisions(review, catalogue, COLUMNS, tmp_path / "reviewed.csv")
+    assert (tmp_path / "reviewed.csv").read_text().splitlines()[1].startswith("a.jpg;A view;study;landscape;")
 
 
 def test_a_review_goes_on_and_refuses_another_catalogue(review, catalogue):

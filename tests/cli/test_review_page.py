@@ -1,0 +1,210 @@
+"""A catalogue's suggestions, reviewed by keys in a real browser and by programs over HTTP, by two people, with a kill."""
+
+import csv
+import json
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+from tiny_release import load_command, save_tiny_model, write_release
+
+TASKS = ("type", "school", "timeframe", "medium")
+app = load_command("app")
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    """A catalogue of 12 paintings with suggestions, half of whose schools are known; its pictures lie beside it."""
+    folder = tmp_path_factory.mktemp("review")
+    save_tiny_model(folder / "model")
+    write_release(folder / "museum")
+    source = folder / "museum" / "semart_test.csv"
+    with source.open(encoding="cp1252", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    for number, row in enumerate(rows):
+        row.update(TYPE="", TIMEFRAME="", SCHOOL=row["SCHOOL"] if number % 2 else "")
+    with source.open("w", encoding="cp1252", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter="\t")
+        writer.writeheader()
+        writer.writerows(rows)
+    output = folder / "museum" / "suggestions.csv"
+    load_command("predict").main([str(source), "--model", str(folder / "model"), "--output", str(output)])
+    return output
+
+
+@contextmanager
+def served(catalogue, *words):
+    """Address and process of the application."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    model = catalogue.parents[1] / "model"
+    command = [sys.executable, "-m", "semart_hf.cli.app", "--model", model, "--catalogue", catalogue, "--port", port]
+    process = subprocess.Popen([*map(str, command), *words])
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/").close()
+                break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.3)
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright, which drives a browser")
+    pytest.importorskip("gradio", reason="no gradio, which makes the page: pip install 'semart-hf[app]'")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no chromium to look at the page with")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def decisions_of(catalogue):
+    with sqlite3.connect(catalogue.with_name(f"{catalogue.name}.decisions.sqlite3")) as connection:
+        query = "SELECT row, task, label, reviewer FROM decision WHERE NOT is_undone ORDER BY id"
+        return connection.execute(query).fetchall()
+
+
+def called(address, name, *values):
+    """What a function of the API gives, by plain HTTP, as docs/suggestions.md has it."""
+    place = f"{address}/gradio_api/call/{name}"
+    body = json.dumps({"data": values}).encode()
+    request = urllib.request.Request(place, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        event = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{place}/{event}") as answer:
+        return json.loads(answer.read().decode().rpartition("data: ")[2])[0]
+
+
+def question(tab):
+    return tab.locator("#question").inner_text()
+
+
+def press(tab, key):
+    """Press a key, and wait until the page asks something else."""
+    before = question(tab)
+    tab.keyboard.press(key)
+    wait_for_another(tab, before)
+
+
+def wait_for_another(tab, before):
+    """Until another question is asked, and the page takes the next key: what is pressed before is ignored on purpose."""
+    tab.wait_for_function("text => document.querySelector('#question').innerText != text", arg=before)
+    tab.wait_for_timeout(500)
+
+
+def begin(tab, address, name):
+    tab.goto(address)
+    tab.locator("#reviewer input, #reviewer textarea").fill(name)
+    tab.keyboard.press("Enter")
+    tab.locator("#choice-1").wait_for()
+    tab.locator("#question").click()
+    tab.wait_for_timeout(500)
+
+
+def test_ten_rows_by_keys_with_a_kill_and_an_export(browser, catalogue):
+    with served(catalogue) as (address, process):
+        tab = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+        begin(tab, address, "Ada")
+        for key in ("Enter", "2", "s", "Enter", "3"):
+            press(tab, key)
+        press(tab, "u")
+        asked = question(tab)
+        decided = decisions_of(catalogue)
+        assert len(decided) == 4
+        assert [label is None for _, _, label, _ in decided] == [False, False, True, False]
+        tab.reload()
+        tab.get_by_text(asked).wait_for()  # the name and the painting are known again
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert decisions_of(catalogue) == decided
+        tab.close()
+    with served(catalogue) as (address, _):
+        tab, other = browser.new_page(), browser.new_page()
+        begin(tab, address, "Ada")
+        begin(other, address, "Ben")
+        assert question(tab) == asked
+        assert question(other).split(":")[0] != asked.split(":")[0]  # never the same painting
+        other.locator("#other input").fill("Byzantine")
+        before = question(other)
+        other.locator("#save").click()
+        wait_for_another(other, before)
+        tab.locator("#question").click()
+        for _ in range(6):
+            press(tab, "Enter")
+        with tab.expect_download() as download:
+            tab.locator("#export").click()
+            tab.get_by_text("suggestions.reviewed.csv").first.wait_for()
+            tab.locator("a[download^='suggestions.reviewed.csv'], a[href*='suggestions.reviewed.csv']").first.click()
+        with open(download.value.path(), encoding="cp1252", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        assert called(address, "progress")["type"]["decided"] > 0
+        free = called(address, "next", "Cleo", "least sure first", "type")
+        assert called(address, "decide", free["row"], "type", "", "Cleo")["type"]["skipped"] > 0
+        tab.close()
+        other.close()
+    expected = {(row, task): (label, who) for row, task, label, who in decisions_of(catalogue) if label is not None}
+    assert "Byzantine" in {label for label, _ in expected.values()}
+    found = {
+        (number, task): (row[f"{task}_decided"], row[f"{task}_decided_by"])
+        for number, row in enumerate(rows)
+        for task in TASKS
+        if row[f"{task}_decided"]
+    }
+    assert found == expected
+    assert all(rows[row]["TYPE"] == label for (row, task), (label, _) in expected.items() if task == "type")
+
+
+def test_programs_decide_over_http(catalogue, tmp_path):
+    pytest.importorskip("gradio", reason="no gradio, which makes the page: pip install 'semart-hf[app]'")
+    from gradio_client import Client
+
+    own = tmp_path / "museum"
+    shutil.copytree(catalogue.parent, own, ignore=shutil.ignore_patterns("*.sqlite3*"))
+    (tmp_path / "model").symlink_to(catalogue.parents[1] / "model")
+    visitors = tmp_path / "visitors"
+    visitors.write_text("ada:secret\nben:other\n")
+    with served(own / catalogue.name, "--auth_file", str(visitors)) as (address, _):
+        with pytest.raises(Exception, match="(?i)auth|log|401"):
+            Client(address, verbose=False).predict(api_name="/progress")
+        client = Client(address, auth=("ada", "secret"), verbose=False)
+        painting = client.predict("", "least sure first", "type", api_name="/next")
+        left = client.predict(painting["row"], "type", "portrait", "somebody else", api_name="/decide")
+        assert (left["type"]["open"], left["type"]["decided"]) == (11, 1)
+        with pytest.raises(Exception, match="is decided already"):
+            client.predict(painting["row"], "type", "portrait", "", api_name="/decide")
+        answer = client.predict(None, "a view of delft", api_name="/suggest")
+        assert {one["label"] for one in answer[1]["confidences"]} == {"portrait", "landscape", "UNK"}
+    assert decisions_of(own / catalogue.name)[0][2:] == ("portrait", "ada")  # whoever is logged in
+
+
+def test_a_server_for_others_asks_for_a_password(tmp_path, capsys, monkeypatch):
+    with pytest.raises(SystemExit):
+        app.parse_arguments(["--model", "m", "--host", "0.0.0.0"])
+    assert "without --auth_file" in capsys.readouterr().err
+    monkeypatch.setenv("SPACE_ID", "ada/paintings")  # a Space's visitors are everybody
+    assert app.parse_arguments(["--model", "m", "--host", "0.0.0.0"]).auth_file is None
+    path = tmp_path / "visitors"
+    path.write_text("ada:sec:ret\n\nben: x \n")
+    assert app.read_visitors(path) == [("ada", "sec:ret"), ("ben", " x")]
+    path.write_text(json.dumps({"ada": ""}) + "\nnobody\n")
+    with pytest.raises(ValueError, match="name:password"):
+        app.read_visitors(path)
