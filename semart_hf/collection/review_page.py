@@ -246,6 +246,9 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage) -> None:
     def named(name: str, request: Any) -> str:
         return getattr(request, "username", None) or name
 
+    def on_load(name: str, request: gradio.Request) -> Any:  # a link may carry the name: ?reviewer=Ada
+        return request.query_params.get("reviewer") or name or gradio.skip()
+
     def on_next(name: str, by: str, of: str, request: gradio.Request) -> list[Any]:
         return updates(page.next(named(name, request), by, of, None))
 
@@ -260,10 +263,10 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage) -> None:
     def on_undo(name: str, by: str, of: str, request: gradio.Request) -> list[Any]:
         return updates(page.undo(named(name, request), by, of, None))
 
-    for function in (on_next, on_decide, on_skip, on_undo):
+    for function in (on_load, on_next, on_decide, on_skip, on_undo):
         function.__annotations__["request"] = gradio.Request
     options = {"api_visibility": "private", "show_progress": "hidden"}
-    started = blocks.load(lambda name: name or gradio.skip(), kept, reviewer, **options)
+    started = blocks.load(on_load, kept, reviewer, **options)
     for event in (started.then, reviewer.submit, order.change, tasks.change):
         event(on_next, [reviewer, *choice], shown, **options)
     reviewer.change(lambda name: name, reviewer, kept, **options)

@@ -1,4 +1,4 @@
-"""A catalogue's suggestions, reviewed by keys in a real browser and by programs over HTTP, by two people, with a kill."""
+"""A catalogue's suggestions, reviewed by keys in a real browser and by programs over HTTP, with a kill."""
 
 import csv
 import json
@@ -106,7 +106,7 @@ def press(tab, key):
 
 
 def wait_for_another(tab, before):
-    """Until another question is asked, and the page takes the next key: what is pressed before is ignored on purpose."""
+    """Until another question is asked, and the page takes the next key: it ignores what is pressed before."""
     tab.wait_for_function("text => document.querySelector('#question').innerText != text", arg=before)
     tab.wait_for_timeout(500)
 
@@ -183,7 +183,7 @@ def test_programs_decide_over_http(catalogue, tmp_path):
     visitors = tmp_path / "visitors"
     visitors.write_text("ada:secret\nben:other\n")
     with served(own / catalogue.name, "--auth_file", str(visitors)) as (address, _):
-        with pytest.raises(Exception, match="(?i)auth|log|401"):
+        with pytest.raises(Exception, match=r"(?i)auth|log|401"):
             Client(address, verbose=False).predict(api_name="/progress")
         client = Client(address, auth=("ada", "secret"), verbose=False)
         painting = client.predict("", "least sure first", "type", api_name="/next")
