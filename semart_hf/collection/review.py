@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
@@ -14,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from semart_hf.files import atomic_file
 
-from .own_format import Addition, Catalogue
+from .own_format import Catalogue
+from .review_results import estimated_accuracy
 from .suggestions import Columns
 
 # Which of the two tables is walked along its index, so that the first hit ends the search: CROSS keeps the order.
@@ -33,8 +31,6 @@ ORDERS = {
     "labels that the model doubts": (_BY_CONFIDENCE, "open.confidence DESC"),
 }
 DOUBTED = "labels that the model doubts"
-#: What stands beside each task's suggestion in an export.
-DECIDED_COLUMNS = ("decided", "decided_by", "decided_at")
 # A painting that somebody looked at and left comes to others after so many seconds.
 _LEASE_SECONDS = 600
 _TABLES = """
@@ -326,84 +322,6 @@ def begin_review(catalogue: Catalogue, columns: Columns, tasks: Sequence[str], p
     return review
 
 
-def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, output: Path) -> int:
-    """Write the catalogue with what was decided, and what that changes as `OUTPUT.changes.csv`; how many decisions.
-
-    Beside each task are `<task>_decided`, `_decided_by` and `_decided_at` (UTC). A decided label stands in the cell of
-    the catalogue's own column where it had none. Where it had another, that stays and is among the changes.
-
-    Args:
-        review: Of the catalogue.
-        catalogue: As it was given to `begin_review`.
-        columns: Which of its columns are what.
-        output: The new file, in the catalogue's format.
-    """
-    names = [f"{task}_{name}" for task in review.tasks for name in DECIDED_COLUMNS]
-    decided: dict[int, dict[str, dict[str, Any]]] = {}
-    for decision in review.decisions():
-        decided.setdefault(decision["row"], {})[decision["task"]] = decision
-
-    def additions() -> Iterator[Addition]:
-        for number, row in enumerate(catalogue.rows()):
-            cells: list[str] = []
-            filled = {}
-            for task in review.tasks:
-                decision = decided.get(number, {}).get(task)
-                if decision is None:
-                    cells += ["", "", ""]
-                    continue
-                cells += [decision["label"], decision["reviewer"], _utc(decision["time"])]
-                column = columns.tasks.get(task)
-                if column is not None and row.cells.get(f"{task}_decision") != "known":
-                    filled[column] = decision["label"]
-            yield Addition(cells, filled)
-
-    catalogue.write(output, names, additions())
-    with (
-        atomic_file(output.with_name(f"{output.name}.changes.csv")) as path,
-        path.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["row", "task", "before", "after", "suggested", "confidence", "is_new", "reviewer", "time"])
-        for number, row in enumerate(catalogue.rows()):
-            for task, decision in decided.get(number, {}).items():
-                before = row.cells.get(columns.tasks.get(task, "")) or ""
-                if before != decision["label"]:
-                    shown = [decision["suggested"], f"{decision['confidence']:.4f}", bool(decision["is_new"])]
-                    who = [decision["reviewer"], _utc(decision["time"])]
-                    writer.writerow([number + 1, task, before, decision["label"], *shown, *who])
-    return sum(map(len, decided.values()))
-
-
-def estimated_accuracy(
-    confidences: Sequence[float], is_right: Sequence[bool], remaining: Sequence[float]
-) -> dict[str, float] | None:
-    """Share of the remaining suggestions that is right, as `{"mean", "low", "high"}`; `None` where nothing remains.
-
-    What is looked at first is what the model is least sure of, so that the agreement so far says little of the rest.
-    Therefore by tenths of confidence: a beta distribution with the weight of two decisions around the mean confidence,
-    and the decisions. The interval has 95 % of 2,000 draws.
-
-    Args:
-        confidences: Of the suggestions that were decided about.
-        is_right: Whether each was the decision.
-        remaining: Confidences of the others.
-    """
-    if not len(remaining):
-        return None
-    edges = np.linspace(0, 1, 11)[1:-1]
-    known, rest = np.digitize(confidences, edges), np.digitize(remaining, edges)
-    draws = np.zeros(2000)
-    generator = np.random.default_rng(0)
-    for number in np.unique(rest):
-        belief = float(np.clip(np.mean(np.asarray(remaining)[rest == number]), 0.01, 0.99))
-        right = np.asarray(is_right, dtype=float)[known == number] if len(confidences) else np.zeros(0)
-        shape = (2 * belief + right.sum(), 2 * (1 - belief) + len(right) - right.sum())
-        draws += generator.beta(*shape, size=len(draws)) * np.mean(rest == number)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return {"mean": float(draws.mean()), "low": float(low), "high": float(high)}
-
-
 def _import(connection: sqlite3.Connection, catalogue: Catalogue, columns: Columns, tasks: Sequence[str]) -> None:
     """The rows that have suggestions."""
     for number, row in enumerate(catalogue.rows()):
@@ -436,10 +354,6 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _sha256(file: Iterable[bytes]) -> str:

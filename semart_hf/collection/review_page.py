@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from html import escape
@@ -13,7 +14,8 @@ from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.model.pictures_semart import load_picture
 
 from .own_format import Catalogue
-from .review import DOUBTED, ORDERS, Painting, Review, Suggestion, export_decisions
+from .review import DOUBTED, ORDERS, Painting, Review, Suggestion
+from .review_results import export_decisions
 from .suggestions import Columns
 
 NUM_CHOICES = 5
@@ -34,7 +36,8 @@ STYLE = """
 #cells dt { font-size: 0.8em; opacity: 0.75; } #cells dd { margin: 0 0 6px; }
 #question { font-size: 1.3em; } #choices { gap: 8px; } #choices button { justify-content: start; min-height: 44px; }
 #picture img { width: 100%; height: 100%; object-fit: contain; }
-#progress table { width: 100%; } #progress td, #progress th { text-align: right; padding: 2px 8px; }
+#progress { overflow-x: auto; } #progress table { width: 100%; }
+#progress td, #progress th { text-align: right; padding: 2px 8px; }
 #progress td:first-child, #progress th:first-child { text-align: left; }
 @media (max-width: 640px) { #picture { max-height: 45vh; } }
 """
@@ -63,8 +66,9 @@ class ReviewPage:
     ) -> None:
         self.review, self.catalogue, self.columns, self.images = review, catalogue, columns, images
         self.labels, self._explain = labels, explain
+        self._progress, self._counted_again = "", 0.0
 
-    def next(self, reviewer: str, order: str, task: str | None, label: str | None, message: str = "") -> list[Any]:
+    def next(self, reviewer: str, order: str, task: str, label: str, message: str = "") -> list[Any]:
         """The painting that comes next for somebody."""
         try:
             painting = self.review.next_painting(_name(reviewer), order, task=task or None, label=label or None)
@@ -73,28 +77,37 @@ class ReviewPage:
         return self._shown(painting, self._open_task(painting, order, task), message)
 
     def decide(
-        self, row: int | None, decided: str | None, label: str | None, reviewer: str, *choice: Any
+        self,
+        row: int | None,
+        decided: str | None,
+        answer: str | None,
+        reviewer: str,
+        order: str,
+        task: str,
+        label: str,
     ) -> list[Any]:
-        """Keep a decision about the task that is shown, and show what is open next. `choice`: see `next`."""
+        """Keep an answer about the task that is shown (`None` skips it), and show what is open next; see `next`."""
         if row is None or decided is None:
-            return self.next(reviewer, *choice)
+            return self.next(reviewer, order, task, label)
         try:
-            new = label is not None and label not in self.labels[decided]
-            self.review.decide(row, decided, (label or "").strip() or None, _name(reviewer), is_new=new)
+            if answer is not None and not answer.strip():
+                raise ValueError("Choose a label or write one first.")
+            new = answer is not None and answer not in self.labels[decided]
+            self.review.decide(row, decided, answer and answer.strip(), _name(reviewer), is_new=new)
         except ValueError as error:
-            return self.next(reviewer, *choice, message=str(error))
+            return self.next(reviewer, order, task, label, str(error))
         painting = self.review.painting(row)
-        task = self._open_task(painting, *choice[:2])
-        return self._shown(painting, task, "") if task else self.next(reviewer, *choice)
+        still = self._open_task(painting, order, task)
+        return self._shown(painting, still, "") if still else self.next(reviewer, order, task, label)
 
-    def undo(self, reviewer: str, *choice: Any) -> list[Any]:
+    def undo(self, reviewer: str, order: str, task: str, label: str) -> list[Any]:
         """Take back somebody's last decision."""
         try:
             undone = self.review.undo(_name(reviewer))
         except ValueError as error:
             return self._shown(None, None, str(error))
         if undone is None:
-            return self.next(reviewer, *choice, message="You have decided nothing that could be taken back.")
+            return self.next(reviewer, order, task, label, "You have decided nothing that could be taken back.")
         return self._shown(*undone, "")
 
     def explain(self, row: int | None) -> str:
@@ -115,7 +128,10 @@ class ReviewPage:
         return [str(output), f"{output}.changes.csv"], _notice(f"{count:,} decisions, and what they change.")
 
     def progress(self) -> str:
-        """Table of what is done, by task."""
+        """Table of what is done, by task; of a large catalogue it is counted again at times only."""
+        begun = time.monotonic()
+        if begun < self._counted_again:
+            return self._progress
         lines = []
         for task, found in self.review.progress().items():
             rest = found["estimated_accuracy"]
@@ -124,7 +140,9 @@ class ReviewPage:
             counts = f"<td>{found['open']:,}<td>{found['decided']:,}<td>{found['skipped']:,}"
             lines.append(f"<tr><td>{escape(task)}{counts}<td>{agreement}<td>{estimate}")
         head = "<tr><th>task<th>open<th>decided<th>skipped<th>as suggested<th>right among the open (estimate)"
-        return f"<table>{head}{''.join(lines)}</table>"
+        self._progress = f"<table>{head}{''.join(lines)}</table>"
+        self._counted_again = time.monotonic() + 10 * (time.monotonic() - begun)
+        return self._progress
 
     def next_json(self, reviewer: str, order: str = "least sure first", task: str = "") -> dict[str, Any]:
         """The painting that comes next for somebody, as JSON; empty when nothing is left."""
@@ -208,6 +226,8 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage) -> None:
         reviewer = gradio.Textbox(label="Your name", elem_id="reviewer", max_length=80)
         order = gradio.Dropdown(list(ORDERS), value=next(iter(ORDERS)), label="Order", elem_id="order")
         tasks = gradio.Dropdown([("every task", ""), *page.review.tasks], value="", label="Task", elem_id="task")
+        known = sorted({label for names in page.labels.values() for label in names})
+        suggested = gradio.Dropdown([("every label", ""), *known], value="", label="Suggested label", elem_id="label")
     message = gradio.HTML(elem_id="review-message")
     with gradio.Row():
         picture = gradio.Image(label="Painting", interactive=False, elem_id="picture", height=560)
@@ -232,7 +252,7 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage) -> None:
     progress = gradio.HTML(elem_id="progress")
     export = gradio.Button("Export the catalogue", elem_id="export")
     files = gradio.File(label="Reviewed catalogue, and what was changed", interactive=False, file_count="multiple")
-    choice = [order, tasks]
+    choice = [order, tasks, suggested]
     shown = [row, task, picture, cells, question, *buttons, *labels, other, message, progress, explanation]
 
     def updates(values: list[Any]) -> list[Any]:
@@ -249,30 +269,37 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage) -> None:
     def on_load(name: str, request: gradio.Request) -> Any:  # a link may carry the name: ?reviewer=Ada
         return request.query_params.get("reviewer") or name or gradio.skip()
 
-    def on_next(name: str, by: str, of: str, request: gradio.Request) -> list[Any]:
-        return updates(page.next(named(name, request), by, of, None))
+    def on_next(name: str, by: str, of: str, label: str, request: gradio.Request) -> list[Any]:
+        return updates(page.next(named(name, request), by, of, label))
 
     def on_decide(
-        number: Any, about: Any, label: Any, name: str, by: str, of: str, request: gradio.Request
+        number: Any, about: Any, answer: Any, name: str, by: str, of: str, label: str, request: gradio.Request
     ) -> list[Any]:
-        return updates(page.decide(number, about, label, named(name, request), by, of, None))
+        return updates(page.decide(number, about, answer, named(name, request), by, of, label))
 
-    def on_skip(number: Any, about: Any, name: str, by: str, of: str, request: gradio.Request) -> list[Any]:
-        return updates(page.decide(number, about, None, named(name, request), by, of, None))
+    def on_save(
+        number: Any, about: Any, answer: Any, name: str, by: str, of: str, label: str, request: gradio.Request
+    ) -> list[Any]:
+        return updates(page.decide(number, about, answer or "", named(name, request), by, of, label))
 
-    def on_undo(name: str, by: str, of: str, request: gradio.Request) -> list[Any]:
-        return updates(page.undo(named(name, request), by, of, None))
+    def on_skip(
+        number: Any, about: Any, name: str, by: str, of: str, label: str, request: gradio.Request
+    ) -> list[Any]:
+        return updates(page.decide(number, about, None, named(name, request), by, of, label))
 
-    for function in (on_load, on_next, on_decide, on_skip, on_undo):
+    def on_undo(name: str, by: str, of: str, label: str, request: gradio.Request) -> list[Any]:
+        return updates(page.undo(named(name, request), by, of, label))
+
+    for function in (on_load, on_next, on_decide, on_save, on_skip, on_undo):
         function.__annotations__["request"] = gradio.Request
     options = {"api_visibility": "private", "show_progress": "hidden"}
     started = blocks.load(on_load, kept, reviewer, **options)
-    for event in (started.then, reviewer.submit, order.change, tasks.change):
+    for event in (started.then, reviewer.submit, order.change, tasks.change, suggested.change):
         event(on_next, [reviewer, *choice], shown, **options)
     reviewer.change(lambda name: name, reviewer, kept, **options)
     for button, label in zip([*buttons, accept], [*labels, labels[0]], strict=True):
         button.click(on_decide, [row, task, label, reviewer, *choice], shown, **options)
-    save.click(on_decide, [row, task, other, reviewer, *choice], shown, **options)
+    save.click(on_save, [row, task, other, reviewer, *choice], shown, **options)
     skip.click(on_skip, [row, task, reviewer, *choice], shown, **options)
     undo.click(on_undo, [reviewer, *choice], shown, **options)
     why.click(page.explain, row, explanation, api_name="explain_row", api_visibility="private")

@@ -8,7 +8,8 @@ import pytest
 from warm_python import Python
 
 from semart_hf.collection.own_format import open_catalogue
-from semart_hf.collection.review import ORDERS, begin_review, estimated_accuracy, export_decisions
+from semart_hf.collection.review import ORDERS, begin_review
+from semart_hf.collection.review_results import estimated_accuracy, export_decisions
 from semart_hf.collection.suggestions import Columns
 
 TASKS = ["type", "school"]
