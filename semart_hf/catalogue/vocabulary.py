@@ -17,25 +17,36 @@ def learn_vocabularies(
 ) -> dict[str, list[str]]:
     """Labels by task, in the order of `TASKS`: those that train has at least `min_label_count` times, and `UNK` last.
 
-    Timeframes are ordered in time, the labels of other tasks by falling frequency and then by name. With the default
+    Spans of years are ordered in time, other labels by falling frequency and then by name. With the default
     count the official train split gives the literature's vocabularies: 10 types, 24 schools and 17 timeframes. `None`
     is a missing label and counts for nothing.
 
     Raises:
         ValueError: The count is below 1.
     """
+    return {task: learn_vocabulary(columns[task], min_label_count=min_label_count) for task in TASKS}
+
+
+def learn_vocabulary(values: Iterable[str | None], *, min_label_count: int = 10) -> list[str]:
+    """The labels of one task, as `learn_vocabularies` says.
+
+    Raises:
+        ValueError: The count is below 1.
+
+    Example:
+        >>> learn_vocabulary(["Dutch", "French", "French", None], min_label_count=1)
+        ['French', 'Dutch', 'UNK']
+    """
     if min_label_count < 1:
         raise ValueError(f"Got min_label_count={min_label_count}, but a label occurs at least once. Use 1 or more.")
-    vocabularies = {}
-    for task in TASKS:
-        counts = Counter(value for value in columns[task] if value is not None and value != UNKNOWN)
-        labels = sorted(label for label, count in counts.items() if count >= min_label_count)
-        if task == "timeframe":
-            labels.sort(key=lambda label: int((re.match(r"-?\d+", label) or ["9999"])[0]))  # others come last
-        else:
-            labels.sort(key=counts.__getitem__, reverse=True)  # which keeps the order of equal ones
-        vocabularies[task] = [*labels, UNKNOWN]
-    return vocabularies
+    counts = Counter(value for value in values if value is not None and value != UNKNOWN)
+    labels = sorted(label for label, count in counts.items() if count >= min_label_count)
+    spans = {label: re.match(r"(-?\d+)-", label) for label in labels}
+    if any(spans.values()):  # others come last
+        labels.sort(key=lambda label: int(span[1]) if (span := spans[label]) else 9999)
+    else:
+        labels.sort(key=counts.__getitem__, reverse=True)  # which keeps the order of equal ones
+    return [*labels, UNKNOWN]
 
 
 def label_number(value: str | None, labels: Sequence[str]) -> int | None:

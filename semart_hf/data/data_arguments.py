@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from semart_hf.catalogue.schema import read_tasks
+
 # What is allowed of which fields. No comparison holds for NaN.
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "1 or more": (
@@ -59,7 +61,10 @@ class DataArguments:
     streaming: bool = described(False, "Read prepared training data (folder, Hub, URL) as it is needed.")
     epoch_length: int | None = described(None, "Rows of an epoch of streamed data. null: every row once.")
     shuffle_buffer: int = described(512, "Rows of streamed data that are mixed at a time.")
-    tasks: list[str] = described(["type", "school", "timeframe", "medium"], "Tasks, in their order.")
+    tasks: list[str] = described(
+        ["type", "school", "timeframe", "medium"],
+        "Tasks, in their order: columns with labels, or {name: …, column: …, rule: …}.",
+    )
     min_label_count: int = described(10, "Labels rarer than this in train become UNK.")
     text_columns: list[str] = described(["DESCRIPTION"], "Columns that make up the model's text.")
     max_text_length: int = described(256, "Longer texts are cut to this many tokens.")
@@ -94,6 +99,7 @@ class DataArguments:
     def __post_init__(self) -> None:
         """Check that there is something to learn from, and that the ways to read it do not exclude each other."""
         check_numbers(self)
+        read_tasks(self.tasks)
         for name in ("crop_scale", "crop_ratio"):
             if len(getattr(self, name)) != 2:
                 raise ValueError(

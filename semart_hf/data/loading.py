@@ -18,6 +18,7 @@ from datasets.fingerprint import Hasher
 from PIL import Image
 
 from semart_hf.catalogue.release import RELEASE_FILES, read_rows, typed_splits
+from semart_hf.catalogue.schema import read_tasks
 from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables
 from semart_hf.catalogue.text import is_description_alone, text_of
 from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
@@ -26,7 +27,7 @@ from semart_hf.model.pictures_semart import FORMATS
 from semart_hf.preparation.preparation import Preparation, PreparationOptions, prepare_paintings
 
 from .data_arguments import DataArguments
-from .rows import check_readable, renumbered
+from .rows import check_readable, renumbered, with_label_columns
 from .streaming import PaintingStream, column_of, shards_at, url_of
 
 logger = logging.getLogger(__name__)
@@ -80,9 +81,10 @@ def load_paintings(
     labels_by_task = None if tasks is None else {task["name"]: list(task["labels"]) for task in tasks}
     if is_release(data):
         tables = read_rows(data, follow_links=follow_links) if tables is None else tables
-        for task, labels in (labels_by_task or {}).items():
-            for rows in tables.splits.values():
-                _refuse_unknown({*rows[task][:]} - {None}, task, labels, data)
+        for task in tasks or ():
+            if task["name"] in TASKS and "rule" not in task and "column" not in task:
+                for rows in tables.splits.values():
+                    _refuse_unknown({*rows[task["name"]][:]} - {None}, task["name"], task["labels"], data)
         columns, text_columns = ("DESCRIPTION",) if text_columns is None else text_columns, None
         # Which labels a model without `UNK` lacks has been checked.
         vocabularies = labels_by_task and {
@@ -95,7 +97,7 @@ def load_paintings(
         splits = _load_prepared(data, cache_dir, only)
     return datasets.DatasetDict(
         {
-            name: _as_expected(split, text_columns, labels_by_task, data)
+            name: _as_expected(split, text_columns, tasks, data)
             for name, split in splits.items()
             if only is None or name in only
         }
@@ -150,17 +152,12 @@ def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequenc
 def _as_expected(
     split: datasets.Dataset,
     text_columns: Sequence[str] | str | None,
-    labels_by_task: dict[str, list[str]] | None,
+    tasks: Sequence[Mapping[str, Any]] | None,
     data: str | Path,
 ) -> datasets.Dataset:
     """The split with every column that a release has, its text and its labels as asked for."""
-    tasks = [task for task in TASKS if labels_by_task is None or task in labels_by_task]
-    unfit = [task for task in tasks if not isinstance(split.features.get(task), datasets.ClassLabel)]
-    if unfit:
-        raise ValueError(
-            f"Got {data} with the columns {split.column_names}, but {unfit} must be label columns among them. Prepare "
-            "the data with `semart-hf prepare` and a mapping of its columns."
-        )
+    wanted = TASKS if tasks is None else [task["name"] for task in tasks]
+    own_tasks = [task for task in TASKS if task in wanted and task in split.column_names]
     extra_columns = [column for column in split.column_names if column not in ("image", "text", *TEXT_COLUMNS, *TASKS)]
     if text_columns is None or is_description_alone(text_columns):
         # A text that was prepared otherwise, perhaps with words masked, is what is meant.
@@ -181,12 +178,22 @@ def _as_expected(
         fingerprint = Hasher.hash((split._fingerprint, text_columns))
         split = split.remove_columns({"text"}.intersection(split.column_names))
         split = split.add_column("text", texts, new_fingerprint=fingerprint, feature=datasets.Value("string"))
-    for task, labels in (labels_by_task or {}).items():
-        own_labels = split.features[task].names
-        values = {own_labels[number] for number in set(column_of(split, task)) - {None}}
-        _refuse_unknown(values, task, labels, data)
-        split = renumbered(split, task, labels)
-    return split.select_columns(["image", *TEXT_COLUMNS, *tasks, "text", *extra_columns])
+    split = with_label_columns(split, tasks or ())
+    for task in tasks or ():
+        name, labels = task["name"], task["labels"]
+        if name not in split.column_names:
+            raise ValueError(
+                f"Got {data} with the columns {split.column_names}, but the model's task {name} has its labels in "
+                f"{task.get('column', name)!r}. Add the column to the data."
+            )
+        values = set(column_of(split, name)) - {None}
+        feature = split.features[name]
+        is_numbered = isinstance(feature, datasets.ClassLabel)
+        _refuse_unknown({feature.names[value] for value in values} if is_numbered else values, name, labels, data)
+        split = renumbered(split, name, labels) if is_numbered else split
+    asked = [task["name"] for task in tasks or ()]
+    order = dict.fromkeys(("image", *TEXT_COLUMNS, *own_tasks, "text", *extra_columns, *asked))
+    return split.select_columns(list(order))
 
 
 def _refuse_unknown(values: set[str], task: str, labels: Sequence[str], data: str | Path) -> None:
@@ -214,11 +221,13 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
         ValueError: If there is nothing to learn from, or less than half of what `modality` shows can be read.
     """
     data, columns = arguments.data, arguments.columns_or_template
+    origins = [{"name": task.name, **task.origin} for task in read_tasks(arguments.tasks)]
     splits = Splits()
     if arguments.streaming and not is_release(data):
         splits["train"] = _stream(data, arguments, seed)
         others = load_paintings(data, text_columns=columns, only=["validation", "test"])
-        splits.update({name: shown_rows(rows, arguments.modality) for name, rows in others.items()})
+        for name, rows in others.items():
+            splits[name] = shown_rows(with_label_columns(rows, origins), arguments.modality)
         if len(splits) == 1:
             raise ValueError(
                 f"The data {data} have a train split alone, but a model that learns from a stream is judged by "
@@ -234,7 +243,8 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
                 f"The data {data} have no rows to train on, only {dict(found.num_rows)}. Give a release with "
                 "semart_train.csv, or prepared data with a train split."
             )
-        splits.update({name: shown_rows(rows, arguments.modality) for name, rows in found.items()})
+        for name, rows in found.items():
+            splits[name] = shown_rows(with_label_columns(rows, origins), arguments.modality)
     for name, rows in splits.items():
         check_readable(rows, split=name, modality=arguments.modality, data=data, follow_links=arguments.follow_links)
     train = splits["train"]
@@ -288,7 +298,9 @@ def with_prepared_pictures(
     if arguments.streaming:
         rows = _stream(str(folder), arguments, seed)
     else:
-        rows = _undecoded(load_paintings(folder, text_columns=columns, only=["train"])["train"])
+        prepared = load_paintings(folder, text_columns=columns, only=["train"])["train"]
+        origins = [{"name": task.name, **task.origin} for task in read_tasks(arguments.tasks)]
+        rows = _undecoded(with_label_columns(prepared, origins))
     return rows, f"Training pictures: prepared with a shorter side of {size} pixels, in {folder}"
 
 
@@ -311,6 +323,7 @@ def _stream(data: str, arguments: DataArguments, seed: int) -> PaintingStream:
         seed=seed,
         buffer_size=arguments.shuffle_buffer,
         text_columns=None if is_description_alone(columns) else columns,
+        tasks=[{"name": task.name, **task.origin} for task in read_tasks(arguments.tasks)],
     )
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from semart_hf.catalogue.picture_files import find_picture
-from semart_hf.catalogue.vocabulary import label_number
+from semart_hf.catalogue.schema import Task, label_text, read_tasks
+from semart_hf.catalogue.vocabulary import UNKNOWN, label_number, learn_vocabulary
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.pictures_semart import PictureError, load_picture
 
@@ -27,20 +28,74 @@ _NUM_TRIED, _NUM_STREAMED, _NUM_NAMED = 48, 256, 3
 _SMALL_SIDE = 32
 
 
-def tasks_of(paintings: datasets.Dataset | PaintingStream, names: Iterable[str]) -> list[dict[str, Any]]:
-    """`[{"name", "labels"}, …]` as the data's label columns say.
+def tasks_of(
+    paintings: datasets.Dataset | PaintingStream,
+    tasks: Iterable[str | Mapping[str, Any]],
+    *,
+    min_label_count: int = 10,
+) -> list[dict[str, Any]]:
+    """The tasks as a model's configuration has them, `[{"name", "labels"}, …]`, with the labels of training rows.
+
+    A `ClassLabel` column has its labels, of any other the frequent cells become labels.
+
+    Args:
+        paintings: The training rows.
+        tasks: See `read_tasks`.
+        min_label_count: See `learn_vocabulary`.
 
     Raises:
-        ValueError: If the data have no such label column.
+        ValueError: If the data lack a column, or it has no labels that could be learned.
     """
+    found = []
+    for task in read_tasks(tasks):
+        feature = _label_feature(paintings, task)
+        if isinstance(feature, datasets.ClassLabel) and task.rule is None:
+            labels = list(feature.names)
+        else:
+            least = task.min_label_count or min_label_count
+            cells = [label_text(cell, task.rule) for cell in column_of(paintings, task.source)]
+            labels = learn_vocabulary(cells, min_label_count=least)
+            known = [cell for cell in cells if cell is not None]
+            if len({cell if cell in labels else UNKNOWN for cell in known}) < 2:
+                raise ValueError(
+                    f"Got the column {task.source!r} for the task {task.name}, with {len({*known}):,} labels in "
+                    f"{len(known):,} rows, of which {labels[:-1]} occur at least {least} times. A task has labels "
+                    "to choose between. Choose another column, or a smaller min_label_count."
+                )
+        found.append({"name": task.name, "labels": labels, **task.origin})
+    return found
+
+
+def _label_feature(paintings: Any, task: Task) -> Any:
+    """Type of the column that a task's labels are read from."""
     features = paintings.features
-    available = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    unknown = [name for name in names if name not in available]
-    if unknown:
-        raise ValueError(
-            f"Unknown tasks {unknown}: the data have labels for {available}. Choose the tasks among them."
-        )
-    return [{"name": name, "labels": list(features[name].names)} for name in names]
+    if task.source in features and task.source not in ("image", "text"):
+        feature = features[task.source]
+        is_plain = isinstance(feature, datasets.Value) and not feature.dtype.startswith(("float", "double", "binary"))
+        if isinstance(feature, datasets.ClassLabel) or is_plain:
+            return feature
+    usable = [name for name in features if name not in ("image", "text", "image_file")]
+    raise ValueError(
+        f"Got the task {task.name}, with labels in the column {task.source!r}. Allowed are columns of words, whole "
+        f"numbers or labels, here among {usable}. Choose one."
+    )
+
+
+def with_label_columns(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]]) -> datasets.Dataset:
+    """The rows with a column of each task's name, of `ClassLabel` or text, where its labels come from another."""
+    for task in tasks:
+        name, source, rule = task["name"], task.get("column") or task["name"], task.get("rule")
+        feature = rows.features.get(source)
+        is_ready = isinstance(feature, datasets.ClassLabel) or feature == datasets.Value("string")
+        if feature is None or (source == name and rule is None and is_ready):
+            continue
+        cells = column_of(rows, source)
+        if isinstance(feature, datasets.ClassLabel):
+            cells = (None if cell is None else feature.int2str(cell) for cell in cells)
+        labels = [label_text(cell, rule) for cell in cells]
+        rows = rows.remove_columns({name}.intersection(rows.column_names))
+        rows = rows.add_column(name, labels, feature=datasets.Value("string"))
+    return rows
 
 
 def known_number(label: Any, task: Mapping[str, Any]) -> int:
@@ -130,6 +185,7 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
             f"Got a {type(rows).__name__}, but rows are a datasets.Dataset, a DataFrame or a list of dicts. Give one."
         )
     if isinstance(rows, datasets.Dataset):
+        rows = with_label_columns(rows, tasks)
         for task in tasks:
             if isinstance(rows.features.get(task["name"]), datasets.ClassLabel):
                 rows = renumbered(rows, task["name"], task["labels"])

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from semart_hf.catalogue.schema import label_text
 from semart_hf.catalogue.text import text_of
 from semart_hf.catalogue.vocabulary import TASKS
 
@@ -48,6 +49,8 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         seed: Of the order, and of what is drawn for each row.
         buffer_size: Rows that are mixed at a time; 1 leaves them in the order of their group.
         text_columns: Columns of the text, or a template; `None` takes the text that the data was prepared with.
+        tasks: Whose labels are wanted, `{"name"}` and, where they come from elsewhere, `{"column", "rule"}`; `None`:
+            SemArt's.
 
     Raises:
         ValueError: There are no shards of this split, or a process would get no row.
@@ -62,7 +65,9 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         seed: int = 0,
         buffer_size: int = 512,
         text_columns: Sequence[str] | str | None = None,
+        tasks: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
+        self.tasks = {task["name"]: task for task in tasks or [{"name": name} for name in TASKS]}
         self._url = url_of(data)
         self._footers = _footers_of(self._url, split)
         self._groups: list[_Group] = []
@@ -79,6 +84,8 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         self.buffer_size = buffer_size
         is_without = text_columns is None and "text" not in self.features
         self.text_columns = ("DESCRIPTION",) if is_without else text_columns
+        self._never_text = {"image", "text"}
+        self._never_text |= {name for name, kind in self.features.items() if isinstance(kind, datasets.ClassLabel)}
         self._divide(1, 0, 1)
 
     def divided(self, *, batch_size: int, process_index: int, num_processes: int) -> "PaintingStream":
@@ -115,13 +122,19 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         Raises:
             ValueError: There is no such column.
         """
-        if name not in self.features and name != "text":
+        task = self.tasks.get(name, {})
+        source = task.get("column", name)
+        if source not in self.features and name != "text":
             raise ValueError(f"Got the column {name!r}, but the shards have {list(self.features)}. Choose among them.")
         is_made = name == "text" and self.text_columns is not None
-        names = [column for column in self.features if column not in ("image", "text", *TASKS)] if is_made else [name]
+        names = [column for column in self.features if column not in self._never_text] if is_made else [source]
         for path in self._footers:
             table = self._table(path, names)
-            yield from map(self._text_of, table.to_pylist()) if is_made else table[name].to_pylist()
+            yield from (
+                map(self._text_of, table.to_pylist())
+                if is_made
+                else (self._label_of(row, task) if task else row[name] for row in table.to_pylist())
+            )
 
     def first_rows(self, number: int) -> list[dict[str, Any]]:
         """The first rows of the files with all their cells, `number` at most, of as few files as hold them."""
@@ -145,13 +158,14 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         rows = self._rows_between(epoch, offset + start, offset + stop)
         random = np.random.default_rng((self.seed, epoch, self.process_index, number))
         for index, row in _mixed(rows, self.buffer_size, random):
-            labels = {task: row[task] for task in TASKS if task in row}
+            labels = {name: self._label_of(row, task) for name, task in self.tasks.items()}
             draw = (self.seed, epoch, index)
             yield {"image": row.get("image"), "text": self._text_of(row), **labels, DRAW_KEY: draw}
 
     def _rows_between(self, epoch: int, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """Number and cells of the rows from `start` to `stop` in the epoch's order of groups."""
-        names = [name for name in ("image", "text", *TASKS) if name in self.features]
+        sources = [task.get("column", name) for name, task in self.tasks.items()]
+        names = [name for name in dict.fromkeys(("image", "text", *sources)) if name in self.features]
         position = 0
         for turn in range(-(-stop // self.num_rows)):
             order = np.random.default_rng((self.seed, epoch, turn)).permutation(len(self._groups))
@@ -171,8 +185,16 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
     def _text_of(self, row: Mapping[str, Any]) -> str | None:
         if self.text_columns is None:
             return row["text"]
-        words = {name: value for name, value in row.items() if name not in ("image", "text", *TASKS)}
+        words = {name: value for name, value in row.items() if name not in self._never_text}
         return text_of(words, self.text_columns)
+
+    def _label_of(self, row: Mapping[str, Any], task: Mapping[str, Any]) -> Any:
+        """A `ClassLabel`'s number, or a label's text; `None` where the row has neither."""
+        source, rule = task.get("column", task["name"]), task.get("rule")
+        cell, feature = row.get(source), self.features.get(source)
+        if isinstance(feature, datasets.ClassLabel):
+            return cell if cell is None or rule is None else label_text(feature.int2str(cell), rule)
+        return label_text(cell, rule)
 
 
 def column_of(rows: Any, name: str) -> Iterator[Any]:

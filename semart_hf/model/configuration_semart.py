@@ -23,7 +23,8 @@ class SemArtConfig(PreTrainedConfig):
     Args:
         vision_config: The timm tower (`timm_wrapper`).
         text_config: The text tower (`distilbert`).
-        tasks: `[{"name": "type", "labels": ["landscape", …]}, …]`; a label's position is its class index.
+        tasks: `[{"name": "type", "labels": ["landscape", …]}, …]`; a label's position is its class index. Of labels
+            that data has in a column of another name, or that a rule derives from it, also `column` and `rule`.
         task_weights: Weight of each task's loss by task name; tasks that are not named weigh 1.
         fusion_dim: Size of each projection and of the fused features.
         fusion_dropout: Dropout probability before the heads.
@@ -142,10 +143,9 @@ class SemArtConfig(PreTrainedConfig):
 def _check_tasks(tasks: list[dict[str, Any]]) -> None:
     example = "tasks=[{'name': 'type', 'labels': ['landscape', 'portrait']}]"
     for task in tasks:
-        if set(task) != {"name", "labels"} or not isinstance(task["name"], str) or not task["name"].isidentifier():
-            raise ValueError(
-                f"A task must have exactly a 'name' (an identifier) and 'labels', got {task!r}. Write {example}."
-            )
+        is_known = {"name", "labels"} <= set(task) <= {"name", "labels", "column", "rule"}
+        if not is_known or not isinstance(task["name"], str) or not task["name"].isidentifier():
+            raise ValueError(f"A task must have a 'name' (an identifier) and 'labels', got {task!r}. Write {example}.")
         name, labels = task["name"], task["labels"]
         if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
             raise ValueError(f"The labels of task {name!r} must be a list of names, got {labels!r}. Write {example}.")

@@ -162,7 +162,8 @@ def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> t
         is_table_needed = name.endswith("_kwargs") and not str(value).startswith("{")
         if value is None and type(None) not in kinds:
             raise ValueError(f"{name} is null, but it needs a value. Leave it out to have its default.")
-        if value is None or (isinstance(value, dict) and dict in kinds):
+        has_tables = name == "tasks" and isinstance(value, list) and any(isinstance(one, dict) for one in value)
+        if value is None or has_tables or (isinstance(value, dict) and dict in kinds):
             parser.set_defaults(**{name: value})
         elif isinstance(value, dict) or (isinstance(value, list) and list not in kinds) or is_table_needed:
             allowed = "a table" if is_table_needed else "a list" if list in kinds else "one value"
@@ -206,7 +207,7 @@ def effective_recipe(recipe: Mapping[str, Any], overrides: Iterable[str]) -> dic
 
 def _value(name: str, word: str) -> Any:
     """A word of the command line as a recipe has it: `1.10`, a name, stays as it is, `1e-3` is a number."""
-    is_table = word.lstrip().startswith("{") and name not in LIST_FIELDS
+    is_table = word.lstrip().startswith("{") and (name == "tasks" or name not in LIST_FIELDS)
     try:
         value = yaml.load(word, Loader=_RecipeLoader)
     except yaml.YAMLError as error:

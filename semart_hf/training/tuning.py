@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import PrinterCallback, TrainerCallback
 
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.sources import load_splits
+from semart_hf.data.loading import load_splits
 
 from .arguments import SemArtTrainingArguments
 from .building import build_trainer

@@ -131,11 +131,11 @@ def test_a_folder_without_paintings(tmp_path):
         load_paintings(tmp_path)
 
 
-def test_a_data_set_without_label_columns(tmp_path):
+def test_a_data_set_without_the_models_label_column(tmp_path):
     (tmp_path / "data").mkdir()
     datasets.Dataset.from_dict({"picture": ["a"]}).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
-    with pytest.raises(ValueError, match=r"columns \['picture'\], but \['type', .*must be label columns"):
-        load_paintings(tmp_path, cache_dir=tmp_path / "cache")
+    with pytest.raises(ValueError, match=r"but the model's task style has its labels in 'wing'. Add the column"):
+        load_paintings(tmp_path, cache_dir=tmp_path / "cache", tasks=[{"name": "style", "labels": [], "column": "wing"}])
 
 
 def test_only_the_wanted_splits_are_read(release, prepared, tmp_path):

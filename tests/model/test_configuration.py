@@ -47,8 +47,8 @@ def test_a_model_of_the_miniature_says_that_it_has_seen_no_real_painting(tmp_pat
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"tasks": [{"name": "type"}]}, "must have exactly a 'name'"),
-        ({"tasks": [{"name": "two words", "labels": ["a"]}]}, "must have exactly a 'name'"),
+        ({"tasks": [{"name": "type"}]}, "must have a 'name'"),
+        ({"tasks": [{"name": "two words", "labels": ["a"]}]}, "must have a 'name'"),
         ({"tasks": [{"name": "type", "labels": []}]}, "labels of task 'type' must be a list of names"),
         ({"tasks": [{"name": "type", "labels": ["a", "a"]}]}, r"labels of task 'type' have \['a'\] more than once"),
         ({"tasks": 2 * [{"name": "type", "labels": ["a"]}]}, r"tasks have \['type'\] more than once"),

@@ -1,0 +1,96 @@
+"""Which tasks a model learns: what is asked of each painting, and where a data set has the labels."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .medium import medium_of
+from .timeframe import half_century_of
+
+
+def century_of(date: str | None) -> str | None:
+    """The century of a date, as the hundred years that hold the middle of its half-century: `1601-1700`."""
+    half = half_century_of(date)
+    if half is None:
+        return None
+    first = (int(re.match(r"-?\d+", half)[0]) - 1) // 100 * 100 + 1  # type: ignore[index]
+    return f"{first}-{first + 99}"
+
+
+#: Rules by which labels are derived from another column: a cell's text goes in, a label or `None` comes out. One that
+#: is added here is a rule of recipes, and of the models that were trained with it.
+RULES: dict[str, Callable[[str | None], str | None]] = {
+    "medium": medium_of,
+    "half_century": half_century_of,
+    "century": century_of,
+}
+
+
+def label_text(cell: Any, rule: str | None = None) -> str | None:
+    """The label that a cell has, or that a rule derives from it; `None` where it is empty."""
+    if cell is None or cell != cell:
+        return None
+    text = str(cell).strip()
+    return (RULES[rule](text) if rule else text) or None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of a recipe.
+
+    Attributes:
+        name: Of the task: letters, digits and `_`.
+        column: Of the data that has the labels, or what they are derived from; `None`: the task's name.
+        rule: One of `RULES`; `None`: the cells are the labels.
+        min_label_count: Labels rarer than this in train become `UNK`; `None`: the recipe's.
+    """
+
+    name: str
+    column: str | None = None
+    rule: str | None = None
+    min_label_count: int | None = None
+
+    @property
+    def source(self) -> str:
+        """The column that is read."""
+        return self.column or self.name
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What a model's configuration keeps beside name and labels, so that other data is read likewise."""
+        return {name: value for name in ("column", "rule") if (value := getattr(self, name)) is not None}
+
+
+def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
+    """The tasks of a recipe: names of label columns, or tables with the fields of `Task`.
+
+    Raises:
+        ValueError: An entry is neither, a rule does not exist, or two tasks have one name.
+
+    Example:
+        >>> [task.source for task in read_tasks(["type", {"name": "century", "column": "date", "rule": "century"}])]
+        ['type', 'date']
+    """
+    tasks = []
+    allowed = [field.name for field in fields(Task)]
+    for entry in entries:
+        given = {"name": entry} if isinstance(entry, str) else entry
+        if not isinstance(given, Mapping) or not set(given) <= set(allowed) or "name" not in given:
+            raise ValueError(
+                f"Got the task {entry!r}. Allowed are a column's name, or a table of name and some of {allowed[1:]}. "
+                "Write e.g. tasks: [type, {name: century, column: date, rule: century}]."
+            )
+        task = Task(**given)
+        if not str(task.name).isidentifier():
+            raise ValueError(
+                f"Got the task name {task.name!r}. Allowed are letters, digits and _. Write e.g. "
+                f"{{name: style, column: {task.name!r}}}."
+            )
+        if task.rule is not None and task.rule not in RULES:
+            raise ValueError(f"Got the rule {task.rule!r} of task {task.name}. Allowed are {list(RULES)}. Choose one.")
+        tasks.append(task)
+    names = [task.name for task in tasks]
+    if not tasks or len({*names}) < len(names):
+        raise ValueError(f"Got the tasks {names}. Allowed are one or more, each once. Correct tasks.")
+    return tasks

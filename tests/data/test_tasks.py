@@ -1,0 +1,122 @@
+"""Any column with labels is a task: by its name, under another one, or by a rule."""
+
+import datasets
+import pytest
+from small_trainer import make_model, make_trainer, parts_of
+
+from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.schema import century_of, read_tasks
+from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.loading import load_paintings, load_splits
+from semart_hf.data.rows import label_counts, labels_of, tasks_of
+from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+
+CENTURY = {"name": "century", "column": "date", "rule": "century"}
+TASKS = ["type", "author", CENTURY, {"name": "support", "column": "technique", "rule": "medium"}]
+
+
+@pytest.mark.parametrize(
+    ("date", "century"), [("1642", "1601-1700"), ("c. 1700", "1601-1700"), ("1701", "1701-1800"), ("?", None)]
+)
+def test_the_century_of_a_date(date, century):
+    assert century_of(date) == century
+
+
+@pytest.mark.parametrize("form", ["release", "prepared", "streamed"])
+def test_author_and_derived_tasks_of_a_release(small_release, tmp_path, form):
+    data = small_release
+    if form != "release":
+        data = prepare_paintings(
+            read_rows(small_release), tmp_path / "prepared", PreparationOptions(min_label_count=3)
+        )
+        data = tmp_path / "prepared"
+    arguments = DataArguments(data=str(data), tasks=TASKS, min_label_count=3, streaming=form == "streamed")
+    splits = load_splits(arguments)
+    tasks = tasks_of(splits["train"], arguments.tasks, min_label_count=3)
+    by_name = {task["name"]: task for task in tasks}
+    assert list(by_name) == ["type", "author", "century", "support"]
+    assert by_name["century"] == {
+        "name": "century",
+        "labels": by_name["century"]["labels"],
+        "column": "date",
+        "rule": "century",
+    }
+    centuries = by_name["century"]["labels"]
+    assert centuries[:-1] == sorted(centuries[:-1])
+    raw = read_rows(small_release).splits["train"]
+    counts = label_counts(splits["train"], tasks)
+    for name, cells in (
+        ("author", raw["author"][:]),
+        ("century", [*map(century_of, raw["date"][:])]),
+        ("support", raw["medium"][:]),
+    ):
+        labels = by_name[name]["labels"]
+        expected = [sum(cell == label for cell in cells) for label in labels[:-1]]
+        assert counts[name].tolist()[:-1] == expected, name
+        assert counts[name].sum() == sum(cell is not None for cell in cells), name
+    test = load_paintings(data, tasks=tasks)["test"]
+    numbers = labels_of([*test.remove_columns("image")], tasks)
+    for row, found in zip(test.remove_columns("image"), numbers.tolist(), strict=True):
+        century = century_of(row["date"])
+        assert found[2] == (
+            -100 if century is None else centuries.index(century) if century in centuries else len(centuries) - 1
+        )
+
+
+def test_a_model_of_other_tasks_is_trained_saved_and_judged(small_release, tmp_path):
+    arguments = DataArguments(data=str(small_release), tasks=TASKS, min_label_count=3)
+    splits = load_splits(arguments)
+    tasks = tasks_of(splits["train"], TASKS, min_label_count=3)
+    _, _, model, tokenizer = parts_of(small_release)
+    parts = (splits, tasks, model, tokenizer)
+    trainer = make_trainer(parts, tmp_path, max_steps=2)
+    trainer.train()
+    metrics = trainer.evaluate()
+    assert {"eval_author_accuracy", "eval_century_macro_f1", "eval_support_accuracy"} <= set(metrics)
+    trainer.save_model(str(tmp_path / "model"))
+    again = type(trainer.model).from_pretrained(tmp_path / "model")
+    assert again.config.tasks == tasks
+    assert make_model(parts).config.tasks == tasks
+
+
+def test_columns_of_a_plain_dataset():
+    rows = datasets.Dataset.from_dict(
+        {"image": [None] * 8, "text": ["a"] * 8, "style": ["Baroque", "Gothic"] * 4, "wing": [1, 2, 2, 2, 1, 2, 2, 2]}
+    )
+    style, wing = tasks_of(rows, ["style", "wing"], min_label_count=2)
+    assert style == {"name": "style", "labels": ["Baroque", "Gothic", "UNK"]}
+    assert wing["labels"] == ["2", "1", "UNK"]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "message"),
+    [
+        ("nothing", ["a"], "with labels in the column 'task'. Allowed are columns of words"),
+        ("task", ["one"] * 20, "with 1 labels in 20 rows"),
+        ("task", [f"id {n}" for n in range(20)], "with 20 labels in 20 rows, of which \\[\\] occur"),
+        ("task", [0.5, 1.5] * 10, "Allowed are columns of words, whole numbers"),
+        ("task", [["a", "b"]] * 20, "Allowed are columns of words, whole numbers"),
+        ("task", [None] * 20, "Allowed are columns of words|with 0 labels"),
+    ],
+)
+def test_columns_that_are_no_task(column, cells, message):
+    rows = datasets.Dataset.from_dict({"image": [None] * len(cells), column: cells})
+    with pytest.raises(ValueError, match=message):
+        tasks_of(rows, ["task"])
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ([], "one or more"),
+        (["type", "type"], "each once"),
+        ([{"column": "date"}], "a column's name, or a table"),
+        ([{"name": "a", "columm": "date"}], "a column's name, or a table"),
+        (["Object ID"], "Allowed are letters, digits"),
+        ([{"name": "a", "rule": "b"}], "Got the rule 'b'"),
+        ([3], "a column's name, or a table"),
+    ],
+)
+def test_tasks_that_are_none(tasks, message):
+    with pytest.raises(ValueError, match=message):
+        read_tasks(tasks)
