@@ -15,14 +15,16 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from PIL import Image
 from transformers import pipeline
 
-from semart_hf.cli import compare, prepare
+from semart_hf.cli import compare, predict, prepare
 from semart_hf.data.loading import load_paintings
 from semart_hf.documents.explanation_page import overlay_png, write_explanations
 from semart_hf.evaluation.explanations import explain
@@ -55,7 +57,7 @@ def main() -> None:
         photograph(browser, (folder / "towers" / "comparison.html").as_uri(), "compare")
         photograph(browser, (folder / "explain.html").as_uri(), "explain")
         photograph(browser, (folder / "prepared" / "report.html").as_uri(), "prepare")
-    photograph_app(browser)
+        photograph_app(browser, folder)
 
 
 def first_right(classify: Any) -> dict[str, Any]:
@@ -94,22 +96,38 @@ def draw_example(classify: Any, painting: dict[str, Any]) -> None:
     figure.savefig(PICTURES / "example.png")
 
 
-def photograph_app(browser: str) -> None:
+def photograph_app(browser: str, folder: Path) -> None:
     if importlib.util.find_spec("gradio") is None:
-        print("docs/pictures/app.jpg is left as it is: the application needs the extra `app`.")
+        print("app.jpg and review.jpg in docs/pictures are left as they are: the application needs the extra `app`.")
         return
+    model = ["--model", str(DEMO / "model")]
+    with served(model) as address:
+        photograph(browser, address, "app")
+    # The test paintings without some of their labels, as a catalogue that wants them.
+    rows = pd.read_csv(DEMO / "release" / "semart_test.csv", sep="\t", encoding="cp1252", dtype=str)
+    rows.loc[rows.index % 3 > 0, ["TYPE", "SCHOOL", "TIMEFRAME"]] = ""
+    rows.to_csv(folder / "catalogue.csv", index=False)
+    catalogue, images = str(folder / "suggestions.csv"), ["--images", str(DEMO / "release" / "Images")]
+    predict.main([str(folder / "catalogue.csv"), *model, "--output", catalogue, *images])
+    with served([*model, "--catalogue", catalogue, *images]) as address:
+        photograph(browser, f"{address}?reviewer=Ada", "review")
+
+
+@contextlib.contextmanager
+def served(words: list[str]) -> Iterator[str]:
+    """Address of the application while it runs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "semart_hf.cli.app", "--model", str(DEMO / "model"), "--port", port]
-    server = subprocess.Popen(command)
+        address, port = f"http://127.0.0.1:{free.getsockname()[1]}/", str(free.getsockname()[1])
+    server = subprocess.Popen([sys.executable, "-m", "semart_hf.cli.app", *words, "--port", port])
     try:
         while server.poll() is None:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1):
-                photograph(browser, f"http://127.0.0.1:{port}/", "app")
-                return
+            with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=1):
+                break
             time.sleep(1)
-        raise SystemExit("The application ended before it answered, see above.")
+        else:
+            raise SystemExit("The application ended before it answered, see above.")
+        yield address
     finally:
         server.terminate()
         server.wait()

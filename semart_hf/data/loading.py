@@ -27,7 +27,7 @@ from semart_hf.model.pictures_semart import FORMATS
 from semart_hf.preparation.preparation import Preparation, PreparationOptions, prepare_paintings
 
 from .data_arguments import DataArguments
-from .rows import check_readable, renumbered, with_label_columns
+from .rows import check_readable, renumbered, tasks_of, with_label_columns
 from .streaming import PaintingStream, column_of, shards_at, url_of
 
 logger = logging.getLogger(__name__)
@@ -206,8 +206,9 @@ def _refuse_unknown(values: set[str], task: str, labels: Sequence[str], data: st
 
 
 class Splits(dict[str, Rows]):
-    """Rows by split, and the tables of a release that they were made of."""
+    """Rows by split, the tasks with their labels, and the tables of a release that all was made of."""
 
+    tasks: list[dict[str, Any]] | None = None
     tables: ReleaseTables | None = None
 
 
@@ -248,6 +249,8 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
     for name, rows in splits.items():
         check_readable(rows, split=name, modality=arguments.modality, data=data, follow_links=arguments.follow_links)
     train = splits["train"]
+    # Of all rows: a trial on a few shall not know fewer labels.
+    splits.tasks = tasks_of(train, arguments.tasks, min_label_count=arguments.min_label_count)
     if arguments.max_train_rows is not None and isinstance(train, datasets.Dataset):
         splits["train"] = train.select(range(min(arguments.max_train_rows, len(train))))
     return splits

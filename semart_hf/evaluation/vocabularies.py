@@ -11,11 +11,13 @@ from typing import Any
 import datasets
 import yaml
 
-from semart_hf.catalogue.release import RELEASE_FILES, read_rows
+from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.schema import label_text
 from semart_hf.catalogue.text import mask_label_words
 from semart_hf.catalogue.vocabulary import UNKNOWN
-from semart_hf.data.loading import load_paintings
+from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.rows import check_readable
+from semart_hf.data.streaming import column_of
 
 LabelMap = Mapping[str, Mapping[str, str | None]]
 
@@ -54,8 +56,8 @@ def load_split(
             model, or most of the pictures that the split names cannot be read.
     """
     recipe = _trained_recipe(Path(model))
-    own_labels, frequent = data_labels(data, [task["name"] for task in tasks])
-    own_tasks = [{"name": name, "labels": labels} for name, labels in own_labels.items()]
+    own_labels, frequent = data_labels(data, tasks)
+    own_tasks = [{**task, "labels": own_labels[task["name"]]} for task in tasks]
     splits = load_paintings(data, tasks=own_tasks, text_columns=text_columns or recipe.get("text_columns"))
     if split not in splits:
         raise ValueError(f"Got the split {split!r}. {data} has {list(splits)}. Pass --split with one of these.")
@@ -80,8 +82,12 @@ def load_split(
         if common_labels:
             numbers[UNKNOWN] = unknown = None
         numbers[None] = None
-        by_own = [numbers.get(changes.get(label, label), unknown) for label in own_labels[name]]
-        column = [None if number is None else by_own[number] for number in list(paintings[name])]
+        by_own: dict[Any, int | None] = {
+            label: numbers.get(changes.get(label, label), unknown) for label in own_labels[name]
+        }
+        if isinstance(paintings.features[name], datasets.ClassLabel):
+            by_own = dict(enumerate(by_own.values()))
+        column = [None if cell is None else by_own[cell] for cell in column_of(paintings, name)]
         feature = datasets.ClassLabel(names=labels)
         paintings = paintings.remove_columns(name).add_column(name, column, feature=feature)
     # Data of texts alone name no picture, and are scored as such by a model that reads both.
@@ -123,21 +129,35 @@ def with_masked_text(paintings: datasets.Dataset) -> datasets.Dataset:
     return paintings.add_column("text_masked", masked)
 
 
-def data_labels(data: str | Path, names: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+def data_labels(
+    data: str | Path, tasks: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """By task, every label of the data with `UNK`, and those it is sorted by: the frequent or the declared ones."""
-    path = Path(data)
     every, frequent = dict[str, list[str]](), dict[str, list[str]]()
-    if path.is_file() or any((path / file).is_file() for file in RELEASE_FILES.values()):
-        splits = read_rows(path).splits
-        learned_from = [splits["train"]] if "train" in splits else list(splits.values())
-        for name in names:
-            counts = Counter(label for rows in learned_from for label in rows[name][:] if label is not None)
+    splits: Mapping[str, Any] = read_rows(data).splits if is_release(data) else load_paintings(data)
+    learned_from = [splits["train"]] if "train" in splits else list(splits.values())
+    features = next(iter(splits.values())).features
+    for task in tasks:
+        name, source, rule = task["name"], task.get("column", task["name"]), task.get("rule")
+        feature = features.get(source)
+        if isinstance(feature, datasets.ClassLabel) and rule is None:
+            every[name] = frequent[name] = list(feature.names)
+        elif feature is not None:
+
+            def labels_of(rows: Any, source: str = source, rule: str | None = rule, feature: Any = feature) -> Any:
+                is_numbered = isinstance(feature, datasets.ClassLabel)
+                cells = (feature.names[cell] if is_numbered and cell is not None else cell for cell in rows[source][:])
+                return (label for cell in cells if (label := label_text(cell, rule)) is not None)
+
+            counts = Counter(label for rows in learned_from for label in labels_of(rows))
             least = max(FREQUENT_COUNT, FREQUENT_SHARE * counts.total())
             frequent[name] = [label for label, count in counts.items() if count >= least]
-            every[name] = sorted({label for rows in splits.values() for label in rows[name][:] if label is not None})
-    else:
-        features = next(iter(load_paintings(data).values())).features
-        every = frequent = {name: list(features[name].names) for name in names if name in features}
+            every[name] = sorted({label for rows in splits.values() for label in labels_of(rows)})
+        else:
+            raise ValueError(
+                f"Got {data} with the columns {list(features)}, but the model's task {name} has its labels in "
+                f"{source!r}. Add the column to the data."
+            )
     frequent = {name: [label for label in labels if label != UNKNOWN] for name, labels in frequent.items()}
     return {name: [*(x for x in labels if x != UNKNOWN), UNKNOWN] for name, labels in every.items()}, frequent
 

@@ -38,7 +38,8 @@ def build_trainer(
     Raises:
         ValueError: If the recipe asks for what the towers or the data cannot do.
     """
-    tasks = tasks_of(splits["train"], data.tasks, min_label_count=data.min_label_count)
+    tasks = getattr(splits, "tasks", None)
+    tasks = tasks or tasks_of(splits["train"], data.tasks, min_label_count=data.min_label_count)
     say("Tasks: " + ", ".join(f"{task['name']} ({len(task['labels'])} labels)" for task in tasks))
     set_seed(training.seed)
     tokenizer = build_tokenizer(splits["train"], model_arguments, data)

@@ -135,7 +135,9 @@ def test_a_data_set_without_the_models_label_column(tmp_path):
     (tmp_path / "data").mkdir()
     datasets.Dataset.from_dict({"picture": ["a"]}).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
     with pytest.raises(ValueError, match=r"but the model's task style has its labels in 'wing'. Add the column"):
-        load_paintings(tmp_path, cache_dir=tmp_path / "cache", tasks=[{"name": "style", "labels": [], "column": "wing"}])
+        load_paintings(
+            tmp_path, cache_dir=tmp_path / "cache", tasks=[{"name": "style", "labels": [], "column": "wing"}]
+        )
 
 
 def test_only_the_wanted_splits_are_read(release, prepared, tmp_path):
