@@ -224,7 +224,8 @@ def add_painting(gradio: Any, page: Page) -> None:
     button.click(page.classify, [picture, text], answers, api_name="suggest")
     text.submit(page.classify, [picture, text], answers, api_visibility="private")
     why.click(page.explain, [picture, text], [message, explanation], api_name="explain")
-    text.input(page.empty, None, answers, api_visibility="private", show_progress="hidden")
+    # Not in the queue behind others, or it would come late and take an answer away.
+    text.input(page.empty, None, answers, api_visibility="private", show_progress="hidden", queue=False)
     picture.change(page.preview, picture, [preview, *answers], api_visibility="private")
     everything = [picture, text, preview, *answers]
     clear.click(lambda: [None, "", None, *page.empty()], None, everything, api_visibility="private")
