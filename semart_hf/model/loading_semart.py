@@ -5,10 +5,11 @@ from operator import attrgetter
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedConfig
 
-_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 # Fields that the saved weights were trained with: with others the same weights would compute something else.
 _TRAINED_WITH = (
     *("fusion_dim", "text_pooling", "text_lexicon"),
@@ -24,7 +25,7 @@ def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[s
 
     Fields of the configuration are taken out of the `options` of `from_pretrained`.
     """
-    hub_options = {name: options[name] for name in _HUB_OPTIONS if name in options}
+    hub_options = {name: options[name] for name in HUB_OPTIONS if name in options}
     fields = {name: options.pop(name) for name in list(options) if name in config_class.__annotations__}
     if not isinstance(config, PreTrainedConfig):
         config = config_class.from_pretrained(source if config is None else config, **hub_options, **fields)
@@ -76,6 +77,42 @@ def reorder_heads(model: Any, tasks: list[dict[str, Any]]) -> None:
         columns[:, rows] = model.lexicon.weight[:, old_rows]
         model.lexicon.weight = nn.Parameter(columns)
     model.config.set_tasks(tasks)
+
+
+@torch.no_grad()
+def verify_start(model: Any, path: str, saved_tasks: list[dict[str, Any]]) -> None:
+    """Refuse a model of which a tensor is not in `model.safetensors`, or differs from it: rows by task and label."""
+    new_rows = {key: row for row, key in enumerate(_label_keys(model.config.tasks))}
+    pairs = [(row, new_rows[key]) for row, key in enumerate(_label_keys(saved_tasks)) if key in new_rows]
+    old_rows, rows = ([pair[place] for pair in pairs] for place in (0, 1))
+    state = model.state_dict()
+    names = {f"heads.head_{task['name']}.{kind}" for task in model.config.tasks for kind in ("weight", "bias")}
+    missing, different = set(state) - names, []
+    with safe_open(path, framework="pt") as file:
+        keys = set(file.keys())
+
+        def saved(name: str) -> torch.Tensor:
+            return file.get_tensor(name)
+
+        for kind in ("weight", "bias"):
+            old = torch.cat([saved(f"heads.head_{task['name']}.{kind}") for task in saved_tasks])
+            new = torch.cat([state[f"heads.head_{task['name']}.{kind}"] for task in model.config.tasks])
+            if not torch.equal(new[rows], old[old_rows].to(new.dtype)):
+                different.append(f"heads.{kind}")
+        for name in sorted(missing):
+            key = "lexicon.rarities" if name == "lexicon.idf" and name not in keys else name
+            if key in keys:
+                missing.remove(name)
+                old, new = saved(key), state[name]
+                if name == "lexicon.weight":
+                    old, new = old[:, old_rows], new[:, rows]
+                if not torch.equal(new, old.to(new.dtype)):
+                    different.append(name)
+    if missing or different:
+        raise ValueError(
+            f"The weights of {path} did not arrive: {len(missing)} tensors are not in it and {len(different)} differ "
+            f"(first: {[*sorted(missing), *different][0]!r}). Take a model whose model.safetensors is complete."
+        )
 
 
 def _label_keys(tasks: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 
 from .configuration_semart import SemArtConfig
 from .lexicon_semart import Lexicon, add_logits
-from .loading_semart import reorder_heads, resolve_configs
+from .loading_semart import HUB_OPTIONS, reorder_heads, resolve_configs, verify_start
 from .output_semart import SemArtOutput, check_inputs, mean_losses
 from .techniques_semart import without_autocast
 from .text_semart import FirstTokenBlock, frozen_layers, pool_tokens, run_layers
@@ -146,6 +146,32 @@ class SemArtForArtClassification(PreTrainedModel):
             reorder_heads(model, tasks)
         model.freeze()
         return loaded
+
+    @classmethod
+    def from_checkpoint(
+        cls, model: str | os.PathLike[str], tasks: list[dict[str, Any]], **options: Any
+    ) -> "SemArtForArtClassification":
+        """A published model as the start of another, proved tensor by tensor.
+
+        Towers, fusion and lexicon are its own. Of each task that both have, the rows of labels that both have are its
+        own too; other labels and tasks start as in a new model. Its calibration is left behind.
+
+        Args:
+            model: Hub id or local folder.
+            tasks: As in `SemArtConfig`.
+            **options: Of `from_pretrained`, e.g. `frozen_vision_stages`.
+
+        Raises:
+            ValueError: If a tensor did not arrive, or an option asks for what the weights cannot do.
+        """
+        forgotten = dict.fromkeys(("task_weights", "temperatures", "confidence_risks"))
+        started: SemArtForArtClassification = cls.from_pretrained(
+            model, tasks=tasks, dtype=torch.float32, **forgotten, **options
+        )
+        hub_options = {name: options[name] for name in HUB_OPTIONS if name in options}
+        saved = cls.config_class.from_pretrained(model, **hub_options)
+        verify_start(started, cached_file(model, "model.safetensors", **hub_options), saved.tasks)
+        return started
 
     def freeze(self) -> None:
         """Freeze what the configuration says, and unfreeze the rest; a quantised model is frozen as a whole.

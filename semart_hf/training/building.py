@@ -17,6 +17,7 @@ from semart_hf.data.rows import tasks_of
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.evaluation.results import describe_training_data
+from semart_hf.model.configuration_semart import SemArtConfig
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -24,6 +25,9 @@ from semart_hf.model.processing_semart import SemArtProcessor
 from .arguments import SemArtTrainingArguments
 from .recipe import PRETRAINED_CHOICES, ModelArguments
 from .trainer import SemArtTrainer
+
+# Labels that a line names.
+_NUM_NAMED = 8
 
 
 def build_trainer(
@@ -42,10 +46,13 @@ def build_trainer(
     tasks = tasks or tasks_of(splits["train"], data.tasks, min_label_count=data.min_label_count)
     say("Tasks: " + ", ".join(f"{task['name']} ({len(task['labels'])} labels)" for task in tasks))
     set_seed(training.seed)
-    tokenizer = build_tokenizer(splits["train"], model_arguments, data)
-    model = build_model(tasks, model_arguments, tokenizer)
+    if model_arguments.init_from is None:
+        tokenizer = build_tokenizer(splits["train"], model_arguments, data)
+        model = build_model(tasks, model_arguments, tokenizer)
+        processor = build_processor(model, tokenizer)
+    else:
+        model, processor = start_from(model_arguments.init_from, tasks, model_arguments, data, say)
     model.config.training_data = describe_training_data(data.data)
-    processor = build_processor(model, tokenizer)
     train_paintings, remark = with_prepared_pictures(splits, data, processor.image_processor, seed=training.seed)
     if remark:
         say(remark)
@@ -60,7 +67,7 @@ def build_trainer(
         augmentation=Augmentation(**{field.name: getattr(data, field.name) for field in fields(Augmentation)}),
         image_dropout=data.image_dropout,
         text_dropout=data.text_dropout,
-        keeps_tokens=model_arguments.text_lexicon,
+        keeps_tokens=model.config.text_lexicon,
         finishes_pictures=training.device.type == "cpu",
     )
     collator.frozen_text, remark = frozen_text(
@@ -77,6 +84,68 @@ def build_trainer(
     )
 
 
+def start_from(
+    source: str,
+    tasks: list[dict[str, Any]],
+    arguments: ModelArguments,
+    data: DataArguments,
+    say: Callable[[str], Any],
+) -> tuple[SemArtForArtClassification, SemArtProcessor]:
+    """A published model with these tasks, and its processor; `say` takes which labels came from where.
+
+    Raises:
+        ValueError: If the recipe asks for another architecture than the model's.
+    """
+    own = {"vision", "text", "pretrained", "crop_pct", "vision_args", "text_args", "text_pooling", "text_lexicon"}
+    own.add("fusion_dim")
+    if given := [field.name for field in fields(arguments) if field.name in own and not is_default(arguments, field)]:
+        raise ValueError(
+            f"The recipe has init_from: {source} and {', '.join(given)}, which the model there brings. Allowed beside "
+            "init_from are image_size, frozen_vision_stages, trainable_text_layers, fusion_dropout. Leave out the rest."
+        )
+    chosen = ("frozen_vision_stages", "trainable_text_layers", "fusion_dropout")
+    options = {name: getattr(arguments, name) for name in chosen}
+    model = SemArtForArtClassification.from_checkpoint(source, tasks, **options, trust_remote_code=False)
+    processor = SemArtProcessor.from_pretrained(source, trust_remote_code=False)
+    positions = model.config.text_config.max_position_embeddings
+    processor.tokenizer.model_max_length = min(data.max_text_length, positions)
+    cfg = model.config.vision_config.pretrained_cfg
+    side = cfg.get("input_size", (3, 224, 224))[-1]
+    if arguments.image_size not in (None, side):
+        if cfg.get("fixed_input_size"):
+            raise ValueError(
+                f"image_size is {arguments.image_size}, but {source} has a tower of {side} pixels, whose positions do "
+                "not move. Leave image_size out, or start from the towers."
+            )
+        cfg["input_size"] = [3, arguments.image_size, arguments.image_size]
+        processor.image_processor = SemArtImageProcessor.from_timm(cfg)
+    saved = SemArtConfig.from_pretrained(source)
+    known = {task["name"]: task["labels"] for task in saved.tasks}
+    say(f"Start: {source}, every tensor proved.")
+    for task in tasks:
+        name, labels, before = task["name"], task["labels"], known.get(task["name"], [])
+        new = [label for label in labels if label not in before]
+        dropped = [label for label in before if label not in labels]
+        say(
+            f"  {name}: {len(labels) - len(new)} labels from there, {len(new)} new{named(new)}, {len(dropped)} "
+            f"dropped{named(dropped)}"
+        )
+    if dropped_tasks := [name for name in known if name not in {task["name"] for task in tasks}]:
+        say(f"  tasks that are dropped: {', '.join(dropped_tasks)}")
+    return model, processor
+
+
+def named(labels: list[str]) -> str:
+    """The first labels in brackets; empty where there are none."""
+    more = ", …" if len(labels) > _NUM_NAMED else ""
+    return f" ({', '.join(labels[:_NUM_NAMED])}{more})" if labels else ""
+
+
+def is_default(arguments: Any, field: Any) -> bool:
+    """Whether a field of arguments has the value that it has where nobody gives one."""
+    return bool(getattr(arguments, field.name) == field.default)
+
+
 def build_model(
     tasks: list[dict[str, Any]], arguments: ModelArguments, tokenizer: PreTrainedTokenizerBase
 ) -> SemArtForArtClassification:
@@ -86,6 +155,7 @@ def build_model(
         ValueError: If a tower is unknown, or the tokenizer knows tokens that the text tower does not.
     """
     options = dict(vars(arguments))
+    del options["init_from"]
     vision, text, sizes = options.pop("vision"), options.pop("text"), options.pop("text_args")
     if text is None:
         known: dict[str, Any] = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}

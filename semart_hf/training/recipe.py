@@ -24,6 +24,11 @@ PRETRAINED_CHOICES: dict[str, bool | str] = {"true": True, "false": False, "visi
 class ModelArguments:
     """Which towers are paired, and what of them learns."""
 
+    init_from: str | None = described(
+        None,
+        "A published model as the start (Hub id or folder): its towers, fusion, lexicon and processor, and of its "
+        "heads the labels that the data has too.",
+    )
     vision: str = described(
         "timm/efficientnet_b0.ra_in1k",
         "Vision tower: Hub id or folder of a timm model; a timm name too if it starts from scratch.",

@@ -161,7 +161,8 @@ class SemArtTrainer(ResumableTrainer):
         self.remove_callback(Unfreezing)
         self.unfreezing = Unfreezing(model, self.args.unfreezing_schedule(), keeps_graph=self.args.world_size > 1)
         self.add_callback(self.unfreezing)
-        if model.lexicon is not None and rows is not None:
+        # A lexicon that has learned already reads its columns by what it was learned with.
+        if model.lexicon is not None and rows is not None and not model.lexicon.idf.any():
             learn_idf(model.lexicon, self.processing_class, rows)
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
