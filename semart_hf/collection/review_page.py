@@ -35,7 +35,7 @@ STYLE = """
 #cells { overflow-wrap: anywhere; max-height: 20em; overflow-y: auto; }
 #cells dt { font-size: 0.8em; opacity: 0.75; } #cells dd { margin: 0 0 6px; }
 #question { font-size: 1.3em; } #choices { gap: 8px; } #choices button { justify-content: start; min-height: 44px; }
-#picture img { width: 100%; height: 100%; object-fit: contain; }
+#picture img { width: 100%; height: 100%; object-fit: contain; object-position: top; }
 #progress { overflow-x: auto; } #progress table { width: 100%; }
 #progress td, #progress th { text-align: right; padding: 2px 8px; }
 #progress td:first-child, #progress th:first-child { text-align: left; }

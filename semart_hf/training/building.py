@@ -101,7 +101,7 @@ def start_from(
     if given := [field.name for field in fields(arguments) if field.name in own and not is_default(arguments, field)]:
         raise ValueError(
             f"The recipe has init_from: {source} and {', '.join(given)}, which the model there brings. Allowed beside "
-            "init_from are image_size, frozen_vision_stages, trainable_text_layers, fusion_dropout. Leave out the rest."
+            "init_from are image_size, frozen_vision_stages, trainable_text_layers, fusion_dropout. Leave out others."
         )
     chosen = ("frozen_vision_stages", "trainable_text_layers", "fusion_dropout")
     options = {name: getattr(arguments, name) for name in chosen}
