@@ -25,7 +25,6 @@ def test_json_gives_back_an_equal_config_with_its_tasks_in_order(tmp_path):
     config.save_pretrained(tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
     assert [task["name"] for task in written["tasks"]] == ["type", "school", "medium"]
-
     loaded = SemArtConfig.from_pretrained(tmp_path)
     assert loaded.to_diff_dict() == config.to_diff_dict()
     assert loaded.task_names == ["type", "school", "medium"]

@@ -60,9 +60,7 @@ def saved(request) -> Path:
 
 def test_a_model_of_every_format_gives_the_answers_it_gave(saved):
     expected = json.loads((saved / "answers.json").read_text())
-
     found = answers_of(saved)
-
     assert AutoConfig.from_pretrained(saved).format_version == saved.name
     assert list(found["logits"]) == list(AutoConfig.from_pretrained(saved).task_names)
     for task, logits in expected["logits"].items():
@@ -89,7 +87,6 @@ def test_a_newer_format_is_refused_by_every_loader(saved, tmp_path):
     shutil.copytree(saved, tmp_path / "newer")
     path = tmp_path / "newer" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": "2.0"}))
-
     for load in (AutoConfig, AutoModel):
         with pytest.raises(ValueError, match=r"'2\.0'.*up to 1\.x.*Upgrade with `pip install -U semart-hf`"):
             load.from_pretrained(tmp_path / "newer")
@@ -102,7 +99,6 @@ def test_a_newer_format_is_refused_by_every_loader(saved, tmp_path):
 def test_loads_with_a_dtype(saved, dtype, expected):
     model = AutoModel.from_pretrained(saved, dtype=dtype)
     classify = pipeline("art-classification", model=str(saved), dtype=dtype, device="cpu")
-
     # Few numbers decide: a model in float16 fuses and answers in float32.
     kept = torch.float32 if expected == torch.float16 else expected
     for name, parameter in model.named_parameters():
@@ -116,7 +112,6 @@ def test_loads_with_a_dtype(saved, dtype, expected):
 )
 def test_a_pipeline_is_placed(saved, placement):
     classify = pipeline("art-classification", model=str(saved), **placement)
-
     assert classify.device.type == ("cuda" if "auto" in placement.values() and torch.cuda.is_available() else "cpu")
     assert_stored_scores(classify, saved, 1e-3)
 

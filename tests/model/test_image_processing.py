@@ -29,12 +29,10 @@ def test_equals_the_evaluation_transform_of_timm(tower, image_size):
     processor = SemArtImageProcessor.from_timm(cfg, image_size)
     override = {} if image_size is None else {"img_size": image_size}
     transform = create_transform(**resolve_data_config(override, pretrained_cfg=cfg), is_training=False)
-
     # Odd differences between size and crop, where half a pixel is rounded, and sides at which the long one is floored.
     for picture in (smooth(300, 401), smooth(401, 300), smooth(97, 60), smooth(161, 160)):
         ours = processor(picture, return_tensors="pt")["pixel_values"][0]
         theirs = transform(picture)
-
         assert ours.shape == theirs.shape
         difference = (grey_values(ours, processor) - grey_values(theirs, processor)).abs()
         # PIL and torchvision round differently between their two passes; a shift by a pixel would give far more.
@@ -45,7 +43,6 @@ def test_equals_the_evaluation_transform_of_timm(tower, image_size):
 @pytest.mark.parametrize("change", [{"crop_mode": "border"}, {"input_size": (3, 32, 48)}, {"input_size": (1, 32, 32)}])
 def test_a_transform_of_another_kind_is_refused(change):
     cfg = timm.get_pretrained_cfg("test_resnet").to_dict() | change
-
     with pytest.raises(ValueError, match=r"vision tower wants inputs of .* but this processor makes .* Choose"):
         SemArtImageProcessor.from_timm(cfg)
 
@@ -53,9 +50,7 @@ def test_a_transform_of_another_kind_is_refused(change):
 def test_a_strip_costs_no_more_than_a_picture(processor):
     strip = Image.new("RGB", (60_000, 2), "red")
     strip.paste("blue", (29_990, 0, 30_010, 2))
-
     pixel_values = processor.image_processor(strip, return_tensors="pt")["pixel_values"][0]
-
     # Resized as a whole it would be 34 x 1,020,000 pixels.
     assert pixel_values.shape == (3, 32, 32)
     assert (grey_values(pixel_values, processor.image_processor)[2] > 250).all()

@@ -110,18 +110,3 @@ def test_its_logits_are_added_to_the_logits_of_rows_with_a_text():
     assert torch.allclose(found, plain + added, atol=ROUNDING)
     assert added[:2].abs().min() > 0
     assert torch.allclose(found[2], plain[2], atol=ROUNDING)
-
-
-@pytest.mark.parametrize("depth", [1, 2])
-def test_kept_hidden_states_need_the_tokens_beside_them(depth):
-    model, inputs = with_weights(build(trainable_text_layers=2 - depth, text_pooling="mean")), batch()
-    hidden = model.encode_frozen_text(inputs["input_ids"], inputs["attention_mask"], depth)
-    kept = {**inputs, "text_hidden": hidden, "text_depth": depth}
-    if hidden.shape[1] == 1:
-        kept["attention_mask"] = torch.ones(3, 1, dtype=torch.long)  # of the one vector that is kept
-    with torch.no_grad():
-        expected, found = joined(model(**inputs).logits), joined(model(**kept).logits)
-    assert torch.allclose(expected, found, atol=ROUNDING)
-    del kept["input_ids"]
-    with pytest.raises(ValueError, match=r"Got text_hidden alone, .* Give input_ids too"):
-        model(**kept)

@@ -136,26 +136,12 @@ def test_every_parameter_gets_a_gradient_without_a_modality(missing):
         assert not parameter.requires_grad or parameter.grad is not None, name
 
 
-def test_one_batch_is_learned_by_heart():
-    model = build(trainable_text_layers=None, image_size=32).float().train()
-    inputs = batch(8)
-    inputs["pixel_values"] = inputs["pixel_values"][..., :32, :32].float()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(60):
-        optimizer.zero_grad()
-        model(**inputs).loss.backward()
-        optimizer.step()
-    logits = model(**inputs).logits
-    for column, task in enumerate(["type", "school"]):
-        assert (logits[task].argmax(-1) == inputs["labels"][:, column]).all()
-
-
 @pytest.mark.parametrize("vision", TOWERS)
 def test_frozen_stages_do_not_move_and_all_others_do(vision):
     model = build(vision, frozen_vision_stages=3, trainable_text_layers=1).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    frozen_vision = [name for name in before if name.startswith("vision_tower") and name not in trainable]
+    frozen_vision = {name for name, _ in model.named_parameters() if name.startswith("vision_tower")} - trainable
     assert "text_tower.embeddings.word_embeddings.weight" not in trainable
     assert "text_tower.transformer.layer.1.ffn.lin1.weight" in trainable
     optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=1e-2)
@@ -164,13 +150,12 @@ def test_frozen_stages_do_not_move_and_all_others_do(vision):
         optimizer.zero_grad()
         model(**inputs, has_image=row_mask, has_text=None if row_mask is None else ~row_mask).loss.backward()
         optimizer.step()
-    after = model.state_dict(keep_vars=True)
-    moved = {name for name in before if not torch.equal(before[name], after[name])}
-    frozen_state = {id(value) for part in model._frozen_modules for value in part.state_dict(keep_vars=True).values()}
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(before[name], value)}
     assert trainable <= moved
     assert moved - trainable <= set(dict(model.named_buffers()))
-    assert not any(id(after[name]) in frozen_state for name in moved)
     assert frozen_vision
+    # Statistics move where the layer's own parameters do.
+    assert not {name.rpartition(".")[0] for name in moved} & {name.rpartition(".")[0] for name in frozen_vision}
 
 
 def test_dropout_of_frozen_parts_is_off_in_training():
@@ -210,17 +195,6 @@ def test_gradient_checkpointing_gives_the_same_gradients(vision):
         assert torch.equal(buffer, other[1]), name
 
 
-def test_bf16_is_close_to_fp32():
-    model = build().float().eval()
-    inputs = batch() | {"pixel_values": batch()["pixel_values"].float()}
-    expected = model(**inputs).logits["type"]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = model(**inputs, has_image=torch.tensor([True, True, False, True])).logits["type"]
-    assert torch.allclose(expected[[0, 1, 3]], mixed[[0, 1, 3]].float(), atol=0.05)
-    half = copy.deepcopy(model).to(torch.bfloat16)
-    assert torch.allclose(expected, half(**inputs).logits["type"].float(), atol=0.05)
-
-
 def test_compiled_and_as_a_tuple_the_output_is_the_same():
     model, inputs = build(text=small_text(n_layers=1)).eval(), batch()
     compiled = torch.compile(model, backend="aot_eager")
@@ -243,5 +217,7 @@ def test_bad_inputs_are_named():
         model(pixel_values=pictures, labels=labels[:, :1])
     with pytest.raises(ValueError, match="Got input_ids and text_hidden, but a text has one form"):
         model(input_ids=texts, text_hidden=torch.zeros(4, 9, 32))
+    with pytest.raises(ValueError, match=r"Got text_hidden alone, .* Give input_ids too"):
+        build(text_lexicon=True)(text_hidden=torch.zeros(4, 9, 32))
     with pytest.raises(ValueError, match="Got no task"):
         build(tasks=[])

@@ -12,6 +12,7 @@ import pyarrow
 import pytest
 import torch
 from painting_answers import assert_same, picture, rows
+from release_builder import encoded
 
 from semart_hf.model.pictures_semart import PictureError
 
@@ -24,7 +25,6 @@ def test_a_picture_alone_in_every_form(pipe, tmp_path):
     text = base64.b64encode(content).decode()
     written = io.BytesIO()
     picture(0).save(written, "PNG")  # stands at its end
-
     sources = [picture(0), str(path), path, content, bytearray(content), memoryview(content), np.asarray(picture(0))]
     sources += [torch.tensor(np.asarray(picture(0))).movedim(-1, 0), io.BytesIO(content), written, text]
     sources += [f"data:image/png;base64,{text}", {"bytes": content, "path": None}, {"bytes": None, "path": str(path)}]
@@ -47,7 +47,6 @@ def test_many_paintings_in_every_form_are_answered_in_their_order(pipe, tmp_path
     table = pd.DataFrame({"id": [7, 8, 9], "image": paths, "text": texts, "title": "x"}, index=[2, 0, 1])
     features = datasets.Features(image=datasets.Image(), text=datasets.Value("string"), year=datasets.Value("int64"))
     dataset = datasets.Dataset.from_dict({"image": paths, "text": texts, "year": [1, 2, 3]}, features=features)
-
     for both in (table, table.to_dict("list"), table[["image", "text"]].to_dict("records"), dataset, dataset[:3],
                  dataset.to_iterable_dataset(), (record for record in records), dict(enumerate(records)).values(),
                  tuple(records), np.array(records), [row for _, row in table.iterrows()]):  # fmt: skip
@@ -69,10 +68,8 @@ def test_what_is_missing_is_not_read(pipe, nothing):
 
 
 def test_a_painting_that_cannot_be_read_costs_no_other_its_answer(pipe, tmp_path):
-    content = io.BytesIO()
-    picture(0).save(content, "PNG")
     path = tmp_path / "cut.png"
-    path.write_bytes(content.getvalue()[:1000])
+    path.write_bytes(encoded(picture(0), "PNG")[:1000])
     bad = {2: path, 3: {"image": "missing.jpg", "text": "a view"}, 7: {"images": picture(0), "text": "a"}, 9: ("a",),
            10: {"text": "\ud800"}, 11: {"image": picture(0), "text": 3}, 12: {"text": None}, 13: 3.5}  # fmt: skip
     reasons = ["truncated", "no file of this name", r"\['images'\]", "tuple", "half a character", "type int",
@@ -80,7 +77,6 @@ def test_a_painting_that_cannot_be_read_costs_no_other_its_answer(pipe, tmp_path
     mixed = iter(rows())
     paintings = [bad[row] if row in bad else next(mixed) for row in range(len(bad) + len(rows()))]
     expected = pipe(rows())
-
     for options in ({}, {"batch_size": 4}, {"batch_size": 2, "num_workers": 3}, {"batch_size": 64}):
         for given in (paintings, iter(paintings), tuple(paintings)):
             answers = list(pipe(given, **options))
@@ -127,7 +123,6 @@ def test_arrow_and_formatted_datasets_and_streams_are_read_as_rows(pipe, tmp_pat
     endless = pipe({"text": "a view"} for _ in iter(int, 1))
     assert_same([next(iter(endless))], expected[:1])
     assert pipe([]) == list(pipe(iter([]))) == []
-
     picture(0).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
     files = [str(tmp_path / name) for name in ("a.png", "b.png", "a.png")]

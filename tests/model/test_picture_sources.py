@@ -3,20 +3,18 @@
 import base64
 import gzip
 import http.server
-import io
 import threading
 import time
 from urllib.parse import quote
 
 import pytest
 from PIL import Image
+from release_builder import encoded
 
 from semart_hf.model import picture_sources_semart
 from semart_hf.model.pictures_semart import PictureError, load_picture
 
-_FILE = io.BytesIO()
-Image.new("RGB", (8, 8), (0, 0, 200)).save(_FILE, "PNG")
-PNG = _FILE.getvalue()
+PNG = encoded(Image.new("RGB", (8, 8), (0, 0, 200)), "PNG")
 NAMES = ("/hare.png", "/Young Hare.png", "/D\u00fcrer.png", "/100% wool.png", "/a+b,c;d=(e)'f'.png")
 FOUND = {"/login", "/slow", "/search?q=D%C3%BCrer&n=1", *(quote(name, safe="/+,;=()'") for name in NAMES)}
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin
+from release_builder import encoded
 
 from semart_hf.model.pictures_semart import PictureError, load_picture, to_rgb
 
@@ -17,14 +18,8 @@ def noise(width=64, height=48, seed=0) -> Image.Image:
     return Image.fromarray(values)
 
 
-def content_of(picture: Image.Image, kind: str, **options) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
-
-
 def reopened(picture: Image.Image, kind: str, **options) -> Image.Image:
-    return Image.open(io.BytesIO(content_of(picture, kind, **options)))
+    return Image.open(io.BytesIO(encoded(picture, kind, **options)))
 
 
 def one_pixel(mode, value) -> Image.Image:
@@ -62,7 +57,6 @@ def one_pixel(mode, value) -> Image.Image:
 )
 def test_every_mode_becomes_rgb(picture, expected):
     rgb = to_rgb(picture)
-
     assert rgb.mode == "RGB"
     assert to_rgb(rgb) is rgb
     assert rgb.getpixel((0, 0)) == pytest.approx(expected, abs=2 if picture.mode in ("YCbCr", "LAB") else 0)
@@ -93,7 +87,6 @@ def test_exif_orientation_is_applied_once(orientation, corner):
     picture = Image.new("RGB", (3, 2), "black")
     picture.putpixel((0, 0), (255, 0, 0))
     turned = to_rgb(reopened(picture, "PNG", exif=exif_of(orientation)))
-
     assert turned.size == ((3, 2) if orientation < 5 else (2, 3))
     assert turned.getpixel(corner) == (255, 0, 0)
     again = to_rgb(turned)
@@ -104,14 +97,14 @@ def test_exif_orientation_is_applied_once(orientation, corner):
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00garbage", b"garbage", b"Exif\x00\x00II*\x00\xff\xff\xff\xff"])
 def test_damaged_exif_does_not_spoil_the_picture(exif):
-    assert load_picture(content_of(noise(), "JPEG", exif=exif)).size == (64, 48)
+    assert load_picture(encoded(noise(), "JPEG", exif=exif)).size == (64, 48)
 
 
 @pytest.mark.parametrize(("least_side", "size"), [(None, (400, 320)), (300, (400, 320)), (150, (200, 160))])
 def test_a_jpeg_is_decoded_at_the_size_that_is_enough(least_side, size):
     smooth = Image.fromarray(np.full((320, 400, 3), 90, dtype=np.uint8))
     for kind in ({}, {"exif": exif_of(6)}):
-        picture = load_picture(content_of(smooth, "JPEG", **kind), least_side=least_side)
+        picture = load_picture(encoded(smooth, "JPEG", **kind), least_side=least_side)
         assert picture.size == (size if not kind else size[::-1])
         assert abs(int(np.asarray(picture).mean()) - 90) <= 1
     assert load_picture(smooth, least_side=10).size == (400, 320)
@@ -129,12 +122,9 @@ def test_an_eps_file_of_any_name_starts_no_program(tmp_path, monkeypatch):
     program.write_text(f"#!/bin/sh\ntouch {tmp_path}/STARTED\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    file = io.BytesIO()
-    noise().save(file, "EPS")
     path = tmp_path / "painting.jpg"
-    path.write_bytes(file.getvalue())
-
-    for source in (path, file.getvalue()):
+    path.write_bytes(encoded(noise(), "EPS"))
+    for source in (path, path.read_bytes()):
         with pytest.raises(PictureError, match="a PostScript document, not a picture"):
             load_picture(source)
     with pytest.raises(PictureError, match="a picture in the format EPS"):
@@ -148,30 +138,28 @@ def test_heic_is_read_where_its_plugin_is_registered():
         load_picture(heic)
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.register_heif_opener()
-    file = io.BytesIO()
-    Image.new("RGB", (64, 48), (200, 10, 10)).save(file, "HEIF", quality=95)
-    assert load_picture(file.getvalue()).getpixel((5, 5)) == pytest.approx((200, 10, 10), abs=6)
+    heic = encoded(Image.new("RGB", (64, 48), (200, 10, 10)), "HEIF", quality=95)
+    assert load_picture(heic).getpixel((5, 5)) == pytest.approx((200, 10, 10), abs=6)
 
 
 def test_numbers_of_png_files_are_read_as_their_chunks_say():
     linear = PngImagePlugin.PngInfo()
     linear.add(b"gAMA", struct.pack(">I", 100_000))
     half = Image.new("RGB", (1, 1), (128, 128, 128))
-    assert load_picture(content_of(half, "PNG", pnginfo=linear)).getpixel((0, 0)) == pytest.approx((186,) * 3, abs=1)
+    assert load_picture(encoded(half, "PNG", pnginfo=linear)).getpixel((0, 0)) == pytest.approx((186,) * 3, abs=1)
     linear.add(b"sRGB", b"\0")
-    assert load_picture(content_of(half, "PNG", pnginfo=linear)).getpixel((0, 0)) == (128,) * 3
+    assert load_picture(encoded(half, "PNG", pnginfo=linear)).getpixel((0, 0)) == (128,) * 3
     greys = Image.fromarray(np.array([[0, 257 * 90, 65535]], dtype=np.uint16))
-    assert np.asarray(load_picture(content_of(greys, "PNG")))[0, :, 0].tolist() == [0, 90, 255]
-    keyed = load_picture(content_of(greys, "PNG", transparency=257 * 90))
+    assert np.asarray(load_picture(encoded(greys, "PNG")))[0, :, 0].tolist() == [0, 90, 255]
+    keyed = load_picture(encoded(greys, "PNG", transparency=257 * 90))
     assert np.asarray(keyed)[0, :, 0].tolist() == [0, 255, 255]
 
 
 def test_cmyk_jpegs_are_inverted_where_adobe_says_so():
     picture = Image.new("CMYK", (16, 16), (0, 0, 255, 0))
-    marked = content_of(picture, "JPEG", quality=95)
+    marked = encoded(picture, "JPEG", quality=95)
     start = marked.index(b"\xff\xee")
     plain = marked[:start] + marked[start + 2 + int.from_bytes(marked[start + 2 : start + 4], "big") :]
-
     assert load_picture(marked).getpixel((8, 8)) == pytest.approx((255, 255, 0), abs=3)
     # The same numbers without inversion: all cyan and magenta, no yellow, black.
     assert load_picture(plain).getpixel((8, 8)) == pytest.approx((0, 0, 0), abs=3)
@@ -180,7 +168,7 @@ def test_cmyk_jpegs_are_inverted_where_adobe_says_so():
 def test_memory_is_counted_before_a_decoder_takes_it(monkeypatch):
     sizes = {"WEBP": 16, "PNG": 4, "JPEG2000": 12, "JPEG": 4}
     for kind, bytes_per_pixel in sizes.items():
-        content = content_of(noise(), kind)
+        content = encoded(noise(), kind)
         monkeypatch.setattr("semart_hf.model.pictures_semart.MAX_DECODED_BYTES", 64 * 48 * bytes_per_pixel)
         load_picture(content)
         monkeypatch.setattr("semart_hf.model.pictures_semart.MAX_DECODED_BYTES", 64 * 48 * bytes_per_pixel - 1)
@@ -189,7 +177,7 @@ def test_memory_is_counted_before_a_decoder_takes_it(monkeypatch):
             with pytest.raises(PictureError, match=r"64 x 48 pixels of .* bytes of memory; at most .*Reduce"):
                 load_picture(content)
     monkeypatch.undo()
-    bomb = bytearray(content_of(noise(), "WEBP", lossless=True, exif=b"Exif\0\0II"))
+    bomb = bytearray(encoded(noise(), "WEBP", lossless=True, exif=b"Exif\0\0II"))
     bomb[24:30] = b"\xff\x3f\0\xff\x3f\0"  # 16,384 x 16,384
     monkeypatch.setattr(Image, "open", lambda *args, **options: pytest.fail("was opened"))
     with pytest.raises(PictureError, match="16,384 x 16,384 pixels"):
@@ -197,7 +185,7 @@ def test_memory_is_counted_before_a_decoder_takes_it(monkeypatch):
 
 
 def test_a_large_scan_is_read_at_a_reduced_scale():
-    content = content_of(Image.new("RGB", (14_000, 14_000), (90, 80, 70)), "JPEG")
+    content = encoded(Image.new("RGB", (14_000, 14_000), (90, 80, 70)), "JPEG")
     assert load_picture(content, least_side=448).size == (1750, 1750)
     with pytest.raises(PictureError, match="14,000 x 14,000 pixels"):
         load_picture(content)
@@ -209,10 +197,9 @@ def test_a_truncated_jpeg_is_an_error_even_where_pillow_is_told_to_tolerate_it(
     tmp_path, monkeypatch, tolerant, options
 ):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)
-    content = content_of(noise(256, 256), "JPEG", **options)
+    content = encoded(noise(256, 256), "JPEG", **options)
     path = tmp_path / "half.jpg"
     path.write_bytes(content[: len(content) // 2])
-
     with pytest.raises(ValueError, match=r"half\.jpg.*cannot be decoded, .*truncated.*Allowed are whole files.*again"):
         load_picture(path)
     assert ImageFile.LOAD_TRUNCATED_IMAGES is tolerant
@@ -225,13 +212,12 @@ def test_a_truncated_jpeg_is_an_error_even_where_pillow_is_told_to_tolerate_it(
     [
         (b"<html>not found</html>", "a web page"),
         (b"", "an empty file"),
-        *((content_of(noise(200, 200), kind)[:-3000], "") for kind in ("PNG", "TIFF", "WEBP", "GIF")),
+        *((encoded(noise(200, 200), kind)[:-3000], "") for kind in ("PNG", "TIFF", "WEBP", "GIF")),
     ],
 )
 def test_what_is_no_picture_is_named(tmp_path, content, reason):
     path = tmp_path / "page.jpg"
     path.write_bytes(content)
-
     for source, name in ((path, "page.jpg'"), (content, f"of {len(content):,} bytes")):
         with pytest.raises(PictureError, match=rf"{name} cannot be read: {reason}.*Allowed are"):
             load_picture(source)

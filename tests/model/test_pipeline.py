@@ -17,9 +17,7 @@ LABELS = {"type": ["landscape", "portrait", "still-life", "UNK"], "school": ["Du
 
 def test_ranks_the_probabilities_that_the_model_gives(pipe):
     row = rows()[0]
-
     answer = pipe(row, top_k=None)
-
     inputs = pipe.processor(images=row["image"], text=row["text"])
     logits = pipe.model(**inputs).logits
     assert list(answer) == ["type", "school"]
@@ -64,7 +62,6 @@ def test_top_k_and_tasks_of_calls_and_of_construction(pipe):
     narrow = ArtClassificationPipeline(
         model=pipe.model, processor=pipe.processor, device="cpu", top_k=1, tasks=["type"], batch_size=3
     )
-
     for top_k, sizes in ((1, [1, 1]), (50, [4, 3])):
         assert [len(ranked) for ranked in pipe(row, top_k=top_k).values()] == sizes
     assert list(pipe(row, tasks="school")) == ["school"]
@@ -78,9 +75,7 @@ def test_unsure_below_the_confidence(pipe):
     certain = pipe(row)
     best = {task: ranked[0]["score"] for task, ranked in certain.items()}
     threshold = (min(best.values()) + max(best.values())) / 2
-
     answer = pipe(row, min_confidence=threshold)
-
     for task, ranked in certain.items():
         if best[task] < threshold:
             assert answer[task] == [{"label": "unsure", "score": best[task]}, *ranked]
@@ -97,9 +92,7 @@ def test_temperatures_of_the_configuration_calibrate(pipe, monkeypatch):
     row = rows()[0]
     plain = pipe(row, top_k=None)
     monkeypatch.setattr(pipe.model.config, "temperatures", {"type": 2.0})
-
     calibrated = pipe(row, top_k=None)
-
     logits = pipe.model(**pipe.processor(images=row["image"], text=row["text"])).logits["type"][0]
     expected = dict(zip(LABELS["type"], torch.softmax(logits / 2, -1).tolist(), strict=True))
     assert scores(calibrated)["type"] == pytest.approx(expected, abs=ROUNDING)
@@ -135,7 +128,6 @@ def test_bad_options_are_errors(pipe, options, message):
 
 def test_logits_that_are_not_finite_are_an_error(pipe, monkeypatch):
     monkeypatch.setattr(pipe, "_forward", lambda inputs: {"type": torch.tensor([[0.0, float("nan"), 0.0, 0.0]])})
-
     with pytest.raises(ValueError, match=r"logits of type are not finite: .*Allowed are numbers\. Load the model"):
         pipe({"text": "a view"}, tasks="type")
 
@@ -143,7 +135,6 @@ def test_logits_that_are_not_finite_are_an_error(pipe, monkeypatch):
 def test_model_and_processor_must_belong_together(pipe, repository, monkeypatch):
     other = AutoProcessor.from_pretrained(repository)
     other.tokenizer.add_tokens(["vermeer"])
-
     with pytest.raises(ValueError, match=r"has 21 tokens, the model's text tower 20\. Allowed is .*Load both"):
         ArtClassificationPipeline(model=pipe.model, processor=other, device="cpu")
     wide = AutoProcessor.from_pretrained(repository)
@@ -158,7 +149,6 @@ def test_model_and_processor_must_belong_together(pipe, repository, monkeypatch)
 
 def test_saving_writes_everything(pipe, repository, tmp_path):
     pipe.save_pretrained(tmp_path)
-
     first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (repository, tmp_path))
     first_config, second_config = (json.loads(files.pop("config.json")) for files in (first, second))
     assert second == first
@@ -178,10 +168,8 @@ def test_uploading_while_saving_uploads_once_and_the_whole(pipe, tmp_path, monke
     monkeypatch.setattr(
         ArtClassificationPipeline, "push_to_hub", lambda self, repo_id, **options: uploads.append((repo_id, options))
     )
-
     pipe.save_pretrained(tmp_path / "one", push_to_hub=True)
     pipe.save_pretrained(tmp_path / "two", push_to_hub=True, repo_id="user/name", private=True)
-
     assert uploads == [("one", {}), ("user/name", {"private": True})]
     assert (tmp_path / "two" / "pipeline_semart.py").is_file()
 
@@ -211,9 +199,7 @@ def test_a_model_in_training_mode_answers_in_evaluation_mode_and_keeps_its_modes
     trained.heads.eval()
     state = {name: value.clone() for name, value in trained.state_dict().items()}
     modes = {name: module.training for name, module in trained.named_modules()}
-
     answers = ArtClassificationPipeline(model=trained, processor=pipe.processor, device="cpu")(rows(), batch_size=2)
-
     assert_same(answers, expected)
     assert {name: module.training for name, module in trained.named_modules()} == modes
     assert (modes[""], modes["heads"]) == (True, False)

@@ -14,7 +14,6 @@ PICTURE = Image.new("RGB", (40, 50), "red")
 
 def test_both(processor):
     inputs = processor(images=PICTURE, text="a view of Delft")
-
     assert set(inputs) == {"pixel_values", *TEXT_INPUTS}
     assert inputs["pixel_values"].shape == (1, 3, 32, 32)
     assert inputs["input_ids"].tolist() == [[CLS, 5, 6, 7, 8, SEP, PAD, PAD]]
@@ -31,7 +30,6 @@ def test_pictures_alone_and_texts_alone(processor, one):
 
 def test_rows_that_lack_something(processor):
     inputs = processor(images=[PICTURE, None, PICTURE], text=["the river", "a view of delft", None])
-
     assert inputs["has_image"].tolist() == [True, False, True]
     assert inputs["has_text"].tolist() == [True, True, False]
     assert inputs["pixel_values"][1].abs().sum() == 0
@@ -39,7 +37,6 @@ def test_rows_that_lack_something(processor):
     assert inputs["input_ids"][2].tolist() == [CLS, SEP, PAD, PAD, PAD, PAD, PAD, PAD]
     assert inputs["attention_mask"][2].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
     assert inputs["has_image"].dtype == inputs["has_text"].dtype == torch.bool
-
     nothing = processor(images=[None, None], text=[None, ""])  # they keep their number
     assert set(nothing) == {"input_ids", "attention_mask", "has_text"}
     assert nothing["has_text"].tolist() == [False, False]
@@ -51,9 +48,7 @@ def test_rows_that_lack_something(processor):
 )
 def test_long_texts_are_cut_at_the_limit(processor, make_tokenizer, limit, tokens):
     limited = SemArtProcessor(processor.image_processor, make_tokenizer(**limit))
-
     inputs = limited(text=["view " * 1000, "a"])  # never rounded up beyond it, and DistilBERT's where none is stated
-
     assert inputs["input_ids"].shape == (2, tokens)
     assert inputs["input_ids"][0, -1] == SEP
 
@@ -99,12 +94,10 @@ def test_what_is_no_input_is_refused(processor, arguments, error, message):
 )
 def test_standard_options_do_what_they_do_in_the_tokenizer(processor, options, tensors):
     texts = ["a view of delft", "the river", "an old bridge at night with the river"]
-
     ours = processor(text=texts, return_tensors=tensors, **options)
     theirs = processor.tokenizer(
         texts, return_tensors=tensors, return_token_type_ids=False, **{"truncation": True, **options}
     )
-
     assert set(ours) == set(theirs)
     for name, expected in theirs.items():
         assert type(ours[name]) is type(expected)
@@ -113,7 +106,6 @@ def test_standard_options_do_what_they_do_in_the_tokenizer(processor, options, t
 
 def test_without_padding_texts_keep_their_lengths(processor):
     inputs = processor(images=[PICTURE, None], text=["a view", "a"], padding=False, return_tensors=None)
-
     assert [len(ids) for ids in inputs["input_ids"]] == [4, 3]
     assert inputs["has_image"] == [True, False]
     with pytest.raises(ValueError, match="padding"):
@@ -127,7 +119,6 @@ def test_columns_arrays_and_open_files_are_taken_for_what_they_are(processor, tm
     for path, colour in zip(paths, ("red", "blue"), strict=True):
         Image.new("RGB", (40, 50), colour).save(path)
     expected = processor(images=paths, text=["a view", None])
-
     table = pd.DataFrame({"image": paths, "text": ["a view", None]}, index=[5, 3])
     all_texts = table["text"], ["a view", float("nan")], np.array(["a view", None]), ("a view", pd.NA)
     for images, text in zip((table["image"], np.array(paths), tuple(paths), iter(paths)), all_texts, strict=True):
@@ -148,7 +139,6 @@ def test_survives_saving_and_is_left_as_it_is(processor, tmp_path):
     assert (processor.tokenizer.backend_tokenizer.to_str(), processor.tokenizer.init_kwargs) == before
     again = AutoProcessor.from_pretrained(tmp_path)
     again.save_pretrained(tmp_path / "again")
-
     assert type(again) is SemArtProcessor
     assert type(AutoTokenizer.from_pretrained(tmp_path)) is type(processor.tokenizer)
     expected, found = (one(images=PICTURE, text="a portrait") for one in (processor, again))

@@ -56,7 +56,6 @@ READ = {
 @pytest.mark.parametrize(("tags", "expected"), READ.values(), ids=READ)
 def test_the_tags_say_what_the_numbers_are(tags, expected):
     picture = np.asarray(load_picture(tiff(tags))).astype(int)
-
     expected = np.repeat(expected[..., None], 3, -1) if expected.ndim == 2 else expected
     assert picture.shape == expected.shape
     assert np.abs(picture - expected).max() <= 2  # sixteen bits are cut to eight, alpha divides and multiplies
@@ -105,7 +104,6 @@ def test_the_largest_page_is_the_picture_and_of_equals_the_first():
 
 def test_a_photograph_below_its_thumbnail_is_not_replaced_by_it():
     preview, raw = page(RGB[::4, ::4], 2, tag_254=1), page(wide(GREY), 32803)
-
     with pytest.raises(PictureError, match="the photograph in a sub-directory, as camera raw files have it"):
         load_picture(tiff(preview, sub=[raw]))
     assert np.array_equal(np.asarray(load_picture(tiff(page(RGB, 2), sub=[preview]))), RGB)
