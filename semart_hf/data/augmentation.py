@@ -7,11 +7,10 @@ import numpy as np
 
 from .data_arguments import check_numbers
 
-# As in torchvision: so often a crop or a rectangle that does not fit is drawn again.
+# So often torchvision draws a crop or a rectangle again that does not fit.
 _NUM_ATTEMPTS = 10
 # Source: the defaults of torchvision's RandomErasing, which are those of Zhong et al. 2017, section 4.
-_ERASED_SHARE = (0.02, 0.33)
-_ERASED_RATIO = (0.3, 3.3)
+_ERASED_SHARE, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)
 
 
 @dataclass(frozen=True)
@@ -69,20 +68,15 @@ class Draw:
 
 
 def draw(augmentation: Augmentation, generator: np.random.Generator, picture_size: tuple[int, int]) -> Draw:
-    """The random numbers for one picture of that height and width, distributed as those of torchvision's transforms.
-
-    They come from a generator of this picture alone, so that its augmentation depends neither on workers nor on batch
-    size, order or what ran before.
-    """
+    """The random numbers for one picture of that height and width, distributed as in torchvision's transforms."""
     picture_height, picture_width = picture_size
     width, height, left, top = _draw_crop(augmentation, generator, picture_width, picture_height)
     uniform = generator.random(6)
     jitter = 1 + augmentation.color_jitter * (2 * uniform[2:5] - 1)
     order = tuple(generator.permutation(3).tolist())
-    erased = None
-    if uniform[5] < augmentation.random_erasing:
-        # Source: `RandomErasing.get_params` of torchvision, whose ratio is that of height to width.
-        erased = _draw_rectangle(generator, _ERASED_SHARE, _ERASED_RATIO)
+    is_erased = uniform[5] < augmentation.random_erasing
+    # As in `RandomErasing.get_params` of torchvision, the ratio is that of height to width.
+    erased = _draw_rectangle(generator, _ERASED_SHARE, _ERASED_RATIO) if is_erased else None
     return Draw(
         width=width / picture_width,
         height=height / picture_height,
@@ -118,10 +112,7 @@ def _draw_rectangle(
     outer_width: float = 1.0,
     outer_height: float = 1.0,
 ) -> tuple[float, float, float, float] | None:
-    """Width, height, left and top of the first of ten rectangles that fits; `None` if none does.
-
-    The share of the area is uniform, and the logarithm of the ratio of width to height.
-    """
+    """Width, height, left and top of the first of ten rectangles that fits; `None` if none does."""
     uniform = generator.random((4, _NUM_ATTEMPTS))
     areas = outer_width * outer_height * (share[0] + uniform[0] * (share[1] - share[0]))
     low, high = math.log(ratio[0]), math.log(ratio[1])

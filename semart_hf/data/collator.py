@@ -30,10 +30,8 @@ class ArtCollator:
     """Collates rows with `image`, `text` and a column for each task.
 
     Rows that carry a draw (see `TrainingPaintings`) are augmented and may lose a modality; all others go through the
-    processor alone, so that every evaluation sees the same inputs.
-
-    A picture that cannot be read is named in the log, once a process, and its row is shown its text alone; a row that
-    has none is left out: its labels are unknown.
+    processor alone. A picture that cannot be read is named in the log, once a process, and its row is shown its text
+    alone; a row that has none is left out: its labels are unknown.
 
     Args:
         processor: Makes the model's inputs.
@@ -44,10 +42,9 @@ class ArtCollator:
         text_dropout: Probability that it is shown without its text.
         frozen_text: Where a batch whose texts are all in it gets `text_hidden` from, in the place of `input_ids`.
         keeps_tokens: Whether such a batch has its `input_ids` too, which a model with a lexicon reads.
-        finishes_pictures: Whether training pictures are finished here, in the data loader's workers; otherwise
-            `pixel_values` is a `PictureBatch`.
+        finishes_pictures: Whether training pictures are finished here; otherwise `pixel_values` is a `PictureBatch`.
         reports_unreadable: Whether a batch with unreadable pictures has `unreadable`, a list of the rows' places in
-            the batch and what is wrong with each; whoever takes the batch removes it.
+            the batch and what is wrong with each.
 
     Raises:
         ValueError: If the modality is unknown or the probabilities exceed 1 together.

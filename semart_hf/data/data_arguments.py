@@ -129,14 +129,7 @@ class DataArguments:
 
 
 def check_numbers(arguments: Any) -> None:
-    """Refuse a number that a training library would take and go wrong with, such as a negative learning rate.
-
-    Args:
-        arguments: One of a recipe's dataclasses; `None` is always allowed here.
-
-    Raises:
-        ValueError: If there is one, with its field and what is allowed.
-    """
+    """Refuse a number of a recipe's dataclass that a library would go wrong with, by a `ValueError` with its field."""
     for allowed, (is_allowed, names) in _RANGES.items():
         for name in names.split():
             value = getattr(arguments, name, None)

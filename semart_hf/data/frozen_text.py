@@ -1,7 +1,7 @@
 """What the frozen text layers make of descriptions: computed once, kept on disk, and read in every epoch.
 
 A cache is a folder of safetensors files, each with the hidden states of some texts by the texts' digests. Each appears
-whole, so that a run goes on where another was killed, and several processes write every n-th.
+whole: a run goes on where another was killed, and of several processes each writes its share.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ from .streaming import PaintingStream, column_of
 
 STORAGE_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FORMAT = 4
-# A file is what is lost when a process is killed, and what processes share: seconds to minutes of work.
+# A file is what is lost when a process is killed, and what processes share.
 FILE_BYTES = 32 << 20
 # Tokens of a batch, padding included: enough for the matrix units, and few enough for any memory.
 BATCH_TOKENS, BATCH_TOKENS_ON_CPU = 65_536, 4096
@@ -56,9 +56,7 @@ def digest_of(text: str) -> str:
 
 
 class FrozenText:
-    """Hidden states of texts, mapped into memory as they are asked for. A worker gets the folder's name alone.
-
-    `depth` is how many layers of the text tower they have passed.
+    """Hidden states of texts after `depth` layers, mapped into memory as they are asked for; pickled as the folder.
 
     Raises:
         ValueError: If a file is damaged.
@@ -79,11 +77,7 @@ class FrozenText:
         return len(self._paths)
 
     def batch(self, texts: Sequence[str | None]) -> dict[str, Any] | None:
-        """The model's inputs in the place of `input_ids`; `None` if one of the texts is not here.
-
-        They are `text_hidden (batch, tokens, dim)`, its mask and its depth, and `has_text (batch,)` where some row has
-        no text.
-        """
+        """`text_hidden (batch, tokens, dim)`, its mask, depth and `has_text (batch,)`; `None` if one is not here."""
         names = [None if text is None else digest_of(text) for text in texts]
         if any(name is not None and name not in self._paths for name in names):
             return None
@@ -132,8 +126,8 @@ class FrozenTextWriter:
 
     Args:
         root: Where the caches' folders lie.
-        model: Whose embeddings and first `depth` layers are frozen.
-        column: Texts of all rows, on disk; missing and blank ones count for nothing.
+        model: Its embeddings and first `depth` layers are frozen.
+        column: Texts of all rows, on disk.
         storage: How hidden states are stored: one of `STORAGE_TYPES`.
         use_bf16: Whether the hardware's bfloat16 units compute, if the storage is not fp32.
     """
@@ -284,7 +278,7 @@ def frozen_text(
 
     Args:
         model: As the run begins.
-        splits: The rows of `train`, and of `validation` if there are some.
+        splits: Rows of `train` and perhaps `validation`.
         schedule: By epoch, what is frozen from then on.
 
     Raises:

@@ -122,9 +122,7 @@ def change_colors(pictures: Tensor, changes: Tensor) -> None:
     """Change pictures `(batch, 3, height, width)` of values to 255 in brightness, contrast and saturation, in place.
 
     Each of the changes `(batch, number, 3)` (see `PictureBatch.colors`) blends a picture with something grey: black,
-    its mean grey, or each pixel's own. So all pictures go through the same operations, in whatever order.
-
-    Source: torchvision's `ColorJitter`.
+    its mean grey, or each pixel's own. Source: torchvision's `ColorJitter`.
     """
     if len(pictures) == 1 and pictures.device.type == "cpu":
         _change_colors_of_one(pictures[0], changes[0].tolist())
@@ -162,16 +160,9 @@ def gather_pictures(
     rows: Sequence[int] | None = None,
     num_rows: int | None = None,
 ) -> PictureBatch:
-    """A batch of pictures, ready to be finished.
+    """A batch of RGB pictures with a draw each, ready to be finished; see `PictureBatch`.
 
-    Args:
-        pictures: In RGB.
-        draws: One for each picture.
-        size: Side of the output in pixels.
-        mean: Channel means that the tower was trained with.
-        std: Channel standard deviations, likewise.
-        rows: Rows of the batch that have a picture; `None`: all.
-        num_rows: Of the batch; `None`: as many as pictures.
+    `rows` and `num_rows` are `None` where every row of the batch has a picture.
     """
     cuts, matrices = zip(
         *(_cut_out(picture, numbers, size) for picture, numbers in zip(pictures, draws, strict=True)), strict=True

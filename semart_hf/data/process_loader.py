@@ -26,10 +26,7 @@ _NICENESS = 15
 
 @contextlib.contextmanager
 def random_state_kept(seed: Sequence[int] | None = None) -> Iterator[None]:
-    """A block that may draw from the global generators of Python, NumPy and torch on the CPU, unchanged after it.
-
-    Numbers of a `seed` are what they start from within the block; without, they go on where they are.
-    """
+    """A block after which the global generators of Python, NumPy and torch's CPU are as before; `seed` starts them."""
     state = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     try:
         if seed is not None:
@@ -44,20 +41,10 @@ def random_state_kept(seed: Sequence[int] | None = None) -> Iterator[None]:
         torch.random.set_rng_state(state[2])
 
 
-class SeededCollator:
-    """Batches of any collator, whose global random generators start from the row's draw.
-
-    So a batch depends on its rows and their epoch alone, in whatever process, and what is drawn for it changes nothing
-    that is drawn elsewhere.
-    """
-
-    def __init__(self, collator: Callable[[Sequence[Mapping[str, Any]]], Any]) -> None:
-        self.collator = collator
-
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:
-        """The collator's batch."""
-        with random_state_kept(rows[0][DRAW_KEY]):
-            return self.collator(rows)
+def seeded_batch(collator: Callable[[Sequence[Mapping[str, Any]]], Any], rows: Sequence[Mapping[str, Any]]) -> Any:
+    """The batch of any collator, whose global random generators start from the draw of its first row."""
+    with random_state_kept(rows[0][DRAW_KEY]):
+        return collator(rows)
 
 
 def process_loader(

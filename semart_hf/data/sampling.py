@@ -34,15 +34,13 @@ class TrainingPaintings(Dataset[dict[str, Any]]):
 class SeededSampler(Sampler[tuple[int, int]]):
     """Keys `(epoch, index)` in an order that depends on the seed and the epoch alone; every row comes once an epoch.
 
-    The epoch goes with the index, so that workers which prefetch, and a resumed run which skips batches, draw the
-    same augmentation as an uninterrupted run.
+    Workers that prefetch, and a resumed run, so draw the same augmentation as an uninterrupted run.
 
     Args:
         num_rows: Number of training rows.
         seed: The same in every process.
         is_shuffled: Whether the order is random; otherwise it is that of the rows, in every epoch.
-        lengths: Of each row's text, in any unit. The rows of a step are then of similar length, so that little of a
-            batch is padding: shuffled, then sorted by length within windows of many steps.
+        lengths: Of each row's text. Rows are then sorted by length within windows of many steps, against padding.
         step_size: Rows of a step, of all processes and accumulated batches together.
     """
 
@@ -84,9 +82,8 @@ class SeededSampler(Sampler[tuple[int, int]]):
 class StepBatchSampler(Sampler[list[tuple[int, int]]]):
     """One process's batches of an order that all processes share: an optimiser step takes its next rows.
 
-    Which rows a step sees depends on its total number of rows alone, not on how they are divided into processes and
-    accumulated batches. What is left for the last step is dealt out evenly, every row once; a process for which
-    nothing is left gets a placeholder without picture, text and labels.
+    What is left for the last step is dealt out evenly, every row once; a process for which nothing is left gets a
+    placeholder without picture, text and labels.
 
     Args:
         sampler: The order of the keys.

@@ -16,8 +16,8 @@ def learn_tokenizer(
     """A lower-casing WordPiece tokenizer of DistilBERT's class, the same for the same texts in any order.
 
     Args:
-        texts: The train split's, so that no other split is seen. Missing and blank ones are passed over.
-        vocab_size: Largest number of tokens, special ones included. Few or short texts give fewer.
+        texts: The train split's. Missing and blank ones are passed over.
+        vocab_size: Largest number of tokens, special ones included.
         max_length: Number of tokens that a text is cut to, `[CLS]` and `[SEP]` included.
 
     Raises:

@@ -10,7 +10,6 @@ from transformers.configuration_utils import SubConfigSpec
 
 # What `pipeline` finds in config.json, to load its class from beside the weights.
 _PIPELINE = {"impl": "pipeline_semart.ArtClassificationPipeline", "pt": ["AutoModel"], "type": "multimodal"}
-TEXT_POOLINGS = ("first", "mean")
 
 
 @strict
@@ -25,21 +24,17 @@ class SemArtConfig(PreTrainedConfig):
         text_config: The text tower (`distilbert`).
         tasks: `[{"name": "type", "labels": ["landscape", …]}, …]`; a label's position is its class index. Of labels
             that data has in a column of another name, or that a rule derives from it, also `column` and `rule`.
-        task_weights: Weight of each task's loss by task name; tasks that are not named weigh 1.
+        task_weights: Weight of each task's loss by task name; 1 where it is not named.
         fusion_dim: Size of each projection and of the fused features.
-        fusion_dropout: Dropout probability before the heads.
         text_pooling: `first` reads the first token's hidden state, `mean` averages over the text's tokens.
         text_lexicon: Whether a linear model on token counts (`Lexicon`) stands beside the text tower.
-        frozen_vision_stages: Number of leading stages of the vision tower that do not learn: 0 none, 1 the stem,
-            1 + k the stem and the first k stages (ResNet: layers, EfficientNet: block stages, ViT: blocks).
-        trainable_text_layers: Number of last DistilBERT layers that learn. `None`: the whole text tower learns, its
-            embeddings too.
+        frozen_vision_stages: Number of leading stages (see `vision_stages`) of the vision tower that do not learn.
+        trainable_text_layers: Number of last DistilBERT layers that learn; `None`: all, and the embeddings.
         temperatures: What each task's logits are divided by where probabilities are formed; 1 where it is not named.
-        confidence_risks: For each task, on the split that it was calibrated on, points `[confidence, share]`: of the
-            answers that are at least so sure, the share that is wrong; confidences fall, shares rise.
+        confidence_risks: For each task points `[confidence, share]`, measured where it was calibrated: the share of
+            wrong answers among those that are at least so sure; confidences fall, shares rise.
         training_data: `{"name": str, "is_painted_miniature": bool}`; `None`: not recorded.
-        format_version: `MAJOR.MINOR`; a newer major version than this code knows is refused. Since 1.1 the lexicon's
-            `rarities` are its `idf`.
+        format_version: `MAJOR.MINOR`; a newer major version is refused. Since 1.1 the lexicon's `rarities` are `idf`.
 
     Raises:
         ValueError: If the tasks are malformed, a tower is of another family, or the format is too new.
@@ -80,16 +75,16 @@ class SemArtConfig(PreTrainedConfig):
         if self.format_version.split(".")[0] not in ("0", "1"):
             raise ValueError(
                 f"This model's configuration has format_version {self.format_version!r}, but this code reads versions "
-                "up to 1.x. Upgrade with `pip install -U semart-hf`, or load it without importing semart_hf, with "
-                "`trust_remote_code=True`: the code beside the weights reads it."
+                "up to 1.x. Upgrade with `pip install -U semart-hf`, or load it with `trust_remote_code=True` where "
+                "semart_hf is not imported."
             )
         for name, spec in self.sub_configs_defaults.items():
             if (found := getattr(self, name).model_type) != spec.model_type:
                 raise ValueError(
                     f"{name} has model_type {found!r}, but it must be {spec.model_type!r}. Choose another tower."
                 )
-        if self.text_pooling not in TEXT_POOLINGS:
-            raise ValueError(f"text_pooling is {self.text_pooling!r}, but it must be one of {TEXT_POOLINGS}.")
+        if self.text_pooling not in ("first", "mean"):
+            raise ValueError(f"text_pooling is {self.text_pooling!r}. Allowed are 'first' and 'mean'. Give one.")
         self.set_tasks(self.tasks)
         for name in ("task_weights", "temperatures", "confidence_risks"):
             if unknown := sorted(set(getattr(self, name) or {}) - set(self.task_names)):

@@ -14,7 +14,7 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from .pictures_semart import load_picture
 
-# A longer strip is cut about its centre before it is resized: 10 x 100,000 pixels as a whole would need gigabytes.
+# A longer strip is cut about its centre before it is resized, which would need gigabytes.
 MAX_ASPECT = 32
 # A JPEG is decoded at no less than so many times the resized size, for the resizing filter to work on.
 REDUCING_GAP = 2
@@ -40,11 +40,11 @@ class SemArtImageProcessor(TorchvisionBackend):
         """The evaluation transform of a timm tower.
 
         Args:
-            pretrained_cfg: As a `timm_wrapper` configuration carries it.
+            pretrained_cfg: Of the tower's `timm_wrapper` configuration.
             image_size: Side of the square input in pixels; `None`: the tower's own.
 
         Raises:
-            ValueError: If the tower's transform is of a kind that this processor does not do.
+            ValueError: If the tower's transform is of another kind.
 
         Source: `transforms_imagenet_eval` in timm/data/transforms_factory.py.
         """

@@ -12,9 +12,8 @@ from torch.nn import functional as F
 class Lexicon(nn.Module):
     """Logits `(batch, num_labels)` from which tokens a text has and how often, regardless of their order.
 
-    Single words often decide a label (places, saints, painters' names, years). In this linear model on TF-IDF a
-    token's strength is 1 + log(its count) times its idf, a text's strengths have length 1, and each token has a weight
-    for each label of all tasks, 0 at first. A text without known tokens adds zeros.
+    In this linear model on TF-IDF a token's strength is 1 + log(its count) times its idf, a text's strengths have
+    length 1, and each token has a weight for each label of all tasks, 0 at first.
 
     Source: the wide part of Cheng et al. 2016, Wide & deep learning for recommender systems, section 3.1, on the term
         weights of Salton & Buckley 1988, Term-weighting approaches in automatic text retrieval.
@@ -23,8 +22,7 @@ class Lexicon(nn.Module):
     def __init__(self, vocab_size: int, num_labels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(vocab_size, num_labels))
-        # A property of the training texts, saved with the weights. It is no buffer, because accelerate cannot shard a
-        # model that has some.
+        # No buffer, because accelerate cannot shard a model that has some.
         self.idf = nn.Parameter(torch.zeros(vocab_size), requires_grad=False)
 
     def forward(
@@ -32,8 +30,7 @@ class Lexicon(nn.Module):
     ) -> Tensor:
         """The logits, to which special tokens add nothing; one row of zeros where the batch has no texts at all."""
         if input_ids is None:
-            # Distributed processes wait for the gradient of every parameter in every step.
-            return self.weight[:1] * 0.0
+            return self.weight[:1] * 0.0  # distributed processes wait for every parameter's gradient
         logits = self.contributions(input_ids, attention_mask).sum(1)
         return logits if has_text is None else logits * has_text.unsqueeze(1)
 

@@ -21,10 +21,7 @@ _TRAINED_WITH = (
 
 
 def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[str, Any]) -> tuple[Any, Any]:
-    """The configuration to load saved weights with, which has their tasks; and the wanted tasks.
-
-    Fields of the configuration are taken out of the `options` of `from_pretrained`.
-    """
+    """The configuration with the saved tasks, and the wanted tasks; its fields leave `from_pretrained`'s `options`."""
     hub_options = {name: options[name] for name in HUB_OPTIONS if name in options}
     fields = {name: options.pop(name) for name in list(options) if name in config_class.__annotations__}
     if not isinstance(config, PreTrainedConfig):
@@ -47,10 +44,7 @@ def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[s
 
 @torch.no_grad()
 def reorder_heads(model: Any, tasks: list[dict[str, Any]]) -> None:
-    """Give a model other tasks: rows of its heads and lexicon follow the names of tasks and labels.
-
-    Rows of new labels are drawn as in a new model.
-    """
+    """Give a model other tasks: rows of heads and lexicon follow their labels, new ones are as in a new model."""
     for head in model.heads.values():
         if type(head) is not nn.Linear:
             raise ValueError(

@@ -26,9 +26,8 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 class SemArtForArtClassification(PreTrainedModel):
     """Type, school, timeframe and medium of paintings from their pictures and descriptions.
 
-    Each tower's features are projected to `fusion_dim`; a learned vector stands in for a picture or a text that a
-    painting lacks. The fused features are the sum of the two vectors and of one hidden layer over both; a linear head
-    for each task reads them. With `text_lexicon`, the logits of a linear model on the text's token counts are added.
+    Each tower's features are projected to `fusion_dim`; a learned vector stands in for what a painting lacks. A linear
+    head for each task reads the fused features: the sum of the two vectors and of one hidden layer over both.
     """
 
     config_class = SemArtConfig
@@ -100,12 +99,12 @@ class SemArtForArtClassification(PreTrainedModel):
                 name (`resnet18`) or a configuration.
             text: Hub id or local folder of a DistilBERT (`distilbert/distilbert-base-uncased`), or its configuration.
             tasks: As in `SemArtConfig`.
-            pretrained: `True` loads both towers' weights and proves that they arrived, `"vision"` or `"text"` that
-                tower's alone, `False` none: the others start from their family's own random initialisation.
+            pretrained: `True` loads both towers' weights and verifies them, `"vision"` or `"text"` that tower's alone,
+                `False` none: the others start from their family's own random initialisation.
             image_size: Side of the square input in pixels; `None`: the tower's own.
             crop_pct: Share of a picture's sides that is shown; `None`: the tower's own.
-            vision_args: More arguments of `timm.create_model`, e.g. `{"drop_path_rate": 0.1}`.
-            **config_fields: Further fields of `SemArtConfig`.
+            vision_args: More arguments of `timm.create_model`.
+            **config_fields: Of `SemArtConfig`.
 
         Raises:
             ValueError: If a tower is unknown, of another family, or its weights did not arrive.
@@ -118,7 +117,7 @@ class SemArtForArtClassification(PreTrainedModel):
             if isinstance(sources[name], PreTrainedConfig):
                 raise ValueError(
                     f"Got a configuration as {name} tower and pretrained={pretrained!r}. Allowed is a Hub id or a "
-                    f"folder, where its weights are. Give {name} as one of these, or leave it out of pretrained."
+                    "folder with weights. Give one, or leave the tower out of pretrained."
                 )
         vision_config = resolve_vision_config(
             vision, pretrained="vision" in loaded, image_size=image_size, crop_pct=crop_pct, model_args=vision_args
@@ -229,11 +228,10 @@ class SemArtForArtClassification(PreTrainedModel):
             has_image: `(batch,)`, `False` where a row's picture is a placeholder; `None`: all are real.
             has_text: `(batch,)`, likewise for texts.
             labels: `(batch, num_tasks)` class indices in the order of `config.tasks`; −100 is unknown.
-            text_hidden: In the place of `input_ids`, what `encode_frozen_text` gave for them `(batch, tokens, dim)`; a
-                lexicon reads the `input_ids` beside it.
+            text_hidden: `(batch, tokens, dim)` of `encode_frozen_text`; of `input_ids` beside it, a lexicon reads.
             text_depth: How many of the text tower's layers `text_hidden` has passed; `None`: all that are frozen.
             each_alone: Whether the output has `alone_logits`.
-            return_dict: `False` returns a tuple; `None` takes the configuration's choice.
+            return_dict: `False` returns a tuple; `None` is the configuration's choice.
 
         Raises:
             ValueError: If the batch has neither pictures nor texts, or texts in two forms, or shapes disagree.

@@ -20,8 +20,7 @@ class SemArtOutput(ModelOutput):
         logits: `(batch, num_labels)` by task name.
         task_losses: Mean cross-entropy over the rows whose label is known, a scalar by task name.
         features: Fused representation `(batch, fusion_dim)` that all heads read.
-        alone_logits: By modality (`image`, `text`) the logits of its part alone, as `logits`, with `each_alone`; not
-            to be read in a row that lacks the modality.
+        alone_logits: With `each_alone`, `logits` of each modality (`image`, `text`); undefined in rows without it.
     """
 
     loss: Tensor | None = None
@@ -44,8 +43,8 @@ def check_inputs(
         raise ValueError(f"The inputs have different numbers of rows: {sizes}. Give one row a painting in each.")
     if labels is not None and labels.shape[1:] != (len(task_names),):
         raise ValueError(
-            f"labels has shape {tuple(labels.shape)}, but it must be (batch, {len(task_names)}): one "
-            f"column for each of {list(task_names)}, −100 where the label is unknown."
+            f"labels has shape {tuple(labels.shape)}, but it must be (batch, {len(task_names)}): a column for each of "
+            f"{list(task_names)}. Put −100 where a label is unknown."
         )
     return rows
 

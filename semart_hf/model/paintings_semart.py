@@ -46,8 +46,7 @@ def is_single(value: Any) -> bool:
 def rows(inputs: Any) -> Iterable[Any]:
     """Each painting of many, in their order: a list where they lie in memory, else an iterator.
 
-    Of a table (pandas' DataFrame, pyarrow's Table, a dataset, a dict of columns) the columns of `KEYS` alone are read.
-    In the place of a row that a dataset fails to read is the error that it raised.
+    Of a table the columns of `KEYS` alone are read. In the place of a row that a dataset fails to read is its error.
     """
     is_dataset = bool(getattr(inputs, "column_names", None)) and not hasattr(inputs, "to_pylist")
     if is_dataset:

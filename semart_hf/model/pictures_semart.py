@@ -26,8 +26,7 @@ from .tiff_semart import black_and_white, byte_palette, has_larger_subpage, is_d
 
 __all__ = ["FORMATS", "MAX_DECODED_BYTES", "PictureError", "load_picture", "open_picture", "reduce_jpeg", "to_rgb"]
 
-#: Bytes of memory that decoding a picture may take: its pixels as they are stored, what its decoder holds of them, and
-#: 4 bytes a pixel in RGB: enough for 134 million pixels of RGB, 67 of CMYK. A JPEG read at a reduced scale counts so.
+#: Bytes that decoding a picture may take: 134 million pixels of RGB, 67 of CMYK. A JPEG's are those at its scale.
 MAX_DECODED_BYTES = 1 << 29
 # Bytes a pixel that decoders hold of the whole picture beside Pillow's own pixels.
 _DECODER_BYTES = {"WEBP": 8, "JPEG2000": 8, "AVIF": 4, "HEIF": 4}
@@ -57,9 +56,8 @@ def load_picture(source: Any, *, least_side: int | None = None) -> Image.Image:
 
     Args:
         source: Path, http(s) URL, content of a file as bytes or base64 text, open file, PIL picture, uint8 array
-            (height, width[, channels]), uint8 tensor (channels, height, width), or an undecoded cell of a
-            `datasets.Image` column.
-        least_side: A shorter side in pixels that is enough for a JPEG: see `reduce_jpeg`. `None`: its full size.
+            (height, width[, channels]), uint8 tensor (channels, height, width), or undecoded `datasets.Image` cell.
+        least_side: A shorter side in pixels that is enough for a JPEG; `None`: its full size.
 
     Raises:
         PictureError: If it cannot be read: missing, damaged, truncated, too large, or of a kind that is not read.
@@ -110,13 +108,7 @@ def reduce_jpeg(picture: Image.Image, least_side: int) -> None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture in RGB, upright, transparency over white; the picture itself where it is that already.
-
-    Colour profiles are left out: towers are trained without them.
-
-    Raises:
-        PictureError: If the picture cannot be decoded, has no pixels, is too large, or is of a kind that is not read.
-    """
+    """The picture in RGB, upright, transparency over white, without colour profile; a `PictureError` if damaged."""
     filename = getattr(image, "filename", None)
     with _naming(repr(shortened(filename)) if filename else f"of mode {image.mode}"):
         _check(image)
@@ -284,10 +276,7 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
 
 
 def _without_gamma(rgb: Image.Image, image: Image.Image) -> Image.Image:
-    """The picture in the usual gamma of 2.2, where its PNG file names another one.
-
-    Source: Portable Network Graphics Specification, section 13.13.
-    """
+    """The picture in the usual gamma of 2.2, where its PNG file names another one (PNG specification, 13.13)."""
     gamma = image.info.get("gamma") if image.format == "PNG" else None
     if not gamma or {"srgb", "icc_profile"} & set(image.info) or abs(gamma * 2.2 - 1) < 0.05:
         return rgb

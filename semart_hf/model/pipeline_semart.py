@@ -22,7 +22,7 @@ from .pictures_semart import PictureError, load_picture
 from .techniques_semart import run_model, uses_bf16
 
 UNSURE = "unsure"
-# On a CPU so many batches are worked on at a time, where there are as many cores: each takes memory of its own.
+# On a CPU so many batches are worked on at a time: each takes memory of its own.
 MOST_BATCHES = 4
 _UPLOAD_OPTIONS = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr")
 _CALL_OPTIONS = ("top_k", "tasks", "min_confidence")
@@ -33,17 +33,13 @@ class ArtClassificationPipeline(Pipeline):
     """Says type, school, timeframe and medium of paintings from pictures, descriptions or both.
 
     A painting is `{"image": …, "text": …}` with at least one of the two (`description` stands in for a missing
-    `text`), or a picture alone: all that `load_picture` takes. A text alone is `{"text": …}`, never a bare string.
-    NaN and blanks are missing. Another key is an error, except the model's tasks: a row's labels are not read.
+    `text`), or a picture alone, as `load_picture` takes it. NaN and blanks are missing; labels of tasks are not read.
 
     Args:
         model: It stays as it is.
-        processor: The one that was saved with the model.
+        processor: The one that was saved with the model; a `ValueError` if it is another.
         precision: `fp32`, `bf16`, or `auto`: see `uses_bf16`.
-        **options: Options of `transformers.Pipeline`, and of a call.
-
-    Raises:
-        ValueError: If there is no processor, or another model's, or the precision is unknown.
+        **options: Of `transformers.Pipeline`, and of a call.
     """
 
     _load_processor = True
@@ -69,9 +65,8 @@ class ArtClassificationPipeline(Pipeline):
     ) -> Any:
         """A dict of task to ranked `[{"label", "score"}]` for each painting, in their order.
 
-        One painting gives one dict. Many in memory (a list, a column, an array, a DataFrame or another table, of which
-        the columns `image`, `text` and `description` are read) give a list; their batches are formed of texts of like
-        length, so that little of a batch is padding. A dataset, a generator or any other iterable gives an iterator.
+        One painting gives one dict. Many in memory (a list, a column, an array, a table) give a list, in batches of
+        texts of like length. A dataset, a generator or any other iterable gives an iterator.
 
         Args:
             inputs: A painting, or many.
@@ -83,8 +78,7 @@ class ArtClassificationPipeline(Pipeline):
             **options: `top_k`, `tasks` and `min_confidence` of `postprocess`.
 
         Raises:
-            ValueError: If an option is unknown, or a painting cannot be read and `on_error` is `raise`.
-            TypeError: Likewise.
+            ValueError: If an option is wrong, or a painting cannot be read and `on_error` is `raise`; or a TypeError.
         """
         if on_error not in (None, "return", "raise"):
             raise ValueError(f"on_error is {on_error!r}. Allowed are 'return' and 'raise'. Give one of these.")
@@ -187,7 +181,7 @@ class ArtClassificationPipeline(Pipeline):
             top_k: At most so many labels a task; `None`: all.
             tasks: The tasks to answer; `None`: all.
             min_confidence: Where the likeliest label is less probable than this, `{"label": "unsure"}` with its score
-                is put before the ranked labels. By task, if each has its own; one that is left out is never unsure.
+                stands before the ranked labels. One number, or numbers by task.
         """
         temperatures = getattr(self.model.config, "temperatures", None) or {}
         answers = {}
@@ -230,10 +224,7 @@ def save_repository(model: Any, processor: Any, folder: str | os.PathLike[str], 
 def answer_side_by_side(
     answer: Callable[[list[Any]], list[Answer]], rows: Iterable[Any], *, batch_size: int, num_threads: int
 ) -> Iterator[Answer]:
-    """The answers to rows, in their order, while threads work on `num_threads` batches, each with its share of cores.
-
-    So cores wait neither for each other after every layer, nor for pictures. One thread is the caller's own.
-    """
+    """The answers to rows, in order, while threads work on `num_threads` batches, each with its share of the cores."""
     cores = torch.get_num_threads()
     remaining = iter(rows)
     batches = iter(lambda: list(itertools.islice(remaining, batch_size)), [])

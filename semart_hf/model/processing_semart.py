@@ -46,15 +46,14 @@ class SemArtProcessor(ProcessorMixin):
         """`pixel_values (batch, 3, height, width)`, `input_ids` and `attention_mask (batch, tokens)`, and masks.
 
         Where only some rows have a picture, `has_image (batch,)` is their mask, and the others hold zeros; likewise
-        `has_text`, and the empty text's tokens. A modality that no row has is left out; where no row has anything, the
-        empty texts stay, so that the batch keeps its rows.
+        `has_text`. A modality that no row has is left out; where no row has anything, the empty texts stay.
 
         Args:
             images: One or many of all that `load_picture` takes; missing (`None`, NaN) where a row has none.
             text: One or many, missing or blank where a row has none.
             return_tensors: `pt`, `np`, or `None` for lists.
             padding: As in the tokenizer; `None`: to the longest, rounded up to a multiple of eight.
-            truncation: As in the tokenizer, like all further options of its call.
+            truncation: As in the tokenizer, like all further options.
             max_length: `None`: the tokenizer's `model_max_length`.
 
         Raises:

@@ -30,10 +30,7 @@ def computes_bf16(device: torch.device | str) -> bool:
 
 
 def uses_bf16(model: PreTrainedModel, precision: str = "auto") -> bool:
-    """Whether a model's matrix products are computed in bfloat16 where it is now; `auto`: where `computes_bf16`.
-
-    A model of another type than float32 computes in that type. An unknown precision is a `ValueError`.
-    """
+    """Whether a float32 model's matrix products are computed in bfloat16; `auto`: where `computes_bf16`."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}. Allowed are {list(PRECISIONS)}. Give one of them.")
     is_wanted = precision == "bf16" or (precision == "auto" and computes_bf16(model.device))

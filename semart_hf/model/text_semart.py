@@ -12,10 +12,8 @@ from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 class FirstTokenBlock(TransformerBlock):
     """A DistilBERT layer that computes the first token alone: `(batch, tokens, dim)` becomes `(batch, 1, dim)`.
 
-    The other tokens are keys and values only: their attention output and feed-forward are not computed. And one query
-    needs no keys: `q · (W h + b)` is `(q W) · h + q · b`, a product of each head with the hidden states as they are;
-    likewise the values are computed from the attended mean. The numbers are those of `TransformerBlock` but for
-    rounding; parameters and their names are the same.
+    The numbers, parameters and their names are those of `TransformerBlock`. One query needs no keys: `q · (W h + b)`
+    is `(q W) · h + q · b`, and the values are computed from the attended mean.
     """
 
     def __init__(self, block: TransformerBlock, config: DistilBertConfig) -> None:

@@ -23,8 +23,7 @@ _KEPT_OF_CFG = (
 def vision_stages(tower: Any) -> list[list[str]]:
     """Parameter names of each stage of a timm model without classifier: timm's own coarse parameter groups.
 
-    They are the stem, then a ResNet's layers, an EfficientNet's block stages or a ViT's blocks. What follows the last
-    block (a final convolution or norm) belongs to the last stage.
+    They are the stem, then a ResNet's layers, an EfficientNet's block stages or a ViT's blocks.
     """
     stage_of = group_parameters(tower, tower.group_matcher(coarse=True), reverse=True)
     stages = range(max(stage_of.values()) + 1)
@@ -32,11 +31,7 @@ def vision_stages(tower: Any) -> list[list[str]]:
 
 
 def frozen_modules(tower: nn.Module, frozen_parameters: set[str]) -> list[nn.Module]:
-    """The modules within a tower in which everything is frozen, for putting them in evaluation mode.
-
-    A module without parameters (dropout, activation, pooling) belongs to the module before it, so that the dropout of
-    a frozen stem is switched off with the stem.
-    """
+    """The modules within a tower in which everything is frozen; one without parameters goes with the one before it."""
     # Parameters that the root itself holds (a ViT's class token) are of the stem, and so is what follows them.
     own = [name for name, _ in tower.named_parameters(recurse=False)]
     is_frozen = bool(frozen_parameters) and frozen_parameters.issuperset(own)
@@ -114,10 +109,7 @@ def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreT
 
 
 def fill_tower(tower: Any, source: Any) -> None:
-    """Give a tower the weights of `source`, proved to have arrived; a vision tower without one timm's random ones.
-
-    transformers' own, normal(0, 0.02), lose the scheme that a tower's family trains with.
-    """
+    """Give a tower the verified weights of `source`; a vision tower without one, those of timm for a new tower."""
     if source is None:
         AutoModel.from_config(tower.config)  # draws the numbers that saved figures were drawn after
         args = tower.config.model_args or {}
@@ -132,10 +124,7 @@ def fill_tower(tower: Any, source: Any) -> None:
 
 
 def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> None:
-    """Refuse a tower of which a tensor is not in the source's `model.safetensors`, or differs from it.
-
-    The file is read again, past every loading rule, because a tower that silently lost its weights still trains.
-    """
+    """Refuse a tower of which a tensor is not in the source's `model.safetensors`, read again, or differs from it."""
     missing = tower.state_dict()
     total = len(missing)
     different = []
@@ -150,6 +139,5 @@ def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> None:
         raise ValueError(
             f"The pretrained weights of {os.fspath(source)!r} did not arrive: of the tower's {total} tensors, "
             f"{len(missing)} are not in its model.safetensors and {len(different)} differ (first: "
-            f"{[*sorted(missing), *different][0]!r}). Load the tower from a repository whose model.safetensors is "
-            "complete, or choose pretrained=False."
+            f"{[*sorted(missing), *different][0]!r}). Choose a source that is complete, or pretrained=False."
         )

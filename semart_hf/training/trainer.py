@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from transformers.trainer_callback import ProgressCallback
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.picture_batch import PictureBatch
-from semart_hf.data.process_loader import SeededCollator, process_loader
+from semart_hf.data.process_loader import process_loader, seeded_batch
 from semart_hf.data.rows import label_counts, labelled_rows_for, rows_for, validation_sets_for
 from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPaintings
 from semart_hf.data.streaming import PaintingStream, column_of
@@ -350,7 +351,7 @@ class SemArtTrainer(ResumableTrainer):
         return process_loader(
             rows,
             self.accelerator,
-            collate_fn=SeededCollator(self.data_collator),
+            collate_fn=partial(seeded_batch, self.data_collator),
             seed=self.args.seed,
             num_workers=num_workers,
             persistent_workers=num_workers > 0 and self.args.dataloader_persistent_workers,

@@ -1,11 +1,11 @@
 import dataclasses
-import io
 import json
 
 import datasets
 import pandas
 import pytest
 from PIL import Image
+from release_builder import encoded
 
 from semart_hf.catalogue.catalogue import merge_tables, read_catalogue
 from semart_hf.catalogue.mapping import SplitRule, load_mapping, parse_mapping
@@ -21,12 +21,6 @@ def values(tables, column):
 
 def all_in_train(name):
     return dataclasses.replace(load_mapping(name), splits=SplitRule(shares={"train": 1.0}))
-
-
-def picture_bytes(color, form="JPEG"):
-    content = io.BytesIO()
-    Image.new("RGB", (4, 3), color).save(content, form)
-    return content.getvalue()
 
 
 def test_the_met(tmp_path):
@@ -116,7 +110,10 @@ def test_wikiart_as_a_data_set_with_embedded_pictures(tmp_path):
             "style": datasets.ClassLabel(names=["Post_Impressionism"]),
         }
     )
-    pictures = [{"bytes": picture_bytes("red"), "path": None}, {"bytes": picture_bytes("blue", "PNG"), "path": None}]
+    pictures = [
+        {"bytes": encoded(Image.new("RGB", (4, 3), "red")), "path": None},
+        {"bytes": encoded(Image.new("RGB", (4, 3), "blue"), "PNG"), "path": None},
+    ]
     columns = {"image": pictures, "artist": [1, 0], "genre": [0, 1], "style": [0, 0]}
     (tmp_path / "hub" / "data").mkdir(parents=True)
     data = datasets.Dataset.from_dict(columns, features=features)
@@ -150,7 +147,7 @@ def test_every_file_format_reads_the_same(tmp_path, form):
 
 
 def test_parquet_with_embedded_pictures_is_read_again_without_writing_them_again(tmp_path):
-    rows = {"picture": [picture_bytes("red"), None], "kind": ["genre", "study"]}
+    rows = {"picture": [encoded(Image.new("RGB", (4, 3), "red")), None], "kind": ["genre", "study"]}
     datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "paintings.parquet")
     mapping = parse_mapping(SMALL | {"columns": {"image": "picture", "type": "kind"}})
     for _ in range(2):
@@ -182,17 +179,12 @@ def test_splits_by_a_column(tmp_path):
     assert (problem.row, problem.problem, problem.action) == (4, "unknown_split", "dropped")
 
 
-def test_splits_by_file_and_by_shares(tmp_path, caplog):
-    for split in ("a", "b"):
-        lines = "\n".join(f"{split}{number},{'genre' if number % 2 else 'study'}" for number in range(20))
-        (tmp_path / f"{split}.csv").write_text(f"file,kind\n{lines}\n")
-    columns = {"columns": SMALL["columns"]}
-    tables = read_catalogue(tmp_path, parse_mapping(columns | {"files": {"test": "b.csv", "train": "a.csv"}}))
-    files = {split: {name[0] for name in rows["image_file"]} for split, rows in tables.splits.items()}
-    assert files == {"train": {"a"}, "test": {"b"}}
-    tables = read_catalogue(tmp_path, parse_mapping(columns | {"files": "a.csv"}))
-    assert [len(rows) for rows in tables.splits.values()] == [16, 2, 2]
-    assert "is shared out to splits: 80 % train, 10 % validation, 10 % test (seed 0)." in caplog.text
+def test_splits_by_file(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text(f"file,kind\n{name},genre\n")
+    files = {"columns": SMALL["columns"], "files": {"test": "b.csv", "train": "a.csv"}}
+    splits = read_catalogue(tmp_path, parse_mapping(files)).splits
+    assert {split: rows["image_file"][:] for split, rows in splits.items()} == {"train": ["a"], "test": ["b"]}
 
 
 def test_rules_of_columns(tmp_path):

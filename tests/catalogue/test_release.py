@@ -1,4 +1,3 @@
-import json
 import logging
 import pickle
 from collections import Counter
@@ -9,7 +8,7 @@ from PIL import Image
 
 from semart_hf.catalogue import catalogue_files, tables
 from semart_hf.catalogue.release import read_rows, typed_splits
-from semart_hf.catalogue.tables import TEXT_COLUMNS, Problem, count_problems, write_problems
+from semart_hf.catalogue.tables import TEXT_COLUMNS, Problem
 from semart_hf.catalogue.vocabulary import TASKS
 
 HEADER = "IMAGE_FILE\tDESCRIPTION\tAUTHOR\tTITLE\tTECHNIQUE\tDATE\tTYPE\tSCHOOL\tTIMEFRAME"
@@ -194,15 +193,6 @@ def test_pictures_that_are_missing_or_outside_are_reported_and_not_opened(make_r
     for kind in ("missing_picture", "unsafe_name", "linked_picture", "unnamed_picture", "not_a_file"):
         assert f"{kind} in 1 rows" in caplog.text
     assert read_release(folder, follow_links=True)["train"][3]["image"].size == (2, 2)
-
-
-def test_problems_are_written_as_json_lines(tmp_path):
-    problems = [Problem(3, "train", "é.jpg", "missing_picture", "no file", "kept as text"), Problem(*[None] * 6)]
-    write_problems(problems, tmp_path / "problems.jsonl")
-    lines = (tmp_path / "problems.jsonl").read_text("utf-8").splitlines()
-    assert lines[0].startswith('{"row": 3, "split": "train", "image_file": "é.jpg", "problem": "missing_picture"')
-    assert list(json.loads(lines[0])) == ["row", "split", "image_file", "problem", "detail", "action"]
-    assert count_problems([problems[0], problems[0]]) == {"missing_picture": 2}
 
 
 def test_a_vocabulary_without_labels_is_reported(make_release, caplog):

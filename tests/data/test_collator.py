@@ -1,12 +1,11 @@
 """The collator and the order of training rows."""
 
-import io
-
 import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
+from release_builder import encoded
 from rounding import rounding
 from torch.utils.data import DataLoader
 
@@ -51,21 +50,6 @@ def test_evaluation_rows_equal_the_processor(processor):
     assert set(batch) == {"pixel_values", "input_ids", "attention_mask", "labels"}
     assert all(torch.equal(batch[name], expected[name]) for name in expected)
     assert batch["labels"].tolist() == [[0, 0], [1, -100], [2, 0], [0, 1], [1, 0], [2, 1]]
-
-
-def test_undecoded_pictures_give_the_same_inputs(processor):
-    decoded, encoded = rows(2), rows(2)
-    for row in encoded:
-        buffer = io.BytesIO()
-        row["image"].save(buffer, "PNG")
-        row["image"] = {"bytes": buffer.getvalue(), "path": None}
-    collator = ArtCollator(processor, TASKS)
-    assert torch.equal(collator(decoded)["pixel_values"], collator(encoded)["pixel_values"])
-
-
-@pytest.mark.parametrize(("modality", "absent"), [("image", "input_ids"), ("text", "pixel_values")])
-def test_one_modality_withholds_the_other(processor, modality, absent):
-    assert absent not in ArtCollator(processor, TASKS, modality=modality)(rows())
 
 
 @pytest.mark.parametrize("nothing", [None, float("nan")])
@@ -150,9 +134,7 @@ def test_impossible_settings_are_refused(processor):
 @pytest.mark.parametrize("is_training", [True, False])
 def test_a_picture_that_cannot_be_read_costs_no_other_row_anything(processor, is_training, caplog):
     whole = [row | ({"draw": (0, 0, number)} if is_training else {}) for number, row in enumerate(rows(4))]
-    file = io.BytesIO()
-    whole[1]["image"].save(file, "JPEG")
-    truncated = {"bytes": file.getvalue()[:300], "path": None}
+    truncated = {"bytes": encoded(whole[1]["image"])[:300], "path": None}
     damaged = [dict(row) for row in whole]
     damaged[1]["image"] = truncated
     damaged[2] |= {"image": truncated, "text": " "}

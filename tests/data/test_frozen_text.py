@@ -96,18 +96,14 @@ def test_losses_and_gradients_are_those_of_the_whole_text_tower(parts, tmp_path,
             assert torch.allclose(parameter.grad, gradients[name], atol=tolerance), name
 
 
-def test_a_cut_text_is_kept_as_it_is_read(built, tmp_path):
+def test_a_cut_text_is_kept_as_it_is_read_and_another_is_tokenised(parts, built, tmp_path):
     long = " ".join(WORDS * 6)
-    batch = written(tmp_path, *built, [long, "a bridge"]).batch([long, None, "a bridge"])
+    kept = written(tmp_path, *built, [long, "a bridge"])
+    batch = kept.batch([long, None, "a bridge"])
     assert batch["text_hidden"].shape == (3, 32, 32)
     assert batch["attention_mask"].sum(1).tolist() == [32, 0, len(built[1].tokenizer("a bridge")["input_ids"])]
     assert batch["has_text"].tolist() == [True, False, True]
-
-
-def test_a_batch_with_a_text_that_is_not_kept_is_tokenised(parts, built, tmp_path):
-    model, processor = built
-    kept = written(tmp_path, model, processor, texts_of(5))
-    batch = ArtCollator(processor, parts[1], frozen_text=kept)(rows_of([texts_of(5)[0], "a new text"]))
+    batch = ArtCollator(built[1], parts[1], frozen_text=kept)(rows_of([long, "a new text"]))
     assert set(batch) == {"input_ids", "attention_mask", "labels"}
 
 
