@@ -86,7 +86,7 @@ def test_rows_of_new_labels_are_those_of_a_new_model(folder, tmp_path):
     ("override", "message"),
     [
         ({"tasks": [{"name": "medium", "labels": ["oil"]}]}, r"task_weights names \['type'\], but the tasks are"),
-        ({"tasks": [{"name": "type"}]}, "must have exactly a 'name'"),
+        ({"tasks": [{"name": "type"}]}, "must have a 'name'"),
         ({"text_pooling": "mean"}, "Got text_pooling='mean' for weights that were trained with 'first'"),
         ({"text_pooling": "last"}, "text_pooling is 'last'"),
         ({"fusion_dim": 16}, "Got fusion_dim=16 for weights that were trained with 8"),
