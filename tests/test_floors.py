@@ -115,7 +115,7 @@ def test_imports_run_down(path):
         ("semart_hf.catalogue.release", "from semart_hf import SemArtConfig", ["semart_hf.SemArtConfig"]),
         ("semart_hf.model.towers", "import semart_hf", ["semart_hf"]),
         ("semart_hf.documents.report", "import scripts.train", ["scripts.train"]),
-        ("semart_hf.training.trainer", "from ..evaluation.metrics import score\nfrom .losses import focal", []),
+        ("semart_hf.training.trainer", "from ..evaluation.scores import score\nfrom .losses import focal", []),
         ("semart_hf.documents.report", "import semart_hf", []),
     ],
 )

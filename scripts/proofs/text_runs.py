@@ -21,8 +21,8 @@ from transformers import AutoConfig
 from proofs.runner import Run, brief, by_task, mean_and_deviation, score_figures, train_and_score
 from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.catalogue.vocabulary import TASKS
-from semart_hf.evaluation.metrics import score_outcomes
 from semart_hf.evaluation.outcomes import Outcomes
+from semart_hf.evaluation.scores import score_outcomes
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 RECIPE = "text_proof.yaml"

@@ -16,7 +16,7 @@ from .command import command
 
 if TYPE_CHECKING:
     from semart_hf.cli.tower_recipes import Tower
-    from semart_hf.evaluation.tower_comparison import TowerRun
+    from semart_hf.evaluation.comparison import TowerRun
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 ONE_PROCESS = RECIPES / "accelerate" / "one_process.yaml"
@@ -60,7 +60,7 @@ def main(words: list[str]) -> None:
     options, overrides = parse_arguments(words)
     from semart_hf.cli.tower_recipes import TOWER_FIELDS, resolve_towers
     from semart_hf.documents.comparison_report import write_comparison
-    from semart_hf.evaluation.tower_comparison import compare_runs
+    from semart_hf.evaluation.comparison import compare_runs
     from semart_hf.training.recipe import effective_recipe, read_recipe
 
     given = {word[2:].partition("=")[0].replace("-", "_") for word in overrides if word.startswith("--")}
@@ -179,8 +179,8 @@ def read_run(folder: Path, model: Path) -> TowerRun:
     import yaml
 
     from semart_hf.cli.tower_recipes import TOWER_FIELDS
+    from semart_hf.evaluation.comparison import TowerRun
     from semart_hf.evaluation.predictions import read_predictions
-    from semart_hf.evaluation.tower_comparison import TowerRun
 
     def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

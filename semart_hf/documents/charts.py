@@ -16,9 +16,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.evaluation.calibration import TARGET_ACCURACY, confidence_threshold, risk_coverage
+from semart_hf.evaluation.comparison import COST_AXES
 from semart_hf.evaluation.outcomes import TaskOutcomes
 from semart_hf.evaluation.scores import NUM_CALIBRATION_BINS, calibration_bins, calibration_error, confusion_counts
-from semart_hf.evaluation.tower_comparison import COST_AXES
 
 # Source: Okabe & Ito 2008, Color Universal Design; distinct with any colour vision.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"

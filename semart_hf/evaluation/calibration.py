@@ -17,15 +17,11 @@ from semart_hf.model.output_semart import UNKNOWN_LABEL
 from .outcomes import Outcomes, TaskOutcomes
 from .predictions import Predictions
 
-TEMPERATURE_RANGE = (0.05, 20.0)
 TARGET_ACCURACY = 0.95
-_MOST_POINTS = 100
 
 
 def fit_temperatures(predictions: Predictions) -> dict[str, float]:
-    """Task to the temperature that minimises the log loss of its labelled rows.
-
-    A task without a labelled row, or with a single true label, says nothing about calibration: it is left out.
+    """Task to the temperature with the least log loss; tasks with less than two different true labels are left out.
 
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
     """
@@ -45,7 +41,7 @@ def fit_temperature(logits: npt.NDArray[np.floating[Any]], references: npt.NDArr
         return -float(log_probabilities[np.arange(len(references)), references].mean())
 
     # Over the logarithm, where the loss has one minimum and halving is as far as doubling.
-    return float(np.exp(minimize_scalar(log_loss, bounds=np.log(TEMPERATURE_RANGE), method="bounded").x))
+    return float(np.exp(minimize_scalar(log_loss, bounds=np.log((0.05, 20.0)), method="bounded").x))
 
 
 def store_calibration(
@@ -71,7 +67,7 @@ def check_can_store(model_folder: str | Path) -> None:
 def risk_coverage(outcomes: TaskOutcomes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Any]:
     """Coverage, risk and confidence (points,) when only answers of at least that confidence are accepted.
 
-    From the most confident answer to all of them, over the rows whose label is known; equal ones stay together.
+    From the most confident answer to all of them, over the rows whose label is known; equal confidences are one point.
 
     Source: El-Yaniv & Wiener 2010, On the Foundations of Noise-free Selective Classification.
     """
@@ -90,31 +86,23 @@ def risk_points(outcomes: TaskOutcomes) -> list[list[float]]:
     _, risk, confidences = risk_coverage(outcomes)
     least_below = np.minimum.accumulate(risk[::-1])[::-1]
     kept = np.flatnonzero(np.append(risk[:-1] < least_below[1:], True)[: len(risk)])
-    if len(kept) > _MOST_POINTS:
-        kept = kept[np.linspace(0, len(kept) - 1, _MOST_POINTS).round().astype(int)]
+    if len(kept) > 100:
+        kept = kept[np.linspace(0, len(kept) - 1, 100).round().astype(int)]
     return [[round(float(confidences[place]), 6), round(float(risk[place]), 6)] for place in kept]
 
 
 def confidence_threshold(outcomes: TaskOutcomes) -> dict[str, Any] | None:
-    """The lowest `min_confidence` at which 95 % of accepted answers are right, with `coverage` and `accuracy`.
-
-    None when not even the most confident answers reach that.
-    """
-    if not outcomes.known().has_probabilities:
-        return None
+    """The lowest `min_confidence` at which 95 % of accepted answers are right, if any, with what it gives."""
     coverage, risk, confidences = risk_coverage(outcomes)
     reached = np.flatnonzero(1 - risk >= TARGET_ACCURACY)
-    if not len(reached):
+    if not len(reached) or not outcomes.known().has_probabilities:
         return None
     columns = {"min_confidence": confidences, "coverage": coverage, "accuracy": 1 - risk}
     return {name: float(column[reached[-1]]) for name, column in columns.items()}
 
 
 def thresholds(outcomes: Outcomes, chosen_on: str, choosing: Outcomes) -> dict[str, Any]:
-    """By task the confidence from which 95 % of the answers are right, and what it gives on the scored outcomes.
-
-    It is chosen on the outcomes `choosing`, of the split `chosen_on`.
-    """
+    """By task the confidence from which 95 % of `choosing`, the split `chosen_on`, are right, and what it gives."""
     tasks: dict[str, Any] = {}
     for task in outcomes.task_names:
         tasks[task] = found = confidence_threshold(choosing.task(task))

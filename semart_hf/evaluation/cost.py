@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from datasets import Image
+from datasets import Dataset, Image
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, AutoProcessor
@@ -27,20 +27,13 @@ from semart_hf.model.techniques_semart import run_model
 from .results import describe_environment
 from .vocabularies import load_split
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
 Batch = dict[str, torch.Tensor]
-
 BATCH_SIZES = (1, 4, 16, 64)
 SECONDS_PER_BATCH_SIZE = 1.0
 
 
 def measure_cost(folder: Path, paintings: Dataset, *, device: str | None = None) -> dict[str, Any]:
-    """Every figure of a finished model that can be had without training it: parameters, operations, speed and size.
-
-    The model is run on paintings with picture and text where there are some, on `device` or the first GPU.
-    """
+    """Parameters, operations, speed, memory and size of a finished model, on `device` or the first GPU."""
     model = AutoModel.from_pretrained(folder, trust_remote_code=False)
     examples = complete_paintings(paintings, max(BATCH_SIZES))
     collator = ArtCollator(AutoProcessor.from_pretrained(folder, trust_remote_code=False), model.config.tasks)
@@ -69,10 +62,9 @@ def complete_paintings(paintings: Dataset, count: int) -> list[dict[str, Any]]:
 
 
 def count_flops(model: torch.nn.Module, batch: Batch) -> dict[str, int]:
-    """Floating-point operations of a painting's forward pass.
+    """Floating-point operations of a painting's forward pass: matrix products, convolutions and attention.
 
-    A multiplication and an addition are two operations, as in the towers' papers' FLOPs (their "multiply-adds" are
-    half of it). Counted are matrix products, convolutions and attention. `text_tokens` is the texts' padded length.
+    A multiplication and an addition are two operations. `text_tokens` is the texts' padded length.
     """
     # Not in inference mode, where the counter does not see attention.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -84,12 +76,7 @@ def count_flops(model: torch.nn.Module, batch: Batch) -> dict[str, int]:
 
 
 def measure_inference(model: torch.nn.Module, batch_of: Callable[[int], Batch]) -> dict[str, Any]:
-    """Paintings a second of the forward pass on ready batches: for one painting, and for the fastest batch size.
-
-    Args:
-        model: In evaluation mode.
-        batch_of: Makes the inputs of so many paintings, on the model's device.
-    """
+    """Speed of the forward pass on ready batches: for one painting, and for the fastest batch size."""
     device = next(model.parameters()).device
     is_gpu = device.type == "cuda"
     if is_gpu:
@@ -125,16 +112,13 @@ def forward_seconds(model: torch.nn.Module, batch: Batch) -> float:
 
 
 def steady_speed(log_history: Sequence[Mapping[str, Any]]) -> float | None:
-    """Paintings a second of all processes in the median of the log's lines, validation left out; None without a line.
-
-    The median forgets what happens once: the first steps, a checkpoint, the line in which a run was resumed.
-    """
+    """Paintings a second in the median of the log's lines, which forgets first steps, checkpoints and resumptions."""
     speeds = [line["rows_per_second"] for line in log_history if "rows_per_second" in line]
     return statistics.median(speeds) if speeds else None
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that tensors took on the GPU, or the most that this process held in the machine's memory."""
+    """The most bytes that tensors took on the GPU, or that this process held in memory."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     status = Path("/proc/self/status")

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from datasets import Dataset
 
 from semart_hf.files import locked
 from semart_hf.model.output_semart import UNKNOWN_LABEL
@@ -19,19 +20,12 @@ from .comparison import check_same_rows
 from .outcomes import Outcomes
 from .predictions import open_predictions, read_predictions, row_names
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
 OUTPUTS = ("predictions.parquet", "results.json", "report.html")
-# Those of a task.
-FIGURES = ("confusion", "reliability", "risk_coverage")
 
 
 @contextmanager
 def evaluation_folder(folder: Path) -> Iterator[Path]:
-    """An empty place to write an evaluation to; its files take the place of an earlier one's when the block ends.
-
-    One process at a time works on a folder, and what else lies in it stays.
+    """An empty place to write an evaluation to; its files replace an earlier one's when the block ends.
 
     Raises:
         ValueError: The folder holds files of these names that no evaluation wrote, or is a file.
@@ -66,22 +60,17 @@ def evaluation_folder(folder: Path) -> Iterator[Path]:
 
 
 def _earlier_files(folder: Path) -> list[Path]:
-    """Names of the files that the evaluation in a folder may have written; none where there is no evaluation."""
+    """The files that the evaluation in a folder may have written; none where there is no evaluation."""
     try:
         _, tasks = open_predictions(folder / OUTPUTS[0])
     except ValueError:
         return []
-    figures = [f"{figure}_{task['name']}" for figure in FIGURES for task in tasks]
+    figures = [f"{name}_{task['name']}" for name in ("confusion", "reliability", "risk_coverage") for task in tasks]
     return [*map(Path, OUTPUTS), *(Path("figures", f"{name}.{kind}") for name in figures for kind in ("png", "svg"))]
 
 
 def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset) -> tuple[Outcomes, str]:
-    """The outcomes of another evaluation, and what its model is called.
-
-    Args:
-        folder: The other evaluation's.
-        tasks: The `config.tasks` of the model that is compared with it.
-        paintings: What that model is evaluated on.
+    """The outcomes of another evaluation, and its model's name, for a model with these tasks and paintings.
 
     Raises:
         ValueError: The folder holds no predictions, or those of other paintings or labels.

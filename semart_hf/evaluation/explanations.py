@@ -1,10 +1,7 @@
-"""Explanations: which parts of the picture and which words moved an answer, and by how much.
+"""Which parts of the picture and which words moved an answer, by integrated gradients.
 
-Integrated gradients, because they ask nothing of the towers but a gradient, so that ResNet, EfficientNet, ViT and
-DistilBERT are read by one method and their contributions add up on one scale: from a blank picture with every word
-masked to the painting as it is, the contributions sum to the change in the answer's log odds.
-
-Source: Sundararajan, Taly & Yan 2017, Axiomatic Attribution for Deep Networks, section 3.
+From a blank picture with every word masked to the painting as it is, the contributions sum to the change in the
+answer's log odds. Source: Sundararajan, Taly & Yan 2017, Axiomatic Attribution for Deep Networks, section 3.
 """
 
 from __future__ import annotations
@@ -30,22 +27,18 @@ if TYPE_CHECKING:
     from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.model.processing_semart import SemArtProcessor
 
-NUM_STEPS = 24
-STEPS_AT_ONCE = 8
+NUM_STEPS, STEPS_AT_ONCE = 24, 8
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What spoke for one answer, in log odds: positive for it, negative against it.
+    """What spoke for (positive) or against one answer, in log odds.
 
     Args:
-        label: The model's answer.
-        picture: The painting, upright and in RGB; None without a picture.
+        picture: The painting, upright and in RGB; None without a picture, as `heat`.
         seen: The part of the painting that the model saw: left, top, right and bottom as shares of its sides.
-        heat: Contribution of each pixel of the model's input and its surroundings (height, width); None without a
-            picture.
+        heat: Contribution of each pixel of the model's input and its surroundings (height, width).
         words: The description's words with their contributions; None for one beyond what the model reads.
-        picture_total: Contribution of the whole picture, as `text_total` is of the whole description.
     """
 
     task: str
@@ -68,7 +61,7 @@ def explain(
     text: str | None = None,
     precision: str = "auto",
 ) -> Explanation:
-    """What moved the model to one task's answer about one painting, in the precision that a pipeline has by this name.
+    """What moved the model to one task's answer about one painting.
 
     Raises:
         ValueError: The painting has neither picture nor text, or the task is unknown.
@@ -105,10 +98,7 @@ def explain(
 def integrated_gradients(
     model: SemArtForArtClassification, processor: SemArtProcessor, inputs: dict[str, Tensor], task: str, index: int
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Contributions of the pixels (height, width) and of the tokens (tokens,) to one label's log odds.
-
-    The blank picture has the mean colour that the tower was normalised by; masked words are `[MASK]`.
-    """
+    """Contributions of the pixels (height, width) and of the tokens (tokens,) to one label's log odds."""
     pixels = inputs.get("pixel_values")
     pixel_parts, token_parts = list[Tensor](), list[Tensor]()
     alphas = (torch.arange(NUM_STEPS, device=model.device) + 0.5) / NUM_STEPS
@@ -166,13 +156,10 @@ def _masked_words(
 
 def seen_part(image_processor: SemArtImageProcessor, size: tuple[int, int]) -> tuple[float, float, float, float]:
     """The part of a picture of this width and height that is cropped: left, top, right and bottom, from 0 to 1."""
-    edge = image_processor.size.get("shortest_edge")
-    if edge:
-        resized = [side * edge / min(size) for side in size]
-    else:
-        resized = [image_processor.size["width"], image_processor.size["height"]]
-    crop = (image_processor.crop_size["width"], image_processor.crop_size["height"])
-    margins = [max(0.0, 1 - kept / whole) / 2 for kept, whole in zip(crop, resized, strict=True)]
+    edge, margins = image_processor.size.get("shortest_edge"), []
+    for name, side in zip(("width", "height"), size, strict=True):
+        resized = side * edge / min(size) if edge else image_processor.size[name]
+        margins.append(max(0.0, 1 - image_processor.crop_size[name] / resized) / 2)
     return margins[0], margins[1], 1 - margins[0], 1 - margins[1]
 
 
@@ -180,8 +167,7 @@ def _word_weights(processor: SemArtProcessor, text: str, tokens: list[float]) ->
     """The text's words with the sum of their tokens' contributions."""
     encoding = processor.tokenizer(text, truncation=True, max_length=len(tokens), return_offsets_mapping=True)
     words = list(re.finditer(r"\S+", text))
-    starts = [word.start() for word in words]
-    weights: dict[int, float] = {}
+    starts, weights = [word.start() for word in words], dict[int, float]()
     for (start, end), weight in zip(encoding["offset_mapping"], tokens, strict=False):
         if end > start:
             number = int(np.searchsorted(starts, start, side="right")) - 1

@@ -1,12 +1,10 @@
-"""How sure the scores are: bootstrap intervals over paintings.
+"""Bootstrap intervals over paintings.
 
-A score of labels depends on the paintings only through how often each combination of truths and predictions occurs.
-Drawing paintings with replacement is therefore drawing multinomial counts for the distinct combinations, which gives
-the same distribution at a fraction of the cost, and keeps the tasks of a painting together.
+Drawing paintings with replacement is drawing multinomial counts for the distinct combinations of truths and
+predictions: the same distribution at a fraction of the cost.
 
-Macro scores are means over the classes of the whole split in every draw. A class that a draw lacks, as a third of all
-draws lack a class of one painting, keeps its score on the whole split: to leave it out would average over the easy and
-frequent classes, and to count it as 0 would punish classes that are always right; either moves all draws to one side.
+Macro scores are means over the classes of the whole split in every draw. A class that a draw lacks keeps its score on
+the whole split: to leave it out, or to count it as 0, would move all draws to one side.
 """
 
 from __future__ import annotations
@@ -15,21 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from .metrics import exact_matches
 from .outcomes import Outcomes, TaskOutcomes
-from .scores import mean_class_scores, nan_mean, ratio, row_scores
+from .scores import exact_matches, mean_class_scores, nan_mean, ratio, row_scores
 
 NUM_RESAMPLES = 1000
-
-Scores = dict[str, npt.NDArray[np.float64]]
 
 
 def bootstrap_intervals(
     outcomes: Outcomes, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, list[float]]:
-    """95 % intervals `[low, high]` of the scores by their flat names: `type_accuracy`, `mean_macro_f1`, `exact_match`.
-
-    A score that is a hole has no interval.
+    """95 % intervals `[low, high]` by the flat names of scores, such as `type_accuracy`; none for a score of None.
 
     Source: percentile bootstrap, Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
@@ -38,11 +31,13 @@ def bootstrap_intervals(
 
 
 def interval_of(values: npt.NDArray[np.float64]) -> list[float]:
-    """The middle 95 % of resampled values, those that could not be computed (NaN) left out."""
+    """The middle 95 % of resampled values; NaN is left out."""
     return list(map(float, np.nanpercentile(values, [2.5, 97.5])))
 
 
-def resampled_scores(models: list[Outcomes], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> list[Scores]:
+def resampled_scores(
+    models: list[Outcomes], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> list[dict[str, npt.NDArray[np.float64]]]:
     """For each model its scores (num_resamples,) by flat name; all models see the same draws of the same paintings."""
     names = models[0].task_names
     columns = [models[0].task(name).references for name in names]
@@ -67,7 +62,7 @@ def resampled_scores(models: list[Outcomes], *, num_resamples: int = NUM_RESAMPL
         sums[at] = table @ generator.multinomial(counts.sum(), counts / counts.sum())
     sums[-1] = table @ counts
     pieces = iter(np.split(sums, np.cumsum([part.shape[1] for part in parts])[:-1], axis=1))
-    scores: list[Scores] = [{name: ratio(*next(pieces)[:-1].T) for name in found} for found in ratios]
+    scores = [{name: ratio(*next(pieces)[:-1].T) for name in found} for found in ratios]
     for resampled in scores:
         for name in names:
             by_class = mean_class_scores(next(pieces).reshape(num_resamples + 1, 3, -1))

@@ -1,4 +1,4 @@
-"""What became of every painting, task by task, in a few compact columns that every score is derived from."""
+"""What became of every painting, task by task, in compact columns that every score is derived from."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 
 def softmax(logits: Any, temperature: float = 1.0) -> npt.NDArray[np.float64]:
-    """Probabilities (rows, labels) in float64, of logits divided by the temperature.
-
-    Raises:
-        ValueError: The temperature is not a positive number.
-    """
+    """Probabilities (rows, labels) in float64, of logits divided by the temperature; ValueError unless positive."""
     if not (np.isfinite(temperature) and temperature > 0):
         raise ValueError(f"Got the temperature {temperature}. A positive number is allowed. Fit it again.")
     return np.asarray(special.softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=-1))
@@ -29,10 +25,9 @@ class TaskOutcomes:
     """One task's columns, each (rows,): 20 bytes a painting, so that a million fit where their pictures do not.
 
     Args:
-        labels: The vocabulary, in the order of the indices; empty where it was not given.
+        labels: The vocabulary; empty where it was not given.
         references: True label index; `UNKNOWN_LABEL` where it is unknown.
-        predictions: Index of the most probable label.
-        confidences: Its probability; NaN where only labels were predicted, as for the three columns that follow.
+        confidences: The answer's probability; NaN where only labels were predicted, as the three columns that follow.
         losses: Negative logarithm of the true label's probability.
         brier: Squared distance between the distribution and the truth.
         ranks: How many labels were more probable than the true one.
@@ -80,12 +75,11 @@ class TaskOutcomes:
 class Outcomes:
     """Collects predictions batch by batch and keeps of them what the scores need.
 
-    Args:
-        tasks: Names, or the model's `config.tasks` (`{"name", "labels"}`), in the order of the references' columns.
+    `unreadable` has by row id why a painting's picture could not be read.
     """
 
     def __init__(self, tasks: Sequence[str | Mapping[str, Any]]):
-        """Start with no row."""
+        """Start without rows; tasks are names or a `config.tasks`, in the order of the references' columns."""
         self.tasks = tasks
         self._batches: dict[str, list[TaskOutcomes]] = {}
         for task in tasks:
@@ -95,15 +89,9 @@ class Outcomes:
         self.num_rows = 0
         self.row_ids: list[str] = []
         self.unreadable: dict[str, str] = {}
-        """By row id, why a painting's picture could not be read."""
 
     def add(self, predictions: Any, references: Any, row_ids: Sequence[str] = ()) -> None:
-        """Take in one batch.
-
-        Args:
-            predictions: Label indices (rows, tasks), or a mapping from task to probabilities (rows, labels).
-            references: Label indices (rows, tasks), -100 where the label is unknown.
-            row_ids: One name a row; they are compared where outcomes are.
+        """Add one batch: label indices (rows, tasks), or task to probabilities (rows, labels), and their references.
 
         Raises:
             ValueError: Shapes do not fit, or an index lies outside the vocabulary.

@@ -36,14 +36,10 @@ _TASKS_KEY = b"semart_tasks"
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits of some paintings, with their labels and names.
+    """Logits (rows, labels) by task, and label indices (rows, tasks) that are -100 where unknown.
 
-    Args:
-        row_ids: Unique in the dataset.
-        logits: Task to float32 (rows, labels).
-        references: Label indices (rows, tasks), -100 where the label is unknown.
-        unreadable: By row id, why a painting's picture could not be read. It was judged by its text; where the model
-            was shown none, its references are -100, and it is left out of the scores.
+    `unreadable` has by row id why a picture could not be read. Such a painting was judged by its text; where the model
+    was shown none, its references are -100.
     """
 
     row_ids: list[str]
@@ -73,10 +69,8 @@ def predict_batches(
     Args:
         model: Stays on the device it is moved to, and in its mode.
         dataset: Has `image`, `text` and a column for each of the model's tasks.
-        modality: What the model may see, one of `MODALITIES`; what a painting lacks, or what of it cannot be read,
-            stays absent.
+        modality: What the model may see, one of `MODALITIES`.
         device: `None`: the first GPU where there is one.
-        num_workers: Processes that read pictures.
         precision: `fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies in it.
 
     Raises:
@@ -136,10 +130,10 @@ def row_names(dataset: Dataset) -> list[str]:
 def predictions_writer(
     path: str | Path, tasks: Sequence[Mapping[str, Any]]
 ) -> Iterator[Callable[[Predictions, Mapping[str, Any]], None]]:
-    """A function that writes a batch with the probabilities of its logits; the file appears when the block has ended.
+    """A function that writes a batch with its probabilities; the file appears when the block has ended.
 
-    Columns: `row_id`, and for each task `{task}_true` (null where unknown), `{task}_predicted`, and
-    `{task}_probabilities`, a struct with one number a label.
+    Columns: `row_id`, and by task `{task}_true` (null where unknown), `{task}_predicted` and `{task}_probabilities`, a
+    struct with one number a label.
     """
     tasks = [{"name": task["name"], "labels": list(task["labels"])} for task in tasks]
     fields = [("row_id", pa.string())]
@@ -166,11 +160,7 @@ def predictions_writer(
 
 
 def open_predictions(path: str | Path) -> tuple[parquet.ParquetFile, list[dict[str, Any]]]:
-    """A predictions.parquet and the tasks that it holds, as a model's `config.tasks`.
-
-    Raises:
-        ValueError: The file was not written by `predictions_writer`.
-    """
+    """A predictions.parquet and its model's `config.tasks`; ValueError for any other file."""
     try:
         file = parquet.ParquetFile(path)
         return file, json.loads((file.schema_arrow.metadata or {})[_TASKS_KEY])

@@ -23,9 +23,9 @@ from semart_hf.files import write_json
 from .calibration import fit_temperatures, risk_points, thresholds
 from .comparison import compare_outcomes
 from .intervals import NUM_RESAMPLES, bootstrap_intervals
-from .metrics import score_outcomes
 from .outcomes import Outcomes
 from .predictions import MODALITIES, Predictions, predict_batches, predict_dataset, predictions_writer
+from .scores import score_outcomes
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,7 +47,7 @@ def evaluate_model(
 ) -> dict[str, Any]:
     """The measured part of results.json: `num_rows`, `seconds`, the scores, and the same scores for each modality.
 
-    The dataset and the options are those of `predict_batches`, `ceilings` what `ceilings_of` returns.
+    The options are those of `predict_batches`, `ceilings` what `ceilings_of` returns.
 
     Raises:
         ValueError: The dataset is empty, has no known label, or the model answered with NaN.
@@ -68,7 +68,7 @@ def write_evaluation(
     compared: tuple[Outcomes, str] | None = None,
     **options: Any,
 ) -> tuple[dict[str, Any], Outcomes, Outcomes | None]:
-    """Write predictions.parquet and results.json of a model on a split, by `predict_batches` and its options.
+    """Write predictions.parquet and results.json; options are those of `predict_batches`.
 
     Args:
         model: Gets the temperatures that are fitted, and the risks of its confidences.
@@ -77,7 +77,7 @@ def write_evaluation(
         compared: What `read_compared` returns.
 
     Returns:
-        The results, the outcomes, and the outcomes without temperatures; None where there are none.
+        The results, the outcomes, and the outcomes without temperatures where there are temperatures.
     """
     config, ceilings = model.config, ceilings_of(about["data"])
     start, uncalibrated, choosing = time.perf_counter(), Outcomes(config.tasks), None
@@ -134,10 +134,9 @@ def collect_outcomes(
     on_batch: Callable[[Predictions], None] | None = None,
     **options: Any,
 ) -> dict[str, Outcomes]:
-    """Modality to outcomes, all of them for all rows: a painting without a picture has nothing to show to `image`.
+    """Modality to the outcomes of all rows; with the column `text_masked`, also with it in place of the text.
 
-    Data with the column `text_masked` is also scored with it in place of the text. `on_batch` is called with each
-    batch that saw picture and text; further options are those of `predict_batches`.
+    `on_batch` is called with each batch that saw picture and text; options are those of `predict_batches`.
     """
     present = present_modalities(dataset)
     views = {modality: (dataset, modality) for modality in (MODALITIES if len(present) == 2 else [BOTH])}
@@ -170,7 +169,7 @@ def summarize(
     modalities: dict[str, dict[str, Any]] = {}
     for modality, collected in outcomes.items():
         if modalities and not any(collected.task(name).is_known.any() for name in collected.task_names):
-            continue  # every labelled painting's picture is unreadable: the other views are scored all the same
+            continue  # every labelled painting's picture is unreadable
         scores = modalities[modality] = score_outcomes(collected)
         del scores["num_rows"]
         intervals = bootstrap_intervals(collected, num_resamples=num_resamples)
@@ -198,14 +197,11 @@ def present_modalities(dataset: Dataset) -> list[str]:
     """`image` and `text`, as far as at least one painting has one."""
     present = []
     for modality in ("image", "text"):
-        if modality not in dataset.column_names:
-            continue
-        columns = (batch[modality] for batch in dataset.select_columns([modality]).with_format("arrow").iter(1000))
-        if modality == "image":
-            has_any = any(column.null_count < len(column) for column in columns)
-        else:
-            has_any = any(text and text.strip() for column in columns for text in column.to_pylist())
-        present += [modality] if has_any else []
+        if modality in dataset.column_names:
+            batches = dataset.select_columns([modality]).with_format("arrow").iter(1000)
+            columns = (batch[modality].drop_null() for batch in batches)
+            if any(len(c) if modality == "image" else any(map(str.strip, c.to_pylist())) for c in columns):
+                present.append(modality)
     return present
 
 
@@ -215,10 +211,7 @@ def ceilings_of(data: str | Path) -> dict[str, dict[str, float]] | None:
 
 
 def describe_training_data(data: str | Path) -> dict[str, Any]:
-    """The value of `config.training_data` for a model trained on this data.
-
-    The painted miniature comes with a file of its ceilings; the summary of a folder that was prepared of it says so.
-    """
+    """The value of `config.training_data`; the miniature has a file of ceilings, a summary says what came of it."""
     folder = Path(data).parent if Path(data).is_file() else Path(data)
     summary = _read_json(folder / "summary.json") or {}
     is_miniature = (folder / MINIATURE_FILE).is_file() or bool(summary.get("is_painted_miniature"))
@@ -253,7 +246,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _package_commit() -> str | None:
-    """The commit of the checkout that the package runs from, with `-dirty` after local changes; None elsewhere."""
+    """The commit of the checkout that the package runs from; None elsewhere."""
     checkout = Path(semart_hf.__file__).parents[1]
     if (checkout / ".git").exists():
         command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]

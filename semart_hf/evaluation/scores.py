@@ -1,34 +1,34 @@
-"""From outcomes to numbers: the formulas, one task at a time.
+"""Scores by task and over all tasks, nested as in results.json, and the Trainer's `compute_metrics`.
 
-A score that cannot be computed is None, a hole that reports show as one: no row with a known label, or labels without
-probabilities where a probability is needed.
+A score that cannot be computed is None: no row with a known label, or no probabilities where one is needed.
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import EvalPrediction
 
 from semart_hf.catalogue.timeframe import label_years
 from semart_hf.catalogue.vocabulary import UNKNOWN
 
-from .outcomes import TaskOutcomes
+from .outcomes import Outcomes, TaskOutcomes, softmax
 
 FloatArray = npt.NDArray[np.float64]
 
 NUM_CALIBRATION_BINS = 15
-"""Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 5."""
 LABEL_SCORES = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy")
 
 
 def score_task(outcomes: TaskOutcomes) -> dict[str, Any]:
     """Every score of one task over the rows whose label is known.
 
-    `without_unk` repeats the label scores over the rows whose true label is a real one: the literature scores `UNK` as
-    a class, a person may not want to. `only_label` is there where all rows have one label: such scores do not say
-    whether the model distinguishes the labels, and whoever shows them says so.
+    `without_unk` repeats the label scores over the rows whose true label is not `UNK`, which the literature scores as
+    a class. `only_label` is there where all rows have one label: such scores say little.
     """
     known = outcomes.known()
     scores = _label_scores(known)
@@ -118,20 +118,17 @@ def calibration_bins(
 ) -> list[dict[str, float]]:
     """Mean confidence and accuracy of the paintings in each confidence bin that holds any, from low to high."""
     bins = np.minimum((confidences * NUM_CALIBRATION_BINS).astype(np.int64), NUM_CALIBRATION_BINS - 1)
-    return [
-        {
-            "count": int(chosen.sum()),
-            "confidence": float(confidences[chosen].mean(dtype=np.float64)),
-            "accuracy": float(correct[chosen].mean()),
-        }
-        for chosen in (bins == index for index in np.unique(bins))
-    ]
+    found = []
+    for chosen in (bins == index for index in np.unique(bins)):
+        confidence, accuracy = confidences[chosen].mean(dtype=np.float64), correct[chosen].mean()
+        found.append({"count": int(chosen.sum()), "confidence": float(confidence), "accuracy": float(accuracy)})
+    return found
 
 
 def calibration_error(confidences: npt.NDArray[np.floating[Any]], correct: npt.NDArray[np.bool_]) -> float:
     """Expected calibration error: the mean gap between confidence and accuracy over equally wide bins.
 
-    Source: Guo et al. 2017, On Calibration of Modern Neural Networks, equation 3.
+    Source: Guo et al. 2017, On Calibration of Modern Neural Networks, equation 3; 15 bins by its section 5.
     """
     bins = calibration_bins(confidences, correct)
     return float(sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins) / len(confidences))
@@ -140,9 +137,8 @@ def calibration_error(confidences: npt.NDArray[np.floating[Any]], correct: npt.N
 def row_scores(outcomes: TaskOutcomes) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """By name the scores that are one sum over the rows (rows,) divided by another: accuracy, and those of periods.
 
-    Distances in time are counted in years and not in labels, because a period too rare for the vocabulary still lies
-    between its neighbours. A painting with a dated truth that was answered `UNK` counts as wrong within one period; it
-    has no distance, so it is left out of the errors.
+    Distances are counted in years, because a period too rare for the vocabulary still lies between its neighbours.
+    A dated truth that was answered `UNK` is wrong within one period, and left out of the errors.
     """
     is_known = outcomes.is_known
     scores: dict[str, Any] = {"accuracy": (is_known & outcomes.correct, is_known)}
@@ -158,3 +154,89 @@ def row_scores(outcomes: TaskOutcomes) -> dict[str, tuple[npt.NDArray[Any], npt.
         scores["mean_absolute_error_periods"] = (np.where(is_dated, in_periods, 0), is_dated)
         scores["mean_absolute_error_years"] = (np.where(is_dated, in_years, 0), is_dated)
     return scores
+
+
+def score_outcomes(outcomes: Outcomes) -> dict[str, Any]:
+    """Scores as nested in results.json: `num_rows`, `tasks`, `mean_accuracy`, `mean_macro_f1` and `exact_match`.
+
+    Means are over the tasks that have a known label; `exact_match` is over the rows where every task has one.
+
+    Raises:
+        ValueError: No row has a known label.
+    """
+    tasks = {name: score_task(outcomes.task(name)) for name in outcomes.task_names}
+    scored = [scores for scores in tasks.values() if scores["num_rows"]]
+    if not scored:
+        raise ValueError(
+            f"Got {outcomes.num_rows} rows without a single known label for {outcomes.task_names}. At least one is "
+            "needed to score. Evaluate a labelled split, or call predict instead."
+        )
+    is_right, is_known = exact_matches(outcomes)
+    return {
+        "num_rows": outcomes.num_rows,
+        "tasks": tasks,
+        "mean_accuracy": float(np.mean([scores["accuracy"] for scores in scored])),
+        "mean_macro_f1": float(np.mean([scores["macro_f1"] for scores in scored])),
+        "exact_match": float(is_right.sum() / is_known.sum()) if is_known.any() else None,
+    }
+
+
+def exact_matches(outcomes: Outcomes) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which paintings (rows,) have every label known and right, and which have every label known."""
+    columns = [outcomes.task(name) for name in outcomes.task_names]
+    is_known = np.all([column.is_known for column in columns], axis=0)
+    return np.all([column.correct for column in columns], axis=0) & is_known, is_known
+
+
+def flatten_scores(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Nested scores as `{task}_{score}` and `mean_*`; holes and per-label scores are left out."""
+    flat = {f"{task}_{name}": value for task, found in scores["tasks"].items() for name, value in found.items()}
+    return {name: value for name, value in (flat | dict(scores)).items() if isinstance(value, int | float)}
+
+
+def compute_metrics_for(tasks: Sequence[Mapping[str, Any]]) -> Callable[[EvalPrediction], dict[str, float]]:
+    """A `compute_metrics` for the Trainer and a model's `config.tasks`: `type_accuracy`, `mean_accuracy` and so on."""
+    names = [task["name"] for task in tasks]
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        logits = prediction.predictions
+        if not isinstance(logits, Mapping):
+            raise ValueError(
+                f"Got predictions of type {type(logits).__name__}. A mapping from task to logits is needed. List the "
+                "model's other outputs in config.keys_to_ignore_at_inference."
+            )
+        broken = [name for name in names if not np.isfinite(logits[name]).all()]
+        if broken:
+            raise ValueError(
+                f"Got NaN or infinite logits for {broken}. Finite numbers are needed to score. The training has "
+                "diverged: lower the learning rate, or look for broken pictures in the data."
+            )
+        outcomes = Outcomes(tasks)
+        references = np.asarray(prediction.label_ids).reshape(-1, len(names))
+        outcomes.add({name: softmax(logits[name]) for name in names}, references)
+        return flatten_scores(score_outcomes(outcomes))
+
+    return compute_metrics
+
+
+def check_metric_name(
+    metric: str,
+    tasks: Sequence[Mapping[str, Any]],
+    compute_metrics: Callable[[EvalPrediction], Mapping[str, Any]],
+    validation_sets: Iterable[str] = (),
+) -> None:
+    """Raise ValueError for a `metric_for_best_model` that no validation will have."""
+    size = max(len(task["labels"]) for task in tasks)
+    logits = {task["name"]: np.eye(size, len(task["labels"])) for task in tasks}
+    labels = np.stack([np.arange(size) % len(task["labels"]) for task in tasks], axis=1)
+    known = {"loss", *compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))}
+    known = {f"{name}_{metric}" for name in validation_sets for metric in known} or known
+    name = metric.removeprefix("eval_")
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        raise ValueError(
+            f"metric_for_best_model is {name!r}, which validation does not compute. "
+            f"{'Did you mean ' + ', '.join(close) + '? ' if close else ''}There are, by task, e.g. type_accuracy and "
+            "type_macro_f1, and over the tasks mean_accuracy, mean_macro_f1 and loss; with several validation sets "
+            "each has its set's name before it. Set one of them."
+        )

@@ -1,4 +1,4 @@
-"""A split with its labels numbered as a model numbers them, and a refusal where the two do not speak of the same."""
+"""A split with its labels numbered as a model numbers them."""
 
 from __future__ import annotations
 
@@ -39,17 +39,14 @@ def load_split(
 ) -> datasets.Dataset:
     """The paintings of one split as a model reads them, their labels numbered as in its `config.tasks`.
 
-    A rare label that the model does not know is its `UNK`; a frequent one shows that data and model do not sort by
-    the same labels, and is refused unless it is mapped or left out.
+    A rare label that the model does not know is its `UNK`; a frequent one is refused unless it is mapped or left out.
 
     Args:
         model: Its folder, whose recipe.yaml names the columns of the text that it reads, or its name on the Hub.
         data: What `load_paintings` accepts.
-        split: Its name in the data.
-        tasks: The model's `config.tasks`.
         label_map: By task, the model's label for a label of the data; None leaves the label out of the scores.
         common_labels: Whether labels that the model does not know are left out of the scores, `UNK` included.
-        text_columns: Columns of the text, in the place of the recipe's.
+        text_columns: Columns of the text, in place of the recipe's.
 
     Raises:
         ValueError: The split is not there, the map names labels that do not exist, frequent labels are unknown to the
@@ -111,7 +108,7 @@ def _trained_recipe(model: Path) -> dict[str, Any]:
 
 
 def check_labelled(paintings: datasets.Dataset, task_names: Sequence[str], name: str) -> None:
-    """Raise ValueError for paintings in which nothing can be scored: there is no row, or no known label."""
+    """Raise ValueError for paintings without a known label."""
     columns = set(task_names) & set(paintings.column_names)
     if not any(label is not None for column in columns for label in paintings[column]):
         raise ValueError(
@@ -163,11 +160,7 @@ def data_labels(
 
 
 def read_label_map(path: str | Path) -> dict[str, dict[str, str | None]]:
-    """The label map of a JSON file: `{"school": {"Flemish": "Netherlandish", "Greek": null}}`.
-
-    Raises:
-        ValueError: The file is not such a map.
-    """
+    """The label map of a JSON file: `{"school": {"Flemish": "Netherlandish", "Greek": null}}`, or ValueError."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         labels = [label for changes in content.values() for label in changes.values()]

@@ -19,7 +19,7 @@ from semart_hf.data.process_loader import process_loader, seeded_batch
 from semart_hf.data.rows import label_counts, labelled_rows_for, rows_for, validation_sets_for
 from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPaintings
 from semart_hf.data.streaming import PaintingStream, column_of
-from semart_hf.evaluation.metrics import check_metric_name, compute_metrics_for
+from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import Technique, prepare_inputs, select_kernels, useful_techniques

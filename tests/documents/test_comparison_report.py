@@ -10,18 +10,19 @@ from semart_hf.documents.charts import draw_trade_off
 from semart_hf.documents.comparison_report import comparison_tables, conclude, write_comparison
 from semart_hf.documents.page import ENVIRONMENT
 from semart_hf.documents.table import as_cell
-from semart_hf.evaluation.comparison import bootstrap_p, holm
-from semart_hf.evaluation.outcomes import Outcomes
-from semart_hf.evaluation.results import summarize
-from semart_hf.evaluation.tower_comparison import (
+from semart_hf.evaluation.comparison import (
     SIGNIFICANCE,
     TowerRun,
+    bootstrap_p,
     compare_runs,
     correct_for_many,
     enough_resamples,
+    holm,
     pareto_front,
     recipe_differences,
 )
+from semart_hf.evaluation.outcomes import Outcomes
+from semart_hf.evaluation.results import summarize
 
 TASKS = [
     {"name": "type", "labels": ["portrait", "landscape", "UNK"]},

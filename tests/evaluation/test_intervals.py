@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import binom
 
 from semart_hf.evaluation.intervals import bootstrap_intervals, resampled_scores
-from semart_hf.evaluation.metrics import flatten_scores, score_outcomes
 from semart_hf.evaluation.outcomes import Outcomes
+from semart_hf.evaluation.scores import flatten_scores, score_outcomes
 
 TASKS = [
     {"name": "type", "labels": ["portrait", "landscape", "UNK"]},

@@ -8,8 +8,8 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 from transformers import EvalPrediction
 
-from semart_hf.evaluation.metrics import compute_metrics_for, flatten_scores, score_outcomes
 from semart_hf.evaluation.outcomes import Outcomes, softmax
+from semart_hf.evaluation.scores import compute_metrics_for, flatten_scores, score_outcomes
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 TASKS = [

@@ -6,7 +6,6 @@ import pytest
 import torch
 from rounding import rounding
 
-from semart_hf.evaluation.metrics import score_outcomes
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.predictions import (
     predict_batches,
@@ -15,6 +14,7 @@ from semart_hf.evaluation.predictions import (
     read_predictions,
     row_names,
 )
+from semart_hf.evaluation.scores import score_outcomes
 
 ROUNDING = rounding(1024, layers=20, size=8)  # 20 layers of at most 1,024 terms, logits of at most 8
 

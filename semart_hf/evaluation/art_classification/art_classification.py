@@ -5,11 +5,8 @@ from typing import Any
 import datasets
 import evaluate
 
-from semart_hf.evaluation.metrics import flatten_scores, score_outcomes
 from semart_hf.evaluation.outcomes import Outcomes
-
-_DESCRIPTION = """Accuracy, F1 and dating error of paintings classified by several tasks at once.
-Rows whose label is unknown (-100) are left out of their task's count."""
+from semart_hf.evaluation.scores import flatten_scores, score_outcomes
 
 _INPUTS = """
 Args:
@@ -34,14 +31,14 @@ class ArtClassification(evaluate.Metric):
     """
 
     def __init__(self, *args: Any, tasks: Any = ("type", "school", "timeframe", "medium"), **kwargs: Any):
-        """See the class."""
+        """Keep the tasks."""
         self.tasks = tasks
         super().__init__(*args, **kwargs)
 
     def _info(self) -> evaluate.MetricInfo:
         indices = datasets.List(datasets.Value("int64"))
         return evaluate.MetricInfo(
-            description=_DESCRIPTION,
+            description="Accuracy, F1 and dating error of paintings classified by several tasks at once.",
             citation="Garcia & Vogiatzis 2018, How to Read Paintings (ECCV Workshops)",
             inputs_description=_INPUTS,
             features=datasets.Features({"predictions": indices, "references": indices}),
