@@ -111,10 +111,7 @@ def is_release(data: str | Path) -> bool:
 
 
 def prepared_in_cache(release: str, tables: ReleaseTables, options: PreparationOptions) -> Path:
-    """Folder in the cache of `datasets` where a release lies prepared, by this call or an earlier one of any process.
-
-    It is named by the release's content and the options. What was found is logged.
-    """
+    """Folder in the cache of `datasets`, named by content and options, where a release lies prepared."""
     key = Preparation(tables, options).key(with_times=True)
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "prepared" / key
     if not folder.is_dir():
@@ -271,8 +268,7 @@ def with_prepared_pictures(
     """The training rows with pictures of a size that is fast to read every epoch, and a sentence about them.
 
     A release with larger pictures is prepared for it once, in the cache of `datasets`; other data stays as it is
-    (`None` instead of the sentence). Validation and test are not read from there: every painting is judged by its own
-    file, in training as in `scripts/evaluate_model.py`, the pipeline and the app.
+    (`None` instead of the sentence). Validation and test are judged by their own files, as everywhere.
 
     Raises:
         ValueError: If `streaming` asks for prepared pictures and `prepare` forbids them.
@@ -314,8 +310,7 @@ def prepared_size(image_processor: SemArtImageProcessor, smallest_crop: float) -
     """
     seen = max(image_processor.crop_size["height"], image_processor.crop_size["width"])
     needed = min(seen / math.sqrt(smallest_crop), 2 * seen)
-    rounded = round(needed / _SIZE_STEP) * _SIZE_STEP
-    return max(rounded, image_processor.resized_side)
+    return max(round(needed / _SIZE_STEP) * _SIZE_STEP, image_processor.resized_side)
 
 
 def _stream(data: str, arguments: DataArguments, seed: int) -> PaintingStream:

@@ -56,11 +56,10 @@ def process_loader(
 
     Args:
         rows: Rows, or a stream, that are this process's alone.
-        accelerator: Knows the device; gradient accumulation asks its loaders whether the epoch ends.
-        seed: Of the workers. torch's global generator is left alone: how often a loader takes from it would depend on
-            whether workers live on, and on where a run was resumed.
+        accelerator: Gradient accumulation asks its loaders whether the epoch ends.
+        seed: Of the workers. What a loader takes from torch's global generator depends on where a run was resumed.
         pin_memory: Whether batches wait in memory that an accelerator copies from while it computes.
-        **options: Further arguments of `torch.utils.data.DataLoader`.
+        **options: Of `torch.utils.data.DataLoader`.
     """
     device = accelerator.device.type
     is_pinned = pin_memory and torch.accelerator.is_available() and device != "cpu"

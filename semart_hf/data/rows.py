@@ -99,11 +99,7 @@ def with_label_columns(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]
 
 
 def known_number(label: Any, task: Mapping[str, Any]) -> int:
-    """A label's number in its task's vocabulary; −100 where it is unknown: `None`, NaN, −100.
-
-    Args:
-        label: A label's name, or its number in the vocabulary.
-        task: `{"name", "labels"}`.
+    """The number of a label, given as name or number, in its task's vocabulary; −100 for `None`, NaN and −100.
 
     Raises:
         TypeError: If the label is neither a name nor a number.

@@ -91,13 +91,8 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
     def divided(self, *, batch_size: int, process_index: int, num_processes: int) -> "PaintingStream":
         """The same stream as one of several processes gives it, with an epoch of its own to set.
 
-        What does not divide by the processes is left out, other rows in each epoch.
-
-        Args:
-            batch_size: Of the loader: workers get whole batches, so that the epoch has as many as `len` says.
-
-        Raises:
-            ValueError: A process would get no row.
+        What does not divide by the processes is left out, other rows in each epoch; a `ValueError` if a process would
+        get no row. Workers get whole batches of `batch_size` rows, so that the epoch has as many as `len` says.
         """
         stream = copy.copy(self)
         stream._divide(batch_size, process_index, num_processes)
@@ -117,11 +112,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         return self.epoch_length // self.num_processes
 
     def column(self, name: str) -> Iterator[Any]:
-        """One column of all rows, in the order of the files; `text` as `text_columns` makes it. No picture is read.
-
-        Raises:
-            ValueError: There is no such column.
-        """
+        """One column of all rows, in the order of the files; `text` as `text_columns` makes it."""
         task = self.tasks.get(name, {})
         source = task.get("column", name)
         if source not in self.features and name != "text":

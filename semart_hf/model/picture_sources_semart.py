@@ -17,8 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 MAX_FILE_BYTES = 1 << 30
 DOWNLOAD_SECONDS = 60.0  # from the call to the last byte
 MAX_DOWNLOAD = 1 << 28  # bytes
-#: Formats in which museums publish pictures. Pillow knows more, but some of those start other programs (EPS) or are
-#: never a photograph of a painting. HEIF is read where `pillow_heif.register_heif_opener()` was called.
+#: Formats in which museums publish pictures; others start programs (EPS), say. HEIF is read where it is registered.
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG2000", "AVIF", "PPM")
 _WHOLE = "Allowed are whole files. Fetch it again, or leave it out."
 _AS_TEXT = "if this is the painting's text, give it as {'text': …}."
@@ -120,11 +119,7 @@ def read_file(path: Path) -> bytes:
 
 
 def download(url: str, opener: urllib.request.OpenerDirector | None = None) -> bytes:
-    """The content of an http(s) URL as people write them: with spaces, umlauts, international hosts, or a password.
-
-    Raises:
-        OSError: If it cannot be fetched, takes more than `DOWNLOAD_SECONDS` or has more than `MAX_DOWNLOAD` bytes.
-    """
+    """The content of an http(s) URL as people write them, with spaces or umlauts; an `OSError` if it does not come."""
     answers: SimpleQueue[bytes | Exception] = SimpleQueue()
 
     def fetch() -> None:

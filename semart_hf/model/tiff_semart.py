@@ -55,10 +55,7 @@ def kind(page: Tags) -> str:
 
 
 def is_decoded_wrong(page: Tags, mode: str) -> bool:
-    """Whether Pillow decodes a page of this kind into another picture, or what its numbers stand for is unknown.
-
-    Source: `OPEN_INFO` and `TiffImageFile._setup` in PIL/TiffImagePlugin.py, against the tags of TIFF 6.0.
-    """
+    """Whether Pillow decodes a page of this kind into another picture, or what its numbers stand for is unknown."""
     photometric = _number(page, Tiff.PHOTOMETRIC_INTERPRETATION, None)
     formats, bits = set(_numbers(page, Tiff.SAMPLEFORMAT, (1,))), set(_numbers(page, Tiff.BITSPERSAMPLE, (1,)))
     is_float_grey = mode == "F" and photometric == _GREY

@@ -28,12 +28,9 @@ def test_delimiters_are_found(tmp_path, delimiter, default):
     assert read(tmp_path / "p.csv", content, delimiter=delimiter) == expected
 
 
-def test_a_delimiter_that_is_said_is_obeyed(tmp_path):
+def test_a_named_delimiter_a_header_alone_and_a_single_column(tmp_path):
     assert read(tmp_path / "p.csv", "a,b;c\n1,2;3\n", delimiter="semicolon")[0] == ["a,b", "c"]
     assert read(tmp_path / "p.csv", "a#b\n1#2\n", delimiter="#") == (["a", "b"], [(1, ["1", "2"])], [])
-
-
-def test_a_header_alone_and_a_single_column(tmp_path):
     assert read(tmp_path / "p.csv", "id;title\n") == (["id", "title"], [], [])
     assert read(tmp_path / "p.csv", "title\nStorm, at sea\n") == (["title"], [(1, ["Storm, at sea"])], [])
 

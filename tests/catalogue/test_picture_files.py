@@ -64,6 +64,8 @@ def test_links_are_followed_by_choice(tmp_path):
     assert "is a link to a file that is not there" in find_picture(images, "b.jpg", follow_links=True)[1]
     assert find_picture(images, "d.jpg") == tmp_path / "Images" / "d.jpg"
     assert find_picture(images, "loop.jpg", follow_links=True)[0] in ("missing_picture", "unreadable_picture")
+    (tmp_path / "linked").symlink_to(tmp_path / "store")
+    assert find_picture(str(tmp_path / "linked"), "a.jpg") == (tmp_path / "store" / "a.jpg").resolve()
 
 
 @pytest.mark.parametrize(
@@ -74,13 +76,6 @@ def test_names_that_lead_outside_are_refused(tmp_path, name):
     kind, detail = find_picture(str(tmp_path / "Images"), name, follow_links=True)
     assert kind == "unsafe_name"
     assert "but pictures lie inside their folder" in detail
-
-
-def test_pictures_may_lie_in_folders_inside_a_linked_images_folder(tmp_path):
-    touch(tmp_path / "disk", "baroque/a.jpg")
-    (tmp_path / "Images").symlink_to(tmp_path / "disk")
-    found = find_picture(str(tmp_path / "Images"), "baroque/a.jpg")
-    assert found == (tmp_path / "disk" / "baroque" / "a.jpg").resolve()
 
 
 @pytest.mark.parametrize(("named", "found", "share"), [(10, 5, 0.5), (10, 0, 0), (0, 0, 0.5), (10, 10, 1.0)])

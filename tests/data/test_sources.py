@@ -123,10 +123,7 @@ def test_prepared_data_is_streamed_for_training_alone(release, tmp_path):
     splits = load_splits(arguments, seed=7)
     assert isinstance(splits["train"], PaintingStream)
     assert splits["train"].seed == 7
-    assert {name: type(splits[name]) for name in ("validation", "test")} == {
-        "validation": datasets.Dataset,
-        "test": datasets.Dataset,
-    }
+    assert type(splits["validation"]) is type(splits["test"]) is datasets.Dataset
     assert {name: split.num_rows for name, split in splits.items()} == {"train": 12, "validation": 2, "test": 2}
     assert splits["train"].features["type"] == splits["test"].features["type"]
     assert with_prepared_pictures(splits, arguments, PROCESSOR) == (splits["train"], None)

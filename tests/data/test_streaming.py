@@ -65,9 +65,9 @@ def test_the_rows_left_out_differ_between_epochs(prepared):
 
 
 def test_order_depends_on_seed_and_epoch_alone(prepared):
-    assert epoch_of(prepared, 1, 2, 0) == epoch_of(prepared, 1, 2, 0)
-    assert epoch_of(prepared, 1, 2, 0) != epoch_of(prepared, 2, 2, 0)
-    assert epoch_of(prepared, 1, 2, 0) != epoch_of(prepared, 1, 2, 0, seed=7)
+    first = epoch_of(prepared, 1, 2, 0)
+    assert first == epoch_of(prepared, 1, 2, 0)
+    assert first not in (epoch_of(prepared, 2, 2, 0), epoch_of(prepared, 1, 2, 0, seed=7))
 
 
 def test_rows_are_mixed(prepared):
@@ -98,18 +98,15 @@ def test_rows_are_what_the_collator_takes(prepared):
     assert set(row) == {"image", "text", "type", "school", "timeframe", "medium", DRAW_KEY}
 
 
-def test_text_of_a_template(prepared):
-    row = next(iter(stream_of(prepared, text_columns="{TITLE} ({DATE})")))
-    assert row["text"] == f"Portrait train-{row[DRAW_KEY][2]}.jpg (1630)"
-
-
 def test_a_column_of_all_rows(prepared):
     stream = stream_of(prepared)
     names = stream.features["type"].names
     assert [names[number] for number in stream.column("type")] == ["landscape", "portrait"] * 101 + ["landscape"]
     assert list(stream.column("text"))[:2] == ["This is train-0.jpg.", "This is train-1.jpg."]
-    made = stream_of(prepared, text_columns="{TITLE} ({DATE})").column("text")
-    assert list(made)[1] == "Portrait train-1.jpg (1630)"
+    stream = stream_of(prepared, text_columns="{TITLE} ({DATE})")
+    assert list(stream.column("text"))[1] == "Portrait train-1.jpg (1630)"
+    row = next(iter(stream))
+    assert row["text"] == f"Portrait train-{row[DRAW_KEY][2]}.jpg (1630)"
 
 
 def test_other_splits_and_file_systems(prepared):

@@ -1,13 +1,19 @@
-"""Small models that the tests of this room share."""
+"""Small models, paintings that differ in what they lack, and the comparison of answers to them."""
 
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
+from PIL import Image
+from rounding import rounding
 from transformers import DistilBertConfig
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
 TASKS = [{"name": "type", "labels": ["a", "b", "c"]}, {"name": "school", "labels": ["x", "y"]}]
+# Scores are at most 1, and 20 layers have at most 1,024 terms.
+ROUNDING = rounding(1024, layers=20)
 
 
 def small_text(**sizes: Any) -> DistilBertConfig:
@@ -23,3 +29,32 @@ def build(
     return SemArtForArtClassification.from_towers(
         vision, text or small_text(), TASKS if tasks is None else tasks, **fields
     )
+
+
+def picture(seed: int, width: int = 40, height: int = 50) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def rows() -> list[dict]:
+    return [
+        {"image": picture(0), "text": "a view of delft"},
+        {"image": picture(1)},
+        {"text": "portrait of an old man"},
+        {"image": picture(2), "text": "a river with an old bridge at night and the view of delft"},
+        {"image": None, "text": "the river at night", "school": "not read"},
+        {"image": picture(3, 90, 30), "text": "  "},
+        {"image": picture(4), "description": "portrait of a woman"},
+    ]
+
+
+def scores(answer: dict) -> dict[str, dict[str, float]]:
+    return {task: {guess["label"]: guess["score"] for guess in ranked} for task, ranked in answer.items()}
+
+
+def assert_same(first: list[dict], second: list[dict]) -> None:
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert list(one) == list(other)
+        for task, expected in scores(one).items():
+            assert scores(other)[task] == pytest.approx(expected, abs=ROUNDING)

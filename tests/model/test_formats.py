@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from painting_answers import scores
 from PIL import Image
 from rounding import rounding
+from small_models import scores
 from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
 
 import semart_hf

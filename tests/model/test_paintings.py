@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow
 import pytest
 import torch
-from painting_answers import assert_same, picture, rows
 from release_builder import encoded
+from small_models import assert_same, picture, rows
 
 from semart_hf.model.pictures_semart import PictureError
 

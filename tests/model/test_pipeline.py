@@ -6,7 +6,7 @@ import time
 
 import pytest
 import torch
-from painting_answers import ROUNDING, assert_same, rows, scores
+from small_models import ROUNDING, assert_same, rows, scores
 from transformers import AutoProcessor
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
