@@ -142,7 +142,6 @@ def test_every_file_that_a_page_names_exists(page):
 
 def test_every_page_is_reached_from_the_readme():
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-
     assert [page.name for page in PAGES[1:] if f"{page.name})" not in text] == []
 
 
@@ -160,9 +159,3 @@ def test_the_python_of_the_readme_runs_as_one_program(folder):
     ran = run_python("-c", program, logs=folder, folder=folder)
     assert ran.returncode == 0, ran.stderr
     assert all(task in ran.stdout for task in TASKS), ran.stdout
-
-
-def test_every_make_target_that_the_readme_names_exists():
-    targets = re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", PAGES[0].read_text(encoding="utf-8"), flags=re.DOTALL))
-    assert {"demo", "test"} <= set(re.findall(r"\bmake ([a-z]+)", code)) <= set(targets)

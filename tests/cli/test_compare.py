@@ -1,6 +1,5 @@
 """Everything in one command, and again from where it was cut off."""
 
-import contextlib
 import json
 import os
 import signal
@@ -132,6 +131,7 @@ def test_the_whole_comparison_and_what_is_done_again(script, recipe, tmp_path, c
         (["--resume_from_checkpoint", "true"], r"take a new --output_dir to begin again"),
         (["--split", "holdout"], r"Got the split 'holdout'.*\['train', 'validation', 'test'\]"),
         (["--data", "/nowhere"], "/nowhere"),
+        (["--data", "null"], r"a recipe without data.*Pass --data"),
         (["stray"], "Unexpected 'stray' on the command line"),
         (["--towers", "test_vit"], "At least two can be compared"),
     ],
@@ -143,12 +143,6 @@ def test_what_a_user_gets_wrong_is_named_before_anything_is_trained(script, reci
     assert not (tmp_path / "out").exists()
 
 
-def test_a_recipe_without_data(script, tmp_path):
-    (tmp_path / "recipe.yaml").write_text("vision: resnet18\n")
-    with pytest.raises(SystemExit, match=r"a recipe without data.*Pass --data"):
-        script.main([str(tmp_path / "recipe.yaml"), "--output_dir", str(tmp_path / "out")])
-
-
 def test_killed_in_training_it_goes_on_from_the_checkpoint(script, recipe, tmp_path, monkeypatch):
     output = tmp_path / "out"
     words = [str(recipe), "--towers", "test_resnet", "test_vit", "--output_dir", str(output), "--no_reports"]
@@ -157,15 +151,12 @@ def test_killed_in_training_it_goes_on_from_the_checkpoint(script, recipe, tmp_p
     model = output / "towers" / "test_resnet" / "model"
     with Python("-m", "semart_hf.cli.compare", *words, output=tmp_path / "log", OMP_NUM_THREADS="1") as process:
         process.wait_until(lambda: any(model.glob("checkpoint-*/manifest.json")))
-        trainers = training_processes(output)
+        trainers = psutil.Process(process.pid).children(recursive=True)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         # Nothing goes on in the background, where it would write into the folder of the next attempt.
-        for trainer in trainers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                trainer.wait(30)
         assert trainers
-        assert not training_processes(output)
+        assert not psutil.wait_procs(trainers, 30)[1]
     assert not (model / "results.json").exists()
     assert not (output / "towers" / "test_vit").exists()
     last = max(int(mark.parent.name.split("-")[1]) for mark in model.glob("checkpoint-*/manifest.json"))
@@ -177,14 +168,3 @@ def test_killed_in_training_it_goes_on_from_the_checkpoint(script, recipe, tmp_p
     monkeypatch.setattr(load_command("train"), "run", run)
     with pytest.raises(SystemExit, match="semart-hf train: interrupted"):
         script.main(words)
-
-
-def training_processes(output):
-    """Processes whose command line names this comparison's folder."""
-    found = psutil.process_iter(["cmdline"])
-    return [
-        process
-        for process in found
-        if {"semart_hf.cli.train", str(output / "towers/test_resnet/recipe.yaml")}
-        <= {*(process.info["cmdline"] or ())}
-    ]

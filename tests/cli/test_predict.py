@@ -105,38 +105,30 @@ def test_where_nothing_can_be_answered_the_command_fails(model, mixed, tmp_path)
         run("--model", model, "--input", mixed / "b.jpg")
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8-sig", "utf-8"])
-def test_texts_beside_pictures_are_read_in_the_encodings_of_museums(tmp_path, encoding):
-    for name in ("a.txt", "b.TXT"):
-        (tmp_path / name).write_bytes("Ein Früchtestück, ein Maß Öl\r\n".encode(encoding))
-        picture = (tmp_path / name).with_suffix(".jpg")
-        assert predict.with_text_beside(picture)["text"] == "Ein Früchtestück, ein Maß Öl"
-
-
-def test_a_text_that_is_none_is_named_in_its_own_line(model, pictures, tmp_path):
+def test_texts_beside_pictures_are_read_in_their_encoding_and_one_that_is_none_is_named(model, pictures, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
-    for name in ("a.jpg", "b.jpg", "c.jpg"):
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"):
         (folder / name).write_bytes((pictures / "test03.jpg").read_bytes())
     (folder / "b.txt").write_bytes(b"%PDF-1.7 a document" + bytes(range(256)))
     (folder / "c.txt").write_text("  \n")
+    (folder / "d.TXT").write_bytes("Ein Früchtestück, ein Maß Öl\r\n".encode("cp1252"))
+    (folder / "e.txt").write_bytes("Ein Früchtestück, ein Maß Öl\r\n".encode("utf-16"))
     run("--model", model, "--input", folder, "--output", tmp_path / "out.jsonl")
-    first, second, third = read_lines(tmp_path / "out.jsonl")
+    first, second, third, *texts = read_lines(tmp_path / "out.jsonl")
     assert str(folder / "b.txt") in second["error"]
     assert first["predictions"] == third["predictions"]
     assert third["text"] is None
+    assert {line["text"] for line in texts} == {"Ein Früchtestück, ein Maß Öl"}
 
 
-def test_one_painting_becomes_a_table(model, capsys):
+def test_one_painting_becomes_a_table_and_is_unsure_below_the_least_confidence(model, capsys):
     text = "[red]a lady[/red] with a river"
     run("--model", model, "--text", text)
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("[red]a lady[/red]", *NAMES))
     expected = pipeline("art-classification", model=str(model), device="cpu")({"text": text}, top_k=1)
     assert f"{expected['type'][0]['label']} {expected['type'][0]['score']:.0%}" in shown
-
-
-def test_unsure_below_the_least_confidence(model, capsys):
     run("--model", model, "--text", "a lady", "--min_confidence", 1)
     assert capsys.readouterr().out.count("unsure ") == len(TASKS)
 

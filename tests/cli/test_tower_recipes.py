@@ -71,14 +71,11 @@ def test_a_finished_run_is_taken_as_it_is(tmp_path):
         (["resnet18"], r"the towers \['resnet18'\]. At least two"),
         (["resnet18", "timm/resnet18"], r"several towers with the names \['resnet18'\]"),
         (["resnet18", "nowhere.yaml"], "There is no recipe nowhere.yaml"),
+        (["resnet18", "towerless.yaml"], "names no vision tower"),
     ],
 )
-def test_what_is_no_tower(words, message):
+def test_what_is_no_tower(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "towerless.yaml").write_text("data: x\n")
     with pytest.raises(ValueError, match=message):
         resolve_towers(words, PRETRAINED, RECIPES)
-
-
-def test_a_recipe_without_a_tower(tmp_path):
-    (tmp_path / "r.yaml").write_text("data: x\n")
-    with pytest.raises(ValueError, match="names no vision tower"):
-        resolve_towers(["resnet18", str(tmp_path / "r.yaml")], PRETRAINED, RECIPES)

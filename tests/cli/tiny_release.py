@@ -28,11 +28,6 @@ def load_command(name):
     return importlib.import_module(f"semart_hf.cli.{name}")
 
 
-def load_script(name):
-    """A script as a module, without running it."""
-    return importlib.import_module(name)
-
-
 def save_tiny_model(folder, tasks=TASKS):
     """A complete model folder with random weights."""
     vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}

@@ -1,5 +1,4 @@
 import csv
-import threading
 from functools import partial
 from types import SimpleNamespace
 
@@ -178,28 +177,6 @@ def test_answers_of_other_work_are_not_continued(tmp_path, monkeypatch):
     (folder / "manifest.json").write_text('{"model": "another"}')
     (folder / "000000.jsonl").write_text("nonsense")
     assert answered_and_failed(run(path, tmp_path / "out.csv")) == (17, 3)
-
-
-def test_processes_share_the_parts_and_join_them_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(suggestions, "PART_ROWS", 10)
-    path = make(tmp_path / "a.csv", 57)
-    run(path, tmp_path / "one.csv")
-    barrier, asked = threading.Barrier(2, timeout=60), {0: [], 1: []}
-
-    def process(index):
-        def counted(paintings):
-            asked[index].append(len(paintings))
-            return classify(paintings)
-
-        run(path, tmp_path / "two.csv", counted, process_index=index, num_processes=2, wait_for_everyone=barrier.wait)
-
-    threads = [threading.Thread(target=process, args=[index]) for index in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert asked == {0: [10, 10, 10], 1: [10, 10, 7]}
-    assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path):

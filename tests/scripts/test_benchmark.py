@@ -3,6 +3,7 @@
 import json
 from contextlib import contextmanager
 
+import benchmark
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,14 +14,12 @@ from benchmarks.made_release import description_lengths, make_release, make_text
 from PIL import Image
 from rounding import rounding
 from test_turns import measured_side
-from tiny_release import load_script
 from transformers import AutoTokenizer
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.training.recipe import RECIPES, read_recipe
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
-benchmark = load_script("benchmark")
 SMALL_TEXT_TOWER = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
 RECIPE = {
     **read_recipe(RECIPES / "semart-resnet18.yaml"),
@@ -78,14 +77,11 @@ def test_the_yardstick_is_our_model(setting, tmp_path, vision, frozen):
     pictures, tokens = torch.randn(3, 3, 160, 160), torch.randint(5, 50, (3, 12))
     mask = torch.ones_like(tokens)
     mask[1, 7:] = 0
-
     with torch.no_grad():
         expected = model(pictures, tokens, mask).logits
         found = plain(pictures, tokens, mask)
-
     for task, logits in zip(notebook.NUM_LABELS, found, strict=True):
         torch.testing.assert_close(logits, expected[task], rtol=0, atol=rounding(1024, layers=20))
-
     # The same learns.
     learns = sorted(p.shape for n, p in model.named_parameters() if p.requires_grad and n not in absent)
     assert sorted(p.shape for p in plain.parameters() if p.requires_grad) == learns
@@ -177,10 +173,8 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(measurements, "made_data", no_data)
     words = ["--tower", "resnet18", "--repeats", "2", "--seconds", "0.1", "--json", str(tmp_path / "figures.json")]
-
     benchmark.main(["train", *words, "--rows", "70", "--without_each"])
     benchmark.main(["inference", *words])
-
     kept = json.loads((tmp_path / "figures.json").read_text())
     tower = kept["train"]["towers"]["resnet18"]
     assert made == [64, 256]  # whole batches, on both sides

@@ -1,14 +1,14 @@
 """The goals of scripts/demo.py, and the paintings that it shows."""
 
+import demo
 import pytest
-from tiny_release import load_script, save_tiny_model
+from tiny_release import save_tiny_model
 
 from semart_hf.data.loading import load_paintings
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing.repository import write_repository
 
-demo = load_script("demo")
 TASKS = ("type", "school", "timeframe", "medium")
 
 

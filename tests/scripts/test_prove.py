@@ -4,6 +4,7 @@ import json
 import os
 
 import numpy as np
+import prove
 import pytest
 from proofs import ablations_runs, proof_cards, runner, speed_runs, text_runs
 from proofs.runner import mean_and_deviation
@@ -11,7 +12,6 @@ from rounding import rounding
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from tiny_release import load_script
 from transformers import DistilBertConfig, DistilBertModel
 from warm_python import PROCESSES
 
@@ -19,7 +19,6 @@ from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.training.recipe import RECIPES, read_recipe
 from semart_hf.training.trainer import SemArtTrainer
 
-prove = load_script("prove")
 TINY = {"num_train": 70, "num_val": 6, "num_test": 12}
 
 
