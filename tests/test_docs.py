@@ -1,7 +1,7 @@
 """What README.md and docs/ say works: every command and all Python is run, tiny, and every file and target exists.
 
 The commands of a page run in their order in one folder, in which `data/` and `MODEL` are what it supposes, but tiny.
-Trainings get TINY appended, which replaces towers of the Hub by ones from scratch and ends after a step.
+Trainings get TOWERS appended, which replaces towers of the Hub by ones from scratch, and TINY, which is one step.
 """
 
 import importlib
@@ -43,8 +43,8 @@ RUN_ELSEWHERE = {
     r"^python scripts/benchmark\.py ": "tests/scripts/test_benchmark.py",
 }
 TEXT_ARGS = '{"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}'
-TINY = ["--vision", "test_resnet", "--text", "null", "--text_args", TEXT_ARGS, "--pretrained", "false"]
-TINY += ["--image_size", "32", "--max_steps", "1", "--frozen_vision_stages", "1", "--precision", "fp32"]
+TOWERS = ["--vision", "test_resnet", "--text", "null", "--text_args", TEXT_ARGS, "--pretrained", "false"]
+TINY = ["--image_size", "32", "--max_steps", "1", "--frozen_vision_stages", "1", "--precision", "fp32"]
 TINY += ["--dataloader_num_workers", "0", "--disable_tqdm", "true", "--min_label_count", "3", "--vocab_size", "200"]
 
 
@@ -125,7 +125,12 @@ def test_every_command_of_a_page_runs(page, folder, capsys):
         if "--compare" in words:
             shutil.copytree(folder / "OUT", folder / "OTHER_OUT")
         if command == "train":
-            words = [*words, *TINY, *([] if "--data" in words else ["--data", "data/SemArt"])]
+            words = [
+                *words,
+                *([] if "--init_from" in words else TOWERS),
+                *TINY,
+                *([] if "--data" in words else ["--data", "data/SemArt"]),
+            ]
         shutil.rmtree(folder / "OUT", ignore_errors=True)
         importlib.import_module(f"semart_hf.cli.{command}").main(words)
 

@@ -82,7 +82,7 @@ def finished(command, tmp_path_factory):
     [
         (["--data", "/nowhere/SemArt"], "/nowhere/SemArt"),
         (["--vision", "resnet_18"], "Unknown vision tower 'resnet_18'"),
-        (["--tasks", "type", "style"], r"Unknown tasks \['style'\]: the data have labels for"),
+        (["--tasks", "type", "style"], "Got the task style, with labels in the column 'style'. Allowed are"),
         (["--learning_rat", "1"], r"'learning_rat' \(did you mean 'learning_rate'\?\)"),
         (["--loss", "focl"], "focl"),
         (["--metric_for_best_model", "typo", "--load_best_model_at_end", "true", *EVERY_STEP], "typo"),
