@@ -7,9 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import render_docs
 import torch
 from small_trainer import make_trainer
-from tiny_release import load_script
 from transformers import TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
@@ -210,4 +210,4 @@ def test_the_examples_are_right(module, monkeypatch, tmp_path):
 
 def test_the_page_of_recipes_is_up_to_date():
     page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
-    assert load_script("render_docs").with_recipes(page) == page
+    assert render_docs.with_recipes(page) == page
