@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
 
     # After the command line is understood, so that --help and a wrong flag answer at once.
     from semart_hf.evaluation.calibration import check_can_store, store_calibration
-    from semart_hf.evaluation.evaluation_folder import evaluation_folder
+    from semart_hf.evaluation.results import evaluation_folder
 
     if options.calibrate:
         check_can_store(options.model)
@@ -66,8 +66,7 @@ def main(arguments: list[str]) -> None:
 
 def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Any]:
     """Write the evaluation to the folder; returns its results, and the model's configuration."""
-    from semart_hf.evaluation.evaluation_folder import read_compared
-    from semart_hf.evaluation.results import write_evaluation
+    from semart_hf.evaluation.results import read_compared, write_evaluation
     from semart_hf.evaluation.vocabularies import check_labelled, load_split, read_label_map, with_masked_text
 
     model, processor = load_model(options.model)

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from .intervals import NUM_RESAMPLES, interval_of, resampled_scores
 from .outcomes import Outcomes
-from .scores import flatten_scores, score_outcomes
+from .scores import NUM_RESAMPLES, flatten_scores, interval_of, resampled_scores, score_outcomes
 
 SIGNIFICANCE = 0.05
 # What accuracy is set against, by its name in a tower's `cost`.

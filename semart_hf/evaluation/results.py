@@ -1,4 +1,4 @@
-"""results.json: what a model reaches on a split, with every modality, and where that was measured."""
+"""The folder of an evaluation: what a model reaches on a split, with every modality, and where that was measured."""
 
 from __future__ import annotations
 
@@ -6,35 +6,47 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from datasets import Dataset
 
 import semart_hf
 from semart_hf.catalogue.release import MINIATURE_FILE
-from semart_hf.files import write_json
+from semart_hf.files import locked, write_json
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 from .calibration import fit_temperatures, risk_points, thresholds
-from .comparison import compare_outcomes
-from .intervals import NUM_RESAMPLES, bootstrap_intervals
+from .comparison import check_same_rows, compare_outcomes
 from .outcomes import Outcomes
-from .predictions import MODALITIES, Predictions, predict_batches, predict_dataset, predictions_writer
-from .scores import score_outcomes
+from .predictions import (
+    MODALITIES,
+    Predictions,
+    open_predictions,
+    predict_batches,
+    predict_dataset,
+    predictions_writer,
+    read_predictions,
+    row_names,
+)
+from .scores import NUM_RESAMPLES, bootstrap_intervals, score_outcomes
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.model.processing_semart import SemArtProcessor
 
 PACKAGES = ("torch", "transformers", "timm", "datasets", "evaluate", "scikit-learn", "semart-hf")
 BOTH = MODALITIES[0]
+OUTPUTS = ("predictions.parquet", "results.json", "report.html")
 
 
 def evaluate_model(
@@ -71,16 +83,15 @@ def write_evaluation(
     """Write predictions.parquet and results.json; options are those of `predict_batches`.
 
     Args:
-        model: Gets the temperatures that are fitted, and the risks of its confidences.
         about: `model`, `data` and `split`, as a reader knows them.
-        calibration: Name and paintings of a split that temperatures are fitted on.
+        calibration: Name and paintings of a split that the model's temperatures and risks are fitted on.
         compared: What `read_compared` returns.
 
     Returns:
         The results, the outcomes, and the outcomes without temperatures where there are temperatures.
     """
-    config, ceilings = model.config, ceilings_of(about["data"])
-    start, uncalibrated, choosing = time.perf_counter(), Outcomes(config.tasks), None
+    config, start, ceilings = model.config, time.perf_counter(), ceilings_of(about["data"])
+    uncalibrated, choosing, fitted_on = Outcomes(config.tasks), None, calibration[0] if calibration else None
     if calibration is not None:
         predictions = predict_dataset(model, processor, calibration[1], **options)
         config.temperatures = fit_temperatures(predictions)
@@ -102,7 +113,6 @@ def write_evaluation(
         outcomes = collect_outcomes(model, processor, paintings, on_batch=keep, **options)
     both = outcomes[BOTH]
     measured = summarize(outcomes, ceilings=ceilings, seconds=time.perf_counter() - start)
-    fitted_on = calibration[0] if calibration else None
     results = {
         **about,
         **{name: measured.pop(name) for name in ("num_rows", "seconds")},
@@ -253,3 +263,71 @@ def _package_commit() -> str | None:
         with suppress(OSError, subprocess.TimeoutExpired):
             return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip() or None
     return None
+
+
+@contextmanager
+def evaluation_folder(folder: Path) -> Iterator[Path]:
+    """An empty place to write an evaluation to; its files replace an earlier one's when the block ends.
+
+    Raises:
+        ValueError: The folder holds files of these names that no evaluation wrote, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"Got the --output_dir {folder}, which is a file. A folder is needed. Give another name.")
+    found = [name for name in OUTPUTS if (folder / name).exists()]
+    if found and not _earlier_files(folder):
+        raise ValueError(
+            f"Got the --output_dir {folder}, which holds {found} of something else than an evaluation. Allowed is a "
+            "new folder, or an earlier evaluation, which is replaced. Give another --output_dir."
+        )
+    with locked(folder, "an evaluation"):
+        is_new = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        for killed in folder.glob(".unfinished.*"):
+            shutil.rmtree(killed)
+        try:
+            # Within the folder: only there is it certain that files can be written and moved.
+            with TemporaryDirectory(dir=folder, prefix=".unfinished.") as place:
+                yield Path(place)
+                written = [path.relative_to(place) for path in Path(place).rglob("*") if path.is_file()]
+                for name in set(_earlier_files(folder)) - set(written):
+                    (folder / name).unlink(missing_ok=True)
+                for name in written:
+                    (folder / name).parent.mkdir(exist_ok=True)
+                    Path(place, name).replace(folder / name)
+        finally:
+            if is_new:
+                with suppress(OSError):  # not empty: it succeeded
+                    folder.rmdir()
+
+
+def _earlier_files(folder: Path) -> list[Path]:
+    """The files that the evaluation in a folder may have written; none where there is no evaluation."""
+    try:
+        _, tasks = open_predictions(folder / OUTPUTS[0])
+    except ValueError:
+        return []
+    figures = [f"{name}_{task['name']}" for name in ("confusion", "reliability", "risk_coverage") for task in tasks]
+    return [*map(Path, OUTPUTS), *(Path("figures", f"{name}.{kind}") for name in figures for kind in ("png", "svg"))]
+
+
+def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset) -> tuple[Outcomes, str]:
+    """The outcomes of another evaluation, and its model's name, for a model with these tasks and paintings.
+
+    Raises:
+        ValueError: The folder holds no predictions, or those of other paintings or labels.
+    """
+    others, expected = read_predictions(folder / OUTPUTS[0]), Outcomes(tasks)
+    names = expected.task_names
+    columns = [paintings[name] if name in paintings.column_names else [None] * len(paintings) for name in names]
+    truth = np.array([[UNKNOWN_LABEL if label is None else label for label in column] for column in columns]).T
+    if others.task_names == names and others.num_rows == len(truth):
+        # Of paintings whose picture could not be read, and that have no text, the labels do not count.
+        found = np.stack([others.task(name).references for name in names], axis=1)
+        truth = np.where(found == UNKNOWN_LABEL, UNKNOWN_LABEL, truth)
+    expected.add(np.zeros_like(truth), truth, row_names(paintings))
+    check_same_rows(expected, others, ("this model", str(folder)))
+    try:
+        return others, str(json.loads((folder / "results.json").read_text(encoding="utf-8"))["model"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return others, str(folder)

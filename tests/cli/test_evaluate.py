@@ -201,7 +201,7 @@ def test_a_new_evaluation_takes_the_place_of_an_old_and_of_a_killed_one_and_of_n
 
 
 def test_two_evaluations_into_one_folder_are_refused(model, release, tmp_path, monkeypatch):
-    monkeypatch.setattr("semart_hf.evaluation.evaluation_folder.locked", partial(locked, wait=0))
+    monkeypatch.setattr("semart_hf.evaluation.results.locked", partial(locked, wait=0))
     with (tmp_path / ".out.lock").open("w") as file:
         print("an evaluation, process 7", file=file, flush=True)
         fcntl.flock(file, fcntl.LOCK_EX)

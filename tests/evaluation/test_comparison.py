@@ -89,10 +89,10 @@ def test_other_paintings_are_refused(pair):
         compare_outcomes(first, outcomes_of([0, 0], [0, 0]), names=("A", "B"))
     with pytest.raises(ValueError, match="true type differs in 103 of 103"):
         compare_outcomes(first, outcomes_of([0] * 103, [1] * 103), names=("A", "B"))
-    other = [{"name": "type", "labels": ["portrait", "still-life", "UNK"]}]
-    with pytest.raises(ValueError, match=r"type labels differ: \['landscape', 'still-life'\]"):
-        compare_outcomes(first, outcomes_of([0] * 103, [0] * 103, other), names=("A", "B"))
-    with pytest.raises(ValueError, match=r"the tasks \['type'\] and \['school'\]"):
-        compare_outcomes(
-            first, outcomes_of([0] * 103, [0] * 103, [{"name": "school", "labels": ["Dutch"]}]), names=("A", "B")
-        )
+    for name, labels, message in (
+        ("type", ["portrait", "still-life", "UNK"], r"type labels differ: \['landscape', 'still-life'\]"),
+        ("school", ["Dutch"], r"the tasks \['type'\] and \['school'\]"),
+    ):
+        other = outcomes_of([0] * 103, [0] * 103, [{"name": name, "labels": labels}])
+        with pytest.raises(ValueError, match=message):
+            compare_outcomes(first, other, names=("A", "B"))

@@ -60,13 +60,10 @@ def test_a_modality_alone_is_all_that_the_model_sees(tiny_model, tiny_processor,
 
 
 def test_probabilities_divide_by_the_temperature(predicted):
-    cold, warm = predicted.probabilities()["type"], predicted.probabilities({"type": 2.0})["type"]
-    logits = predicted.logits["type"].astype(np.float64)
-    np.testing.assert_allclose(warm[0], np.exp(logits[0] / 2) / np.exp(logits[0] / 2).sum())
-    assert (cold.max(1) > warm.max(1)).all()
-    np.testing.assert_array_equal(
-        predicted.probabilities({"type": 2.0})["school"], predicted.probabilities()["school"]
-    )
+    halved = np.exp(predicted.logits["type"][0].astype(np.float64) / 2)
+    found = predicted.probabilities({"type": 2.0})
+    np.testing.assert_allclose(found["type"][0], halved / halved.sum())
+    np.testing.assert_array_equal(found["school"], predicted.probabilities()["school"])
 
 
 def test_rows_without_a_name_of_their_own_are_numbered(paintings):
@@ -123,16 +120,6 @@ def test_read_back_the_file_scores_the_same(written, predicted, tiny_model, pain
     assert found["tasks"]["timeframe"]["log_loss"] == pytest.approx(
         expected["tasks"]["timeframe"]["log_loss"], abs=ROUNDING
     )
-
-
-def test_an_error_leaves_no_file(tmp_path, tiny_model):
-    def fail():
-        with predictions_writer(tmp_path / "predictions.parquet", tiny_model.config.tasks):
-            raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError, match="power cut"):
-        fail()
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_files_are_refused(tmp_path):

@@ -1,15 +1,23 @@
-"""Scores against scikit-learn on random predictions, and against sums done by hand."""
+"""Scores against scikit-learn and by hand; bootstrap intervals against drawing paintings one by one."""
 
+import tracemalloc
 from pathlib import Path
 
 import evaluate
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn import metrics as sklearn_metrics
 from transformers import EvalPrediction
 
 from semart_hf.evaluation.outcomes import Outcomes, softmax
-from semart_hf.evaluation.scores import compute_metrics_for, flatten_scores, score_outcomes
+from semart_hf.evaluation.scores import (
+    bootstrap_intervals,
+    compute_metrics_for,
+    flatten_scores,
+    resampled_scores,
+    score_outcomes,
+)
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 TASKS = [
@@ -33,10 +41,14 @@ def random_case():
     return probabilities, references
 
 
-def scores_of(predictions, references, tasks=TASKS):
+def collected(predictions, references, tasks=TASKS):
     outcomes = Outcomes(tasks)
     outcomes.add(predictions, references)
-    return score_outcomes(outcomes)
+    return outcomes
+
+
+def scores_of(predictions, references, tasks=TASKS):
+    return score_outcomes(collected(predictions, references, tasks))
 
 
 def test_against_scikit_learn(random_case):
@@ -181,3 +193,83 @@ def test_bad_input(predictions, references, message):
 def test_bad_temperature():
     with pytest.raises(ValueError, match="temperature 0"):
         softmax(np.zeros((1, 2)), 0)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    generator = np.random.default_rng(1)
+    references = np.stack([generator.integers(0, 3, 120), generator.integers(0, 4, 120)], axis=1)
+    predictions = np.where(generator.random((120, 2)) < 0.7, references, generator.integers(0, 3, (120, 2)))
+    references[::11, 0] = -100
+    return predictions, references
+
+
+class Draws:
+    """A generator whose draws are given."""
+
+    def __init__(self, counts):
+        self.counts = iter(counts)
+
+    def multinomial(self, *_):
+        return next(self.counts)
+
+
+def test_resampled_scores_are_those_of_the_drawn_paintings(tables, monkeypatch):
+    predictions, references = tables
+    generator = np.random.default_rng(6)
+    drawn = [generator.integers(0, 120, 120) for _ in range(8)]
+    _, combination = np.unique(np.concatenate([references, predictions], axis=1), axis=0, return_inverse=True)
+    counts = [np.bincount(combination[rows], minlength=combination.max() + 1) for rows in drawn]
+    monkeypatch.setattr(np.random, "default_rng", lambda _: Draws(counts))
+    (resampled,) = resampled_scores([collected(predictions, references)], num_resamples=8)
+    for index, rows in enumerate(drawn):
+        expected = flatten_scores(score_outcomes(collected(predictions[rows], references[rows])))
+        for name, values in resampled.items():
+            assert values[index] == pytest.approx(expected[name]), name
+    assert {"type_accuracy", "timeframe_within_one_period", "mean_macro_f1", "exact_match"} <= set(resampled)
+
+
+def test_macro_scores_are_over_the_classes_of_the_whole_split(monkeypatch):
+    # Three portraits, right; one landscape, taken for a portrait; one UNK, right. Combinations in sorted order.
+    outcomes = collected([[0], [0], [0], [0], [3]], [[0], [0], [0], [1], [3]], TASKS[:1])
+    draws = np.array([[3, 1, 1], [5, 0, 0], [0, 5, 0], [4, 0, 1]])
+    monkeypatch.setattr(np.random, "default_rng", lambda _: Draws(draws))
+    (resampled,) = resampled_scores([outcomes], num_resamples=4)
+    # As they are: F1 of 6/7, 0 and 1. Portraits alone: 1, and the two others as they are in the whole split, 0 and 1.
+    # Landscapes alone: portraits were answered and none was there, 0. Without landscapes: 1, 0, 1.
+    assert resampled["type_macro_f1"] == pytest.approx([(6 / 7 + 0 + 1) / 3, 2 / 3, (0 + 0 + 1) / 3, 2 / 3])
+    assert resampled["type_balanced_accuracy"] == pytest.approx([2 / 3] * 4)
+
+
+def test_the_interval_of_an_accuracy_is_the_binomial_one(tables):
+    outcomes = collected(*tables)
+    accuracy = outcomes.task("timeframe").correct.mean()
+    low, high = bootstrap_intervals(outcomes, num_resamples=4000)["timeframe_accuracy"]
+    expected = [binom.ppf(q, 120, accuracy) / 120 for q in (0.025, 0.975)]
+    assert [low, high] == pytest.approx(expected, abs=0.0085)
+
+
+def test_the_seed_decides(tables):
+    outcomes = collected(*tables)
+    once, again, other = (bootstrap_intervals(outcomes, num_resamples=50, seed=seed) for seed in (1, 1, 2))
+    assert once == again != other
+
+
+def test_a_task_without_labels_has_no_interval(tables):
+    predictions, references = (table.copy() for table in tables)
+    references[:, 0] = -100
+    found = bootstrap_intervals(collected(predictions, references), num_resamples=20)
+    assert "type_accuracy" not in found
+    assert found["mean_accuracy"] == found["timeframe_accuracy"]
+
+
+def test_memory_grows_with_the_number_of_labels_and_not_with_its_square():
+    labels = [f"label {number}" for number in range(400)]
+    truth = np.arange(800)[:, None] % 400
+    outcomes = collected(np.where(truth % 2, truth, 0), truth, [{"name": "type", "labels": labels}])
+    tracemalloc.start()
+    intervals = bootstrap_intervals(outcomes, num_resamples=100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 100 * 400 * 400 / 4  # a quarter of a matrix of labels for each draw
+    assert intervals["type_accuracy"][0] < 401 / 800 < intervals["type_accuracy"][1]
