@@ -9,9 +9,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from benchmarks.bench import TEXT_LENGTH, Setting
+from benchmarks.bench import TEXT_LENGTH, Setting, useful_for
 from benchmarks.notebook import NUM_LABELS, NotebookModel
-from benchmarks.techniques import useful_for
 from benchmarks.turns import Clock
 from semart_hf.model.techniques_semart import computes_bf16, select_kernels
 from semart_hf.model.text_semart import FirstTokenBlock

@@ -1,4 +1,4 @@
-"""Where a measurement takes place: the made data, the towers' recipes, and the commands of the measured processes."""
+"""Where a measurement takes place: made data, recipes, techniques of speed, commands of the measured processes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,27 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import timm
+import torch
 
 from benchmarks.made_release import make_release, make_text_tower
 from benchmarks.turns import Side
+from semart_hf.model.techniques_semart import Technique, computes_bf16, useful_techniques
 from semart_hf.training.recipe import RECIPES, read_recipe
+from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
 FRONT = Path(__file__).resolve().parents[1] / "benchmark.py"
 TEXT_LENGTH = 128  # tokens that texts are padded or cut to
+# Techniques of speed that a field of the recipe switches off.
+FIELDS: dict[str, dict[str, Any]] = {
+    "frozen text computed once": {"cache_frozen_text": "false"},
+    "pictures made small once": {"prepare": False},  # these go through another filter than the painting's own file
+    "bfloat16": {"precision": "fp32"},
+    "freed memory kept": {"keep_freed_memory": False},
+}
 
 
 class Setting:
@@ -89,3 +102,20 @@ def made_data(rows: int, text_sizes: Mapping[str, int] | None = None, **release:
         make_release(Path(folder, "release"), rows, **release)
         make_text_tower(Path(folder, "text_tower"), **(text_sizes or {}))
         yield Path(folder)
+
+
+def techniques_of(vision: str, device: str) -> dict[str, dict[str, Any]]:
+    """Names of the techniques that serve a timm architecture on a device, each with the fields that switch it off.
+
+    Those of the trainer's list have no field: the trainer is given another list.
+    """
+    bf16 = computes_bf16(device)
+    serves = {"bfloat16": bf16, "freed memory kept": device == "cpu"}
+    switched = {name: off for name, off in FIELDS.items() if serves.get(name, True)}
+    return switched | {technique.name: {} for technique in useful_for(timm.create_model(vision), device, bf16=bf16)}
+
+
+def useful_for(tower: torch.nn.Module, device: str, *, bf16: bool) -> tuple[Technique, ...]:
+    """Techniques of the trainer's list that serve a vision tower on a device."""
+    model: Any = SimpleNamespace(vision_tower=tower, device=torch.device(device))
+    return useful_techniques(model, bf16=bf16, techniques=TRAINING_TECHNIQUES)

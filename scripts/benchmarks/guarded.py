@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -52,11 +50,7 @@ class Guarded:
             os.killpg(self.process.pid, number)
 
     def output(self, name: str) -> str:
-        """What the command prints from now to its end.
-
-        Raises:
-            RuntimeError: If it fails.
-        """
+        """What the command prints from now to its end; a RuntimeError if it fails."""
         printed = self.process.communicate()[0]
         if status := self.process.returncode:
             self._errors.seek(0)
@@ -72,10 +66,7 @@ class Guarded:
         return []
 
     def memory(self) -> int:
-        """Bytes that the processes hold together: what they share counts in proportion, and no page of mapped files.
-
-        Those are the system's cache.
-        """
+        """Bytes that the processes hold together: shared pages in proportion, and no page of mapped files."""
         return sum(_proc_bytes(one.pid, "smaps_rollup", "Pss_Anon", "Pss_Shmem") for one in self.processes())
 
     def peak_memory(self) -> int:
@@ -97,13 +88,6 @@ def _proc_bytes(pid: int, file: str, *names: str) -> int:
     except OSError:  # it has ended
         return 0
     return sum(1024 * int(line.split()[1]) for line in lines if line.partition(":")[0] in names)
-
-
-def end_with_parent() -> None:
-    """Let this process, one of a pool's, end as soon as the process that started the pool has ended."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def raise_on_termination() -> None:

@@ -12,10 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import FRONT, Setting, made_data, recipe_of
+from benchmarks.bench import FRONT, Setting, made_data, recipe_of, techniques_of
 from benchmarks.guarded import Guarded
 from benchmarks.made_release import make_release
-from benchmarks.techniques import techniques_of
 from benchmarks.turns import Side, alternate, figure, milliseconds, ratio, rows_per_second
 
 MEBIBYTE = 2**20
@@ -150,8 +149,8 @@ def measure_data(options: argparse.Namespace) -> dict[str, Any]:
         }
         for way in ("prepared", "naive"):
             print(f"Preparing {options.pictures} pictures: {way} ...", flush=True)
-            seconds, _ = prepare(way, release, Path(folder, way))
-            figures[way] = {"pictures_per_second": round(options.pictures / seconds, 1)}
+            speed = options.pictures / prepare(way, release, Path(folder, way))[0]
+            figures[way] = {"pictures_per_second": round(speed, 1)}
         figures["rows"] = {}
         for rows in options.rows:
             print(f"Preparing {rows} rows ...", flush=True)

@@ -95,9 +95,7 @@ def save_model(setting: Setting) -> str:
         for name, size in notebook.NUM_LABELS.items()
     ]
     towers = {"vision": setting.vision, "text": str(setting.text_tower), "pretrained": "text"}
-    given = {
-        field.name: setting.recipe[field.name] for field in fields(ModelArguments) if field.name in setting.recipe
-    }
+    given = {one.name: setting.recipe[one.name] for one in fields(ModelArguments) if one.name in setting.recipe}
     tokenizer = AutoTokenizer.from_pretrained(setting.text_tower, model_max_length=TEXT_LENGTH)
     model = build_model(tasks, ModelArguments(**given | towers), tokenizer)
     folder = setting.folder / f"saved-{setting.path.stem}"

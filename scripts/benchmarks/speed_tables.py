@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.techniques import FIELDS
+from benchmarks.bench import FIELDS
 from semart_hf.documents.table import DASH, Cell, Table
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
 

@@ -21,7 +21,6 @@ import numpy as np
 import psutil
 import torch
 import transformers
-from benchmarks.guarded import end_with_parent
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_paintings, shown_rows
@@ -29,6 +28,7 @@ from semart_hf.evaluation.results import collect_outcomes, describe_environment
 from semart_hf.evaluation.scores import score_outcomes
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
+from semart_hf.training.preemption import end_with_parent
 from semart_hf.training.recipe import RECIPES, ModelArguments, parse_recipe, read_recipe
 
 Run = Mapping[str, Any]

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.techniques import techniques_of
+from benchmarks.bench import techniques_of
 
 from proofs.runner import Run, mean_and_deviation, train_on_release
 from semart_hf.miniature.miniature import paint_miniature

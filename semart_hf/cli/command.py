@@ -1,4 +1,8 @@
-"""What all commands share: how they end, how they load a model, and how they print a table."""
+"""What all commands share: how they end, how they load a model, and how they print a table.
+
+Commands import what is slow to import after they have understood their arguments: `--help` and a wrong one answer at
+once.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import argparse
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -30,6 +35,13 @@ def command(name: str) -> Callable[[Callable[[list[str]], None]], Callable[..., 
         return main
 
     return decorate
+
+
+def check_folders(option: str, output: Path, **read: Path | None) -> None:
+    """Refuse to write into a folder that is read, each named by its option."""
+    for name, folder in read.items():
+        if folder is not None and folder.resolve() == output.resolve():
+            raise ValueError(f"Got {folder} as --{name} and as --{option}. Two folders are needed. Give another one.")
 
 
 def load_model(name: str, revision: str | None = None) -> tuple[Any, Any]:

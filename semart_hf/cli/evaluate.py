@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .command import command, load_model, print_table, usable_device
+from .command import check_folders, command, load_model, print_table, usable_device
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -42,14 +42,8 @@ def split_name(name: str) -> str:
 @command("evaluate")
 def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
-    for name, folder in (("model", Path(options.model)), ("compare", options.compare)):
-        if folder is not None and folder.resolve() == options.output_dir.resolve():
-            raise ValueError(
-                f"Got {folder} as --{name} and as --output_dir: it would be overwritten. Two folders are needed. Give "
-                "another --output_dir."
-            )
+    check_folders("output_dir", options.output_dir, model=Path(options.model), compare=options.compare)
 
-    # After the command line is understood, so that --help and a wrong flag answer at once.
     from semart_hf.evaluation.calibration import check_can_store, store_calibration
     from semart_hf.evaluation.results import evaluation_folder
 
@@ -72,7 +66,6 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
     model, processor = load_model(options.model)
     tasks = model.config.tasks
     label_map = read_label_map(options.map_labels) if options.map_labels else None
-
     reading = {"text_columns": options.text_columns, "label_map": label_map, "common_labels": options.common_labels}
 
     def load(split: str) -> Any:
@@ -113,11 +106,10 @@ def print_scores(results: dict[str, Any], notice: str | None) -> None:
 
     title = f"{results['model']} on {results['num_rows']} paintings ({results['split']})"
     for table in (result_tables.score_table(results, result_tables.SHORT), result_tables.modality_table(results)):
-        rows = [
+        *rows, total = (
             ["\n".join(filter(None, (cell.text, cell.small))) for cell in map(as_cell, row)]
             for row in (*table.rows, table.total or ())
-        ]
-        *rows, total = rows
+        )
         print_table(table.header, rows, title=title, total=total or None)
         title = "By what the model is shown"
     for task, scores in results["tasks"].items():
@@ -125,9 +117,8 @@ def print_scores(results: dict[str, Any], notice: str | None) -> None:
             print(f"No painting has a known {task}; it is left out of the mean.")
         elif words := result_tables.single_label_words(task, scores):
             print(words)
-    notes: list[str | None] = [result_tables.unreadable_words(results), result_tables.calibration_words(results)]
-    notes += [*results.get("comparison", {}).get("in_words", []), notice]
-    for words in filter(None, notes):
+    notes = [result_tables.unreadable_words(results), result_tables.calibration_words(results)]
+    for words in filter(None, [*notes, *results.get("comparison", {}).get("in_words", []), notice]):
         print(words)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .command import command, load_model, print_table
+from .command import check_folders, command, load_model, print_table
 
 
 @command("export")
@@ -17,10 +17,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
     parser.add_argument("--output", required=True, type=Path, help="folder for the graphs, processor and labels")
     options = parser.parse_args(arguments)
-    if options.output.resolve() == Path(options.model).resolve():
-        raise ValueError(f"Got {options.output} as --model and as --output. Two folders are needed. Give another.")
-
-    # After the command line is understood, so that --help and a wrong flag answer at once.
+    check_folders("output", options.output, model=Path(options.model))
     from semart_hf.publishing.onnx_export import export_onnx
 
     model, processor = load_model(options.model)

@@ -26,7 +26,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that paint")
     options = parser.parse_args(arguments)
 
-    # After the command line is understood, so that --help and a wrong flag answer at once.
     from semart_hf.miniature.miniature import paint_miniature
     from semart_hf.miniature.world import MODALITIES
 

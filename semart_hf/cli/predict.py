@@ -71,7 +71,6 @@ def main(arguments: list[str]) -> None:
     paintings = find_paintings(options.input, options.text)
     check_outputs(options, paintings)
 
-    # After the command line and the files are understood, so that --help and a wrong flag answer at once.
     from tqdm.auto import tqdm
 
     from semart_hf.collection.suggestions import error_of
@@ -90,7 +89,9 @@ def main(arguments: list[str]) -> None:
             painting.update({"predictions": answer} if error is None else {"error": error})
 
     errors = [painting["error"] for painting in paintings if "error" in painting]
+    where = ""
     if options.output is not None:
+        where = f" in {options.output}"
         text = "".join(json.dumps(painting, ensure_ascii=False) + "\n" for painting in paintings)
         # A byte of a file's name that is no UTF-8 is written as JSON's own escape, `\udcfe`, which reads as that name.
         write_text(options.output, text.encode("utf-8", "backslashreplace").decode())
@@ -99,12 +100,9 @@ def main(arguments: list[str]) -> None:
         print_table(("painting", *tasks), [row_of(painting, tasks) for painting in paintings], are_numbers=False)
     if model.config.training_notice:
         print(model.config.training_notice, file=sys.stderr)
-    where = f" in {options.output}" if options.output else ""
     if len(errors) == len(paintings):
-        place = where or " above"
-        raise ValueError(
-            errors[0] if len(errors) == 1 else f"None of {len(errors)} paintings was answered; see each error{place}."
-        )
+        all_failed = f"None of {len(errors)} paintings was answered; see each error{where or ' above'}."
+        raise ValueError(errors[0] if len(errors) == 1 else all_failed)
     if options.explain is not None:
         from semart_hf.documents.explanation_page import write_explanations
 

@@ -44,8 +44,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--min_pictures", type=float, default=0.5, metavar="SHARE", help=few)
     add("--output_dir", required=True, type=Path, help="folder that does not exist yet, or is empty")
     add("--image_size", type=int, default=288, help="shorter side in pixels (default: 288)")
-    formats = ["jpeg", "png", "webp"]
-    add("--image_format", choices=formats, default="jpeg", help="default: jpeg, quality 92")
+    add("--image_format", choices=("jpeg", "png", "webp"), default="jpeg", help="default: jpeg, quality 92")
     add("--num_proc", type=int, help="processes (default: one for each core)")
     add("--strict", action="store_true", help="make no dataset if a row would be dropped")
     rare = "labels rarer than this in train become UNK (default: 10)"
@@ -69,7 +68,6 @@ def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
 
-    # After the command line is understood, so that --help and a wrong flag answer at once.
     from semart_hf.documents.data_report import write_data_report
     from semart_hf.documents.dataset_card import write_dataset_card
     from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
@@ -127,8 +125,8 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
     rows = [[split, *(f"{counts[key]:,}" for key in keys)] for split, counts in summary["rows"].items()]
     print_table(("split", "read", "dropped", "kept", "with a picture", "with a description"), rows)
     if summary["problems"]:
-        found = finding_counts(summary)
-        findings = [[kind, *(f"{number:,}" for number in numbers)] for kind, numbers in found.items()]
+        counts = finding_counts(summary).items()
+        findings = [[kind, *(f"{number:,}" for number in numbers)] for kind, numbers in counts]
         print_table(("finding", *summary["rows"], "all"), findings)
     for task, splits in summary["labels"].items():
         print(f"{task}: {labels_in_words(splits)}")

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .command import command, load_model
+from .command import check_folders, command, load_model
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -48,12 +48,11 @@ def repository_name(value: str) -> str:
 
     try:
         validate_repo_id(value)
-        is_whole = value.count("/") == 1
+        if value.count("/") == 1:
+            return value
     except HFValidationError:
-        is_whole = False
-    if not is_whole:
-        raise argparse.ArgumentTypeError(f"Got the repository {value!r}. Give USER/NAME, as anna/semart-resnet18.")
-    return value
+        pass
+    raise argparse.ArgumentTypeError(f"Got the repository {value!r}. Give USER/NAME, as anna/semart-resnet18.")
 
 
 @command("push")
@@ -73,8 +72,7 @@ def publish_model(options: argparse.Namespace) -> None:
 
     source, repo_id = Path(options.model), options.repo_id
     folder = options.output_dir or Path("outputs", "hub", repo_id.split("/")[1])
-    if folder.resolve() == source.resolve():
-        raise ValueError(f"Got {folder} as --model and as --output_dir. Two folders are needed. Give another.")
+    check_folders("output_dir", folder, model=source)
     model, processor = load_model(options.model)
     trained, recipe = (path if (path := source / name).is_file() else None for name in ("results.json", "recipe.yaml"))
     assemble_repository(
@@ -112,8 +110,7 @@ def publish_dataset(options: argparse.Namespace) -> None:
     from semart_hf.documents.dataset_card import LICENCE_NOTICE
     from semart_hf.publishing.check import check_dataset
 
-    print(LICENCE_NOTICE)
-    print(f"Checking {options.dataset}")
+    print(f"{LICENCE_NOTICE}\nChecking {options.dataset}")
     show_checks(check_dataset(options.dataset))
     show_files(options.dataset, options.repo_id, "dataset", options.private)
     if options.push:

@@ -59,20 +59,10 @@ class Catalogue(ABC):
 
     @abstractmethod
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
-        """Write the catalogue with new columns, in its own format, every cell as it was.
-
-        Args:
-            output: The new file; appears whole or not at all.
-            names: Of the new columns, which come last.
-            additions: One for each of `rows`.
-        """
+        """Write the catalogue in its own format, with the named columns last and an addition for each of `rows`."""
 
     def check_labels(self, labels: Iterable[str]) -> None:  # noqa: B027 - most formats hold any text
-        """Refuse labels that the file's encoding cannot hold.
-
-        Raises:
-            ValueError: If there is one.
-        """
+        """Raise ValueError for a label that the file's encoding cannot hold."""
 
 
 def open_catalogue(
@@ -80,11 +70,8 @@ def open_catalogue(
 ) -> Catalogue:
     """The catalogue of a file: delimited text, JSON lines, Parquet, or an Excel workbook (`.xlsx`, `.xlsm`).
 
-    Args:
-        path: The file; its ending says which of these it is, and any other is read as delimited text.
-        encoding: Of delimited text; `None` finds it.
-        delimiter: Likewise.
-        sheet: Of a workbook; `None` takes the one that is shown when it is opened.
+    The ending says which of these it is; any other is read as delimited text. What is `None` is found: encoding and
+    delimiter of a text, and of a workbook the sheet that is shown when it is opened.
 
     Raises:
         ValueError: If the file is none of these, or has no header.

@@ -216,12 +216,8 @@ def suggest(
     the same command continues there, with as many processes as it then has.
 
     Args:
-        catalogue: What is read and written.
-        output: The new file.
         classify: The pipeline's answers to a list of paintings, an error in the place of each that cannot be read.
         painting_of: What is asked about a row; a ValueError is that row's answer.
-        addition_of: What is written beside a row.
-        tasks: Names of the model's tasks.
         identity: All that an answer depends on: answers of another identity are not continued.
         state: Accelerate's, of the processes that share the work; the first writes the output.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from benchmarks import arithmetic_limit, measurements, notebook, sides, techniques
+from benchmarks import arithmetic_limit, bench, measurements, notebook, sides
 from benchmarks.bench import Setting, made_data, recipe_of
 from benchmarks.made_release import description_lengths, make_release, make_text_tower
 from PIL import Image
@@ -150,8 +150,8 @@ def test_our_training_is_the_scripts_own(setting, few_ticks, tmp_path, monkeypat
     ],
 )
 def test_techniques_are_those_that_serve_a_tower(monkeypatch, vision, bf16, some, others):
-    monkeypatch.setattr(techniques, "computes_bf16", lambda device: bf16)
-    found = techniques.techniques_of(vision, "cpu")
+    monkeypatch.setattr(bench, "computes_bf16", lambda device: bf16)
+    found = bench.techniques_of(vision, "cpu")
     assert some <= found.keys()
     assert not others & found.keys()
     listed = {technique.name for technique in TRAINING_TECHNIQUES}
