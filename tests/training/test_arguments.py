@@ -40,7 +40,7 @@ OBEYED = frozenset(
 )
 # Fields that say where data lies, how it is read and kept, and for how long; not what is learned.
 OPERATION = {
-    "prepared_size", "streaming", "epoch_length", "shuffle_buffer", "tasks", "init_from", "max_train_rows",
+    "prepared_size", "streaming", "epoch_length", "shuffle_buffer", "tasks", "max_train_rows",
     "follow_links", "cache_frozen_text", "text_cache_dtype", "text_cache_dir", "early_stopping_patience",
     "keep_freed_memory", "prepare", "text_columns",
 }  # fmt: skip
