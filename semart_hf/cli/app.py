@@ -45,6 +45,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     review = parser.add_argument_group("review of a catalogue with suggestions")
     add = review.add_argument
     add("--catalogue", type=Path, metavar="FILE", help="what `semart-hf predict CATALOGUE` has written")
+    add("--encoding", help="of a CSV catalogue (default: found)")
+    add("--delimiter", help="likewise")
+    add("--sheet", help="of a workbook (default: the one that it opens with)")
     add("--images", type=Path, metavar="FOLDER", help="of its pictures (default: Images beside it)")
     add("--image_column", metavar="COLUMN", help="of its pictures (default: by its name)")
     add("--text_columns", nargs="+", metavar="COLUMN", help="of its texts (default: by their names)")
@@ -64,7 +67,7 @@ def read_visitors(path: Path) -> list[tuple[str, str]]:
     Raises:
         ValueError: If a line is none.
     """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     visitors = [(name.strip(), password) for name, _, password in (line.partition(":") for line in lines)]
     if not visitors or not all(name and password for name, password in visitors):
         raise ValueError(f"Got {path}, of which a line is not name:password. Write one for each visitor.")
@@ -82,7 +85,8 @@ def review_of(options: argparse.Namespace, page: Page) -> Any:
     from semart_hf.collection.review_page import ReviewPage
     from semart_hf.collection.suggestions import find_columns
 
-    catalogue = open_catalogue(options.catalogue)
+    reading = {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
+    catalogue = open_catalogue(options.catalogue, **reading)
     columns = find_columns(
         catalogue, page.tasks, image=options.image_column, text=options.text_columns, has_suggestions=True
     )
@@ -256,6 +260,7 @@ def main(arguments: list[str]) -> None:
     blocks.queue(max_size=MOST_WAITING).launch(
         server_name=options.host,
         server_port=options.port,
+        share=False,  # on a hosted notebook gradio would make a public address by itself
         auth=None if options.auth_file is None else read_visitors(options.auth_file),
         max_file_size=MOST_BYTES,
         show_error=True,

@@ -61,6 +61,10 @@ class Catalogue(ABC):
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
         """Write the catalogue in its own format, with the named columns last and an addition for each of `rows`."""
 
+    def holds_text(self, column: str) -> bool:
+        """Whether any text can be written into a column's cells."""
+        return True
+
     def check_labels(self, labels: Iterable[str]) -> None:  # noqa: B027 - most formats hold any text
         """Raise ValueError for a label that the file's encoding cannot hold."""
 
@@ -234,6 +238,9 @@ class _ParquetFile(Catalogue):
         self.path = path
         self.columns = list(pq.read_schema(path).names)
 
+    def holds_text(self, column: str) -> bool:
+        return pq.read_schema(self.path).field(column).type in (pa.string(), pa.large_string())
+
     def rows(self) -> Iterator[Row]:
         for batch in pq.ParquetFile(self.path).iter_batches(_PIECE_ROWS):
             for row in batch.to_pylist():
@@ -278,7 +285,8 @@ class _Workbook(Catalogue):
             raise ImportError("Excel workbooks need openpyxl: pip install 'semart-hf[excel]'.") from error
         self.path = path
         try:
-            self._book = openpyxl.load_workbook(path, keep_vba=path.suffix.lower() == ".xlsm")
+            self._load = lambda: openpyxl.load_workbook(path, keep_vba=path.suffix.lower() == ".xlsm")
+            self._book = self._load()
         except Exception as error:  # whatever a damaged archive raises
             raise ValueError(
                 f"Got {path}, which cannot be read as an Excel workbook: {error}. Save it again."
@@ -301,7 +309,8 @@ class _Workbook(Catalogue):
             yield Row(dict(zip(self.columns, cells, strict=True)))
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
-        sheet, first = self._sheet, self._sheet.max_column + 1
+        book = self._load()  # what is read stays as it is, also for the next time
+        sheet, first = book[self._sheet.title], self._sheet.max_column + 1
         for place, name in enumerate(names):
             sheet.cell(self._header_row, first + place, name)
         for (number, _), addition in zip(list(self._numbered()), additions, strict=True):
@@ -311,7 +320,7 @@ class _Workbook(Catalogue):
             for column, text in addition.filled.items():
                 sheet.cell(number, self.columns.index(column) + 1).value = text
         saved = io.BytesIO()
-        self._book.save(saved)
+        book.save(saved)
         with (
             atomic_file(output) as unfinished,
             zipfile.ZipFile(self.path) as old,

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semart_hf.files import atomic_file
+from semart_hf.files import atomic_file, locked
 
 from .own_format import Catalogue
-from .review_results import estimated_accuracy
+from .review_results import digest_of, estimated_accuracy
 from .suggestions import Columns
 
 # Which of the two tables is walked along its index, so that the first hit ends the search: CROSS keeps the order.
@@ -134,14 +135,18 @@ class Review:
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
             where, (tables, by) = " AND ".join(conditions), ORDERS[order]
+            # Of one painting its few tasks are looked at: without `+`, all that is open, again for each painting.
+            of_painting = f"+{where}"
             found = connection.execute(
-                f"SELECT open.row FROM {_BY_PAINTING} WHERE painting.reviewer = ? AND leased_until >= ? AND {where}",
+                f"SELECT open.row FROM {_BY_PAINTING} WHERE painting.reviewer = ? AND leased_until >= ? "
+                f"AND {of_painting}",
                 [reviewer, now, *values],
             ).fetchone()
             found = (
                 found
                 or connection.execute(
-                    f"SELECT open.row FROM {tables} WHERE {where} AND leased_until < ? ORDER BY {by} LIMIT 1",
+                    f"SELECT open.row FROM {tables} WHERE {of_painting if tables == _BY_PAINTING else where} "
+                    f"AND leased_until < ? ORDER BY {by} LIMIT 1",
                     [*values, now],
                 ).fetchone()
             )
@@ -195,6 +200,8 @@ class Review:
             suggested, confidence, _, holder, until = found
             if holder is not None and holder != reviewer and until > time.time():
                 raise ValueError(f"Got a decision about row {row}, which {holder} is looking at. Go on to the next.")
+            # Whoever skipped it before cannot take this decision back.
+            connection.execute("UPDATE decision SET is_undone = 1 WHERE row = ? AND task = ?", [row, task])
             connection.execute(
                 "INSERT INTO decision (row, task, label, is_new, suggested, confidence, reviewer, time) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -214,6 +221,11 @@ class Review:
                 [reviewer],
             ).fetchone()
             if last is not None:
+                holder, until = connection.execute(
+                    "SELECT reviewer, leased_until FROM painting WHERE row = ?", [last[1]]
+                ).fetchone()
+                if holder != reviewer and until > time.time():
+                    raise ValueError(f"Your last decision is about row {last[1]}, which {holder} is looking at now.")
                 connection.execute("UPDATE decision SET is_undone = 1 WHERE id = ?", [last[0]])
                 connection.execute(
                     "UPDATE suggestion SET state = iif(known IS NULL, 'open', 'doubted') WHERE row = ? AND task = ?",
@@ -236,8 +248,9 @@ class Review:
                     connection.execute("SELECT state, count(*) FROM suggestion WHERE task = ? GROUP BY state", [task])
                 )
                 decided = connection.execute(
-                    "SELECT confidence, label = suggested FROM decision "
-                    "WHERE task = ? AND NOT is_undone AND label IS NOT NULL",
+                    "SELECT decision.confidence, decision.label = suggested, known IS NULL FROM decision "
+                    "JOIN suggestion USING (row, task) "
+                    "WHERE task = ? AND NOT is_undone AND decision.label IS NOT NULL",
                     [task],
                 ).fetchall()
                 remaining = [
@@ -246,11 +259,13 @@ class Review:
                         "SELECT confidence FROM suggestion WHERE task = ? AND state = 'open'", [task]
                     )
                 ]
-                right = [bool(is_right) for _, is_right in decided]
+                right = [bool(is_right) for _, is_right, _ in decided]
+                # Doubted labels are those where the model differs from the catalogue: they say nothing of the open.
+                drawn = [(confidence, bool(is_right)) for confidence, is_right, was_open in decided if was_open]
                 found[task] = {
                     **{state: states.get(state, 0) for state in ("open", "decided", "skipped")},
                     "agreement": sum(right) / len(right) if right else None,
-                    "estimated_accuracy": estimated_accuracy([c for c, _ in decided], right, remaining),
+                    "estimated_accuracy": estimated_accuracy([c for c, _ in drawn], [r for _, r in drawn], remaining),
                 }
         return found
 
@@ -273,12 +288,12 @@ class Review:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
         try:
-            connection.execute("PRAGMA synchronous = FULL")
-            yield connection
-        finally:
-            connection.close()  # which takes back what was not committed
+            with closing(sqlite3.connect(self.path, timeout=30, isolation_level=None)) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                yield connection  # and what was not committed is taken back
+        except sqlite3.Error as error:  # a full disk, a lock that is not given back, a folder that is closed
+            raise OSError(f"The decisions in {self.path} cannot be read or written: {error}.") from error
 
 
 def begin_review(catalogue: Catalogue, columns: Columns, tasks: Sequence[str], path: Path | None = None) -> Review:
@@ -300,26 +315,38 @@ def begin_review(catalogue: Catalogue, columns: Columns, tasks: Sequence[str], p
             f"Got {catalogue.path}, which has no column like {tasks[0]}_suggested. A review is of what `semart-hf "
             "predict CATALOGUE --output FILE` writes. Give that file."
         )
-    with catalogue.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
-    if not path.exists():
-        with atomic_file(path) as unfinished:
-            connection = sqlite3.connect(unfinished)
-            connection.executescript(_TABLES)
-            _import(connection, catalogue, columns, given)
-            about = {"catalogue": digest, "tasks": json.dumps(given)}
-            connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
-            connection.commit()
-            connection.close()
+    taken = [f"{task}_decided" for task in given if f"{task}_decided" in catalogue.columns]
+    if taken:
+        raise ValueError(f"Got {catalogue.path}, which has the column {taken[0]!r}: it is an export. Give its source.")
+    digest = digest_of(catalogue)
+    try:
+        if not path.exists():
+            with locked(path, "beginning the review", wait=600):  # or the later of two would replace the other's
+                if not path.exists():
+                    _create(path, digest, catalogue, columns, given)
+    except sqlite3.Error as error:
+        raise OSError(f"The decisions cannot be kept in {path}: {error}.") from error
     review = Review(path)
     if review.digest != digest:
         raise ValueError(
             f"Got {catalogue.path}, but the decisions in {path} are about another version of it. Give that version, "
             "or move the decisions away."
         )
-    with sqlite3.connect(path) as connection:
+    with review._connected() as connection:
         connection.execute("PRAGMA journal_mode = WAL")  # whoever reads does not wait for who writes
     return review
+
+
+def _create(path: Path, digest: str, catalogue: Catalogue, columns: Columns, tasks: Sequence[str]) -> None:
+    with atomic_file(path) as unfinished:
+        unfinished.unlink(missing_ok=True)  # of a killed process with this one's number
+        connection = sqlite3.connect(unfinished)
+        connection.executescript(_TABLES)
+        _import(connection, catalogue, columns, tasks)
+        about = {"catalogue": digest, "tasks": json.dumps(tasks)}
+        connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+        connection.commit()
+        connection.close()
 
 
 def _import(connection: sqlite3.Connection, catalogue: Catalogue, columns: Columns, tasks: Sequence[str]) -> None:
@@ -330,22 +357,29 @@ def _import(connection: sqlite3.Connection, catalogue: Catalogue, columns: Colum
             label, confidence = row.cells.get(f"{task}_suggested"), _number(row.cells.get(f"{task}_confidence"))
             if label is None or confidence is None:
                 continue
-            is_known = row.cells.get(f"{task}_decision") == "known"  # and no suggestion that was filled in
-            known = row.cells.get(columns.tasks.get(task, "")) if is_known else None
+            known = row.cells.get(columns.tasks[task]) if task in columns.tasks else None
+            if known == label and row.cells.get(f"{task}_decision") != "known":
+                known = None  # a suggestion that was filled in
             state = "open" if known is None else "known" if known == label else "doubted"
             errors += (1 - confidence) * (state == "open")
             others = row.cells.get(f"{task}_alternatives") or ""
             values = [number, task, label, confidence, others, known, state]
+            values = [_readable(value) if isinstance(value, str) else value for value in values]
             connection.execute("INSERT INTO suggestion VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         shuffled = int.from_bytes(hashlib.blake2b(str(number).encode(), digest_size=4).digest(), "big")
-        cells = {name: value for name, value in row.cells.items() if value is not None}
+        cells = {name: _readable(value) for name, value in row.cells.items() if value is not None}
         values = [number, json.dumps(cells, ensure_ascii=False), errors, shuffled]
         connection.execute("INSERT INTO painting (row, cells, expected_errors, shuffled) VALUES (?, ?, ?, ?)", values)
 
 
 def _alternatives(text: str) -> tuple[tuple[str, float], ...]:
-    parts = (part.rpartition(" ") for part in text.split(" | ") if part)
-    return tuple((label, float(score)) for label, _, score in parts)
+    # A label may hold ` | ` and end in digits itself.
+    return tuple((label, float(score)) for label, score in re.findall(r"(.+?) ([01]\.\d+)(?: \| |$)", text))
+
+
+def _readable(text: str) -> str:
+    """The text with an escape for a byte that is no UTF-8, which neither SQLite nor a browser takes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _number(text: str | None) -> float | None:
@@ -354,10 +388,3 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _sha256(file: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for piece in file:
-        digest.update(piece)
-    return digest.hexdigest()

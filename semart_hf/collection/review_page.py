@@ -16,19 +16,28 @@ from semart_hf.model.pictures_semart import load_picture
 from .own_format import Catalogue
 from .review import DOUBTED, ORDERS, Painting, Review, Suggestion
 from .review_results import export_decisions
-from .suggestions import Columns
+from .suggestions import Columns, printable
 
 NUM_CHOICES = 5
 #: Pixels of the longer side of the picture that is sent to the browser.
 PREVIEW_SIZE = 1024
 #: Keys do what the buttons do, unless somebody is writing.
 KEYS = """<script>
+let asked, since;
 document.addEventListener("keydown", event => {
-  if (event.ctrlKey || event.altKey || event.metaKey || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
+  if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (/INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
+  if (event.key === "Enter" && event.target.closest("button:not(#accept):not([id^=choice-])")) return;
   const names = {Enter: "accept", s: "skip", u: "undo"};
-  const name = names[event.key] ?? (/^[1-5]$/.test(event.key) ? "choice-" + event.key : "none");
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const name = names[key] ?? (/^[1-5]$/.test(key) ? "choice-" + key : "none");
   const button = document.querySelector(`#${name}:not([disabled])`);
-  if (button) { event.preventDefault(); button.click(); }
+  if (!button?.checkVisibility()) return;  // another tab is shown
+  event.preventDefault();
+  const question = document.querySelector("#question").innerText;
+  if (question === asked && event.timeStamp - since < 3000) return;  // it is being answered
+  [asked, since] = [question, event.timeStamp];
+  button.click();
 });
 </script>"""
 STYLE = """
@@ -72,9 +81,9 @@ class ReviewPage:
         """The painting that comes next for somebody."""
         try:
             painting = self.review.next_painting(_name(reviewer), order, task=task or None, label=label or None)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             return self._shown(None, None, str(error))
-        return self._shown(painting, self._open_task(painting, order, task), message)
+        return self._shown(painting, self._open_task(painting, order, task, label), message)
 
     def decide(
         self,
@@ -92,20 +101,19 @@ class ReviewPage:
         try:
             if answer is not None and not answer.strip():
                 raise ValueError("Choose a label or write one first.")
-            new = answer is not None and answer not in self.labels[decided]
-            self.review.decide(row, decided, answer and answer.strip(), _name(reviewer), is_new=new)
-        except ValueError as error:
+            self._keep(row, decided, answer or "", reviewer)
+        except (ValueError, OSError) as error:
             return self.next(reviewer, order, task, label, str(error))
         painting = self.review.painting(row)
-        still = self._open_task(painting, order, task)
+        still = self._open_task(painting, order, task, label)
         return self._shown(painting, still, "") if still else self.next(reviewer, order, task, label)
 
     def undo(self, reviewer: str, order: str, task: str, label: str) -> list[Any]:
         """Take back somebody's last decision."""
         try:
             undone = self.review.undo(_name(reviewer))
-        except ValueError as error:
-            return self._shown(None, None, str(error))
+        except (ValueError, OSError) as error:
+            return self.next(reviewer, order, task, label, str(error))
         if undone is None:
             return self.next(reviewer, order, task, label, "You have decided nothing that could be taken back.")
         return self._shown(*undone, "")
@@ -124,7 +132,10 @@ class ReviewPage:
         folder = Path(tempfile.mkdtemp(prefix="semart_hf-"))
         name = self.catalogue.path
         output = folder / f"{name.stem}.reviewed{name.suffix}"
-        count = export_decisions(self.review, self.catalogue, self.columns, output)
+        try:
+            count = export_decisions(self.review, self.catalogue, self.columns, output)
+        except (ValueError, OSError) as error:
+            return [], _notice(str(error))
         return [str(output), f"{output}.changes.csv"], _notice(f"{count:,} decisions, and what they change.")
 
     def progress(self) -> str:
@@ -151,16 +162,21 @@ class ReviewPage:
 
     def decide_json(self, row: int, task: str, label: str, reviewer: str) -> dict[str, Any]:
         """Keep a decision (no label: skip), and give what is left to do, as JSON."""
-        self.review.decide(
-            int(row), task, label.strip() or None, _name(reviewer), is_new=label not in self.labels.get(task, [])
-        )
+        self._keep(row, task, label or "", reviewer)
         return self.review.progress()
 
-    def _open_task(self, painting: Painting | None, order: str, wanted: str | None) -> str | None:
+    def _keep(self, row: int, task: str, label: str, reviewer: str) -> None:
+        label, name = printable(label).strip(), _name(reviewer)
+        self.catalogue.check_labels([label, name])
+        self.review.decide(
+            row, task, label or None, name, is_new=bool(label) and label not in self.labels.get(task, [])
+        )
+
+    def _open_task(self, painting: Painting | None, order: str, wanted: str | None, label: str = "") -> str | None:
         """The task to be decided next: the wanted one, or the least sure of those that are open."""
         state = "doubted" if order == DOUBTED else "open"
         found = [one for one in painting.suggestions if one.state == state] if painting else []
-        found = [one for one in found if not wanted or one.task == wanted]
+        found = [one for one in found if wanted in (None, "", one.task) and label in ("", one.label)]
         return min(found, key=lambda one: one.confidence).task if found else None
 
     def _painting_of(self, painting: Painting) -> dict[str, Any]:
@@ -334,7 +350,7 @@ def _add_api(gradio: Any, page: ReviewPage) -> None:
 def _in_words(gradio: Any, function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     try:
         return function(*arguments)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise gradio.Error(str(error)) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 DECIDED_COLUMNS = ("decided", "decided_by", "decided_at")
 
 
+def digest_of(catalogue: Catalogue) -> str:
+    """Of the catalogue's bytes."""
+    digest = hashlib.sha256()
+    with catalogue.path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, output: Path) -> int:
     """Write the catalogue with what was decided, and what that changes as `OUTPUT.changes.csv`; how many decisions.
 
@@ -34,6 +44,8 @@ def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, out
         columns: Which of its columns are what.
         output: The new file, in the catalogue's format.
     """
+    if digest_of(catalogue) != review.digest:
+        raise ValueError(f"{catalogue.path} has changed since the review began. Put back what it was.")
     names = [f"{task}_{name}" for task in review.tasks for name in DECIDED_COLUMNS]
     decided: dict[int, dict[str, dict[str, Any]]] = {}
     for decision in review.decisions():
@@ -50,7 +62,10 @@ def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, out
                     continue
                 cells += [decision["label"], decision["reviewer"], _utc(decision["time"])]
                 column = columns.tasks.get(task)
-                if column is not None and row.cells.get(f"{task}_decision") != "known":
+                is_own = row.cells.get(f"{task}_decision") == "known"
+                if column is None or is_own or not catalogue.holds_text(column):
+                    continue
+                if row.cells.get(column) in (None, decision["suggested"]):  # and none that somebody wrote since
                     filled[column] = decision["label"]
             yield Addition(cells, filled)
 
@@ -63,7 +78,7 @@ def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, out
         writer.writerow(["row", "task", "before", "after", "suggested", "confidence", "is_new", "reviewer", "time"])
         for number, row in enumerate(catalogue.rows()):
             for task, decision in decided.get(number, {}).items():
-                before = row.cells.get(columns.tasks.get(task, "")) or ""
+                before = (row.cells.get(columns.tasks[task]) if task in columns.tasks else None) or ""
                 if before != decision["label"]:
                     shown = [decision["suggested"], f"{decision['confidence']:.4f}", bool(decision["is_new"])]
                     who = [decision["reviewer"], _utc(decision["time"])]

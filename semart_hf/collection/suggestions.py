@@ -305,7 +305,7 @@ def _answers(rows: Sequence[Row], classify: Callable[..., Any], painting_of: Cal
             asked[place], problem = painting_of(row)
         except ValueError as error:
             problem = str(error)
-        answers.append(Answer(None, _printable(problem or "")))
+        answers.append(Answer(None, printable(problem or "")))
     while asked:
         again: dict[int, dict[str, Any]] = {}
         for place, predictions in zip(asked, classify(list(asked.values())), strict=True):
@@ -313,7 +313,7 @@ def _answers(rows: Sequence[Row], classify: Callable[..., Any], painting_of: Cal
             if reason is None:
                 answers[place] = Answer(predictions, answers[place].problem)
                 continue
-            answers[place] = Answer(None, _printable(reason))
+            answers[place] = Answer(None, printable(reason))
             if asked[place].keys() == {"image", "text"}:
                 again[place] = {"text": asked[place]["text"]}
         asked = again
@@ -327,6 +327,6 @@ def error_of(predictions: Mapping[str, Any]) -> str | None:
     return re.sub(r"^Painting \d+: ", "", error) if isinstance(error, str) else None
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text in signs that every format can hold: a file's name may have bytes that are no UTF-8, and tabs."""
     return re.sub(r"[\x00-\x1f\x7f]+", " ", text.encode("utf-8", "backslashreplace").decode())

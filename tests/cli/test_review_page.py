@@ -156,6 +156,13 @@ def test_ten_rows_by_keys_with_a_kill_and_an_export(browser, catalogue):
             tab.locator("a[download^='suggestions.reviewed.csv'], a[href*='suggestions.reviewed.csv']").first.click()
         with open(download.value.path(), encoding="cp1252", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
+        # What is written in the other tab, or held down, decides nothing.
+        before = decisions_of(catalogue)
+        tab.get_by_role("tab", name="One painting").click()
+        for key in ("Enter", "1", "s"):
+            tab.keyboard.press(key)
+        tab.wait_for_timeout(700)
+        assert decisions_of(catalogue) == before
         assert called(address, "progress")["type"]["decided"] > 0
         free = called(address, "next", "Cleo", "least sure first", "type")
         assert called(address, "decide", free["row"], "type", "", "Cleo")["type"]["skipped"] > 0
