@@ -31,6 +31,8 @@ def label_text(cell: Any, rule: str | None = None) -> str | None:
     """The label that a cell has, or that a rule derives from it; `None` where it is empty."""
     if cell is None or cell != cell:
         return None
+    if isinstance(cell, float) and cell.is_integer():  # how pandas writes whole numbers beside missing ones
+        cell = int(cell)
     text = str(cell).strip()
     return (RULES[rule](text) if rule else text) or None
 
@@ -73,6 +75,8 @@ def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
         ['type', 'date']
     """
     tasks = []
+    if isinstance(entries, str):
+        raise ValueError(f"Got tasks: {entries}. Allowed is a list. Write tasks: [{entries}].")
     allowed = [field.name for field in fields(Task)]
     for entry in entries:
         given = {"name": entry} if isinstance(entry, str) else entry
@@ -82,6 +86,12 @@ def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
                 "Write e.g. tasks: [type, {name: century, column: date, rule: century}]."
             )
         task = Task(**given)
+        words = [task.name, *(part for part in (task.column, task.rule) if part is not None)]
+        least = 1 if task.min_label_count is None else task.min_label_count
+        if not all(isinstance(word, str) for word in words) or type(least) is not int or least < 1:
+            raise ValueError(
+                f"Got the task {entry!r}. name, column and rule are words, min_label_count is 1 or more. Correct it."
+            )
         if not str(task.name).isidentifier():
             raise ValueError(
                 f"Got the task name {task.name!r}. Allowed are letters, digits and _. Write e.g. "
@@ -90,6 +100,13 @@ def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
         if task.rule is not None and task.rule not in RULES:
             raise ValueError(f"Got the rule {task.rule!r} of task {task.name}. Allowed are {list(RULES)}. Choose one.")
         tasks.append(task)
+    made = {task.name for task in tasks if task.rule or task.source != task.name}
+    taken = made & {"image", "text", *(task.source for task in tasks)}
+    if taken:
+        raise ValueError(
+            f"Got the task names {sorted(taken)}, which are columns that are read. A task with a column or rule has "
+            "a name of its own. Write e.g. {name: century, column: date, rule: century}."
+        )
     names = [task.name for task in tasks]
     if not tasks or len({*names}) < len(names):
         raise ValueError(f"Got the tasks {names}. Allowed are one or more, each once. Correct tasks.")

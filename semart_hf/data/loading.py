@@ -19,7 +19,7 @@ from PIL import Image
 
 from semart_hf.catalogue.release import RELEASE_FILES, read_rows, typed_splits
 from semart_hf.catalogue.schema import read_tasks
-from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables
+from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables, cells_of
 from semart_hf.catalogue.text import is_description_alone, text_of
 from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
@@ -88,7 +88,8 @@ def load_paintings(
         columns, text_columns = ("DESCRIPTION",) if text_columns is None else text_columns, None
         # Which labels a model without `UNK` lacks has been checked.
         vocabularies = labels_by_task and {
-            task: list(dict.fromkeys([*labels_by_task.get(task, ()), UNKNOWN])) for task in TASKS
+            task: list(dict.fromkeys([*labels_by_task.get(task, ()), *_labels_in(tables, task), UNKNOWN]))
+            for task in TASKS
         }
         splits: Mapping[str, datasets.Dataset] = typed_splits(
             tables, min_label_count=min_label_count, text_columns=columns, vocabularies=vocabularies
@@ -102,6 +103,11 @@ def load_paintings(
             if only is None or name in only
         }
     )
+
+
+def _labels_in(tables: ReleaseTables, task: str) -> list[str]:
+    """Every label of a release: another task may be made of the column."""
+    return [cell for rows in tables.splits.values() for cell in cells_of(rows, task) if cell is not None]
 
 
 def is_release(data: str | Path) -> bool:
@@ -183,7 +189,7 @@ def _as_expected(
                 f"Got {data} with the columns {split.column_names}, but the model's task {name} has its labels in "
                 f"{task.get('column', name)!r}. Add the column to the data."
             )
-        values = set(column_of(split, name)) - {None}
+        values = set(column_of(split, name)) - {None, -1}
         feature = split.features[name]
         is_numbered = isinstance(feature, datasets.ClassLabel)
         _refuse_unknown({feature.names[value] for value in values} if is_numbered else values, name, labels, data)

@@ -50,10 +50,16 @@ def tasks_of(
     for task in read_tasks(tasks):
         feature = _label_feature(paintings, task)
         if isinstance(feature, datasets.ClassLabel) and task.rule is None:
+            if task.min_label_count is not None:
+                raise ValueError(
+                    f"Got min_label_count={task.min_label_count} for the task {task.name}, but the column "
+                    f"{task.source!r} has its labels already. Set the recipe's min_label_count, or leave it out."
+                )
             labels = list(feature.names)
         else:
             least = task.min_label_count or min_label_count
-            cells = [label_text(cell, task.rule) for cell in column_of(paintings, task.source)]
+            raw = _named(column_of(paintings, task.source), feature)
+            cells = [label_text(cell, task.rule) for cell in raw]
             labels = learn_vocabulary(cells, min_label_count=least)
             known = [cell for cell in cells if cell is not None]
             if len({cell if cell in labels else UNKNOWN for cell in known}) < 2:
@@ -86,16 +92,24 @@ def with_label_columns(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]
     for task in tasks:
         name, source, rule = task["name"], task.get("column") or task["name"], task.get("rule")
         feature = rows.features.get(source)
-        is_ready = isinstance(feature, datasets.ClassLabel) or feature == datasets.Value("string")
-        if feature is None or (source == name and rule is None and is_ready):
+        is_own = source == name and rule is None
+        if feature is None or (is_own and isinstance(feature, datasets.ClassLabel)):
             continue
-        cells = column_of(rows, source)
-        if isinstance(feature, datasets.ClassLabel):
-            cells = (None if cell is None else feature.int2str(cell) for cell in cells)
+        cells = list(_named(column_of(rows, source), feature))
         labels = [label_text(cell, rule) for cell in cells]
+        are_numbers = "labels" in task and not any(isinstance(cell, str) for cell in cells)
+        if is_own and (labels == cells or (are_numbers and not set(labels) & set(task["labels"]))):
+            continue  # labels as they are, or their numbers
         rows = rows.remove_columns({name}.intersection(rows.column_names))
         rows = rows.add_column(name, labels, feature=datasets.Value("string"))
     return rows
+
+
+def _named(cells: Iterable[Any], feature: Any) -> Iterable[Any]:
+    """The cells, those of a `ClassLabel` by name; `datasets` writes -1 for no label."""
+    if isinstance(feature, datasets.ClassLabel):
+        return (None if cell is None or cell < 0 else feature.names[cell] for cell in cells)
+    return cells
 
 
 def known_number(label: Any, task: Mapping[str, Any]) -> int:
@@ -108,6 +122,7 @@ def known_number(label: Any, task: Mapping[str, Any]) -> int:
     if label is None or label != label:
         return UNKNOWN_LABEL
     if isinstance(label, str):
+        label = label.strip() or None
         found = label_number(label, task["labels"])
         return UNKNOWN_LABEL if found is None else found
     if isinstance(label, bool) or not isinstance(label, numbers.Real) or int(float(label)) != label:
@@ -145,7 +160,8 @@ def renumbered(rows: datasets.Dataset, name: str, labels: Sequence[str]) -> data
     if list(own) == list(labels):
         return rows
     cells = list(column_of(rows, name))
-    new = {None: None, **{number: label_number(own[number], labels) for number in set(cells) - {None}}}
+    new = {None: None, -1: None}  # as datasets writes no label
+    new |= {number: label_number(own[number], labels) for number in set(cells) - {None, -1}}
     feature = datasets.ClassLabel(names=list(labels))
     return rows.remove_columns(name).add_column(name, [new[number] for number in cells], feature=feature)
 

@@ -184,7 +184,9 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         source, rule = task.get("column", task["name"]), task.get("rule")
         cell, feature = row.get(source), self.features.get(source)
         if isinstance(feature, datasets.ClassLabel):
-            return cell if cell is None or rule is None else label_text(feature.int2str(cell), rule)
+            if cell is None or cell < 0:  # as datasets writes no label
+                return None
+            return cell if rule is None else label_text(feature.int2str(cell), rule)
         return label_text(cell, rule)
 
 

@@ -37,7 +37,9 @@ def model_table(model: SemArtForArtClassification, recipe: Mapping[str, Any]) ->
         "of it frozen": f"the first {stages} stages, the stem first" if stages else "nothing",
         "text tower": f"{without_folders(recipe.get('text') or 'DistilBERT')}: {text.n_layers} layers of {text.dim}",
         "of it learned": "everything" if layers is None else f"its last {layers} of {text.n_layers} layers",
-        "starting weights": starts.get(pretrained, f"pretrained {pretrained} tower"),
+        "starting weights": without_folders(recipe["init_from"])
+        if recipe.get("init_from")
+        else starts.get(pretrained, f"pretrained {pretrained} tower"),
         "fused features": str(config.fusion_dim),
         "parameters": f"{model.num_parameters():,}, of which {model.num_parameters(only_trainable=True):,} learned",
         "format": config.format_version,

@@ -196,6 +196,8 @@ def _card_metadata(facts: CardFacts, tasks: Sequence[str]) -> ModelCardData:
 
 def base_models(recipe: Mapping[str, Any]) -> list[str]:
     """Hub ids of the towers that the model's weights began from, the vision tower's first."""
+    if start := recipe.get("init_from"):
+        return [start] if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(start)) and not Path(start).exists() else []
     pretrained = str(recipe.get("pretrained", "true")).lower()
     towers = [name for name in ("vision", "text") if recipe.get(name) and pretrained in ("true", name)]
     return [recipe[name] for name in towers if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(recipe[name]))]

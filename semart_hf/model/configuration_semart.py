@@ -141,6 +141,8 @@ def _check_tasks(tasks: list[dict[str, Any]]) -> None:
         is_known = {"name", "labels"} <= set(task) <= {"name", "labels", "column", "rule"}
         if not is_known or not isinstance(task["name"], str) or not task["name"].isidentifier():
             raise ValueError(f"A task must have a 'name' (an identifier) and 'labels', got {task!r}. Write {example}.")
+        if not all(isinstance(task.get(key), str | None) for key in ("column", "rule")):
+            raise ValueError(f"column and rule of task {task['name']!r} must be words, got {task!r}. Correct it.")
         name, labels = task["name"], task["labels"]
         if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
             raise ValueError(f"The labels of task {name!r} must be a list of names, got {labels!r}. Write {example}.")

@@ -79,11 +79,14 @@ def verify_start(model: Any, path: str, saved_tasks: list[dict[str, Any]]) -> No
     new_rows = {key: row for row, key in enumerate(_label_keys(model.config.tasks))}
     pairs = [(row, new_rows[key]) for row, key in enumerate(_label_keys(saved_tasks)) if key in new_rows]
     old_rows, rows = ([pair[place] for pair in pairs] for place in (0, 1))
-    state = model.state_dict()
+    state = {name: value.cpu() for name, value in model.state_dict().items()}
     names = {f"heads.head_{task['name']}.{kind}" for task in model.config.tasks for kind in ("weight", "bias")}
     missing, different = set(state) - names, []
     with safe_open(path, framework="pt") as file:
         keys = set(file.keys())
+        heads = {f"heads.head_{task['name']}.{kind}" for task in saved_tasks for kind in ("weight", "bias")}
+        if absent := sorted(heads - keys):
+            raise ValueError(f"The weights of {path} lack {absent[0]!r}. Take a model whose file is whole.")
 
         def saved(name: str) -> torch.Tensor:
             return file.get_tensor(name)

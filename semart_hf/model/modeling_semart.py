@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
@@ -164,12 +165,21 @@ class SemArtForArtClassification(PreTrainedModel):
             ValueError: If a tensor did not arrive, or an option asks for what the weights cannot do.
         """
         forgotten = dict.fromkeys(("task_weights", "temperatures", "confidence_risks"))
-        started: SemArtForArtClassification = cls.from_pretrained(
-            model, tasks=tasks, dtype=torch.float32, **forgotten, **options
-        )
         hub_options = {name: options[name] for name in HUB_OPTIONS if name in options}
-        saved = cls.config_class.from_pretrained(model, **hub_options)
-        verify_start(started, cached_file(model, "model.safetensors", **hub_options), saved.tasks)
+        kind = PreTrainedConfig.get_config_dict(model, **hub_options)[0].get("model_type")
+        if kind != cls.config_class.model_type:
+            raise ValueError(
+                f"Got {model}, of the model type {kind!r}. A start is a published model of this package, of "
+                f"the type {cls.config_class.model_type!r}. Give one."
+            )
+        try:
+            started: SemArtForArtClassification = cls.from_pretrained(
+                model, tasks=tasks, dtype=torch.float32, **forgotten, **options
+            )
+            saved = cls.config_class.from_pretrained(model, **hub_options)
+            verify_start(started, cached_file(model, "model.safetensors", **hub_options), saved.tasks)
+        except SafetensorError as error:
+            raise ValueError(f"The weights of {model} are damaged ({error}). Fetch them again.") from error
         return started
 
     def freeze(self) -> None:

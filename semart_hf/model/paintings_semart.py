@@ -53,7 +53,9 @@ def rows(inputs: Any) -> Iterable[Any]:
         names = _checked_columns(inputs.column_names)
         read = _read(_undecoded(inputs))
         return (row if isinstance(row, Exception) else {name: row[name] for name in names} for row in read)
-    if isinstance(inputs, Mapping) or hasattr(inputs, "columns"):
+    if hasattr(inputs, "iloc") and hasattr(inputs, "columns"):
+        inputs = inputs.reset_index(drop=True)  # whose labels may be called like columns
+    if isinstance(inputs, Mapping) or (hasattr(inputs, "columns") and hasattr(inputs, "__getitem__")):
         every = inputs if isinstance(inputs, Mapping) else getattr(inputs, "column_names", inputs.columns)
         columns = {name: inputs[name] for name in _checked_columns(every)}
         lengths = {name: None if is_single(column) else len(column) for name, column in columns.items()}

@@ -137,8 +137,10 @@ def write_dataset(
     tables = shards.tables
     copies = shards.copies()
     problems = [*shards.problems, *map(shards.copy_problem, copies), *_unseen_labels(shards)]
-    order = [*tables.splits, None]
-    problems.sort(key=lambda at: (order.index(at.split), at.release or "", at.row or 0, at.problem, at.detail))
+    order = {split: number for number, split in enumerate(tables.splits)}
+    problems.sort(
+        key=lambda at: (order.get(at.split or "", len(order)), at.release or "", at.row or 0, at.problem, at.detail)
+    )
     row_counts, named_labels = shards.counts()
     sizes = shards.rows["source_size"].dropna().tolist()
     summary = {

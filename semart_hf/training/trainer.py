@@ -102,6 +102,15 @@ class SemArtTrainer(ResumableTrainer):
         is_several, is_on_cpu = isinstance(eval_dataset, dict), args.device.type == "cpu"
         eval_rows = validation_sets_for(eval_dataset, self.tasks)
         metrics = compute_metrics or compute_metrics_for(self.tasks)
+        # Before the Trainer itself begins, which makes folders and repositories.
+        self.args, self.train_dataset, self._train_batch_size = args, train_rows, args.train_batch_size
+        if train_rows is not None and not self._num_batches():
+            raise ValueError(
+                f"This run would have no step: {len(train_rows)} training rows, per_device_train_batch_size "
+                f"{args.per_device_train_batch_size}, gradient_accumulation_steps {args.gradient_accumulation_steps}, "
+                f"{args.world_size} process(es), dataloader_drop_last {args.dataloader_drop_last}. Set "
+                "dataloader_drop_last: false or a smaller per_device_train_batch_size."
+            )
         if args.load_best_model_at_end and compute_metrics is None:
             check_metric_name(
                 args.metric_for_best_model or "loss", self.tasks, metrics, eval_rows if is_several else ()
@@ -120,13 +129,6 @@ class SemArtTrainer(ResumableTrainer):
             callbacks=[self.watch, *(callbacks or [])],
             **options,
         )
-        if train_rows is not None and not len(self.get_train_dataloader()):
-            raise ValueError(
-                f"This run would have no step: {len(train_rows)} training rows, per_device_train_batch_size "
-                f"{args.per_device_train_batch_size}, gradient_accumulation_steps {args.gradient_accumulation_steps}, "
-                f"{args.world_size} process(es), dataloader_drop_last {args.dataloader_drop_last}. Set "
-                "dataloader_drop_last: false or a smaller per_device_train_batch_size."
-            )
         # The loss below is already divided by everything that a step sees, in all processes and batches.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
@@ -286,6 +288,23 @@ class SemArtTrainer(ResumableTrainer):
 
     # ---- The data
 
+    def _step_batches(self, dataset: TrainingPaintings) -> StepBatchSampler:
+        return StepBatchSampler(
+            self._row_order(dataset),
+            self._train_batch_size,
+            num_accumulated=self.args.gradient_accumulation_steps,
+            num_processes=self.args.world_size,
+            process_index=self.args.process_index,
+            drop_last=self.args.dataloader_drop_last,
+        )
+
+    def _num_batches(self) -> int:
+        rows: Any = self.train_dataset
+        if isinstance(rows, TrainingPaintings):
+            return len(self._step_batches(rows))
+        stream = self._own_stream(rows)
+        return (len(stream) + (0 if self.args.dataloader_drop_last else stream.batch_size - 1)) // stream.batch_size
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The batches of an epoch on this process: see `StepBatchSampler`; of a stream each process reads its own."""
         dataset = self.train_dataset
@@ -294,14 +313,7 @@ class SemArtTrainer(ResumableTrainer):
             return self._loader(stream, batch_size=stream.batch_size, drop_last=self.args.dataloader_drop_last)
         if not isinstance(dataset, TrainingPaintings):
             raise ValueError("Training needs rows to learn from, got none. Give SemArtTrainer a train_dataset.")
-        batches = StepBatchSampler(
-            self._row_order(dataset),
-            self._train_batch_size,
-            num_accumulated=self.args.gradient_accumulation_steps,
-            num_processes=self.args.world_size,
-            process_index=self.args.process_index,
-            drop_last=self.args.dataloader_drop_last,
-        )
+        batches = self._step_batches(dataset)
         return self._loader(dataset, batch_sampler=batches)
 
     def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_splits
+from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
 
 from .arguments import SemArtTrainingArguments
 from .building import build_trainer
@@ -129,7 +131,7 @@ def in_words(fields: Mapping[str, Any]) -> str:
 
 
 def _arguments(recipe: Mapping[str, Any]) -> Any:
-    alone = {"save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True}
+    alone = {"save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True, "push_to_hub": False}
     return parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), {**recipe, **alone})
 
 
@@ -137,7 +139,8 @@ def _continue(study: optuna.Study, about: dict[str, Any], folder: Path, seed: in
     """Refuse another search's study; what a killed process was trying is tried again."""
     import optuna
 
-    if study.user_attrs and study.user_attrs != about:
+    about = json.loads(json.dumps(about))  # as the study's file gives it back
+    if any(study.user_attrs.get(name, value) != value for name, value in about.items()):
         raise ValueError(
             f"Got another recipe or other ranges than those of the study in {folder}. Give them again as they were, "
             "or another --output_dir."
@@ -166,7 +169,12 @@ def _suggested(trial: optuna.Trial, name: str, values: Any) -> Any:
 def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
     """A training's best validation."""
     model, data, training = _arguments(recipe)
-    trainer = build_trainer(load_splits(data, seed=training.seed), model, data, training, lambda _: None)
+    splits = load_splits(data, seed=training.seed)
+    try:
+        trainer = build_trainer(splits, model, data, training, lambda _: None)
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise _TrainingFailedError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
+    check_metric_name(str(training.metric_for_best_model), trainer.tasks, compute_metrics_for(trainer.tasks))
     watch = _Watch(trial, training)
     trainer.add_callback(watch)
     trainer.remove_callback(PrinterCallback)
@@ -199,7 +207,7 @@ class _Watch(TrainerCallback):
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
         import optuna
 
-        name = f"eval_{self.training.metric_for_best_model}"
+        name = "eval_" + str(self.training.metric_for_best_model).removeprefix("eval_")
         if name not in metrics:
             return
         self.values.append(metrics[name])

@@ -10,7 +10,7 @@ from semart_hf.catalogue.release import read_rows
 from semart_hf.catalogue.schema import century_of, read_tasks
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_paintings, load_splits
-from semart_hf.data.rows import label_counts, labels_of, tasks_of
+from semart_hf.data.rows import label_counts, labels_of, renumbered, rows_for, tasks_of
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 CENTURY = {"name": "century", "column": "date", "rule": "century"}
@@ -129,8 +129,44 @@ def test_columns_that_are_no_task(column, cells, message):
         (["Object ID"], "Allowed are letters, digits"),
         ([{"name": "a", "rule": "b"}], "Got the rule 'b'"),
         ([3], "a column's name, or a table"),
+        ([{"name": "text", "column": "type"}], "columns that are read"),
+        ([{"name": "date", "rule": "century"}, {"name": "half", "column": "date"}], "columns that are read"),
+        ([{"name": "a", "rule": ["century"]}], "are words"),
+        ([{"name": "a", "min_label_count": 0}], "is 1 or more"),
+        ("type", "Allowed is a list"),
     ],
 )
 def test_tasks_that_are_none(tasks, message):
     with pytest.raises(ValueError, match=message):
         read_tasks(tasks)
+
+
+def test_numbers_are_numbers_of_the_models_labels_and_words_are_stripped():
+    task = {"name": "type", "labels": ["portrait", "landscape", "UNK"]}
+    for cells in ([0, 1, -100, None], [0.0, 1.0, None, None], [" portrait", "landscape ", "", None]):
+        rows = rows_for(datasets.Dataset.from_dict({"type": cells, "text": ["a"] * 4}), [task])
+        assert label_counts(rows, [task])["type"].tolist() == [1, 1, 0], cells
+    years = {"name": "year", "labels": ["1600", "1700", "UNK"]}
+    rows = rows_for(datasets.Dataset.from_dict({"year": [1600.0, 1700.0, None], "text": ["a"] * 3}), [years])
+    assert label_counts(rows, [years])["year"].tolist() == [1, 1, 0]
+
+
+def test_what_datasets_writes_for_no_label_is_none():
+    feature = datasets.ClassLabel(names=["a", "b", "c"])
+    features = datasets.Features({"kind": feature, "text": datasets.Value("string")})
+    rows = datasets.Dataset.from_dict({"kind": [0, 1, -1], "text": ["a"] * 3}, features=features)
+    assert list(renumbered(rows, "kind", ["c", "b", "a"])["kind"]) == [2, 1, None]
+    (task,) = tasks_of(rows, [{"name": "wing", "column": "kind"}])
+    assert label_counts(rows_for(rows, [task]), [task])["wing"].tolist() == [1, 1, 0]
+
+
+def test_a_task_of_another_tasks_column_is_judged_by_its_labels(small_release):
+    entries = [{"name": "genre", "column": "type"}, {"name": "age", "column": "timeframe", "rule": "century"}]
+    splits = load_splits(DataArguments(data=str(small_release), tasks=entries, min_label_count=3))
+    test = load_paintings(small_release, tasks=splits.tasks)["test"]
+    trained, judged = (label_counts(rows, splits.tasks) for rows in (splits["test"], test))
+    assert {name: counts.tolist() for name, counts in trained.items()} == {
+        name: counts.tolist() for name, counts in judged.items()
+    }
+    assert judged["genre"][:-1].sum() > 0
+    assert judged["age"][:-1].sum() > 0

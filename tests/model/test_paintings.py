@@ -45,9 +45,11 @@ def test_many_paintings_in_every_form_are_answered_in_their_order(pipe, tmp_path
     records = [{"image": path, "text": text} for path, text in zip(paths, texts, strict=True)]
     expected, pictures = [pipe(record) for record in records], [pipe(path) for path in paths]
     table = pd.DataFrame({"id": [7, 8, 9], "image": paths, "text": texts, "title": "x"}, index=[2, 0, 1])
+    labelled = table.set_axis(["text", "b", "image"])
     features = datasets.Features(image=datasets.Image(), text=datasets.Value("string"), year=datasets.Value("int64"))
     dataset = datasets.Dataset.from_dict({"image": paths, "text": texts, "year": [1, 2, 3]}, features=features)
-    for both in (table, table.to_dict("list"), table[["image", "text"]].to_dict("records"), dataset, dataset[:3],
+    for both in (table, labelled,
+                 table.to_dict("list"), table[["image", "text"]].to_dict("records"), dataset, dataset[:3],
                  dataset.to_iterable_dataset(), (record for record in records), dict(enumerate(records)).values(),
                  tuple(records), np.array(records), [row for _, row in table.iterrows()]):  # fmt: skip
         assert_same(list(pipe(both, batch_size=2)), expected)

@@ -7,6 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from release_builder import contents, encoded, painting, problems_of, row, write_plain_release, write_release
 
+from semart_hf.catalogue.catalogue import read_catalogue
+from semart_hf.catalogue.mapping import parse_mapping
 from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.data.loading import load_paintings
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
@@ -314,3 +316,16 @@ def test_the_official_validation_file_alone(shared_data, tmp_path, caplog):
     assert summary["rows"]["validation"]["kept"] == 1069
     assert summary["rows"]["validation"]["with_picture"] == 1
     assert summary["problems"]["missing_picture"] == {"validation": 1068}
+
+
+def test_a_finding_of_a_split_by_another_name_is_reported(tmp_path):
+    for split in ("train", "val"):
+        folder = tmp_path / "source" / split
+        folder.mkdir(parents=True)
+        lines = "".join(f"{n}.jpg,genre\n" for n in range(3))
+        (folder / "metadata.csv").write_text(f"file_name,kind\n{lines}{'x,y,z' if split == 'val' else ''}\n")
+        for n in range(3):
+            (folder / f"{n}.jpg").write_bytes(encoded(painting(n)))
+    mapping = parse_mapping({"format": "imagefolder", "columns": {"image_file": "file_name", "type": "kind"}})
+    prepare_paintings(read_catalogue(tmp_path / "source", mapping), tmp_path / "out", SMALL, num_proc=1)
+    assert "val" in {problem["split"] for problem in problems_of(tmp_path / "out")}

@@ -134,3 +134,20 @@ def test_a_tensor_that_does_not_arrive_is_noticed(published, parts, tmp_path):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"1 tensors are not in it and 0 differ \(first: 'fusion.weight'\)"):
         SemArtForArtClassification.from_checkpoint(folder, tasks)
+
+
+def test_what_is_no_whole_model_is_a_sentence(published, tmp_path):
+    tasks = SemArtForArtClassification.config_class.from_pretrained(published).tasks
+    folder = shutil.copytree(published, tmp_path / "broken")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["heads.head_type.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"lack 'heads\.head_type\.weight'"):
+        SemArtForArtClassification.from_checkpoint(folder, tasks[1:])
+    whole = (published / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="are damaged"):
+        SemArtForArtClassification.from_checkpoint(folder, tasks)
+    (folder / "config.json").write_text('{"model_type": "distilbert"}')
+    with pytest.raises(ValueError, match="of the model type 'distilbert'"):
+        SemArtForArtClassification.from_checkpoint(folder, tasks)
