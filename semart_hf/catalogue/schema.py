@@ -60,8 +60,8 @@ class Task:
 
     @property
     def origin(self) -> dict[str, str]:
-        """What a model's configuration keeps beside name and labels, so that other data is read likewise."""
-        return {name: value for name in ("column", "rule") if (value := getattr(self, name)) is not None}
+        """Name, and column and rule where it has them: what a configuration keeps to read other data likewise."""
+        return {name: value for name in ("name", "column", "rule") if (value := getattr(self, name)) is not None}
 
 
 def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:

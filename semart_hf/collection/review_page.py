@@ -10,13 +10,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.model.pictures_semart import load_picture
 
-from .own_format import Catalogue
+from .own_format import Catalogue, Row
 from .review import DOUBTED, ORDERS, Painting, Review, Suggestion
 from .review_results import export_decisions
-from .suggestions import Columns, printable
+from .suggestions import Columns, painting_of, printable
 
 NUM_CHOICES = 5
 #: Pixels of the longer side of the picture that is sent to the browser.
@@ -123,7 +122,7 @@ class ReviewPage:
         if row is None:
             return ""
         try:
-            return self._explain(self._painting_of(self.review.painting(row)))
+            return self._explain(self._asked(self.review.painting(row)))
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             return f"<p>{escape(str(error))}</p>"
 
@@ -179,14 +178,12 @@ class ReviewPage:
         found = [one for one in found if wanted in (None, "", one.task) and label in ("", one.label)]
         return min(found, key=lambda one: one.confidence).task if found else None
 
-    def _painting_of(self, painting: Painting) -> dict[str, Any]:
-        text = "\n".join(painting.cells[column] for column in self.columns.text if column in painting.cells)
-        name = painting.cells.get(self.columns.image or "")
-        found = find_picture(str(self.images), name) if name else None
-        return {**({"image": str(found)} if isinstance(found, Path) else {}), **({"text": text} if text else {})}
+    def _asked(self, painting: Painting) -> dict[str, Any]:
+        """What the model was asked; without the picture where it is at a URL."""
+        return painting_of(Row(dict(painting.cells)), self.columns, self.images)[0]
 
     def _picture(self, painting: Painting) -> Any:
-        path = self._painting_of(painting).get("image")
+        path = self._asked(painting).get("image")
         if path is None:
             return None
         image = load_picture(path, least_side=PREVIEW_SIZE).copy()
@@ -279,34 +276,26 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage) -> None:
         field = gradio.Dropdown(choices=known, value=None)
         return [number, name, image, listed, asked, *drawn, *held, field, note, table, ""]
 
-    def named(name: str, request: Any) -> str:
-        return getattr(request, "username", None) or name
-
     def on_load(name: str, request: gradio.Request) -> Any:  # a link may carry the name: ?reviewer=Ada
         return request.query_params.get("reviewer") or name or gradio.skip()
 
-    def on_next(name: str, by: str, of: str, label: str, request: gradio.Request) -> list[Any]:
-        return updates(page.next(named(name, request), by, of, label))
+    def on_next(name: str, wanted: str, about: str, label: str, request: gradio.Request) -> list[Any]:
+        return updates(page.next(_user(request, name), wanted, about, label))
 
     def on_decide(
-        number: Any, about: Any, answer: Any, name: str, by: str, of: str, label: str, request: gradio.Request
+        number: Any, decided: Any, answer: Any, name: str, wanted: str, about: str, label: str, request: gradio.Request
     ) -> list[Any]:
-        return updates(page.decide(number, about, answer, named(name, request), by, of, label))
-
-    def on_save(
-        number: Any, about: Any, answer: Any, name: str, by: str, of: str, label: str, request: gradio.Request
-    ) -> list[Any]:
-        return updates(page.decide(number, about, answer or "", named(name, request), by, of, label))
+        return updates(page.decide(number, decided, answer or "", _user(request, name), wanted, about, label))
 
     def on_skip(
-        number: Any, about: Any, name: str, by: str, of: str, label: str, request: gradio.Request
+        number: Any, decided: Any, name: str, wanted: str, about: str, label: str, request: gradio.Request
     ) -> list[Any]:
-        return updates(page.decide(number, about, None, named(name, request), by, of, label))
+        return updates(page.decide(number, decided, None, _user(request, name), wanted, about, label))
 
-    def on_undo(name: str, by: str, of: str, label: str, request: gradio.Request) -> list[Any]:
-        return updates(page.undo(named(name, request), by, of, label))
+    def on_undo(name: str, wanted: str, about: str, label: str, request: gradio.Request) -> list[Any]:
+        return updates(page.undo(_user(request, name), wanted, about, label))
 
-    for function in (on_load, on_next, on_decide, on_save, on_skip, on_undo):
+    for function in (on_load, on_next, on_decide, on_skip, on_undo):
         function.__annotations__["request"] = gradio.Request
     options = {"api_visibility": "private", "show_progress": "hidden"}
     started = blocks.load(on_load, kept, reviewer, **options)
@@ -315,7 +304,7 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage) -> None:
     reviewer.change(lambda name: name, reviewer, kept, **options)
     for button, label in zip([*buttons, accept], [*labels, labels[0]], strict=True):
         button.click(on_decide, [row, task, label, reviewer, *choice], shown, **options)
-    save.click(on_save, [row, task, other, reviewer, *choice], shown, **options)
+    save.click(on_decide, [row, task, other, reviewer, *choice], shown, **options)
     skip.click(on_skip, [row, task, reviewer, *choice], shown, **options)
     undo.click(on_undo, [reviewer, *choice], shown, **options)
     why.click(page.explain, row, explanation, api_name="explain_row", api_visibility="private")
@@ -327,10 +316,10 @@ def _add_api(gradio: Any, page: ReviewPage) -> None:
     """`/next`, `/decide` and `/progress`, for programs; whoever is logged in decides in their own name."""
 
     def next_painting(reviewer: str, order: str, task: str, request: gradio.Request) -> dict[str, Any]:
-        return _in_words(gradio, page.next_json, getattr(request, "username", None) or reviewer, order, task)
+        return _in_words(gradio, page.next_json, _user(request, reviewer), order, task)
 
     def decide(row: int, task: str, label: str, reviewer: str, request: gradio.Request) -> dict[str, Any]:
-        return _in_words(gradio, page.decide_json, row, task, label, getattr(request, "username", None) or reviewer)
+        return _in_words(gradio, page.decide_json, row, task, label, _user(request, reviewer))
 
     for function in (next_painting, decide):
         function.__annotations__ |= {"request": gradio.Request, "row": int, "return": dict}
@@ -352,6 +341,11 @@ def _in_words(gradio: Any, function: Callable[..., dict[str, Any]], *arguments: 
         return function(*arguments)
     except (ValueError, OSError) as error:
         raise gradio.Error(str(error)) from error
+
+
+def _user(request: Any, name: str) -> str:
+    """Who acts: whoever is logged in, else the name that was written."""
+    return getattr(request, "username", None) or name
 
 
 def _question(row: int, suggestion: Suggestion) -> str:

@@ -225,7 +225,7 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
         ValueError: If there is nothing to learn from, or less than half of what `modality` shows can be read.
     """
     data, columns = arguments.data, arguments.columns_or_template
-    origins = [{"name": task.name, **task.origin} for task in read_tasks(arguments.tasks)]
+    origins = [task.origin for task in read_tasks(arguments.tasks)]
     splits = Splits()
     if arguments.streaming and not is_release(data):
         splits["train"] = _stream(data, arguments, seed)
@@ -304,7 +304,7 @@ def with_prepared_pictures(
         rows = _stream(str(folder), arguments, seed)
     else:
         prepared = load_paintings(folder, text_columns=columns, only=["train"])["train"]
-        origins = [{"name": task.name, **task.origin} for task in read_tasks(arguments.tasks)]
+        origins = [task.origin for task in read_tasks(arguments.tasks)]
         rows = _undecoded(with_label_columns(prepared, origins))
     return rows, f"Training pictures: prepared with a shorter side of {size} pixels, in {folder}"
 
@@ -327,7 +327,7 @@ def _stream(data: str, arguments: DataArguments, seed: int) -> PaintingStream:
         seed=seed,
         buffer_size=arguments.shuffle_buffer,
         text_columns=None if is_description_alone(columns) else columns,
-        tasks=[{"name": task.name, **task.origin} for task in read_tasks(arguments.tasks)],
+        tasks=[task.origin for task in read_tasks(arguments.tasks)],
     )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,7 @@ def tasks_of(
             labels = list(feature.names)
         else:
             least = task.min_label_count or min_label_count
-            raw = _named(column_of(paintings, task.source), feature)
-            cells = [label_text(cell, task.rule) for cell in raw]
+            cells = [label_text(cell, task.rule) for cell in cells_of_task(paintings, task.origin)]
             labels = learn_vocabulary(cells, min_label_count=least)
             known = [cell for cell in cells if cell is not None]
             if len({cell if cell in labels else UNKNOWN for cell in known}) < 2:
@@ -68,7 +67,7 @@ def tasks_of(
                     f"{len(known):,} rows, of which {labels[:-1]} occur at least {least} times. A task has labels "
                     "to choose between. Choose another column, or a smaller min_label_count."
                 )
-        found.append({"name": task.name, "labels": labels, **task.origin})
+        found.append({**task.origin, "labels": labels})
     return found
 
 
@@ -95,7 +94,7 @@ def with_label_columns(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]
         is_own = source == name and rule is None
         if feature is None or (is_own and isinstance(feature, datasets.ClassLabel)):
             continue
-        cells = list(_named(column_of(rows, source), feature))
+        cells = list(cells_of_task(rows, task))
         labels = [label_text(cell, rule) for cell in cells]
         are_numbers = "labels" in task and not any(isinstance(cell, str) for cell in cells)
         if is_own and (labels == cells or (are_numbers and not set(labels) & set(task["labels"]))):
@@ -105,8 +104,10 @@ def with_label_columns(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]
     return rows
 
 
-def _named(cells: Iterable[Any], feature: Any) -> Iterable[Any]:
-    """The cells, those of a `ClassLabel` by name; `datasets` writes -1 for no label."""
+def cells_of_task(rows: Any, task: Mapping[str, Any]) -> Iterator[Any]:
+    """The cells that a task's labels are read from, those of a `ClassLabel` by name; `datasets` writes -1 for none."""
+    source = task.get("column") or task["name"]
+    feature, cells = rows.features[source], column_of(rows, source)
     if isinstance(feature, datasets.ClassLabel):
         return (None if cell is None or cell < 0 else feature.names[cell] for cell in cells)
     return cells

@@ -16,7 +16,7 @@ from semart_hf.catalogue.schema import label_text
 from semart_hf.catalogue.text import mask_label_words
 from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.data.loading import is_release, load_paintings
-from semart_hf.data.rows import check_readable
+from semart_hf.data.rows import cells_of_task, check_readable
 from semart_hf.data.streaming import column_of
 
 LabelMap = Mapping[str, Mapping[str, str | None]]
@@ -136,25 +136,20 @@ def data_labels(
     features = next(iter(splits.values())).features
     for task in tasks:
         name, source, rule = task["name"], task.get("column", task["name"]), task.get("rule")
-        feature = features.get(source)
-        if isinstance(feature, datasets.ClassLabel) and rule is None:
-            every[name] = frequent[name] = list(feature.names)
-        elif feature is not None:
-
-            def labels_of(rows: Any, source: str = source, rule: str | None = rule, feature: Any = feature) -> Any:
-                is_numbered = isinstance(feature, datasets.ClassLabel)
-                cells = (feature.names[cell] if is_numbered and cell is not None else cell for cell in rows[source][:])
-                return (label for cell in cells if (label := label_text(cell, rule)) is not None)
-
-            counts = Counter(label for rows in learned_from for label in labels_of(rows))
-            least = max(FREQUENT_COUNT, FREQUENT_SHARE * counts.total())
-            frequent[name] = [label for label, count in counts.items() if count >= least]
-            every[name] = sorted({label for rows in splits.values() for label in labels_of(rows)})
-        else:
+        if source not in features:
             raise ValueError(
                 f"Got {data} with the columns {list(features)}, but the model's task {name} has its labels in "
                 f"{source!r}. Add the column to the data."
             )
+        if isinstance(features[source], datasets.ClassLabel) and rule is None:
+            every[name] = frequent[name] = list(features[source].names)
+            continue
+        found = (label_text(cell, rule) for rows in learned_from for cell in cells_of_task(rows, task))
+        counts = Counter(label for label in found if label is not None)
+        least = max(FREQUENT_COUNT, FREQUENT_SHARE * counts.total())
+        frequent[name] = [label for label, count in counts.items() if count >= least]
+        labels = {label_text(cell, rule) for rows in splits.values() for cell in cells_of_task(rows, task)}
+        every[name] = sorted(label for label in labels if label is not None)
     frequent = {name: [label for label in labels if label != UNKNOWN] for name, labels in frequent.items()}
     return {name: [*(x for x in labels if x != UNKNOWN), UNKNOWN] for name, labels in every.items()}, frequent
 

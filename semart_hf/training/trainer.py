@@ -313,8 +313,7 @@ class SemArtTrainer(ResumableTrainer):
             return self._loader(stream, batch_size=stream.batch_size, drop_last=self.args.dataloader_drop_last)
         if not isinstance(dataset, TrainingPaintings):
             raise ValueError("Training needs rows to learn from, got none. Give SemArtTrainer a train_dataset.")
-        batches = self._step_batches(dataset)
-        return self._loader(dataset, batch_sampler=batches)
+        return self._loader(dataset, batch_sampler=self._step_batches(dataset))
 
     def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
         """The batches of every row of a validation set in order, whatever training leaves out."""

@@ -170,20 +170,20 @@ def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
     """A training's best validation."""
     model, data, training = _arguments(recipe)
     splits = load_splits(data, seed=training.seed)
+    tasks = splits.tasks or []
+    check_metric_name(str(training.metric_for_best_model), tasks, compute_metrics_for(tasks))
+    watch = _Watch(trial, training)
+    trainer = None
     try:
         trainer = build_trainer(splits, model, data, training, lambda _: None)
-    except (RuntimeError, ValueError, MemoryError) as error:
-        raise _TrainingFailedError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
-    check_metric_name(str(training.metric_for_best_model), trainer.tasks, compute_metrics_for(trainer.tasks))
-    watch = _Watch(trial, training)
-    trainer.add_callback(watch)
-    trainer.remove_callback(PrinterCallback)
-    try:
+        trainer.add_callback(watch)
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
-    except (RuntimeError, ValueError, MemoryError) as error:  # of these values: it diverges, or memory runs out
+    except (RuntimeError, ValueError, MemoryError) as error:  # of these values: refused, diverging, too large
         raise _TrainingFailedError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
     finally:
-        trainer.accelerator.free_memory()
+        if trainer is not None:
+            trainer.accelerator.free_memory()
         del trainer
         gc.collect()
     if not watch.values:
@@ -195,7 +195,7 @@ def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
 
 
 class _TrainingFailedError(Exception):
-    """A training that began and broke off."""
+    """A training that was refused or broke off."""
 
 
 class _Watch(TrainerCallback):
