@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import socket
 
 import numpy as np
 import pytest
 from PIL import Image
+from served_app import served
 from tiny_release import TASKS, load_command
 from transformers import pipeline
-from warm_python import Python
 
 app = load_command("app")
 NAMES = [task["name"] for task in TASKS]
@@ -111,30 +110,12 @@ def test_a_space_serves_the_model_that_is_pinned_beside_it(tmp_path, monkeypatch
 
 
 @pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright, which drives a browser")
-    pytest.importorskip("gradio", reason="no gradio, which makes the page: pip install 'semart-hf[app]'")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no chromium to look at the page with")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def address(browser, model, tmp_path_factory):
     """Of the application, served by a process of its own."""
     model = shutil.copytree(model, tmp_path_factory.mktemp("served") / "model")
     (model / "results.json").write_text(json.dumps({"thresholds": {"tasks": {"type": {"min_confidence": 0.999}}}}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["-m", "semart_hf.cli.app", "--model", model, "--port", port]
-    with Python(*words, output=model.parent / "log") as served:
-        served.wait_until(lambda: not socket.socket().connect_ex(("127.0.0.1", port)))
-        yield f"http://127.0.0.1:{port}/"
+    with served(model, log=model.parent / "log") as (address, _):
+        yield address
 
 
 def test_the_page_in_a_browser(browser, address, files):

@@ -4,15 +4,11 @@ import csv
 import json
 import shutil
 import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
 import urllib.request
-from contextlib import contextmanager
 
 import pytest
+from served_app import served
 from tiny_release import load_command, save_tiny_model, write_release
 
 TASKS = ("type", "school", "timeframe", "medium")
@@ -37,44 +33,6 @@ def catalogue(tmp_path_factory):
     output = folder / "museum" / "suggestions.csv"
     load_command("predict").main([str(source), "--model", str(folder / "model"), "--output", str(output)])
     return output
-
-
-@contextmanager
-def served(catalogue, *words):
-    """Address and process of the application."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    model = catalogue.parents[1] / "model"
-    command = [sys.executable, "-m", "semart_hf.cli.app", "--model", model, "--catalogue", catalogue, "--port", port]
-    process = subprocess.Popen([*map(str, command), *words])
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/").close()
-                break
-            except OSError:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.3)
-        yield f"http://127.0.0.1:{port}", process
-    finally:
-        process.kill()
-        process.wait(30)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright, which drives a browser")
-    pytest.importorskip("gradio", reason="no gradio, which makes the page: pip install 'semart-hf[app]'")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no chromium to look at the page with")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def decisions_of(catalogue):
@@ -120,8 +78,9 @@ def begin(tab, address, name):
     tab.wait_for_timeout(500)
 
 
-def test_ten_rows_by_keys_with_a_kill_and_an_export(browser, catalogue):
-    with served(catalogue) as (address, process):
+def test_ten_rows_by_keys_with_a_kill_and_an_export(browser, catalogue, tmp_path):
+    model, log = catalogue.parents[1] / "model", tmp_path / "log"
+    with served(model, "--catalogue", catalogue, log=log) as (address, process):
         tab = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
         begin(tab, address, "Ada")
         for key in ("Enter", "2", "s", "Enter", "3"):
@@ -133,11 +92,11 @@ def test_ten_rows_by_keys_with_a_kill_and_an_export(browser, catalogue):
         assert [label is None for _, _, label, _ in decided] == [False, False, True, False]
         tab.reload()
         tab.get_by_text(asked).wait_for()  # the name and the painting are known again
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.signal(signal.SIGKILL)
+        process.process.join()
         assert decisions_of(catalogue) == decided
         tab.close()
-    with served(catalogue) as (address, _):
+    with served(model, "--catalogue", catalogue, log=log) as (address, _):
         tab, other = browser.new_page(), browser.new_page()
         begin(tab, address, "Ada")
         begin(other, address, "Ben")
@@ -186,10 +145,10 @@ def test_programs_decide_over_http(catalogue, tmp_path):
 
     own = tmp_path / "museum"
     shutil.copytree(catalogue.parent, own, ignore=shutil.ignore_patterns("*.sqlite3*"))
-    (tmp_path / "model").symlink_to(catalogue.parents[1] / "model")
     visitors = tmp_path / "visitors"
     visitors.write_text("ada:secret\nben:other\n")
-    with served(own / catalogue.name, "--auth_file", str(visitors)) as (address, _):
+    words = ["--catalogue", own / catalogue.name, "--auth_file", visitors]
+    with served(catalogue.parents[1] / "model", *words, log=tmp_path / "log") as (address, _):
         with pytest.raises(Exception, match=r"(?i)auth|log|401"):
             Client(address, verbose=False).predict(api_name="/progress")
         client = Client(address, auth=("ada", "secret"), verbose=False)
