@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.speed_tables import speed_text
 
-from semart_hf.catalogue.vocabulary import TASKS
+from semart_hf.catalogue.schema import SEMART_TASKS
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_paintings
 from semart_hf.documents.result_tables import modality_words
@@ -119,7 +119,8 @@ def truth_of(readme: str, demo: Path) -> str:
     row = next((row for row in splits["test"].remove_columns("image") if row["image_file"] == picture), None)
     if row is None or row["text"] != text:
         raise ValueError(f"Got the example {picture}, which is not in {demo}/release with its text. Choose another.")
-    names = {task: splits["test"].features[task].int2str(row[task]) for task in TASKS if row[task] is not None}
+    tasks = [task.name for task in SEMART_TASKS if row[task.name] is not None]
+    names = {task: splits["test"].features[task].int2str(row[task]) for task in tasks}
     return "In truth: " + ", ".join(f"{task} *{label}*" for task, label in names.items()) + "."
 
 

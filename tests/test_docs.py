@@ -16,7 +16,7 @@ from PIL import Image
 from tiny_release import save_tiny_model
 from warm_python import run_python
 
-from semart_hf.catalogue.vocabulary import TASKS
+from semart_hf.catalogue.schema import SEMART_TASKS
 from semart_hf.cli.__main__ import COMMANDS
 from semart_hf.data.loading import load_paintings
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -25,6 +25,7 @@ from semart_hf.publishing.repository import write_repository
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+TASKS = [task.name for task in SEMART_TASKS]
 SCRIPTS = {"train.py": "train", "evaluate_model.py": "evaluate", "prepare_data.py": "prepare", "predict.py": "predict"}
 # Commands that take a server, a Hub, several processes or hours, and the test that runs each.
 RUN_ELSEWHERE = {

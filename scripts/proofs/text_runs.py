@@ -20,7 +20,7 @@ from transformers import AutoConfig
 
 from proofs.runner import Run, brief, by_task, mean_and_deviation, score_figures, train_and_score
 from semart_hf.catalogue.release import read_rows, typed_splits
-from semart_hf.catalogue.vocabulary import TASKS
+from semart_hf.catalogue.schema import SEMART_TASKS
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.scores import score_outcomes
 from semart_hf.model.output_semart import UNKNOWN_LABEL
@@ -66,17 +66,18 @@ def run_one(seed: int, csv: Path, text_tower: str) -> dict[str, Any]:
 
 def baseline(splits: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """By metric, the scores on `test` of TF-IDF tuned for it, with what was `chosen` for each task."""
+    tasks = [task.name for task in SEMART_TASKS]
     texts = {name: np.array([text or "" for text in splits[name]["text"]], dtype=object) for name in SHARES}
     labels = {
-        name: np.array([[UNKNOWN_LABEL if label is None else label for label in splits[name][task]] for task in TASKS])
+        name: np.array([[UNKNOWN_LABEL if label is None else label for label in splits[name][task]] for task in tasks])
         for name in SHARES
     }
     answers = [tune_and_predict(texts["train"], known, texts["test"], seed=seed) for known in labels["train"]]
     found = {}
     for metric in METRICS:
-        outcomes = Outcomes([{"name": task, "labels": splits["train"].features[task].names} for task in TASKS])
+        outcomes = Outcomes([{"name": task, "labels": splits["train"].features[task].names} for task in tasks])
         outcomes.add(np.stack([answer[metric][0] for answer in answers], axis=1), labels["test"].T)
-        chosen = {task: answer[metric][1] for task, answer in zip(TASKS, answers, strict=True)}
+        chosen = {task: answer[metric][1] for task, answer in zip(tasks, answers, strict=True)}
         found[metric] = {**brief(score_outcomes(outcomes)), "chosen": chosen}
     return found
 

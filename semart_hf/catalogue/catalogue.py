@@ -28,7 +28,6 @@ from .tables import (
     shared_out,
     stored_rows,
 )
-from .vocabulary import TASKS
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ def read_catalogue(
     if pictures_folder is None:
         place = str(Path(source).resolve() if Path(source).exists() else source)
         pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
-    tables = ReleaseTables({}, follow_links=follow_links)
+    tables = ReleaseTables({}, mapping.tasks, follow_links=follow_links)
     parts: list[datasets.Dataset] = []
     lookups: list[_Lookup] | None = None
     for split, table, images_folder in _source_tables(source, mapping):
@@ -80,7 +79,7 @@ def read_catalogue(
         parts.append(_read_rows(table, mapping, split, images_folder, lookups, tables.problems))
         if table.encoding:
             tables.encodings[table.name] = table.encoding
-    tables.splits.update(_by_split(concatenated_rows(parts), mapping.splits, source))
+    tables.splits.update(_by_split(concatenated_rows(parts), mapping, source))
     if not tables.splits:
         raise ValueError(
             f"Got {source} without a readable row that the mapping keeps. Check the download, and in the mapping "
@@ -103,6 +102,7 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
                 split_numbers += [number] * len(rows)
     return ReleaseTables(
         divided_rows(concatenated_rows(parts), np.array(split_numbers, dtype=np.int8)),
+        tuple({task.name: task for tables in releases.values() for task in tables.tasks}.values()),
         {f"{name}/{file}": found for name, tables in releases.items() for file, found in tables.encodings.items()},
         [replace(problem, release=name) for name, tables in releases.items() for problem in tables.problems],
         follow_links=all(tables.follow_links for tables in releases.values()),
@@ -238,7 +238,8 @@ def _common_columns(
     mapping: CatalogueMapping, cells: Columns, num_rows: int, unforeseen: Mapping[str, Counter[str]]
 ) -> dict[str, Sequence[str | None]]:
     """The columns of `ReleaseTables` as the mapping makes them of a catalogue's; `medium` also of `technique`."""
-    columns: dict[str, Sequence[str | None]] = dict.fromkeys((*TEXT_COLUMNS, *TASKS), [None] * num_rows)
+    tasks = [task.name for task in mapping.tasks]
+    columns: dict[str, Sequence[str | None]] = dict.fromkeys((*TEXT_COLUMNS, *tasks), [None] * num_rows)
     given: dict[str, Sequence[str | None]] = {}
     for target, rule in mapping.columns.items():
         if target != "image" and not set(rule.columns).isdisjoint(cells):
@@ -252,9 +253,9 @@ def _common_columns(
         name = re.sub(r"\W+", "_", column.lower()).strip("_")
         is_read = name in mapping.columns and mapping.columns[name].columns == (column,)
         if column != mapping.image_column and not is_read:
-            is_taken = name in (*TEXT_COLUMNS, *TASKS, *RESERVED_COLUMNS)
+            is_taken = name in (*TEXT_COLUMNS, *tasks, *RESERVED_COLUMNS)
             given[f"catalogue_{name}" if is_taken else name] = [unescape_entities(cell) for cell in cells[column]]
-    if "technique" in given:
+    if "technique" in given and "medium" in tasks:
         columns["medium"] = [medium_of(technique) for technique in given["technique"]]
     return columns | given
 
@@ -273,14 +274,15 @@ def _split_names(
     return found
 
 
-def _by_split(rows: datasets.Dataset, rule: SplitRule | None, source: str | Path) -> dict[str, datasets.Dataset]:
+def _by_split(rows: datasets.Dataset, mapping: CatalogueMapping, source: str | Path) -> dict[str, datasets.Dataset]:
     """Rows by split, in the order of the splits and without those that have no row."""
+    rule = mapping.splits
     splits = set(cells_of(rows, "split"))
     if rule.column is None if rule else None in splits:
         rule = rule or SplitRule()
         shares = ", ".join(f"{share * 100:g} % {split}" for split, share in rule.shares.items())
         logger.warning("%s is shared out to splits: %s (seed %d).", source, shares, rule.seed)
-        return shared_out(rows, rule.shares, rule.seed)
+        return shared_out(rows, rule.shares, rule.seed, mapping.tasks)
     unknown = sorted(split for split in splits if split is not None and split not in _SPLIT_NAMES)
     if unknown:
         raise ValueError(

@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
+from .schema import SEMART_TASKS, Task
 from .tables import DEFAULT_SHARES, SPLITS, TEXT_COLUMNS, check_shares
 from .text import MAPPINGS, template_parts
 from .timeframe import half_century_of
-from .vocabulary import TASKS, UNKNOWN
+from .vocabulary import UNKNOWN
 
 #: Kinds of catalogue that can be read; `hub` is a data set id, or a folder that `datasets.load_dataset` opens.
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "imagefolder", "hub")
@@ -103,6 +104,7 @@ class CatalogueMapping:
     columns: Mapping[
         str, ColumnRule
     ]  # by `TEXT_COLUMNS` and tasks of the prepared data, and `image` for embedded pictures
+    tasks: tuple[Task, ...] = SEMART_TASKS
     files: Mapping[str | None, str] = field(default_factory=dict)  # by split; none where the file is named later
     format: str | None = None  # one of `FORMATS`; `None` goes by the files' endings
     images: str = "Images"  # folder of the pictures, in the catalogue's folder
@@ -160,9 +162,10 @@ def parse_mapping(content: Any) -> CatalogueMapping:
         ValueError: See `load_mapping`.
     """
     given = _section(content, "", _KEYS, required=("columns",))
-    if not set(given["columns"]) & {*TASKS, "technique"}:
+    tasks = [task.name for task in SEMART_TASKS]
+    if not set(given["columns"]) & {*tasks, "technique"}:
         raise ValueError(
-            f"Got columns {list(given['columns'])}, but none of {list(TASKS)} is among them, nor technique, which "
+            f"Got columns {list(given['columns'])}, but none of {tasks} is among them, nor technique, which "
             "gives the medium. Add one to columns."
         )
     return CatalogueMapping(**{key: value for key, value in given.items() if key != "about"})
@@ -293,6 +296,7 @@ _RULE_KEYS = {
 }
 _JOIN_KEYS = {"file": _text, "by": _by, "where": _CONDITIONS, "columns": _table_of(_text)}
 _JOIN_KEYS["take"] = _one_of("first", "all")
+_TARGETS = ("image", *TEXT_COLUMNS, *(task.name for task in SEMART_TASKS))
 _KEYS = {
     "about": _text,
     "files": lambda value, key: (
@@ -304,7 +308,7 @@ _KEYS = {
     "images": _text,
     "keep_rows": _CONDITIONS,
     "joins": _joins,
-    "columns": lambda value, key: _section(value, key, dict.fromkeys(("image", *TEXT_COLUMNS, *TASKS), _column_rule)),
+    "columns": lambda value, key: _section(value, key, dict.fromkeys(_TARGETS, _column_rule)),
     "keep": lambda value, key: None if value == "all" else _names(value, key),
     "splits": _split_rule,
 }

@@ -20,13 +20,12 @@ from .tables import (
     TEXT_COLUMNS,
     Problem,
     ReleaseTables,
-    cells_of,
     check_shares,
     count_problems,
     stored_rows,
 )
 from .text import is_description_alone, text_of
-from .vocabulary import TASKS, UNKNOWN, label_number, learn_vocabularies
+from .vocabulary import UNKNOWN, label_number
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +104,7 @@ def typed_splits(
 ) -> datasets.DatasetDict:
     """The splits of a catalogue's tables as typed datasets, their pictures decoded when a row is read.
 
-    Each split has the columns `image`, the `TEXT_COLUMNS`, the `TASKS`, `text`, then the catalogue's further columns.
+    Each split has the columns `image`, the `TEXT_COLUMNS`, the tasks, `text`, then the catalogue's further columns.
     An empty cell is `None`, as is `image` where the file is missing; what was missing, odd or dropped is logged.
 
     Args:
@@ -123,9 +122,7 @@ def typed_splits(
                 f"Got only the splits {list(tables.splits)}, but labels are learned from train "
                 f"({RELEASE_FILES['train']}). Add it, or pass vocabularies=, for example a model's."
             )
-        train = tables.splits["train"]
-        columns = {task: cells_of(train, task) for task in TASKS}
-        vocabularies = learn_vocabularies(columns, min_label_count=min_label_count)
+        vocabularies = tables.vocabularies(min_label_count)
         for task in (task for task, labels in vocabularies.items() if labels == [UNKNOWN]):
             finding = f"No {task} occurs {min_label_count} times in train: its only label is {UNKNOWN}."
             logger.warning("%s Lower min_label_count to learn it.", finding)
@@ -150,7 +147,8 @@ def _typed_split(
 ) -> datasets.Dataset:
     """One split: the words stay where they lie, and only what is new is written."""
     rows, words = tables.splits[split], datasets.Value("string")
-    labels = {task: datasets.ClassLabel(names=list(vocabularies[task])) for task in TASKS}
+    tasks = [task.name for task in tables.tasks]
+    labels = {task: datasets.ClassLabel(names=list(vocabularies[task])) for task in tasks}
     new = datasets.Features({"image": datasets.Image(), **labels, "text": words})
     if is_description_alone(text_columns):
         del new["text"]
@@ -165,14 +163,14 @@ def _typed_split(
                 piece["image"].append(str(found) if isinstance(found, Path) else None)
                 if not isinstance(found, Path):
                     problems.append(Problem(row, split, name, *found, "kept without a picture"))
-            piece |= {task: [label_number(value, labels[task].names) for value in cells[task]] for task in TASKS}
+            piece |= {task: [label_number(value, labels[task].names) for value in cells[task]] for task in tasks}
             if "text" in new:
                 each_row = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
                 piece["text"] = [text_of(row, text_columns) for row in each_row]
             yield datasets.Dataset.from_dict(piece, features=new).data.table
 
     made = stored_rows(new_columns())
-    names = ("image", *TEXT_COLUMNS, *TASKS, "text", *tables.extra_columns)
+    names = ("image", *TEXT_COLUMNS, *tasks, "text", *tables.extra_columns)
     columns = {name: made.data[name] if name in new else rows.data[name] for name in names if name != "text"}
     columns["text"] = made.data["text"] if "text" in new else rows.data["description"]
     return datasets.Dataset(

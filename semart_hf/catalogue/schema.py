@@ -64,6 +64,10 @@ class Task:
         return {name: value for name in ("name", "column", "rule") if (value := getattr(self, name)) is not None}
 
 
+#: SemArt's tasks, in the order of every column, head and table: those of all data that declares no others.
+SEMART_TASKS = (Task("type"), Task("school"), Task("timeframe"), Task("medium"))
+
+
 def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
     """The tasks of a recipe: names of label columns, or tables with the fields of `Task`.
 

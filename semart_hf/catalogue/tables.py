@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from datasets.table import InMemoryTable
 
 from semart_hf.files import full_disk_explained, write_text
 
-from .vocabulary import TASKS
+from .schema import SEMART_TASKS, Task
+from .vocabulary import learn_vocabulary
 
 #: The splits' names in `datasets`, in their order.
 SPLITS = ("train", "validation", "test")
@@ -39,8 +41,8 @@ RESERVED_COLUMNS = ("image", "text", "split", "release", *ORIGIN_COLUMNS)
 #: Rows that are read, made and written at a time.
 PIECE_ROWS = 1024
 
-# Tasks whose labels are divided evenly, the most important first.
-_STRATIFIED = ("type", "school", "timeframe")
+# First tasks whose labels are divided evenly.
+_NUM_STRATIFIED = 3
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class ReleaseTables:
         splits: By split, in the order of `SPLITS`: rows with the columns `row_number` (in its file, from 1),
             `images_folder` (where `image_file` lies), the `TEXT_COLUMNS`, the tasks and the catalogue's further
             columns in lower case, the same ones in every split. Cells are strings or `None`, but in `row_number`.
+        tasks: What is asked of each painting; each has a column of labels of its name.
         encodings: How each file was encoded, by its name.
         problems: What was odd about rows, dropped ones included.
         follow_links: Whether links in the folder of pictures may lead out of it.
@@ -86,6 +89,7 @@ class ReleaseTables:
     """
 
     splits: dict[str, datasets.Dataset]
+    tasks: tuple[Task, ...] = SEMART_TASKS
     encodings: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     follow_links: bool = False
@@ -94,8 +98,19 @@ class ReleaseTables:
     @property
     def extra_columns(self) -> list[str]:
         """Names of the columns that this catalogue has beyond the common ones, in their order."""
-        common = {*ORIGIN_COLUMNS, *TEXT_COLUMNS, *TASKS}
+        common = {*ORIGIN_COLUMNS, *TEXT_COLUMNS, *(task.name for task in self.tasks)}
         return [column for column in next(iter(self.splits.values())).column_names if column not in common]
+
+    def vocabularies(self, min_label_count: int) -> dict[str, list[str]]:
+        """Labels by task, learned from train, or from all rows where there is no train split."""
+        learned_from = [self.splits["train"]] if "train" in self.splits else list(self.splits.values())
+        return {
+            task.name: learn_vocabulary(
+                chain.from_iterable(cells_of(rows, task.name) for rows in learned_from),
+                min_label_count=task.min_label_count or min_label_count,
+            )
+            for task in self.tasks
+        }
 
 
 def stored_rows(tables: Iterable[pa.Table]) -> datasets.Dataset:
@@ -147,15 +162,17 @@ def divided_rows(rows: datasets.Dataset, split_numbers: npt.NDArray[np.int8]) ->
     return {split: _chosen_rows(rows, chosen) for split, chosen in places.items() if len(chosen)}
 
 
-def shared_out(rows: datasets.Dataset, shares: Mapping[str, float], seed: int) -> dict[str, datasets.Dataset]:
+def shared_out(
+    rows: datasets.Dataset, shares: Mapping[str, float], seed: int, tasks: Sequence[Task] = SEMART_TASKS
+) -> dict[str, datasets.Dataset]:
     """Rows by split, each with its share of them and, as far as counts allow, of every label; row order is kept.
 
-    The rows are sorted by their labels, at random within equal ones, and dealt out along this order, always to the
-    split that is furthest behind its share. So every run of equal labels is divided by the shares to within one row.
-    The same rows, shares and seed give the same splits.
+    The rows are sorted by their labels of the first tasks, at random within equal ones, and dealt out along this
+    order, always to the split that is furthest behind its share. So every run of equal labels is divided by the
+    shares to within one row. The same rows, shares and seed give the same splits.
     """
     random_order = np.random.default_rng(seed).permutation(len(rows))
-    labels = [_ranks(cells_of(rows, task)) for task in _STRATIFIED]
+    labels = [_ranks(cells_of(rows, task.name)) for task in tasks[:_NUM_STRATIFIED]]
     fractions = np.array([shares.get(split, 0) for split in SPLITS])
     dealt = np.zeros(len(SPLITS))
     chosen = np.empty(len(rows), dtype=np.int8)

@@ -2,33 +2,19 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-
-#: The tasks, in the order of every column, head and table.
-TASKS = ("type", "school", "timeframe", "medium")
+from collections.abc import Iterable, Sequence
 
 #: The class of every label that train has too rarely or never. It is the last label of each vocabulary and is scored
 #: like any other, as in the SemArt literature (Garcia & Vogiatzis 2018, section 5).
 UNKNOWN = "UNK"
 
 
-def learn_vocabularies(
-    columns: Mapping[str, Iterable[str | None]], *, min_label_count: int = 10
-) -> dict[str, list[str]]:
-    """Labels by task, in the order of `TASKS`: those that train has at least `min_label_count` times, and `UNK` last.
+def learn_vocabulary(values: Iterable[str | None], *, min_label_count: int = 10) -> list[str]:
+    """The labels of one task: those that are there at least `min_label_count` times, and `UNK` last.
 
     Spans of years are ordered in time, other labels by falling frequency and then by name. With the default
     count the official train split gives the literature's vocabularies: 10 types, 24 schools and 17 timeframes. `None`
     is a missing label and counts for nothing.
-
-    Raises:
-        ValueError: The count is below 1.
-    """
-    return {task: learn_vocabulary(columns[task], min_label_count=min_label_count) for task in TASKS}
-
-
-def learn_vocabulary(values: Iterable[str | None], *, min_label_count: int = 10) -> list[str]:
-    """The labels of one task, as `learn_vocabularies` says.
 
     Raises:
         ValueError: The count is below 1.

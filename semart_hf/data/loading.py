@@ -21,7 +21,7 @@ from semart_hf.catalogue.release import RELEASE_FILES, read_rows, typed_splits
 from semart_hf.catalogue.schema import read_tasks
 from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables, cells_of
 from semart_hf.catalogue.text import is_description_alone, text_of
-from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
+from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.pictures_semart import FORMATS
 from semart_hf.preparation.preparation import Preparation, PreparationOptions, prepare_paintings
@@ -81,15 +81,16 @@ def load_paintings(
     labels_by_task = None if tasks is None else {task["name"]: list(task["labels"]) for task in tasks}
     if is_release(data):
         tables = read_rows(data, follow_links=follow_links) if tables is None else tables
+        own_tasks = [task.name for task in tables.tasks]
         for task in tasks or ():
-            if task["name"] in TASKS and "rule" not in task and "column" not in task:
+            if task["name"] in own_tasks and "rule" not in task and "column" not in task:
                 for rows in tables.splits.values():
                     _refuse_unknown({*rows[task["name"]][:]} - {None}, task["name"], task["labels"], data)
         columns, text_columns = ("DESCRIPTION",) if text_columns is None else text_columns, None
         # Which labels a model without `UNK` lacks has been checked.
         vocabularies = labels_by_task and {
             task: list(dict.fromkeys([*labels_by_task.get(task, ()), *_labels_in(tables, task), UNKNOWN]))
-            for task in TASKS
+            for task in own_tasks
         }
         splits: Mapping[str, datasets.Dataset] = typed_splits(
             tables, min_label_count=min_label_count, text_columns=columns, vocabularies=vocabularies
@@ -159,9 +160,11 @@ def _as_expected(
     data: str | Path,
 ) -> datasets.Dataset:
     """The split with every column that a release has, its text and its labels as asked for."""
-    wanted = TASKS if tasks is None else [task["name"] for task in tasks]
-    own_tasks = [task for task in TASKS if task in wanted and task in split.column_names]
-    extra_columns = [column for column in split.column_names if column not in ("image", "text", *TEXT_COLUMNS, *TASKS)]
+    label_columns = [name for name, kind in split.features.items() if isinstance(kind, datasets.ClassLabel)]
+    wanted = label_columns if tasks is None else [task["name"] for task in tasks]
+    own_tasks = [name for name in label_columns if name in wanted]
+    common_columns = ("image", "text", *TEXT_COLUMNS, *label_columns)
+    extra_columns = [column for column in split.column_names if column not in common_columns]
     if text_columns is None or is_description_alone(text_columns):
         # A text that was prepared otherwise, perhaps with words masked, is what is meant.
         text_columns = None if "text" in split.column_names else ("DESCRIPTION",)

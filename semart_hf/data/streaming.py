@@ -16,7 +16,6 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from semart_hf.catalogue.schema import label_text
 from semart_hf.catalogue.text import text_of
-from semart_hf.catalogue.vocabulary import TASKS
 
 from .sampling import DRAW_KEY
 
@@ -50,7 +49,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         buffer_size: Rows that are mixed at a time; 1 leaves them in the order of their group.
         text_columns: Columns of the text, or a template; `None` takes the text that the data was prepared with.
         tasks: Whose labels are wanted, `{"name"}` and, where they come from elsewhere, `{"column", "rule"}`; `None`:
-            SemArt's.
+            all label columns.
 
     Raises:
         ValueError: There are no shards of this split, or a process would get no row.
@@ -67,7 +66,6 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         text_columns: Sequence[str] | str | None = None,
         tasks: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        self.tasks = {task["name"]: task for task in tasks or [{"name": name} for name in TASKS]}
         self._url = url_of(data)
         self._footers = _footers_of(self._url, split)
         self._groups: list[_Group] = []
@@ -85,7 +83,9 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         is_without = text_columns is None and "text" not in self.features
         self.text_columns = ("DESCRIPTION",) if is_without else text_columns
         self._never_text = {"image", "text"}
-        self._never_text |= {name for name, kind in self.features.items() if isinstance(kind, datasets.ClassLabel)}
+        own = [name for name, kind in self.features.items() if isinstance(kind, datasets.ClassLabel)]
+        self._never_text |= {*own}
+        self.tasks = {task["name"]: task for task in tasks or [{"name": name} for name in own]}
         self._divide(1, 0, 1)
 
     def divided(self, *, batch_size: int, process_index: int, num_processes: int) -> "PaintingStream":

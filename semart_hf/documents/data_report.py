@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
+from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.files import write_text
 
@@ -77,7 +77,7 @@ def write_data_report(folder: str | Path) -> Path:
         splits=Table(
             ["split", *_COUNTS.values()], [[split, *map(counts.get, _COUNTS)] for split, counts in rows.items()]
         ),
-        labels=[_labels(task, summary, features) for task in TASKS],
+        labels=[_labels(task, summary, features) for task in summary["labels"]],
         texts=_texts(files, features, summary),
         sizes=np.sort(np.array(summary["pictures"].get("sizes", []), dtype=int).reshape(-1, 2).min(axis=1)),
         formats=summary["pictures"].get("formats", {}),
@@ -130,11 +130,12 @@ def _sample(files: Files) -> list[Place]:
 def _shown(files: Files, features: datasets.Features, places: set[Place]) -> dict[Place, dict[str, Any]]:
     """What the template's macro `painting` shows of rows; no more of the pictures is read than these rows'."""
     shown: dict[Place, dict[str, Any]] = {}
+    tasks = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
     for split in files:
         wanted = sorted(row for name, row in places if name == split)
         cells = pyarrow.dataset.dataset(files[split], format="parquet").take(wanted).to_pylist()
         for row, found in zip(wanted, cells, strict=True):
-            labels = [features[task].names[found[task]] for task in TASKS if found[task] is not None]
+            labels = [features[task].names[found[task]] for task in tasks if found[task] is not None]
             known = " · ".join(label for label in labels if label != UNKNOWN)
             title = found["title"] or found["image_file"] or "Untitled"
             shown[split, row] = {

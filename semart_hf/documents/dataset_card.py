@@ -8,7 +8,7 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 
-from semart_hf.catalogue.vocabulary import TASKS
+from semart_hf.catalogue.tables import TEXT_COLUMNS
 from semart_hf.files import write_text
 
 from .data_report import finding_counts, read_prepared
@@ -27,8 +27,6 @@ LICENCE_NOTICE = (
     f"{SEMART_LICENCE}\nOther catalogues have terms of their own: look them up before you make a dataset public."
 )
 
-_COMMON_COLUMNS = ("image", "image_file", "description", "author", "title", "technique", "date", "text", *TASKS)
-
 
 def write_dataset_card(folder: str | Path) -> Path:
     """The path of `README.md`, written into a prepared dataset folder from what lies there.
@@ -39,22 +37,23 @@ def write_dataset_card(folder: str | Path) -> Path:
     folder = Path(folder)
     summary, files, features = read_prepared(folder)
     rows = {split: counts for split, counts in summary["rows"].items() if split in files}
-    found = summary["problems"]
+    found, tasks = summary["problems"], list(summary["labels"])
     keys = {"kept": "rows", "with_picture": "with a picture", "with_description": "with a description"}
     keys |= {"dropped": "dropped"}
     card = render_markdown(
         "dataset_card.md",
         metadata=_metadata(files, features, {split: counts["kept"] for split, counts in rows.items()}),
+        tasks=tasks,
         num_rows=f"{sum(counts['kept'] for counts in rows.values()):,}",
         num_pictures=f"{sum(counts['with_picture'] for counts in rows.values()):,}",
         options=summary["options"],
         has_text="text" in features,
-        extra_columns=[column for column in features if column not in _COMMON_COLUMNS],
+        extra_columns=[column for column in features if column not in ("image", "text", *TEXT_COLUMNS, *tasks)],
         splits=Table(
             ["split", *keys.values()], [[split, *(counts[key] for key in keys)] for split, counts in rows.items()]
         ),
         labels=Table(
-            ["task", "labels"], [[task, ", ".join(features[task].names)] for task in TASKS], num_text_columns=2
+            ["task", "labels"], [[task, ", ".join(features[task].names)] for task in tasks], num_text_columns=2
         ),
         findings=found
         and Table(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from semart_hf.catalogue.picture_files import check_enough_pictures
 from semart_hf.catalogue.tables import Problem, ReleaseTables, cells_of, count_problems, write_problems
 from semart_hf.catalogue.text import WAYS_OF_NAMING
-from semart_hf.catalogue.vocabulary import TASKS, UNKNOWN
+from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.files import atomic_folder, write_json
 
 from .duplicates import Copy, find_copies
@@ -135,6 +135,7 @@ def write_dataset(
 ) -> dict[str, Any]:
     """The summary of the dataset folder that now lies, whole, at `output`, into which the shards have been moved."""
     tables = shards.tables
+    tasks = [task.name for task in tables.tasks]
     copies = shards.copies()
     problems = [*shards.problems, *map(shards.copy_problem, copies), *_unseen_labels(shards)]
     order = {split: number for number, split in enumerate(tables.splits)}
@@ -149,7 +150,7 @@ def write_dataset(
             kind: dict(Counter(problem.split or "all" for problem in problems if problem.problem == kind))
             for kind in count_problems(problems)
         },
-        "labels": _count_labels(shards.paths, features),
+        "labels": _count_labels(shards.paths, features, tasks),
         "named_labels": named_labels,
         "rare_labels": {
             task: Counter(
@@ -158,7 +159,7 @@ def write_dataset(
                 for label in cells_of(rows, task)
                 if label is not None and label not in features[task].names
             )
-            for task in TASKS
+            for task in tasks
         },
         "copies": [
             {"kind": copy.kind, "row": shards.place(copy.row), "earlier_row": shards.place(copy.earlier_row)}
@@ -196,7 +197,7 @@ def _unseen_labels(shards: FinishedShards) -> Iterator[Problem]:
     dropped = {
         (problem.release, problem.split, problem.row) for problem in shards.problems if problem.action == "dropped"
     }
-    for task in TASKS:
+    for task in (task.name for task in shards.tables.tasks):
         seen = {*cells_of(splits["train"], task), None, UNKNOWN}
         for split, rows in splits.items():
             releases = cells_of(rows, "release") if "release" in rows.column_names else repeat(None, len(rows))
@@ -208,13 +209,13 @@ def _unseen_labels(shards: FinishedShards) -> Iterator[Problem]:
 
 
 def _count_labels(
-    files: Mapping[str, Sequence[Path]], features: datasets.Features
+    files: Mapping[str, Sequence[Path]], features: datasets.Features, tasks: Sequence[str]
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Rows by task, split and label, labels that no row has included, and `unknown` for rows without a label."""
-    counts: dict[str, dict[str, dict[str, int]]] = {task: {} for task in TASKS}
+    counts: dict[str, dict[str, dict[str, int]]] = {task: {} for task in tasks}
     for split, paths in files.items():
-        columns = [pq.read_table(path, columns=list(TASKS)) for path in paths]
-        for task in TASKS:
+        columns = [pq.read_table(path, columns=list(tasks)) for path in paths]
+        for task in tasks:
             numbers = Counter(number for table in columns for number in table[task].to_pylist())
             by_label = {label: numbers[number] for number, label in enumerate(features[task].names)}
             counts[task][split] = {**by_label, "unknown": numbers[None]}

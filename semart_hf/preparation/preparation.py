@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ import datasets
 from tqdm import tqdm
 
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
-from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, cells_of
+from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables
 from semart_hf.catalogue.text import text_of
-from semart_hf.catalogue.vocabulary import TASKS, label_number, learn_vocabularies
+from semart_hf.catalogue.vocabulary import label_number
 from semart_hf.files import full_disk_explained, locked
 
 from .dataset_folder import FinishedShards, write_dataset
@@ -44,13 +44,15 @@ class Preparation:
     def __init__(self, tables: ReleaseTables, options: PreparationOptions) -> None:
         self.tables = tables
         self.options = options
-        self.vocabularies = _vocabularies_of(tables, options.min_label_count)
+        if "train" not in tables.splits:
+            logger.warning("There is no train split: labels are learned from %s.", list(tables.splits))
+        self.vocabularies = tables.vocabularies(options.min_label_count)
         text = datasets.Value("string")
         self.features = datasets.Features(
             {
                 "image": datasets.Image(),
                 **dict.fromkeys(TEXT_COLUMNS, text),
-                **{task: datasets.ClassLabel(names=list(self.vocabularies[task])) for task in TASKS},
+                **{task: datasets.ClassLabel(names=labels) for task, labels in self.vocabularies.items()},
                 **({"text": text} if options.has_text_column else {}),
                 **dict.fromkeys(tables.extra_columns, text),
             }
@@ -91,9 +93,9 @@ class Preparation:
 
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
         row = dict(cells)
-        row["label_names"] = {name: row[name] for name in (*TASKS, "author")}
-        for task in TASKS:
-            row[task] = label_number(row[task], self.vocabularies[task])
+        row["label_names"] = {name: row[name] for name in (*self.vocabularies, "author")}
+        for task, labels in self.vocabularies.items():
+            row[task] = label_number(row[task], labels)
         row["text"] = text_of(cells, self.options.text_columns)
         return row
 
@@ -159,14 +161,6 @@ def prepare_paintings(
         )
         shutil.rmtree(work, ignore_errors=True)
     return summary
-
-
-def _vocabularies_of(tables: ReleaseTables, min_label_count: int) -> dict[str, list[str]]:
-    learned_from = [tables.splits["train"]] if "train" in tables.splits else list(tables.splits.values())
-    if "train" not in tables.splits:
-        logger.warning("There is no train split: labels are learned from %s.", list(tables.splits))
-    columns = {task: chain.from_iterable([cells_of(rows, task) for rows in learned_from]) for task in TASKS}
-    return learn_vocabularies(columns, min_label_count=min_label_count)
 
 
 def _summary_at(output: Path, key: str) -> dict[str, Any] | None:

@@ -8,11 +8,11 @@ from PIL import Image
 
 from semart_hf.catalogue import catalogue_files, tables
 from semart_hf.catalogue.release import read_rows, typed_splits
+from semart_hf.catalogue.schema import SEMART_TASKS
 from semart_hf.catalogue.tables import TEXT_COLUMNS, Problem
-from semart_hf.catalogue.vocabulary import TASKS
 
 HEADER = "IMAGE_FILE\tDESCRIPTION\tAUTHOR\tTITLE\tTECHNIQUE\tDATE\tTYPE\tSCHOOL\tTIMEFRAME"
-COLUMNS = [*TEXT_COLUMNS, *TASKS]
+COLUMNS = [*TEXT_COLUMNS, *(task.name for task in SEMART_TASKS)]
 
 
 def read_release(folder, *, follow_links=False, shares=None, **options):
