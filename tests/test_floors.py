@@ -31,7 +31,7 @@ MAY_IMPORT = {
         "semart_hf.preparation",
         "semart_hf.publishing.pushing",
     ),
-    "collection": ("semart_hf.catalogue", "semart_hf.model"),
+    "collection": ("semart_hf.catalogue", "semart_hf.data", "semart_hf.model"),
     "publishing": ("semart_hf.documents", "semart_hf.evaluation", "semart_hf.model"),
     "cli": ("semart_hf",),
 }

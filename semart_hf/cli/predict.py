@@ -24,8 +24,11 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         prog="semart-hf predict", description="Say type, school, timeframe and medium of paintings.", epilog=EPILOG
     )
     add = parser.add_argument
-    kinds = "CSV, TSV, JSON lines, Parquet or Excel file, written back to --output"
-    add("catalogue", nargs="?", type=Path, help=kinds)
+    kinds = (
+        "CSV, TSV, JSON lines, Parquet or Excel file, written back to --output; or a folder of pictures, or data by "
+        "its folder or its name on the Hub"
+    )
+    add("catalogue", nargs="?", help=kinds)
     add("--model", required=True, help="folder of a trained model, or its name on the Hub")
     pictures = "pictures, or folders of them; a text file beside a picture (monet.txt beside monet.jpg) is its text"
     add("--input", type=Path, nargs="+", default=[], help=pictures)
@@ -42,6 +45,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
     add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
     add = parser.add_argument_group("for a catalogue").add_argument
+    add("--mapping", help="file that says which column is what, or the name of one that is shipped")
     add("--images", type=Path, help="folder of its pictures (default: Images beside it, or its own)")
     add("--image_column", help="its column of picture files or URLs (default: by its name)")
     add("--text_columns", nargs="+", metavar="COLUMN", help="its columns of text (default: likewise)")
@@ -114,26 +118,29 @@ def main(arguments: list[str]) -> None:
 
 
 def check_catalogue(source: Path, output: Path) -> None:
-    if not source.is_file():
+    """Refuse an output of another format, of none, or in the place of the catalogue."""
+    allowed = [source.suffix.lower()] if source.is_file() else [".csv", ".jsonl", ".parquet"]
+    if output.suffix.lower() not in allowed or output.is_dir() or output.resolve() == source.resolve():
         raise ValueError(
-            f"Got the catalogue {source}, which is no file. Give a CSV, JSON lines, Parquet or Excel file."
-        )
-    if source.suffix.lower() != output.suffix.lower() or output.is_dir() or output.resolve() == source.resolve():
-        raise ValueError(
-            f"Got {output} as --output of {source}. It is written in its own format, to another file. Give a name "
-            f"that ends in {source.suffix!r}."
+            f"Got {output} as --output of {source}. A file is written in its own format to another one, other data as "
+            f"a table. Give a name that ends in {' or '.join(allowed)}."
         )
 
 
 def suggest(options: argparse.Namespace) -> None:
     """Write a catalogue with suggestions."""
-    from semart_hf.collection import suggestions
-    from semart_hf.collection.own_format import open_catalogue
-
-    source, output = options.catalogue, options.output
+    source, output = Path(options.catalogue), options.output
     check_catalogue(source, output)
+
+    from semart_hf.collection import suggestions
+    from semart_hf.collection.sources import MappedCatalogue, open_source
+
     reading = {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
-    catalogue = open_catalogue(source, **reading)
+    catalogue = open_source(options.catalogue, **reading)
+    if options.mapping is not None:
+        from semart_hf.catalogue.mapping import load_mapping
+
+        catalogue = MappedCatalogue(catalogue, load_mapping(options.mapping))
 
     from datetime import timedelta
 
@@ -144,9 +151,15 @@ def suggest(options: argparse.Namespace) -> None:
 
     model, processor = load_model(options.model)
     config, tasks, fetch = model.config, model.config.task_names, options.fetch_pictures
-    columns = suggestions.find_columns(
-        catalogue, tasks, image=options.image_column, text=options.text_columns, with_urls=fetch
-    )
+    if isinstance(catalogue, MappedCatalogue):
+        columns = catalogue.columns_of(tasks)
+    else:
+        columns = suggestions.find_columns(
+            catalogue, tasks, image=options.image_column, text=options.text_columns, with_urls=fetch
+        )
+    fill = list(columns.tasks.values()) if options.fill else []
+    if isinstance(catalogue, MappedCatalogue):
+        fill = [column for column in fill if catalogue.holds_text(column)]
     catalogue.check_labels(label for task in config.tasks for label in task["labels"])
     beside = source.parent / "Images"
     images = options.images or (beside if beside.is_dir() else source.parent)
@@ -157,7 +170,7 @@ def suggest(options: argparse.Namespace) -> None:
     thresholds = suggestions.thresholds_at(options.risk, config.confidence_risks)
     identity = {}
     if state.is_main_process:  # which alone asks for it
-        print(described(columns, images), file=sys.stderr)
+        print(described(catalogue, columns, images), file=sys.stderr)
         chosen = {"images": str(images.resolve()), "batch_size": options.batch_size, "fetch_pictures": fetch}
         identity = suggestions.identity_of(catalogue, model, columns, **chosen, **reading)
     counts = suggestions.suggest(
@@ -165,7 +178,7 @@ def suggest(options: argparse.Namespace) -> None:
         output,
         lambda paintings: list(classify(paintings, on_error="return", top_k=4, batch_size=options.batch_size)),
         lambda row: suggestions.painting_of(row, columns, images, fetch_picture if fetch else None),
-        lambda answer, row: suggestions.addition_of(answer, row, columns, tasks, thresholds, fill=options.fill),
+        lambda answer, row: suggestions.addition_of(answer, row, columns, tasks, thresholds, fill=fill),
         tasks,
         identity,
         state,
@@ -189,10 +202,11 @@ def suggest(options: argparse.Namespace) -> None:
         raise ValueError(f"None of {failed:,} rows was answered; {output} says why of each.")
 
 
-def described(columns: Any, images: Path) -> str:
+def described(catalogue: Any, columns: Any, images: Path) -> str:
     known = ", ".join(f"{task} in {column!r}" for task, column in columns.tasks.items())
+    pictures = f"column {columns.image!r}, files in {images}" if columns.image else "none"
     return (
-        f"Pictures: {f'column {columns.image!r}, files in {images}' if columns.image else 'none'}. "
+        f"Pictures: {'its own' if catalogue.has_pictures else pictures}. "
         f"Text: {', '.join(map(repr, columns.text)) or 'none'}. Labels that are known: {known or 'none'}."
     )
 

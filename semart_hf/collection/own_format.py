@@ -1,11 +1,12 @@
 """A catalogue's file, read row by row and written again as it was, with columns beside its own."""
 
 import codecs
+import hashlib
 import io
 import json
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
@@ -34,10 +35,17 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 class Row(NamedTuple):
-    """One row of a catalogue: text of each cell by column, `None` where it is empty, and why it cannot be read."""
+    """One row of a catalogue.
+
+    Attributes:
+        cells: Text of each cell by column, `None` where it is empty.
+        problem: Why it cannot be read.
+        picture: Gets the row's picture where the catalogue itself has it: a path, a file, or `None`.
+    """
 
     cells: dict[str, str | None]
     problem: str | None = None
+    picture: Callable[[], str | io.BytesIO | None] | None = None
 
 
 class Addition(NamedTuple):
@@ -52,6 +60,15 @@ class Catalogue(ABC):
 
     path: Path
     columns: list[str]
+    has_pictures = False  # in the rows themselves
+
+    def digest(self) -> str:
+        """Of the catalogue's bytes."""
+        digest = hashlib.sha256()
+        with self.path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+        return digest.hexdigest()
 
     @abstractmethod
     def rows(self) -> Iterator[Row]:
@@ -316,9 +333,9 @@ class _Workbook(Catalogue):
         for (number, _), addition in zip(list(self._numbered()), additions, strict=True):
             for place, value in enumerate(addition.added):
                 if value not in (None, ""):
-                    sheet.cell(number, first + place).value = value
+                    _set_cell(sheet.cell(number, first + place), value)
             for column, text in addition.filled.items():
-                sheet.cell(number, self.columns.index(column) + 1).value = text
+                _set_cell(sheet.cell(number, self.columns.index(column) + 1), text)
         saved = io.BytesIO()
         book.save(saved)
         with (
@@ -340,6 +357,13 @@ class _Workbook(Catalogue):
             cells = [as_text(value) or None for value in row]
             if any(cells):
                 yield number, cells
+
+
+def _set_cell(cell: Any, value: Cell) -> None:
+    """A label that begins with `=` is a text, and no formula."""
+    cell.value = value
+    if isinstance(value, str):
+        cell.data_type = "s"
 
 
 def as_text(value: Any) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from semart_hf.files import atomic_file, locked
 
 from .own_format import Catalogue
-from .review_results import digest_of, estimated_accuracy
+from .review_results import estimated_accuracy
 from .suggestions import Columns
 
 # Which of the two tables is walked along its index, so that the first hit ends the search: CROSS keeps the order.
@@ -30,8 +30,10 @@ ORDERS = {
     "in the catalogue's order": (_BY_PAINTING, "painting.row"),
     "at random": (_BY_PAINTING, "painting.shuffled"),
     "labels that the model doubts": (_BY_CONFIDENCE, "open.confidence DESC"),
+    "what was skipped": (_BY_CONFIDENCE, "open.confidence"),
 }
-DOUBTED = "labels that the model doubts"
+#: State of the questions that an order asks, where it is another than `open`.
+STATE_OF = {"labels that the model doubts": "doubted", "what was skipped": "skipped"}
 # A painting that somebody looked at and left comes to others after so many seconds.
 _LEASE_SECONDS = 600
 _TABLES = """
@@ -67,8 +69,8 @@ class Suggestion:
         confidence: Of it.
         alternatives: `(label, confidence)` of the next ones.
         known: The label that the catalogue has.
-        state: `open`, `decided`, `skipped`; where the catalogue has a label, `known` if it is the suggested one, else
-            `doubted`.
+        state: `open`, `decided`, `skipped`, `left` (skipped twice); where the catalogue has a label, `known` if it is
+            the suggested one, else `doubted`.
     """
 
     task: str
@@ -126,7 +128,7 @@ class Review:
         if order not in ORDERS:
             raise ValueError(f"Got the order {order!r}. Allowed are {list(ORDERS)}. Choose one.")
         self._check(task)
-        conditions, values = ["open.state = ?"], ["doubted" if order == DOUBTED else "open"]
+        conditions, values = ["open.state = ?"], [STATE_OF.get(order, "open")]
         for column, value in (("open.task", task), ("open.label", label)):
             if value is not None:
                 conditions.append(f"{column} = ?")
@@ -197,7 +199,7 @@ class Review:
             if found is None or found[2] in ("known", "decided"):
                 why = "is decided already" if found and found[2] == "decided" else "has nothing to decide"
                 raise ValueError(f"Got a decision about the {task} of row {row}, which {why}. Go on to the next.")
-            suggested, confidence, _, holder, until = found
+            suggested, confidence, before, holder, until = found
             if holder is not None and holder != reviewer and until > time.time():
                 raise ValueError(f"Got a decision about row {row}, which {holder} is looking at. Go on to the next.")
             # Whoever skipped it before cannot take this decision back.
@@ -207,7 +209,8 @@ class Review:
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [row, task, label, is_new, suggested, confidence, reviewer, time.time()],
             )
-            state = "skipped" if label is None else "decided"
+            again = "left" if before == "skipped" else "skipped"  # what is skipped twice is not asked again
+            state = again if label is None else "decided"
             connection.execute("UPDATE suggestion SET state = ? WHERE row = ? AND task = ?", [state, row, task])
             self._lease(connection, row, reviewer)
             connection.commit()
@@ -263,7 +266,8 @@ class Review:
                 # Doubted labels are those where the model differs from the catalogue: they say nothing of the open.
                 drawn = [(confidence, bool(is_right)) for confidence, is_right, was_open in decided if was_open]
                 found[task] = {
-                    **{state: states.get(state, 0) for state in ("open", "decided", "skipped")},
+                    **{state: states.get(state, 0) for state in ("open", "decided")},
+                    "skipped": states.get("skipped", 0) + states.get("left", 0),
                     "agreement": sum(right) / len(right) if right else None,
                     "estimated_accuracy": estimated_accuracy([c for c, _ in drawn], [r for _, r in drawn], remaining),
                 }
@@ -318,7 +322,7 @@ def begin_review(catalogue: Catalogue, columns: Columns, tasks: Sequence[str], p
     taken = [f"{task}_decided" for task in given if f"{task}_decided" in catalogue.columns]
     if taken:
         raise ValueError(f"Got {catalogue.path}, which has the column {taken[0]!r}: it is an export. Give its source.")
-    digest = digest_of(catalogue)
+    digest = catalogue.digest()
     try:
         if not path.exists():
             with locked(path, "beginning the review", wait=600):  # or the later of two would replace the other's

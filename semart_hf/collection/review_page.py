@@ -13,7 +13,7 @@ from typing import Any
 from semart_hf.model.pictures_semart import load_picture
 
 from .own_format import Catalogue, Row
-from .review import DOUBTED, ORDERS, Painting, Review, Suggestion
+from .review import ORDERS, STATE_OF, Painting, Review, Suggestion
 from .review_results import export_decisions
 from .suggestions import Columns, painting_of, printable
 
@@ -173,7 +173,7 @@ class ReviewPage:
 
     def _open_task(self, painting: Painting | None, order: str, wanted: str | None, label: str = "") -> str | None:
         """The task to be decided next: the wanted one, or the least sure of those that are open."""
-        state = "doubted" if order == DOUBTED else "open"
+        state = STATE_OF.get(order, "open")
         found = [one for one in painting.suggestions if one.state == state] if painting else []
         found = [one for one in found if wanted in (None, "", one.task) and label in ("", one.label)]
         return min(found, key=lambda one: one.confidence).task if found else None

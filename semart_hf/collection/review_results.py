@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,15 +22,6 @@ if TYPE_CHECKING:
 DECIDED_COLUMNS = ("decided", "decided_by", "decided_at")
 
 
-def digest_of(catalogue: Catalogue) -> str:
-    """Of the catalogue's bytes."""
-    digest = hashlib.sha256()
-    with catalogue.path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, output: Path) -> int:
     """Write the catalogue with what was decided, and what that changes as `OUTPUT.changes.csv`; how many decisions.
 
@@ -44,7 +34,7 @@ def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, out
         columns: Which of its columns are what.
         output: The new file, in the catalogue's format.
     """
-    if digest_of(catalogue) != review.digest:
+    if catalogue.digest() != review.digest:
         raise ValueError(f"{catalogue.path} has changed since the review began. Put back what it was.")
     names = [f"{task}_{name}" for task in review.tasks for name in DECIDED_COLUMNS]
     decided: dict[int, dict[str, dict[str, Any]]] = {}

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -88,7 +88,7 @@ def find_columns(
 
     image = image or first((*_URL_NAMES, *_IMAGE_NAMES) if with_urls else _IMAGE_NAMES)
     texts = tuple(text or filter(None, [first((*_TEXT_NAMES, "title", "name"))]))
-    if image is None and not texts:
+    if image is None and not texts and not catalogue.has_pictures:
         raise ValueError(
             f"Got a catalogue with the columns {names}, none of which is obviously a picture or a text. Name them: "
             "--image_column COLUMN, --text_columns COLUMN [COLUMN …]."
@@ -128,7 +128,10 @@ def painting_of(
     name = row.cells.get(columns.image) if columns.image else None
     painting: dict[str, Any] = {"text": text} if text else {}
     problem = None
-    if name and name.lower().startswith(("http://", "https://")):
+    own = row.picture() if row.picture else None
+    if own is not None:
+        painting["image"] = own
+    elif name and name.lower().startswith(("http://", "https://")):
         try:
             if fetch is None:
                 raise OSError(f"The picture is a URL, {name}. It is fetched with --fetch_pictures.")
@@ -174,9 +177,9 @@ def addition_of(
     tasks: Sequence[str],
     thresholds: Mapping[str, float | None],
     *,
-    fill: bool,
+    fill: Container[str] = (),
 ) -> Addition:
-    """What is written beside a row; accepted suggestions also go into the tasks' empty cells where `fill` says so.
+    """What is written beside a row; accepted suggestions also go into empty cells of the columns in `fill`.
 
     A task without a threshold was not calibrated; one whose threshold is `None` has no suggestion accepted.
     """
@@ -193,7 +196,7 @@ def addition_of(
             decision = "not calibrated"
         else:
             decision = "accepted" if least is not None and best["score"] >= least else "unsure"
-        if fill and column is not None and decision == "accepted":
+        if column is not None and column in fill and decision == "accepted":
             filled[column] = best["label"]
         alternatives = " | ".join(f"{other['label']} {other['score']:.2f}" for other in others)
         cells += [best["label"], round(best["score"], 4), alternatives, decision]
@@ -272,15 +275,12 @@ def suggest(
 
 def identity_of(catalogue: Catalogue, model: Any, columns: Columns, **options: Any) -> dict[str, Any]:
     """All that the answers to a catalogue's rows depend on, as JSON: its bytes, the model, and the options."""
-    digest, content = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for tensor in model.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     digest.update(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
-    with catalogue.path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            content.update(piece)
     chosen = json.loads(json.dumps(columns))
-    return {"model": digest.hexdigest(), "catalogue": content.hexdigest(), "columns": chosen, **options}
+    return {"model": digest.hexdigest(), "catalogue": catalogue.digest(), "columns": chosen, **options}
 
 
 def _begin(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -114,9 +114,9 @@ def test_one_process_two_processes_and_a_killed_one_write_the_same_bytes(model, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["none.csv", "--output", "out.csv"], "which is no file"),
-        (["texts", "--output", "texts"], "It is written in its own format, to another file"),
-        (["texts", "--output", "out.jsonl"], r"Give a name that ends in '\.csv'"),
+        (["none.csv", "--output", "out.csv"], "which does not exist"),
+        (["texts", "--output", "texts"], "A file is written in its own format to another one"),
+        (["texts", "--output", "out.jsonl"], r"Give a name that ends in \.csv"),
         (["texts", "--output", "out.csv", "--image_column", "picture"], "Got the column 'picture', which .* lacks"),
         (["texts", "--output", "out.csv", "--delimiter", "ab"], "Got the delimiter 'ab'"),
         *((["texts", "--output", "out.csv", *odd.split()], "2") for odd in ("--text a", "--risk 1", "--input a.jpg")),
@@ -127,3 +127,26 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(model, texts,
     with pytest.raises(SystemExit, match=message):
         run(*words, "--model", model)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_prepared_data_and_a_folder_of_pictures_are_answered_as_a_table(model, release, tmp_path, capsys):
+    prepare = load_command("prepare")
+    whole = shutil.copytree(release, tmp_path / "release")
+    shutil.copy(whole / "semart_val.csv", whole / "semart_train.csv")
+    words = ["--release", whole, "--output_dir", tmp_path / "prepared", "--image_size", 32, "--num_proc", 1]
+    prepare.main([str(word) for word in words])
+    capsys.readouterr()
+    run(tmp_path / "prepared", "--model", model, "--output", tmp_path / "out.csv")
+    rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8", newline="")))
+    assert "Pictures: its own. Text: 'text'" in capsys.readouterr().err
+    assert len(rows) == sum(len(read(path)) for path in whole.glob("semart_*.csv"))
+    classify = pipeline("art-classification", model=str(model), device="cpu", trust_remote_code=False)
+    expected = classify({"text": rows[0]["text"]}, top_k=1)["type"][0]  # its picture is gone
+    assert (rows[0]["type_suggested"], rows[0]["split"]) == (expected["label"], "train")
+    run(release / "Images", "--model", model, "--output", tmp_path / "pictures.jsonl")
+    answers = [json.loads(line) for line in (tmp_path / "pictures.jsonl").read_text("utf-8").splitlines()]
+    assert [answer["image_file"] for answer in answers] == sorted(path.name for path in (release / "Images").iterdir())
+    assert {answer["type_decision"] for answer in answers} == {"not calibrated"}
+    for word, message in {str(release): "Each of these files is a catalogue", "no/where": "Hub"}.items():
+        with pytest.raises(SystemExit, match=message):
+            run(word, "--model", model, "--output", tmp_path / "none.csv")

@@ -173,3 +173,16 @@ def test_old_workbooks_and_damaged_ones_are_refused(tmp_path):
         open_catalogue(tmp_path / "a.xlsx")
     with pytest.raises(ValueError, match=r"Allowed is \.xlsx\."):
         open_catalogue(tmp_path / "a.xls")
+
+
+def test_a_label_that_begins_with_an_equals_sign_is_no_formula(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["id", "type"])
+    book.active.append([1, None])
+    book.save(tmp_path / "a.xlsx")
+    open_catalogue(tmp_path / "a.xlsx").write(
+        tmp_path / "b.xlsx", ["new"], [Addition(["=1+1"], {"type": "=HYPERLINK(1)"})]
+    )
+    row = openpyxl.load_workbook(tmp_path / "b.xlsx").active[2]
+    assert [(cell.value, cell.data_type) for cell in row] == [(1, "n"), ("=HYPERLINK(1)", "s"), ("=1+1", "s")]

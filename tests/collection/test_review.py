@@ -115,6 +115,21 @@ def test_undone_decisions_are_kept_but_do_not_count(review):
     assert (decisions["school"]["suggested"], decisions["school"]["confidence"]) == ("Dutch", 0.3)
 
 
+def test_what_was_skipped_comes_once_more_and_is_left_when_it_is_skipped_again(review):
+    order = "what was skipped"
+    first = review.next_painting("ada")
+    for suggestion in first.suggestions:
+        review.decide(first.row, suggestion.task, None, "ada")
+    assert review.next_painting("ada").row != first.row
+    again = review.next_painting("ada", order)
+    assert (again.row, {one.state for one in again.suggestions}) == (first.row, {"skipped"})
+    review.decide(first.row, "type", "portrait", "ada")
+    review.decide(first.row, "school", None, "ada")
+    assert review.next_painting("ada", order) is None
+    assert review.progress()["school"]["skipped"] == 1
+    assert [(decision["task"], decision["label"]) for decision in review.decisions()] == [("type", "portrait")]
+
+
 def test_progress_is_counted_by_task(review):
     painting = review.next_painting("ada")
     review.decide(painting.row, "type", "portrait", "ada")

@@ -44,7 +44,9 @@ def run(path, output, answer=classify, *, fill=False, thresholds=None, **options
         output,
         answer,
         partial(painting_of, columns=COLUMNS, folder=path.parent),
-        lambda answer, row: addition_of(answer, row, COLUMNS, TASKS, thresholds or {"type": 0.5}, fill=fill),
+        lambda answer, row: addition_of(
+            answer, row, COLUMNS, TASKS, thresholds or {"type": 0.5}, fill=["Type"] * fill
+        ),
         TASKS,
         {"model": "m"},
         SimpleNamespace(**{"process_index": 0, "num_processes": 1, "wait_for_everyone": lambda: None, **options}),
@@ -64,11 +66,16 @@ def answered_and_failed(counts):
     ],
 )
 def test_obvious_names_are_found(columns, expected):
-    assert find_columns(SimpleNamespace(columns=columns), TASKS) == expected
+    assert find_columns(SimpleNamespace(columns=columns, has_pictures=False), TASKS) == expected
 
 
 def test_urls_are_preferred_where_pictures_are_fetched():
-    assert find_columns(SimpleNamespace(columns=["filename", "image_url"]), TASKS, with_urls=True).image == "image_url"
+    assert (
+        find_columns(
+            SimpleNamespace(columns=["filename", "image_url"], has_pictures=False), TASKS, with_urls=True
+        ).image
+        == "image_url"
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,7 @@ def test_urls_are_preferred_where_pictures_are_fetched():
     ],
 )
 def test_a_catalogue_without_an_obvious_column_and_one_with_suggestions_are_refused(options, message):
-    catalogue = SimpleNamespace(columns=["a", "type_decision"], path="a.csv")
+    catalogue = SimpleNamespace(columns=["a", "type_decision"], path="a.csv", has_pictures=False)
     with pytest.raises(ValueError, match=message):
         find_columns(catalogue, TASKS, **options)
 

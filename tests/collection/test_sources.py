@@ -1,0 +1,155 @@
+"""Data sets, folders of pictures and mapped catalogues give the rows, cells and pictures that they hold."""
+
+import csv
+import io
+import json
+from types import SimpleNamespace
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from semart_hf.catalogue.mapping import parse_mapping
+from semart_hf.collection.own_format import Addition, open_catalogue
+from semart_hf.collection.sources import DatasetRows, MappedCatalogue, open_source
+from semart_hf.collection.suggestions import Answer, Columns, addition_of, find_columns, painting_of
+
+
+def coloured(colour):
+    content = io.BytesIO()
+    Image.new("RGB", (8, 6), colour).save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.fixture
+def rows():
+    columns = {
+        "image": [{"bytes": coloured("red"), "path": None}, None],
+        "text": ["a, \"b\"", None],
+        "type": [1, -1],
+        "year": [1653.0, None],
+    }  # fmt: skip
+    features = {
+        "image": datasets.Image(),
+        "text": datasets.Value("string"),
+        "type": datasets.ClassLabel(names=["landscape", "portrait"]),
+        "year": datasets.Value("float64"),
+    }
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+def test_a_data_set_gives_its_cells_by_name_and_its_pictures(rows, tmp_path):
+    catalogue = DatasetRows(tmp_path, rows)
+    first, second = catalogue.rows()
+    assert first.cells == {"text": 'a, "b"', "type": "portrait", "year": "1653"}
+    assert second.cells == {"text": None, "type": None, "year": None}
+    columns = find_columns(catalogue, ["type"])
+    assert columns == Columns(None, ("text",), {"type": "type"})
+    painting, problem = painting_of(first, columns, tmp_path)
+    assert (Image.open(painting["image"]).getpixel((0, 0)), painting["text"], problem) == ((255, 0, 0), 'a, "b"', None)
+    with pytest.raises(ValueError, match="neither a picture nor a text"):
+        painting_of(second, columns, tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_a_data_set_is_written_as_a_table_without_its_pictures(rows, tmp_path, ending):
+    output = tmp_path / f"out{ending}"
+    catalogue = DatasetRows(tmp_path, rows)
+    catalogue.write(
+        output, ["type_suggested"], [Addition(["portrait"]), Addition(["landscape"], {"type": "landscape"})]
+    )
+    if ending == ".csv":
+        with output.open(encoding="utf-8", newline="") as file:
+            found = list(csv.DictReader(file))
+    elif ending == ".jsonl":
+        found = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+    else:
+        found = pq.read_table(output).to_pylist()
+    assert [row["type"] for row in found] == ["portrait", "landscape"]
+    assert [row["type_suggested"] for row in found] == ["portrait", "landscape"]
+    assert found[0]["text"] == 'a, "b"'
+    assert "image" not in found[0]
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+
+
+def test_other_rows_have_another_digest(rows, tmp_path):
+    assert DatasetRows(tmp_path, rows).digest() == DatasetRows(tmp_path, rows).digest()
+    assert DatasetRows(tmp_path, rows).digest() != DatasetRows(tmp_path, rows.select([0])).digest()
+
+
+def test_a_folder_of_pictures_is_a_catalogue_with_the_texts_beside_them(tmp_path):
+    (tmp_path / "room").mkdir()
+    for name in ("room/b.png", "a.png", "c.png"):
+        (tmp_path / name).write_bytes(coloured("blue"))
+    (tmp_path / "a.txt").write_text(" A harbour. ", encoding="utf-8")
+    (tmp_path / "c.txt").write_bytes(b"PK\3\4" * 99)
+    catalogue = open_source(str(tmp_path))
+    found = list(catalogue.rows())
+    assert [row.cells for row in found] == [
+        {"image_file": "a.png", "text": "A harbour."},
+        {"image_file": "c.png", "text": None},
+        {"image_file": "room/b.png", "text": None},
+    ]
+    assert "cannot be read" in found[1].problem
+    columns = find_columns(catalogue, ["type"])
+    assert painting_of(found[2], columns, tmp_path)[0] == {"image": str(tmp_path / "room/b.png")}
+
+
+def test_what_is_no_source_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"which does not exist\. Give a CSV"):
+        open_source(str(tmp_path / "none.csv"))
+    with pytest.raises(ValueError, match="neither a picture nor data"):
+        open_source(str(tmp_path))
+
+
+MAPPING = {
+    "columns": {
+        "image_file": {"from": "Scan", "pattern": r"([^/]+)$"},
+        "description": "{Title}. {Text}",
+        "type": {"from": "Genre", "values": {"Portraits": "portrait"}},
+        "school": "School",
+    },
+    "keep_rows": {"Kind": "Painting"},
+}
+
+
+def test_a_mapping_says_what_a_catalogue_s_cells_mean_and_its_own_cells_stay(tmp_path):
+    path = tmp_path / "museum.csv"
+    path.write_text(
+        "Scan;Title;Text;Genre;School;Kind\nx/a.png;T;D;Portraits;;painting\n;T;D;;;Painting\n;T;D;;;Vase\n", "utf-8"
+    )
+    (tmp_path / "a.png").write_bytes(coloured("blue"))
+    catalogue = MappedCatalogue(open_catalogue(path), parse_mapping(MAPPING))
+    tasks = ["type", "school"]
+    columns = catalogue.columns_of(tasks)
+    assert columns == Columns("image_file", ("description",), {"type": "type", "school": "School"})
+    assert [column for column in columns.tasks.values() if catalogue.holds_text(column)] == ["School"]
+    first, second, third = catalogue.rows()
+    assert painting_of(first, columns, tmp_path)[0] == {"image": str(tmp_path / "a.png"), "text": "T. D"}
+    assert third.problem == "The mapping leaves this row out."
+    answer = Answer({task: [{"label": "x", "score": 1.0}] for task in tasks}, "")
+    additions = [
+        addition_of(answer, row, columns, tasks, {"type": 0.5, "school": 0.5}, fill=["School"])
+        for row in (first, second)
+    ]
+    assert [addition.added[3::4] for addition in additions] == [["known", "accepted"], ["accepted", "accepted"]]
+    catalogue.write(
+        tmp_path / "out.csv", ["new"], [Addition(["1"], additions[0].filled), Addition(["2"]), Addition([""])]
+    )
+    assert (tmp_path / "out.csv").read_text("utf-8").splitlines()[:3] == [
+        "Scan;Title;Text;Genre;School;Kind;new", "x/a.png;T;D;Portraits;x;painting;1", ";T;D;;;Painting;2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"joins": [{"file": "b.csv", "by": "id", "columns": {"x": "y"}}]}, r"Got a mapping that joins b\.csv"),
+        ({"columns": {"type": "Kind of work"}}, r"Got a mapping that reads \['Kind of work'\]"),
+    ],
+)
+def test_a_mapping_of_other_files_is_refused(change, message):
+    catalogue = SimpleNamespace(path="museum.csv", columns=["Scan", "Title", "Text", "Genre", "School", "Kind"])
+    with pytest.raises(ValueError, match=message):
+        MappedCatalogue(catalogue, parse_mapping({**MAPPING, **change}))
