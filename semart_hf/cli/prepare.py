@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ EXAMPLES = """examples:
   semart-hf prepare --release SemArt --release openaccess \\
       --mapping official --mapping met --output_dir outputs/both
 
-A run that was interrupted is continued by the same command. The folder opens with datasets.load_dataset(OUT)."""
+A run that was interrupted is continued by the same command. Processes and machines share the work under `accelerate
+launch -m semart_hf.cli.prepare`. The folder opens with datasets.load_dataset(OUT)."""
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -42,7 +45,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--follow_links", action="store_true", help=links)
     few = "stop if fewer of the named pictures can be read; 0 takes any (default: 0.5)"
     add("--min_pictures", type=float, default=0.5, metavar="SHARE", help=few)
-    add("--output_dir", required=True, type=Path, help="folder that does not exist yet, or is empty")
+    place = "folder that does not exist yet, or is empty; or an address, such as s3://bucket/paintings"
+    add("--output_dir", required=True, help=place)
     add("--image_size", type=int, default=288, help="shorter side in pixels (default: 288)")
     add("--image_format", choices=("jpeg", "png", "webp"), default="jpeg", help="default: jpeg, quality 92")
     add("--num_proc", type=int, help="processes (default: one for each core)")
@@ -70,14 +74,18 @@ def main(arguments: list[str]) -> None:
 
     from semart_hf.documents.data_report import write_data_report
     from semart_hf.documents.dataset_card import write_dataset_card
+    from semart_hf.preparation.mirror import Mirror
     from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
     columns = options.text_columns
     is_template = len(columns) == 1 and "{" in columns[0]
+    mirror = Mirror(options.output_dir) if "://" in options.output_dir else None
+    folder = mirror.folder if mirror else Path(options.output_dir)
+    state = shared_state()
     try:
         summary = prepare_paintings(
             read_releases(options),
-            options.output_dir,
+            folder,
             PreparationOptions(
                 image_size=options.image_size,
                 encoding=options.image_format,
@@ -88,14 +96,29 @@ def main(arguments: list[str]) -> None:
             num_proc=options.num_proc,
             strict=options.strict,
             min_pictures=options.min_pictures,
+            state=state,
+            mirror=mirror,
         )
     except RuntimeError as error:
         raise ValueError(str(error)) from error
     except KeyboardInterrupt:
         raise SystemExit("interrupted; what is done is kept: the same command continues it") from None
-    write_dataset_card(options.output_dir)
-    write_data_report(options.output_dir)
+    if state is not None and not state.is_main_process:
+        return
+    write_dataset_card(folder)
+    write_data_report(folder)
+    if mirror:
+        mirror.publish()
     print_summary(summary, options.output_dir)
+
+
+def shared_state() -> Any:
+    """Accelerate's state where a launcher has started several processes."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return None
+    from accelerate import PartialState
+
+    return PartialState(cpu=True, timeout=timedelta(days=30))  # who is done waits for the others
 
 
 def read_releases(options: argparse.Namespace) -> Any:
@@ -118,7 +141,7 @@ def read_releases(options: argparse.Namespace) -> Any:
     return merge_tables(tables) if len(tables) > 1 else table
 
 
-def print_summary(summary: dict[str, Any], folder: Path) -> None:
+def print_summary(summary: dict[str, Any], folder: str) -> None:
     from semart_hf.documents.data_report import finding_counts
 
     keys = ("read", "dropped", "kept", "with_picture", "with_description")
@@ -130,11 +153,11 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
         print_table(("finding", *summary["rows"], "all"), findings)
     for task, splits in summary["labels"].items():
         print(f"{task}: {labels_in_words(splits)}")
-    print(f"Every finding is a line of {folder / 'problems.jsonl'}; look at {folder / 'report.html'}.")
+    print(f"Every finding is a line of {folder}/problems.jsonl; look at {folder}/report.html.")
     if training := training_words(summary):
         print(f"Train on it with: semart-hf train {training} --data {folder} --output_dir OUT")
     print(f"Publish it with: semart-hf push --dataset {folder} --repo_id USER/NAME")
-    print(f"Open it with: datasets.load_dataset({str(folder)!r})")
+    print(f"Open it with: datasets.load_dataset({folder!r})")
 
 
 def training_words(summary: dict[str, Any]) -> str | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -28,7 +29,8 @@ from semart_hf.catalogue.vocabulary import label_number
 from semart_hf.files import full_disk_explained, locked
 
 from .dataset_folder import FinishedShards, write_dataset
-from .shards import PreparationOptions, Shard, write_shard
+from .mirror import Mirror
+from .shards import PreparationOptions, Shard, shard_file, write_shard
 
 __all__ = ["Preparation", "PreparationOptions", "prepare_paintings"]
 
@@ -36,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 # For so many rows further processes take longer to start than they save.
 _FEW_ROWS = 200
+_SINGLE: tuple[int, int, Callable[[], None]] = (0, 1, lambda: None)
 
 
 class Preparation:
@@ -58,11 +61,15 @@ class Preparation:
             }
         )
 
-    def shards(self) -> Iterator[Shard]:
-        """The shards of every split, made one at a time."""
-        for split, table in self.tables.splits.items():
-            for number, rows in enumerate(table.with_format("arrow").iter(self.options.rows_per_shard)):
-                yield Shard(split, number, [*map(self._row, rows.to_pylist())])
+    def shards(self, index: int = 0, count: int = 1) -> Iterator[Shard]:
+        """The shards of every split, made one at a time; of `count` processes those of one, by its `index`."""
+        pieces = (
+            (split, number, rows)
+            for split, table in self.tables.splits.items()
+            for number, rows in enumerate(table.with_format("arrow").iter(self.options.rows_per_shard))
+        )
+        for split, number, rows in islice(pieces, index, None, count):
+            yield Shard(split, number, [*map(self._row, rows.to_pylist())])
 
     def key(self, with_times: bool = False, min_pictures: float = 0.0) -> str:
         """Digest of the catalogue's words, the names and sizes of its pictures, and the options.
@@ -109,6 +116,8 @@ def prepare_paintings(
     strict: bool = False,
     min_pictures: float = 0.5,
     wait: float | None = None,
+    state: Any = None,
+    mirror: Mirror | None = None,
 ) -> dict[str, Any]:
     """The summary of a dataset folder that now lies, whole, at `output_dir`.
 
@@ -123,6 +132,8 @@ def prepare_paintings(
         strict: Refuse a catalogue of which a row would be dropped.
         min_pictures: Least share of the pictures that the catalogue names that can be read; 0 takes any.
         wait: Seconds to wait for another process that prepares the same folder.
+        state: Accelerate's, of processes that share the work on a folder that all of them see, or with a `mirror`.
+        mirror: Where shards are exchanged by machines without a common disk; `output_dir` is its `folder` then.
 
     Raises:
         ValueError: Something else lies at `output_dir`, another process is at work there, no row is left, too few
@@ -132,35 +143,71 @@ def prepare_paintings(
     """
     output = Path(output_dir).absolute()
     preparation = Preparation(tables, options or PreparationOptions())
-    num_rows = sum(map(len, tables.splits.values()))
+    index, count, barrier = (
+        _SINGLE if state is None else (state.process_index, state.num_processes, state.wait_for_everyone)
+    )
     if num_proc is None:
-        num_proc = len(os.sched_getaffinity(0)) if num_rows > _FEW_ROWS else 1
+        num_rows = sum(map(len, tables.splits.values())) // count
+        cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        num_proc = max(cores, 1) if num_rows > _FEW_ROWS else 1
     key = preparation.key(min_pictures=min_pictures)
     work = output.parent / f".{output.name}.preparing"
     advice = "A dataset needs some 40 KB a picture of 288 pixels. Make room and run the same command again: what is "
-    with locked(output, "preparing", wait=wait), full_disk_explained(output.parent, f"{advice}done is kept."):
+    alone = nullcontext() if index else locked(output, "preparing", wait=wait)
+    with alone, full_disk_explained(output.parent, f"{advice}done is kept."):
         existing = _summary_at(output, key)
+        barrier()  # nobody makes the folder before all have seen that there is none
         if existing is not None:
             logger.warning("%s was made of the same catalogue with the same options: nothing to do.", output)
             return existing
         work.mkdir(parents=True, exist_ok=True)
-        schema = preparation.features.arrow_schema
-        task = partial(
-            write_shard, folder=work, schema=schema, options=preparation.options, follow_links=tables.follow_links
-        )
-        with tqdm(total=num_rows, unit="row", desc="Preparing", smoothing=0.1) as bar:
-            if num_proc == 1:
-                for shard in preparation.shards():
-                    bar.update(task(shard))
-            else:
-                _map_in_processes(task, preparation.shards(), num_proc, bar)
-        shards = FinishedShards(work, tables, preparation.options.rows_per_shard)
-        shards.check(strict=strict, min_pictures=min_pictures)
-        summary = write_dataset(
-            output, shards, features=preparation.features, options=asdict(preparation.options), made_of=key
-        )
+        if mirror is not None:
+            mirror.fetch(work)
+        _write_shards(preparation, work, index, count, num_proc, mirror)
+        barrier()
+        if index == 0:
+            if mirror is not None:
+                mirror.fetch(work)
+                mirror.fetch(work, ".parquet")
+            shards = FinishedShards(work, tables, preparation.options.rows_per_shard)
+            shards.check(strict=strict, min_pictures=min_pictures)
+            write_dataset(
+                output, shards, features=preparation.features, options=asdict(preparation.options), made_of=key
+            )
+        barrier()
+        summary = None if index and mirror is not None else _summary_at(output, key)
         shutil.rmtree(work, ignore_errors=True)
-    return summary
+    return summary or {}
+
+
+def _write_shards(
+    preparation: Preparation, work: Path, index: int, count: int, num_proc: int, mirror: Mirror | None
+) -> None:
+    task = partial(
+        _write_and_store,
+        mirror=mirror,
+        folder=work,
+        schema=preparation.features.arrow_schema,
+        options=preparation.options,
+        follow_links=preparation.tables.follow_links,
+    )
+    num_rows = sum(map(len, preparation.tables.splits.values()))
+    shards = preparation.shards(index, count)
+    with tqdm(total=num_rows // count, unit="row", desc="Preparing", smoothing=0.1, disable=index > 0) as bar:
+        if num_proc == 1:
+            for shard in shards:
+                bar.update(task(shard))
+        else:
+            _map_in_processes(task, shards, num_proc, bar)
+
+
+def _write_and_store(shard: Shard, *, mirror: Mirror | None, folder: Path, **options: Any) -> int:
+    if mirror is None:
+        return write_shard(shard, folder=folder, **options)
+    num_rows = write_shard(shard, folder=folder, needs_file=False, **options)
+    if shard_file(folder, shard.split, shard.number).is_file():
+        mirror.store(folder, shard.split, shard.number)
+    return num_rows
 
 
 def _summary_at(output: Path, key: str) -> dict[str, Any] | None:

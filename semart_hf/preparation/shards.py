@@ -76,7 +76,13 @@ class Shard(NamedTuple):
 
 
 def write_shard(
-    shard: Shard, *, folder: Path, schema: pa.Schema, options: PreparationOptions, follow_links: bool = False
+    shard: Shard,
+    *,
+    folder: Path,
+    schema: pa.Schema,
+    options: PreparationOptions,
+    follow_links: bool = False,
+    needs_file: bool = True,
 ) -> int:
     """The number of rows of a shard, whose file and note now lie in the folder.
 
@@ -90,11 +96,13 @@ def write_shard(
         schema: Columns of the file, `image` first, with the features that `datasets` reads from its metadata.
         options: What the pictures and texts are like.
         follow_links: Whether links in the folder of pictures may lead out of it.
+        needs_file: Whether a shard is finished only where its file lies here, too.
     """
     paths = [find_picture(row["images_folder"], row["image_file"], follow_links=follow_links) for row in shard.rows]
     key = _key(shard, paths, schema, options)
     file = shard_file(folder, shard.split, shard.number)
-    if file.with_suffix(".json").is_file() and file.is_file() and read_note(file)["key"] == key:
+    has_files = file.with_suffix(".json").is_file() and (file.is_file() or not needs_file)
+    if has_files and read_note(file)["key"] == key:
         return len(shard.rows)
     facts: list[dict[str, Any]] = []
     problems: list[Problem] = []

@@ -21,6 +21,25 @@ def test_a_release_becomes_a_dataset_folder(release, tmp_path, capsys):
     assert min(split[1]["image"].size) == 32  # the first row's picture is missing
 
 
+def test_a_dataset_is_made_at_an_address_too(release, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    words = ["--release", str(release), "--image_size", "32", "--output_dir"]
+    script.main([*words, str(tmp_path / "here")])
+    script.main([*words, (tmp_path / "there").as_uri()])
+    assert f"datasets.load_dataset('file://{tmp_path}/there')" in capsys.readouterr().out
+    here, there = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("here", "there")
+    )
+    assert here == there
+    with pytest.raises(SystemExit, match="where something lies already"):
+        script.main([*words, (tmp_path / "there").as_uri()])
+
+
 def test_releases_are_merged_into_one_vocabulary(release, tmp_path):
     output = tmp_path / "out"
     twice = ["--release", str(release), "--release", str(release)]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from release_builder import contents, encoded, painting, problems_of, row, write_plain_release, write_release
-from warm_python import Python
+from warm_python import Python, launched, run_python
 
 from semart_hf import files
 from semart_hf.catalogue.release import read_rows
@@ -28,6 +28,24 @@ from semart_hf import files
 from semart_hf.catalogue.release import read_rows
 options = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
 prepare_paintings(read_rows(sys.argv[1]), sys.argv[2], options, num_proc=2)
+"""
+
+
+SHARED = """
+import os, sys
+import datasets
+from accelerate import PartialState
+from semart_hf.catalogue.release import read_rows
+from semart_hf.preparation.mirror import Mirror
+from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+datasets.config.HF_DATASETS_CACHE = sys.argv[3] + os.environ["RANK"]  # as of two machines
+options = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
+mirror = Mirror(sys.argv[2]) if "://" in sys.argv[2] else None
+state = PartialState(cpu=True)
+folder = mirror.folder if mirror else sys.argv[2]
+prepare_paintings(read_rows(sys.argv[1]), folder, options, num_proc=1, state=state, mirror=mirror)
+if mirror and state.is_main_process:
+    mirror.publish()
 """
 
 
@@ -70,6 +88,31 @@ def test_a_killed_run_leaves_nothing_running_and_is_continued_to_the_same_bytes(
     assert contents(output) == whole
     assert len(written) == 20 - num_done
     assert not work.exists()
+
+
+@pytest.mark.parametrize("place", ["folder", "address"])
+def test_processes_share_the_work_and_what_a_killed_one_left_is_done_by_the_others(release, whole, tmp_path, place):
+    """Of two processes the second is killed, and the first ended as a launcher does; the same command goes on."""
+    logs, output = tmp_path / "logs", tmp_path / "out"
+    logs.mkdir()
+    work = tmp_path / ("out.preparing" if place == "address" else ".out.preparing")
+    words = ["-c", SHARED, release, output.as_uri() if place == "address" else output, tmp_path / "cache"]
+    first, second = launched(2)
+    with (
+        Python(*words, output=logs / "first", OMP_NUM_THREADS="1", **first) as one,
+        Python(*words, output=logs / "second", OMP_NUM_THREADS="1", **second) as other,
+    ):
+        other.wait_until(lambda: len(list(work.glob("train-*.json"))) >= 4)
+        other.signal(signal.SIGKILL)
+        one.signal(signal.SIGKILL)
+    assert not output.exists()
+    done = {path.name: path.stat().st_mtime_ns for path in work.glob("train-*.json")}
+    assert 4 <= len(done) < 20
+    finished = run_python(*words, logs=logs, num_processes=2, OMP_NUM_THREADS="1")
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert contents(output) == whole
+    assert not work.exists()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("out")) == ["out"]
 
 
 def test_changed_pictures_are_read_again(tmp_path):

@@ -1,0 +1,56 @@
+"""Shards at an address that machines without a common disk reach: each is stored there once it is finished."""
+
+import hashlib
+from pathlib import Path
+
+import datasets
+import fsspec  # type: ignore[import-untyped]
+
+from .shards import shard_file
+
+
+class Mirror:
+    """The address of a dataset, and a folder of this machine where it is prepared.
+
+    Args:
+        url: In any form that fsspec knows, e.g. `s3://bucket/paintings`.
+
+    Raises:
+        ValueError: If something lies there already.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._files, root = fsspec.core.url_to_fs(url)
+        self._root = root.rstrip("/")
+        self._work = f"{self._root}.preparing"
+        digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
+        self.folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "mirrors" / digest
+        if self._files.exists(self._root) and self._files.ls(self._root):
+            raise ValueError(f"Got {url}, where something lies already. Remove it, or choose another address.")
+
+    def fetch(self, work: Path, ending: str = ".json") -> None:
+        """Bring what others have finished and this machine lacks: the shards' notes, or their files."""
+        for path in self._files.glob(f"{self._work}/*{ending}"):
+            place = work / Path(path).name
+            if not place.is_file():
+                self._files.get_file(path, str(place))
+
+    def store(self, work: Path, split: str, number: int) -> None:
+        """Store a finished shard, its note last, and keep the note alone here."""
+        file = shard_file(work, split, number)
+        self._files.makedirs(self._work, exist_ok=True)
+        for path in (file, file.with_suffix(".json")):
+            place = f"{self._work}/{path.name}"
+            self._files.put_file(str(path), f"{place}.unfinished")
+            self._files.mv(f"{place}.unfinished", place)
+        file.unlink()
+
+    def publish(self) -> None:
+        """Store the finished dataset of `folder`, and remove the shards that it was made of."""
+        for path in sorted(self.folder.rglob("*")):
+            if path.is_file():
+                place = f"{self._root}/{path.relative_to(self.folder).as_posix()}"
+                self._files.makedirs(place.rpartition("/")[0], exist_ok=True)
+                self._files.put_file(str(path), place)
+        if self._files.exists(self._work):
+            self._files.rm(self._work, recursive=True)
