@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from .catalogue_files import FORMAT_OF_ENDING, SourceTable, imagefolder_files, read_dataset, read_table
-from .mapping import CatalogueMapping, Columns, SplitRule, normal
+from .mapping import SEMART_NAMES, CatalogueMapping, Columns, SplitRule, normal
 from .medium import medium_of
+from .schema import label_text
 from .tables import (
     RESERVED_COLUMNS,
     SPLITS,
@@ -238,8 +239,8 @@ def _common_columns(
     mapping: CatalogueMapping, cells: Columns, num_rows: int, unforeseen: Mapping[str, Counter[str]]
 ) -> dict[str, Sequence[str | None]]:
     """The columns of `ReleaseTables` as the mapping makes them of a catalogue's; `medium` also of `technique`."""
-    tasks = [task.name for task in mapping.tasks]
-    columns: dict[str, Sequence[str | None]] = dict.fromkeys((*TEXT_COLUMNS, *tasks), [None] * num_rows)
+    tasks, semart = [task.name for task in mapping.tasks], SEMART_NAMES
+    columns: dict[str, Sequence[str | None]] = dict.fromkeys((*TEXT_COLUMNS, *semart), [None] * num_rows)
     given: dict[str, Sequence[str | None]] = {}
     for target, rule in mapping.columns.items():
         if target != "image" and not set(rule.columns).isdisjoint(cells):
@@ -253,11 +254,20 @@ def _common_columns(
         name = re.sub(r"\W+", "_", column.lower()).strip("_")
         is_read = name in mapping.columns and mapping.columns[name].columns == (column,)
         if column != mapping.image_column and not is_read:
-            is_taken = name in (*TEXT_COLUMNS, *tasks, *RESERVED_COLUMNS)
+            is_taken = name in (*TEXT_COLUMNS, *semart, *mapping.columns, *RESERVED_COLUMNS)
             given[f"catalogue_{name}" if is_taken else name] = [unescape_entities(cell) for cell in cells[column]]
     if "technique" in given and "medium" in tasks:
         columns["medium"] = [medium_of(technique) for technique in given["technique"]]
-    return columns | given
+    columns |= given
+    for task in mapping.tasks:
+        if task.source not in columns:
+            raise ValueError(
+                f"Got the task {task.name} with labels in the column {task.source!r}, but the columns are "
+                f"{list(columns)}. Correct the task, or name its column in the mapping under columns."
+            )
+        if task.rule or task.source != task.name:
+            columns[task.name] = [label_text(cell, task.rule) for cell in columns[task.source]]
+    return {name: cells for name, cells in columns.items() if name in tasks or name not in semart or name in given}
 
 
 def _split_names(

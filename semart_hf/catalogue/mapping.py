@@ -3,13 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .schema import SEMART_TASKS, Task
+from .schema import SEMART_TASKS, Task, read_tasks
 from .tables import DEFAULT_SHARES, SPLITS, TEXT_COLUMNS, check_shares
 from .text import MAPPINGS, template_parts
 from .timeframe import half_century_of
@@ -17,6 +17,8 @@ from .vocabulary import UNKNOWN
 
 #: Kinds of catalogue that can be read; `hub` is a data set id, or a folder that `datasets.load_dataset` opens.
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "imagefolder", "hub")
+
+SEMART_NAMES = [task.name for task in SEMART_TASKS]
 
 #: Columns of some rows: cells by name, strings or `None`.
 Columns = Mapping[str, Sequence[str | None]]
@@ -132,8 +134,8 @@ class CatalogueMapping:
         return frozenset(columns | ({self.splits.column} if self.splits and self.splits.column else set()))
 
 
-def load_mapping(name_or_path: str | Path) -> CatalogueMapping:
-    """The mapping in a YAML file, or the one of this name that is shipped.
+def load_mapping(name_or_path: str | Path, tasks: Sequence[Any] | None = None) -> CatalogueMapping:
+    """The mapping in a YAML file, or the one of this name that is shipped; with its own tasks, or with `tasks`.
 
     Raises:
         ValueError: There is none, the file is no YAML, or a key, which the message names, is unknown, missing or of
@@ -144,7 +146,11 @@ def load_mapping(name_or_path: str | Path) -> CatalogueMapping:
     if not path.is_file():
         path = shipped.get(str(name_or_path), path)
     try:
-        return parse_mapping(yaml.safe_load(path.read_text("utf-8")))
+        content = yaml.safe_load(path.read_text("utf-8"))
+        if tasks and isinstance(content, Mapping):
+            own = {task.name: task.entry for task in read_tasks(content.get("tasks") or SEMART_NAMES)}
+            content = {**content, "tasks": [own.get(task, task) if isinstance(task, str) else task for task in tasks]}
+        return parse_mapping(content)
     except FileNotFoundError:
         raise ValueError(
             f"Got the mapping {name_or_path}, but there is no such file, and the names are {[*shipped]}. Correct it."
@@ -162,13 +168,31 @@ def parse_mapping(content: Any) -> CatalogueMapping:
         ValueError: See `load_mapping`.
     """
     given = _section(content, "", _KEYS, required=("columns",))
-    tasks = [task.name for task in SEMART_TASKS]
-    if not set(given["columns"]) & {*tasks, "technique"}:
+    tasks = given.get("tasks", ())
+    targets = ("image", *TEXT_COLUMNS, *SEMART_NAMES, *(task.name for task in tasks))
+    columns = given["columns"] = _section(given["columns"], "columns", dict.fromkeys(targets, _column_rule))
+    if not tasks and not set(columns) & {*SEMART_NAMES, "technique"}:
         raise ValueError(
-            f"Got columns {list(given['columns'])}, but none of {tasks} is among them, nor technique, which "
-            "gives the medium. Add one to columns."
+            f"Got columns {list(columns)}, but none of {SEMART_NAMES} is among them, nor technique, which gives the "
+            "medium. Add one to columns, or say under tasks which other columns have labels."
         )
+    if tasks:
+        given["tasks"] = tuple(_with_column(task, columns) for task in tasks)
     return CatalogueMapping(**{key: value for key, value in given.items() if key != "about"})
+
+
+def _with_column(task: Task, columns: dict[str, ColumnRule]) -> Task:
+    """The task as the prepared data has it; a column of the catalogue itself that it names gets a rule."""
+    is_derived = task.name == "medium" and "technique" in columns
+    if task.source in columns or is_derived:
+        return task
+    if task.rule:
+        raise ValueError(
+            f"Got the task {task.name}, derived from {task.source!r}, but the columns are {list(columns)}. Add "
+            f"{task.source} to columns."
+        )
+    columns[task.name] = ColumnRule((task.source,))
+    return replace(task, column=None)
 
 
 def normal(value: str | None) -> str:
@@ -296,7 +320,6 @@ _RULE_KEYS = {
 }
 _JOIN_KEYS = {"file": _text, "by": _by, "where": _CONDITIONS, "columns": _table_of(_text)}
 _JOIN_KEYS["take"] = _one_of("first", "all")
-_TARGETS = ("image", *TEXT_COLUMNS, *(task.name for task in SEMART_TASKS))
 _KEYS = {
     "about": _text,
     "files": lambda value, key: (
@@ -308,7 +331,8 @@ _KEYS = {
     "images": _text,
     "keep_rows": _CONDITIONS,
     "joins": _joins,
-    "columns": lambda value, key: _section(value, key, dict.fromkeys(_TARGETS, _column_rule)),
+    "tasks": lambda value, _: tuple(read_tasks(value)),
+    "columns": _table_of(),
     "keep": lambda value, key: None if value == "all" else _names(value, key),
     "splits": _split_rule,
 }

@@ -14,6 +14,7 @@ from datasets.table import InMemoryTable
 from .catalogue import read_catalogue
 from .mapping import CatalogueMapping, ColumnRule, SplitRule
 from .picture_files import find_picture
+from .schema import SEMART_TASKS, Task
 from .tables import (
     DEFAULT_SHARES,
     PIECE_ROWS,
@@ -48,11 +49,13 @@ def read_rows(
     encoding: str | None = None,
     delimiter: str | None = None,
     follow_links: bool = False,
+    tasks: Sequence[Task] = SEMART_TASKS,
 ) -> ReleaseTables:
     """The rows of a release's folder, or of one CSV file of its form, which is shared out to splits.
 
     `shares` are fractions by split for a single file, 0.8/0.1/0.1 by default, and `seed` is that of the division. For
-    `encoding` and `delimiter` see `CatalogueMapping`, for `follow_links` `read_catalogue`.
+    `encoding` and `delimiter` see `CatalogueMapping`, for `follow_links` `read_catalogue`. Any column of
+    the files may be one of `tasks`, by its name in lower case.
 
     Raises:
         ValueError: There is no release, a file has no rows or lacks a required column, or shares are wrong.
@@ -77,6 +80,7 @@ def read_rows(
     check_shares(shares)
     mapping = CatalogueMapping(
         _RULES,
+        tuple(tasks),
         files={split: file.name for split, file in files.items()},
         format="tsv",
         encoding=encoding,
@@ -147,7 +151,7 @@ def _typed_split(
 ) -> datasets.Dataset:
     """One split: the words stay where they lie, and only what is new is written."""
     rows, words = tables.splits[split], datasets.Value("string")
-    tasks = [task.name for task in tables.tasks]
+    tasks = tables.label_columns
     labels = {task: datasets.ClassLabel(names=list(vocabularies[task])) for task in tasks}
     new = datasets.Features({"image": datasets.Image(), **labels, "text": words})
     if is_description_alone(text_columns):

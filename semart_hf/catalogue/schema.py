@@ -59,6 +59,11 @@ class Task:
         return self.column or self.name
 
     @property
+    def entry(self) -> dict[str, Any]:
+        """What a recipe says of it, as `read_tasks` reads it."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+
+    @property
     def origin(self) -> dict[str, str]:
         """Name, and column and rule where it has them: what a configuration keeps to read other data likewise."""
         return {name: value for name in ("name", "column", "rule") if (value := getattr(self, name)) is not None}

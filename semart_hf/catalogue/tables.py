@@ -96,6 +96,11 @@ class ReleaseTables:
     is_painted_miniature: bool = False
 
     @property
+    def label_columns(self) -> list[str]:
+        """Names of the tasks whose column is labels alone, where that of `author` has words for texts too."""
+        return [task.name for task in self.tasks if task.name not in TEXT_COLUMNS]
+
+    @property
     def extra_columns(self) -> list[str]:
         """Names of the columns that this catalogue has beyond the common ones, in their order."""
         common = {*ORIGIN_COLUMNS, *TEXT_COLUMNS, *(task.name for task in self.tasks)}

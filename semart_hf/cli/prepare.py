@@ -11,6 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from .command import command, print_table
 
 EXAMPLES = """examples:
@@ -51,6 +53,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--image_format", choices=("jpeg", "png", "webp"), default="jpeg", help="default: jpeg, quality 92")
     add("--num_proc", type=int, help="processes (default: one for each core)")
     add("--strict", action="store_true", help="make no dataset if a row would be dropped")
+    tasks = "label columns of the releases, or tables as in a recipe (default: the mappings', or SemArt's four)"
+    add("--tasks", nargs="+", metavar="TASK", help=tasks)
     rare = "labels rarer than this in train become UNK (default: 10)"
     add("--min_label_count", type=int, default=10, help=rare)
     text = 'columns of the text, or a template such as "{TITLE}. {DESCRIPTION}" (default: DESCRIPTION)'
@@ -60,6 +64,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.mapping and len(options.mapping) not in (1, len(options.release)):
         parser.error(f"{len(options.mapping)} mappings for {len(options.release)} releases: give one, or one for each")
+    try:
+        options.tasks = options.tasks and [yaml.safe_load(task) for task in options.tasks]
+    except yaml.YAMLError as error:
+        parser.error(f"got --tasks {options.tasks}, of which one is no table ({error}): put each in quotes")
     if options.num_proc is not None and options.num_proc < 1:
         parser.error(f"got --num_proc {options.num_proc}: give 1 or more")
     if not 0 <= options.min_pictures <= 1:
@@ -126,16 +134,19 @@ def read_releases(options: argparse.Namespace) -> Any:
     from semart_hf.catalogue.catalogue import merge_tables, read_catalogue
     from semart_hf.catalogue.mapping import load_mapping
     from semart_hf.catalogue.release import read_rows
+    from semart_hf.catalogue.schema import SEMART_TASKS, read_tasks
 
     mappings = options.mapping or ["official"]
     files = {"encoding": options.encoding, "delimiter": options.delimiter}
     tables: dict[str, Any] = {}
     for release, mapping in zip(options.release, mappings * (len(options.release) // len(mappings)), strict=True):
         if mapping == "official":
-            table = read_rows(release, follow_links=options.follow_links, **files)
+            tasks = read_tasks(options.tasks) if options.tasks else SEMART_TASKS
+            table = read_rows(release, follow_links=options.follow_links, tasks=tasks, **files)
         else:
             given = {key: value for key, value in files.items() if value is not None}
-            table = read_catalogue(release, replace(load_mapping(mapping), **given), follow_links=options.follow_links)
+            read = replace(load_mapping(mapping, options.tasks), **given)
+            table = read_catalogue(release, read, follow_links=options.follow_links)
         name = Path(release).name or "release"
         tables[name if name not in tables else f"{name}-{len(tables) + 1}"] = table
     return merge_tables(tables) if len(tables) > 1 else table
@@ -161,16 +172,15 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
 
 
 def training_words(summary: dict[str, Any]) -> str | None:
-    """The recipe that shows what the dataset has, and the tasks with a label to learn where some have none."""
-    tasks = [task for task, splits in summary["labels"].items() if _count_labels(splits)[0]]
-    if not tasks:
+    """The recipe that shows what the dataset has; `None` where no task has a label to learn."""
+    if not any(_count_labels(splits)[0] for splits in summary["labels"].values()):
         return None
     recipe = "semart-efficientnet_b0"
     if not sum(counts["with_picture"] for counts in summary["rows"].values()):
         recipe = "semart-text_only"
     elif not sum(counts["texts"] for counts in summary["named_labels"].values()):
         recipe = "semart-image_only"
-    return recipe if len(tasks) == len(summary["labels"]) else f"{recipe} --tasks {' '.join(tasks)}"
+    return recipe
 
 
 def labels_in_words(splits: dict[str, dict[str, int]]) -> str:

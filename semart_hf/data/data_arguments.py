@@ -61,9 +61,10 @@ class DataArguments:
     streaming: bool = described(False, "Read prepared training data (folder, Hub, URL) as it is needed.")
     epoch_length: int | None = described(None, "Rows of an epoch of streamed data. null: every row once.")
     shuffle_buffer: int = described(512, "Rows of streamed data that are mixed at a time.")
-    tasks: list[str] = described(
-        ["type", "school", "timeframe", "medium"],
-        "Tasks, in their order: columns with labels, or {name: …, column: …, rule: …}.",
+    tasks: list[str] | None = described(
+        None,
+        "Tasks, in their order: columns with labels, or {name: …, column: …, rule: …}. null: those that the data "
+        "declares, of a release type, school, timeframe and medium.",
     )
     min_label_count: int = described(10, "Labels rarer than this in train become UNK.")
     text_columns: list[str] = described(["DESCRIPTION"], "Columns that make up the model's text.")
@@ -99,7 +100,8 @@ class DataArguments:
     def __post_init__(self) -> None:
         """Check that there is something to learn from, and that the ways to read it do not exclude each other."""
         check_numbers(self)
-        read_tasks(self.tasks)
+        if self.tasks is not None:
+            read_tasks(self.tasks)
         for name in ("crop_scale", "crop_ratio"):
             if len(getattr(self, name)) != 2:
                 raise ValueError(

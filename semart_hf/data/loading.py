@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import datasets
+import fsspec  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets.fingerprint import Hasher
@@ -28,7 +29,7 @@ from semart_hf.preparation.preparation import Preparation, PreparationOptions, p
 
 from .data_arguments import DataArguments
 from .rows import check_readable, renumbered, tasks_of, with_label_columns
-from .streaming import PaintingStream, column_of, shards_at, url_of
+from .streaming import PaintingStream, column_of, label_columns, shards_at, url_of
 
 logger = logging.getLogger(__name__)
 
@@ -160,10 +161,10 @@ def _as_expected(
     data: str | Path,
 ) -> datasets.Dataset:
     """The split with every column that a release has, its text and its labels as asked for."""
-    label_columns = [name for name, kind in split.features.items() if isinstance(kind, datasets.ClassLabel)]
-    wanted = label_columns if tasks is None else [task["name"] for task in tasks]
-    own_tasks = [name for name in label_columns if name in wanted]
-    common_columns = ("image", "text", *TEXT_COLUMNS, *label_columns)
+    labelled = label_columns(split.features)
+    wanted = labelled if tasks is None else [task["name"] for task in tasks]
+    own_tasks = [name for name in labelled if name in wanted]
+    common_columns = ("image", "text", *TEXT_COLUMNS, *labelled)
     extra_columns = [column for column in split.column_names if column not in common_columns]
     if text_columns is None or is_description_alone(text_columns):
         # A text that was prepared otherwise, perhaps with words masked, is what is meant.
@@ -228,10 +229,11 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
         ValueError: If there is nothing to learn from, or less than half of what `modality` shows can be read.
     """
     data, columns = arguments.data, arguments.columns_or_template
-    origins = [task.origin for task in read_tasks(arguments.tasks)]
+    entries = _task_entries(arguments)
+    origins = _origins(entries)
     splits = Splits()
     if arguments.streaming and not is_release(data):
-        splits["train"] = _stream(data, arguments, seed)
+        splits["train"] = _stream(data, arguments, seed, entries)
         others = load_paintings(data, text_columns=columns, only=["validation", "test"])
         for name, rows in others.items():
             splits[name] = shown_rows(with_label_columns(rows, origins), arguments.modality)
@@ -256,7 +258,7 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
         check_readable(rows, split=name, modality=arguments.modality, data=data, follow_links=arguments.follow_links)
     train = splits["train"]
     # Of all rows: a trial on a few shall not know fewer labels.
-    splits.tasks = tasks_of(train, arguments.tasks, min_label_count=arguments.min_label_count)
+    splits.tasks = tasks_of(train, entries, min_label_count=arguments.min_label_count)
     if arguments.max_train_rows is not None and isinstance(train, datasets.Dataset):
         splits["train"] = train.select(range(min(arguments.max_train_rows, len(train))))
     return splits
@@ -304,11 +306,10 @@ def with_prepared_pictures(
     )
     folder = prepared_in_cache(arguments.data, tables, options)
     if arguments.streaming:
-        rows = _stream(str(folder), arguments, seed)
+        rows = _stream(str(folder), arguments, seed, arguments.tasks)
     else:
         prepared = load_paintings(folder, text_columns=columns, only=["train"])["train"]
-        origins = [task.origin for task in read_tasks(arguments.tasks)]
-        rows = _undecoded(with_label_columns(prepared, origins))
+        rows = _undecoded(with_label_columns(prepared, _origins(arguments.tasks)))
     return rows, f"Training pictures: prepared with a shorter side of {size} pixels, in {folder}"
 
 
@@ -322,7 +323,33 @@ def prepared_size(image_processor: SemArtImageProcessor, smallest_crop: float) -
     return max(round(needed / _SIZE_STEP) * _SIZE_STEP, image_processor.resized_side)
 
 
-def _stream(data: str, arguments: DataArguments, seed: int) -> PaintingStream:
+def declared_tasks(data: str | Path) -> list[dict[str, Any]] | None:
+    """The tasks that prepared data declares in its summary, as a recipe has them; `None` where it declares none."""
+    file_system, folder = fsspec.core.url_to_fs(url_of(data))
+    try:
+        summary = json.loads(file_system.cat_file(f"{folder.rstrip('/')}/summary.json"))
+    except OSError as error:  # data that was not prepared here, or a Hub that is out of reach
+        logger.info("%s declares no tasks (%s).", data, error)
+        return None
+    return summary.get("tasks") or None
+
+
+def _task_entries(arguments: DataArguments) -> list[Any] | None:
+    """The recipe's tasks, those that it names as the data declares them; the data's own where it has none."""
+    if is_release(arguments.data):
+        return arguments.tasks
+    declared = declared_tasks(arguments.data)
+    if arguments.tasks is None:
+        return declared
+    by_name = {entry["name"]: entry for entry in declared or ()}
+    return [by_name.get(entry, entry) if isinstance(entry, str) else entry for entry in arguments.tasks]
+
+
+def _origins(entries: Sequence[Any] | None) -> list[dict[str, str]]:
+    return [task.origin for task in read_tasks(entries)] if entries else []
+
+
+def _stream(data: str, arguments: DataArguments, seed: int, entries: Sequence[Any] | None) -> PaintingStream:
     columns = arguments.columns_or_template
     return PaintingStream(
         data,
@@ -330,7 +357,7 @@ def _stream(data: str, arguments: DataArguments, seed: int) -> PaintingStream:
         seed=seed,
         buffer_size=arguments.shuffle_buffer,
         text_columns=None if is_description_alone(columns) else columns,
-        tasks=[task.origin for task in read_tasks(arguments.tasks)],
+        tasks=_origins(entries),
     )
 
 

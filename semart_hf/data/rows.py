@@ -19,7 +19,7 @@ from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.pictures_semart import PictureError, load_picture
 
 from .sampling import TrainingPaintings
-from .streaming import PaintingStream, column_of
+from .streaming import PaintingStream, column_of, label_columns
 
 LEAST_SHARE = 0.5
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _SMALL_SIDE = 32
 
 def tasks_of(
     paintings: datasets.Dataset | PaintingStream,
-    tasks: Iterable[str | Mapping[str, Any]],
+    tasks: Iterable[str | Mapping[str, Any]] | None,
     *,
     min_label_count: int = 10,
 ) -> list[dict[str, Any]]:
@@ -40,14 +40,14 @@ def tasks_of(
 
     Args:
         paintings: The training rows.
-        tasks: See `read_tasks`.
+        tasks: See `read_tasks`; `None`: all columns of labels.
         min_label_count: See `learn_vocabulary`.
 
     Raises:
         ValueError: If the data lack a column, or it has no labels that could be learned.
     """
     found = []
-    for task in read_tasks(tasks):
+    for task in read_tasks(label_columns(paintings.features) if tasks is None else tasks):
         feature = _label_feature(paintings, task)
         if isinstance(feature, datasets.ClassLabel) and task.rule is None:
             if task.min_label_count is not None:

@@ -43,6 +43,7 @@ _NUM_TEXTS = 4000
 _VOCABULARY_SIZE = 30_522  # DistilBERT's
 _LIMITS = (128, 256, 512)
 _NUM_PAINTINGS = 40
+_MOST_LABELS = 60  # of a task, in its chart
 _NUM_PAIRS = 12
 
 # Parquet files by split; split of a kept row, and its number there.
@@ -77,7 +78,7 @@ def write_data_report(folder: str | Path) -> Path:
         splits=Table(
             ["split", *_COUNTS.values()], [[split, *map(counts.get, _COUNTS)] for split, counts in rows.items()]
         ),
-        labels=[_labels(task, summary, features) for task in summary["labels"]],
+        labels=[_labels(task, summary) for task in summary["labels"]],
         texts=_texts(files, features, summary),
         sizes=np.sort(np.array(summary["pictures"].get("sizes", []), dtype=int).reshape(-1, 2).min(axis=1)),
         formats=summary["pictures"].get("formats", {}),
@@ -148,13 +149,17 @@ def _shown(files: Files, features: datasets.Features, places: set[Place]) -> dic
     return shown
 
 
-def _labels(task: str, summary: Mapping[str, Any], features: datasets.Features) -> dict[str, Any]:
+def _labels(task: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     """A task's chart of shares, and which labels `UNK` stands for, the most frequent first."""
     counts = summary["labels"][task]
-    shown = [name for name in (*features[task].names, "unknown") if any(found.get(name) for found in counts.values())]
+    totals = {name: sum(found.get(name, 0) for found in counts.values()) for name in next(iter(counts.values()))}
+    frequent = sorted((name for name in totals if name not in (UNKNOWN, "unknown")), key=lambda name: -totals[name])
+    hidden = {*frequent[_MOST_LABELS:]}
+    shown = [name for name, count in totals.items() if count and name not in hidden]
     rare = sorted(summary.get("rare_labels", {}).get(task, {}).items(), key=lambda item: (-item[1], item[0]))
     chart = data_uri(svg_of(draw_label_shares(counts, shown)).encode(), "image/svg+xml")
-    return {"task": task, "chart": chart, "rare": [f"{label} ({count:,})" for label, count in rare]}
+    rare_words = [f"{label} ({count:,})" for label, count in rare]
+    return {"task": task, "chart": chart, "rare": rare_words, "num_hidden": len(hidden)}
 
 
 def _texts(files: Files, features: datasets.Features, summary: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -28,6 +28,9 @@ LICENCE_NOTICE = (
 )
 
 
+_MOST_LABELS = 100  # of a task, in the card's table
+
+
 def write_dataset_card(folder: str | Path) -> Path:
     """The path of `README.md`, written into a prepared dataset folder from what lies there.
 
@@ -44,6 +47,7 @@ def write_dataset_card(folder: str | Path) -> Path:
         "dataset_card.md",
         metadata=_metadata(files, features, {split: counts["kept"] for split, counts in rows.items()}),
         tasks=tasks,
+        worded=[task for task in tasks if task in TEXT_COLUMNS],
         num_rows=f"{sum(counts['kept'] for counts in rows.values()):,}",
         num_pictures=f"{sum(counts['with_picture'] for counts in rows.values()):,}",
         options=summary["options"],
@@ -53,7 +57,9 @@ def write_dataset_card(folder: str | Path) -> Path:
             ["split", *keys.values()], [[split, *(counts[key] for key in keys)] for split, counts in rows.items()]
         ),
         labels=Table(
-            ["task", "labels"], [[task, ", ".join(features[task].names)] for task in tasks], num_text_columns=2
+            ["task", "labels"],
+            [[task, _names(labels)] for task, labels in summary["labels"].items()],
+            num_text_columns=2,
         ),
         findings=found
         and Table(
@@ -64,6 +70,13 @@ def write_dataset_card(folder: str | Path) -> Path:
     )
     write_text(folder / "README.md", card)
     return folder / "README.md"
+
+
+def _names(counts: dict[str, dict[str, int]]) -> str:
+    """The labels of a task, the first of very many."""
+    names = [label for label in next(iter(counts.values())) if label != "unknown"]
+    more = f" and {len(names) - _MOST_LABELS:,} more" if len(names) > _MOST_LABELS else ""
+    return ("; " if "," in "".join(names) else ", ").join(names[:_MOST_LABELS]) + more
 
 
 def _metadata(files: dict[str, list[Path]], features: datasets.Features, num_rows: dict[str, int]) -> str:

@@ -2,18 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pandas as pd
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.picture_files import check_enough_pictures
-from semart_hf.catalogue.tables import Problem, ReleaseTables, cells_of, count_problems, write_problems
+from semart_hf.catalogue.schema import Task
+from semart_hf.catalogue.tables import TEXT_COLUMNS, Problem, ReleaseTables, cells_of, count_problems, write_problems
 from semart_hf.catalogue.text import WAYS_OF_NAMING
-from semart_hf.catalogue.vocabulary import UNKNOWN
+from semart_hf.catalogue.vocabulary import UNKNOWN, label_number
 from semart_hf.files import atomic_folder, write_json
 
 from .duplicates import Copy, find_copies
@@ -131,11 +132,16 @@ class FinishedShards:
 
 
 def write_dataset(
-    output: Path, shards: FinishedShards, *, features: datasets.Features, options: Mapping[str, Any], made_of: str
+    output: Path,
+    shards: FinishedShards,
+    vocabularies: Mapping[str, Sequence[str]],
+    *,
+    options: Mapping[str, Any],
+    made_of: str,
 ) -> dict[str, Any]:
     """The summary of the dataset folder that now lies, whole, at `output`, into which the shards have been moved."""
     tables = shards.tables
-    tasks = [task.name for task in tables.tasks]
+    labels = _count_labels(shards.paths, vocabularies)
     copies = shards.copies()
     problems = [*shards.problems, *map(shards.copy_problem, copies), *_unseen_labels(shards)]
     order = {split: number for number, split in enumerate(tables.splits)}
@@ -150,16 +156,19 @@ def write_dataset(
             kind: dict(Counter(problem.split or "all" for problem in problems if problem.problem == kind))
             for kind in count_problems(problems)
         },
-        "labels": _count_labels(shards.paths, features, tasks),
+        "tasks": [
+            _declared(task, options["min_label_count"]) for task in tables.tasks if _num_known(labels[task.name])
+        ],
+        "labels": labels,
         "named_labels": named_labels,
         "rare_labels": {
             task: Counter(
                 label
                 for rows in tables.splits.values()
                 for label in cells_of(rows, task)
-                if label is not None and label not in features[task].names
+                if label is not None and label not in names
             )
-            for task in tasks
+            for task, names in vocabularies.items()
         },
         "copies": [
             {"kind": copy.kind, "row": shards.place(copy.row), "earlier_row": shards.place(copy.earlier_row)}
@@ -183,6 +192,18 @@ def write_dataset(
             for number, path in enumerate(paths):
                 path.rename(folder / "data" / f"{split}-{number:05d}-of-{len(paths):05d}.parquet")
     return summary
+
+
+def _declared(task: Task, min_label_count: int) -> dict[str, Any]:
+    """A task as a recipe has it that learns from the folder; columns of numbered labels have counted theirs."""
+    is_counted = task.name not in TEXT_COLUMNS and task.rule is None and task.source == task.name
+    least = None if is_counted else task.min_label_count or min_label_count
+    return replace(task, min_label_count=least).entry
+
+
+def _num_known(by_split: Mapping[str, Mapping[str, int]]) -> int:
+    """Rows with a label that can be learned."""
+    return sum(n for counts in by_split.values() for label, n in counts.items() if label not in (UNKNOWN, "unknown"))
 
 
 def _line(problem: Problem) -> str:
@@ -209,14 +230,17 @@ def _unseen_labels(shards: FinishedShards) -> Iterator[Problem]:
 
 
 def _count_labels(
-    files: Mapping[str, Sequence[Path]], features: datasets.Features, tasks: Sequence[str]
+    files: Mapping[str, Sequence[Path]], vocabularies: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Rows by task, split and label, labels that no row has included, and `unknown` for rows without a label."""
-    counts: dict[str, dict[str, dict[str, int]]] = {task: {} for task in tasks}
+    counts: dict[str, dict[str, dict[str, int]]] = {task: {} for task in vocabularies}
     for split, paths in files.items():
-        columns = [pq.read_table(path, columns=list(tasks)) for path in paths]
-        for task in tasks:
-            numbers = Counter(number for table in columns for number in table[task].to_pylist())
-            by_label = {label: numbers[number] for number, label in enumerate(features[task].names)}
+        columns = [pq.read_table(path, columns=list(vocabularies)) for path in paths]
+        for task, labels in vocabularies.items():
+            cells = Counter(cell for table in columns for cell in table[task].to_pylist())
+            numbers: Counter[int | None] = Counter()
+            for cell, count in cells.items():  # a number, or the text of a column that texts are made of too
+                numbers[label_number(cell, labels) if isinstance(cell, str) else cell] += count
+            by_label = {label: numbers[number] for number, label in enumerate(labels)}
             counts[task][split] = {**by_label, "unknown": numbers[None]}
     return counts

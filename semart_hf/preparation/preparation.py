@@ -55,7 +55,7 @@ class Preparation:
             {
                 "image": datasets.Image(),
                 **dict.fromkeys(TEXT_COLUMNS, text),
-                **{task: datasets.ClassLabel(names=labels) for task, labels in self.vocabularies.items()},
+                **{task: datasets.ClassLabel(names=self.vocabularies[task]) for task in tables.label_columns},
                 **({"text": text} if options.has_text_column else {}),
                 **dict.fromkeys(tables.extra_columns, text),
             }
@@ -80,7 +80,8 @@ class Preparation:
             ValueError: Fewer than a share of `min_pictures` of the pictures are there.
         """
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(json.dumps([asdict(self.options), self.vocabularies]).encode())
+        entries = [entry for task in self.tables.tasks if len(entry := task.entry) > 1]
+        digest.update(json.dumps([asdict(self.options), self.vocabularies, *entries]).encode())
         num_named, num_found, examples = 0, 0, list[str]()
         for shard in self.shards():
             for row in shard.rows:
@@ -101,8 +102,8 @@ class Preparation:
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
         row = dict(cells)
         row["label_names"] = {name: row[name] for name in (*self.vocabularies, "author")}
-        for task, labels in self.vocabularies.items():
-            row[task] = label_number(row[task], labels)
+        for task in self.tables.label_columns:
+            row[task] = label_number(row[task], self.vocabularies[task])
         row["text"] = text_of(cells, self.options.text_columns)
         return row
 
@@ -171,9 +172,7 @@ def prepare_paintings(
                 mirror.fetch(work, ".parquet")
             shards = FinishedShards(work, tables, preparation.options.rows_per_shard)
             shards.check(strict=strict, min_pictures=min_pictures)
-            write_dataset(
-                output, shards, features=preparation.features, options=asdict(preparation.options), made_of=key
-            )
+            write_dataset(output, shards, preparation.vocabularies, options=asdict(preparation.options), made_of=key)
         barrier()
         summary = None if index and mirror is not None else _summary_at(output, key)
         shutil.rmtree(work, ignore_errors=True)

@@ -210,6 +210,38 @@ def test_rules_of_columns(tmp_path):
     assert tables.extra_columns == ["file", "kind", "alt", "name", "credit_line"]
 
 
+def test_a_mapping_has_tasks_of_its_own(tmp_path):
+    (tmp_path / "p.csv").write_text("file,Style,Wing,made\na,Baroque,1,1642\nb,,2,c. 1700\nc,Gothic,1,1450\n")
+    content = {
+        "tasks": [
+            {"name": "style", "column": "Style"},
+            "wing",
+            {"name": "century", "column": "date", "rule": "century"},
+        ],
+        "columns": {"image_file": "file", "date": "made", "wing": {"from": "Wing", "values": {1: "north"}}},
+        "splits": {"shares": {"train": 1.0}},
+    }
+    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(content))
+    assert [task.entry for task in tables.tasks] == [{"name": "style"}, {"name": "wing"}, content["tasks"][2]]
+    assert values(tables, "style") == ["Baroque", None, "Gothic"]
+    assert values(tables, "wing") == ["north", None, "north"]
+    assert values(tables, "century") == ["1601-1700", "1601-1700", "1401-1500"]
+    assert tables.extra_columns == []
+    assert "school" not in tables.splits["train"].column_names
+    other = read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL | {"columns": {"type": "Style"}}))
+    merged = merge_tables({"one": tables, "two": other})
+    assert [task.name for task in merged.tasks] == [
+        "style",
+        "wing",
+        "century",
+        "type",
+        "school",
+        "timeframe",
+        "medium",
+    ]
+    assert list(merged.splits["train"]["type"]) == [None] * 3 + ["Baroque", None, "Gothic"]
+
+
 def test_releases_are_merged_into_one_vocabulary(tmp_path):
     (tmp_path / "semart").mkdir()
     (tmp_path / "semart" / "semart_train.csv").write_text(

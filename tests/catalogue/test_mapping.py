@@ -28,6 +28,11 @@ def test_values_are_compared_without_case_and_underscores():
         ({"columns": None}, r"Got columns = None, but it is a section"),
         ({"columns": {"kind": "a"}}, r"Got columns with the unknown key 'kind'.*'type'"),
         ({"columns": {"title": "a"}}, r"none of \['type'.* is among them, nor technique"),
+        ({"tasks": "style"}, r"Got tasks: style\. Allowed is a list"),
+        (
+            {"tasks": [{"name": "age", "column": "date", "rule": "century"}]},
+            r"derived from 'date', .* Add date to col",
+        ),
         ({"columns": {"type": {"values": {}}}}, r"Got columns\.type with no 'from'"),
         ({"columns": {"type": {"from": "a", "values": ["b"]}}}, r"Got columns\.type\.values = \['b'\]"),
         (

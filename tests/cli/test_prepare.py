@@ -75,15 +75,15 @@ def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learn
     printed = capsys.readouterr().out
     assert "type: no row has a label\n" in printed
     assert "medium: 2 labels in 20 rows; 0 rows without\n" in printed
-    assert f"semart-hf train semart-text_only --tasks medium --data {output} --output_dir OUT\n" in printed
+    assert f"semart-hf train semart-text_only --data {output} --output_dir OUT\n" in printed
 
 
 @pytest.mark.parametrize(
     ("pictures", "texts", "labels", "expected"),
     [
-        (9, 9, {"portrait": 9}, "semart-efficientnet_b0 --tasks type"),
-        (9, 0, {"portrait": 9}, "semart-image_only --tasks type"),
-        (0, 9, {"portrait": 9}, "semart-text_only --tasks type"),
+        (9, 9, {"portrait": 9}, "semart-efficientnet_b0"),
+        (9, 0, {"portrait": 9}, "semart-image_only"),
+        (0, 9, {"portrait": 9}, "semart-text_only"),
         (9, 9, {"UNK": 9}, None),
     ],
 )

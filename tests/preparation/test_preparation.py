@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from pathlib import Path
 
 import datasets
@@ -10,7 +11,10 @@ from release_builder import contents, encoded, painting, problems_of, row, write
 from semart_hf.catalogue.catalogue import read_catalogue
 from semart_hf.catalogue.mapping import parse_mapping
 from semart_hf.catalogue.release import read_rows, typed_splits
-from semart_hf.data.loading import load_paintings
+from semart_hf.catalogue.schema import read_tasks
+from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.loading import load_paintings, load_splits
+from semart_hf.documents.dataset_card import write_dataset_card
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 COLUMNS = ["image", "image_file", "description", "author", "title", "technique", "date"]
@@ -329,3 +333,38 @@ def test_a_finding_of_a_split_by_another_name_is_reported(tmp_path):
     mapping = parse_mapping({"format": "imagefolder", "columns": {"image_file": "file_name", "type": "kind"}})
     prepare_paintings(read_catalogue(tmp_path / "source", mapping), tmp_path / "out", SMALL, num_proc=1)
     assert "val" in {problem["split"] for problem in problems_of(tmp_path / "out")}
+
+
+def test_other_tasks_are_declared_counted_and_learned_from_the_folder(small_release, tmp_path):
+    entries = ["type", "author", {"name": "century", "column": "date", "rule": "century"}]
+    tables = read_rows(small_release, tasks=read_tasks(entries))
+    summary = prepare_paintings(tables, tmp_path / "out", PreparationOptions(image_size=32, min_label_count=3))
+    assert summary["tasks"] == [
+        {"name": "type"},
+        {"name": "author", "min_label_count": 3},
+        {"name": "century", "column": "date", "rule": "century", "min_label_count": 3},
+    ]
+    train = tables.splits["train"]
+    authors = Counter(train["author"])
+    counts = summary["labels"]["author"]["train"]
+    assert {label: count for label, count in counts.items() if label not in ("UNK", "unknown")} == {
+        author: count for author, count in authors.items() if count >= 3
+    }
+    assert counts["UNK"] == sum(count for count in authors.values() if count < 3) > 0
+    splits = load_splits(DataArguments(data=str(tmp_path / "out")))  # no tasks: those of the folder
+    assert [task["name"] for task in splits.tasks] == ["type", "author", "century"]
+    assert [task["labels"] for task in splits.tasks] == [
+        [*summary["labels"][t]["train"]][:-1] for t in summary["labels"]
+    ]
+    (author,) = load_splits(DataArguments(data=str(tmp_path / "out"), tasks=["author"], min_label_count=70)).tasks
+    assert author["labels"] == splits.tasks[1]["labels"]  # named, it is read as the folder declares it
+    features = datasets.Features(splits["train"].features)
+    assert features["author"] == features["school"] == datasets.Value("string")
+    card = write_dataset_card(tmp_path / "out").read_text()
+    assert "# Paintings with type, author and century" in card
+    assert "numbered as below (`author`: in words)" in card
+
+
+def test_a_task_whose_column_is_not_there(release):
+    with pytest.raises(ValueError, match=r"Got the task style with labels in the column 'style', but the columns"):
+        read_rows(release, tasks=read_tasks(["type", "style"]))
