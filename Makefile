@@ -23,12 +23,17 @@ ONE_GPU := gpus="$${CUDA_VISIBLE_DEVICES-0}"; CUDA_VISIBLE_DEVICES="$${gpus%%,*}
 # Nothing below needs the network. Tokenizers' own threads and the data loader's forked workers do not go together.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help environment extras demo card check-readme test test-floors lint
+.PHONY: help environment browser extras demo card check-readme test test-floors lint
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
 
 environment: $(READY)  ## Make .venv with the versions of constraints.txt (the others do it when it is missing)
+
+browser:  ## Install Debian's Chromium, with which the tests look at pages (they are skipped where there is none)
+	@command -v chromium || command -v google-chrome || { apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends chromium > /dev/null && command -v chromium; } || \
+		echo "No Chromium could be installed here (it takes apt-get, and to be root): the tests of pages are skipped."
 
 extras: $(READY)  ## Resolve every extra with constraints.txt, and install nothing
 	@for extra in train onnx app excel peft tune heif dev; do echo "semart-hf[$$extra]"; \

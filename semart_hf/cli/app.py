@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from html import escape
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ PINNED = Path("model.json")
 # An explanation is a whole page with a style of its own.
 FRAME = '<iframe srcdoc="{}" title="Why these answers" style="width: 100%; height: 720px; border: 0"></iframe>'
 STYLE = "#message p { border-left: 4px solid #d55e00; padding-left: 12px; overflow-wrap: anywhere; }"
+LIMITS = (
+    "Whatever a painting is and wherever it is from, it gets one of these labels. The answer is a guess from what "
+    "similar paintings were called: it attributes, dates and prices nothing. Where a description names the answer, "
+    "the model reads it there."
+)
+MOST_LABELS, MOST_EXAMPLES = 12, 8  # that are shown
 ABOUT = (
     "Give a picture, its description, or both. The scores are probabilities among the labels that the model knows; "
     "they say nothing of a work's authenticity."
@@ -41,6 +48,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add("--revision", default=pinned.get("revision"), help="of a model on the Hub")
     add("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
     add("--port", type=int, help="port to listen at (default: the first free one from 7860)")
+    add("--examples", type=Path, metavar="FOLDER", help="pictures to try, a text file beside each where there is one")
     add("--auth_file", type=Path, metavar="FILE", help="a line name:password for each visitor")
     review = parser.add_argument_group("review of a catalogue with suggestions")
     add = review.add_argument
@@ -97,8 +105,8 @@ def review_of(options: argparse.Namespace, page: Page) -> Any:
     return ReviewPage(review, catalogue, columns, images, labels, page.explanation)
 
 
-def read_thresholds(model: str, revision: str | None) -> dict[str, float]:
-    """Probability by task below which the model is unsure, by its own results.json; empty where it has none."""
+def read_results(model: str, revision: str | None) -> dict[str, Any]:
+    """The model's own results.json; empty where it has none."""
     from transformers.utils import cached_file
 
     path = cached_file(
@@ -108,10 +116,49 @@ def read_thresholds(model: str, revision: str | None) -> dict[str, float]:
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    if path is None:
-        return {}
-    tasks = json.loads(Path(path).read_text(encoding="utf-8")).get("thresholds", {}).get("tasks", {})
+    return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def thresholds_in(results: Mapping[str, Any]) -> dict[str, float]:
+    """Probability by task below which the model is unsure."""
+    tasks = results.get("thresholds", {}).get("tasks", {})
     return {task: entry["min_confidence"] for task, entry in tasks.items() if entry}  # none: never sure enough
+
+
+def model_in_short(config: Any, results: Mapping[str, Any]) -> str:
+    """HTML: what the model knows, how often it was right, and what it cannot do."""
+    lines = []
+    for task in config.tasks:
+        names = [label for label in task["labels"] if label != "UNK"]
+        shown = ", ".join(names[:MOST_LABELS]) + f" and {len(names) - MOST_LABELS} more" * (len(names) > MOST_LABELS)
+        score = results.get("tasks", {}).get(task["name"], {})
+        is_known = score.get("accuracy") is not None
+        right = f"; right for {score['accuracy']:.0%} of {score['num_rows']:,} paintings" if is_known else ""
+        lines.append(f"<li><b>{escape(task['name'])}</b>: {escape(shown)}{right}")
+    return f"<ul>{''.join(lines)}</ul><p>{LIMITS}</p>"
+
+
+def find_examples(model: str, revision: str | None, folder: Path | None) -> list[list[str | None]]:
+    """Picture and text of paintings to try: of a folder, or the one that was published with the model.
+
+    Raises:
+        ValueError: If the folder has no picture.
+    """
+    from transformers.utils import cached_file
+
+    from semart_hf.collection.sources import open_source
+
+    if folder is not None:
+        rows = islice(open_source(str(folder)).rows(), MOST_EXAMPLES)
+        return [[str(folder / str(row.cells["image_file"])), row.cells["text"]] for row in rows if not row.problem]
+    published = cached_file(
+        model,
+        "example.jpg",
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return [[published, None]] if published else []
 
 
 def painting_of(picture: str | None, text: str | None) -> dict[str, str]:
@@ -191,30 +238,32 @@ def without_path(error: Exception, picture: str | None) -> str:
     return message.replace(str(picture), Path(picture).name) if picture else message
 
 
-def build_page(gradio: Any, page: Page, name: str, review: Any = None) -> Any:
+def build_page(gradio: Any, page: Page, name: str, short: str, examples: list[Any], review: Any = None) -> Any:
     """The Gradio page: one painting, and the review of a catalogue where there is one."""
     training_notice = page.classifier.model.config.training_notice
     with gradio.Blocks(title=name, analytics_enabled=False) as blocks:
         gradio.Markdown(f"# {name}" + (f"\n\n**{training_notice}**" if training_notice else ""))
+        with gradio.Accordion("What this model knows, and what it cannot do", open=False):
+            gradio.HTML(short, elem_id="in-short")
         if review is None:
-            add_painting(gradio, page)
+            add_painting(gradio, page, examples)
         else:
             from semart_hf.collection.review_page import add_review
 
             with gradio.Tab("Review"):
                 add_review(gradio, blocks, review)
             with gradio.Tab("One painting"):
-                add_painting(gradio, page)
+                add_painting(gradio, page, examples)
     return blocks
 
 
-def add_painting(gradio: Any, page: Page) -> None:
+def add_painting(gradio: Any, page: Page, examples: list[Any]) -> None:
     """The parts of the page for one painting."""
     gradio.Markdown(ABOUT)
     with gradio.Row():
         with gradio.Column():
             picture = gradio.File(label="Picture", type="filepath", height=120)
-            preview = gradio.Image(label="As the model reads it", interactive=False, height=360)
+            preview = gradio.Image(label="As the model reads it", interactive=False, height=360, elem_id="preview")
             text = gradio.Textbox(label="Description", lines=4, placeholder="A view of a town by a river")
             with gradio.Row():
                 clear = gradio.Button("Clear")
@@ -225,6 +274,10 @@ def add_painting(gradio: Any, page: Page) -> None:
             labels = [gradio.Label(label=task.capitalize(), num_top_classes=5, show_label=True) for task in page.tasks]
     explanation = gradio.HTML()
     answers = [message, *labels, explanation]
+    if examples:
+        shown = [gradio.Image(type="filepath", render=False), gradio.Textbox(render=False)]
+        tried = gradio.Dataset(components=shown, samples=examples, label="Paintings to try")
+        tried.click(lambda example: example, tried, [picture, text], api_visibility="private")
     button.click(page.classify, [picture, text], answers, api_name="suggest")
     text.submit(page.classify, [picture, text], answers, api_visibility="private")
     why.click(page.explain, [picture, text], [message, explanation], api_name="explain")
@@ -246,17 +299,20 @@ def main(arguments: list[str]) -> None:
         ) from error
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
-    thresholds = read_thresholds(options.model, options.revision)
+    results = read_results(options.model, options.revision)
+    examples = find_examples(options.model, options.revision, options.examples)
     model, processor = load_model(options.model, revision=options.revision)
     classifier = ArtClassificationPipeline(model=model, processor=processor)
-    page = Page(classifier, thresholds)
+    page = Page(classifier, thresholds_in(results))
     style, keys, review = STYLE, "", None
     if options.catalogue is not None:
         from semart_hf.collection import review_page as reviewing
 
         review = review_of(options, page)
         style, keys = STYLE + reviewing.STYLE, reviewing.KEYS
-    blocks = build_page(gradio, page, Path(options.model).name, review)
+    blocks = build_page(
+        gradio, page, Path(options.model).name, model_in_short(model.config, results), examples, review
+    )
     blocks.queue(max_size=MOST_WAITING).launch(
         server_name=options.host,
         server_port=options.port,

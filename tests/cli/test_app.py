@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,10 +93,30 @@ def test_an_explanation_shows_the_painting_and_its_words(page, files):
 
 
 def test_thresholds_are_those_of_an_evaluation(model, tmp_path):
-    assert app.read_thresholds(str(model), None) == {}
-    tasks = {"type": {"min_confidence": 0.8}, "school": None}
-    (tmp_path / "results.json").write_text(json.dumps({"thresholds": {"tasks": tasks}}))
-    assert app.read_thresholds(str(tmp_path), None) == {"type": 0.8}
+    assert app.read_results(str(model), None) == {}
+    results = {"thresholds": {"tasks": {"type": {"min_confidence": 0.8}, "school": None}}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    assert app.read_results(str(tmp_path), None) == results
+    assert (app.thresholds_in(results), app.thresholds_in({})) == ({"type": 0.8}, {})
+
+
+def test_a_model_in_short_has_its_labels_its_scores_and_its_limits(page):
+    labels = [f"<{number}>" for number in range(20)]
+    config = SimpleNamespace(tasks=[*TASKS[:1], {"name": "style", "labels": [*labels, "UNK"]}])
+    found = app.model_in_short(config, {"tasks": {"type": {"accuracy": 0.881, "num_rows": 1069}}})
+    assert "<b>type</b>: portrait, landscape; right for 88% of 1,069 paintings<li>" in found
+    assert "&lt;11&gt; and 8 more</ul>" in found
+    assert "attributes, dates and prices nothing" in found
+
+
+def test_examples_are_those_of_a_folder_or_the_published_one(files, tmp_path):
+    assert app.find_examples(str(tmp_path), None, None) == []
+    for name in ("a.png", "example.jpg"):
+        shutil.copy(files / "good.png", tmp_path / name)
+    (tmp_path / "a.txt").write_text("A view.")
+    assert app.find_examples(str(tmp_path), None, None) == [[str(tmp_path / "example.jpg"), None]]
+    examples = app.find_examples("none", None, tmp_path)
+    assert examples == [[str(tmp_path / "a.png"), "A view."], [str(tmp_path / "example.jpg"), None]]
 
 
 def test_a_space_serves_the_model_that_is_pinned_beside_it(tmp_path, monkeypatch, capsys):
@@ -114,7 +135,10 @@ def address(browser, model, tmp_path_factory):
     """Of the application, served by a process of its own."""
     model = shutil.copytree(model, tmp_path_factory.mktemp("served") / "model")
     (model / "results.json").write_text(json.dumps({"thresholds": {"tasks": {"type": {"min_confidence": 0.999}}}}))
-    with served(model, log=model.parent / "log") as (address, _):
+    examples = tmp_path_factory.mktemp("examples")
+    Image.new("RGB", (90, 60), "blue").save(examples / "blue.png")
+    (examples / "blue.txt").write_text("view of delft")
+    with served(model, "--examples", examples, log=model.parent / "log") as (address, _):
         yield address
 
 
@@ -125,7 +149,7 @@ def test_the_page_in_a_browser(browser, address, files):
     upload = tab.locator("input[type=file]").first
 
     upload.set_input_files(str(files / "cmyk.jpg"))
-    preview = tab.locator("img[src*='/file=']").first
+    preview = tab.locator("#preview img[src*='/file=']").first
     preview.wait_for()
     assert tab.evaluate("image => image.naturalWidth", preview.element_handle()) == 720
     tab.get_by_role("button", name="Classify").click()
@@ -144,6 +168,14 @@ def test_the_page_in_a_browser(browser, address, files):
     tab.get_by_role("button", name="Classify").click()
     message.get_by_text("Fetch it again, or leave it out").wait_for()
     assert answers.count() == 0
+
+    tab.get_by_text("Clear", exact=True).click()
+    tab.get_by_text("What this model knows").click()
+    tab.locator("#in-short").get_by_text("attributes, dates and prices nothing").wait_for()
+    tab.locator("tbody tr").get_by_text("view of delft").click()
+    preview.wait_for()
+    tab.get_by_role("button", name="Classify").click()
+    answers.first.wait_for()
 
     tab.get_by_text("Clear", exact=True).click()
     tab.get_by_label("Description").fill("word " * 1001)
