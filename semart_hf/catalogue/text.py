@@ -3,7 +3,7 @@
 import re
 import string
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +16,14 @@ MAPPINGS = Path(__file__).parents[1] / "mappings"
 #: What takes the place of a word that names a label: the token that BERT's and DistilBERT's tokenizers mask with.
 MASK = "[MASK]"
 
-#: In what ways a text can name its row's labels; see `named_labels`.
+#: In what ways a text can name its row's SemArt labels; see `named_labels`.
 WAYS_OF_NAMING = ("type", "school", "medium", "year", "century", "author")
+
+# What labels of SemArt are made of.
+_SOURCES = {"medium": "technique", "timeframe": "date"}
+
+# What a label or labels are.
+_Labels = str | Sequence[str] | None
 
 # What stands between two columns of a template: closing brackets and quotes of the left one, the joint, and the words
 # that lead to the right one.
@@ -61,16 +67,17 @@ def word_table(name: str) -> dict[str, Any]:
     return yaml.safe_load((MAPPINGS / "words" / f"{name}.yaml").read_text("utf-8"))
 
 
-def mask_label_words(text: str | None, *, author: str | None = None, token: str = MASK) -> str | None:
-    """The text with `token` for each word that names a label: the row's own or another, so that the gap tells nothing.
+def mask_label_words(text: str | None, row: Mapping[str, _Labels] | None = None, *, token: str = MASK) -> str | None:
+    """The text with `token` for each word that names a label.
 
-    Masked are the words of `mappings/words/labels.yaml`, which name types, schools, media, years and centuries, and
-    the parts of the name of the `author`, which SemArt writes as "GOGH, Vincent van". All else stays.
+    Masked are the words of `mappings/words/labels.yaml`, which name types, schools, media, years and centuries: the
+    row's own and others, so that the gap tells nothing. Of other tasks it is the row's own labels that are masked, by
+    task in `row`, and the parts of the name of its `author`, which SemArt writes as "GOGH, Vincent van".
     """
     if text is None:
         return None
     plain = _without_accents(text)
-    patterns = (_any_label_words(), *_author_words(author))
+    patterns = (_any_label_words(), *_author_words(_only(row or {}, "author")), *_own_words(row or {}).values())
     spans = [match.span() for pattern in patterns for match in pattern.finditer(plain)]
     masked, end = "", 0
     for start, stop in sorted(spans):
@@ -80,19 +87,19 @@ def mask_label_words(text: str | None, *, author: str | None = None, token: str 
     return masked + text[end:]
 
 
-def named_labels(text: str | None, row: Mapping[str, str | None]) -> set[str]:
-    """In which of the `WAYS_OF_NAMING` a text names its row's own labels.
+def named_labels(text: str | None, row: Mapping[str, _Labels]) -> set[str]:
+    """In which of the `WAYS_OF_NAMING` a text names its row's own labels, and which further tasks of the row.
 
-    `type`, `school` and `medium`: by the label's own name or an inflection of it. `year` and `century`: any, since
-    the timeframe is mostly near. `author`: by a part of the painter's name.
+    `year` and `century`: any, since the timeframe is mostly near. `author`: by a part of the painter's name. `type`,
+    `school`, `medium` and further tasks: by the label's own name, or one of several, or an inflection of it.
     """
     if text is None:
         return set()
     plain = _without_accents(text)
-    patterns = {task: _label_words(task, row.get(task)) for task in ("type", "school", "medium")}
-    patterns |= {way: _label_words("timeframe", way) for way in ("year", "century")}
-    ways = {way for way, pattern in patterns.items() if pattern and pattern.search(plain)}
-    if any(pattern.search(plain) for pattern in _author_words(row.get("author"))):
+    patterns = _own_words(row)
+    patterns |= {way: pattern for way in ("year", "century") if (pattern := _label_words("timeframe", way))}
+    ways = {way for way, pattern in patterns.items() if pattern.search(plain)}
+    if any(pattern.search(plain) for pattern in _author_words(_only(row, "author"))):
         ways.add("author")
     return ways
 
@@ -115,6 +122,18 @@ def template_parts(template: str, name: str = "the text template") -> list[tuple
             'Write for example "{TITLE}. {DESCRIPTION}".'
         )
     return [(literal, column) for literal, column, _, _ in pieces]
+
+
+def answers_in_text(text_columns: Sequence[str] | str, tasks: Iterable[tuple[str, str]]) -> str | None:
+    """A sentence about the `tasks`, name and column, whose labels the text has in words; `None` if there are none."""
+    read = {part.column for part in _parts(text_columns if isinstance(text_columns, str) else tuple(text_columns))}
+    found = [name for name, column in tasks if _SOURCES.get(column, column) in read]
+    return (
+        f"The text is made of {sorted(read)}, which has the answer of {', '.join(found)}: a model reads it there. "
+        "Leave the column out of text_columns, or the task out of tasks."
+        if found
+        else None
+    )
 
 
 def is_description_alone(text_columns: Sequence[str] | str) -> bool:
@@ -157,13 +176,29 @@ def _any_label_words() -> re.Pattern[str]:
     return _whole_words("|".join(_in_case(task, words) for task, labels in tables for words in labels.values()))
 
 
-@lru_cache(maxsize=256)
-def _label_words(task: str, label: str | None) -> re.Pattern[str] | None:
-    """Pattern of a label's own name; that of a label outside the tables is its name. `Other` names nothing."""
-    if label is None or label.lower() in ("other", "unk"):
-        return None
-    names = word_table("labels")["names"][task]
-    return _whole_words(_in_case(task, names.get(label, re.escape(_without_accents(label)))))
+def _only(row: Mapping[str, _Labels], task: str) -> str | None:
+    label = row.get(task)
+    return label if isinstance(label, str) else None
+
+
+def _own_words(row: Mapping[str, _Labels]) -> dict[str, re.Pattern[str]]:
+    """Pattern of the names of a row's own labels by task; years and painters have patterns of their own."""
+    tasks = [task for task, labels in row.items() if labels and task not in ("timeframe", "author")]
+    cells = {task: (labels,) if isinstance(labels := row[task], str) else tuple(labels or ()) for task in tasks}
+    return {task: pattern for task, labels in cells.items() if (pattern := _label_words(task, *labels))}
+
+
+@lru_cache(maxsize=4096)
+def _label_words(task: str, *labels: str) -> re.Pattern[str] | None:
+    """Pattern of labels' own names; that of a label outside the tables is its words. `Other` names nothing."""
+    table = word_table("labels")["names"].get(task, {})
+    own = (r"[\W_]+".join(map(re.escape, re.findall(r"[^\W_]+", _without_accents(label)))) for label in labels)
+    words = [
+        table.get(label, f"{name}s?")
+        for label, name in zip(labels, own, strict=True)
+        if name and label.lower() not in ("other", "unk", "unknown")
+    ]
+    return _whole_words(_in_case(task, "|".join(words))) if words else None
 
 
 def _in_case(task: str, words: str) -> str:

@@ -61,21 +61,19 @@ def main(arguments: list[str]) -> None:
 def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Any]:
     """Write the evaluation to the folder; returns its results, and the model's configuration."""
     from semart_hf.evaluation.results import read_compared, write_evaluation
-    from semart_hf.evaluation.vocabularies import check_labelled, load_split, read_label_map, with_masked_text
+    from semart_hf.evaluation.vocabularies import check_labelled, load_split, read_label_map
 
     model, processor = load_model(options.model)
     tasks = model.config.tasks
     label_map = read_label_map(options.map_labels) if options.map_labels else None
     reading = {"text_columns": options.text_columns, "label_map": label_map, "common_labels": options.common_labels}
 
-    def load(split: str) -> Any:
-        return load_split(options.model, options.data, split, tasks, **reading)
+    def load(split: str, with_masked_text: bool = False) -> Any:
+        return load_split(options.model, options.data, split, tasks, with_masked_text=with_masked_text, **reading)
 
-    paintings = load(options.split)
+    paintings = load(options.split, options.mask_label_words)
     check_labelled(paintings, model.config.task_names, f"the split {options.split!r} of {options.data}")
     compared = read_compared(options.compare, tasks, paintings) if options.compare else None
-    if options.mask_label_words:
-        paintings = with_masked_text(paintings)
     results, outcomes, uncalibrated = write_evaluation(
         folder,
         model,

@@ -21,7 +21,7 @@ from PIL import Image
 from semart_hf.catalogue.release import RELEASE_FILES, read_rows, typed_splits
 from semart_hf.catalogue.schema import read_tasks
 from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables, cells_of
-from semart_hf.catalogue.text import is_description_alone, text_of
+from semart_hf.catalogue.text import answers_in_text, is_description_alone, text_of
 from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.pictures_semart import FORMATS
@@ -259,6 +259,8 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
     train = splits["train"]
     # Of all rows: a trial on a few shall not know fewer labels.
     splits.tasks = tasks_of(train, entries, min_label_count=arguments.min_label_count)
+    if remark := answers_in_text(columns, ((task["name"], task.get("column", task["name"])) for task in splits.tasks)):
+        logger.warning(remark)
     if arguments.max_train_rows is not None and isinstance(train, datasets.Dataset):
         splits["train"] = train.select(range(min(arguments.max_train_rows, len(train))))
     return splits

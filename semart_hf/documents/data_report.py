@@ -178,8 +178,12 @@ def _texts(files: Files, features: datasets.Features, summary: Mapping[str, Any]
     lengths = np.sort([len(ids) for texts in found for ids in texts])
     named = {split: counts for split, counts in summary["named_labels"].items() if counts["texts"]}
     rows: list[list[Cell | str]] = [
-        [words, *(Cell(f"{counts[way] / counts['texts']:.0%}", f"{counts[way]:,}") for counts in named.values())]
-        for way, words in _NAMED.items()
+        [
+            _NAMED.get(way, f"its {way}"),
+            *(Cell(f"{counts[way] / counts['texts']:.0%}", f"{counts[way]:,}") for counts in named.values()),
+        ]
+        for way in next(iter(named.values()))
+        if way != "texts"
     ]
     return {
         "lengths": lengths,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def load_split(
     label_map: LabelMap | None = None,
     common_labels: bool = False,
     text_columns: Sequence[str] | None = None,
+    with_masked_text: bool = False,
 ) -> datasets.Dataset:
     """The paintings of one split as a model reads them, their labels numbered as in its `config.tasks`.
 
@@ -47,6 +48,7 @@ def load_split(
         label_map: By task, the model's label for a label of the data; None leaves the label out of the scores.
         common_labels: Whether labels that the model does not know are left out of the scores, `UNK` included.
         text_columns: Columns of the text, in place of the recipe's.
+        with_masked_text: Whether to add the column `text_masked`, unless the data was prepared with one.
 
     Raises:
         ValueError: The split is not there, the map names labels that do not exist, frequent labels are unknown to the
@@ -59,6 +61,8 @@ def load_split(
     if split not in splits:
         raise ValueError(f"Got the split {split!r}. {data} has {list(splits)}. Pass --split with one of these.")
     paintings = splits[split]
+    if with_masked_text and "text_masked" not in paintings.column_names:
+        paintings = paintings.add_column("text_masked", list(masked_texts(paintings, own_tasks)))
     for task in tasks:
         name, labels = task["name"], list(task["labels"])
         changes = dict((label_map or {}).get(name, {}))
@@ -117,13 +121,13 @@ def check_labelled(paintings: datasets.Dataset, task_names: Sequence[str], name:
         )
 
 
-def with_masked_text(paintings: datasets.Dataset) -> datasets.Dataset:
-    """The paintings with the column `text_masked`, unless the data was prepared with one."""
-    if "text_masked" in paintings.column_names:
-        return paintings
-    authors = paintings["author"] if "author" in paintings.column_names else [None] * len(paintings)
-    masked = [mask_label_words(text, author=author) for text, author in zip(paintings["text"], authors, strict=True)]
-    return paintings.add_column("text_masked", masked)
+def masked_texts(paintings: datasets.Dataset, tasks: Sequence[Mapping[str, Any]]) -> Iterator[str | None]:
+    """Each painting's text without the words that name its labels or its painter."""
+    given = [task for task in tasks if task.get("column") not in ("author", "date")]
+    given += [{"name": "author"}] if "author" in paintings.column_names else []
+    columns = {task["name"]: cells_of_task(paintings, {"name": task["name"]}) for task in given}
+    for text, *labels in zip(column_of(paintings, "text"), *columns.values(), strict=True):
+        yield mask_label_words(text, dict(zip(columns, labels, strict=True)))
 
 
 def data_labels(

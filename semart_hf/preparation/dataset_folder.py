@@ -106,7 +106,9 @@ class FinishedShards:
             }
             ways = rows["named"].dropna()
             by_way = Counter(way for found in ways for way in found)
-            named[split] = {"texts": len(ways), **{way: by_way[way] for way in WAYS_OF_NAMING}}
+            tasks = [task.name for task in self.tables.tasks if task.source not in ("author", "date")]
+            all_ways = dict.fromkeys([*WAYS_OF_NAMING, *(name for name in tasks if name != "timeframe")])
+            named[split] = {"texts": len(ways), **{way: by_way[way] for way in all_ways}}
         return counts, named
 
     def copies(self) -> list[Copy]:

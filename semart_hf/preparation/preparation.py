@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
 from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables
-from semart_hf.catalogue.text import text_of
+from semart_hf.catalogue.text import answers_in_text, text_of
 from semart_hf.catalogue.vocabulary import label_number
 from semart_hf.files import full_disk_explained, locked
 
@@ -49,6 +49,8 @@ class Preparation:
         self.options = options
         if "train" not in tables.splits:
             logger.warning("There is no train split: labels are learned from %s.", list(tables.splits))
+        if remark := answers_in_text(options.text_columns, ((task.name, task.source) for task in tables.tasks)):
+            logger.warning(remark)
         self.vocabularies = tables.vocabularies(options.min_label_count)
         text = datasets.Value("string")
         self.features = datasets.Features(
@@ -101,7 +103,9 @@ class Preparation:
 
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
         row = dict(cells)
-        row["label_names"] = {name: row[name] for name in (*self.vocabularies, "author")}
+        # A task that is made of the author or the date is given away by names and years.
+        names = [task.name for task in self.tables.tasks if task.source not in ("author", "date")]
+        row["label_names"] = {name: row[name] for name in (*names, "author")}
         for task in self.tables.label_columns:
             row[task] = label_number(row[task], self.vocabularies[task])
         row["text"] = text_of(cells, self.options.text_columns)

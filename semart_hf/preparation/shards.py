@@ -22,7 +22,7 @@ from .prepared_pictures import ENCODINGS, PreparedPicture, prepare_picture
 
 #: Rows that are read together from a shard: few enough to stream, enough for a download.
 ROWS_PER_GROUP = 64
-_FORMAT = 3  # a shard whose note was written under another number is written again
+_FORMAT = 4  # a shard whose note was written under another number is written again
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Shard(NamedTuple):
         split: Their split.
         number: Of the shard in its split, from 0.
         rows: Cells by column: the schema's ones but `image`, what the catalogue's tables have beside, the `text` that
-            the model reads, and `label_names`, the catalogue's label by task.
+            the model reads, and `label_names`, the catalogue's label by task, and the author.
     """
 
     split: str
@@ -121,7 +121,7 @@ def write_shard(
                 num_bytes += len(picture.content)
                 name = Path(row["image_file"].replace("\\", "/")).stem + ENCODINGS[options.encoding][0]
                 image = {"bytes": picture.content, "path": name}
-            text = mask_label_words(row["text"], author=row["author"]) if options.mask_label_words else row["text"]
+            text = mask_label_words(row["text"], row["label_names"]) if options.mask_label_words else row["text"]
             yield {**row, "image": image, "text": text}
 
     _write_parquet(file, kept_rows(), schema)

@@ -8,7 +8,8 @@ ROW = {"title": "The Ninth Wave", "author": "AIVAZOVSKY, Ivan", "date": "1850", 
 
 
 def count_named_labels(texts, rows):
-    found = [named_labels(text, row) for text, row in zip(texts, rows, strict=True)]
+    names = ("type", "school", "medium", "author")
+    found = [named_labels(text, {name: row[name] for name in names}) for text, row in zip(texts, rows, strict=True)]
     return {way: sum(way in ways for ways in found) for way in WAYS_OF_NAMING}
 
 
@@ -72,8 +73,9 @@ def test_bad_templates_say_what_is_allowed(columns, message):
     ],
 )
 def test_words_that_name_a_label_are_masked(text, author, masked):
-    assert mask_label_words(text, author=author, token="#") == masked
-    assert mask_label_words(text, author=author) == (masked and masked.replace("#", "[MASK]"))  # the tokenizers' own
+    row = {"author": author}
+    assert mask_label_words(text, row, token="#") == masked
+    assert mask_label_words(text, row) == (masked and masked.replace("#", "[MASK]"))  # the tokenizers' own
 
 
 def test_ways_in_which_a_text_names_its_row():
@@ -86,6 +88,14 @@ def test_ways_in_which_a_text_names_its_row():
     assert named_labels(None, row) == set()
     assert named_labels("An Estonian painter", {"school": "Estonian"}) == {"school"}
     assert [*map(named_labels, ["Dutch", "1653"], [row] * 2)] == [{"school"}, {"year"}]
+
+
+def test_further_tasks_are_named_and_masked_by_their_own_labels():
+    row = {"style": "Post_Impressionism", "subjects": ["Boats", "Sea (calm)"], "genre": None, "wing": "other"}
+    text = "Post-impressionism: sea, calm, and boats. Baroque it is not; other wings are."
+    assert named_labels(text, row) == {"style", "subjects"}
+    assert mask_label_words(text, row, token="#") == "#: #, and #. Baroque it is not; other wings are."
+    assert mask_label_words(text, {"style": "Baroque"}, token="#").endswith("boats. # it is not; other wings are.")
 
 
 def test_every_learned_school_and_type_has_its_words(shared_data):
@@ -102,5 +112,6 @@ def test_how_often_official_descriptions_name_labels(shared_data):
     assert shares["type"] == pytest.approx(0.27, abs=0.015)
     assert shares["year"] == pytest.approx(0.34, abs=0.025)
     assert shares["author"] > 0.5
-    masked = [mask_label_words(row["description"], author=row["author"]) for row in rows]
+    rows = [{name: row[name] for name in ("description", "type", "school", "medium", "author")} for row in rows]
+    masked = [mask_label_words(row.pop("description"), row) for row in rows]
     assert count_named_labels(masked, rows) == dict.fromkeys(shares, 0)

@@ -53,6 +53,24 @@ def test_columns_are_the_model_s(release):
     assert "medium" not in paintings.column_names
 
 
+def test_texts_are_masked_by_each_task_of_the_model(tmp_path):
+    rows = [["", "Moser, not Klimt: Jugendstil", author, "Jugendstil"] for author in ("MOSER, Koloman", "")]
+    with (tmp_path / "semart_test.csv").open("w", encoding="cp1252", newline="") as file:
+        writer = csv.writer(file, delimiter="\t")
+        writer.writerow(["IMAGE_FILE", "DESCRIPTION", "AUTHOR", "STYLE", "TYPE", "SCHOOL", "TIMEFRAME"])
+        writer.writerows([*row, "", "", ""] for row in rows)
+    tasks = [{"name": "author", "labels": ["KLIMT, Gustav", "UNK"]}, {"name": "style", "labels": ["Gothic", "UNK"]}]
+    paintings = load_split("no folder", tmp_path, "test", tasks, common_labels=True, with_masked_text=True)
+    # The labels are those of the data: what the model has as UNK is named as well.
+    assert paintings["text_masked"] == [
+        "[MASK], not Klimt: [MASK]",
+        "Moser, not Klimt: [MASK]",
+    ]
+    assert paintings["text"][0] == rows[0][1]
+    alone = load_split("no folder", tmp_path, "test", tasks[1:], common_labels=True, with_masked_text=True)
+    assert alone["text_masked"] == paintings["text_masked"]  # a painter's name gives other labels away
+
+
 def test_bad_maps(release, tmp_path):
     with pytest.raises(ValueError, match=r"from the school labels \['Martian'\]"):
         schools_of(release, label_map={"school": {"Martian": "Dutch"}})

@@ -365,6 +365,21 @@ def test_other_tasks_are_declared_counted_and_learned_from_the_folder(small_rele
     assert "numbered as below (`author`: in words)" in card
 
 
+def test_texts_with_the_answer_are_noticed(tmp_path, caplog):
+    rows = [row("", author=author, description=f"By {author[:4].title()}.") for author in ("HALS, F", "STEE")]
+    release = write_release(tmp_path / "release", {"train": rows}, {})
+    tables = read_rows(release, tasks=read_tasks(["author", "school"]))
+    options = PreparationOptions(min_label_count=1, text_columns="{DESCRIPTION} {AUTHOR}", mask_label_words=True)
+    summary = prepare_paintings(tables, tmp_path / "out", options, num_proc=1)
+    assert "which has the answer of author: a model reads it there" in caplog.text
+    assert summary["named_labels"]["train"]["author"] == 2
+    split = load_paintings(tmp_path / "out", cache_dir=tmp_path)["train"]
+    assert split["text"] == ["By [MASK]. [MASK], F", "By [MASK]. [MASK]"]
+    caplog.clear()
+    load_splits(DataArguments(data=str(release), modality="text", text_columns=["TECHNIQUE"], min_label_count=1))
+    assert "has the answer of medium:" in caplog.text
+
+
 def test_a_task_whose_column_is_not_there(release):
     with pytest.raises(ValueError, match=r"Got the task style with labels in the column 'style', but the columns"):
         read_rows(release, tasks=read_tasks(["type", "style"]))
