@@ -28,6 +28,7 @@ class SemArtConfig(PreTrainedConfig):
         fusion_dim: Size of each projection and of the fused features.
         text_pooling: `first` reads the first token's hidden state, `mean` averages over the text's tokens.
         text_lexicon: Whether a linear model on token counts (`Lexicon`) stands beside the text tower.
+        contrastive: Whether vectors of picture and text are trained to find each other, with a learned scale.
         frozen_vision_stages: Number of leading stages (see `vision_stages`) of the vision tower that do not learn.
         trainable_text_layers: Number of last DistilBERT layers that learn; `None`: all, and the embeddings.
         temperatures: What each task's logits are divided by where probabilities are formed; 1 where it is not named.
@@ -48,7 +49,9 @@ class SemArtConfig(PreTrainedConfig):
     # Whether `pipeline` loads its class from beside the weights; not where the package registers its own.
     loads_saved_pipeline: ClassVar[bool] = True
     # The Trainer gathers every output of an evaluation step that is not named here.
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["task_losses", "features"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        *("task_losses", "features", "image_features", "text_features", "logit_scale")
+    ]
 
     vision_config: Any = None
     text_config: Any = None
@@ -58,6 +61,7 @@ class SemArtConfig(PreTrainedConfig):
     fusion_dropout: float | int = 0.1
     text_pooling: str = "first"
     text_lexicon: bool = False
+    contrastive: bool = False
     frozen_vision_stages: int = 0
     trainable_text_layers: int | None = 1
     temperatures: dict[str, float | int] | None = None

@@ -1,5 +1,6 @@
 """The SemArt model: two towers, fused features, one head a task, one loss."""
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,18 +11,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import cached_file, logging
+from transformers.utils import cached_file
 
 from .configuration_semart import SemArtConfig
 from .lexicon_semart import Lexicon, add_logits
 from .loading_semart import HUB_OPTIONS, reorder_heads, resolve_configs, verify_start
-from .output_semart import SemArtOutput, check_inputs, mean_losses
+from .output_semart import SemArtOutput, check_inputs, check_texts, mean_losses
 from .techniques_semart import without_autocast
 from .text_semart import FirstTokenBlock, frozen_layers, pool_tokens, run_layers
-from .towers_semart import fill_tower, frozen_modules, resolve_text_config, resolve_vision_config, vision_stages
-
-logger = logging.get_logger(__name__)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+from .towers_semart import (
+    fill_tower,
+    frozen_modules,
+    loaded_towers,
+    resolve_text_config,
+    resolve_vision_config,
+    set_vision_checkpointing,
+    vision_stages,
+)
 
 
 class SemArtForArtClassification(PreTrainedModel):
@@ -67,6 +73,8 @@ class SemArtForArtClassification(PreTrainedModel):
         )
         num_labels = sum(len(task["labels"]) for task in config.tasks)
         self.lexicon = Lexicon(config.text_config.vocab_size, num_labels) if config.text_lexicon else None
+        if config.contrastive:
+            self.logit_scale = nn.Parameter(torch.zeros(1))  # FSDP shards no scalars
         self.post_init()
         self.freeze()
 
@@ -76,6 +84,8 @@ class SemArtForArtClassification(PreTrainedModel):
         if isinstance(module, SemArtForArtClassification):
             init.normal_(module.absent_image, std=self.config.initializer_range)
             init.normal_(module.absent_text, std=self.config.initializer_range)
+            if self.config.contrastive:
+                init.constant_(module.logit_scale, math.log(1 / 0.07))
         elif isinstance(module, Lexicon):
             for parameter in module.parameters():
                 init.zeros_(parameter)
@@ -110,16 +120,7 @@ class SemArtForArtClassification(PreTrainedModel):
         Raises:
             ValueError: If a tower is unknown, of another family, or its weights did not arrive.
         """
-        if pretrained not in (True, False, "vision", "text"):
-            raise ValueError(f"pretrained is {pretrained!r}. Allowed are True, False, 'vision', 'text'. Give one.")
-        sources = {"vision": vision, "text": text}
-        loaded = [name for name in sources if pretrained in (True, name)]
-        for name in loaded:
-            if isinstance(sources[name], PreTrainedConfig):
-                raise ValueError(
-                    f"Got a configuration as {name} tower and pretrained={pretrained!r}. Allowed is a Hub id or a "
-                    "folder with weights. Give one, or leave the tower out of pretrained."
-                )
+        loaded = loaded_towers({"vision": vision, "text": text}, pretrained)
         vision_config = resolve_vision_config(
             vision, pretrained="vision" in loaded, image_size=image_size, crop_pct=crop_pct, model_args=vision_args
         )
@@ -246,11 +247,7 @@ class SemArtForArtClassification(PreTrainedModel):
         Raises:
             ValueError: If the batch has neither pictures nor texts, or texts in two forms, or shapes disagree.
         """
-        if text_hidden is not None and input_ids is None and self.lexicon is not None:
-            raise ValueError("Got text_hidden alone, but this model's lexicon reads the tokens. Give input_ids too.")
-        if text_hidden is not None and input_ids is not None and self.lexicon is None:
-            raise ValueError("Got input_ids and text_hidden, but a text has one form. Leave one of the two out.")
-        texts = input_ids if text_hidden is None else text_hidden
+        texts = check_texts(input_ids, text_hidden, has_lexicon=self.lexicon is not None)
         batch = check_inputs(pixel_values, texts, labels, self.config.task_names)
         image = self.encode_images(pixel_values, has_image, batch)
         text = self.encode_texts(input_ids, attention_mask, has_text, batch, text_hidden, text_depth)
@@ -266,11 +263,23 @@ class SemArtForArtClassification(PreTrainedModel):
             if each_alone:
                 by_text = add_logits(by_text, added)
         loss, task_losses = mean_losses(logits, labels, self.config.task_weights)
-        output = SemArtOutput(loss=loss, logits=logits, task_losses=task_losses, features=features)
-        if each_alone:
-            output["alone_logits"] = {"image": by_image, "text": by_text}
+        alone = {"image": by_image, "text": by_text} if each_alone else None
+        scale = self.logit_scale.exp().clamp(max=100) if self.config.contrastive else None  # as in CLIP
+        output = SemArtOutput(loss, logits, task_losses, features, alone, image, text, scale)
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return output if use_dict else output.to_tuple()
+
+    def get_image_features(self, pixel_values: Tensor, normalize: bool = False) -> Tensor:
+        """Vectors of pictures `(batch, fusion_dim)` in the space that texts share; of unit length with `normalize`."""
+        features = self._image_features(pixel_values)
+        return F.normalize(features.float(), dim=-1) if normalize else features
+
+    def get_text_features(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, normalize: bool = False
+    ) -> Tensor:
+        """Vectors of texts `(batch, fusion_dim)`, by the text tower alone; of unit length with `normalize`."""
+        features = self.encode_texts(input_ids, attention_mask, None, len(input_ids))
+        return F.normalize(features.float(), dim=-1) if normalize else features
 
     def encode_images(self, pixel_values: Tensor | None, has_image: Tensor | None, batch: int) -> Tensor:
         """Projected vision features `(batch, fusion_dim)`; the learned vector where a row has no picture."""
@@ -383,11 +392,7 @@ class SemArtForArtClassification(PreTrainedModel):
                 "Allowed is False. Leave it out."
             )
         super()._set_gradient_checkpointing(enable=enable, **kwargs)
-        timm_model = self.vision_tower.timm_model  # its BatchNorm would count a batch again when that is recomputed
-        has_statistics = any(isinstance(module, _BATCH_NORMS) for module in timm_model.modules())
-        if enable and has_statistics:
-            logger.warning("Gradient checkpointing leaves out the vision tower, which has BatchNorm layers.")
-        timm_model.set_grad_checkpointing(enable and not has_statistics)
+        set_vision_checkpointing(self.vision_tower.timm_model, enable)
 
 
 SemArtForArtClassification.register_for_auto_class("AutoModel")

@@ -21,6 +21,9 @@ class SemArtOutput(ModelOutput):
         task_losses: Mean cross-entropy over the rows whose label is known, a scalar by task name.
         features: Fused representation `(batch, fusion_dim)` that all heads read.
         alone_logits: With `each_alone`, `logits` of each modality (`image`, `text`); undefined in rows without it.
+        image_features: Pictures before the fusion `(batch, fusion_dim)`; in rows without one, the learned vector.
+        text_features: Texts, likewise.
+        logit_scale: Of a contrastive model, what cosines of the two are multiplied by `(1,)`.
     """
 
     loss: Tensor | None = None
@@ -28,6 +31,9 @@ class SemArtOutput(ModelOutput):
     task_losses: dict[str, Tensor] | None = None
     features: Tensor | None = None
     alone_logits: dict[str, dict[str, Tensor]] | None = None
+    image_features: Tensor | None = None
+    text_features: Tensor | None = None
+    logit_scale: Tensor | None = None
 
 
 def check_inputs(
@@ -47,6 +53,15 @@ def check_inputs(
             f"{list(task_names)}. Put −100 where a label is unknown."
         )
     return rows
+
+
+def check_texts(input_ids: Tensor | None, text_hidden: Tensor | None, *, has_lexicon: bool) -> Tensor | None:
+    """The texts in the form that the text tower reads; a `ValueError` if they are given in the wrong one."""
+    if text_hidden is not None and input_ids is None and has_lexicon:
+        raise ValueError("Got text_hidden alone, but this model's lexicon reads the tokens. Give input_ids too.")
+    if text_hidden is not None and input_ids is not None and not has_lexicon:
+        raise ValueError("Got input_ids and text_hidden, but a text has one form. Leave one of the two out.")
+    return input_ids if text_hidden is None else text_hidden
 
 
 def mean_losses(

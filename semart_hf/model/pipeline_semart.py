@@ -11,9 +11,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 
@@ -80,20 +82,54 @@ class ArtClassificationPipeline(Pipeline):
         Raises:
             ValueError: If an option is wrong, or a painting cannot be read and `on_error` is `raise`; or a TypeError.
         """
+        shown = {**self._postprocess_params, **self._sanitize_parameters(**options)[2]}
+        respond = partial(self._labels, shown=shown)
+        return self._each(inputs, respond, on_error=on_error, batch_size=batch_size, num_workers=num_workers)
+
+    def embed(
+        self,
+        paintings: Any,
+        *,
+        on_error: str | None = None,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+    ) -> dict[str, Any]:
+        """Vectors of `image` and `text` in one space, each a float32 array `(paintings, fusion_dim)`.
+
+        Rows have unit length, or are zeros where a painting has no picture or no text. `errors` says by row what is
+        wrong with paintings that cannot be read, of which all is zeros. Arguments and errors are those of a call.
+        """
+        options: dict[str, Any] = {"on_error": on_error, "batch_size": batch_size, "num_workers": num_workers}
+        found = self._each(paintings, self._vectors, **options)
+        answers = [found] if is_single(paintings) else list(found)
+        errors = {row: answer["error"] for row, answer in enumerate(answers) if isinstance(answer, dict)}
+        nothing = np.zeros((2, self.model.config.fusion_dim), dtype=np.float32)
+        pairs = [nothing if isinstance(answer, dict) else answer for answer in answers]
+        image, text = np.stack(pairs, axis=1) if pairs else np.zeros((2, 0, nothing.shape[1]), dtype=np.float32)
+        return {"image": image, "text": text, "errors": errors}
+
+    def _each(
+        self,
+        inputs: Any,
+        respond: Callable[[dict[str, Tensor], int], list[Any]],
+        *,
+        on_error: str | None,
+        batch_size: int | None,
+        num_workers: int | None,
+    ) -> Any:
         if on_error not in (None, "return", "raise"):
             raise ValueError(f"on_error is {on_error!r}. Allowed are 'return' and 'raise'. Give one of these.")
-        shown = {**self._postprocess_params, **self._sanitize_parameters(**options)[2]}
         batch_size = (self._batch_size or 1) if batch_size is None else batch_size
         num_workers = self._num_workers if num_workers is None else num_workers
         for name, number, least in (("batch_size", batch_size, 1), ("num_workers", num_workers or 0, 0)):
             if not isinstance(number, int) or number < least:
                 raise ValueError(f"{name} is {number!r}. Allowed are whole numbers from {least}. Give one of these.")
         if is_single(inputs):
-            return self._answers([(None, inputs)], shown, raises=on_error != "return")[0]
+            return self._answers([(None, inputs)], respond, raises=on_error != "return")[0]
         if not num_workers:
             is_parallel = self.device.type == "cpu" and batch_size > 1
             num_workers = min(torch.get_num_threads(), MOST_BATCHES) if is_parallel else 1
-        answer = partial(self._answers, shown=shown, raises=on_error == "raise")
+        answer = partial(self._answers, respond=respond, raises=on_error == "raise")
         side_by_side = partial(answer_side_by_side, answer, batch_size=batch_size, num_threads=num_workers)
         paintings = rows(inputs)
         if not isinstance(paintings, list):
@@ -103,7 +139,11 @@ class ArtClassificationPipeline(Pipeline):
         return [answers[row] for row in range(len(paintings))]
 
     def _answers(
-        self, numbered: Sequence[tuple[int | None, Any]], shown: dict[str, Any], *, raises: bool
+        self,
+        numbered: Sequence[tuple[int | None, Any]],
+        respond: Callable[[dict[str, Tensor], int], list[Any]],
+        *,
+        raises: bool,
     ) -> list[Any]:
         """The answers to a batch of paintings, or the errors of those that cannot be read."""
         answers: list[Any] = [None] * len(numbered)
@@ -118,11 +158,24 @@ class ArtClassificationPipeline(Pipeline):
                     raise next((kind for kind in kinds if isinstance(error, kind)), ValueError)(message) from error
                 answers[place] = {"error": message}
         if parts:
-            outputs = self.forward(self._inputs(*parts.values()))
-            for number, place in enumerate(parts):
-                logits = {task: values[number : number + 1] for task, values in outputs.items()}
-                answers[place] = self.postprocess(logits, **shown)
+            responses = respond(self._inputs(*parts.values()), len(parts))
+            for place, response in zip(parts, responses, strict=True):
+                answers[place] = response
         return answers
+
+    def _labels(self, inputs: dict[str, Tensor], num_rows: int, shown: dict[str, Any]) -> list[Any]:
+        outputs = self.forward(inputs)
+        batches = ({task: values[row : row + 1] for task, values in outputs.items()} for row in range(num_rows))
+        return [self.postprocess(logits, **shown) for logits in batches]
+
+    def _vectors(self, inputs: dict[str, Tensor], num_rows: int) -> list[Any]:
+        """Vectors of picture and text of each row `(2, fusion_dim)`."""
+        found = []
+        outputs = self.forward(inputs, features=True)
+        for name, mask in (("pixel_values", "has_image"), ("input_ids", "has_text")):
+            is_present = inputs.get(mask, torch.full((num_rows,), name in inputs)).cpu()
+            found.append(F.normalize(outputs[name], dim=-1) * is_present.unsqueeze(1))
+        return list(torch.stack(found, dim=1).detach().numpy())
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         names = self.model.config.task_names
@@ -159,13 +212,15 @@ class ArtClassificationPipeline(Pipeline):
         pictures, texts = zip(*parts, strict=True)
         return dict(self.processor(images=list(pictures), text=list(texts)))
 
-    def _forward(self, model_inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _forward(self, model_inputs: dict[str, Tensor], features: bool = False) -> dict[str, Tensor]:
         inputs = dict(model_inputs)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         # Flat, because the base class takes a batch apart by its keys.
-        logits = run_model(self.model, inputs, precision=self.precision).logits
-        return {task: values.float() for task, values in logits.items()}
+        output = run_model(self.model, inputs, precision=self.precision)
+        if features:
+            return {"pixel_values": output.image_features.float(), "input_ids": output.text_features.float()}
+        return {task: values.float() for task, values in output.logits.items()}
 
     def postprocess(
         self,

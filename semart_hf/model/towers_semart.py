@@ -11,8 +11,10 @@ from safetensors import safe_open
 from timm.models import group_parameters
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, TimmWrapperConfig
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 
+logger = logging.get_logger(__name__)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 # What of a tower's `pretrained_cfg` its transform depends on, and whose weights it had.
 _KEPT_OF_CFG = (
     *("architecture", "crop_mode", "crop_pct", "fixed_input_size", "input_size"),
@@ -106,6 +108,28 @@ def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreT
     # A source saved in half precision is trained in full: its stored type would build a tower unlike its neighbours.
     config.dtype = None
     return config
+
+
+def loaded_towers(sources: dict[str, Any], pretrained: bool | str) -> list[str]:
+    """Names of the towers whose weights are loaded; a `ValueError` if `pretrained` asks for what there is not."""
+    if pretrained not in (True, False, "vision", "text"):
+        raise ValueError(f"pretrained is {pretrained!r}. Allowed are True, False, 'vision', 'text'. Give one.")
+    loaded = [name for name in sources if pretrained in (True, name)]
+    for name in loaded:
+        if isinstance(sources[name], PreTrainedConfig):
+            raise ValueError(
+                f"Got a configuration as {name} tower and pretrained={pretrained!r}. Allowed is a Hub id or a "
+                "folder with weights. Give one, or leave the tower out of pretrained."
+            )
+    return loaded
+
+
+def set_vision_checkpointing(timm_model: Any, enable: bool) -> None:
+    """Whether a timm model computes activations again; never with BatchNorm, which would count a batch twice."""
+    has_statistics = any(isinstance(module, _BATCH_NORMS) for module in timm_model.modules())
+    if enable and has_statistics:
+        logger.warning("Gradient checkpointing leaves out the vision tower, which has BatchNorm layers.")
+    timm_model.set_grad_checkpointing(enable and not has_statistics)
 
 
 def fill_tower(tower: Any, source: Any) -> None:

@@ -23,7 +23,13 @@ GRAPHS = {
     "image": ("pixel_values",),
     "text": ("input_ids", "attention_mask"),
 }
-TOLERANCE = 1e-4  # of a logit
+#: And to what it gives after the tasks' logits: the vectors of `get_image_features` and `get_text_features`.
+FEATURES = {
+    "image_text": ("image_features", "text_features"),
+    "image": ("image_features",),
+    "text": ("text_features",),
+}
+TOLERANCE = 1e-4  # of a logit, or a feature
 _OWN_FILES = ("*.onnx", "*.onnx.data", "onnx.json", "config.json", "processor_config.json", "tokenizer*.json")
 _TEXT_AXES = {0: "batch", 1: "tokens"}
 _AXES = {"pixel_values": {0: "batch"}, "input_ids": _TEXT_AXES, "attention_mask": _TEXT_AXES}
@@ -31,19 +37,20 @@ _AXES = {"pixel_values": {0: "batch"}, "input_ids": _TEXT_AXES, "attention_mask"
 Run = Callable[[Mapping[str, Tensor]], list[Any]]
 
 
-class _Logits(nn.Module):
-    def __init__(self, model: SemArtForArtClassification) -> None:
+class _Answers(nn.Module):
+    def __init__(self, model: SemArtForArtClassification, name: str) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.features = model, FEATURES[name]
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.model(**inputs).logits.values())
+        output = self.model(**inputs)
+        return (*output.logits.values(), *(output[name] for name in self.features))
 
 
 def export_onnx(
     model: SemArtForArtClassification, processor: SemArtProcessor, folder: str | os.PathLike[str]
 ) -> dict[str, Any]:
-    """What was written: `outputs`, and for each of the `graphs` its file, inputs and largest difference from torch.
+    """What was written: `outputs`, and for each of the `graphs` its file, inputs, features and difference from torch.
 
     The folder gets the graphs, the processor, config.json with the labels, and as onnx.json what is returned.
 
@@ -65,7 +72,8 @@ def export_onnx(
                     f"The graph {path.name} answers otherwise than the model, by up to {difference:.2g}. Allowed are "
                     f"{TOLERANCE:g}. Load the model in float32, or try another version of onnxscript."
                 )
-            graphs[name] = {"file": path.name, "inputs": list(inputs), "max_difference": difference}
+            about = {"file": path.name, "inputs": list(inputs), "features": list(FEATURES[name])}
+            graphs[name] = {**about, "max_difference": difference}
         model.config.save_pretrained(unfinished)
         processor.save_pretrained(unfinished)
         description = {"outputs": model.config.task_names, "graphs": graphs}
@@ -80,20 +88,20 @@ def write_graph(model: SemArtForArtClassification, name: str, path: Path) -> Non
         # Two axes that are always equal get one name: that is what is meant.
         warnings.filterwarnings("ignore", message=".*The axis name.*")
         program = torch.onnx.export(
-            _Logits(model).eval(),
+            _Answers(model, name).eval(),
             (),
             kwargs=inputs,
             dynamo=True,
             dynamic_shapes={"inputs": {key: _AXES[key] for key in inputs}},
             input_names=list(inputs),
-            output_names=model.config.task_names,
+            output_names=[*model.config.task_names, *FEATURES[name]],
             verbose=False,
         )
     program.save(str(path))  # type: ignore[union-attr]  # `None` is the older exporter's answer
 
 
 def open_graph(path: Path) -> Run:
-    """A function from inputs to arrays, one a task in their order."""
+    """A function from inputs to arrays, one a task in their order and then the features."""
     runtime = _import_runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -102,14 +110,14 @@ def open_graph(path: Path) -> Run:
 
 
 def largest_difference(model: SemArtForArtClassification, name: str, run: Run) -> float:
-    """The largest difference of a logit between the graph and the model, over several sizes of batch and text."""
+    """The largest difference of a logit or feature between graph and model, over several sizes of batch and text."""
     differences = []
     for batch, tokens in ((1, 8), (5, 24), (2, 1)):
         inputs = make_inputs(model, name, batch, tokens)
         with torch.inference_mode():
-            expected = model(**inputs).logits
-        for logits, answer in zip(expected.values(), run(inputs), strict=True):
-            differences.append((logits - torch.from_numpy(answer)).abs().max())
+            expected = _Answers(model, name)(**inputs)
+        for values, answer in zip(expected, run(inputs), strict=True):
+            differences.append((values - torch.from_numpy(answer)).abs().max())
     return float(torch.stack(differences).max())
 
 

@@ -31,9 +31,10 @@ def test_a_difference_is_found(saved_model):
 
     def run(inputs):
         with torch.no_grad():
-            logits = [values.numpy() for values in model(**inputs).logits.values()]
-        logits[2][0, 0] += 3e-4
-        return logits
+            output = model(**inputs)
+        answers = [values.numpy() for values in (*output.logits.values(), output.text_features)]
+        answers[2][0, 0] += 3e-4
+        return answers
 
     assert onnx_export.largest_difference(model, "text", run) == pytest.approx(3e-4, abs=rounding(1024))
     assert np.isnan(onnx_export.largest_difference(model, "text", lambda inputs: [x * np.nan for x in run(inputs)]))
@@ -71,9 +72,12 @@ def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model,
         inputs = dict(loaded(images=images, text=words))
         assert sorted(inputs) == sorted(graph["inputs"])
         with torch.no_grad():
-            expected = model(**inputs).logits
-        for logits, answer in zip(expected.values(), run(inputs), strict=True):
-            np.testing.assert_allclose(answer, logits.numpy(), atol=1e-4)
+            expected = list(model(**inputs).logits.values())
+            pixels, tokens = inputs.get("pixel_values"), (inputs.get("input_ids"), inputs.get("attention_mask"))
+            expected += [] if pixels is None else [model.get_image_features(pixels)]
+            expected += [] if tokens[0] is None else [model.get_text_features(*tokens)]
+        for values, answer in zip(expected, run(inputs), strict=True):
+            np.testing.assert_allclose(answer, values.numpy(), atol=1e-4)
     assert "image_text" in capsys.readouterr().out
     with torch.no_grad():
         model.lexicon.weight.zero_()
