@@ -15,12 +15,14 @@ EPILOG = """parts:
   all        these three
   memory     peak memory of training by the number of rows, with small towers
   data       preparing a catalogue: pictures a second, and memory by number of rows
+  search     an index of made vectors by number of rows: time, disk, memory, latency, recall
 
 examples:
   python scripts/benchmark.py all --json scripts/benchmarks/results/cpu.json    # training, inference, start
   python scripts/benchmark.py train --tower resnet18 --without_each            # what each technique gains
   python scripts/benchmark.py train --device cuda --rows 19232
   python scripts/benchmark.py memory --json scripts/benchmarks/results/cpu.json
+  python scripts/benchmark.py search --json scripts/benchmarks/results/search/cpu.json
 
 Other work on the machine spoils speeds, and less so ratios, because the sides take turns. TMPDIR says where data is
 made, and removed again."""
@@ -35,13 +37,14 @@ def main(arguments: list[str] | None = None) -> None:
         return
     options = parse_arguments(words)
 
-    from benchmarks import measurements
+    from benchmarks import measurements, search_scale
     from benchmarks.guarded import raise_on_termination
 
     raise_on_termination()
     try:
         for part in ("train", "inference", "startup") if options.part == "all" else (options.part,):
-            keep(options.json, part, getattr(measurements, f"measure_{part}")(options))
+            room = search_scale if part == "search" else measurements
+            keep(options.json, part, getattr(room, f"measure_{part}")(options))
     except (ValueError, RuntimeError, ImportError) as error:
         raise SystemExit(f"benchmark.py: {error}") from error
 
@@ -53,30 +56,37 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("part", choices=("all", "train", "inference", "startup", "memory", "data"), help="see below")
+    add("part", choices=("all", "train", "inference", "startup", "memory", "data", "search"), help="see below")
     add("--json", type=Path, help="file that gets the figures; those of other parts in it stay")
     towers = ["resnet18", "efficientnet_b0", "vit_tiny"]
     add("--tower", nargs="+", default=towers, help=f"names, or paths of recipes (default: {' '.join(towers)})")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute (default: cpu)")
     add("--repeats", type=int, default=4, help="turns of each side (default: 4)")
     add("--seconds", type=float, default=6.0, help="of a turn, about (default: 6)")
-    add("--rows", type=int, nargs="+", help="of made releases (default: train 2000; memory and data 1000 and 50000)")
+    add(
+        "--rows",
+        type=int,
+        nargs="+",
+        help="of made releases (default: train 2000; memory and data 1000 and 50000; search 100000 and 1000000)",
+    )
     add("--without_each", action="store_true", help="train also without one technique at a time")
     add("--pictures", type=int, default=1000, help="of the official size, to prepare (default: 1000)")
     options = parser.parse_args(words)
-    options.rows = options.rows or ([1_000, 50_000] if options.part in ("memory", "data") else [2_000])
+    rows = {"memory": [1_000, 50_000], "data": [1_000, 50_000], "search": [100_000, 1_000_000]}
+    options.rows = options.rows or rows.get(options.part, [2_000])
     return options
 
 
 def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
     """Print a part's figures, and write them into a file beside those of other parts, with machine and commit."""
+    from benchmarks.search_scale import search_text
     from benchmarks.speed_tables import speed_text
 
     from semart_hf.evaluation.results import describe_environment
     from semart_hf.files import write_json
 
     measured = {part: {"environment": describe_environment(), **figures}}
-    print(speed_text(measured))
+    print(search_text(measured[part]) if part == "search" else speed_text(measured))
     if path is not None:
         kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         write_json(path, kept | measured)

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     ),
     "collection": ("semart_hf.catalogue", "semart_hf.data", "semart_hf.model"),
     "publishing": ("semart_hf.documents", "semart_hf.evaluation", "semart_hf.model"),
+    "search": ("semart_hf.catalogue", "semart_hf.collection", "semart_hf.documents", "semart_hf.model"),
     "cli": ("semart_hf",),
 }
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "constants", "misc", "legacy", "v2"}

@@ -22,7 +22,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = [requirement for extra in PROJECT["optional-dependencies"].values() for requirement in extra]
 # Extras that neither `make test` nor `make demo` installs: what tests them is skipped there.
-NOT_INSTALLED = {Requirement(line).name for name in ("app", "heif") for line in PROJECT["optional-dependencies"][name]}
+NOT_INSTALLED = {
+    Requirement(line).name for name in ("app", "heif", "search") for line in PROJECT["optional-dependencies"][name]
+}
 OWN_MODULES = {"semart_hf", "scripts", *(path.stem for path in (CHECKOUT / "scripts").iterdir())}
 DIRECT = [
     requirement
@@ -112,7 +114,7 @@ def test_the_readme_and_ci_name_targets_of_make_that_exist_and_every_extra_is_re
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
     called = re.findall(r"\bmake ([a-z-]+)", ci)
     assert {*called, "help"} <= targets
-    assert called == ["environment", "extras", "lint", "test", "test-floors", "demo", "check-readme"]
+    assert called == ["environment", "browser", "extras", "lint", "test", "test-floors", "demo", "check-readme"]
     code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", readme, flags=re.DOTALL))
     assert {"demo", "test"} <= set(re.findall(r"\bmake ([a-z]+)", code)) <= targets
     assert re.search(r"for extra in ([a-z ]+);", makefile)[1].split() == list(PROJECT["optional-dependencies"])

@@ -9,6 +9,8 @@ COMMANDS = {
     "tune": "Search a recipe's best values",
     "evaluate": "Score a model on a split, and write results, figures and a report",
     "predict": "Classify paintings",
+    "index": "Embed a catalogue, to be searched",
+    "search": "Find paintings by words, by a picture, by labels",
     "prepare": "Check a release or a catalogue and write it as a dataset of small pictures",
     "compare": "Train several towers under one recipe and compare them",
     "push": "Write a model repository, check it, and push it to the Hub",

@@ -50,6 +50,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add("--port", type=int, help="port to listen at (default: the first free one from 7860)")
     add("--examples", type=Path, metavar="FOLDER", help="pictures to try, a text file beside each where there is one")
     add("--auth_file", type=Path, metavar="FILE", help="a line name:password for each visitor")
+    add("--index", metavar="INDEX", help="what `semart-hf index` has written with this model: tabs to search it")
     review = parser.add_argument_group("review of a catalogue with suggestions")
     add = review.add_argument
     add("--catalogue", type=Path, metavar="FILE", help="what `semart-hf predict CATALOGUE` has written")
@@ -238,21 +239,30 @@ def without_path(error: Exception, picture: str | None) -> str:
     return message.replace(str(picture), Path(picture).name) if picture else message
 
 
-def build_page(gradio: Any, page: Page, name: str, short: str, examples: list[Any], review: Any = None) -> Any:
-    """The Gradio page: one painting, and the review of a catalogue where there is one."""
+def build_page(
+    gradio: Any, page: Page, name: str, short: str, examples: list[Any], review: Any = None, search: Any = None
+) -> Any:
+    """The Gradio page: one painting, and the review of a catalogue and the search of an index where there are such."""
     training_notice = page.classifier.model.config.training_notice
     with gradio.Blocks(title=name, analytics_enabled=False) as blocks:
         gradio.Markdown(f"# {name}" + (f"\n\n**{training_notice}**" if training_notice else ""))
         with gradio.Accordion("What this model knows, and what it cannot do", open=False):
             gradio.HTML(short, elem_id="in-short")
-        if review is None:
+        if review is None and search is None:
             add_painting(gradio, page, examples)
-        else:
-            from semart_hf.collection.review_page import add_review
+            return blocks
+        opened = gradio.State(None)
+        with gradio.Tabs() as tabs:
+            if review is not None:
+                from semart_hf.collection.review_page import add_review
 
-            with gradio.Tab("Review"):
-                add_review(gradio, blocks, review)
-            with gradio.Tab("One painting"):
+                with gradio.Tab("Review", id="review"):
+                    add_review(gradio, blocks, review, opened)
+            if search is not None:
+                from semart_hf.search.search_page import add_search
+
+                add_search(gradio, search, tabs, opened if review else None)
+            with gradio.Tab("One painting", id="painting"):
                 add_painting(gradio, page, examples)
     return blocks
 
@@ -304,15 +314,19 @@ def main(arguments: list[str]) -> None:
     model, processor = load_model(options.model, revision=options.revision)
     classifier = ArtClassificationPipeline(model=model, processor=processor)
     page = Page(classifier, thresholds_in(results))
-    style, keys, review = STYLE, "", None
+    style, keys, review, search = STYLE, "", None, None
     if options.catalogue is not None:
         from semart_hf.collection import review_page as reviewing
 
         review = review_of(options, page)
         style, keys = STYLE + reviewing.STYLE, reviewing.KEYS
-    blocks = build_page(
-        gradio, page, Path(options.model).name, model_in_short(model.config, results), examples, review
-    )
+    if options.index is not None:
+        from semart_hf.search import search_page
+
+        search = search_page.open_search(options.index, classifier, options.model)
+        style += search_page.STYLE
+    short = model_in_short(model.config, results)
+    blocks = build_page(gradio, page, Path(options.model).name, short, examples, review, search)
     blocks.queue(max_size=MOST_WAITING).launch(
         server_name=options.host,
         server_port=options.port,

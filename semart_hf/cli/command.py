@@ -57,6 +57,60 @@ def load_model(name: str, revision: str | None = None) -> tuple[Any, Any]:
     return model.eval(), AutoProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
 
 
+def add_catalogue_options(parser: argparse.ArgumentParser) -> Any:
+    """The group of options that say how a catalogue is read; see `catalogue_of`."""
+    group = parser.add_argument_group("for a catalogue")
+    add = group.add_argument
+    add("--mapping", help="file that says which column is what, or the name of one that is shipped")
+    add("--images", type=Path, help="folder of its pictures (default: Images beside it, or its own)")
+    add("--image_column", help="its column of picture files or URLs (default: by its name)")
+    add("--text_columns", nargs="+", metavar="COLUMN", help="its columns of text (default: likewise)")
+    add("--fetch_pictures", action="store_true", help="fetch pictures that are URLs, of public hosts alone")
+    add("--encoding", help="of a text file, by Python's name (default: found)")
+    add("--delimiter", help="of a text file: a character, or tab, comma, semicolon, pipe (default: found)")
+    add("--sheet", help="of an Excel workbook (default: the one that it opens with)")
+    return group
+
+
+def catalogue_of(options: argparse.Namespace) -> Any:
+    """The catalogue that the options name."""
+    from semart_hf.collection.sources import MappedCatalogue, open_source
+
+    reading = {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
+    catalogue = open_source(str(options.catalogue), **reading)
+    if options.mapping is None:
+        return catalogue
+    from semart_hf.catalogue.mapping import load_mapping
+
+    return MappedCatalogue(catalogue, load_mapping(options.mapping))
+
+
+def columns_of(
+    options: argparse.Namespace, catalogue: Any, tasks: Sequence[str], *, has_suggestions: bool = False
+) -> tuple[Any, Path]:
+    """Which columns of a catalogue are what, and the folder of its pictures."""
+    from semart_hf.collection.suggestions import find_columns
+
+    if options.mapping is None:
+        named = {"image": options.image_column, "text": options.text_columns, "with_urls": options.fetch_pictures}
+        columns = find_columns(catalogue, tasks, **named, has_suggestions=has_suggestions)
+    else:
+        columns = catalogue.columns_of(tasks)
+    source = Path(options.catalogue)
+    beside = source.parent / "Images"
+    return columns, options.images or (beside if beside.is_dir() else source.parent)
+
+
+def described(catalogue: Any, columns: Any, images: Path) -> str:
+    """What was found in a catalogue, in a sentence or three."""
+    known = ", ".join(f"{task} in {column!r}" for task, column in columns.tasks.items())
+    pictures = f"column {columns.image!r}, files in {images}" if columns.image else "none"
+    return (
+        f"Pictures: {'its own' if catalogue.has_pictures else pictures}. "
+        f"Text: {', '.join(map(repr, columns.text)) or 'none'}. Labels that are known: {known or 'none'}."
+    )
+
+
 def usable_device(name: str) -> str:
     """The name of a device, as an argument's type, if torch can compute there."""
     import torch

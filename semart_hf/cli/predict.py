@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .command import command, load_model, print_table, usable_device
+from .command import (
+    add_catalogue_options,
+    catalogue_of,
+    columns_of,
+    command,
+    described,
+    load_model,
+    print_table,
+    usable_device,
+)
 
 EPILOG = """Of a catalogue, OUT is the same file with columns beside its own: for each task the suggestion, its
 confidence, alternatives, and a decision (known: the cell is not empty; accepted: sure enough for --risk; unsure). The
@@ -44,17 +53,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add("--min_confidence", type=float, help="say unsure where the likeliest label is less probable")
     add("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
     add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
-    add = parser.add_argument_group("for a catalogue").add_argument
-    add("--mapping", help="file that says which column is what, or the name of one that is shipped")
-    add("--images", type=Path, help="folder of its pictures (default: Images beside it, or its own)")
-    add("--image_column", help="its column of picture files or URLs (default: by its name)")
-    add("--text_columns", nargs="+", metavar="COLUMN", help="its columns of text (default: likewise)")
+    add = add_catalogue_options(parser).add_argument
     add("--risk", type=float, default=0.05, help="share of wrong ones among the accepted (default: 0.05)")
     add("--fill", action="store_true", help="put accepted suggestions into empty cells")
-    add("--fetch_pictures", action="store_true", help="fetch pictures that are URLs, of public hosts alone")
-    add("--encoding", help="of a text file, by Python's name (default: found)")
-    add("--delimiter", help="of a text file: a character, or tab, comma, semicolon, pipe (default: found)")
-    add("--sheet", help="of an Excel workbook (default: the one that it opens with)")
     options = parser.parse_args(arguments)
     if options.catalogue is not None:
         if options.input or options.text is not None or options.explain is not None or options.output is None:
@@ -129,18 +130,12 @@ def check_catalogue(source: Path, output: Path) -> None:
 
 def suggest(options: argparse.Namespace) -> None:
     """Write a catalogue with suggestions."""
-    source, output = Path(options.catalogue), options.output
-    check_catalogue(source, output)
+    output = options.output
+    check_catalogue(Path(options.catalogue), output)
 
     from semart_hf.collection import suggestions
-    from semart_hf.collection.sources import MappedCatalogue, open_source
 
-    reading = {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
-    catalogue = open_source(options.catalogue, **reading)
-    if options.mapping is not None:
-        from semart_hf.catalogue.mapping import load_mapping
-
-        catalogue = MappedCatalogue(catalogue, load_mapping(options.mapping))
+    catalogue = catalogue_of(options)
 
     from datetime import timedelta
 
@@ -151,18 +146,11 @@ def suggest(options: argparse.Namespace) -> None:
 
     model, processor = load_model(options.model)
     config, tasks, fetch = model.config, model.config.task_names, options.fetch_pictures
-    if isinstance(catalogue, MappedCatalogue):
-        columns = catalogue.columns_of(tasks)
-    else:
-        columns = suggestions.find_columns(
-            catalogue, tasks, image=options.image_column, text=options.text_columns, with_urls=fetch
-        )
+    columns, images = columns_of(options, catalogue, tasks)
     fill = list(columns.tasks.values()) if options.fill else []
-    if isinstance(catalogue, MappedCatalogue):
+    if options.mapping is not None:
         fill = [column for column in fill if catalogue.holds_text(column)]
     catalogue.check_labels(label for task in config.tasks for label in task["labels"])
-    beside = source.parent / "Images"
-    images = options.images or (beside if beside.is_dir() else source.parent)
     # A process that is done waits for the others, however long they take.
     state = PartialState(cpu=options.device == "cpu", timeout=timedelta(days=30))
     device = options.device or (state.device if state.num_processes > 1 else None)
@@ -172,7 +160,8 @@ def suggest(options: argparse.Namespace) -> None:
     if state.is_main_process:  # which alone asks for it
         print(described(catalogue, columns, images), file=sys.stderr)
         chosen = {"images": str(images.resolve()), "batch_size": options.batch_size, "fetch_pictures": fetch}
-        identity = suggestions.identity_of(catalogue, model, columns, **chosen, **reading)
+        chosen |= {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
+        identity = suggestions.identity_of(catalogue, model, columns, **chosen)
     counts = suggestions.suggest(
         catalogue,
         output,
@@ -200,15 +189,6 @@ def suggest(options: argparse.Namespace) -> None:
     print("Written:", output)
     if not answered:
         raise ValueError(f"None of {failed:,} rows was answered; {output} says why of each.")
-
-
-def described(catalogue: Any, columns: Any, images: Path) -> str:
-    known = ", ".join(f"{task} in {column!r}" for task, column in columns.tasks.items())
-    pictures = f"column {columns.image!r}, files in {images}" if columns.image else "none"
-    return (
-        f"Pictures: {'its own' if catalogue.has_pictures else pictures}. "
-        f"Text: {', '.join(map(repr, columns.text)) or 'none'}. Labels that are known: {known or 'none'}."
-    )
 
 
 def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, Any]]:

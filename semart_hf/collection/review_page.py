@@ -107,6 +107,20 @@ class ReviewPage:
         still = self._open_task(painting, order, task, label)
         return self._shown(painting, still, "") if still else self.next(reviewer, order, task, label)
 
+    def open(self, row: int, cells: Mapping[str, str], reviewer: str, order: str, task: str, label: str) -> list[Any]:
+        """A painting that somebody has found elsewhere, with these cells; see `next`."""
+        try:
+            _name(reviewer)
+            painting = self.review.painting(row)
+            if any(painting.cells.get(name, value) != value for name, value in cells.items()):
+                raise ValueError(f"Row {row} is another painting here: the index is of another catalogue.")
+        except (ValueError, OSError) as error:
+            return self.next(reviewer, order, task, label, str(error))
+        wanted = self._open_task(painting, order, task, label) or self._open_task(painting, order, None)
+        if wanted is None:
+            return self.next(reviewer, order, task, label, f"Nothing is left to decide about row {row + 1}.")
+        return self._shown(painting, wanted, "")
+
     def undo(self, reviewer: str, order: str, task: str, label: str) -> list[Any]:
         """Take back somebody's last decision."""
         try:
@@ -225,13 +239,14 @@ class ReviewPage:
         ]
 
 
-def add_review(gradio: Any, blocks: Any, page: ReviewPage) -> None:
+def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
     """Put the page's parts into a tab of an application.
 
     Args:
         gradio: The library.
         blocks: The application.
         page: What the buttons do.
+        opened: A state that another tab sets to a row number and its cells, to have it shown.
     """
     row, task, kept = gradio.State(None), gradio.State(None), gradio.BrowserState("", storage_key="semart-reviewer")
     labels = [gradio.State(None) for _ in range(NUM_CHOICES)]
@@ -295,7 +310,10 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage) -> None:
     def on_undo(name: str, wanted: str, about: str, label: str, request: gradio.Request) -> list[Any]:
         return updates(page.undo(_user(request, name), wanted, about, label))
 
-    for function in (on_load, on_next, on_decide, on_skip, on_undo):
+    def on_open(found: Any, name: str, wanted: str, about: str, label: str, request: gradio.Request) -> list[Any]:
+        return updates(page.open(found[0], found[1], _user(request, name), wanted, about, label))
+
+    for function in (on_load, on_next, on_decide, on_skip, on_undo, on_open):
         function.__annotations__["request"] = gradio.Request
     options = {"api_visibility": "private", "show_progress": "hidden"}
     started = blocks.load(on_load, kept, reviewer, **options)
@@ -307,6 +325,7 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage) -> None:
     save.click(on_decide, [row, task, other, reviewer, *choice], shown, **options)
     skip.click(on_skip, [row, task, reviewer, *choice], shown, **options)
     undo.click(on_undo, [reviewer, *choice], shown, **options)
+    opened.change(on_open, [opened, reviewer, *choice], shown, **options)
     why.click(page.explain, row, explanation, api_name="explain_row", api_visibility="private")
     _add_api(gradio, page)
     export.click(page.export, None, [files, message], api_visibility="private")

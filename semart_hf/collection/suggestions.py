@@ -262,7 +262,7 @@ def suggest(
             for number in range(num_parts):
                 some = list(islice(rows, PART_ROWS))
                 if number in mine:
-                    answers = _answers(some, classify, painting_of)
+                    answers = answer_rows(some, classify, painting_of)
                     write_text(part(number), "".join(json.dumps(answer) + "\n" for answer in answers))
                     bar.update(len(some))
         state.wait_for_everyone()
@@ -275,12 +275,18 @@ def suggest(
 
 def identity_of(catalogue: Catalogue, model: Any, columns: Columns, **options: Any) -> dict[str, Any]:
     """All that the answers to a catalogue's rows depend on, as JSON: its bytes, the model, and the options."""
+    settings = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
+    digest = hashlib.blake2b(f"{digest_of_weights(model)} {settings}".encode(), digest_size=16).hexdigest()
+    chosen = json.loads(json.dumps(columns))
+    return {"model": digest, "catalogue": catalogue.digest(), "columns": chosen, **options}
+
+
+def digest_of_weights(model: Any) -> str:
+    """Of the bytes of a model's tensors."""
     digest = hashlib.blake2b(digest_size=16)
     for tensor in model.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    digest.update(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
-    chosen = json.loads(json.dumps(columns))
-    return {"model": digest.hexdigest(), "catalogue": catalogue.digest(), "columns": chosen, **options}
+    return digest.hexdigest()
 
 
 def _begin(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -296,7 +302,7 @@ def _begin(folder: Path, manifest: Mapping[str, Any]) -> None:
     write_json(path, manifest)
 
 
-def _answers(rows: Sequence[Row], classify: Callable[..., Any], painting_of: Callable[..., Any]) -> list[Answer]:
+def answer_rows(rows: Sequence[Row], classify: Callable[..., Any], painting_of: Callable[..., Any]) -> list[Answer]:
     """The answer to each row: by its text alone where its picture cannot be read."""
     asked: dict[int, dict[str, Any]] = {}
     answers = []

@@ -54,7 +54,7 @@ def render_markdown(template: str, **context: Any) -> str:
 def to_jpeg(picture: Any, size: int = THUMBNAIL_SIZE) -> bytes | None:
     """The picture as a JPEG whose longer side is at most `size` pixels; `None` where it cannot be read."""
     try:
-        small = load_picture(picture).copy()
+        small = load_picture(picture, least_side=size).copy()
     except ValueError:  # a page is not lost for one file; findings and results name it
         return None
     small.thumbnail((size, size))

@@ -93,20 +93,24 @@ class ArtClassificationPipeline(Pipeline):
         on_error: str | None = None,
         batch_size: int | None = None,
         num_workers: int | None = None,
+        with_answers: bool = False,
     ) -> dict[str, Any]:
         """Vectors of `image` and `text` in one space, each a float32 array `(paintings, fusion_dim)`.
 
         Rows have unit length, or are zeros where a painting has no picture or no text. `errors` says by row what is
-        wrong with paintings that cannot be read, of which all is zeros. Arguments and errors are those of a call.
+        wrong with paintings that cannot be read, of which all is zeros. Arguments and errors are those of a call; with
+        `with_answers`, its result is in `answers`, by the same pass through the model.
         """
         options: dict[str, Any] = {"on_error": on_error, "batch_size": batch_size, "num_workers": num_workers}
-        found = self._each(paintings, self._vectors, **options)
-        answers = [found] if is_single(paintings) else list(found)
-        errors = {row: answer["error"] for row, answer in enumerate(answers) if isinstance(answer, dict)}
+        shown = self._postprocess_params if with_answers else None
+        found = self._each(paintings, partial(self._vectors, shown=shown), **options)
+        responses = [found] if is_single(paintings) else list(found)
+        errors = {row: response["error"] for row, response in enumerate(responses) if isinstance(response, dict)}
         nothing = np.zeros((2, self.model.config.fusion_dim), dtype=np.float32)
-        pairs = [nothing if isinstance(answer, dict) else answer for answer in answers]
+        pairs = [nothing if isinstance(response, dict) else response[0] for response in responses]
         image, text = np.stack(pairs, axis=1) if pairs else np.zeros((2, 0, nothing.shape[1]), dtype=np.float32)
-        return {"image": image, "text": text, "errors": errors}
+        answers = [response if isinstance(response, dict) else response[1] for response in responses]
+        return {"image": image, "text": text, "errors": errors} | ({"answers": answers} if with_answers else {})
 
     def _each(
         self,
@@ -164,18 +168,21 @@ class ArtClassificationPipeline(Pipeline):
         return answers
 
     def _labels(self, inputs: dict[str, Tensor], num_rows: int, shown: dict[str, Any]) -> list[Any]:
-        outputs = self.forward(inputs)
+        return self._shown(self.forward(inputs), num_rows, shown)
+
+    def _shown(self, outputs: Mapping[str, Tensor], num_rows: int, shown: dict[str, Any]) -> list[Any]:
         batches = ({task: values[row : row + 1] for task, values in outputs.items()} for row in range(num_rows))
         return [self.postprocess(logits, **shown) for logits in batches]
 
-    def _vectors(self, inputs: dict[str, Tensor], num_rows: int) -> list[Any]:
-        """Vectors of picture and text of each row `(2, fusion_dim)`."""
+    def _vectors(self, inputs: dict[str, Tensor], num_rows: int, shown: dict[str, Any] | None = None) -> list[Any]:
+        """Vectors of picture and text of each row `(2, fusion_dim)`, and its answer where that is shown."""
         found = []
         outputs = self.forward(inputs, features=True)
         for name, mask in (("pixel_values", "has_image"), ("input_ids", "has_text")):
             is_present = inputs.get(mask, torch.full((num_rows,), name in inputs)).cpu()
             found.append(F.normalize(outputs[name], dim=-1) * is_present.unsqueeze(1))
-        return list(torch.stack(found, dim=1).detach().numpy())
+        answers = [None] * num_rows if shown is None else self._shown(outputs, num_rows, shown)
+        return list(zip(torch.stack(found, dim=1).detach().numpy(), answers, strict=True))
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         names = self.model.config.task_names
@@ -218,9 +225,10 @@ class ArtClassificationPipeline(Pipeline):
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         # Flat, because the base class takes a batch apart by its keys.
         output = run_model(self.model, inputs, precision=self.precision)
+        logits = {task: values.float() for task, values in output.logits.items()}
         if features:
-            return {"pixel_values": output.image_features.float(), "input_ids": output.text_features.float()}
-        return {task: values.float() for task, values in output.logits.items()}
+            logits |= {"pixel_values": output.image_features.float(), "input_ids": output.text_features.float()}
+        return logits
 
     def postprocess(
         self,

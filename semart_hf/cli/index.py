@@ -1,0 +1,86 @@
+"""Embed a catalogue, to be searched: semart-hf index CATALOGUE --model DIR --output INDEX."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .command import add_catalogue_options, catalogue_of, columns_of, command, described, load_model, usable_device
+
+EPILOG = """The same command continues what was interrupted, and brings an index up to date with its catalogue: rows
+that are new or changed are embedded, rows that are gone are removed. Under `accelerate launch -m semart_hf.cli.index`
+processes share the work."""
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="semart-hf index", description="Embed a catalogue's paintings, to be searched.", epilog=EPILOG
+    )
+    add = parser.add_argument
+    kinds = "CSV, TSV, JSON lines, Parquet or Excel file; folder of pictures; data by its folder or name on the Hub"
+    add("catalogue", help=kinds)
+    add("--model", required=True, help="folder of a trained model, or its name on the Hub")
+    add("--output", required=True, metavar="INDEX", help="a folder, or object storage as s3://bucket/index")
+    add("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
+    add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
+    add_catalogue_options(parser)
+    return parser.parse_args(arguments)
+
+
+@command("index")
+def main(arguments: list[str]) -> None:
+    options = parse_arguments(arguments)
+    from semart_hf.search.vector_index import connect
+
+    connect(options.output, creates=True)  # without the library nothing is read
+    catalogue = catalogue_of(options)
+
+    from datetime import timedelta
+
+    from accelerate import PartialState
+
+    from semart_hf.collection.fetching import fetch_picture
+    from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+    from semart_hf.search.indexing import Source, describe_index, embed_paintings, index_catalogue
+
+    model, processor = load_model(options.model)
+    columns, images = columns_of(options, catalogue, model.config.task_names, has_suggestions=True)
+    # A process that is done waits for the others, however long they take.
+    state = PartialState(cpu=options.device == "cpu", timeout=timedelta(days=30))
+    device = options.device or (state.device if state.num_processes > 1 else None)
+    classify = ArtClassificationPipeline(model=model, processor=processor, device=device)
+    source = Source(catalogue, columns, images, fetch_picture if options.fetch_pictures else None)
+    name = str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model
+    if state.is_main_process:
+        print(described(catalogue, columns, images), file=sys.stderr)
+    counts, problems, about = index_catalogue(
+        source,
+        options.output,
+        lambda paintings: embed_paintings(classify, paintings, batch_size=options.batch_size),
+        describe_index(source, model, name),
+        state,
+    )
+    if not state.is_main_process:
+        return
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if counts["failed"] > len(problems):
+        print(f"… and {counts['failed'] - len(problems):,} rows more that cannot be read", file=sys.stderr)
+    print(", ".join(f"{counts[name]:,} rows {name}" for name in ("added", "removed", "kept", "failed")))
+    recall = about["recall"]
+    if recall:
+        print(
+            f"Approximate index: it finds {recall['recall_at_10']:.1%} of the ten nearest ({recall['num_queries']} of "
+            f"its own rows as queries, {recall['probes']} partitions looked into)."
+        )
+    if not getattr(model.config, "contrastive", False):
+        print(
+            "This model was trained without contrastive_weight: words find paintings by their texts alone.",
+            file=sys.stderr,
+        )
+    print(f"Index of {about['num_rows']:,} paintings: {options.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Find paintings: semart-hf search INDEX "a storm at sea" | picture.jpg | --like ROW [--where FILTER]."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .command import command, load_model, print_table, usable_device
+
+EPILOG = """A filter names columns of the catalogue, or what the model says (school_suggested, school_confidence; a
+task's own name where the catalogue has no such column): "school = 'Dutch' and not (timeframe < '1601' or type in
+('genre', 'portrait'))". Values in quotes are compared as texts, others as numbers; a column whose name has blanks
+stands in double quotes."""
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="semart-hf search", description="Find paintings by words, by a picture, by labels.", epilog=EPILOG
+    )
+    add = parser.add_argument
+    add("index", help="what `semart-hf index` has written")
+    add("query", nargs="?", help="words, or a picture's file")
+    add("--text", help="words; with --image both together are looked for")
+    add("--image", help="a picture's file")
+    add("--like", type=int, metavar="ROW", help="more like this row of the catalogue, counted from 0")
+    add("--where", metavar="FILTER", help="only paintings that pass; see below")
+    add("--top_k", type=int, default=10, help="paintings shown (default: 10)")
+    add("--exact", action="store_true", help="compare every painting, without the approximate index")
+    add("--output", type=Path, metavar="OUT", help="OUT.jsonl: a line each; OUT.html: a page with pictures")
+    add("--model", help="folder or name of the index's model, where it is elsewhere now")
+    add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
+    options = parser.parse_args(arguments)
+    if options.query is not None:
+        if options.text is not None or options.image is not None:
+            parser.error("got a query and --text or --image; give both as --text and --image")
+        name = "image" if looks_like_picture(options.query) else "text"
+        setattr(options, name, options.query)
+    if (options.like is not None) == (options.text is not None or options.image is not None):
+        parser.error("give words, a picture, or both; or --like ROW")
+    if options.output is not None and options.output.suffix.lower() not in (".jsonl", ".html"):
+        parser.error(f"got --output {options.output}; allowed are names that end in .jsonl or .html")
+    return options
+
+
+def looks_like_picture(query: str) -> bool:
+    from semart_hf.catalogue.picture_files import ENDINGS
+
+    return query.lower().endswith(tuple(ENDINGS)) or (len(query) < 4096 and Path(query).is_file())
+
+
+@command("search")
+def main(arguments: list[str]) -> None:
+    options = parse_arguments(arguments)
+    from semart_hf.search.vector_index import SearchIndex
+
+    index = SearchIndex(options.index)
+    if options.where is not None:
+        from semart_hf.search.filters import parse_filter
+
+        parse_filter(options.where, index.fields)  # before the model, which takes longer
+    if options.like is not None:
+        vector = index.vector_of(options.like)
+    else:
+        from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+        from semart_hf.search.queries import check_model, query_vector
+
+        name = options.model or index.about["model"]
+        model, processor = load_model(name)
+        check_model(index, model, name)
+        classify = ArtClassificationPipeline(model=model, processor=processor, device=options.device)
+        vector, notices = query_vector(classify, options.text, options.image)
+        for notice in [*notices, *filter(None, [model.config.training_notice])]:
+            print(notice, file=sys.stderr)
+    wanted = options.top_k + (options.like is not None)
+    hits = index.search(vector, top_k=wanted, where=options.where, exact=options.exact)
+    hits = [hit for hit in hits if hit.row != options.like][: options.top_k]
+    if not hits:
+        raise ValueError("No painting passes the filter. Ask for more with another --where.")
+    show(options, index, hits)
+
+
+def show(options: argparse.Namespace, index: Any, hits: Sequence[Any]) -> None:
+    """Print what was found, or write it to a file."""
+    from semart_hf.files import write_text
+    from semart_hf.search.search_page import hit_json, title_of, write_results
+
+    if options.output is None:
+        tasks = [task for task, _ in index.about["tasks"]]
+        rows = []
+        for hit in hits:
+            labels = [", ".join(filter(None, hit.labels[task][0])) or "–" for task in tasks]
+            picture = hit.cells.get(index.about["image_column"] or "", "–")
+            rows.append([str(hit.row), f"{hit.score:.3f}", picture[-40:], title_of(hit)[:60], *labels])
+        print_table(["row", "score", "picture", "title", *tasks], rows, are_numbers=False)
+    elif options.output.suffix.lower() == ".html":
+        asked = options.text or (f"More like row {options.like}" if options.like is not None else "A picture")
+        write_results(options.output, index, hits, asked, options.where)
+    else:
+        write_text(options.output, "".join(json.dumps(hit_json(hit), ensure_ascii=False) + "\n" for hit in hits))
+    if options.output is not None:
+        print(f"{len(hits)} paintings in {options.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A catalogue is indexed by a model's features, and searched by words, by pictures and by labels."""

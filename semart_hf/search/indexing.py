@@ -1,0 +1,311 @@
+"""A catalogue becomes an index, or an index follows its catalogue: only rows that are new or changed are embedded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from accelerate.utils import gather_object
+from tqdm.auto import tqdm
+
+from semart_hf.collection.own_format import Catalogue, Row
+from semart_hf.collection.suggestions import (
+    PART_ROWS,
+    Answer,
+    Columns,
+    answer_rows,
+    digest_of_weights,
+    painting_of,
+)
+from semart_hf.documents.page import to_jpeg
+from semart_hf.files import full_disk_explained, locked
+
+from .vector_index import (
+    FORMAT,
+    complete,
+    connect,
+    create_paintings,
+    open_paintings,
+    read_about,
+    table_names,
+    write_about,
+)
+
+#: An index is written in at most so many parts, of `PART_ROWS` rows or more; a kill costs what is not in a whole one.
+MOST_PARTS = 2_000
+#: Rows that cannot be read of which it is said why.
+NUM_PROBLEMS = 5
+#: Pixels of a thumbnail's longer side.
+THUMBNAIL_SIZE = 224
+_KEY_TYPE = "S32"
+_KEYS_AT_A_TIME = 1000
+
+
+class Source(NamedTuple):
+    """A catalogue, which of its columns are what, and where its pictures are."""
+
+    catalogue: Catalogue
+    columns: Columns
+    images: Path
+    fetch: Callable[[str], bytes] | None = None
+
+
+def describe_index(source: Source, model: Any, name: str) -> dict[str, Any]:
+    """What an index of a catalogue by a model says of itself, as JSON, before it is written.
+
+    Args:
+        source: The catalogue.
+        model: Of this package.
+        name: By which the model is loaded.
+    """
+    made = next(source.catalogue.rows(), Row({})).cells  # by a mapping, beside the catalogue's own
+    columns = [_readable(column) for column in dict.fromkeys([*source.catalogue.columns, *made])]
+    kinds = {task["name"]: task.get("kind") for task in model.config.tasks}
+    return {
+        "format": FORMAT,
+        "model": name,
+        "weights": digest_of_weights(model),
+        "dimension": model.config.fusion_dim,
+        "columns": columns,
+        "tasks": [[task, "labels" if kind == "multi_label" else "text"] for task, kind in kinds.items()],
+        "catalogue": str(source.catalogue.path),
+        "image_column": source.columns.image,
+        "text_columns": list(source.columns.text),
+    }
+
+
+def embed_paintings(
+    classify: Any, paintings: Sequence[Mapping[str, Any]], *, batch_size: int = 8
+) -> list[dict[str, Any]]:
+    """Of each painting its `vector (dimension,)`, `labels`, `confidences` and `thumbnail`, or its `error`.
+
+    The vector is the sum of the picture's and the text's features of unit length, brought to unit length.
+
+    Args:
+        classify: The pipeline.
+        paintings: `{"image", "text"}`, as the pipeline takes them.
+        batch_size: Paintings at a time.
+    """
+    found = classify.embed(paintings, on_error="return", batch_size=batch_size, with_answers=True)
+    return [
+        {"error": found["errors"][place]}
+        if place in found["errors"]
+        else {"answer": found["answers"][place], "vector": vector, "thumbnail": _thumbnail(paintings[place])}
+        for place, vector in enumerate(summed(found))
+    ]
+
+
+def summed(features: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    """One vector of unit length `(paintings, dimension)` of what there is of each: its picture, its text, or both."""
+    vectors = features["image"] + features["text"]
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return vectors
+
+
+def index_catalogue(
+    source: Source, address: str, embed: Callable[[list[Any]], list[dict[str, Any]]], about: dict[str, Any], state: Any
+) -> tuple[Counter[str], list[str], dict[str, Any]]:
+    """Write the index of a catalogue, continue a half-written one, or bring an old one up to date.
+
+    Args:
+        source: The catalogue.
+        address: A folder, or object storage as `s3://bucket/index`.
+        embed: What `embed_paintings` gives of a list of paintings.
+        about: Of `describe_index`.
+        state: Accelerate's, of the processes that share the work.
+
+    Returns:
+        How many rows were `added`, `removed`, `kept`, and `failed`; why of the first that failed; and what the index
+        says of itself.
+
+    Raises:
+        ValueError: If it is an index by another model, or of other columns, or another process writes.
+        OSError: If the disk is full; what is embedded is kept.
+    """
+    is_first, is_local = state.process_index == 0, "://" not in address
+    alone = locked(address, "indexing") if is_first and is_local else nullcontext()
+    place = Path(address).parent if is_local else Path()
+    with alone, full_disk_explained(place, "What is embedded is kept. Make room and give the same command."):
+        kept_about = _begin(address, about) if is_first else {}
+        state.wait_for_everyone()
+        keys = _keys(source, state)
+        stored, _ = _stored(open_paintings(address))
+        state.wait_for_everyone()  # before anybody writes what another would still count as stored
+        is_missing = ~np.isin(keys, stored)
+        table = open_paintings(address)
+        failed = 0
+        problems: list[str] = []
+        with tqdm(total=int(is_missing.sum()), unit="row", disable=not is_first) as bar:
+            for numbers, some in _parts(source.catalogue, is_missing, state):
+                answers = answer_rows(some, embed, lambda row: painting_of(row, *source[1:]))
+                good = [place for place, answer in enumerate(answers) if answer.predictions is not None]
+                bad = sorted(set(range(len(some))) - set(good))
+                problems += [f"row {numbers[place]}: {answers[place].problem}" for place in bad[:NUM_PROBLEMS]]
+                failed += len(bad)
+                if good:
+                    picked = [(numbers[place], some[place], answers[place]) for place in good]
+                    table.add(_rows_table(picked, keys, about, source))
+                bar.update(len(some) * state.num_processes)
+        problems = gather_object(problems[:NUM_PROBLEMS])[:NUM_PROBLEMS]
+        failed = sum(gather_object([failed]))
+        counts = Counter(failed=failed, added=int(is_missing.sum()) - failed, kept=int((~is_missing).sum()))
+        counts["removed"] = int((~np.isin(stored, keys)).sum())
+        if is_first:
+            about = {**about, **_finish(address, keys, kept_about.get("version") is None)}
+            write_about(connect(address), about)
+        state.wait_for_everyone()
+    return counts, problems, about
+
+
+def _begin(address: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Make an index, or check that the one that is there is of the same model and columns; what it says of itself."""
+    database = connect(address, creates=True)
+    if "://" not in address and os.path.isdir(address) and not table_names(database) and os.listdir(address):
+        raise ValueError(f"Got {address}, a folder that is not empty and no index. Give the name of a new folder.")
+    if "about" not in table_names(database):
+        create_paintings(database, about)
+        write_about(database, {**about, "version": None})
+        return {}
+    found = read_about(address)
+    if found["weights"] != about["weights"]:
+        raise ValueError(
+            f"Got the model {about['model']} (weights {about['weights'][:12]}) for {address}, an index by "
+            f"{found['model']} (weights {found['weights'][:12]}). Vectors of two models cannot be compared. Give that "
+            "model, or another --output."
+        )
+    if (found["columns"], found["tasks"]) != (about["columns"], about["tasks"]):
+        raise ValueError(
+            f"Got a catalogue with the columns {about['columns']}, but {address} is the index of one with "
+            f"{found['columns']}. Give another --output."
+        )
+    open_paintings(address).delete("key LIKE '%!'")
+    return found
+
+
+def _keys(source: Source, state: Any) -> npt.NDArray[np.bytes_]:
+    """A key of each row of the catalogue: of its cells, its picture, and how many equal rows are before it."""
+    mine = [
+        _key(row, source)
+        for number, row in enumerate(source.catalogue.rows())
+        if number % state.num_processes == state.process_index
+    ]
+    parts = gather_object([np.array(mine, dtype=_KEY_TYPE)])
+    keys = np.empty(sum(map(len, parts)), dtype=_KEY_TYPE)
+    for first, part in enumerate(parts):
+        keys[first :: len(parts)] = part
+    order = np.argsort(keys, kind="stable")
+    is_again = np.r_[False, keys[order][1:] == keys[order][:-1]] if len(keys) else np.zeros(0, bool)
+    earlier = 0
+    for place, again in zip(order, is_again, strict=True):
+        earlier = earlier + 1 if again else 0
+        if again:
+            keys[place] = hashlib.blake2b(keys[place] + str(earlier).encode(), digest_size=16).hexdigest().encode()
+    return keys
+
+
+def _key(row: Row, source: Source) -> str:
+    try:
+        painting, problem = painting_of(row, source.columns, source.images)  # which fetches nothing
+    except ValueError as error:
+        painting, problem = {}, str(error)
+    told = problem if source.fetch is None else None
+    digest = hashlib.blake2b(json.dumps([row.cells, painting.get("text"), told]).encode(), digest_size=16)
+    image = painting.get("image")
+    if isinstance(image, str):
+        with open(image, "rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    elif image is not None:
+        digest.update(image.getbuffer())
+    return digest.hexdigest()
+
+
+def _stored(table: Any) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
+    """Keys and row numbers of a table."""
+    found = table.search().select(["key", "row"]).limit(max(1, table.count_rows())).to_arrow()
+    keys: Iterator[str] = (key for batch in found["key"].chunks for key in batch.to_pylist())
+    return np.fromiter(keys, dtype=_KEY_TYPE, count=len(found)), np.asarray(found["row"])
+
+
+def _parts(
+    catalogue: Catalogue, is_missing: npt.NDArray[np.bool_], state: Any
+) -> Iterator[tuple[list[int], list[Row]]]:
+    """Numbers and rows of each part that is this process's; the same parts however many of them are there already."""
+    numbers: list[int] = []
+    some: list[Row] = []
+    part_rows = max(PART_ROWS, len(is_missing) // MOST_PARTS)
+    place = np.cumsum(is_missing) - 1
+    for number, row in enumerate(catalogue.rows()):
+        if not is_missing[number] or place[number] // part_rows % state.num_processes != state.process_index:
+            continue
+        numbers.append(number)
+        some.append(row)
+        if place[number] % part_rows == part_rows - 1:
+            yield numbers, some
+            numbers, some = [], []
+    if some:
+        yield numbers, some
+
+
+def _rows_table(
+    rows: Sequence[tuple[int, Row, Answer]], keys: npt.NDArray[np.bytes_], about: Mapping[str, Any], source: Source
+) -> pa.Table:
+    """Embedded rows as the index keeps them."""
+    table: dict[str, list[Any]] = {"key": [], "row": [], "problem": []}
+    for number, _, answer in rows:
+        key = keys[number].decode()
+        # What could not be fetched today is another row tomorrow, and is tried again.
+        table["key"].append(key[:-1] + "!" if answer.problem and source.fetch is not None else key)
+        table["row"].append(number)
+        table["problem"].append(answer.problem)
+    found: list[Any] = [answer.predictions for _, _, answer in rows]
+    table["thumbnail"] = [one["thumbnail"] for one in found]
+    for place, column in enumerate(about["columns"]):
+        table[f"cell_{place}"] = [_readable(row.cells.get(column) or "") or None for _, row, _ in rows]
+    for place, (task, kind) in enumerate(about["tasks"]):
+        ranked = [one["answer"][task] for one in found]
+        labels = [[one["label"] for one in answer] for answer in ranked]
+        table[f"label_{place}"] = [(names or None) if kind == "labels" else names[0] for names in labels]
+        table[f"confidence_{place}"] = [answer[0]["score"] if answer else None for answer in ranked]
+    vectors = np.stack([one["vector"] for one in found])
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
+    return pa.table({**table, "vector": column})
+
+
+def _finish(address: str, keys: npt.NDArray[np.bytes_], is_new: bool) -> dict[str, Any]:
+    """Remove what the catalogue no longer has, number the rows as it does, and complete the index."""
+    table = open_paintings(address)
+    stored, rows = _stored(table)
+    gone = stored[~np.isin(stored, keys) & ~np.char.endswith(stored, b"!")].tolist()
+    for start in range(0, len(gone), _KEYS_AT_A_TIME):
+        named = ", ".join(f"'{key.decode()}'" for key in gone[start : start + _KEYS_AT_A_TIME])
+        table.delete(f"key IN ({named})")
+    order = np.argsort(keys)
+    places = np.searchsorted(keys, stored, sorter=order)
+    is_kept = np.isin(stored, keys)
+    now = order[places[is_kept]]
+    moved = now != rows[is_kept]
+    if moved.any():
+        numbers = pa.table({"key": [key.decode() for key in stored[is_kept][moved]], "row": now[moved]})
+        table.merge_insert("key").when_matched_update_all().execute(numbers)
+    recall = complete(table, is_new=is_new)
+    return {"version": table.version, "num_rows": table.count_rows(), "recall": recall}
+
+
+def _thumbnail(painting: Mapping[str, Any]) -> bytes | None:
+    image = painting.get("image")
+    return None if image is None else to_jpeg(image, THUMBNAIL_SIZE)
+
+
+def _readable(text: str) -> str:
+    """The text with an escape for a byte that is no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,264 @@
+"""What was found, as JSON and as pages: one that is written, and the application's tabs for search and map."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import time
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from semart_hf.documents.page import data_uri, render_page
+from semart_hf.files import write_text
+
+from .collection_map import map_page
+from .queries import check_model, query_vector
+from .vector_index import Hit, SearchIndex
+
+WALL_SIZE = 24
+_QUERY_KEYS = ("text", "image", "where", "like", "top_k")
+_FRAME = '<iframe srcdoc="{}" title="Map of the collection" style="width: 100%; height: 80vh; border: 0"></iframe>'
+STYLE = """
+#wall .grid-container { grid-template-columns: repeat(auto-fill, minmax(min(150px, 44%), 1fr)) !important; }
+#search-message p { border-left: 4px solid #d55e00; padding-left: 12px; overflow-wrap: anywhere; }
+#found { overflow-wrap: anywhere; } #found img { max-width: 100%; max-height: 60vh; }
+#found dt { font-size: 0.8em; opacity: 0.75; } #found dd { margin: 0 0 6px; }
+"""
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """A hit as JSON: row, score, cells, and by task what is suggested."""
+    suggested = {
+        task: {"labels": [*filter(None, labels)], "confidence": confidence}
+        for task, (labels, confidence) in hit.labels.items()
+    }
+    problem = {"problem": hit.problem} if hit.problem else {}
+    return {"row": hit.row, "score": round(hit.score, 6), "cells": dict(hit.cells), "suggested": suggested, **problem}
+
+
+def title_of(hit: Hit) -> str:
+    """The painting's title, as far as the catalogue has a column of that name."""
+    named = {name.casefold(): value for name, value in hit.cells.items()}
+    return named.get("title") or named.get("name") or f"row {hit.row}"
+
+
+def write_results(path: Path, index: SearchIndex, hits: Sequence[Hit], asked: str, where: str | None) -> None:
+    """Write a page of what was found, which needs no other file."""
+    jpegs = index.thumbnails([hit.row for hit in hits])
+    shown = [(hit, jpegs.get(hit.row)) for hit in hits]
+    page = render_page("search.html", title=asked, asked=asked, where=where, hits=shown, total=len(index))
+    write_text(path, page)
+
+
+def open_search(address: str, classify: Any, name: str) -> SearchPage:
+    """The search of an index by the model that made it; a ValueError if it is another model, or no index."""
+    index = SearchIndex(address)
+    check_model(index, classify.model, name)
+    return SearchPage(index, classify)
+
+
+def label_filter(index: SearchIndex, chosen: Mapping[str, Sequence[str]]) -> str:
+    """A filter for the paintings that have one of the chosen labels of each task.
+
+    The label is the catalogue's where a column is called like the task and its cell is not empty, else the model's.
+    """
+    parts = []
+    for task, labels in chosen.items():
+        if not labels:
+            continue
+        values = "({})".format(", ".join("'{}'".format(label.replace("'", "''")) for label in labels))
+        own = index.fields.get(task) or next(
+            (field for name, field in index.fields.items() if name.casefold() == task.casefold()), None
+        )
+        is_own = own is not None and own.name.startswith("cell_")
+        suggested = f"{task}_suggested in {values}"
+        parts.append(f"({task} in {values} or {task} = '' and {suggested})" if is_own else suggested)
+    return " and ".join(parts)
+
+
+class SearchPage:
+    """What the tab's parts do; each gives what they show, and no error but a sentence in words.
+
+    Args:
+        index: What is searched.
+        classify: The pipeline of the index's model.
+    """
+
+    def __init__(self, index: SearchIndex, classify: Any) -> None:
+        self.index, self.classify, self._map = index, classify, ""
+        self.tasks = [task for task, _ in index.about["tasks"]]
+
+    def search(
+        self, text: str | None, picture: str | None, where: str | None, row: int | None, *chosen: Sequence[str]
+    ) -> list[Any]:
+        """Message, wall of pictures and row numbers for words, a picture, both, or a row to be like."""
+        try:
+            by_labels = label_filter(self.index, dict(zip(self.tasks, chosen, strict=True)))
+            filters = [part for part in (where or "", by_labels) if part.strip()]
+            vector, notices = self._vector(text, picture, row)
+            condition = " and ".join(f"({part})" for part in filters) or None
+            hits = self.index.search(vector, top_k=WALL_SIZE + (row is not None), where=condition)
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            message = str(error)
+            return [_notice(message.replace(picture, Path(picture).name) if picture else message), [], []]
+        hits = [hit for hit in hits if hit.row != row][:WALL_SIZE]
+        if row is not None:
+            notices = [f"More like row {row}.", *notices]
+        jpegs = self.index.thumbnails([hit.row for hit in hits])
+        wall = [(_picture(jpegs.get(hit.row)), f"{hit.score:.2f}  {title_of(hit)}") for hit in hits]
+        message = " ".join(notices) if hits else "No painting passes the filter."
+        return [_notice(message), wall, [hit.row for hit in hits]]
+
+    def found(self, row: int | None) -> str:
+        """A painting of the wall: its picture, its cells, and what the model says."""
+        if row is None:
+            return ""
+        hit = self.index.hits([row])[0]
+        jpeg = self.index.thumbnails([row]).get(row)
+        picture = f'<img alt="" src="{data_uri(jpeg)}">' if jpeg else ""
+        listed = list(hit.cells.items())
+        listed += [
+            (f"{task} (suggested)", ", ".join(filter(None, labels)) + ("" if score is None else f" {score:.0%}"))
+            for task, (labels, score) in hit.labels.items()
+        ]
+        cells = "".join(f"<dt>{escape(name)}<dd>{escape(value)}" for name, value in [("row", str(row)), *listed])
+        return f"{picture}<dl>{cells}</dl>"
+
+    def cells(self, row: int) -> dict[str, str]:
+        """The catalogue's cells of a row."""
+        return dict(self.index.hits([row])[0].cells)
+
+    def map(self) -> str:
+        """The map in a frame; it is drawn once."""
+        if not self._map:
+            self._map = _FRAME.format(escape(map_page(self.index)))
+        return self._map
+
+    def search_json(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """What is found for `{"text", "image", "where", "like", "top_k"}`; the image is a file's content in base64."""
+        if not isinstance(query, dict) or not set(query) <= set(_QUERY_KEYS):
+            raise ValueError(
+                f"Got the query {str(query)[:200]}. Allowed is an object with the keys {list(_QUERY_KEYS)}."
+            )
+        text, image, where, row = (query.get(name) for name in _QUERY_KEYS[:4])
+        if image is not None:
+            try:
+                image = base64.b64decode(image, validate=True)
+            except (binascii.Error, TypeError, ValueError) as error:
+                raise ValueError("Got an image that is no base64. Give the content of a picture's file.") from error
+        vector, _ = self._vector(text, image, row)
+        top_k = query.get("top_k", 10)
+        hits = self.index.search(vector, top_k=top_k, where=where)
+        return [hit_json(hit) for hit in hits]
+
+    def thumbnail(self, row: int) -> str:
+        """A painting's thumbnail as an address of data; empty where it has none."""
+        jpeg = self.index.thumbnails([int(row)]).get(int(row))
+        return data_uri(jpeg) if jpeg else ""
+
+    def _vector(self, text: Any, picture: Any, row: Any) -> tuple[npt.NDArray[np.float32], list[str]]:
+        if row is None:
+            return query_vector(self.classify, text, picture)
+        if isinstance(row, bool) or not isinstance(row, int):
+            raise ValueError(f"Got the row {row!r}. Allowed are whole numbers from 0 on.")
+        return self.index.vector_of(row), []
+
+
+def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> None:
+    """Put the search and the map into tabs of an application.
+
+    Args:
+        gradio: The library.
+        page: What the parts do.
+        tabs: The application's, of which the review's is `review`.
+        review: A state that opens a row in the review; `None`: there is none.
+    """
+    rows, row = gradio.State([]), gradio.State(None)
+    with gradio.Tab("Search", id="search"):
+        with gradio.Row():
+            text = gradio.Textbox(label="Words", elem_id="words", placeholder="a storm at sea", scale=2)
+            where = gradio.Textbox(
+                label="Filter", elem_id="filter", placeholder="school = 'Dutch' and timeframe < '1701'"
+            )
+        with gradio.Row():
+            chosen = [
+                gradio.Dropdown(page.classify.model.config.labels(task), label=task.capitalize(), multiselect=True)
+                for task in page.tasks
+            ]
+        with gradio.Row():
+            picture = gradio.File(label="Picture", type="filepath", height=100, elem_id="query-picture")
+            button = gradio.Button("Search", variant="primary", elem_id="search")
+        message = gradio.HTML(elem_id="search-message")
+        with gradio.Row():
+            wall = gradio.Gallery(label="Found", allow_preview=False, elem_id="wall", scale=3, object_fit="contain")
+            with gradio.Column():
+                more = gradio.Button("More like this", elem_id="more", interactive=False)
+                opened = gradio.Button("Open in the review", visible=review is not None, interactive=False)
+                found = gradio.HTML(elem_id="found")
+    with gradio.Tab("Map", id="map") as map_tab:
+        framed = gradio.HTML()
+        clicked = gradio.Textbox(visible="hidden", elem_id="map-row")
+
+    def on_select(found_rows: list[int], event: Any) -> list[Any]:
+        return selected(found_rows[event.index])
+
+    def selected(number: int) -> list[Any]:
+        return [number, page.found(number), gradio.Button(interactive=True), gradio.Button(interactive=True)]
+
+    def on_map(value: str) -> list[Any]:
+        number = int(value.split()[0])
+        return [*page.search(None, None, where=None, row=number), *selected(number), gradio.Tabs(selected="search")]
+
+    on_select.__annotations__["event"] = gradio.SelectData
+    options = {"api_visibility": "private"}
+    shown, detail = [message, wall, rows], [row, found, more, opened]
+    asked = [text, picture, where]
+    none = gradio.State(None)
+    for event in (button.click, text.submit, where.submit):
+        event(page.search, [*asked, none, *chosen], shown, **options)
+    wall.select(on_select, rows, detail, **options)
+    more.click(page.search, [none, none, where, row, *chosen], shown, **options)
+    map_tab.select(page.map, None, framed, **options)
+    clicked.change(on_map, clicked, [*shown, *detail, tabs], **options)
+    if review is not None:
+        opened.click(
+            lambda number: [(number, page.cells(number), time.time()), gradio.Tabs(selected="review")],
+            row,
+            [review, tabs],
+            **options,
+        )
+    _add_api(gradio, page)
+
+
+def _add_api(gradio: Any, page: SearchPage) -> None:
+    """`/search` and `/thumbnail`, for programs and for the map."""
+
+    def search(query: dict) -> list:  # type: ignore[type-arg]
+        try:
+            return page.search_json(query)
+        except (ValueError, OSError) as error:
+            raise gradio.Error(str(error)) from error
+
+    def thumbnail(row: int) -> str:
+        return page.thumbnail(row)
+
+    search.__annotations__ |= {"query": dict, "return": list}
+    thumbnail.__annotations__ |= {"row": int, "return": str}
+    gradio.api(search, api_name="search")
+    gradio.api(thumbnail, api_name="thumbnail")
+
+
+def _picture(jpeg: bytes | None) -> Image.Image:
+    """A thumbnail as a picture, grey where there is none."""
+    return Image.open(io.BytesIO(jpeg)).convert("RGB") if jpeg else Image.new("RGB", (160, 120), (128, 128, 128))
+
+
+def _notice(message: str) -> str:
+    return f"<p>{escape(message)}</p>" if message else ""

@@ -1,0 +1,323 @@
+"""An index of paintings in LanceDB: of each a vector, the catalogue's cells, the model's labels and a thumbnail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from .filters import Field, parse_filter
+
+FORMAT = "1.0"
+#: With fewer rows all are compared; with more an approximate index says which.
+EXACT_ROWS = 50_000
+#: Where so few rows pass a filter, these are compared one by one.
+EXACT_MATCHES = 5_000
+#: Partitions of the approximate index that are looked into: the first number with which its recall is enough.
+PROBES = (20, 40, 80, 160)
+ENOUGH_RECALL = 0.95
+NUM_RECALL_QUERIES, RECALL_TOP_K = 100, 10
+_PARTITION_ROWS = 2_000
+_OWN = ("key", "row", "problem")
+_PAINTINGS, _ABOUT = "paintings", "about"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A painting that was found.
+
+    Attributes:
+        row: Its number in the catalogue, from 0 on.
+        score: Cosine of the angle between its vector and the query's.
+        cells: Of the catalogue, without the empty ones.
+        labels: By task what the model says: labels and the confidence of the first.
+        problem: Why its picture was left out; empty where it was not.
+    """
+
+    row: int
+    score: float
+    cells: Mapping[str, str]
+    labels: Mapping[str, tuple[Sequence[str], float]]
+    problem: str
+
+
+class SearchIndex:
+    """Paintings to be searched, as they were when the index was last complete.
+
+    Args:
+        address: A folder, or object storage as `s3://bucket/index`.
+
+    Raises:
+        ValueError: If there is no index, it is of a newer format, or it was never completed.
+
+    Example:
+        >>> index = SearchIndex("INDEX")  # doctest: +SKIP
+        >>> index.search(index.vector_of(12), where="school = 'Dutch'")[0].cells["TITLE"]  # doctest: +SKIP
+        'Winter Landscape'
+    """
+
+    def __init__(self, address: str | Path) -> None:
+        self.address = str(address)
+        self.about = read_about(self.address)
+        again = "Give the same `semart-hf index` command again, which continues it."
+        if self.about.get("version") is None:
+            raise ValueError(f"Got {address}, an index that is half written. {again}")
+        self._table = connect(self.address).open_table(_PAINTINGS)
+        self._table.checkout(self.about["version"])
+        self.fields = fields_of(self.about)
+
+    def __len__(self) -> int:
+        return self._table.count_rows()
+
+    def search(
+        self, vector: npt.NDArray[np.float32], *, top_k: int = 10, where: str | None = None, exact: bool = False
+    ) -> list[Hit]:
+        """The paintings nearest to a vector `(dimension,)` of unit length, the nearest first.
+
+        Args:
+            vector: Of `query_vector` or `vector_of`.
+            top_k: At most so many.
+            where: Filter that they pass; see `parse_filter`.
+            exact: Whether the approximate index is left out.
+
+        Raises:
+            ValueError: If the filter or `top_k` is none.
+        """
+        if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= 10_000:
+            raise ValueError(f"top_k is {top_k!r}. Allowed are whole numbers from 1 to 10,000. Give one of these.")
+        condition = None if where is None or not where.strip() else parse_filter(where, self.fields)
+        recall = self.about.get("recall")
+        if condition is not None and recall and self._table.count_rows(condition) <= EXACT_MATCHES:
+            return self._nearest_of(condition, vector, top_k)
+        probes = None if exact or not recall else recall["probes"]
+        return self._hits(nearest(self._table, vector, top_k, self._columns(), condition, probes))
+
+    def _nearest_of(self, condition: str, vector: npt.NDArray[np.float32], top_k: int) -> list[Hit]:
+        """The nearest of few rows, each compared."""
+        found = self._table.search().where(condition).select(["row", "vector"]).limit(EXACT_MATCHES).to_arrow()
+        scores = vectors_of(found["vector"]) @ vector
+        best = np.argsort(-scores, kind="stable")[:top_k]
+        similar = dict(zip(np.asarray(found["row"])[best].tolist(), scores[best].tolist(), strict=True))
+        rows = self.read(list(similar), self._columns())
+        return self._hits(sorted(({**row, "_distance": 1 - similar[row["row"]]} for row in rows), key=_distance))
+
+    def read(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The named columns of the rows of these numbers, in no order."""
+        if not rows:
+            return []
+        condition = f"row IN ({', '.join(str(int(row)) for row in rows)})"
+        return self._table.search().where(condition).select(list(columns)).limit(len(rows)).to_list()
+
+    def hits(self, rows: Sequence[int]) -> list[Hit]:
+        """The paintings of these row numbers that are in the index, in no order, with the score 1."""
+        return self._hits({**row, "_distance": 0.0} for row in self.read(rows, self._columns()))
+
+    def vector_of(self, row: int) -> npt.NDArray[np.float32]:
+        """The vector `(dimension,)` of a row; a ValueError if it is not in the index."""
+        found = self.read([row], ["vector"])
+        if not found:
+            raise ValueError(f"Got the row {row}, which is not in the index {self.address}. Rows count from 0.")
+        return np.asarray(found[0]["vector"], dtype=np.float32)
+
+    def thumbnails(self, rows: Sequence[int]) -> dict[int, bytes]:
+        """A small JPEG of each of these rows that has a picture."""
+        found = self.read(rows, ["row", "thumbnail"])
+        return {row["row"]: row["thumbnail"] for row in found if row["thumbnail"]}
+
+    def sample(self, most: int, columns: Sequence[str]) -> pa.Table:
+        """The named columns of all rows, or of `most` of them drawn at random, the same each time."""
+        rows = np.sort(np.asarray(self._table.search().select(["row"]).limit(len(self)).to_arrow()["row"]))
+        wanted = list(dict.fromkeys(["row", *columns]))
+        query = self._table.search().select(wanted).limit(len(rows))
+        if len(rows) > most:
+            drawn = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+            query = query.where(f"row IN ({', '.join(map(str, drawn))})")
+        return query.to_arrow().sort_by("row")
+
+    def _columns(self) -> list[str]:
+        return [*_OWN, *(field.name for field in stored_fields(self.about))]
+
+    def _hits(self, rows: Iterable[Mapping[str, Any]]) -> list[Hit]:
+        about = self.about
+        hits = []
+        for row in rows:
+            cells = {name: row[f"cell_{place}"] for place, name in enumerate(about["columns"])}
+            labels = {}
+            for place, (task, kind) in enumerate(about["tasks"]):
+                found = row[f"label_{place}"]
+                labels[task] = (found or [] if kind == "labels" else [found], row[f"confidence_{place}"])
+            kept = {name: value for name, value in cells.items() if value}
+            hits.append(Hit(row["row"], 1 - row["_distance"], kept, labels, row["problem"] or ""))
+        return hits
+
+
+def _distance(row: Mapping[str, Any]) -> float:
+    return row["_distance"]
+
+
+def connect(address: str, *, creates: bool = False) -> Any:
+    """The database at an address.
+
+    Raises:
+        ImportError: If LanceDB is not installed.
+        ValueError: If there is none, and it is not to be created.
+    """
+    try:
+        import lancedb
+    except ImportError as error:
+        raise ImportError(
+            "Got no lancedb, which keeps the index. Install it: pip install 'semart-hf[search]'."
+        ) from error
+    if "://" not in address and not creates and not Path(address).is_dir():
+        raise ValueError(f"Got {address}, where there is no index. `semart-hf index CATALOGUE --output` makes one.")
+    return lancedb.connect(address)
+
+
+def read_about(address: str) -> dict[str, Any]:
+    """What an index says of itself; a ValueError if there is none, or it is of another format."""
+    database = connect(address)
+    if _ABOUT not in table_names(database):
+        raise ValueError(f"Got {address}, which is no index. `semart-hf index CATALOGUE --output INDEX` makes one.")
+    about: dict[str, Any] = json.loads(database.open_table(_ABOUT).to_arrow()["about"][0].as_py())
+    if about["format"].split(".")[0] != FORMAT.split(".")[0]:
+        raise ValueError(
+            f"Got {address}, an index of format {about['format']}, but this code reads {FORMAT}. Make it again with "
+            "`semart-hf index` into another folder, or upgrade semart-hf."
+        )
+    return about
+
+
+def write_about(database: Any, about: Mapping[str, Any]) -> None:
+    """Let an index say this of itself from now on."""
+    mode = "overwrite" if _ABOUT in table_names(database) else "create"
+    database.create_table(_ABOUT, pa.table({"about": [json.dumps(about, allow_nan=False)]}), mode=mode)
+
+
+def table_names(database: Any) -> list[str]:
+    """Names of a database's tables."""
+    return list(database.list_tables().tables)
+
+
+def create_paintings(database: Any, about: Mapping[str, Any]) -> None:
+    """An empty table of paintings, where there is none."""
+    kinds = {"text": pa.string(), "number": pa.float32(), "labels": pa.list_(pa.string())}
+    schema = pa.schema(
+        [
+            ("key", pa.string()),
+            ("row", pa.int64()),
+            ("problem", pa.string()),
+            ("vector", pa.list_(pa.float32(), about["dimension"])),
+            ("thumbnail", pa.binary()),
+            *((field.name, kinds[field.kind]) for field in stored_fields(about)),
+        ]
+    )
+    database.create_table(_PAINTINGS, schema=schema, exist_ok=True)
+
+
+def open_paintings(address: str) -> Any:
+    """The table of paintings, to write into."""
+    return connect(address).open_table(_PAINTINGS)
+
+
+def stored_fields(about: Mapping[str, Any]) -> list[Field]:
+    """The catalogue's cells, and of each task its labels and their confidence, as the table has them."""
+    labels = [Field(f"label_{place}", kind) for place, (_, kind) in enumerate(about["tasks"])]
+    confidences = [Field(f"confidence_{place}", "number") for place in range(len(labels))]
+    return [*(Field(f"cell_{place}") for place in range(len(about["columns"]))), *labels, *confidences]
+
+
+def fields_of(about: Mapping[str, Any]) -> dict[str, Field]:
+    """What filters may name: the catalogue's columns, and of each task `TASK_suggested` and `TASK_confidence`.
+
+    A catalogue's own columns of these names win; a task's own name is what is suggested where no column is called so.
+    """
+    fields = {name: Field(f"cell_{place}") for place, name in enumerate(about["columns"])}
+    known = {name.casefold() for name in fields}
+    for place, (task, kind) in enumerate(about["tasks"]):
+        suggested = Field(f"label_{place}", kind)
+        fields.setdefault(f"{task}_suggested", suggested)
+        fields.setdefault(f"{task}_confidence", Field(f"confidence_{place}", "number"))
+        if task.casefold() not in known:
+            fields[task] = suggested
+    return fields
+
+
+def vectors_of(column: Any) -> npt.NDArray[np.float32]:
+    """A column of vectors as an array `(rows, dimension)`."""
+    values = column.combine_chunks()
+    return np.asarray(values.flatten()).reshape(len(values), -1)
+
+
+def nearest(
+    table: Any,
+    vector: npt.NDArray[np.float32],
+    top_k: int,
+    columns: Sequence[str],
+    condition: str | None = None,
+    probes: int | None = None,
+) -> list[dict[str, Any]]:
+    """The rows nearest to a vector with their `_distance`, by all rows, or by `probes` partitions of the index."""
+    query = table.search(vector, vector_column_name="vector").distance_type("dot").limit(top_k)
+    query = query.select([*columns, "_distance"])
+    if condition is not None:
+        query = query.where(condition, prefilter=True)
+    if probes is None:
+        return query.bypass_vector_index().to_list()
+    return query.nprobes(probes).refine_factor(3).to_list()
+
+
+def complete(table: Any, *, is_new: bool) -> dict[str, Any] | None:
+    """Put a written table in order; of a large one make or extend the approximate index, and measure its recall.
+
+    Args:
+        table: Of the paintings.
+        is_new: Whether nobody searches an older version of it, which then goes.
+
+    Returns:
+        `recall_at_10` over `num_queries` of its own rows, and the `probes` with which it was reached; `None` of a
+        table that is searched row by row.
+    """
+    kept = timedelta(milliseconds=1) if is_new else timedelta(days=1)
+    num_rows = table.count_rows()
+    is_indexed = bool(table.list_indices())
+    if num_rows < EXACT_ROWS:
+        if is_indexed:
+            table.drop_index("vector_idx")
+        table.optimize(cleanup_older_than=kept)
+        return None
+    table.optimize(cleanup_older_than=kept)
+    recall = measured_recall(table) if is_indexed else None
+    if recall is None or recall["recall_at_10"] < ENOUGH_RECALL:
+        from lancedb.index import HnswSq
+
+        config = HnswSq(distance_type="dot", num_partitions=max(1, num_rows // _PARTITION_ROWS))
+        table.create_index("vector", config=config, replace=True)
+        recall = measured_recall(table)
+    return recall
+
+
+def measured_recall(table: Any) -> dict[str, Any]:
+    """The recall of the approximate index against all rows, for the fewest probes with which it is enough."""
+    rows = np.asarray(table.search().select(["row"]).limit(table.count_rows()).to_arrow()["row"])
+    drawn = np.random.default_rng(0).choice(np.sort(rows), min(NUM_RECALL_QUERIES, len(rows)), replace=False)
+    condition = f"row IN ({', '.join(map(str, drawn))})"
+    queries = vectors_of(table.search().where(condition).select(["vector"]).limit(len(drawn)).to_arrow()["vector"])
+
+    def found(query: npt.NDArray[np.float32], probes: int | None) -> set[int]:
+        return {row["row"] for row in nearest(table, query, RECALL_TOP_K, ["row"], probes=probes)}
+
+    truth = [found(query, None) for query in queries]
+    measured = {}
+    for probes in PROBES:
+        shares = [len(found(query, probes) & best) / len(best) for query, best in zip(queries, truth, strict=True)]
+        measured = {"recall_at_10": float(np.mean(shares)), "num_queries": len(queries), "probes": probes}
+        if measured["recall_at_10"] >= ENOUGH_RECALL:
+            break
+    return measured
