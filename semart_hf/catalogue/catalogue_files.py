@@ -1,9 +1,11 @@
-"""The files of any catalogue as tables of their own columns: CSV, TSV, JSON lines, Parquet, ImageFolder, Hub data set.
+"""The files of any catalogue as tables: CSV, TSV, JSON lines, Parquet, workbook, ImageFolder, Hub data set.
 
 Every catalogue becomes rows, which are read a piece at a time, beside a folder of pictures: memory grows with neither.
 """
 
+import ast
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,11 @@ _SIGNATURES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF8": "
 _SIGNATURES |= dict.fromkeys((b"II*\x00", b"MM\x00*"), ".tif")
 
 FORMAT_OF_ENDING = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+FORMAT_OF_ENDING |= dict.fromkeys((".xls", ".xlsx", ".xlsm", ".ods"), "workbook")
+
+# A list as Python and JSON write it, of words alone: `[1653]` is a doubtful date.
+_WORD = r"""(?:'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*")"""
+_LIST = re.compile(rf"\[\s*(?:{_WORD}(?:\s*,\s*{_WORD})*\s*,?)?\s*\]")
 
 _BATCH_SIZE = 64
 
@@ -108,21 +115,25 @@ def read_table(
     encoding: str | None = None,
     delimiter: str | None = None,
 ) -> SourceTable:
-    """Rows of one file of the form `csv`, `tsv`, `jsonl` or `parquet`; `None` goes by the ending.
+    """Rows of one file of the form `csv`, `tsv`, `jsonl`, `parquet` or `workbook`; `None` goes by the ending.
 
-    Columns that are not among the given ones may be empty. For `encoding` and `delimiter` see `CatalogueMapping`.
+    Of a workbook the first sheet is read, which is held in memory. Columns that are not among the given ones may be
+    empty. For `encoding` and `delimiter` see `CatalogueMapping`.
 
     Raises:
         ValueError: The file is not there, or not of this form.
+        ImportError: It is a workbook, and python-calamine is not installed.
     """
     form = form or FORMAT_OF_ENDING.get(path.suffix.lower())
     if form is None:
         raise ValueError(
-            f"Got {path}, whose ending is none of {list(FORMAT_OF_ENDING)}. Save a workbook as CSV in UTF-8; of "
-            "another file say its format in the mapping."
+            f"Got {path}, whose ending is none of {list(FORMAT_OF_ENDING)}. Save it as one of these, or say its "
+            "format in the mapping."
         )
     if not path.is_file():
         raise ValueError(f"Got {path}, where no file is, but the mapping names it. Correct the path or the mapping.")
+    if form == "workbook":
+        return _read_workbook(path)
     if form == "jsonl":
         return _read_json_lines(path, encoding)
     if form == "parquet":
@@ -187,6 +198,24 @@ def _named_cells(rows: datasets.Dataset) -> Iterator[dict[str, Any]]:
         yield row
 
 
+def _read_workbook(path: Path) -> SourceTable:
+    """The first sheet of an Excel or OpenDocument workbook; its first row that is not empty is the header."""
+    try:
+        import python_calamine
+    except ImportError as error:
+        raise ImportError("Workbooks need python-calamine: pip install 'semart-hf[excel]'.") from error
+    try:
+        with path.open("rb") as file:  # whose format is seen from its content
+            rows = python_calamine.CalamineWorkbook.from_filelike(file).get_sheet_by_index(0).to_python()
+    except (python_calamine.CalamineError, OSError) as error:
+        raise ValueError(f"Got {path}, which is no workbook ({error}). Save it as .xlsx or CSV.") from error
+    if not rows:
+        raise ValueError(f"Got {path}, whose first sheet is empty. Move the catalogue there, or save it as CSV.")
+    header = [_as_text(name) or f"column_{number}" for number, name in enumerate(rows[0], start=1)]
+    cells = ((number, row) for number, row in enumerate(rows[1:], start=1) if any(map(_as_text, row)))
+    return SourceTable(path.name, header, cells, f"{path.name}: its columns are {header}")
+
+
 def _read_json_lines(path: Path, encoding: str | None) -> SourceTable:
     _, encoding, problems = open_lines(path, encoding)
     header = list(dict.fromkeys(name for _, record in _json_records(path, encoding, problems) for name in record))
@@ -228,7 +257,10 @@ def _write_picture(picture: Any, path: Path) -> str | None:
 def _as_text(value: Any) -> str | None:
     """A cell as a string: lists with `|` between their parts, whole numbers without a point, no pictures."""
     if isinstance(value, str):
-        return value.strip() or None
+        text = value.strip()
+        if text.startswith("[") and _LIST.fullmatch(text):  # as pandas writes a list into a CSV file
+            return _as_text(ast.literal_eval(text))
+        return text or None
     if value is None or isinstance(value, (bytes, Mapping)):
         return None
     if isinstance(value, (list, tuple)):

@@ -16,7 +16,7 @@ from .timeframe import half_century_of
 from .vocabulary import UNKNOWN
 
 #: Kinds of catalogue that can be read; `hub` is a data set id, or a folder that `datasets.load_dataset` opens.
-FORMATS = ("csv", "tsv", "jsonl", "parquet", "imagefolder", "hub")
+FORMATS = ("csv", "tsv", "jsonl", "parquet", "workbook", "imagefolder", "hub")
 
 SEMART_NAMES = [task.name for task in SEMART_TASKS]
 
@@ -34,7 +34,8 @@ class ColumnRule:
     separator: str | None = (
         None  # of several values in a cell: the one that stands first in `values` counts, or the first
     )
-    values: Mapping[str, str] | None = None  # the catalogue's, as `normal` writes it, to that of the prepared data
+    values: Mapping[str, str | None] | None = None  # the catalogue's, as `normal` writes it, to the new one
+    takes_all: bool = False  # whether all of several values count, with `|` between them
     other: str = "missing"  # what a value that `values` lacks becomes: `missing`, `keep` or `unknown`
     half_century: bool = False  # whether the value is a date of which the half-century is taken
     end_column: str | None = None  # of the last year, where dates are spans
@@ -58,21 +59,33 @@ class ColumnRule:
             ends = cells[self.end_column] if self.end_column else [None] * len(texts)
             for span in zip(texts, ends, strict=True):
                 values.append(half_century_of(*span))
-                if values[-1] is None and any(span):
+                if values[-1] is None and any(map(normal, span)):  # a dash is no date
                     unforeseen[" to ".join(filter(None, dict.fromkeys(span)))] += 1
             return values, unforeseen
         for text in texts:
-            parts = [text] if text is None or not self.separator else text.split(self.separator)
-            value = next((part.strip() for part in parts if part and part.strip()), None) if self.separator else text
-            if text is not None and self.values is not None:
-                known = {normal(part) for part in parts}
-                first = next((value for name, value in self.values.items() if name in known), None)
-                if first is None:
-                    unforeseen[text] += 1
-                    first = {"missing": None, "keep": value, "unknown": UNKNOWN}[self.other]
-                value = first
-            values.append(value)
+            if text is None:
+                values.append(None)
+                continue
+            parts = [
+                part for piece in (text.split(self.separator) if self.separator else [text]) if (part := piece.strip())
+            ]
+            if self.takes_all:
+                each = [self._value_of([part], part, unforeseen) for part in parts]
+                values.append("|".join(dict.fromkeys(value for value in each if value)) or None)
+            else:
+                values.append(self._value_of(parts, text, unforeseen) if parts else None)
         return values, unforeseen
+
+    def _value_of(self, parts: Sequence[str], text: str, unforeseen: Counter[str]) -> str | None:
+        """The prepared data's value for the catalogue's, of several that which stands first in `values`."""
+        if self.values is None:
+            return parts[0]
+        known = {normal(part) for part in parts}
+        for name, value in self.values.items():
+            if name in known:
+                return value
+        unforeseen[text] += 1
+        return {"missing": None, "keep": parts[0], "unknown": UNKNOWN}[self.other]
 
 
 @dataclass(frozen=True)
@@ -185,6 +198,9 @@ def _with_column(task: Task, columns: dict[str, ColumnRule]) -> Task:
     """The task as the prepared data has it; a column of the catalogue itself that it names gets a rule."""
     is_derived = task.name == "medium" and "technique" in columns
     if task.source in columns or is_derived:
+        if getattr(task, "kind", None) == "multi_label" and task.source in columns:
+            rule = columns[task.source]
+            columns[task.source] = replace(rule, takes_all=True, separator=rule.separator or "|")
         return task
     if task.rule:
         raise ValueError(
@@ -192,7 +208,7 @@ def _with_column(task: Task, columns: dict[str, ColumnRule]) -> Task:
             f"{task.source} to columns."
         )
     columns[task.name] = ColumnRule((task.source,))
-    return replace(task, column=None)
+    return _with_column(replace(task, column=None), columns)
 
 
 def normal(value: str | None) -> str:
@@ -314,7 +330,9 @@ _RULE_KEYS = {
     "as": _one_of("half_century"),
     "pattern": _pattern,
     "separator": _text,
-    "values": _table_of(_text, lambda name: normal(str(name))),
+    "values": _table_of(
+        lambda value, key: None if value is None else _text(value, key), lambda name: normal(str(name))
+    ),
     "other": _one_of("missing", "keep", "unknown"),
     "optional": _one_of(True, False),
 }

@@ -29,7 +29,7 @@ from semart_hf.preparation.preparation import Preparation, PreparationOptions, p
 
 from .data_arguments import DataArguments
 from .rows import check_readable, renumbered, tasks_of, with_label_columns
-from .streaming import PaintingStream, column_of, label_columns, shards_at, url_of
+from .streaming import PaintingStream, column_of, labelled_columns, shards_at, url_of
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def _as_expected(
     data: str | Path,
 ) -> datasets.Dataset:
     """The split with every column that a release has, its text and its labels as asked for."""
-    labelled = label_columns(split.features)
+    labelled = labelled_columns(split.features)
     wanted = labelled if tasks is None else [task["name"] for task in tasks]
     own_tasks = [name for name in labelled if name in wanted]
     common_columns = ("image", "text", *TEXT_COLUMNS, *labelled)

@@ -19,7 +19,7 @@ from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.pictures_semart import PictureError, load_picture
 
 from .sampling import TrainingPaintings
-from .streaming import PaintingStream, column_of, label_columns
+from .streaming import PaintingStream, column_of, labelled_columns
 
 LEAST_SHARE = 0.5
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def tasks_of(
         ValueError: If the data lack a column, or it has no labels that could be learned.
     """
     found = []
-    for task in read_tasks(label_columns(paintings.features) if tasks is None else tasks):
+    for task in read_tasks(labelled_columns(paintings.features) if tasks is None else tasks):
         feature = _label_feature(paintings, task)
         if isinstance(feature, datasets.ClassLabel) and task.rule is None:
             if task.min_label_count is not None:

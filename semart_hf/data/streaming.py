@@ -83,7 +83,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         is_without = text_columns is None and "text" not in self.features
         self.text_columns = ("DESCRIPTION",) if is_without else text_columns
         self._never_text = {"image", "text"}
-        own = label_columns(self.features)
+        own = labelled_columns(self.features)
         self._never_text |= {*own}
         self.tasks = {task["name"]: task for task in tasks or [{"name": name} for name in own]}
         self._divide(1, 0, 1)
@@ -190,7 +190,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         return label_text(cell, rule)
 
 
-def label_columns(features: Mapping[str, Any]) -> list[str]:
+def labelled_columns(features: Mapping[str, Any]) -> list[str]:
     """The columns whose cells are numbered labels."""
     return [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
 

@@ -146,6 +146,34 @@ def test_every_file_format_reads_the_same(tmp_path, form):
     assert values(tables, "timeframe") == ["1651-1700", None]
 
 
+def test_lists_in_cells_as_pandas_writes_them(tmp_path):
+    cells = {"file": ["a", "b", "c", "d"], "kind": [["oil, old", 'a "b"'], [], ["1653"], ["it's"]]}
+    pandas.DataFrame(cells).to_csv(tmp_path / "p.csv", index=False)
+    assert "['oil, old'" in (tmp_path / "p.csv").read_text()
+    with (tmp_path / "p.csv").open("a") as file:
+        file.write('e,[1653]\nf,"[\'open"\n')
+    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL))
+    assert values(tables, "type") == ['oil, old|a "b"', None, "1653", "it's", "[1653]", "['open"]
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "xls"])
+def test_a_workbook(tmp_path, ending):
+    pytest.importorskip("python_calamine")
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["file", "kind", "year"], ["a", "genre", 1651], [None, None, None], ["b", None, "-"], ["c", 3, "?"]):
+        book.active.append(row)
+    book.save(tmp_path / "p.xlsx")
+    (tmp_path / "p.xlsx").rename(tmp_path / f"p.{ending}")  # the format is seen from the content
+    content = {"columns": {**SMALL["columns"], "timeframe": {"from": "year", "as": "half_century"}}}
+    tables = read_catalogue(tmp_path / f"p.{ending}", parse_mapping(SMALL | content))
+    assert values(tables, "row_number") == [1, 3, 4]
+    assert values(tables, "type") == ["genre", None, "3"]
+    assert values(tables, "timeframe") == ["1651-1700", None, None]
+    details = [problem.detail for problem in tables.problems]
+    assert details == [f"timeframe: '?' in 1 rows of p.{ending}"]  # a dash says nothing
+
+
 def test_parquet_with_embedded_pictures_is_read_again_without_writing_them_again(tmp_path):
     rows = {"picture": [encoded(Image.new("RGB", (4, 3), "red")), None], "kind": ["genre", "study"]}
     datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "paintings.parquet")
@@ -189,14 +217,14 @@ def test_splits_by_file(tmp_path):
 
 def test_rules_of_columns(tmp_path):
     (tmp_path / "p.csv").write_text(
-        "file,kind,alt,name,Credit Line\na,Still_Life,,bach-1655.jpg,R &amp; D\nb,,cat; dog,x.jpg,\nc,vanitas,,y,\n"
+        "file,kind,alt,name,Credit Line\na,Still_Life,,bach-1655.jpg,R &amp; D\nb,,cat; dog,x.jpg,X\nc,vanitas,,y,\n"
     )
     content = {
         "columns": {
             "image_file": "{kind}/{file}.jpg",
             "type": {"from": ["kind", "alt"], "values": {"still life": "still"}, "other": "keep", "separator": ";"},
             "timeframe": {"from": "name", "pattern": r"-(\d{4})\.", "as": "half_century"},
-            "title": {"from": "Credit Line"},
+            "title": {"from": "Credit Line", "values": {"x": None}, "other": "keep"},
             "medium": {"from": "nowhere", "optional": True},
         },
         "keep": "all",
@@ -291,9 +319,9 @@ def test_catalogues_that_are_not_there(tmp_path):
         read_catalogue(tmp_path / "nowhere", parse_mapping(SMALL))
     with pytest.raises(ValueError, match=r"but the mapping names no files"):
         read_catalogue(tmp_path, parse_mapping(SMALL))
-    (tmp_path / "p.xlsx").touch()
-    with pytest.raises(ValueError, match=r"ending is none of .*Save a workbook"):
-        read_catalogue(tmp_path / "p.xlsx", parse_mapping(SMALL))
+    (tmp_path / "p.docx").touch()
+    with pytest.raises(ValueError, match=r"ending is none of .*Save it as one of these"):
+        read_catalogue(tmp_path / "p.docx", parse_mapping(SMALL))
     (tmp_path / "p.parquet").write_text("no")
     with pytest.raises(ValueError, match=r"which is no Parquet file"):
         read_catalogue(tmp_path / "p.parquet", parse_mapping(SMALL))
