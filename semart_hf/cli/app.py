@@ -259,11 +259,13 @@ def build_page(
                 with gradio.Tab("Review", id="review"):
                     add_review(gradio, blocks, review, opened)
             if search is not None:
-                from semart_hf.search.search_page import add_search
+                from semart_hf.search.search_page import add_search, add_search_api
 
                 add_search(gradio, search, tabs, opened if review else None)
             with gradio.Tab("One painting", id="painting"):
                 add_painting(gradio, page, examples)
+        if search is not None:
+            add_search_api(gradio, search)
     return blocks
 
 

@@ -92,7 +92,7 @@ def show(options: argparse.Namespace, index: Any, hits: Sequence[Any]) -> None:
         tasks = [task for task, _ in index.about["tasks"]]
         rows = []
         for hit in hits:
-            labels = [", ".join(filter(None, hit.labels[task][0])) or "–" for task in tasks]
+            labels = [", ".join(hit.labels[task][0]) or "–" for task in tasks]
             picture = hit.cells.get(index.about["image_column"] or "", "–")
             rows.append([str(hit.row), f"{hit.score:.3f}", picture[-40:], title_of(hit)[:60], *labels])
         print_table(["row", "score", "picture", "title", *tasks], rows, are_numbers=False)

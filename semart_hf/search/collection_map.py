@@ -46,11 +46,11 @@ def map_content(index: SearchIndex) -> dict[str, Any]:
     columns = [*suggested.values(), *filter(None, [*known.values(), title])]
     table = index.sample(MOST_POINTS, ["vector", *columns])
     points = np.round(two_dimensions(vectors_of(table["vector"])), 4)
-    shown = {}
+    shown = []
     for task in tasks:
         own = table[known[task]].to_pylist() if known[task] else [None] * len(table)
         labels = [_label(*pair) for pair in zip(own, table[suggested[task]].to_pylist(), strict=True)]
-        shown[task] = coloured(labels)
+        shown.append({"name": task, **coloured(labels)})
     return {
         "x": points[:, 0].tolist(),
         "y": points[:, 1].tolist(),

@@ -187,8 +187,9 @@ def find_field(name: str, fields: Mapping[str, Field]) -> Field:
     found: Sequence[str] = [column for column in fields if column.casefold() == name.casefold()]
     if len(found) == 1:
         return fields[found[0]]
-    close = difflib.get_close_matches(name, fields, n=1)
-    near = f" Did you mean {close[0]!r}?" if close and not found else ""
+    spelt = {column.casefold(): column for column in fields}
+    close = difflib.get_close_matches(name.casefold(), spelt, n=1)
+    near = f" Did you mean {spelt[close[0]]!r}?" if close and not found else ""
     raise ValueError(
         f"Got the column {name!r} in a filter. Allowed are {list(found or fields)}. Name one of them.{near}"
     )

@@ -32,6 +32,8 @@ def query_vector(
     Raises:
         ValueError: If there is neither, no word is known, or the picture cannot be read or shows nothing.
     """
+    if not isinstance(text, str | None):
+        raise ValueError(f"Got the text {str(text)[:80]!r} of type {type(text).__name__}. Give a string.")
     text = (text or "").strip() or None
     if text is None and image is None:
         raise ValueError("Got an empty query. Give words, a picture, or both.")

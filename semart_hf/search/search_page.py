@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from semart_hf.collection.suggestions import added_columns
 from semart_hf.documents.page import data_uri, render_page
 from semart_hf.files import write_text
 
@@ -36,8 +37,7 @@ STYLE = """
 def hit_json(hit: Hit) -> dict[str, Any]:
     """A hit as JSON: row, score, cells, and by task what is suggested."""
     suggested = {
-        task: {"labels": [*filter(None, labels)], "confidence": confidence}
-        for task, (labels, confidence) in hit.labels.items()
+        task: {"labels": [*labels], "confidence": confidence} for task, (labels, confidence) in hit.labels.items()
     }
     problem = {"problem": hit.problem} if hit.problem else {}
     return {"row": hit.row, "score": round(hit.score, 6), "cells": dict(hit.cells), "suggested": suggested, **problem}
@@ -49,10 +49,16 @@ def title_of(hit: Hit) -> str:
     return named.get("title") or named.get("name") or f"row {hit.row}"
 
 
+def own_cells(hit: Hit) -> dict[str, str]:
+    """The catalogue's cells without those that `semart-hf predict` writes, which are said once."""
+    written = set(added_columns([*hit.labels]))
+    return {name: value for name, value in hit.cells.items() if name not in written}
+
+
 def write_results(path: Path, index: SearchIndex, hits: Sequence[Hit], asked: str, where: str | None) -> None:
     """Write a page of what was found, which needs no other file."""
     jpegs = index.thumbnails([hit.row for hit in hits])
-    shown = [(hit, jpegs.get(hit.row)) for hit in hits]
+    shown = [(hit, own_cells(hit), jpegs.get(hit.row)) for hit in hits]
     page = render_page("search.html", title=asked, asked=asked, where=where, hits=shown, total=len(index))
     write_text(path, page)
 
@@ -123,11 +129,9 @@ class SearchPage:
         hit = self.index.hits([row])[0]
         jpeg = self.index.thumbnails([row]).get(row)
         picture = f'<img alt="" src="{data_uri(jpeg)}">' if jpeg else ""
-        listed = list(hit.cells.items())
-        listed += [
-            (f"{task} (suggested)", ", ".join(filter(None, labels)) + ("" if score is None else f" {score:.0%}"))
-            for task, (labels, score) in hit.labels.items()
-        ]
+        listed = [*own_cells(hit).items()]
+        for task, (labels, score) in hit.labels.items():
+            listed.append((f"{task} (suggested)", f"{', '.join(labels)} {'' if score is None else f'{score:.0%}'}"))
         cells = "".join(f"<dt>{escape(name)}<dd>{escape(value)}" for name, value in [("row", str(row)), *listed])
         return f"{picture}<dl>{cells}</dl>"
 
@@ -180,8 +184,8 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
         tabs: The application's, of which the review's is `review`.
         review: A state that opens a row in the review; `None`: there is none.
     """
-    rows, row = gradio.State([]), gradio.State(None)
     with gradio.Tab("Search", id="search"):
+        rows, row, none = gradio.State([]), gradio.State(None), gradio.State(None)
         with gradio.Row():
             text = gradio.Textbox(label="Words", elem_id="words", placeholder="a storm at sea", scale=2)
             where = gradio.Textbox(
@@ -193,11 +197,13 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
                 for task in page.tasks
             ]
         with gradio.Row():
-            picture = gradio.File(label="Picture", type="filepath", height=100, elem_id="query-picture")
+            picture = gradio.File(label="Picture", type="filepath", height=140, elem_id="query-picture")
             button = gradio.Button("Search", variant="primary", elem_id="search")
         message = gradio.HTML(elem_id="search-message")
         with gradio.Row():
-            wall = gradio.Gallery(label="Found", allow_preview=False, elem_id="wall", scale=3, object_fit="contain")
+            wall = gradio.Gallery(
+                label="Found", allow_preview=False, height=760, elem_id="wall", scale=3, object_fit="contain"
+            )
             with gradio.Column():
                 more = gradio.Button("More like this", elem_id="more", interactive=False)
                 opened = gradio.Button("Open in the review", visible=review is not None, interactive=False)
@@ -214,17 +220,20 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
 
     def on_map(value: str) -> list[Any]:
         number = int(value.split()[0])
-        return [*page.search(None, None, where=None, row=number), *selected(number), gradio.Tabs(selected="search")]
+        return [
+            *page.search(None, None, None, number, *([] for _ in page.tasks)),
+            *selected(number),
+            gradio.Tabs(selected="search"),
+        ]
 
     on_select.__annotations__["event"] = gradio.SelectData
     options = {"api_visibility": "private"}
     shown, detail = [message, wall, rows], [row, found, more, opened]
     asked = [text, picture, where]
-    none = gradio.State(None)
     for event in (button.click, text.submit, where.submit):
-        event(page.search, [*asked, none, *chosen], shown, **options)
+        event(page.search, [*asked, none, *chosen], shown, api_name="search_tab", **options)
     wall.select(on_select, rows, detail, **options)
-    more.click(page.search, [none, none, where, row, *chosen], shown, **options)
+    more.click(page.search, [none, none, where, row, *chosen], shown, api_name="search_tab", **options)
     map_tab.select(page.map, None, framed, **options)
     clicked.change(on_map, clicked, [*shown, *detail, tabs], **options)
     if review is not None:
@@ -234,10 +243,9 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
             [review, tabs],
             **options,
         )
-    _add_api(gradio, page)
 
 
-def _add_api(gradio: Any, page: SearchPage) -> None:
+def add_search_api(gradio: Any, page: SearchPage) -> None:
     """`/search` and `/thumbnail`, for programs and for the map."""
 
     def search(query: dict) -> list:  # type: ignore[type-arg]

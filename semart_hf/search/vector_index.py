@@ -152,7 +152,10 @@ class SearchIndex:
             labels = {}
             for place, (task, kind) in enumerate(about["tasks"]):
                 found = row[f"label_{place}"]
-                labels[task] = (found or [] if kind == "labels" else [found], row[f"confidence_{place}"])
+                labels[task] = (
+                    found or [] if kind == "labels" else [found] if found else [],
+                    row[f"confidence_{place}"],
+                )
             kept = {name: value for name, value in cells.items() if value}
             hits.append(Hit(row["row"], 1 - row["_distance"], kept, labels, row["problem"] or ""))
         return hits
