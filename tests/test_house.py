@@ -23,7 +23,9 @@ PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"
 EXTRAS = [requirement for extra in PROJECT["optional-dependencies"].values() for requirement in extra]
 # Extras that neither `make test` nor `make demo` installs: what tests them is skipped there.
 NOT_INSTALLED = {
-    Requirement(line).name for name in ("app", "heif", "search") for line in PROJECT["optional-dependencies"][name]
+    Requirement(line).name
+    for name in ("app", "heif", "search", "workbook")
+    for line in PROJECT["optional-dependencies"][name]
 }
 OWN_MODULES = {"semart_hf", "scripts", *(path.stem for path in (CHECKOUT / "scripts").iterdir())}
 DIRECT = [
