@@ -17,6 +17,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from benchmarks.search_scale import search_text
 from benchmarks.speed_tables import speed_text
 
 from semart_hf.catalogue.schema import SEMART_TASKS
@@ -32,6 +33,7 @@ from semart_hf.training.recipe import RECIPES, LearningArguments, ModelArguments
 CHECKOUT = Path(__file__).resolve().parents[1]
 SPEEDS = CHECKOUT / "scripts" / "benchmarks" / "results"
 PAGES = {"output": "README.md", "results": "README.md", "speed": "docs/speed.md", "recipes": "docs/recipes.md"}
+PAGES["search"] = "docs/search.md"
 SHOWN = ("image+text", "image", "text")
 # Standard deviations that two runs of one commit may lie apart. Another machine rounds otherwise, and trains another
 # model of the same kind, as another seed does; both are judged on the same n paintings. If a painting's answers were
@@ -67,6 +69,9 @@ def render(arguments: list[str] | None) -> None:
             page = with_block(page, "output", f"```text\n{output_of(page)}```\n\n{truth_of(page, options.demo)}")
         elif name == "results":
             page = with_block(page, "results", results_text(read_json(options.demo / "evaluation" / "results.json")))
+        elif name == "search":
+            found = [read_json(one)["search"] for one in (SPEEDS / "search").glob("*.json")]
+            page = with_block(page, "search", "\n\n".join(map(search_text, found)))
         elif name == "speed":
             page = with_block(page, "speed", "\n\n".join(speed_text(read_json(one)) for one in SPEEDS.glob("*.json")))
         else:

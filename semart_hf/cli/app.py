@@ -325,7 +325,7 @@ def main(arguments: list[str]) -> None:
     if options.index is not None:
         from semart_hf.search import search_page
 
-        search = search_page.open_search(options.index, classifier, options.model)
+        search = search_page.SearchPage(options.index, classifier, options.model)
         style += search_page.STYLE
     short = model_in_short(model.config, results)
     blocks = build_page(gradio, page, Path(options.model).name, short, examples, review, search)

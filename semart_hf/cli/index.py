@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
     counts, problems, about = index_catalogue(
         source,
         options.output,
-        lambda paintings: embed_paintings(classify, paintings, batch_size=options.batch_size),
+        lambda paintings: embed_paintings(classify, paintings, options.batch_size),
         describe_index(source, model, name),
         state,
     )

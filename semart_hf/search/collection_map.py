@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from semart_hf.documents.page import render_page
 
-from .vector_index import SearchIndex, vectors_of
+from .vector_index import SearchIndex, Vector, vectors_of
 
 #: More paintings than this are a sample.
 MOST_POINTS = 20_000
@@ -19,7 +18,7 @@ _MOST_COLOURS = 10
 _MOST_TITLE = 80
 
 
-def two_dimensions(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def two_dimensions(vectors: Vector) -> Vector:
     """The two principal components `(rows, 2)` of vectors `(rows, dimension)`, each between 0 and 1.
 
     Their signs are such that the coordinate farthest from the mean is positive: the same map each time.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,6 +30,7 @@ from semart_hf.files import full_disk_explained, locked
 
 from .vector_index import (
     FORMAT,
+    Vector,
     complete,
     connect,
     create_paintings,
@@ -47,6 +47,7 @@ NUM_PROBLEMS = 5
 #: Pixels of a thumbnail's longer side.
 THUMBNAIL_SIZE = 224
 _KEY_TYPE = "S32"
+Keys = npt.NDArray[np.bytes_]
 _KEYS_AT_A_TIME = 1000
 
 
@@ -83,28 +84,21 @@ def describe_index(source: Source, model: Any, name: str) -> dict[str, Any]:
     }
 
 
-def embed_paintings(
-    classify: Any, paintings: Sequence[Mapping[str, Any]], *, batch_size: int = 8
-) -> list[dict[str, Any]]:
-    """Of each painting its `vector (dimension,)`, `labels`, `confidences` and `thumbnail`, or its `error`.
-
-    The vector is the sum of the picture's and the text's features of unit length, brought to unit length.
-
-    Args:
-        classify: The pipeline.
-        paintings: `{"image", "text"}`, as the pipeline takes them.
-        batch_size: Paintings at a time.
-    """
+def embed_paintings(classify: Any, paintings: Sequence[Mapping[str, Any]], batch_size: int) -> list[dict[str, Any]]:
+    """Of each painting `{"image", "text"}` its `answer`, `vector (dimension,)` and `thumbnail`, or its `error`."""
     found = classify.embed(paintings, on_error="return", batch_size=batch_size, with_answers=True)
-    return [
-        {"error": found["errors"][place]}
-        if place in found["errors"]
-        else {"answer": found["answers"][place], "vector": vector, "thumbnail": _thumbnail(paintings[place])}
-        for place, vector in enumerate(summed(found))
-    ]
+    embedded = []
+    for place, (painting, vector) in enumerate(zip(paintings, summed(found), strict=True)):
+        image = painting.get("image")
+        if place in found["errors"]:
+            embedded.append({"error": found["errors"][place]})
+        else:
+            jpeg = None if image is None else to_jpeg(image, THUMBNAIL_SIZE)
+            embedded.append({"answer": found["answers"][place], "vector": vector, "thumbnail": jpeg})
+    return embedded
 
 
-def summed(features: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+def summed(features: Mapping[str, Any]) -> Vector:
     """One vector of unit length `(paintings, dimension)` of what there is of each: its picture, its text, or both."""
     vectors = features["image"] + features["text"]
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
@@ -113,7 +107,7 @@ def summed(features: Mapping[str, Any]) -> npt.NDArray[np.float32]:
 
 def index_catalogue(
     source: Source, address: str, embed: Callable[[list[Any]], list[dict[str, Any]]], about: dict[str, Any], state: Any
-) -> tuple[Counter[str], list[str], dict[str, Any]]:
+) -> tuple[dict[str, int], list[str], dict[str, Any]]:
     """Write the index of a catalogue, continue a half-written one, or bring an old one up to date.
 
     Args:
@@ -133,48 +127,41 @@ def index_catalogue(
     """
     is_first, is_local = state.process_index == 0, "://" not in address
     alone = locked(address, "indexing") if is_first and is_local else nullcontext()
-    place = Path(address).parent if is_local else Path()
-    with alone, full_disk_explained(place, "What is embedded is kept. Make room and give the same command."):
-        kept_about = _begin(address, about) if is_first else {}
+    folder = Path(address).parent if is_local else Path()
+    with alone, full_disk_explained(folder, "What is embedded is kept. Make room and give the same command."):
+        is_new = is_first and _begin(address, about)
         state.wait_for_everyone()
-        keys = _keys(source, state)
-        stored, _ = _stored(open_paintings(address))
+        keys, table = _keys(source, state), open_paintings(address)
+        stored, _ = _stored(table)
         state.wait_for_everyone()  # before anybody writes what another would still count as stored
-        is_missing = ~np.isin(keys, stored)
-        table = open_paintings(address)
-        failed = 0
-        problems: list[str] = []
+        is_missing, failed = ~np.isin(keys, stored), list[str]()
         with tqdm(total=int(is_missing.sum()), unit="row", disable=not is_first) as bar:
             for numbers, some in _parts(source.catalogue, is_missing, state):
                 answers = answer_rows(some, embed, lambda row: painting_of(row, *source[1:]))
-                good = [place for place, answer in enumerate(answers) if answer.predictions is not None]
-                bad = sorted(set(range(len(some))) - set(good))
-                problems += [f"row {numbers[place]}: {answers[place].problem}" for place in bad[:NUM_PROBLEMS]]
-                failed += len(bad)
-                if good:
-                    picked = [(numbers[place], some[place], answers[place]) for place in good]
-                    table.add(_rows_table(picked, keys, about, source))
+                rows = list(zip(numbers, some, answers, strict=True))
+                failed += [f"row {number}: {answer.problem}" for number, _, answer in rows if not answer.predictions]
+                if good := [row for row in rows if row[2].predictions]:
+                    table.add(_rows_table(good, keys, about, source))
                 bar.update(len(some) * state.num_processes)
-        problems = gather_object(problems[:NUM_PROBLEMS])[:NUM_PROBLEMS]
-        failed = sum(gather_object([failed]))
-        counts = Counter(failed=failed, added=int(is_missing.sum()) - failed, kept=int((~is_missing).sum()))
-        counts["removed"] = int((~np.isin(stored, keys)).sum())
+        num_failed, problems = sum(gather_object([len(failed)])), gather_object(failed[:NUM_PROBLEMS])[:NUM_PROBLEMS]
+        num_kept = int((~is_missing).sum())
+        counts = {"added": len(keys) - num_kept - num_failed, "removed": int((~np.isin(stored, keys)).sum())}
         if is_first:
-            about = {**about, **_finish(address, keys, kept_about.get("version") is None)}
+            about = {**about, **_finish(address, keys, is_new)}
             write_about(connect(address), about)
         state.wait_for_everyone()
-    return counts, problems, about
+    return {**counts, "kept": num_kept, "failed": num_failed}, problems, about
 
 
-def _begin(address: str, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Make an index, or check that the one that is there is of the same model and columns; what it says of itself."""
+def _begin(address: str, about: Mapping[str, Any]) -> bool:
+    """Make an index, or check the model and columns of the one that is there; whether none was complete."""
     database = connect(address, creates=True)
     if "://" not in address and os.path.isdir(address) and not table_names(database) and os.listdir(address):
         raise ValueError(f"Got {address}, a folder that is not empty and no index. Give the name of a new folder.")
     if "about" not in table_names(database):
         create_paintings(database, about)
         write_about(database, {**about, "version": None})
-        return {}
+        return True
     found = read_about(address)
     if found["weights"] != about["weights"]:
         raise ValueError(
@@ -188,10 +175,10 @@ def _begin(address: str, about: Mapping[str, Any]) -> dict[str, Any]:
             f"{found['columns']}. Give another --output."
         )
     open_paintings(address).delete("key LIKE '%!'")
-    return found
+    return found["version"] is None
 
 
-def _keys(source: Source, state: Any) -> npt.NDArray[np.bytes_]:
+def _keys(source: Source, state: Any) -> Keys:
     """A key of each row of the catalogue: of its cells, its picture, and how many equal rows are before it."""
     mine = [
         _key(row, source)
@@ -202,13 +189,13 @@ def _keys(source: Source, state: Any) -> npt.NDArray[np.bytes_]:
     keys = np.empty(sum(map(len, parts)), dtype=_KEY_TYPE)
     for first, part in enumerate(parts):
         keys[first :: len(parts)] = part
-    order = np.argsort(keys, kind="stable")
-    is_again = np.r_[False, keys[order][1:] == keys[order][:-1]] if len(keys) else np.zeros(0, bool)
-    earlier = 0
-    for place, again in zip(order, is_again, strict=True):
-        earlier = earlier + 1 if again else 0
-        if again:
-            keys[place] = hashlib.blake2b(keys[place] + str(earlier).encode(), digest_size=16).hexdigest().encode()
+    earlier: dict[bytes, int] = {}
+    values, counts = np.unique(keys, return_counts=True)
+    for place in np.flatnonzero(np.isin(keys, values[counts > 1])):
+        key = keys[place]
+        number = earlier[key] = earlier.get(key, 0) + 1
+        if number > 1:
+            keys[place] = hashlib.blake2b(key + str(number).encode(), digest_size=16).hexdigest().encode()
     return keys
 
 
@@ -229,7 +216,7 @@ def _key(row: Row, source: Source) -> str:
     return digest.hexdigest()
 
 
-def _stored(table: Any) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
+def _stored(table: Any) -> tuple[Keys, npt.NDArray[np.int64]]:
     """Keys and row numbers of a table."""
     found = table.search().select(["key", "row"]).limit(max(1, table.count_rows())).to_arrow()
     keys: Iterator[str] = (key for batch in found["key"].chunks for key in batch.to_pylist())
@@ -257,7 +244,7 @@ def _parts(
 
 
 def _rows_table(
-    rows: Sequence[tuple[int, Row, Answer]], keys: npt.NDArray[np.bytes_], about: Mapping[str, Any], source: Source
+    rows: Sequence[tuple[int, Row, Answer]], keys: Keys, about: Mapping[str, Any], source: Source
 ) -> pa.Table:
     """Embedded rows as the index keeps them."""
     table: dict[str, list[Any]] = {"key": [], "row": [], "problem": []}
@@ -281,7 +268,7 @@ def _rows_table(
     return pa.table({**table, "vector": column})
 
 
-def _finish(address: str, keys: npt.NDArray[np.bytes_], is_new: bool) -> dict[str, Any]:
+def _finish(address: str, keys: Keys, is_new: bool) -> dict[str, Any]:
     """Remove what the catalogue no longer has, number the rows as it does, and complete the index."""
     table = open_paintings(address)
     stored, rows = _stored(table)
@@ -299,11 +286,6 @@ def _finish(address: str, keys: npt.NDArray[np.bytes_], is_new: bool) -> dict[st
         table.merge_insert("key").when_matched_update_all().execute(numbers)
     recall = complete(table, is_new=is_new)
     return {"version": table.version, "num_rows": table.count_rows(), "recall": recall}
-
-
-def _thumbnail(painting: Mapping[str, Any]) -> bytes | None:
-    image = painting.get("image")
-    return None if image is None else to_jpeg(image, THUMBNAIL_SIZE)
 
 
 def _readable(text: str) -> str:

@@ -5,23 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from semart_hf.collection.suggestions import digest_of_weights
 from semart_hf.model.pictures_semart import load_picture
 
 from .indexing import summed
-from .vector_index import SearchIndex
+from .vector_index import SearchIndex, Vector
 
 # Levels of 255 between the darkest and the brightest pixel of a picture that shows nothing.
 _LEAST_CONTRAST = 8
 _SMALL = 64
 
 
-def query_vector(
-    classify: Any, text: str | None = None, image: Any = None
-) -> tuple[npt.NDArray[np.float32], list[str]]:
+def query_vector(classify: Any, text: str | None = None, image: Any = None) -> tuple[Vector, list[str]]:
     """The vector `(dimension,)` of unit length of words, a picture, or both together, and what to know about it.
 
     Args:

@@ -11,8 +11,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from semart_hf.collection.suggestions import added_columns
@@ -20,8 +18,9 @@ from semart_hf.documents.page import data_uri, render_page
 from semart_hf.files import write_text
 
 from .collection_map import map_page
+from .filters import parse_filter
 from .queries import check_model, query_vector
-from .vector_index import Hit, SearchIndex
+from .vector_index import Hit, SearchIndex, Vector
 
 WALL_SIZE = 24
 _QUERY_KEYS = ("text", "image", "where", "like", "top_k")
@@ -63,13 +62,6 @@ def write_results(path: Path, index: SearchIndex, hits: Sequence[Hit], asked: st
     write_text(path, page)
 
 
-def open_search(address: str, classify: Any, name: str) -> SearchPage:
-    """The search of an index by the model that made it; a ValueError if it is another model, or no index."""
-    index = SearchIndex(address)
-    check_model(index, classify.model, name)
-    return SearchPage(index, classify)
-
-
 def label_filter(index: SearchIndex, chosen: Mapping[str, Sequence[str]]) -> str:
     """A filter for the paintings that have one of the chosen labels of each task.
 
@@ -93,13 +85,18 @@ class SearchPage:
     """What the tab's parts do; each gives what they show, and no error but a sentence in words.
 
     Args:
-        index: What is searched.
-        classify: The pipeline of the index's model.
+        address: Of the index.
+        classify: The pipeline of the model that made it.
+        name: Of the model.
+
+    Raises:
+        ValueError: If it is another model, or there is no index.
     """
 
-    def __init__(self, index: SearchIndex, classify: Any) -> None:
-        self.index, self.classify, self._map = index, classify, ""
-        self.tasks = [task for task, _ in index.about["tasks"]]
+    def __init__(self, address: str, classify: Any, name: str) -> None:
+        self.index, self.classify, self._map = SearchIndex(address), classify, ""
+        check_model(self.index, classify.model, name)
+        self.tasks = [task for task, _ in self.index.about["tasks"]]
 
     def search(
         self, text: str | None, picture: str | None, where: str | None, row: int | None, *chosen: Sequence[str]
@@ -108,6 +105,8 @@ class SearchPage:
         try:
             by_labels = label_filter(self.index, dict(zip(self.tasks, chosen, strict=True)))
             filters = [part for part in (where or "", by_labels) if part.strip()]
+            for part in filters:  # each is whole by itself
+                parse_filter(part, self.index.fields)
             vector, notices = self._vector(text, picture, row)
             condition = " and ".join(f"({part})" for part in filters) or None
             hits = self.index.search(vector, top_k=WALL_SIZE + (row is not None), where=condition)
@@ -158,16 +157,14 @@ class SearchPage:
             except (binascii.Error, TypeError, ValueError) as error:
                 raise ValueError("Got an image that is no base64. Give the content of a picture's file.") from error
         vector, _ = self._vector(text, image, row)
-        top_k = query.get("top_k", 10)
-        hits = self.index.search(vector, top_k=top_k, where=where)
-        return [hit_json(hit) for hit in hits]
+        return [hit_json(hit) for hit in self.index.search(vector, top_k=query.get("top_k", 10), where=where)]
 
     def thumbnail(self, row: int) -> str:
         """A painting's thumbnail as an address of data; empty where it has none."""
         jpeg = self.index.thumbnails([int(row)]).get(int(row))
         return data_uri(jpeg) if jpeg else ""
 
-    def _vector(self, text: Any, picture: Any, row: Any) -> tuple[npt.NDArray[np.float32], list[str]]:
+    def _vector(self, text: Any, picture: Any, row: Any) -> tuple[Vector, list[str]]:
         if row is None:
             return query_vector(self.classify, text, picture)
         if isinstance(row, bool) or not isinstance(row, int):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +24,11 @@ PROBES = (20, 40, 80, 160)
 ENOUGH_RECALL = 0.95
 NUM_RECALL_QUERIES, RECALL_TOP_K = 100, 10
 _PARTITION_ROWS = 2_000
-_OWN = ("key", "row", "problem")
+Vector = npt.NDArray[np.float32]
 _PAINTINGS, _ABOUT = "paintings", "about"
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """A painting that was found.
 
     Attributes:
@@ -66,19 +64,20 @@ class SearchIndex:
     def __init__(self, address: str | Path) -> None:
         self.address = str(address)
         self.about = read_about(self.address)
-        again = "Give the same `semart-hf index` command again, which continues it."
-        if self.about.get("version") is None:
-            raise ValueError(f"Got {address}, an index that is half written. {again}")
+        if self.about["version"] is None:
+            raise ValueError(
+                f"Got {address}, an index that is half written. Give the same `semart-hf index` command again, which "
+                "continues it."
+            )
         self._table = connect(self.address).open_table(_PAINTINGS)
         self._table.checkout(self.about["version"])
         self.fields = fields_of(self.about)
+        self._columns = ["row", "problem", *(field.name for field in stored_fields(self.about))]
 
     def __len__(self) -> int:
-        return self._table.count_rows()
+        return int(self.about["num_rows"])
 
-    def search(
-        self, vector: npt.NDArray[np.float32], *, top_k: int = 10, where: str | None = None, exact: bool = False
-    ) -> list[Hit]:
+    def search(self, vector: Vector, *, top_k: int = 10, where: str | None = None, exact: bool = False) -> list[Hit]:
         """The paintings nearest to a vector `(dimension,)` of unit length, the nearest first.
 
         Args:
@@ -92,77 +91,56 @@ class SearchIndex:
         """
         if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= 10_000:
             raise ValueError(f"top_k is {top_k!r}. Allowed are whole numbers from 1 to 10,000. Give one of these.")
-        condition = None if where is None or not where.strip() else parse_filter(where, self.fields)
-        recall = self.about.get("recall")
+        if not isinstance(where, str | None):
+            raise ValueError(f"Got the filter {where!r}. Allowed is a text. Give one.")
+        condition = parse_filter(where, self.fields) if where and where.strip() else None
+        recall = self.about["recall"]
         if condition is not None and recall and self._table.count_rows(condition) <= EXACT_MATCHES:
-            return self._nearest_of(condition, vector, top_k)
+            columns = [*self._columns, "vector"]
+            found = self._table.search().where(condition).select(columns).limit(EXACT_MATCHES).to_arrow()
+            distances = 1 - vectors_of(found["vector"]) @ vector
+            best = np.argsort(distances, kind="stable")[:top_k]
+            rows = found.drop_columns("vector").take(best).to_pylist()
+            return self._hits(rows, distances[best].tolist())
         probes = None if exact or not recall else recall["probes"]
-        return self._hits(nearest(self._table, vector, top_k, self._columns(), condition, probes))
-
-    def _nearest_of(self, condition: str, vector: npt.NDArray[np.float32], top_k: int) -> list[Hit]:
-        """The nearest of few rows, each compared."""
-        found = self._table.search().where(condition).select(["row", "vector"]).limit(EXACT_MATCHES).to_arrow()
-        scores = vectors_of(found["vector"]) @ vector
-        best = np.argsort(-scores, kind="stable")[:top_k]
-        similar = dict(zip(np.asarray(found["row"])[best].tolist(), scores[best].tolist(), strict=True))
-        rows = self.read(list(similar), self._columns())
-        return self._hits(sorted(({**row, "_distance": 1 - similar[row["row"]]} for row in rows), key=_distance))
-
-    def read(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
-        """The named columns of the rows of these numbers, in no order."""
-        if not rows:
-            return []
-        condition = f"row IN ({', '.join(str(int(row)) for row in rows)})"
-        return self._table.search().where(condition).select(list(columns)).limit(len(rows)).to_list()
+        rows = nearest(self._table, vector, top_k, self._columns, condition, probes)
+        return self._hits(rows, [row["_distance"] for row in rows])
 
     def hits(self, rows: Sequence[int]) -> list[Hit]:
         """The paintings of these row numbers that are in the index, in no order, with the score 1."""
-        return self._hits({**row, "_distance": 0.0} for row in self.read(rows, self._columns()))
+        found = self._read(rows, self._columns)
+        return self._hits(found, [0.0] * len(found))
 
-    def vector_of(self, row: int) -> npt.NDArray[np.float32]:
+    def vector_of(self, row: int) -> Vector:
         """The vector `(dimension,)` of a row; a ValueError if it is not in the index."""
-        found = self.read([row], ["vector"])
+        found = self._read([row], ["vector"])
         if not found:
             raise ValueError(f"Got the row {row}, which is not in the index {self.address}. Rows count from 0.")
         return np.asarray(found[0]["vector"], dtype=np.float32)
 
     def thumbnails(self, rows: Sequence[int]) -> dict[int, bytes]:
         """A small JPEG of each of these rows that has a picture."""
-        found = self.read(rows, ["row", "thumbnail"])
-        return {row["row"]: row["thumbnail"] for row in found if row["thumbnail"]}
+        return {row["row"]: row["thumbnail"] for row in self._read(rows, ["row", "thumbnail"]) if row["thumbnail"]}
 
     def sample(self, most: int, columns: Sequence[str]) -> pa.Table:
         """The named columns of all rows, or of `most` of them drawn at random, the same each time."""
-        rows = np.sort(np.asarray(self._table.search().select(["row"]).limit(len(self)).to_arrow()["row"]))
-        wanted = list(dict.fromkeys(["row", *columns]))
-        query = self._table.search().select(wanted).limit(len(rows))
-        if len(rows) > most:
-            drawn = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
-            query = query.where(f"row IN ({', '.join(map(str, drawn))})")
-        return query.to_arrow().sort_by("row")
+        return drawn(self._table, most, columns)
 
-    def _columns(self) -> list[str]:
-        return [*_OWN, *(field.name for field in stored_fields(self.about))]
+    def _read(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
+        condition = f"row IN ({', '.join(str(int(row)) for row in rows) or -1})"
+        return self._table.search().where(condition).select(list(columns)).limit(max(1, len(rows))).to_list()
 
-    def _hits(self, rows: Iterable[Mapping[str, Any]]) -> list[Hit]:
-        about = self.about
+    def _hits(self, rows: Iterable[Mapping[str, Any]], distances: Iterable[float]) -> list[Hit]:
         hits = []
-        for row in rows:
-            cells = {name: row[f"cell_{place}"] for place, name in enumerate(about["columns"])}
-            labels = {}
-            for place, (task, kind) in enumerate(about["tasks"]):
-                found = row[f"label_{place}"]
-                labels[task] = (
-                    found or [] if kind == "labels" else [found] if found else [],
-                    row[f"confidence_{place}"],
-                )
+        for row, distance in zip(rows, distances, strict=True):
+            cells = {name: row[f"cell_{place}"] for place, name in enumerate(self.about["columns"])}
+            labels: dict[str, Any] = {}
+            for place, (task, kind) in enumerate(self.about["tasks"]):
+                found = row[f"label_{place}"] or []
+                labels[task] = (found if kind == "labels" or not found else [found], row[f"confidence_{place}"])
             kept = {name: value for name, value in cells.items() if value}
-            hits.append(Hit(row["row"], 1 - row["_distance"], kept, labels, row["problem"] or ""))
+            hits.append(Hit(row["row"], 1 - distance, kept, labels, row["problem"]))
         return hits
-
-
-def _distance(row: Mapping[str, Any]) -> float:
-    return row["_distance"]
 
 
 def connect(address: str, *, creates: bool = False) -> Any:
@@ -211,17 +189,10 @@ def table_names(database: Any) -> list[str]:
 def create_paintings(database: Any, about: Mapping[str, Any]) -> None:
     """An empty table of paintings, where there is none."""
     kinds = {"text": pa.string(), "number": pa.float32(), "labels": pa.list_(pa.string())}
-    schema = pa.schema(
-        [
-            ("key", pa.string()),
-            ("row", pa.int64()),
-            ("problem", pa.string()),
-            ("vector", pa.list_(pa.float32(), about["dimension"])),
-            ("thumbnail", pa.binary()),
-            *((field.name, kinds[field.kind]) for field in stored_fields(about)),
-        ]
-    )
-    database.create_table(_PAINTINGS, schema=schema, exist_ok=True)
+    own = {"key": pa.string(), "row": pa.int64(), "problem": pa.string(), "thumbnail": pa.binary()}
+    vector = ("vector", pa.list_(pa.float32(), about["dimension"]))
+    fields = [(field.name, kinds[field.kind]) for field in stored_fields(about)]
+    database.create_table(_PAINTINGS, schema=pa.schema([*own.items(), vector, *fields]), exist_ok=True)
 
 
 def open_paintings(address: str) -> Any:
@@ -252,28 +223,33 @@ def fields_of(about: Mapping[str, Any]) -> dict[str, Field]:
     return fields
 
 
-def vectors_of(column: Any) -> npt.NDArray[np.float32]:
+def vectors_of(column: Any) -> Vector:
     """A column of vectors as an array `(rows, dimension)`."""
     values = column.combine_chunks()
     return np.asarray(values.flatten()).reshape(len(values), -1)
 
 
+def drawn(table: Any, most: int, columns: Sequence[str]) -> pa.Table:
+    """The named columns and `row` of all rows of a table, or of `most` of them; in the order of `row`."""
+    num_rows = table.count_rows()
+    query = table.search().select(list(dict.fromkeys(["row", *columns]))).limit(max(1, num_rows))
+    if num_rows > most:
+        rows = np.sort(np.asarray(table.search().select(["row"]).limit(num_rows).to_arrow()["row"]))
+        chosen = np.random.default_rng(0).choice(rows, most, replace=False)
+        query = query.where(f"row IN ({', '.join(map(str, chosen))})")
+    return query.to_arrow().sort_by("row")
+
+
 def nearest(
-    table: Any,
-    vector: npt.NDArray[np.float32],
-    top_k: int,
-    columns: Sequence[str],
-    condition: str | None = None,
-    probes: int | None = None,
+    table: Any, vector: Vector, top_k: int, columns: Sequence[str], condition: str | None, probes: int | None
 ) -> list[dict[str, Any]]:
     """The rows nearest to a vector with their `_distance`, by all rows, or by `probes` partitions of the index."""
     query = table.search(vector, vector_column_name="vector").distance_type("dot").limit(top_k)
     query = query.select([*columns, "_distance"])
     if condition is not None:
         query = query.where(condition, prefilter=True)
-    if probes is None:
-        return query.bypass_vector_index().to_list()
-    return query.nprobes(probes).refine_factor(3).to_list()
+    query = query.bypass_vector_index() if probes is None else query.nprobes(probes).refine_factor(3)
+    return query.to_list()
 
 
 def complete(table: Any, *, is_new: bool) -> dict[str, Any] | None:
@@ -287,17 +263,13 @@ def complete(table: Any, *, is_new: bool) -> dict[str, Any] | None:
         `recall_at_10` over `num_queries` of its own rows, and the `probes` with which it was reached; `None` of a
         table that is searched row by row.
     """
-    kept = timedelta(milliseconds=1) if is_new else timedelta(days=1)
-    num_rows = table.count_rows()
-    is_indexed = bool(table.list_indices())
-    if num_rows < EXACT_ROWS:
-        if is_indexed:
-            table.drop_index("vector_idx")
-        table.optimize(cleanup_older_than=kept)
-        return None
-    table.optimize(cleanup_older_than=kept)
-    recall = measured_recall(table) if is_indexed else None
-    if recall is None or recall["recall_at_10"] < ENOUGH_RECALL:
+    num_rows, is_indexed = table.count_rows(), bool(table.list_indices())
+    is_large = num_rows >= EXACT_ROWS
+    if is_indexed and not is_large:
+        table.drop_index("vector_idx")
+    table.optimize(cleanup_older_than=timedelta(milliseconds=1) if is_new else timedelta(days=1))
+    recall = measured_recall(table) if is_indexed and is_large else None
+    if is_large and (recall is None or recall["recall_at_10"] < ENOUGH_RECALL):
         from lancedb.index import HnswSq
 
         config = HnswSq(distance_type="dot", num_partitions=max(1, num_rows // _PARTITION_ROWS))
@@ -308,16 +280,13 @@ def complete(table: Any, *, is_new: bool) -> dict[str, Any] | None:
 
 def measured_recall(table: Any) -> dict[str, Any]:
     """The recall of the approximate index against all rows, for the fewest probes with which it is enough."""
-    rows = np.asarray(table.search().select(["row"]).limit(table.count_rows()).to_arrow()["row"])
-    drawn = np.random.default_rng(0).choice(np.sort(rows), min(NUM_RECALL_QUERIES, len(rows)), replace=False)
-    condition = f"row IN ({', '.join(map(str, drawn))})"
-    queries = vectors_of(table.search().where(condition).select(["vector"]).limit(len(drawn)).to_arrow()["vector"])
+    queries = vectors_of(drawn(table, NUM_RECALL_QUERIES, ["vector"])["vector"])
 
-    def found(query: npt.NDArray[np.float32], probes: int | None) -> set[int]:
-        return {row["row"] for row in nearest(table, query, RECALL_TOP_K, ["row"], probes=probes)}
+    def found(query: Vector, probes: int | None) -> set[int]:
+        return {row["row"] for row in nearest(table, query, RECALL_TOP_K, ["row"], None, probes)}
 
     truth = [found(query, None) for query in queries]
-    measured = {}
+    measured: dict[str, Any] = {}
     for probes in PROBES:
         shares = [len(found(query, probes) & best) / len(best) for query, best in zip(queries, truth, strict=True)]
         measured = {"recall_at_10": float(np.mean(shares)), "num_queries": len(queries), "probes": probes}

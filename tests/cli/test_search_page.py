@@ -13,7 +13,7 @@ from transformers import pipeline
 pytest.importorskip("lancedb", reason="no lancedb, which keeps the index: pip install 'semart-hf[search]'")
 
 from semart_hf.search.collection_map import two_dimensions
-from semart_hf.search.search_page import label_filter, open_search
+from semart_hf.search.search_page import SearchPage, label_filter
 from semart_hf.search.vector_index import SearchIndex
 
 
@@ -144,9 +144,10 @@ def test_chosen_labels_are_the_catalogues_and_where_it_has_none_the_models(museu
         ({"like": 4, "top_k": 1.5}, "top_k is 1.5"),
         ({"text": "view", "where": "a = 'b'"}, "Got the column 'a'"),
         ({"text": ["view"]}, "Got the text"),
+        ({"text": "view", "where": 5}, "Got the filter 5"),
     ],
 )
 def test_programs_are_refused_in_words(model, museum, query, message):
     classify = pipeline("art-classification", model=str(model), device="cpu", precision="fp32")
     with pytest.raises((ValueError, TypeError), match=message):
-        open_search(museum / "index", classify, str(model)).search_json(query)
+        SearchPage(museum / "index", classify, str(model)).search_json(query)
