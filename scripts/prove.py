@@ -21,6 +21,7 @@ The same command continues where it was interrupted."""
 PARTS = {
     "text": ("text_proof", "descriptions alone against TF-IDF and logistic regression"),
     "ablations": ("ablations-miniature", "miniature-best.yaml whole and without each technique"),
+    "retrieval": ("retrieval_proof", "search by words and pictures, and what it costs the tasks"),
     "speed": ("speed_proof", "the miniature with and without what makes training faster"),
 }
 
@@ -46,7 +47,18 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     parts = {name: commands.add_parser(name, help=text) for name, (_, text) in PARTS.items()}
     parts["text"].add_argument("--csv", type=Path, required=True, help="an official file; 80 %% are learned from")
     parts["text"].add_argument("--text_tower", required=True, help="folder or Hub id of a DistilBERT")
-    for name, folder in (("ablations", "outputs/long_tail"), ("speed", "outputs/speed_proof")):
+    real = (
+        ("paintings", "a release whose titles are the texts"),
+        ("vision_tower", "folder or Hub id of a timm model"),
+    )
+    for name, text in (*real, ("text_tower", "folder or Hub id of a DistilBERT")):
+        kind = Path if name == "paintings" else str
+        parts["retrieval"].add_argument(f"--{name}", type=kind, required=True, help=text)
+    for name, folder in (
+        ("ablations", "outputs/long_tail"),
+        ("retrieval", "outputs/search_proof"),
+        ("speed", "outputs/speed_proof"),
+    ):
         help_text = "its data, painted where missing: %(default)s"
         parts[name].add_argument("--release", type=Path, default=Path(folder), help=help_text)
     for name, part in parts.items():

@@ -24,7 +24,8 @@ import transformers
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_paintings, shown_rows
-from semart_hf.evaluation.results import collect_outcomes, describe_environment
+from semart_hf.evaluation.results import ceilings_of, collect_outcomes, describe_environment
+from semart_hf.evaluation.retrieval import retrieval_scores
 from semart_hf.evaluation.scores import score_outcomes
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
@@ -181,7 +182,13 @@ def train_and_score(
         if step_by_step:
             return {**about, "losses": [line["loss"] for line in trainer.state.log_history if "loss" in line]}
         batch_size = trainer.args.per_device_eval_batch_size
-        outcomes = collect_outcomes(trainer.model, trainer.processing_class, test, batch_size=batch_size)
+        vectors: list[Any] = []
+        options = {"batch_size": batch_size, "on_batch": lambda batch: vectors.append(batch.vectors)}
+        outcomes = collect_outcomes(trainer.model, trainer.processing_class, test, **options)
+    if trainer.model.config.contrastive:
+        image, text = np.concatenate(vectors, axis=1)
+        search: Any = dict(ceilings_of(data.data) or {}).get("search", {})
+        about["retrieval"] = retrieval_scores(image, text, list(test["text"]), ceilings=search.get("test"))
     return about | {name: brief(score_outcomes(found)) for name, found in outcomes.items()}
 
 

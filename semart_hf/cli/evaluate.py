@@ -103,13 +103,16 @@ def print_scores(results: dict[str, Any], notice: str | None) -> None:
     from semart_hf.documents.table import as_cell
 
     title = f"{results['model']} on {results['num_rows']} paintings ({results['split']})"
-    for table in (result_tables.score_table(results, result_tables.SHORT), result_tables.modality_table(results)):
+    tables = [result_tables.score_table(results, result_tables.SHORT), result_tables.modality_table(results)]
+    tables += [result_tables.retrieval_table(results["retrieval"])] if "retrieval" in results else []
+    titles = iter(("By what the model is shown", "Search: what is found by what"))
+    for table in tables:
         *rows, total = (
             ["\n".join(filter(None, (cell.text, cell.small))) for cell in map(as_cell, row)]
             for row in (*table.rows, table.total or ())
         )
         print_table(table.header, rows, title=title, total=total or None)
-        title = "By what the model is shown"
+        title = next(titles, "")
     for task, scores in results["tasks"].items():
         if not scores["num_rows"]:
             print(f"No painting has a known {task}; it is left out of the mean.")

@@ -16,6 +16,7 @@ from semart_hf.model.pictures_semart import PictureError, load_picture
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from .augmentation import Augmentation, draw
+from .copies import pair_keys
 from .frozen_text import FrozenText
 from .picture_batch import gather_pictures
 from .rows import labels_of
@@ -45,6 +46,7 @@ class ArtCollator:
         finishes_pictures: Whether training pictures are finished here; otherwise `pixel_values` is a `PictureBatch`.
         reports_unreadable: Whether a batch with unreadable pictures has `unreadable`, a list of the rows' places in
             the batch and what is wrong with each.
+        recognises_copies: Whether training rows have `pair_keys (batch, bytes)`, which are alike for copies.
 
     Raises:
         ValueError: If the modality is unknown or the probabilities exceed 1 together.
@@ -60,6 +62,7 @@ class ArtCollator:
     keeps_tokens: bool = False
     finishes_pictures: bool = True
     reports_unreadable: bool = False
+    recognises_copies: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -101,6 +104,8 @@ class ArtCollator:
                 inputs["labels"][place] = UNKNOWN_LABEL
         if is_training:
             inputs["row_index"] = torch.tensor([row[DRAW_KEY][-1] for row in rows])
+            if self.recognises_copies:
+                inputs["pair_keys"] = pair_keys(pictures, texts)
         if self.reports_unreadable and unreadable:
             inputs["unreadable"] = list(unreadable.items())
         return inputs

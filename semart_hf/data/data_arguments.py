@@ -19,7 +19,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "0 or more": (
         lambda number: 0 <= number < math.inf,
         "learning_rate vision_learning_rate text_learning_rate lexicon_learning_rate lexicon_penalty weight_decay "
-        "max_grad_norm warmup_steps eval_delay dataloader_num_workers modality_loss logit_adjustment_tau",
+        "max_grad_norm warmup_steps eval_delay dataloader_num_workers modality_loss contrastive_weight "
+        "logit_adjustment_tau",
     ),
     "above 0": (
         lambda number: 0 < number < math.inf,

@@ -20,6 +20,8 @@ from .result_tables import (
     SHORT,
     calibration_table,
     modality_table,
+    retrieval_table,
+    retrieval_words,
     score_table,
     threshold_table,
     training_words,
@@ -153,6 +155,8 @@ def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, A
                 "exact_match": percent(one.get("exact_match"), one.get("intervals", {}).get("exact_match")),
                 "scores": score_table(one, (*SHORT, "expected_calibration_error")),
                 "modalities": modality_table(one),
+                "retrieval": retrieval_table(one["retrieval"]) if "retrieval" in one else None,
+                "retrieval_words": retrieval_words(one["retrieval"]) if "retrieval" in one else "",
             }
             for one in facts.results
         ],

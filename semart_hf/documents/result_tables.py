@@ -7,7 +7,7 @@ from typing import Any
 
 from semart_hf.catalogue.vocabulary import UNKNOWN
 
-from .table import NOT_MEASURED, Cell, Table, number, percent
+from .table import DASH, NOT_MEASURED, Cell, Table, number, percent
 
 _NAMES = {
     "accuracy": "accuracy %",
@@ -62,6 +62,33 @@ def modality_table(results: Mapping[str, Any]) -> Table:
         if "ceiling" in scored:
             rows.append(["– best reachable", *(percent(scored["ceiling"].get(task)) for task in (*tasks, "mean"))])
     return Table(["accuracy %, shown", *tasks, "mean"], rows)
+
+
+def retrieval_table(retrieval: Mapping[str, Any]) -> Table:
+    """Recall and median rank of both ways of search, and below them chance, the best reachable and the published."""
+    names = [name for name in retrieval["text_to_image"] if name.startswith("recall_at_")]
+    rows: list[list[Cell | str]] = []
+    for way, words in (("text_to_image", "a picture by its text"), ("image_to_text", "a text by its picture")):
+        found = retrieval[way]
+        spans, rank = found["intervals"], found["intervals"]["median_rank"]
+        middle = Cell(f"{found['median_rank']:g}", f"{rank[0]:g}–{rank[1]:g}")
+        rows.append([words, *(percent(found[name], spans[name]) for name in names), middle])
+        others = {"by chance": found["chance"], "best reachable": found.get("ceiling")}
+        others["best published, on SemArt"] = retrieval.get("published", {}).get(way)
+        for kind, scores in others.items():
+            if scores:
+                median = f"{scores['median_rank']:g}" if "median_rank" in scores else DASH
+                rows.append([f"– {kind}", *(percent(scores.get(name), missing=DASH) for name in names), median])
+    recalls = [f"within the first {name.removeprefix('recall_at_')} %" for name in names]
+    return Table([f"among {retrieval['num_rows']:,} paintings", *recalls, "median rank"], rows)
+
+
+def retrieval_words(retrieval: Mapping[str, Any]) -> str:
+    """How search was measured, and whose the published figure is."""
+    words = (
+        "Found among the paintings that have a picture and a text; others with an equal text do not count as wrong."
+    )
+    return words + (f" Published: {retrieval['published']['source']}." if "published" in retrieval else "")
 
 
 def modality_words(modality: str) -> str:

@@ -16,12 +16,13 @@ import pyarrow as pa
 import torch
 from datasets import Dataset, Image
 from pyarrow import parquet
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.files import atomic_file
-from semart_hf.model.output_semart import UNKNOWN_LABEL
+from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
 from semart_hf.model.techniques_semart import run_model
 
 from .outcomes import Outcomes, softmax
@@ -39,13 +40,15 @@ class Predictions:
     """Logits (rows, labels) by task, and label indices (rows, tasks) that are -100 where unknown.
 
     `unreadable` has by row id why a picture could not be read. Such a painting was judged by its text; where the model
-    was shown none, its references are -100.
+    was shown none, its references are -100. A contrastive model's `vectors` are those of picture and text `(2, rows,
+    dim)`, of unit length, and zeros for rows that lack one of the two.
     """
 
     row_ids: list[str]
     logits: dict[str, npt.NDArray[np.float32]]
     references: npt.NDArray[np.int64]
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    vectors: npt.NDArray[np.float32] | None = None
 
     def probabilities(self, temperatures: dict[str, float] | None = None) -> dict[str, npt.NDArray[np.float64]]:
         """Task to probabilities (rows, labels), by the model's `config.temperatures`."""
@@ -93,8 +96,9 @@ def predict_batches(
         unreadable = {row_ids[place]: error for place, error in batch.pop("unreadable", ())}
         with torch.inference_mode():
             inputs = {name: value.to(device) for name, value in batch.items()}
-            logits = run_model(model, inputs, precision=precision).logits
-        arrays = {task: values.float().cpu().numpy() for task, values in logits.items()}
+            output = run_model(model, inputs, precision=precision)
+        vectors = pair_vectors(output, inputs, len(row_ids)) if model.config.contrastive else None
+        arrays = {task: values.float().cpu().numpy() for task, values in output.logits.items()}
         is_finite = np.all([np.isfinite(values).all(axis=1) for values in arrays.values()], axis=0)
         if not is_finite.all():
             raise ValueError(
@@ -102,7 +106,16 @@ def predict_batches(
                 "numbers are needed. Look for NaN in the weights (a diverged training), and try these paintings alone "
                 "with semart-hf predict."
             )
-        yield Predictions(row_ids, arrays, references, unreadable)
+        yield Predictions(row_ids, arrays, references, unreadable, vectors)
+
+
+@torch.inference_mode()
+def pair_vectors(output: Any, inputs: Mapping[str, Any], num_rows: int) -> npt.NDArray[np.float32]:
+    """The `vectors` of `Predictions`, of a batch."""
+    sides = F.normalize(torch.stack((output.image_features, output.text_features)).float(), dim=-1)
+    is_whole = whole_rows(inputs, num_rows).to(sides.device)
+    found: npt.NDArray[np.float32] = (sides * is_whole.unsqueeze(1)).cpu().numpy()
+    return found
 
 
 def predict_dataset(

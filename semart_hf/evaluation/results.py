@@ -38,6 +38,7 @@ from .predictions import (
     read_predictions,
     row_names,
 )
+from .retrieval import retrieval_scores
 from .scores import NUM_RESAMPLES, bootstrap_intervals, score_outcomes
 
 if TYPE_CHECKING:
@@ -104,9 +105,13 @@ def write_evaluation(
         choosing.add(predictions.probabilities(config.temperatures), predictions.references)
         calibrated = {task: risk_points(choosing.task(task)) for task in config.temperatures}
         config.confidence_risks = {task: points for task, points in calibrated.items() if points}
+    vectors = np.zeros((2, len(paintings) if config.contrastive else 0, config.fusion_dim), dtype=np.float32)
     with predictions_writer(folder / "predictions.parquet", config.tasks) as write:
 
         def keep(batch: Predictions) -> None:
+            if batch.vectors is not None:
+                first = uncalibrated.num_rows
+                vectors[:, first : first + len(batch.row_ids)] = batch.vectors
             write(batch, batch.probabilities(config.temperatures))
             uncalibrated.add(batch.probabilities(), batch.references)
 
@@ -121,6 +126,9 @@ def write_evaluation(
         "training_data": config.training_data,
         "thresholds": thresholds(both, fitted_on or about["split"], choosing or both),
     }
+    if vectors.any():
+        reached: Any = dict((ceilings or {}).get("search", {})).get(about["split"])
+        results["retrieval"] = retrieval_scores(vectors[0], vectors[1], list(paintings["text"]), ceilings=reached)
     if config.temperatures:
         results["calibration"] = {"fitted_on": fitted_on, "temperatures": dict(config.temperatures)}
         names = ("log_loss", "brier", "expected_calibration_error")

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from semart_hf.files import atomic_folder, write_json
 
 from .painter import paint
+from .search_ceiling import search_ceilings
 from .world import Table, World, art_history, ceilings, with_long_tail
 from .writer import catalogue, describe, escape
 
@@ -130,8 +131,15 @@ def paint_miniature(
             known = [task != "medium" or row["TECHNIQUE"] for row in rows[0]]  # a medium counts where it is named
             counts = Counter(painting.labels[task] for painting in compress(splits[0], known))
             rare[task] = [label for label in labels if counts[label] < _MIN_LABEL_COUNT]
-        write_json(draft / "ceiling.json", {**ceilings(world, rare), "method": _METHOD, "settings": settings})
+        reached = ceilings(world, rare) | {"search": _search_ceilings(world, splits)}
+        write_json(draft / "ceiling.json", {**reached, "method": _METHOD, "settings": settings})
     return folder
+
+
+def _search_ceilings(world: World, splits: Sequence[Sequence[Painting]]) -> dict[str, Any]:
+    named = zip(("validation", "test"), splits[1:], strict=True)
+    cues = {name: [(one.image_cues, one.text_cues) for one in paintings] for name, paintings in named}
+    return {name: search_ceilings(world, shown) for name, shown in cues.items() if any(text for _, text in shown)}
 
 
 def _check_finished(folder: Path, settings: Mapping[str, object], num_pictures: int) -> None:

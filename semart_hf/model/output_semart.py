@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ class SemArtOutput(ModelOutput):
         task_losses: Mean cross-entropy over the rows whose label is known, a scalar by task name.
         features: Fused representation `(batch, fusion_dim)` that all heads read.
         alone_logits: With `each_alone`, `logits` of each modality (`image`, `text`); undefined in rows without it.
-        image_features: Pictures before the fusion `(batch, fusion_dim)`; in rows without one, the learned vector.
+        image_features: What `get_image_features` gives `(batch, fusion_dim)`; in rows without a picture, undefined.
         text_features: Texts, likewise.
         logit_scale: Of a contrastive model, what cosines of the two are multiplied by `(1,)`.
     """
@@ -62,6 +63,18 @@ def check_texts(input_ids: Tensor | None, text_hidden: Tensor | None, *, has_lex
     if text_hidden is not None and input_ids is not None and not has_lexicon:
         raise ValueError("Got input_ids and text_hidden, but a text has one form. Leave one of the two out.")
     return input_ids if text_hidden is None else text_hidden
+
+
+def whole_rows(inputs: Mapping[str, Any], batch: int) -> Tensor:
+    """Which rows have a picture and a text in the model's inputs `(batch,)`."""
+    parts = ((inputs.get("has_image"), ("pixel_values",)), (inputs.get("has_text"), ("input_ids", "text_hidden")))
+    is_whole = torch.ones(batch, dtype=torch.bool)
+    for is_present, names in parts:
+        if is_present is not None:
+            is_whole = is_whole.to(is_present.device) & is_present
+        elif all(inputs.get(name) is None for name in names):
+            is_whole = torch.zeros_like(is_whole)
+    return is_whole
 
 
 def mean_losses(

@@ -46,12 +46,15 @@ def build_trainer(
     tasks = tasks or tasks_of(splits["train"], data.tasks, min_label_count=data.min_label_count)
     say("Tasks: " + ", ".join(f"{task['name']} ({len(task['labels'])} labels)" for task in tasks))
     set_seed(training.seed)
+    is_contrastive = training.contrastive_weight > 0
     if model_arguments.init_from is None:
         tokenizer = build_tokenizer(splits["train"], model_arguments, data)
-        model = build_model(tasks, model_arguments, tokenizer)
+        model = build_model(tasks, model_arguments, tokenizer, contrastive=is_contrastive)
         processor = build_processor(model, tokenizer)
     else:
-        model, processor = start_from(model_arguments.init_from, tasks, model_arguments, data, say)
+        model, processor = start_from(
+            model_arguments.init_from, tasks, model_arguments, data, say, contrastive=is_contrastive
+        )
     model.config.training_data = describe_training_data(data.data)
     train_paintings, remark = with_prepared_pictures(splits, data, processor.image_processor, seed=training.seed)
     if remark:
@@ -69,6 +72,7 @@ def build_trainer(
         text_dropout=data.text_dropout,
         keeps_tokens=model.config.text_lexicon,
         finishes_pictures=training.device.type == "cpu",
+        recognises_copies=is_contrastive,
     )
     collator.frozen_text, remark = frozen_text(
         model, processor, {**splits, "train": train_paintings}, data, training, training.unfreezing_schedule()
@@ -90,6 +94,8 @@ def start_from(
     arguments: ModelArguments,
     data: DataArguments,
     say: Callable[[str], Any],
+    *,
+    contrastive: bool = False,
 ) -> tuple[SemArtForArtClassification, SemArtProcessor]:
     """A published model with these tasks, and its processor; `say` takes which labels came from where.
 
@@ -104,7 +110,7 @@ def start_from(
             "init_from are image_size, frozen_vision_stages, trainable_text_layers, fusion_dropout. Leave out others."
         )
     chosen = ("frozen_vision_stages", "trainable_text_layers", "fusion_dropout")
-    options = {name: getattr(arguments, name) for name in chosen}
+    options = {name: getattr(arguments, name) for name in chosen} | {"contrastive": contrastive}
     model = SemArtForArtClassification.from_checkpoint(source, tasks, **options, trust_remote_code=False)
     processor = SemArtProcessor.from_pretrained(source, trust_remote_code=False)
     positions = model.config.text_config.max_position_embeddings
@@ -147,14 +153,18 @@ def is_default(arguments: Any, field: Any) -> bool:
 
 
 def build_model(
-    tasks: list[dict[str, Any]], arguments: ModelArguments, tokenizer: PreTrainedTokenizerBase
+    tasks: list[dict[str, Any]],
+    arguments: ModelArguments,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    contrastive: bool = False,
 ) -> SemArtForArtClassification:
     """The model of a recipe, its pretrained towers proved.
 
     Raises:
         ValueError: If a tower is unknown, or the tokenizer knows tokens that the text tower does not.
     """
-    options = dict(vars(arguments))
+    options = {**vars(arguments), "contrastive": contrastive}
     del options["init_from"]
     vision, text, sizes = options.pop("vision"), options.pop("text"), options.pop("text_args")
     if text is None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semart_hf.catalogue.timeframe import label_years
-from semart_hf.model.output_semart import UNKNOWN_LABEL
+from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
 
 LOSS_PARTS = ("cross_entropy", "class_weighted", "logit_adjusted", "ordinal")
 
@@ -146,13 +146,8 @@ class ArtLoss(nn.Module):
 
 def labels_of_whole_rows(inputs: Mapping[str, Any], labels: Tensor) -> Tensor:
     """The labels `(batch, num_tasks)`, −100 too where the model's inputs lack a row's picture or its text."""
-    parts = ((inputs.get("has_image"), ("pixel_values",)), (inputs.get("has_text"), ("input_ids", "text_hidden")))
-    for is_present, names in parts:
-        if is_present is not None:
-            labels = labels.masked_fill(~is_present.unsqueeze(1), UNKNOWN_LABEL)
-        elif all(inputs.get(name) is None for name in names):
-            labels = torch.full_like(labels, UNKNOWN_LABEL)
-    return labels
+    is_whole = whole_rows(inputs, len(labels)).to(labels.device)
+    return labels.masked_fill(~is_whole.unsqueeze(1), UNKNOWN_LABEL)
 
 
 def ordinal_targets(labels: Sequence[str], years: float) -> Tensor:

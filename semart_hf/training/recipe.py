@@ -91,6 +91,10 @@ class LearningArguments:
         25.0, "Of ordinal: years at which a neighbour's share of the target falls to 1 / e."
     )
     modality_loss: float = described(0.0, "Weight of the losses of picture and text each alone, of rows with both.")
+    contrastive_weight: float = described(
+        0.0,
+        "Weight of picture and text finding each other among the pairs of a batch, on all devices; 0: not learned.",
+    )
     ema_decay: float = described(0.0, "Of a moving average of the weights, which is then the result; 0: none.")
     unfreezing: dict[str, Any] | None = described(
         None, 'By epoch, what is frozen from it on, e.g. \'{"2": {"frozen_vision_stages": 1}}\'.'

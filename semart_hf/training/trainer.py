@@ -21,10 +21,12 @@ from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPai
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
 from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.output_semart import whole_rows
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import Technique, prepare_inputs, select_kernels, useful_techniques
 
 from .arguments import SemArtTrainingArguments
+from .contrastive import contrastive_sum
 from .divergence import DivergenceWatch
 from .lexicon import add_l2_penalty, learn_idf
 from .log_window import LogWindow, TrainingProgress
@@ -93,6 +95,11 @@ class SemArtTrainer(ResumableTrainer):
         self.model_init = model_init
         # A model that model_init makes says what the labels are; each run begins with another.
         config = (self.call_model_init() if model is None else model).config
+        if config.contrastive != (args.contrastive_weight > 0):
+            raise ValueError(
+                f"contrastive_weight is {args.contrastive_weight}, but the model has contrastive="
+                f"{config.contrastive}. Give both, or neither."
+            )
         self.tasks = list(config.tasks or [])
         self.task_names = config.task_names
         self.watch = DivergenceWatch()
@@ -120,7 +127,13 @@ class SemArtTrainer(ResumableTrainer):
             args=args,
             window=LogWindow(self.task_names),
             data_collator=data_collator
-            or ArtCollator(processor, self.tasks, keeps_tokens=config.text_lexicon, finishes_pictures=is_on_cpu),
+            or ArtCollator(
+                processor,
+                self.tasks,
+                keeps_tokens=config.text_lexicon,
+                finishes_pictures=is_on_cpu,
+                recognises_copies=config.contrastive,
+            ),
             train_dataset=train_rows,
             eval_dataset=eval_rows if is_several else eval_rows.get(""),
             processing_class=processor,
@@ -217,7 +230,7 @@ class SemArtTrainer(ResumableTrainer):
     ) -> Any:
         """The batch's part of the step's loss in training, the model's own mean cross-entropy in validation."""
         inputs = dict(inputs)
-        rows = inputs.pop("row_index", None)
+        rows, keys = inputs.pop("row_index", None), inputs.pop("pair_keys", None)
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs)
         labels = inputs.pop("labels")
@@ -225,13 +238,20 @@ class SemArtTrainer(ResumableTrainer):
         outputs = model(**inputs, each_alone=weight_alone > 0)
         sums = self.loss.sums(outputs["logits"], labels)
         own_weights = self.loss.weight_sums(labels)
-        weights = num_items_in_batch if isinstance(num_items_in_batch, Tensor) else own_weights
+        is_pair = whole_rows(inputs, len(labels)).to(labels.device)
+        own_pairs = is_pair.sum().unsqueeze(0)
+        step = num_items_in_batch if isinstance(num_items_in_batch, Tensor) else torch.cat((own_weights, own_pairs))
+        weights, num_pairs = step[:-1], step[-1].clamp(min=1)
         loss = self.loss.total(sums, weights)
         if weight_alone:
             # Otherwise each modality learns only what the other does not already predict.
             whole = labels_of_whole_rows(inputs, labels)
             alone = torch.stack([self.loss.sums(logits, whole) for logits in outputs["alone_logits"].values()]).sum(0)
             loss = loss + weight_alone * self.loss.total(alone, weights)
+        if self.args.contrastive_weight:
+            image, text, scale = (outputs[name] for name in ("image_features", "text_features", "logit_scale"))
+            found = contrastive_sum(image, text, scale, is_pair, keys)
+            loss = loss + self.args.contrastive_weight * found / num_pairs
         self.window.add(outputs["logits"], labels, sums, own_weights)
         self.watch.add_batch(loss, rows)
         # Distributed processes average their gradients, but these parts of the loss add up.
@@ -264,11 +284,13 @@ class SemArtTrainer(ResumableTrainer):
         return samples, num_items
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor | None:
-        """Weight of the labels of each task in the whole step `(num_tasks,)`: all batches, all processes."""
+        """Weight of each task's labels and number of pairs of a step `(num_tasks + 1,)`, in all processes."""
         if not batch_samples or "labels" not in batch_samples[0]:
             return None
-        weights = torch.stack([self.loss.weight_sums(batch["labels"].to(device)) for batch in batch_samples])
-        reduced: Tensor = self.accelerator.reduce(weights.sum(0), "sum")
+        weights = [self.loss.weight_sums(batch["labels"].to(device)) for batch in batch_samples]
+        pairs = [whole_rows(batch, len(batch["labels"])).sum().to(device) for batch in batch_samples]
+        weighed = torch.cat((torch.stack(weights).sum(0), torch.stack(pairs).sum(0, keepdim=True)))
+        reduced: Tensor = self.accelerator.reduce(weighed, "sum")
         return reduced
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:

@@ -1,4 +1,7 @@
-"""One process of trainings whose losses are compared: first_epoch.py RELEASE OUTPUT_DIR SIZExACCUMULATED ..."""
+"""One process of trainings whose losses are compared: first_epoch.py RELEASE OUTPUT_DIR SIZExACCUMULATED[x1] ...
+
+With `x1` pictures and texts learn to find each other, too.
+"""
 
 import json
 import os
@@ -10,6 +13,7 @@ from accelerate import DistributedType, PartialState
 from small_trainer import STEPS_ALONE, make_model, parts_of
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.model.alignment_semart import Alignment
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_processor
 from semart_hf.training.trainer import SemArtTrainer
@@ -30,7 +34,7 @@ def main(release: str, output_dir: str, *divisions: str) -> None:
     PartialState().destroy_process_group()
 
 
-def train(release: str, output_dir: Path, size: int, accumulated: int) -> None:
+def train(release: str, output_dir: Path, size: int, accumulated: int, contrastive: int = 0) -> None:
     arguments = SemArtTrainingArguments(
         output_dir=str(output_dir),
         per_device_train_batch_size=size,
@@ -41,6 +45,7 @@ def train(release: str, output_dir: Path, size: int, accumulated: int) -> None:
         logging_steps=1,
         loss={"default": "class_weighted", "timeframe": "ordinal+logit_adjusted"},
         modality_loss=0.5,
+        contrastive_weight=contrastive,
         disable_tqdm=True,
         **STEPS_ALONE,
     )
@@ -52,6 +57,8 @@ def train(release: str, output_dir: Path, size: int, accumulated: int) -> None:
     train = splits["train"].select(range(NUM_ROWS))
     rows = [{**row, "text": row["text"] if index in ROWS_WITH_TEXT else None} for index, row in enumerate(train)]
     model = make_model(parts)
+    if contrastive:
+        model.config.contrastive, model.alignment = True, Alignment(model.config.fusion_dim)
     processor = build_processor(model, parts[3])
     trainer = SemArtTrainer(
         model, arguments, processing_class=processor, data_collator=ArtCollator(processor, tasks), train_dataset=rows

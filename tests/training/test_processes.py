@@ -26,8 +26,9 @@ def outcome_of(run):
 @pytest.fixture(scope="module")
 def one_process(small_release, tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
-    first_epoch.train(small_release, folder, 32, 1)
-    return outcome_of(folder)
+    first_epoch.train(small_release, folder / "tasks", 32, 1)
+    first_epoch.train(small_release, folder / "contrastive", 32, 1, 1)
+    return {name: outcome_of(folder / name) for name in ("tasks", "contrastive")}
 
 
 FSDP = {
@@ -36,7 +37,9 @@ FSDP = {
 }
 
 
-@pytest.mark.parametrize(("divisions", "launcher"), [(("16x1", "8x2"), {}), (("8x2",), FSDP)], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    ("divisions", "launcher"), [(("16x1", "8x2", "16x1x1"), {}), (("8x2", "16x1x1"), FSDP)], ids=["ddp", "fsdp"]
+)
 def test_two_processes_have_the_losses_of_one(one_process, small_release, tmp_path, divisions, launcher):
     done = run_python(
         first_epoch.__file__, small_release, tmp_path, *divisions, logs=tmp_path, num_processes=2, **launcher
@@ -44,12 +47,13 @@ def test_two_processes_have_the_losses_of_one(one_process, small_release, tmp_pa
     assert done.returncode == 0, done.stderr[-3000:]
     for division in divisions:
         run, weights = outcome_of(tmp_path / division)
+        alone, alone_weights = one_process["contrastive" if division.endswith("x1x1") else "tasks"]
         assert (run["world_size"], run["is_sharded"]) == (2, bool(launcher))
         assert [line["step"] for line in run["steps"]] == [1, 2]
-        for expected, found in zip(one_process[0]["steps"], run["steps"], strict=True):
+        for expected, found in zip(alone["steps"], run["steps"], strict=True):
             for name in ("loss", "type_loss", "timeframe_loss", "school_accuracy", "grad_norm"):
                 assert found[name] == pytest.approx(expected[name], abs=ROUNDING), name
-        for name, tensor in one_process[1].items():  # AdamW's step is as large for a gradient that is rounding alone
+        for name, tensor in alone_weights.items():  # AdamW's step is as large for a gradient that is rounding alone
             assert torch.allclose(weights[name], tensor, atol=2 * NUM_STEPS * LEARNING_RATE), name
 
 

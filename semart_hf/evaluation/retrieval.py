@@ -1,0 +1,111 @@
+"""Search as a score: how often a picture is found by its text among all pictures of a split, and the reverse."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from semart_hf.preparation.duplicates import text_digest
+
+from .scores import NUM_RESAMPLES, interval_of
+
+DEPTHS = (1, 5, 10)
+WAYS = ("text_to_image", "image_to_text")
+# Of the abstract: the image was within the first ten for 45.5 % of the test split's texts.
+PUBLISHED = {
+    "source": "Garcia & Vogiatzis 2018, Text2Art challenge, their model on SemArt's test split of 1,069 paintings",
+    "text_to_image": {"recall_at_10": 0.455},
+}
+_BLOCK = 1 << 24  # similarities that are in memory at a time
+
+Vectors = npt.NDArray[np.float32]
+Counts = npt.NDArray[np.int64]
+
+
+def retrieval_scores(
+    image: Vectors,
+    text: Vectors,
+    texts: Sequence[str | None],
+    *,
+    ceilings: Mapping[str, Mapping[str, float]] | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """For both `WAYS` recall at each of `DEPTHS`, median rank, 95 % intervals and chance; `num_rows` and `published`.
+
+    The candidates of a painting are those of all others whose text is not equal to its own, and its own. Where some
+    are exactly as similar as the own one, their order is one of chance, and its mean counts.
+
+    Args:
+        image: Unit vectors `(rows, dim)` of the pictures; rows of zeros are left out.
+        text: Of their texts.
+        texts: The texts themselves.
+        ceilings: Best reachable recalls by way, which stand beside the reached ones.
+
+    Source: intervals by the percentile bootstrap over the paintings, as in `bootstrap_intervals`.
+    """
+    rows = np.flatnonzero(image.any(axis=1) & text.any(axis=1))
+    if len(rows) < len(image):
+        image, text = image[rows], text[rows]
+    found: dict[str, Any] = {"num_rows": len(rows)} | ({} if ceilings else {"published": PUBLISHED})
+    places = rank_bounds(image, text, [texts[row] or "" for row in rows.tolist()])
+    for way, (better, equal, candidates) in zip(WAYS, places, strict=True):
+        columns = [np.clip((depth - better) / equal, 0, 1) for depth in DEPTHS]
+        ranks = better + (equal + 1) / 2
+        names = [f"recall_at_{depth}" for depth in DEPTHS]
+        scores = {name: float(column.mean()) for name, column in zip(names, columns, strict=True)}
+        drawn = _resampled(np.stack(columns, axis=1), ranks, num_resamples, seed)
+        chance = {f"recall_at_{depth}": float(np.minimum(depth / candidates, 1).mean()) for depth in DEPTHS} | {
+            "median_rank": float(np.median((candidates + 1) / 2))
+        }
+        found[way] = {
+            **scores,
+            "median_rank": float(np.median(ranks)),
+            "intervals": {
+                name: interval_of(values) for name, values in zip((*names, "median_rank"), drawn.T, strict=True)
+            },
+            "chance": chance,
+        }
+        if ceilings:
+            found[way]["ceiling"] = dict(ceilings[way])
+    return found
+
+
+def rank_bounds(image: Vectors, text: Vectors, texts: Sequence[str]) -> list[tuple[Counts, Counts, Counts]]:
+    """Text to image, then the reverse: of each row the better candidates, the equally good with its own, and all.
+
+    Each is `(rows,)`. Of all similarities a block of rows is in memory at a time.
+    """
+    _, groups = np.unique([text_digest(one) for one in texts], return_inverse=True)
+    candidates = len(groups) - np.bincount(groups)[groups] + 1
+    own = np.einsum("nd,nd->n", text, image)
+    better, equal = (np.zeros((2, len(groups)), dtype=np.int64) for _ in range(2))
+    size = max(1, _BLOCK // max(1, len(groups)))
+    for start in range(0, len(groups), size):
+        rows = slice(start, start + size)
+        similarities = text[rows] @ image.T
+        is_other = groups[rows, None] != groups[None, :]
+        # A product of matrices rounds otherwise than one of vectors.
+        is_equal = np.abs(similarities - own[rows, None]) < 1e-6, np.abs(similarities - own[None, :]) < 1e-6
+        is_better = similarities > own[rows, None], similarities > own[None, :]
+        for way, axis in enumerate((1, 0)):
+            place = rows if axis == 1 else slice(None)
+            better[way, place] += (is_better[way] & ~is_equal[way] & is_other).sum(axis=axis)
+            equal[way, place] += (is_equal[way] & is_other).sum(axis=axis)
+    return [(better[way], equal[way] + 1, candidates) for way in range(2)]
+
+
+def _resampled(
+    hits: npt.NDArray[np.float64], ranks: npt.NDArray[np.float64], num_resamples: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """Mean hits and median rank `(num_resamples, depths + 1)` of draws of rows with replacement."""
+    order = np.argsort(ranks)
+    hits, ranks, size = hits[order], ranks[order], len(ranks)
+    generator = np.random.default_rng(seed)
+    drawn = np.empty((num_resamples, hits.shape[1] + 1))
+    for at in range(num_resamples):
+        counts = np.bincount(generator.integers(size, size=size), minlength=size)
+        middles = np.searchsorted(np.cumsum(counts), [(size + 1) // 2, size // 2 + 1])
+        drawn[at] = *(counts @ hits / size), ranks[middles].mean()
+    return drawn

@@ -1,0 +1,123 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rounding import rounding
+from small_trainer import STEPS_ALONE, make_model, make_trainer, parts_of
+from torch import nn
+
+from semart_hf.data.collator import ArtCollator
+from semart_hf.data.copies import are_copies, pair_keys
+from semart_hf.data.sampling import DRAW_KEY
+from semart_hf.model.alignment_semart import Alignment
+from semart_hf.training.contrastive import contrastive_sum
+
+
+def by_hand(image, text, scale, pairs, left_out=()):
+    """The definition, pair by pair, in Python's numbers."""
+    vectors = [[[x / math.hypot(*row) for x in row] for row in side.tolist()] for side in (image, text)]
+    total = 0.0
+    for row in pairs:
+        for own, others in (vectors, vectors[::-1]):
+            candidates = [other for other in pairs if (row, other) not in left_out and (other, row) not in left_out]
+            scores = {c: scale * sum(a * b for a, b in zip(own[row], others[c], strict=True)) for c in candidates}
+            total += (math.log(sum(math.exp(score) for score in scores.values())) - scores[row]) / 2
+    return total
+
+
+@pytest.fixture
+def features():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(5, 4, generator=generator), 3 * torch.randn(5, 4, generator=generator)
+
+
+def pictures(*seeds):
+    found = [np.random.default_rng(seed).integers(0, 256, (6, 5, 3), dtype=np.uint8) for seed in seeds]
+    return [Image.fromarray(values).resize((256, 192), Image.Resampling.BICUBIC) for values in found]
+
+
+def test_the_sum_is_that_of_a_hand_computation_and_rows_without_a_pair_take_no_part(features):
+    scale, every = torch.tensor([7.0]), torch.ones(5, dtype=torch.bool)
+    assert contrastive_sum(*features, scale, every).item() == pytest.approx(by_hand(*features, 7, range(5)), rel=1e-5)
+    some = torch.tensor([True, False, True, True, False])
+    image, text = (side.clone().requires_grad_() for side in features)
+    found = contrastive_sum(image, text, scale, some)
+    assert found.item() == pytest.approx(by_hand(*features, 7, [0, 2, 3]), rel=1e-5)
+    found.backward()
+    for side in (image, text):
+        assert torch.equal(side.grad.abs().sum(1) > 0, some)
+    assert contrastive_sum(image, text, scale, ~every).item() == 0
+
+
+def test_copies_of_a_picture_and_equal_texts_are_no_wrong_candidates(features):
+    shown = pictures(0, 1, 2, 3, 4)
+    shown[3] = shown[0].resize((128, 96))
+    keys = pair_keys(shown, ["a view", "a portrait", "A  View", "the river", "the night"])
+    copies = [[row, other] for row, other in are_copies(keys, keys).nonzero().tolist() if row < other]
+    assert copies == [[0, 2], [0, 3]]
+    found = contrastive_sum(*features, torch.tensor([7.0]), torch.ones(5, dtype=torch.bool), keys)
+    expected = by_hand(*features, 7, range(5), [(0, 2), (0, 3)])
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+    assert expected != pytest.approx(by_hand(*features, 7, range(5)), rel=1e-2)
+
+
+@pytest.fixture(scope="module")
+def parts(small_release):
+    return parts_of(small_release, vision="test_vit", frozen_vision_stages=0)
+
+
+def test_a_steps_loss_is_the_mean_over_its_pairs_each_among_those_of_its_batch(parts, tmp_path):
+    without = {"dropout": 0.0, "attention_dropout": 0.0}
+    losses = {}
+    torch.manual_seed(0)
+    alignment = Alignment(32)
+    nn.init.constant_(alignment.logit_scale, 2.0)
+    for weight in (0.0, 0.5):
+        model = make_model(parts, fusion_dropout=0.0, text_args={**parts[2].text_args, **without})
+        if weight:
+            model.config.contrastive, model.alignment = True, alignment
+        trainer = make_trainer(
+            parts,
+            tmp_path,
+            model,
+            max_steps=1,
+            logging_steps=1,
+            gradient_accumulation_steps=2,
+            contrastive_weight=weight,
+            collation={"image_dropout": 0.2, "recognises_copies": weight > 0},
+            **STEPS_ALONE,
+        )
+        batches = list(trainer.get_train_dataloader().batch_sampler)[:2]
+        total, num_pairs = 0.0, 0
+        for keys in batches if weight else ():
+            inputs = trainer.data_collator([trainer.train_dataset[key] for key in keys])
+            every = torch.ones(8, dtype=torch.bool)
+            pairs = (inputs.get("has_image", every) & inputs.get("has_text", every)).nonzero().flatten().tolist()
+            copies = are_copies(inputs["pair_keys"], inputs["pair_keys"]).nonzero().tolist()
+            given = {name: inputs[name] for name in inputs if name not in ("labels", "row_index", "pair_keys")}
+            with torch.no_grad():
+                output = model.eval()(**given)
+            sides = output.image_features, output.text_features
+            total += by_hand(*sides, math.exp(2), pairs, [(a, b) for a, b in copies if a != b])
+            num_pairs += len(pairs)
+        assert 0 < num_pairs < 16 or not weight
+        trainer.train()
+        losses[weight] = trainer.state.log_history[0]["loss"]
+        assert not weight or alignment.logit_scale.item() != 2.0
+    bound = rounding(1024, layers=20, size=6)
+    assert losses[0.5] - losses[0.0] == pytest.approx(0.5 * total / num_pairs, abs=bound)
+
+
+def test_keys_are_given_for_training_rows_alone_and_the_two_settings_must_agree(parts, tmp_path):
+    trainer = make_trainer(parts, tmp_path)
+    collator = ArtCollator(trainer.processing_class, trainer.tasks, recognises_copies=True)
+    row = {"image": pictures(0)[0], "text": "a view"}
+    assert "pair_keys" not in collator([row])
+    assert collator([{**row, DRAW_KEY: (0, 0, 0)}])["pair_keys"].shape == (1, 40)
+    for weight, contrastive in ((0.5, False), (0.0, True)):
+        model = make_model(parts)
+        model.config.contrastive = contrastive
+        with pytest.raises(ValueError, match=rf"contrastive_weight is {weight}, but the model has contrastive="):
+            make_trainer(parts, tmp_path, model, contrastive_weight=weight)
