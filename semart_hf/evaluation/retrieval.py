@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from semart_hf.preparation.duplicates import text_digest
-
 from .scores import NUM_RESAMPLES, interval_of
 
 DEPTHS = (1, 5, 10)
@@ -77,7 +75,7 @@ def rank_bounds(image: Vectors, text: Vectors, texts: Sequence[str]) -> list[tup
 
     Each is `(rows,)`. Of all similarities a block of rows is in memory at a time.
     """
-    _, groups = np.unique([text_digest(one) for one in texts], return_inverse=True)
+    _, groups = np.unique([" ".join(one.casefold().split()) for one in texts], return_inverse=True)
     candidates = len(groups) - np.bincount(groups)[groups] + 1
     own = np.einsum("nd,nd->n", text, image)
     better, equal = (np.zeros((2, len(groups)), dtype=np.int64) for _ in range(2))

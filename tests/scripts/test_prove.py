@@ -6,13 +6,13 @@ import os
 import numpy as np
 import prove
 import pytest
-from proofs import ablations_runs, proof_cards, runner, speed_runs, text_runs
+from proofs import ablations_runs, proof_cards, retrieval_runs, runner, speed_runs, text_runs
 from proofs.runner import mean_and_deviation
 from rounding import rounding
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from transformers import DistilBertConfig, DistilBertModel
+from transformers import DistilBertConfig, DistilBertModel, TimmWrapperConfig, TimmWrapperModel
 from warm_python import PROCESSES
 
 from semart_hf.data.tokenizer import learn_tokenizer
@@ -117,6 +117,36 @@ def test_speed_is_proved_with_all_techniques_and_with_none(main, tmp_path, monke
     assert "where pictures go through another filter" in card
     main("speed", *words)  # nothing is left to do
     assert capsys.readouterr().out.count("setting all, seed 3") == 1
+
+
+def test_retrieval_is_proved_beside_canonical_correlations(main, small_release, tmp_path, monkeypatch):
+    tokenizer = learn_tokenizer(["a view of the river"] * 3, vocab_size=100)
+    config = DistilBertConfig(vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=32, pad_token_id=0)
+    DistilBertModel(config).save_pretrained(tmp_path / "text")
+    tokenizer.save_pretrained(tmp_path / "text")
+    tower = TimmWrapperConfig(
+        architecture="test_efficientnet", pretrained_cfg={"input_size": [3, 32, 32]}, num_labels=0
+    )
+    TimmWrapperModel(tower).save_pretrained(tmp_path / "vision")
+    monkeypatch.setattr(retrieval_runs, "SIZES", TINY)
+    monkeypatch.setattr(retrieval_runs, "COMPONENTS", (2, 3))
+    monkeypatch.setattr(retrieval_runs, "REDUCTIONS", (None, 8))
+    monkeypatch.setattr(runner, "IN_PROCESS", runner.IN_PROCESS | {"frozen_vision_stages": 5})
+    words = ["--paintings", small_release, "--vision_tower", tmp_path / "vision", "--text_tower", tmp_path / "text"]
+    results, card = main("retrieval", *words, "--release", tmp_path / "data", "--seeds", "0")
+    assert [run["setting"] for run in results["runs"]] == ["joint", "tasks alone", "real paintings"]
+    joint, alone, real = results["runs"]
+    assert "retrieval" not in alone
+    for way, ceiling in results["ceilings"]["search"].items():
+        assert joint["retrieval"][way]["ceiling"] == ceiling
+    recalls = [joint["retrieval"][way][f"recall_at_{depth}"] for way in retrieval_runs.WAYS for depth in (1, 5, 10)]
+    assert results["summary"]["miniature"]["mean"]["mean"] == pytest.approx(np.mean(recalls))
+    cost = joint["image+text"]["mean_accuracy"] - alone["image+text"]["mean_accuracy"]
+    assert results["summary"]["costs"]["mean_accuracy"]["mean"] == pytest.approx(cost)
+    for kind, columns in (("plain", None), ("reduced", 8)):
+        assert real["correlations"][kind]["columns"] == columns
+        assert real["correlations"][kind]["retrieval"]["num_rows"] == real["retrieval"]["num_rows"]
+    assert f"{results['summary']['real']['times']['plain']:.1f} times what plain CCA has" in card
 
 
 def run_or_die(setting, seed):

@@ -42,7 +42,7 @@ OBEYED = frozenset(
 OPERATION = {
     "prepared_size", "streaming", "epoch_length", "shuffle_buffer", "tasks", "max_train_rows",
     "follow_links", "cache_frozen_text", "text_cache_dtype", "text_cache_dir", "early_stopping_patience",
-    "keep_freed_memory", "prepare", "text_columns",
+    "keep_freed_memory", "prepare",
 }  # fmt: skip
 
 
