@@ -79,6 +79,7 @@ def describe_index(source: Source, model: Any, name: str) -> dict[str, Any]:
         "columns": columns,
         "tasks": [[task, "labels" if kind == "multi_label" else "text"] for task, kind in kinds.items()],
         "catalogue": str(source.catalogue.path),
+        "images": str(source.images.resolve()),
         "image_column": source.columns.image,
         "text_columns": list(source.columns.text),
     }
