@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from .kinds import KINDS
 from .medium import medium_of
 from .timeframe import half_century_of
+from .vocabulary import UNKNOWN
 
 
 def century_of(date: str | None) -> str | None:
@@ -45,13 +47,21 @@ class Task:
         name: Of the task: letters, digits and `_`.
         column: Of the data that has the labels, or what they are derived from; `None`: the task's name.
         rule: One of `RULES`; `None`: the cells are the labels.
-        min_label_count: Labels rarer than this in train become `UNK`; `None`: the recipe's.
+        min_label_count: Labels rarer than this in train become `UNK`, of several are left out; `None`: the recipe's.
+        kind: One of `KINDS`; `None`: categorical, and ordered in years where all labels are periods.
+        order: Of an ordered task the labels, from the least to the most, where they are neither numbers nor periods.
+        unit: Of an ordered task whose labels are numbers: of these, in one word, such as `cm`.
+        separator: Of a multi-label task whose cells are text: what stands between the labels.
     """
 
     name: str
     column: str | None = None
     rule: str | None = None
     min_label_count: int | None = None
+    kind: str | None = None
+    order: list[str] | None = None
+    unit: str | None = None
+    separator: str | None = None
 
     @property
     def source(self) -> str:
@@ -65,8 +75,9 @@ class Task:
 
     @property
     def origin(self) -> dict[str, str]:
-        """Name, and column and rule where it has them: what a configuration keeps to read other data likewise."""
-        return {name: value for name in ("name", "column", "rule") if (value := getattr(self, name)) is not None}
+        """Name, and what else of it a configuration keeps to read other data likewise."""
+        kept = ("name", "column", "rule", "kind", "unit", "separator")
+        return {name: value for name in kept if (value := getattr(self, name)) is not None}
 
 
 #: SemArt's tasks, in the order of every column, head and table: those of all data that declares no others.
@@ -95,11 +106,12 @@ def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
                 "Write e.g. tasks: [type, {name: century, column: date, rule: century}]."
             )
         task = Task(**given)
-        words = [task.name, *(part for part in (task.column, task.rule) if part is not None)]
+        given_words = (task.column, task.rule, task.kind, task.unit, task.separator)
+        words = [task.name, *(part for part in given_words if part is not None)]
         least = 1 if task.min_label_count is None else task.min_label_count
         if not all(isinstance(word, str) for word in words) or type(least) is not int or least < 1:
             raise ValueError(
-                f"Got the task {entry!r}. name, column and rule are words, min_label_count is 1 or more. Correct it."
+                f"Got the task {entry!r}. min_label_count is 1 or more, order a list, all else words. Correct it."
             )
         if not str(task.name).isidentifier():
             raise ValueError(
@@ -108,6 +120,7 @@ def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
             )
         if task.rule is not None and task.rule not in RULES:
             raise ValueError(f"Got the rule {task.rule!r} of task {task.name}. Allowed are {list(RULES)}. Choose one.")
+        _check_kind(task)
         tasks.append(task)
     made = {task.name for task in tasks if task.rule or task.source != task.name}
     taken = made & {"image", "text", *(task.source for task in tasks)}
@@ -120,3 +133,30 @@ def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
     if not tasks or len({*names}) < len(names):
         raise ValueError(f"Got the tasks {names}. Allowed are one or more, each once. Correct tasks.")
     return tasks
+
+
+def _check_kind(task: Task) -> None:
+    """Refuse a kind that does not exist, and fields that a kind does not have."""
+    if task.kind not in (None, *KINDS):
+        raise ValueError(f"Got the kind {task.kind!r} of task {task.name}. Allowed are {list(KINDS)}. Choose one.")
+    only = {"order": ("ordered",), "unit": ("ordered",), "separator": ("multi_label",)}
+    only["rule"] = (None, "categorical", "ordered")  # type: ignore[assignment]
+    for field, kinds in only.items():
+        if getattr(task, field) is not None and task.kind not in kinds:
+            raise ValueError(
+                f"Got {field} for the task {task.name} of the kind {task.kind or 'categorical'}. Allowed is "
+                f"{field} for the kind {kinds[-1]}. Leave {field} out, or set another kind."
+            )
+    order = task.order
+    if order is not None:
+        if not isinstance(order, list) or not all(isinstance(label, str) for label in order):
+            raise ValueError(f"Got the order {order!r} of task {task.name}. Allowed is a list of words. Correct it.")
+        if len(order) < 2 or len({*order}) < len(order) or UNKNOWN in order:
+            raise ValueError(
+                f"Got the order {order!r} of task {task.name}. Allowed are two labels or more, each once, without "
+                f"{UNKNOWN}. Correct it."
+            )
+    if task.unit is not None and not task.unit.isidentifier():
+        raise ValueError(f"Got the unit {task.unit!r} of task {task.name}. Allowed is one word. Write e.g. unit: cm.")
+    if task.separator == "":
+        raise ValueError(f"Got an empty separator of task {task.name}. Allowed is e.g. ';'. Give one or leave it out.")

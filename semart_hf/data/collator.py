@@ -18,8 +18,8 @@ from semart_hf.model.processing_semart import SemArtProcessor
 from .augmentation import Augmentation, draw
 from .copies import pair_keys
 from .frozen_text import FrozenText
+from .labels import labels_of
 from .picture_batch import gather_pictures
-from .rows import labels_of
 from .sampling import DRAW_KEY
 
 MODALITIES = ("image+text", "image", "text")

@@ -23,12 +23,14 @@ from semart_hf.catalogue.schema import read_tasks
 from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables, cells_of
 from semart_hf.catalogue.text import answers_in_text, is_description_alone, text_of
 from semart_hf.catalogue.vocabulary import UNKNOWN
+from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.pictures_semart import FORMATS
 from semart_hf.preparation.preparation import Preparation, PreparationOptions, prepare_paintings
 
 from .data_arguments import DataArguments
-from .rows import check_readable, renumbered, tasks_of, with_label_columns
+from .labels import renumbered, tasks_of, with_label_columns
+from .rows import check_readable
 from .streaming import PaintingStream, column_of, labelled_columns, shards_at, url_of
 
 logger = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ def load_paintings(
         tables = read_rows(data, follow_links=follow_links) if tables is None else tables
         own_tasks = [task.name for task in tables.tasks]
         for task in tasks or ():
-            if task["name"] in own_tasks and "rule" not in task and "column" not in task:
+            if task["name"] in own_tasks and not {"rule", "column"} & set(task) and not is_multi_label(task):
                 for rows in tables.splits.values():
                     _refuse_unknown({*rows[task["name"]][:]} - {None}, task["name"], task["labels"], data)
         columns, text_columns = ("DESCRIPTION",) if text_columns is None else text_columns, None
@@ -193,6 +195,8 @@ def _as_expected(
                 f"Got {data} with the columns {split.column_names}, but the model's task {name} has its labels in "
                 f"{task.get('column', name)!r}. Add the column to the data."
             )
+        if is_multi_label(task):  # labels that the model lacks are left out
+            continue
         values = set(column_of(split, name)) - {None, -1}
         feature = split.features[name]
         is_numbered = isinstance(feature, datasets.ClassLabel)

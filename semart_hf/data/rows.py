@@ -1,170 +1,29 @@
-"""What is given as data becomes rows and numbers of labels; a run stops before its first step where it cannot."""
+"""What is given as data becomes rows; a run stops before its first step where it cannot."""
 
 import logging
-import numbers
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch import Tensor
 
 from semart_hf.catalogue.picture_files import find_picture
-from semart_hf.catalogue.schema import Task, label_text, read_tasks
-from semart_hf.catalogue.vocabulary import UNKNOWN, label_number, learn_vocabulary
-from semart_hf.model.output_semart import UNKNOWN_LABEL
+from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.pictures_semart import PictureError, load_picture
 
+from .labels import label_counts, renumbered, with_label_columns
 from .sampling import TrainingPaintings
-from .streaming import PaintingStream, column_of, labelled_columns
+from .streaming import PaintingStream, column_of
 
 LEAST_SHARE = 0.5
 logger = logging.getLogger(__name__)
 # Pictures that are opened, evenly spaced among all; rows of a stream that are looked at; rows that are named.
 _NUM_TRIED, _NUM_STREAMED, _NUM_NAMED = 48, 256, 3
 _SMALL_SIDE = 32
-
-
-def tasks_of(
-    paintings: datasets.Dataset | PaintingStream,
-    tasks: Iterable[str | Mapping[str, Any]] | None,
-    *,
-    min_label_count: int = 10,
-) -> list[dict[str, Any]]:
-    """The tasks as a model's configuration has them, `[{"name", "labels"}, …]`, with the labels of training rows.
-
-    A `ClassLabel` column has its labels, of any other the frequent cells become labels.
-
-    Args:
-        paintings: The training rows.
-        tasks: See `read_tasks`; `None`: all columns of labels.
-        min_label_count: See `learn_vocabulary`.
-
-    Raises:
-        ValueError: If the data lack a column, or it has no labels that could be learned.
-    """
-    found = []
-    for task in read_tasks(labelled_columns(paintings.features) if tasks is None else tasks):
-        feature = _label_feature(paintings, task)
-        if isinstance(feature, datasets.ClassLabel) and task.rule is None:
-            if task.min_label_count is not None:
-                raise ValueError(
-                    f"Got min_label_count={task.min_label_count} for the task {task.name}, but the column "
-                    f"{task.source!r} has its labels already. Set the recipe's min_label_count, or leave it out."
-                )
-            labels = list(feature.names)
-        else:
-            least = task.min_label_count or min_label_count
-            cells = [label_text(cell, task.rule) for cell in cells_of_task(paintings, task.origin)]
-            labels = learn_vocabulary(cells, min_label_count=least)
-            known = [cell for cell in cells if cell is not None]
-            if len({cell if cell in labels else UNKNOWN for cell in known}) < 2:
-                raise ValueError(
-                    f"Got the column {task.source!r} for the task {task.name}, with {len({*known}):,} labels in "
-                    f"{len(known):,} rows, of which {labels[:-1]} occur at least {least} times. A task has labels "
-                    "to choose between. Choose another column, or a smaller min_label_count."
-                )
-        found.append({**task.origin, "labels": labels})
-    return found
-
-
-def _label_feature(paintings: Any, task: Task) -> Any:
-    """Type of the column that a task's labels are read from."""
-    features = paintings.features
-    if task.source in features and task.source not in ("image", "text"):
-        feature = features[task.source]
-        is_plain = isinstance(feature, datasets.Value) and not feature.dtype.startswith(("float", "double", "binary"))
-        if isinstance(feature, datasets.ClassLabel) or is_plain:
-            return feature
-    usable = [name for name in features if name not in ("image", "text", "image_file")]
-    raise ValueError(
-        f"Got the task {task.name}, with labels in the column {task.source!r}. Allowed are columns of words, whole "
-        f"numbers or labels, here among {usable}. Choose one."
-    )
-
-
-def with_label_columns(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]]) -> datasets.Dataset:
-    """The rows with a column of each task's name, of `ClassLabel` or text, where its labels come from another."""
-    for task in tasks:
-        name, source, rule = task["name"], task.get("column") or task["name"], task.get("rule")
-        feature = rows.features.get(source)
-        is_own = source == name and rule is None
-        if feature is None or (is_own and isinstance(feature, datasets.ClassLabel)):
-            continue
-        cells = list(cells_of_task(rows, task))
-        labels = [label_text(cell, rule) for cell in cells]
-        are_numbers = "labels" in task and not any(isinstance(cell, str) for cell in cells)
-        if is_own and (labels == cells or (are_numbers and not set(labels) & set(task["labels"]))):
-            continue  # labels as they are, or their numbers
-        rows = rows.remove_columns({name}.intersection(rows.column_names))
-        rows = rows.add_column(name, labels, feature=datasets.Value("string"))
-    return rows
-
-
-def cells_of_task(rows: Any, task: Mapping[str, Any]) -> Iterator[Any]:
-    """The cells that a task's labels are read from, those of a `ClassLabel` by name; `datasets` writes -1 for none."""
-    source = task.get("column") or task["name"]
-    feature, cells = rows.features[source], column_of(rows, source)
-    if isinstance(feature, datasets.ClassLabel):
-        return (None if cell is None or cell < 0 else feature.names[cell] for cell in cells)
-    return cells
-
-
-def known_number(label: Any, task: Mapping[str, Any]) -> int:
-    """The number of a label, given as name or number, in its task's vocabulary; −100 for `None`, NaN and −100.
-
-    Raises:
-        TypeError: If the label is neither a name nor a number.
-        ValueError: If the vocabulary has no such label, and no `UNK` for it.
-    """
-    if label is None or label != label:
-        return UNKNOWN_LABEL
-    if isinstance(label, str):
-        label = label.strip() or None
-        found = label_number(label, task["labels"])
-        return UNKNOWN_LABEL if found is None else found
-    if isinstance(label, bool) or not isinstance(label, numbers.Real) or int(float(label)) != label:
-        raise TypeError(
-            f"Got the {task['name']} label {label!r}, but a label is a name or its number in the model's vocabulary. "
-            "Correct the column."
-        )
-    number = int(float(label))
-    if number != UNKNOWN_LABEL and not 0 <= number < len(task["labels"]):
-        raise ValueError(
-            f"Label {label} of task {task['name']!r} is not in the model's vocabulary of {len(task['labels'])} "
-            "labels. Load the data with the model's tasks: load_paintings(data, tasks=model.config.tasks)."
-        )
-    return number
-
-
-def labels_of(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> Tensor:
-    """The rows' labels as the model takes them `(batch, num_tasks)`, −100 where unknown."""
-    return torch.tensor([[known_number(row.get(task["name"]), task) for task in tasks] for row in rows])
-
-
-def label_counts(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """How often the rows have each label, by task `(num_labels,)`; zeros where `rows` is `None`."""
-    counts = {}
-    for task in tasks:
-        column = () if rows is None else column_of(rows, task["name"])
-        known = torch.tensor([known_number(label, task) for label in column], dtype=torch.long)
-        counts[task["name"]] = torch.bincount(known[known >= 0], minlength=len(task["labels"]))
-    return counts
-
-
-def renumbered(rows: datasets.Dataset, name: str, labels: Sequence[str]) -> datasets.Dataset:
-    """The rows with one column of labels numbered as in `labels`; see `label_number` for those that it lacks."""
-    own = rows.features[name].names
-    if list(own) == list(labels):
-        return rows
-    cells = list(column_of(rows, name))
-    new = {None: None, -1: None}  # as datasets writes no label
-    new |= {number: label_number(own[number], labels) for number in set(cells) - {None, -1}}
-    feature = datasets.ClassLabel(names=list(labels))
-    return rows.remove_columns(name).add_column(name, [new[number] for number in cells], feature=feature)
 
 
 def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
@@ -192,7 +51,13 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
             f"e.g. splits[{next(iter(rows), 'train')!r}]."
         )
     if type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "iterrows"):
-        rows = datasets.Dataset.from_pandas(rows, preserve_index=False)
+        try:
+            rows = datasets.Dataset.from_pandas(rows, preserve_index=False)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise TypeError(
+                f"Got a DataFrame with a column of mixed types ({error}). A column is of one type. Correct it, e.g. "
+                "with frame[column].astype('string')."
+            ) from error
     if not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")) or isinstance(rows, str):
         raise TypeError(
             f"Got a {type(rows).__name__}, but rows are a datasets.Dataset, a DataFrame or a list of dicts. Give one."
@@ -200,7 +65,7 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
     if isinstance(rows, datasets.Dataset):
         rows = with_label_columns(rows, tasks)
         for task in tasks:
-            if isinstance(rows.features.get(task["name"]), datasets.ClassLabel):
+            if isinstance(rows.features.get(task["name"]), datasets.ClassLabel) and not is_multi_label(task):
                 rows = renumbered(rows, task["name"], task["labels"])
         if isinstance(rows.features.get("image"), datasets.Image):
             rows = rows.cast_column("image", datasets.Image(decode=False))

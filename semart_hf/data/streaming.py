@@ -180,9 +180,13 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         return text_of(words, self.text_columns)
 
     def _label_of(self, row: Mapping[str, Any], task: Mapping[str, Any]) -> Any:
-        """A `ClassLabel`'s number, or a label's text; `None` where the row has neither."""
+        """A `ClassLabel`'s number, a label's text, or a cell of several labels; `None` where the row has none."""
         source, rule = task.get("column", task["name"]), task.get("rule")
         cell, feature = row.get(source), self.features.get(source)
+        if task.get("kind") == "multi_label":  # which is split where its separator is known
+            item = getattr(feature, "feature", None)
+            is_numbered = isinstance(item, datasets.ClassLabel) and cell is not None
+            return [item.names[number] for number in cell] if is_numbered else cell
         if isinstance(feature, datasets.ClassLabel):
             if cell is None or cell < 0:  # as datasets writes no label
                 return None

@@ -15,8 +15,9 @@ from semart_hf.catalogue.release import read_rows
 from semart_hf.catalogue.schema import label_text
 from semart_hf.catalogue.text import mask_label_words
 from semart_hf.catalogue.vocabulary import UNKNOWN
+from semart_hf.data.labels import cells_of_task
 from semart_hf.data.loading import is_release, load_paintings
-from semart_hf.data.rows import cells_of_task, check_readable
+from semart_hf.data.rows import check_readable
 from semart_hf.data.streaming import column_of
 
 LabelMap = Mapping[str, Mapping[str, str | None]]

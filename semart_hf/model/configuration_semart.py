@@ -1,12 +1,23 @@
 """Configuration of the SemArt model: two towers, their fusion, what is frozen, and the ordered tasks."""
 
 import copy
+import math
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
+
+#: A painting has one label of a task; one of labels that have an order; or several.
+KINDS = ("categorical", "ordered", "multi_label")
+# What a task may have since format 1.2, and the kinds that have it.
+_KEYS_BY_KIND = {
+    "kind": KINDS,
+    **dict.fromkeys(("positions", "unit"), ("ordered",)),
+    **dict.fromkeys(("thresholds", "separator"), ("multi_label",)),
+}
 
 # What `pipeline` finds in config.json, to load its class from beside the weights.
 _PIPELINE = {"impl": "pipeline_semart.ArtClassificationPipeline", "pt": ["AutoModel"], "type": "multimodal"}
@@ -16,14 +27,17 @@ _PIPELINE = {"impl": "pipeline_semart.ArtClassificationPipeline", "pt": ["AutoMo
 class SemArtConfig(PreTrainedConfig):
     """Everything that rebuilds a `SemArtForArtClassification` without its weights.
 
-    The order of the tasks is that of the columns of `labels (batch, num_tasks)`; `id2label` numbers the labels of all
-    tasks, as `task: label` where there are several.
+    The order of the tasks is that of the columns of `labels (batch, num_label_columns)`; `id2label` numbers the labels
+    of all tasks, as `task: label` where there are several.
 
     Args:
         vision_config: The timm tower (`timm_wrapper`).
         text_config: The text tower (`distilbert`).
         tasks: `[{"name": "type", "labels": ["landscape", …]}, …]`; a label's position is its class index. Of labels
-            that data has in a column of another name, or that a rule derives from it, also `column` and `rule`.
+            that data has in a column of another name, or that a rule derives from it, also `column` and `rule`. `kind`
+            is one of `KINDS`. An `ordered` task may have `positions`, a number or `None` for each label, on a scale in
+            `unit`; a `multi_label` task may have `thresholds`, the probability of each label from which it is an
+            answer (0.5 where absent), and the `separator` of labels in a cell of text.
         task_weights: Weight of each task's loss by task name; 1 where it is not named.
         fusion_dim: Size of each projection and of the fused features.
         text_pooling: `first` reads the first token's hidden state, `mean` averages over the text's tokens.
@@ -35,7 +49,8 @@ class SemArtConfig(PreTrainedConfig):
         confidence_risks: For each task points `[confidence, share]`, measured where it was calibrated: the share of
             wrong answers among those that are at least so sure; confidences fall, shares rise.
         training_data: `{"name": str, "is_painted_miniature": bool}`; `None`: not recorded.
-        format_version: `MAJOR.MINOR`; a newer major version is refused. Since 1.1 the lexicon's `rarities` are `idf`.
+        format_version: `MAJOR.MINOR`; a newer major version is refused. Since 1.1 the lexicon's `rarities` are `idf`;
+            tasks with a kind are of 1.2.
 
     Raises:
         ValueError: If the tasks are malformed, a tower is of another family, or the format is too new.
@@ -116,11 +131,24 @@ class SemArtConfig(PreTrainedConfig):
         """Take other tasks, and number their labels again; a `ValueError` if they are malformed."""
         _check_tasks(tasks or [])
         self.tasks = tasks
+        has_kinds = any(set(task) & set(_KEYS_BY_KIND) for task in tasks or [])
+        if has_kinds and self.format_version in ("1.0", "1.1"):
+            self.format_version = "1.2"
         prefixes = [f"{name}: " if len(self.task_names) > 1 else "" for name in self.task_names]
         parts = zip(prefixes, tasks or [], strict=True)
         labels = [prefix + label for prefix, task in parts for label in task["labels"]]
         self.id2label = dict(enumerate(labels))
         self.label2id = {label: index for index, label in enumerate(labels)}
+
+    @property
+    def label_columns(self) -> dict[str, slice]:
+        """The columns of `labels` by task name: one for a single label, one (0, 1) a label for several."""
+        return label_columns(self.tasks or [])
+
+    @property
+    def num_label_columns(self) -> int:
+        """Number of columns of `labels`."""
+        return max((columns.stop for columns in self.label_columns.values()), default=0)
 
     @property
     def training_notice(self) -> str | None:
@@ -139,21 +167,64 @@ class SemArtConfig(PreTrainedConfig):
         raise ValueError(f"Unknown task {task!r}: this model's tasks are {self.task_names}. Name one of them.")
 
 
+def label_columns(tasks: Iterable[Mapping[str, Any]]) -> dict[str, slice]:
+    """The columns of `labels` by task name: see `SemArtConfig.label_columns`."""
+    columns: dict[str, slice] = {}
+    stop = 0
+    for task in tasks:
+        start, stop = stop, stop + (len(task["labels"]) if is_multi_label(task) else 1)
+        columns[task["name"]] = slice(start, stop)
+    return columns
+
+
+def is_multi_label(task: Mapping[str, Any]) -> bool:
+    """Whether a painting has several labels of a task."""
+    return task.get("kind") == "multi_label"
+
+
 def _check_tasks(tasks: list[dict[str, Any]]) -> None:
     example = "tasks=[{'name': 'type', 'labels': ['landscape', 'portrait']}]"
     for task in tasks:
-        is_known = {"name", "labels"} <= set(task) <= {"name", "labels", "column", "rule"}
+        is_known = {"name", "labels"} <= set(task) <= {"name", "labels", "column", "rule", *_KEYS_BY_KIND}
         if not is_known or not isinstance(task["name"], str) or not task["name"].isidentifier():
             raise ValueError(f"A task must have a 'name' (an identifier) and 'labels', got {task!r}. Write {example}.")
-        if not all(isinstance(task.get(key), str | None) for key in ("column", "rule")):
-            raise ValueError(f"column and rule of task {task['name']!r} must be words, got {task!r}. Correct it.")
+        if not all(isinstance(task.get(key), str | None) for key in ("column", "rule", "unit", "separator")):
+            raise ValueError(
+                f"column, rule, unit and separator of task {task['name']!r} must be words, got {task!r}. Correct it."
+            )
         name, labels = task["name"], task["labels"]
         if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
             raise ValueError(f"The labels of task {name!r} must be a list of names, got {labels!r}. Write {example}.")
+        _check_kind(task)
     groups = {f"labels of task {task['name']!r}": task["labels"] for task in tasks}
     for kind, names in {"tasks": [task["name"] for task in tasks], **groups}.items():
         if doubled := sorted(name for name, count in Counter(names).items() if count > 1):
             raise ValueError(f"The {kind} have {doubled} more than once. Give each name once.")
+
+
+def _check_kind(task: dict[str, Any]) -> None:
+    name, kind, num_labels = task["name"], task.get("kind"), len(task["labels"])
+    if kind not in (None, *KINDS):
+        raise ValueError(f"Got the kind {kind!r} of task {name!r}. Allowed are {list(KINDS)}. Choose one.")
+    for key, allowed in _KEYS_BY_KIND.items():
+        if key in task and kind not in allowed:
+            raise ValueError(
+                f"Got {key} for the task {name!r} of kind {kind!r}. Only the kind {allowed[0]!r} has them. Leave them "
+                "out, or set the kind."
+            )
+    for key in ("positions", "thresholds"):
+        numbers = task.get(key, [0.5] * num_labels)
+        known = [number for number in numbers if number is not None or key == "thresholds"]
+        are_numbers = all(isinstance(number, int | float) and math.isfinite(number) for number in known)
+        if (
+            len(numbers) != num_labels
+            or not are_numbers
+            or (key == "thresholds" and not all(0 <= n <= 1 for n in known))
+        ):
+            raise ValueError(
+                f"The {key} of task {name!r} must be a number for each of {num_labels} labels"
+                f"{' from 0 to 1' if key == 'thresholds' else ', or null'}, got {numbers!r}. Correct them."
+            )
 
 
 # Saved models carry the code that loads them.

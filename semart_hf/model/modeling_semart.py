@@ -237,7 +237,8 @@ class SemArtForArtClassification(PreTrainedModel):
             attention_mask: `(batch, tokens)`, 0 at padding; `None`: no padding.
             has_image: `(batch,)`, `False` where a row's picture is a placeholder; `None`: all are real.
             has_text: `(batch,)`, likewise for texts.
-            labels: `(batch, num_tasks)` class indices in the order of `config.tasks`; −100 is unknown.
+            labels: `(batch, config.num_label_columns)` class indices in the order of `config.tasks`, and 0 or 1 for
+                each label of a task with several (`config.label_columns`); −100 is unknown.
             text_hidden: `(batch, tokens, dim)` of `encode_frozen_text`; of `input_ids` beside it, a lexicon reads.
             text_depth: How many of the text tower's layers `text_hidden` has passed; `None`: all that are frozen.
             each_alone: Whether the output has `alone_logits`.
@@ -247,7 +248,7 @@ class SemArtForArtClassification(PreTrainedModel):
             ValueError: If the batch has neither pictures nor texts, or texts in two forms, or shapes disagree.
         """
         texts = check_texts(input_ids, text_hidden, has_lexicon=self.lexicon is not None)
-        batch = check_inputs(pixel_values, texts, labels, self.config.task_names)
+        batch = check_inputs(pixel_values, texts, labels, self.config.label_columns)
         image = self.encode_images(pixel_values, has_image, batch)
         text = self.encode_texts(input_ids, attention_mask, has_text, batch, text_hidden, text_depth)
         with without_autocast(image.device):
@@ -261,7 +262,7 @@ class SemArtForArtClassification(PreTrainedModel):
             logits = add_logits(logits, added)
             if each_alone:
                 by_text = add_logits(by_text, added)
-        loss, task_losses = mean_losses(logits, labels, self.config.task_weights)
+        loss, task_losses = mean_losses(logits, labels, self.config)
         alone = {"image": by_image, "text": by_text} if each_alone else None
         aligned = (image, text, None) if self.alignment is None else self.alignment(image, text)
         output = SemArtOutput(loss, logits, task_losses, features, alone, *aligned)

@@ -1,6 +1,6 @@
 """A batch of paintings: what goes into the model, what comes out, and the loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
+
+from .configuration_semart import is_multi_label
 
 UNKNOWN_LABEL = -100
 
@@ -19,7 +21,8 @@ class SemArtOutput(ModelOutput):
     Args:
         loss: Weighted mean of the task losses, a scalar; `None` without labels.
         logits: `(batch, num_labels)` by task name.
-        task_losses: Mean cross-entropy over the rows whose label is known, a scalar by task name.
+        task_losses: Mean cross-entropy over the rows whose label is known, a scalar by task name; of a task with
+            several labels the mean binary cross-entropy over its known labels.
         features: Fused representation `(batch, fusion_dim)` that all heads read.
         alone_logits: With `each_alone`, `logits` of each modality (`image`, `text`); undefined in rows without it.
         image_features: What `get_image_features` gives `(batch, fusion_dim)`; in rows without a picture, undefined.
@@ -38,9 +41,9 @@ class SemArtOutput(ModelOutput):
 
 
 def check_inputs(
-    pixel_values: Tensor | None, texts: Tensor | None, labels: Tensor | None, task_names: Sequence[str]
+    pixel_values: Tensor | None, texts: Tensor | None, labels: Tensor | None, columns: Mapping[str, slice]
 ) -> int:
-    """Number of rows of a batch; a `ValueError` where it has none, or numbers of rows or tasks disagree."""
+    """Number of rows of a batch; a `ValueError` where it has none, or numbers of rows or label columns disagree."""
     if pixel_values is None and texts is None:
         raise ValueError("The batch has neither pixel_values nor input_ids. Give pictures, texts or both.")
     inputs = {"pixel_values": pixel_values, "input_ids": texts, "labels": labels}
@@ -48,10 +51,12 @@ def check_inputs(
     rows = next(iter(sizes.values()))
     if any(size != rows for size in sizes.values()):
         raise ValueError(f"The inputs have different numbers of rows: {sizes}. Give one row a painting in each.")
-    if labels is not None and labels.shape[1:] != (len(task_names),):
+    num_columns = max((part.stop for part in columns.values()), default=0)
+    if labels is not None and labels.shape[1:] != (num_columns,):
+        several = ", and one (0 or 1) for each label of a task with several" if num_columns > len(columns) else ""
         raise ValueError(
-            f"labels has shape {tuple(labels.shape)}, but it must be (batch, {len(task_names)}): a column for each of "
-            f"{list(task_names)}. Put −100 where a label is unknown."
+            f"labels has shape {tuple(labels.shape)}, but it must be (batch, {num_columns}): a column for each of "
+            f"{list(columns)}{several}. Put −100 where a label is unknown."
         )
     return rows
 
@@ -78,16 +83,24 @@ def whole_rows(inputs: Mapping[str, Any], batch: int) -> Tensor:
 
 
 def mean_losses(
-    logits: Mapping[str, Tensor], labels: Tensor | None, task_weights: Mapping[str, float] | None
+    logits: Mapping[str, Tensor], labels: Tensor | None, config: Any
 ) -> tuple[Tensor | None, dict[str, Tensor] | None]:
-    """Weighted mean of the tasks' cross-entropies, a scalar, and each of them by task name; none without labels."""
+    """Weighted mean of the tasks' losses, a scalar, and each of them by task name; none without labels."""
     if labels is None:
         return None, None
-    losses = {}
-    for targets, (name, task_logits) in zip(labels.unbind(1), logits.items(), strict=True):
-        total = F.cross_entropy(task_logits.float(), targets, ignore_index=UNKNOWN_LABEL, reduction="sum")
+    losses, task_weights, columns = {}, config.task_weights, config.label_columns
+    for task, (name, task_logits) in zip(config.tasks, logits.items(), strict=True):
+        targets = labels[:, columns[name]]
+        is_known = targets != UNKNOWN_LABEL
+        if is_multi_label(task):
+            losses_by_label = F.binary_cross_entropy_with_logits(
+                task_logits.float(), targets.clamp(min=0).float(), reduction="none"
+            )
+            total = (losses_by_label * is_known).sum()
+        else:
+            total = F.cross_entropy(task_logits.float(), targets[:, 0], ignore_index=UNKNOWN_LABEL, reduction="sum")
         # No known label: 0 with a graph, where a mean would be 0 / 0.
-        losses[name] = total / (targets != UNKNOWN_LABEL).sum().clamp(min=1)
+        losses[name] = total / is_known.sum().clamp(min=1)
     weights = [float((task_weights or {}).get(name, 1.0)) for name in losses]
     weighted = [weight * loss for weight, loss in zip(weights, losses.values(), strict=True)]
     return torch.stack(weighted).sum() / sum(weights), losses

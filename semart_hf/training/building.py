@@ -12,8 +12,8 @@ from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.frozen_text import frozen_text
+from semart_hf.data.labels import tasks_of
 from semart_hf.data.loading import with_prepared_pictures
-from semart_hf.data.rows import tasks_of
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.evaluation.results import describe_training_data

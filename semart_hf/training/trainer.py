@@ -14,9 +14,10 @@ from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.labels import label_counts
 from semart_hf.data.picture_batch import PictureBatch
 from semart_hf.data.process_loader import process_loader, seeded_batch
-from semart_hf.data.rows import label_counts, labelled_rows_for, rows_for, validation_sets_for
+from semart_hf.data.rows import labelled_rows_for, rows_for, validation_sets_for
 from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPaintings
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for

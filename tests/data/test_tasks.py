@@ -9,8 +9,9 @@ from small_trainer import make_model, make_trainer, parts_of
 from semart_hf.catalogue.release import read_rows
 from semart_hf.catalogue.schema import century_of, read_tasks
 from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.labels import label_counts, labels_of, renumbered, tasks_of
 from semart_hf.data.loading import load_paintings, load_splits
-from semart_hf.data.rows import label_counts, labels_of, renumbered, rows_for, tasks_of
+from semart_hf.data.rows import rows_for
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 CENTURY = {"name": "century", "column": "date", "rule": "century"}
@@ -109,7 +110,7 @@ def test_columns_of_a_plain_dataset():
         ("task", ["one"] * 20, "with 1 labels in 20 rows"),
         ("task", [f"id {n}" for n in range(20)], "with 20 labels in 20 rows, of which \\[\\] occur"),
         ("task", [0.5, 1.5] * 10, "Allowed are columns of words, whole numbers"),
-        ("task", [["a", "b"]] * 20, "Allowed are columns of words, whole numbers"),
+        ("task", [["a", "b"]] * 20, "of the kind categorical, .* of lists. Lists of labels"),
         ("task", [None] * 20, "Allowed are columns of words|with 0 labels"),
     ],
 )

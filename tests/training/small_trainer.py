@@ -7,8 +7,8 @@ from transformers import TrainerCallback
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.labels import tasks_of
 from semart_hf.data.loading import load_paintings
-from semart_hf.data.rows import tasks_of
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_model, build_processor, build_tokenizer
 from semart_hf.training.recipe import ModelArguments

@@ -13,7 +13,7 @@ from small_trainer import STEPS_ALONE
 from transformers import DistilBertConfig
 
 from semart_hf.data.collator import ArtCollator
-from semart_hf.data.rows import tasks_of
+from semart_hf.data.labels import tasks_of
 from semart_hf.data.sampling import DRAW_KEY
 from semart_hf.data.streaming import PaintingStream
 from semart_hf.data.tokenizer import learn_tokenizer

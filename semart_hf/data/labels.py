@@ -1,0 +1,261 @@
+"""A task's labels: found in the columns of training rows, read from a row's cells, and numbered."""
+
+import numbers
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import datasets
+import torch
+from torch import Tensor
+
+from semart_hf.catalogue.kinds import each_label, labels_in, ordered_labels, positions_of, separator_of
+from semart_hf.catalogue.schema import Task, label_text, read_tasks
+from semart_hf.catalogue.timeframe import label_years
+from semart_hf.catalogue.vocabulary import UNKNOWN, label_number, learn_vocabulary
+from semart_hf.model.configuration_semart import is_multi_label, label_columns
+from semart_hf.model.output_semart import UNKNOWN_LABEL
+
+from .streaming import PaintingStream, column_of, labelled_columns
+
+
+def tasks_of(
+    paintings: datasets.Dataset | PaintingStream,
+    tasks: Iterable[str | Mapping[str, Any]] | None,
+    *,
+    min_label_count: int = 10,
+) -> list[dict[str, Any]]:
+    """The tasks as a model's configuration has them, `[{"name", "labels"}, …]`, with the labels of training rows.
+
+    A `ClassLabel` column has its labels, of any other the frequent cells become labels. A task with several labels
+    reads lists of either, or text with a separator.
+
+    Args:
+        paintings: The training rows.
+        tasks: See `read_tasks`; `None`: all columns of labels.
+        min_label_count: See `learn_vocabulary`.
+
+    Raises:
+        ValueError: If the data lack a column, or it has no labels that could be learned.
+    """
+    found = []
+    for task in read_tasks(labelled_columns(paintings.features) if tasks is None else tasks):
+        feature = _label_feature(paintings, task)
+        if task.kind == "multi_label":
+            found.append(_multi_label_task(paintings, task, feature, task.min_label_count or min_label_count))
+            continue
+        if isinstance(feature, datasets.ClassLabel) and task.rule is None:
+            if task.min_label_count is not None:
+                raise ValueError(
+                    f"Got min_label_count={task.min_label_count} for the task {task.name}, but the column "
+                    f"{task.source!r} has its labels already. Set the recipe's min_label_count, or leave it out."
+                )
+            labels = list(feature.names)
+            if len(labels) < 2:
+                raise ValueError(
+                    f"Got the column {task.source!r} for the task {task.name}, with the labels {labels}. A task has "
+                    "labels to choose between. Choose another column."
+                )
+        else:
+            least = task.min_label_count or min_label_count
+            cells = [label_text(cell, task.rule) for cell in cells_of_task(paintings, task.origin)]
+            labels = learn_vocabulary(cells, min_label_count=least)
+            known = [cell for cell in cells if cell is not None]
+            vocabulary = {*labels}
+            if len({cell if cell in vocabulary else UNKNOWN for cell in known}) < 2:
+                raise ValueError(
+                    f"Got the column {task.source!r} for the task {task.name}, with {len({*known}):,} labels in "
+                    f"{len(known):,} rows, of which {labels[:-1]} occur at least {least} times. A task has labels "
+                    "to choose between. Choose another column, or a smaller min_label_count."
+                )
+            if len(known) == len({*known}) > 2:
+                raise ValueError(
+                    f"Got the column {task.source!r} for the task {task.name}, with another label in each of "
+                    f"{len(known):,} rows: an identifier, from which nothing can be learned. Choose another column."
+                )
+        entry: dict[str, Any] = {**task.origin, "labels": labels}
+        if task.kind == "ordered":
+            if task.order or not isinstance(feature, datasets.ClassLabel) or positions_of(labels):
+                entry["labels"] = ordered_labels(labels, task.order, task.name)
+            positions = None if task.order else positions_of(entry["labels"])
+            if positions is None and task.unit:
+                raise ValueError(
+                    f"Got the unit {task.unit!r} for the task {task.name}, whose labels {labels[:5]} are no numbers. "
+                    "Leave unit out."
+                )
+            if positions is not None:
+                is_dated = label_years(labels) is not None
+                entry |= {"positions": positions} | ({"unit": "years"} if is_dated and not task.unit else {})
+        found.append(entry)
+    return found
+
+
+def _multi_label_task(paintings: Any, task: Task, feature: Any, least: int) -> dict[str, Any]:
+    """A task with several labels: those of its lists' `ClassLabel`, or the frequent ones, most frequent first."""
+    cells = list(cells_of_task(paintings, task.origin))
+    separator = separator_of(cells, task.separator, task.source)
+    counts = Counter(each_label(cells, separator))
+    names = getattr(getattr(feature, "feature", None), "names", None)
+    labels = sorted(label for label, count in counts.items() if count >= least)
+    labels = [name for name in names if name != UNKNOWN] if names else sorted(labels, key=lambda one: -counts[one])
+    if not labels:
+        raise ValueError(
+            f"Got the column {task.source!r} for the task {task.name}, with {len(counts):,} labels in {len(cells):,} "
+            f"rows, of which none occurs at least {least} times. Choose another column, or a smaller min_label_count."
+        )
+    return {**task.origin, "labels": labels} | ({"separator": separator} if separator else {})
+
+
+def _label_feature(paintings: Any, task: Task) -> Any:
+    """Type of the column that a task's labels are read from."""
+    features = paintings.features
+    if task.source in features and task.source not in ("image", "text"):
+        feature = features[task.source]
+        no_labels = ("binary",) if task.kind == "ordered" else ("float", "double", "binary")
+        is_plain = isinstance(feature, datasets.Value) and not feature.dtype.startswith(no_labels)
+        item = getattr(feature, "feature", None)
+        is_list = isinstance(item, datasets.ClassLabel) or getattr(item, "dtype", "").endswith("string")
+        is_text = is_plain and feature.dtype.endswith("string")
+        if task.kind == "multi_label":
+            if is_list or is_text:
+                return feature
+        elif isinstance(feature, datasets.ClassLabel) or is_plain:
+            return feature
+        if is_list or task.kind == "multi_label":
+            raise ValueError(
+                f"Got the task {task.name} of the kind {task.kind or 'categorical'}, with labels in the column "
+                f"{task.source!r} of {'lists' if is_list else feature}. Lists of labels, and text with a separator, "
+                "are read by the kind multi_label, other columns by the other kinds. Choose another kind or column."
+            )
+    usable = [name for name in features if name not in ("image", "text", "image_file")]
+    raise ValueError(
+        f"Got the task {task.name}, with labels in the column {task.source!r}. Allowed are columns of words, whole "
+        f"numbers or labels, here among {usable}. Choose one."
+    )
+
+
+def with_label_columns(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]]) -> datasets.Dataset:
+    """The rows with a column of each task's name, of `ClassLabel` or text, where its labels come from another."""
+    for task in tasks:
+        name, source, rule = task["name"], task.get("column") or task["name"], task.get("rule")
+        feature = rows.features.get(source)
+        is_own = source == name and rule is None
+        if feature is None or (is_own and isinstance(feature, datasets.ClassLabel)):
+            continue
+        if is_multi_label(task):
+            if not is_own or isinstance(getattr(feature, "feature", None), datasets.ClassLabel):
+                cells, text = list(cells_of_task(rows, task)), datasets.Value("string")
+                rows = rows.remove_columns({name}.intersection(rows.column_names))
+                is_text = isinstance(feature, datasets.Value)
+                rows = rows.add_column(name, cells, feature=text if is_text else datasets.List(text))
+            continue
+        cells = list(cells_of_task(rows, task))
+        labels = [label_text(cell, rule) for cell in cells]
+        are_numbers = "labels" in task and not any(isinstance(cell, str) for cell in cells)
+        if is_own and (labels == cells or (are_numbers and not set(labels) & set(task["labels"]))):
+            continue  # labels as they are, or their numbers
+        rows = rows.remove_columns({name}.intersection(rows.column_names))
+        rows = rows.add_column(name, labels, feature=datasets.Value("string"))
+    return rows
+
+
+def cells_of_task(rows: Any, task: Mapping[str, Any]) -> Iterator[Any]:
+    """The cells that a task's labels are read from, those of a `ClassLabel` by name; `datasets` writes -1 for none."""
+    source = task.get("column") or task["name"]
+    feature, cells = rows.features[source], column_of(rows, source)
+    item = getattr(feature, "feature", None)
+    if isinstance(item, datasets.ClassLabel) and not isinstance(rows, PaintingStream):
+        return (None if cell is None else [item.names[number] for number in cell] for cell in cells)
+    if isinstance(feature, datasets.ClassLabel):
+        return (None if cell is None or cell < 0 else feature.names[cell] for cell in cells)
+    return cells
+
+
+def known_number(label: Any, task: Mapping[str, Any]) -> int:
+    """The number of a label, given as name or number, in its task's vocabulary; −100 for `None`, NaN and −100.
+
+    Raises:
+        TypeError: If the label is neither a name nor a number.
+        ValueError: If the vocabulary has no such label, and no `UNK` for it.
+    """
+    if label is None or label != label:
+        return UNKNOWN_LABEL
+    if isinstance(label, str):
+        label = label.strip() or None
+        found = label_number(label, task["labels"])
+        return UNKNOWN_LABEL if found is None else found
+    if isinstance(label, bool) or not isinstance(label, numbers.Real) or int(float(label)) != label:
+        raise TypeError(
+            f"Got the {task['name']} label {label!r}, but a label is a name or its number in the model's vocabulary. "
+            "Correct the column."
+        )
+    number = int(float(label))
+    if number != UNKNOWN_LABEL and not 0 <= number < len(task["labels"]):
+        raise ValueError(
+            f"Label {label} of task {task['name']!r} is not in the model's vocabulary of {len(task['labels'])} "
+            "labels. Load the data with the model's tasks: load_paintings(data, tasks=model.config.tasks)."
+        )
+    return number
+
+
+def known_numbers(cell: Any, task: Mapping[str, Any], by_label: Mapping[str, int]) -> list[int] | None:
+    """The numbers of a cell's labels in a task with several; those that it lacks are left out, `None` if unknown."""
+    if isinstance(cell, list | tuple) and cell and all(type(one) is int for one in cell):
+        if wrong := [one for one in cell if not 0 <= one < len(by_label)]:
+            raise ValueError(
+                f"Label {wrong[0]} of task {task['name']!r} is not in the model's vocabulary of {len(by_label)} "
+                "labels. Give names, or numbers of this vocabulary."
+            )
+        return list(cell)
+    labels = labels_in(cell, task.get("separator"))
+    return None if labels is None else [by_label[label] for label in labels if label in by_label]
+
+
+def labels_of(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> Tensor:
+    """The rows' labels as the model takes them `(batch, num_label_columns)`, −100 where unknown."""
+    columns = label_columns(tasks)
+    labels = torch.full((len(rows), max(part.stop for part in columns.values())), UNKNOWN_LABEL)
+    for task in tasks:
+        part, name = columns[task["name"]], task["name"]
+        if not is_multi_label(task):
+            labels[:, part.start] = torch.tensor([known_number(row.get(name), task) for row in rows])
+            continue
+        by_label = {label: number for number, label in enumerate(task["labels"])}
+        for place, row in enumerate(rows):
+            known = known_numbers(row.get(name), task, by_label)
+            if known is not None:
+                labels[place, part] = 0
+                labels[place, [part.start + number for number in known]] = 1
+    return labels
+
+
+def label_counts(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """How often the rows have each label, by task `(num_labels,)`; zeros where `rows` is `None`.
+
+    Of a task with several labels `(2, num_labels)`: how many rows are without and with each.
+    """
+    counts = {}
+    for task in tasks:
+        column = () if rows is None else column_of(rows, task["name"])
+        if is_multi_label(task):
+            by_label = {label: number for number, label in enumerate(task["labels"])}
+            cells = [found for cell in column if (found := known_numbers(cell, task, by_label)) is not None]
+            flat = torch.tensor([number for cell in cells for number in cell], dtype=torch.long)
+            having = torch.bincount(flat, minlength=len(by_label))
+            counts[task["name"]] = torch.stack([len(cells) - having, having])
+            continue
+        known = torch.tensor([known_number(label, task) for label in column], dtype=torch.long)
+        counts[task["name"]] = torch.bincount(known[known >= 0], minlength=len(task["labels"]))
+    return counts
+
+
+def renumbered(rows: datasets.Dataset, name: str, labels: Sequence[str]) -> datasets.Dataset:
+    """The rows with one column of labels numbered as in `labels`; see `label_number` for those that it lacks."""
+    own = rows.features[name].names
+    if list(own) == list(labels):
+        return rows
+    cells = list(column_of(rows, name))
+    new = {None: None, -1: None}  # as datasets writes no label
+    new |= {number: label_number(own[number], labels) for number in set(cells) - {None, -1}}
+    feature = datasets.ClassLabel(names=list(labels))
+    return rows.remove_columns(name).add_column(name, [new[number] for number in cells], feature=feature)
