@@ -238,7 +238,9 @@ def test_several_labels_are_those_that_reach_their_thresholds(pipe):
     probabilities = torch.sigmoid(logits / 2).tolist()
     expected = sorted(zip(LABELS["type"], probabilities, strict=True), key=lambda pair: -pair[1])
     # The likeliest label misses its threshold, the next two reach theirs.
-    least = {label: score + change for (label, score), change in zip(expected, (0.01, -0.01, -0.01, 0.01), strict=True)}
+    least = {
+        label: score + change for (label, score), change in zip(expected, (0.01, -0.01, -0.01, 0.01), strict=True)
+    }
     model.config.temperatures = {"type": 2.0}
     task = {"name": "type", "labels": LABELS["type"], "kind": "multi_label"}
     model.config.set_tasks([{**task, "thresholds": [least[name] for name in LABELS["type"]]}, model.config.tasks[1]])
