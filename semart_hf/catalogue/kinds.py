@@ -92,7 +92,7 @@ def ordered_labels(labels: Sequence[str], order: Sequence[str] | None, task: str
             f"Got the labels {words[:5]} of the ordered task {task}, which are neither numbers nor periods such as "
             "1501-1550. Write their order, from the least to the most: order: [small, medium, large]."
         )
-    ranked = sorted(zip(positions, words, strict=True))  # type: ignore[type-var]
+    ranked = sorted(zip(positions, words, strict=True))
     return [label for _, label in ranked] + [UNKNOWN] * (UNKNOWN in labels)
 
 

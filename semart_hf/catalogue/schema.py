@@ -111,7 +111,7 @@ def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
         least = 1 if task.min_label_count is None else task.min_label_count
         if not all(isinstance(word, str) for word in words) or type(least) is not int or least < 1:
             raise ValueError(
-                f"Got the task {entry!r}. min_label_count is 1 or more, order a list, the others are words. Correct it."
+                f"Got the task {entry!r}. min_label_count is 1 or more, order a list, others are words. Correct it."
             )
         if not str(task.name).isidentifier():
             raise ValueError(

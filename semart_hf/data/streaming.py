@@ -184,7 +184,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         source, rule = task.get("column", task["name"]), task.get("rule")
         cell, feature = row.get(source), self.features.get(source)
         if task.get("kind") == "multi_label":  # which is split where its separator is known
-            item = getattr(feature, "feature", None)
+            item: Any = getattr(feature, "feature", None)
             is_numbered = isinstance(item, datasets.ClassLabel) and cell is not None
             return [item.names[number] for number in cell] if is_numbered else cell
         if isinstance(feature, datasets.ClassLabel):

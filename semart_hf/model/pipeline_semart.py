@@ -270,7 +270,7 @@ class ArtClassificationPipeline(Pipeline):
                 answered = {*chosen}
                 ranked = [one for one in ranked if one[0] in answered]
             else:
-                ranked = ranked[: 5 if top_k == "auto" else top_k]  # type: ignore[misc]  # a number, or None
+                ranked = ranked[: 5 if top_k == "auto" else top_k]  # type: ignore[index]  # a number, or None
             answers[task] = [{"label": label, "score": score} for label, score in ranked]
             least = min_confidence.get(task) if isinstance(min_confidence, Mapping) else min_confidence
             if least is not None and confidence < least:

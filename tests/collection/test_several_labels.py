@@ -11,7 +11,8 @@ from semart_hf.collection.review_results import export_decisions
 from semart_hf.collection.several_labels import in_one_cell, joined, separators_of
 from semart_hf.collection.suggestions import Answer, Columns, addition_of
 
-SUBJECTS = {"name": "subjects", "kind": "multi_label", "labels": ["boat", "river", "tree"], "thresholds": [0.5, 0.3, 1]}
+SUBJECTS = {"name": "subjects", "kind": "multi_label", "labels": ["boat", "river", "tree"]}
+SUBJECTS |= {"thresholds": [0.5, 0.3, 1]}
 TASKS = [{"name": "type", "labels": ["landscape", "portrait"]}, SUBJECTS]
 COLUMNS = Columns(None, ("title",), {"subjects": "subjects"}, {"subjects": ";"})
 READER = ("Ada", "in the catalogue's order", "", "")
