@@ -185,8 +185,9 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         cell, feature = row.get(source), self.features.get(source)
         if task.get("kind") == "multi_label":  # which is split where its separator is known
             item: Any = getattr(feature, "feature", None)
-            is_numbered = isinstance(item, datasets.ClassLabel) and cell is not None
-            return [item.names[number] for number in cell] if is_numbered else cell
+            if not isinstance(item, datasets.ClassLabel) or cell is None:
+                return cell
+            return [item.names[number] for number in cell]
         if isinstance(feature, datasets.ClassLabel):
             if cell is None or cell < 0:  # as datasets writes no label
                 return None

@@ -46,13 +46,13 @@ def write_explanations(
         pipeline: What answers.
         paintings: Name and `{"image", "text"}` of each; what is missing is left out or `None`.
     """
-    model, entries = pipeline.model, list[dict[str, Any]]()
+    classify, model, entries = pipeline, pipeline.model, list[dict[str, Any]]()
     for key, (name, painting) in enumerate(paintings):
         given: Any = {"image": painting.get("image"), "text": painting.get("text"), "precision": pipeline.precision}
         try:
             asked = {name: painting[name] for name in ("image", "text") if painting.get(name) is not None}
             several = [task["name"] for task in model.config.tasks if is_multi_label(task)]
-            answers = pipeline(asked, tasks=several) if several else {}
+            answers = classify(asked, tasks=several) if several else {}
             found = [
                 explain(model, pipeline.processor, task=task["name"], label=label, **given)
                 for task in model.config.tasks
