@@ -18,7 +18,7 @@ FORMAT = "1.0"
 #: With fewer rows all are compared; with more an approximate index says which.
 EXACT_ROWS = 50_000
 #: Where so few rows pass a filter, these are compared one by one.
-EXACT_MATCHES = 20_000
+EXACT_MATCHES = 5_000
 #: Partitions of the approximate index that are looked into: the first number with which its recall is enough.
 PROBES = (20, 40, 80, 160)
 ENOUGH_RECALL = 0.95
