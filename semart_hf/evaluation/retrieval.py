@@ -15,6 +15,7 @@ PUBLISHED = {
     "source": "Garcia & Vogiatzis 2018, Text2Art challenge, their model on SemArt's test split of 1,069 paintings",
     "text_to_image": {"recall_at_10": 0.455},
 }
+_ROUNDING = np.float32(1e-6)
 _BLOCK = 1 << 24  # similarities that are in memory at a time
 
 Vectors = npt.NDArray[np.float32]
@@ -76,22 +77,22 @@ def rank_bounds(image: Vectors, text: Vectors, texts: Sequence[str]) -> list[tup
     Each is `(rows,)`. Of all similarities a block of rows is in memory at a time.
     """
     _, groups = np.unique([" ".join(one.casefold().split()) for one in texts], return_inverse=True)
-    candidates = len(groups) - np.bincount(groups)[groups] + 1
+    sizes = np.bincount(groups)[groups]
     own = np.einsum("nd,nd->n", text, image)
-    better, equal = (np.zeros((2, len(groups)), dtype=np.int64) for _ in range(2))
-    size = max(1, _BLOCK // max(1, len(groups)))
-    for start in range(0, len(groups), size):
-        rows = slice(start, start + size)
+    # A product of matrices rounds otherwise than one of vectors.
+    below, above = own - _ROUNDING, own + _ROUNDING
+    better, at_least = (np.zeros((2, len(groups)), dtype=np.int64) for _ in range(2))
+    block = max(1, _BLOCK // max(1, len(groups)))
+    for start in range(0, len(groups), block):
+        rows = slice(start, start + block)
         similarities = text[rows] @ image.T
-        is_other = groups[rows, None] != groups[None, :]
-        # A product of matrices rounds otherwise than one of vectors.
-        is_equal = np.abs(similarities - own[rows, None]) < 1e-6, np.abs(similarities - own[None, :]) < 1e-6
-        is_better = similarities > own[rows, None], similarities > own[None, :]
-        for way, axis in enumerate((1, 0)):
-            place = rows if axis == 1 else slice(None)
-            better[way, place] += (is_better[way] & ~is_equal[way] & is_other).sum(axis=axis)
-            equal[way, place] += (is_equal[way] & is_other).sum(axis=axis)
-    return [(better[way], equal[way] + 1, candidates) for way in range(2)]
+        for row in start + np.flatnonzero(sizes[rows] > 1):
+            similarities[row - start, (groups == groups[row]) & (np.arange(len(groups)) != row)] = -np.inf
+        better[0, rows] = np.count_nonzero(similarities > above[rows, None], axis=1)
+        at_least[0, rows] = np.count_nonzero(similarities >= below[rows, None], axis=1)
+        better[1] += np.count_nonzero(similarities > above, axis=0)
+        at_least[1] += np.count_nonzero(similarities >= below, axis=0)
+    return [(better[way], at_least[way] - better[way], len(groups) - sizes + 1) for way in range(2)]
 
 
 def _resampled(

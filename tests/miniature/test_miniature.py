@@ -13,6 +13,7 @@ from semart_hf.catalogue.medium import medium_of
 from semart_hf.cli.miniature import main
 from semart_hf.miniature.miniature import COLUMNS, SUBJECTS, paint_miniature, sample_paintings
 from semart_hf.miniature.painter import SHORT_SIDE, paint
+from semart_hf.miniature.search_ceiling import search_ceilings
 from semart_hf.miniature.world import COUNTS, SILENT, Cue, World, art_history, ceilings, with_long_tail
 from semart_hf.miniature.writer import catalogue, describe
 
@@ -95,6 +96,23 @@ def test_rare_labels_count_as_one_class_of_the_ceiling():
     world = tiny_world()
     assert ceilings(world, {"school": ("a", "b")})["text"]["school"] == pytest.approx(1.0)
     assert ceilings(world, {"school": ("b",)}) == ceilings(world, {})  # one rare label is a class like any other
+
+
+def test_the_best_reachable_search_is_an_order_by_what_cues_say_of_each_other():
+    """Two labels that pictures always show: a description that speaks leaves its label's paintings, in any order."""
+    shown = np.eye(2)
+    said = np.array([[0.75, 0.0, 0.25], [0.0, 0.75, 0.25]])
+    labels = {"type": ("a", "b")}
+    world = World(
+        labels, np.array([0.5, 0.5]), {"type": Cue(("x", "y"), shown)}, {"type": Cue(("x", "y", SILENT), said)}, 0
+    )
+    paintings = [("x", "x"), ("x", "x"), ("y", "y"), ("y", SILENT), ("y", None)]
+    cues = [({"type": image}, None if text is None else {"type": text}) for image, text in paintings]
+    found = search_ceilings(world, cues)
+    # By text one of two, three times, and one of four; by picture one of two, twice, then y before the silent one.
+    assert found["text_to_image"]["recall_at_1"] == pytest.approx((0.5 + 0.5 + 0.5 + 0.25) / 4)
+    assert found["image_to_text"]["recall_at_1"] == pytest.approx((0.5 + 0.5 + 1 + 0) / 4)
+    assert {way: scores["recall_at_5"] for way, scores in found.items()} == {"text_to_image": 1, "image_to_text": 1}
 
 
 def test_neither_image_nor_text_suffices(history):
