@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from .catalogue_files import FORMAT_OF_ENDING, SourceTable, imagefolder_files, read_dataset, read_table
+from .kinds import separator_of
 from .mapping import SEMART_NAMES, CatalogueMapping, Columns, SplitRule, normal
 from .medium import medium_of
-from .schema import label_text
+from .schema import Task, label_text
 from .tables import (
     RESERVED_COLUMNS,
     SPLITS,
@@ -86,14 +88,33 @@ def read_catalogue(
             f"Got {source} without a readable row that the mapping keeps. Check the download, and in the mapping "
             "keep_rows and splits."
         )
-    return tables
+    return replace(tables, tasks=tuple(_with_separator(task, tables) for task in tables.tasks))
+
+
+def _with_separator(task: Task, tables: ReleaseTables) -> Task:
+    """The task with what stands between several labels of a cell, where it has not been given."""
+    if task.kind != "multi_label" or task.separator:
+        return task
+    cells = chain.from_iterable(cells_of(rows, task.name) for rows in tables.splits.values())
+    return replace(task, separator=separator_of(cells, None, task.source))
 
 
 def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
     """Several releases by their names as one; the column `release` and problems say whose a row is.
 
     Pictures of one name in two releases stay apart, since each row knows its own folder of pictures.
+
+    Raises:
+        ValueError: A task is another one in two of them.
     """
+    tasks: dict[str, Task] = {}
+    for name, tables in releases.items():
+        for task in tables.tasks:
+            if tasks.setdefault(task.name, task) != task:
+                raise ValueError(
+                    f"Got {name} with the task {task.entry}, which another release has as {tasks[task.name].entry}. A "
+                    "task is the same in all releases that are merged. Correct a mapping, or give --tasks."
+                )
     parts, split_numbers = [], []
     for number, split in enumerate(SPLITS):
         for name, tables in releases.items():
@@ -103,7 +124,7 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
                 split_numbers += [number] * len(rows)
     return ReleaseTables(
         divided_rows(concatenated_rows(parts), np.array(split_numbers, dtype=np.int8)),
-        tuple({task.name: task for tables in releases.values() for task in tables.tasks}.values()),
+        tuple(tasks.values()),
         {f"{name}/{file}": found for name, tables in releases.items() for file, found in tables.encodings.items()},
         [replace(problem, release=name) for name, tables in releases.items() for problem in tables.problems],
         follow_links=all(tables.follow_links for tables in releases.values()),
@@ -240,7 +261,8 @@ def _common_columns(
 ) -> dict[str, Sequence[str | None]]:
     """The columns of `ReleaseTables` as the mapping makes them of a catalogue's; `medium` also of `technique`."""
     tasks, semart = [task.name for task in mapping.tasks], SEMART_NAMES
-    columns: dict[str, Sequence[str | None]] = dict.fromkeys((*TEXT_COLUMNS, *semart), [None] * num_rows)
+    names = [name for name in (*TEXT_COLUMNS, *semart, *mapping.columns) if name != "image"]
+    columns: dict[str, Sequence[str | None]] = dict.fromkeys(names, [None] * num_rows)
     given: dict[str, Sequence[str | None]] = {}
     for target, rule in mapping.columns.items():
         if target != "image" and not set(rule.columns).isdisjoint(cells):

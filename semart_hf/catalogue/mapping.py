@@ -34,7 +34,8 @@ class ColumnRule:
     separator: str | None = (
         None  # of several values in a cell: the one that stands first in `values` counts, or the first
     )
-    values: Mapping[str, str | None] | None = None  # the catalogue's, as `normal` writes it, to the new one
+    missing: tuple[str, ...] = ()  # values that say nothing, as `normal` writes them
+    values: Mapping[str, str] | None = None  # the catalogue's, as `normal` writes it, to the new one
     takes_all: bool = False  # whether all of several values count, with `|` between them
     other: str = "missing"  # what a value that `values` lacks becomes: `missing`, `keep` or `unknown`
     half_century: bool = False  # whether the value is a date of which the half-century is taken
@@ -66,9 +67,8 @@ class ColumnRule:
             if text is None:
                 values.append(None)
                 continue
-            parts = [
-                part for piece in (text.split(self.separator) if self.separator else [text]) if (part := piece.strip())
-            ]
+            pieces = map(str.strip, text.split(self.separator) if self.separator else [text])
+            parts = [piece for piece in pieces if piece and normal(piece) not in self.missing]
             if self.takes_all:
                 each = [self._value_of([part], part, unforeseen) for part in parts]
                 values.append("|".join(dict.fromkeys(value for value in each if value)) or None)
@@ -81,9 +81,9 @@ class ColumnRule:
         if self.values is None:
             return parts[0]
         known = {normal(part) for part in parts}
-        for name, value in self.values.items():
-            if name in known:
-                return value
+        first = next((value for name, value in self.values.items() if name in known), None)
+        if first is not None:
+            return first
         unforeseen[text] += 1
         return {"missing": None, "keep": parts[0], "unknown": UNKNOWN}[self.other]
 
@@ -198,9 +198,11 @@ def _with_column(task: Task, columns: dict[str, ColumnRule]) -> Task:
     """The task as the prepared data has it; a column of the catalogue itself that it names gets a rule."""
     is_derived = task.name == "medium" and "technique" in columns
     if task.source in columns or is_derived:
-        if getattr(task, "kind", None) == "multi_label" and task.source in columns:
+        if task.kind == "multi_label" and task.source in columns:
             rule = columns[task.source]
-            columns[task.source] = replace(rule, takes_all=True, separator=rule.separator or "|")
+            separator = rule.separator or task.separator or "|"  # as lists are read
+            columns[task.source] = replace(rule, takes_all=True, separator=separator)
+            return replace(task, separator="|")
         return task
     if task.rule:
         raise ValueError(
@@ -330,9 +332,8 @@ _RULE_KEYS = {
     "as": _one_of("half_century"),
     "pattern": _pattern,
     "separator": _text,
-    "values": _table_of(
-        lambda value, key: None if value is None else _text(value, key), lambda name: normal(str(name))
-    ),
+    "missing": lambda value, key: tuple(map(normal, _names(value, key))),
+    "values": _table_of(_text, lambda name: normal(str(name))),
     "other": _one_of("missing", "keep", "unknown"),
     "optional": _one_of(True, False),
 }

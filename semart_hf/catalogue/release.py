@@ -23,10 +23,12 @@ from .tables import (
     ReleaseTables,
     check_shares,
     count_problems,
+    label_feature,
+    numbered,
     stored_rows,
 )
 from .text import is_description_alone, text_of
-from .vocabulary import UNKNOWN, label_number
+from .vocabulary import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
@@ -151,8 +153,8 @@ def _typed_split(
 ) -> datasets.Dataset:
     """One split: the words stay where they lie, and only what is new is written."""
     rows, words = tables.splits[split], datasets.Value("string")
-    tasks = tables.label_columns
-    labels = {task: datasets.ClassLabel(names=list(vocabularies[task])) for task in tasks}
+    tasks = tables.labelled_tasks
+    labels = {name: label_feature(task, vocabularies[name]) for name, task in tasks.items()}
     new = datasets.Features({"image": datasets.Image(), **labels, "text": words})
     if is_description_alone(text_columns):
         del new["text"]
@@ -167,7 +169,8 @@ def _typed_split(
                 piece["image"].append(str(found) if isinstance(found, Path) else None)
                 if not isinstance(found, Path):
                     problems.append(Problem(row, split, name, *found, "kept without a picture"))
-            piece |= {task: [label_number(value, labels[task].names) for value in cells[task]] for task in tasks}
+            for name, task in tasks.items():
+                piece[name] = [numbered(cell, task, vocabularies[name]) for cell in cells[name]]
             if "text" in new:
                 each_row = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
                 piece["text"] = [text_of(row, text_columns) for row in each_row]

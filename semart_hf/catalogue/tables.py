@@ -20,8 +20,9 @@ from datasets.table import InMemoryTable
 
 from semart_hf.files import full_disk_explained, write_text
 
+from .kinds import each_label, labels_in, ordered_labels
 from .schema import SEMART_TASKS, Task
-from .vocabulary import learn_vocabulary
+from .vocabulary import label_number, learn_vocabulary
 
 #: The splits' names in `datasets`, in their order.
 SPLITS = ("train", "validation", "test")
@@ -96,9 +97,9 @@ class ReleaseTables:
     is_painted_miniature: bool = False
 
     @property
-    def label_columns(self) -> list[str]:
-        """Names of the tasks whose column is labels alone, where that of `author` has words for texts too."""
-        return [task.name for task in self.tasks if task.name not in TEXT_COLUMNS]
+    def labelled_tasks(self) -> dict[str, Task]:
+        """By name, the tasks whose column is labels alone, where that of `author` has words for texts too."""
+        return {task.name: task for task in self.tasks if task.name not in TEXT_COLUMNS}
 
     @property
     def extra_columns(self) -> list[str]:
@@ -109,13 +110,14 @@ class ReleaseTables:
     def vocabularies(self, min_label_count: int) -> dict[str, list[str]]:
         """Labels by task, learned from train, or from all rows where there is no train split."""
         learned_from = [self.splits["train"]] if "train" in self.splits else list(self.splits.values())
-        return {
-            task.name: learn_vocabulary(
-                chain.from_iterable(cells_of(rows, task.name) for rows in learned_from),
-                min_label_count=task.min_label_count or min_label_count,
-            )
-            for task in self.tasks
-        }
+        vocabularies = {}
+        for task in self.tasks:
+            found = chain.from_iterable(labels_of_task(rows, task) for rows in learned_from)
+            labels = learn_vocabulary(found, min_label_count=task.min_label_count or min_label_count)
+            if task.kind == "ordered":
+                labels = ordered_labels(labels, task.order, task.name)
+            vocabularies[task.name] = labels[:-1] if task.kind == "multi_label" else labels
+        return vocabularies
 
 
 def stored_rows(tables: Iterable[pa.Table]) -> datasets.Dataset:
@@ -155,6 +157,26 @@ def cells_of(rows: datasets.Dataset, column: str) -> Iterator[Any]:
     for chunk in rows.data.column(column).chunks:
         for start in range(0, len(chunk), PIECE_ROWS):
             yield from chunk[start : start + PIECE_ROWS].to_pylist()
+
+
+def labels_of_task(rows: datasets.Dataset, task: Task) -> Iterator[str | None]:
+    """Every label of a task's column, one after the other, of several labels of a cell each."""
+    cells = cells_of(rows, task.name)
+    return each_label(cells, task.separator) if task.kind == "multi_label" else cells
+
+
+def label_feature(task: Task, labels: Sequence[str]) -> Any:
+    """How `datasets` types the column of a task."""
+    feature = datasets.ClassLabel(names=list(labels))
+    return datasets.List(feature) if task.kind == "multi_label" else feature
+
+
+def numbered(cell: str | None, task: Task, labels: Sequence[str]) -> int | list[int] | None:
+    """The number of a cell's label, or of each of several, without those that are too rare."""
+    if task.kind != "multi_label":
+        return label_number(cell, labels)
+    words = labels_in(cell, task.separator)
+    return None if words is None else [labels.index(word) for word in words if word in labels]
 
 
 def divided_rows(rows: datasets.Dataset, split_numbers: npt.NDArray[np.int8]) -> dict[str, datasets.Dataset]:

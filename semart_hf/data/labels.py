@@ -39,7 +39,7 @@ def tasks_of(
         ValueError: If the data lack a column, or it has no labels that could be learned.
     """
     found = []
-    for task in read_tasks(labelled_columns(paintings.features) if tasks is None else tasks):
+    for task in read_tasks(labelled_columns(paintings.features).values() if tasks is None else tasks):
         feature = _label_feature(paintings, task)
         if task.kind == "multi_label":
             found.append(_multi_label_task(paintings, task, feature, task.min_label_count or min_label_count))

@@ -164,7 +164,7 @@ def _as_expected(
 ) -> datasets.Dataset:
     """The split with every column that a release has, its text and its labels as asked for."""
     labelled = labelled_columns(split.features)
-    wanted = labelled if tasks is None else [task["name"] for task in tasks]
+    wanted = list(labelled) if tasks is None else [task["name"] for task in tasks]
     own_tasks = [name for name in labelled if name in wanted]
     common_columns = ("image", "text", *TEXT_COLUMNS, *labelled)
     extra_columns = [column for column in split.column_names if column not in common_columns]

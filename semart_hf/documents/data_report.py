@@ -131,12 +131,14 @@ def _sample(files: Files) -> list[Place]:
 def _shown(files: Files, features: datasets.Features, places: set[Place]) -> dict[Place, dict[str, Any]]:
     """What the template's macro `painting` shows of rows; no more of the pictures is read than these rows'."""
     shown: dict[Place, dict[str, Any]] = {}
-    tasks = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    kinds = {name: getattr(kind, "feature", kind) for name, kind in features.items()}
+    tasks = {name: kind.names for name, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)}
     for split in files:
         wanted = sorted(row for name, row in places if name == split)
         cells = pyarrow.dataset.dataset(files[split], format="parquet").take(wanted).to_pylist()
         for row, found in zip(wanted, cells, strict=True):
-            labels = [features[task].names[found[task]] for task in tasks if found[task] is not None]
+            cells = {task: found[task] if isinstance(found[task], list) else [found[task]] for task in tasks}
+            labels = [tasks[task][number] for task in tasks for number in cells[task] if number is not None]
             known = " · ".join(label for label in labels if label != UNKNOWN)
             title = found["title"] or found["image_file"] or "Untitled"
             shown[split, row] = {

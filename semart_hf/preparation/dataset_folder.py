@@ -10,11 +10,21 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from semart_hf.catalogue.kinds import labels_in
 from semart_hf.catalogue.picture_files import check_enough_pictures
 from semart_hf.catalogue.schema import Task
-from semart_hf.catalogue.tables import TEXT_COLUMNS, Problem, ReleaseTables, cells_of, count_problems, write_problems
+from semart_hf.catalogue.tables import (
+    TEXT_COLUMNS,
+    Problem,
+    ReleaseTables,
+    cells_of,
+    count_problems,
+    labels_of_task,
+    numbered,
+    write_problems,
+)
 from semart_hf.catalogue.text import WAYS_OF_NAMING
-from semart_hf.catalogue.vocabulary import UNKNOWN, label_number
+from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.files import atomic_folder, write_json
 
 from .duplicates import Copy, find_copies
@@ -143,7 +153,7 @@ def write_dataset(
 ) -> dict[str, Any]:
     """The summary of the dataset folder that now lies, whole, at `output`, into which the shards have been moved."""
     tables = shards.tables
-    labels = _count_labels(shards.paths, vocabularies)
+    labels = _count_labels(shards.paths, tables.tasks, vocabularies)
     copies = shards.copies()
     problems = [*shards.problems, *map(shards.copy_problem, copies), *_unseen_labels(shards)]
     order = {split: number for number, split in enumerate(tables.splits)}
@@ -164,13 +174,13 @@ def write_dataset(
         "labels": labels,
         "named_labels": named_labels,
         "rare_labels": {
-            task: Counter(
+            task.name: Counter(
                 label
                 for rows in tables.splits.values()
-                for label in cells_of(rows, task)
-                if label is not None and label not in names
+                for label in labels_of_task(rows, task)
+                if label is not None and label not in vocabularies[task.name]
             )
-            for task, names in vocabularies.items()
+            for task in tables.tasks
         },
         "copies": [
             {"kind": copy.kind, "row": shards.place(copy.row), "earlier_row": shards.place(copy.earlier_row)}
@@ -199,8 +209,9 @@ def write_dataset(
 def _declared(task: Task, min_label_count: int) -> dict[str, Any]:
     """A task as a recipe has it that learns from the folder; columns of numbered labels have counted theirs."""
     is_counted = task.name not in TEXT_COLUMNS and task.rule is None and task.source == task.name
+    is_counted = is_counted and task.kind != "multi_label"  # whose lists are read as words
     least = None if is_counted else task.min_label_count or min_label_count
-    return replace(task, min_label_count=least).entry
+    return replace(task, min_label_count=least, separator=None).entry
 
 
 def _num_known(by_split: Mapping[str, Mapping[str, int]]) -> int:
@@ -220,29 +231,34 @@ def _unseen_labels(shards: FinishedShards) -> Iterator[Problem]:
     dropped = {
         (problem.release, problem.split, problem.row) for problem in shards.problems if problem.action == "dropped"
     }
-    for task in (task.name for task in shards.tables.tasks):
-        seen = {*cells_of(splits["train"], task), None, UNKNOWN}
+    for task in shards.tables.tasks:
+        seen = {*labels_of_task(splits["train"], task), None, UNKNOWN}
+        has_several = task.kind == "multi_label"
+        action = "kept, without it" if has_several else f"kept, as {UNKNOWN}"
         for split, rows in splits.items():
             releases = cells_of(rows, "release") if "release" in rows.column_names else repeat(None, len(rows))
-            columns = (cells_of(rows, name) for name in ("row_number", "image_file", task))
-            for row, image_file, label, release in zip(*columns, releases, strict=True):
-                if label not in seen and (release, split, row) not in dropped:
-                    detail = f"train never has the {task} {label!r}"
-                    yield Problem(row, split, image_file, "unseen_label", detail, f"kept, as {UNKNOWN}", release)
+            columns = (cells_of(rows, name) for name in ("row_number", "image_file", task.name))
+            for row, image_file, cell, release in zip(*columns, releases, strict=True):
+                for label in (labels_in(cell, task.separator) or ()) if has_several else (cell,):
+                    if label not in seen and (release, split, row) not in dropped:
+                        detail = f"train never has the {task.name} {label!r}"
+                        yield Problem(row, split, image_file, "unseen_label", detail, action, release)
 
 
 def _count_labels(
-    files: Mapping[str, Sequence[Path]], vocabularies: Mapping[str, Sequence[str]]
+    files: Mapping[str, Sequence[Path]], tasks: Sequence[Task], vocabularies: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Rows by task, split and label, labels that no row has included, and `unknown` for rows without a label."""
     counts: dict[str, dict[str, dict[str, int]]] = {task: {} for task in vocabularies}
     for split, paths in files.items():
         columns = [pq.read_table(path, columns=list(vocabularies)) for path in paths]
-        for task, labels in vocabularies.items():
-            cells = Counter(cell for table in columns for cell in table[task].to_pylist())
+        for task in tasks:
+            labels = vocabularies[task.name]
             numbers: Counter[int | None] = Counter()
-            for cell, count in cells.items():  # a number, or the text of a column that texts are made of too
-                numbers[label_number(cell, labels) if isinstance(cell, str) else cell] += count
+            for cell in (cell for table in columns for cell in table[task.name].to_pylist()):
+                # A number, or the text of a column that texts are made of too.
+                number = numbered(cell, task, labels) if isinstance(cell, str) else cell
+                numbers.update(number if isinstance(number, list) else [number])
             by_label = {label: numbers[number] for number, label in enumerate(labels)}
-            counts[task][split] = {**by_label, "unknown": numbers[None]}
+            counts[task.name][split] = {**by_label, "unknown": numbers[None]}
     return counts

@@ -22,10 +22,10 @@ from typing import Any
 import datasets
 from tqdm import tqdm
 
+from semart_hf.catalogue.kinds import labels_in
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
-from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables
+from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, label_feature, numbered
 from semart_hf.catalogue.text import answers_in_text, text_of
-from semart_hf.catalogue.vocabulary import label_number
 from semart_hf.files import full_disk_explained, locked
 
 from .dataset_folder import FinishedShards, write_dataset
@@ -52,12 +52,13 @@ class Preparation:
         if remark := answers_in_text(options.text_columns, ((task.name, task.source) for task in tables.tasks)):
             logger.warning(remark)
         self.vocabularies = tables.vocabularies(options.min_label_count)
+        self.labelled = tables.labelled_tasks
         text = datasets.Value("string")
         self.features = datasets.Features(
             {
                 "image": datasets.Image(),
                 **dict.fromkeys(TEXT_COLUMNS, text),
-                **{task: datasets.ClassLabel(names=self.vocabularies[task]) for task in tables.label_columns},
+                **{name: label_feature(task, self.vocabularies[name]) for name, task in self.labelled.items()},
                 **({"text": text} if options.has_text_column else {}),
                 **dict.fromkeys(tables.extra_columns, text),
             }
@@ -104,10 +105,13 @@ class Preparation:
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
         row = dict(cells)
         # A task that is made of the author or the date is given away by names and years.
-        names = [task.name for task in self.tables.tasks if task.source not in ("author", "date")]
-        row["label_names"] = {name: row[name] for name in (*names, "author")}
-        for task in self.tables.label_columns:
-            row[task] = label_number(row[task], self.vocabularies[task])
+        tasks = [task for task in self.tables.tasks if task.source not in ("author", "date")]
+        row["label_names"] = {
+            task.name: labels_in(row[task.name], task.separator) if task.kind == "multi_label" else row[task.name]
+            for task in tasks
+        } | {"author": row["author"]}
+        for name, task in self.labelled.items():
+            row[name] = numbered(row[name], task, self.vocabularies[name])
         row["text"] = text_of(cells, self.options.text_columns)
         return row
 

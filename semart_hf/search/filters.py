@@ -58,7 +58,8 @@ class _Parser:
 
     def condition(self) -> str:
         found = self._any()
-        if self.tokens[self.place].kind != "end":
+        if self._next().kind != "end":
+            self.place -= 1
             raise self._wrong("and, or, or the end")
         return found
 
@@ -81,6 +82,10 @@ class _Parser:
         if sum(token.kind in ("text", "number") for token in found) > _MOST_VALUES:
             raise ValueError(f"Got a filter with more than {_MOST_VALUES} values. Write it with fewer.")
         return [*found, _Token("end", "", len(self.text))]
+
+    def _next(self) -> _Token:
+        self.place += 1
+        return self.tokens[self.place - 1]
 
     def _takes(self, *words: str) -> bool:
         """Whether the next token is one of these, which is passed then."""
@@ -154,16 +159,13 @@ class _Parser:
     def _value(self) -> _Token:
         if self.tokens[self.place].kind not in ("text", "number"):
             raise self._wrong("a value, as 'Dutch' or 1650,")
-        self.place += 1
-        return self.tokens[self.place - 1]
+        return self._next()
 
     def _compared(self, field: Field, sign: str, value: _Token) -> str:
         name, is_equality = field.name, sign in ("=", "!=")
-        if field.kind == "labels" and not is_equality:
-            raise ValueError(f"Got {sign} for a task with several labels. Allowed are =, != and in. {_ADVICE}")
-        if field.kind == "number" and value.kind == "text":
+        if (field.kind == "number" and value.kind == "text") or (field.kind == "labels" and not is_equality):
             self.place -= 1
-            raise self._wrong("a number")
+            raise self._wrong("a number" if field.kind == "number" else "only = and != (before) of several labels")
         if value.value == "''" and is_equality:
             found = f"{name} IS NULL"
         elif field.kind == "labels":

@@ -10,6 +10,7 @@ from release_builder import encoded
 from semart_hf.catalogue.catalogue import merge_tables, read_catalogue
 from semart_hf.catalogue.mapping import SplitRule, load_mapping, parse_mapping
 from semart_hf.catalogue.release import read_rows, typed_splits
+from semart_hf.catalogue.schema import read_tasks
 
 # A mapping of the smallest catalogues below.
 SMALL = {"columns": {"image_file": "file", "type": "kind"}, "splits": {"shares": {"train": 1.0}}}
@@ -26,9 +27,9 @@ def all_in_train(name):
 def test_the_met(tmp_path):
     lines = [
         "Object ID,Classification,Title,Artist Display Name,Artist Alpha Sort,Artist Nationality,Object Date,"
-        "Object Begin Date,Object End Date,Medium,Tags,Link Resource,Repository",
+        "Object Begin Date,Object End Date,Medium,Tags,Link Resource,Department",
         '437984,Paintings,La Berceuse (Woman Rocking a Cradle),Vincent van Gogh,"Gogh, Vincent van",Dutch,1889,1889,'
-        "1889,Oil on canvas,Women|Portraits,http://www.metmuseum.org/art/collection/search/437984,",
+        "1889,Oil on canvas,Women|Portraits,http://www.metmuseum.org/art/collection/search/437984,Modern",
         '1,Ceramics,"Bowl, with\na line break",,,,,,,Oil on canvas,,,',
         '3,Paintings,Madonna in a Landscape,,"Peaston, Robert|Peaston, William",Flemish      |British,17th century,'
         '1600,1699,"Tempera on wood, gold ground",Landscapes|Virgin Mary,,',
@@ -46,6 +47,9 @@ def test_the_met(tmp_path):
     assert values(tables, "school") == ["Dutch", "Flemish", "UNK"]
     assert values(tables, "timeframe") == ["1851-1900", None, None]
     assert values(tables, "medium") == ["canvas", "wood", None]
+    assert values(tables, "tags") == ["Women|Portraits", "Landscapes|Virgin Mary", "Horses"]
+    assert values(tables, "department") == ["Modern", None, None]
+    assert values(tables, "culture") == [None] * 3
     assert tables.extra_columns == ["object_id", "link_resource"]
     assert {(problem.problem, problem.detail, problem.action) for problem in tables.problems} == {
         ("left_out_rows", "1 rows of MetObjects.csv by keep_rows", "left out as the mapping says"),
@@ -68,7 +72,8 @@ def test_the_national_gallery_of_art(tmp_path):
     )
     (tmp_path / "objects_terms.csv").write_text(
         "termid,objectid,termtype,term,visualbrowsertheme,visualbrowserstyle\n1,1137,Theme,Architecture,architecture,\n"
-        "2,1137,Theme,Nativity,religious,\n3,1137,School,Early Netherlandish,,\n4,3,Theme,Sea,landscape,\n"
+        "2,1137,Theme,Nativity,religious,\n6,1137,Style,Gothic,,Gothic\n3,1137,School,Early Netherlandish,,\n"
+        "4,3,Theme,Sea,landscape,\n"
         "5,3,Keyword,portrait,portrait,\n"
     )
     (tmp_path / "objects_constituents.csv").write_text(
@@ -84,6 +89,8 @@ def test_the_national_gallery_of_art(tmp_path):
     assert values(tables, "school") == ["Netherlandish", "Dutch"]
     assert values(tables, "timeframe") == ["1451-1500", "1651-1700"]
     assert values(tables, "medium") == ["canvas", "paper"]
+    assert values(tables, "themes") == ["architecture|religious", "landscape"]
+    assert values(tables, "style") == ["Gothic", None]
     assert values(tables, "accessionnum") == ["1957.14.4.a", None]
 
 
@@ -99,6 +106,7 @@ def test_wikiart_as_a_csv_file(tmp_path):
     assert values(tables, "school") == ["French", None]
     assert values(tables, "timeframe") == ["1851-1900", "1801-1850"]
     assert values(tables, "style") == ["Impressionism", "Ukiyo-e"]
+    assert values(tables, "genre") == ["marina", "portrait"]
 
 
 def test_wikiart_as_a_data_set_with_embedded_pictures(tmp_path):
@@ -123,6 +131,8 @@ def test_wikiart_as_a_data_set_with_embedded_pictures(tmp_path):
     assert values(tables, "type") == ["still-life", None]
     assert values(tables, "school") == ["Dutch", None]
     assert values(tables, "author") == ["vincent-van-gogh", "Unknown Artist"]
+    assert values(tables, "artist") == ["vincent-van-gogh", None]
+    assert (values(tables, "genre"), values(tables, "style")) == (["still_life", None], ["Post_Impressionism"] * 2)
     names = ["train-00000001.jpg", "train-00000002.png"]
     assert values(tables, "image_file") == names
     assert [(tmp_path / "pictures" / name).read_bytes() for name in names] == [row["bytes"] for row in pictures]
@@ -224,7 +234,7 @@ def test_rules_of_columns(tmp_path):
             "image_file": "{kind}/{file}.jpg",
             "type": {"from": ["kind", "alt"], "values": {"still life": "still"}, "other": "keep", "separator": ";"},
             "timeframe": {"from": "name", "pattern": r"-(\d{4})\.", "as": "half_century"},
-            "title": {"from": "Credit Line", "values": {"x": None}, "other": "keep"},
+            "title": {"from": "Credit Line", "missing": ["x", "-"]},
             "medium": {"from": "nowhere", "optional": True},
         },
         "keep": "all",
@@ -268,6 +278,28 @@ def test_a_mapping_has_tasks_of_its_own(tmp_path):
         "medium",
     ]
     assert list(merged.splits["train"]["type"]) == [None] * 3 + ["Baroque", None, "Gothic"]
+
+
+@pytest.mark.parametrize(("separator", "values_of"), [(";", None), (None, {"boat": "Boats", "sea": "Sea"})])
+def test_several_labels_of_a_cell(tmp_path, separator, values_of):
+    content = "file,kind,tags\na,genre,Boat; sea\nb,genre,sea;;sea\nc,genre,\nd,genre,x\n"
+    if values_of is None:  # the labels as they are
+        content = content.replace("Boat", "Boats").replace("sea", "Sea").replace("d,genre,x", "d,genre,")
+    (tmp_path / "p.csv").write_text(content)
+    rule = {"from": "tags", "separator": ";", "missing": "x"} | ({"values": values_of} if values_of else {})
+    mapping = {
+        "tasks": ["type", {"name": "tags", "kind": "multi_label"} | ({"separator": ";"} if separator else {})],
+        "columns": {**SMALL["columns"]} | ({} if separator else {"tags": rule}),
+        "splits": {"shares": {"train": 1.0}},
+    }
+    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(mapping))
+    assert values(tables, "tags") == ["Boats|Sea", "Sea", None, None]
+    assert tables.vocabularies(1)["tags"] == ["Sea", "Boats"]  # the frequent first, without UNK
+    train = typed_splits(tables, min_label_count=1)["train"]
+    assert train["tags"] == [[1, 0], [0], None, None]
+    assert train.features["tags"] == datasets.List(datasets.ClassLabel(names=["Sea", "Boats"]))
+    with pytest.raises(ValueError, match=r"with the task \{'name': 'tags'\}, which another release has as"):
+        merge_tables({"a": tables, "b": dataclasses.replace(tables, tasks=tuple(read_tasks(["type", "tags"])))})
 
 
 def test_releases_are_merged_into_one_vocabulary(tmp_path):

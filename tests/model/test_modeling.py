@@ -5,6 +5,7 @@ import copy
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from rounding import rounding
 from small_models import build as build_model
 from small_models import small_text
@@ -221,3 +222,20 @@ def test_bad_inputs_are_named():
         build(text_lexicon=True)(text_hidden=torch.zeros(4, 9, 32))
     with pytest.raises(ValueError, match="Got no task"):
         build(tasks=[])
+
+
+def test_the_loss_of_a_task_with_several_labels_is_binary_cross_entropy():
+    tasks = [
+        {"name": "type", "labels": ["a", "b", "c"]},
+        {"name": "subjects", "labels": ["sea", "boat", "dog"], "kind": "multi_label"},
+    ]
+    model = build_model(tasks=tasks, image_size=32).eval()
+    assert model.config.label_columns == {"type": slice(0, 1), "subjects": slice(1, 4)}
+    assert (model.config.num_label_columns, model.config.format_version) == (4, "1.2")
+    inputs = {"input_ids": torch.randint(5, 90, (3, 6)), "attention_mask": torch.ones(3, 6, dtype=torch.long)}
+    labels = torch.tensor([[0, 1, 0, 1], [-100, 0, 0, 0], [2, -100, -100, -100]])
+    found = model(**inputs, labels=labels)
+    several = F.binary_cross_entropy_with_logits(found.logits["subjects"][:2], labels[:2, 1:].float())
+    one = F.cross_entropy(found.logits["type"], labels[:, 0])
+    assert found.task_losses["subjects"].item() == pytest.approx(several.item(), abs=1e-6)
+    assert found.loss.item() == pytest.approx(((one + several) / 2).item(), abs=1e-6)
