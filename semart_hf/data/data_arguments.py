@@ -64,7 +64,7 @@ class DataArguments:
     shuffle_buffer: int = described(512, "Rows of streamed data that are mixed at a time.")
     tasks: list[str] | None = described(
         None,
-        "Tasks, in their order: columns with labels, or {name: …, column: …, rule: …}. null: those that the data "
+        "Tasks, in their order: columns with labels, or {name: …, column: …, kind: …}. null: those that the data "
         "declares, of a release type, school, timeframe and medium.",
     )
     min_label_count: int = described(10, "Labels rarer than this in train become UNK.")

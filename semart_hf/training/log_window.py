@@ -1,7 +1,7 @@
 """The log of a training: each task's loss and accuracy since its last line, where the time went, and its lines."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,14 +9,19 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
+from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 
 class LogWindow(TrainerCallback):
-    """Sums over this process's training rows since the last line of the log, for tasks by their names in order."""
+    """Sums over this process's training rows since the last line of the log, for each of the tasks.
 
-    def __init__(self, tasks: Sequence[str]) -> None:
-        self.tasks = list(tasks)
+    Of a task with several labels a row is correct where all of them are, at the probability 0.5.
+    """
+
+    def __init__(self, tasks: Sequence[Mapping[str, Any]]) -> None:
+        self.tasks = [task["name"] for task in tasks]
+        self.parts = [(task["name"], columns, is_multi_label(task)) for task, columns in _with_columns(tasks)]
         self.reset()
 
     def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
@@ -45,10 +50,16 @@ class LogWindow(TrainerCallback):
     @torch.no_grad()
     def add(self, logits: Mapping[str, Tensor], labels: Tensor, losses: Tensor, weights: Tensor) -> None:
         """Take in a batch, with the sums of its weighted losses and of their weights for each task `(num_tasks,)`."""
-        is_known = labels != UNKNOWN_LABEL
-        predictions = torch.stack([logits[task].argmax(-1) for task in self.tasks], dim=1)
-        correct = ((predictions == labels) & is_known).sum(0)
-        sums = torch.stack([losses.float(), weights.float(), correct.float(), is_known.sum(0).float()])
+        known, correct = [], []
+        for task, columns, has_several in self.parts:
+            truth = labels[:, columns]
+            answers = (logits[task] >= 0).long() if has_several else logits[task].argmax(-1, keepdim=True)
+            is_known = truth != UNKNOWN_LABEL
+            known.append(is_known.any(-1).sum())
+            correct.append((((answers == truth) | ~is_known).all(-1) & is_known.any(-1)).sum())
+        sums = torch.stack(
+            [losses.float(), weights.float(), *(torch.stack(part).float() for part in (correct, known))]
+        )
         self.sums = sums if self.sums is None else self.sums + sums
         self.rows += len(labels)
 
@@ -71,6 +82,10 @@ class LogWindow(TrainerCallback):
         self.reset()
         self.sums = None if state["sums"] is None else torch.tensor(state["sums"], device=device)
         self.rows = state["rows"]
+
+
+def _with_columns(tasks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], slice]]:
+    return zip(tasks, label_columns(tasks).values(), strict=True)
 
 
 class TrainingProgress(ProgressCallback):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semart_hf.catalogue.timeframe import label_years
+from semart_hf.catalogue.kinds import Scale, scale_of
+from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
 
 LOSS_PARTS = ("cross_entropy", "class_weighted", "logit_adjusted", "ordinal")
@@ -42,22 +43,22 @@ class TaskLoss(nn.Module):
 
     `class_weighted` weighs classes by inverse frequency, so that every class weighs the same in total,
     `logit_adjusted` adds the log of each class's frequency to its logit, so that the bare logits treat all classes
-    alike, and `ordinal` spreads a period's target over its neighbours.
+    alike, and `ordinal` spreads an ordered label's target over its neighbours.
 
     Raises:
-        ValueError: If `ordinal` is asked of labels that are no periods.
+        ValueError: If `ordinal` is asked of labels without an order.
 
     Source: Menon et al. 2021, Long-tail learning via logit adjustment, equation 10; Diaz & Marathe 2019, Soft labels
         for ordinal regression, equation 1.
     """
 
     weights: Tensor
-    targets: Tensor
+    targets: Tensor | None
     adjustment: Tensor | None
 
     def __init__(
         self,
-        labels: Sequence[str],
+        task: Mapping[str, Any],
         counts: Tensor,
         parts: set[str],
         *,
@@ -66,23 +67,26 @@ class TaskLoss(nn.Module):
         ordinal_years: float = 25.0,
     ) -> None:
         super().__init__()
-        counts = counts.to(torch.float64)
-        targets, weights, adjustment = torch.eye(len(labels), dtype=torch.float64), torch.ones_like(counts), None
+        self.label_smoothing = label_smoothing
+        targets, scale = None, scale_of(task)
         if "ordinal" in parts:
-            targets = ordinal_targets(labels, ordinal_years)
-        targets = (1 - label_smoothing) * targets + label_smoothing / len(labels)
-        if "class_weighted" in parts:
-            weights = (counts > 0) * counts.sum() / ((counts > 0).sum().clamp(min=1) * counts.clamp(min=1))
-        if "logit_adjusted" in parts:
-            # A label that train never has gets the frequency of half a painting: log 0 would forbid it for good.
-            frequency = counts.clamp(min=0.5) / counts.sum().clamp(min=1)
-            adjustment = (logit_adjustment_tau * frequency.log()).float()
-        self.register_buffer("targets", targets.float(), persistent=False)
-        self.register_buffer("weights", weights.float(), persistent=False)
-        self.register_buffer("adjustment", adjustment, persistent=False)
+            if scale is None:
+                raise ValueError(
+                    f"The ordinal loss needs labels with an order, got {list(task['labels'])[:5]} of the task "
+                    f"{task.get('name')}. Set its kind: ordered, or choose another loss for this task."
+                )
+            is_dated = scale.unit == "years" and scale.step == "period"
+            targets = ordinal_targets(scale, ordinal_years if is_dated else scale.gap / 2)
+            targets = ((1 - label_smoothing) * targets + label_smoothing / len(targets)).float()
+        weights = class_weights(counts) if "class_weighted" in parts else torch.ones(counts.shape)
+        prior = logit_adjustment_tau * log_frequencies(counts) if "logit_adjusted" in parts else None
+        self.register_buffer("targets", targets, persistent=False)
+        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("adjustment", prior, persistent=False)
 
     def row_weights(self, labels: Tensor) -> Tensor:
-        """Weight of each row `(batch,)`; 0 where the label is unknown."""
+        """Weight of each row `(batch,)` with its label `(batch, 1)`; 0 where it is unknown."""
+        labels = labels[:, 0]
         return self.weights[labels.clamp(min=0)] * (labels != UNKNOWN_LABEL)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -90,8 +94,67 @@ class TaskLoss(nn.Module):
         logits = logits.float()
         if self.adjustment is not None:
             logits = logits + self.adjustment
-        losses = -self.targets[labels.clamp(min=0)] * F.log_softmax(logits, dim=-1)
-        return losses.sum(-1) * self.row_weights(labels)
+        numbers = labels[:, 0].clamp(min=0)
+        if self.targets is None:
+            losses = F.cross_entropy(logits, numbers, label_smoothing=self.label_smoothing, reduction="none")
+        else:
+            losses = F.cross_entropy(logits, self.targets[numbers], reduction="none")
+        return losses * self.row_weights(labels)
+
+
+class MultiLabelLoss(nn.Module):
+    """The loss of each row for a task with several labels: the mean binary cross-entropy over its known labels.
+
+    The parts of `TaskLoss` mean for each label, with its absence and presence as the classes (`counts (2,
+    num_labels)`), what they mean there: `class_weighted` lets both weigh the same in total, `logit_adjusted` adds the
+    log odds of the label's presence.
+
+    Raises:
+        ValueError: If `ordinal` is asked for.
+    """
+
+    weights: Tensor
+    adjustment: Tensor | None
+
+    def __init__(
+        self,
+        task: Mapping[str, Any],
+        counts: Tensor,
+        parts: set[str],
+        *,
+        label_smoothing: float = 0.0,
+        logit_adjustment_tau: float = 1.0,
+        **of_ordinal: float,
+    ) -> None:
+        super().__init__()
+        if "ordinal" in parts:
+            raise ValueError(
+                f"The loss of {task.get('name')} is ordinal, but a task with several labels has no order. Allowed are "
+                f"{[part for part in LOSS_PARTS if part != 'ordinal']}. Choose among them, by task or as default."
+            )
+        self.label_smoothing = label_smoothing
+        weights = class_weights(counts) if "class_weighted" in parts else torch.ones(counts.shape)
+        absent, present = log_frequencies(counts)
+        prior = logit_adjustment_tau * (present - absent) if "logit_adjusted" in parts else None
+        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("adjustment", prior, persistent=False)
+
+    def _label_weights(self, labels: Tensor) -> Tensor:
+        absent, present = self.weights
+        return torch.where(labels > 0, present, absent) * (labels != UNKNOWN_LABEL) / labels.shape[1]
+
+    def row_weights(self, labels: Tensor) -> Tensor:
+        """Mean weight of each row's labels `(batch,)`, by 0 and 1 `(batch, num_labels)`; unknown ones weigh 0."""
+        return self._label_weights(labels).sum(-1)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss of each row `(batch,)`: the mean over the labels of their weighted losses, 0 where unknown, −100."""
+        logits = logits.float()
+        if self.adjustment is not None:
+            logits = logits + self.adjustment
+        targets = (1 - self.label_smoothing) * labels.clamp(min=0) + self.label_smoothing / 2
+        losses = F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none")
+        return (losses * self._label_weights(labels)).sum(-1)
 
 
 class ArtLoss(nn.Module):
@@ -105,7 +168,7 @@ class ArtLoss(nn.Module):
     """
 
     task_weights: Tensor
-    losses: Any  # a ModuleList of TaskLoss, one a task
+    losses: Any  # a ModuleList of TaskLoss and MultiLabelLoss, one a task
 
     def __init__(
         self,
@@ -126,21 +189,24 @@ class ArtLoss(nn.Module):
         if unknown := sorted(set(parts) - {"default", *self.task_names}):
             raise ValueError(f"loss names {unknown}, but the tasks are {self.task_names}. Name these, or default.")
         self.losses = nn.ModuleList(
-            TaskLoss(task["labels"], counts[task["name"]], parts.get(task["name"], parts["default"]), **settings)
+            (MultiLabelLoss if is_multi_label(task) else TaskLoss)(
+                task, counts[task["name"]], parts.get(task["name"], parts["default"]), **settings
+            )
             for task in tasks
         )
+        self.columns = list(label_columns(tasks).values())
         weights = [float((task_weights or {}).get(name, 1.0)) for name in self.task_names]
         self.register_buffer("task_weights", torch.tensor(weights), persistent=False)
 
     def weight_sums(self, labels: Tensor) -> Tensor:
-        """Sum of the rows' weights for each task `(num_tasks,)`, by the labels `(batch, num_tasks)`."""
-        columns = zip(self.losses, labels.unbind(1), strict=True)
-        return torch.stack([loss.row_weights(column).sum() for loss, column in columns])
+        """Sum of the rows' weights for each task `(num_tasks,)`, by the labels `(batch, num_label_columns)`."""
+        parts = zip(self.losses, self.columns, strict=True)
+        return torch.stack([loss.row_weights(labels[:, columns]).sum() for loss, columns in parts])
 
     def sums(self, logits: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         """Sum of the rows' weighted losses for each task `(num_tasks,)`."""
-        columns = zip(self.task_names, self.losses, labels.unbind(1), strict=True)
-        return torch.stack([loss(logits[name], column).sum() for name, loss, column in columns])
+        parts = zip(self.task_names, self.losses, self.columns, strict=True)
+        return torch.stack([loss(logits[name], labels[:, columns]).sum() for name, loss, columns in parts])
 
     def total(self, sums: Tensor, weight_sums: Tensor) -> Tensor:
         """This batch's part of the step's loss: its `sums`, by the `weight_sums` of the step in all processes."""
@@ -150,26 +216,32 @@ class ArtLoss(nn.Module):
 
 
 def labels_of_whole_rows(inputs: Mapping[str, Any], labels: Tensor) -> Tensor:
-    """The labels `(batch, num_tasks)`, −100 too where the model's inputs lack a row's picture or its text."""
+    """The labels `(batch, num_label_columns)`, −100 too where the model's inputs lack a row's picture or its text."""
     is_whole = whole_rows(inputs, len(labels)).to(labels.device)
     return labels.masked_fill(~is_whole.unsqueeze(1), UNKNOWN_LABEL)
 
 
-def ordinal_targets(labels: Sequence[str], years: float) -> Tensor:
-    """Target distributions `(num_labels, num_labels)`: a period's share falls with its distance from the true one.
+def class_weights(counts: Tensor) -> Tensor:
+    """Weights by inverse frequency `counts.shape`, over classes on the first axis; 0 for a class that train lacks."""
+    counts, is_there = counts.to(torch.float64), counts > 0
+    weights = is_there * counts.sum(0) / (is_there.sum(0).clamp(min=1) * counts.clamp(min=1))
+    return weights.float()
 
-    `UNK` has no place in time: its target is itself alone, and no period gives it a share.
 
-    Raises:
-        ValueError: If the labels are no periods such as `1501-1550`.
+def log_frequencies(counts: Tensor) -> Tensor:
+    """Logarithms of the frequencies `counts.shape` of classes on the first axis."""
+    # A label that train never has gets the frequency of half a painting: log 0 would forbid it for good.
+    counts = counts.to(torch.float64)
+    return (counts.clamp(min=0.5) / counts.sum(0).clamp(min=1)).log().float()
+
+
+def ordinal_targets(scale: Scale, distance: float) -> Tensor:
+    """Target distributions `(num_labels, num_labels)`: a label's share falls with its distance from the true one.
+
+    At the `distance`, in the scale's unit, the share has fallen to 1 / e. A label without a place such as `UNK` has
+    itself alone as its target, and no other label gives it a share.
     """
-    spans = label_years(labels)
-    if spans is None:
-        raise ValueError(
-            f"The ordinal loss needs labels that are periods such as 1501-1550, got {list(labels)[:5]}. Choose "
-            "another loss for this task."
-        )
-    middles = torch.from_numpy(spans.mean(axis=1))
-    shares = torch.exp(-(middles[:, None] - middles[None, :]).abs() / years)
-    shares = torch.where(shares.isnan(), torch.eye(len(labels), dtype=torch.float64), shares)
+    places = torch.from_numpy(scale.positions)
+    shares = torch.exp(-(places[:, None] - places[None, :]).abs() / distance)
+    shares = torch.where(shares.isnan(), torch.eye(len(places), dtype=torch.float64), shares)
     return shares / shares.sum(-1, keepdim=True)

@@ -81,14 +81,16 @@ class LearningArguments:
     )
     loss: dict[str, str] | str | None = described(
         "cross_entropy",
-        "Parts joined by + of cross_entropy, class_weighted, logit_adjusted, ordinal (periods); for all "
+        "Parts joined by + of cross_entropy, class_weighted, logit_adjusted, ordinal (labels with an order); for all "
         "tasks, or by task with `default` for the others.",
     )
     logit_adjustment_tau: float = described(
         1.0, "Of logit_adjusted: 1 balances the classes, 0 is plain cross-entropy."
     )
     ordinal_years: float = described(
-        25.0, "Of ordinal: years at which a neighbour's share of the target falls to 1 / e."
+        25.0,
+        "Of ordinal: years at which a neighbour's share of the target falls to 1 / e; of labels that are no periods "
+        "it does at half the median distance of neighbours.",
     )
     modality_loss: float = described(0.0, "Weight of the losses of picture and text each alone, of rows with both.")
     contrastive_weight: float = described(

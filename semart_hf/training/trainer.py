@@ -126,7 +126,7 @@ class SemArtTrainer(ResumableTrainer):
         super().__init__(
             model=model,
             args=args,
-            window=LogWindow(self.task_names),
+            window=LogWindow(self.tasks),
             data_collator=data_collator
             or ArtCollator(
                 processor,

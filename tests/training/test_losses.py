@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from semart_hf.training.losses import ArtLoss, TaskLoss, labels_of_whole_rows, ordinal_targets
+from semart_hf.catalogue.kinds import scale_of
+from semart_hf.training.losses import ArtLoss, MultiLabelLoss, TaskLoss, labels_of_whole_rows, ordinal_targets
 
 PERIODS = ["1501-1550", "1551-1600", "1651-1700", "UNK"]
 TASKS = [{"name": "type", "labels": ["a", "b", "UNK"]}, {"name": "timeframe", "labels": PERIODS}]
@@ -14,7 +15,7 @@ COUNTS = {"type": torch.tensor([70, 20, 10]), "timeframe": torch.tensor([40, 30,
 
 
 def task_loss(parts, counts=(70, 20, 10), labels=("a", "b", "UNK"), **settings):
-    return TaskLoss(list(labels), torch.tensor(counts), set(parts), **settings)
+    return TaskLoss({"name": "type", "labels": list(labels)}, torch.tensor(counts), set(parts), **settings)
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ LABELS = torch.tensor([0, 1, 2, 0, -100, 1])
 
 
 def mean(loss, logits, labels=LABELS):
+    labels = labels.reshape(len(labels), -1)
     return loss(logits, labels).sum() / loss.row_weights(labels).sum()
 
 
@@ -45,18 +47,18 @@ PRIOR = torch.tensor([0.7, 0.2, 0.1])
 def test_each_part_equals_torch(logits, part, settings, shift, options):
     loss = task_loss({part}, **settings)
     assert torch.allclose(mean(loss, logits), F.cross_entropy(logits + shift, LABELS, **options))
-    assert loss(logits, LABELS)[4] == 0
+    assert loss(logits, LABELS[:, None])[4] == 0
 
 
 def test_a_label_that_train_never_has_stays_possible(logits):
     for part in ("logit_adjusted", "class_weighted"):
         loss = task_loss({part}, counts=(80, 20, 0))
-        assert torch.isfinite(loss(logits, LABELS)).all()
+        assert torch.isfinite(loss(logits, LABELS[:, None])).all()
 
 
 def test_ordinal_targets_fall_with_the_distance_in_years():
     near, far = math.exp(-50 / 40), math.exp(-150 / 40)
-    targets = ordinal_targets(PERIODS, 40.0)
+    targets = ordinal_targets(scale_of({"labels": PERIODS}), 40.0)
     assert targets[0].tolist() == pytest.approx([v / (1 + near + far) for v in (1, near, far, 0)])
     assert targets[3].tolist() == [0, 0, 0, 1]
     logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
@@ -140,9 +142,57 @@ def test_a_task_without_any_known_label_counts_nothing(batch):
         ("focall", r"\['focall'\] are unknown\. Join some of"),
         ({"type": "ordinal+hinge"}, r"The loss of type is 'ordinal\+hinge'"),
         ({"genre": "ordinal"}, r"loss names \['genre'\], but the tasks are \['type', 'timeframe'\]"),
-        ({"type": "ordinal"}, "needs labels that are periods such as 1501-1550, got"),
+        ({"type": "ordinal"}, "needs labels with an order, got"),
     ],
 )
 def test_wrong_losses_are_refused(loss, message):
     with pytest.raises(ValueError, match=message):
         ArtLoss(TASKS, COUNTS, loss)
+
+
+SUBJECTS = {"name": "subjects", "kind": "multi_label", "labels": ["angel", "boat", "cat"]}
+HAVING = torch.tensor([[60, 90, 75], [40, 10, 25]])  # rows without and with each label
+SEVERAL = torch.tensor([[1, 0, 0], [1, 1, -100], [0, 0, 1], [-100, -100, -100], [0, 0, 0], [1, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("parts", "settings", "shift", "weights"),
+    [
+        ({"cross_entropy"}, {}, 0.0, (1.0, 1.0)),
+        ({"cross_entropy"}, {"label_smoothing": 0.1}, 0.0, (1.0, 1.0)),
+        ({"class_weighted"}, {}, 0.0, (100 / (2 * HAVING[0]), 100 / (2 * HAVING[1]))),
+        ({"logit_adjusted"}, {"logit_adjustment_tau": 2.0}, 2.0 * (HAVING[1] / HAVING[0]).log(), (1.0, 1.0)),
+    ],
+)
+def test_the_parts_of_several_labels_equal_torch(logits, parts, settings, shift, weights):
+    loss = MultiLabelLoss(SUBJECTS, HAVING, parts, **settings)
+    known = SEVERAL >= 0
+    smoothing = settings.get("label_smoothing", 0.0)
+    targets = SEVERAL.clamp(min=0) * (1 - smoothing) + smoothing / 2
+    by_label = F.binary_cross_entropy_with_logits(logits + shift, targets, reduction="none")
+    weight = known * torch.where(SEVERAL > 0, torch.as_tensor(weights[1]), torch.as_tensor(weights[0]))
+    assert torch.allclose(mean(loss, logits, SEVERAL), (by_label * weight).sum() / weight.sum())
+    assert loss(logits, SEVERAL)[3] == 0
+
+
+def test_a_task_with_several_labels_stands_beside_others(batch):
+    logits, labels = batch
+    logits["subjects"] = torch.randn(8, 3, generator=torch.Generator().manual_seed(3))
+    several = torch.cat([SEVERAL, SEVERAL[:2]])
+    loss = ArtLoss([*TASKS, SUBJECTS], {**COUNTS, "subjects": HAVING})
+    expected = F.cross_entropy(logits["type"], labels[:, 0]) + F.cross_entropy(logits["timeframe"], labels[:, 1])
+    known = several >= 0
+    expected += F.binary_cross_entropy_with_logits(logits["subjects"][known], several[known].float())
+    assert torch.allclose(whole(loss, logits, torch.cat([labels, several], dim=1)), expected / 3)
+
+
+def test_the_ordinal_loss_of_any_order():
+    sizes = scale_of({"labels": ["small", "medium", "large", "UNK"], "kind": "ordered"})
+    assert sizes.steps.tolist()[:3] == [0, 1, 2]
+    near, far = math.exp(-2), math.exp(-4)
+    loss = TaskLoss(
+        {"labels": ["1", "3", "5", "UNK"], "kind": "ordered", "positions": [1, 3, 5, None]}, HAVING, {"ordinal"}
+    )
+    assert loss.targets[0].tolist() == pytest.approx([v / (1 + near + far) for v in (1, near, far, 0)])
+    with pytest.raises(ValueError, match="several labels has no order"):
+        MultiLabelLoss(SUBJECTS, HAVING, {"ordinal"})
