@@ -23,7 +23,7 @@ from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.training.recipe import RECIPES, read_recipe
 
 MINIATURE, REAL = "miniature.yaml", "search_proof.yaml"
-SIZES = {"num_train": 2400, "num_val": 200, "num_test": 1000}
+SIZES = {"num_train": 2400, "num_val": 200, "num_test": 400}
 SETTINGS: dict[str, dict[str, Any]] = {"joint": {"contrastive_weight": 0.5}, "tasks alone": {}}
 PAINTINGS = "real paintings"
 COMPONENTS = (2, 5, 10, 20, 40)
@@ -31,7 +31,7 @@ REDUCTIONS = (None, 20, 50)  # columns that principal components leave of either
 
 
 def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Both settings on the miniature and one on real paintings, seed by seed."""
+    """One setting on real paintings, then both on the miniature, seed by seed."""
     paint_miniature(options.release, **SIZES)
     common = {
         "recipes": {"miniature": MINIATURE, PAINTINGS: REAL},
@@ -41,14 +41,15 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
         "paintings": options.paintings.name,
         "towers": [Path(options.vision_tower).name, Path(options.text_tower).name],
     }
-    tasks = []
-    for seed in options.seeds:
-        towers = {"vision": options.vision_tower, "text": options.text_tower}
-        tasks.append({"setting": PAINTINGS, "seed": seed, "release": options.paintings, "fields": towers})
-        tasks += [
-            {"setting": name, "seed": seed, "release": options.release, "fields": fields}
-            for name, fields in SETTINGS.items()
-        ]
+    towers = {"vision": options.vision_tower, "text": options.text_tower}
+    tasks = [
+        {"setting": PAINTINGS, "seed": seed, "release": options.paintings, "fields": towers} for seed in options.seeds
+    ]
+    tasks += [
+        {"setting": name, "seed": seed, "release": options.release, "fields": fields}
+        for seed in options.seeds
+        for name, fields in SETTINGS.items()
+    ]
     return common, tasks
 
 

@@ -144,8 +144,8 @@ def _check_kind(task: Task) -> None:
     for field, kinds in only.items():
         if getattr(task, field) is not None and task.kind not in kinds:
             raise ValueError(
-                f"Got {field} for the task {task.name} of the kind {task.kind or 'categorical'}. It is allowed for "
-                f"the kind {kinds[-1]}. Leave {field} out, or set another kind."
+                f"Got {field} for the task {task.name} of the kind {task.kind or 'categorical'}. Allowed is "
+                f"{field} for the kind {kinds[-1]}. Leave {field} out, or set another kind."
             )
     order = task.order
     if order is not None:

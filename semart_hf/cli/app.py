@@ -92,6 +92,7 @@ def review_of(options: argparse.Namespace, page: Page) -> Any:
     from semart_hf.collection.own_format import open_catalogue
     from semart_hf.collection.review import begin_review
     from semart_hf.collection.review_page import ReviewPage
+    from semart_hf.collection.several_labels import separators_of
     from semart_hf.collection.suggestions import find_columns
 
     reading = {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
@@ -99,10 +100,12 @@ def review_of(options: argparse.Namespace, page: Page) -> Any:
     columns = find_columns(
         catalogue, page.tasks, image=options.image_column, text=options.text_columns, has_suggestions=True
     )
+    tasks = page.classifier.model.config.tasks
+    columns = columns._replace(separators=separators_of(tasks))
     beside = options.catalogue.parent / "Images"
     images = options.images or (beside if beside.is_dir() else beside.parent)
     review = begin_review(catalogue, columns, page.tasks)
-    labels = {task["name"]: task["labels"] for task in page.classifier.model.config.tasks}
+    labels = {task["name"]: task["labels"] for task in tasks}
     return ReviewPage(review, catalogue, columns, images, labels, page.explanation)
 
 
@@ -200,16 +203,23 @@ class Page:
 
     def classify(self, picture: str | None, text: str | None) -> list[Any]:
         """The message, the labels of each task with their probabilities, and no explanation."""
+        from semart_hf.model.configuration_semart import is_multi_label
+        from semart_hf.model.pipeline_semart import answer_of
+
         try:
             answer = self.classifier(painting_of(picture, text), top_k=None)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             return self.empty(without_path(error, picture))
-        unsure = [
-            f"{task.capitalize()} ({ranked[0]['score']:.0%}, below its threshold of {self.thresholds[task]:.0%})"
-            for task, ranked in answer.items()
-            if ranked[0]["score"] < self.thresholds.get(task, 0)
-        ]
-        labels = [{entry["label"]: entry["score"] for entry in answer[task]} for task in self.tasks]
+        unsure, labels = [], []
+        for task in self.classifier.model.config.tasks:
+            ranked = [(entry["label"], entry["score"]) for entry in answer[task["name"]]]
+            chosen, confidence = answer_of(ranked, task)
+            least = self.thresholds.get(task["name"], 0)
+            if confidence < least:
+                unsure.append(f"{task['name'].capitalize()} ({confidence:.0%}, below its threshold of {least:.0%})")
+            # Of several labels those that are an answer, the ticked ones, stand before all others.
+            marks = {label: f"✓ {label}" for label in chosen} if is_multi_label(task) else {}
+            labels.append({marks.get(label, label): score for label, score in ranked})
         return [notice(f"The model is unsure of: {', '.join(unsure)}." if unsure else ""), *labels, ""]
 
     def explain(self, picture: str | None, text: str | None) -> list[Any]:

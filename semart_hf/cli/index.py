@@ -79,6 +79,8 @@ def main(arguments: list[str]) -> None:
             "This model was trained without contrastive_weight: words find paintings by their texts alone.",
             file=sys.stderr,
         )
+    if not about["num_rows"]:
+        raise ValueError(f"None of {counts['failed']:,} rows could be read. See the reasons above.")
     print(f"Index of {about['num_rows']:,} paintings: {options.output}")
 
 

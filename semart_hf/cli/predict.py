@@ -49,8 +49,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add("--output", type=Path, metavar="OUT", help=lines)
     page = "write a page that shows which parts of each picture and which words moved each answer"
     add("--explain", type=Path, metavar="OUT.html", help=page)
-    add("--top_k", type=int, default=1, help="labels shown for each task (default: 1)")
-    add("--min_confidence", type=float, help="say unsure where the likeliest label is less probable")
+    add("--top_k", type=int, help="labels shown for each task (default: its answer)")
+    add("--min_confidence", type=float, help="say unsure where the answer is less probable")
     add("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
     add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
     add = add_catalogue_options(parser).add_argument
@@ -80,17 +80,21 @@ def main(arguments: list[str]) -> None:
 
     from semart_hf.collection.suggestions import error_of
     from semart_hf.files import write_text
-    from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+    from semart_hf.model.configuration_semart import is_multi_label
+    from semart_hf.model.pipeline_semart import UNSURE, ArtClassificationPipeline
 
     model, processor = load_model(options.model)
     classify = ArtClassificationPipeline(model=model, processor=processor, device=options.device)
     readable = [painting for painting in paintings if "error" not in painting]
     inputs = ({name: value for name, value in painting.items() if value is not None} for painting in readable)
-    settings = {name: getattr(options, name) for name in ("top_k", "min_confidence", "batch_size")}
-    answers = classify(inputs, on_error="return", **settings)
+    settings = {name: getattr(options, name) for name in ("min_confidence", "batch_size")}
+    answers = classify(inputs, on_error="return", top_k=options.top_k or "auto", **settings)
+    single = [] if options.top_k else [task["name"] for task in model.config.tasks if not is_multi_label(task)]
     with tqdm(answers, total=len(readable), unit="painting", disable=len(paintings) < 2) as progress:
         for painting, answer in zip(readable, progress, strict=True):
             error = error_of(answer)
+            if error is None:
+                answer |= {task: answer[task][: 1 + (answer[task][0]["label"] == UNSURE)] for task in single}
             painting.update({"predictions": answer} if error is None else {"error": error})
 
     errors = [painting["error"] for painting in paintings if "error" in painting]
@@ -133,7 +137,7 @@ def suggest(options: argparse.Namespace) -> None:
     output = options.output
     check_catalogue(Path(options.catalogue), output)
 
-    from semart_hf.collection import suggestions
+    from semart_hf.collection import several_labels, suggestions
 
     catalogue = catalogue_of(options)
 
@@ -162,10 +166,17 @@ def suggest(options: argparse.Namespace) -> None:
         chosen = {"images": str(images.resolve()), "batch_size": options.batch_size, "fetch_pictures": fetch}
         chosen |= {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
         identity = suggestions.identity_of(catalogue, model, columns, **chosen)
+    # Of several labels the answer's probability is made of all.
+    top_k = None if several_labels.separators_of(config.tasks) else 1 + several_labels.NUM_ALTERNATIVES
+
+    def answers(paintings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found = classify(paintings, on_error="return", top_k=top_k, batch_size=options.batch_size)
+        return [one if suggestions.error_of(one) else several_labels.in_one_cell(one, config.tasks) for one in found]
+
     counts = suggestions.suggest(
         catalogue,
         output,
-        lambda paintings: list(classify(paintings, on_error="return", top_k=4, batch_size=options.batch_size)),
+        answers,
         lambda row: suggestions.painting_of(row, columns, images, fetch_picture if fetch else None),
         lambda answer, row: suggestions.addition_of(answer, row, columns, tasks, thresholds, fill=fill),
         tasks,
@@ -249,7 +260,7 @@ def row_of(painting: dict[str, Any], tasks: list[str]) -> list[str]:
     if "error" in painting:
         return [f"{name_of(painting)}\n{painting['error']}", *["–"] * len(tasks)]
     guesses = painting["predictions"]
-    lines = ["\n".join(f"{guess['label']} {guess['score']:.0%}" for guess in guesses[task]) for task in tasks]
+    lines = ["\n".join(f"{guess['label']} {guess['score']:.0%}" for guess in guesses[task]) or "–" for task in tasks]
     return [name_of(painting), *lines]
 
 

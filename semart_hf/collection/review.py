@@ -18,6 +18,7 @@ from semart_hf.files import atomic_file, locked
 
 from .own_format import Catalogue
 from .review_results import estimated_accuracy
+from .several_labels import split_labels
 from .suggestions import Columns
 
 # Which of the two tables is walked along its index, so that the first hit ends the search: CROSS keeps the order.
@@ -359,9 +360,13 @@ def _import(connection: sqlite3.Connection, catalogue: Catalogue, columns: Colum
         errors = 0.0
         for task in tasks:
             label, confidence = row.cells.get(f"{task}_suggested"), _number(row.cells.get(f"{task}_confidence"))
+            separator = columns.separators.get(task)
+            label = "" if label is None and separator else label  # none of several labels is likely enough
             if label is None or confidence is None:
                 continue
             known = row.cells.get(columns.tasks[task]) if task in columns.tasks else None
+            if separator and known and {*split_labels(known, separator)} == {*split_labels(label, separator)}:
+                known = label
             if known == label and row.cells.get(f"{task}_decision") != "known":
                 known = None  # a suggestion that was filled in
             state = "open" if known is None else "known" if known == label else "doubted"

@@ -15,6 +15,7 @@ from semart_hf.model.pictures_semart import load_picture
 from .own_format import Catalogue, Row
 from .review import ORDERS, STATE_OF, Painting, Review, Suggestion
 from .review_results import export_decisions
+from .several_labels import joined, several_choices, split_labels
 from .suggestions import Columns, painting_of, printable
 
 NUM_CHOICES = 5
@@ -121,6 +122,18 @@ class ReviewPage:
             return self.next(reviewer, order, task, label, f"Nothing is left to decide about row {row + 1}.")
         return self._shown(painting, wanted, "")
 
+    def choose(
+        self, row: int | None, decided: str | None, chosen: str | None, answer: str | None, *asked: str
+    ) -> list[Any]:
+        """Keep an answer, or of a task with several labels put it among the chosen or take it out; see `decide`."""
+        separator = self.columns.separators.get(decided or "")
+        if row is None or separator is None:
+            return self.decide(row, decided, answer or "", *asked)
+        pressed = split_labels(printable(answer or ""), separator)
+        kept = joined(sorted({*split_labels(chosen, separator)} ^ {*pressed}), separator)
+        message = "" if pressed else "Choose a label or write one first."
+        return self._shown(self.review.painting(row), decided, message, kept)
+
     def undo(self, reviewer: str, order: str, task: str, label: str) -> list[Any]:
         """Take back somebody's last decision."""
         try:
@@ -181,9 +194,10 @@ class ReviewPage:
     def _keep(self, row: int, task: str, label: str, reviewer: str) -> None:
         label, name = printable(label).strip(), _name(reviewer)
         self.catalogue.check_labels([label, name])
-        self.review.decide(
-            row, task, label or None, name, is_new=bool(label) and label not in self.labels.get(task, [])
-        )
+        separator = self.columns.separators.get(task)
+        parts = split_labels(label, separator) if separator else [label] * bool(label)
+        is_new = not {*parts} <= {*self.labels.get(task, [])}
+        self.review.decide(row, task, joined(parts, separator or "") or None, name, is_new=is_new)
 
     def _open_task(self, painting: Painting | None, order: str, wanted: str | None, label: str = "") -> str | None:
         """The task to be decided next: the wanted one, or the least sure of those that are open."""
@@ -204,8 +218,10 @@ class ReviewPage:
         image.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
         return image
 
-    def _shown(self, painting: Painting | None, task: str | None, message: str) -> list[Any]:
-        """Row, task, picture, cells, question, choices, label, message and progress."""
+    def _shown(
+        self, painting: Painting | None, task: str | None, message: str, chosen: str | None = None
+    ) -> list[Any]:
+        """Row, task, picture, cells, question, choices, what Enter accepts, labels, message and progress."""
         picture = None
         try:
             picture = self._picture(painting) if painting else None
@@ -215,28 +231,25 @@ class ReviewPage:
         if painting is None or suggestion is None:
             done = "Nothing is left to decide here. Choose another order or task, or export the catalogue."
             choices: list[tuple[str, str] | None] = [None] * NUM_CHOICES
-            return [None, None, None, "", f"<p>{done}</p>", *choices, [], _notice(message), self.progress()]
-        ranked = [(suggestion.label, suggestion.confidence), *suggestion.alternatives][:NUM_CHOICES]
-        choices = [(f"{number}  {label}  {score:.0%}", label) for number, (label, score) in enumerate(ranked, 1)]
+            return [None, None, None, "", f"<p>{done}</p>", *choices, None, [], _notice(message), self.progress()]
+        known, accepted = self.labels.get(suggestion.task, []), suggestion.label
+        separator = self.columns.separators.get(suggestion.task)
+        question = _question(painting.row, suggestion)
+        if separator is None:
+            ranked = [(suggestion.label, suggestion.confidence), *suggestion.alternatives]
+            offered = [(f"{label}  {score:.0%}", label) for label, score in ranked]
+        else:
+            accepted, offered = several_choices(accepted, suggestion.alternatives, chosen, separator, known)
+            question += f"<p>Chosen: <b>{escape(accepted) or 'nothing'}</b></p>"
+        choices = [(f"{number}  {text}", label) for number, (text, label) in enumerate(offered[:NUM_CHOICES], 1)]
         choices += [None] * (NUM_CHOICES - len(choices))
         cells = "".join(
             f"<dt>{escape(name)}<dd>{escape(value)}"
             for name, value in painting.cells.items()
             if not name.endswith(("_suggested", "_confidence", "_alternatives", "_decision"))
         )
-        question = _question(painting.row, suggestion)
-        known = self.labels.get(suggestion.task, [])
-        return [
-            painting.row,
-            task,
-            picture,
-            f"<dl>{cells}</dl>",
-            question,
-            *choices,
-            known,
-            _notice(message),
-            self.progress(),
-        ]
+        shown = [painting.row, task, picture, f"<dl>{cells}</dl>", question, *choices]
+        return [*shown, accepted, known, _notice(message), self.progress()]
 
 
 def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
@@ -249,12 +262,13 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
         opened: A state that another tab sets to a row number and its cells, to have it shown.
     """
     row, task, kept = gradio.State(None), gradio.State(None), gradio.BrowserState("", storage_key="semart-reviewer")
-    labels = [gradio.State(None) for _ in range(NUM_CHOICES)]
+    labels, accepted = [gradio.State(None) for _ in range(NUM_CHOICES)], gradio.State(None)
     with gradio.Row():
         reviewer = gradio.Textbox(label="Your name", elem_id="reviewer", max_length=80)
         order = gradio.Dropdown(list(ORDERS), value=next(iter(ORDERS)), label="Order", elem_id="order")
         tasks = gradio.Dropdown([("every task", ""), *page.review.tasks], value="", label="Task", elem_id="task")
-        known = sorted({label for names in page.labels.values() for label in names})
+        single = (names for task, names in page.labels.items() if task not in page.columns.separators)
+        known = sorted({label for names in single for label in names})
         suggested = gradio.Dropdown([("every label", ""), *known], value="", label="Suggested label", elem_id="label")
     message = gradio.HTML(elem_id="review-message")
     with gradio.Row():
@@ -281,15 +295,15 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
     export = gradio.Button("Export the catalogue", elem_id="export")
     files = gradio.File(label="Reviewed catalogue, and what was changed", interactive=False, file_count="multiple")
     choice = [order, tasks, suggested]
-    shown = [row, task, picture, cells, question, *buttons, *labels, other, message, progress, explanation]
+    shown = [row, task, picture, cells, question, *buttons, *labels, accepted, other, message, progress, explanation]
 
     def updates(values: list[Any]) -> list[Any]:
         number, name, image, listed, asked, *rest = values
-        choices, known, note, table = rest[:NUM_CHOICES], *rest[NUM_CHOICES:]
+        choices, answer, known, note, table = rest[:NUM_CHOICES], *rest[NUM_CHOICES:]
         drawn = [gradio.Button(value=one[0] if one else "", visible=one is not None) for one in choices]
         held = [one[1] if one else None for one in choices]
         field = gradio.Dropdown(choices=known, value=None)
-        return [number, name, image, listed, asked, *drawn, *held, field, note, table, ""]
+        return [number, name, image, listed, asked, *drawn, *held, answer, field, note, table, ""]
 
     def on_load(name: str, request: gradio.Request) -> Any:  # a link may carry the name: ?reviewer=Ada
         return request.query_params.get("reviewer") or name or gradio.skip()
@@ -300,12 +314,13 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
     def on_decide(
         number: Any, decided: Any, answer: Any, name: str, wanted: str, about: str, label: str, request: gradio.Request
     ) -> list[Any]:
-        return updates(page.decide(number, decided, answer or "", _user(request, name), wanted, about, label))
+        return updates(page.decide(number, decided, answer, _user(request, name), wanted, about, label))
 
-    def on_skip(
-        number: Any, decided: Any, name: str, wanted: str, about: str, label: str, request: gradio.Request
-    ) -> list[Any]:
-        return updates(page.decide(number, decided, None, _user(request, name), wanted, about, label))
+    def on_choose(
+        number: Any, decided: Any, chosen: Any, answer: Any, name: str, wanted: str, about: str, label: str,
+        request: gradio.Request,
+    ) -> list[Any]:  # fmt: skip
+        return updates(page.choose(number, decided, chosen, answer, _user(request, name), wanted, about, label))
 
     def on_undo(name: str, wanted: str, about: str, label: str, request: gradio.Request) -> list[Any]:
         return updates(page.undo(_user(request, name), wanted, about, label))
@@ -313,17 +328,17 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
     def on_open(found: Any, name: str, wanted: str, about: str, label: str, request: gradio.Request) -> list[Any]:
         return updates(page.open(found[0], found[1], _user(request, name), wanted, about, label))
 
-    for function in (on_load, on_next, on_decide, on_skip, on_undo, on_open):
+    for function in (on_load, on_next, on_decide, on_choose, on_undo, on_open):
         function.__annotations__["request"] = gradio.Request
     options = {"api_visibility": "private", "show_progress": "hidden"}
     started = blocks.load(on_load, kept, reviewer, **options)
     for event in (started.then, reviewer.submit, order.change, tasks.change, suggested.change):
         event(on_next, [reviewer, *choice], shown, **options)
     reviewer.change(lambda name: name, reviewer, kept, **options)
-    for button, label in zip([*buttons, accept], [*labels, labels[0]], strict=True):
-        button.click(on_decide, [row, task, label, reviewer, *choice], shown, **options)
-    save.click(on_decide, [row, task, other, reviewer, *choice], shown, **options)
-    skip.click(on_skip, [row, task, reviewer, *choice], shown, **options)
+    for button, label in zip([*buttons, save], [*labels, other], strict=True):
+        button.click(on_choose, [row, task, accepted, label, reviewer, *choice], shown, **options)
+    accept.click(on_decide, [row, task, accepted, reviewer, *choice], shown, **options)
+    skip.click(on_decide, [row, task, gradio.State(None), reviewer, *choice], shown, **options)
     undo.click(on_undo, [reviewer, *choice], shown, **options)
     opened.change(on_open, [opened, reviewer, *choice], shown, **options)
     why.click(page.explain, row, explanation, api_name="explain_row", api_visibility="private")

@@ -49,11 +49,13 @@ class Columns(NamedTuple):
         image: Names of picture files, or their URLs; `None` where there are no pictures.
         text: Columns that make up the text, in their order.
         tasks: Column of each task whose labels the catalogue has.
+        separators: By task with several labels, what stands between them in a cell.
     """
 
     image: str | None
     text: tuple[str, ...]
     tasks: Mapping[str, str]
+    separators: Mapping[str, str] = {}
 
 
 def find_columns(
@@ -195,7 +197,8 @@ def addition_of(
         elif task not in thresholds:
             decision = "not calibrated"
         else:
-            decision = "accepted" if least is not None and best["score"] >= least else "unsure"
+            is_sure = best["label"] and least is not None and best["score"] >= least
+            decision = "accepted" if is_sure else "unsure"
         if column is not None and column in fill and decision == "accepted":
             filled[column] = best["label"]
         alternatives = " | ".join(f"{other['label']} {other['score']:.2f}" for other in others)

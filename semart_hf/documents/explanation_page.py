@@ -13,6 +13,7 @@ from PIL import Image
 
 from semart_hf.evaluation.explanations import Explanation, explain
 from semart_hf.files import write_text
+from semart_hf.model.configuration_semart import is_multi_label
 
 from .page import render_page, to_jpeg
 from .table import signed
@@ -30,6 +31,7 @@ LEGEND = (
 SHOWN_SIZE = 320
 # Log odds: where no word says more, all are faint, because none of them mattered.
 LEAST_FULL_WEIGHT = 0.1
+MOST_LABELS = 4  # of an answer with several
 # Vermilion shows on any painting that is drained of its own colours, to the colour-blind too.
 GLOW = (255, 94, 0)
 
@@ -44,11 +46,18 @@ def write_explanations(
         pipeline: What answers.
         paintings: Name and `{"image", "text"}` of each; what is missing is left out or `None`.
     """
-    model, entries = pipeline.model, list[dict[str, Any]]()
+    classify, model, entries = pipeline, pipeline.model, list[dict[str, Any]]()
     for key, (name, painting) in enumerate(paintings):
         given: Any = {"image": painting.get("image"), "text": painting.get("text"), "precision": pipeline.precision}
         try:
-            found = [explain(model, pipeline.processor, task=task, **given) for task in model.config.task_names]
+            asked = {name: painting[name] for name in ("image", "text") if painting.get(name) is not None}
+            several = [task["name"] for task in model.config.tasks if is_multi_label(task)]
+            answers = classify(asked, tasks=several) if several else {}
+            found = [
+                explain(model, pipeline.processor, task=task["name"], label=label, **given)
+                for task in model.config.tasks
+                for label in [one["label"] for one in answers.get(task["name"], ())][:MOST_LABELS] or [None]
+            ]
         except ValueError as error:  # a picture that cannot be read does not cost the others their page
             entries.append({"name": name, "error": str(error)})
         else:

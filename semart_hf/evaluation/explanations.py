@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.pictures_semart import load_picture
 from semart_hf.model.techniques_semart import autocast_context, evaluation_mode, run_model
 
@@ -57,35 +58,39 @@ def explain(
     processor: SemArtProcessor,
     *,
     task: str,
+    label: str | None = None,
     image: Any = None,
     text: str | None = None,
     precision: str = "auto",
 ) -> Explanation:
-    """What moved the model to one task's answer about one painting.
+    """What moved the model to one task's answer about one painting, or to a label of it; by default the likeliest.
 
     Raises:
-        ValueError: The painting has neither picture nor text, or the task is unknown.
+        ValueError: The painting has neither picture nor text, or the task or label is unknown.
     """
     text = text if text and text.strip() else None
     if image is None and text is None:
         raise ValueError("Got neither a picture nor a text. One is needed to explain. Pass image=, text= or both.")
     labels = model.config.labels(task)
+    if label is not None and label not in labels:
+        raise ValueError(f"Got the label {label!r} of task {task}. Allowed are {labels}. Choose one.")
+    has_several = is_multi_label(model.config.tasks[model.config.task_names.index(task)])
     picture = None if image is None else load_picture(image)
     inputs = dict(processor(images=picture, text=text, return_tensors="pt").to(model.device))
     with torch.no_grad():
         logits = run_model(model, inputs, precision=precision).logits[task][0].float()
-    index = int(logits.argmax())
+    index = int(logits.argmax()) if label is None else labels.index(label)
     with evaluation_mode(model), autocast_context(model, precision):
-        pixels, tokens = integrated_gradients(model, processor, inputs, task, index)
+        pixels, tokens = integrated_gradients(model, processor, inputs, task, index, has_several)
     heat = None
     if pixels is not None:  # with its surroundings: a single pixel says nothing to a person
         radius = max(1, pixels.shape[-1] // 24)
         heat = gaussian_blur(pixels.float()[None], [4 * radius + 1] * 2, [float(radius)] * 2)[0].cpu().numpy()
-    temperature = (model.config.temperatures or {}).get(task, 1.0)
+    logits = logits / (model.config.temperatures or {}).get(task, 1.0)
     return Explanation(
         task=task,
         label=labels[index],
-        probability=float((logits / temperature).softmax(-1)[index]),
+        probability=float((logits.sigmoid() if has_several else logits.softmax(-1))[index]),
         picture=picture,
         seen=(0, 0, 1, 1) if picture is None else seen_part(processor.image_processor, picture.size),
         heat=heat,
@@ -96,7 +101,12 @@ def explain(
 
 
 def integrated_gradients(
-    model: SemArtForArtClassification, processor: SemArtProcessor, inputs: dict[str, Tensor], task: str, index: int
+    model: SemArtForArtClassification,
+    processor: SemArtProcessor,
+    inputs: dict[str, Tensor],
+    task: str,
+    index: int,
+    has_several: bool = False,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Contributions of the pixels (height, width) and of the tokens (tokens,) to one label's log odds."""
     pixels = inputs.get("pixel_values")
@@ -109,7 +119,7 @@ def integrated_gradients(
             batch["pixel_values"] = (chunk[:, None, None, None] * pixels).requires_grad_(True)
             leaves.append(batch["pixel_values"])
         with torch.enable_grad(), _masked_words(model, processor, inputs.get("input_ids"), chunk) as words:
-            log_odds = log_odds_of(model(**batch).logits[task].float(), index)
+            log_odds = log_odds_of(model(**batch).logits[task].float(), index, has_several)
             gradients = list(torch.autograd.grad(log_odds.sum(), leaves + [path for path, _ in words]))
         if pixels is not None:
             pixel_parts.append((gradients.pop(0).sum(0) * pixels[0]).sum(0))
@@ -118,8 +128,10 @@ def integrated_gradients(
     return totals[0], totals[1]
 
 
-def log_odds_of(logits: Tensor, index: int) -> Tensor:
-    """Log odds (batch,) of one label against all others together."""
+def log_odds_of(logits: Tensor, index: int, has_several: bool = False) -> Tensor:
+    """Log odds (batch,) of one label: against all others together, or against its absence where there are several."""
+    if has_several:
+        return logits[:, index]
     others = torch.cat([logits[:, :index], logits[:, index + 1 :]], dim=-1)
     return logits[:, index] - (others.logsumexp(-1) if others.shape[-1] else 0)
 

@@ -27,8 +27,9 @@ from .world import Table, World, art_history, ceilings, with_long_tail
 from .writer import catalogue, describe, escape
 
 COLUMNS = ("IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME")
+SUBJECTS = "SUBJECTS"  # a further column: what is to be seen, for a task with several labels
 
-_PROGRAM_VERSION = 2  # goes up when the same settings give other paintings
+_PROGRAM_VERSION = 3  # goes up when the same settings give other files
 _MIN_LABEL_COUNT = 10  # what `typed_splits` takes for a class of its own by default
 _MISSING_TECHNIQUE = 0.03
 _WITH_ENTITIES = 0.3  # of the descriptions that hold a special character
@@ -123,7 +124,7 @@ def paint_miniature(
         rows = [list(islice(written, len(paintings))) for paintings in splits]
         for split, split_rows in zip(("train", "val", "test"), rows, strict=True):
             with (draft / f"semart_{split}.csv").open("w", encoding="cp1252", newline="") as lines:
-                table = csv.DictWriter(lines, COLUMNS, delimiter="\t", lineterminator="\n")
+                table = csv.DictWriter(lines, (*COLUMNS, SUBJECTS), delimiter="\t", lineterminator="\n")
                 table.writeheader()
                 table.writerows(split_rows)
         rare = {}
@@ -174,7 +175,7 @@ def _rows(images: Path, splits: Sequence[Sequence[Painting]], workers: int) -> I
 
 def _produce(images: Path, painting: Painting) -> dict[str, str]:
     """Write the painting's picture and return its row."""
-    picture = paint(painting.image_cues, np.random.default_rng((*painting.key, 1)))
+    picture, subjects = paint(painting.image_cues, np.random.default_rng((*painting.key, 1)))
     rng = np.random.default_rng((*painting.key, 2))
     description = "" if painting.text_cues is None else describe(painting.text_cues, rng)
     if rng.random() < _WITH_ENTITIES:
@@ -187,4 +188,4 @@ def _produce(images: Path, painting: Painting) -> dict[str, str]:
     name = f"{split}{number:05d}-{slug}.jpg"
     picture.save(images / name, quality=_JPEG_QUALITY)
     labels = {task.upper(): label for task, label in painting.labels.items() if task != "medium"}
-    return {"IMAGE_FILE": name, "DESCRIPTION": description, **columns, **labels}
+    return {"IMAGE_FILE": name, "DESCRIPTION": description, **columns, **labels, SUBJECTS: "; ".join(subjects)}

@@ -29,12 +29,22 @@ _FORMATS = {  # width / height, smallest and largest: a bust is upright, a battl
     "interior": (0.85, 1.25),
     "historical": (1.15, 1.5),
 }
+#: What is to be seen in a picture, by the drawing that shows it.
+SUBJECTS = {
+    **{"madonna": "Madonna", "saint": "saints", "crucified": "Crucifixion", "nymph": "nymphs", "shell": "shell"},
+    **{"temple": "temple", "tree": "trees", "mill": "windmill", "boat": "boats", "warship": "warships"},
+    **{"soldier": "soldiers", "banner": "banners", "drinker": "drinkers", "woman": "woman", "room": "window"},
+    **{"bust": "sitter", "hat": "hat", "ruff": "ruff", "pearls": "pearls", "jug": "jug", "glass": "glass"},
+    **{"fruit": "fruit", "flower": "flowers"},
+}
 # Lights the edges of strokes from one corner.
 _IMPASTO = ImageFilter.Kernel((3, 3), (-0.7, -0.3, 0, -0.3, 1, 0.3, 0, 0.3, 0.7), scale=1)
 
 
-def paint(cues: Mapping[str, str], rng: np.random.Generator) -> Image.Image:
+def paint(cues: Mapping[str, str], rng: np.random.Generator) -> tuple[Image.Image, list[str]]:
     """An RGB picture with a short side of 128 pixels that shows the given cues and nothing else but chance.
+
+    With it come those of the `SUBJECTS` that are to be seen.
 
     Args:
         cues: The value to show of each task: a composition, a brush, a palette and a surface.
@@ -47,7 +57,9 @@ def paint(cues: Mapping[str, str], rng: np.random.Generator) -> Image.Image:
     mirrored = ImageOps.mirror(sheet.image) if rng.random() < 0.5 else sheet.image
     brushed = BRUSHES[cues["school"]](mirrored, rng).reduce(_SUPERSAMPLING)
     pixels = _varnish(np.asarray(brushed, dtype=np.float32) / np.float32(255), cues["timeframe"])
-    return Image.fromarray((SURFACES[cues["medium"]](pixels, rng).clip(0, 1) * 255).round().astype(np.uint8))
+    subjects = [subject for drawing, subject in SUBJECTS.items() if drawing in sheet.drawn]
+    picture = (SURFACES[cues["medium"]](pixels, rng).clip(0, 1) * 255).round().astype(np.uint8)
+    return Image.fromarray(picture), subjects
 
 
 def _varnish(pixels: Pixels, palette: str) -> Pixels:

@@ -86,6 +86,7 @@ class Sheet:
         self._origin = (width / 2, height / 2)
         self._unit = float(min(width, height))
         self._turn = 1
+        self.drawn: set[str] = set()  # names in `DRAWINGS`, without the parts of a drawing
 
     def frame(self, x: float, y: float, size: float = 1, turn: int = 1, own: str = "stone") -> "Sheet":
         """The sheet with its origin at a point, `size` as the unit and a colour called `own`; `turn` -1 mirrors it."""
@@ -132,12 +133,15 @@ class Sheet:
         self, drawing: str, x: float = 0, y: float = 0, size: float = 1, *, turn: int = 1, own: str = "stone"
     ) -> None:
         """A drawing of `DRAWINGS` around a point, as large as `size`, with its own colour."""
-        frame = self.frame(x, y, size, turn, own)
+        self.drawn.add(drawing)
+        self.frame(x, y, size, turn, own)._make(drawing)
+
+    def _make(self, drawing: str) -> None:
         for gesture in DRAWINGS[drawing].split(";"):
             kind, colour, *words = gesture.split()
             numbers = [float(word) / 100 for word in words]
             for mirrored in (1, -1) if kind.endswith("2") else (1,):
-                frame.frame(0, 0, 1, mirrored, "own")._gesture(kind.rstrip("2"), colour, numbers)
+                self.frame(0, 0, 1, mirrored, "own")._gesture(kind.rstrip("2"), colour, numbers)
 
     def _gesture(self, kind: str, colour: str, numbers: list[float]) -> None:
         """A gesture of a drawing; a path's width comes before its points."""
@@ -147,7 +151,8 @@ class Sheet:
             points = list(zip(numbers[1::2], numbers[2::2], strict=True))
             self.line(points, colour, numbers[0], smooth=kind == "bend")
         elif kind in DRAWINGS:
-            self.draw(kind, *numbers, own=colour)
+            x, y, size = numbers
+            self.frame(x, y, size, own=colour)._make(kind)
         else:
             getattr(self, kind)(*numbers, colour)
 

@@ -1,5 +1,6 @@
 """The SemArt model: two towers, fused features, one head a task, one loss."""
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,6 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import cached_file
 
-from .alignment_semart import Alignment
 from .configuration_semart import SemArtConfig
 from .lexicon_semart import Lexicon, add_logits
 from .loading_semart import HUB_OPTIONS, reorder_heads, resolve_configs, verify_start
@@ -73,7 +73,8 @@ class SemArtForArtClassification(PreTrainedModel):
         )
         num_labels = sum(len(task["labels"]) for task in config.tasks)
         self.lexicon = Lexicon(config.text_config.vocab_size, num_labels) if config.text_lexicon else None
-        self.alignment = Alignment(config.fusion_dim) if config.contrastive else None
+        if config.contrastive:
+            self.logit_scale = nn.Parameter(torch.zeros(1))  # FSDP shards no scalars
         self.post_init()
         self.freeze()
 
@@ -83,8 +84,8 @@ class SemArtForArtClassification(PreTrainedModel):
         if isinstance(module, SemArtForArtClassification):
             init.normal_(module.absent_image, std=self.config.initializer_range)
             init.normal_(module.absent_text, std=self.config.initializer_range)
-        elif isinstance(module, Alignment):
-            module.reset()
+            if self.config.contrastive:
+                init.constant_(module.logit_scale, math.log(1 / 0.07))
         elif isinstance(module, Lexicon):
             for parameter in module.parameters():
                 init.zeros_(parameter)
@@ -264,15 +265,14 @@ class SemArtForArtClassification(PreTrainedModel):
                 by_text = add_logits(by_text, added)
         loss, task_losses = mean_losses(logits, labels, self.config)
         alone = {"image": by_image, "text": by_text} if each_alone else None
-        aligned = (image, text, None) if self.alignment is None else self.alignment(image, text)
-        output = SemArtOutput(loss, logits, task_losses, features, alone, *aligned)
+        scale = self.logit_scale.exp().clamp(max=100) if self.config.contrastive else None  # as in CLIP
+        output = SemArtOutput(loss, logits, task_losses, features, alone, image, text, scale)
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return output if use_dict else output.to_tuple()
 
     def get_image_features(self, pixel_values: Tensor, normalize: bool = False) -> Tensor:
         """Vectors of pictures `(batch, fusion_dim)` in the space that texts share; of unit length with `normalize`."""
         features = self._image_features(pixel_values)
-        features = features if self.alignment is None else self.alignment.align(features, "image")
         return F.normalize(features.float(), dim=-1) if normalize else features
 
     def get_text_features(
@@ -280,7 +280,6 @@ class SemArtForArtClassification(PreTrainedModel):
     ) -> Tensor:
         """Vectors of texts `(batch, fusion_dim)`, by the text tower alone; of unit length with `normalize`."""
         features = self.encode_texts(input_ids, attention_mask, None, len(input_ids))
-        features = features if self.alignment is None else self.alignment.align(features, "text")
         return F.normalize(features.float(), dim=-1) if normalize else features
 
     def encode_images(self, pixel_values: Tensor | None, has_image: Tensor | None, batch: int) -> Tensor:

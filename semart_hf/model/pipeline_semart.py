@@ -1,6 +1,7 @@
 """`pipeline("art-classification")`: paintings in, ranked labels for each task out."""
 
 import itertools
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 
+from .configuration_semart import is_multi_label
 from .paintings_semart import is_single, picture_and_text, rows
 from .pictures_semart import PictureError, load_picture
 from .techniques_semart import run_model, uses_bf16
@@ -190,9 +192,9 @@ class ArtClassificationPipeline(Pipeline):
             allowed = [*_CALL_OPTIONS, "on_error", "batch_size", "num_workers"]
             raise TypeError(f"Got the unknown options {unknown}. Allowed are {allowed}. Correct the name.")
         top_k, tasks = options.get("top_k"), options.get("tasks")
-        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1):
+        if top_k not in (None, "auto") and (isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1):
             raise ValueError(
-                f"top_k is {top_k!r}. Allowed is a number of labels from 1, or None for all. Give top_k=1."
+                f"top_k is {top_k!r}. Allowed is a number of labels from 1, or None for all, or 'auto'. Give top_k=1."
             )
         _check_min_confidence(options.get("min_confidence"), names)
         if tasks is not None:
@@ -233,7 +235,7 @@ class ArtClassificationPipeline(Pipeline):
     def postprocess(
         self,
         model_outputs: Mapping[str, Tensor],
-        top_k: int | None = 5,
+        top_k: int | str | None = "auto",
         tasks: Sequence[str] | None = None,
         min_confidence: float | Mapping[str, float | None] | None = None,
     ) -> dict[str, list[dict[str, Any]]]:
@@ -241,28 +243,38 @@ class ArtClassificationPipeline(Pipeline):
 
         Args:
             model_outputs: Logits `(1, num_labels)` by task.
-            top_k: At most so many labels a task; `None`: all.
+            top_k: At most so many labels a task; `None`: all. `auto`: five, but of a task with several labels all that
+                reach their thresholds, which may be none.
             tasks: The tasks to answer; `None`: all.
-            min_confidence: Where the likeliest label is less probable than this, `{"label": "unsure"}` with its score
-                stands before the ranked labels. One number, or numbers by task.
+            min_confidence: Where the answer is less probable than this (see `answer_of`), `{"label": "unsure"}` with
+                its score stands before the ranked labels. One number, or numbers by task.
         """
         temperatures = getattr(self.model.config, "temperatures", None) or {}
         answers = {}
-        for task in tasks or self.model.config.task_names:
+        for about in self.model.config.tasks:
+            task = about["name"]
+            if tasks is not None and task not in tasks:
+                continue
             logits = model_outputs[task][0]
             if not torch.isfinite(logits).all():
                 raise ValueError(
                     f"The logits of {task} are not finite: {logits.tolist()}. Allowed are numbers. Load the model "
                     "with dtype='float32', or train it again."
                 )
-            scores = torch.softmax(logits / temperatures.get(task, 1.0), dim=-1).tolist()
-            labelled = zip(self.model.config.labels(task), scores, strict=True)
-            ranked = sorted(labelled, key=itemgetter(1), reverse=True)[:top_k]
-            answer: list[dict[str, Any]] = [{"label": label, "score": score} for label, score in ranked]
+            logits = logits / temperatures.get(task, 1.0)
+            scores = logits.sigmoid() if is_multi_label(about) else torch.softmax(logits, dim=-1)
+            labelled = zip(about["labels"], scores.tolist(), strict=True)
+            ranked = sorted(labelled, key=itemgetter(1), reverse=True)
+            chosen, confidence = answer_of(ranked, about)
+            if top_k == "auto" and is_multi_label(about):
+                answered = {*chosen}
+                ranked = [one for one in ranked if one[0] in answered]
+            else:
+                ranked = ranked[: 5 if top_k == "auto" else top_k]  # type: ignore[index]  # a number, or None
+            answers[task] = [{"label": label, "score": score} for label, score in ranked]
             least = min_confidence.get(task) if isinstance(min_confidence, Mapping) else min_confidence
-            if least is not None and answer[0]["score"] < least:
-                answer.insert(0, {"label": UNSURE, "score": answer[0]["score"]})
-            answers[task] = answer
+            if least is not None and confidence < least:
+                answers[task].insert(0, {"label": UNSURE, "score": confidence})
         return answers
 
     def save_pretrained(
@@ -282,6 +294,23 @@ def save_repository(model: Any, processor: Any, folder: str | os.PathLike[str], 
     model.save_pretrained(folder, **options)
     processor.save_pretrained(folder)
     custom_object_save(ArtClassificationPipeline, folder)
+
+
+def answer_of(ranked: Sequence[tuple[str, float]], task: Mapping[str, Any]) -> tuple[list[str], float]:
+    """The labels that are a task's answer, among all of them with their probabilities, and how probable it is.
+
+    Of a task with several labels they reach their thresholds, and the probability is that of exactly these labels, as
+    if each came independently of the others.
+
+    Example:
+        >>> answer_of([("river", 0.75), ("boat", 0.25)], {"kind": "multi_label", "labels": ["boat", "river"]})
+        (['river'], 0.5625)
+    """
+    if not is_multi_label(task):
+        return [ranked[0][0]], ranked[0][1]
+    thresholds = dict(zip(task["labels"], task.get("thresholds") or [0.5] * len(task["labels"]), strict=True))
+    chosen = [label for label, score in ranked if score >= thresholds[label]]
+    return chosen, math.prod(score if score >= thresholds[label] else 1 - score for label, score in ranked)
 
 
 def answer_side_by_side(

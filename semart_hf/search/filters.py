@@ -58,8 +58,7 @@ class _Parser:
 
     def condition(self) -> str:
         found = self._any()
-        if self._next().kind != "end":
-            self.place -= 1
+        if self.tokens[self.place].kind != "end":
             raise self._wrong("and, or, or the end")
         return found
 
@@ -82,10 +81,6 @@ class _Parser:
         if sum(token.kind in ("text", "number") for token in found) > _MOST_VALUES:
             raise ValueError(f"Got a filter with more than {_MOST_VALUES} values. Write it with fewer.")
         return [*found, _Token("end", "", len(self.text))]
-
-    def _next(self) -> _Token:
-        self.place += 1
-        return self.tokens[self.place - 1]
 
     def _takes(self, *words: str) -> bool:
         """Whether the next token is one of these, which is passed then."""
@@ -159,13 +154,16 @@ class _Parser:
     def _value(self) -> _Token:
         if self.tokens[self.place].kind not in ("text", "number"):
             raise self._wrong("a value, as 'Dutch' or 1650,")
-        return self._next()
+        self.place += 1
+        return self.tokens[self.place - 1]
 
     def _compared(self, field: Field, sign: str, value: _Token) -> str:
         name, is_equality = field.name, sign in ("=", "!=")
-        if (field.kind == "number" and value.kind == "text") or (field.kind == "labels" and not is_equality):
+        if field.kind == "labels" and not is_equality:
+            raise ValueError(f"Got {sign} for a task with several labels. Allowed are =, != and in. {_ADVICE}")
+        if field.kind == "number" and value.kind == "text":
             self.place -= 1
-            raise self._wrong("a number" if field.kind == "number" else "only = and != (before) of several labels")
+            raise self._wrong("a number")
         if value.value == "''" and is_equality:
             found = f"{name} IS NULL"
         elif field.kind == "labels":

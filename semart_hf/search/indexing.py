@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +17,7 @@ from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from semart_hf.collection.own_format import Catalogue, Row
-from semart_hf.collection.suggestions import (
-    PART_ROWS,
-    Answer,
-    Columns,
-    answer_rows,
-    digest_of_weights,
-    painting_of,
-)
+from semart_hf.collection.suggestions import PART_ROWS, Answer, Columns, answer_rows, digest_of_weights, painting_of
 from semart_hf.documents.page import to_jpeg
 from semart_hf.files import full_disk_explained, locked
 
@@ -79,6 +72,7 @@ def describe_index(source: Source, model: Any, name: str) -> dict[str, Any]:
         "columns": columns,
         "tasks": [[task, "labels" if kind == "multi_label" else "text"] for task, kind in kinds.items()],
         "catalogue": str(source.catalogue.path),
+        "images": str(source.images.resolve()),
         "image_column": source.columns.image,
         "text_columns": list(source.columns.text),
     }
@@ -208,7 +202,7 @@ def _key(row: Row, source: Source) -> str:
     digest = hashlib.blake2b(json.dumps([row.cells, painting.get("text"), told]).encode(), digest_size=16)
     image = painting.get("image")
     if isinstance(image, str):
-        with open(image, "rb") as file:
+        with suppress(OSError), open(image, "rb") as file:  # embedding it says what is wrong
             while piece := file.read(1 << 20):
                 digest.update(piece)
     elif image is not None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from PIL import Image
 
+from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.collection.suggestions import added_columns
-from semart_hf.documents.page import data_uri, render_page
+from semart_hf.documents.page import data_uri, render_page, to_jpeg
 from semart_hf.files import write_text
 
 from .collection_map import map_page
@@ -23,6 +24,8 @@ from .queries import check_model, query_vector
 from .vector_index import Hit, SearchIndex, Vector
 
 WALL_SIZE = 24
+#: Pixels of the longer side of the painting that was chosen.
+PREVIEW_SIZE = 900
 _QUERY_KEYS = ("text", "image", "where", "like", "top_k")
 _FRAME = '<iframe srcdoc="{}" title="Map of the collection" style="width: 100%; height: 80vh; border: 0"></iframe>'
 STYLE = """
@@ -126,7 +129,10 @@ class SearchPage:
         if row is None:
             return ""
         hit = self.index.hits([row])[0]
-        jpeg = self.index.thumbnails([row]).get(row)
+        name = hit.cells.get(self.index.about["image_column"] or "")
+        file = find_picture(self.index.about["images"], name) if name else None
+        jpeg = to_jpeg(file, PREVIEW_SIZE) if isinstance(file, Path) else None  # where the originals are here
+        jpeg = jpeg or self.index.thumbnails([row]).get(row)
         picture = f'<img alt="" src="{data_uri(jpeg)}">' if jpeg else ""
         listed = [*own_cells(hit).items()]
         for task, (labels, score) in hit.labels.items():

@@ -230,6 +230,22 @@ def test_another_model_another_format_and_no_index_are_refused_by_name(indexed, 
         run(index, release / "semart_test.csv", "--model", classify.model.name_or_path, "--output", release)
 
 
+def test_a_model_that_is_elsewhere_now_is_asked_for(indexed, model, tmp_path):
+    copy = shutil.copytree(indexed, tmp_path / "index")
+    about = {**vector_index.read_about(str(copy)), "model": str(tmp_path / "gone")}
+    vector_index.write_about(vector_index.connect(str(copy)), about)
+    with pytest.raises(SystemExit, match=r"gone, which is not there any more. Give its place as --model"):
+        run(search, copy, "view")
+    run(search, copy, "view", "--model", model)
+
+
+def test_a_catalogue_of_which_nothing_can_be_read_ends_with_its_reasons(model, tmp_path, capsys):
+    source = write_texts(tmp_path / "a.csv", [("1", ""), ("2", "")])
+    with pytest.raises(SystemExit, match="None of 2 rows could be read"):
+        run(index, source, "--model", model, "--output", tmp_path / "index")
+    assert "row 1: The row has neither" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -66,7 +66,7 @@ def answered_and_failed(counts):
     ],
 )
 def test_obvious_names_are_found(columns, expected):
-    assert find_columns(SimpleNamespace(columns=columns, has_pictures=False), TASKS) == expected
+    assert find_columns(SimpleNamespace(columns=columns, has_pictures=False), TASKS)[:3] == expected
 
 
 def test_urls_are_preferred_where_pictures_are_fetched():

@@ -110,11 +110,7 @@ def test_columns_of_a_plain_dataset():
         ("task", ["one"] * 20, "with 1 labels in 20 rows"),
         ("task", [f"id {n}" for n in range(20)], "with 20 labels in 20 rows, of which \\[\\] occur"),
         ("task", [0.5, 1.5] * 10, "Allowed are columns of words, whole numbers"),
-        (
-            "task",
-            [["a", "b"]] * 20,
-            "of lists. Lists of labels, .* are read by the kind multi_label",
-        ),
+        ("task", [["a", "b"]] * 20, "of the kind categorical, .* of lists. Lists of labels"),
         ("task", [None] * 20, "Allowed are columns of words|with 0 labels"),
     ],
 )
@@ -175,34 +171,3 @@ def test_a_task_of_another_tasks_column_is_judged_by_its_labels(small_release):
     }
     assert judged["genre"][:-1].sum() > 0
     assert judged["age"][:-1].sum() > 0
-
-
-SUBJECTS = [["boat", "sea"], [], None, ["sea", "dog"], ["sea"]]
-
-
-@pytest.mark.parametrize("form", ["numbers", "words", "text"])
-def test_several_labels_of_a_painting(form):
-    words, names = datasets.Value("string"), ["sea", "boat"]
-    feature = {
-        "numbers": datasets.List(datasets.ClassLabel(names=names)),
-        "words": datasets.List(words),
-        "text": words,
-    }
-    cells = {
-        "numbers": [cell and [names.index(one) for one in cell if one in names] for cell in SUBJECTS],
-        "words": SUBJECTS,
-        "text": [cell and "; ".join(cell) for cell in [SUBJECTS[0], None, *SUBJECTS[2:]]],
-    }
-    features = datasets.Features({"text": words, "subjects": feature[form]})
-    rows = datasets.Dataset.from_dict({"text": ["a"] * 5, "subjects": cells[form]}, features=features)
-    entry = {"name": "subjects", "kind": "multi_label", "min_label_count": 1}
-    (task,) = tasks_of(rows, None if form == "numbers" else [entry])
-    assert sorted(task["labels"]) == sorted(["boat", "sea"] + ["dog"] * (form != "numbers"))
-    task["labels"] = names
-    found = labels_of([*rows_for(rows, [task])], [task]).tolist()
-    empty = [-100, -100] if form == "text" else [0, 0]  # an empty list says that there is none, an empty text nothing
-    assert found == [[1, 1], empty, [-100, -100], [1, 0], [1, 0]]
-    assert label_counts(rows_for(rows, [task]), [task])["subjects"].tolist() == [
-        [1 - (form == "text"), 3 - (form == "text")],
-        [3, 1],
-    ]

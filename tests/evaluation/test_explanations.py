@@ -1,5 +1,9 @@
 """Explanations add up to the decision, and what they mark matters more than what they do not."""
 
+import copy
+import math
+import re
+
 import numpy as np
 import pytest
 import timm
@@ -8,6 +12,7 @@ from PIL import Image
 from rounding import rounding
 from transformers import DistilBertConfig
 
+from semart_hf.documents.explanation_page import write_explanations
 from semart_hf.evaluation.explanations import explain, integrated_gradients, log_odds_of, seen_part
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -190,3 +195,30 @@ def test_a_model_in_training_mode_is_explained_in_evaluation_mode_and_keeps_it(t
     assert modes[0]
     assert (found.label, found.probability) == (expected.label, pytest.approx(expected.probability, abs=1e-5))
     assert found.text_total == pytest.approx(expected.text_total, abs=1e-3)
+
+
+def test_of_several_labels_each_is_explained_by_its_own_odds(tiny_model, tiny_processor, tmp_path):
+    model = copy.deepcopy(tiny_model)
+    types = {"name": "type", "labels": ["portrait", "landscape", "UNK"], "kind": "multi_label"}
+    model.config.set_tasks([types, *model.config.tasks[1:]])
+    picture = picture_of(0)
+    inputs = tiny_processor(images=picture, text=TEXT)
+    with torch.no_grad():
+        logit = float(model(**inputs).logits["type"][0, 1])
+        blank = dict(inputs, pixel_values=torch.zeros_like(inputs["pixel_values"]))
+        blank["input_ids"] = torch.where(
+            inputs["input_ids"] > 4, torch.tensor(tiny_processor.tokenizer.mask_token_id), inputs["input_ids"]
+        )
+        change = logit - float(model(**blank).logits["type"][0, 1])
+    found = explain(model, tiny_processor, task="type", label="landscape", image=picture, text=TEXT, precision="fp32")
+    assert found.label == "landscape"
+    assert found.probability == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-5)
+    assert found.picture_total + found.text_total == pytest.approx(change, abs=0.02 * max(1, abs(change)))
+    with pytest.raises(ValueError, match=r"Got the label 'seascape' of task type\. Allowed are \['portrait'"):
+        explain(model, tiny_processor, task="type", label="seascape", text=TEXT)
+    pipeline = ArtClassificationPipeline(model=model, processor=tiny_processor, device="cpu")
+    answer = pipeline({"image": picture, "text": TEXT}, tasks="type")["type"]
+    write_explanations(tmp_path / "why.html", pipeline, [("one", {"image": picture, "text": TEXT})])
+    page = (tmp_path / "why.html").read_text(encoding="utf-8")
+    headlines = re.findall(r"<h3>type: (\w+),", page)
+    assert headlines == ([one["label"] for one in answer] or headlines[:1])

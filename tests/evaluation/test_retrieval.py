@@ -3,13 +3,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from semart_hf.documents.evaluation_report import write_evaluation_report
 from semart_hf.documents.result_tables import retrieval_table
 from semart_hf.evaluation import retrieval
 from semart_hf.evaluation.results import write_evaluation
 from semart_hf.evaluation.retrieval import WAYS, retrieval_scores
-from semart_hf.model.alignment_semart import Alignment
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
 
@@ -80,7 +80,7 @@ def test_the_evaluation_of_a_contrastive_model_has_it_and_its_documents_show_it(
     tiny_model, tiny_processor, paintings, tmp_path
 ):
     model = copy.deepcopy(tiny_model)
-    model.config.contrastive, model.alignment = True, Alignment(model.config.fusion_dim)
+    model.config.contrastive, model.logit_scale = True, torch.nn.Parameter(torch.ones(1))
     about = {"model": "model", "data": "data", "split": "test"}
     results, outcomes, _ = write_evaluation(
         tmp_path, model, tiny_processor, paintings, about=about, batch_size=4, device="cpu", precision="fp32"

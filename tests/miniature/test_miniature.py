@@ -11,7 +11,7 @@ from PIL import Image
 
 from semart_hf.catalogue.medium import medium_of
 from semart_hf.cli.miniature import main
-from semart_hf.miniature.miniature import COLUMNS, paint_miniature, sample_paintings
+from semart_hf.miniature.miniature import COLUMNS, SUBJECTS, paint_miniature, sample_paintings
 from semart_hf.miniature.painter import SHORT_SIDE, paint
 from semart_hf.miniature.search_ceiling import search_ceilings
 from semart_hf.miniature.world import COUNTS, SILENT, Cue, World, art_history, ceilings, with_long_tail
@@ -183,7 +183,7 @@ def test_the_folder_has_the_release_layout(folder):
     for split in ("train", "val", "test"):
         rows = rows_of(folder, split)
         assert len(rows) == SIZES[f"num_{split}"]
-        assert all(tuple(row) == COLUMNS for row in rows)
+        assert all(tuple(row) == (*COLUMNS, SUBJECTS) for row in rows)
         pictures |= {row["IMAGE_FILE"] for row in rows}
     assert len(pictures) == sum(SIZES.values())
     tables = {f"semart_{split}.csv" for split in ("train", "val", "test")}
@@ -220,7 +220,7 @@ def test_descriptions_are_catalogue_sentences_with_entities_and_gaps(history):
 
 def test_a_few_cells_are_empty_and_a_few_descriptions_have_entities(tmp_path, monkeypatch):
     plain = Image.new("RGB", (8, 8))
-    monkeypatch.setattr("semart_hf.miniature.miniature.paint", lambda cues, rng: plain)
+    monkeypatch.setattr("semart_hf.miniature.miniature.paint", lambda cues, rng: (plain, []))
     rows = rows_of(paint_miniature(tmp_path / "blank", num_train=800, num_val=1, num_test=1), "train")
     for column in ("DESCRIPTION", "TECHNIQUE"):
         assert 0.01 < sum(not row[column] for row in rows) / len(rows) < 0.07
@@ -243,7 +243,7 @@ def test_every_cue_value_can_be_painted_and_changes_the_picture(history):
     usual = {"type": "genre", "school": "enamel", "timeframe": "clear", "medium": "canvas"}
     seen = []
     for task, cue in history.image.items():
-        pictures = {paint({**usual, task: value}, np.random.default_rng(0)).tobytes() for value in cue.values}
+        pictures = {paint({**usual, task: value}, np.random.default_rng(0))[0].tobytes() for value in cue.values}
         assert len(pictures) == len(cue.values)
         seen.append(len(pictures))
     assert seen == [8, 4, 7, 5]
@@ -328,14 +328,14 @@ def test_cues_stay_as_they_are_and_the_ceiling_leaves_room(history, tail):
 
 def test_a_long_tail_is_painted_and_is_another_miniature(tail, tmp_path, monkeypatch, capsys):
     plain = Image.new("RGB", (8, 8))
-    monkeypatch.setattr("semart_hf.miniature.miniature.paint", lambda cues, rng: plain)
+    monkeypatch.setattr("semart_hf.miniature.miniature.paint", lambda cues, rng: (plain, []))
     sizes = {"num_train": 40, "num_val": 1, "num_test": 1}
     folder = paint_miniature(tmp_path / "tail", long_tail=True, **sizes)
     report = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))
     assert report["settings"]["long_tail"] is True
     train = (folder / "semart_train.csv").read_text(encoding="cp1252").splitlines()
     schools = Counter(painting.labels["school"] for painting in sample_paintings(tail, 0, 0, 40))
-    assert Counter(line.split("\t")[-2] for line in train[1:]) == schools
+    assert Counter(line.split("\t")[-3] for line in train[1:]) == schools
     with pytest.raises(ValueError, match=r"holds a miniature with \{'long_tail': True\}"):
         paint_miniature(folder, **sizes)
     command = [f"--{name}={value}" for name, value in sizes.items()]
@@ -343,3 +343,18 @@ def test_a_long_tail_is_painted_and_is_another_miniature(tail, tmp_path, monkeyp
     assert "40/1/1 paintings; ceilings: image+text" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"semart-hf miniature: .* holds something that is no miniature"):
         main([str(tmp_path), *command])
+
+
+def test_subjects_are_the_things_that_were_drawn(tmp_path):
+    shown = {}
+    for kind in ("landscape", "portrait", "religious"):
+        cues = {"type": kind, "school": "enamel", "timeframe": "clear", "medium": "canvas"}
+        shown[kind] = [paint(cues, np.random.default_rng(seed))[1] for seed in range(12)]
+    assert {tuple(subjects) for subjects in shown["landscape"]} == {("boats",), ("trees",), ("trees", "windmill")}
+    assert {subjects[0] for subjects in shown["portrait"]} == {"sitter"}  # and no part of a drawing, such as the face
+    assert {"Madonna" in subjects for subjects in shown["religious"]} == {True, False}
+    assert all(("Madonna" in subjects) != ("Crucifixion" in subjects) for subjects in shown["religious"])
+    rows = rows_of(paint_miniature(tmp_path / "new", num_train=4, num_val=1, num_test=1), "train")
+    world = sample_paintings(art_history(), 0, 0, 4)
+    drawn = [paint(one.image_cues, np.random.default_rng((*one.key, 1)))[1] for one in world]
+    assert [row[SUBJECTS] for row in rows] == ["; ".join(subjects) for subjects in drawn]

@@ -229,3 +229,32 @@ def test_few_batches_are_read_ahead_and_none_once_nobody_asks():
     read_then = len(read)
     time.sleep(0.05)
     assert len(read) == read_then
+
+
+def test_several_labels_are_those_that_reach_their_thresholds(pipe):
+    row = rows()[0]
+    model = copy.deepcopy(pipe.model)
+    logits = model(**pipe.processor(images=row["image"], text=row["text"])).logits["type"][0]
+    probabilities = torch.sigmoid(logits / 2).tolist()
+    expected = sorted(zip(LABELS["type"], probabilities, strict=True), key=lambda pair: -pair[1])
+    # The likeliest label misses its threshold, the next two reach theirs.
+    least = {
+        label: score + change for (label, score), change in zip(expected, (0.01, -0.01, -0.01, 0.01), strict=True)
+    }
+    model.config.temperatures = {"type": 2.0}
+    task = {"name": "type", "labels": LABELS["type"], "kind": "multi_label"}
+    model.config.set_tasks([{**task, "thresholds": [least[name] for name in LABELS["type"]]}, model.config.tasks[1]])
+    several = ArtClassificationPipeline(model=model, processor=pipe.processor, device="cpu")
+    answer = several(row)
+    assert scores(answer)["type"] == pytest.approx(dict(expected[1:3]), abs=ROUNDING)
+    assert [one["label"] for one in answer["type"]] == [label for label, _ in expected[1:3]]
+    assert_same([{"school": answer["school"]}], [pipe(row, tasks="school")])
+    assert scores(several(row, top_k=None))["type"] == pytest.approx(dict(expected), abs=ROUNDING)
+    assert len(several(row, top_k=1)["type"]) == 1
+    (_, first), (_, second), (_, third), (_, last) = expected
+    exactly = (1 - first) * second * third * (1 - last)
+    unsure, *rest = several(row, min_confidence=exactly + 0.01)["type"]
+    assert (unsure["label"], unsure["score"]) == ("unsure", pytest.approx(exactly, abs=ROUNDING))
+    assert rest == answer["type"] == several(row, min_confidence=exactly - 0.01)["type"]
+    model.config.set_tasks([{**task, "thresholds": [1.0] * 4}, model.config.tasks[1]])
+    assert several(row)["type"] == []

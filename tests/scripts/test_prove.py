@@ -134,8 +134,8 @@ def test_retrieval_is_proved_beside_canonical_correlations(main, small_release, 
     monkeypatch.setattr(runner, "IN_PROCESS", runner.IN_PROCESS | {"frozen_vision_stages": 5})
     words = ["--paintings", small_release, "--vision_tower", tmp_path / "vision", "--text_tower", tmp_path / "text"]
     results, card = main("retrieval", *words, "--release", tmp_path / "data", "--seeds", "0")
-    assert [run["setting"] for run in results["runs"]] == ["joint", "tasks alone", "real paintings"]
-    joint, alone, real = results["runs"]
+    assert [run["setting"] for run in results["runs"]] == ["real paintings", "joint", "tasks alone"]
+    real, joint, alone = results["runs"]
     assert "retrieval" not in alone
     for way, ceiling in results["ceilings"]["search"].items():
         assert joint["retrieval"][way]["ceiling"] == ceiling

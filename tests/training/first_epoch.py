@@ -13,7 +13,6 @@ from accelerate import DistributedType, PartialState
 from small_trainer import STEPS_ALONE, make_model, parts_of
 
 from semart_hf.data.collator import ArtCollator
-from semart_hf.model.alignment_semart import Alignment
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_processor
 from semart_hf.training.trainer import SemArtTrainer
@@ -58,7 +57,7 @@ def train(release: str, output_dir: Path, size: int, accumulated: int, contrasti
     rows = [{**row, "text": row["text"] if index in ROWS_WITH_TEXT else None} for index, row in enumerate(train)]
     model = make_model(parts)
     if contrastive:
-        model.config.contrastive, model.alignment = True, Alignment(model.config.fusion_dim)
+        model.config.contrastive, model.logit_scale = True, torch.nn.Parameter(torch.ones(1))
     processor = build_processor(model, parts[3])
     trainer = SemArtTrainer(
         model, arguments, processing_class=processor, data_collator=ArtCollator(processor, tasks), train_dataset=rows
