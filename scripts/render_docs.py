@@ -70,7 +70,7 @@ def render(arguments: list[str] | None) -> None:
         elif name == "results":
             page = with_block(page, "results", results_text(read_json(options.demo / "evaluation" / "results.json")))
         elif name == "search":
-            found = [read_json(one)["search"] for one in (SPEEDS / "search").glob("*.json")]
+            found = [read_json(one)["search"] for one in sorted((SPEEDS / "search").glob("*.json"))]
             page = with_block(page, "search", "\n\n".join(map(search_text, found)))
         elif name == "speed":
             page = with_block(page, "speed", "\n\n".join(speed_text(read_json(one)) for one in SPEEDS.glob("*.json")))

@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> None:
             f"Approximate index: it finds {recall['recall_at_10']:.1%} of the ten nearest ({recall['num_queries']} of "
             f"its own rows as queries, {recall['probes']} partitions looked into)."
         )
-    if not getattr(model.config, "contrastive", False):
+    if not model.config.contrastive:
         print(
             "This model was trained without contrastive_weight: words find paintings by their texts alone.",
             file=sys.stderr,

@@ -35,7 +35,7 @@ def query_vector(classify: Any, text: str | None = None, image: Any = None) -> t
     notices = []
     if text is not None:
         notices += _about_words(text, classify.processor.tokenizer)
-        if not getattr(classify.model.config, "contrastive", False):
+        if not classify.model.config.contrastive:
             notices.append(
                 "This model was trained without contrastive_weight: its words and pictures do not lie in one space, "
                 "so that words find paintings by their texts alone. Train it with contrastive_weight to search "

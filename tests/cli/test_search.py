@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_release import TASKS, WORDS, load_command
+from tiny_release import WORDS, load_command
 from transformers import pipeline
 from warm_python import Python, run_python
 
@@ -268,10 +268,13 @@ def test_what_cannot_be_looked_for_is_refused_in_words(indexed, words, message):
         run(search, indexed, *words)
 
 
-def test_a_picture_of_one_colour_is_refused_and_words_in_pieces_are_said(classify):
+def test_a_picture_of_one_colour_is_refused_and_words_in_pieces_are_said(classify, monkeypatch):
     for colour in ("white", (3, 80, 200)):
         with pytest.raises(ValueError, match="a picture of one colour"):
             query_vector(classify, None, Image.new("RGB", (90, 60), colour))
     assert any("knows of the 3 words 'view'" in notice for notice in query_vector(classify, "view qua zzz")[1])
     assert not any("vocabulary" in notice for notice in query_vector(classify, "a view of delft")[1])
-    assert [task["name"] for task in TASKS] == classify.model.config.task_names
+    assert "without contrastive_weight" in query_vector(classify, "a view of delft")[1][0]
+    monkeypatch.setattr(classify.model, "logit_scale", torch.zeros(1), raising=False)
+    monkeypatch.setattr(classify.model.config, "contrastive", True)
+    assert query_vector(classify, "a view of delft")[1] == []
