@@ -85,7 +85,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         self._never_text = {"image", "text"}
         own = labelled_columns(self.features)
         self._never_text |= {*own}
-        self.tasks = {task["name"]: task for task in tasks or [{"name": name} for name in own]}
+        self.tasks = {task["name"]: task for task in tasks or own.values()}
         self._divide(1, 0, 1)
 
     def divided(self, *, batch_size: int, process_index: int, num_processes: int) -> "PaintingStream":
@@ -195,9 +195,13 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         return label_text(cell, rule)
 
 
-def labelled_columns(features: Mapping[str, Any]) -> list[str]:
-    """The columns whose cells are numbered labels."""
-    return [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+def labelled_columns(features: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """By column whose cells are numbered labels, or lists of them, its task."""
+    columns = {}
+    for name, feature in features.items():
+        if isinstance(getattr(feature, "feature", feature), datasets.ClassLabel):
+            columns[name] = {"name": name} | ({"kind": "multi_label"} if hasattr(feature, "feature") else {})
+    return columns
 
 
 def column_of(rows: Any, name: str) -> Iterator[Any]:

@@ -171,3 +171,29 @@ def test_a_task_of_another_tasks_column_is_judged_by_its_labels(small_release):
     }
     assert judged["genre"][:-1].sum() > 0
     assert judged["age"][:-1].sum() > 0
+
+
+SUBJECTS = [["boat", "sea"], [], None, ["sea", "dog"], ["sea"]]
+
+
+@pytest.mark.parametrize("form", ["numbers", "words", "text"])
+def test_several_labels_of_a_painting(form):
+    words, names = datasets.Value("string"), ["sea", "boat"]
+    numbers = datasets.List(datasets.ClassLabel(names=names))
+    feature = {"numbers": numbers, "words": datasets.List(words), "text": words}
+    cells = {
+        "numbers": [cell and [names.index(one) for one in cell if one in names] for cell in SUBJECTS],
+        "words": SUBJECTS,
+        "text": [cell and "; ".join(cell) for cell in [SUBJECTS[0], None, *SUBJECTS[2:]]],
+    }
+    features = datasets.Features({"text": words, "subjects": feature[form]})
+    rows = datasets.Dataset.from_dict({"text": ["a"] * 5, "subjects": cells[form]}, features=features)
+    entry = {"name": "subjects", "kind": "multi_label", "min_label_count": 1}
+    (task,) = tasks_of(rows, None if form == "numbers" else [entry])  # a list of labels is a task by itself
+    assert sorted(task["labels"]) == sorted(["boat", "sea"] + ["dog"] * (form != "numbers"))
+    task["labels"] = names
+    found = labels_of([*rows_for(rows, [task])], [task]).tolist()
+    empty = [-100, -100] if form == "text" else [0, 0]  # an empty list says that there is none, an empty text nothing
+    assert found == [[1, 1], empty, [-100, -100], [1, 0], [1, 0]]
+    without = 3 - (form == "text")
+    assert label_counts(rows_for(rows, [task]), [task])["subjects"].tolist() == [[without - 2, without], [3, 1]]
