@@ -180,11 +180,6 @@ class ArtLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.task_names = [task["name"] for task in tasks]
-        if several := [task["name"] for task in tasks if task.get("kind") == "multi_label"]:
-            raise ValueError(
-                f"Got the tasks {several} of the kind multi_label, which the trainer does not learn yet. Leave them "
-                "out of tasks."
-            )
         parts = loss_parts(loss)
         if unknown := sorted(set(parts) - {"default", *self.task_names}):
             raise ValueError(f"loss names {unknown}, but the tasks are {self.task_names}. Name these, or default.")
