@@ -60,7 +60,7 @@ def own_cells(hit: Hit) -> dict[str, str]:
 def write_results(path: Path, index: SearchIndex, hits: Sequence[Hit], asked: str, where: str | None) -> None:
     """Write a page of what was found, which needs no other file."""
     jpegs = index.thumbnails([hit.row for hit in hits])
-    shown = [(hit, own_cells(hit), jpegs.get(hit.row)) for hit in hits]
+    shown = [(hit, title_of(hit), own_cells(hit), jpegs.get(hit.row)) for hit in hits]
     page = render_page("search.html", title=asked, asked=asked, where=where, hits=shown, total=len(index))
     write_text(path, page)
 
