@@ -52,9 +52,11 @@ def imbalance(results: Mapping[str, Any]) -> str:
     shares = []
     for task, scores in results.get("tasks", {}).items():
         support = {label: found["support"] for label, found in scores.get("per_label", {}).items()}
+        # Of several labels the supports add up to more than the paintings.
+        total = scores["num_rows"] if "mean_average_precision" in scores else sum(support.values())
         if sum(support.values()):
             label = max(support, key=lambda name: support[name])
-            shares.append(f"{task}: {label} {support[label] / sum(support.values()):.0%}")
+            shares.append(f"{task}: {label} {support[label] / total:.0%}")
     return "; ".join(shares) or NOT_MEASURED
 
 

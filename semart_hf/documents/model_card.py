@@ -12,6 +12,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2.meta import find_undeclared_variables
 
+from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
 from . import card_text
@@ -132,6 +133,7 @@ def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, A
         "title": facts.repo_id.split("/")[-1],
         "notice": config.training_notice or training_words(miniature),
         "tasks": config.task_names,
+        "several": [task["name"] for task in config.tasks or [] if is_multi_label(task)],
         "painting": json.dumps(facts.painting, ensure_ascii=False, indent=4).replace("\n}", ",\n}"),
         "answer": facts.example.answer,
         "package_version": version("semart-hf"),
@@ -213,6 +215,10 @@ def _eval_results(facts: CardFacts, tasks: Sequence[str]) -> list[EvalResult]:
     for results in facts.results:
         data, split, alone = facts.data_of(results), results.get("split"), results.get("modalities", {})
         views = [("accuracy", "Accuracy", "", results), ("macro_f1", "Macro F1", "", results)]
+        views += [
+            ("mean_average_precision", "Mean average precision", "", results),
+            ("micro_f1", "Micro F1", "", results),
+        ]
         views += [("accuracy", "Accuracy", f", {one} alone", alone[one]) for one in ("image", "text") if one in alone]
         for metric, words, shown, scored in views:
             values = {task: scored["tasks"].get(task, {}).get(metric) for task in tasks}
@@ -223,7 +229,7 @@ def _eval_results(facts: CardFacts, tasks: Sequence[str]) -> list[EvalResult]:
                     dataset_type=facts.published_data if data == facts.named_data else data,
                     dataset_name=data,
                     dataset_split=split,
-                    metric_type="f1" if metric == "macro_f1" else metric,
+                    metric_type="f1" if metric.endswith("f1") else metric,
                     metric_name=f"{words} ({task}{shown})" + f", {data} {split}" * (len(facts.results) > 1),
                     metric_value=round(value, 4),
                 )

@@ -127,7 +127,7 @@ def make_example(
         image.info = {}
         image.save(folder / EXAMPLE_PICTURE, quality=90)
         painting["image"] = str(folder / EXAMPLE_PICTURE)
-    return Example(text, EXAMPLE_PICTURE if picture else None, make_pipeline(model, processor)(painting))
+    return Example(text, EXAMPLE_PICTURE if picture else None, make_pipeline(model, processor)(painting, top_k=1))
 
 
 def make_pipeline(
