@@ -162,8 +162,9 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
         counts = finding_counts(summary).items()
         findings = [[kind, *(f"{number:,}" for number in numbers)] for kind, numbers in counts]
         print_table(("finding", *summary["rows"], "all"), findings)
+    several = {task["name"] for task in summary.get("tasks", ()) if task.get("kind") == "multi_label"}
     for task, splits in summary["labels"].items():
-        print(f"{task}: {labels_in_words(splits)}")
+        print(f"{task}: {labels_in_words(splits, has_several=task in several)}")
     print(f"Every finding is a line of {folder}/problems.jsonl; look at {folder}/report.html.")
     if training := training_words(summary):
         print(f"Train on it with: semart-hf train {training} --data {folder} --output_dir OUT")
@@ -183,14 +184,17 @@ def training_words(summary: dict[str, Any]) -> str | None:
     return recipe
 
 
-def labels_in_words(splits: dict[str, dict[str, int]]) -> str:
-    """How many labels a task has, and in how many rows, from its counts by split and label."""
+def labels_in_words(splits: dict[str, dict[str, int]], has_several: bool = False) -> str:
+    """How many labels a task has, and in how many rows (or how often), from its counts by split and label."""
     counts, num_rare, num_unlabelled = _count_labels(splits)
     if not counts:
         rare = "every label is too rare and became UNK: nothing to learn (see --min_label_count)"
         return rare if num_rare else "no row has a label"
     rare = f", {num_rare:,} of them UNK" if num_rare else ""
-    labels = f"{len(counts)} label{'s' * (len(counts) > 1)} in {counts.total() + num_rare:,} rows"
+    total = counts.total() + num_rare
+    labels = f"{len(counts)} label{'s' * (len(counts) > 1)} " + (
+        f"{total:,} times" if has_several else f"in {total:,} rows"
+    )
     return f"{labels}{rare}; {num_unlabelled:,} rows without"
 
 

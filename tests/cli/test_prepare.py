@@ -101,6 +101,8 @@ def test_labels_that_are_all_too_rare_are_named():
     assert script.labels_in_words(counts).startswith("every label is too rare and became UNK: nothing to learn")
     counts["train"]["portrait"] = 12
     assert script.labels_in_words(counts) == "1 label in 16 rows, 4 of them UNK; 5 rows without"
+    several = {"train": {"boat": 12, "sea": 9, "unknown": 5}}
+    assert script.labels_in_words(several, has_several=True) == "2 labels 21 times; 5 rows without"
 
 
 MAPPING = "columns: {image_file: datei, title: titel, type: gattung, timeframe: {from: datum, as: half_century}}\n"
