@@ -312,9 +312,14 @@ def _by_split(rows: datasets.Dataset, mapping: CatalogueMapping, source: str | P
     splits = set(cells_of(rows, "split"))
     if rule.column is None if rule else None in splits:
         rule = rule or SplitRule()
+        if rule.by and not any(cells_of(rows, rule.by)):
+            raise ValueError(
+                f"Got splits by {rule.by} for {source}, but no row has one. Map it under columns, or leave by out."
+            )
         shares = ", ".join(f"{share * 100:g} % {split}" for split, share in rule.shares.items())
-        logger.warning("%s is shared out to splits: %s (seed %d).", source, shares, rule.seed)
-        return shared_out(rows, rule.shares, rule.seed, mapping.tasks)
+        whole = f", each {rule.by} in one split" if rule.by else ""
+        logger.warning("%s is shared out to splits: %s%s (seed %d).", source, shares, whole, rule.seed)
+        return shared_out(rows, rule.shares, rule.seed, mapping.tasks, rule.by)
     unknown = sorted(split for split in splits if split is not None and split not in _SPLIT_NAMES)
     if unknown:
         raise ValueError(

@@ -103,6 +103,8 @@ class Join:
 class SplitRule:
     """How rows come to their splits: by the `values` of a column, or by seeded shares where there is none.
 
+    `by` author, all rows of one author come to one split, so that scores are of authors that train has not seen.
+
     Common names of splits need no `values`: `val`, `dev`, `valid` are validation.
     """
 
@@ -110,6 +112,7 @@ class SplitRule:
     values: Mapping[str, str] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=lambda: DEFAULT_SHARES)
     seed: int = 0
+    by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -315,7 +318,10 @@ def _whole_number(value: Any, key: str) -> int:
 def _split_rule(value: Any, key: str) -> SplitRule:
     values = _table_of(_one_of(*SPLITS), normal)
     parsers = {"column": _text, "values": values, "shares": _table_of(), "seed": _whole_number}
+    parsers["by"] = _one_of("author")
     given = _section(value, key, parsers)
+    if "column" in given and "by" in given:
+        raise ValueError("Got splits with both column and by, but by goes with shares. Leave one out.")
     if ("column" in given) == ("shares" in given):
         raise ValueError("Got splits with both or neither of column and shares, but one of them says it. Give one.")
     check_shares(given.get("shares", DEFAULT_SHARES))

@@ -190,23 +190,40 @@ def divided_rows(rows: datasets.Dataset, split_numbers: npt.NDArray[np.int8]) ->
 
 
 def shared_out(
-    rows: datasets.Dataset, shares: Mapping[str, float], seed: int, tasks: Sequence[Task] = SEMART_TASKS
+    rows: datasets.Dataset,
+    shares: Mapping[str, float],
+    seed: int,
+    tasks: Sequence[Task] = SEMART_TASKS,
+    by: str | None = None,
 ) -> dict[str, datasets.Dataset]:
     """Rows by split, each with its share of them and, as far as counts allow, of every label; row order is kept.
 
     The rows are sorted by their labels of the first tasks, at random within equal ones, and dealt out along this
     order, always to the split that is furthest behind its share. So every run of equal labels is divided by the
     shares to within one row. The same rows, shares and seed give the same splits.
+
+    `by` a column, rows with one value there, case and spaces aside, are dealt out together, to within the largest such
+    group; a row without a value is dealt out alone.
     """
     random_order = np.random.default_rng(seed).permutation(len(rows))
     labels = [_ranks(cells_of(rows, task.name)) for task in tasks[:_NUM_STRATIFIED]]
     fractions = np.array([shares.get(split, 0) for split in SPLITS])
+    groups = np.arange(len(rows)) if by is None else _group_numbers(cells_of(rows, by))
+    sizes = np.bincount(groups)
     dealt = np.zeros(len(SPLITS))
-    chosen = np.empty(len(rows), dtype=np.int8)
-    for number, row in enumerate(np.lexsort([random_order, *reversed(labels)]), start=1):
-        chosen[row] = np.argmax(fractions * number - dealt)
-        dealt[chosen[row]] += 1
-    return divided_rows(rows, chosen)
+    chosen = np.full(len(sizes), -1, dtype=np.int8)
+    for group in groups[np.lexsort([random_order, *reversed(labels)])]:
+        if chosen[group] < 0:
+            chosen[group] = np.argmax(fractions * (dealt.sum() + sizes[group]) - dealt)
+            dealt[chosen[group]] += sizes[group]
+    return divided_rows(rows, chosen[groups])
+
+
+def _group_numbers(cells: Iterable[str | None]) -> npt.NDArray[np.int64]:
+    """Each row's group, numbered from 0; a row without a value is a group of its own."""
+    numbers: dict[object, int] = {}
+    keys = (" ".join(cell.casefold().split()) if cell else row for row, cell in enumerate(cells))
+    return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.int64)
 
 
 def check_shares(shares: Mapping[str, float]) -> None:

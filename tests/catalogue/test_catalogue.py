@@ -366,3 +366,27 @@ def test_bad_json_lines_are_reported_and_the_others_read(tmp_path):
     tables = read_catalogue(tmp_path / "p.jsonl", parse_mapping(SMALL))
     assert values(tables, "row_number") == [1, 4]
     assert [(problem.row, problem.action) for problem in tables.problems] == [(2, "dropped"), (3, "dropped")]
+
+
+def test_splits_by_author_never_divide_an_author(tmp_path, caplog):
+    authors = ["Rembrandt"] * 30 + ["Vermeer"] * 6 + ["VERMEER "] * 4 + [f"Painter {n // 3}" for n in range(240)]
+    authors += [""] * 20  # not one author: divided one by one
+    lines = [f"{number},{('genre', 'portrait')[number % 2]},{author}" for number, author in enumerate(authors)]
+    (tmp_path / "p.csv").write_text("\n".join(["file,kind,name", *lines]))
+    shares = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    content = {"columns": {**SMALL["columns"], "author": "name"}, "splits": {"shares": shares, "by": "author"}}
+    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(content))
+    rows = {split: len(table) for split, table in tables.splits.items()}
+    assert sum(rows.values()) == 300
+    assert all(abs(rows[split] - 300 * share) <= 3 for split, share in shares.items())
+    found = {s: {" ".join(a.casefold().split()) for a in t["author"] if a} for s, t in tables.splits.items()}
+    assert sum(map(len, found.values())) == len(set().union(*found.values())) == 82
+    assert sum(None in table["author"] for table in tables.splits.values()) > 1
+    assert "10 % test, each author in one split (seed 0)." in caplog.text
+    again = read_catalogue(tmp_path / "p.csv", parse_mapping(content))
+    assert {s: list(t["row_number"]) for s, t in again.splits.items()} == {
+        s: list(t["row_number"]) for s, t in tables.splits.items()
+    }
+    del content["columns"]["author"]
+    with pytest.raises(ValueError, match=r"splits by author .* no row has one\. Map it"):
+        read_catalogue(tmp_path / "p.csv", parse_mapping(content))

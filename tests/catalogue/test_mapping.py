@@ -53,6 +53,8 @@ def test_values_are_compared_without_case_and_underscores():
         ({"joins": [{"file": "a.csv"}]}, r"Got joins\.0 with no 'by'"),
         ({"joins": [{"file": "a", "by": {"a": "b", "c": "d"}, "columns": {}}]}, r"Got joins\.0\.by .* by one column"),
         ({"splits": {}}, r"both or neither of column and shares"),
+        ({"splits": {"shares": {"train": 1.0}, "by": "title"}}, r"Got splits\.by = 'title'.*\['author'\]"),
+        ({"splits": {"column": "a", "by": "author"}}, r"Got splits with both column and by"),
         ({"splits": {"shares": {"train": 0.5}}}, r"Got the shares \{'train': 0\.5\}"),
         ({"splits": {"shares": {"train": "a"}}}, r"Got the shares \{'train': 'a'\}"),
         ({"splits": {"column": "a", "values": {"x": "dev"}}}, r"Got splits\.values\.x = 'dev'"),
