@@ -53,7 +53,8 @@ def main(arguments: list[str]) -> None:
         results, config = evaluate(options, place)
     # The last act: a model is calibrated by an evaluation that has succeeded, or stays as it was.
     if options.calibrate:
-        store_calibration(options.model, config.temperatures or {}, config.confidence_risks or {})
+        thresholds = {task["name"]: task["thresholds"] for task in config.tasks if "thresholds" in task}
+        store_calibration(options.model, config.temperatures or {}, config.confidence_risks or {}, thresholds)
     print_scores(results, config.training_notice)
     print("Written:", options.output_dir)
 
@@ -117,6 +118,8 @@ def print_scores(results: dict[str, Any], notice: str | None) -> None:
         if not scores["num_rows"]:
             print(f"No painting has a known {task}; it is left out of the mean.")
         elif words := result_tables.single_label_words(task, scores):
+            print(words)
+        for words in filter(None, (result_tables.several_words(task, scores), result_tables.distance_words(scores))):
             print(words)
     notes = [result_tables.unreadable_words(results), result_tables.calibration_words(results)]
     for words in filter(None, [*notes, *results.get("comparison", {}).get("in_words", []), notice]):

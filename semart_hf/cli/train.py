@@ -147,8 +147,12 @@ def raise_with_advice(error: RuntimeError | MemoryError, training: SemArtTrainin
 def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, float], plan: RunPlan) -> None:
     """Write the finished folder: model, code, processor and results, beside the recipe and the learning curves."""
     from semart_hf.documents.charts import draw_curves
+    from semart_hf.evaluation.calibration import with_thresholds
+    from semart_hf.evaluation.outcomes import Outcomes
+    from semart_hf.evaluation.predictions import predict_dataset
     from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model
     from semart_hf.files import write_json
+    from semart_hf.model.configuration_semart import is_multi_label
     from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.publishing.repository import write_repository
     from semart_hf.training.run_folder import CURVES, RESULTS
@@ -159,6 +163,12 @@ def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, flo
         model = SemArtForArtClassification.from_pretrained(folder).to(trainer.args.device)
     else:
         model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+        if "validation" in splits and any(is_multi_label(task) for task in model.config.tasks):
+            batch_size = trainer.args.per_device_eval_batch_size
+            found = predict_dataset(model, processor, splits["validation"], batch_size=batch_size)
+            outcomes = Outcomes(model.config.tasks)
+            outcomes.add(found.probabilities(), found.references)
+            model.config.set_tasks(with_thresholds(model.config.tasks, outcomes))
         write_repository(model, processor, folder)
     draw_curves(trainer.state.log_history, trainer.task_names, folder / CURVES)
     split = next((name for name in ("test", "validation") if name in splits), "train")

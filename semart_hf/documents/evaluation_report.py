@@ -19,6 +19,7 @@ from .explanation_page import LEGEND, shown_explanation
 from .page import data_uri, render_page, to_jpeg
 from .result_tables import (
     calibration_table,
+    distance_words,
     label_table,
     modality_table,
     result_notes,
@@ -76,12 +77,13 @@ def write_evaluation_report(
         retrieval_words=retrieval_words,
         figures=draw_figures(folder / "figures", results, outcomes, uncalibrated),
         outcomes=tasks,
-        orders={task: charts.display_order(found.labels) for task, found in tasks.items()},
-        counts={task: confusion_counts(found) for task, found in tasks.items()},
+        orders={task: charts.display_order(tasks[task].labels) for task in outcomes.single()},
+        counts={task: confusion_counts(tasks[task]) for task in outcomes.single()},
         errors=errors,
         cells=cells,
         shown=shown_paintings(paintings, sorted(rows)),
         label_table=label_table,
+        distance_words=distance_words,
         single_label_words=single_label_words,
         calibration=calibration_table(results["calibration"]) if "calibration" in results else None,
         thresholds=threshold_table(results["thresholds"]),
@@ -102,7 +104,7 @@ def draw_figures(
 ) -> dict[str, str]:
     """Every chart that the outcomes allow, as PNG and SVG in the folder; name to address for `<img>`."""
     figures = {}
-    for task in (task for task, scores in results["tasks"].items() if scores["num_rows"]):
+    for task in (task for task in outcomes.single() if results["tasks"][task]["num_rows"]):
         found = outcomes.task(task)
         stages = {"as trained": (uncalibrated or outcomes).task(task)}
         if uncalibrated is not None:
@@ -123,7 +125,7 @@ def choose_paintings(outcomes: Outcomes) -> tuple[dict[str, list[int]], dict[Con
     """
     errors: dict[str, list[int]] = {}
     cells: dict[ConfusionCell, list[int]] = {}
-    for name in outcomes.task_names:
+    for name in outcomes.single():
         task = outcomes.task(name)
         order = np.argsort(-np.nan_to_num(task.confidences), kind="stable")
         order = order[task.is_known[order]]
@@ -176,7 +178,7 @@ def explain_examples(
     used: set[int] = set()
     texts = paintings["text"] if "text" in paintings.column_names else [None] * len(paintings)
     has_text = np.array([bool(text and text.strip()) for text in texts], dtype=bool)
-    for at, task in enumerate(outcomes.task_names[:4]):
+    for at, task in enumerate(outcomes.single()[:4]):
         found = outcomes.task(task)
         is_wanted, is_known = found.correct == (at % 2 == 0), found.is_known
         order = np.lexsort((-found.confidences, ~has_text, ~is_wanted))  # by the last key first

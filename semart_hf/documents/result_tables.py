@@ -97,12 +97,50 @@ def modality_words(modality: str) -> str:
 
 
 def label_table(per_label: Mapping[str, Mapping[str, float]]) -> Table:
-    """Support, precision, recall and F1 of each label."""
+    """Support, precision, recall and F1 of each label; of several labels also average precision and threshold."""
+    scores = {
+        "precision": "precision %",
+        "recall": "recall %",
+        "f1": "F1 %",
+        "average_precision": "average precision %",
+    }
+    shown = [name for name in scores if any(name in found for found in per_label.values())]
+    has_thresholds = "average_precision" in shown
+    threshold = (lambda found: [number(found["threshold"])]) if has_thresholds else (lambda found: [])
     rows: list[list[Cell | str | int]] = [
-        [label, int(found["support"]), *(percent(found[score]) for score in ("precision", "recall", "f1"))]
+        [label, int(found["support"]), *(percent(found[name], missing=DASH) for name in shown), *threshold(found)]
         for label, found in per_label.items()
     ]
-    return Table(["label", "paintings", "precision %", "recall %", "F1 %"], rows)
+    return Table(["label", "paintings", *(scores[name] for name in shown), *["threshold"] * has_thresholds], rows)
+
+
+def several_words(task: str, scores: Mapping[str, Any]) -> str | None:
+    """What a task with several labels reaches; `None` for others."""
+    if scores.get("mean_average_precision") is None:
+        return None
+    names = ("mean_average_precision", "micro_f1", "macro_f1", "accuracy")
+    mean, micro, macro, accuracy = (percent(scores[name]).text for name in names)
+    return (
+        f"{task}, of which a painting has several: mean average precision {mean} %, micro F1 {micro} %, macro F1 "
+        f"{macro} %; for {accuracy} % of the paintings every label is right, the accuracy of the tables."
+    )
+
+
+def distance_words(scores: Mapping[str, Any]) -> str | None:
+    """How far the answers of an ordered task are off; `None` for others."""
+    step = next((name.removeprefix("within_one_") for name in scores if name.startswith("within_one_")), None)
+    if step is None:
+        return None
+    error = f"mean_absolute_error_{step}s"
+    if scores[f"within_one_{step}"] is None or scores.get(error) is None:
+        return f"No painting has a {'date' if step == 'period' else 'label with a place'} to measure from."
+    units = {name.removeprefix("mean_absolute_error_"): scores[name] for name in scores if name.startswith(error[:20])}
+    others = [f", {value:.0f} {unit}" for unit, value in units.items() if unit != f"{step}s" and value is not None]
+    verb = "are dated to" if step == "period" else "get"
+    return (
+        f"{percent(scores[f'within_one_{step}']).text} % {verb} the right {step} or the one beside it. The mean error "
+        f"is {scores[error]:.2f} {step}s{''.join(others)}."
+    )
 
 
 def calibration_table(calibration: Mapping[str, Any]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,31 @@ from scipy.special import log_softmax
 from semart_hf.files import write_text
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
-from .outcomes import Outcomes, TaskOutcomes
+from .outcomes import Outcomes, SeveralOutcomes, TaskOutcomes
 from .predictions import Predictions
 
 TARGET_ACCURACY = 0.95
+# Paintings with a label from which on it has a threshold of its own.
+LEAST_FOR_THRESHOLD = 10
 
 
 def fit_temperatures(predictions: Predictions) -> dict[str, float]:
     """Task to the temperature with the least log loss; tasks with less than two different true labels are left out.
 
+    Of a task with several labels it is that of all known pairs of a painting and a label.
+
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
     """
     temperatures = {}
-    for (task, logits), references in zip(predictions.logits.items(), predictions.references.T, strict=True):
+    columns = predictions.columns
+    for task, logits in predictions.logits.items():
+        references = predictions.references[:, columns[task]]
         is_known = references != UNKNOWN_LABEL
+        if references.shape[1] > 1 or logits.shape[1] == 1:  # each label against its absence, whose logit is 0
+            logits, references = logits[is_known], references[is_known]
+            logits, is_known = np.stack([np.zeros_like(logits), logits], axis=1), np.ones(len(logits), dtype=bool)
+        else:
+            references, is_known = references[:, 0], is_known[:, 0]
         if len(np.unique(references[is_known])) > 1:
             temperatures[task] = fit_temperature(logits[is_known], references[is_known])
     return temperatures
@@ -44,14 +56,56 @@ def fit_temperature(logits: npt.NDArray[np.floating[Any]], references: npt.NDArr
     return float(np.exp(minimize_scalar(log_loss, bounds=np.log((0.05, 20.0)), method="bounded").x))
 
 
+def choose_thresholds(outcomes: SeveralOutcomes) -> list[float]:
+    """The probability of each label from which it is an answer, with the best F1 on these paintings (num_labels,).
+
+    A label with less than 10 of them would be fitted to chance: such labels share the one threshold with the best
+    micro-F1 of all labels.
+
+    Source: Lipton et al. 2014, Optimal Thresholding of Classifiers to Maximize F1 Measure.
+    """
+    truth, is_known = outcomes.references == 1, outcomes.references != UNKNOWN_LABEL
+    shared = _best_threshold(truth[is_known], outcomes.probabilities[is_known])
+    return [
+        _best_threshold(has[known], p[known]) if has.sum() >= LEAST_FOR_THRESHOLD else shared
+        for has, known, p in zip(truth.T, is_known.T, outcomes.probabilities.T, strict=True)
+    ]
+
+
+def _best_threshold(truth: npt.NDArray[np.bool_], probabilities: npt.NDArray[np.floating[Any]]) -> float:
+    """Middle between the last accepted probability and the next, with the best F1; 0.5 where nothing is true."""
+    if not truth.any():
+        return 0.5
+    order = np.argsort(-probabilities, kind="stable")
+    p = probabilities[order].astype(np.float64)
+    f1 = 2 * np.cumsum(truth[order]) / (np.arange(1, len(p) + 1) + truth.sum())
+    f1[np.append(np.diff(p) == 0, False)] = -1  # equal probabilities are accepted together
+    best = int(f1.argmax())
+    return float((p[best] + (p[best + 1] if best + 1 < len(p) else 0.0)) / 2)
+
+
+def with_thresholds(tasks: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> list[dict[str, Any]]:
+    """The tasks of a configuration, those with several labels with the thresholds of `choose_thresholds`."""
+    return [
+        {**task, "thresholds": choose_thresholds(found)} if isinstance(found, SeveralOutcomes) else dict(task)
+        for task, found in ((task, outcomes.task(task["name"])) for task in tasks)
+    ]
+
+
 def store_calibration(
-    model_folder: str | Path, temperatures: dict[str, float], risks: dict[str, list[list[float]]]
+    model_folder: str | Path,
+    temperatures: dict[str, float],
+    risks: dict[str, list[list[float]]],
+    thresholds: Mapping[str, list[float]] | None = None,
 ) -> None:
-    """Write temperatures and risks into the folder's config.json, all else in which stays as it is."""
+    """Write temperatures, risks and thresholds by task into the folder's config.json, all else stays as it is."""
     path = Path(model_folder) / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["temperatures"] = {task: round(value, 4) for task, value in temperatures.items()}
     config["confidence_risks"] = risks
+    for task in config.get("tasks", []):
+        if task["name"] in (thresholds or {}):
+            task["thresholds"] = (thresholds or {})[task["name"]]
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -104,7 +158,7 @@ def confidence_threshold(outcomes: TaskOutcomes) -> dict[str, Any] | None:
 def thresholds(outcomes: Outcomes, chosen_on: str, choosing: Outcomes) -> dict[str, Any]:
     """By task the confidence from which 95 % of `choosing`, the split `chosen_on`, are right, and what it gives."""
     tasks: dict[str, Any] = {}
-    for task in outcomes.task_names:
+    for task in outcomes.single():  # a set of labels has no one confidence
         tasks[task] = found = confidence_threshold(choosing.task(task))
         if found is not None:
             known = outcomes.task(task).known()

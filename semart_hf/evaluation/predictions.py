@@ -22,10 +22,11 @@ from tqdm.auto import tqdm
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.files import atomic_file
+from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
 from semart_hf.model.techniques_semart import run_model
 
-from .outcomes import Outcomes, softmax
+from .outcomes import Outcomes, probabilities_of
 
 if TYPE_CHECKING:
     from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -37,7 +38,7 @@ _TASKS_KEY = b"semart_tasks"
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits (rows, labels) by task, and label indices (rows, tasks) that are -100 where unknown.
+    """Logits (rows, labels) by task, and references as the model takes its labels, -100 where unknown.
 
     `unreadable` has by row id why a picture could not be read. Such a painting was judged by its text; where the model
     was shown none, its references are -100. A contrastive model's `vectors` are those of picture and text `(2, rows,
@@ -49,10 +50,20 @@ class Predictions:
     references: npt.NDArray[np.int64]
     unreadable: Mapping[str, str] = field(default_factory=dict)
     vectors: npt.NDArray[np.float32] | None = None
+    tasks: Sequence[Mapping[str, Any]] = ()  # without them each task has one label
+
+    @property
+    def columns(self) -> dict[str, slice]:
+        """The columns of `references` by task."""
+        return label_columns(self.tasks or [{"name": name, "labels": []} for name in self.logits])
 
     def probabilities(self, temperatures: dict[str, float] | None = None) -> dict[str, npt.NDArray[np.float64]]:
         """Task to probabilities (rows, labels), by the model's `config.temperatures`."""
-        return {task: softmax(logits, (temperatures or {}).get(task, 1.0)) for task, logits in self.logits.items()}
+        by_name = {task["name"]: task for task in self.tasks}
+        return {
+            task: probabilities_of(logits, by_name.get(task, {}), (temperatures or {}).get(task, 1.0))
+            for task, logits in self.logits.items()
+        }
 
 
 def predict_batches(
@@ -106,7 +117,7 @@ def predict_batches(
                 "numbers are needed. Look for NaN in the weights (a diverged training), and try these paintings alone "
                 "with semart-hf predict."
             )
-        yield Predictions(row_ids, arrays, references, unreadable, vectors)
+        yield Predictions(row_ids, arrays, references, unreadable, vectors, model.config.tasks)
 
 
 @torch.inference_mode()
@@ -148,23 +159,40 @@ def predictions_writer(
     Columns: `row_id`, and by task `{task}_true` (null where unknown), `{task}_predicted` and `{task}_probabilities`, a
     struct with one number a label.
     """
-    tasks = [{"name": task["name"], "labels": list(task["labels"])} for task in tasks]
+    kept = ("name", "labels", "kind", "positions", "unit", "thresholds")
+    tasks = [{key: task[key] for key in kept if key in task} for task in tasks]
+    columns_of = label_columns(tasks)
     fields = [("row_id", pa.string())]
     for task in tasks:
         distribution = pa.struct([(label, pa.float32()) for label in task["labels"]])
-        kinds = {"true": pa.string(), "predicted": pa.string(), "probabilities": distribution}
+        answer = pa.list_(pa.string()) if is_multi_label(task) else pa.string()
+        kinds = {"true": answer, "predicted": answer, "probabilities": distribution}
         fields += [(f"{task['name']}_{name}", kind) for name, kind in kinds.items()]
     schema = pa.schema(fields, metadata={_TASKS_KEY: json.dumps(tasks)})
     with atomic_file(path) as unfinished, parquet.ParquetWriter(unfinished, schema) as file:
 
         def write(batch: Predictions, probabilities: Mapping[str, Any]) -> None:
             columns: list[Any] = [pa.array(batch.row_ids, pa.string())]
-            for task, references in zip(tasks, batch.references.T, strict=True):
+            for task in tasks:
+                references = batch.references[:, columns_of[task["name"]]]
                 labels = np.array([*task["labels"], None], dtype=object)
                 table = np.asarray(probabilities[task["name"]], dtype=np.float32)
+                if is_multi_label(task):
+                    thresholds = np.array(task.get("thresholds") or [0.5] * len(task["labels"]), dtype=np.float32)
+                    is_known = (references != UNKNOWN_LABEL).any(axis=1)
+                    true: Any = [
+                        labels[:-1][row == 1].tolist() if known else None
+                        for row, known in zip(references, is_known, strict=True)
+                    ]
+                    answers: Any = [labels[:-1][row].tolist() for row in table >= thresholds]
+                else:
+                    numbers = references[:, 0]
+                    true = labels[np.where(numbers == UNKNOWN_LABEL, -1, numbers)]
+                    answers = labels[table.argmax(axis=1)]
+                answer = schema.field(f"{task['name']}_true").type
                 columns += [
-                    pa.array(labels[np.where(references == UNKNOWN_LABEL, -1, references)], pa.string()),
-                    pa.array(labels[table.argmax(axis=1)], pa.string()),
+                    pa.array(true, answer),
+                    pa.array(answers, answer),
                     pa.StructArray.from_arrays([pa.array(values) for values in table.T], names=task["labels"]),
                 ]
             file.write_table(pa.Table.from_arrays(columns, schema=schema))
@@ -191,8 +219,15 @@ def read_predictions(path: str | Path) -> Outcomes:
         references, probabilities = [], {}
         for task in tasks:
             numbers = {label: number for number, label in enumerate(task["labels"])} | {None: UNKNOWN_LABEL}
-            references.append([numbers[label] for label in batch.column(f"{task['name']}_true").to_pylist()])
+            true = batch.column(f"{task['name']}_true").to_pylist()
+            table = np.zeros((len(true), len(task["labels"]) if is_multi_label(task) else 1), dtype=np.int64)
+            for row, cell in enumerate(true):
+                if is_multi_label(task) and cell is not None:
+                    table[row, [numbers[label] for label in cell]] = 1
+                else:
+                    table[row] = numbers[cell]
+            references.append(table)
             columns = batch.column(f"{task['name']}_probabilities").flatten()
             probabilities[task["name"]] = np.stack([column.to_numpy() for column in columns], axis=1)
-        outcomes.add(probabilities, np.array(references, dtype=np.int64).T, batch.column("row_id").to_pylist())
+        outcomes.add(probabilities, np.concatenate(references, axis=1), batch.column("row_id").to_pylist())
     return outcomes

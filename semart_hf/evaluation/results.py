@@ -22,10 +22,11 @@ from datasets import Dataset
 
 import semart_hf
 from semart_hf.catalogue.release import MINIATURE_FILE
+from semart_hf.data.labels import labels_of
 from semart_hf.files import locked, write_json
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
-from .calibration import fit_temperatures, risk_points, thresholds
+from .calibration import fit_temperatures, risk_points, thresholds, with_thresholds
 from .comparison import check_same_rows, compare_outcomes
 from .outcomes import Outcomes
 from .predictions import (
@@ -103,7 +104,10 @@ def write_evaluation(
             )
         choosing = Outcomes(config.tasks)
         choosing.add(predictions.probabilities(config.temperatures), predictions.references)
-        calibrated = {task: risk_points(choosing.task(task)) for task in config.temperatures}
+        config.set_tasks(with_thresholds(config.tasks, choosing))
+        # The answer of a task with several labels is a set, which has no one confidence.
+        single = [task for task in choosing.single() if task in config.temperatures]
+        calibrated = {task: risk_points(choosing.task(task)) for task in single}
         config.confidence_risks = {task: points for task, points in calibrated.items() if points}
     vectors = np.zeros((2, len(paintings) if config.contrastive else 0, config.fusion_dim), dtype=np.float32)
     with predictions_writer(folder / "predictions.parquet", config.tasks) as write:
@@ -327,11 +331,11 @@ def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset)
     """
     others, expected = read_predictions(folder / OUTPUTS[0]), Outcomes(tasks)
     names = expected.task_names
-    columns = [paintings[name] if name in paintings.column_names else [None] * len(paintings) for name in names]
-    truth = np.array([[UNKNOWN_LABEL if label is None else label for label in column] for column in columns]).T
-    if others.task_names == names and others.num_rows == len(truth):
+    columns = [name for name in names if name in paintings.column_names]
+    truth = labels_of(paintings.select_columns(columns).to_list(), tasks).numpy()
+    if others.columns == expected.columns and others.num_rows == len(truth):
         # Of paintings whose picture could not be read, and that have no text, the labels do not count.
-        found = np.stack([others.task(name).references for name in names], axis=1)
+        found = np.concatenate([others.task(name).references.reshape(len(truth), -1) for name in names], axis=1)
         truth = np.where(found == UNKNOWN_LABEL, UNKNOWN_LABEL, truth)
     expected.add(np.zeros_like(truth), truth, row_names(paintings))
     check_same_rows(expected, others, ("this model", str(folder)))

@@ -19,10 +19,11 @@ import numpy.typing as npt
 from scipy import sparse
 from transformers import EvalPrediction
 
-from semart_hf.catalogue.timeframe import label_years
 from semart_hf.catalogue.vocabulary import UNKNOWN
+from semart_hf.model.configuration_semart import is_multi_label, label_columns
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
-from .outcomes import Outcomes, TaskOutcomes, softmax
+from .outcomes import Outcomes, SeveralOutcomes, TaskOutcomes, probabilities_of
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -31,12 +32,66 @@ NUM_RESAMPLES = 1000
 LABEL_SCORES = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy")
 
 
-def score_task(outcomes: TaskOutcomes) -> dict[str, Any]:
+def score_several(outcomes: SeveralOutcomes) -> dict[str, Any]:
+    """Every score of a task with several labels over the rows of which a label is known.
+
+    `accuracy` is the share of paintings whose every known label is right, as in scikit-learn. F1 is that of the labels
+    over their thresholds; `mean_average_precision` needs none. Log loss, Brier score and calibration are those of all
+    known pairs of a painting and a label.
+    """
+    known, num_rows = outcomes.known(), int(outcomes.is_known.sum())
+    names = ("accuracy", "macro_f1", "weighted_f1", "micro_f1", "mean_average_precision")
+    if not num_rows:
+        return {"num_rows": 0, **dict.fromkeys(names)}
+    counts, precisions = class_counts(known), average_precisions(known)
+    found = {name: values for name, values in mean_class_scores(counts[None]).items() if name in names}
+    ratios = {name: ratio(*map(np.sum, pair)) for name, pair in row_scores(known).items()}
+    found |= ratios | {"mean_average_precision": nan_mean(precisions)}
+    values = {name: float(np.squeeze(found[name])) for name in names}
+    scores: dict[str, Any] = {"num_rows": num_rows}
+    scores |= {name: None if np.isnan(value) else value for name, value in values.items()}
+    if known.has_probabilities:
+        is_known = known.references != UNKNOWN_LABEL
+        truth, p = known.references[is_known] == 1, known.probabilities[is_known].astype(np.float64)
+        likelihood = np.clip(np.where(truth, p, 1 - p), np.finfo(np.float64).eps, 1)
+        scores |= {"log_loss": float(-np.log(likelihood).mean()), "brier": float(((p - truth) ** 2).mean())}
+        scores["expected_calibration_error"] = calibration_error(p, truth)
+    columns = zip(counts[1], *map(np.nan_to_num, class_scores(counts)), precisions, known.thresholds, strict=True)
+    scores["per_label"] = {
+        label: {
+            **{"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)},
+            **{"average_precision": None if np.isnan(mean) else float(mean), "threshold": float(threshold)},
+        }
+        for label, (support, precision, recall, f1, mean, threshold) in zip(known.labels, columns, strict=True)
+    }
+    return scores
+
+
+def average_precisions(outcomes: SeveralOutcomes) -> FloatArray:
+    """Average precision of each label (num_labels,) over the rows that know it; NaN for one that no row has.
+
+    Source: as `sklearn.metrics.average_precision_score`: the precision at each threshold by the recall it adds.
+    """
+    found = np.full(outcomes.num_labels, np.nan)
+    for place, (truth, p) in enumerate(zip(outcomes.references.T, outcomes.probabilities.T, strict=True)):
+        truth, p = truth[truth != UNKNOWN_LABEL], p[truth != UNKNOWN_LABEL]
+        if (truth == 1).any():
+            order = np.argsort(-p, kind="stable")
+            is_last = np.append(np.diff(p[order]) != 0, True)  # of equal probabilities
+            right = np.cumsum(truth[order] == 1)
+            precision = (right / np.arange(1, len(p) + 1))[is_last]
+            found[place] = (np.diff(right[is_last], prepend=0) * precision).sum() / right[-1]
+    return found
+
+
+def score_task(outcomes: TaskOutcomes | SeveralOutcomes) -> dict[str, Any]:
     """Every score of one task over the rows whose label is known.
 
     `without_unk` repeats the label scores over the rows whose true label is not `UNK`, which the literature scores as
     a class. `only_label` is there where all rows have one label: such scores say little.
     """
+    if isinstance(outcomes, SeveralOutcomes):
+        return score_several(outcomes)
     known = outcomes.known()
     scores = _label_scores(known)
     if not scores["num_rows"]:
@@ -81,10 +136,14 @@ def confusion_counts(outcomes: TaskOutcomes) -> npt.NDArray[np.int64]:
     return np.bincount(cells, minlength=size * size).reshape(size, size)
 
 
-def class_counts(outcomes: TaskOutcomes) -> npt.NDArray[np.int64]:
-    """Right answers, true labels and answers of each class (3, num_labels)."""
-    confusion = confusion_counts(outcomes)
-    return np.stack([np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)])
+def class_counts(outcomes: TaskOutcomes | SeveralOutcomes) -> npt.NDArray[np.int64]:
+    """Right answers, true labels and answers of each class (3, num_labels), known ones only."""
+    if isinstance(outcomes, SeveralOutcomes):
+        true, answered = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
+        return np.stack([part.sum(axis=0) for part in (true & answered, true, answered)])
+    known, size = outcomes.known(), outcomes.num_labels
+    parts = (known.references[known.correct], known.references, known.predictions)
+    return np.stack([np.bincount(part, minlength=size) for part in parts])
 
 
 def class_scores(counts: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -141,25 +200,30 @@ def calibration_error(confidences: npt.NDArray[np.floating[Any]], correct: npt.N
     return float(sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins) / len(confidences))
 
 
-def row_scores(outcomes: TaskOutcomes) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+def row_scores(outcomes: TaskOutcomes | SeveralOutcomes) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """By name the scores that are one sum over the rows (rows,) divided by another: accuracy, and those of periods.
 
     Distances are counted in years, because a period too rare for the vocabulary still lies between its neighbours.
     A dated truth that was answered `UNK` is wrong within one period, and left out of the errors.
     """
     is_known = outcomes.is_known
+    if isinstance(outcomes, SeveralOutcomes):
+        true, answered = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
+        in_both = 2 * (true & answered).sum(axis=1)
+        micro = (in_both, true.sum(axis=1) + answered.sum(axis=1))
+        return {"accuracy": (is_known & outcomes.correct, is_known), "micro_f1": micro}
     scores: dict[str, Any] = {"accuracy": (is_known & outcomes.correct, is_known)}
-    years = label_years(outcomes.labels)
-    if years is not None:
-        true = np.where(is_known[:, None], years[outcomes.references * is_known], np.nan)
-        answered, length = years[outcomes.predictions], np.nanmedian(years[:, 1] - years[:, 0] + 1)
-        in_periods = np.abs(answered[:, 0] - true[:, 0]) / length
-        in_years = np.abs(answered.mean(axis=1) - true.mean(axis=1))
-        has_dated_truth, is_dated = ~np.isnan(true[:, 0]), ~np.isnan(in_periods)
-        # Half a period of slack keeps one period one period where lengths differ by a year.
-        scores["within_one_period"] = (has_dated_truth & (in_periods < 1.5), has_dated_truth)
-        scores["mean_absolute_error_periods"] = (np.where(is_dated, in_periods, 0), is_dated)
-        scores["mean_absolute_error_years"] = (np.where(is_dated, in_years, 0), is_dated)
+    scale = outcomes.scale
+    if scale is not None:
+        true, answers = outcomes.references * is_known, outcomes.predictions
+        in_steps = np.abs(scale.steps[answers] - np.where(is_known, scale.steps[true], np.nan))
+        in_units = np.abs(scale.positions[answers] - scale.positions[true])
+        has_place, is_placed = is_known & ~np.isnan(scale.steps[true]), ~np.isnan(in_steps)
+        # Half a step of slack keeps one period one period where lengths differ by a year.
+        scores[f"within_one_{scale.step}"] = (has_place & (in_steps < 1.5), has_place)
+        scores[f"mean_absolute_error_{scale.step}s"] = (np.where(is_placed, in_steps, 0), is_placed)
+        if scale.unit:
+            scores[f"mean_absolute_error_{scale.unit}"] = (np.where(is_placed, in_units, 0), is_placed)
     return scores
 
 
@@ -219,8 +283,9 @@ def compute_metrics_for(tasks: Sequence[Mapping[str, Any]]) -> Callable[[EvalPre
                 "diverged: lower the learning rate, or look for broken pictures in the data."
             )
         outcomes = Outcomes(tasks)
-        references = np.asarray(prediction.label_ids).reshape(-1, len(names))
-        outcomes.add({name: softmax(logits[name]) for name in names}, references)
+        num_columns = max(part.stop for part in label_columns(tasks).values())
+        references = np.asarray(prediction.label_ids).reshape(-1, num_columns)
+        outcomes.add({task["name"]: probabilities_of(logits[task["name"]], task) for task in tasks}, references)
         return flatten_scores(score_outcomes(outcomes))
 
     return compute_metrics
@@ -233,9 +298,15 @@ def check_metric_name(
     validation_sets: Iterable[str] = (),
 ) -> None:
     """Raise ValueError for a `metric_for_best_model` that no validation will have."""
-    size = max(len(task["labels"]) for task in tasks)
+    size = min(8, max(len(task["labels"]) for task in tasks))
     logits = {task["name"]: np.eye(size, len(task["labels"])) for task in tasks}
-    labels = np.stack([np.arange(size) % len(task["labels"]) for task in tasks], axis=1)
+    columns = [
+        np.eye(size, len(task["labels"]), dtype=np.int64)
+        if is_multi_label(task)
+        else np.arange(size)[:, None] % len(task["labels"])
+        for task in tasks
+    ]
+    labels = np.concatenate(columns, axis=1)
     known = {"loss", *compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))}
     known = {f"{name}_{metric}" for name in validation_sets for metric in known} or known
     name = metric.removeprefix("eval_")
@@ -270,13 +341,15 @@ def resampled_scores(
 ) -> list[dict[str, npt.NDArray[np.float64]]]:
     """For each model its scores (num_resamples,) by flat name; all models see the same draws of the same paintings."""
     names = models[0].task_names
-    columns = [models[0].task(name).references for name in names]
-    columns += [model.task(name).predictions for model in models for name in names]
-    combinations, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
-    references, *predictions = np.split(combinations, len(models) + 1, axis=1)
-    distinct = [Outcomes(model.tasks) for model in models]
-    for outcomes, answers in zip(distinct, predictions, strict=True):
-        outcomes.add(answers, references)
+    distinct, counts = models, np.ones(models[0].num_rows, dtype=np.int64)
+    if models[0].single() == names:  # of several labels hardly two rows are equal
+        columns = [models[0].task(name).references for name in names]
+        columns += [model.task(name).predictions for model in models for name in names]
+        combinations, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+        references, *predictions = np.split(combinations, len(models) + 1, axis=1)
+        distinct = [Outcomes(model.tasks) for model in models]
+        for outcomes, answers in zip(distinct, predictions, strict=True):
+            outcomes.add(answers, references)
     # By flat name the scores that are one sum over the rows divided by another.
     ratios = [{"exact_match": exact_matches(outcomes)} for outcomes in distinct]
     for found, outcomes in zip(ratios, distinct, strict=True):
@@ -302,8 +375,11 @@ def resampled_scores(
     return scores
 
 
-def _class_indicators(outcomes: TaskOutcomes) -> sparse.csr_array:
+def _class_indicators(outcomes: TaskOutcomes | SeveralOutcomes) -> sparse.csr_array:
     """What each row adds to the class counts: (rows, 3 * num_labels)."""
+    if isinstance(outcomes, SeveralOutcomes):
+        has, is_answer = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
+        return sparse.csr_array(np.concatenate([has & is_answer, has, is_answer], axis=1).astype(float))
     known, rows, size = outcomes.known(), np.flatnonzero(outcomes.is_known), outcomes.num_labels
     true, answered, is_right = known.references.astype(np.int64), known.predictions.astype(np.int64), known.correct
     rows = np.concatenate([rows[is_right], rows, rows])

@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import yaml
 
+from semart_hf.catalogue.kinds import each_label, labels_in
 from semart_hf.catalogue.release import read_rows
 from semart_hf.catalogue.schema import label_text
 from semart_hf.catalogue.text import mask_label_words
@@ -19,6 +20,7 @@ from semart_hf.data.labels import cells_of_task
 from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.rows import check_readable
 from semart_hf.data.streaming import column_of
+from semart_hf.model.configuration_semart import is_multi_label
 
 LabelMap = Mapping[str, Mapping[str, str | None]]
 
@@ -79,6 +81,14 @@ def load_split(
                 f'{{"{name}": {{"{foreign[0]}": "{labels[0]}"}}}} to say what they are to the model, or '
                 "--common_labels to score only the paintings whose label it knows."
             )
+        if is_multi_label(task):
+            cells = (labels_in(cell, task.get("separator")) for cell in column_of(paintings, name))
+            known = {label: changes.get(label, label) for label in own_labels[name]}
+            known = {label: new for label, new in known.items() if new in labels}
+            kept = [None if cell is None else [known[one] for one in cell if one in known] for cell in cells]
+            feature: Any = datasets.List(datasets.Value("string"))
+            paintings = paintings.remove_columns(name).add_column(name, kept, feature=feature)
+            continue
         numbers: dict[str | None, int | None] = {label: at for at, label in enumerate(labels)}
         unknown = numbers.get(UNKNOWN)
         if common_labels:
@@ -149,11 +159,20 @@ def data_labels(
         if isinstance(features[source], datasets.ClassLabel) and rule is None:
             every[name] = frequent[name] = list(features[source].names)
             continue
-        found = (label_text(cell, rule) for rows in learned_from for cell in cells_of_task(rows, task))
+        if is_multi_label(task):
+
+            def texts(rows: Any, task: Mapping[str, Any] = task) -> Iterator[str | None]:
+                return each_label(cells_of_task(rows, task), task.get("separator"))
+        else:
+
+            def texts(rows: Any, task: Mapping[str, Any] = task) -> Iterator[str | None]:
+                return (label_text(cell, task.get("rule")) for cell in cells_of_task(rows, task))
+
+        found = (label for rows in learned_from for label in texts(rows))
         counts = Counter(label for label in found if label is not None)
         least = max(FREQUENT_COUNT, FREQUENT_SHARE * counts.total())
         frequent[name] = [label for label, count in counts.items() if count >= least]
-        labels = {label_text(cell, rule) for rows in splits.values() for cell in cells_of_task(rows, task)}
+        labels = {label for rows in splits.values() for label in texts(rows)}
         every[name] = sorted(label for label in labels if label is not None)
     frequent = {name: [label for label in labels if label != UNKNOWN] for name, labels in frequent.items()}
     return {name: [*(x for x in labels if x != UNKNOWN), UNKNOWN] for name, labels in every.items()}, frequent

@@ -1,0 +1,169 @@
+"""Scores of tasks with several labels and of ordered ones, against scikit-learn and by hand."""
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from semart_hf.evaluation.calibration import choose_thresholds, fit_temperatures, with_thresholds
+from semart_hf.evaluation.outcomes import Outcomes
+from semart_hf.evaluation.predictions import Predictions, predictions_writer, read_predictions
+from semart_hf.evaluation.scores import (
+    bootstrap_intervals,
+    check_metric_name,
+    compute_metrics_for,
+    score_outcomes,
+)
+
+SUBJECTS = {"name": "subjects", "kind": "multi_label", "labels": ["angel", "boat", "cat", "dog"]}
+SIZE = {"name": "size", "kind": "ordered", "labels": ["small", "medium", "large", "UNK"]}
+TASKS = [{"name": "type", "labels": ["a", "b"]}, SUBJECTS, SIZE]
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    random = np.random.default_rng(0)
+    truth = (random.random((200, 4)) < [0.5, 0.2, 0.1, 0.0]).astype(np.int64)
+    logits = (2.0 * truth - 1.5 + random.normal(size=truth.shape)).round(1)  # with equal ones
+    return truth, logits
+
+
+def outcomes_of(truth, logits, task=SUBJECTS, temperature=1.0):
+    outcomes = Outcomes([task])
+    outcomes.add({"subjects": 1 / (1 + np.exp(-logits / temperature))}, truth)
+    return outcomes
+
+
+def test_scores_of_several_labels_equal_scikit_learn(drawn):
+    truth, logits = drawn
+    scores = score_outcomes(outcomes_of(truth, logits))["tasks"]["subjects"]
+    answers, p = (logits >= 0).astype(int), 1 / (1 + np.exp(-logits))
+    for kind in ("micro", "macro", "weighted"):
+        expected = metrics.f1_score(truth, answers, average=kind, zero_division=np.nan)
+        assert scores[f"{kind}_f1"] == pytest.approx(expected), kind
+    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(truth, answers))
+    by_label = [metrics.average_precision_score(truth[:, k], p[:, k]) for k in range(3)]
+    assert scores["mean_average_precision"] == pytest.approx(np.mean(by_label))  # no painting has a dog
+    assert [scores["per_label"][name]["average_precision"] for name in SUBJECTS["labels"]] == [
+        *map(pytest.approx, by_label),
+        None,
+    ]
+    assert scores["log_loss"] == pytest.approx(metrics.log_loss(truth.ravel(), p.ravel()), rel=1e-5)
+    assert scores["brier"] == pytest.approx(((p - truth) ** 2).mean(), rel=1e-5)
+
+
+def test_cells_that_are_unknown_count_nothing(drawn):
+    truth, logits = drawn
+    holes = truth.copy()
+    holes[::3, 0], holes[5] = -100, -100
+    scores = score_outcomes(outcomes_of(holes, logits))["tasks"]["subjects"]
+    known = holes[:, 0] >= 0
+    assert scores["num_rows"] == 199
+    expected = metrics.average_precision_score(truth[known, 0], logits[known, 0])
+    assert scores["per_label"]["angel"]["average_precision"] == pytest.approx(expected)
+    right = (((logits >= 0) == truth) | (holes < 0)).all(axis=1)[np.arange(200) != 5]
+    assert scores["accuracy"] == pytest.approx(right.mean())
+
+
+def test_thresholds_have_the_best_f1_and_rare_labels_share_one(drawn):
+    truth, logits = drawn
+    truth = truth.copy()
+    truth[:, 2] = 0
+    truth[:4, 2] = 1  # too few for a threshold of its own
+    found = outcomes_of(truth, logits)
+    outcomes = found.task("subjects")
+    thresholds = choose_thresholds(outcomes)
+    p = outcomes.probabilities
+    for k in range(2):
+        best = max(metrics.f1_score(truth[:, k], p[:, k] >= t) for t in np.unique(p[:, k]))
+        assert metrics.f1_score(truth[:, k], p[:, k] >= thresholds[k]) == pytest.approx(best)
+    assert thresholds[2] == thresholds[3]
+    best = max(metrics.f1_score(truth.ravel(), p.ravel() >= t) for t in np.unique(p))
+    assert metrics.f1_score(truth.ravel(), p.ravel() >= thresholds[2]) == pytest.approx(best)
+    (task,) = with_thresholds([SUBJECTS], found)
+    assert task == {**SUBJECTS, "thresholds": thresholds}
+
+
+def test_a_temperature_for_several_labels_has_the_least_log_loss(drawn):
+    truth, logits = drawn
+    predictions = Predictions([], {"subjects": 3 * logits}, truth, tasks=[SUBJECTS])
+    found = fit_temperatures(predictions)["subjects"]
+
+    def loss(temperature):
+        return metrics.log_loss(truth.ravel(), (1 / (1 + np.exp(-3 * logits / temperature))).ravel())
+
+    assert loss(found) < min(loss(found * 1.02), loss(found / 1.02))
+
+
+@pytest.fixture
+def together(drawn):
+    truth, logits = drawn
+    random = np.random.default_rng(1)
+    references = np.concatenate([random.integers(0, 2, (200, 1)), truth, random.integers(0, 4, (200, 1))], axis=1)
+    references[::7, 1:5] = -100
+    by_task = {"type": random.normal(size=(200, 2)), "subjects": logits, "size": random.normal(size=(200, 4))}
+    return references, by_task
+
+
+def test_all_kinds_together_in_the_trainer_the_bootstrap_and_the_file(together, tmp_path):
+    references, logits = together
+    predictions = Predictions([f"row {n}" for n in range(200)], logits, references, tasks=TASKS)
+    outcomes = Outcomes(TASKS)
+    outcomes.add(predictions.probabilities(), references, predictions.row_ids)
+    scores = score_outcomes(outcomes)
+    by_task = [scores["tasks"][name] for name in ("type", "subjects", "size")]
+    assert scores["mean_accuracy"] == pytest.approx(np.mean([found["accuracy"] for found in by_task]))
+    intervals = bootstrap_intervals(outcomes, num_resamples=300)
+    for name in ("type_accuracy", "subjects_micro_f1", "subjects_macro_f1", "size_within_one_step", "mean_macro_f1"):
+        task, _, score = name.partition("_")
+        value = scores.get(name) if task == "mean" else scores["tasks"][task][score]
+        assert intervals[name][0] < value < intervals[name][1], name
+
+    class Prediction:
+        pass
+
+    prediction = Prediction()
+    prediction.predictions, prediction.label_ids = logits, references
+    computed = compute_metrics_for(TASKS)(prediction)
+    assert computed["subjects_mean_average_precision"] == by_task[1]["mean_average_precision"]
+    check_metric_name("eval_subjects_mean_average_precision", TASKS, compute_metrics_for(TASKS))
+    with predictions_writer(tmp_path / "predictions.parquet", TASKS) as write:
+        write(predictions, predictions.probabilities())
+    again = read_predictions(tmp_path / "predictions.parquet")
+    for name in ("type", "subjects", "size"):
+        assert (again.task(name).references == outcomes.task(name).references).all(), name
+        assert (again.task(name).predictions == outcomes.task(name).predictions).all(), name
+
+
+def test_errors_in_steps_and_units_by_hand():
+    sizes = {**SIZE, "labels": ["10", "20", "50", "UNK"], "positions": [10, 20, 50, None], "unit": "cm"}
+    outcomes = Outcomes([sizes])
+    outcomes.add([[0], [2], [1], [3], [0]], [[0], [0], [2], [0], [3]])
+    scores = score_outcomes(outcomes)["tasks"]["size"]
+    assert scores["within_one_step"] == 2 / 4  # UNK is no neighbour, and no truth to measure from
+    assert scores["mean_absolute_error_steps"] == pytest.approx((0 + 2 + 1) / 3)
+    assert scores["mean_absolute_error_cm"] == pytest.approx((0 + 40 + 30) / 3)
+    words = Outcomes([SIZE])
+    words.add([[0], [2]], [[1], [0]])
+    scores = score_outcomes(words)["tasks"]["size"]
+    assert scores["mean_absolute_error_steps"] == 1.5
+    assert not any("units" in name or name.endswith("_None") for name in scores)
+
+
+def test_twenty_thousand_labels_are_scored():
+    task = {"name": "author", "labels": [f"painter {number}" for number in range(20_000)]}
+    outcomes = Outcomes([task])
+    outcomes.add([[number] for number in range(19_000, 19_100)], [[number] for number in range(19_001, 19_101)])
+    assert score_outcomes(outcomes)["tasks"]["author"]["accuracy"] == 0
+    check_metric_name("author_accuracy", [task], compute_metrics_for([task]))
+
+
+@pytest.mark.parametrize(
+    ("references", "predictions", "message"),
+    [
+        (np.full((1, 4), 2), np.zeros((1, 4)), "Allowed are 0, 1 and -100"),
+        (np.zeros((1, 4), dtype=int), np.zeros((1, 3)), "which has 4 labels"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(references, predictions, message):
+    with pytest.raises(ValueError, match=message):
+        Outcomes([SUBJECTS]).add({"subjects": predictions}, references)
