@@ -29,13 +29,14 @@ from semart_hf.files import atomic_file
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import TOKENS_MULTIPLE, SemArtProcessor
 from semart_hf.model.techniques_semart import evaluation_mode
+from semart_hf.model.text_semart import computed_with, frozen_layers, text_layers
 
 from .data_arguments import DataArguments
 from .loading import return_freed_memory
 from .streaming import PaintingStream, column_of
 
 STORAGE_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-FORMAT = 4
+FORMAT = 5
 # A file is what is lost when a process is killed, and what processes share.
 FILE_BYTES = 32 << 20
 # Tokens of a batch, padding included: enough for the matrix units, and few enough for any memory.
@@ -156,9 +157,9 @@ class FrozenTextWriter:
         # The same order in every process and after every restart, whatever the order of the rows.
         order = np.lexsort((self.names, self.num_tokens))
         self.names, self.places, self.num_tokens = self.names[order], self.places[order], self.num_tokens[order]
-        self.is_pooled = depth == model.config.text_config.n_layers
+        self.is_pooled = depth == model.config.text_config.num_hidden_layers
         self.lengths = np.ones_like(self.num_tokens) if self.is_pooled else self.num_tokens
-        bytes_per_token = model.config.text_config.dim * STORAGE_TYPES[storage].itemsize
+        bytes_per_token = model.config.text_config.hidden_size * STORAGE_TYPES[storage].itemsize
         self.num_bytes = int(self.lengths.sum()) * bytes_per_token
         self.folder = root / self._key()
         numbers = (np.cumsum(self.lengths) - 1) // max(1, FILE_BYTES // bytes_per_token)
@@ -187,15 +188,14 @@ class FrozenTextWriter:
             "pooling": self.model.config.text_pooling if self.is_pooled else None,
             "storage": self.storage,
             "computed": "bf16" if self.use_bf16 else str(self.model.dtype),
-            "heads": config.n_heads,
-            "activation": config.activation,
+            "text_config": computed_with(config),
             "max_length": self.processor.tokenizer.model_max_length,
             # What the last call left behind is no part of the tokenizer.
             "tokenizer": {name: part for name, part in tokenizer.items() if name not in ("padding", "truncation")},
         }
         key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
         key.update(self.names.tobytes())
-        for module in (tower.embeddings, *list(tower.transformer.layer)[: self.depth]):
+        for module in frozen_layers(tower, len(text_layers(tower)) - self.depth):
             for tensor in module.state_dict().values():
                 key.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return key.hexdigest()
@@ -238,7 +238,7 @@ class FrozenTextWriter:
     def _hidden_states(self, numbers: range, bar: "tqdm[Any]") -> Tensor:
         """Hidden states of some texts one after the other `(tokens, dim)`, without padding."""
         device, storage = self.model.text_tower.device, STORAGE_TYPES[self.storage]
-        found = torch.empty(int(self.lengths[numbers].sum()), self.model.config.text_config.dim, dtype=storage)
+        found = torch.empty(int(self.lengths[numbers].sum()), self.model.config.text_config.hidden_size, dtype=storage)
         end = 0
         for batch in self._batches(numbers, BATCH_TOKENS_ON_CPU if device.type == "cpu" else BATCH_TOKENS):
             inputs = self.processor(text=self._texts(batch)).to(device)
@@ -359,7 +359,7 @@ def depth_that_stays_frozen(model: SemArtForArtClassification, schedule: Mapping
     """How many of the text tower's first layers never learn in a run, its unfreezing included."""
     trainable = [model.config.trainable_text_layers]
     trainable += [fields["trainable_text_layers"] for fields in schedule.values() if "trainable_text_layers" in fields]
-    num_layers: int = model.config.text_config.n_layers
+    num_layers: int = model.config.text_config.num_hidden_layers
     return min(0 if number is None else max(0, num_layers - number) for number in trainable)
 
 

@@ -35,8 +35,9 @@ def model_table(model: SemArtForArtClassification, recipe: Mapping[str, Any]) ->
     parts = {
         "vision tower": f"{recipe.get('vision') or vision.architecture} (timm), {height} × {width} pixels",
         "of it frozen": f"the first {stages} stages, the stem first" if stages else "nothing",
-        "text tower": f"{without_folders(recipe.get('text') or 'DistilBERT')}: {text.n_layers} layers of {text.dim}",
-        "of it learned": "everything" if layers is None else f"its last {layers} of {text.n_layers} layers",
+        "text tower": f"{without_folders(recipe.get('text') or text.model_type)}: {text.num_hidden_layers} layers of "
+        f"{text.hidden_size}",
+        "of it learned": "everything" if layers is None else f"its last {layers} of {text.num_hidden_layers} layers",
         "starting weights": without_folders(recipe["init_from"])
         if recipe.get("init_from")
         else starts.get(pretrained, f"pretrained {pretrained} tower"),

@@ -128,7 +128,7 @@ def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, A
     labels = [[task["name"], str(len(task["labels"])), ", ".join(task["labels"])] for task in config.tasks or []]
     recipe = card_text.without_folders(dict(facts.recipe))
     return {
-        "card_data": _card_metadata(facts, config.task_names).to_yaml(),
+        "card_data": _card_metadata(facts, config.task_names, config.text_config.model_type).to_yaml(),
         "repo_id": facts.repo_id,
         "title": facts.repo_id.split("/")[-1],
         "notice": config.training_notice or training_words(miniature),
@@ -172,7 +172,7 @@ def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, A
     }
 
 
-def _card_metadata(facts: CardFacts, tasks: Sequence[str]) -> ModelCardData:
+def _card_metadata(facts: CardFacts, tasks: Sequence[str], text_family: str) -> ModelCardData:
     results = _eval_results(facts, tasks)
     return ModelCardData(
         language="en",
@@ -181,7 +181,7 @@ def _card_metadata(facts: CardFacts, tasks: Sequence[str]) -> ModelCardData:
         # The Hub makes the snippet `pipeline(TAG, model=…)` of it: "image-classification" would load a class that this
         # repository does not have. It stays among the tags, by which models are searched.
         pipeline_tag="art-classification",
-        tags=["art", "paintings", "image-classification", "multimodal", "semart", "timm", "distilbert"],
+        tags=["art", "paintings", "image-classification", "multimodal", "semart", "timm", text_family],
         datasets=[facts.published_data],
         metrics=["accuracy", "f1"],
         base_model=base_models(facts.recipe) or None,

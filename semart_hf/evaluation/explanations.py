@@ -145,7 +145,7 @@ def _masked_words(
     if input_ids is None:
         yield found
         return
-    embedding = model.text_tower.embeddings.word_embeddings
+    embedding = model.get_input_embeddings()
     special = torch.tensor(processor.tokenizer.all_special_ids, device=input_ids.device)
     masked_ids = torch.where(torch.isin(input_ids, special), input_ids, processor.tokenizer.mask_token_id)
     with torch.no_grad():
@@ -182,6 +182,6 @@ def _word_weights(processor: SemArtProcessor, text: str, tokens: list[float]) ->
     starts, weights = [word.start() for word in words], dict[int, float]()
     for (start, end), weight in zip(encoding["offset_mapping"], tokens, strict=False):
         if end > start:
-            number = int(np.searchsorted(starts, start, side="right")) - 1
+            number = int(np.searchsorted(starts, end - 1, side="right")) - 1
             weights[number] = weights.get(number, 0.0) + weight
     return [(word[0], weights.get(index)) for index, word in enumerate(words)]

@@ -21,6 +21,14 @@ _KEYS_BY_KIND = {
 
 # What `pipeline` finds in config.json, to load its class from beside the weights.
 _PIPELINE = {"impl": "pipeline_semart.ArtClassificationPipeline", "pt": ["AutoModel"], "type": "multimodal"}
+# Families of text towers by their model_type, and where in a tower its layers are.
+TEXT_FAMILIES = {
+    "distilbert": "transformer.layer",
+    "bert": "encoder.layer",
+    "roberta": "encoder.layer",
+    "xlm-roberta": "encoder.layer",
+    "modernbert": "layers",
+}
 
 
 @strict
@@ -32,7 +40,7 @@ class SemArtConfig(PreTrainedConfig):
 
     Args:
         vision_config: The timm tower (`timm_wrapper`).
-        text_config: The text tower (`distilbert`).
+        text_config: The text tower, of one of `TEXT_FAMILIES`.
         tasks: `[{"name": "type", "labels": ["landscape", …]}, …]`; a label's position is its class index. Of labels
             that data has in a column of another name, or that a rule derives from it, also `column` and `rule`. `kind`
             is one of `KINDS`. An `ordered` task may have `positions`, a number or `None` for each label, on a scale in
@@ -44,7 +52,7 @@ class SemArtConfig(PreTrainedConfig):
         text_lexicon: Whether a linear model on token counts (`Lexicon`) stands beside the text tower.
         contrastive: Whether vectors of picture and text are trained to find each other, with a learned scale.
         frozen_vision_stages: Number of leading stages (see `vision_stages`) of the vision tower that do not learn.
-        trainable_text_layers: Number of last DistilBERT layers that learn; `None`: all, and the embeddings.
+        trainable_text_layers: Number of last text layers that learn; `None`: all, and the embeddings.
         temperatures: What each task's logits are divided by where probabilities are formed; 1 where it is not named.
         confidence_risks: For each task points `[confidence, share]`, measured where it was calibrated: the share of
             wrong answers among those that are at least so sure; confidences fall, shares rise.
@@ -97,11 +105,11 @@ class SemArtConfig(PreTrainedConfig):
                 "up to 1.x. Upgrade with `pip install -U semart-hf`, or load it with `trust_remote_code=True` where "
                 "semart_hf is not imported."
             )
-        for name, spec in self.sub_configs_defaults.items():
-            if (found := getattr(self, name).model_type) != spec.model_type:
-                raise ValueError(
-                    f"{name} has model_type {found!r}, but it must be {spec.model_type!r}. Choose another tower."
-                )
+        if (found := self.vision_config.model_type) != "timm_wrapper":
+            raise ValueError(
+                f"vision_config has model_type {found!r}, but it must be 'timm_wrapper'. Choose another tower."
+            )
+        check_text_config(self.text_config)
         if self.text_pooling not in ("first", "mean"):
             raise ValueError(f"text_pooling is {self.text_pooling!r}. Allowed are 'first' and 'mean'. Give one.")
         self.set_tasks(self.tasks)
@@ -180,6 +188,16 @@ def label_columns(tasks: Iterable[Mapping[str, Any]]) -> dict[str, slice]:
 def is_multi_label(task: Mapping[str, Any]) -> bool:
     """Whether a painting has several labels of a task."""
     return task.get("kind") == "multi_label"
+
+
+def check_text_config(config: Any, name: str = "text_config") -> None:
+    """Refuse the configuration of a text tower that is no encoder of `TEXT_FAMILIES`, by a `ValueError`."""
+    is_decoder = getattr(config, "is_decoder", False)
+    if config.model_type not in TEXT_FAMILIES or is_decoder:
+        raise ValueError(
+            f"{name} has model_type {config.model_type!r}{' and is_decoder=True' if is_decoder else ''}, but it must "
+            f"be an encoder of {', '.join(TEXT_FAMILIES)}. Choose 'distilbert/distilbert-base-uncased', say."
+        )
 
 
 def _check_tasks(tasks: list[dict[str, Any]]) -> None:

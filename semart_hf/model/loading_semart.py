@@ -9,14 +9,13 @@ from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedConfig
 
+from .text_semart import computed_with
+
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 # Fields that the saved weights were trained with: with others the same weights would compute something else.
 _TRAINED_WITH = (
     *("fusion_dim", "text_pooling", "text_lexicon"),
     *("vision_config.architecture", "vision_config.model_args", "vision_config.pretrained_cfg"),
-    *("text_config.activation", "text_config.dim", "text_config.hidden_dim", "text_config.max_position_embeddings"),
-    *("text_config.n_heads", "text_config.n_layers", "text_config.pad_token_id", "text_config.sinusoidal_pos_embds"),
-    "text_config.vocab_size",
 )
 
 
@@ -29,9 +28,9 @@ def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[s
     if source is None:
         return config, config.tasks
     saved = config_class.from_pretrained(source, **hub_options)
-    for name in _TRAINED_WITH:
-        old, new = (attrgetter(name)(one) for one in (saved, config))
-        if old != new:
+    old_fields, new_fields = _trained_with(saved), _trained_with(config)
+    for name, old in old_fields.items():
+        if old != (new := new_fields.get(name)):
             raise ValueError(
                 f"Got {name}={new!r} for weights that were trained with {old!r}. Allowed to change are tasks, "
                 "task_weights, temperatures, confidence_risks, frozen_vision_stages, trainable_text_layers, dropout. "
@@ -40,6 +39,11 @@ def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[s
     as_saved = copy.deepcopy(config)
     as_saved.set_tasks(saved.tasks)
     return as_saved, config.tasks
+
+
+def _trained_with(config: Any) -> dict[str, Any]:
+    text = {f"text_config.{name}": value for name, value in computed_with(config.text_config).items()}
+    return {name: attrgetter(name)(config) for name in _TRAINED_WITH} | text
 
 
 @torch.no_grad()

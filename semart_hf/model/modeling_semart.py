@@ -18,7 +18,7 @@ from .lexicon_semart import Lexicon, add_logits
 from .loading_semart import HUB_OPTIONS, reorder_heads, resolve_configs, verify_start
 from .output_semart import SemArtOutput, check_inputs, check_texts, mean_losses
 from .techniques_semart import without_autocast
-from .text_semart import FirstTokenBlock, frozen_layers, pool_tokens, run_layers
+from .text_semart import build_text_tower, frozen_layers, pool_tokens, run_layers
 from .towers_semart import (
     fill_tower,
     frozen_modules,
@@ -54,14 +54,11 @@ class SemArtForArtClassification(PreTrainedModel):
         if not config.tasks:
             raise ValueError("Got no task. Give the config tasks=[{'name': 'type', 'labels': ['a', 'b']}], or more.")
         self.vision_tower = AutoModel.from_config(config.vision_config)
-        self.text_tower = AutoModel.from_config(config.text_config)
-        layers = self.text_tower.transformer.layer
-        if config.text_pooling == "first" and len(layers):
-            layers[-1] = FirstTokenBlock(layers[-1], config.text_config)
+        self.text_tower = build_text_tower(config.text_config, config.text_pooling)
         timm_model = self.vision_tower.timm_model
         vision_dim = getattr(timm_model, "head_hidden_size", None) or timm_model.num_features
         self.vision_projection = nn.Linear(vision_dim, config.fusion_dim)
-        self.text_projection = nn.Linear(config.text_config.dim, config.fusion_dim)
+        self.text_projection = nn.Linear(config.text_config.hidden_size, config.fusion_dim)
         self.absent_image = nn.Parameter(torch.zeros(config.fusion_dim))
         self.absent_text = nn.Parameter(torch.zeros(config.fusion_dim))
         self.fusion_norm = nn.LayerNorm(2 * config.fusion_dim)
@@ -108,7 +105,8 @@ class SemArtForArtClassification(PreTrainedModel):
         Args:
             vision: Hub id or local folder of a timm model (`timm/resnet18.a1_in1k`); with random weights also a timm
                 name (`resnet18`) or a configuration.
-            text: Hub id or local folder of a DistilBERT (`distilbert/distilbert-base-uncased`), or its configuration.
+            text: Hub id or local folder of one of `TEXT_FAMILIES` (`distilbert/distilbert-base-uncased`), or its
+                configuration.
             tasks: As in `SemArtConfig`.
             pretrained: `True` loads both towers' weights and verifies them, `"vision"` or `"text"` that tower's alone,
                 `False` none: the others start from their family's own random initialisation.
@@ -320,7 +318,7 @@ class SemArtForArtClassification(PreTrainedModel):
             hidden = self.text_tower(input_ids=texts, attention_mask=attention_mask).last_hidden_state
         else:
             start = self.num_frozen_text_layers if text_depth is None else text_depth
-            stop = self.config.text_config.n_layers
+            stop = self.config.text_config.num_hidden_layers
             hidden = run_layers(self.text_tower, texts.to(self.dtype), attention_mask, start, stop)
         pooled = pool_tokens(hidden, attention_mask, self.config.text_pooling)
         return self._fill_absent(self.text_projection(pooled), has_text, self.absent_text)
@@ -336,13 +334,13 @@ class SemArtForArtClassification(PreTrainedModel):
     def num_frozen_text_layers(self) -> int:
         """How many of the text tower's layers do not learn, counted from the first."""
         trainable = self.config.trainable_text_layers
-        return 0 if trainable is None else self.config.text_config.n_layers - trainable
+        return 0 if trainable is None else self.config.text_config.num_hidden_layers - trainable
 
     @torch.no_grad()
     def encode_frozen_text(self, input_ids: Tensor, attention_mask: Tensor | None, depth: int) -> Tensor:
         """`text_hidden` after `depth` layers `(batch, tokens, dim)`; after all of them pooled `(batch, 1, dim)`."""
         hidden = run_layers(self.text_tower, self.text_tower.embeddings(input_ids), attention_mask, 0, depth)
-        if depth < self.config.text_config.n_layers:
+        if depth < self.config.text_config.num_hidden_layers:
             return hidden
         return pool_tokens(hidden, attention_mask, self.config.text_pooling).unsqueeze(1)
 

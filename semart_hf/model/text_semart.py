@@ -1,12 +1,22 @@
-"""The text tower in parts: its layers from one to another, and a last layer that computes one token."""
+"""The text tower behind one contract for its families: layers, pooling, frozen parts; one has a faster last layer."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DistilBertConfig
-from transformers.masking_utils import create_bidirectional_mask
+from transformers import AutoModel, DistilBertConfig, PreTrainedConfig
+from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
+
+from .configuration_semart import TEXT_FAMILIES
+
+# What a text tower's numbers depend on beside its weights; each family has some of them.
+_COMPUTED_WITH = (
+    *("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "pad_token_id"),
+    *("max_position_embeddings", "sinusoidal_pos_embds", "type_vocab_size", "rope_parameters"),
+    *("activation", "hidden_act", "hidden_activation", "hidden_dim", "intermediate_size"),
+    *("layer_norm_eps", "norm_eps", "norm_bias", "attention_bias", "mlp_bias", "layer_types", "local_attention"),
+)
 
 
 class FirstTokenBlock(TransformerBlock):
@@ -75,9 +85,41 @@ def _is_plain(linear: nn.Module, hidden: Tensor) -> bool:
     )
 
 
+def build_text_tower(config: PreTrainedConfig, pooling: str) -> Any:
+    """A tower with random weights; where the first token is all that is read, a DistilBERT computes it alone."""
+    tower = AutoModel.from_config(config, **text_options(config))
+    layers = text_layers(tower)
+    if pooling == "first" and config.model_type == "distilbert" and len(layers):
+        layers[-1] = FirstTokenBlock(layers[-1], config)
+    return tower
+
+
+def text_options(config: PreTrainedConfig) -> dict[str, Any]:
+    """What a tower's class is given beside its configuration: no layer for what is not read."""
+    return {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
+
+
+def text_layers(tower: Any) -> nn.ModuleList:
+    """The layers of a text tower, in their order."""
+    layers: nn.ModuleList = tower.get_submodule(TEXT_FAMILIES[tower.config.model_type])
+    return layers
+
+
+def computed_with(config: PreTrainedConfig) -> dict[str, Any]:
+    """The fields of a text tower's configuration that its hidden states depend on, by its family's own names."""
+    names = {config.attribute_map.get(name, name) for name in _COMPUTED_WITH if hasattr(config, name)}
+    return {name: getattr(config, name) for name in sorted(names)}
+
+
+def most_text_tokens(config: PreTrainedConfig) -> int:
+    """How many tokens a text may have; RoBERTa counts its positions from behind the number of its padding."""
+    first = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta") else 0
+    return int(config.max_position_embeddings) - first
+
+
 def frozen_layers(tower: Any, num_trainable: int | None) -> list[nn.Module]:
-    """Embeddings and layers of a DistilBERT that do not learn, where its last `num_trainable` do (`None`: all)."""
-    layers = list(tower.transformer.layer)
+    """Embeddings and layers of a text tower that do not learn, where its last `num_trainable` do (`None`: all)."""
+    layers = list(text_layers(tower))
     if num_trainable is None:
         return []
     if not 0 <= num_trainable <= len(layers):
@@ -85,17 +127,34 @@ def frozen_layers(tower: Any, num_trainable: int | None) -> list[nn.Module]:
             f"trainable_text_layers is {num_trainable}, but the text tower has {len(layers)} layers. Give a number "
             f"from 0 to {len(layers)}, or None to train the whole text tower with its embeddings."
         )
-    return [tower.embeddings, *layers[: len(layers) - num_trainable]]
+    last = [tower.final_norm] if num_trainable == 0 and hasattr(tower, "final_norm") else []
+    return [tower.embeddings, *layers[: len(layers) - num_trainable], *last]
 
 
 def run_layers(tower: Any, hidden: Tensor, attention_mask: Tensor | None, start: int, stop: int) -> Tensor:
-    """Hidden states `(batch, tokens, dim)` after a DistilBERT's layers `start:stop`, of those before them."""
+    """Hidden states `(batch, tokens, dim)` after a text tower's layers `start:stop`, of those before them."""
     if start >= stop:
         return hidden
-    mask = create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=attention_mask)
-    for layer in list(tower.transformer.layer)[start:stop]:
-        hidden = layer(hidden, mask)
-    return hidden
+    layers: list[Any] = list(text_layers(tower))
+    options = {"config": tower.config, "inputs_embeds": hidden, "attention_mask": attention_mask}
+    if tower.config.model_type != "modernbert":
+        mask = create_bidirectional_mask(**options)
+        for layer in layers[start:stop]:
+            hidden = layer(hidden, mask)
+        return hidden
+    masks = {
+        "full_attention": create_bidirectional_mask,
+        "sliding_attention": create_bidirectional_sliding_window_mask,
+    }
+    numbers = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
+    shared = {  # by kind of attention: the mask, and the positions' angles
+        kind: (masks[kind](**options), tower.rotary_emb(hidden, numbers, kind))
+        for kind in {layer.attention_type for layer in layers[start:stop]}
+    }
+    for layer in layers[start:stop]:
+        mask, angles = shared[layer.attention_type]
+        hidden = layer(hidden, mask, position_embeddings=angles)
+    return tower.final_norm(hidden) if stop == len(layers) else hidden
 
 
 def pool_tokens(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:

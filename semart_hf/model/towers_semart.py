@@ -13,6 +13,9 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, TimmWrapperConfig
 from transformers.utils import cached_file, logging
 
+from .configuration_semart import check_text_config
+from .text_semart import text_options
+
 logger = logging.get_logger(__name__)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 # What of a tower's `pretrained_cfg` its transform depends on, and whose weights it had.
@@ -20,6 +23,10 @@ _KEPT_OF_CFG = (
     *("architecture", "crop_mode", "crop_pct", "fixed_input_size", "input_size"),
     *("interpolation", "mean", "std", "tag", "license"),
 )
+
+
+# As the first BERT checkpoints have them, which transformers renames too.
+_OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
 def vision_stages(tower: Any) -> list[list[str]]:
@@ -97,13 +104,9 @@ def resolve_vision_config(
 
 
 def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreTrainedConfig:
-    """The DistilBERT configuration behind a Hub id, a local folder or a configuration."""
+    """The configuration of a text tower behind a Hub id, a local folder or a configuration."""
     config = text if isinstance(text, PreTrainedConfig) else AutoConfig.from_pretrained(text, trust_remote_code=False)
-    if config.model_type != "distilbert":
-        raise ValueError(
-            f"The text tower {text if isinstance(text, str) else type(text).__name__!r} has model_type "
-            f"{config.model_type!r}, but it must be 'distilbert'. Give 'distilbert/distilbert-base-uncased', say."
-        )
+    check_text_config(config, f"The text tower {text if isinstance(text, str) else type(text).__name__!r}")
     config = copy.deepcopy(config)
     # A source saved in half precision is trained in full: its stored type would build a tower unlike its neighbours.
     config.dtype = None
@@ -141,7 +144,12 @@ def fill_tower(tower: Any, source: Any) -> None:
         tower.timm_model.load_state_dict(fresh.state_dict())
         return
     loaded = AutoModel.from_pretrained(
-        source, config=tower.config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        source,
+        config=tower.config,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        **text_options(tower.config),
     )
     tower.load_state_dict(loaded.state_dict(), assign=True)
     verify_tower(tower, source)
@@ -154,7 +162,9 @@ def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> None:
     different = []
     with safe_open(cached_file(source, "model.safetensors"), framework="pt") as file:
         for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
-            name = key.removeprefix("distilbert.")
+            name = key.removeprefix(f"{getattr(tower, 'base_model_prefix', '')}.")
+            for old, new in _OLD_NAMES.items():
+                name = name.replace(old, new)
             name = name if name in missing else f"timm_model.{name}"
             value = missing.pop(name, None)
             if value is not None and not torch.equal(value.cpu(), file.get_tensor(key).to(value.dtype)):

@@ -14,6 +14,7 @@ from semart_hf.files import write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import evaluation_mode
+from semart_hf.model.text_semart import most_text_tokens
 
 from .repository import output_folder
 
@@ -125,7 +126,7 @@ def make_inputs(model: SemArtForArtClassification, name: str, batch: int, tokens
     """Inputs of a graph: noise and arbitrary tokens, the first row's text half as long as the others'."""
     text, (_, height, width) = model.config.text_config, model.config.vision_config.pretrained_cfg["input_size"]
     generator = torch.Generator().manual_seed(batch * 1000 + tokens)
-    tokens = min(tokens, text.max_position_embeddings)
+    tokens = min(tokens, most_text_tokens(text))
     mask = torch.ones(batch, tokens, dtype=torch.long)
     mask[0, max(1, tokens // 2) :] = 0
     inputs = {

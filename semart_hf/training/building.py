@@ -21,6 +21,7 @@ from semart_hf.model.configuration_semart import SemArtConfig
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.model.text_semart import most_text_tokens
 
 from .arguments import SemArtTrainingArguments
 from .recipe import PRETRAINED_CHOICES, ModelArguments
@@ -113,8 +114,8 @@ def start_from(
     options = {name: getattr(arguments, name) for name in chosen} | {"contrastive": contrastive}
     model = SemArtForArtClassification.from_checkpoint(source, tasks, **options, trust_remote_code=False)
     processor = SemArtProcessor.from_pretrained(source, trust_remote_code=False)
-    positions = model.config.text_config.max_position_embeddings
-    processor.tokenizer.model_max_length = min(data.max_text_length, positions)
+    longest = most_text_tokens(model.config.text_config)
+    processor.tokenizer.model_max_length = min(data.max_text_length, longest)
     cfg = model.config.vision_config.pretrained_cfg
     side = cfg.get("input_size", (3, 224, 224))[-1]
     if arguments.image_size not in (None, side):
@@ -208,6 +209,5 @@ def build_tokenizer(
 
 def build_processor(model: SemArtForArtClassification, tokenizer: PreTrainedTokenizerBase) -> SemArtProcessor:
     """The processor that fits the model; texts are never longer than the text tower has positions for."""
-    positions = model.config.text_config.max_position_embeddings
-    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, most_text_tokens(model.config.text_config))
     return SemArtProcessor(SemArtImageProcessor.from_timm(model.config.vision_config.pretrained_cfg), tokenizer)

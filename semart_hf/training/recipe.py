@@ -35,8 +35,8 @@ class ModelArguments:
     )
     text: str | None = described(
         "distilbert/distilbert-base-uncased",
-        "Text tower: Hub id or folder of a DistilBERT with its tokenizer. null: a DistilBERT of the sizes "
-        "in text_args, with a vocabulary learned from the training texts.",
+        "Text tower: Hub id or folder of a DistilBERT, BERT, RoBERTa or ModernBERT with its tokenizer. null: a "
+        "DistilBERT of the sizes in text_args, with a vocabulary learned from the training texts.",
     )
     pretrained: str = described(
         "true",
@@ -56,7 +56,7 @@ class ModelArguments:
         None, "Fields of DistilBertConfig for text: null, e.g. '{\"dim\": 128}'."
     )
     frozen_vision_stages: int = described(0, "Leading stages of the vision tower that do not learn, its stem first.")
-    trainable_text_layers: int | None = described(1, "Last DistilBERT layers that learn. null: the whole text tower.")
+    trainable_text_layers: int | None = described(1, "Last text layers that learn. null: the whole text tower.")
     text_pooling: str = described("first", "first: the first token; mean: over the tokens.")
     text_lexicon: bool = described(
         False, "Whether a linear model on token counts adds its logits to those of the towers."

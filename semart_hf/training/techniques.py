@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.techniques_semart import INFERENCE_TECHNIQUES, Technique
+from semart_hf.model.text_semart import text_layers
 
 # glibc's names for: how many blocks may be mapped on their own, and from how many free bytes on they are given back;
 # with the values that they have by themselves.
@@ -105,6 +106,6 @@ def compile_towers(model: SemArtForArtClassification, accelerator: Accelerator) 
         return
     # The plugin's own choice is never: a graph for every number of rows.
     how = {**plugin.to_kwargs(), "dynamic": None}
-    for part in (model.vision_tower, *model.text_tower.transformer.layer):
+    for part in (model.vision_tower, *text_layers(model.text_tower)):
         part.compile(**how)
     plugin.backend = DynamoBackend.NO

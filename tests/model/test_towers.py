@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_models import build, small_text
-from transformers import BertConfig, DistilBertModel, TimmWrapperConfig
+from transformers import DistilBertModel, GPT2Config, TimmWrapperConfig
 
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -144,7 +144,7 @@ def test_a_tower_is_shown_squashed_pictures_or_crops(mode, is_squashed):
         ({"vision": "resnet81"}, "Unknown vision tower 'resnet81'.*Did you mean resnet"),
         ({"vision": TimmWrapperConfig(architecture="no_such_net")}, "Unknown vision tower 'no_such_net'"),
         ({"vision": "resnet18", "pretrained": "vision"}, r"Give 'timm/resnet18\.a1_in1k', or pretrained=False"),
-        ({"text": BertConfig()}, "has model_type 'bert', but it must be 'distilbert'"),
+        ({"text": GPT2Config()}, "has model_type 'gpt2', but it must be an encoder of distilbert, bert"),
         ({"pretrained": "text"}, "Got a configuration as text tower"),
         ({"pretrained": "both"}, r"pretrained is 'both'\. Allowed are"),
         ({"frozen_vision_stages": 6}, "frozen_vision_stages is 6, but test_resnet has 5 stages"),
