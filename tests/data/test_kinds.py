@@ -1,0 +1,121 @@
+"""Kinds of tasks in the columns of data: several labels of a cell, an order, and what is refused."""
+
+import re
+
+import datasets
+import pandas as pd
+import pytest
+
+from semart_hf.catalogue.schema import read_tasks
+from semart_hf.data.labels import label_counts, labels_of, tasks_of
+from semart_hf.data.rows import rows_for
+
+CELLS = [["boat", "river"], ["river"], [], None, ["boat", "cat"]]
+IN_NUMBERS = [[1, 2], [2], [], None, [1, 0]]
+NUMBERED = datasets.Features(
+    {"tags": datasets.List(datasets.ClassLabel(names=["cat", "boat", "river"])), "text": datasets.Value("string")}
+)
+SEVERAL = {"name": "tags", "kind": "multi_label"}
+
+
+def as_text(separator):
+    return [None if cell is None else f" {separator} ".join(cell) for cell in CELLS]
+
+
+@pytest.mark.parametrize(
+    ("rows", "separator"),
+    [
+        (datasets.Dataset.from_dict({"tags": CELLS}), None),
+        (
+            datasets.Dataset.from_dict(
+                {"tags": [[1, 2], [2], [], None, [1, 0]], "text": ["a"] * 5}, features=NUMBERED
+            ),
+            None,
+        ),
+        (datasets.Dataset.from_dict({"tags": as_text("|")}), "|"),
+        (datasets.Dataset.from_dict({"tags": as_text(" / ")}), "/"),
+    ],
+    ids=["lists", "numbered lists", "text", "text with its separator"],
+)
+def test_several_labels_of_a_cell(rows, separator):
+    given = {"separator": "/"} if separator == "/" else {}
+    (task,) = tasks_of(rows, [SEVERAL | given], min_label_count=1)
+    assert set(task["labels"]) == {"boat", "cat", "river"}
+    assert task.get("separator") == separator
+    task = task | {"labels": ["boat", "river"]}  # a label that the model lacks is left out
+    known = rows_for(rows, [task])
+    empty = [0, 0] if separator is None else [-100, -100]  # an empty list has none, an empty text is unknown
+    assert labels_of([known[n] for n in range(5)], [task]).tolist() == [[1, 1], [0, 1], empty, [-100, -100], [1, 0]]
+    without = [2, 2] if separator is None else [1, 1]
+    assert label_counts(known, [task])["tags"].tolist() == [without, [2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("entry", "cells", "expected"),
+    [
+        (
+            {"order": ["small", "medium", "large"]},
+            ["large", "small", "small", "medium"],
+            {"labels": ["small", "medium", "large", "UNK"]},
+        ),
+        (
+            {"unit": "cm"},
+            [10.5, 2.0, 2.0, 30.0],
+            {"labels": ["2", "10.5", "30", "UNK"], "positions": [2.0, 10.5, 30.0, None], "unit": "cm"},
+        ),
+        (
+            {},
+            ["1601-1650", "1501-1550", "1501-1550"],
+            {"labels": ["1501-1550", "1601-1650", "UNK"], "positions": [1525.5, 1625.5, None], "unit": "years"},
+        ),
+    ],
+    ids=["words", "numbers", "periods"],
+)
+def test_labels_with_an_order(entry, cells, expected):
+    rows = datasets.Dataset.from_dict({"size": cells})
+    (task,) = tasks_of(rows, [{"name": "size", "kind": "ordered", **entry}], min_label_count=1)
+    assert task == {"name": "size", "kind": "ordered", **expected}
+
+
+@pytest.mark.parametrize(
+    ("entry", "cells", "message"),
+    [
+        (SEVERAL, ["a, b", "b, c"] * 5, "neither | nor ; occur. Write what separates"),
+        (SEVERAL, ["a|b", "b;c"] * 5, "| and ; occur"),
+        (SEVERAL | {"separator": "/"}, ["a|b"] * 5, "no cell has the separator '/'"),
+        (SEVERAL, [1, 2] * 5, "Choose another kind or column"),
+        ({"name": "tags"}, [["a"], ["b"]] * 5, "are read by the kind multi_label"),
+        (SEVERAL, [["a", "UNK"], ["UNK"]] * 2, "none occurs at least 3 times"),
+        ({"name": "tags", "kind": "ordered"}, ["low", "high"] * 5, "Write their order"),
+        ({"name": "tags", "kind": "ordered", "order": ["low", "mid"]}, ["low", "high"] * 5, "which its order"),
+        ({"name": "tags", "min_label_count": 1}, [f"id {n}" for n in range(9)], "an identifier"),
+    ],
+)
+def test_columns_of_the_wrong_kind_are_refused(entry, cells, message):
+    rows = datasets.Dataset.from_dict({"tags": cells})
+    with pytest.raises(ValueError, match=re.escape(message)):
+        tasks_of(rows, [entry], min_label_count=3)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"name": "a", "kind": "many"}, "Got the kind 'many'"),
+        ({"name": "a", "separator": ";"}, "Got separator for the task a of the kind categorical"),
+        ({"name": "a", "kind": "multi_label", "rule": "century"}, "Got rule for the task a"),
+        ({"name": "a", "kind": "multi_label", "order": ["x", "y"]}, "Got order for the task a"),
+        ({"name": "a", "kind": "ordered", "order": ["x", "x"]}, "each once"),
+        ({"name": "a", "kind": "ordered", "order": ["x", "UNK"]}, "without UNK"),
+        ({"name": "a", "kind": "ordered", "unit": "square metres"}, "Allowed is one word"),
+    ],
+)
+def test_entries_of_the_wrong_kind_are_refused(entry, message):
+    with pytest.raises(ValueError, match=message):
+        read_tasks([entry])
+
+
+def test_a_column_of_mixed_types_is_refused():
+    with pytest.raises(TypeError, match="a column of mixed types"):
+        rows_for(pd.DataFrame({"type": ["a", 1, 2.5]}), [{"name": "type", "labels": ["a"]}])
+    with pytest.raises(TypeError, match="Got the label 3 in"):
+        labels_of([{"tags": ["a", 3]}], [SEVERAL | {"labels": ["a"]}])
