@@ -119,10 +119,10 @@ def print_scores(results: dict[str, Any], notice: str | None) -> None:
             print(f"No painting has a known {task}; it is left out of the mean.")
         elif words := result_tables.single_label_words(task, scores):
             print(words)
-        if words := result_tables.several_words(task, scores):
-            print(words)
-        if words := result_tables.distance_words(scores):
-            print(f"{task}: {words}")
+        if several := result_tables.several_words(task, scores):
+            print(several)
+        if distance := result_tables.distance_words(scores):
+            print(f"{task}: {distance}")
     notes = [result_tables.unreadable_words(results), result_tables.calibration_words(results)]
     for words in filter(None, [*notes, *results.get("comparison", {}).get("in_words", []), notice]):
         print(words)
