@@ -9,6 +9,7 @@ COMMANDS = {
     "tune": "Search a recipe's best values",
     "evaluate": "Score a model on a split, and write results, figures and a report",
     "predict": "Classify paintings",
+    "audit": "Find labels that are probably wrong",
     "index": "Embed a catalogue, to be searched",
     "search": "Find paintings by words, by a picture, by labels",
     "prepare": "Check a release or a catalogue and write it as a dataset of small pictures",

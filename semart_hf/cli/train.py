@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .command import command
+from .decisions import check_start, compare_with_start, conclude, decided_splits, take_decisions
 
 if TYPE_CHECKING:
     from semart_hf.training.arguments import SemArtTrainingArguments
@@ -24,6 +25,11 @@ training (every field of transformers.TrainingArguments is allowed; these are th
   --precision {auto,bf16,fp32}, --seed, --dataloader_num_workers, --eval_strategy, --save_strategy,
   --save_total_limit, --metric_for_best_model, --logging_steps, --report_to, --torch_compile, --auto_find_batch_size"""
 
+DECISIONS = """
+
+learning from a review (--data is the catalogue with suggestions, --init_from the model):
+  --decisions FILE, its decisions join the training rows; --promote, replace the model unless the new one is worse"""
+
 # A thread that waits for others does not keep its core busy, which a data loader's worker can then have: before torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -36,7 +42,7 @@ def print_help() -> None:
         prog="semart-hf train",
         usage="semart-hf train RECIPE [--field value ...], or accelerate launch -m semart_hf.cli.train RECIPE ...",
         description="Train a model by a recipe. Fields on the command line win over the recipe's; null unsets one.",
-        epilog=FREQUENT_TRAINING_FIELDS,
+        epilog=FREQUENT_TRAINING_FIELDS + DECISIONS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for title, kind in (("model", ModelArguments), ("data", DataArguments), ("learning", LearningArguments)):
@@ -64,9 +70,12 @@ def main(words: list[str]) -> None:
     from semart_hf.training.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
     from semart_hf.training.run_folder import plan_run
 
+    words, decisions, promotes = take_decisions(words)
     recipe = effective_recipe(read_recipe(words[0]), words[1:])
     model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe)
     output_dir, resume = Path(training.output_dir), training.resume_from_checkpoint
+    if decisions is not None:
+        check_start(model.init_from, decisions, output_dir, promotes)
     end_with_parent()
     register()
     with ExitStack() as stack:
@@ -81,10 +90,18 @@ def main(words: list[str]) -> None:
             broadcast_object_list(plan)
         if isinstance(plan[0], Exception):
             raise plan[0]
-        run(plan[0], model, data, training)
+        run(plan[0], model, data, training, decisions, promotes=promotes)
 
 
-def run(plan: RunPlan, model: Any, data: Any, training: SemArtTrainingArguments) -> None:
+def run(
+    plan: RunPlan,
+    model: Any,
+    data: Any,
+    training: SemArtTrainingArguments,
+    decisions: Path | None = None,
+    *,
+    promotes: bool = False,
+) -> None:
     import transformers
 
     from semart_hf.data.loading import load_splits
@@ -100,7 +117,10 @@ def run(plan: RunPlan, model: Any, data: Any, training: SemArtTrainingArguments)
         say(f"Continuing from {plan.checkpoint}")
     try:
         with training.main_process_first(desc="reading the data"):
-            splits = load_splits(data, seed=training.seed)
+            if decisions is None:
+                splits = load_splits(data, seed=training.seed)
+            else:
+                splits = decided_splits(data, model.init_from, decisions, say)
         say("Data: " + ", ".join(f"{name} {split.num_rows:,d} paintings" for name, split in splits.items()))
         trainer = build_trainer(splits, model, data, training, say)
         if plan.checkpoint is not None:
@@ -120,7 +140,7 @@ def run(plan: RunPlan, model: Any, data: Any, training: SemArtTrainingArguments)
         if trainer.is_fsdp_enabled:
             trainer.save_model()  # every process has a part of the weights
         if is_main:
-            finish(trainer, splits, data.data, spent, plan)
+            finish(trainer, splits, data.data, spent, plan, None if decisions is None else model.init_from, promotes)
     # A process that ends while threads of its group still run may abort, and takes the others with it.
     trainer.accelerator.end_training()
 
@@ -144,8 +164,19 @@ def raise_with_advice(error: RuntimeError | MemoryError, training: SemArtTrainin
     ) from error
 
 
-def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, float], plan: RunPlan) -> None:
-    """Write the finished folder: model, code, processor and results, beside the recipe and the learning curves."""
+def finish(
+    trainer: Any,
+    splits: dict[str, Any],
+    data: str,
+    spent: dict[str, float],
+    plan: RunPlan,
+    start: str | None = None,
+    promotes: bool = False,
+) -> None:
+    """Write the finished folder: model, code, processor and results, beside the recipe and the learning curves.
+
+    A model of decisions is compared with its `start`.
+    """
     from semart_hf.documents.charts import draw_curves
     from semart_hf.evaluation.calibration import with_thresholds
     from semart_hf.evaluation.outcomes import Outcomes
@@ -180,12 +211,21 @@ def finish(trainer: Any, splits: dict[str, Any], data: str, spent: dict[str, flo
         batch_size=trainer.args.per_device_eval_batch_size,
         show_progress=True,
     )
-    about = {"model": str(plan.output_dir), "data": data, "split": split, "environment": describe_environment()}
+    about: dict[str, Any] = {
+        "model": str(plan.output_dir),
+        "data": data,
+        "split": split,
+        "environment": describe_environment(),
+    }
+    compared = None if start is None else compare_with_start(model, processor, start, splits[split], trainer.args)
+    about |= {} if compared is None else {"comparison_with_start": compared}
     write_json(folder / RESULTS, {**about, "training": training, **scores})
     kept = plan.finish()
     trainer.args.output_dir = str(plan.output_dir)
     print(f"{split}: mean accuracy {scores['mean_accuracy']:.3f}, mean macro-F1 {scores['mean_macro_f1']:.3f}")
     print(f"Model, processor, code and results: {plan.output_dir}")
+    if start is not None and compared is not None:
+        conclude(compared, plan.output_dir, Path(start), promotes=promotes)
     if kept:
         print(f"No run wrote these, so they stay there: {', '.join(kept)}")
     if trainer.args.push_to_hub:

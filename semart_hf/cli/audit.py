@@ -1,0 +1,277 @@
+"""Find labels that are probably wrong: semart-hf audit CATALOGUE --model DIR --output_dir OUT."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .command import (
+    add_catalogue_options,
+    catalogue_of,
+    columns_of,
+    command,
+    load_model,
+    print_table,
+    usable_device,
+)
+
+MOST_SHOWN = 200
+EPILOG = """Under OUT lie audit.csv (all labels, most doubtful first), audit.html (the first of them with pictures),
+and the catalogue with suggestions: `semart-hf app --model DIR --catalogue OUT/CATALOGUE` reviews it, in the order
+"labels that the model doubts". Other --field value are fields of the recipe."""
+HEADER = (
+    "rank", "row", "task", "label", "suggested", "label_probability", "suggested_probability", "quality", "is_flagged",
+)  # fmt: skip
+
+
+def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        prog="semart-hf audit",
+        description="Find labels of a catalogue that are probably wrong, by confident learning.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("catalogue", help="CSV, TSV, JSON lines, Parquet or Excel file, or data by its folder or its name on the Hub")
+    add("--model", help="folder or name on the Hub of a model that was not trained on these rows")
+    add("--recipe", help="without --model: what is trained on all parts of the rows but one, for each part")
+    add("--folds", type=int, default=5, help="how many parts (default: 5)")
+    add("--tasks", nargs="+", metavar="TASK", help="with --recipe: its tasks (default: the recipe's, or the usual)")
+    add("--output_dir", required=True, type=Path, metavar="OUT", help="a new folder for what is found")
+    add("--batch_size", type=int, default=32, help="paintings at a time (default: 32)")
+    add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
+    add_catalogue_options(parser)
+    options, fields = parser.parse_known_args(arguments)
+    if (options.model is None) == (options.recipe is None):
+        parser.error("give either --model, which has not seen these rows, or --recipe, which is trained on parts")
+    if options.folds < 2:
+        parser.error(f"got --folds {options.folds}: at least 2 are needed")
+    if options.fetch_pictures:
+        parser.error("an audit reads pictures by file: fetch them first")
+    if fields and options.model is not None:
+        parser.error(f"unrecognized arguments: {' '.join(fields)}")
+    return options, fields
+
+
+@command("audit")
+def main(arguments: list[str]) -> None:
+    options, fields = parse_arguments(arguments)
+
+    import numpy as np
+
+    from semart_hf.evaluation.label_errors import find_label_errors
+    from semart_hf.files import atomic_folder
+
+    find_label_errors([], np.zeros((0, 2)))  # whether cleanlab is there, before anything is computed
+    with atomic_folder(options.output_dir) as folder:
+        audit(options, fields, folder)
+    print("Written:", options.output_dir)
+
+
+def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
+    """Write an audit into the folder."""
+    from semart_hf.collection.labelled_rows import labelled_rows, with_known_labels
+    from semart_hf.evaluation.label_errors import find_label_errors
+    from semart_hf.evaluation.predictions import predict_dataset
+
+    catalogue = catalogue_of(options)
+    model: Any = None
+    if options.model is not None:
+        model, processor = load_model(options.model)
+        names = list(model.config.task_names)
+    else:
+        names = options.tasks or recipe_tasks(options.recipe, fields)
+    has_suggestions = any(f"{name}_suggested" in catalogue.columns for name in names)
+    columns, images = columns_of(options, catalogue, names, has_suggestions=has_suggestions)
+    names = [name for name in names if name in columns.tasks]
+    found = labelled_rows(catalogue, columns, names, images)
+    for number, reason in list(found.problems.items())[:5]:
+        print(f"Row {number + 1} is left out: {reason}", file=sys.stderr)
+    rows = found.rows
+    if model is None:
+        probabilities, tasks, rows = out_of_fold(options, fields, rows, found.keys, names)
+    else:
+        tasks = [task for task in model.config.tasks if task["name"] in names and task.get("kind") != "multi_label"]
+        rows, num_left_out = with_known_labels(rows, tasks)
+        if num_left_out:
+            print(f"{num_left_out} labels that the model lacks are not judged.", file=sys.stderr)
+        shown = rows.select_columns(["image", "text"])
+        predictions = predict_dataset(
+            model, processor, shown, batch_size=options.batch_size, device=options.device, show_progress=True
+        )
+        probabilities = predictions.probabilities(model.config.temperatures)
+    if not tasks:
+        raise ValueError(
+            f"Got {options.catalogue}, which has a column of none of the tasks with one label, {names}. Name its "
+            "columns as the tasks, or give --mapping."
+        )
+    references = {task["name"]: numbers_of(rows, task) for task in tasks}
+    errors = {task["name"]: find_label_errors(references[task["name"]], probabilities[task["name"]]) for task in tasks}
+    ranked = ranked_labels(rows, tasks, probabilities, references, errors)
+    summary = [
+        f"{task}: {int(one.is_flagged.sum())} of {int((references[task] >= 0).sum())} labels are probably wrong; "
+        f"about {one.expected_false_alarms:.1f} of these are right, if the probabilities are."
+        for task, one in errors.items()
+    ]
+    write_list(folder / "audit.csv", ranked)
+    write_page(folder / "audit.html", Path(options.catalogue).name, summary, ranked, rows)
+    if not has_suggestions:
+        by_row = dict(zip(rows["row"], range(len(rows)), strict=True))
+        write_suggestions(catalogue, folder, columns, tasks, probabilities, by_row)
+    header = HEADER[:5]
+    print_table(header, [[str(entry[name]) for name in header] for entry in ranked[:10]], title="Most doubtful labels")
+    print("\n".join(summary))
+
+
+def recipe_tasks(recipe: str, fields: Sequence[str]) -> list[str]:
+    from semart_hf.catalogue.schema import read_tasks
+    from semart_hf.training.recipe import effective_recipe, read_recipe
+
+    given = effective_recipe(read_recipe(recipe), fields).get("tasks")
+    return [task.name for task in read_tasks(given)] if given else ["type", "school", "timeframe", "medium"]
+
+
+def out_of_fold(
+    options: argparse.Namespace, fields: Sequence[str], rows: Any, keys: Sequence[float], names: Sequence[str]
+) -> tuple[dict[str, Any], list[dict[str, Any]], Any]:
+    """Probabilities by task `(rows, labels)` of models that were not trained on the row, the tasks, and the rows."""
+    import numpy as np
+
+    from semart_hf import register
+    from semart_hf.data.data_arguments import DataArguments
+    from semart_hf.data.labels import tasks_of
+    from semart_hf.data.loading import Splits
+    from semart_hf.evaluation.predictions import predict_dataset
+    from semart_hf.training.arguments import SemArtTrainingArguments
+    from semart_hf.training.building import build_trainer
+    from semart_hf.training.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
+
+    register()
+    recipe = effective_recipe(read_recipe(options.recipe), fields)
+    recipe |= {"data": str(options.catalogue), "prepare": False, "streaming": False, "save_strategy": "no"}
+    recipe |= {"eval_strategy": "no", "load_best_model_at_end": False, "report_to": "none", "tasks": list(names)}
+    recipe.pop("push_to_hub", None)
+    folds = (np.asarray(keys) * options.folds).astype(int)
+    tasks: list[dict[str, Any]] = []
+    probabilities: dict[str, Any] = {}
+    for fold in range(options.folds):
+        held_out = np.flatnonzero(folds == fold)
+        if not len(held_out) or len(held_out) == len(rows):
+            raise ValueError(
+                f"Got {len(rows)} labelled rows for {options.folds} parts, of which one has {len(held_out)}. Label "
+                "more rows, or give fewer --folds."
+            )
+        with tempfile.TemporaryDirectory() as place:
+            kinds = (ModelArguments, DataArguments, SemArtTrainingArguments)
+            model_fields, data, training = parse_recipe(kinds, {**recipe, "output_dir": place})
+            if not tasks:  # of all rows: the labels are the same in each part
+                tasks = tasks_of(rows, data.tasks, min_label_count=data.min_label_count)
+                probabilities = {task["name"]: np.zeros((len(rows), len(task["labels"]))) for task in tasks}
+            splits = Splits(train=rows.select(np.flatnonzero(folds != fold)))
+            splits.tasks = tasks
+            trainer = build_trainer(splits, model_fields, data, training, say=lambda _: None)
+            trainer.train()
+            print(f"Part {fold + 1} of {options.folds}: trained on {len(splits['train'])} rows", flush=True)
+            shown = rows.select(held_out).select_columns(["image", "text"])
+            found = predict_dataset(
+                trainer.model, trainer.processing_class, shown, batch_size=options.batch_size, device=options.device
+            )
+        for task, shares in found.probabilities().items():
+            probabilities[task][held_out] = shares
+    return probabilities, tasks, rows
+
+
+def numbers_of(rows: Any, task: Mapping[str, Any]) -> Any:
+    """The numbers of a task's labels `(rows,)`; -100 where a row has none."""
+    import numpy as np
+
+    from semart_hf.data.labels import known_number
+
+    return np.array([known_number(cell, task) for cell in rows[task["name"]]])
+
+
+def ranked_labels(
+    rows: Any,
+    tasks: Sequence[Mapping[str, Any]],
+    probabilities: Mapping[str, Any],
+    references: Mapping[str, Any],
+    errors: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """An entry for each label, the most doubtful first; rows are numbered from 1 on."""
+    found = []
+    for task in tasks:
+        name, labels, shares = task["name"], task["labels"], probabilities[task["name"]]
+        cells, numbers = list(rows[name]), list(rows["row"])
+        for place in (references[name] >= 0).nonzero()[0].tolist():
+            best = int(shares[place].argmax())
+            found.append(
+                {
+                    "row": numbers[place] + 1,
+                    "task": name,
+                    "label": cells[place],
+                    "suggested": labels[best],
+                    "label_probability": round(float(shares[place, references[name][place]]), 4),
+                    "suggested_probability": round(float(shares[place, best]), 4),
+                    "quality": round(float(errors[name].quality[place]), 6),
+                    "is_flagged": bool(errors[name].is_flagged[place]),
+                    "place": place,
+                }
+            )
+    found = [entry for entry in found if entry["quality"] == entry["quality"]]
+    found.sort(key=lambda entry: entry["quality"])
+    return [{"rank": rank, **entry} for rank, entry in enumerate(found, 1)]
+
+
+def write_list(path: Path, ranked: Sequence[Mapping[str, Any]]) -> None:
+    from semart_hf.files import atomic_file
+
+    with atomic_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, HEADER, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(ranked)
+
+
+def write_page(path: Path, name: str, summary: list[str], ranked: Sequence[Mapping[str, Any]], rows: Any) -> None:
+    """A page with the first labels and their pictures."""
+    from semart_hf.documents.page import render_page, to_jpeg
+    from semart_hf.files import write_text
+
+    entries = []
+    for entry in ranked[:MOST_SHOWN]:
+        row = rows[entry["place"]]
+        picture = None if row["image"] is None else to_jpeg(row["image"])
+        entries.append({**entry, "picture": picture, "text": (row["text"] or "")[:200]})
+    write_text(path, render_page("audit.html", title=f"Doubtful labels of {name}", summary=summary, entries=entries))
+
+
+def write_suggestions(
+    catalogue: Any, folder: Path, columns: Any, tasks: Sequence[Any], probabilities: Mapping[str, Any], places: Any
+) -> None:
+    """The catalogue with the audit's answers as suggestions, as the review reads them."""
+    from semart_hf.collection.several_labels import NUM_ALTERNATIVES
+    from semart_hf.collection.suggestions import Answer, added_columns, addition_of
+
+    names = [task["name"] for task in tasks]
+    is_file = Path(catalogue.path).is_file()
+
+    def answer(number: int) -> Answer:
+        if number not in places:
+            return Answer(None, "The audit judges labels that a row has.")
+        ranked = {}
+        for task in tasks:
+            shares = probabilities[task["name"]][places[number]]
+            order = (-shares).argsort(kind="stable")[: 1 + NUM_ALTERNATIVES]
+            ranked[task["name"]] = [{"label": task["labels"][i], "score": float(shares[i])} for i in order]
+        return Answer(ranked, "")
+
+    additions = (addition_of(answer(n), row, columns, names, {}) for n, row in enumerate(catalogue.rows()))
+    catalogue.write(folder / (catalogue.path.name if is_file else "catalogue.csv"), added_columns(names), additions)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""What `semart-hf train … --decisions FILE [--promote]` adds: a review's rows, and a comparison with the start."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# Up to which key rows choose the checkpoint.
+VALIDATION_END = 0.3
+
+
+def take_decisions(words: Sequence[str]) -> tuple[list[str], Path | None, bool]:
+    """The words without `--decisions FILE` and `--promote`, the file, and whether the start is to be replaced."""
+    kept, file, promotes = [], None, False
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name == "--decisions":
+            file = Path(value if equals else next(rest, ""))
+        elif word == "--promote":
+            promotes = True
+        else:
+            kept.append(word)
+    if promotes and file is None:
+        raise ValueError("Got --promote without --decisions. Give the decisions whose model may replace its start.")
+    return kept, file, promotes
+
+
+def check_start(init_from: str | None, file: Path, output_dir: Path, promotes: bool) -> None:
+    """Refuse what cannot end well before anything is trained."""
+    if init_from is None:
+        raise ValueError("Got --decisions without --init_from. Decisions improve a model: name its folder.")
+    if not file.is_file():
+        raise ValueError(
+            f"Got the decisions {file}, which are not there. Give CATALOGUE.decisions.sqlite3 of a review."
+        )
+    if promotes and not Path(init_from).is_dir():
+        raise ValueError(f"Got --promote with --init_from {init_from}, which is no folder. Give a folder.")
+    if Path(init_from).resolve() == output_dir.resolve():
+        raise ValueError(f"Got {init_from} as --init_from and as --output_dir. Two folders are needed.")
+
+
+def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:
+    """The splits of a reviewed catalogue; a row stays in its split, whatever is decided, and `test` is held out.
+
+    Raises:
+        ValueError: If there are no rows in one of them.
+    """
+    from semart_hf.collection.labelled_rows import (
+        HELD_OUT_SHARE,
+        labelled_rows,
+        tasks_with_new_labels,
+        with_known_labels,
+    )
+    from semart_hf.collection.review import Review
+    from semart_hf.collection.several_labels import separators_of
+    from semart_hf.collection.sources import open_source
+    from semart_hf.collection.suggestions import find_columns
+    from semart_hf.data.loading import Splits
+    from semart_hf.model.configuration_semart import SemArtConfig
+
+    if data.streaming or data.prepared_size is not None:
+        raise ValueError("Got --decisions with streaming or prepared_size. A reviewed catalogue is read row by row.")
+    data.prepare = False
+    tasks = SemArtConfig.from_pretrained(init_from).tasks
+    names = [task["name"] for task in tasks]
+    if data.tasks is not None:
+        raise ValueError("Got --decisions with tasks. The tasks are those of --init_from. Leave tasks out.")
+    catalogue, review = open_source(str(data.data)), Review(file)
+    columns = find_columns(catalogue, names, has_suggestions=True)._replace(separators=separators_of(tasks))
+    source = Path(data.data)
+    beside = source.parent / "Images"
+    found = labelled_rows(catalogue, columns, names, beside if beside.is_dir() else source.parent, review)
+    for number, reason in list(found.problems.items())[:5]:
+        say(f"Row {number + 1} is left out: {reason}")
+    parts = {
+        "test": (0.0, HELD_OUT_SHARE),
+        "validation": (HELD_OUT_SHARE, VALIDATION_END),
+        "train": (VALIDATION_END, 1),
+    }
+    found_splits = {
+        name: found.rows.select([place for place, key in enumerate(found.keys) if low <= key < high])
+        for name, (low, high) in parts.items()
+    }
+    sizes = {name: len(rows) for name, rows in found_splits.items()}
+    if not all(sizes.values()):
+        raise ValueError(
+            f"Got {len(found.rows)} rows with a label or a decision, divided by a hash into {sizes}. Each needs some. "
+            "Decide about more rows."
+        )
+    splits = Splits()
+    splits.tasks = tasks_with_new_labels(tasks, found_splits["train"], data.min_label_count)
+    left_out = 0
+    for name in ("train", "validation", "test"):
+        splits[name], num_left_out = with_known_labels(found_splits[name], splits.tasks)
+        left_out += num_left_out
+    say(f"Decisions: {found.num_decisions} of {file}, {sizes['test']} of {len(found.rows)} rows are held out")
+    if left_out:
+        say(f"{left_out} labels are left out, which fewer than {data.min_label_count} training rows have.")
+    return splits
+
+
+def compare_with_start(model: Any, processor: Any, init_from: str, rows: Any, training: Any) -> dict[str, Any]:
+    """The comparison of a trained model with its start on the same rows; see `compare_outcomes`.
+
+    A label that the start lacks is a wrong answer of the start. Tasks with several labels are left out.
+    """
+    import numpy as np
+
+    from semart_hf.evaluation.comparison import compare_outcomes
+    from semart_hf.evaluation.outcomes import Outcomes
+    from semart_hf.evaluation.predictions import predict_dataset
+    from semart_hf.model.configuration_semart import is_multi_label
+
+    from .command import load_model
+
+    start, start_processor = load_model(init_from)
+    tasks = [task for task in model.config.tasks if not is_multi_label(task)]
+    shown = rows.select_columns(["image", "text"])
+    options: dict[str, Any] = {"batch_size": training.per_device_eval_batch_size}
+    new = predict_dataset(model, processor, rows, **options)
+    old = predict_dataset(start, start_processor, shown, **options)
+    places = [model.config.label_columns[task["name"]].start for task in tasks]
+    references = new.references[:, places]
+    known = {task["name"]: task["labels"] for task in start.config.tasks}
+    outcomes = [Outcomes(tasks), Outcomes(tasks)]
+    shares = new.probabilities(model.config.temperatures)
+    outcomes[0].add({task["name"]: shares[task["name"]] for task in tasks}, references, new.row_ids)
+    answers = old.probabilities(start.config.temperatures)
+    widened = {}
+    for task in tasks:
+        table = np.zeros((len(rows), len(task["labels"])))
+        for number, label in enumerate(known[task["name"]]):
+            table[:, task["labels"].index(label)] = answers[task["name"]][:, number]
+        widened[task["name"]] = table
+    outcomes[1].add(widened, references, new.row_ids)
+    return compare_outcomes(outcomes[0], outcomes[1], names=("the new model", "its start"))
+
+
+def reason_against(comparison: dict[str, Any]) -> str | None:
+    """Why the first model is worse: its mean accuracy is lower, or a task's is, with a 95 % interval below zero."""
+    mean = comparison["mean"]["accuracy"]
+    if mean["difference"] < 0:
+        return f"its mean accuracy is lower: {mean['first']:.3f} after {mean['second']:.3f}"
+    for task, scores in comparison["tasks"].items():
+        if "accuracy" in scores and scores["accuracy"]["interval"][1] < 0:
+            return f"it is worse on {task}: {scores['accuracy']['in_words']}"
+    return None
+
+
+def promote(new: Path, start: Path) -> Path:
+    """Put the new model in the place of its start, which is kept beside it; gives where.
+
+    Both are whole at every moment. Where the system cannot exchange two folders at once, there is none for a moment.
+    """
+    from semart_hf.files import locked
+
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    kept = start.with_name(f"{start.name}.before-{stamp}")
+    unfinished = start.with_name(f".{start.name}.promoted")
+    with locked(start, "replacing a model"):
+        shutil.rmtree(unfinished, ignore_errors=True)  # a killed process's copy
+        shutil.copytree(new, unfinished, ignore=shutil.ignore_patterns("checkpoint-*"))
+        unfinished.rename(kept)
+        if not exchanged(kept, start):
+            start.rename(unfinished)
+            kept.rename(start)
+            unfinished.rename(kept)
+    return kept
+
+
+def exchanged(first: Path, second: Path) -> bool:
+    """Whether the system has exchanged two names in one step, as Linux does."""
+    import ctypes
+
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    at_here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename(at_here, bytes(first.absolute()), at_here, bytes(second.absolute()), exchange) == 0
+
+
+def conclude(comparison: dict[str, Any], new: Path, start: Path, *, promotes: bool) -> None:
+    """Print the comparison, and put the new model in its start's place where that is asked for and it is not worse.
+
+    Raises:
+        ValueError: If it is worse and was to be promoted.
+    """
+    print("\n".join(comparison["in_words"]))
+    if not promotes:
+        return
+    if against := reason_against(comparison):
+        raise ValueError(f"Not promoted: {against}. {start} stays as it was; the new model is in {new}.")
+    print(f"Promoted: {start} is the new model. The former one: {promote(new, start.absolute())}")

@@ -1,0 +1,82 @@
+"""semart-hf audit: a ranked list, a page, and a catalogue that the review opens on its doubted labels."""
+
+import csv
+
+import pytest
+from tiny_release import load_command
+from transformers import pipeline
+
+from semart_hf.collection.own_format import open_catalogue
+from semart_hf.collection.review import begin_review
+from semart_hf.collection.suggestions import find_columns
+
+pytest.importorskip("cleanlab", reason="no cleanlab: pip install 'semart-hf[audit]'")
+RECIPE = """
+vision: test_resnet
+text: null
+text_args: {dim: 32, n_layers: 1, n_heads: 4, hidden_dim: 32}
+pretrained: false
+image_size: 32
+fusion_dim: 32
+min_label_count: 2
+vocab_size: 200
+max_text_length: 32
+num_train_epochs: 1
+per_device_train_batch_size: 8
+"""
+
+
+def run(*words):
+    load_command("audit").main([str(word) for word in words])
+
+
+def read(path, delimiter=","):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter=delimiter))
+
+
+def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, release, tmp_path, capsys):
+    source, output = release / "semart_test.csv", tmp_path / "audit"
+    run(source, "--model", model, "--output_dir", output, "--device", "cpu")
+    printed = capsys.readouterr().out
+    ranked = read(output / "audit.csv")
+    assert [int(entry["rank"]) for entry in ranked] == list(range(1, len(ranked) + 1))
+    assert sorted(float(entry["quality"]) for entry in ranked) == [float(entry["quality"]) for entry in ranked]
+    rows = read(source, "\t")
+    classify = pipeline("art-classification", model=str(model), device="cpu", trust_remote_code=False)
+    for entry in ranked[:6]:
+        row = rows[int(entry["row"]) - 1]
+        assert entry["label"] == row[entry["task"].upper()]
+        picture = release / "Images" / row["IMAGE_FILE"]
+        painting = {"text": row["DESCRIPTION"] or None, "image": str(picture) if picture.exists() else None}
+        answers = {one["label"]: one["score"] for one in classify(painting, top_k=None)[entry["task"]]}
+        assert float(entry["suggested_probability"]) == pytest.approx(max(answers.values()), abs=2e-4)
+    page = (output / "audit.html").read_text("utf-8")
+    assert page.count("<tr>") == len(ranked) + 1
+    assert page.count("data:image/jpeg") == sum(entry["row"] != "1" for entry in ranked)  # it lacks its picture
+    assert "labels are probably wrong; about" in printed
+    catalogue = open_catalogue(output / "semart_test.csv")
+    tasks = ["type", "school", "timeframe"]
+    review = begin_review(catalogue, find_columns(catalogue, tasks, has_suggestions=True), tasks)
+    asked = review.next_painting("ada", "labels that the model doubts")
+    doubted = [one for one in asked.suggestions if one.state == "doubted"]
+    assert doubted
+    assert all(one.known == rows[asked.row][one.task.upper()] != one.label for one in doubted)
+
+
+def test_each_row_is_judged_by_a_training_that_has_not_seen_it(small_release, tmp_path, capsys):
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    words = ["--recipe", tmp_path / "recipe.yaml", "--folds", "2", "--output_dir", tmp_path / "out", "--tasks", "type"]
+    run(small_release / "semart_train.csv", *words)
+    printed = capsys.readouterr().out
+    rows = read_rows(small_release / "semart_train.csv")
+    sizes = [int(line.rsplit(" ", 2)[1]) for line in printed.splitlines() if line.startswith("Part ")]
+    assert sum(sizes) == len(rows)  # of two parts each is trained on once
+    assert len(read(tmp_path / "out" / "audit.csv")) == len(rows)
+    with pytest.raises(SystemExit, match="is not empty"):
+        run(small_release / "semart_train.csv", *words)
+
+
+def read_rows(path):
+    with path.open(encoding="cp1252", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))

@@ -1,0 +1,135 @@
+"""semart-hf train finetune --decisions: a person's word over the file's, rows held out for good, and promotion."""
+
+import contextlib
+import csv
+import json
+import shutil
+
+import pytest
+from tiny_release import load_command
+from transformers import AutoModel
+
+from semart_hf.cli.decisions import conclude, decided_splits, promote, reason_against
+from semart_hf.collection.labelled_rows import labelled_rows
+from semart_hf.collection.own_format import open_catalogue
+from semart_hf.collection.review import begin_review
+from semart_hf.collection.suggestions import find_columns
+from semart_hf.data.data_arguments import DataArguments
+
+TASKS = ["type", "school", "timeframe", "medium"]
+
+
+@pytest.fixture(scope="module")
+def reviewed(model, small_release, tmp_path_factory):
+    """70 rows with suggestions and decisions: the medium of every row, and a type against the file."""
+    folder = shutil.copytree(small_release, tmp_path_factory.mktemp("reviewed") / "release")
+    words = [folder / "semart_train.csv", "--model", model, "--output", folder / "out.csv", "--device", "cpu"]
+    load_command("predict").main([str(word) for word in words])
+    catalogue = open_catalogue(folder / "out.csv")
+    review = begin_review(catalogue, find_columns(catalogue, TASKS, has_suggestions=True), TASKS)
+    for row in range(70):
+        review.decide(row, "medium", "wood" if row % 2 else "canvas", "ada")
+    review.decide(1, "type", "decided by ada", "ada")
+    return folder
+
+
+def named(row):
+    return (row["image"] or {}).get("path"), row["text"]
+
+
+def splits_of(folder, model, **fields):
+    decisions = folder / "out.csv.decisions.sqlite3"
+    return decided_splits(DataArguments(data=str(folder / "out.csv"), **fields), str(model), decisions, print)
+
+
+def test_decisions_join_the_rows_and_some_rows_are_held_out_for_good(reviewed, model, tmp_path):
+    splits = splits_of(reviewed, model, min_label_count=3)
+    with (reviewed / "semart_train.csv").open(encoding="cp1252", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    numbers = {name: list(split["row"]) for name, split in splits.items()}
+    assert sorted(row for rows in numbers.values() for row in rows) == list(range(70))
+    assert 5 <= len(numbers["test"]) <= 25
+    for split in splits.values():
+        assert list(split["medium"]) == ["wood" if row % 2 else "canvas" for row in split["row"]]
+        assert [row["school"] for row in split] == [rows[row["row"]]["SCHOOL"] or None for row in split]
+        types = {row["row"]: row["type"] for row in split}
+        if 1 in types:
+            assert types.pop(1) == "decided by ada"  # over the file's
+        assert types == {row: rows[row]["TYPE"] for row in types}
+    found = {task["name"]: task["labels"] for task in splits.tasks}
+    assert found["type"][-1] == "UNK"
+    assert {"portrait", "landscape"} < set(found["type"]) - {"decided by ada"}  # once is not often enough
+    # The order of the rows changes nothing about which are held out.
+    other = shutil.copytree(reviewed, tmp_path / "other")
+    lines = (other / "out.csv").read_bytes().splitlines(keepends=True)
+    (other / "out.csv").write_bytes(b"".join([lines[0], *reversed(lines[1:])]))
+    images = reviewed / "Images"
+    keys = []
+    for folder in (reviewed, other):
+        catalogue = open_catalogue(folder / "out.csv")
+        columns = find_columns(catalogue, TASKS, has_suggestions=True)
+        found = labelled_rows(catalogue, columns, TASKS, images)
+        keys.append({named(row): key for row, key in zip(found.rows, found.keys, strict=True)})
+    assert keys[0] == keys[1]
+    assert {named(row) for row in splits["test"]} == {name for name, key in keys[0].items() if key < 0.2}
+    with pytest.raises(ValueError, match="about another version of it"):
+        splits_of(other, model)
+
+
+def test_the_command_compares_with_the_start_and_promotes(reviewed, model, tmp_path, capsys):
+    start = shutil.copytree(model, tmp_path / "start")
+    before = (start / "model.safetensors").read_bytes()
+    words = ["finetune", "--init_from", start, "--data", reviewed / "out.csv", "--output_dir", tmp_path / "new"]
+    words += ["--decisions", reviewed / "out.csv.decisions.sqlite3", "--num_train_epochs", "1", "--promote"]
+    with contextlib.suppress(SystemExit):
+        load_command("train").main([str(word) for word in words])
+    comparison = json.loads((tmp_path / "new" / "results.json").read_text())["comparison_with_start"]
+    promoted = reason_against(comparison) is None
+    assert ("Promoted: " in capsys.readouterr().out) == promoted
+    assert set(comparison["tasks"]) == set(TASKS)
+    low, high = comparison["mean"]["accuracy"]["interval"]
+    assert low <= comparison["mean"]["accuracy"]["difference"] <= high
+    kept = list(tmp_path.glob("start.before-*"))
+    assert len(kept) == promoted
+    old = kept[0] if promoted else start
+    assert (old / "model.safetensors").read_bytes() == before
+    assert len(AutoModel.from_pretrained(tmp_path / "new").config.tasks[0]["labels"]) > 3
+
+
+def test_a_worse_model_is_refused_and_the_former_one_is_kept(tmp_path):
+    for name in ("start", "new"):
+        (tmp_path / name / "checkpoint-1").mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text(name)
+
+    def comparison(difference, interval):
+        scores = {"first": 0.5 + difference, "second": 0.5, "difference": difference, "interval": interval}
+        scores["in_words"] = "words"
+        level = {**scores, "difference": 0.0, "interval": [-0.1, 0.1]}
+        return {"mean": {"accuracy": level}, "tasks": {"type": {"accuracy": scores}}, "in_words": ["words"]}
+
+    worse = comparison(-0.2, [-0.3, -0.1])
+    with pytest.raises(ValueError, match="Not promoted: it is worse on type"):
+        conclude(worse, tmp_path / "new", tmp_path / "start", promotes=True)
+    lower = comparison(0.0, [-0.1, 0.1])
+    lower["mean"]["accuracy"] |= {"difference": -0.01, "first": 0.49}
+    assert "mean accuracy is lower: 0.490 after 0.500" in reason_against(lower)
+    assert (tmp_path / "start" / "config.json").read_text() == "start"
+    assert reason_against(comparison(-0.05, [-0.1, 0.02])) is None
+    kept = promote(tmp_path / "new", tmp_path / "start")
+    assert [(path / "config.json").read_text() for path in (kept, tmp_path / "start")] == ["start", "new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "start", kept.name]
+    assert not (tmp_path / "start" / "checkpoint-1").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--promote"], "--promote without --decisions"),
+        (["--decisions", "x.sqlite3", "--init_from", "null"], "without --init_from"),
+        (["--decisions", "x.sqlite3", "--init_from", "m"], "which are not there"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_refused_at_once(tmp_path, words, message):
+    with pytest.raises(SystemExit, match=message):
+        load_command("train").main(["finetune", "--data", "x", "--output_dir", str(tmp_path / "o"), *words])
+    assert not (tmp_path / "o").exists()
