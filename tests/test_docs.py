@@ -34,6 +34,8 @@ RUN_ELSEWHERE = {
     r"^accelerate launch --config_file semart_hf/recipes/accelerate/\w+\.yaml": "tests/training/test_processes.py",
     r"^semart-hf push .*--push": "tests/hub/test_hub_push.py",
     r"^semart-hf push ": "tests/publishing/test_push_to_hub.py",
+    r"^semart-hf audit ": "tests/cli/test_audit.py",
+    r"^semart-hf train .*--decisions": "tests/cli/test_decisions.py",
     r"^semart-hf export ": "tests/publishing/test_onnx.py",
     r"^semart-hf (index|search) ": "tests/cli/test_search.py",
     r"^accelerate launch -m semart_hf.cli.index ": "tests/cli/test_search.py",

@@ -24,7 +24,7 @@ EXTRAS = [requirement for extra in PROJECT["optional-dependencies"].values() for
 # Extras that neither `make test` nor `make demo` installs: what tests them is skipped there.
 NOT_INSTALLED = {
     Requirement(line).name
-    for name in ("app", "heif", "search", "workbook")
+    for name in ("app", "audit", "heif", "search", "workbook")
     for line in PROJECT["optional-dependencies"][name]
 }
 OWN_MODULES = {"semart_hf", "scripts", *(path.stem for path in (CHECKOUT / "scripts").iterdir())}
