@@ -24,6 +24,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--map_labels", type=Path, metavar="FILE", help='JSON: {"school": {"Flemish": "Dutch"}}')
     common = "score only the paintings whose label the model knows"
     add("--common_labels", action="store_true", help=common)
+    unseen = "also score the paintings whose author (or other column) does not occur in the data's train split"
+    add("--unseen_by", metavar="COLUMN", help=unseen)
     masks = "also score with the words masked that name school, type, medium, time and painter in the text"
     add("--mask_label_words", action="store_true", help=masks)
     add("--no_report", action="store_true", help="leave out the figures and report.html")
@@ -62,6 +64,7 @@ def main(arguments: list[str]) -> None:
 def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Any]:
     """Write the evaluation to the folder; returns its results, and the model's configuration."""
     from semart_hf.evaluation.results import read_compared, write_evaluation
+    from semart_hf.evaluation.unseen import values_of_train
     from semart_hf.evaluation.vocabularies import check_labelled, load_split, read_label_map
 
     model, processor = load_model(options.model)
@@ -74,6 +77,11 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
 
     paintings = load(options.split, options.mask_label_words)
     check_labelled(paintings, model.config.task_names, f"the split {options.split!r} of {options.data}")
+    train_values = None
+    if column := options.unseen_by:
+        if column not in paintings.column_names:
+            raise ValueError(f"Got --unseen_by {column}. The data has {paintings.column_names}. Give one of these.")
+        train_values = (column, values_of_train(options.data, column))
     compared = read_compared(options.compare, tasks, paintings) if options.compare else None
     results, outcomes, uncalibrated = write_evaluation(
         folder,
@@ -83,6 +91,7 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
         about={name: str(getattr(options, name)) for name in ("model", "data", "split")},
         calibration=(options.calibrate, load(options.calibrate)) if options.calibrate else None,
         compared=compared,
+        train_values=train_values,
         batch_size=options.batch_size,
         device=options.device,
         num_workers=options.num_workers,
@@ -106,7 +115,13 @@ def print_scores(results: dict[str, Any], notice: str | None) -> None:
     title = f"{results['model']} on {results['num_rows']} paintings ({results['split']})"
     tables = [result_tables.score_table(results, result_tables.SHORT), result_tables.modality_table(results)]
     tables += [result_tables.retrieval_table(results["retrieval"])] if "retrieval" in results else []
-    titles = iter(("By what the model is shown", "Search: what is found by what"))
+    unseen = results.get("unseen", {})
+    tables += [result_tables.score_table(unseen, result_tables.SHORT)] if "tasks" in unseen else []
+    titles = iter(
+        ["By what the model is shown"]
+        + ["Search: what is found by what"] * ("retrieval" in results)
+        + ["What train has not seen"]
+    )
     for table in tables:
         *rows, total = (
             ["\n".join(filter(None, (cell.text, cell.small))) for cell in map(as_cell, row)]
@@ -123,7 +138,8 @@ def print_scores(results: dict[str, Any], notice: str | None) -> None:
             print(several)
         if distance := result_tables.distance_words(scores):
             print(f"{task}: {distance}")
-    notes = [result_tables.unreadable_words(results), result_tables.calibration_words(results)]
+    notes = [result_tables.unreadable_words(results), result_tables.unseen_words(results)]
+    notes += [result_tables.calibration_words(results)]
     for words in filter(None, [*notes, *results.get("comparison", {}).get("in_words", []), notice]):
         print(words)
 

@@ -166,7 +166,30 @@ def threshold_table(thresholds: Mapping[str, Any]) -> Table:
 
 def result_notes(results: Mapping[str, Any]) -> list[str]:
     """What to know of the results: pictures that could not be read, what flatters them, and a miniature's model."""
-    return [words for find in (unreadable_words, calibration_words, training_words) if (words := find(results))]
+    return [
+        words
+        for find in (unreadable_words, unseen_words, calibration_words, training_words)
+        if (words := find(results))
+    ]
+
+
+def unseen_words(results: Mapping[str, Any]) -> str:
+    """Which share of the rows has a value that train has, and the mean accuracy on the others; empty if not asked."""
+    found = results.get("unseen")
+    if not found:
+        return ""
+    by, num_rows = found["by"], results["num_rows"]
+    words = (
+        f"Of {num_rows:,} paintings, {found['num_seen']:,} ({found['num_seen'] / num_rows * 100:.1f} %) have a known"
+    )
+    words = f"{words} {by}: one that is in train; {found['num_without']:,} have no {by}."
+    if "mean_accuracy" not in found:
+        return f"{words} None with an unseen {by} has a label to score."
+    span = found["intervals"]["mean_accuracy"]
+    return (
+        f"{words} On the {found['num_rows']:,} with an unseen {by} the mean accuracy is "
+        f"{found['mean_accuracy'] * 100:.1f} % (95 % interval {span[0] * 100:.1f} to {span[1] * 100:.1f})."
+    )
 
 
 def unreadable_words(results: Mapping[str, Any]) -> str:

@@ -207,6 +207,14 @@ class Outcomes:
         """Names of the tasks with one label a painting."""
         return [name for name, task in self._by_name.items() if not is_multi_label(task)]
 
+    def select(self, rows: npt.NDArray[np.int64]) -> Outcomes:
+        """The outcomes of the rows with these numbers."""
+        chosen = Outcomes(self.tasks)
+        chosen._batches = {name: [self.task(name).select(rows)] for name in self.task_names}
+        chosen.num_rows = len(rows)
+        chosen.row_ids = [self.row_ids[row] for row in rows] if self.row_ids else []
+        return chosen
+
 
 def _outcomes_of(task: Mapping[str, Any], predictions: Any, references: npt.NDArray[Any]) -> Any:
     """The outcomes of a task's label columns (rows, columns) and label indices (rows,) or probabilities."""

@@ -41,6 +41,7 @@ from .predictions import (
 )
 from .retrieval import retrieval_scores
 from .scores import NUM_RESAMPLES, bootstrap_intervals, score_outcomes
+from .unseen import unseen_scores
 
 if TYPE_CHECKING:
     from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -80,6 +81,7 @@ def write_evaluation(
     about: Mapping[str, str],
     calibration: tuple[str, Dataset] | None = None,
     compared: tuple[Outcomes, str] | None = None,
+    train_values: tuple[str, set[str]] | None = None,
     **options: Any,
 ) -> tuple[dict[str, Any], Outcomes, Outcomes | None]:
     """Write predictions.parquet and results.json; options are those of `predict_batches`.
@@ -88,6 +90,7 @@ def write_evaluation(
         about: `model`, `data` and `split`, as a reader knows them.
         calibration: Name and paintings of a split that the model's temperatures and risks are fitted on.
         compared: What `read_compared` returns.
+        train_values: A column, and what `values_of_train` returns for it: rows with other values are scored apart.
 
     Returns:
         The results, the outcomes, and the outcomes without temperatures where there are temperatures.
@@ -140,6 +143,8 @@ def write_evaluation(
             results["calibration"][stage] = {
                 task: {name: scores.get(name) for name in names} for task, scores in tasks.items()
             }
+    if train_values is not None:
+        results["unseen"] = unseen_scores(both, paintings, *train_values)
     if compared is not None:
         models = (about["model"], compared[1])
         short = (Path(models[0]).name, Path(models[1]).name)

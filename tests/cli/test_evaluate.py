@@ -255,3 +255,27 @@ def test_a_truncated_picture_is_judged_by_its_text_and_named(model, release, eva
     for task in results["tasks"]:
         found, expected = ([list(row.values()) for row in frame[f"{task}_probabilities"]] for frame in (after, before))
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_paintings_by_authors_that_train_has_not_seen(model, tmp_path, capsys):
+    release = write_release(tmp_path / "release")
+    test = pd.read_csv(release / "semart_test.csv", sep="\t", encoding="cp1252", dtype=str, keep_default_na=False)
+    with pytest.raises(SystemExit, match=r"no train split with that column"):
+        run(model, release, tmp_path / "none", "--unseen_by", "author")
+    train = pd.read_csv(release / "semart_val.csv", sep="\t", encoding="cp1252", dtype=str, keep_default_na=False)
+    train.to_csv(release / "semart_train.csv", sep="\t", encoding="cp1252", index=False, quoting=1)
+    test["AUTHOR"] = ["Vermeer,  JOHANNES"] * 5 + ["HALS, Frans"] * 6 + [""]
+    test.to_csv(release / "semart_test.csv", sep="\t", encoding="cp1252", index=False, quoting=1)
+    results = run(model, release, tmp_path / "out", "--unseen_by", "author")
+    unseen = results["unseen"]
+    assert [unseen[key] for key in ("by", "num_seen", "num_without", "num_rows")] == ["author", 5, 1, 6]
+    answers = pd.read_parquet(tmp_path / "out" / "predictions.parquet").iloc[5:11]
+    for task in results["tasks"]:
+        right = answers[f"{task}_true"] == answers[f"{task}_predicted"]
+        assert unseen["tasks"][task]["accuracy"] == pytest.approx(right.mean())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "5 (41.7 %) have a known author" in shown
+    assert "What train has not seen" in shown
+    assert "unseen" not in run(model, release, tmp_path / "plain")
+    with pytest.raises(SystemExit, match=r"Got --unseen_by painter\. The data has"):
+        run(model, release, tmp_path / "wrong", "--unseen_by", "painter")
