@@ -39,6 +39,8 @@ RUN_ELSEWHERE = {
     r"^semart-hf export ": "tests/publishing/test_onnx.py",
     r"^semart-hf (index|search) ": "tests/cli/test_search.py",
     r"^accelerate launch -m semart_hf.cli.index ": "tests/cli/test_search.py",
+    r"^accelerate launch --num_machines .* -m semart_hf.cli.prepare ": "tests/preparation/test_preparation_faults.py",
+    r"^accelerate launch --num_machines .* -m semart_hf.cli.predict ": "tests/cli/test_predict_catalogue.py",
     r"^semart-hf app .*--index": "tests/cli/test_search_page.py",
     r"^semart-hf app .*--catalogue": "tests/cli/test_review_page.py",
     r"^semart-hf app ": "tests/publishing/test_space.py",
@@ -94,6 +96,7 @@ def folder(tmp_path, small_release, monkeypatch):
     for name in ("openaccess", "my_museum"):
         write_catalogue(tmp_path / "data" / name, "Images" if name == "openaccess" else "Photos")
     shutil.copy(next((small_release / "Images").iterdir()), tmp_path / "a_picture.jpg")
+    (tmp_path / "data" / "scans").symlink_to(tmp_path / "data" / "SemArt" / "Images")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
