@@ -1,5 +1,6 @@
 """Everything in one command, and again from where it was cut off."""
 
+import glob
 import json
 import os
 import signal
@@ -150,7 +151,7 @@ def test_killed_in_training_it_goes_on_from_the_checkpoint(script, recipe, tmp_p
     words += ["--num_train_epochs", "400"]
     model = output / "towers" / "test_resnet" / "model"
     with Python("-m", "semart_hf.cli.compare", *words, output=tmp_path / "log", OMP_NUM_THREADS="1") as process:
-        process.wait_until(lambda: any(model.glob("checkpoint-*/manifest.json")))
+        process.wait_until(lambda: glob.glob(f"{model}/checkpoint-*/manifest.json"))
         trainers = psutil.Process(process.pid).children(recursive=True)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -161,7 +162,7 @@ def test_killed_in_training_it_goes_on_from_the_checkpoint(script, recipe, tmp_p
     assert not (output / "towers" / "test_vit").exists()
     last = max(int(mark.parent.name.split("-")[1]) for mark in model.glob("checkpoint-*/manifest.json"))
 
-    def run(plan, *_):
+    def run(plan, *_, **__):
         assert plan.checkpoint.name == f"checkpoint-{last}"
         raise KeyboardInterrupt
 

@@ -132,6 +132,7 @@ def test_our_training_is_the_scripts_own(setting, few_ticks, tmp_path, monkeypat
 
     monkeypatch.setattr(SemArtTrainer, "techniques", SemArtTrainer.techniques)  # so that it is put back afterwards
     fields = {"use_cpu": True, "text_cache_dir": tmp_path / "cache", "prepare": False, "output_dir": tmp_path / "m"}
+    fields["min_label_count"] = 1  # of few rows
     words = setting.training_side("ours", without=without, **fields).command
     with pytest.raises(SystemExit):
         sides.run_side(words[words.index("side") + 1 :])
