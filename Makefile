@@ -36,7 +36,7 @@ browser:  ## Install Debian's Chromium, with which the tests look at pages (they
 		echo "No Chromium could be installed here (it takes apt-get, and to be root): the tests of pages are skipped."
 
 extras: $(READY)  ## Resolve every extra with constraints.txt, and install nothing
-	@for extra in train onnx app search audit excel workbook peft tune heif dev; do echo "semart-hf[$$extra]"; \
+	@for extra in train onnx app search audit excel peft tune heif dev; do echo "semart-hf[$$extra]"; \
 		$(RUN) -m pip install --disable-pip-version-check --dry-run --quiet -c constraints.txt ".[$$extra]" || exit 1; done
 
 demo: $(READY)  ## Paint a small data set, train, evaluate, classify three paintings (about 6 minutes, all under outputs/demo)

@@ -22,11 +22,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = [requirement for extra in PROJECT["optional-dependencies"].values() for requirement in extra]
 # Extras that neither `make test` nor `make demo` installs: what tests them is skipped there.
-NOT_INSTALLED = {
-    Requirement(line).name
-    for name in ("app", "audit", "heif", "search", "workbook")
-    for line in PROJECT["optional-dependencies"][name]
-}
+NOT_INSTALLED = {Requirement(line).name for name in ("heif",) for line in PROJECT["optional-dependencies"][name]}
 OWN_MODULES = {"semart_hf", "scripts", *(path.stem for path in (CHECKOUT / "scripts").iterdir())}
 DIRECT = [
     requirement

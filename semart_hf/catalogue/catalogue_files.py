@@ -203,7 +203,7 @@ def _read_workbook(path: Path) -> SourceTable:
     try:
         import python_calamine
     except ImportError as error:
-        raise ImportError("Workbooks need python-calamine: pip install 'semart-hf[workbook]'.") from error
+        raise ImportError("Workbooks need python-calamine: pip install 'semart-hf[excel]'.") from error
     try:
         with path.open("rb") as file:  # whose format is seen from its content
             rows = python_calamine.CalamineWorkbook.from_filelike(file).get_sheet_by_index(0).to_python()
