@@ -48,21 +48,21 @@ class Predictions:
     row_ids: list[str]
     logits: dict[str, npt.NDArray[np.float32]]
     references: npt.NDArray[np.int64]
+    tasks: Sequence[Mapping[str, Any]]
     unreadable: Mapping[str, str] = field(default_factory=dict)
     vectors: npt.NDArray[np.float32] | None = None
-    tasks: Sequence[Mapping[str, Any]] = ()  # without them each task has one label
 
     @property
     def columns(self) -> dict[str, slice]:
         """The columns of `references` by task."""
-        return label_columns(self.tasks or [{"name": name, "labels": []} for name in self.logits])
+        return label_columns(self.tasks)
 
     def probabilities(self, temperatures: dict[str, float] | None = None) -> dict[str, npt.NDArray[np.float64]]:
         """Task to probabilities (rows, labels), by the model's `config.temperatures`."""
-        by_name = {task["name"]: task for task in self.tasks}
+        temperatures = temperatures or {}
         return {
-            task: probabilities_of(logits, by_name.get(task, {}), (temperatures or {}).get(task, 1.0))
-            for task, logits in self.logits.items()
+            task["name"]: probabilities_of(self.logits[task["name"]], task, temperatures.get(task["name"], 1.0))
+            for task in self.tasks
         }
 
 
@@ -117,7 +117,7 @@ def predict_batches(
                 "numbers are needed. Look for NaN in the weights (a diverged training), and try these paintings alone "
                 "with semart-hf predict."
             )
-        yield Predictions(row_ids, arrays, references, unreadable, vectors, model.config.tasks)
+        yield Predictions(row_ids, arrays, references, model.config.tasks, unreadable, vectors)
 
 
 @torch.inference_mode()
@@ -138,6 +138,7 @@ def predict_dataset(
         [name for batch in batches for name in batch.row_ids],
         {task: np.concatenate([batch.logits[task] for batch in batches]) for task in batches[0].logits},
         np.concatenate([batch.references for batch in batches]),
+        model.config.tasks,
         {name: error for batch in batches for name, error in batch.unreadable.items()},
     )
 

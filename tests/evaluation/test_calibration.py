@@ -31,7 +31,8 @@ def test_a_known_temperature_is_found(temperature):
 def test_tasks_that_say_nothing_are_left_out():
     logits = np.array([[2.0, 1.0], [0.0, 1.0], [1.0, 1.5]], dtype=np.float32)
     references = np.array([[0, 1, -100], [1, 1, -100], [0, -100, -100]])
-    predictions = Predictions(["1", "2", "3"], dict.fromkeys(("type", "school", "medium"), logits), references)
+    tasks = [{"name": name, "labels": ["a", "b"]} for name in ("type", "school", "medium")]
+    predictions = Predictions(["1", "2", "3"], {task["name"]: logits for task in tasks}, references, tasks)
     assert list(fit_temperatures(predictions)) == ["type"]
 
 

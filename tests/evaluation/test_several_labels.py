@@ -1,12 +1,16 @@
 """Scores of tasks with several labels and of ordered ones, against scikit-learn and by hand."""
 
+import copy
+
 import numpy as np
 import pytest
+from datasets import Dataset, Features, List, Value
 from sklearn import metrics
 
-from semart_hf.evaluation.calibration import choose_thresholds, fit_temperatures, with_thresholds
+from semart_hf.evaluation.calibration import choose_thresholds, fit_temperature, fit_temperatures, with_thresholds
 from semart_hf.evaluation.outcomes import Outcomes
-from semart_hf.evaluation.predictions import Predictions, predictions_writer, read_predictions
+from semart_hf.evaluation.predictions import Predictions, predict_dataset, predictions_writer, read_predictions
+from semart_hf.evaluation.results import write_evaluation
 from semart_hf.evaluation.scores import (
     bootstrap_intervals,
     check_metric_name,
@@ -167,3 +171,25 @@ def test_twenty_thousand_labels_are_scored():
 def test_tables_that_do_not_fit_are_refused(references, predictions, message):
     with pytest.raises(ValueError, match=message):
         Outcomes([SUBJECTS]).add({"subjects": predictions}, references)
+
+
+def test_a_calibration_is_that_of_the_scored_probabilities(tiny_model, tiny_processor, paintings, tmp_path):
+    model = copy.deepcopy(tiny_model)
+    first, *others = model.config.tasks
+    model.config.set_tasks([{**first, "kind": "multi_label"}, *others])
+    rows = [{**row, "type": [first["labels"][row["type"]]]} for row in paintings.remove_columns("image")]
+    features = {name: kind for name, kind in paintings.features.items() if name != "image"}
+    texts = Dataset.from_list(rows, features=Features({**features, "type": List(Value("string"))}))
+    about = dict.fromkeys(("model", "data", "split"), "tiny")
+    _, both, _ = write_evaluation(
+        tmp_path, model, tiny_processor, texts, about=about, calibration=("tiny", texts), device="cpu"
+    )
+    fitted, found = model.config.temperatures, model.config.tasks[0]["thresholds"]
+    # Calibrated on the split that is scored: the thresholds are the best ones of the probabilities that are scored.
+    assert found == choose_thresholds(both.task("type"))
+    logits = predict_dataset(model, tiny_processor, texts, device="cpu").logits
+    pairs = np.stack([np.zeros(30), logits["type"].ravel()], axis=1)
+    assert fitted["type"] == fit_temperature(pairs, both.task("type").references.ravel())
+    known = both.task("school").is_known
+    school = both.task("school").references[known]
+    assert fitted["school"] == fit_temperature(logits["school"][known], school)
