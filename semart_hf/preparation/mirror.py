@@ -29,11 +29,11 @@ class Mirror:
             raise ValueError(f"Got {url}, where something lies already. Remove it, or choose another address.")
 
     def fetch(self, work: Path, ending: str = ".json") -> None:
-        """Bring what others have finished and this machine lacks: the shards' notes, or their files."""
+        """Bring what is stored, the shards' notes or their files; what lies here may be half, or of an earlier run."""
         for path in self._files.glob(f"{self._work}/*{ending}"):
             place = work / Path(path).name
-            if not place.is_file():
-                self._files.get_file(path, str(place))
+            place.with_suffix(".parquet").unlink(missing_ok=True)  # a note is stored after its file
+            self._files.get_file(path, str(place))
 
     def store(self, work: Path, split: str, number: int) -> None:
         """Store a finished shard, its note last, and keep the note alone here."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
 from semart_hf.catalogue.kinds import labels_in
@@ -166,6 +167,8 @@ def prepare_paintings(
     with alone, full_disk_explained(output.parent, f"{advice}done is kept."):
         existing = _summary_at(output, key)
         barrier()  # nobody makes the folder before all have seen that there is none
+        if count > 1:  # machines of a mirror have folders of their own
+            (existing,) = broadcast_object_list([existing])
         if existing is not None:
             logger.warning("%s was made of the same catalogue with the same options: nothing to do.", output)
             return existing

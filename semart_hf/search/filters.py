@@ -172,6 +172,8 @@ class _Parser:
         elif value.kind == "number":
             number = name if field.kind == "number" else f"try_cast({name} AS double)"
             found = f"coalesce({number} {sign.removeprefix('!')} {value.value}, false)"
+            if sign.startswith(">"):  # for the database, NaN is more than any number
+                found = f"({found} AND NOT isnan({number}))"
         else:
             # The value still is in its quotes, with every quote within it doubled.
             found = f"({name} IS NOT NULL AND {name} {sign.removeprefix('!')} {value.value})"

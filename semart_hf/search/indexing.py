@@ -198,8 +198,8 @@ def _key(row: Row, source: Source) -> str:
         painting, problem = painting_of(row, source.columns, source.images)  # which fetches nothing
     except ValueError as error:
         painting, problem = {}, str(error)
-    told = problem if source.fetch is None else None
-    digest = hashlib.blake2b(json.dumps([row.cells, painting.get("text"), told]).encode(), digest_size=16)
+    reason = problem if source.fetch is None else None
+    digest = hashlib.blake2b(json.dumps([row.cells, painting.get("text"), reason]).encode(), digest_size=16)
     image = painting.get("image")
     if isinstance(image, str):
         with suppress(OSError), open(image, "rb") as file:  # embedding it says what is wrong

@@ -15,7 +15,7 @@ ROWS = [
     ("Dutch", "1650", None, ["dog", "boat"], 0.9),
     ("Italian", "ca. 1500", "x", None, 0.5),
     (None, "1701", "O'Neil", ["dog"], 0.2),
-    ("dutch", None, "é; DROP TABLE", [], None),
+    ("dutch", "nan", "é; DROP TABLE", [], None),
 ]
 
 
