@@ -145,18 +145,23 @@ def with_label_columns(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]
         if is_multi_label(task):
             if not is_own or isinstance(getattr(feature, "feature", None), datasets.ClassLabel):
                 cells, text = list(cells_of_task(rows, task)), datasets.Value("string")
-                rows = rows.remove_columns({name}.intersection(rows.column_names))
                 is_text = isinstance(feature, datasets.Value)
-                rows = rows.add_column(name, cells, feature=text if is_text else datasets.List(text))
+                rows = _with_column(rows, name, cells, text if is_text else datasets.List(text))
             continue
         cells = list(cells_of_task(rows, task))
         labels = [label_text(cell, rule) for cell in cells]
         are_numbers = "labels" in task and not any(isinstance(cell, str) for cell in cells)
         if is_own and (labels == cells or (are_numbers and not set(labels) & set(task["labels"]))):
             continue  # labels as they are, or their numbers
-        rows = rows.remove_columns({name}.intersection(rows.column_names))
-        rows = rows.add_column(name, labels, feature=datasets.Value("string"))
+        rows = _with_column(rows, name, labels, datasets.Value("string"))
     return rows
+
+
+def _with_column(rows: datasets.Dataset, name: str, cells: list[Any], feature: Any) -> datasets.Dataset:
+    """The rows with a column in place of any of this name, which may be their only one."""
+    if rows.column_names == [name]:  # without a column there would be no rows to add one to
+        return datasets.Dataset.from_dict({name: cells}, features=datasets.Features({name: feature}))
+    return rows.remove_columns({name}.intersection(rows.column_names)).add_column(name, cells, feature=feature)
 
 
 def cells_of_task(rows: Any, task: Mapping[str, Any]) -> Iterator[Any]:
@@ -164,7 +169,8 @@ def cells_of_task(rows: Any, task: Mapping[str, Any]) -> Iterator[Any]:
     source = task.get("column") or task["name"]
     feature, cells = rows.features[source], column_of(rows, source)
     item = getattr(feature, "feature", None)
-    if isinstance(item, datasets.ClassLabel) and not isinstance(rows, PaintingStream):
+    is_numbered = not isinstance(rows, PaintingStream) or source not in rows.tasks
+    if isinstance(item, datasets.ClassLabel) and is_numbered:
         return (None if cell is None else [item.names[number] for number in cell] for cell in cells)
     if isinstance(feature, datasets.ClassLabel):
         return (None if cell is None or cell < 0 else feature.names[cell] for cell in cells)
@@ -257,5 +263,4 @@ def renumbered(rows: datasets.Dataset, name: str, labels: Sequence[str]) -> data
     cells = list(column_of(rows, name))
     new = {None: None, -1: None}  # as datasets writes no label
     new |= {number: label_number(own[number], labels) for number in set(cells) - {None, -1}}
-    feature = datasets.ClassLabel(names=list(labels))
-    return rows.remove_columns(name).add_column(name, [new[number] for number in cells], feature=feature)
+    return _with_column(rows, name, [new[number] for number in cells], datasets.ClassLabel(names=list(labels)))

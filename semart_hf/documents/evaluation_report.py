@@ -41,6 +41,8 @@ ERRORS_PER_TASK = 12
 PAINTINGS_PER_CELL = 6
 # At about 6 kB a thumbnail the report stays below the size that a browser opens at once.
 MAX_PAINTINGS = 1000
+# A table of all pairs of more labels is neither opened by a browser nor read by anyone.
+MOST_MATRIX_LABELS = 500
 
 ConfusionCell = tuple[str, int, int]
 """Task, true label and predicted label."""
@@ -77,8 +79,9 @@ def write_evaluation_report(
         retrieval_words=retrieval_words,
         figures=draw_figures(folder / "figures", results, outcomes, uncalibrated),
         outcomes=tasks,
-        orders={task: charts.display_order(tasks[task].labels) for task in outcomes.single()},
-        counts={task: confusion_counts(tasks[task]) for task in outcomes.single()},
+        orders={task: charts.display_order(tasks[task].labels) for task in matrix_tasks(outcomes)},
+        counts={task: confusion_counts(tasks[task]) for task in matrix_tasks(outcomes)},
+        most_labels=MOST_MATRIX_LABELS,
         errors=errors,
         cells=cells,
         shown=shown_paintings(paintings, sorted(rows)),
@@ -109,13 +112,19 @@ def draw_figures(
         stages = {"as trained": (uncalibrated or outcomes).task(task)}
         if uncalibrated is not None:
             stages["calibrated"] = found
-        figures[f"confusion_{task}"] = charts.draw_confusion(found, f"{task}: true against predicted")
+        if task in matrix_tasks(outcomes):
+            figures[f"confusion_{task}"] = charts.draw_confusion(found, f"{task}: true against predicted")
         figures[f"reliability_{task}"] = charts.draw_reliability(stages, task)
         figures[f"risk_coverage_{task}"] = charts.draw_risk_coverage(found, task)
     return {
         name: data_uri(charts.save_chart(figure, folder / name).encode(), "image/svg+xml")
         for name, figure in figures.items()
     }
+
+
+def matrix_tasks(outcomes: Outcomes) -> list[str]:
+    """Names of the tasks whose confusion matrix is shown."""
+    return [task for task in outcomes.single() if outcomes.task(task).num_labels <= MOST_MATRIX_LABELS]
 
 
 def choose_paintings(outcomes: Outcomes) -> tuple[dict[str, list[int]], dict[ConfusionCell, list[int]]]:
@@ -130,7 +139,7 @@ def choose_paintings(outcomes: Outcomes) -> tuple[dict[str, list[int]], dict[Con
         order = np.argsort(-np.nan_to_num(task.confidences), kind="stable")
         order = order[task.is_known[order]]
         errors[name] = order[~task.correct[order]][:ERRORS_PER_TASK].tolist()
-        for row in order.tolist():
+        for row in order.tolist() if name in matrix_tasks(outcomes) else ():
             rows = cells.setdefault((name, int(task.references[row]), int(task.predictions[row])), [])
             if len(rows) < PAINTINGS_PER_CELL:
                 rows.append(row)

@@ -9,12 +9,11 @@ import pytest
 from semart_hf.catalogue.schema import read_tasks
 from semart_hf.data.labels import label_counts, labels_of, tasks_of
 from semart_hf.data.rows import rows_for
+from semart_hf.data.streaming import PaintingStream
 
 CELLS = [["boat", "river"], ["river"], [], None, ["boat", "cat"]]
 IN_NUMBERS = [[1, 2], [2], [], None, [1, 0]]
-NUMBERED = datasets.Features(
-    {"tags": datasets.List(datasets.ClassLabel(names=["cat", "boat", "river"])), "text": datasets.Value("string")}
-)
+NUMBERED = datasets.Features({"tags": datasets.List(datasets.ClassLabel(names=["cat", "boat", "river"]))})
 SEVERAL = {"name": "tags", "kind": "multi_label"}
 
 
@@ -26,12 +25,7 @@ def as_text(separator):
     ("rows", "separator"),
     [
         (datasets.Dataset.from_dict({"tags": CELLS}), None),
-        (
-            datasets.Dataset.from_dict(
-                {"tags": [[1, 2], [2], [], None, [1, 0]], "text": ["a"] * 5}, features=NUMBERED
-            ),
-            None,
-        ),
+        (datasets.Dataset.from_dict({"tags": IN_NUMBERS}, features=NUMBERED), None),
         (datasets.Dataset.from_dict({"tags": as_text("|")}), "|"),
         (datasets.Dataset.from_dict({"tags": as_text(" / ")}), "/"),
     ],
@@ -48,6 +42,18 @@ def test_several_labels_of_a_cell(rows, separator):
     assert labels_of([known[n] for n in range(5)], [task]).tolist() == [[1, 1], [0, 1], empty, [-100, -100], [1, 0]]
     without = [2, 2] if separator is None else [1, 1]
     assert label_counts(known, [task])["tags"].tolist() == [without, [2, 2]]
+
+
+@pytest.mark.parametrize("origin", [{"name": "tags"}, {"name": "subjects", "column": "tags"}])
+def test_numbered_lists_are_streamed(origin, tmp_path):
+    (tmp_path / "data").mkdir()
+    rows = datasets.Dataset.from_dict({"tags": IN_NUMBERS}, features=NUMBERED).add_column("text", ["a"] * 5)
+    rows.to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    stream = PaintingStream(tmp_path, tasks=[origin | {"kind": "multi_label"}], buffer_size=1)
+    (task,) = tasks_of(stream, stream.tasks.values(), min_label_count=1)
+    assert task["labels"] == ["cat", "boat", "river"]
+    assert labels_of(list(stream), [task]).tolist() == [[0, 1, 1], [0, 0, 1], [0] * 3, [-100] * 3, [1, 1, 0]]
+    assert label_counts(stream, [task])[task["name"]].tolist() == [[3, 2, 2], [1, 2, 2]]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,19 @@ def test_confusion_cells_link_to_as_many_paintings_as_they_count(report):
         assert section.count('class="painting"') == min(int(count), 6)
 
 
+def test_of_too_many_labels_no_matrix_is_made(report, tiny_model, tiny_processor, paintings, tmp_path, monkeypatch):
+    monkeypatch.setattr(charts, "PNG_DPI", 20)
+    monkeypatch.setattr(evaluation_report, "MOST_MATRIX_LABELS", 3)
+    outcomes = collect_outcomes(tiny_model, tiny_processor, paintings, device="cpu")["image+text"]
+    html = write_evaluation_report(tmp_path, report[0], outcomes, paintings).read_text(encoding="utf-8")
+    assert not re.search("cell-(school|timeframe)-", html)
+    assert html.count("has 4 labels. A confusion matrix is drawn of 3 at most.") == 1  # no school is known in results
+    assert html.count("Most confident errors") == 3
+    names = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert {"confusion_type", "reliability_timeframe"} < names
+    assert "confusion_timeframe" not in names
+
+
 def test_figures_are_written_and_named(report):
     names = {path.name for path in (report[2] / "figures").iterdir()}
     kinds = ("confusion", "reliability", "risk_coverage")
