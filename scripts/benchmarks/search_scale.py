@@ -98,7 +98,7 @@ def write_index(address: str, rows: int) -> dict[str, Any]:
         table.add(some)
         seconds += time.perf_counter() - begun
     begun = time.perf_counter()
-    recall = complete(table, is_new=True)
+    recall = complete(table)
     index_seconds = time.perf_counter() - begun
     write_about(database, {**ABOUT, "version": table.version, "num_rows": rows, "recall": recall})
     return {"write_seconds": round(seconds, 1), "complete_seconds": round(index_seconds, 1), "recall": recall}

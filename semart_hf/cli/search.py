@@ -79,9 +79,8 @@ def main(arguments: list[str]) -> None:
         vector, notices = query_vector(classify, options.text, options.image)
         for notice in [*notices, *filter(None, [model.config.training_notice])]:
             print(notice, file=sys.stderr)
-    wanted = options.top_k + (options.like is not None)
-    hits = index.search(vector, top_k=wanted, where=options.where, exact=options.exact)
-    hits = [hit for hit in hits if hit.row != options.like][: options.top_k]
+    settings = {"where": options.where, "exact": options.exact, "without": options.like}
+    hits = index.search(vector, top_k=options.top_k, **settings)
     if not hits:
         raise ValueError("No painting passes the filter. Ask for more with another --where.")
     show(options, index, hits)

@@ -123,7 +123,7 @@ def index_catalogue(
     alone = locked(address, "indexing") if is_first and is_local else nullcontext()
     folder = Path(address).parent if is_local else Path()
     with alone, full_disk_explained(folder, "What is embedded is kept. Make room and give the same command."):
-        is_new = is_first and _begin(address, about)
+        searched = _begin(address, about) if is_first else None
         state.wait_for_everyone()
         keys, table = _keys(source, state), open_paintings(address)
         stored, _ = _stored(table)
@@ -141,21 +141,21 @@ def index_catalogue(
         num_kept = int((~is_missing).sum())
         counts = {"added": len(keys) - num_kept - num_failed, "removed": int((~np.isin(stored, keys)).sum())}
         if is_first:
-            about = {**about, **_finish(address, keys, is_new)}
+            about = {**about, **_finish(address, keys, searched)}
             write_about(connect(address), about)
         state.wait_for_everyone()
     return {**counts, "kept": num_kept, "failed": num_failed}, problems, about
 
 
-def _begin(address: str, about: Mapping[str, Any]) -> bool:
-    """Make an index, or check the model and columns of the one that is there; whether none was complete."""
+def _begin(address: str, about: Mapping[str, Any]) -> int | None:
+    """Make an index, or check the model and columns of the one that is there; its version that was complete last."""
     database = connect(address, creates=True)
     if "://" not in address and os.path.isdir(address) and not table_names(database) and os.listdir(address):
         raise ValueError(f"Got {address}, a folder that is not empty and no index. Give the name of a new folder.")
     if "about" not in table_names(database):
         create_paintings(database, about)
         write_about(database, {**about, "version": None})
-        return True
+        return None
     found = read_about(address)
     if found["weights"] != about["weights"]:
         raise ValueError(
@@ -169,7 +169,8 @@ def _begin(address: str, about: Mapping[str, Any]) -> bool:
             f"{found['columns']}. Give another --output."
         )
     open_paintings(address).delete("key LIKE '%!'")
-    return found["version"] is None
+    searched: int | None = found["version"]
+    return searched
 
 
 def _keys(source: Source, state: Any) -> Keys:
@@ -262,7 +263,7 @@ def _rows_table(
     return pa.table({**table, "vector": column})
 
 
-def _finish(address: str, keys: Keys, is_new: bool) -> dict[str, Any]:
+def _finish(address: str, keys: Keys, searched: int | None) -> dict[str, Any]:
     """Remove what the catalogue no longer has, number the rows as it does, and complete the index."""
     table = open_paintings(address)
     stored, rows = _stored(table)
@@ -278,7 +279,7 @@ def _finish(address: str, keys: Keys, is_new: bool) -> dict[str, Any]:
     if moved.any():
         numbers = pa.table({"key": [key.decode() for key in stored[is_kept][moved]], "row": now[moved]})
         table.merge_insert("key").when_matched_update_all().execute(numbers)
-    recall = complete(table, is_new=is_new)
+    recall = complete(table, searched)
     return {"version": table.version, "num_rows": table.count_rows(), "recall": recall}
 
 

@@ -112,11 +112,10 @@ class SearchPage:
                 parse_filter(part, self.index.fields)
             vector, notices = self._vector(text, picture, row)
             condition = " and ".join(f"({part})" for part in filters) or None
-            hits = self.index.search(vector, top_k=WALL_SIZE + (row is not None), where=condition)
+            hits = self.index.search(vector, top_k=WALL_SIZE, where=condition, without=row)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             message = str(error)
             return [_notice(message.replace(picture, Path(picture).name) if picture else message), [], []]
-        hits = [hit for hit in hits if hit.row != row][:WALL_SIZE]
         if row is not None:
             notices = [f"More like row {row}.", *notices]
         jpegs = self.index.thumbnails([hit.row for hit in hits])
@@ -163,7 +162,8 @@ class SearchPage:
             except (binascii.Error, TypeError, ValueError) as error:
                 raise ValueError("Got an image that is no base64. Give the content of a picture's file.") from error
         vector, _ = self._vector(text, image, row)
-        return [hit_json(hit) for hit in self.index.search(vector, top_k=query.get("top_k", 10), where=where)]
+        hits = self.index.search(vector, top_k=query.get("top_k", 10), where=where, without=row)
+        return [hit_json(hit) for hit in hits]
 
     def thumbnail(self, row: int) -> str:
         """A painting's thumbnail as an address of data; empty where it has none."""
@@ -175,6 +175,8 @@ class SearchPage:
             return query_vector(self.classify, text, picture)
         if isinstance(row, bool) or not isinstance(row, int):
             raise ValueError(f"Got the row {row!r}. Allowed are whole numbers from 0 on.")
+        if text is not None or picture is not None:
+            raise ValueError("Got a row to be like and words or a picture. Give one of the two.")
         return self.index.vector_of(row), []
 
 

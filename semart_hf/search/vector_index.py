@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +77,15 @@ class SearchIndex:
     def __len__(self) -> int:
         return int(self.about["num_rows"])
 
-    def search(self, vector: Vector, *, top_k: int = 10, where: str | None = None, exact: bool = False) -> list[Hit]:
+    def search(
+        self,
+        vector: Vector,
+        *,
+        top_k: int = 10,
+        where: str | None = None,
+        exact: bool = False,
+        without: int | None = None,
+    ) -> list[Hit]:
         """The paintings nearest to a vector `(dimension,)` of unit length, the nearest first.
 
         Args:
@@ -85,6 +93,7 @@ class SearchIndex:
             top_k: At most so many.
             where: Filter that they pass; see `parse_filter`.
             exact: Whether the approximate index is left out.
+            without: A row that is not wanted, because the others are to be like it.
 
         Raises:
             ValueError: If the filter or `top_k` is none.
@@ -94,17 +103,19 @@ class SearchIndex:
         if not isinstance(where, str | None):
             raise ValueError(f"Got the filter {where!r}. Allowed is a text. Give one.")
         condition = parse_filter(where, self.fields) if where and where.strip() else None
-        recall = self.about["recall"]
+        recall, wanted = self.about["recall"], top_k + (without is not None)
         if condition is not None and recall and self._table.count_rows(condition) <= EXACT_MATCHES:
             columns = [*self._columns, "vector"]
             found = self._table.search().where(condition).select(columns).limit(EXACT_MATCHES).to_arrow()
             distances = 1 - vectors_of(found["vector"]) @ vector
-            best = np.argsort(distances, kind="stable")[:top_k]
+            best = np.argsort(distances, kind="stable")[:wanted]
             rows = found.drop_columns("vector").take(best).to_pylist()
-            return self._hits(rows, distances[best].tolist())
-        probes = None if exact or not recall else recall["probes"]
-        rows = nearest(self._table, vector, top_k, self._columns, condition, probes)
-        return self._hits(rows, [row["_distance"] for row in rows])
+            hits = self._hits(rows, distances[best].tolist())
+        else:
+            probes = None if exact or not recall else recall["probes"]
+            rows = nearest(self._table, vector, wanted, self._columns, condition, probes)
+            hits = self._hits(rows, [row["_distance"] for row in rows])
+        return [hit for hit in hits if hit.row != without][:top_k]
 
     def hits(self, rows: Sequence[int]) -> list[Hit]:
         """The paintings of these row numbers that are in the index, in no order, with the score 1."""
@@ -252,12 +263,12 @@ def nearest(
     return query.to_list()
 
 
-def complete(table: Any, *, is_new: bool) -> dict[str, Any] | None:
+def complete(table: Any, searched: int | None = None) -> dict[str, Any] | None:
     """Put a written table in order; of a large one make or extend the approximate index, and measure its recall.
 
     Args:
         table: Of the paintings.
-        is_new: Whether nobody searches an older version of it, which then goes.
+        searched: Its version that is searched until now, which is kept; `None`: there is none.
 
     Returns:
         `recall_at_10` over `num_queries` of its own rows, and the `probes` with which it was reached; `None` of a
@@ -267,7 +278,11 @@ def complete(table: Any, *, is_new: bool) -> dict[str, Any] | None:
     is_large = num_rows >= EXACT_ROWS
     if is_indexed and not is_large:
         table.drop_index("vector_idx")
-    table.optimize(cleanup_older_than=timedelta(milliseconds=1) if is_new else timedelta(days=1))
+    age = timedelta(milliseconds=1)
+    if searched is not None:
+        made = next(found["timestamp"] for found in table.list_versions() if found["version"] == searched)
+        age = datetime.now() - made + timedelta(days=1)  # to compact takes time, after which versions are removed
+    table.optimize(cleanup_older_than=age)
     recall = measured_recall(table) if is_indexed and is_large else None
     if is_large and (recall is None or recall["recall_at_10"] < ENOUGH_RECALL):
         from lancedb.index import HnswSq

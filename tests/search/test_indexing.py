@@ -1,6 +1,8 @@
 """What an index keeps of answers that a test makes itself: several labels, and pictures that come later."""
 
 import io
+import time
+from datetime import timedelta
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +16,7 @@ from semart_hf.collection.suggestions import find_columns
 
 pytest.importorskip("lancedb", reason="no lancedb, which keeps the index: pip install 'semart-hf[search]'")
 
+from semart_hf.search import vector_index
 from semart_hf.search.collection_map import map_content, map_page
 from semart_hf.search.indexing import Source, describe_index, index_catalogue
 from semart_hf.search.vector_index import SearchIndex
@@ -42,10 +45,12 @@ def embed(paintings):
     return found
 
 
-def made_index(folder, fetch=None):
-    """The index of a catalogue of three rows, and how many rows were added, removed and kept."""
+def made_index(folder, fetch=None, num_rows=3):
+    """The index of a catalogue of some rows, and how many rows were added, removed and kept."""
     path = folder / "a.csv"
-    path.write_text("text,url\n" + "".join(f"{n},https://example.org/{n}.jpg\n" for n in range(3)), encoding="utf-8")
+    path.write_text(
+        "text,url\n" + "".join(f"{n},https://example.org/{n}.jpg\n" for n in range(num_rows)), encoding="utf-8"
+    )
     catalogue = open_catalogue(path)
     source = Source(catalogue, find_columns(catalogue, [], with_urls=fetch is not None), folder, fetch)
     config = SimpleNamespace(tasks=TASKS, fusion_dim=3)
@@ -92,3 +97,13 @@ def test_a_picture_that_could_not_be_fetched_is_tried_again_by_the_next_run(tmp_
     assert len(index) == 3
     assert made_index(tmp_path, fetch)[1] == [0, 0, 3]
     assert len(asked) == 4
+
+
+def test_what_is_searched_while_an_index_is_brought_up_to_date_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_index, "timedelta", lambda **_: timedelta(seconds=0.5))  # instead of a day
+    before, *_ = made_index(tmp_path)
+    time.sleep(0.6)
+    assert made_index(tmp_path, num_rows=2)[1] == [0, 1, 2]
+    versions = [found["version"] for found in vector_index.open_paintings(before.address).list_versions()]
+    assert before.about["version"] in versions
+    assert sorted(hit.row for hit in before.search(before.vector_of(0))) == [0, 1, 2]
