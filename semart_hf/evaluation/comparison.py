@@ -91,7 +91,9 @@ def check_same_rows(first: Outcomes, second: Outcomes, names: tuple[str, str]) -
         if ours.labels != theirs.labels:
             differing = sorted(set(ours.labels) ^ set(theirs.labels)) or "their order"
             problem = f", whose {task} labels differ: {differing}"
-        elif num_differing := int((ours.references != theirs.references).sum()):
+        elif type(ours) is not type(theirs):
+            problem = f", of which one alone has several labels of {task} for a painting"
+        elif num_differing := int(np.atleast_2d((ours.references != theirs.references).T).any(axis=0).sum()):
             problem = f", whose true {task} differs in {num_differing} of {first.num_rows} paintings"
         if problem:
             break

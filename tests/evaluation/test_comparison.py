@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from semart_hf.evaluation.comparison import bootstrap_p, compare_outcomes, holm, in_words, mcnemar
+from semart_hf.evaluation.comparison import bootstrap_p, check_same_rows, compare_outcomes, holm, in_words, mcnemar
 from semart_hf.evaluation.outcomes import Outcomes
 
 TASKS = [{"name": "type", "labels": ["portrait", "landscape", "UNK"]}]
@@ -96,3 +96,15 @@ def test_other_paintings_are_refused(pair):
         other = outcomes_of([0] * 103, [0] * 103, [{"name": name, "labels": labels}])
         with pytest.raises(ValueError, match=message):
             compare_outcomes(first, other, names=("A", "B"))
+
+
+def test_other_truths_and_kinds_of_several_labels_are_refused():
+    task = {"name": "subjects", "labels": ["boat", "cat"]}
+    several, others = (Outcomes([{**task, "kind": "multi_label"}]) for _ in range(2))
+    several.add([[1, 0], [0, 1], [1, 1]], [[1, 0], [0, 1], [1, 1]])
+    others.add([[1, 0], [0, 1], [1, 1]], [[1, 0], [1, 0], [1, 1]])
+    one = outcomes_of([0, 1, 1], [0, 1, 1], [task])
+    with pytest.raises(ValueError, match="true subjects differs in 1 of 3 paintings"):
+        check_same_rows(several, others, ("A", "B"))
+    with pytest.raises(ValueError, match="one alone has several labels of subjects"):
+        check_same_rows(several, one, ("A", "B"))
