@@ -150,10 +150,10 @@ def find_examples(model: str, revision: str | None, folder: Path | None) -> list
     """
     from transformers.utils import cached_file
 
-    from semart_hf.collection.sources import open_source
+    from semart_hf.collection.sources import open_pictures
 
     if folder is not None:
-        rows = islice(open_source(str(folder)).rows(), MOST_EXAMPLES)
+        rows = islice(open_pictures(folder).rows(), MOST_EXAMPLES)
         return [[str(folder / str(row.cells["image_file"])), row.cells["text"]] for row in rows if not row.problem]
     published = cached_file(
         model,

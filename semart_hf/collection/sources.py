@@ -164,7 +164,7 @@ def open_source(source: str, **reading: str | None) -> Catalogue:
         files = sorted(file.name for file in path.glob("*.csv"))
         raise ValueError(f"Got {source}, a release of {files}. Each of these files is a catalogue. Give one.")
     if path.is_dir() and not any(path.glob("data/*.parquet")):
-        return _pictures(path)
+        return open_pictures(path)
     if not path.exists() and url_of(source) == source:
         raise ValueError(
             f"Got the catalogue {source}, which does not exist. Give a CSV, JSON lines, Parquet or Excel file, a "
@@ -175,8 +175,12 @@ def open_source(source: str, **reading: str | None) -> Catalogue:
     return DatasetRows(path, datasets.concatenate_datasets(parts))
 
 
-def _pictures(folder: Path) -> Catalogue:
-    """The pictures of a folder and its sub-folders, each with the text of the file beside it (`a.txt`, `a.jpg`)."""
+def open_pictures(folder: Path) -> Catalogue:
+    """The pictures of a folder and its sub-folders, each with the text of the file beside it (`a.txt`, `a.jpg`).
+
+    Raises:
+        ValueError: If there is none.
+    """
     texts: list[str | None] = []
     problems = {}
     paths = picture_files(folder)

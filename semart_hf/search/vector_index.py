@@ -53,7 +53,7 @@ class SearchIndex:
         address: A folder, or object storage as `s3://bucket/index`.
 
     Raises:
-        ValueError: If there is no index, it is of a newer format, or it was never completed.
+        ValueError: If there is no index, it is of a newer format, was never completed, or has no painting.
 
     Example:
         >>> index = SearchIndex("INDEX")  # doctest: +SKIP
@@ -69,6 +69,8 @@ class SearchIndex:
                 f"Got {address}, an index that is half written. Give the same `semart-hf index` command again, which "
                 "continues it."
             )
+        if not self.about["num_rows"]:
+            raise ValueError(f"Got {address}, an index without a painting: no row of its catalogue could be read.")
         self._table = connect(self.address).open_table(_PAINTINGS)
         self._table.checkout(self.about["version"])
         self.fields = fields_of(self.about)

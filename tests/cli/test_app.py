@@ -117,6 +117,9 @@ def test_examples_are_those_of_a_folder_or_the_published_one(files, tmp_path):
     assert app.find_examples(str(tmp_path), None, None) == [[str(tmp_path / "example.jpg"), None]]
     examples = app.find_examples("none", None, tmp_path)
     assert examples == [[str(tmp_path / "a.png"), "A view."], [str(tmp_path / "example.jpg"), None]]
+    (tmp_path / "a.csv").write_text("title\nA view\n")
+    with pytest.raises(ValueError, match="neither a picture"):
+        app.find_examples("none", None, tmp_path / "a.csv")
 
 
 def test_a_space_serves_the_model_that_is_pinned_beside_it(tmp_path, monkeypatch, capsys):

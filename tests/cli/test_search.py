@@ -244,6 +244,8 @@ def test_a_catalogue_of_which_nothing_can_be_read_ends_with_its_reasons(model, t
     with pytest.raises(SystemExit, match="None of 2 rows could be read"):
         run(index, source, "--model", model, "--output", tmp_path / "index")
     assert "row 1: The row has neither" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="an index without a painting"):
+        SearchIndex(tmp_path / "index")
 
 
 @pytest.mark.parametrize(
