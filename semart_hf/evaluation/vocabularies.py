@@ -136,7 +136,11 @@ def masked_texts(paintings: datasets.Dataset, tasks: Sequence[Mapping[str, Any]]
     """Each painting's text without the words that name its labels or its painter."""
     given = [task for task in tasks if task.get("column") not in ("author", "date")]
     given += [{"name": "author"}] if "author" in paintings.column_names else []
-    columns = {task["name"]: cells_of_task(paintings, {"name": task["name"]}) for task in given}
+    columns: dict[str, list[Any]] = {}
+    for task in given:
+        cells = list(cells_of_task(paintings, {"name": task["name"]}))
+        is_split = is_multi_label(task)  # each of several labels by itself
+        columns[task["name"]] = [labels_in(cell, task.get("separator")) for cell in cells] if is_split else cells
     for text, *labels in zip(column_of(paintings, "text"), *columns.values(), strict=True):
         yield mask_label_words(text, dict(zip(columns, labels, strict=True)))
 

@@ -3,9 +3,10 @@
 import csv
 import json
 
+import datasets
 import pytest
 
-from semart_hf.evaluation.vocabularies import load_split, read_label_map
+from semart_hf.evaluation.vocabularies import load_split, masked_texts, read_label_map
 
 SCHOOLS = ["Italian"] * 12 + ["Korean"] * 11 + ["Greek"] * 2 + [""]
 TASKS = [
@@ -97,3 +98,10 @@ def test_what_is_rare_in_train_is_no_disagreement(release, tmp_path):
     few = [row for row in rows if "Korean" not in row] * 3 + [row for row in rows if "Korean" in row][:9]
     (tmp_path / "semart_train.csv").write_text("\n".join([header, *few]) + "\n", encoding="cp1252")
     assert list(load_split("no folder", tmp_path, "test", TASKS)["school"]) == [1] * 12 + [2] * 13 + [None]
+
+
+def test_each_of_several_labels_is_masked():
+    rows = {"text": ["a windmill among trees", "a windmill"], "subjects": ["trees; windmill", None]}
+    tasks = [{"name": "subjects", "kind": "multi_label", "separator": ";", "labels": ["trees", "windmill"]}]
+    masked = list(masked_texts(datasets.Dataset.from_dict(rows), tasks))
+    assert masked == ["a [MASK] among [MASK]", "a windmill"]
