@@ -88,15 +88,19 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
         names = options.tasks or recipe_tasks(options.recipe, fields)
     has_suggestions = any(f"{name}_suggested" in catalogue.columns for name in names)
     columns, images = columns_of(options, catalogue, names, has_suggestions=has_suggestions)
+    if absent := [name for name in names if name not in columns.tasks]:
+        print(f"Not judged, the catalogue has no column of them: {', '.join(absent)}", file=sys.stderr)
     names = [name for name in names if name in columns.tasks]
     found = labelled_rows(catalogue, columns, names, images)
-    for number, reason in list(found.problems.items())[:5]:
+    for number, reason in found.problems.items():
         print(f"Row {number + 1} is left out: {reason}", file=sys.stderr)
     rows = found.rows
     if model is None:
         probabilities, tasks, rows = out_of_fold(options, fields, rows, found.keys, names)
     else:
         tasks = [task for task in model.config.tasks if task["name"] in names and task.get("kind") != "multi_label"]
+        if several := [name for name in names if name not in [task["name"] for task in tasks]]:
+            print(f"Not judged, they have several labels: {', '.join(several)}", file=sys.stderr)
         rows, num_left_out = with_known_labels(rows, tasks)
         if num_left_out:
             print(f"{num_left_out} labels that the model lacks are not judged.", file=sys.stderr)
@@ -115,7 +119,8 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     ranked = ranked_labels(rows, tasks, probabilities, references, errors)
     summary = [
         f"{task}: {int(one.is_flagged.sum())} of {int((references[task] >= 0).sum())} labels are probably wrong; "
-        f"about {one.expected_false_alarms:.1f} of these are right, if the probabilities are."
+        f"about {one.expected_false_alarms:.1f} of these are right if the probabilities are, "
+        "more if the model is overconfident."
         for task, one in errors.items()
     ]
     write_list(folder / "audit.csv", ranked)

@@ -74,7 +74,7 @@ def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:
     source = Path(data.data)
     beside = source.parent / "Images"
     found = labelled_rows(catalogue, columns, names, beside if beside.is_dir() else source.parent, review)
-    for number, reason in list(found.problems.items())[:5]:
+    for number, reason in found.problems.items():
         say(f"Row {number + 1} is left out: {reason}")
     parts = {
         "test": (0.0, HELD_OUT_SHARE),

@@ -38,7 +38,8 @@ def read(path, delimiter=","):
 def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, release, tmp_path, capsys):
     source, output = release / "semart_test.csv", tmp_path / "audit"
     run(source, "--model", model, "--output_dir", output, "--device", "cpu")
-    printed = capsys.readouterr().out
+    printed, errors = capsys.readouterr()
+    assert "Not judged, the catalogue has no column of them: medium" in errors
     ranked = read(output / "audit.csv")
     assert [int(entry["rank"]) for entry in ranked] == list(range(1, len(ranked) + 1))
     assert sorted(float(entry["quality"]) for entry in ranked) == [float(entry["quality"]) for entry in ranked]

@@ -1,6 +1,5 @@
 """semart-hf train finetune --decisions: a person's word over the file's, rows held out for good, and promotion."""
 
-import contextlib
 import csv
 import json
 import shutil
@@ -76,23 +75,22 @@ def test_decisions_join_the_rows_and_some_rows_are_held_out_for_good(reviewed, m
         splits_of(other, model)
 
 
-def test_the_command_compares_with_the_start_and_promotes(reviewed, model, tmp_path, capsys):
+def test_the_command_compares_with_the_start_and_promotes(reviewed, model, tmp_path, capsys, monkeypatch):
+    # One epoch of a small model may end better or worse: here it is not worse.
+    monkeypatch.setattr("semart_hf.cli.decisions.reason_against", lambda comparison: None)
     start = shutil.copytree(model, tmp_path / "start")
     before = (start / "model.safetensors").read_bytes()
     words = ["finetune", "--init_from", start, "--data", reviewed / "out.csv", "--output_dir", tmp_path / "new"]
     words += ["--decisions", reviewed / "out.csv.decisions.sqlite3", "--num_train_epochs", "1", "--promote"]
-    with contextlib.suppress(SystemExit):
-        load_command("train").main([str(word) for word in words])
+    load_command("train").main([str(word) for word in words])
     comparison = json.loads((tmp_path / "new" / "results.json").read_text())["comparison_with_start"]
-    promoted = reason_against(comparison) is None
-    assert ("Promoted: " in capsys.readouterr().out) == promoted
+    assert "Promoted: " in capsys.readouterr().out
     assert set(comparison["tasks"]) == set(TASKS)
     low, high = comparison["mean"]["accuracy"]["interval"]
     assert low <= comparison["mean"]["accuracy"]["difference"] <= high
-    kept = list(tmp_path.glob("start.before-*"))
-    assert len(kept) == promoted
-    old = kept[0] if promoted else start
-    assert (old / "model.safetensors").read_bytes() == before
+    (kept,) = tmp_path.glob("start.before-*")
+    assert (kept / "model.safetensors").read_bytes() == before
+    assert (start / "model.safetensors").read_bytes() == (tmp_path / "new" / "model.safetensors").read_bytes()
     assert len(AutoModel.from_pretrained(tmp_path / "new").config.tasks[0]["labels"]) > 3
 
 
