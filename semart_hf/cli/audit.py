@@ -85,7 +85,8 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
         model, processor = load_model(options.model)
         names = list(model.config.task_names)
     else:
-        names = options.tasks or recipe_tasks(options.recipe, fields)
+        entries = recipe_tasks(options, fields)
+        names = list(entries)
     has_suggestions = any(f"{name}_suggested" in catalogue.columns for name in names)
     columns, images = columns_of(options, catalogue, names, has_suggestions=has_suggestions)
     if absent := [name for name in names if name not in columns.tasks]:
@@ -96,7 +97,8 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
         print(f"Row {number + 1} is left out: {reason}", file=sys.stderr)
     rows = found.rows
     if model is None:
-        probabilities, tasks, rows = out_of_fold(options, fields, rows, found.keys, names)
+        wanted = [entries[name] for name in names]
+        probabilities, tasks = out_of_fold(options, fields, rows, found.keys, wanted) if wanted else ({}, [])
     else:
         tasks = [task for task in model.config.tasks if task["name"] in names and task.get("kind") != "multi_label"]
         if several := [name for name in names if name not in [task["name"] for task in tasks]]:
@@ -133,18 +135,29 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     print("\n".join(summary))
 
 
-def recipe_tasks(recipe: str, fields: Sequence[str]) -> list[str]:
-    from semart_hf.catalogue.schema import read_tasks
+def recipe_tasks(options: argparse.Namespace, fields: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The recipe's tasks by name, as a recipe says them; those with several or derived labels are left out."""
+    from semart_hf.catalogue.schema import SEMART_TASKS, read_tasks
     from semart_hf.training.recipe import effective_recipe, read_recipe
 
-    given = effective_recipe(read_recipe(recipe), fields).get("tasks")
-    return [task.name for task in read_tasks(given)] if given else ["type", "school", "timeframe", "medium"]
+    given = options.tasks or effective_recipe(read_recipe(options.recipe), fields).get("tasks")
+    tasks = read_tasks(given) if given else list(SEMART_TASKS)
+    others = [task.name for task in tasks if task.kind == "multi_label" or task.rule or task.column]
+    if others:
+        print(
+            f"Not judged, they have several labels, or labels of another column: {', '.join(others)}", file=sys.stderr
+        )
+    return {task.name: task.entry for task in tasks if task.name not in others}
 
 
 def out_of_fold(
-    options: argparse.Namespace, fields: Sequence[str], rows: Any, keys: Sequence[float], names: Sequence[str]
-) -> tuple[dict[str, Any], list[dict[str, Any]], Any]:
-    """Probabilities by task `(rows, labels)` of models that were not trained on the row, the tasks, and the rows."""
+    options: argparse.Namespace,
+    fields: Sequence[str],
+    rows: Any,
+    keys: Sequence[float],
+    entries: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Probabilities by task `(rows, labels)` of models that were not trained on the row, and the tasks."""
     import numpy as np
 
     from semart_hf import register
@@ -159,7 +172,7 @@ def out_of_fold(
     register()
     recipe = effective_recipe(read_recipe(options.recipe), fields)
     recipe |= {"data": str(options.catalogue), "prepare": False, "streaming": False, "save_strategy": "no"}
-    recipe |= {"eval_strategy": "no", "load_best_model_at_end": False, "report_to": "none", "tasks": list(names)}
+    recipe |= {"eval_strategy": "no", "load_best_model_at_end": False, "report_to": "none", "tasks": list(entries)}
     recipe.pop("push_to_hub", None)
     folds = (np.asarray(keys) * options.folds).astype(int)
     tasks: list[dict[str, Any]] = []
@@ -188,7 +201,7 @@ def out_of_fold(
             )
         for task, shares in found.probabilities().items():
             probabilities[task][held_out] = shares
-    return probabilities, tasks, rows
+    return probabilities, tasks
 
 
 def numbers_of(rows: Any, task: Mapping[str, Any]) -> Any:

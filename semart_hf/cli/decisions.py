@@ -60,13 +60,18 @@ def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:
     from semart_hf.collection.sources import open_source
     from semart_hf.collection.suggestions import find_columns
     from semart_hf.data.loading import Splits
-    from semart_hf.model.configuration_semart import SemArtConfig
+    from semart_hf.model.configuration_semart import SemArtConfig, is_multi_label
 
     if data.streaming or data.prepared_size is not None:
         raise ValueError("Got --decisions with streaming or prepared_size. A reviewed catalogue is read row by row.")
     data.prepare = False
     tasks = SemArtConfig.from_pretrained(init_from).tasks
     names = [task["name"] for task in tasks]
+    if all(is_multi_label(task) for task in tasks):
+        raise ValueError(
+            f"Got --init_from {init_from}, whose tasks {names} have several labels each. A model is compared with its "
+            "start by tasks with one label. Give one that has such a task."
+        )
     if data.tasks is not None:
         raise ValueError("Got --decisions with tasks. The tasks are those of --init_from. Leave tasks out.")
     catalogue, review = open_source(str(data.data)), Review(file)
@@ -164,11 +169,13 @@ def promote(new: Path, start: Path) -> Path:
     with locked(start, "replacing a model"):
         shutil.rmtree(unfinished, ignore_errors=True)  # a killed process's copy
         shutil.copytree(new, unfinished, ignore=shutil.ignore_patterns("checkpoint-*"))
-        unfinished.rename(kept)
-        if not exchanged(kept, start):
-            start.rename(unfinished)
-            kept.rename(start)
-            unfinished.rename(kept)
+        # Until the exchange this name would be that of the new model: it is hidden.
+        hidden = unfinished.rename(start.with_name(f".{kept.name}"))
+        if not exchanged(hidden, start):
+            start.rename(kept)
+            hidden.rename(start)
+        else:
+            hidden.rename(kept)
     return kept
 
 

@@ -66,10 +66,14 @@ def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, rele
 
 
 def test_each_row_is_judged_by_a_training_that_has_not_seen_it(small_release, tmp_path, capsys):
-    (tmp_path / "recipe.yaml").write_text(RECIPE)
-    words = ["--recipe", tmp_path / "recipe.yaml", "--folds", "2", "--output_dir", tmp_path / "out", "--tasks", "type"]
+    words = ["--recipe", tmp_path / "recipe.yaml", "--folds", "2", "--output_dir", tmp_path / "out"]
+    recipe = (
+        RECIPE + "tasks: [type, {name: subjects, kind: multi_label}, {name: century, column: date, rule: century}]\n"
+    )
+    (tmp_path / "recipe.yaml").write_text(recipe)
     run(small_release / "semart_train.csv", *words)
-    printed = capsys.readouterr().out
+    printed, errors = capsys.readouterr()
+    assert "Not judged, they have several labels, or labels of another column: subjects, century" in errors
     rows = read_rows(small_release / "semart_train.csv")
     sizes = [int(line.rsplit(" ", 2)[1]) for line in printed.splitlines() if line.startswith("Part ")]
     assert sum(sizes) == len(rows)  # of two parts each is trained on once

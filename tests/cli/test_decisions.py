@@ -8,6 +8,7 @@ import pytest
 from tiny_release import load_command
 from transformers import AutoModel
 
+from semart_hf.cli import decisions
 from semart_hf.cli.decisions import conclude, decided_splits, promote, reason_against
 from semart_hf.collection.labelled_rows import labelled_rows
 from semart_hf.collection.own_format import open_catalogue
@@ -37,8 +38,8 @@ def named(row):
 
 
 def splits_of(folder, model, **fields):
-    decisions = folder / "out.csv.decisions.sqlite3"
-    return decided_splits(DataArguments(data=str(folder / "out.csv"), **fields), str(model), decisions, print)
+    file = folder / "out.csv.decisions.sqlite3"
+    return decided_splits(DataArguments(data=str(folder / "out.csv"), **fields), str(model), file, print)
 
 
 def test_decisions_join_the_rows_and_some_rows_are_held_out_for_good(reviewed, model, tmp_path):
@@ -94,7 +95,11 @@ def test_the_command_compares_with_the_start_and_promotes(reviewed, model, tmp_p
     assert len(AutoModel.from_pretrained(tmp_path / "new").config.tasks[0]["labels"]) > 3
 
 
-def test_a_worse_model_is_refused_and_the_former_one_is_kept(tmp_path):
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_worse_model_is_refused_and_the_former_one_is_kept(tmp_path, monkeypatch):
     for name in ("start", "new"):
         (tmp_path / name / "checkpoint-1").mkdir(parents=True)
         (tmp_path / name / "config.json").write_text(name)
@@ -113,10 +118,27 @@ def test_a_worse_model_is_refused_and_the_former_one_is_kept(tmp_path):
     assert "mean accuracy is lower: 0.490 after 0.500" in reason_against(lower)
     assert (tmp_path / "start" / "config.json").read_text() == "start"
     assert reason_against(comparison(-0.05, [-0.1, 0.02])) is None
+    with monkeypatch.context() as patched:  # killed before the exchange: nothing looks like a former model
+        patched.setattr(decisions, "exchanged", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            promote(tmp_path / "new", tmp_path / "start")
+    assert [path.name for path in tmp_path.glob("start.before*")] == []
+    assert (tmp_path / "start" / "config.json").read_text() == "start"
+    for path in tmp_path.glob(".*before*"):
+        shutil.rmtree(path)
     kept = promote(tmp_path / "new", tmp_path / "start")
     assert [(path / "config.json").read_text() for path in (kept, tmp_path / "start")] == ["start", "new"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "start", kept.name]
     assert not (tmp_path / "start" / "checkpoint-1").exists()
+
+
+def test_a_start_with_nothing_to_compare_is_refused(reviewed, model, tmp_path):
+    start = shutil.copytree(model, tmp_path / "start")
+    config = json.loads((start / "config.json").read_text())
+    config["tasks"] = [{**task, "kind": "multi_label"} for task in config["tasks"]]
+    (start / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="have several labels each"):
+        splits_of(reviewed, start)
 
 
 @pytest.mark.parametrize(
