@@ -167,3 +167,19 @@ def _lines(path: str | Path, encoding: str) -> Iterator[str]:
     with Path(path).open(encoding=encoding, errors="replace", newline="") as file:
         for number, line in enumerate(file):
             yield line if number else line.removeprefix("\ufeff")
+
+
+def text_beside(picture: Path) -> tuple[str | None, str | None]:
+    """The text of the file beside a picture (`a.txt`, `a.jpg`), and a sentence where its encoding is in doubt.
+
+    Raises:
+        ValueError: If the file cannot be read.
+    """
+    path = next((path for ending in (".txt", ".TXT") if (path := picture.with_suffix(ending)).is_file()), None)
+    if path is None:
+        return None, None
+    try:
+        text, encoding, doubt = read_text_file(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"The text beside the picture cannot be read. {error}") from error
+    return text.strip() or None, doubt and f"{path} was read as {encoding}, but {doubt}"

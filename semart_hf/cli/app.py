@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .command import command, load_model
+from .command import add_catalogue_options, catalogue_of, columns_of, command, load_model
 
 MOST_CHARACTERS = 5000
 MOST_BYTES = "256mb"  # of a picture
@@ -51,15 +51,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add("--examples", type=Path, metavar="FOLDER", help="pictures to try, a text file beside each where there is one")
     add("--auth_file", type=Path, metavar="FILE", help="a line name:password for each visitor")
     add("--index", metavar="INDEX", help="what `semart-hf index` has written with this model: tabs to search it")
-    review = parser.add_argument_group("review of a catalogue with suggestions")
-    add = review.add_argument
-    add("--catalogue", type=Path, metavar="FILE", help="what `semart-hf predict CATALOGUE` has written")
-    add("--encoding", help="of a CSV catalogue (default: found)")
-    add("--delimiter", help="likewise")
-    add("--sheet", help="of a workbook (default: the one that it opens with)")
-    add("--images", type=Path, metavar="FOLDER", help="of its pictures (default: Images beside it)")
-    add("--image_column", metavar="COLUMN", help="of its pictures (default: by its name)")
-    add("--text_columns", nargs="+", metavar="COLUMN", help="of its texts (default: by their names)")
+    add("--catalogue", type=Path, metavar="FILE", help="what `semart-hf predict CATALOGUE` has written: to review it")
+    add_catalogue_options(parser, fetches=False)
     options = parser.parse_args(arguments)
     is_local = options.host in ("127.0.0.1", "localhost", "::1")
     if not is_local and options.auth_file is None and "SPACE_ID" not in os.environ:
@@ -89,37 +82,30 @@ def review_of(options: argparse.Namespace, page: Page) -> Any:
     Raises:
         ValueError: If it has no suggestions.
     """
-    from semart_hf.collection.own_format import open_catalogue
     from semart_hf.collection.review import begin_review
     from semart_hf.collection.review_page import ReviewPage
     from semart_hf.collection.several_labels import separators_of
-    from semart_hf.collection.suggestions import find_columns
 
-    reading = {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
-    catalogue = open_catalogue(options.catalogue, **reading)
-    columns = find_columns(
-        catalogue, page.tasks, image=options.image_column, text=options.text_columns, has_suggestions=True
-    )
-    tasks = page.classifier.model.config.tasks
+    catalogue, tasks = catalogue_of(options), page.classifier.model.config.tasks
+    columns, images = columns_of(options, catalogue, page.tasks, has_suggestions=True)
     columns = columns._replace(separators=separators_of(tasks))
-    beside = options.catalogue.parent / "Images"
-    images = options.images or (beside if beside.is_dir() else beside.parent)
     review = begin_review(catalogue, columns, page.tasks)
     labels = {task["name"]: task["labels"] for task in tasks}
     return ReviewPage(review, catalogue, columns, images, labels, page.explanation)
 
 
-def read_results(model: str, revision: str | None) -> dict[str, Any]:
-    """The model's own results.json; empty where it has none."""
+def file_of(model: str, name: str, revision: str | None) -> str | None:
+    """A file of a model's folder or repository; `None` where it has none."""
     from transformers.utils import cached_file
 
-    path = cached_file(
-        model,
-        "results.json",
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    missing = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    found: str | None = cached_file(model, name, revision=revision, **missing)
+    return found
+
+
+def read_results(model: str, revision: str | None) -> dict[str, Any]:
+    """The model's own results.json; empty where it has none."""
+    path = file_of(model, "results.json", revision)
     return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
 
@@ -148,20 +134,13 @@ def find_examples(model: str, revision: str | None, folder: Path | None) -> list
     Raises:
         ValueError: If the folder has no picture.
     """
-    from transformers.utils import cached_file
-
     from semart_hf.collection.sources import open_pictures
+    from semart_hf.publishing.model_repository import EXAMPLE_PICTURE
 
     if folder is not None:
         rows = islice(open_pictures(folder).rows(), MOST_EXAMPLES)
         return [[str(folder / str(row.cells["image_file"])), row.cells["text"]] for row in rows if not row.problem]
-    published = cached_file(
-        model,
-        "example.jpg",
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    published = file_of(model, EXAMPLE_PICTURE, revision)
     return [[published, None]] if published else []
 
 

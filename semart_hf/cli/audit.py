@@ -45,14 +45,12 @@ def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]
     add("--output_dir", required=True, type=Path, metavar="OUT", help="a new folder for what is found")
     add("--batch_size", type=int, default=32, help="paintings at a time (default: 32)")
     add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
-    add_catalogue_options(parser)
+    add_catalogue_options(parser, fetches=False)
     options, fields = parser.parse_known_args(arguments)
     if (options.model is None) == (options.recipe is None):
         parser.error("give either --model, which has not seen these rows, or --recipe, which is trained on parts")
     if options.folds < 2:
         parser.error(f"got --folds {options.folds}: at least 2 are needed")
-    if options.fetch_pictures:
-        parser.error("an audit reads pictures by file: fetch them first")
     if fields and options.model is not None:
         parser.error(f"unrecognized arguments: {' '.join(fields)}")
     return options, fields

@@ -57,7 +57,17 @@ def load_model(name: str, revision: str | None = None) -> tuple[Any, Any]:
     return model.eval(), AutoProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
 
 
-def add_catalogue_options(parser: argparse.ArgumentParser) -> Any:
+def process_state(device: str | None) -> Any:
+    """Accelerate's state of the processes that share a command's work."""
+    from datetime import timedelta
+
+    from accelerate import PartialState
+
+    # A process that is done waits for the others, however long they take.
+    return PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
+
+
+def add_catalogue_options(parser: argparse.ArgumentParser, *, fetches: bool = True) -> Any:
     """The group of options that say how a catalogue is read; see `catalogue_of`."""
     group = parser.add_argument_group("for a catalogue")
     add = group.add_argument
@@ -65,7 +75,8 @@ def add_catalogue_options(parser: argparse.ArgumentParser) -> Any:
     add("--images", type=Path, help="folder of its pictures (default: Images beside it, or its own)")
     add("--image_column", help="its column of picture files or URLs (default: by its name)")
     add("--text_columns", nargs="+", metavar="COLUMN", help="its columns of text (default: likewise)")
-    add("--fetch_pictures", action="store_true", help="fetch pictures that are URLs, of public hosts alone")
+    if fetches:
+        add("--fetch_pictures", action="store_true", help="fetch pictures that are URLs, of public hosts alone")
     add("--encoding", help="of a text file, by Python's name (default: found)")
     add("--delimiter", help="of a text file: a character, or tab, comma, semicolon, pipe (default: found)")
     add("--sheet", help="of an Excel workbook (default: the one that it opens with)")
@@ -89,16 +100,16 @@ def columns_of(
     options: argparse.Namespace, catalogue: Any, tasks: Sequence[str], *, has_suggestions: bool = False
 ) -> tuple[Any, Path]:
     """Which columns of a catalogue are what, and the folder of its pictures."""
+    from semart_hf.collection.sources import pictures_of
     from semart_hf.collection.suggestions import find_columns
 
     if options.mapping is None:
-        named = {"image": options.image_column, "text": options.text_columns, "with_urls": options.fetch_pictures}
-        columns = find_columns(catalogue, tasks, **named, has_suggestions=has_suggestions)
+        named = {"image": options.image_column, "text": options.text_columns}
+        fetches = getattr(options, "fetch_pictures", False)
+        columns = find_columns(catalogue, tasks, **named, with_urls=fetches, has_suggestions=has_suggestions)
     else:
-        columns = catalogue.columns_of(tasks)
-    source = Path(options.catalogue)
-    beside = source.parent / "Images"
-    return columns, options.images or (beside if beside.is_dir() else source.parent)
+        columns = catalogue.columns_of(tasks, has_suggestions=has_suggestions)
+    return columns, options.images or pictures_of(Path(options.catalogue))
 
 
 def described(catalogue: Any, columns: Any, images: Path) -> str:

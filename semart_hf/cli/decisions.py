@@ -57,7 +57,7 @@ def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:
     )
     from semart_hf.collection.review import Review
     from semart_hf.collection.several_labels import separators_of
-    from semart_hf.collection.sources import open_source
+    from semart_hf.collection.sources import open_source, pictures_of
     from semart_hf.collection.suggestions import find_columns
     from semart_hf.data.loading import Splits
     from semart_hf.model.configuration_semart import SemArtConfig, is_multi_label
@@ -76,9 +76,7 @@ def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:
         raise ValueError("Got --decisions with tasks. The tasks are those of --init_from. Leave tasks out.")
     catalogue, review = open_source(str(data.data)), Review(file)
     columns = find_columns(catalogue, names, has_suggestions=True)._replace(separators=separators_of(tasks))
-    source = Path(data.data)
-    beside = source.parent / "Images"
-    found = labelled_rows(catalogue, columns, names, beside if beside.is_dir() else source.parent, review)
+    found = labelled_rows(catalogue, columns, names, pictures_of(Path(data.data)), review)
     for number, reason in found.problems.items():
         say(f"Row {number + 1} is left out: {reason}")
     parts = {

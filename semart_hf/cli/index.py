@@ -6,7 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from .command import add_catalogue_options, catalogue_of, columns_of, command, described, load_model, usable_device
+from .command import (
+    add_catalogue_options,
+    catalogue_of,
+    columns_of,
+    command,
+    described,
+    load_model,
+    process_state,
+    usable_device,
+)
 
 EPILOG = """The same command continues what was interrupted, and brings an index up to date with its catalogue: rows
 that are new or changed are embedded, rows that are gone are removed. Under `accelerate launch -m semart_hf.cli.index`
@@ -36,18 +45,13 @@ def main(arguments: list[str]) -> None:
     connect(options.output, creates=True)  # without the library nothing is read
     catalogue = catalogue_of(options)
 
-    from datetime import timedelta
-
-    from accelerate import PartialState
-
     from semart_hf.collection.fetching import fetch_picture
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
     from semart_hf.search.indexing import Source, describe_index, embed_paintings, index_catalogue
 
     model, processor = load_model(options.model)
     columns, images = columns_of(options, catalogue, model.config.task_names, has_suggestions=True)
-    # A process that is done waits for the others, however long they take.
-    state = PartialState(cpu=options.device == "cpu", timeout=timedelta(days=30))
+    state = process_state(options.device)
     device = options.device or (state.device if state.num_processes > 1 else None)
     classify = ArtClassificationPipeline(model=model, processor=processor, device=device)
     source = Source(catalogue, columns, images, fetch_picture if options.fetch_pictures else None)

@@ -17,6 +17,7 @@ from .command import (
     described,
     load_model,
     print_table,
+    process_state,
     usable_device,
 )
 
@@ -141,10 +142,6 @@ def suggest(options: argparse.Namespace) -> None:
 
     catalogue = catalogue_of(options)
 
-    from datetime import timedelta
-
-    from accelerate import PartialState
-
     from semart_hf.collection.fetching import fetch_picture
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
@@ -155,8 +152,7 @@ def suggest(options: argparse.Namespace) -> None:
     if options.mapping is not None:
         fill = [column for column in fill if catalogue.holds_text(column)]
     catalogue.check_labels(label for task in config.tasks for label in task["labels"])
-    # A process that is done waits for the others, however long they take.
-    state = PartialState(cpu=options.device == "cpu", timeout=timedelta(days=30))
+    state = process_state(options.device)
     device = options.device or (state.device if state.num_processes > 1 else None)
     classify = ArtClassificationPipeline(model=model, processor=processor, device=device)
     thresholds = suggestions.thresholds_at(options.risk, config.confidence_risks)
@@ -226,18 +222,15 @@ def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, An
 
 
 def with_text_beside(picture: Path) -> dict[str, Any]:
-    from semart_hf.catalogue.text_files import read_text_file
+    from semart_hf.catalogue.text_files import text_beside
 
     painting: dict[str, Any] = {"image": str(picture), "text": None}
-    path = next((path for ending in (".txt", ".TXT") if (path := picture.with_suffix(ending)).is_file()), None)
-    if path is not None:
-        try:
-            text, encoding, doubt = read_text_file(path)
-        except (ValueError, OSError) as error:
-            return {**painting, "error": f"The text beside the picture cannot be read. {error}"}
-        if doubt is not None:
-            print(f"{path} was read as {encoding}, but {doubt}", file=sys.stderr)
-        painting["text"] = text.strip() or None
+    try:
+        painting["text"], doubt = text_beside(picture)
+    except ValueError as error:
+        return {**painting, "error": str(error)}
+    if doubt:
+        print(doubt, file=sys.stderr)
     return painting
 
 

@@ -7,13 +7,12 @@ import logging
 import os
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .command import command, print_table
+from .command import command, print_table, process_state
 
 EXAMPLES = """examples:
   semart-hf prepare --release SemArt --output_dir outputs/semart
@@ -124,9 +123,7 @@ def shared_state() -> Any:
     """Accelerate's state where a launcher has started several processes."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return None
-    from accelerate import PartialState
-
-    return PartialState(cpu=True, timeout=timedelta(days=30))  # who is done waits for the others
+    return process_state("cpu")
 
 
 def read_releases(options: argparse.Namespace) -> Any:

@@ -19,7 +19,7 @@ from semart_hf.files import atomic_file, locked
 from .own_format import Catalogue
 from .review_results import estimated_accuracy
 from .several_labels import split_labels
-from .suggestions import Columns
+from .suggestions import Columns, readable
 
 # Which of the two tables is walked along its index, so that the first hit ends the search: CROSS keeps the order.
 _BY_CONFIDENCE = "suggestion AS open CROSS JOIN painting USING (row)"
@@ -373,10 +373,10 @@ def _import(connection: sqlite3.Connection, catalogue: Catalogue, columns: Colum
             errors += (1 - confidence) * (state == "open")
             others = row.cells.get(f"{task}_alternatives") or ""
             values = [number, task, label, confidence, others, known, state]
-            values = [_readable(value) if isinstance(value, str) else value for value in values]
+            values = [readable(value) if isinstance(value, str) else value for value in values]
             connection.execute("INSERT INTO suggestion VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         shuffled = int.from_bytes(hashlib.blake2b(str(number).encode(), digest_size=4).digest(), "big")
-        cells = {name: _readable(value) for name, value in row.cells.items() if value is not None}
+        cells = {name: readable(value) for name, value in row.cells.items() if value is not None}
         values = [number, json.dumps(cells, ensure_ascii=False), errors, shuffled]
         connection.execute("INSERT INTO painting (row, cells, expected_errors, shuffled) VALUES (?, ?, ?, ?)", values)
 
@@ -384,11 +384,6 @@ def _import(connection: sqlite3.Connection, catalogue: Catalogue, columns: Colum
 def _alternatives(text: str) -> tuple[tuple[str, float], ...]:
     # A label may hold ` | ` and end in digits itself.
     return tuple((label, float(score)) for label, score in re.findall(r"(.+?) ([01]\.\d+)(?: \| |$)", text))
-
-
-def _readable(text: str) -> str:
-    """The text with an escape for a byte that is no UTF-8, which neither SQLite nor a browser takes."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _number(text: str | None) -> float | None:

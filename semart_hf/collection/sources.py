@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -14,12 +15,14 @@ import datasets
 
 from semart_hf.catalogue.mapping import CatalogueMapping, normal
 from semart_hf.catalogue.picture_files import picture_files
-from semart_hf.catalogue.text_files import read_text_file
+from semart_hf.catalogue.text_files import text_beside
 from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.streaming import url_of
 
 from .own_format import Addition, Catalogue, Row, as_text, open_catalogue
 from .suggestions import Columns, find_columns
+
+logger = logging.getLogger(__name__)
 
 # By ending of the output, how `datasets` writes rows.
 _WRITERS: dict[str, Callable[..., Any]] = {
@@ -116,10 +119,12 @@ class MappedCatalogue(Catalogue):
             problem = row.problem or (None if all(kept) else "The mapping leaves this row out.")
             yield row._replace(cells={**row.cells, **made}, problem=problem)
 
-    def columns_of(self, tasks: Sequence[str]) -> Columns:
+    def columns_of(self, tasks: Sequence[str], *, has_suggestions: bool = False) -> Columns:
         """Columns of the mapping; a task's is the catalogue's own where that is its label as it stands."""
         rules = self._mapping.columns
-        named = find_columns(self._catalogue, tasks, text=self.columns[:1])  # refuses columns that are taken
+        named = find_columns(
+            self._catalogue, tasks, text=self.columns[:1], has_suggestions=has_suggestions
+        )  # refuses columns that are taken
         plain = {
             name: rule.columns[0]
             for name, rule in rules.items()
@@ -141,6 +146,12 @@ class MappedCatalogue(Catalogue):
     def check_labels(self, labels: Iterable[str]) -> None:
         """See the catalogue's own."""
         self._catalogue.check_labels(labels)
+
+
+def pictures_of(source: Path) -> Path:
+    """The folder of a catalogue's pictures: `Images` beside it, or its own."""
+    beside = source.parent / "Images"
+    return beside if beside.is_dir() else source.parent
 
 
 def open_source(source: str, **reading: str | None) -> Catalogue:
@@ -171,7 +182,10 @@ def open_source(source: str, **reading: str | None) -> Catalogue:
             "folder of pictures, or data by its folder or its name on the Hub."
         )
     splits = load_paintings(source)
-    parts = [rows.add_column("split", [name] * len(rows)) for name, rows in splits.items()]
+    parts = [
+        rows if "split" in rows.column_names else rows.add_column("split", [name] * len(rows))
+        for name, rows in splits.items()
+    ]
     return DatasetRows(path, datasets.concatenate_datasets(parts))
 
 
@@ -187,13 +201,14 @@ def open_pictures(folder: Path) -> Catalogue:
     if not paths:
         raise ValueError(f"Got the folder {folder}, which has neither a picture nor data. Correct the address.")
     for number, picture in enumerate(paths):
-        beside = next((path for ending in (".txt", ".TXT") if (path := picture.with_suffix(ending)).is_file()), None)
         texts.append(None)
-        if beside is not None:
-            try:
-                texts[-1] = read_text_file(beside)[0].strip() or None
-            except (ValueError, OSError) as error:
-                problems[number] = f"The text beside the picture cannot be read. {error}"
+        try:
+            texts[-1], doubt = text_beside(picture)
+        except ValueError as error:
+            problems[number] = str(error)
+            continue
+        if doubt:
+            logger.warning(doubt)
     names = [str(path.relative_to(folder)) for path in paths]
     columns = {"image_file": names, "text": texts, "image": [str(path) for path in paths]}
     features = {"image_file": datasets.Value("string"), "text": datasets.Value("string"), "image": datasets.Image()}

@@ -338,4 +338,9 @@ def error_of(predictions: Mapping[str, Any]) -> str | None:
 
 def printable(text: str) -> str:
     """The text in signs that every format can hold: a file's name may have bytes that are no UTF-8, and tabs."""
-    return re.sub(r"[\x00-\x1f\x7f]+", " ", text.encode("utf-8", "backslashreplace").decode())
+    return re.sub(r"[\x00-\x1f\x7f]+", " ", readable(text))
+
+
+def readable(text: str) -> str:
+    """The text with an escape for a byte that is no UTF-8, which neither SQLite nor a browser takes."""
+    return text.encode("utf-8", "backslashreplace").decode()

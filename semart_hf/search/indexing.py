@@ -17,7 +17,15 @@ from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from semart_hf.collection.own_format import Catalogue, Row
-from semart_hf.collection.suggestions import PART_ROWS, Answer, Columns, answer_rows, digest_of_weights, painting_of
+from semart_hf.collection.suggestions import (
+    PART_ROWS,
+    Answer,
+    Columns,
+    answer_rows,
+    digest_of_weights,
+    painting_of,
+    readable,
+)
 from semart_hf.documents.page import to_jpeg
 from semart_hf.files import full_disk_explained, locked
 
@@ -62,7 +70,7 @@ def describe_index(source: Source, model: Any, name: str) -> dict[str, Any]:
         name: By which the model is loaded.
     """
     made = next(source.catalogue.rows(), Row({})).cells  # by a mapping, beside the catalogue's own
-    columns = [_readable(column) for column in dict.fromkeys([*source.catalogue.columns, *made])]
+    columns = [readable(column) for column in dict.fromkeys([*source.catalogue.columns, *made])]
     kinds = {task["name"]: task.get("kind") for task in model.config.tasks}
     return {
         "format": FORMAT,
@@ -252,7 +260,7 @@ def _rows_table(
     found: list[Any] = [answer.predictions for _, _, answer in rows]
     table["thumbnail"] = [one["thumbnail"] for one in found]
     for place, column in enumerate(about["columns"]):
-        table[f"cell_{place}"] = [_readable(row.cells.get(column) or "") or None for _, row, _ in rows]
+        table[f"cell_{place}"] = [readable(row.cells.get(column) or "") or None for _, row, _ in rows]
     for place, (task, kind) in enumerate(about["tasks"]):
         ranked = [one["answer"][task] for one in found]
         labels = [[one["label"] for one in answer] for answer in ranked]
@@ -281,8 +289,3 @@ def _finish(address: str, keys: Keys, searched: int | None) -> dict[str, Any]:
         table.merge_insert("key").when_matched_update_all().execute(numbers)
     recall = complete(table, searched)
     return {"version": table.version, "num_rows": table.count_rows(), "recall": recall}
-
-
-def _readable(text: str) -> str:
-    """The text with an escape for a byte that is no UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()

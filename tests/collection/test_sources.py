@@ -142,6 +142,22 @@ def test_a_mapping_says_what_a_catalogue_s_cells_mean_and_its_own_cells_stay(tmp
     ]  # fmt: skip
 
 
+def test_a_mapped_catalogue_with_suggestions_is_reviewed_and_not_suggested_for_again(tmp_path):
+    path = tmp_path / "museum.csv"
+    path.write_text("Scan;Title;Text;Genre;School;Kind;type_suggested\na.png;T;D;;;painting;portrait\n", "utf-8")
+    catalogue = MappedCatalogue(open_catalogue(path), parse_mapping(MAPPING))
+    with pytest.raises(ValueError, match="has the column 'type_suggested' already"):
+        catalogue.columns_of(["type"])
+    assert catalogue.columns_of(["type"], has_suggestions=True).image == "image_file"
+
+
+def test_data_with_a_column_split_of_their_own_keep_it(tmp_path):
+    rows = datasets.Dataset.from_dict({"text": ["a"], "split": ["own"]})
+    (tmp_path / "data").mkdir()
+    rows.to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    assert [row.cells["split"] for row in open_source(str(tmp_path)).rows()] == ["own"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
