@@ -163,22 +163,22 @@ class Page:
         self.classifier, self.thresholds = classifier, thresholds
         self.tasks = list(classifier.model.config.task_names)
 
-    def empty(self, message: str = "") -> list[Any]:
-        """No answers, which is what is shown before the first and whenever the painting changes, and a message."""
+    def refused(self, message: str) -> list[Any]:
+        """No answers, and a message."""
         return [notice(message), *[None] * len(self.tasks), ""]
 
     def preview(self, picture: str | None) -> list[Any]:
-        """The picture as the model reads it, whatever its colours and format, and no answers of an earlier one."""
+        """The picture as the model reads it, whatever its colours and format, and a sentence if it cannot be read."""
         from semart_hf.model.pictures_semart import load_picture
 
         if picture is None:
-            return [None, *self.empty()]
+            return [None, None]
         try:
             image = load_picture(picture, least_side=PREVIEW_SIZE).copy()
         except (ValueError, OSError) as error:
-            return [None, *self.empty(without_path(error, picture))]
+            return [None, notice(without_path(error, picture))]
         image.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
-        return [image, *self.empty()]
+        return [image, None]
 
     def classify(self, picture: str | None, text: str | None) -> list[Any]:
         """The message, the labels of each task with their probabilities, and no explanation."""
@@ -188,7 +188,7 @@ class Page:
         try:
             answer = self.classifier(painting_of(picture, text), top_k=None)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            return self.empty(without_path(error, picture))
+            return self.refused(without_path(error, picture))
         unsure, labels = [], []
         for task in self.classifier.model.config.tasks:
             ranked = [(entry["label"], entry["score"]) for entry in answer[task["name"]]]
@@ -275,6 +275,11 @@ def add_painting(gradio: Any, page: Page, examples: list[Any]) -> None:
             labels = [gradio.Label(label=task.capitalize(), num_top_classes=5, show_label=True) for task in page.tasks]
     explanation = gradio.HTML()
     answers = [message, *labels, explanation]
+
+    def show_preview(path: str | None) -> list[Any]:
+        image, problem = page.preview(path)
+        return [image, gradio.skip() if problem is None else problem]  # a message that came in the meantime stays
+
     if examples:
         shown = [gradio.Image(type="filepath", render=False), gradio.Textbox(render=False)]
         tried = gradio.Dataset(components=shown, samples=examples, label="Paintings to try")
@@ -282,11 +287,12 @@ def add_painting(gradio: Any, page: Page, examples: list[Any]) -> None:
     button.click(page.classify, [picture, text], answers, api_name="suggest")
     text.submit(page.classify, [picture, text], answers, api_visibility="private")
     why.click(page.explain, [picture, text], [message, explanation], api_name="explain")
-    # Not in the queue behind others, or it would come late and take an answer away.
-    text.input(page.empty, None, answers, api_visibility="private", show_progress="hidden", queue=False)
-    picture.change(page.preview, picture, [preview, *answers], api_visibility="private")
-    everything = [picture, text, preview, *answers]
-    clear.click(lambda: [None, "", None, *page.empty()], None, everything, api_visibility="private")
+    # In the browser: by way of the server it would come late, and take away a newer answer or what is being written.
+    empty: list[Any] = ["", *[{}] * len(labels), ""]
+    text.input(None, None, answers, js=f"() => {json.dumps(empty)}")
+    picture.change(None, None, answers, js=f"() => {json.dumps(empty)}")
+    picture.change(show_preview, picture, [preview, message], api_visibility="private")
+    clear.click(None, None, [picture, text, preview, *answers], js=f"() => {json.dumps([None, '', None, *empty])}")
 
 
 @command("app")

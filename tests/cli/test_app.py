@@ -54,13 +54,12 @@ def test_answers_are_probabilities_by_label_and_the_unsure_are_named(page, files
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_picture_has_its_reason_in_words(page, files, name):
     path = str(files / name)
-    answers = [page.classify(path, None), page.preview(path)[1:]]
-    for message, *others in answers:
-        assert name in message
-        assert "Allowed are " in message
-        assert str(files) not in message
-        assert others == NOTHING[1:]
-    assert page.preview(path)[0] is None
+    message, *others = page.classify(path, None)
+    assert others == NOTHING[1:]
+    assert page.preview(path) == [None, message]
+    assert name in message
+    assert "Allowed are " in message
+    assert str(files) not in message
 
 
 def test_neither_picture_nor_text_and_a_text_that_is_too_long_are_refused_in_words(page):
@@ -71,13 +70,13 @@ def test_neither_picture_nor_text_and_a_text_that_is_too_long_are_refused_in_wor
     assert page.classify(None, "word " * 1000)[1] is not None
 
 
-def test_a_preview_is_what_the_model_reads_and_ends_old_answers(page, files):
-    preview, *others = page.preview(str(files / "cmyk.jpg"))
-    assert (preview.mode, preview.size, others) == ("RGB", (720, 480), NOTHING)
+def test_a_preview_is_what_the_model_reads(page, files):
+    preview, problem = page.preview(str(files / "cmyk.jpg"))
+    assert (preview.mode, preview.size, problem) == ("RGB", (720, 480), None)
     red, green, blue = preview.getpixel((300, 200))
     assert red > 200
     assert max(green, blue) < 60
-    assert page.preview(None) == [None, *NOTHING]
+    assert page.preview(None) == [None, None]
 
 
 def test_an_explanation_shows_the_painting_and_its_words(page, files):
