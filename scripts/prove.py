@@ -15,12 +15,14 @@ EXAMPLES = """examples:
   python scripts/prove.py text --csv data/SemArt/semart_val.csv --text_tower distilbert/distilbert-base-uncased
   python scripts/prove.py ablations --processes 2     # paints a miniature with a long tail
   python scripts/prove.py speed --processes 2         # that what makes training faster costs no accuracy
+  python scripts/prove.py finetune                    # paints 8,000 paintings, and trains a model on a half
   python scripts/prove.py card                        # writes all cards again
 
 The same command continues where it was interrupted."""
 PARTS = {
     "text": ("text_proof", "descriptions alone against TF-IDF and logistic regression"),
     "ablations": ("ablations-miniature", "miniature-best.yaml whole and without each technique"),
+    "finetune": ("finetune_proof", "200 paintings of another catalogue, from a published model and from towers alone"),
     "retrieval": ("retrieval_proof", "search by words and pictures, and what it costs the tasks"),
     "speed": ("speed_proof", "the miniature with and without what makes training faster"),
 }
@@ -56,6 +58,7 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
         parts["retrieval"].add_argument(f"--{name}", type=kind, required=True, help=text)
     for name, folder in (
         ("ablations", "outputs/long_tail"),
+        ("finetune", "outputs/finetune_proof"),
         ("retrieval", "outputs/search_proof"),
         ("speed", "outputs/speed_proof"),
     ):

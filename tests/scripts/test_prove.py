@@ -6,7 +6,7 @@ import os
 import numpy as np
 import prove
 import pytest
-from proofs import ablations_runs, proof_cards, retrieval_runs, runner, speed_runs, text_runs
+from proofs import ablations_runs, finetune_runs, proof_cards, retrieval_runs, runner, speed_runs, text_runs
 from proofs.runner import mean_and_deviation
 from rounding import rounding
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from transformers import DistilBertConfig, DistilBertModel, TimmWrapperConfig, TimmWrapperModel
 from warm_python import PROCESSES
 
+from semart_hf.data.loading import load_paintings
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.training.recipe import RECIPES, read_recipe
 from semart_hf.training.trainer import SemArtTrainer
@@ -86,6 +87,27 @@ def test_ablations_continue_where_they_ended(main, tmp_path, monkeypatch, capsys
     monkeypatch.setitem(ablations_runs.TECHNIQUES, "lexicon", {"fusion_dim": 16})
     with pytest.raises(SystemExit, match=r"a run \(setting best, seed 0\) by another recipe than today's"):
         main("ablations", *words)
+
+
+def test_a_published_model_is_proved_as_a_start(main, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune_runs, "SIZES", {"num_train": 140, "num_val": 1, "num_test": 1})
+    monkeypatch.setattr(finetune_runs, "NUM_PAINTINGS", 8)
+    results, card = main("finetune", "--release", tmp_path / "release", "--seeds", 0)
+    assert [run["setting"] for run in results["runs"]] == [
+        finetune_runs.START, finetune_runs.TOWERS, finetune_runs.WHOLE
+    ]  # fmt: skip
+    start, towers, whole = (run["image+text"]["mean_accuracy"] for run in results["runs"])
+    gains = {name: gain["mean"] for name, gain in results["summary"]["accuracy"]["gains"].items()}
+    assert list(gains.values()) == pytest.approx([start - towers, start - whole])
+    assert f"better by {100 * (start - towers):+.1f} ± 0.0 points than the run from towers alone, by" in card
+    rows = load_paintings(tmp_path / "release", min_label_count=1)["train"]
+    halves = [finetune_runs.half_of(rows, number) for number in (0, 1)]
+    assert results["runs"][0]["rows"]["train"] == 8
+    for task in finetune_runs.HALVED:
+        assert not {*halves[0][task]} & {*halves[1][task]}
+    ours = finetune_runs.renamed(halves[1])
+    for label, name in zip(halves[1]["type"], ours["type"], strict=True):
+        assert ours.features["type"].names[name] == f"our {rows.features['type'].names[label]}"
 
 
 def test_speed_is_proved_with_all_techniques_and_with_none(main, tmp_path, monkeypatch, capsys):
@@ -268,7 +290,7 @@ def test_figures_are_averages_with_the_deviation_of_one_run():
     assert proof_cards.cell(mean_and_deviation([-0.02]), sign=True) == "-2.0 ± 0.0"
 
 
-@pytest.mark.parametrize("part", prove.PARTS)
+@pytest.mark.parametrize("part", sorted(path.stem for path in prove.RESULTS.glob("*.json")))
 def test_the_cards_are_those_of_the_kept_results(part, tmp_path, monkeypatch):
     kept = prove.CARDS
     monkeypatch.setattr(prove, "CARDS", tmp_path)
