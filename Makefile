@@ -13,10 +13,7 @@ CARD := miniature-resnet10t
 FLOOR_TESTS ?= tests/model tests/publishing tests/hub/test_hub_models.py tests/hub/test_hub_trainer.py \
 	tests/hub/test_hub_push.py tests/test_hub_files.py tests/test_registration.py
 
-# `accelerate launch` gives a process one thread unless it is told otherwise: it gets one for each core, as torch itself does.
-CORES := $(RUN) -c 'import psutil; print(psutil.cpu_count(logical=False) or psutil.cpu_count())'
-LAUNCH := $(VENV)/bin/accelerate launch --config_file semart_hf/recipes/accelerate/one_process.yaml \
-	--num_cpu_threads_per_process "$${OMP_NUM_THREADS:-$$($(CORES))}"
+LAUNCH := $(VENV)/bin/accelerate launch --config_file semart_hf/recipes/accelerate/one_process.yaml
 # One process that sees several GPUs would split each batch over them.
 ONE_GPU := gpus="$${CUDA_VISIBLE_DEVICES-0}"; CUDA_VISIBLE_DEVICES="$${gpus%%,*}"
 

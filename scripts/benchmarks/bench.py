@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -70,8 +69,7 @@ class Setting:
             **fields,
         }
         words = [word for field, value in changed.items() for word in (f"--{field}", str(value))]
-        cores = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_cpu_threads_per_process", cores]
+        launch = [sys.executable, "-m", "accelerate.commands.launch"]
         launch += ["--config_file", str(RECIPES / "accelerate" / "one_process.yaml")]
         return self._side(name, [*launch, str(FRONT), "side", "ours-train", without, str(self.path), *words])
 

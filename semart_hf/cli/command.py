@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .threads import set_up_threads
+
 
 def command(name: str) -> Callable[[Callable[[list[str]], None]], Callable[..., None]]:
     """Decorator that makes a command's `main` of a function of its arguments, by default the process's.
@@ -23,6 +25,7 @@ def command(name: str) -> Callable[[Callable[[list[str]], None]], Callable[..., 
     def decorate(work: Callable[[list[str]], None]) -> Callable[..., None]:
         @functools.wraps(work)
         def main(arguments: list[str] | None = None) -> None:
+            set_up_threads()
             try:
                 work(sys.argv[1:] if arguments is None else list(arguments))
             except (ValueError, OSError, ImportError, TypeError) as error:

@@ -105,7 +105,6 @@ def check_data(recipe: dict[str, Any], split: str) -> None:
 
 def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.Namespace) -> Path:
     """The folder of the tower's finished model; begun, continued or found finished."""
-    import psutil
     import yaml
 
     from semart_hf.files import write_text
@@ -131,10 +130,8 @@ def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.
         print(f"[{tower.name}] trained already: {model}", flush=True)
         return model
     print(f"[{tower.name}] training by {path}", flush=True)
-    # Cores that compute on their own, as torch counts its threads.
-    threads = os.environ.get("OMP_NUM_THREADS") or str(psutil.cpu_count(logical=False) or psutil.cpu_count() or 1)
     words = ["accelerate.commands.launch", "--config_file", str(options.accelerate_config)]
-    words += ["--num_cpu_threads_per_process", threads, "-m", "semart_hf.cli.train", str(path)]
+    words += ["-m", "semart_hf.cli.train", str(path)]
     run(tower.name, "training", words, one_gpu=options.accelerate_config == ONE_PROCESS)
     return model
 

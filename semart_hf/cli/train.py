@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from contextlib import ExitStack
 from dataclasses import MISSING, fields
@@ -29,9 +28,6 @@ DECISIONS = """
 
 learning from a review (--data is the catalogue with suggestions, --init_from the model):
   --decisions FILE, its decisions join the training rows; --promote, replace the model unless the new one is worse"""
-
-# A thread that waits for others does not keep its core busy, which a data loader's worker can then have: before torch.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def print_help() -> None:
