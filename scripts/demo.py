@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semart_hf.cli.command import print_table
+from semart_hf.documents.table import Table
 
 # The share of its ceiling that the mean accuracy over the tasks reaches with each source, and by how much it must fall
 # when one source is taken away: the miniature is made so that neither the picture nor the text suffices.
@@ -53,7 +54,7 @@ def show_paintings(model: Path, data: Path) -> None:
             truth = "–" if painting[task] is None else test.features[task].int2str(painting[task])
             rows.append((task, ranked[0]["label"], f"{ranked[0]['score']:.2f}", truth))
         title = f"{file.name}\n{painting['title']}"
-        print_table(("task", "predicted", "probability", "true"), rows, title=title, are_numbers=False)
+        print_table(Table(("task", "predicted", "probability", "true"), rows, title, num_text_columns=4))
 
 
 def check_goals(results: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:

@@ -86,11 +86,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def with_block(page: str, name: str, content: str) -> str:
-    """The text with what stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->` replaced.
-
-    Raises:
-        ValueError: If the text lacks the marks.
-    """
+    """The text with what stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->` replaced."""
     begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
     if begin not in page or end not in page:
         raise ValueError(f"The page has no marks {begin} and {end}. Put them where the {name} belongs.")
@@ -98,11 +94,7 @@ def with_block(page: str, name: str, content: str) -> str:
 
 
 def output_of(readme: str) -> str:
-    """What the first Python block prints.
-
-    Raises:
-        ValueError: If it fails.
-    """
+    """What the first Python block prints."""
     block = re.search(r"^```python\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
     if block is None:
         raise ValueError("The README has no ```python block. Write the example first.")
@@ -113,11 +105,7 @@ def output_of(readme: str) -> str:
 
 
 def truth_of(readme: str, demo: Path) -> str:
-    """What the demo's catalogue has as labels of the example's painting.
-
-    Raises:
-        ValueError: If it lacks the painting, or has another text of it.
-    """
+    """What the demo's catalogue has as labels of the example's painting."""
     found = re.search(r'^picture = ".*/(.*)"\ntext = "(.*)"$', readme, flags=re.MULTILINE)
     picture, text = found.groups() if found else (None, None)
     splits = load_paintings(demo / "release", min_label_count=1)
@@ -148,11 +136,7 @@ def results_text(results: Mapping[str, Any]) -> str:
 
 
 def check_results(readme: str, results: Mapping[str, Any]) -> None:
-    """Refuse a README whose table of results differs from a run by more than machines differ.
-
-    Raises:
-        SystemExit: An accuracy differs by more than `DEVIATIONS`, or is not there.
-    """
+    """Refuse a README whose table of results differs from a run by more than `DEVIATIONS`, or lacks an accuracy."""
     wrong = []
     for modality in SHOWN:
         words, found = modality_words(modality), accuracies(results, modality)
@@ -202,11 +186,8 @@ def field_row(field: Field[Any]) -> tuple[str, str, str]:
     words = str(field.metadata["help"])
     if "choices" in field.metadata:
         words += f" One of {', '.join(map(str, field.metadata['choices']))}."
-    return f"`{field.name}`", f"`{as_yaml(default)}`", words
-
-
-def as_yaml(value: Any) -> str:
-    return (str(value) or '""') if isinstance(value, str) else json.dumps(value)
+    value = (default or '""') if isinstance(default, str) else json.dumps(default)
+    return f"`{field.name}`", f"`{value}`", words
 
 
 def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

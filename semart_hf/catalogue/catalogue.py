@@ -88,15 +88,12 @@ def read_catalogue(
             f"Got {source} without a readable row that the mapping keeps. Check the download, and in the mapping "
             "keep_rows and splits."
         )
-    return replace(tables, tasks=tuple(_with_separator(task, tables) for task in tables.tasks))
-
-
-def _with_separator(task: Task, tables: ReleaseTables) -> Task:
-    """The task with what stands between several labels of a cell, where it has not been given."""
-    if task.kind != "multi_label" or task.separator:
-        return task
-    cells = chain.from_iterable(cells_of(rows, task.name) for rows in tables.splits.values())
-    return replace(task, separator=separator_of(cells, None, task.source))
+    tasks = list(tables.tasks)
+    for number, task in enumerate(tasks):
+        if task.kind == "multi_label" and not task.separator:
+            cells = chain.from_iterable(cells_of(rows, task.name) for rows in tables.splits.values())
+            tasks[number] = replace(task, separator=separator_of(cells, None, task.source))
+    return replace(tables, tasks=tuple(tasks))
 
 
 def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
@@ -195,10 +192,7 @@ def _read_rows(
     lookups: Sequence[_Lookup],
     problems: list[Problem],
 ) -> datasets.Dataset:
-    """Rows of one file or split in the form of `ReleaseTables`, with each one's split in the column `split`.
-
-    What was odd about them, and what the mapping did not foresee, is added to `problems`.
-    """
+    """Rows of one file or split in the form of `ReleaseTables`, with the column `split`; odd ones join `problems`."""
     _check_columns(table, mapping, lookups)
     unforeseen: dict[str, Counter[str]] = {target: Counter() for target in mapping.columns}
     without_split: list[Problem] = []

@@ -239,16 +239,13 @@ def _json_records(path: Path, encoding: str, problems: list[Problem]) -> Iterato
 
 
 def _write_picture(picture: Any, path: Path) -> str | None:
-    """Name of the file that holds an embedded picture, at `path` with its ending; `None` where there is no picture.
-
-    One that is there already is not written again, so that an interrupted reading goes on where it stopped.
-    """
+    """Name of the file that holds an embedded picture, at `path` with its ending; `None` where there is no picture."""
     content = picture.get("bytes") if isinstance(picture, Mapping) else picture
     if not content:
         return None
     ending = next((ending for start, ending in _SIGNATURES.items() if content.startswith(start)), ".bin")
     path = path.with_name(path.name + ending)
-    if not path.is_file():
+    if not path.is_file():  # an interrupted reading goes on where it stopped
         with atomic_file(path) as unfinished:
             unfinished.write_bytes(content)
     return path.name

@@ -119,7 +119,6 @@ def _find_delimiter(lines: list[str], default: str) -> str:
 
 
 def _records(lines: Iterator[str], delimiter: str, line: int) -> Iterator[Record]:
-    """The records, beginning with the header."""
     held: list[str] = []  # from the first line of the record on
 
     def ahead() -> Iterator[str]:

@@ -309,17 +309,13 @@ def _by(value: Any, key: str) -> tuple[str, str]:
     return _text(here, key), _text(there, key)
 
 
-def _whole_number(value: Any, key: str) -> int:
-    if type(value) is not int:
-        raise ValueError(f"Got {key} = {value!r}, but it is a whole number. Correct it.")
-    return value
-
-
 def _split_rule(value: Any, key: str) -> SplitRule:
     values = _table_of(_one_of(*SPLITS), normal)
-    parsers = {"column": _text, "values": values, "shares": _table_of(), "seed": _whole_number}
+    parsers = {"column": _text, "values": values, "shares": _table_of(), "seed": lambda seed, _: seed}
     parsers["by"] = _one_of("author")
     given = _section(value, key, parsers)
+    if type(given.get("seed", 0)) is not int:
+        raise ValueError(f"Got {key}.seed = {given['seed']!r}, but it is a whole number. Correct it.")
     if "column" in given and "by" in given:
         raise ValueError("Got splits with both column and by, but by goes with shares. Leave one out.")
     if ("column" in given) == ("shares" in given):

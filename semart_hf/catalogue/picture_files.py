@@ -111,6 +111,4 @@ def _names_by_key(folder: str) -> dict[str, str]:
         return {}
 
 
-@lru_cache(maxsize=32)
-def _real_folder(folder: str) -> str:
-    return os.path.realpath(folder)
+_real_folder = lru_cache(maxsize=32)(os.path.realpath)

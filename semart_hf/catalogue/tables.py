@@ -8,17 +8,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets.fingerprint import Hasher
 from datasets.table import InMemoryTable
 
-from semart_hf.files import full_disk_explained, write_text
+from semart_hf.files import full_disk_explained
 
 from .kinds import each_label, labels_in, ordered_labels
 from .schema import SEMART_TASKS, Task
@@ -62,11 +62,6 @@ class Problem:
         """One line of JSON in the order of the fields; `release` only where several releases are merged."""
         record = {name: value for name, value in asdict(self).items() if name != "release" or value is not None}
         return json.dumps(record, ensure_ascii=False)
-
-
-def write_problems(problems: Iterable[Problem], path: str | Path) -> None:
-    """Write the problems to `path`, one JSON object a line."""
-    write_text(path, "".join(problem.as_json() + "\n" for problem in problems))
 
 
 def count_problems(problems: Iterable[Problem]) -> dict[str, int]:
@@ -206,7 +201,8 @@ def shared_out(
     group; a row without a value is dealt out alone.
     """
     random_order = np.random.default_rng(seed).permutation(len(rows))
-    labels = [_ranks(cells_of(rows, task.name)) for task in tasks[:_NUM_STRATIFIED]]
+    ranking = {"sort_keys": "ascending", "null_placement": "at_start", "tiebreaker": "dense"}
+    labels = [pc.rank(rows.data.column(task.name), **ranking).to_numpy() for task in tasks[:_NUM_STRATIFIED]]
     fractions = np.array([shares.get(split, 0) for split in SPLITS])
     groups = np.arange(len(rows)) if by is None else _group_numbers(cells_of(rows, by))
     sizes = np.bincount(groups)
@@ -243,10 +239,3 @@ def _chosen_rows(rows: datasets.Dataset, places: npt.NDArray[np.int64]) -> datas
         return chosen
     # Gathered rows are a piece each, and would be read and held so.
     return stored_rows(piece.combine_chunks() for piece in chosen.with_format("arrow").iter(PIECE_ROWS))
-
-
-def _ranks(values: Iterable[str | None]) -> npt.NDArray[np.int64]:
-    """Place of each value among the different ones in their order; a missing value counts as an empty string."""
-    numbers: dict[str, int] = {}
-    codes = np.fromiter((numbers.setdefault(value or "", len(numbers)) for value in values), dtype=np.int64)
-    return np.argsort(np.argsort(np.array(list(numbers), dtype=object)))[codes]

@@ -77,7 +77,8 @@ def mask_label_words(text: str | None, row: Mapping[str, _Labels] | None = None,
     if text is None:
         return None
     plain = _without_accents(text)
-    patterns = (_any_label_words(), *_author_words(_only(row or {}, "author")), *_own_words(row or {}).values())
+    row = row or {}
+    patterns = (_any_label_words(), *_author_words(row.get("author")), *_own_words(row).values())
     spans = [match.span() for pattern in patterns for match in pattern.finditer(plain)]
     masked, end = "", 0
     for start, stop in sorted(spans):
@@ -99,7 +100,7 @@ def named_labels(text: str | None, row: Mapping[str, _Labels]) -> set[str]:
     patterns = _own_words(row)
     patterns |= {way: pattern for way in ("year", "century") if (pattern := _label_words("timeframe", way))}
     ways = {way for way, pattern in patterns.items() if pattern.search(plain)}
-    if any(pattern.search(plain) for pattern in _author_words(_only(row, "author"))):
+    if any(pattern.search(plain) for pattern in _author_words(row.get("author"))):
         ways.add("author")
     return ways
 
@@ -176,11 +177,6 @@ def _any_label_words() -> re.Pattern[str]:
     return _whole_words("|".join(_in_case(task, words) for task, labels in tables for words in labels.values()))
 
 
-def _only(row: Mapping[str, _Labels], task: str) -> str | None:
-    label = row.get(task)
-    return label if isinstance(label, str) else None
-
-
 def _own_words(row: Mapping[str, _Labels]) -> dict[str, re.Pattern[str]]:
     """Pattern of the names of a row's own labels by task; years and painters have patterns of their own."""
     tasks = [task for task, labels in row.items() if labels and task not in ("timeframe", "author")]
@@ -211,16 +207,14 @@ def _whole_words(words: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=8192)
-def _author_words(author: str | None) -> tuple[re.Pattern[str], ...]:
-    """Pattern of a painter's name: its capitalised parts from three letters on, also in such as Caravaggesque.
-
-    A master without a name is masked by the whole name alone: "Saint" and "Veronica" are subjects of other paintings.
-    """
-    if author is None:
+def _author_words(author: _Labels) -> tuple[re.Pattern[str], ...]:
+    """Pattern of a painter's name: its capitalised parts from three letters on, also in such as Caravaggesque."""
+    if not isinstance(author, str):
         return ()
     name = _without_accents(author)
     nameless = word_table("labels")["nameless_parts"]
     parts = [part for part in re.findall(r"[^\W\d_]{3,}", name) if not re.fullmatch(nameless, part.lower())]
+    # A master without a name by the whole name alone: "Saint" and "Veronica" are subjects of other paintings.
     if re.match(r"(?i)(?:master|monogrammist|unknown)\b", name):
         return (_whole_words(f"(?i:{'[^A-Za-z]+'.join(map(re.escape, name.split()))})"),)
     words = []

@@ -4,7 +4,6 @@ import codecs
 import re
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -153,14 +152,9 @@ def _is_probable(word: bytes, encoding: str) -> bool:
         is_mixed = any(
             second.isupper() and not second.isascii() and first.islower() for first, second in pairwise(part)
         ) or (max(foreign, default="") >= "\u0370" and re.search("[A-Za-z]", part))
-        if is_mixed or not any(foreign <= alphabet for alphabet in _alphabets()):
+        if is_mixed or not any(foreign.issubset(letters) for letters in word_table("alphabets").values()):
             return False
     return True
-
-
-@lru_cache(maxsize=1)
-def _alphabets() -> list[frozenset[str]]:
-    return [frozenset(letters) for letters in word_table("alphabets").values()]
 
 
 def _lines(path: str | Path, encoding: str) -> Iterator[str]:

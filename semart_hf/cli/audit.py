@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from semart_hf.documents.table import Table
+
 from .command import (
     add_catalogue_options,
     catalogue_of,
@@ -128,8 +130,8 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     if not has_suggestions:
         by_row = dict(zip(rows["row"], range(len(rows)), strict=True))
         write_suggestions(catalogue, folder, columns, tasks, probabilities, by_row)
-    header = HEADER[:5]
-    print_table(header, [[str(entry[name]) for name in header] for entry in ranked[:10]], title="Most doubtful labels")
+    rows = [[str(entry[name]) for name in HEADER[:5]] for entry in ranked[:10]]
+    print_table(Table(HEADER[:5], rows, "Most doubtful labels", num_text_columns=5))
     print("\n".join(summary))
 
 

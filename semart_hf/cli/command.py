@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from semart_hf.documents.table import Table, as_cell
 
 from .threads import set_up_threads
 
@@ -139,26 +141,19 @@ def usable_device(name: str) -> str:
     return name
 
 
-def print_table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    title: str | None = None,
-    are_numbers: bool = True,
-    total: Sequence[str] | None = None,
-) -> None:
-    """Print a table, in which the columns after the first may be numbers, and a total stands below a line."""
-    from rich.console import Console
-    from rich.table import Table
+def print_table(table: Table) -> None:
+    """Print a table, the small text of a cell below its text, and the total below a line."""
+    from rich import console
+    from rich import table as rich_table
     from rich.text import Text
 
     # As Text, because a name may hold what the console would take for markup.
-    table = Table(title=None if title is None else Text(title), title_justify="left", title_style="bold")
-    for position, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if are_numbers and position else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    if total is not None:
-        table.add_section()
-        table.add_row(*map(Text, total))
-    Console().print(table)
+    title = Text(table.title) if table.title else None
+    shown = rich_table.Table(title=title, title_justify="left", title_style="bold")
+    for place, column in enumerate(table.header):
+        shown.add_column(Text(column), justify="left" if place < table.num_text_columns else "right", overflow="fold")
+    for row in (*table.rows, table.total):
+        if row is table.total:
+            shown.add_section()
+        shown.add_row(*(Text("\n".join(filter(None, (cell.text, cell.small)))) for cell in map(as_cell, row)))
+    console.Console().print(shown)

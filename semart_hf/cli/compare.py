@@ -59,6 +59,7 @@ def parse_arguments(words: list[str] | None = None) -> tuple[argparse.Namespace,
 def main(words: list[str]) -> None:
     options, overrides = parse_arguments(words)
     from semart_hf.cli.tower_recipes import TOWER_FIELDS, resolve_towers
+    from semart_hf.data.loading import load_paintings
     from semart_hf.documents.comparison_report import write_comparison
     from semart_hf.evaluation.comparison import compare_runs
     from semart_hf.training.recipe import effective_recipe, read_recipe
@@ -72,7 +73,11 @@ def main(words: list[str]) -> None:
         )
     recipe = effective_recipe(read_recipe(options.recipe), overrides)
     towers = resolve_towers(options.towers, recipe, RECIPES)
-    check_data(recipe, options.split)
+    if not recipe.get("data"):
+        raise ValueError("Got a recipe without data. Every tower is trained and compared on the same. Pass --data.")
+    if options.split not in (splits := load_paintings(recipe["data"])):
+        known = list(splits)
+        raise ValueError(f"Got the split {options.split!r}. {recipe['data']} has {known}. Pass --split with one.")
     scored = ["--data", str(recipe["data"]), "--split", options.split]
     device = ["--device", options.device] if options.device else []
     folders = {}
@@ -83,24 +88,11 @@ def main(words: list[str]) -> None:
         run_once(folder / "evaluation", model, [*words, *["--no_report"] * options.no_reports])
     # All speeds are measured one after the other, not between the hours of training.
     for folder, model in folders.items():
-        run_once(
-            folder / "cost",
-            model,
-            ["semart_hf.evaluation.cost", *scored, "--output", str(folder / "cost" / "cost.json"), *device],
-        )
+        words = ["semart_hf.evaluation.cost", *scored, "--output", str(folder / "cost" / "cost.json"), *device]
+        run_once(folder / "cost", model, words)
     comparison = compare_runs([read_run(folder, model) for folder, model in folders.items()])
     print("\n" + "\n".join(write_comparison(options.output_dir, {"recipe": options.recipe, **comparison})))
     print("Written:", ", ".join(str(options.output_dir / f"comparison.{kind}") for kind in ("html", "md", "json")))
-
-
-def check_data(recipe: dict[str, Any], split: str) -> None:
-    from semart_hf.data.loading import load_paintings
-
-    if not recipe.get("data"):
-        raise ValueError("Got a recipe without data. Every tower is trained and compared on the same. Pass --data.")
-    splits = load_paintings(recipe["data"])
-    if split not in splits:
-        raise ValueError(f"Got the split {split!r}. {recipe['data']} has {list(splits)}. Pass --split with one.")
 
 
 def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.Namespace) -> Path:
@@ -108,18 +100,14 @@ def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.
     import yaml
 
     from semart_hf.files import write_text
+    from semart_hf.training.recipe import changed_fields
 
     model, path = folder / "model", folder / "recipe.yaml"
     fields = {**recipe, **tower.fields, "output_dir": str(model)}
     written = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     if path.is_file():
         begun, wanted = yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(written)
-        changed = {
-            name: f"{begun.get(name)!r} then, {wanted.get(name)!r} now"
-            for name in sorted({*begun, *wanted})
-            if begun.get(name) != wanted.get(name)
-        }
-        if changed:
+        if changed := changed_fields(begun, wanted):
             raise ValueError(
                 f"Got {options.output_dir}, whose {tower.name} was begun by another recipe: {changed}. A comparison "
                 f"is made by one. Give the same recipe, another --output_dir, or remove {folder}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,25 +111,16 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
 
 def print_scores(results: dict[str, Any], notice: str | None) -> None:
     from semart_hf.documents import result_tables
-    from semart_hf.documents.table import as_cell
 
     title = f"{results['model']} on {results['num_rows']} paintings ({results['split']})"
-    tables = [result_tables.score_table(results, result_tables.SHORT), result_tables.modality_table(results)]
-    tables += [result_tables.retrieval_table(results["retrieval"])] if "retrieval" in results else []
-    unseen = results.get("unseen", {})
-    tables += [result_tables.score_table(unseen, result_tables.SHORT)] if "tasks" in unseen else []
-    titles = iter(
-        ["By what the model is shown"]
-        + ["Search: what is found by what"] * ("retrieval" in results)
-        + ["What train has not seen"]
-    )
-    for table in tables:
-        *rows, total = (
-            ["\n".join(filter(None, (cell.text, cell.small))) for cell in map(as_cell, row)]
-            for row in (*table.rows, table.total or ())
-        )
-        print_table(table.header, rows, title=title, total=total or None)
-        title = next(titles, "")
+    tables = {title: result_tables.score_table(results, result_tables.SHORT)}
+    tables["By what the model is shown"] = result_tables.modality_table(results)
+    if "retrieval" in results:
+        tables["Search: what is found by what"] = result_tables.retrieval_table(results["retrieval"])
+    if "tasks" in results.get("unseen", {}):
+        tables["What train has not seen"] = result_tables.score_table(results["unseen"], result_tables.SHORT)
+    for title, table in tables.items():
+        print_table(replace(table, title=title))
     for task, scores in results["tasks"].items():
         if not scores["num_rows"]:
             print(f"No painting has a known {task}; it is left out of the mean.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from semart_hf.documents.table import Table
+
 from .command import check_folders, command, load_model, print_table
 
 
@@ -26,7 +28,7 @@ def main(arguments: list[str]) -> None:
         (name, f"{(options.output / graph['file']).stat().st_size / 1e6:.1f}", f"{graph['max_difference']:.1e}")
         for name, graph in description["graphs"].items()
     ]
-    print_table(("graph", "MB", "difference from torch"), rows)
+    print_table(Table(("graph", "MB", "difference from torch"), rows))
     print(f"Written to {options.output}; outputs, one row a painting: {', '.join(description['outputs'])}")
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from semart_hf.documents.table import Table
+
 from .command import (
     add_catalogue_options,
     catalogue_of,
@@ -107,7 +109,8 @@ def main(arguments: list[str]) -> None:
         write_text(options.output, text.encode("utf-8", "backslashreplace").decode())
     elif len(errors) < len(paintings) or len(paintings) > 1:
         tasks = model.config.task_names
-        print_table(("painting", *tasks), [row_of(painting, tasks) for painting in paintings], are_numbers=False)
+        rows = [row_of(painting, tasks) for painting in paintings]
+        print_table(Table(["painting", *tasks], rows, num_text_columns=1 + len(tasks)))
     if model.config.training_notice:
         print(model.config.training_notice, file=sys.stderr)
     if len(errors) == len(paintings):
@@ -182,9 +185,9 @@ def suggest(options: argparse.Namespace) -> None:
     if not state.is_main_process:
         return
     names = suggestions.DECISIONS
-    rows = [[task, *(f"{counts[f'{task} {name}']:,}" for name in names)] for task in tasks]
+    rows = [[task, *(counts[f"{task} {name}"] for name in names)] for task in tasks]
     answered, failed = counts["answered"], counts["failed"]
-    print_table(("task", *names), rows, title=f"{answered:,} of {answered + failed:,} rows answered")
+    print_table(Table(["task", *names], rows, f"{answered:,} of {answered + failed:,} rows answered"))
     if not config.confidence_risks:
         print(
             "This model carries no calibration, so that nothing is accepted. `semart-hf evaluate --calibrate val` "

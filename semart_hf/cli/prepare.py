@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> None:
     is_template = len(columns) == 1 and "{" in columns[0]
     mirror = Mirror(options.output_dir) if "://" in options.output_dir else None
     folder = mirror.folder if mirror else Path(options.output_dir)
-    state = shared_state()
+    state = process_state("cpu") if int(os.environ.get("WORLD_SIZE", 1)) > 1 else None
     try:
         summary = prepare_paintings(
             read_releases(options),
@@ -119,13 +119,6 @@ def main(arguments: list[str]) -> None:
     print_summary(summary, options.output_dir)
 
 
-def shared_state() -> Any:
-    """Accelerate's state where a launcher has started several processes."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return None
-    return process_state("cpu")
-
-
 def read_releases(options: argparse.Namespace) -> Any:
     """Tables of all releases, merged where there are several, each read by its mapping."""
     from semart_hf.catalogue.catalogue import merge_tables, read_catalogue
@@ -150,15 +143,11 @@ def read_releases(options: argparse.Namespace) -> Any:
 
 
 def print_summary(summary: dict[str, Any], folder: str) -> None:
-    from semart_hf.documents.data_report import finding_counts
+    from semart_hf.documents.data_report import finding_table, split_table
 
-    keys = ("read", "dropped", "kept", "with_picture", "with_description")
-    rows = [[split, *(f"{counts[key]:,}" for key in keys)] for split, counts in summary["rows"].items()]
-    print_table(("split", "read", "dropped", "kept", "with a picture", "with a description"), rows)
+    print_table(split_table(summary["rows"]))
     if summary["problems"]:
-        counts = finding_counts(summary).items()
-        findings = [[kind, *(f"{number:,}" for number in numbers)] for kind, numbers in counts]
-        print_table(("finding", *summary["rows"], "all"), findings)
+        print_table(finding_table(summary))
     several = {task["name"] for task in summary.get("tasks", ()) if task.get("kind") == "multi_label"}
     for task, splits in summary["labels"].items():
         print(f"{task}: {labels_in_words(splits, has_several=task in several)}")

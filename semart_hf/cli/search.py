@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from semart_hf.documents.table import Table
+
 from .command import command, load_model, print_table, usable_device
 
 EPILOG = """A filter names columns of the catalogue, or what the model says (school_suggested, school_confidence; a
@@ -98,7 +100,8 @@ def show(options: argparse.Namespace, index: Any, hits: Sequence[Any]) -> None:
             labels = [", ".join(hit.labels[task][0]) or "–" for task in tasks]
             picture = hit.cells.get(index.about["image_column"] or "", "–")
             rows.append([str(hit.row), f"{hit.score:.3f}", picture[-40:], title_of(hit)[:60], *labels])
-        print_table(["row", "score", "picture", "title", *tasks], rows, are_numbers=False)
+        header = ["row", "score", "picture", "title", *tasks]
+        print_table(Table(header, rows, num_text_columns=len(header)))
     elif options.output.suffix.lower() == ".html":
         asked = options.text or (f"More like row {options.like}" if options.like is not None else "A picture")
         write_results(options.output, index, hits, asked, options.where)

@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from semart_hf.documents.table import Table
+
 from .command import command, print_table
 
 EPILOG = """
@@ -16,7 +18,8 @@ The same command continues, and with more --trials goes on. Other fields win ove
   semart-hf tune semart-efficientnet_b0 --trials 20 --data data/SemArt --num_train_epochs 3"""
 
 
-def build_parser() -> argparse.ArgumentParser:
+@command("tune")
+def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="semart-hf tune",
         description="Search the values with which a recipe is best on the validation split.",
@@ -28,12 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--trials", type=int, default=20, help="trials at the end, with those of before [%(default)s]")
     parser.add_argument("--search", default="search/default", help="YAML file of ranges [the package's own]")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/search"), help="[%(default)s]")
-    return parser
-
-
-@command("tune")
-def main(words: list[str]) -> None:
-    arguments, overrides = build_parser().parse_known_args(words)
+    arguments, overrides = parser.parse_known_args(words)
     if arguments.trials < 1:
         raise ValueError(f"Got --trials {arguments.trials}, but a search has at least one. Give 1 or more.")
     try:
@@ -66,7 +64,7 @@ def main(words: list[str]) -> None:
         chart = draw_search(tried, [trial.value for trial in shown], metric, logarithmic)
         save_chart(chart, folder / "search")
     cells = [[str(trial.number + 1), f"{trial.value:.4f}", in_words(trial.params)] for trial in shown[:10]]
-    print_table(["trial", metric, "values"], cells, are_numbers=False)
+    print_table(Table(["trial", metric, "values"], cells, num_text_columns=3))
     print(f"Best recipe: {folder / 'best.yaml'}. Train it: semart-hf train {folder / 'best.yaml'}")
 
 

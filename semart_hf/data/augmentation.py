@@ -34,7 +34,6 @@ class Augmentation:
     random_erasing: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         check_numbers(self)
         for name, most in (("crop_scale", 1.0), ("crop_ratio", math.inf)):
             low, high = getattr(self, name)
@@ -92,10 +91,7 @@ def draw(augmentation: Augmentation, generator: np.random.Generator, picture_siz
 def _draw_crop(
     augmentation: Augmentation, generator: np.random.Generator, picture_width: float, picture_height: float
 ) -> tuple[float, float, float, float]:
-    """Width, height, left and top of a crop in pixels, not rounded.
-
-    Source: `RandomResizedCrop.get_params` of torchvision; if nothing fits, the largest centred crop within the ratios.
-    """
+    """Width, height, left and top of a crop in pixels, not rounded, as in torchvision's `RandomResizedCrop`."""
     low, high = augmentation.crop_ratio
     found = _draw_rectangle(generator, augmentation.crop_scale, (low, high), picture_width, picture_height)
     if found is not None:

@@ -65,7 +65,6 @@ class ArtCollator:
     recognises_copies: bool = False
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         if self.modality not in MODALITIES:
             raise ValueError(f"Unknown modality {self.modality!r}: give one of {MODALITIES}.")
         if min(self.image_dropout, self.text_dropout) < 0 or self.image_dropout + self.text_dropout > 1:

@@ -74,7 +74,6 @@ class FrozenText:
         return FrozenText, (self.folder, self.depth)
 
     def __len__(self) -> int:
-        """Number of texts."""
         return len(self._paths)
 
     def batch(self, texts: Sequence[str | None]) -> dict[str, Any] | None:
@@ -169,7 +168,6 @@ class FrozenTextWriter:
         }
 
     def __len__(self) -> int:
-        """Number of texts."""
         return len(self.places)
 
     def is_written(self) -> bool:

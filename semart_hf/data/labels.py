@@ -107,7 +107,6 @@ def _multi_label_task(paintings: Any, task: Task, feature: Any, least: int) -> d
 
 
 def _label_feature(paintings: Any, task: Task) -> Any:
-    """Type of the column that a task's labels are read from."""
     features = paintings.features
     if task.source in features and task.source not in ("image", "text"):
         feature = features[task.source]

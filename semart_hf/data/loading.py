@@ -31,7 +31,7 @@ from semart_hf.preparation.preparation import Preparation, PreparationOptions, p
 from .data_arguments import DataArguments
 from .labels import renumbered, tasks_of, with_label_columns
 from .rows import check_readable
-from .streaming import PaintingStream, column_of, labelled_columns, shards_at, url_of
+from .streaming import PaintingStream, column_of, labelled_columns, shards_at, undecoded, url_of
 
 logger = logging.getLogger(__name__)
 
@@ -276,7 +276,7 @@ def shown_rows(rows: datasets.Dataset, modality: str) -> datasets.Dataset:
         if name not in modality and name in rows.column_names:
             feature = rows.features[name]
             rows = rows.remove_columns(name).add_column(name, [None] * len(rows), feature=feature)
-    return _undecoded(rows)
+    return undecoded(rows)
 
 
 def with_prepared_pictures(
@@ -315,7 +315,7 @@ def with_prepared_pictures(
         rows = _stream(str(folder), arguments, seed, arguments.tasks)
     else:
         prepared = load_paintings(folder, text_columns=columns, only=["train"])["train"]
-        rows = _undecoded(with_label_columns(prepared, _origins(arguments.tasks)))
+        rows = undecoded(with_label_columns(prepared, _origins(arguments.tasks)))
     return rows, f"Training pictures: prepared with a shorter side of {size} pixels, in {folder}"
 
 
@@ -365,11 +365,6 @@ def _stream(data: str, arguments: DataArguments, seed: int, entries: Sequence[An
         text_columns=None if is_description_alone(columns) else columns,
         tasks=_origins(entries),
     )
-
-
-def _undecoded(rows: datasets.Dataset) -> datasets.Dataset:
-    """The rows with their pictures as files: the collator decodes what a batch needs."""
-    return rows.cast_column("image", datasets.Image(decode=False))
 
 
 def _is_much_larger(rows: datasets.Dataset, size: int) -> bool:

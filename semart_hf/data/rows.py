@@ -17,7 +17,7 @@ from semart_hf.model.pictures_semart import PictureError, load_picture
 
 from .labels import label_counts, renumbered, with_label_columns
 from .sampling import TrainingPaintings
-from .streaming import PaintingStream, column_of
+from .streaming import PaintingStream, column_of, undecoded
 
 LEAST_SHARE = 0.5
 logger = logging.getLogger(__name__)
@@ -67,8 +67,7 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
         for task in tasks:
             if isinstance(rows.features.get(task["name"]), datasets.ClassLabel) and not is_multi_label(task):
                 rows = renumbered(rows, task["name"], task["labels"])
-        if isinstance(rows.features.get("image"), datasets.Image):
-            rows = rows.cast_column("image", datasets.Image(decode=False))
+        rows = undecoded(rows)
     elif len(rows) and not isinstance(rows[0], Mapping):
         raise TypeError(f"Got rows of type {type(rows[0]).__name__}, but a row is a dict with image, text and labels.")
     return rows

@@ -108,7 +108,6 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
             )
 
     def __len__(self) -> int:
-        """Rows that this process gives in an epoch."""
         return self.epoch_length // self.num_processes
 
     def column(self, name: str) -> Iterator[Any]:
@@ -214,6 +213,12 @@ def column_of(rows: Any, name: str) -> Iterator[Any]:
         column = rows[name]
         for start in range(0, len(column), _NUM_CELLS):  # one by one takes ten times as long; at once, all memory
             yield from column[start : start + _NUM_CELLS]
+
+
+def undecoded(rows: datasets.Dataset) -> datasets.Dataset:
+    """The rows with their pictures, if any, as files: one that cannot be read costs the others nothing."""
+    is_there = isinstance(rows.features.get("image"), datasets.Image)
+    return rows.cast_column("image", datasets.Image(decode=False)) if is_there else rows
 
 
 def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:

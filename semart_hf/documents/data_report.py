@@ -75,15 +75,13 @@ def write_data_report(folder: str | Path) -> Path:
         num_findings=len(problems),
         sample=sample,
         shown=_shown(files, features, {*sample, *(place for first, second, _ in pairs for place in (first, second))}),
-        splits=Table(
-            ["split", *_COUNTS.values()], [[split, *map(counts.get, _COUNTS)] for split, counts in rows.items()]
-        ),
+        splits=split_table(rows),
         labels=[_labels(task, summary) for task in summary["labels"]],
         texts=_texts(files, features, summary),
         sizes=np.sort(np.array(summary["pictures"].get("sizes", []), dtype=int).reshape(-1, 2).min(axis=1)),
         formats=summary["pictures"].get("formats", {}),
         wanted=summary["options"]["image_size"],
-        findings=_finding_table(summary, problems),
+        findings=finding_table(summary, _first_findings(problems)) if problems else None,
         copies={kind: sum(counted[kind].values()) for kind in _COPIES if counted.get(kind)},
         pairs=pairs,
         options=Table(["option", "value"], options, num_text_columns=2),
@@ -110,12 +108,25 @@ def read_prepared(folder: Path) -> tuple[dict[str, Any], dict[str, list[Path]], 
     return summary, files, datasets.Features.from_arrow_schema(pq.read_schema(next(iter(files.values()))[0]))
 
 
-def finding_counts(summary: Mapping[str, Any]) -> dict[str, list[int]]:
-    """By kind, the number of findings in each split of `rows`, then of all, those that belong to no split included."""
-    return {
-        kind: [*(counts.get(split, 0) for split in summary["rows"]), sum(counts.values())]
-        for kind, counts in summary["problems"].items()
-    }
+def split_table(rows: Mapping[str, Mapping[str, int]]) -> Table:
+    """How many rows of each split were read and kept, and what they have."""
+    counted: list[list[Cell | str | int]] = [
+        [split, *map(counts.__getitem__, _COUNTS)] for split, counts in rows.items()
+    ]
+    return Table(["split", *_COUNTS.values()], counted)
+
+
+def finding_table(summary: Mapping[str, Any], about: Mapping[str, Sequence[str]] | None = None) -> Table:
+    """How many findings of each kind are in each split, and in all, those that belong to no split included.
+
+    `about` has by kind what was done and the first finding, which then are columns too.
+    """
+    splits, rows = summary["rows"], list[list[Cell | str | int]]()
+    for kind, counts in summary["problems"].items():
+        words: list[Cell | str | int] = [kind.replace("_", " "), *about[kind]] if about else [kind]
+        rows.append([*words, *(counts.get(split, 0) for split in splits), sum(counts.values())])
+    columns = ["finding", *(["action", "the first"] if about else [])]
+    return Table([*columns, *splits, "all"], rows, num_text_columns=len(columns))
 
 
 def _sample(files: Files) -> list[Place]:
@@ -195,14 +206,10 @@ def _texts(files: Files, features: datasets.Features, summary: Mapping[str, Any]
     }
 
 
-def _finding_table(summary: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]) -> Table | None:
-    """A row a kind of finding: what was done, the first of its kind, and how many there are."""
-    if not summary["problems"]:
-        return None
-    first = {problem["problem"]: problem for problem in reversed(problems)}
-    rows: list[list[str | int]] = []
-    for kind, numbers in finding_counts(summary).items():
-        place = "{split} row {row}, {image_file}: ".format_map(first[kind]) if first[kind]["row"] is not None else ""
-        example = (place + first[kind]["detail"])[:160]
-        rows.append([kind.replace("_", " "), first[kind]["action"], example, *numbers])
-    return Table(["finding", "action", "the first", *summary["rows"], "all"], rows, num_text_columns=3)
+def _first_findings(problems: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """By kind of finding, what was done, and the first of its kind."""
+    found = {}
+    for problem in reversed(problems):
+        place = "{split} row {row}, {image_file}: ".format_map(problem) if problem["row"] is not None else ""
+        found[problem["problem"]] = problem["action"], (place + problem["detail"])[:160]
+    return found

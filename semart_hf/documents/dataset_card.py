@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCardData
 from semart_hf.catalogue.tables import TEXT_COLUMNS
 from semart_hf.files import write_text
 
-from .data_report import finding_counts, read_prepared
+from .data_report import finding_table, read_prepared, split_table
 from .page import render_markdown
 from .table import Table
 
@@ -40,9 +40,7 @@ def write_dataset_card(folder: str | Path) -> Path:
     folder = Path(folder)
     summary, files, features = read_prepared(folder)
     rows = {split: counts for split, counts in summary["rows"].items() if split in files}
-    found, tasks = summary["problems"], list(summary["labels"])
-    keys = {"kept": "rows", "with_picture": "with a picture", "with_description": "with a description"}
-    keys |= {"dropped": "dropped"}
+    tasks = list(summary["labels"])
     card = render_markdown(
         "dataset_card.md",
         metadata=_metadata(files, features, {split: counts["kept"] for split, counts in rows.items()}),
@@ -53,19 +51,13 @@ def write_dataset_card(folder: str | Path) -> Path:
         options=summary["options"],
         has_text="text" in features,
         extra_columns=[column for column in features if column not in ("image", "text", *TEXT_COLUMNS, *tasks)],
-        splits=Table(
-            ["split", *keys.values()], [[split, *(counts[key] for key in keys)] for split, counts in rows.items()]
-        ),
+        splits=split_table(rows),
         labels=Table(
             ["task", "labels"],
             [[task, _names(labels)] for task, labels in summary["labels"].items()],
             num_text_columns=2,
         ),
-        findings=found
-        and Table(
-            ["finding", *summary["rows"], "all"],
-            [[kind, *numbers] for kind, numbers in finding_counts(summary).items()],
-        ),
+        findings=finding_table(summary) if summary["problems"] else None,
         licence=SEMART_LICENCE,
     )
     write_text(folder / "README.md", card)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Image
 
+from semart_hf.data.streaming import undecoded
 from semart_hf.evaluation.explanations import explain
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.scores import confusion_counts
@@ -160,11 +160,6 @@ def shown_paintings(paintings: Dataset, rows: list[int]) -> dict[int, dict[str, 
         }
         for row, found in zip(rows, cells, strict=True)
     }
-
-
-def undecoded(paintings: Dataset) -> Dataset:
-    """The paintings with their pictures as files' bytes: one that cannot be read costs the others nothing."""
-    return paintings.cast_column("image", Image(decode=False)) if "image" in paintings.column_names else paintings
 
 
 def title_of(row: int, painting: Mapping[str, Any]) -> str:

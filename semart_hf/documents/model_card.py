@@ -122,7 +122,6 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts, template: P
 
 
 def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, Any]:
-    """What a template may ask for."""
     config, first = model.config, facts.results[0] if facts.results else {}
     miniature = {"training_data": {"is_painted_miniature": facts.is_miniature}}  # of a model that does not record it
     labels = [[task["name"], str(len(task["labels"])), ", ".join(task["labels"])] for task in config.tasks or []]

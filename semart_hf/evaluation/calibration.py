@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from semart_hf.files import write_text
+from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 from .outcomes import Outcomes, SeveralOutcomes, TaskOutcomes
@@ -31,17 +32,14 @@ def fit_temperatures(predictions: Predictions) -> dict[str, float]:
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
     """
     temperatures = {}
-    columns = predictions.columns
-    for task, logits in predictions.logits.items():
-        references = predictions.references[:, columns[task]]
+    for task in predictions.tasks:
+        name, logits = task["name"], predictions.logits[task["name"]]
+        references = predictions.references[:, predictions.columns[name]]
         is_known = references != UNKNOWN_LABEL
-        if references.shape[1] > 1 or logits.shape[1] == 1:  # each label against its absence, whose logit is 0
-            logits, references = logits[is_known], references[is_known]
-            logits, is_known = np.stack([np.zeros_like(logits), logits], axis=1), np.ones(len(logits), dtype=bool)
-        else:
-            references, is_known = references[:, 0], is_known[:, 0]
+        # Of several labels each against its absence, whose logit is 0.
+        logits = np.stack([0 * logits, logits], axis=-1)[is_known] if is_multi_label(task) else logits[is_known[:, 0]]
         if len(np.unique(references[is_known])) > 1:
-            temperatures[task] = fit_temperature(logits[is_known], references[is_known])
+            temperatures[name] = fit_temperature(logits, references[is_known])
     return temperatures
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, AutoProcessor
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.streaming import undecoded
 from semart_hf.files import write_json
 from semart_hf.model.techniques_semart import run_model
 
@@ -55,8 +56,7 @@ def measure_cost(folder: Path, paintings: Dataset, *, device: str | None = None)
 
 def complete_paintings(paintings: Dataset, count: int) -> list[dict[str, Any]]:
     """The first rows with picture and text, at most so many; the first rows of all where none has both."""
-    if "image" in paintings.column_names:
-        paintings = paintings.cast_column("image", Image(decode=False))
+    paintings = undecoded(paintings)
     is_complete = (row for row in paintings if row.get("image") is not None and (row.get("text") or "").strip())
     return list(islice(is_complete, count)) or list(islice(paintings, count))
 

@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
 from pyarrow import parquet
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.streaming import undecoded
 from semart_hf.files import atomic_file
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.model.processing_semart import SemArtProcessor
 
-MODALITIES = ("image+text", "image", "text")
 _TASKS_KEY = b"semart_tasks"
 
 
@@ -93,9 +93,8 @@ def predict_batches(
     if len(dataset) == 0:
         raise ValueError("Got a dataset without rows. One painting is needed. Check the split and its filters.")
     columns = [name for name in ("image", "text", *model.config.task_names) if name in dataset.column_names]
-    shown = dataset.select_columns(columns)
-    if "image" in columns:  # decoded by the collator, as in training and in the pipeline, with its errors
-        shown = shown.cast_column("image", Image(decode=False))
+    # Decoded by the collator, as in training and in the pipeline, with its errors.
+    shown = undecoded(dataset.select_columns(columns))
     collator = ArtCollator(processor, model.config.tasks, modality=modality, reports_unreadable=True)
     loader: DataLoader[Any] = DataLoader(shown, batch_size=batch_size, num_workers=num_workers, collate_fn=collator)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

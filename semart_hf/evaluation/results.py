@@ -22,6 +22,7 @@ from datasets import Dataset
 
 import semart_hf
 from semart_hf.catalogue.release import MINIATURE_FILE
+from semart_hf.data.collator import MODALITIES
 from semart_hf.data.labels import labels_of
 from semart_hf.files import locked, write_json
 from semart_hf.model.output_semart import UNKNOWN_LABEL
@@ -30,7 +31,6 @@ from .calibration import fit_temperatures, risk_points, thresholds, with_thresho
 from .comparison import check_same_rows, compare_outcomes
 from .outcomes import Outcomes
 from .predictions import (
-    MODALITIES,
     Predictions,
     open_predictions,
     predict_batches,
@@ -40,7 +40,7 @@ from .predictions import (
     row_names,
 )
 from .retrieval import retrieval_scores
-from .scores import NUM_RESAMPLES, bootstrap_intervals, score_outcomes
+from .scores import NUM_RESAMPLES, score_outcomes, scores_with_intervals
 from .unseen import unseen_scores
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "transformers", "timm", "datasets", "evaluate", "scikit-learn", "semart-hf")
 BOTH = MODALITIES[0]
+CALIBRATED = ("log_loss", "brier", "expected_calibration_error")
 OUTPUTS = ("predictions.parquet", "results.json", "report.html")
 
 
@@ -96,22 +97,9 @@ def write_evaluation(
         The results, the outcomes, and the outcomes without temperatures where there are temperatures.
     """
     config, start, ceilings = model.config, time.perf_counter(), ceilings_of(about["data"])
-    uncalibrated, choosing, fitted_on = Outcomes(config.tasks), None, calibration[0] if calibration else None
-    if calibration is not None:
-        predictions = predict_dataset(model, processor, calibration[1], **options)
-        config.temperatures = fit_temperatures(predictions)
-        if not config.temperatures:
-            raise ValueError(
-                f"Got the split {calibration[0]!r} with {len(predictions.references)} paintings, in which no task has "
-                "two different labels. At least one task needs them to be calibrated. Give a larger split."
-            )
-        choosing = Outcomes(config.tasks)
-        choosing.add(predictions.probabilities(config.temperatures), predictions.references)
-        config.set_tasks(with_thresholds(config.tasks, choosing))
-        # The answer of a task with several labels is a set, which has no one confidence.
-        single = [task for task in choosing.single() if task in config.temperatures]
-        calibrated = {task: risk_points(choosing.task(task)) for task in single}
-        config.confidence_risks = {task: points for task, points in calibrated.items() if points}
+    fitted_on = calibration[0] if calibration else None
+    choosing = calibrate(model, processor, *calibration, **options) if calibration else None
+    uncalibrated = Outcomes(config.tasks)
     vectors = np.zeros((2, len(paintings) if config.contrastive else 0, config.fusion_dim), dtype=np.float32)
     with predictions_writer(folder / "predictions.parquet", config.tasks) as write:
 
@@ -138,11 +126,9 @@ def write_evaluation(
         results["retrieval"] = retrieval_scores(vectors[0], vectors[1], list(paintings["text"]), ceilings=reached)
     if config.temperatures:
         results["calibration"] = {"fitted_on": fitted_on, "temperatures": dict(config.temperatures)}
-        names = ("log_loss", "brier", "expected_calibration_error")
         for stage, tasks in (("before", score_outcomes(uncalibrated)["tasks"]), ("after", measured["tasks"])):
-            results["calibration"][stage] = {
-                task: {name: scores.get(name) for name in names} for task, scores in tasks.items()
-            }
+            found = {task: {name: scores.get(name) for name in CALIBRATED} for task, scores in tasks.items()}
+            results["calibration"][stage] = found
     if train_values is not None:
         results["unseen"] = unseen_scores(both, paintings, *train_values)
     if compared is not None:
@@ -151,6 +137,31 @@ def write_evaluation(
         results["comparison"] = compare_outcomes(both, compared[0], names=models if short[0] == short[1] else short)
     write_json(folder / "results.json", results)
     return results, both, uncalibrated if config.temperatures else None
+
+
+def calibrate(
+    model: SemArtForArtClassification, processor: SemArtProcessor, split: str, paintings: Dataset, **options: Any
+) -> Outcomes:
+    """The calibrated outcomes of a split, on which the model's temperatures, thresholds and risks are fitted.
+
+    Raises:
+        ValueError: No task has two different labels there.
+    """
+    config, predictions = model.config, predict_dataset(model, processor, paintings, **options)
+    config.temperatures = fit_temperatures(predictions)
+    if not config.temperatures:
+        raise ValueError(
+            f"Got the split {split!r} with {len(predictions.references)} paintings, in which no task has two "
+            "different labels. At least one task needs them to be calibrated. Give a larger split."
+        )
+    outcomes = Outcomes(config.tasks)
+    outcomes.add(predictions.probabilities(config.temperatures), predictions.references)
+    config.set_tasks(with_thresholds(config.tasks, outcomes))
+    # The answer of a task with several labels is a set, which has no one confidence.
+    single = [task for task in outcomes.single() if task in config.temperatures]
+    risks = {task: risk_points(outcomes.task(task)) for task in single}
+    config.confidence_risks = {task: points for task, points in risks.items() if points}
+    return outcomes
 
 
 def collect_outcomes(
@@ -197,13 +208,8 @@ def summarize(
     for modality, collected in outcomes.items():
         if modalities and not any(collected.task(name).is_known.any() for name in collected.task_names):
             continue  # every labelled painting's picture is unreadable
-        scores = modalities[modality] = score_outcomes(collected)
+        scores = modalities[modality] = scores_with_intervals(collected, num_resamples=num_resamples)
         del scores["num_rows"]
-        intervals = bootstrap_intervals(collected, num_resamples=num_resamples)
-        for task, found in scores["tasks"].items():
-            spans = {name: intervals[f"{task}_{name}"] for name in found if f"{task}_{name}" in intervals}
-            found |= {"intervals": spans} if spans else {}
-        scores["intervals"] = {name: intervals[name] for name in scores if name in intervals}
         if ceilings and modality in ceilings:
             reached = scores["ceiling"] = dict(ceilings[modality])
             if {*reached} - {"mean"} != {*scores["tasks"]}:  # a mean over other tasks

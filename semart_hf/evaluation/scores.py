@@ -56,14 +56,8 @@ def score_several(outcomes: SeveralOutcomes) -> dict[str, Any]:
         likelihood = np.clip(np.where(truth, p, 1 - p), np.finfo(np.float64).eps, 1)
         scores |= {"log_loss": float(-np.log(likelihood).mean()), "brier": float(((p - truth) ** 2).mean())}
         scores["expected_calibration_error"] = calibration_error(p, truth)
-    columns = zip(counts[1], *map(np.nan_to_num, class_scores(counts)), precisions, known.thresholds, strict=True)
-    scores["per_label"] = {
-        label: {
-            **{"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)},
-            **{"average_precision": None if np.isnan(mean) else float(mean), "threshold": float(threshold)},
-        }
-        for label, (support, precision, recall, f1, mean, threshold) in zip(known.labels, columns, strict=True)
-    }
+    means = [None if np.isnan(precision) else precision for precision in precisions.tolist()]
+    scores["per_label"] = _per_label(known, counts, average_precision=means, threshold=known.thresholds.tolist())
     return scores
 
 
@@ -109,16 +103,19 @@ def score_task(outcomes: TaskOutcomes | SeveralOutcomes) -> dict[str, Any]:
     if UNKNOWN in known.labels:
         scores["without_unk"] = _label_scores(known.select(known.references != known.labels.index(UNKNOWN)))
     if known.labels:
-        counts = class_counts(known)
-        columns = zip(counts[1], *map(np.nan_to_num, class_scores(counts)), strict=True)
-        scores["per_label"] = {
-            label: {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
-            for label, (support, precision, recall, f1) in zip(known.labels, columns, strict=True)
-        }
+        scores["per_label"] = _per_label(known, class_counts(known))
         present = np.unique(known.references)
         if len(present) == 1:
             scores["only_label"] = known.labels[present[0]]
     return scores
+
+
+def _per_label(known: TaskOutcomes | SeveralOutcomes, counts: npt.NDArray[Any], **more: list[Any]) -> dict[str, Any]:
+    """By label its precision, recall, F1 and support, and further columns."""
+    precision, recall, f1 = (np.nan_to_num(found).tolist() for found in class_scores(counts))
+    columns = {"precision": precision, "recall": recall, "f1": f1, "support": counts[1].tolist(), **more}
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    return dict(zip(known.labels, rows, strict=True))
 
 
 def _label_scores(known: TaskOutcomes) -> dict[str, Any]:
@@ -138,12 +135,7 @@ def confusion_counts(outcomes: TaskOutcomes) -> npt.NDArray[np.int64]:
 
 def class_counts(outcomes: TaskOutcomes | SeveralOutcomes) -> npt.NDArray[np.int64]:
     """Right answers, true labels and answers of each class (3, num_labels), known ones only."""
-    if isinstance(outcomes, SeveralOutcomes):
-        true, answered = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
-        return np.stack([part.sum(axis=0) for part in (true & answered, true, answered)])
-    known, size = outcomes.known(), outcomes.num_labels
-    parts = (known.references[known.correct], known.references, known.predictions)
-    return np.stack([np.bincount(part, minlength=size) for part in parts])
+    return np.asarray(_class_indicators(outcomes).sum(axis=0), dtype=np.int64).reshape(3, -1)
 
 
 def class_scores(counts: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -329,6 +321,16 @@ def bootstrap_intervals(
     """
     (resampled,) = resampled_scores([outcomes], num_resamples=num_resamples, seed=seed)
     return {name: interval_of(values) for name, values in resampled.items() if not np.isnan(values).all()}
+
+
+def scores_with_intervals(outcomes: Outcomes, *, num_resamples: int = NUM_RESAMPLES) -> dict[str, Any]:
+    """What `score_outcomes` gives, with the `intervals` of each task's scores and of those over all tasks."""
+    scores = score_outcomes(outcomes)
+    intervals = bootstrap_intervals(outcomes, num_resamples=num_resamples)
+    for task, found in scores["tasks"].items():
+        spans = {name: intervals[f"{task}_{name}"] for name in found if f"{task}_{name}" in intervals}
+        found |= {"intervals": spans} if spans else {}
+    return scores | {"intervals": {name: intervals[name] for name in scores if name in intervals}}
 
 
 def interval_of(values: npt.NDArray[np.float64]) -> list[float]:

@@ -14,7 +14,7 @@ from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.streaming import column_of
 
 from .outcomes import Outcomes
-from .scores import bootstrap_intervals, score_outcomes
+from .scores import scores_with_intervals
 
 
 def values_of_train(data: str | Path, column: str) -> set[str]:
@@ -46,13 +46,7 @@ def unseen_scores(outcomes: Outcomes, paintings: Dataset, column: str, train_val
     found: dict[str, Any] = {"by": column, "num_seen": int(is_seen.sum()), "num_without": int((~is_named).sum())}
     found["num_rows"] = unseen.num_rows
     if any(unseen.task(name).is_known.any() for name in unseen.task_names):
-        scores = score_outcomes(unseen)
-        intervals = bootstrap_intervals(unseen)
-        for task, scored in scores["tasks"].items():
-            scored["intervals"] = {
-                name: intervals[f"{task}_{name}"] for name in scored if f"{task}_{name}" in intervals
-            }
-        found |= scores | {"intervals": {name: intervals[name] for name in scores if name in intervals}}
+        found |= scores_with_intervals(unseen)
     return found
 
 

@@ -19,7 +19,7 @@ from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.data.labels import cells_of_task
 from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.rows import check_readable
-from semart_hf.data.streaming import column_of
+from semart_hf.data.streaming import column_of, undecoded
 from semart_hf.model.configuration_semart import is_multi_label
 
 LabelMap = Mapping[str, Mapping[str, str | None]]
@@ -107,8 +107,7 @@ def load_split(
     is_named = "image_file" in paintings.column_names and any(paintings["image_file"])
     is_shown = "image" in paintings.column_names and (modality == "image" or ("image" in modality and is_named))
     if len(paintings) and is_shown:
-        undecoded = paintings.cast_column("image", datasets.Image(decode=False))
-        check_readable(undecoded, split=split, modality="image", data=data)
+        check_readable(undecoded(paintings), split=split, modality="image", data=data)
     return paintings
 
 
@@ -163,23 +162,20 @@ def data_labels(
         if isinstance(features[source], datasets.ClassLabel) and rule is None:
             every[name] = frequent[name] = list(features[source].names)
             continue
-        if is_multi_label(task):
-
-            def texts(rows: Any, task: Mapping[str, Any] = task) -> Iterator[str | None]:
-                return each_label(cells_of_task(rows, task), task.get("separator"))
-        else:
-
-            def texts(rows: Any, task: Mapping[str, Any] = task) -> Iterator[str | None]:
-                return (label_text(cell, task.get("rule")) for cell in cells_of_task(rows, task))
-
-        found = (label for rows in learned_from for label in texts(rows))
-        counts = Counter(label for label in found if label is not None)
+        counts = Counter(label for rows in learned_from for label in _labels(rows, task))
         least = max(FREQUENT_COUNT, FREQUENT_SHARE * counts.total())
         frequent[name] = [label for label, count in counts.items() if count >= least]
-        labels = {label for rows in splits.values() for label in texts(rows)}
-        every[name] = sorted(label for label in labels if label is not None)
+        every[name] = sorted({label for rows in splits.values() for label in _labels(rows, task)})
     frequent = {name: [label for label in labels if label != UNKNOWN] for name, labels in frequent.items()}
     return {name: [*(x for x in labels if x != UNKNOWN), UNKNOWN] for name, labels in every.items()}, frequent
+
+
+def _labels(rows: Any, task: Mapping[str, Any]) -> Iterator[str]:
+    """Every label of a task that a row has."""
+    cells = cells_of_task(rows, task)
+    if is_multi_label(task):
+        return each_label(cells, task.get("separator"))
+    return (label for cell in cells if (label := label_text(cell, task.get("rule"))) is not None)
 
 
 def read_label_map(path: str | Path) -> dict[str, dict[str, str | None]]:

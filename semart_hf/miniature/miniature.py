@@ -144,7 +144,6 @@ def _search_ceilings(world: World, splits: Sequence[Sequence[Painting]]) -> dict
 
 
 def _check_finished(folder: Path, settings: Mapping[str, object], num_pictures: int) -> None:
-    """Nothing, if the folder holds the miniature of these settings."""
     try:
         found = dict(json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))["settings"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -174,7 +173,6 @@ def _rows(images: Path, splits: Sequence[Sequence[Painting]], workers: int) -> I
 
 
 def _produce(images: Path, painting: Painting) -> dict[str, str]:
-    """Write the painting's picture and return its row."""
     picture, subjects = paint(painting.image_cues, np.random.default_rng((*painting.key, 1)))
     rng = np.random.default_rng((*painting.key, 2))
     description = "" if painting.text_cues is None else describe(painting.text_cues, rng)

@@ -21,11 +21,10 @@ from semart_hf.catalogue.tables import (
     count_problems,
     labels_of_task,
     numbered,
-    write_problems,
 )
 from semart_hf.catalogue.text import WAYS_OF_NAMING
 from semart_hf.catalogue.vocabulary import UNKNOWN
-from semart_hf.files import atomic_folder, write_json
+from semart_hf.files import atomic_folder, write_json, write_text
 
 from .duplicates import Copy, find_copies
 from .shards import read_note, shard_file
@@ -169,7 +168,11 @@ def write_dataset(
             for kind in count_problems(problems)
         },
         "tasks": [
-            _declared(task, options["min_label_count"]) for task in tables.tasks if _num_known(labels[task.name])
+            _declared(task, options["min_label_count"])
+            for task in tables.tasks
+            if any(
+                n and name not in (UNKNOWN, "unknown") for by in labels[task.name].values() for name, n in by.items()
+            )
         ],
         "labels": labels,
         "named_labels": named_labels,
@@ -197,7 +200,7 @@ def write_dataset(
         "made_of": made_of,
     }
     with atomic_folder(output) as folder:
-        write_problems(problems, folder / "problems.jsonl")
+        write_text(folder / "problems.jsonl", "".join(f"{problem.as_json()}\n" for problem in problems))
         write_json(folder / "summary.json", summary)
         (folder / "data").mkdir()
         for split, paths in shards.paths.items():
@@ -212,11 +215,6 @@ def _declared(task: Task, min_label_count: int) -> dict[str, Any]:
     is_counted = is_counted and task.kind != "multi_label"  # whose lists are read as words
     least = None if is_counted else task.min_label_count or min_label_count
     return replace(task, min_label_count=least, separator=None).entry
-
-
-def _num_known(by_split: Mapping[str, Mapping[str, int]]) -> int:
-    """Rows with a label that can be learned."""
-    return sum(n for counts in by_split.values() for label, n in counts.items() if label not in (UNKNOWN, "unknown"))
 
 
 def _line(problem: Problem) -> str:

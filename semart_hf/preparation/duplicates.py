@@ -113,5 +113,4 @@ def _earlier_rows(rows: pd.DataFrame, column: str) -> list[tuple[int, int, None]
 
 
 def _as_signs(signatures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Bits as -1 and 1."""
     return np.unpackbits(signatures, axis=1).astype(np.float32) * 2 - 1

@@ -83,8 +83,10 @@ def assemble_repository(
             if f"(figures/{path.name})" in page.text:
                 (repository / "figures").mkdir(exist_ok=True)
                 shutil.copyfile(path, repository / "figures" / path.name)
-        if license_file := find_license():
-            shutil.copyfile(license_file, repository / "LICENSE")
+        # The package's: of the checkout, or as it was installed.
+        installed = [Path(str(file.locate())) for file in installed_files("semart-hf") or [] if file.name == "LICENSE"]
+        for path in [path for path in (PACKAGE.parent / "LICENSE", *installed) if path.is_file()][:1]:
+            shutil.copyfile(path, repository / "LICENSE")
     return folder
 
 
@@ -144,9 +146,3 @@ def copy_card(folder: Path, target: Path) -> None:
     write_text(target, card.replace("(figures/", f"({target.stem}/"))
     if (folder / "figures").is_dir():
         shutil.copytree(folder / "figures", target.with_suffix(""), dirs_exist_ok=True)
-
-
-def find_license() -> Path | None:
-    """The package's licence: of the checkout, or as it was installed."""
-    installed = [Path(str(file.locate())) for file in installed_files("semart-hf") or [] if file.name == "LICENSE"]
-    return next((path for path in (PACKAGE.parent / "LICENSE", *installed) if path.is_file()), None)

@@ -98,14 +98,12 @@ def start_from(
     *,
     contrastive: bool = False,
 ) -> tuple[SemArtForArtClassification, SemArtProcessor]:
-    """A published model with these tasks, and its processor; `say` takes which labels came from where.
-
-    Raises:
-        ValueError: If the recipe asks for another architecture than the model's.
-    """
+    """A published model with these tasks, and its processor; a `ValueError` if another architecture is asked for."""
     own = {"vision", "text", "pretrained", "crop_pct", "vision_args", "text_args", "text_pooling", "text_lexicon"}
     own.add("fusion_dim")
-    if given := [field.name for field in fields(arguments) if field.name in own and not is_default(arguments, field)]:
+    if given := [
+        one.name for one in fields(arguments) if one.name in own and getattr(arguments, one.name) != one.default
+    ]:
         raise ValueError(
             f"The recipe has init_from: {source} and {', '.join(given)}, which the model there brings. Allowed beside "
             "init_from are image_size, frozen_vision_stages, trainable_text_layers, fusion_dropout. Leave out others."
@@ -146,11 +144,6 @@ def named(labels: list[str]) -> str:
     """The first labels in brackets; empty where there are none."""
     more = ", …" if len(labels) > _NUM_NAMED else ""
     return f" ({', '.join(labels[:_NUM_NAMED])}{more})" if labels else ""
-
-
-def is_default(arguments: Any, field: Any) -> bool:
-    """Whether a field of arguments has the value that it has where nobody gives one."""
-    return bool(getattr(arguments, field.name) == field.default)
 
 
 def build_model(

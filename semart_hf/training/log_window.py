@@ -1,7 +1,7 @@
 """The log of a training: each task's loss and accuracy since its last line, where the time went, and its lines."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,8 @@ class LogWindow(TrainerCallback):
 
     def __init__(self, tasks: Sequence[Mapping[str, Any]]) -> None:
         self.tasks = [task["name"] for task in tasks]
-        self.parts = [(task["name"], columns, is_multi_label(task)) for task, columns in _with_columns(tasks)]
+        columns = label_columns(tasks)
+        self.parts = [(task["name"], columns[task["name"]], is_multi_label(task)) for task in tasks]
         self.reset()
 
     def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
@@ -82,10 +83,6 @@ class LogWindow(TrainerCallback):
         self.reset()
         self.sums = None if state["sums"] is None else torch.tensor(state["sums"], device=device)
         self.rows = state["rows"]
-
-
-def _with_columns(tasks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], slice]]:
-    return zip(tasks, label_columns(tasks).values(), strict=True)
 
 
 class TrainingProgress(ProgressCallback):

@@ -79,82 +79,58 @@ class TaskLoss(nn.Module):
             targets = ordinal_targets(scale, ordinal_years if is_dated else scale.gap / 2)
             targets = ((1 - label_smoothing) * targets + label_smoothing / len(targets)).float()
         weights = class_weights(counts) if "class_weighted" in parts else torch.ones(counts.shape)
-        prior = logit_adjustment_tau * log_frequencies(counts) if "logit_adjusted" in parts else None
+        prior = logit_adjustment_tau * self.prior(counts) if "logit_adjusted" in parts else None
         self.register_buffer("targets", targets, persistent=False)
         self.register_buffer("weights", weights, persistent=False)
         self.register_buffer("adjustment", prior, persistent=False)
 
-    def row_weights(self, labels: Tensor) -> Tensor:
-        """Weight of each row `(batch,)` with its label `(batch, 1)`; 0 where it is unknown."""
-        labels = labels[:, 0]
+    def prior(self, counts: Tensor) -> Tensor:
+        """What `logit_adjusted` adds to the logits `(num_labels,)`."""
+        return log_frequencies(counts)
+
+    def label_weights(self, labels: Tensor) -> Tensor:
+        """Weights of the labels `(batch, columns)`; 0 where they are unknown, −100."""
         return self.weights[labels.clamp(min=0)] * (labels != UNKNOWN_LABEL)
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Loss of each row `(batch,)`, times its weight; 0 where the label is unknown, −100."""
-        logits = logits.float()
-        if self.adjustment is not None:
-            logits = logits + self.adjustment
-        numbers = labels[:, 0].clamp(min=0)
+    def label_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Losses of the labels `(batch, columns)`, before they are weighed."""
+        numbers, smoothing = labels[:, 0].clamp(min=0), self.label_smoothing
         if self.targets is None:
-            losses = F.cross_entropy(logits, numbers, label_smoothing=self.label_smoothing, reduction="none")
+            losses = F.cross_entropy(logits, numbers, label_smoothing=smoothing, reduction="none")
         else:
             losses = F.cross_entropy(logits, self.targets[numbers], reduction="none")
-        return losses * self.row_weights(labels)
+        return losses.unsqueeze(1)
+
+    def row_weights(self, labels: Tensor) -> Tensor:
+        """Weight of each row `(batch,)`."""
+        return self.label_weights(labels).sum(-1)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss of each row `(batch,)`, times its weight."""
+        logits = logits.float() if self.adjustment is None else logits.float() + self.adjustment
+        return (self.label_losses(logits, labels) * self.label_weights(labels)).sum(-1)
 
 
-class MultiLabelLoss(nn.Module):
+class MultiLabelLoss(TaskLoss):
     """The loss of each row for a task with several labels: the mean binary cross-entropy over its known labels.
 
-    The parts of `TaskLoss` mean for each label, with its absence and presence as the classes (`counts (2,
-    num_labels)`), what they mean there: `class_weighted` lets both weigh the same in total, `logit_adjusted` adds the
-    log odds of the label's presence.
-
-    Raises:
-        ValueError: If `ordinal` is asked for.
+    The classes of each label are its absence and its presence: `counts` and weights are `(2, num_labels)`.
     """
 
-    weights: Tensor
-    adjustment: Tensor | None
-
-    def __init__(
-        self,
-        task: Mapping[str, Any],
-        counts: Tensor,
-        parts: set[str],
-        *,
-        label_smoothing: float = 0.0,
-        logit_adjustment_tau: float = 1.0,
-        **of_ordinal: float,
-    ) -> None:
-        super().__init__()
-        if "ordinal" in parts:
-            raise ValueError(
-                f"The loss of {task.get('name')} is ordinal, but a task with several labels has no order. Allowed are "
-                f"{[part for part in LOSS_PARTS if part != 'ordinal']}. Choose among them, by task or as default."
-            )
-        self.label_smoothing = label_smoothing
-        weights = class_weights(counts) if "class_weighted" in parts else torch.ones(counts.shape)
+    def prior(self, counts: Tensor) -> Tensor:
+        """The log odds of each label's presence `(num_labels,)`."""
         absent, present = log_frequencies(counts)
-        prior = logit_adjustment_tau * (present - absent) if "logit_adjusted" in parts else None
-        self.register_buffer("weights", weights, persistent=False)
-        self.register_buffer("adjustment", prior, persistent=False)
+        return present - absent
 
-    def _label_weights(self, labels: Tensor) -> Tensor:
+    def label_weights(self, labels: Tensor) -> Tensor:
+        """Weights of the labels `(batch, num_labels)`, whose sum is a row's mean; 0 where they are unknown."""
         absent, present = self.weights
         return torch.where(labels > 0, present, absent) * (labels != UNKNOWN_LABEL) / labels.shape[1]
 
-    def row_weights(self, labels: Tensor) -> Tensor:
-        """Mean weight of each row's labels `(batch,)`, by 0 and 1 `(batch, num_labels)`; unknown ones weigh 0."""
-        return self._label_weights(labels).sum(-1)
-
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Loss of each row `(batch,)`: the mean over the labels of their weighted losses, 0 where unknown, −100."""
-        logits = logits.float()
-        if self.adjustment is not None:
-            logits = logits + self.adjustment
+    def label_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Losses of the labels `(batch, num_labels)`, before they are weighed."""
         targets = (1 - self.label_smoothing) * labels.clamp(min=0) + self.label_smoothing / 2
-        losses = F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none")
-        return (losses * self._label_weights(labels)).sum(-1)
+        return F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none")
 
 
 class ArtLoss(nn.Module):

@@ -65,7 +65,6 @@ class ModelArguments:
     fusion_dropout: float = described(0.1, "Dropout probability before the heads.")
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         check_numbers(self)
 
 
@@ -184,6 +183,15 @@ def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> t
             command_line += [f"--{name}", *(str(w).lower() if isinstance(w, bool) else str(w) for w in words)]
     parsed: tuple[Any, ...] = parser.parse_args_into_dataclasses(args=command_line, look_for_args_file=False)
     return parsed
+
+
+def changed_fields(begun: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, str]:
+    """By name both values of the fields in which a recipe differs from that of a run which has begun."""
+    return {
+        name: f"{begun.get(name)!r} then, {recipe.get(name)!r} now"
+        for name in sorted({*begun, *recipe})
+        if begun.get(name) != recipe.get(name)
+    }
 
 
 def effective_recipe(recipe: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

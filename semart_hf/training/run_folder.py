@@ -13,6 +13,7 @@ import yaml
 from semart_hf.files import write_text
 
 from .checkpoints import MANIFEST, checkpoints_of, last_whole_checkpoint, requested_checkpoint
+from .recipe import changed_fields
 
 logger = logging.getLogger(__name__)
 
@@ -116,12 +117,7 @@ def _changes(folder: Path, recipe: Mapping[str, Any]) -> dict[str, str]:
     except yaml.YAMLError:
         begun = {}
     # What is compared is what would be read again.
-    recipe = yaml.safe_load(yaml.safe_dump(dict(recipe)))
-    return {
-        name: f"{begun.get(name)!r} then, {recipe.get(name)!r} now"
-        for name in sorted({*begun, *recipe})
-        if begun.get(name) != recipe.get(name)
-    }
+    return changed_fields(begun, yaml.safe_load(yaml.safe_dump(dict(recipe))))
 
 
 def _last_checkpoint(folder: Path) -> Path | None:

@@ -167,7 +167,6 @@ def _suggested(trial: optuna.Trial, name: str, values: Any) -> Any:
 
 
 def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
-    """A training's best validation."""
     model, data, training = _arguments(recipe)
     splits = load_splits(data, seed=training.seed)
     tasks = splits.tasks or []

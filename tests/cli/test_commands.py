@@ -9,6 +9,7 @@ import pytest
 
 from semart_hf.cli.__main__ import COMMANDS, main
 from semart_hf.cli.command import command, print_table
+from semart_hf.documents.table import Table
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SCRIPTS = {"train": "train", "evaluate": "evaluate_model", "predict": "predict", "prepare": "prepare_data"}
@@ -69,7 +70,7 @@ def test_what_a_user_can_put_right_ends_with_a_sentence_and_a_fault_keeps_its_tr
 
 
 def test_a_table_shows_names_as_they_are(capsys):
-    print_table(("painting", "rows"), [("[red]a[/red]", "7"), ("b", "12")], title="Two [bold]", total=("all", "19"))
+    print_table(Table(("painting", "rows"), [("[red]a[/red]", 7), ("b", "12")], "Two [bold]", total=("all", "19")))
     shown = capsys.readouterr().out
     assert "Two [bold]" in shown
     assert "│ [red]a[/red] │    7 │" in shown

@@ -168,7 +168,7 @@ def test_an_evaluation_that_fails_leaves_nothing_and_calibrates_nothing(release,
     config = (folder / "config.json").read_bytes()
     run(folder, release, tmp_path / "out")
     before = {name: (tmp_path / "out" / name).read_bytes() for name in files_of(tmp_path / "out")}
-    monkeypatch.setattr("semart_hf.evaluation.results.bootstrap_intervals", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("semart_hf.evaluation.scores.bootstrap_intervals", lambda *_, **__: 1 / 0)
     for output in ("out", "new"):
         with pytest.raises(ZeroDivisionError):
             run(folder, release, tmp_path / output, "--calibrate", "val")

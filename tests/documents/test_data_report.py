@@ -10,7 +10,7 @@ from PIL import Image
 from release_builder import encoded, painting, row, write_release
 
 from semart_hf.catalogue.release import read_rows
-from semart_hf.documents.data_report import finding_counts, write_data_report
+from semart_hf.documents.data_report import finding_table, write_data_report
 from semart_hf.documents.dataset_card import write_dataset_card
 from semart_hf.documents.page import to_jpeg
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
@@ -44,8 +44,8 @@ def report(prepared):
 
 def test_findings_without_a_split_count_among_all():
     problems = {"empty_description": {"train": 64, "test": 8}, "unmapped_value": {"all": 21}}
-    counts = finding_counts({"rows": {"train": {}, "test": {}}, "problems": problems})
-    assert counts == {"empty_description": [64, 8, 72], "unmapped_value": [0, 0, 21]}
+    table = finding_table({"rows": {"train": {}, "test": {}}, "problems": problems})
+    assert table.rows == [["empty_description", 64, 8, 72], ["unmapped_value", 0, 0, 21]]
 
 
 def test_every_part_is_there_and_what_the_catalogue_says_stays_text(report):

@@ -194,5 +194,5 @@ def test_the_ordinal_loss_of_any_order():
         {"labels": ["1", "3", "5", "UNK"], "kind": "ordered", "positions": [1, 3, 5, None]}, HAVING, {"ordinal"}
     )
     assert loss.targets[0].tolist() == pytest.approx([v / (1 + near + far) for v in (1, near, far, 0)])
-    with pytest.raises(ValueError, match="several labels has no order"):
+    with pytest.raises(ValueError, match="needs labels with an order"):
         MultiLabelLoss(SUBJECTS, HAVING, {"ordinal"})

@@ -31,7 +31,6 @@ class ArtClassification(evaluate.Metric):
     """
 
     def __init__(self, *args: Any, tasks: Any = ("type", "school", "timeframe", "medium"), **kwargs: Any):
-        """Keep the tasks."""
         self.tasks = tasks
         super().__init__(*args, **kwargs)
 
