@@ -219,7 +219,7 @@ def known_numbers(cell: Any, task: Mapping[str, Any], by_label: Mapping[str, int
 def labels_of(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> Tensor:
     """The rows' labels as the model takes them `(batch, num_label_columns)`, −100 where unknown."""
     columns = label_columns(tasks)
-    labels = torch.full((len(rows), max(part.stop for part in columns.values())), UNKNOWN_LABEL)
+    labels = torch.full((len(rows), max((part.stop for part in columns.values()), default=0)), UNKNOWN_LABEL)
     for task in tasks:
         part, name = columns[task["name"]], task["name"]
         if not is_multi_label(task):

@@ -24,6 +24,7 @@ from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.text_semart import most_text_tokens
 
 from .arguments import SemArtTrainingArguments
+from .correlated_start import correlate_projections
 from .recipe import PRETRAINED_CHOICES, ModelArguments
 from .trainer import SemArtTrainer
 
@@ -56,6 +57,14 @@ def build_trainer(
         model, processor = start_from(
             model_arguments.init_from, tasks, model_arguments, data, say, contrastive=is_contrastive
         )
+    if training.contrastive_start != "random":
+        if training.contrastive_start != "correlations" or not is_contrastive or model_arguments.init_from is not None:
+            raise ValueError(
+                f"contrastive_start is {training.contrastive_start!r}, contrastive_weight is "
+                f"{training.contrastive_weight} and init_from is {model_arguments.init_from}. Allowed is random; "
+                "correlations needs a contrastive_weight, and projections that are new. Leave contrastive_start out."
+            )
+        say(correlate_projections(model, processor, splits["train"], training.device))
     model.config.training_data = describe_training_data(data.data)
     train_paintings, remark = with_prepared_pictures(splits, data, processor.image_processor, seed=training.seed)
     if remark:

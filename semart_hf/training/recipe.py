@@ -96,6 +96,12 @@ class LearningArguments:
         0.0,
         "Weight of picture and text finding each other among the pairs of a batch, on all devices; 0: not learned.",
     )
+    contrastive_start: str = described(
+        "random",
+        "Projections before training: random, or correlations, computed from all pairs' features by towers that know "
+        "much already.",
+        choices=["random", "correlations"],
+    )
     ema_decay: float = described(0.0, "Of a moving average of the weights, which is then the result; 0: none.")
     unfreezing: dict[str, Any] | None = described(
         None, 'By epoch, what is frozen from it on, e.g. \'{"2": {"frozen_vision_stages": 1}}\'.'

@@ -5,13 +5,18 @@ import pytest
 import torch
 from PIL import Image
 from rounding import rounding
+from sklearn.cross_decomposition import CCA
 from small_trainer import STEPS_ALONE, make_model, make_trainer, parts_of
 from torch import nn
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.copies import are_copies, pair_keys
+from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.sampling import DRAW_KEY
+from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.building import build_trainer
 from semart_hf.training.contrastive import contrastive_sum
+from semart_hf.training.correlated_start import canonical_projections
 
 
 def by_hand(image, text, scale, pairs, left_out=()):
@@ -118,3 +123,59 @@ def test_keys_are_given_for_training_rows_alone_and_the_two_settings_must_agree(
         model.config.contrastive = contrastive
         with pytest.raises(ValueError, match=rf"contrastive_weight is {weight}, but the model has contrastive="):
             make_trainer(parts, tmp_path, model, contrastive_weight=weight)
+
+
+def test_projections_in_closed_form_have_the_correlations_that_scikit_learn_finds():
+    chance = np.random.default_rng(0)
+    common = chance.standard_normal((40, 3))
+    sides = [common @ chance.standard_normal((3, size)) + 0.1 * chance.standard_normal((40, size)) for size in (6, 5)]
+    expected = CCA(4, max_iter=10_000, tol=1e-12).fit_transform(*sides)
+    image, text = (torch.from_numpy(side) for side in sides)
+    image = torch.cat((image, torch.ones(40, 1)), dim=1)  # a feature that says nothing
+    found = [
+        (rows @ weight + bias).numpy()
+        for rows, (weight, bias) in zip((image, text), canonical_projections(image, text, [1e-9], 8)[0], strict=True)
+    ]
+    for number in range(4):
+        correlations = [np.corrcoef(first[:, number], other[:, number])[0, 1] for first, other in (expected, found)]
+        assert correlations[1] == pytest.approx(correlations[0], abs=1e-6)
+    for side in found:
+        np.testing.assert_allclose((side.mean(), np.square(side).mean()), (0, 1), atol=1e-9)
+        assert not side[:, 5:].any()
+    strong, weak = (canonical_projections(image, text, [ridge], 8)[0][0][0] for ridge in (1, 1e-9))
+    assert strong.norm() < weak.norm()
+
+
+def test_a_start_by_correlations_is_computed_from_the_towers_features_of_all_pairs(parts, tmp_path):
+    splits, _, model, _ = parts
+    rows = splits["train"].select(range(40))
+    texts = [None if number < 4 else text for number, text in enumerate(rows["text"])]
+    rows = rows.remove_columns("text").add_column("text", texts)
+    whole = [number for number, row in enumerate(rows) if row["image"] and row["text"]]
+    said = []
+
+    def built(**options):
+        training = SemArtTrainingArguments(str(tmp_path), report_to="none", **{"contrastive_weight": 1.0} | options)
+        data = DataArguments(data="-", vocab_size=300, max_text_length=32, prepare=False)
+        return build_trainer({"train": rows, "validation": rows}, model, data, training, say=said.append)
+
+    trainer = built(contrastive_start="correlations")
+    assert any(
+        line.startswith(f"Projections: canonical correlations of {len(whole)} pairs with the ridge") for line in said
+    )
+    ours, processor = trainer.model, trainer.processing_class
+    with torch.no_grad():
+        inputs = processor(images=[rows[number]["image"]["path"] for number in whole], text=[texts[n] for n in whole])
+        image = ours.eval().get_image_features(inputs["pixel_values"])
+        text = ours.get_text_features(inputs["input_ids"], inputs["attention_mask"])
+    for side in (image, text):
+        assert side.mean().item() == pytest.approx(0, abs=1e-4)
+        assert side.square().mean().item() == pytest.approx(1, abs=1e-3)
+    agreement, chance = (torch.corrcoef(torch.stack((image[:, 0], text[:, 0].roll(by))))[0, 1] for by in (0, 1))
+    assert agreement > 0.5 > chance
+    for options in ({"contrastive_weight": 0.0}, {"contrastive_start": "correlation"}):
+        with pytest.raises(ValueError, match=r"contrastive_start is 'correlation.*Leave contrastive_start out"):
+            built(**{"contrastive_start": "correlations"} | options)
+    rows = rows.select(range(9))
+    with pytest.raises(ValueError, match=r"but \d paintings have a picture and a text. It needs at least 10"):
+        built(contrastive_start="correlations")
