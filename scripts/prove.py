@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   python scripts/prove.py ablations --processes 2     # paints a miniature with a long tail
   python scripts/prove.py speed --processes 2         # that what makes training faster costs no accuracy
   python scripts/prove.py finetune                    # paints 8,000 paintings, and trains a model on a half
+  python scripts/prove.py review                      # after make demo: what a reviewer is asked next
   python scripts/prove.py card                        # writes all cards again
 
 The same command continues where it was interrupted."""
@@ -24,6 +25,7 @@ PARTS = {
     "ablations": ("ablations-miniature", "miniature-best.yaml whole and without each technique"),
     "finetune": ("finetune_proof", "200 paintings of another catalogue, from a published model and from towers alone"),
     "retrieval": ("retrieval_proof", "search by words and pictures, and what it costs the tasks"),
+    "review": ("review_proof", "how many decisions each order of a review needs"),
     "speed": ("speed_proof", "the miniature with and without what makes training faster"),
 }
 
@@ -56,10 +58,12 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     for name, text in (*real, ("text_tower", "folder or Hub id of a DistilBERT")):
         kind = Path if name == "paintings" else str
         parts["retrieval"].add_argument(f"--{name}", type=kind, required=True, help=text)
+    parts["review"].add_argument("--model", default="outputs/demo/model", help="of make demo: %(default)s")
     for name, folder in (
         ("ablations", "outputs/long_tail"),
         ("finetune", "outputs/finetune_proof"),
         ("retrieval", "outputs/search_proof"),
+        ("review", "outputs/review_proof"),
         ("speed", "outputs/speed_proof"),
     ):
         help_text = "its data, painted where missing: %(default)s"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,50 +11,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semart_hf.files import atomic_file, locked
+from semart_hf.files import locked
 
 from .own_format import Catalogue
 from .review_results import estimated_accuracy
-from .several_labels import split_labels
-from .suggestions import Columns, readable
+from .review_tables import alternatives_in, create_tables, put_in_order
+from .suggestions import Columns
 
 # Which of the two tables is walked along its index, so that the first hit ends the search: CROSS keeps the order.
-_BY_CONFIDENCE = "suggestion AS open CROSS JOIN painting USING (row)"
+_BY_QUESTION = "suggestion AS open CROSS JOIN painting USING (row)"
 _BY_PAINTING = "painting CROSS JOIN suggestion AS open USING (row)"
-#: In which order the paintings come that have something to decide.
+#: In which order the paintings come that have something to decide; the first is the default.
 ORDERS = {
-    "least sure first": (_BY_CONFIDENCE, "open.confidence"),
+    "most expected gain first": (_BY_QUESTION, "open.turn"),
+    "least sure first": (_BY_QUESTION, "open.confidence"),
     "most expected errors first": (_BY_PAINTING, "painting.expected_errors DESC"),
     "in the catalogue's order": (_BY_PAINTING, "painting.row"),
     "at random": (_BY_PAINTING, "painting.shuffled"),
-    "labels that the model doubts": (_BY_CONFIDENCE, "open.confidence DESC"),
-    "what was skipped": (_BY_CONFIDENCE, "open.confidence"),
+    "labels that the model doubts": (_BY_QUESTION, "open.confidence DESC"),
+    "what was skipped": (_BY_QUESTION, "open.confidence"),
 }
+#: Asks one question of a painting, and another painting next: of each it asks what teaches most.
+BY_GAIN = next(iter(ORDERS))
 #: State of the questions that an order asks, where it is another than `open`.
 STATE_OF = {"labels that the model doubts": "doubted", "what was skipped": "skipped"}
 # A painting that somebody looked at and left comes to others after so many seconds.
 _LEASE_SECONDS = 600
-_TABLES = """
-CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE painting (
-    row INTEGER PRIMARY KEY, cells TEXT NOT NULL, expected_errors REAL NOT NULL, shuffled INTEGER NOT NULL,
-    reviewer TEXT, leased_until REAL NOT NULL DEFAULT 0
-);
-CREATE TABLE suggestion (
-    row INTEGER NOT NULL, task TEXT NOT NULL, label TEXT NOT NULL, confidence REAL NOT NULL,
-    alternatives TEXT NOT NULL, known TEXT, state TEXT NOT NULL, PRIMARY KEY (row, task)
-) WITHOUT ROWID;
-CREATE TABLE decision (
-    id INTEGER PRIMARY KEY, row INTEGER NOT NULL, task TEXT NOT NULL, label TEXT, is_new INTEGER NOT NULL,
-    suggested TEXT NOT NULL, confidence REAL NOT NULL, reviewer TEXT NOT NULL, time REAL NOT NULL,
-    is_undone INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX by_confidence ON suggestion (state, confidence);
-CREATE INDEX by_reviewer ON painting (reviewer);
-CREATE INDEX by_errors ON painting (expected_errors);
-CREATE INDEX by_shuffle ON painting (shuffled);
-CREATE INDEX by_painting ON decision (row, task);
-"""
 
 
 @dataclass(frozen=True)
@@ -72,6 +51,7 @@ class Suggestion:
         known: The label that the catalogue has.
         state: `open`, `decided`, `skipped`, `left` (skipped twice); where the catalogue has a label, `known` if it is
             the suggested one, else `doubted`.
+        turn: Its place among the open questions by expected gain, from 0 on; see `order_by_gain`.
     """
 
     task: str
@@ -80,6 +60,7 @@ class Suggestion:
     alternatives: tuple[tuple[str, float], ...]
     known: str | None
     state: str
+    turn: int | None
 
 
 @dataclass(frozen=True)
@@ -111,11 +92,11 @@ class Review:
         self.digest = about["catalogue"]
 
     def next_painting(
-        self, reviewer: str, order: str = "least sure first", *, task: str | None = None, label: str | None = None
+        self, reviewer: str, order: str = BY_GAIN, *, task: str | None = None, label: str | None = None
     ) -> Painting | None:
         """The painting to decide about next, which nobody else gets meanwhile; `None` when nothing is left.
 
-        One that the reviewer has not finished comes again.
+        One that the reviewer has not finished comes again, but by expected gain, where the next question does.
 
         Args:
             reviewer: Who asks.
@@ -140,17 +121,19 @@ class Review:
             where, (tables, by) = " AND ".join(conditions), ORDERS[order]
             # Of one painting its few tasks are looked at: without `+`, all that is open, again for each painting.
             of_painting = f"+{where}"
-            found = connection.execute(
-                f"SELECT open.row FROM {_BY_PAINTING} WHERE painting.reviewer = ? AND leased_until >= ? "
-                f"AND {of_painting}",
-                [reviewer, now, *values],
-            ).fetchone()
+            found = None
+            if order != BY_GAIN:
+                found = connection.execute(
+                    f"SELECT open.row FROM {_BY_PAINTING} WHERE painting.reviewer = ? AND leased_until >= ? "
+                    f"AND {of_painting}",
+                    [reviewer, now, *values],
+                ).fetchone()
             found = (
                 found
                 or connection.execute(
                     f"SELECT open.row FROM {tables} WHERE {of_painting if tables == _BY_PAINTING else where} "
-                    f"AND leased_until < ? ORDER BY {by} LIMIT 1",
-                    [*values, now],
+                    f"AND (leased_until < ? OR painting.reviewer = ?) ORDER BY {by} LIMIT 1",
+                    [*values, now, reviewer],
                 ).fetchone()
             )
             if found is not None:
@@ -168,10 +151,12 @@ class Review:
             cells = connection.execute("SELECT cells FROM painting WHERE row = ?", [row]).fetchone()
             if cells is None:
                 raise ValueError(f"Got row {row}, which has no suggestion to review. Ask for the next painting.")
-            rows = connection.execute("SELECT * FROM suggestion WHERE row = ?", [row]).fetchall()
+            rows = connection.execute(
+                "SELECT task, label, confidence, alternatives, known, state, turn FROM suggestion WHERE row = ?", [row]
+            ).fetchall()
         suggestions = (
-            Suggestion(task, label, confidence, _alternatives(others), known, state)
-            for _, task, label, confidence, others, known, state in rows
+            Suggestion(task, label, confidence, alternatives_in(others), *rest)
+            for task, label, confidence, others, *rest in rows
         )
         by_task = {suggestion.task: suggestion for suggestion in suggestions}
         return Painting(row, json.loads(cells[0]), tuple(by_task[task] for task in self.tasks if task in by_task))
@@ -328,7 +313,7 @@ def begin_review(catalogue: Catalogue, columns: Columns, tasks: Sequence[str], p
         if not path.exists():
             with locked(path, "beginning the review", wait=600):  # or the later of two would replace the other's
                 if not path.exists():
-                    _create(path, digest, catalogue, columns, given)
+                    create_tables(path, digest, catalogue, columns, given)
     except sqlite3.Error as error:
         raise OSError(f"The decisions cannot be kept in {path}: {error}.") from error
     review = Review(path)
@@ -339,56 +324,11 @@ def begin_review(catalogue: Catalogue, columns: Columns, tasks: Sequence[str], p
         )
     with review._connected() as connection:
         connection.execute("PRAGMA journal_mode = WAL")  # whoever reads does not wait for who writes
-    return review
-
-
-def _create(path: Path, digest: str, catalogue: Catalogue, columns: Columns, tasks: Sequence[str]) -> None:
-    with atomic_file(path) as unfinished:
-        unfinished.unlink(missing_ok=True)  # of a killed process with this one's number
-        connection = sqlite3.connect(unfinished)
-        connection.executescript(_TABLES)
-        _import(connection, catalogue, columns, tasks)
-        about = {"catalogue": digest, "tasks": json.dumps(tasks)}
-        connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+        connection.execute("BEGIN IMMEDIATE")
+        if not connection.execute("SELECT 1 FROM pragma_table_info('suggestion') WHERE name = 'turn'").fetchone():
+            # A review that was begun when there was no such order.
+            connection.execute("ALTER TABLE suggestion ADD COLUMN turn INTEGER")
+            connection.execute("CREATE INDEX by_turn ON suggestion (state, turn)")
+            put_in_order(connection, columns)
         connection.commit()
-        connection.close()
-
-
-def _import(connection: sqlite3.Connection, catalogue: Catalogue, columns: Columns, tasks: Sequence[str]) -> None:
-    """The rows that have suggestions."""
-    for number, row in enumerate(catalogue.rows()):
-        errors = 0.0
-        for task in tasks:
-            label, confidence = row.cells.get(f"{task}_suggested"), _number(row.cells.get(f"{task}_confidence"))
-            separator = columns.separators.get(task)
-            label = "" if label is None and separator else label  # none of several labels is likely enough
-            if label is None or confidence is None:
-                continue
-            known = row.cells.get(columns.tasks[task]) if task in columns.tasks else None
-            if separator and known and {*split_labels(known, separator)} == {*split_labels(label, separator)}:
-                known = label
-            if known == label and row.cells.get(f"{task}_decision") != "known":
-                known = None  # a suggestion that was filled in
-            state = "open" if known is None else "known" if known == label else "doubted"
-            errors += (1 - confidence) * (state == "open")
-            others = row.cells.get(f"{task}_alternatives") or ""
-            values = [number, task, label, confidence, others, known, state]
-            values = [readable(value) if isinstance(value, str) else value for value in values]
-            connection.execute("INSERT INTO suggestion VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-        shuffled = int.from_bytes(hashlib.blake2b(str(number).encode(), digest_size=4).digest(), "big")
-        cells = {name: readable(value) for name, value in row.cells.items() if value is not None}
-        values = [number, json.dumps(cells, ensure_ascii=False), errors, shuffled]
-        connection.execute("INSERT INTO painting (row, cells, expected_errors, shuffled) VALUES (?, ?, ?, ?)", values)
-
-
-def _alternatives(text: str) -> tuple[tuple[str, float], ...]:
-    # A label may hold ` | ` and end in digits itself.
-    return tuple((label, float(score)) for label, score in re.findall(r"(.+?) ([01]\.\d+)(?: \| |$)", text))
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    return review

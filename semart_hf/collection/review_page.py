@@ -13,7 +13,7 @@ from typing import Any
 from semart_hf.model.pictures_semart import load_picture
 
 from .own_format import Catalogue, Row
-from .review import ORDERS, STATE_OF, Painting, Review, Suggestion
+from .review import BY_GAIN, ORDERS, STATE_OF, Painting, Review, Suggestion
 from .review_results import export_decisions
 from .several_labels import joined, several_choices, split_labels
 from .suggestions import Columns, painting_of, printable
@@ -105,7 +105,7 @@ class ReviewPage:
         except (ValueError, OSError) as error:
             return self.next(reviewer, order, task, label, str(error))
         painting = self.review.painting(row)
-        still = self._open_task(painting, order, task, label)
+        still = None if order == BY_GAIN else self._open_task(painting, order, task, label)
         return self._shown(painting, still, "") if still else self.next(reviewer, order, task, label)
 
     def open(self, row: int, cells: Mapping[str, str], reviewer: str, order: str, task: str, label: str) -> list[Any]:
@@ -181,7 +181,7 @@ class ReviewPage:
         self._counted_again = time.monotonic() + 10 * (time.monotonic() - begun)
         return self._progress
 
-    def next_json(self, reviewer: str, order: str = "least sure first", task: str = "") -> dict[str, Any]:
+    def next_json(self, reviewer: str, order: str = BY_GAIN, task: str = "") -> dict[str, Any]:
         """The painting that comes next for somebody, as JSON; empty when nothing is left."""
         painting = self.review.next_painting(_name(reviewer), order, task=task or None)
         return {} if painting is None else asdict(painting)
@@ -200,11 +200,12 @@ class ReviewPage:
         self.review.decide(row, task, joined(parts, separator or "") or None, name, is_new=is_new)
 
     def _open_task(self, painting: Painting | None, order: str, wanted: str | None, label: str = "") -> str | None:
-        """The task to be decided next: the wanted one, or the least sure of those that are open."""
+        """The task to be decided next: the wanted one, or of those that are open the first in the order."""
         state = STATE_OF.get(order, "open")
         found = [one for one in painting.suggestions if one.state == state] if painting else []
         found = [one for one in found if wanted in (None, "", one.task) and label in ("", one.label)]
-        return min(found, key=lambda one: one.confidence).task if found else None
+        key = (lambda one: one.turn) if order == BY_GAIN else (lambda one: one.confidence)
+        return min(found, key=key).task if found else None
 
     def _asked(self, painting: Painting) -> dict[str, Any]:
         """What the model was asked; without the picture where it is at a URL."""

@@ -1,0 +1,190 @@
+"""How many decisions each order of a review needs: an oracle answers, heads are fitted again on frozen features."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch.utils.data import DataLoader
+
+from proofs.runner import Run, mean_and_deviation
+from semart_hf.cli.command import load_model
+from semart_hf.collection.expected_gain import Question, order_by_gain
+from semart_hf.data.collator import ArtCollator
+from semart_hf.data.loading import load_paintings
+from semart_hf.evaluation.results import describe_environment
+from semart_hf.miniature.miniature import paint_miniature
+
+SIZES = {"num_train": 2000, "num_val": 1, "num_test": 1000}
+ROUNDS, DECISIONS = 10, 40
+# The model's own paintings are those of seed 0; on those of the seeds up to 3 this order was chosen.
+FIRST_MUSEUM = 10
+RANDOM, GAIN = "at random", "most expected gain first"
+Asked = list[tuple[int, int, Question]]  # row, number of the task, and what the catalogue would show
+
+
+def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    common = {"sizes": SIZES, "rounds": ROUNDS, "decisions": DECISIONS, "first_museum": FIRST_MUSEUM}
+    shared = {"model": options.model, "release": options.release}
+    return common, [{"seed": seed, **shared} for seed in options.seeds]
+
+
+def run_one(seed: int, model: str, release: Path) -> dict[str, Any]:
+    """The curve of each order on one museum's paintings: decisions, paintings that were looked at, and accuracies."""
+    museum = paint_miniature(release / str(seed), seed=FIRST_MUSEUM + seed, **SIZES)
+    started, start = load_model(model), time.perf_counter()
+    tasks = started[0].config.tasks
+    splits = load_paintings(museum, tasks=tasks)
+    pool, test = (features_and_labels(*started, splits[name]) for name in ("train", "test"))
+    mean, deviation = pool[0].mean(axis=0), pool[0].std(axis=0) + 1e-6
+    pool, test = (((features - mean) / deviation, labels) for features, labels in (pool, test))
+    curves = {name: learn(tasks, pool, test, order, seed) for name, order in ORDERS.items()}
+    every = [fitted(pool[0], pool[1][:, number], test[0], task) for number, task in enumerate(tasks)]
+    return {
+        "seconds": round(time.perf_counter() - start, 1),
+        "commit": describe_environment().get("commit"),
+        "curves": curves,
+        "all_labels": accuracies(every, test[1], tasks),
+    }
+
+
+def features_and_labels(model: Any, processor: Any, rows: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """What the model's heads read `(rows, fusion_dim)`, and the numbers of the labels `(rows, tasks)`."""
+    rows = rows.select_columns(["image", "text", *model.config.task_names])
+    rows = rows.cast_column("image", datasets.Image(decode=False))
+    features, labels = [], []
+    for batch in DataLoader(rows, batch_size=64, collate_fn=ArtCollator(processor, model.config.tasks)):
+        labels.append(batch.pop("labels").numpy())
+        with torch.inference_mode():
+            features.append(model(**batch).features.float().numpy())
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def fitted(
+    features: npt.NDArray[Any], labels: npt.NDArray[Any], asked: npt.NDArray[Any], task: Mapping[str, Any]
+) -> npt.NDArray[Any]:
+    """Probabilities `(asked, labels)` of a head that is fitted to the rows whose label is known."""
+    known, found = labels >= 0, np.zeros((len(asked), len(task["labels"])))
+    present = np.unique(labels[known])
+    if len(present) < 2:
+        found[:, present] = 1
+        return found
+    scale = 4 / np.sqrt(features.shape[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        head = LogisticRegression(max_iter=300).fit(scale * features[known], labels[known])
+    found[:, head.classes_] = head.predict_proba(scale * asked)
+    return found
+
+
+def accuracies(found: Sequence[Any], labels: npt.NDArray[Any], tasks: Sequence[Any]) -> dict[str, float]:
+    """Share of right answers by task, and the tasks' `mean`."""
+    shares = {}
+    for number, task in enumerate(tasks):
+        known = labels[:, number] >= 0
+        shares[task["name"]] = float((found[number].argmax(axis=1) == labels[:, number])[known].mean())
+    return {**shares, "mean": float(np.mean(list(shares.values())))}
+
+
+def learn(tasks: Sequence[Any], pool: Any, test: Any, order: Callable[..., Asked], seed: int) -> list[dict[str, Any]]:
+    """The curve of one order. The first decisions are drawn at random, for all orders the same."""
+    features, labels = pool
+    generator = np.random.default_rng(seed)
+    first = generator.permutation(len(labels)).repeat(len(tasks))
+    known = np.full_like(labels, -100)
+    drawn = [
+        (row, number) for row, number in zip(first, list(range(len(tasks))) * len(labels), strict=True)
+        if labels[row, number] >= 0
+    ]  # fmt: skip
+    curve = []
+    chosen = drawn[:DECISIONS]
+    for turn in range(ROUNDS + 1):
+        for row, number in chosen:
+            known[row, number] = labels[row, number]
+        shown = np.concatenate([test[0], features])
+        found = [fitted(features, known[:, number], shown, task) for number, task in enumerate(tasks)]
+        right = accuracies([shares[: len(test[0])] for shares in found], test[1], tasks)
+        looked_at = int((known >= 0).any(axis=1).sum())
+        curve.append({"decisions": int((known >= 0).sum()), "paintings": looked_at, "accuracy": right})
+        if turn < ROUNDS:
+            asked = questions([shares[len(test[0]) :] for shares in found], tasks, (labels >= 0) & (known < 0))
+            chosen = [(row, number) for row, number, _ in order(asked, generator)[:DECISIONS]]
+    return curve
+
+
+def questions(found: Sequence[npt.NDArray[Any]], tasks: Sequence[Any], is_open: npt.NDArray[np.bool_]) -> Asked:
+    """What is open, as a catalogue with suggestions shows it."""
+    asked = []
+    for number, (shares, task) in enumerate(zip(found, tasks, strict=True)):
+        best = np.argsort(-shares, axis=1, kind="stable")[:, :2]
+        for row in np.flatnonzero(is_open[:, number]).tolist():
+            (first, second), names = best[row].tolist(), task["labels"]
+            confidence, other = round(float(shares[row, first]), 4), round(float(shares[row, second]), 2)
+            asked.append((row, number, Question(task["name"], names[first], confidence, names[second], other)))
+    return asked
+
+
+def by_painting(asked: Asked, key: Callable[[Asked], float]) -> Asked:
+    """All questions of a painting before the next, the least sure first, as most orders of the review ask them."""
+    rows: dict[int, Asked] = {}
+    for question in asked:
+        rows.setdefault(question[0], []).append(question)
+    found = sorted(rows.values(), key=key)
+    return [one for row in found for one in sorted(row, key=lambda one: one[2].confidence)]
+
+
+ORDERS: dict[str, Callable[[Asked, Any], Asked]] = {
+    RANDOM: lambda asked, generator: by_painting(asked, lambda _: generator.random()),
+    "at random, each question of another painting": lambda asked, generator: [
+        asked[place] for place in generator.permutation(len(asked))
+    ],
+    "least sure first": lambda asked, _: by_painting(asked, lambda row: min(one[2].confidence for one in row)),
+    "most expected errors first": lambda asked, _: by_painting(
+        asked, lambda row: -sum(1 - q.confidence for *_, q in row)
+    ),
+    "smallest margin first": lambda asked, _: sorted(
+        asked, key=lambda one: one[2].confidence - one[2].other_confidence
+    ),
+    GAIN: lambda asked, _: [asked[place] for place in order_by_gain([question for *_, question in asked])],
+}
+
+
+def summarise(runs: Sequence[Run]) -> dict[str, Any]:
+    """The mean curve of each order, and after how many decisions it reaches what random choice reaches at its end."""
+    orders: dict[str, Any] = {}
+    for name in runs[0]["curves"]:
+        points = list(zip(*(run["curves"][name] for run in runs), strict=True))
+        orders[name] = {
+            "decisions": [point[0]["decisions"] for point in points],
+            "accuracy": [mean_and_deviation([one["accuracy"]["mean"] for one in point]) for point in points],
+            "paintings": float(np.mean([one["paintings"] for one in points[-1]])),
+        }
+    goal = orders[RANDOM]["accuracy"][-1]["mean"]
+    total = orders[RANDOM]["decisions"][-1]
+    for order in orders.values():
+        needed = decisions_until(goal, order["decisions"], [figure["mean"] for figure in order["accuracy"]])
+        order |= {"needed": needed, "share": None if needed is None else needed / total}
+    winner = max(orders, key=lambda name: (-(orders[name]["needed"] or np.inf), orders[name]["accuracy"][-1]["mean"]))
+    every = mean_and_deviation([run["all_labels"]["mean"] for run in runs])
+    return {"orders": orders, "goal": goal, "winner": winner, "all_labels": every}
+
+
+def decisions_until(goal: float, decisions: Sequence[int], accuracy: Sequence[float]) -> float | None:
+    """Where the line between the points first reaches the goal; `None` where it does not."""
+    for number, reached in enumerate(accuracy):
+        if reached >= goal:
+            if number == 0:
+                return float(decisions[0])
+            before, step = accuracy[number - 1], decisions[number] - decisions[number - 1]
+            return decisions[number - 1] + step * (goal - before) / (reached - before)
+    return None
