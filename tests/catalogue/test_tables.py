@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from semart_hf.catalogue import tables as module
-from semart_hf.catalogue.tables import cells_of, concatenated_rows, divided_rows, stored_rows
+from semart_hf.catalogue.tables import cells_of, divided_rows, stored_rows
 
 SCHEMA = pa.schema([("row_number", pa.int64()), ("title", pa.string())])
 
@@ -44,13 +44,6 @@ def test_rows_are_written_again_only_where_they_do_not_follow_each_other(monkeyp
     monkeypatch.setattr(module, "stored_rows", lambda tables: pytest.fail("were written again"))
     splits = divided_rows(rows, np.array([-1, 2, 2, 2, 0], np.int8))
     assert {split: rows["title"][:] for split, rows in splits.items()} == {"train": ["e"], "test": [None, "ü", ""]}
-
-
-def test_columns_that_a_table_lacks_are_missing_in_its_rows():
-    some = stored_rows([pa.table({"place": ["x"], "title": ["f"]})])
-    rows = concatenated_rows([stored_rows(tables()), some])
-    assert rows.column_names == ["row_number", "title", "place"]
-    assert (rows["place"][:], rows[5]) == ([None] * 5 + ["x"], {"row_number": None, "title": "f", "place": "x"})
 
 
 def test_a_full_disk_says_where_room_is_needed():

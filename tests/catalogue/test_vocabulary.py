@@ -8,14 +8,8 @@ from semart_hf.catalogue.vocabulary import label_number, learn_vocabulary
 @pytest.mark.parametrize(
     ("values", "labels"),
     [
-        (
-            ["Dutch"] * 3 + ["Italian"] * 5 + ["Catalan"] * 3 + ["Polish"] + [None] * 9,
-            ["Italian", "Catalan", "Dutch", "UNK"],  # by frequency, then by name
-        ),
-        (
-            ["1851-1900"] * 9 + ["0951-1000"] * 3 + ["1401-1450"] * 4 + ["ancient"] * 5,
-            ["0951-1000", "1401-1450", "1851-1900", "ancient", "UNK"],
-        ),
+        (["D"] * 3 + ["I"] * 5 + ["C"] * 3 + ["P"] + [None] * 9, ["I", "C", "D", "UNK"]),  # by frequency, then by name
+        (["1851-1900"] * 9 + ["0951-1000"] * 3 + ["ancient"] * 5, ["0951-1000", "1851-1900", "ancient", "UNK"]),
         (["UNK"] * 20 + ["genre"] * 3, ["genre", "UNK"]),
         (["study"] * 3 + ["genre"] * 2, ["study", "UNK"]),
     ],
@@ -24,12 +18,9 @@ def test_labels_in_their_order(values, labels):
     assert learn_vocabulary(values, min_label_count=3) == labels
 
 
-def test_a_label_occurs_at_least_once():
+def test_numbers_of_labels():
     with pytest.raises(ValueError, match=r"Got min_label_count=0.*Use 1 or more"):
         learn_vocabulary([], min_label_count=0)
-
-
-def test_numbers_of_labels():
     labels = ["religious", "portrait", "UNK"]
     assert [label_number(value, labels) for value in ("portrait", "never seen", None)] == [1, 2, None]
     with pytest.raises(ValueError, match=r"Got the label 'study'.*Add it or 'UNK'"):

@@ -43,9 +43,7 @@ def test_all_processes_have_equally_much_to_do():
         return list(StepBatchSampler(sampler, 8, num_accumulated=2, num_processes=2, process_index=process))
 
     ranks = [batches(0), batches(1)]
-    longest = torch.tensor(
-        [[max(LENGTHS[index].item() for _, index in batch) for batch in rank[:-2]] for rank in ranks]
-    )
+    longest = torch.tensor([[max(LENGTHS[index] for _, index in batch) for batch in rank[:-2]] for rank in ranks])
     assert ((longest[0] - longest[1]).abs() / longest.amax(0)).mean() < 0.06
     seen = sorted(index for rank in ranks for batch in rank for _, index in batch if index >= 0)
     assert seen == list(range(NUM_ROWS))
@@ -56,9 +54,8 @@ def test_steps_see_the_same_rows_however_they_are_divided(processes, accumulated
     steps = [[] for _ in range(3)]
     for process in range(processes):
         sampler = SeededSampler(19, seed=5)
-        batches = StepBatchSampler(
-            sampler, size, num_accumulated=accumulated, num_processes=processes, process_index=process
-        )
+        share = {"num_accumulated": accumulated, "num_processes": processes, "process_index": process}
+        batches = StepBatchSampler(sampler, size, **share)
         dealt = list(batches)
         assert len(dealt) == len(batches)
         for number, batch in enumerate(dealt):

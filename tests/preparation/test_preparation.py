@@ -77,9 +77,11 @@ def test_no_file_names_a_place_on_this_machine(prepared, release):
             assert str(release.parent.parent).encode() not in content, path
 
 
-def test_rows_are_those_of_the_release(prepared, release, tmp_path):
+@pytest.mark.parametrize("address", ["{}", "file://{}"])
+def test_rows_are_those_of_the_release(prepared, release, tmp_path, address):
     expected = typed_splits(read_rows(release), min_label_count=2)
-    found = load_paintings(prepared, cache_dir=tmp_path)
+    found = load_paintings(address.format(prepared), cache_dir=tmp_path)
+    assert list(found) == list(expected) == ["train", "validation", "test"]
     for split in expected:
         assert found[split].features == expected[split].features
         names = [name for name in expected[split].column_names if name != "image"]
@@ -104,23 +106,16 @@ def test_a_finished_folder_is_left_alone(prepared, release, caplog):
 
 
 def test_other_options_are_not_written_over_it(prepared, release):
-    with pytest.raises(
-        ValueError, match=r"where something else lies already.*Remove what is there, or choose another"
-    ):
+    with pytest.raises(ValueError, match=r"where something else lies.*Remove what is there, or choose another"):
         prepare(release, prepared, PreparationOptions(image_size=32))
 
 
-def test_an_empty_folder_may_be_there(release, tmp_path):
-    (tmp_path / "out").mkdir()
-    prepare(release, tmp_path / "out")
-    assert (tmp_path / "out" / "summary.json").is_file()
-
-
 @pytest.mark.parametrize(("encoding", "kind"), [("png", "PNG"), ("webp", "WEBP")])
-def test_other_encodings(release, tmp_path, encoding, kind):
-    prepare(release, tmp_path / "out", PreparationOptions(image_size=48, encoding=encoding))
-    picture = datasets.load_dataset(str(tmp_path / "out"), split="test", streaming=True)
-    assert next(iter(picture))["image"].format == kind
+def test_other_encodings_and_a_template_in_a_folder_that_is_empty(release, tmp_path, encoding, kind):
+    (tmp_path / "out").mkdir()
+    prepare(release, tmp_path / "out", PreparationOptions(48, encoding=encoding, text_columns="{TITLE}, {DATE}"))
+    first = load_paintings(tmp_path / "out", cache_dir=tmp_path)["test"][0]
+    assert (first["image"].format, first["text"]) == (kind, "Portrait test-0.jpg, 1630")
 
 
 def test_pictures_lie_uncompressed_and_named_without_folder(prepared):
@@ -128,12 +123,6 @@ def test_pictures_lie_uncompressed_and_named_without_folder(prepared):
     assert file.read()["image"][0].as_py()["path"] == "test-0.jpg"
     assert file.metadata.row_group(0).column(0).compression == "UNCOMPRESSED"
     assert file.metadata.row_group(0).column(2).compression == "ZSTD"
-
-
-def test_text_of_a_template_becomes_a_column(release, tmp_path):
-    prepare(release, tmp_path / "out", PreparationOptions(image_size=48, text_columns="{TITLE}, {DATE}"))
-    splits = load_paintings(tmp_path / "out", cache_dir=tmp_path)
-    assert splits["test"]["text"][0] == "Portrait test-0.jpg, 1630"
 
 
 def test_words_that_name_labels_are_masked_and_counted(tmp_path):
@@ -221,9 +210,7 @@ def test_findings_of_every_kind(tmp_path):
 def test_strict_refuses_dropped_rows(tmp_path):
     rows = [row("0.jpg"), row("gone.jpg", description=""), row("absent.jpg")]
     release = write_release(tmp_path / "release", {"train": rows}, {"0.jpg": encoded(painting(0))})
-    with pytest.raises(
-        ValueError, match=r"1 rows that would be dropped.*\n  train row 2 \(gone.jpg\): there is no file gone"
-    ):
+    with pytest.raises(ValueError, match=r"1 rows that would be dropped.*\n  train row 2 \(gone.jpg\): there is no f"):
         prepare(release, tmp_path / "out", strict=True, min_pictures=0)
     assert not (tmp_path / "out").exists()
     summary = prepare(release, tmp_path / "out", min_pictures=0)  # continues
@@ -260,21 +247,6 @@ def test_a_catalogue_of_broken_pictures_stops(tmp_path):
     with pytest.raises(ValueError, match=r"2 readable pictures for 5 rows.*\n  train row 3 \(2.jpg\): a web page"):
         prepare(release, tmp_path / "out")
     assert prepare(release, tmp_path / "out", min_pictures=0.4)["rows"]["train"]["with_picture"] == 2
-
-
-def test_pictures_that_are_links_are_followed_by_choice(tmp_path):
-    store = tmp_path / "store"
-    release = write_release(tmp_path / "release", {"train": [row("0.jpg"), row("1.jpg")]}, {})
-    store.mkdir()
-    for index in range(2):
-        (store / f"{index}.jpg").write_bytes(encoded(painting(index)))
-        (release / "Images" / f"{index}.jpg").symlink_to(store / f"{index}.jpg")
-    with pytest.raises(
-        ValueError, match=r"(?s)0 readable pictures for 2 rows.*a link that leads outside.*--follow_links"
-    ):
-        prepare(release, tmp_path / "out")
-    summary = prepare_paintings(read_rows(release, follow_links=True), tmp_path / "out", SMALL, num_proc=1)
-    assert summary["rows"]["train"]["with_picture"] == 2
 
 
 def test_a_split_of_which_nothing_is_left_is_left_out(tmp_path):
@@ -353,9 +325,7 @@ def test_other_tasks_are_declared_counted_and_learned_from_the_folder(small_rele
     assert counts["UNK"] == sum(count for count in authors.values() if count < 3) > 0
     splits = load_splits(DataArguments(data=str(tmp_path / "out")))  # no tasks: those of the folder
     assert [task["name"] for task in splits.tasks] == ["type", "author", "century"]
-    assert [task["labels"] for task in splits.tasks] == [
-        [*summary["labels"][t]["train"]][:-1] for t in summary["labels"]
-    ]
+    assert [task["labels"] for task in splits.tasks] == [[*one["train"]][:-1] for one in summary["labels"].values()]
     (author,) = load_splits(DataArguments(data=str(tmp_path / "out"), tasks=["author"], min_label_count=70)).tasks
     assert author["labels"] == splits.tasks[1]["labels"]  # named, it is read as the folder declares it
     features = datasets.Features(splits["train"].features)
