@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   python scripts/prove.py speed --processes 2         # that what makes training faster costs no accuracy
   python scripts/prove.py finetune                    # paints 8,000 paintings, and trains a model on a half
   python scripts/prove.py review                      # after make demo: what a reviewer is asked next
+  python scripts/prove.py paintings --releases data/one data/other --vision_tower FOLDER --text_tower FOLDER
   python scripts/prove.py card                        # writes all cards again
 
 The same command continues where it was interrupted."""
@@ -26,6 +27,7 @@ PARTS = {
     "finetune": ("finetune_proof", "200 paintings of another catalogue, from a published model and from towers alone"),
     "retrieval": ("retrieval_proof", "search by words and pictures, and what it costs the tasks"),
     "review": ("review_proof", "how many decisions each order of a review needs"),
+    "paintings": ("paintings", "real paintings and pretrained towers beside anchors that are tuned fairly"),
     "speed": ("speed_proof", "the miniature with and without what makes training faster"),
 }
 
@@ -35,7 +37,7 @@ def main(words: list[str] | None = None) -> None:
     try:
         if options.part != "card":
             prove(options)
-        for part in PARTS if options.part == "card" else (options.part,):
+        for part in measured_parts() if options.part == "card" else (options.part,):
             write_card(part)
     except (ValueError, OSError) as error:
         raise SystemExit(f"prove.py: {error}") from error
@@ -51,26 +53,26 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     parts = {name: commands.add_parser(name, help=text) for name, (_, text) in PARTS.items()}
     parts["text"].add_argument("--csv", type=Path, required=True, help="an official file; 80 %% are learned from")
     parts["text"].add_argument("--text_tower", required=True, help="folder or Hub id of a DistilBERT")
-    real = (
-        ("paintings", "a release whose titles are the texts"),
-        ("vision_tower", "folder or Hub id of a timm model"),
-    )
-    for name, text in (*real, ("text_tower", "folder or Hub id of a DistilBERT")):
-        kind = Path if name == "paintings" else str
-        parts["retrieval"].add_argument(f"--{name}", type=kind, required=True, help=text)
+    parts["retrieval"].add_argument("--paintings", type=Path, required=True, help="a release; titles are the texts")
+    parts["paintings"].add_argument("--releases", type=Path, nargs="+", required=True, help="folders; they are joined")
     parts["review"].add_argument("--model", default="outputs/demo/model", help="of make demo: %(default)s")
+    for name in ("retrieval", "paintings"):
+        parts[name].add_argument("--vision_tower", required=True, help="folder or Hub id of a timm model")
+        parts[name].add_argument("--text_tower", required=True, help="folder or Hub id of a DistilBERT")
     for name, folder in (
         ("ablations", "outputs/long_tail"),
         ("finetune", "outputs/finetune_proof"),
         ("retrieval", "outputs/search_proof"),
         ("review", "outputs/review_proof"),
         ("speed", "outputs/speed_proof"),
+        ("paintings", "outputs/paintings_proof"),
     ):
-        help_text = "its data, painted where missing: %(default)s"
+        help_text = "its data, painted or copied where missing: %(default)s"
         parts[name].add_argument("--release", type=Path, default=Path(folder), help=help_text)
     for name, part in parts.items():
-        seeds = range(5 if name == "text" else 3)
-        part.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"default: {len(seeds)} of them")
+        seeds = range(5 if name in ("text", "paintings") else 3)
+        meaning = "folds that are judged" if name == "paintings" else "default"
+        part.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"{meaning}: {len(seeds)} of them")
         part.add_argument("--processes", type=int, default=1, help="trainings at a time; default: %(default)s")
         part.add_argument("--renew", action="store_true", help="train again what another recipe or commit has trained")
     commands.add_parser("card", help="write all cards again from the kept results")
@@ -94,13 +96,19 @@ def prove(options: argparse.Namespace) -> None:
     print(f"Results: {path}")
 
 
+def measured_parts() -> list[str]:
+    return [part for part in PARTS if (RESULTS / f"{part}.json").is_file()]
+
+
 def write_card(part: str) -> None:
-    from proofs.proof_cards import card
+    from proofs.proof_cards import card, write_charts
 
     from semart_hf.files import write_text
 
     path = CARDS / f"{PARTS[part][0]}.md"
-    write_text(path, card(json.loads((RESULTS / f"{part}.json").read_text(encoding="utf-8"))))
+    results = json.loads((RESULTS / f"{part}.json").read_text(encoding="utf-8"))
+    write_text(path, card(results))
+    write_charts(results, path.with_suffix(""))
     print(f"Card: {path}")
 
 

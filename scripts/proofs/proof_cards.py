@@ -8,8 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, UndefinedError
+from matplotlib import rc_context
+from matplotlib.figure import Figure as FigureOf
+from matplotlib.ticker import PercentFormatter
+
+from semart_hf.documents.charts import BLUE, PNG_DPI, STYLE, VERMILION, WIDTH
 
 Figure = Mapping[str, float]
+
+
+@rc_context(STYLE)
+def draw_few_rows(few: Mapping[str, Any]) -> FigureOf:
+    """Mean accuracy and macro-F1 of a recipe and of its anchor by the number of training rows, with deviations."""
+    figure = FigureOf(figsize=(2 * WIDTH, 3.4), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, 2), ("accuracy", "macro_f1"), strict=True):
+        names = [name for name in next(iter(few.values()))[metric] if name != "gains"]
+        for name, color, marker in zip(names, (BLUE, VERMILION), "os", strict=True):
+            found = [few[size][metric][name] for size in few]
+            means, spread = ([one[key] for one in found] for key in ("mean", "deviation"))
+            axes.errorbar([*map(int, few)], means, spread, color=color, marker=marker, capsize=3, label=name)
+        axes.set(xscale="log", xlabel="training rows", title=f"mean {metric.replace('_f1', '-F1')}")
+        axes.set_xticks([*map(int, few)], [*few])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid()
+        axes.legend()
+    return figure
 
 
 def card(results: Mapping[str, Any]) -> str:
@@ -41,6 +65,14 @@ def card(results: Mapping[str, Any]) -> str:
             f"Got results of {results['part']} that are not complete: {error}. Run prove.py {results['part']}: it "
             "continues where it ended."
         ) from error
+
+
+@rc_context(STYLE)
+def write_charts(results: Mapping[str, Any], folder: Path) -> None:
+    """Write the charts that a card shows, in a folder of its own, as far as there are any."""
+    if few := results["summary"].get("few"):
+        folder.mkdir(parents=True, exist_ok=True)
+        draw_few_rows(few).savefig(folder / "few_rows.png", dpi=PNG_DPI, metadata={"Software": None})
 
 
 def cell(figure: Figure, *, sign: bool = False, several: bool = True) -> str:

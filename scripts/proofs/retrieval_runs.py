@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.cross_decomposition import CCA
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import AutoModel
 
+from proofs.anchors import tower_features
 from proofs.runner import Run, mean_and_deviation, train_and_score, train_on_release
 from semart_hf.data.loading import load_paintings
 from semart_hf.evaluation.results import ceilings_of
 from semart_hf.evaluation.retrieval import DEPTHS, WAYS, retrieval_scores
 from semart_hf.miniature.miniature import paint_miniature
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.training.recipe import RECIPES, read_recipe
 
 MINIATURE, REAL = "miniature.yaml", "search_proof.yaml"
@@ -89,14 +88,6 @@ def correlations(splits: Mapping[str, Any], vision: str) -> dict[str, Any]:
                 about = {"components": number, "columns": reduction, "validation": choice}
                 best[kind] = {**about, "retrieval": scores["test"]}
     return best
-
-
-@torch.inference_mode()
-def tower_features(tower: Any, paintings: Any) -> np.ndarray[Any, Any]:
-    """Pooled features `(rows, num_features)`."""
-    processor = SemArtImageProcessor.from_timm(tower.config.pretrained_cfg)
-    batches = (processor([painting["image"]], return_tensors="pt")["pixel_values"] for painting in paintings)
-    return np.concatenate([tower(batch).pooler_output.flatten(1).numpy() for batch in batches])
 
 
 def reduced(side: Mapping[str, Any], columns: int | None) -> Mapping[str, Any]:

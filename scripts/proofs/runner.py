@@ -44,13 +44,14 @@ def execute(proof: Any, options: argparse.Namespace, kept: Mapping[str, Any]) ->
 
     Args:
         proof: A module with `plan`: what the results hold beside the runs, which is all that these depend on but for
-            setting and seed, and the arguments of its `run_one` for each; and with `summarise`.
+            setting, seed and `about`, and the arguments of its `run_one` for each; and with `summarise`.
         options: The command line's.
         kept: Results of an earlier call, whose runs are not repeated.
     """
     common, tasks = proof.plan(options)
     settings = [task.get("setting") for task in tasks]
-    runs = list(kept_runs(common, kept, options.renew))
+    about = {task.get("setting"): task.get("about") for task in tasks}
+    runs = list(kept_runs(common, kept, options.renew, about))
     done = set(map(key_of, runs))
     missing = [task for task in tasks if key_of(task) not in done]
     if runs:
@@ -61,8 +62,12 @@ def execute(proof: Any, options: argparse.Namespace, kept: Mapping[str, Any]) ->
         yield {**common, "runs": runs, "summary": proof.summarise(runs)}
 
 
-def kept_runs(common: Mapping[str, Any], kept: Mapping[str, Any], renew: bool) -> Sequence[Run]:
+def kept_runs(
+    common: Mapping[str, Any], kept: Mapping[str, Any], renew: bool, about: Mapping[Any, Any] | None = None
+) -> Sequence[Run]:
     """Earlier runs that today's would be equal to; with `renew` those of this commit alone.
+
+    Of runs that say what they are `about`, those are left out that are about something else by now.
 
     Raises:
         ValueError: If they are by another recipe, and not to be replaced.
@@ -71,6 +76,7 @@ def kept_runs(common: Mapping[str, Any], kept: Mapping[str, Any], renew: bool) -
     # What the data reach follows from their sizes and the program that paints them, whose name may change.
     asked = {name: value for name, value in json.loads(json.dumps(common)).items() if name != "ceilings"}
     is_same = all(kept.get(name) == value for name, value in asked.items())
+    runs = [run for run in runs if "about" not in run or run["about"] == (about or {}).get(run["setting"])]
     if renew:
         commit = describe_environment()["commit"]
         return [run for run in runs if is_same and run["commit"] == commit]

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.decomposition import KernelPCA
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from sklearn.pipeline import Pipeline
 from transformers import AutoConfig
 
+from proofs.anchors import METRICS, tune_and_predict, word_columns
 from proofs.runner import Run, brief, by_task, mean_and_deviation, score_figures, train_and_score
 from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.catalogue.schema import SEMART_TASKS
@@ -30,10 +23,6 @@ SHARES = {"train": 0.8, "test": 0.2}
 SIDES = ("tfidf", "tower_alone", "ours")
 # What the tower reaches when nothing stands beside it, at the rates that suit it then.
 TOWER_ALONE = {"text_lexicon": False, "learning_rate": 1e-3, "text_learning_rate": 1e-4}
-GRID = {"logistic__C": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)} | {
-    "logistic__class_weight": (None, "balanced")
-}
-METRICS = {"accuracy": "accuracy", "macro_f1": "f1_macro"}
 
 
 def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -67,12 +56,12 @@ def run_one(seed: int, csv: Path, text_tower: str) -> dict[str, Any]:
 def baseline(splits: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """By metric, the scores on `test` of TF-IDF tuned for it, with what was `chosen` for each task."""
     tasks = [task.name for task in SEMART_TASKS]
-    texts = {name: np.array([text or "" for text in splits[name]["text"]], dtype=object) for name in SHARES}
+    columns = word_columns(*([text or "" for text in splits[name]["text"]] for name in SHARES))
     labels = {
         name: np.array([[UNKNOWN_LABEL if label is None else label for label in splits[name][task]] for task in tasks])
         for name in SHARES
     }
-    answers = [tune_and_predict(texts["train"], known, texts["test"], seed=seed) for known in labels["train"]]
+    answers = [tune_and_predict(columns[0], known, columns[1], seed=seed) for known in labels["train"]]
     found = {}
     for metric in METRICS:
         outcomes = Outcomes([{"name": task, "labels": splits["train"].features[task].names} for task in tasks])
@@ -80,45 +69,6 @@ def baseline(splits: Mapping[str, Any], seed: int) -> dict[str, Any]:
         chosen = {task: answer[metric][1] for task, answer in zip(tasks, answers, strict=True)}
         found[metric] = {**brief(score_outcomes(outcomes)), "chosen": chosen}
     return found
-
-
-def tune_and_predict(
-    texts: npt.NDArray[np.object_], labels: npt.NDArray[np.int64], test_texts: npt.NDArray[np.object_], *, seed: int
-) -> dict[str, tuple[npt.NDArray[np.int64], dict[str, Any]]]:
-    """By metric, predictions (rows,) for the test texts, and the `C` and `class_weight` that they are made with.
-
-    Both are those with the best mean of the metric over the folds of a cross-validation on the texts with a label.
-    """
-    is_known = labels != UNKNOWN_LABEL
-    texts, labels = texts[is_known], labels[is_known]
-    with tempfile.TemporaryDirectory() as memory, warnings.catch_warnings():
-        # Labels with fewer rows than there are folds are missing in some of them.
-        warnings.filterwarnings("ignore", message="The least populated class")
-        folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-        search = GridSearchCV(
-            words_model(memory), GRID, scoring=METRICS, refit=False, cv=list(folds.split(texts, labels))
-        ).fit(texts, labels)
-        found = {}
-        for metric in METRICS:
-            best = search.cv_results_["params"][search.cv_results_[f"rank_test_{metric}"].argmin()]
-            model = words_model(memory).set_params(**best).fit(texts, labels)
-            chosen = {name.removeprefix("logistic__"): value for name, value in best.items()}
-            found[metric] = model.predict(test_texts), chosen
-    return found
-
-
-def words_model(memory: str | None = None) -> Pipeline:
-    """Logistic regression on TF-IDF of words and word pairs.
-
-    An L2 penalty gives the same answers in rotated columns, of which there are at most as many as texts, instead of
-    one for each of some 60,000 words and pairs.
-    """
-    steps = [
-        ("words", TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)),
-        ("rotation", KernelPCA(kernel="linear", remove_zero_eig=True)),
-        ("logistic", LogisticRegression(max_iter=2000)),
-    ]
-    return Pipeline(steps, memory=memory)
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:

@@ -6,50 +6,22 @@ import os
 import numpy as np
 import prove
 import pytest
-from proofs import ablations_runs, finetune_runs, proof_cards, retrieval_runs, runner, speed_runs, text_runs
+from proofs import ablations_runs, anchors, finetune_runs, proof_cards, retrieval_runs, runner, speed_runs, text_runs
 from proofs.runner import mean_and_deviation
 from rounding import rounding
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from transformers import DistilBertConfig, DistilBertModel, TimmWrapperConfig, TimmWrapperModel
 from warm_python import PROCESSES
 
 from semart_hf.data.loading import load_paintings
-from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.training.recipe import RECIPES, read_recipe
 from semart_hf.training.trainer import SemArtTrainer
 
 TINY = {"num_train": 70, "num_val": 6, "num_test": 12}
 
 
-@pytest.fixture
-def main(tmp_path, monkeypatch):
-    """`prove.main` with brief runs in this process, where all is imported, and what it wrote."""
-
-    def run_here(run_one, task, processes):
-        return {name: task[name] for name in ("setting", "seed") if name in task} | run_one(**task)
-
-    def main(part, *words):
-        prove.main([part, *map(str, words)])
-        return json.loads((tmp_path / f"{part}.json").read_text()), next(tmp_path.glob("*.md")).read_text()
-
-    brief = {"max_steps": 1, "per_device_train_batch_size": 4, "image_size": 32, "text_cache_dir": str(tmp_path / "c")}
-    monkeypatch.setattr(runner, "IN_PROCESS", runner.IN_PROCESS | brief)
-    monkeypatch.setattr(runner, "run_apart", run_here)
-    for name in ("RESULTS", "CARDS"):
-        monkeypatch.setattr(prove, name, tmp_path)
-    return main
-
-
-def test_text_is_proved(main, small_release, tmp_path, monkeypatch, capsys):
-    tower = tmp_path / "tower"
-    tokenizer = learn_tokenizer(["an artist painted an episode from Ovid in the 1630s"] * 3, vocab_size=100)
-    config = DistilBertConfig(vocab_size=len(tokenizer), dim=32, n_layers=2, n_heads=4, hidden_dim=64, pad_token_id=0)
-    DistilBertModel(config).save_pretrained(tower)
-    tokenizer.save_pretrained(tower)
-    monkeypatch.setitem(text_runs.GRID, "logistic__C", (1.0, 10.0))
-    results, card = main("text", "--csv", small_release / "semart_train.csv", "--text_tower", tower, "--seeds", 7)
+def test_text_is_proved(main, small_release, towers, monkeypatch, capsys):
+    monkeypatch.setitem(anchors.GRID, "C", (1.0, 10.0))
+    words = ["--csv", small_release / "semart_train.csv", "--text_tower", towers["text"]]
+    results, card = main("text", *words, "--seeds", 7)
     (run,) = results["runs"]
     assert run["rows"] == {"train": 56, "test": 14}
     assert (run["seed"], results["csv"], results["recipe"]) == (7, "semart_train.csv", "text_proof.yaml")
@@ -141,20 +113,12 @@ def test_speed_is_proved_with_all_techniques_and_with_none(main, tmp_path, monke
     assert capsys.readouterr().out.count("setting all, seed 3") == 1
 
 
-def test_retrieval_is_proved_beside_canonical_correlations(main, small_release, tmp_path, monkeypatch):
-    tokenizer = learn_tokenizer(["a view of the river"] * 3, vocab_size=100)
-    config = DistilBertConfig(vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=32, pad_token_id=0)
-    DistilBertModel(config).save_pretrained(tmp_path / "text")
-    tokenizer.save_pretrained(tmp_path / "text")
-    tower = TimmWrapperConfig(
-        architecture="test_efficientnet", pretrained_cfg={"input_size": [3, 32, 32]}, num_labels=0
-    )
-    TimmWrapperModel(tower).save_pretrained(tmp_path / "vision")
+def test_retrieval_is_proved_beside_canonical_correlations(main, small_release, towers, tmp_path, monkeypatch):
     monkeypatch.setattr(retrieval_runs, "SIZES", TINY)
     monkeypatch.setattr(retrieval_runs, "COMPONENTS", (2, 3))
     monkeypatch.setattr(retrieval_runs, "REDUCTIONS", (None, 8))
     monkeypatch.setattr(runner, "IN_PROCESS", runner.IN_PROCESS | {"frozen_vision_stages": 5})
-    words = ["--paintings", small_release, "--vision_tower", tmp_path / "vision", "--text_tower", tmp_path / "text"]
+    words = ["--paintings", small_release, "--vision_tower", towers["vision"], "--text_tower", towers["text"]]
     results, card = main("retrieval", *words, "--release", tmp_path / "data", "--seeds", "0")
     assert [run["setting"] for run in results["runs"]] == ["real paintings", "joint", "tasks alone"]
     real, joint, alone = results["runs"]
@@ -236,33 +200,6 @@ def test_every_technique_changes_the_best_recipe_and_the_plain_one_has_none():
     assert plain.get("loss", "cross_entropy") == "cross_entropy"
 
 
-@pytest.mark.parametrize("strength", [0.1, 10.0])
-def test_rotated_features_give_the_same_answers(strength):
-    generator = np.random.default_rng(0)
-    words = ["saint", "river", "delft", "lady", "mill", "snow", "rome", "ovid"]
-    texts = [" ".join(generator.choice(words, 12)) for _ in range(60)]
-    labels = [int(text.count("saint") > 1) + int("rome" in text) for text in texts]
-    plain = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=strength, max_iter=2000, tol=1e-8)
-    )
-    rotated = text_runs.words_model().set_params(logistic__C=strength, logistic__tol=1e-8)
-    expected, found = (model.fit(texts[:40], labels[:40]).predict_proba(texts[40:]) for model in (plain, rotated))
-    assert found == pytest.approx(expected, abs=1e-4)  # the solver's tolerance
-    assert rotated[:-1].transform(texts).shape[1] <= 40
-
-
-def test_each_metric_is_tuned_for_and_unknown_labels_are_left_out(monkeypatch):
-    monkeypatch.setitem(text_runs.GRID, "logistic__C", (0.1, 10.0))
-    texts = np.array(["saint rome"] * 30 + ["river mill"] * 10 + ["snow"] * 4, dtype=object)
-    labels = np.array([0] * 30 + [1] * 10 + [text_runs.UNKNOWN_LABEL] * 4)
-    asked = np.array(["a saint in rome", "a mill by a river"], dtype=object)
-    found = text_runs.tune_and_predict(texts, labels, asked, seed=0)
-    assert set(found) == {"accuracy", "macro_f1"}
-    for predictions, chosen in found.values():
-        assert predictions.tolist() == [0, 1]
-        assert (chosen["C"] in (0.1, 10.0), chosen["class_weight"] in (None, "balanced")) == (True, True)
-
-
 def scores(accuracy, macro_f1):
     tasks = {task: {"accuracy": accuracy, "macro_f1": macro_f1} for task in ("type", "school")}
     return {"tasks": tasks, "mean_accuracy": accuracy, "mean_macro_f1": macro_f1}
@@ -290,10 +227,10 @@ def test_figures_are_averages_with_the_deviation_of_one_run():
     assert proof_cards.cell(mean_and_deviation([-0.02]), sign=True) == "-2.0 ± 0.0"
 
 
-@pytest.mark.parametrize("part", sorted(path.stem for path in prove.RESULTS.glob("*.json")))
+@pytest.mark.parametrize("part", prove.measured_parts())
 def test_the_cards_are_those_of_the_kept_results(part, tmp_path, monkeypatch):
     kept = prove.CARDS
     monkeypatch.setattr(prove, "CARDS", tmp_path)
     prove.write_card(part)
-    (card,) = tmp_path.iterdir()
+    (card,) = tmp_path.glob("*.md")
     assert card.read_text(encoding="utf-8") == (kept / card.name).read_text(encoding="utf-8")
