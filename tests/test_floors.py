@@ -39,7 +39,7 @@ MAY_IMPORT = {
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "constants", "misc", "legacy", "v2"}
 MOST_LINES = 400
 MOST_PUBLIC_NAMES = 9
-NOT_NEEDED_TO_LOAD_A_MODEL = ("datasets", "pandas", "matplotlib", "sklearn", "evaluate")
+NOT_NEEDED_TO_LOAD_A_MODEL = ("datasets", "pandas", "pyarrow", "matplotlib", "sklearn", "evaluate", "scipy.stats")
 
 
 def python_files(*folders: Path) -> list[Path]:

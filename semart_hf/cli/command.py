@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ def command(name: str) -> Callable[[Callable[[list[str]], None]], Callable[..., 
         @functools.wraps(work)
         def main(arguments: list[str] | None = None) -> None:
             set_up_threads()
+            # Importing torch and transformers makes a million objects, which the default of 700 looks through often.
+            gc.set_threshold(20_000)
             try:
                 work(sys.argv[1:] if arguments is None else list(arguments))
             except (ValueError, OSError, ImportError, TypeError) as error:

@@ -81,10 +81,9 @@ def main(arguments: list[str]) -> None:
 
     from tqdm.auto import tqdm
 
-    from semart_hf.collection.suggestions import error_of
     from semart_hf.files import write_text
     from semart_hf.model.configuration_semart import is_multi_label
-    from semart_hf.model.pipeline_semart import UNSURE, ArtClassificationPipeline
+    from semart_hf.model.pipeline_semart import UNSURE, ArtClassificationPipeline, error_of
 
     model, processor = load_model(options.model)
     classify = ArtClassificationPipeline(model=model, processor=processor, device=options.device)
@@ -146,7 +145,7 @@ def suggest(options: argparse.Namespace) -> None:
     catalogue = catalogue_of(options)
 
     from semart_hf.collection.fetching import fetch_picture
-    from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+    from semart_hf.model.pipeline_semart import ArtClassificationPipeline, error_of
 
     model, processor = load_model(options.model)
     config, tasks, fetch = model.config, model.config.task_names, options.fetch_pictures
@@ -170,7 +169,7 @@ def suggest(options: argparse.Namespace) -> None:
 
     def answers(paintings: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found = classify(paintings, on_error="return", top_k=top_k, batch_size=options.batch_size)
-        return [one if suggestions.error_of(one) else several_labels.in_one_cell(one, config.tasks) for one in found]
+        return [one if error_of(one) else several_labels.in_one_cell(one, config.tasks) for one in found]
 
     counts = suggestions.suggest(
         catalogue,

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.files import full_disk_explained, locked, write_json, write_text
+from semart_hf.model.pipeline_semart import error_of
 
 from .own_format import Addition, Catalogue, Cell, Row
 
@@ -327,13 +328,6 @@ def answer_rows(rows: Sequence[Row], classify: Callable[..., Any], painting_of: 
                 again[place] = {"text": asked[place]["text"]}
         asked = again
     return answers
-
-
-def error_of(predictions: Mapping[str, Any]) -> str | None:
-    """Why the pipeline has no answer to a painting; `None` where it has, even if a task is called `error`."""
-    error = predictions.get("error")
-    # The pipeline numbers the paintings that it was given: a row names its own.
-    return re.sub(r"^Painting \d+: ", "", error) if isinstance(error, str) else None
 
 
 def printable(text: str) -> str:

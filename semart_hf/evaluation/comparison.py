@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from .outcomes import Outcomes
 from .scores import NUM_RESAMPLES, flatten_scores, interval_of, resampled_scores, score_outcomes
@@ -113,7 +113,7 @@ def mcnemar(first: Outcomes, second: Outcomes, task: str) -> dict[str, float | i
     only_first = int(np.sum(ours.correct & ~theirs.correct & ours.is_known))
     only_second = int(np.sum(~ours.correct & theirs.correct & ours.is_known))
     discordant = only_first + only_second
-    p = float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
+    p = min(1.0, 2 * float(bdtr(min(only_first, only_second), discordant, 0.5)))
     return {"only_first": only_first, "only_second": only_second, "p": p}
 
 

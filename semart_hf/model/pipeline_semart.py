@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -311,6 +312,13 @@ def answer_of(ranked: Sequence[tuple[str, float]], task: Mapping[str, Any]) -> t
     thresholds = dict(zip(task["labels"], task.get("thresholds") or [0.5] * len(task["labels"]), strict=True))
     chosen = [label for label, score in ranked if score >= thresholds[label]]
     return chosen, math.prod(score if score >= thresholds[label] else 1 - score for label, score in ranked)
+
+
+def error_of(answer: Mapping[str, Any]) -> str | None:
+    """Why a call has no answer to a painting; `None` where it has, even if a task is called `error`."""
+    error = answer.get("error")
+    # Paintings are numbered as they were given: whoever names them needs no number.
+    return re.sub(r"^Painting \d+: ", "", error) if isinstance(error, str) else None
 
 
 def answer_side_by_side(

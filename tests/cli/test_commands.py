@@ -36,6 +36,28 @@ def test_help_of_every_command_imports_nothing_heavy(name, words):
     assert not modules & (HEAVY - ({"transformers", "PIL"} if name == "train" else set()))
 
 
+def test_an_answer_needs_neither_tables_nor_what_trains_and_evaluates(model):
+    words = ["-m", "semart_hf.cli.predict", "--model", str(model), "--text", "a view of delft", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *words], capture_output=True, text=True, check=True, cwd=CHECKOUT
+    )
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "a view of delft" in done.stdout
+    assert "torch" in modules  # as the lines are read
+    assert not modules & {
+        "datasets",
+        "pandas",
+        "pyarrow",
+        "matplotlib",
+        "sklearn",
+        "evaluate",
+        "scipy.stats",
+        "gradio",
+    }
+    rooms = {module.split(".")[1] for module in modules if module.startswith("semart_hf.")}
+    assert rooms == {"catalogue", "cli", "files", "model", "registration"}
+
+
 def test_scripts_are_doors_and_nothing_else():
     for name, script in SCRIPTS.items():
         tree = ast.parse((CHECKOUT / "scripts" / f"{script}.py").read_text(encoding="utf-8"))
