@@ -24,6 +24,7 @@ The same command continues where it was interrupted."""
 PARTS = {
     "text": ("text_proof", "descriptions alone against TF-IDF and logistic regression"),
     "ablations": ("ablations-miniature", "miniature-best.yaml whole and without each technique"),
+    "audit": ("audit_proof", "how many of the first labels of an audit are wrong ones"),
     "finetune": ("finetune_proof", "200 paintings of another catalogue, from a published model and from towers alone"),
     "retrieval": ("retrieval_proof", "search by words and pictures, and what it costs the tasks"),
     "review": ("review_proof", "how many decisions each order of a review needs"),
@@ -55,12 +56,14 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     parts["text"].add_argument("--text_tower", required=True, help="folder or Hub id of a DistilBERT")
     parts["retrieval"].add_argument("--paintings", type=Path, required=True, help="a release; titles are the texts")
     parts["paintings"].add_argument("--releases", type=Path, nargs="+", required=True, help="folders; they are joined")
-    parts["review"].add_argument("--model", default="outputs/demo/model", help="of make demo: %(default)s")
+    for name in ("audit", "review"):
+        parts[name].add_argument("--model", default="outputs/demo/model", help="of make demo: %(default)s")
     for name in ("retrieval", "paintings"):
         parts[name].add_argument("--vision_tower", required=True, help="folder or Hub id of a timm model")
         parts[name].add_argument("--text_tower", required=True, help="folder or Hub id of a DistilBERT")
     for name, folder in (
         ("ablations", "outputs/long_tail"),
+        ("audit", "outputs/review_proof"),
         ("finetune", "outputs/finetune_proof"),
         ("retrieval", "outputs/search_proof"),
         ("review", "outputs/review_proof"),

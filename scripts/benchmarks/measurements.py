@@ -118,11 +118,17 @@ def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
                     notebook = stack.enter_context(setting.side("notebook", f"notebook-{part}"))
                     alternate([notebook, ours], repeats=options.repeats, seconds=seconds)
                 pairs.append((ours, notebook))
+            with (
+                setting.side("catalogue", "ours-suggest", model) as catalogue,
+                setting.side("pipeline", "ours-predict", model) as pipeline,
+            ):
+                alternate([pipeline, catalogue], repeats=options.repeats, seconds=options.seconds)
             batches, single = pairs
             towers[tower] = {
                 **compared(*batches),
                 "latency_ms": {side.name: figure(side, milliseconds) for side in single},
                 "latency_ratio": ratio(*single, milliseconds),
+                "catalogue_ratio": ratio(catalogue, pipeline, rows_per_second),
             }
     return {"data": {"rows": INFERENCE_ROWS, "device": options.device}, "towers": towers}
 

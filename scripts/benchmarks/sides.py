@@ -67,6 +67,33 @@ def answer(setting: Setting, model: str) -> None:
         clock.tick(1)
 
 
+def suggest(setting: Setting, model: str) -> None:
+    """Write suggestions beside the release's rows as `semart-hf predict CATALOGUE` does; a step is the whole file."""
+    from accelerate import PartialState
+
+    from semart_hf.collection import suggestions
+    from semart_hf.collection.own_format import open_catalogue
+    from semart_hf.collection.several_labels import NUM_ALTERNATIVES
+
+    classify, _ = load(setting, model)
+    catalogue = open_catalogue(setting.release / "semart_train.csv")
+    tasks = classify.model.config.task_names
+    columns = suggestions.find_columns(catalogue, tasks)
+    clock, output = Clock(), setting.folder / "suggestions.csv"
+    while True:
+        counts = suggestions.suggest(
+            catalogue,
+            output,
+            lambda some: classify(some, on_error="return", top_k=1 + NUM_ALTERNATIVES, batch_size=32),
+            lambda row: suggestions.painting_of(row, columns, setting.release / "Images"),
+            lambda answer, row: suggestions.addition_of(answer, row, columns, tasks, {}),
+            tasks,
+            {},
+            PartialState(),
+        )
+        clock.tick(counts["answered"])
+
+
 def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
     """The pipeline of a saved folder, and the release's paintings as it takes them."""
     from transformers import pipeline
@@ -134,6 +161,7 @@ OWN_ARGUMENTS = {"ours-train": train, "prepared": prepare, "naive": prepare_naiv
 SIDES = {
     "ours-predict": predict,
     "ours-answer": answer,
+    "ours-suggest": suggest,
     "notebook-train": notebook.train,
     "notebook-predict": notebook.predict,
     "notebook-answer": notebook.answer,

@@ -64,6 +64,9 @@ def speed_table(measured: Figures) -> str:
             (name, inference, lambda f: compared(f["latency_ratio"], f["latency_ms"], "{:.0f}", "{:.2f}")),
             ("peak memory in inference, GiB", inference, memory),
         ]
+    if suggested := {tower: figures for tower, figures in inference.items() if "catalogue_ratio" in figures}:
+        name = "a catalogue's suggestions, share of the pipeline's rate"
+        rows.append((name, suggested, lambda f: f"{f['catalogue_ratio']['median']:.2f}"))
     cells = [[name, *(cell(found[one]) if one in found else DASH for one in towers)] for name, found, cell in rows]
     return tower_table("ours / the notebook's", towers, cells)
 

@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure as FigureOf
 from matplotlib.ticker import PercentFormatter
 
-from semart_hf.documents.charts import BLUE, PNG_DPI, STYLE, VERMILION, WIDTH
+from semart_hf.documents.charts import BLUE, COLORS, PNG_DPI, STYLE, VERMILION, WIDTH
 
 Figure = Mapping[str, float]
 
@@ -70,9 +70,10 @@ def card(results: Mapping[str, Any]) -> str:
 @rc_context(STYLE)
 def write_charts(results: Mapping[str, Any], folder: Path) -> None:
     """Write the charts that a card shows, in a folder of its own, as far as there are any."""
-    if few := results["summary"].get("few"):
-        folder.mkdir(parents=True, exist_ok=True)
-        draw_few_rows(few).savefig(folder / "few_rows.png", dpi=PNG_DPI, metadata={"Software": None})
+    for figures, file, draw in (("few", "few_rows", draw_few_rows), ("orders", "orders", draw_orders)):
+        if found := results["summary"].get(figures):
+            folder.mkdir(parents=True, exist_ok=True)
+            draw(found).savefig(folder / f"{file}.png", dpi=PNG_DPI, metadata={"Software": None})
 
 
 def cell(figure: Figure, *, sign: bool = False, several: bool = True) -> str:
@@ -104,6 +105,21 @@ def costs_accuracy(summary: Mapping[str, Any]) -> bool:
     """Whether some score is worse with all techniques, by more than the spread."""
     scores = (summary["mean_accuracy"], summary["mean_macro_f1"])
     return any(apart <= -score["spreads"][name] for score in scores for name, apart in score["differences"].items())
+
+
+@rc_context(STYLE)
+def draw_orders(orders: Mapping[str, Any]) -> FigureOf:
+    """Mean accuracy by number of decisions, a line for each order of a review."""
+    figure = FigureOf(figsize=(WIDTH, 0.9 * WIDTH), layout="constrained")
+    axes = figure.subplots()
+    for (name, order), color, marker in zip(orders.items(), COLORS, "osv^Dx", strict=True):
+        means = [accuracy["mean"] for accuracy in order["accuracy"]]
+        axes.plot(order["decisions"], means, f"{marker}-", color=color, label=name, markersize=4, linewidth=1.6)
+    axes.set(xlabel="decisions", ylabel="mean accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.grid()
+    figure.legend(loc="outside upper left", fontsize=9)
+    return figure
 
 
 def circumstances(results: Mapping[str, Any]) -> str:

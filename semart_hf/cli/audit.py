@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -70,6 +73,7 @@ def main(arguments: list[str]) -> None:
     find_label_errors([], np.zeros((0, 2)))  # whether cleanlab is there, before anything is computed
     with atomic_folder(options.output_dir) as folder:
         audit(options, fields, folder)
+    shutil.rmtree(folds_folder(options.output_dir), ignore_errors=True)
     print("Written:", options.output_dir)
 
 
@@ -119,12 +123,7 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     references = {task["name"]: numbers_of(rows, task) for task in tasks}
     errors = {task["name"]: find_label_errors(references[task["name"]], probabilities[task["name"]]) for task in tasks}
     ranked = ranked_labels(rows, tasks, probabilities, references, errors)
-    summary = [
-        f"{task}: {int(one.is_flagged.sum())} of {int((references[task] >= 0).sum())} labels are probably wrong; "
-        f"about {one.expected_false_alarms:.1f} of these are right if the probabilities are, "
-        "more if the model is overconfident."
-        for task, one in errors.items()
-    ]
+    summary = [in_words(task, references[task], one) for task, one in errors.items()]
     write_list(folder / "audit.csv", ranked)
     write_page(folder / "audit.html", Path(options.catalogue).name, summary, ranked, rows)
     if not has_suggestions:
@@ -133,6 +132,24 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     rows = [[str(entry[name]) for name in HEADER[:5]] for entry in ranked[:10]]
     print_table(Table(HEADER[:5], rows, "Most doubtful labels", num_text_columns=5))
     print("\n".join(summary))
+
+
+def folds_folder(output_dir: Path) -> Path:
+    """Where the answers about finished parts are kept until the audit is written; a killed one goes on there."""
+    return output_dir.with_name(f".{output_dir.name}.folds")
+
+
+def in_words(task: str, references: Any, errors: Any) -> str:
+    """What was found about a task."""
+    known = references[references >= 0]
+    if len({*known.tolist()}) < 2:
+        return (
+            f"{task}: not judged, its {len(known):,} labels are all the same." if len(known) else f"{task}: no label."
+        )
+    return (
+        f"{task}: {int(errors.is_flagged.sum()):,} of {len(known):,} labels are probably wrong. If all were right, "
+        f"about {errors.expected_false_alarms:,.0f} would be flagged all the same; more if the model is overconfident."
+    )
 
 
 def recipe_tasks(options: argparse.Namespace, fields: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -161,10 +178,12 @@ def out_of_fold(
     import numpy as np
 
     from semart_hf import register
+    from semart_hf.collection.suggestions import begin_or_continue
     from semart_hf.data.data_arguments import DataArguments
     from semart_hf.data.labels import tasks_of
     from semart_hf.data.loading import Splits
     from semart_hf.evaluation.predictions import predict_dataset
+    from semart_hf.files import atomic_file
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.building import build_trainer
     from semart_hf.training.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
@@ -174,9 +193,14 @@ def out_of_fold(
     recipe |= {"data": str(options.catalogue), "prepare": False, "streaming": False, "save_strategy": "no"}
     recipe |= {"eval_strategy": "no", "load_best_model_at_end": False, "report_to": "none", "tasks": list(entries)}
     recipe.pop("push_to_hub", None)
+    kept = folds_folder(options.output_dir)
+    kinds = (ModelArguments, DataArguments, SemArtTrainingArguments)
+    _, data, _ = parse_recipe(kinds, {**recipe, "output_dir": str(kept)})
+    tasks = tasks_of(rows, data.tasks, min_label_count=data.min_label_count)  # of all rows: the same in each part
+    probabilities = {task["name"]: np.zeros((len(rows), len(task["labels"]))) for task in tasks}
     folds = (np.asarray(keys) * options.folds).astype(int)
-    tasks: list[dict[str, Any]] = []
-    probabilities: dict[str, Any] = {}
+    work = {"recipe": recipe, "folds": options.folds, "rows": fingerprint_of(rows, keys), "tasks": tasks}
+    begin_or_continue(kept, json.loads(json.dumps(work, default=str)))
     for fold in range(options.folds):
         held_out = np.flatnonzero(folds == fold)
         if not len(held_out) or len(held_out) == len(rows):
@@ -184,24 +208,35 @@ def out_of_fold(
                 f"Got {len(rows)} labelled rows for {options.folds} parts, of which one has {len(held_out)}. Label "
                 "more rows, or give fewer --folds."
             )
-        with tempfile.TemporaryDirectory() as place:
-            kinds = (ModelArguments, DataArguments, SemArtTrainingArguments)
-            model_fields, data, training = parse_recipe(kinds, {**recipe, "output_dir": place})
-            if not tasks:  # of all rows: the labels are the same in each part
-                tasks = tasks_of(rows, data.tasks, min_label_count=data.min_label_count)
-                probabilities = {task["name"]: np.zeros((len(rows), len(task["labels"]))) for task in tasks}
+        path = kept / f"{fold}.npz"
+        if path.is_file():
+            print(f"Part {fold + 1} of {options.folds}: done before", flush=True)
+        else:
             splits = Splits(train=rows.select(np.flatnonzero(folds != fold)))
             splits.tasks = tasks
-            trainer = build_trainer(splits, model_fields, data, training, say=lambda _: None)
-            trainer.train()
+            with tempfile.TemporaryDirectory() as place:
+                model, data, training = parse_recipe(kinds, {**recipe, "output_dir": place})
+                trainer = build_trainer(splits, model, data, training, say=lambda _: None)
+                trainer.train()
             print(f"Part {fold + 1} of {options.folds}: trained on {len(splits['train'])} rows", flush=True)
             shown = rows.select(held_out).select_columns(["image", "text"])
             found = predict_dataset(
                 trainer.model, trainer.processing_class, shown, batch_size=options.batch_size, device=options.device
             )
-        for task, shares in found.probabilities().items():
-            probabilities[task][held_out] = shares
+            with atomic_file(path) as unfinished, unfinished.open("wb") as file:
+                np.savez(file, *(found.probabilities()[task] for task in probabilities))
+        with np.load(path) as answers:
+            for number, task in enumerate(probabilities):
+                probabilities[task][held_out] = answers[f"arr_{number}"]
     return probabilities, tasks
+
+
+def fingerprint_of(rows: Any, keys: Sequence[float]) -> str:
+    """A digest of the rows' labels, texts and pictures' names."""
+    digest = hashlib.blake2b(json.dumps(list(keys)).encode(), digest_size=16)
+    for row in rows.remove_columns("image"):
+        digest.update(json.dumps(row, sort_keys=True).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def numbers_of(rows: Any, task: Mapping[str, Any]) -> Any:

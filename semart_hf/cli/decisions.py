@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -41,6 +43,14 @@ def check_start(init_from: str | None, file: Path, output_dir: Path, promotes: b
         raise ValueError(f"Got --promote with --init_from {init_from}, which is no folder. Give a folder.")
     if Path(init_from).resolve() == output_dir.resolve():
         raise ValueError(f"Got {init_from} as --init_from and as --output_dir. Two folders are needed.")
+
+
+def digest_of_decisions(file: Path) -> str:
+    """Of the labels that were decided on, by which a training that is continued sees whether they have changed."""
+    from semart_hf.collection.review import Review
+
+    decided = [(one["row"], one["task"], one["label"]) for one in Review(file).decisions()]
+    return hashlib.blake2b(json.dumps(decided).encode(), digest_size=8).hexdigest()
 
 
 def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:

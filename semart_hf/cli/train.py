@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .command import command
-from .decisions import check_start, compare_with_start, conclude, decided_splits, take_decisions
+from .decisions import check_start, compare_with_start, conclude, decided_splits, digest_of_decisions, take_decisions
 
 if TYPE_CHECKING:
     from semart_hf.training.arguments import SemArtTrainingArguments
@@ -68,10 +68,13 @@ def main(words: list[str]) -> None:
 
     words, decisions, promotes = take_decisions(words)
     recipe = effective_recipe(read_recipe(words[0]), words[1:])
+    written, _ = recipe.pop("decisions", None), recipe.pop("decisions_digest", None)  # in the recipe of such a run
+    decisions = decisions or (Path(written) if written else None)
     model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe)
     output_dir, resume = Path(training.output_dir), training.resume_from_checkpoint
     if decisions is not None:
         check_start(model.init_from, decisions, output_dir, promotes)
+        recipe |= {"decisions": str(decisions), "decisions_digest": digest_of_decisions(decisions)}
     end_with_parent()
     register()
     with ExitStack() as stack:

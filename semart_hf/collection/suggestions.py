@@ -254,7 +254,7 @@ def suggest(
     alone = locked(folder, "suggesting labels") if is_first else nullcontext()
     with alone, full_disk_explained(output.parent, "What is answered is kept. Make room and give the same command."):
         if is_first:
-            _begin(folder, {"part_rows": PART_ROWS, **identity})
+            begin_or_continue(folder, {"part_rows": PART_ROWS, **identity})
         state.wait_for_everyone()
         num_rows = sum(1 for _ in catalogue.rows())
         num_parts = -(-num_rows // PART_ROWS)
@@ -293,8 +293,8 @@ def digest_of_weights(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _begin(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Make the folder of answers, or leave that of the same work as it is; one of other work goes."""
+def begin_or_continue(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Make a folder of answers, or leave that of the same work as it is; one of other work goes."""
     path = folder / "manifest.json"
     try:
         if json.loads(path.read_text(encoding="utf-8")) == manifest:

@@ -1,14 +1,18 @@
 """semart-hf audit: a ranked list, a page, and a catalogue that the review opens on its doubted labels."""
 
 import csv
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from tiny_release import load_command
 from transformers import pipeline
 
+from semart_hf.cli.audit import in_words
 from semart_hf.collection.own_format import open_catalogue
 from semart_hf.collection.review import begin_review
 from semart_hf.collection.suggestions import find_columns
+from semart_hf.training.trainer import SemArtTrainer
 
 pytest.importorskip("cleanlab", reason="no cleanlab: pip install 'semart-hf[audit]'")
 RECIPE = """
@@ -55,7 +59,7 @@ def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, rele
     page = (output / "audit.html").read_text("utf-8")
     assert page.count("<tr>") == len(ranked) + 1
     assert page.count("data:image/jpeg") == sum(entry["row"] != "1" for entry in ranked)  # it lacks its picture
-    assert "labels are probably wrong; about" in printed
+    assert "labels are probably wrong. If all were right, about" in printed
     catalogue = open_catalogue(output / "semart_test.csv")
     tasks = ["type", "school", "timeframe"]
     review = begin_review(catalogue, find_columns(catalogue, tasks, has_suggestions=True), tasks)
@@ -65,21 +69,47 @@ def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, rele
     assert all(one.known == rows[asked.row][one.task.upper()] != one.label for one in doubted)
 
 
-def test_each_row_is_judged_by_a_training_that_has_not_seen_it(small_release, tmp_path, capsys):
+def test_each_row_is_judged_by_a_training_that_has_not_seen_it(small_release, tmp_path, capsys, monkeypatch):
     words = ["--recipe", tmp_path / "recipe.yaml", "--folds", "2", "--output_dir", tmp_path / "out"]
     recipe = (
         RECIPE + "tasks: [type, {name: subjects, kind: multi_label}, {name: century, column: date, rule: century}]\n"
     )
     (tmp_path / "recipe.yaml").write_text(recipe)
+    with monkeypatch.context() as patched:  # killed in the second part
+        patched.setattr(SemArtTrainer, "train", once_then_killed(SemArtTrainer.train))
+        with pytest.raises(SystemExit, match="interrupted"):
+            run(small_release / "semart_train.csv", *words)
+    first = next(line for line in capsys.readouterr()[0].splitlines() if line.startswith("Part 1"))
+    assert not (tmp_path / "out").exists()
     run(small_release / "semart_train.csv", *words)
     printed, errors = capsys.readouterr()
+    assert "Part 1 of 2: done before" in printed
+    printed += first
     assert "Not judged, they have several labels, or labels of another column: subjects, century" in errors
     rows = read_rows(small_release / "semart_train.csv")
-    sizes = [int(line.rsplit(" ", 2)[1]) for line in printed.splitlines() if line.startswith("Part ")]
+    sizes = [int(line.rsplit(" ", 2)[1]) for line in printed.splitlines() if " trained on " in line]
     assert sum(sizes) == len(rows)  # of two parts each is trained on once
     assert len(read(tmp_path / "out" / "audit.csv")) == len(rows)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     with pytest.raises(SystemExit, match="is not empty"):
         run(small_release / "semart_train.csv", *words)
+
+
+def once_then_killed(train):
+    done = []
+
+    def killed(self, *options, **named):
+        if done:
+            raise KeyboardInterrupt
+        done.append(train(self, *options, **named))
+
+    return killed
+
+
+def test_a_task_whose_labels_are_all_the_same_is_not_judged():
+    one = SimpleNamespace(is_flagged=np.zeros(3, dtype=bool), expected_false_alarms=0.0)
+    assert in_words("type", np.array([2, -100, 2]), one) == ("type: not judged, its 2 labels are all the same.")
+    assert in_words("type", np.array([2, 1, 2]), one).startswith("type: 0 of 3 labels are probably wrong. ")
 
 
 def read_rows(path):

@@ -12,9 +12,10 @@ from semart_hf.cli import decisions
 from semart_hf.cli.decisions import conclude, decided_splits, promote, reason_against
 from semart_hf.collection.labelled_rows import labelled_rows
 from semart_hf.collection.own_format import open_catalogue
-from semart_hf.collection.review import begin_review
+from semart_hf.collection.review import Review, begin_review
 from semart_hf.collection.suggestions import find_columns
 from semart_hf.data.data_arguments import DataArguments
+from semart_hf.training.trainer import SemArtTrainer
 
 TASKS = ["type", "school", "timeframe", "medium"]
 
@@ -95,7 +96,30 @@ def test_the_command_compares_with_the_start_and_promotes(reviewed, model, tmp_p
     assert len(AutoModel.from_pretrained(tmp_path / "new").config.tasks[0]["labels"]) > 3
 
 
-def interrupted(*_):
+def test_a_training_is_not_continued_with_other_decisions(reviewed, model, tmp_path, monkeypatch):
+    folder = shutil.copytree(reviewed, tmp_path / "release")
+    words = ["finetune", "--init_from", model, "--data", folder / "out.csv", "--output_dir", tmp_path / "new"]
+    words += ["--decisions", folder / "out.csv.decisions.sqlite3"]
+    with monkeypatch.context() as patched:
+        patched.setattr(SemArtTrainer, "train", interrupted)
+        with pytest.raises(SystemExit, match="interrupted"):
+            load_command("train").main([str(word) for word in words])
+    review = Review(folder / "out.csv.decisions.sqlite3")
+    found = []
+    monkeypatch.setattr("semart_hf.cli.train.run", lambda plan, *_, **__: found.append(plan.recipe["decisions"]))
+    for label in ("decided by ada", "study"):  # the same once more, and another
+        review.undo("ada")
+        review.decide(1, "type", label, "ada")
+        if label == "study":
+            with pytest.raises(SystemExit, match=r"unfinished run of another recipe: \{'decisions_digest'"):
+                load_command("train").main([str(word) for word in words])
+        else:
+            load_command("train").main([str(word) for word in words])
+    load_command("train").main([str(tmp_path / "new"), "--output_dir", str(tmp_path / "other")])  # by its recipe
+    assert found == [str(folder / "out.csv.decisions.sqlite3")] * 2
+
+
+def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 

@@ -122,6 +122,10 @@ def test_our_saved_model_predicts_and_answers_in_a_process(setting, few_ticks):
     with pytest.raises(SystemExit):
         sides.predict(setting, model, "0")
     assert few_ticks == [24, 24, 24]
+    few_ticks.clear()
+    with pytest.raises(SystemExit):
+        sides.suggest(setting, model)
+    assert few_ticks == [24, 24, 24]
     with setting.side("ours", "ours-answer", model) as side:
         assert side.take_turn(2).rows == 2
 
@@ -161,7 +165,7 @@ def test_techniques_are_those_that_serve_a_tower(monkeypatch, vision, bf16, some
 
 def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     """The whole of `train` and `inference`, with sleeping processes for sides."""
-    pace = {"ours": 0.025, "cold": 0.025, "notebook": 0.1, "limit": 0.02}
+    pace = {"ours": 0.025, "cold": 0.025, "notebook": 0.1, "limit": 0.02, "catalogue": 0.1, "pipeline": 0.025}
     monkeypatch.setattr(Setting, "training_side", lambda _, name, **__: measured_side(name, pace.get(name, 0.05)))
     monkeypatch.setattr(Setting, "side", lambda _, name, *__: measured_side(name, pace[name]))
     monkeypatch.setattr(sides, "save_model", lambda setting: str(tmp_path))
@@ -187,6 +191,7 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     assert seconds["notebook"] > (10 * 64 - 32) * 0.1 / 8
     assert 0.2 < tower["without"]["frozen text computed once"]["speed"]["median"] < 1
     assert kept["inference"]["towers"]["resnet18"]["latency_ratio"]["median"] < 1
+    assert kept["inference"]["towers"]["resnet18"]["catalogue_ratio"]["median"] < 1
     assert kept["inference"]["environment"]["torch"] == torch.__version__.split("+")[0]
     assert "| frozen text computed once | " in capsys.readouterr().out
 
