@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +26,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("index", help="what `semart-hf index` has written")
-    add("query", nargs="?", help="words, or a picture's file")
-    add("--text", help="words; with --image both together are looked for")
+    add("query", nargs="?", help="words, or a picture's file where it ends like one (.jpg, …)")
+    add("--text", help="words, whatever they are; with --image both together are looked for")
     add("--image", help="a picture's file")
     add("--like", type=int, metavar="ROW", help="more like this row of the catalogue, counted from 0")
     add("--where", metavar="FILTER", help="only paintings that pass; see below")
@@ -39,19 +40,20 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     if options.query is not None:
         if options.text is not None or options.image is not None:
             parser.error("got a query and --text or --image; give both as --text and --image")
-        name = "image" if looks_like_picture(options.query) else "text"
-        setattr(options, name, options.query)
+        from semart_hf.catalogue.picture_files import ENDINGS
+
+        if options.query.lower().endswith(ENDINGS):
+            options.image = options.query
+            print(f"Looking for the picture {options.query}. For these words give --text.", file=sys.stderr)
+        else:
+            options.text = options.query
+            if os.path.isfile(options.query):
+                print(f"Looking for the words {options.query}. For the file's picture give --image.", file=sys.stderr)
     if (options.like is not None) == (options.text is not None or options.image is not None):
         parser.error("give words, a picture, or both; or --like ROW")
     if options.output is not None and options.output.suffix.lower() not in (".jsonl", ".html"):
         parser.error(f"got --output {options.output}; allowed are names that end in .jsonl or .html")
     return options
-
-
-def looks_like_picture(query: str) -> bool:
-    from semart_hf.catalogue.picture_files import ENDINGS
-
-    return query.lower().endswith(tuple(ENDINGS)) or (len(query) < 4096 and Path(query).is_file())
 
 
 @command("search")

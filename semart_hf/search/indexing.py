@@ -35,6 +35,7 @@ from .vector_index import (
     complete,
     connect,
     create_paintings,
+    damage_explained,
     open_paintings,
     read_about,
     table_names,
@@ -176,7 +177,8 @@ def _begin(address: str, about: Mapping[str, Any]) -> int | None:
             f"Got a catalogue with the columns {about['columns']}, but {address} is the index of one with "
             f"{found['columns']}. Give another --output."
         )
-    open_paintings(address).delete("key LIKE '%!'")
+    with damage_explained(address):
+        open_paintings(address).delete("key LIKE '%!'")
     searched: int | None = found["version"]
     return searched
 

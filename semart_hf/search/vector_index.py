@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,8 +72,9 @@ class SearchIndex:
             )
         if not self.about["num_rows"]:
             raise ValueError(f"Got {address}, an index without a painting: no row of its catalogue could be read.")
-        self._table = connect(self.address).open_table(_PAINTINGS)
-        self._table.checkout(self.about["version"])
+        with damage_explained(self.address):
+            self._table = connect(self.address).open_table(_PAINTINGS)
+            self._table.checkout(self.about["version"])
         self.fields = fields_of(self.about)
         self._columns = ["row", "problem", *(field.name for field in stored_fields(self.about))]
 
@@ -105,19 +107,21 @@ class SearchIndex:
         if not isinstance(where, str | None):
             raise ValueError(f"Got the filter {where!r}. Allowed is a text. Give one.")
         condition = parse_filter(where, self.fields) if where and where.strip() else None
-        recall, wanted = self.about["recall"], top_k + (without is not None)
+        with damage_explained(self.address):
+            hits = self._nearest(vector, top_k + (without is not None), condition, exact)
+        return [hit for hit in hits if hit.row != without][:top_k]
+
+    def _nearest(self, vector: Vector, wanted: int, condition: str | None, exact: bool) -> list[Hit]:
+        recall = self.about["recall"]
         if condition is not None and recall and self._table.count_rows(condition) <= EXACT_MATCHES:
             columns = [*self._columns, "vector"]
             found = self._table.search().where(condition).select(columns).limit(EXACT_MATCHES).to_arrow()
             distances = 1 - vectors_of(found["vector"]) @ vector
             best = np.argsort(distances, kind="stable")[:wanted]
-            rows = found.drop_columns("vector").take(best).to_pylist()
-            hits = self._hits(rows, distances[best].tolist())
-        else:
-            probes = None if exact or not recall else recall["probes"]
-            rows = nearest(self._table, vector, wanted, self._columns, condition, probes)
-            hits = self._hits(rows, [row["_distance"] for row in rows])
-        return [hit for hit in hits if hit.row != without][:top_k]
+            return self._hits(found.drop_columns("vector").take(best).to_pylist(), distances[best].tolist())
+        probes = None if exact or not recall else recall["probes"]
+        rows = nearest(self._table, vector, wanted, self._columns, condition, probes)
+        return self._hits(rows, [row["_distance"] for row in rows])
 
     def hits(self, rows: Sequence[int]) -> list[Hit]:
         """The paintings of these row numbers that are in the index, in no order, with the score 1."""
@@ -137,11 +141,13 @@ class SearchIndex:
 
     def sample(self, most: int, columns: Sequence[str]) -> pa.Table:
         """The named columns of all rows, or of `most` of them drawn at random, the same each time."""
-        return drawn(self._table, most, columns)
+        with damage_explained(self.address):
+            return drawn(self._table, most, columns)
 
     def _read(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
         condition = f"row IN ({', '.join(str(int(row)) for row in rows) or -1})"
-        return self._table.search().where(condition).select(list(columns)).limit(max(1, len(rows))).to_list()
+        with damage_explained(self.address):
+            return self._table.search().where(condition).select(list(columns)).limit(max(1, len(rows))).to_list()
 
     def _hits(self, rows: Iterable[Mapping[str, Any]], distances: Iterable[float]) -> list[Hit]:
         hits = []
@@ -179,13 +185,27 @@ def read_about(address: str) -> dict[str, Any]:
     database = connect(address)
     if _ABOUT not in table_names(database):
         raise ValueError(f"Got {address}, which is no index. `semart-hf index CATALOGUE --output INDEX` makes one.")
-    about: dict[str, Any] = json.loads(database.open_table(_ABOUT).to_arrow()["about"][0].as_py())
+    with damage_explained(address):
+        about: dict[str, Any] = json.loads(database.open_table(_ABOUT).to_arrow()["about"][0].as_py())
     if about["format"].split(".")[0] != FORMAT.split(".")[0]:
         raise ValueError(
             f"Got {address}, an index of format {about['format']}, but this code reads {FORMAT}. Make it again with "
             "`semart-hf index` into another folder, or upgrade semart-hf."
         )
     return about
+
+
+@contextmanager
+def damage_explained(address: str) -> Iterator[None]:
+    """The context in which LanceDB's errors over what lies at an address are ValueErrors that say what to do."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        found = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"Got {address}, an index of which something is missing, damaged or not to be reached ({found[0][:300]}). "
+            "Bring it back from a copy, or make it again with `semart-hf index` into a new folder."
+        ) from error
 
 
 def write_about(database: Any, about: Mapping[str, Any]) -> None:
@@ -287,9 +307,10 @@ def complete(table: Any, searched: int | None = None) -> dict[str, Any] | None:
     table.optimize(cleanup_older_than=age)
     recall = measured_recall(table) if is_indexed and is_large else None
     if is_large and (recall is None or recall["recall_at_10"] < ENOUGH_RECALL):
-        from lancedb.index import HnswSq
+        from lancedb.index import IvfSq
 
-        config = HnswSq(distance_type="dot", num_partitions=max(1, num_rows // _PARTITION_ROWS))
+        # Beside it a graph in each partition (HNSW) takes ten times as long to make, and thrice as long to filter.
+        config = IvfSq(distance_type="dot", num_partitions=max(1, num_rows // _PARTITION_ROWS))
         table.create_index("vector", config=config, replace=True)
         recall = measured_recall(table)
     return recall

@@ -230,6 +230,50 @@ def test_another_model_another_format_and_no_index_are_refused_by_name(indexed, 
         run(index, release / "semart_test.csv", "--model", classify.model.name_or_path, "--output", release)
 
 
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [
+        ("paintings.lance/data", "gone"),
+        ("paintings.lance/data", "zeros"),
+        ("paintings.lance/_versions", "half"),
+        ("about.lance/data", "zeros"),
+    ],
+)
+def test_an_index_with_a_damaged_file_is_refused_in_words(indexed, model, release, tmp_path, part, fault):
+    copy = shutil.copytree(indexed, tmp_path / "index")
+    for path in (copy / part).iterdir():
+        size = path.stat().st_size
+        path.write_bytes(path.read_bytes()[: size // 2] if fault == "half" else bytes(size))
+        if fault == "gone":
+            path.unlink()
+    words = "damaged or not to be reached .*make it again with `semart-hf index` into a new folder"
+    with pytest.raises(ValueError, match=words):
+        SearchIndex(copy).search(np.eye(vector_index.read_about(str(indexed))["dimension"], dtype=np.float32)[0])
+    with pytest.raises(SystemExit, match=words):
+        run(search, copy, "--like", "3")
+    with pytest.raises(SystemExit, match=words):
+        run(index, release / "semart_test.csv", "--model", model, "--output", copy)
+
+
+def test_whether_a_query_is_words_or_a_picture_follows_from_its_ending_and_is_printed(
+    indexed, release, tmp_path, monkeypatch, capsys
+):
+    shutil.copy(release / "Images" / "test05.jpg", tmp_path / "view")
+    monkeypatch.chdir(tmp_path)
+    run(search, indexed, "view", "--top_k", 1)
+    by_words = capsys.readouterr()
+    assert "Looking for the words view. For the file's picture give --image." in by_words.err
+    run(search, indexed, "--image", "view", "--top_k", 1)
+    by_picture = capsys.readouterr()
+    assert "Looking for" not in by_picture.err
+    assert by_picture.out != by_words.out
+    (tmp_path / "view").rename("view.JPG")
+    run(search, indexed, "view.JPG", "--top_k", 1)
+    found = capsys.readouterr()
+    assert found.out == by_picture.out
+    assert "Looking for the picture view.JPG. For these words give --text." in found.err
+
+
 def test_a_model_that_is_elsewhere_now_is_asked_for(indexed, model, tmp_path):
     copy = shutil.copytree(indexed, tmp_path / "index")
     about = {**vector_index.read_about(str(copy)), "model": str(tmp_path / "gone")}
