@@ -35,6 +35,7 @@ from semart_hf.training.recipe import read_recipe
 
 RECIPE, FORMER = "paintings", "semart-efficientnet_b0"
 ANCHORS, MAJORITY = "anchors", "majority"
+METRICS = tuple(anchors.METRICS)
 TEXT_COLUMNS = ["TITLE", "DESCRIPTION"]
 SIZES = (50, 100, 200, 400, 800)
 NUM_FEW_FOLDS = 3
@@ -66,7 +67,6 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
         "rows": {"number": len(table), "groups": int(table["group"].nunique()), "digest": digest_of(table)},
         "num_folds": NUM_FOLDS,
         "near_bits": NEAR_BITS,
-        "choices": CHOICES,
     }
     runs: list[tuple[str, int, dict[str, Any]]] = []
     folds = [*options.seeds]
@@ -272,18 +272,22 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
         found["folds"] = [run["seed"] for run in folds]
         found["rows"] = {name: sum(run["rows"][name] for run in folds) for name in folds[0]["rows"] if name != "train"}
         known = pooled(folds, MAJORITY)
-        found["known"] = {task: int(known.task(task).is_known.sum()) for task in known.task_names}
+        with_text = pooled(folds, f"text, {METRICS[0]}")
+        for name, outcomes in {"known": known, "known_with_text": with_text}.items():
+            found[name] = {task: int(outcomes.task(task).is_known.sum()) for task in outcomes.task_names}
         found["anchors"] = {side: with_intervals(pooled(folds, side)) for side in folds[0]["answers"]}
     for name in (RECIPE, FORMER):
         pairs = [(run, by_setting[ANCHORS][fold]) for fold, run in by_setting.get(name, {}).items()]
         if pairs:
             found.setdefault("recipes", {})[name] = against_anchors(*map(list, zip(*pairs, strict=True)))
     found["few"] = few_rows(by_setting)
+    settings = {name: f"{FORMER}: {name}" for name in CHOICES}
     found["choices"] = {
-        name: figures_of(list(by_setting[setting].values()))
-        for name in CHOICES
-        if (setting := f"{FORMER}: {name}") in by_setting
+        name: {"fields": CHOICES[name], **figures_of(list(by_setting[setting].values()))}
+        for name, setting in settings.items()
+        if setting in by_setting
     }
+    found["not_run"] = [name for name in CHOICES if name not in found["choices"]]
     return found
 
 
@@ -320,7 +324,7 @@ def with_intervals(outcomes: Outcomes) -> dict[str, Any]:
             task: {"value": scores[f"{task}_{metric}"], "interval": intervals[f"{task}_{metric}"]}
             for task in (*outcomes.task_names, "mean")
         }
-        for metric in anchors.METRICS
+        for metric in METRICS
     }
 
 
@@ -334,7 +338,7 @@ def against_anchors(runs: Sequence[Run], anchor_runs: Sequence[Run]) -> dict[str
     for modality in MODALITIES:
         ours = pooled(runs, modality)
         found["scores"][modality] = with_intervals(ours)
-        for metric in anchors.METRICS:
+        for metric in METRICS:
             anchor = pooled(anchor_runs, f"{modality}, {metric}")
             compared = compare_outcomes(ours, anchor, names=(RECIPE, ANCHORS))
             entries = {task: compared["tasks"][task][metric] for task in ours.task_names}
@@ -350,7 +354,7 @@ def few_rows(by_setting: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for size in SIZES:
         ours, theirs = (by_setting.get(few(name, size), {}) for name in (RECIPE, ANCHORS))
-        for metric in anchors.METRICS if (seeds := sorted({*ours} & {*theirs})) else ():
+        for metric in METRICS if (seeds := sorted({*ours} & {*theirs})) else ():
             sides = {
                 name: [flatten_scores(score_outcomes(pooled([runs[seed]], side)))[f"mean_{metric}"] for seed in seeds]
                 for name, runs, side in (
@@ -371,5 +375,5 @@ def figures_of(runs: Sequence[Run]) -> dict[str, Any]:
     return {
         "folds": len(runs),
         "processor_minutes": sum(run["processor_seconds"] for run in runs) / 60 / len(runs),
-        **{name: {metric: found[f"mean_{metric}"] for metric in anchors.METRICS} for name, found in scores.items()},
+        **{name: {metric: found[f"mean_{metric}"] for metric in METRICS} for name, found in scores.items()},
     }
