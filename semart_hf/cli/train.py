@@ -235,15 +235,16 @@ def summary(trainer: Any, num_rows: int, spent: dict[str, float]) -> dict[str, A
     from semart_hf.evaluation.cost import peak_memory, steady_speed
 
     speed = steady_speed(trainer.state.log_history) or spent["train_samples_per_second"]
+    seconds = spent["train_runtime"] + trainer.head_start_seconds
     return {
         "paintings": num_rows,
         "epochs": trainer.state.epoch,
-        "seconds": round(spent["train_runtime"], 1),
+        "seconds": round(seconds, 1),
         "paintings_per_second": round(spent["train_samples_per_second"], 1),
         "processes": trainer.args.world_size,
         # Of the training alone, where the two above also count validation and checkpoints.
         "steady_paintings_per_second": round(speed, 1),
-        "seconds_per_epoch": round(num_rows / speed, 2),
+        "seconds_per_epoch": round(num_rows / speed, 2) if speed else None,
         "peak_memory_bytes": peak_memory(trainer.args.device),
     }
 

@@ -48,6 +48,8 @@ class SemArtConfig(PreTrainedConfig):
             answer (0.5 where absent), and the `separator` of labels in a cell of text.
         task_weights: Weight of each task's loss by task name; 1 where it is not named.
         fusion_dim: Size of each projection and of the fused features.
+        vision_pooling: `last` is what the vision tower pools itself; `stages` adds the mean and the standard deviation
+            over the picture of what each of its stages gives (colour, line and texture, beside the subject).
         text_pooling: `first` reads the first token's hidden state, `mean` averages over the text's tokens.
         text_lexicon: Whether a linear model on token counts (`Lexicon`) stands beside the text tower.
         contrastive: Whether vectors of picture and text are trained to find each other, with a learned scale.
@@ -58,7 +60,7 @@ class SemArtConfig(PreTrainedConfig):
             wrong answers among those that are at least so sure; confidences fall, shares rise.
         training_data: `{"name": str, "is_painted_miniature": bool}`; `None`: not recorded.
         format_version: `MAJOR.MINOR`; a newer major version is refused. Since 1.1 the lexicon's `rarities` are `idf`;
-            tasks with a kind are of 1.2.
+            tasks with a kind and `vision_pooling` by stages are of 1.2.
 
     Raises:
         ValueError: If the tasks are malformed, a tower is of another family, or the format is too new.
@@ -82,6 +84,7 @@ class SemArtConfig(PreTrainedConfig):
     task_weights: dict[str, float | int] | None = None
     fusion_dim: int = 512
     fusion_dropout: float | int = 0.1
+    vision_pooling: str = "last"
     text_pooling: str = "first"
     text_lexicon: bool = False
     contrastive: bool = False
@@ -110,8 +113,9 @@ class SemArtConfig(PreTrainedConfig):
                 f"vision_config has model_type {found!r}, but it must be 'timm_wrapper'. Choose another tower."
             )
         check_text_config(self.text_config)
-        if self.text_pooling not in ("first", "mean"):
-            raise ValueError(f"text_pooling is {self.text_pooling!r}. Allowed are 'first' and 'mean'. Give one.")
+        for name, allowed in {"vision_pooling": ("last", "stages"), "text_pooling": ("first", "mean")}.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name} is {value!r}. Allowed are {' and '.join(map(repr, allowed))}. Give one.")
         self.set_tasks(self.tasks)
         for name in ("task_weights", "temperatures", "confidence_risks"):
             if unknown := sorted(set(getattr(self, name) or {}) - set(self.task_names)):
@@ -140,7 +144,8 @@ class SemArtConfig(PreTrainedConfig):
         _check_tasks(tasks or [])
         self.tasks = tasks
         has_kinds = any(set(task) & set(_KEYS_BY_KIND) for task in tasks or [])
-        if has_kinds and self.format_version in ("1.0", "1.1"):
+        is_newer = has_kinds or self.vision_pooling != "last"
+        if is_newer and self.format_version in ("1.0", "1.1"):
             self.format_version = "1.2"
         prefixes = [f"{name}: " if len(self.task_names) > 1 else "" for name in self.task_names]
         parts = zip(prefixes, tasks or [], strict=True)

@@ -36,13 +36,17 @@ class Lexicon(nn.Module):
 
     def contributions(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """The part of each token in each logit `(batch, tokens, num_labels)`; see `forward`."""
+        return self.shares(input_ids, attention_mask).unsqueeze(2) * F.embedding(input_ids, self.weight)
+
+    def shares(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """What each token's weights are multiplied by `(batch, tokens)`: its part of its text's strengths."""
         mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         # Each occurrence carries its part of its token's strength, so that no tensor is as long as the vocabulary.
         counts = ((input_ids.unsqueeze(2) == input_ids.unsqueeze(1)) & mask.unsqueeze(1)).sum(2).clamp(min=1).float()
         strengths = (1 + counts.log()) * self.idf[input_ids].float() * mask
         length = (strengths.square() / counts).sum(1, keepdim=True).sqrt()
         shares = strengths / counts / length.clamp(min=torch.finfo(length.dtype).tiny)
-        return shares.to(self.weight.dtype).unsqueeze(2) * F.embedding(input_ids, self.weight)
+        return shares.to(self.weight.dtype)
 
     @torch.no_grad()
     def learn_idf(self, texts: Iterable[Sequence[int]], special_ids: Iterable[int]) -> None:

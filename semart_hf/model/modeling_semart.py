@@ -23,6 +23,8 @@ from .towers_semart import (
     fill_tower,
     frozen_modules,
     loaded_towers,
+    pool_pictures,
+    pooled_size,
     resolve_text_config,
     resolve_vision_config,
     set_vision_checkpointing,
@@ -55,8 +57,7 @@ class SemArtForArtClassification(PreTrainedModel):
             raise ValueError("Got no task. Give the config tasks=[{'name': 'type', 'labels': ['a', 'b']}], or more.")
         self.vision_tower = AutoModel.from_config(config.vision_config)
         self.text_tower = build_text_tower(config.text_config, config.text_pooling)
-        timm_model = self.vision_tower.timm_model
-        vision_dim = getattr(timm_model, "head_hidden_size", None) or timm_model.num_features
+        vision_dim = pooled_size(self.vision_tower.timm_model, config.vision_pooling)
         self.vision_projection = nn.Linear(vision_dim, config.fusion_dim)
         self.text_projection = nn.Linear(config.text_config.hidden_size, config.fusion_dim)
         self.absent_image = nn.Parameter(torch.zeros(config.fusion_dim))
@@ -295,7 +296,8 @@ class SemArtForArtClassification(PreTrainedModel):
                 "The vision tower is offloaded, where it cannot be called. Allowed is a device; the text tower may be "
                 "offloaded. Give the vision tower a device in device_map ('vision_tower': 'cpu'), or more max_memory."
             )
-        features: Tensor = self.vision_projection(self.vision_tower(pixel_values).pooler_output.flatten(1))
+        pooled = pool_pictures(self.vision_tower, pixel_values, self.config.vision_pooling)
+        features: Tensor = self.vision_projection(pooled)
         return features
 
     def encode_texts(

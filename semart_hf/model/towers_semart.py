@@ -9,7 +9,7 @@ import timm
 import torch
 from safetensors import safe_open
 from timm.models import group_parameters
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, TimmWrapperConfig
 from transformers.utils import cached_file, logging
 
@@ -37,6 +37,38 @@ def vision_stages(tower: Any) -> list[list[str]]:
     stage_of = group_parameters(tower, tower.group_matcher(coarse=True), reverse=True)
     stages = range(max(stage_of.values()) + 1)
     return [[name for name, stage in stage_of.items() if stage == index] for index in stages]
+
+
+def pooled_size(timm_model: Any, pooling: str) -> int:
+    """Number of features that `pool_pictures` gives of a picture.
+
+    Raises:
+        ValueError: If the tower does not tell its stages.
+    """
+    size = int(getattr(timm_model, "head_hidden_size", None) or timm_model.num_features)
+    if pooling == "last":
+        return size
+    stages = getattr(timm_model, "feature_info", None)
+    if not stages or not hasattr(timm_model, "forward_intermediates"):
+        raise ValueError(
+            f"Got vision_pooling 'stages' with a {type(timm_model).__name__}, whose stages timm does not give. Allowed "
+            "is 'last'. Set it, or choose a tower such as an EfficientNet, a ResNet or a ViT."
+        )
+    return size + 2 * sum(stage["num_chs"] for stage in stages)
+
+
+def pool_pictures(tower: Any, pixel_values: Tensor, pooling: str) -> Tensor:
+    """A vision tower's features of pictures `(batch, pooled_size)`: see `SemArtConfig.vision_pooling`.
+
+    Source: the channels' mean and deviation are a picture's style in Huang & Belongie 2017, Arbitrary style transfer
+        in real-time with adaptive instance normalization, section 5.
+    """
+    output = tower(pixel_values, output_hidden_states=pooling == "stages")
+    parts = [output.pooler_output.flatten(1)]
+    for hidden in output.hidden_states or ():
+        variance, mean = torch.var_mean(hidden.flatten(2).float(), dim=-1, correction=0)
+        parts += [mean, (variance + 1e-6).sqrt()]
+    return torch.cat([part.to(parts[0].dtype) for part in parts], dim=1)
 
 
 def frozen_modules(tower: nn.Module, frozen_parameters: set[str]) -> list[nn.Module]:

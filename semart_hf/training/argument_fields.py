@@ -81,7 +81,9 @@ def check_fields(arguments: TrainingArguments) -> None:
             f"learning rate of its own. Choose among {others}."
         )
     check_numbers(arguments)
-    if arguments.max_steps == 0 or (arguments.max_steps < 0 and arguments.num_train_epochs <= 0):
+    if arguments.max_steps == 0 or (
+        arguments.max_steps < 0 and arguments.num_train_epochs <= 0 and arguments.head_init == "random"
+    ):
         raise ValueError(
             f"num_train_epochs is {arguments.num_train_epochs} and max_steps {arguments.max_steps}, which would have "
             "no step. Set max_steps above 0, or leave it out and set num_train_epochs above 0."

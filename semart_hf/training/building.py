@@ -57,6 +57,11 @@ def build_trainer(
         model, processor = start_from(
             model_arguments.init_from, tasks, model_arguments, data, say, contrastive=is_contrastive
         )
+    if training.head_init != "random" and (model_arguments.init_from or training.contrastive_start != "random"):
+        raise ValueError(
+            f"head_init is {training.head_init!r}, init_from is {model_arguments.init_from} and contrastive_start "
+            f"{training.contrastive_start!r}, which all say how heads and projections begin. Give one of them."
+        )
     if training.contrastive_start != "random":
         if training.contrastive_start != "correlations" or not is_contrastive or model_arguments.init_from is not None:
             raise ValueError(
@@ -109,7 +114,7 @@ def start_from(
 ) -> tuple[SemArtForArtClassification, SemArtProcessor]:
     """A published model with these tasks, and its processor; a `ValueError` if another architecture is asked for."""
     own = {"vision", "text", "pretrained", "crop_pct", "vision_args", "text_args", "text_pooling", "text_lexicon"}
-    own.add("fusion_dim")
+    own |= {"vision_pooling", "fusion_dim"}
     if given := [
         one.name for one in fields(arguments) if one.name in own and getattr(arguments, one.name) != one.default
     ]:

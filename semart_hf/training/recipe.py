@@ -57,6 +57,11 @@ class ModelArguments:
     )
     frozen_vision_stages: int = described(0, "Leading stages of the vision tower that do not learn, its stem first.")
     trainable_text_layers: int | None = described(1, "Last text layers that learn. null: the whole text tower.")
+    vision_pooling: str = described(
+        "last",
+        "last: the tower's own features; stages: beside them each stage's mean and deviation over the picture.",
+        choices=["last", "stages"],
+    )
     text_pooling: str = described("first", "first: the first token; mean: over the tokens.")
     text_lexicon: bool = described(
         False, "Whether a linear model on token counts adds its logits to those of the towers."
@@ -72,6 +77,11 @@ class ModelArguments:
 class LearningArguments:
     """How it is learned, beyond what `transformers.TrainingArguments` says; its fields are part of these."""
 
+    head_init: str = described(
+        "random",
+        "logistic_regression: heads and projections start as regularised regressions on the towers' features.",
+        choices=["random", "logistic_regression"],
+    )
     vision_learning_rate: float | None = described(None, "Vision tower's; null: learning_rate.")
     text_learning_rate: float | None = described(None, "Text tower's; null: learning_rate.")
     lexicon_learning_rate: float = described(0.1, "Of the lexicon, which is linear and starts at 0.")

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from small_trainer import STEPS_ALONE, make_model, make_trainer, parts_of
+
+from semart_hf.evaluation.predictions import predict_dataset
+from semart_hf.training import head_start
+
+FIELDS = {"vision_pooling": "stages", "text_pooling": "mean", "text_lexicon": True, "fusion_dim": 64}
+
+
+@pytest.fixture(scope="module")
+def parts(small_release):
+    return parts_of(small_release, **FIELDS)
+
+
+OPTIONS = {"head_init": "logistic_regression", "precision": "fp32", "num_train_epochs": 0, **STEPS_ALONE}
+
+
+def test_the_model_gives_the_logits_of_the_regression(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(head_start, "PART_WEIGHT", 0.0)  # scikit-learn sees every painting once
+    trainer = make_trainer(parts, tmp_path, **OPTIONS)
+    rows = trainer.train_dataset.paintings
+    options = {"batch_size": 16, "precision": "fp32"}
+    found = head_start.features_of(trainer.model, trainer.data_collator, rows, **options)
+    trainer.train()
+    blocks = [
+        head_start._Block.of(found.image, found.has_image, 1),
+        head_start._Block.of(found.text, found.has_text, 0.7),
+    ]
+    words = 0.7 * found.words.to_dense()
+    absent = 1 - torch.stack((found.has_image, found.has_text), 1).float()
+    table = torch.cat([*(block.values for block in blocks), absent, words], 1).numpy()
+    answers = predict_dataset(trainer.model, trainer.processing_class, rows, **options)
+    for task, columns in trainer.model.config.label_columns.items():
+        labels = found.labels[:, columns.start].numpy()
+        reference = LogisticRegression(C=1 / head_start.PENALTY, tol=1e-8, max_iter=2000).fit(
+            table[labels >= 0], labels[labels >= 0]
+        )
+        own = torch.tensor(answers.logits[task]).softmax(1).numpy()[:, reference.classes_]
+        assert np.abs(own - reference.predict_proba(table)).max() < 5e-3, task
+
+
+def test_a_row_without_picture_or_text_gets_what_the_regression_says_of_it(parts, tmp_path):
+    trainer = make_trainer(parts, tmp_path, **OPTIONS)
+    rows = [{**row, "image": None} if n % 3 == 0 else row for n, row in enumerate(trainer.train_dataset.paintings)]
+    rows = [{**row, "text": None} if n % 4 == 0 else row for n, row in enumerate(rows)]
+    found = head_start.features_of(trainer.model, trainer.data_collator, rows, batch_size=5, precision="fp32")
+    for name, has in (("image", found.has_image), ("text", found.has_text)):
+        assert has.tolist() == [bool(row[name]) for row in rows] and 0 < has.sum() < len(rows)
+    assert not found.image[~found.has_image].any() and not found.words.to_dense()[~found.has_text].any()
+    head_start.start_heads(trainer.model, found)
+    inputs = trainer.data_collator(rows)
+    labels = inputs.pop("labels")
+    output = trainer.model.eval()(**inputs, labels=labels)
+    assert output.loss < 0.4
+    for task, columns in trainer.model.config.label_columns.items():
+        assert (output.logits[task].argmax(1) == labels[:, columns.start])[found.has_image].float().mean() > 0.95
+
+
+def test_labels_beyond_the_fused_features_are_refused(parts, tmp_path):
+    model = make_model(parts, fusion_dim=8)
+    with pytest.raises(ValueError, match="fusion_dim 8, which must be as large. Set fusion_dim: 64"):
+        make_trainer(parts, tmp_path, model=model, **OPTIONS).train()
