@@ -66,7 +66,8 @@ def pool_pictures(tower: Any, pixel_values: Tensor, pooling: str) -> Tensor:
     output = tower(pixel_values, output_hidden_states=pooling == "stages")
     parts = [output.pooler_output.flatten(1)]
     for hidden in output.hidden_states or ():
-        variance, mean = torch.var_mean(hidden.flatten(2).float(), dim=-1, correction=0)
+        values = hidden.flatten(2).to(torch.promote_types(hidden.dtype, torch.float32))  # bfloat16 is coarse
+        variance, mean = torch.var_mean(values, dim=-1, correction=0)
         parts += [mean, (variance + 1e-6).sqrt()]
     return torch.cat([part.to(parts[0].dtype) for part in parts], dim=1)
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from semart_hf.data.streaming import PaintingStream
 from semart_hf.model.configuration_semart import is_multi_label
+from semart_hf.model.lexicon_semart import Lexicon
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.techniques_semart import run_model
@@ -129,11 +130,12 @@ def _of_known_tokens(words: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _word_shares(lexicon: nn.Module, batch: dict[str, Any], num_rows: int) -> Tensor:
+def _word_shares(lexicon: Lexicon, batch: dict[str, Any], num_rows: int) -> Tensor:
     """The lexicon's input `(rows, vocabulary)`, sparse."""
     size = len(lexicon.idf)
     if "input_ids" not in batch:
-        return torch.sparse_coo_tensor(size=(num_rows, size), check_invariants=False)
+        nothing = torch.empty(2, 0, dtype=torch.long), torch.empty(0)
+        return torch.sparse_coo_tensor(*nothing, (num_rows, size), check_invariants=False)
     ids = batch["input_ids"]
     mask = None if "text_hidden" in batch else batch.get("attention_mask")
     shares = lexicon.shares(ids.to(lexicon.idf.device), mask if mask is None else mask.to(lexicon.idf.device)).cpu()
@@ -264,6 +266,7 @@ def _write(
     nn.init.zeros_(model.fusion.weight)
     nn.init.zeros_(model.fusion.bias)
     rows = [len(task["labels"]) for task in model.config.tasks or []]
-    for name, head, shift in zip(model.config.task_names, basis.split(rows), bias.split(rows), strict=True):
-        model.heads[f"head_{name}"].weight.copy_(head)
-        model.heads[f"head_{name}"].bias.copy_(shift)
+    for name, own, shift in zip(model.config.task_names, basis.split(rows), bias.split(rows), strict=True):
+        head: Any = model.heads[f"head_{name}"]
+        head.weight.copy_(own)
+        head.bias.copy_(shift)

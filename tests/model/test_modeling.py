@@ -11,6 +11,8 @@ from small_models import build as build_model
 from small_models import small_text
 from transformers import DistilBertModel
 
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+
 TOWERS = ["test_resnet", "test_efficientnet", "test_vit"]
 # Forward and backward through 20 layers of at most 1,024 terms, in double precision.
 ROUNDING = rounding(1024, layers=2 * 20, dtype=torch.float64)
@@ -41,6 +43,22 @@ def test_the_vision_tower_equals_raw_timm(vision):
     pixel_values = batch()["pixel_values"]
     expected = model.vision_projection(raw(pixel_values))
     assert torch.allclose(model.encode_images(pixel_values, None, 4), expected, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("vision", TOWERS)
+def test_stages_add_their_mean_and_deviation_to_what_the_tower_pools(vision, tmp_path):
+    model = build(vision, vision_pooling="stages").eval()
+    assert model.config.format_version == "1.2"
+    pixel_values, tower = batch()["pixel_values"], model.vision_tower.timm_model
+    last, stages = tower.forward_intermediates(pixel_values)
+    statistics = [f(stage.flatten(2)) for stage in stages for f in (lambda x: x.mean(-1), lambda x: x.std(-1, False))]
+    pooled = torch.cat([tower.forward_head(last), *statistics], 1)
+    expected = model.vision_projection(pooled)
+    # An added 1e-6 keeps the gradient of a deviation of 0 finite.
+    assert torch.allclose(model.encode_images(pixel_values, None, 4), expected, atol=1e-3)
+    model.save_pretrained(tmp_path)
+    loaded = SemArtForArtClassification.from_pretrained(tmp_path).double().eval()
+    assert torch.allclose(loaded(pixel_values).logits["type"], model(pixel_values).logits["type"], atol=ROUNDING)
 
 
 @pytest.mark.parametrize("pooling", ["first", "mean"])

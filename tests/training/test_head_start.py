@@ -48,8 +48,10 @@ def test_a_row_without_picture_or_text_gets_what_the_regression_says_of_it(parts
     rows = [{**row, "text": None} if n % 4 == 0 else row for n, row in enumerate(rows)]
     found = head_start.features_of(trainer.model, trainer.data_collator, rows, batch_size=5, precision="fp32")
     for name, has in (("image", found.has_image), ("text", found.has_text)):
-        assert has.tolist() == [bool(row[name]) for row in rows] and 0 < has.sum() < len(rows)
-    assert not found.image[~found.has_image].any() and not found.words.to_dense()[~found.has_text].any()
+        assert has.tolist() == [bool(row[name]) for row in rows]
+        assert 0 < has.sum() < len(rows)
+    assert not found.image[~found.has_image].any()
+    assert not found.words.to_dense()[~found.has_text].any()
     head_start.start_heads(trainer.model, found)
     inputs = trainer.data_collator(rows)
     labels = inputs.pop("labels")
@@ -61,5 +63,5 @@ def test_a_row_without_picture_or_text_gets_what_the_regression_says_of_it(parts
 
 def test_labels_beyond_the_fused_features_are_refused(parts, tmp_path):
     model = make_model(parts, fusion_dim=8)
-    with pytest.raises(ValueError, match="fusion_dim 8, which must be as large. Set fusion_dim: 64"):
+    with pytest.raises(ValueError, match=r"fusion_dim 8, which must be as large\. Set fusion_dim: 64"):
         make_trainer(parts, tmp_path, model=model, **OPTIONS).train()
