@@ -51,8 +51,8 @@ def pooled_size(timm_model: Any, pooling: str) -> int:
     stages = getattr(timm_model, "feature_info", None)
     if not stages or not hasattr(timm_model, "forward_intermediates"):
         raise ValueError(
-            f"Got vision_pooling 'stages' with a {type(timm_model).__name__}, whose stages timm does not give. Allowed "
-            "is 'last'. Set it, or choose a tower such as an EfficientNet, a ResNet or a ViT."
+            f"Got vision_pooling 'stages' with a {type(timm_model).__name__}, whose stages timm hides. Allowed is "
+            "'last'. Set it, or choose a tower such as an EfficientNet, a ResNet or a ViT."
         )
     return size + 2 * sum(stage["num_chs"] for stage in stages)
 
@@ -66,7 +66,7 @@ def pool_pictures(tower: Any, pixel_values: Tensor, pooling: str) -> Tensor:
     output = tower(pixel_values, output_hidden_states=pooling == "stages")
     parts = [output.pooler_output.flatten(1)]
     for hidden in output.hidden_states or ():
-        values = hidden.flatten(2).to(torch.promote_types(hidden.dtype, torch.float32))  # bfloat16 is coarse
+        values = hidden.flatten(2).to(torch.promote_types(hidden.dtype, torch.float32))
         variance, mean = torch.var_mean(values, dim=-1, correction=0)
         parts += [mean, (variance + 1e-6).sqrt()]
     return torch.cat([part.to(parts[0].dtype) for part in parts], dim=1)

@@ -29,7 +29,7 @@ from semart_hf.model.techniques_semart import Technique, prepare_inputs, select_
 from .arguments import SemArtTrainingArguments
 from .contrastive import contrastive_sum
 from .divergence import DivergenceWatch
-from .head_start import features_of, start_heads
+from .head_start import regress_heads
 from .lexicon import add_l2_penalty, learn_idf
 from .log_window import LogWindow, TrainingProgress
 from .losses import ArtLoss, labels_of_whole_rows
@@ -184,27 +184,11 @@ class SemArtTrainer(ResumableTrainer):
         if model.lexicon is not None and rows is not None and not model.lexicon.idf.any():
             learn_idf(model.lexicon, self.processing_class, rows)
 
-    def _start_heads(self) -> None:
-        start = time.perf_counter()
-        found = features_of(
-            self.model,
-            self.data_collator,
-            getattr(self.train_dataset, "paintings", self.train_dataset),
-            batch_size=self.args.per_device_eval_batch_size,
-            precision="bf16" if self.args.bf16 else "fp32",
-        )
-        start_heads(self.model, found)
-        self.head_start_seconds = time.perf_counter() - start
-        if self.is_world_process_zero():
-            print(
-                f"The heads start as logistic regressions on the towers' features of {len(found.labels):,d} paintings"
-            )
-
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         if self.model is not self._begun_with and not self.is_fsdp_enabled:  # model_init made another
             self._begin_with(self.model)
         if self.args.head_init == "logistic_regression" and self.resumed_from is None:
-            self._start_heads()
+            self.head_start_seconds = regress_heads(self.model, self.data_collator, self.train_dataset, self.args)
         is_kept = self.args.keep_freed_memory and self.args.device.type == "cpu" and keep_freed_memory()
         try:
             return super()._inner_training_loop(*args, **kwargs)
