@@ -13,14 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from tiny_release import save_tiny_model
+from tiny_release import save_tiny_model, tiny_parts
 from warm_python import run_python
 
 from semart_hf.catalogue.schema import SEMART_TASKS
 from semart_hf.cli.__main__ import COMMANDS
 from semart_hf.data.loading import load_paintings
-from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing.repository import write_repository
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -88,9 +86,7 @@ def folder(tmp_path, small_release, monkeypatch):
     train = load_paintings(small_release, min_label_count=1)["train"]
     tasks = [{"name": task, "labels": [*train.features[task].names]} for task in TASKS]
     save_tiny_model(tmp_path / "MODEL", tasks)
-    kinds = (SemArtForArtClassification, SemArtProcessor)
-    model, processor = (kind.from_pretrained(tmp_path / "MODEL") for kind in kinds)
-    write_repository(model, processor, tmp_path / "outputs" / "demo" / "model")
+    write_repository(*tiny_parts(tasks), tmp_path / "outputs" / "demo" / "model")
     (tmp_path / "DATA").symlink_to(tmp_path / "data" / "SemArt")
     (tmp_path / "outputs" / "demo" / "release").symlink_to(tmp_path / "data" / "SemArt")
     for name in ("openaccess", "my_museum"):
@@ -134,12 +130,8 @@ def test_every_command_of_a_page_runs(page, folder, capsys):
         if "--compare" in words:
             shutil.copytree(folder / "OUT", folder / "OTHER_OUT")
         if command == "train":
-            words = [
-                *words,
-                *([] if "--init_from" in words else TOWERS),
-                *TINY,
-                *([] if "--data" in words else ["--data", "data/SemArt"]),
-            ]
+            data = [] if "--data" in words else ["--data", "data/SemArt"]
+            words = [*words, *([] if "--init_from" in words else TOWERS), *TINY, *data]
         shutil.rmtree(folder / "OUT", ignore_errors=True)
         importlib.import_module(f"semart_hf.cli.{command}").main(words)
 

@@ -6,12 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_models import build, small_text
-from transformers import DistilBertTokenizer
+from tiny_release import tiny_parts
 
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing.repository import write_repository
 from semart_hf.registration import is_command_line
 
@@ -39,12 +36,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "view"]
-    model = build(text=small_text(vocab_size=len(words)), image_size=32)
-    tokenizer = DistilBertTokenizer(vocab={word: index for index, word in enumerate(words)}, model_max_length=32)
-    image_processor = SemArtImageProcessor.from_timm(model.config.vision_config.pretrained_cfg)
-    folder = tmp_path_factory.mktemp("written") / "repository"
-    return write_repository(model, SemArtProcessor(image_processor, tokenizer), folder)
+    return write_repository(*tiny_parts(), tmp_path_factory.mktemp("written") / "repository")
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +50,12 @@ def seen(repository) -> dict:
 
 def test_auto_classes_and_pipeline_load_without_remote_code(seen):
     home = "semart_hf.model."
-    model = home + "modeling_semart.SemArtForArtClassification"
-    parts = [
-        home + "processing_semart.SemArtProcessor",
-        home + "image_processing_semart.SemArtImageProcessor",
-        home + "configuration_semart.SemArtConfig",
-        model,
-    ]
-    assert seen["classes"] == [
-        *parts * 2,  # the installed package is used, also where remote code was allowed
-        model,
-        *[home + "pipeline_semart.ArtClassificationPipeline"] * 4,
-    ]
+    kinds = {"processing": "Processor", "image_processing": "ImageProcessor", "configuration": "Config"}
+    kinds["modeling"] = "ForArtClassification"
+    *parts, model = (f"{home}{file}_semart.SemArt{kind}" for file, kind in kinds.items())
+    pipelines = [home + "pipeline_semart.ArtClassificationPipeline"] * 4
+    # The installed package is used, also where remote code was allowed.
+    assert seen["classes"] == [*[*parts, model] * 2, model, *pipelines]
     assert len(set(seen["scores"])) == 1
     assert seen["others"] == [True, "BertConfig"]
 

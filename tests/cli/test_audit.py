@@ -1,11 +1,11 @@
 """semart-hf audit: a ranked list, a page, and a catalogue that the review opens on its doubted labels."""
 
-import csv
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny_release import load_command
+from small_recipe import small_recipe
+from tiny_release import load_command, read_table
 from transformers import pipeline
 
 from semart_hf.cli.audit import in_words
@@ -15,28 +15,10 @@ from semart_hf.collection.suggestions import find_columns
 from semart_hf.training.trainer import SemArtTrainer
 
 pytest.importorskip("cleanlab", reason="no cleanlab: pip install 'semart-hf[audit]'")
-RECIPE = """
-vision: test_resnet
-text: null
-text_args: {dim: 32, n_layers: 1, n_heads: 4, hidden_dim: 32}
-pretrained: false
-image_size: 32
-fusion_dim: 32
-min_label_count: 2
-vocab_size: 200
-max_text_length: 32
-num_train_epochs: 1
-per_device_train_batch_size: 8
-"""
 
 
 def run(*words):
     load_command("audit").main([str(word) for word in words])
-
-
-def read(path, delimiter=","):
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter=delimiter))
 
 
 def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, release, tmp_path, capsys):
@@ -44,10 +26,10 @@ def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, rele
     run(source, "--model", model, "--output_dir", output, "--device", "cpu")
     printed, errors = capsys.readouterr()
     assert "Not judged, the catalogue has no column of them: medium" in errors
-    ranked = read(output / "audit.csv")
+    ranked = read_table(output / "audit.csv", ",")
     assert [int(entry["rank"]) for entry in ranked] == list(range(1, len(ranked) + 1))
     assert sorted(float(entry["quality"]) for entry in ranked) == [float(entry["quality"]) for entry in ranked]
-    rows = read(source, "\t")
+    rows = read_table(source)
     classify = pipeline("art-classification", model=str(model), device="cpu", trust_remote_code=False)
     for entry in ranked[:6]:
         row = rows[int(entry["row"]) - 1]
@@ -71,10 +53,9 @@ def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, rele
 
 def test_each_row_is_judged_by_a_training_that_has_not_seen_it(small_release, tmp_path, capsys, monkeypatch):
     words = ["--recipe", tmp_path / "recipe.yaml", "--folds", "2", "--output_dir", tmp_path / "out"]
-    recipe = (
-        RECIPE + "tasks: [type, {name: subjects, kind: multi_label}, {name: century, column: date, rule: century}]\n"
-    )
-    (tmp_path / "recipe.yaml").write_text(recipe)
+    century = {"name": "century", "column": "date", "rule": "century"}
+    tasks = ["type", {"name": "subjects", "kind": "multi_label"}, century]
+    (tmp_path / "recipe.yaml").write_text(small_recipe(min_label_count=2, tasks=tasks))
     with monkeypatch.context() as patched:  # killed in the second part
         patched.setattr(SemArtTrainer, "train", once_then_killed(SemArtTrainer.train))
         with pytest.raises(SystemExit, match="interrupted"):
@@ -86,10 +67,10 @@ def test_each_row_is_judged_by_a_training_that_has_not_seen_it(small_release, tm
     assert "Part 1 of 2: done before" in printed
     printed += first
     assert "Not judged, they have several labels, or labels of another column: subjects, century" in errors
-    rows = read_rows(small_release / "semart_train.csv")
+    rows = read_table(small_release / "semart_train.csv")
     sizes = [int(line.rsplit(" ", 2)[1]) for line in printed.splitlines() if " trained on " in line]
     assert sum(sizes) == len(rows)  # of two parts each is trained on once
-    assert len(read(tmp_path / "out" / "audit.csv")) == len(rows)
+    assert len(read_table(tmp_path / "out" / "audit.csv", ",")) == len(rows)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     with pytest.raises(SystemExit, match="is not empty"):
         run(small_release / "semart_train.csv", *words)
@@ -110,8 +91,3 @@ def test_a_task_whose_labels_are_all_the_same_is_not_judged():
     one = SimpleNamespace(is_flagged=np.zeros(3, dtype=bool), expected_false_alarms=0.0)
     assert in_words("type", np.array([2, -100, 2]), one) == ("type: not judged, its 2 labels are all the same.")
     assert in_words("type", np.array([2, 1, 2]), one).startswith("type: 0 of 3 labels are probably wrong. ")
-
-
-def read_rows(path):
-    with path.open(encoding="cp1252", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))

@@ -7,37 +7,19 @@ import signal
 
 import psutil
 import pytest
+from small_recipe import small_recipe
 from tiny_release import load_command
 from warm_python import Python
 
 from semart_hf.evaluation import cost
 
-RECIPE = """
-data: {data}
-prepare: false
-cache_frozen_text: "false"
-output_dir: unused
-vision: another
-text: null
-text_args: {{dim: 32, n_layers: 1, n_heads: 4, hidden_dim: 64}}
-pretrained: false
-image_size: 32
-trainable_text_layers: null
-fusion_dim: 32
-min_label_count: 3
-vocab_size: 300
-max_text_length: 32
-num_train_epochs: 1
-per_device_train_batch_size: 16
-learning_rate: 1e-3
-logging_steps: 2
-"""
-
 
 @pytest.fixture(scope="module")
 def recipe(small_release, tmp_path_factory):
     path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
-    path.write_text(RECIPE.format(data=small_release))
+    other = {"prepare": False, "cache_frozen_text": "false", "output_dir": "unused", "vision": "another"}
+    steps = {"per_device_train_batch_size": 16, "learning_rate": 1e-3, "logging_steps": 2}
+    path.write_text(small_recipe(data=small_release, **other, **steps))
     return path
 
 

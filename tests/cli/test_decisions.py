@@ -1,11 +1,10 @@
 """semart-hf train finetune --decisions: a person's word over the file's, rows held out for good, and promotion."""
 
-import csv
 import json
 import shutil
 
 import pytest
-from tiny_release import load_command
+from tiny_release import load_command, read_table
 from transformers import AutoModel
 
 from semart_hf.cli import decisions
@@ -45,8 +44,7 @@ def splits_of(folder, model, **fields):
 
 def test_decisions_join_the_rows_and_some_rows_are_held_out_for_good(reviewed, model, tmp_path):
     splits = splits_of(reviewed, model, min_label_count=3)
-    with (reviewed / "semart_train.csv").open(encoding="cp1252", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = read_table(reviewed / "semart_train.csv")
     numbers = {name: list(split["row"]) for name, split in splits.items()}
     assert sorted(row for rows in numbers.values() for row in rows) == list(range(70))
     assert 5 <= len(numbers["test"]) <= 25

@@ -5,7 +5,6 @@ import json
 import shutil
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import pytest
 from rounding import rounding
@@ -239,7 +238,7 @@ def test_what_has_no_label_is_refused(model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_truncated_picture_is_judged_by_its_text_and_named(model, release, evaluated, tmp_path, capsys):
+def test_a_truncated_picture_is_judged_by_its_text_and_named(model, release, tmp_path, capsys):
     release = shutil.copytree(release, tmp_path / "release")
     picture = release / "Images" / "test03.jpg"
     picture.write_bytes(picture.read_bytes()[:700])
@@ -249,12 +248,6 @@ def test_a_truncated_picture_is_judged_by_its_text_and_named(model, release, eva
     assert "1 picture could not be read: test03.jpg." in " ".join(capsys.readouterr().out.split())
     assert results["num_rows"] == results["tasks"]["type"]["num_rows"] == 12
     assert results["modalities"]["image"]["tasks"]["type"]["num_rows"] == 11
-    before, after = (
-        pd.read_parquet(folder / "predictions.parquet").drop(3) for folder in (evaluated, tmp_path / "out")
-    )
-    for task in results["tasks"]:
-        found, expected = ([list(row.values()) for row in frame[f"{task}_probabilities"]] for frame in (after, before))
-        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_paintings_by_authors_that_train_has_not_seen(model, tmp_path, capsys):

@@ -8,6 +8,7 @@ import statistics
 
 import pytest
 from tiny_release import TASKS, WORDS, load_command
+from tiny_release import read_table as read
 from transformers import pipeline
 from warm_python import Python, run_python
 
@@ -40,11 +41,6 @@ def calibrated(model, texts, tmp_path_factory):
 
 def run(*arguments):
     predict.main([str(argument) for argument in ("--device", "cpu", *arguments)])
-
-
-def read(path, delimiter="\t"):
-    with path.open(encoding="cp1252", newline="") as file:
-        return list(csv.DictReader(file, delimiter=delimiter))
 
 
 def test_a_release_is_written_back_with_the_pipelines_answers(calibrated, release, tmp_path, capsys):
@@ -137,7 +133,7 @@ def test_prepared_data_and_a_folder_of_pictures_are_answered_as_a_table(model, r
     prepare.main([str(word) for word in words])
     capsys.readouterr()
     run(tmp_path / "prepared", "--model", model, "--output", tmp_path / "out.csv")
-    rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8", newline="")))
+    rows = read(tmp_path / "out.csv", ",")
     assert "Pictures: its own. Text: 'text'" in capsys.readouterr().err
     assert len(rows) == sum(len(read(path)) for path in whole.glob("semart_*.csv"))
     classify = pipeline("art-classification", model=str(model), device="cpu", trust_remote_code=False)

@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 from served_app import served
-from tiny_release import load_command, save_tiny_model, write_release
+from tiny_release import load_command, read_table, save_tiny_model, write_release
 
 TASKS = ("type", "school", "timeframe", "medium")
 app = load_command("app")
@@ -22,8 +22,7 @@ def catalogue(tmp_path_factory):
     save_tiny_model(folder / "model")
     write_release(folder / "museum")
     source = folder / "museum" / "semart_test.csv"
-    with source.open(encoding="cp1252", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = read_table(source)
     for number, row in enumerate(rows):
         row.update(TYPE="", TIMEFRAME="", SCHOOL=row["SCHOOL"] if number % 2 else "")
     with source.open("w", encoding="cp1252", newline="") as file:
@@ -113,8 +112,7 @@ def test_ten_rows_by_keys_with_a_kill_and_an_export(browser, catalogue, tmp_path
             tab.locator("#export").click()
             tab.get_by_text("suggestions.reviewed.csv").first.wait_for()
             tab.locator("a[download^='suggestions.reviewed.csv'], a[href*='suggestions.reviewed.csv']").first.click()
-        with open(download.value.path(), encoding="cp1252", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+        rows = read_table(download.value.path())
         # What is written in the other tab, or held down, decides nothing.
         before = decisions_of(catalogue)
         tab.get_by_role("tab", name="One painting").click()

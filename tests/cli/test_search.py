@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_release import WORDS, load_command
+from tiny_release import WORDS, load_command, read_table
 from transformers import pipeline
 from warm_python import Python, run_python
 
@@ -63,9 +63,7 @@ def content(folder):
 
 def test_a_painting_is_the_sum_of_its_vectors_with_the_pipelines_labels(indexed, classify, release):
     found = SearchIndex(indexed)
-    with (release / "semart_test.csv").open(encoding="cp1252", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    for number, row in enumerate(rows):
+    for number, row in enumerate(read_table(release / "semart_test.csv")):
         picture = release / "Images" / row["IMAGE_FILE"]
         painting = {"text": row["DESCRIPTION"] or None, "image": str(picture) if picture.exists() else None}
         features = classify.embed([painting])
@@ -117,15 +115,8 @@ def test_filters_are_about_cells_and_about_suggestions(indexed):
 
 
 def test_a_page_escapes_what_the_catalogue_holds(indexed, tmp_path):
-    run(
-        search,
-        indexed,
-        "view of delft",
-        "--where",
-        "title = 'View <5> & river' or title != ''",
-        "--output",
-        tmp_path / "a.html",
-    )
+    where = "title = 'View <5> & river' or title != ''"
+    run(search, indexed, "view of delft", "--where", where, "--output", tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert "View &lt;5&gt; &amp; river" in page
     assert "View <5>" not in page

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from rounding import rounding
+from small_recipe import small_recipe
 from tiny_release import load_command
 from transformers import AutoModel, AutoProcessor, pipeline
 from warm_python import run_python
@@ -24,26 +25,7 @@ from semart_hf.evaluation.predictions import predict_dataset
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 CHECKOUT = Path(__file__).parents[2]
-RECIPE = """
-data: {data}
-output_dir: {output_dir}
-vision: test_resnet
-text: null
-text_args: {{dim: 32, n_layers: 2, n_heads: 4, hidden_dim: 64}}
-pretrained: false
-image_size: 32
-trainable_text_layers: null
-fusion_dim: 32
-min_label_count: 3
-vocab_size: 300
-max_text_length: 32
-image_dropout: 0.2
-text_dropout: 0.2
-num_train_epochs: 1
-per_device_train_batch_size: 8
-learning_rate: 1e-3
-logging_steps: 4
-"""
+FIELDS = {"image_dropout": 0.2, "text_dropout": 0.2, "learning_rate": 1e-3, "logging_steps": 4}
 TRAIN_AND_LOOK = """
 import sys, torch
 from semart_hf.cli.train import main
@@ -55,7 +37,7 @@ if torch.distributed.is_initialized():
 
 def test_processes_leave_their_group_before_they_end(small_release, tmp_path):
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE.format(data=small_release, output_dir=tmp_path / "model"))
+    recipe.write_text(small_recipe(data=small_release, output_dir=tmp_path / "model", **FIELDS))
     words = ("-c", TRAIN_AND_LOOK, recipe, "--max_steps", "1")
     done = run_python(*words, logs=tmp_path, num_processes=2, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -67,7 +49,7 @@ def run(small_release, tmp_path_factory):
     """A finished run: its folder, and what it printed."""
     folder = tmp_path_factory.mktemp("run")
     recipe = folder / "recipe.yaml"
-    recipe.write_text(RECIPE.format(data=small_release, output_dir=folder / "model"))
+    recipe.write_text(small_recipe(data=small_release, output_dir=folder / "model", **FIELDS))
     launcher = [
         str(Path(sys.executable).with_name("accelerate")),
         *("launch", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no"),
@@ -154,7 +136,7 @@ def test_a_prepared_folder_is_streamed(small_release, tmp_path, capsys):
     options = PreparationOptions(image_size=40, min_label_count=3, rows_per_shard=16)
     prepare_paintings(read_rows(small_release), tmp_path / "prepared", options, num_proc=1)
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE.format(data=f"file://{tmp_path}/prepared", output_dir=tmp_path / "model"))
+    recipe.write_text(small_recipe(data=f"file://{tmp_path}/prepared", output_dir=tmp_path / "model", **FIELDS))
     words = ("--streaming", "true", "--epoch_length", "32", "--dataloader_num_workers", "1")
     load_command("train").main([str(recipe), *words])
     assert "Data: train 70 paintings, validation 19 paintings, test 21 paintings" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+from small_recipe import small_recipe
 from small_trainer import make_model, make_trainer, parts_of
 from warm_python import Python, run_python
 
@@ -11,22 +12,6 @@ from semart_hf.training.tuning import read_ranges, tune
 
 optuna = pytest.importorskip("optuna")
 
-RECIPE = """
-data: {data}
-vision: test_resnet
-text: null
-text_args: {{dim: 32, n_layers: 1, n_heads: 4, hidden_dim: 64}}
-pretrained: false
-image_size: 32
-fusion_dim: 32
-min_label_count: 3
-vocab_size: 300
-max_text_length: 32
-num_train_epochs: 2
-max_train_rows: 32
-per_device_train_batch_size: 16
-precision: fp32
-"""
 SEARCH = """
 learning_rate: {low: 1.0e-6, high: 1.0e-1, log: true}
 frozen_vision_stages: {low: 0, high: 3}
@@ -37,7 +22,8 @@ loss: [cross_entropy, logit_adjusted]
 @pytest.fixture(scope="module")
 def folder(small_release, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
-    (folder / "recipe.yaml").write_text(RECIPE.format(data=small_release))
+    fields = {"num_train_epochs": 2, "max_train_rows": 32, "per_device_train_batch_size": 16, "precision": "fp32"}
+    (folder / "recipe.yaml").write_text(small_recipe(data=small_release, **fields))
     (folder / "search.yaml").write_text(SEARCH)
     return folder
 

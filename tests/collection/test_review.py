@@ -178,14 +178,23 @@ def test_an_export_has_the_decisions_and_every_other_byte(review, catalogue, tmp
     assert [(line["row"], line["before"], line["after"]) for line in changes] == [("1", "", "study")]
 
 
-def test_a_filled_suggestion_is_no_label_that_was_known(tmp_path):
-    row = ["a.jpg", "A view", "landscape", "landscape", "0.9", "", "accepted", "", "", "", ""]
-    catalogue = write(tmp_path / "filled.csv", [row])
+@pytest.mark.parametrize(
+    ("cell", "decision", "order", "known", "exported"),
+    [
+        ("landscape", "accepted", "least sure first", None, "study"),  # filled in, no label that was known
+        ("genre", "unsure", "labels that the model doubts", "genre", "genre"),  # somebody wrote it since
+    ],
+)
+def test_what_was_filled_in_is_replaced_and_a_label_stays(tmp_path, cell, decision, order, known, exported):
+    catalogue = write(
+        tmp_path / "a.csv", [["a.jpg", "A view", cell, "landscape", "0.9", "", decision, "", "", "", ""]]
+    )
     review = begin_review(catalogue, COLUMNS, TASKS)
-    assert review.next_painting("ada").suggestions[0].known is None
+    assert review.next_painting("ada", order).suggestions[0].known == known
     review.decide(0, "type", "study", "ada")
     export_decisions(review, catalogue, COLUMNS, tmp_path / "reviewed.csv")
-    assert (tmp_path / "reviewed.csv").read_text().splitlines()[1].startswith("a.jpg;A view;study;landscape;")
+    row = (tmp_path / "reviewed.csv").read_text().splitlines()[1]
+    assert row.startswith(f"a.jpg;A view;{exported};landscape;")
 
 
 def test_a_review_goes_on_and_refuses_another_catalogue(review, catalogue):
@@ -293,17 +302,6 @@ def test_undo_takes_no_painting_from_whoever_looks_at_it(review):
     review.undo("ada")
     with pytest.raises(ValueError, match="which ben is looking at now"):
         review.undo("ada")
-
-
-def test_a_label_that_somebody_wrote_since_stays(tmp_path):
-    row = ["a.jpg", "A view", "genre", "landscape", "0.9", "", "unsure", "", "", "", ""]
-    catalogue = write(tmp_path / "edited.csv", [row])
-    review = begin_review(catalogue, COLUMNS, TASKS)
-    painting = review.next_painting("ada", "labels that the model doubts")
-    assert painting.suggestions[0].known == "genre"
-    review.decide(0, "type", "portrait", "ada")
-    export_decisions(review, catalogue, COLUMNS, tmp_path / "reviewed.csv")
-    assert (tmp_path / "reviewed.csv").read_text().splitlines()[1].startswith("a.jpg;A view;genre;landscape;")
 
 
 def test_doubted_labels_say_nothing_of_what_is_open(tmp_path):

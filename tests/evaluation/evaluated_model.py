@@ -3,14 +3,8 @@
 import datasets
 import numpy as np
 import pytest
-import timm
-import torch
 from PIL import Image
-from transformers import DistilBertConfig, DistilBertTokenizer
-
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
-from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.processing_semart import SemArtProcessor
+from tiny_release import tiny_parts
 
 TASKS = [
     {"name": "type", "labels": ["portrait", "landscape", "UNK"]},
@@ -19,31 +13,16 @@ TASKS = [
     {"name": "medium", "labels": ["canvas", "wood", "UNK"]},
 ]
 WORDS = ["a", "view", "of", "delft", "the", "lady", "with", "river", "saint", "##s", "mill", "snow", "and", ".", ","]
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
 
 
 @pytest.fixture(scope="session")
 def tiny_processor():
-    vocabulary = {token: index for index, token in enumerate(VOCABULARY)}
-    tokenizer = DistilBertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=32)
-    pretrained_cfg = timm.get_pretrained_cfg("test_resnet").to_dict()
-    return SemArtProcessor(SemArtImageProcessor.from_timm(pretrained_cfg, 64), tokenizer)
+    return tiny_parts(TASKS, WORDS)[1]
 
 
 @pytest.fixture(scope="session")
 def tiny_model():
-    torch.manual_seed(0)
-    text = DistilBertConfig(
-        vocab_size=len(VOCABULARY), dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=64
-    )
-    model = SemArtForArtClassification.from_towers(
-        "test_resnet", text, TASKS, pretrained=False, image_size=64, fusion_dim=32
-    )
-    # Heads drawn wide, so that different paintings get different answers.
-    with torch.no_grad():
-        for head in model.heads.values():
-            head.weight.normal_(std=1.0)
-    return model.eval()
+    return tiny_parts(TASKS, WORDS, max_position_embeddings=64)[0]
 
 
 @pytest.fixture(scope="session")

@@ -84,23 +84,6 @@ def test_without_trust_nothing_of_the_repository_runs(clean_client, delft):
         clean_client.run("AutoModel.from_pretrained(repo, trust_remote_code=False)", repo=delft["repo"])
 
 
-def test_the_package_answers_for_the_repository_with_and_without_trust(author, delft, paintings):
-    result = author.run(
-        """
-        from transformers import AutoModel, pipeline
-        result = []
-        for trust in (None, False, True):
-            pipe = pipeline("art-classification", model=repo, precision="fp32", trust_remote_code=trust, device="cpu")
-            result.append({"scores": scores(pipe, paintings), "module": type(pipe.model).__module__})
-        """,
-        repo=delft["repo"],
-        paintings=paintings,
-    )
-    for loaded in result:
-        assert loaded["module"] == "semart_hf.model.modeling_semart"
-        assert_same_scores(loaded["scores"], delft["scores"])
-
-
 @pytest.fixture(scope="module")
 def revised(author, paintings):
     """A repository of its own: delft's model, over it the model of another seed; the first commit, and the scores."""

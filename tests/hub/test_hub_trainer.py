@@ -6,27 +6,11 @@ from pathlib import Path
 import pytest
 from hub_people import RUN_SCRIPT, TOKENS, TRAINER, assert_same_scores
 from loopback_hub import Fault
+from small_recipe import small_recipe
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
-RECIPE = """
-vision: test_resnet
-text: null
-text_args: {dim: 16, n_layers: 1, n_heads: 2, hidden_dim: 16}
-pretrained: false
-image_size: 32
-trainable_text_layers: null
-fusion_dim: 16
-min_label_count: 2
-vocab_size: 200
-max_text_length: 16
-num_train_epochs: 2
-per_device_train_batch_size: 8
-save_total_limit: 1
-learning_rate: 1e-2
-push_to_hub: true
-hub_always_push: true
-hub_private_repo: true
-"""
+PUSHED = {"push_to_hub": True, "hub_always_push": True, "hub_private_repo": True, "save_total_limit": 1}
+RECIPE = small_recipe(**PUSHED, min_label_count=2, num_train_epochs=2, learning_rate=1e-2)
 STRATEGIES = ("end", "every_save", "checkpoint", "all_checkpoints")
 MODEL_FILES = {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "pipeline_semart.py"}
 STATE_FILES = {"optimizer.pt", "scheduler.pt", "trainer_state.json"}

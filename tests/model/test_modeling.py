@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from rounding import rounding
 from small_models import build as build_model
 from small_models import small_text
-from transformers import DistilBertModel
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
@@ -59,19 +58,6 @@ def test_stages_add_their_mean_and_deviation_to_what_the_tower_pools(vision, tmp
     model.save_pretrained(tmp_path)
     loaded = SemArtForArtClassification.from_pretrained(tmp_path).double().eval()
     assert torch.allclose(loaded(pixel_values).logits["type"], model(pixel_values).logits["type"], atol=ROUNDING)
-
-
-@pytest.mark.parametrize("pooling", ["first", "mean"])
-def test_the_text_tower_equals_raw_distilbert(pooling):
-    model = build(text_pooling=pooling).eval()
-    raw = DistilBertModel(small_text()).double().eval()
-    raw.load_state_dict(model.text_tower.state_dict())
-    inputs = batch()
-    hidden = raw(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
-    pooled = hidden[:, 0] if pooling == "first" else torch.stack([hidden[0].mean(0), hidden[3, :5].mean(0)])
-    texts = model.encode_texts(inputs["input_ids"], inputs["attention_mask"], None, 4)
-    rows = slice(None) if pooling == "first" else [0, 3]
-    assert torch.allclose(texts[rows], model.text_projection(pooled), atol=ROUNDING)
 
 
 def test_the_loss_equals_a_hand_computation():

@@ -2,11 +2,9 @@
 
 import demo
 import pytest
-from tiny_release import save_tiny_model
+from tiny_release import tiny_parts
 
 from semart_hf.data.loading import load_paintings
-from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing.repository import write_repository
 
 TASKS = ("type", "school", "timeframe", "medium")
@@ -36,9 +34,8 @@ def test_a_missed_goal_is_named(reached, message):
 
 def test_three_paintings_are_shown_with_their_labels(small_release, tmp_path, capsys):
     train = load_paintings(small_release, min_label_count=1)["train"]
-    save_tiny_model(tmp_path / "saved", [{"name": task, "labels": [*train.features[task].names]} for task in TASKS])
-    model = SemArtForArtClassification.from_pretrained(tmp_path / "saved")
-    write_repository(model, SemArtProcessor.from_pretrained(tmp_path / "saved"), tmp_path / "model")
+    tasks = [{"name": task, "labels": [*train.features[task].names]} for task in TASKS]
+    write_repository(*tiny_parts(tasks), tmp_path / "model")
     demo.show_paintings(tmp_path / "model", small_release)
     shown = capsys.readouterr().out
     assert shown.count("predicted") == shown.count(".jpg") == 3

@@ -9,6 +9,7 @@ import pytest
 import torch
 from rounding import rounding
 from safetensors.torch import load_file
+from small_recipe import small_recipe
 from small_trainer import log_without_clocks
 from warm_python import Python, launched, run_python
 
@@ -59,43 +60,17 @@ def test_two_processes_have_the_losses_of_one(one_process, small_release, tmp_pa
 
 # ---- Real processes that are really ended
 
-RECIPE = """
-data: {data}
-output_dir: {output_dir}
-vision: test_vit
-text: null
-text_args: {{dim: 16, n_layers: 1, n_heads: 2, hidden_dim: 32}}
-pretrained: false
-image_size: 32
-trainable_text_layers: null
-fusion_dim: 32
-fusion_dropout: 0.2
-min_label_count: 3
-vocab_size: 300
-max_text_length: 32
-crop_scale: [0.5, 1.0]
-horizontal_flip: 0.5
-image_dropout: 0.2
-text_dropout: 0.2
-ema_decay: 0.9
-num_train_epochs: 3
-max_train_rows: 32
-per_device_train_batch_size: 4
-learning_rate: 1e-3
-logging_steps: 4
-eval_strategy: epoch
-save_strategy: steps
-save_steps: 1
-save_total_limit: 3
-load_best_model_at_end: false
-dataloader_num_workers: 1
-"""
+FIELDS = {"vision": "test_vit", "fusion_dropout": 0.2, "crop_scale": [0.5, 1.0], "horizontal_flip": 0.5}
+FIELDS |= {"image_dropout": 0.2, "text_dropout": 0.2, "ema_decay": 0.9, "num_train_epochs": 3, "max_train_rows": 32}
+FIELDS |= {"per_device_train_batch_size": 4, "learning_rate": 1e-3, "logging_steps": 4, "dataloader_num_workers": 1}
+FIELDS |= {"eval_strategy": "epoch", "save_strategy": "steps", "save_steps": 1, "save_total_limit": 3}
+FIELDS["load_best_model_at_end"] = False
 
 
 def write_recipe(folder, data):
     folder.mkdir(exist_ok=True)
     recipe = folder / "recipe.yaml"
-    recipe.write_text(RECIPE.format(data=data, output_dir=folder / "model"))
+    recipe.write_text(small_recipe(data=data, output_dir=folder / "model", **FIELDS))
     return recipe
 
 

@@ -78,11 +78,7 @@ def test_lists_and_tables_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "overrides", "message"),
     [
-        (
-            {"data": "x", "fusion_dimm": 3},
-            [],
-            r"Got fields that do not exist: 'fusion_dimm' \(did you mean 'fusion_dim'\?\)",
-        ),
+        ({"data": "x", "fusion_dimm": 3}, [], r"that do not exist: 'fusion_dimm' \(did you mean 'fusion_dim'\?\)"),
         ({"data": "x"}, ["--learn_rate", "1"], "Got fields that do not exist: 'learn_rate'"),
         ({"data": "x"}, ["stray"], "Unexpected 'stray' on the command line"),
         ({"data": "x", "fusion_dim": "wide"}, [], "a value that cannot be read: argument --fusion_dim.*'wide'"),

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import yaml
+from small_recipe import small_recipe
 from warm_python import Python
 
 from semart_hf.cli.train import main
@@ -14,33 +15,16 @@ from semart_hf.training.checkpoints import checkpoints_of, mark_whole
 from semart_hf.training.resumable_trainer import ResumableTrainer
 from semart_hf.training.run_folder import RunPlan, plan_run, remove_own
 
-RECIPE = """
-vision: test_vit
-text: null
-text_args: {dim: 16, n_layers: 1, n_heads: 2, hidden_dim: 32}
-pretrained: false
-image_size: 32
-fusion_dim: 16
-min_label_count: 3
-vocab_size: 200
-max_text_length: 16
-prepare: false
-max_train_rows: 12
-max_steps: 3
-per_device_train_batch_size: 4
-eval_strategy: "no"
-save_strategy: steps
-save_steps: 1
-load_best_model_at_end: false
-disable_tqdm: true
-"""
+FIELDS = {"vision": "test_vit", "prepare": False, "max_train_rows": 12, "max_steps": 3, "disable_tqdm": True}
+FIELDS |= {"eval_strategy": "no", "save_strategy": "steps", "save_steps": 1, "load_best_model_at_end": False}
+FIELDS["per_device_train_batch_size"] = 4
 EVERY_STEP = ["--eval_strategy", "steps", "--eval_steps", "1"]
 
 
 @pytest.fixture(scope="module")
 def command(small_release, tmp_path_factory):
     recipe = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
-    recipe.write_text(f"data: {small_release}{RECIPE}")
+    recipe.write_text(small_recipe(data=small_release, **FIELDS))
     return lambda folder, *words: main([str(recipe), "--output_dir", str(folder), *words])
 
 
@@ -168,7 +152,8 @@ def test_two_runs_in_one_folder_are_refused(command, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     code = "import sys, time; from semart_hf.files import locked\nwith locked(sys.argv[1], 'training'): time.sleep(99)"
     with Python("-c", code, folder, output=tmp_path / "log") as other:
-        other.wait_until((tmp_path / ".model.lock").exists)
+        lock = tmp_path / ".model.lock"
+        other.wait_until(lambda: lock.exists() and lock.read_text())  # which it writes when it has it
         with pytest.raises(SystemExit, match=rf"Another process is .*: training, process {other.pid} on .*, started"):
             command(folder)
         assert not folder.exists()
