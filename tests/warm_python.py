@@ -10,6 +10,7 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import pkgutil
+import random
 import runpy
 import signal
 import socket
@@ -104,13 +105,20 @@ class Python:
         self.process.join()
 
 
+def free_port():
+    """A port of 127.0.0.1, below those that the system gives to connections: none takes it before it is used."""
+    for port in random.sample(range(20_000, 32_000), 1000):
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free port")
+
+
 def launched(num_processes):
     """The variables that a launcher would set for each process of one training."""
     if num_processes == 1:
         return [{}]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [
         {**meeting, "WORLD_SIZE": str(num_processes), "RANK": str(rank), "LOCAL_RANK": str(rank)}
         for rank in range(num_processes)

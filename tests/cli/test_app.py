@@ -163,7 +163,7 @@ def test_the_page_in_a_browser(browser, address, files):
     tab.get_by_text("Clear", exact=True).click()
     message.get_by_text("unsure").wait_for(state="detached")
     answers.first.wait_for(state="detached")
-    assert tab.locator("iframe[title='Why these answers']").count() == 0
+    tab.locator("iframe[title='Why these answers']").wait_for(state="detached")
 
     upload.set_input_files(str(files / "half.jpg"))
     message.get_by_text("half.jpg").wait_for()
@@ -172,6 +172,7 @@ def test_the_page_in_a_browser(browser, address, files):
     assert answers.count() == 0
 
     tab.get_by_text("Clear", exact=True).click()
+    message.get_by_text("half.jpg").wait_for(state="detached")
     tab.get_by_text("What this model knows").click()
     tab.locator("#in-short").get_by_text("attributes, dates and prices nothing").wait_for()
     tab.locator("tbody tr").get_by_text("view of delft").click()
@@ -180,6 +181,7 @@ def test_the_page_in_a_browser(browser, address, files):
     answers.first.wait_for()
 
     tab.get_by_text("Clear", exact=True).click()
+    answers.first.wait_for(state="detached")
     tab.get_by_label("Description").fill("word " * 1001)
     tab.get_by_role("button", name="Classify").click()
     message.get_by_text("Allowed are 5,000").wait_for()

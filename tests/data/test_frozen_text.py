@@ -220,22 +220,13 @@ def test_the_steps_are_the_same_with_and_without_a_cache(parts, tmp_path, choose
     schedule = {"1": {"trainable_text_layers": 2}}
     kept, remark = choose(2, make_model(parts, trainable_text_layers=0), schedule, text_cache_dtype="fp32")
     assert "distinct texts through 1 frozen layers" in remark
-    losses = [
-        losses_of(
-            make_trainer(
-                parts,
-                tmp_path / "run",
-                make_model(parts, trainable_text_layers=0),
-                collation={"image_dropout": 0.3, "text_dropout": 0.3, "frozen_text": cache},
-                unfreezing=schedule,
-                logging_steps=1,
-                dataloader_num_workers=workers,
-                save_strategy="no",
-                load_best_model_at_end=False,
-            )
-        )
-        for cache, workers in ((None, 0), (kept, 1))
-    ]
+    losses = []
+    for cache, workers in ((None, 0), (kept, 1)):
+        collation = {"image_dropout": 0.3, "text_dropout": 0.3, "frozen_text": cache}
+        options = {"unfreezing": schedule, "logging_steps": 1, "dataloader_num_workers": workers}
+        options |= {"save_strategy": "no", "load_best_model_at_end": False}
+        model = make_model(parts, trainable_text_layers=0)
+        losses.append(losses_of(make_trainer(parts, tmp_path / "run", model, collation=collation, **options)))
     assert len(losses[0]) == 8
     # Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
     assert losses[1] == pytest.approx(losses[0], abs=rounding(1024, layers=2 * 20, size=3))

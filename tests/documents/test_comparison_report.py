@@ -46,40 +46,18 @@ def make_run(
     outcomes.add(predictions, references, [f"row {row}" for row in range(NUM_ROWS)])
     results = {"data": "a-release", "split": "test"}
     results |= summarize(dict.fromkeys(("image+text", "image", "text"), outcomes), seconds=1.0, num_resamples=50)
-    fields = {
-        "model": f"outputs/{name}",
-        "recipe": {"learning_rate": 0.001, "data": "a-release"},
-        "config": {
-            "frozen_vision_stages": 3,
-            "vision_config": {"architecture": name, "pretrained_cfg": {"input_size": [3, 64, 64]}},
-        },
-        "results": results,
-        "training": {
-            "environment": {"processor": "A", "cores": 2, "torch": "2.15.0"},
-            "training": {
-                "paintings": 2000,
-                "epochs": 4.0,
-                "seconds_per_epoch": seconds_per_epoch,
-                "steady_paintings_per_second": seconds_per_epoch and 2000 / seconds_per_epoch,
-                "peak_memory_bytes": 900_000_000,
-            },
-        },
-        "cost": {
-            "parameters": parameters,
-            "trained_parameters": parameters // 2,
-            "flops_forward": flops,
-            "text_tokens": 40,
-            "inference_device": "cpu",
-            "inference_threads": 2,
-            "milliseconds_per_painting": milliseconds,
-            "best_batch_size": 16,
-            "paintings_per_second_best": 4000 / milliseconds,
-            "inference_peak_memory_bytes": 700_000_000,
-            "weights_bytes": 4 * parameters,
-            "environment": {"processor": "A", "cores": 2, "torch": "2.15.0"},
-        },
-        "outcomes": outcomes,
-    }
+    machine = {"environment": {"processor": "A", "cores": 2, "torch": "2.15.0"}}
+    training = {"paintings": 2000, "epochs": 4.0, "seconds_per_epoch": seconds_per_epoch}
+    training["steady_paintings_per_second"] = seconds_per_epoch and 2000 / seconds_per_epoch
+    training["peak_memory_bytes"] = 900_000_000
+    cost = {"parameters": parameters, "trained_parameters": parameters // 2, "flops_forward": flops, **machine}
+    cost |= {"text_tokens": 40, "inference_device": "cpu", "inference_threads": 2, "weights_bytes": 4 * parameters}
+    cost |= {"milliseconds_per_painting": milliseconds, "inference_peak_memory_bytes": 700_000_000}
+    cost |= {"best_batch_size": 16, "paintings_per_second_best": 4000 / milliseconds}
+    tower = {"architecture": name, "pretrained_cfg": {"input_size": [3, 64, 64]}}
+    fields = {"model": f"outputs/{name}", "recipe": {"learning_rate": 0.001, "data": "a-release"}, "cost": cost}
+    fields |= {"config": {"frozen_vision_stages": 3, "vision_config": tower}, "results": results}
+    fields |= {"training": {**machine, "training": training}, "outcomes": outcomes}
     return TowerRun(name=name, **{**fields, **changes})
 
 

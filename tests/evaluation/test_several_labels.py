@@ -11,12 +11,7 @@ from semart_hf.evaluation.calibration import choose_thresholds, fit_temperature,
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.predictions import Predictions, predict_dataset, predictions_writer, read_predictions
 from semart_hf.evaluation.results import write_evaluation
-from semart_hf.evaluation.scores import (
-    bootstrap_intervals,
-    check_metric_name,
-    compute_metrics_for,
-    score_outcomes,
-)
+from semart_hf.evaluation.scores import bootstrap_intervals, check_metric_name, compute_metrics_for, score_outcomes
 
 SUBJECTS = {"name": "subjects", "kind": "multi_label", "labels": ["angel", "boat", "cat", "dog"]}
 SIZE = {"name": "size", "kind": "ordered", "labels": ["small", "medium", "large", "UNK"]}

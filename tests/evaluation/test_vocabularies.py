@@ -9,10 +9,7 @@ import pytest
 from semart_hf.evaluation.vocabularies import load_split, masked_texts, read_label_map
 
 SCHOOLS = ["Italian"] * 12 + ["Korean"] * 11 + ["Greek"] * 2 + [""]
-TASKS = [
-    {"name": "type", "labels": ["portrait", "UNK"]},
-    {"name": "school", "labels": ["Dutch", "Italian", "UNK"]},
-]
+TASKS = [{"name": "type", "labels": ["portrait", "UNK"]}, {"name": "school", "labels": ["Dutch", "Italian", "UNK"]}]
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +60,7 @@ def test_texts_are_masked_by_each_task_of_the_model(tmp_path):
     tasks = [{"name": "author", "labels": ["KLIMT, Gustav", "UNK"]}, {"name": "style", "labels": ["Gothic", "UNK"]}]
     paintings = load_split("no folder", tmp_path, "test", tasks, common_labels=True, with_masked_text=True)
     # The labels are those of the data: what the model has as UNK is named as well.
-    assert paintings["text_masked"] == [
-        "[MASK], not Klimt: [MASK]",
-        "Moser, not Klimt: [MASK]",
-    ]
+    assert paintings["text_masked"] == ["[MASK], not Klimt: [MASK]", "Moser, not Klimt: [MASK]"]
     assert paintings["text"][0] == rows[0][1]
     alone = load_split("no folder", tmp_path, "test", tasks[1:], common_labels=True, with_masked_text=True)
     assert alone["text_masked"] == paintings["text_masked"]  # a painter's name gives other labels away

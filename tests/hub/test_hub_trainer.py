@@ -119,7 +119,7 @@ def test_training_goes_on_from_the_checkpoint_on_the_hub(author, runs):
         expected, weights = load_file(folder / "model.safetensors"), trainer.model.state_dict()
         same = all(torch.equal(expected[name], weights[name]) for name in expected)
         result = {"step": trainer.state.global_step, "same": same, "card": (folder / "README.md").exists()}
-        """,
+        """
     )
     assert result == {"step": 4, "same": True, "card": True}
 

@@ -51,10 +51,7 @@ def test_a_model_of_the_miniature_says_that_it_has_seen_no_real_painting(tmp_pat
         ({"tasks": [{"name": "type", "labels": []}]}, "labels of task 'type' must be a list of names"),
         ({"tasks": [{"name": "type", "labels": ["a", "a"]}]}, r"labels of task 'type' have \['a'\] more than once"),
         ({"tasks": 2 * [{"name": "type", "labels": ["a"]}]}, r"tasks have \['type'\] more than once"),
-        (
-            {"text_config": GPT2Config()},
-            "text_config has model_type 'gpt2', but it must be an encoder of distilbert",
-        ),
+        ({"text_config": GPT2Config()}, "text_config has model_type 'gpt2', but it must be an encoder of distilbert"),
         ({"text_config": BertConfig(is_decoder=True)}, "text_config has model_type 'bert' and is_decoder=True, but"),
         ({"vision_config": ResNetConfig()}, "vision_config has model_type 'resnet', but it must be 'timm_wrapper'"),
         ({"tasks": TASKS, "task_weights": {"style": 1.0}}, r"task_weights names \['style'\]"),

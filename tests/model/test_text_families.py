@@ -7,26 +7,15 @@ import torch
 from rounding import rounding
 from small_models import build as build_model
 from small_models import small_text
-from transformers import (
-    AutoModel,
-    BertConfig,
-    ModernBertConfig,
-    RobertaConfig,
-    XLMRobertaConfig,
-)
+from transformers import AutoModel, BertConfig, ModernBertConfig, RobertaConfig, XLMRobertaConfig
 
 from semart_hf.model.configuration_semart import TEXT_FAMILIES
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.text_semart import FirstTokenBlock, computed_with, most_text_tokens, text_layers
 
 TASKS = [{"name": "type", "labels": ["a", "b", "c"]}]
-SIZES = {
-    "vocab_size": 100,
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-}
+SIZES = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+SIZES["intermediate_size"] = 64
 BERT_LIKE = {**SIZES, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 CONFIGS = {
     "distilbert": small_text(n_layers=3, dropout=0.0, attention_dropout=0.0),

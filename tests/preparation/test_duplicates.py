@@ -25,12 +25,6 @@ def flip(signature: np.ndarray, num_bits: int) -> np.ndarray:
     return np.packbits(bits)
 
 
-def test_same_name_twice_is_reported_once():
-    a = bytes(signatures(1)[0])
-    rows = rows_of((0, "a.jpg", "1", a, None), (0, "a.jpg", "1", a, None))
-    assert find_copies(rows) == [Copy(1, 0, "repeated_name")]
-
-
 def test_leaks_are_reported_beside_copies_within_the_split():
     a = bytes(signatures(1)[0])
     rows = rows_of((0, "a.jpg", "1", a, None), (2, "b.jpg", "1", a, None), (2, "c.jpg", "1", a, None))
@@ -48,17 +42,6 @@ def test_similar_pictures_within_and_across_splits():
         (1, "e", "5", bytes(flip(other, MAX_BITS + 1)), None),
     )
     assert find_copies(rows) == [Copy(2, 0, "similar_picture", MAX_BITS), Copy(3, 0, "leaked_picture", 3)]
-
-
-def test_descriptions_leak_whatever_their_case_and_spacing():
-    rows = rows_of(
-        (0, "a", None, None, "A view of  Delft."),
-        (0, "b", None, None, "A view of Delft."),
-        (1, "c", None, None, None),
-        (1, "d", None, None, "a view\nof delft."),
-        (2, "e", None, None, None),
-    )
-    assert find_copies(rows) == [Copy(3, 0, "leaked_description")]
 
 
 def test_nothing_at_all():

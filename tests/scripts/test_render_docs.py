@@ -131,10 +131,7 @@ MEASURED = {
         "naive": {"pictures_per_second": 16.5},
         "rows": {"5000": {"peak_mb": 896}, "50000": {"peak_mb": 806}},
     },
-    "memory": {
-        "environment": MACHINE,
-        "peak_mb": {"1000": 1100, "50000": 1200},
-    },
+    "memory": {"environment": MACHINE, "peak_mb": {"1000": 1100, "50000": 1200}},
     "startup": {
         "environment": MACHINE,
         "starts": {"import semart_hf": {"seconds": 2.5}, "a.py --help": {"seconds": 1.0}},

@@ -14,6 +14,11 @@ from semart_hf.training.building import build_model, build_processor, build_toke
 from semart_hf.training.recipe import ModelArguments
 from semart_hf.training.trainer import SemArtTrainer
 
+TEXT = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+TOWERS = {"vision": "test_resnet", "text": None, "text_args": TEXT, "pretrained": "false"}
+TOWERS |= {"image_size": 64, "fusion_dim": 32}
+OPTIONS = {"report_to": "none", "disable_tqdm": True, "num_train_epochs": 2, "learning_rate": 3e-3, "logging_steps": 4}
+OPTIONS |= {"per_device_train_batch_size": 8, "per_device_eval_batch_size": 16, "seed": 3}
 STEPS_ALONE = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 
 
@@ -22,19 +27,7 @@ def parts_of(release, **fields):
     splits = load_paintings(release, min_label_count=3)
     splits = {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
     data = DataArguments(data=str(release), vocab_size=300, max_text_length=32)
-    model = ModelArguments(
-        **{
-            "vision": "test_resnet",
-            "text": None,
-            "text_args": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
-            "pretrained": "false",
-            "image_size": 64,
-            "fusion_dim": 32,
-            "frozen_vision_stages": 3,
-            "trainable_text_layers": 1,
-            **fields,
-        }
-    )
+    model = ModelArguments(**{**TOWERS, "frozen_vision_stages": 3, "trainable_text_layers": 1, **fields})
     tasks = tasks_of(splits["train"], data.tasks)
     return splits, tasks, model, build_tokenizer(splits["train"], model, data)
 
@@ -48,21 +41,7 @@ def make_model(parts, **fields):
 def make_trainer(parts, folder, model=None, model_init=None, callbacks=(), num_rows=32, collation=None, **options):
     """A trainer on the first rows; `collation` are fields of its collator, `options` of its arguments."""
     splits, tasks, _, tokenizer = parts
-    arguments = SemArtTrainingArguments(
-        output_dir=str(folder),
-        **{
-            "report_to": "none",
-            "disable_tqdm": True,
-            "per_device_train_batch_size": 8,
-            "per_device_eval_batch_size": 16,
-            "num_train_epochs": 2,
-            "max_steps": -1,
-            "learning_rate": 3e-3,
-            "logging_steps": 4,
-            "seed": 3,
-            **options,
-        },
-    )
+    arguments = SemArtTrainingArguments(str(folder), **{**OPTIONS, **options})
     model = make_model(parts) if model is None and model_init is None else model
     processor = build_processor(model_init() if model is None else model, tokenizer)
     collation = {"augmentation": Augmentation(horizontal_flip=0.5)} if collation is None else collation

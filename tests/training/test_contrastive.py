@@ -80,17 +80,9 @@ def test_a_steps_loss_is_the_mean_over_its_pairs_each_among_those_of_its_batch(p
         model = make_model(parts, fusion_dropout=0.0, text_args={**parts[2].text_args, **without})
         if weight:
             model.config.contrastive, model.logit_scale = True, scale
-        trainer = make_trainer(
-            parts,
-            tmp_path,
-            model,
-            max_steps=1,
-            logging_steps=1,
-            gradient_accumulation_steps=2,
-            contrastive_weight=weight,
-            collation={"image_dropout": 0.2, "recognises_copies": weight > 0},
-            **STEPS_ALONE,
-        )
+        options = {"max_steps": 1, "logging_steps": 1, "gradient_accumulation_steps": 2, "contrastive_weight": weight}
+        options["collation"] = {"image_dropout": 0.2, "recognises_copies": weight > 0}
+        trainer = make_trainer(parts, tmp_path, model, **options, **STEPS_ALONE)
         batches = list(trainer.get_train_dataloader().batch_sampler)[:2]
         total, num_pairs = 0.0, 0
         for keys in batches if weight else ():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from rounding import rounding
-from small_trainer import STEPS_ALONE, Recorder, make_model, make_trainer
+from small_trainer import STEPS_ALONE, Recorder, losses_of, make_model, make_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch._dynamo.utils import counters
 from torch.nn import functional as F
@@ -54,19 +54,9 @@ def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumula
     model.vision_tower.eval()
     for module in model.vision_tower.modules():
         module.train = lambda mode=True, self=module: self  # statistics of BatchNorm stay those of evaluation
-    loss = {"default": "class_weighted", "type": "cross_entropy"}
-    trainer = make_trainer(
-        parts,
-        tmp_path,
-        model,
-        loss=loss,
-        max_steps=1,
-        logging_steps=1,
-        **STEPS_ALONE,
-        per_device_train_batch_size=16 // accumulated,
-        gradient_accumulation_steps=accumulated,
-        modality_loss=alone,
-    )
+    options = {"loss": {"default": "class_weighted", "type": "cross_entropy"}, "modality_loss": alone}
+    options |= {"per_device_train_batch_size": 16 // accumulated, "gradient_accumulation_steps": accumulated}
+    trainer = make_trainer(parts, tmp_path, model, max_steps=1, logging_steps=1, **options, **STEPS_ALONE)
     trainer.data_collator.augmentation = Augmentation()
     keys = [key for batch in list(trainer.get_train_dataloader().batch_sampler)[:accumulated] for key in batch]
     batch = trainer.data_collator([trainer.train_dataset[key] for key in keys])
@@ -139,13 +129,8 @@ def test_exchanging_the_average_twice_changes_nothing():
 
 @pytest.mark.parametrize("keeps_graph", [False, True])
 def test_layers_unfreeze_epoch_by_epoch(parts, tmp_path, keeps_graph):
-    trainer = make_trainer(
-        parts,
-        tmp_path,
-        num_train_epochs=3,
-        **STEPS_ALONE,
-        unfreezing={"1": {"trainable_text_layers": 2}, "2": {"frozen_vision_stages": 1}},
-    )
+    schedule = {"1": {"trainable_text_layers": 2}, "2": {"frozen_vision_stages": 1}}
+    trainer = make_trainer(parts, tmp_path, num_train_epochs=3, unfreezing=schedule, **STEPS_ALONE)
     if keeps_graph:  # as several processes need it
         trainer.unfreezing.keeps_graph = True
         trainer.unfreezing.current = None
@@ -191,18 +176,11 @@ def test_a_compiled_model_trains_the_same(parts, tmp_path):
     torch._dynamo.reset()
     counters.clear()
     for is_compiled in (False, True):
-        trainer = make_trainer(
-            parts,
-            tmp_path / str(is_compiled),
-            max_steps=8,
-            logging_steps=1,
-            torch_compile=is_compiled,
-            torch_compile_backend="eager" if is_compiled else None,
-            **STEPS_ALONE,
-        )
+        options = {"torch_compile": is_compiled, "torch_compile_backend": "eager" if is_compiled else None}
+        folder = tmp_path / str(is_compiled)
+        trainer = make_trainer(parts, folder, max_steps=8, logging_steps=1, **options, **STEPS_ALONE)
         trainer.data_collator.image_dropout = 0.3  # the number of rows with a picture differs
-        trainer.train()
-        losses.append([line["loss"] for line in trainer.state.log_history if "loss" in line])
+        losses.append(losses_of(trainer))
     # Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
     assert losses[1] == pytest.approx(losses[0], abs=rounding(1024, layers=2 * 20, size=3))
     assert not counters["graph_break"]

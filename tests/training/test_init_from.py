@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_trainer import make_trainer, parts_of
+from small_trainer import STEPS_ALONE, make_trainer, parts_of
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import Splits
@@ -49,22 +49,11 @@ def start(published, parts, folder, tasks=("school", "type", "wing"), **fields):
     rows = other_rows(parts[0])
     splits = Splits({"train": rows, "validation": rows})
     lines = []
-    trainer = build_trainer(
-        splits,
-        ModelArguments(init_from=str(published), trainable_text_layers=None, **fields),
-        DataArguments(data="museum", tasks=list(tasks), min_label_count=3, max_text_length=16),
-        SemArtTrainingArguments(
-            output_dir=str(folder),
-            max_steps=1,
-            precision="fp32",
-            save_strategy="no",
-            load_best_model_at_end=False,
-            disable_tqdm=True,
-            per_device_train_batch_size=8,
-        ),
-        lines.append,
-    )
-    return trainer, lines
+    model = ModelArguments(init_from=str(published), trainable_text_layers=None, **fields)
+    data = DataArguments(data="museum", tasks=list(tasks), min_label_count=3, max_text_length=16)
+    options = {"max_steps": 1, "precision": "fp32", "disable_tqdm": True, "per_device_train_batch_size": 8}
+    training = SemArtTrainingArguments(str(folder), **options, **STEPS_ALONE)
+    return build_trainer(splits, model, data, training, lines.append), lines
 
 
 def test_every_tensor_arrives_and_rows_of_heads_by_label(published, parts, tmp_path):

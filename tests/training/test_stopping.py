@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_trainer import make_trainer
+from small_trainer import STEPS_ALONE, make_trainer
 from transformers import TrainerCallback
 
 from semart_hf.cli.train import raise_with_advice
@@ -17,19 +17,9 @@ def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(parts, tmp_pat
                 with torch.no_grad():
                     model.heads["head_type"].weight[0, 0] = float("nan")
 
-    trainer = make_trainer(
-        parts,
-        tmp_path,
-        callbacks=[Breaker()],
-        save_strategy="steps",
-        save_steps=2,
-        eval_strategy="no",
-        load_best_model_at_end=False,
-        logging_steps=100,
-    )
-    with pytest.raises(
-        DivergedError, match=r"diverged at step 7: the loss is nan.*rows of the training data.*\[\d"
-    ) as e:
+    options = {**STEPS_ALONE, "save_strategy": "steps", "save_steps": 2, "logging_steps": 100}
+    trainer = make_trainer(parts, tmp_path, callbacks=[Breaker()], **options)
+    with pytest.raises(DivergedError, match=r"diverged at step 7: the loss is nan.*rows of the training.*\[\d") as e:
         trainer.train()
     assert "Lower learning_rate" in str(e.value)
     checkpoints = sorted(path.name for path in tmp_path.glob("checkpoint-*"))

@@ -15,11 +15,8 @@ def parts(small_release):
 
 def make_trainer(parts, folder, **options):
     """A trainer on all rows, which are augmented and lose modalities."""
-    collation = {
-        "augmentation": Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5),
-        "image_dropout": 0.2,
-        "text_dropout": 0.2,
-    }
+    augmentation = Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5)
+    collation = {"augmentation": augmentation, "image_dropout": 0.2, "text_dropout": 0.2}
     options = {"per_device_eval_batch_size": 8, "weight_decay": 0.1, **options}
     return small_trainer.make_trainer(parts, folder, num_rows=len(parts[0]["train"]), collation=collation, **options)
 
