@@ -9,18 +9,9 @@ import torch
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 # Files whose tests start processes take longest: begun first, none of them is left for one core at the end.
-LONGEST_FIRST = (
-    "training/test_processes.py",
-    "cli/test_compare.py",
-    "cli/test_train.py",
-    "training/test_resume.py",
-    "hub/test_hub_train_script.py",
-    "hub/test_hub_push.py",
-    "hub/test_hub_models.py",
-    "test_docs.py",
-    "publishing/test_onnx.py",
-    "training/test_run_folder.py",
-)
+LONGEST_FIRST = ["training/test_processes.py", "cli/test_compare.py", "cli/test_train.py", "training/test_resume.py"]
+LONGEST_FIRST += ["hub/test_hub_trainer.py", "hub/test_hub_push.py", "hub/test_hub_models.py", "test_docs.py"]
+LONGEST_FIRST += ["publishing/test_onnx.py", "training/test_run_folder.py", "preparation/test_preparation_faults.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

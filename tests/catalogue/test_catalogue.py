@@ -110,18 +110,13 @@ def test_wikiart_as_a_csv_file(tmp_path):
 
 
 def test_wikiart_as_a_data_set_with_embedded_pictures(tmp_path):
-    features = datasets.Features(
-        {
-            "image": datasets.Image(),
-            "artist": datasets.ClassLabel(names=["Unknown Artist", "vincent-van-gogh"]),
-            "genre": datasets.ClassLabel(names=["still_life", "Unknown Genre"]),
-            "style": datasets.ClassLabel(names=["Post_Impressionism"]),
-        }
-    )
-    pictures = [
-        {"bytes": encoded(Image.new("RGB", (4, 3), "red")), "path": None},
-        {"bytes": encoded(Image.new("RGB", (4, 3), "blue"), "PNG"), "path": None},
-    ]
+    names = {"artist": ["Unknown Artist", "vincent-van-gogh"], "genre": ["still_life", "Unknown Genre"]}
+    names["style"] = ["Post_Impressionism"]
+    labels = {name: datasets.ClassLabel(names=found) for name, found in names.items()}
+    features = datasets.Features({"image": datasets.Image(), **labels})
+    kinds = {"red": "JPEG", "blue": "PNG"}
+    contents = [encoded(Image.new("RGB", (4, 3), colour), kind) for colour, kind in kinds.items()]
+    pictures = [{"bytes": content, "path": None} for content in contents]
     columns = {"image": pictures, "artist": [1, 0], "genre": [0, 1], "style": [0, 0]}
     (tmp_path / "hub" / "data").mkdir(parents=True)
     data = datasets.Dataset.from_dict(columns, features=features)

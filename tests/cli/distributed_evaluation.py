@@ -18,17 +18,9 @@ from semart_hf.training.trainer import SemArtTrainer
 
 
 def make_trainer(model_folder, release, output_dir):
-    arguments = SemArtTrainingArguments(
-        output_dir=str(output_dir),
-        per_device_train_batch_size=4,
-        per_device_eval_batch_size=4,
-        max_steps=3,
-        save_strategy="no",
-        eval_strategy="no",
-        load_best_model_at_end=False,
-        disable_tqdm=True,
-        precision="fp32",
-    )
+    options = {"per_device_train_batch_size": 4, "per_device_eval_batch_size": 4, "max_steps": 3, "precision": "fp32"}
+    alone = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True}
+    arguments = SemArtTrainingArguments(str(output_dir), **options, **alone)
     model = AutoModel.from_pretrained(model_folder)
     processor = AutoProcessor.from_pretrained(model_folder)
     splits = load_paintings(release, tasks=model.config.tasks)

@@ -34,18 +34,9 @@ def encoded(picture: Image.Image, kind: str = "JPEG", **options: object) -> byte
 
 def row(name: str | None, **cells: str) -> dict[str, str]:
     """Cells of a row; what is not given is a plain Dutch portrait on canvas."""
-    given = {
-        "IMAGE_FILE": name or "",
-        "DESCRIPTION": f"This is {name}.",
-        "AUTHOR": "HALS, Frans",
-        "TITLE": f"Portrait {name}",
-        "TECHNIQUE": "Oil on canvas, 80 x 60 cm",
-        "DATE": "1630",
-        "TYPE": "portrait",
-        "SCHOOL": "Dutch",
-        "TIMEFRAME": "1601-1650",
-    }
-    return {**given, **{column.upper(): value for column, value in cells.items()}}
+    given = [name or "", f"This is {name}.", "HALS, Frans", f"Portrait {name}", "Oil on canvas, 80 x 60 cm", "1630"]
+    plain = dict(zip(HEADER, [*given, "portrait", "Dutch", "1601-1650"], strict=True))
+    return {**plain, **{column.upper(): value for column, value in cells.items()}}
 
 
 def write_release(

@@ -116,15 +116,9 @@ def test_many_comparisons_leave_a_clear_difference_significant(num_towers):
 
 
 def test_the_pareto_front():
-    towers = {
-        "dear and best": tower(9, 0.9),
-        "cheap": tower(1, 0.6),
-        "beaten": tower(5, 0.5),
-        "as good, dearer": tower(2, 0.6),
-        "middle": tower(4, 0.8),
-        "not measured": tower(None, 0.99),
-        "as the middle": tower(4, 0.8),
-    }
+    towers = {"dear and best": tower(9, 0.9), "cheap": tower(1, 0.6), "beaten": tower(5, 0.5)}
+    towers |= {"as good, dearer": tower(2, 0.6), "middle": tower(4, 0.8), "not measured": tower(None, 0.99)}
+    towers["as the middle"] = tower(4, 0.8)
     assert pareto_front(towers, "seconds_per_epoch") == ["cheap", "middle", "as the middle", "dear and best"]
 
 

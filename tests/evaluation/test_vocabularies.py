@@ -27,9 +27,7 @@ def schools_of(release, **options):
 
 
 def test_labels_that_differ_are_named(release):
-    with pytest.raises(
-        ValueError, match=r"school labels \['Korean'\].*\['Dutch', 'Italian', 'UNK'\].*--common_labels"
-    ):
+    with pytest.raises(ValueError, match=r"labels \['Korean'\].*\['Dutch', 'Italian', 'UNK'\].*--common_labels"):
         load_split("no folder", release, "test", TASKS)
 
 

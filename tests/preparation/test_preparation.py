@@ -39,15 +39,9 @@ def prepared(tmp_path_factory, release):
 
 
 def test_a_folder_of_shards_problems_and_summary(prepared):
-    assert sorted(contents(prepared)) == [
-        "data/test-00000-of-00001.parquet",
-        "data/train-00000-of-00003.parquet",
-        "data/train-00001-of-00003.parquet",
-        "data/train-00002-of-00003.parquet",
-        "data/validation-00000-of-00001.parquet",
-        "problems.jsonl",
-        "summary.json",
-    ]
+    shards = {"test": 1, "train": 3, "validation": 1}
+    names = [f"data/{split}-{n:05}-of-{number:05}.parquet" for split, number in shards.items() for n in range(number)]
+    assert sorted(contents(prepared)) == [*names, "problems.jsonl", "summary.json"]
     assert problems_of(prepared) == []
     summary = json.loads((prepared / "summary.json").read_text())
     everything = {"dropped": 0, "with_picture": 12, "with_description": 12}
@@ -126,11 +120,8 @@ def test_pictures_lie_uncompressed_and_named_without_folder(prepared):
 
 
 def test_words_that_name_labels_are_masked_and_counted(tmp_path):
-    rows = [
-        row("0.jpg", description="A Dutch portrait of 1630 by Hals."),
-        row("1.jpg", description="A man in a hat."),
-        row("2.jpg", description=""),
-    ]
+    texts = ["A Dutch portrait of 1630 by Hals.", "A man in a hat.", ""]
+    rows = [row(f"{index}.jpg", description=text) for index, text in enumerate(texts)]
     pictures = {f"{index}.jpg": encoded(painting(index)) for index in range(3)}
     release = write_release(tmp_path / "release", {"train": rows}, pictures)
     summary = prepare(release, tmp_path / "out", PreparationOptions(image_size=48, mask_label_words=True))

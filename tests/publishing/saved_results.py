@@ -20,14 +20,9 @@ def results() -> dict:
     """A results file as scripts/evaluate_model.py writes it, of four tasks and five views, with paths of a machine."""
 
     def scores(accuracy):
-        return {
-            "num_rows": 90,
-            "accuracy": accuracy,
-            "macro_f1": accuracy - 0.1,
-            "weighted_f1": accuracy - 0.05,
-            "expected_calibration_error": 0.081,
-            "intervals": {"accuracy": [accuracy - 0.04, accuracy + 0.04]},
-        }
+        found = {"num_rows": 90, "accuracy": accuracy, "macro_f1": accuracy - 0.1, "weighted_f1": accuracy - 0.05}
+        intervals = {"accuracy": [accuracy - 0.04, accuracy + 0.04]}
+        return {**found, "expected_calibration_error": 0.081, "intervals": intervals}
 
     def view(accuracy):
         tasks = {task: scores(accuracy) for task in ("type", "school", "timeframe", "medium")}
@@ -40,20 +35,13 @@ def results() -> dict:
         "French": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0},
         "UNK": {"precision": 0.6, "recall": 0.7, "f1": 0.6462, "support": 10},
     }
+    sure = {"type": {"min_confidence": 0.9, "coverage": 0.5, "accuracy": 0.96}, "school": None}
     return {
-        "model": "/home/anna/runs/best",
-        "data": "/home/anna/semart",
-        "split": "test",
-        "num_rows": 90,
-        "seconds": 12.5,
-        "environment": {"processor": "A Processor", "cores": 2, "torch": "2.15.0"},
+        **{"model": "/home/anna/runs/best", "data": "/home/anna/semart", "split": "test", "num_rows": 90},
+        **{"seconds": 12.5, "environment": {"processor": "A Processor", "cores": 2, "torch": "2.15.0"}},
         **both,
         "modalities": {"image+text": both, "image": view(0.6), "text": view(0.7), "image+masked text": view(0.65)},
-        "thresholds": {
-            "target_accuracy": 0.95,
-            "chosen_on": "validation",
-            "tasks": {"type": {"min_confidence": 0.9, "coverage": 0.5, "accuracy": 0.96}, "school": None},
-        },
+        "thresholds": {"target_accuracy": 0.95, "chosen_on": "validation", "tasks": sure},
     }
 
 

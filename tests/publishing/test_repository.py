@@ -37,13 +37,8 @@ def test_holds_weights_configuration_processor_and_code(saved_model, other_model
         "AutoConfig": "configuration_semart.SemArtConfig",
         "AutoModel": "modeling_semart.SemArtForArtClassification",
     }
-    assert config["custom_pipelines"] == {
-        "art-classification": {
-            "impl": "pipeline_semart.ArtClassificationPipeline",
-            "pt": ["AutoModel"],
-            "type": "multimodal",
-        }
-    }
+    pipeline = {"impl": "pipeline_semart.ArtClassificationPipeline", "pt": ["AutoModel"], "type": "multimodal"}
+    assert config["custom_pipelines"] == {"art-classification": pipeline}
     assert {path.name: path.read_bytes() for path in folder.glob("*.py")} == CODE
     written = load_file(folder / "model.safetensors")
     assert other_model.training

@@ -21,15 +21,8 @@ from semart_hf.training.recipe import RECIPES, read_recipe
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
 SMALL_TEXT_TOWER = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
-RECIPE = {
-    **read_recipe(RECIPES / "semart-resnet18.yaml"),
-    "vision": "timm/test_resnet.r160_in1k",
-    "image_size": 64,
-    "frozen_vision_stages": 2,
-    "fusion_dim": 32,
-    "per_device_train_batch_size": 8,
-    "dataloader_num_workers": 0,
-}
+RECIPE = read_recipe(RECIPES / "semart-resnet18.yaml") | {"vision": "timm/test_resnet.r160_in1k", "image_size": 64}
+RECIPE |= {"frozen_vision_stages": 2, "fusion_dim": 32, "per_device_train_batch_size": 8, "dataloader_num_workers": 0}
 
 
 @pytest.fixture(scope="module")

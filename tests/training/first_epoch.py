@@ -34,20 +34,11 @@ def main(release: str, output_dir: str, *divisions: str) -> None:
 
 
 def train(release: str, output_dir: Path, size: int, accumulated: int, contrastive: int = 0) -> None:
-    arguments = SemArtTrainingArguments(
-        output_dir=str(output_dir),
-        per_device_train_batch_size=size,
-        gradient_accumulation_steps=accumulated,
-        num_train_epochs=1,
-        precision="fp32",
-        learning_rate=3e-3,
-        logging_steps=1,
-        loss={"default": "class_weighted", "timeframe": "ordinal+logit_adjusted"},
-        modality_loss=0.5,
-        contrastive_weight=contrastive,
-        disable_tqdm=True,
-        **STEPS_ALONE,
-    )
+    losses = {"loss": {"default": "class_weighted", "timeframe": "ordinal+logit_adjusted"}, "modality_loss": 0.5}
+    sizes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulated}
+    steps = {"num_train_epochs": 1, "precision": "fp32", "learning_rate": 3e-3, "logging_steps": 1}
+    options = {**losses, **sizes, **steps, **STEPS_ALONE, "contrastive_weight": contrastive, "disable_tqdm": True}
+    arguments = SemArtTrainingArguments(str(output_dir), **options)
     if "ACCELERATE_USE_FSDP" in os.environ:
         # accelerate shards on accelerators only, though torch shards on CPUs as well.
         arguments.distributed_state._shared_state["distributed_type"] = DistributedType.MULTI_GPU

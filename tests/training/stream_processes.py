@@ -44,18 +44,9 @@ class NotingTrainer(SemArtTrainer):
 
 def stream_trainer(prepared, output, **options) -> NotingTrainer:
     """A trainer of the smallest model on the stream of a prepared folder."""
-    arguments = SemArtTrainingArguments(
-        output_dir=str(output),
-        report_to="none",
-        **{
-            "disable_tqdm": True,
-            "per_device_train_batch_size": 4,
-            "num_train_epochs": 2,
-            **STEPS_ALONE,
-            "ddp_find_unused_parameters": True,
-            **options,
-        },
-    )
+    usual = {"report_to": "none", "disable_tqdm": True, "per_device_train_batch_size": 4, "num_train_epochs": 2}
+    options = {**usual, **STEPS_ALONE, "ddp_find_unused_parameters": True, **options}
+    arguments = SemArtTrainingArguments(str(output), **options)
     stream = PaintingStream(prepared, buffer_size=8, seed=arguments.seed)
     tasks = tasks_of(stream, ["type", "school"])
     tokenizer = learn_tokenizer((row["text"] for row in stream), vocab_size=100, max_length=16)

@@ -16,17 +16,9 @@ from semart_hf.training.averaging import WeightAverage
 from semart_hf.training.checkpoints import MANIFEST, checkpoints_of, is_whole, last_whole_checkpoint, mark_whole
 
 # Two steps an epoch: two borders between epochs.
-OPTIONS = {
-    "num_rows": 16,
-    "num_train_epochs": 3,
-    "save_strategy": "steps",
-    "save_steps": 1,
-    "save_total_limit": None,
-    "logging_steps": 3,
-    "load_best_model_at_end": False,
-    "precision": "fp32",
-    "per_device_eval_batch_size": 32,
-}
+OPTIONS = {"num_rows": 16, "num_train_epochs": 3, "logging_steps": 3, "precision": "fp32"}
+OPTIONS |= {"save_strategy": "steps", "save_steps": 1, "save_total_limit": None, "load_best_model_at_end": False}
+OPTIONS["per_device_eval_batch_size"] = 32
 SMALL_BATCHES = {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 3}
 BY_EPOCH = {"save_strategy": "epoch", "eval_strategy": "epoch"}
 AVERAGED = {"ema_decay": 0.9, "max_steps": 4, "eval_strategy": "no"}

@@ -138,9 +138,7 @@ def test_a_full_disk_is_one_sentence(command, tmp_path, monkeypatch, point):
     folder = tmp_path / "model"
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fail)
-        with pytest.raises(
-            SystemExit, match=r"The disk is full \(\d+ MiB free\): .*The last whole checkpoint is kept"
-        ):
+        with pytest.raises(SystemExit, match=r"disk is full \(\d+ MiB free\): .*The last whole checkpoint is kept"):
             command(folder)
     assert not list(tmp_path.rglob("*.unfinished"))
     command(folder)
