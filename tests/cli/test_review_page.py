@@ -65,7 +65,12 @@ def press(tab, key):
 def wait_for_another(tab, before):
     """Until another question is asked, and the page takes the next key: it ignores what is pressed before."""
     tab.wait_for_function("text => document.querySelector('#question').innerText != text", arg=before)
-    tab.wait_for_timeout(500)
+    settle(tab)
+
+
+def settle(tab):
+    """Half a second by the page's own clock, which stands still as long as the page is busy."""
+    tab.evaluate("() => new Promise(done => setTimeout(done, 500))")
 
 
 def begin(tab, address, name):
@@ -74,7 +79,7 @@ def begin(tab, address, name):
     tab.keyboard.press("Enter")
     tab.locator("#choice-1").wait_for()
     tab.locator("#question").click()
-    tab.wait_for_timeout(500)
+    settle(tab)
 
 
 def test_ten_rows_by_keys_with_a_kill_and_an_export(browser, catalogue, tmp_path):
