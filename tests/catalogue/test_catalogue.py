@@ -224,18 +224,14 @@ def test_rules_of_columns(tmp_path):
     (tmp_path / "p.csv").write_text(
         "file,kind,alt,name,Credit Line\na,Still_Life,,bach-1655.jpg,R &amp; D\nb,,cat; dog,x.jpg,X\nc,vanitas,,y,\n"
     )
-    content = {
-        "columns": {
-            "image_file": "{kind}/{file}.jpg",
-            "type": {"from": ["kind", "alt"], "values": {"still life": "still"}, "other": "keep", "separator": ";"},
-            "timeframe": {"from": "name", "pattern": r"-(\d{4})\.", "as": "half_century"},
-            "title": {"from": "Credit Line", "missing": ["x", "-"]},
-            "medium": {"from": "nowhere", "optional": True},
-        },
-        "keep": "all",
-        "splits": {"shares": {"train": 1.0}},
+    columns = {
+        "image_file": "{kind}/{file}.jpg",
+        "type": {"from": ["kind", "alt"], "values": {"still life": "still"}, "other": "keep", "separator": ";"},
+        "timeframe": {"from": "name", "pattern": r"-(\d{4})\.", "as": "half_century"},
+        "title": {"from": "Credit Line", "missing": ["x", "-"]},
+        "medium": {"from": "nowhere", "optional": True},
     }
-    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(content))
+    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL | {"columns": columns, "keep": "all"}))
     assert values(tables, "image_file") == ["Still_Life/a.jpg", None, "vanitas/c.jpg"]
     assert values(tables, "type") == ["still", "cat", "vanitas"]
     assert values(tables, "timeframe") == ["1651-1700", None, None]
@@ -246,12 +242,9 @@ def test_rules_of_columns(tmp_path):
 def test_a_mapping_has_tasks_of_its_own(tmp_path):
     (tmp_path / "p.csv").write_text("file,Style,Wing,made\na,Baroque,1,1642\nb,,2,c. 1700\nc,Gothic,1,1450\n")
     century = {"name": "century", "column": "date", "rule": "century"}
-    content = {
-        "tasks": [{"name": "style", "column": "Style"}, "wing", century],
-        "columns": {"image_file": "file", "date": "made", "wing": {"from": "Wing", "values": {1: "north"}}},
-        "splits": {"shares": {"train": 1.0}},
-    }
-    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(content))
+    tasks = [{"name": "style", "column": "Style"}, "wing", century]
+    columns = {"image_file": "file", "date": "made", "wing": {"from": "Wing", "values": {1: "north"}}}
+    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL | {"tasks": tasks, "columns": columns}))
     assert [task.entry for task in tables.tasks] == [{"name": "style"}, {"name": "wing"}, century]
     assert values(tables, "style") == ["Baroque", None, "Gothic"]
     assert values(tables, "wing") == ["north", None, "north"]
@@ -272,12 +265,9 @@ def test_several_labels_of_a_cell(tmp_path, separator, values_of):
         content = content.replace("Boat", "Boats").replace("sea", "Sea").replace("d,genre,x", "d,genre,")
     (tmp_path / "p.csv").write_text(content)
     rule = {"from": "tags", "separator": ";", "missing": "x"} | ({"values": values_of} if values_of else {})
-    mapping = {
-        "tasks": ["type", {"name": "tags", "kind": "multi_label"} | ({"separator": ";"} if separator else {})],
-        "columns": {**SMALL["columns"]} | ({} if separator else {"tags": rule}),
-        "splits": {"shares": {"train": 1.0}},
-    }
-    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(mapping))
+    tasks = ["type", {"name": "tags", "kind": "multi_label"} | ({"separator": ";"} if separator else {})]
+    columns = SMALL["columns"] | ({} if separator else {"tags": rule})
+    tables = read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL | {"tasks": tasks, "columns": columns}))
     assert values(tables, "tags") == ["Boats|Sea", "Sea", None, None]
     assert tables.vocabularies(1)["tags"] == ["Sea", "Boats"]  # the frequent first, without UNK
     train = typed_splits(tables, min_label_count=1)["train"]

@@ -7,6 +7,7 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
+from release_builder import HEADER, row
 from transformers import DistilBertConfig, DistilBertTokenizer
 
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
@@ -20,7 +21,6 @@ TASKS = [
     {"name": "medium", "labels": ["canvas", "wood", "UNK"]},
 ]
 WORDS = ["a", "view", "of", "delft", "the", "lady", "with", "river", "saint", "mill", "snow", "and"]
-COLUMNS = ["IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME"]
 
 
 def load_command(name):
@@ -63,26 +63,19 @@ def write_release(folder, *, num_rows=12, schools=("Italian", "Dutch", "Flemish"
     (folder / "Images").mkdir(parents=True)
     for split in ("val", "test"):
         rows = []
-        for row in range(num_rows):
-            name = f"{split}{row:02d}.jpg"
-            if row:
+        for number in range(num_rows):
+            name = f"{split}{number:02d}.jpg"
+            if number:
                 pixels = generator.integers(0, 255, (90, 70, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / "Images" / name)
-            rows.append(
-                {
-                    "IMAGE_FILE": name,
-                    "DESCRIPTION": "" if row == 1 else " ".join(generator.choice(WORDS, 8)),
-                    "AUTHOR": "VERMEER, Johannes",
-                    "TITLE": f"View <{row}> & river",
-                    "TECHNIQUE": ("Oil on canvas, 90 x 70 cm", "Oil on panel")[row % 2],
-                    "DATE": "1660",
-                    "TYPE": ("portrait", "landscape")[row // 2 % 2],
-                    "SCHOOL": schools[row % len(schools)],
-                    "TIMEFRAME": ("1501-1550", "1551-1600", "1601-1650")[row % 3],
-                }
-            )
+            description = "" if number == 1 else " ".join(generator.choice(WORDS, 8))
+            technique = ("Oil on canvas, 90 x 70 cm", "Oil on panel")[number % 2]
+            labels = {"type": ("portrait", "landscape")[number // 2 % 2], "school": schools[number % len(schools)]}
+            labels["timeframe"] = TASKS[2]["labels"][number % 3]
+            cells = {"author": "VERMEER, Johannes", "title": f"View <{number}> & river", "date": "1660", **labels}
+            rows.append(row(name, description=description, technique=technique, **cells))
         with (folder / f"semart_{split}.csv").open("w", encoding="cp1252", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, delimiter="\t", quoting=csv.QUOTE_ALL)
+            writer = csv.DictWriter(file, HEADER, delimiter="\t", quoting=csv.QUOTE_ALL)
             writer.writeheader()
             writer.writerows(rows)
     return folder

@@ -38,19 +38,13 @@ def make(path, num_rows, note="0.75"):
     return path
 
 
-def run(path, output, answer=classify, *, fill=False, thresholds=None, **options):
-    return suggest(
-        open_catalogue(path),
-        output,
-        answer,
-        partial(painting_of, columns=COLUMNS, folder=path.parent),
-        lambda answer, row: addition_of(
-            answer, row, COLUMNS, TASKS, thresholds or {"type": 0.5}, fill=["Type"] * fill
-        ),
-        TASKS,
-        {"model": "m"},
-        SimpleNamespace(**{"process_index": 0, "num_processes": 1, "wait_for_everyone": lambda: None, **options}),
-    )
+def run(path, output, answer=classify, *, fill=False):
+    def added(answer, row):
+        return addition_of(answer, row, COLUMNS, TASKS, {"type": 0.5}, fill=["Type"] * fill)
+
+    painting = partial(painting_of, columns=COLUMNS, folder=path.parent)
+    alone = SimpleNamespace(process_index=0, num_processes=1, wait_for_everyone=lambda: None)
+    return suggest(open_catalogue(path), output, answer, painting, added, TASKS, {"model": "m"}, alone)
 
 
 def answered_and_failed(counts):

@@ -149,28 +149,13 @@ def test_findings_of_every_kind(tmp_path):
     pictures = {f"{index}.jpg": encoded(painting(index)) for index in range(8)}
     pictures["copy.jpg"] = pictures["0.jpg"]
     pictures["small.jpg"] = encoded(painting(1).resize((40, 54)), quality=60)
-    release = write_release(
-        tmp_path / "release",
-        {
-            "train": [
-                *[row(f"{index}.jpg") for index in range(8)],
-                row("copy.jpg", description=""),
-                row("absent.jpg"),
-                row("gone.jpg", description=""),
-                row("2.jpg"),
-                row("../semart_train.csv"),
-                row(""),
-            ],
-            "test": [row("small.jpg", school="Atlantean", description="This is  3.JPG."), row("/etc/passwd")],
-        },
-        pictures,
-    )
+    train = [*[row(f"{index}.jpg") for index in range(8)], row("copy.jpg", description=""), row("absent.jpg")]
+    train += [row("gone.jpg", description=""), row("2.jpg"), row("../semart_train.csv"), row("")]
+    test = [row("small.jpg", school="Atlantean", description="This is  3.JPG."), row("/etc/passwd")]
+    release = write_release(tmp_path / "release", {"train": train, "test": test}, pictures)
     summary = prepare(release, tmp_path / "out")
-    found = [
-        (problem["split"], problem["row"], problem["image_file"], problem["problem"], problem["action"])
-        for problem in problems_of(tmp_path / "out")
-    ]
-    assert found == [
+    columns = ("split", "row", "image_file", "problem", "action")
+    assert [tuple(problem[name] for name in columns) for problem in problems_of(tmp_path / "out")] == [
         ("train", 9, "copy.jpg", "empty_description", "kept as picture"),
         ("train", 9, "copy.jpg", "same_picture", "kept"),
         ("train", 10, "absent.jpg", "missing_picture", "kept as text"),

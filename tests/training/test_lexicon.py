@@ -20,18 +20,13 @@ def parts(small_release):
     return parts_of(small_release, text_args=sizes, **fields)
 
 
-def make_trainer(parts, folder, *, cached="false", trainable=1, **options):
+def make_trainer(parts, folder, *, cached="false", trainable=1):
     model = ModelArguments(**{**vars(parts[2]), "trainable_text_layers": trainable})
     sizes = {"vocab_size": 300, "max_text_length": 32, "text_dropout": 0.3}
     cache = {"cache_frozen_text": cached, "text_cache_dtype": "fp32", "text_cache_dir": str(folder / "cache")}
-    training = SemArtTrainingArguments(
-        output_dir=str(folder / "run"),
-        **{
-            **{"report_to": "none", "disable_tqdm": True, "logging_steps": 1, "precision": "fp32", **STEPS_ALONE},
-            **{"per_device_train_batch_size": 16, "num_train_epochs": 2, "learning_rate": 1e-3},
-            **{"lexicon_learning_rate": 0.05, **options},
-        },
-    )
+    usual = {"report_to": "none", "disable_tqdm": True, "logging_steps": 1, "precision": "fp32", **STEPS_ALONE}
+    usual |= {"per_device_train_batch_size": 16, "num_train_epochs": 2, "learning_rate": 1e-3}
+    training = SemArtTrainingArguments(str(folder / "run"), **usual, lexicon_learning_rate=0.05)
     return build_trainer(parts[0], model, DataArguments(data="-", **sizes, **cache), training, say=lambda _: None)
 
 
