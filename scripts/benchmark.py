@@ -1,7 +1,5 @@
 """Measure what the package claims, beside the usual way: `python scripts/benchmark.py all --json FILE`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -1,7 +1,5 @@
 """The end of `make demo`: three test paintings through the pipeline, and whether the evaluation reaches the goals."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Prove what the recipes and techniques are for: `python scripts/prove.py text --csv FILE --text_tower FOLDER`."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import json

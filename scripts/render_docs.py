@@ -5,8 +5,6 @@
 shows other accuracies.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

@@ -1,7 +1,5 @@
 """A release as large as SemArt, made by program: its pictures' size and detail, its texts' lengths, its labels."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

@@ -1,7 +1,5 @@
 """The cards of the proofs: templates in `cards/`, of which every figure comes from a file of results."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -45,7 +45,6 @@ def execute(proof: Any, options: argparse.Namespace, kept: Mapping[str, Any]) ->
     Args:
         proof: A module with `plan`: what the results hold beside the runs, which is all that these depend on but for
             setting, seed and `about`, and the arguments of its `run_one` for each; and with `summarise`.
-        options: The command line's.
         kept: Results of an earlier call, whose runs are not repeated.
     """
     common, tasks = proof.plan(options)
@@ -161,7 +160,6 @@ def train_and_score(
     """A training's `seconds` and `commit`, and its scores on `test` by modality.
 
     Args:
-        recipe: File of a recipe.
         fields: They win over the recipe's own.
         splits: `train` and `test`, and `validation` if it is to choose the checkpoint.
         uses_techniques: Whether the trainer's list of techniques is its own, or empty.

@@ -48,37 +48,29 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,
 _Lookup = tuple[str, dict[str, dict[str, str]]]
 
 
-def read_catalogue(
-    source: str | Path,
-    mapping: CatalogueMapping,
-    *,
-    pictures_folder: str | Path | None = None,
-    follow_links: bool = False,
-) -> ReleaseTables:
+def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_links: bool = False) -> ReleaseTables:
     """The rows of a catalogue in the columns of a SemArt release, by split.
 
     They are kept on disk, so that memory does not grow with their number; only what joins look up is held. Rows that
-    the mapping leaves out, and values that its tables lack, are counted in the problems.
+    the mapping leaves out, and values that its tables lack, are counted in the problems. Pictures that are embedded in
+    rows are written into the cache of `datasets`.
 
     Args:
         source: Folder of the catalogue, one file of it, or the id of a data set on the Hub.
-        mapping: See `load_mapping`.
-        pictures_folder: Where pictures that are embedded in rows are written; in the cache of `datasets` by default.
         follow_links: Whether links in the folder of pictures may lead out of it.
 
     Raises:
         ValueError: A file or a column that the mapping names is not there, or no row is left.
     """
-    if pictures_folder is None:
-        place = str(Path(source).resolve() if Path(source).exists() else source)
-        pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
+    place = str(Path(source).resolve() if Path(source).exists() else source)
+    pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
     tables = ReleaseTables({}, mapping.tasks, follow_links=follow_links)
     parts: list[datasets.Dataset] = []
     lookups: list[_Lookup] | None = None
     for split, table, images_folder in _source_tables(source, mapping):
         lookups = _read_joins(mapping, Path(source)) if lookups is None else lookups
         if mapping.image_column in table.header:
-            images_folder = Path(pictures_folder)
+            images_folder = pictures_folder
         parts.append(_read_rows(table, mapping, split, images_folder, lookups, tables.problems))
         if table.encoding:
             tables.encodings[table.name] = table.encoding

@@ -15,6 +15,7 @@ import datasets
 import pyarrow
 import pyarrow.parquet
 
+from semart_hf.extras import optional
 from semart_hf.files import atomic_file
 
 from .delimited import checked_rows, read_records
@@ -200,10 +201,7 @@ def _named_cells(rows: datasets.Dataset) -> Iterator[dict[str, Any]]:
 
 def _read_workbook(path: Path) -> SourceTable:
     """The first sheet of an Excel or OpenDocument workbook; its first row that is not empty is the header."""
-    try:
-        import python_calamine
-    except ImportError as error:
-        raise ImportError("Workbooks need python-calamine: pip install 'semart-hf[excel]'.") from error
+    python_calamine = optional("python_calamine", "excel")
     try:
         with path.open("rb") as file:  # whose format is seen from its content
             rows = python_calamine.CalamineWorkbook.from_filelike(file).get_sheet_by_index(0).to_python()

@@ -114,7 +114,6 @@ def typed_splits(
     An empty cell is `None`, as is `image` where the file is missing; what was missing, odd or dropped is logged.
 
     Args:
-        tables: As `read_rows` and `read_catalogue` give them.
         min_label_count: How often train must have a label that is not to become `UNK`.
         text_columns: Columns of the model's text input in their order, or a template: `"{TITLE}. {DESCRIPTION}"`.
         vocabularies: Labels by task to use instead of learning them from train, such as those of a trained model.

@@ -15,6 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from semart_hf.extras import optional
+
 from .command import add_catalogue_options, catalogue_of, columns_of, command, load_model
 
 MOST_CHARACTERS = 5000
@@ -298,12 +300,7 @@ def add_painting(gradio: Any, page: Page, examples: list[Any]) -> None:
 @command("app")
 def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
-    try:
-        import gradio  # before the model, which takes longer
-    except ImportError as error:
-        raise ImportError(
-            "Got no gradio in this environment, which the page is made with. Install it: pip install 'semart-hf[app]'."
-        ) from error
+    gradio = optional("gradio", "app")  # before the model, which takes longer
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
     results = read_results(options.model, options.revision)

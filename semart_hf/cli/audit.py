@@ -1,7 +1,5 @@
 """Find labels that are probably wrong: semart-hf audit CATALOGUE --model DIR --output_dir OUT."""
 
-from __future__ import annotations
-
 import argparse
 import csv
 import hashlib
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from semart_hf.documents.table import Table
+from semart_hf.extras import optional
 
 from .command import (
     add_catalogue_options,
@@ -65,12 +64,9 @@ def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]
 def main(arguments: list[str]) -> None:
     options, fields = parse_arguments(arguments)
 
-    import numpy as np
-
-    from semart_hf.evaluation.label_errors import find_label_errors
     from semart_hf.files import atomic_folder
 
-    find_label_errors([], np.zeros((0, 2)))  # whether cleanlab is there, before anything is computed
+    optional("cleanlab", "audit")  # before anything is computed
     with atomic_folder(options.output_dir) as folder:
         audit(options, fields, folder)
     shutil.rmtree(folds_folder(options.output_dir), ignore_errors=True)

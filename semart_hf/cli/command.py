@@ -4,8 +4,6 @@ Commands import what is slow to import after they have understood their argument
 once.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import gc

@@ -1,7 +1,5 @@
 """What `semart-hf train … --decisions FILE [--promote]` adds: a review's rows, and a comparison with the start."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Score a model on a split: semart-hf evaluate --model DIR --data DIR --split test --output_dir OUT."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Write a model as ONNX graphs: semart-hf export --model DIR --output DIR."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Embed a catalogue, to be searched: semart-hf index CATALOGUE --model DIR --output INDEX."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Paint a small picture collection to try everything on: semart-hf miniature FOLDER."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

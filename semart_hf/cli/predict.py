@@ -1,7 +1,5 @@
 """Classify paintings: semart-hf predict --model DIR --input FILE_OR_FOLDER [--text "…"], or a catalogue's rows."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -1,7 +1,5 @@
 """Prepare a catalogue of paintings: `semart-hf prepare --release DIR --output_dir OUT`."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

@@ -3,8 +3,6 @@
 Without --push the repository is put together, checked, and shown.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

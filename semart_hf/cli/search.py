@@ -1,7 +1,5 @@
 """Find paintings: semart-hf search INDEX "a storm at sea" | picture.jpg | --like ROW [--where FILTER]."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """The threads that compute in a command, set before torch is imported."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Search a recipe's best values: semart-hf tune RECIPE --trials N [--search FILE] [--field value ...]."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import warnings
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semart_hf.documents.table import Table
+from semart_hf.extras import optional
 
 from .command import command, print_table
 
@@ -34,10 +33,7 @@ def main(words: list[str]) -> None:
     arguments, overrides = parser.parse_known_args(words)
     if arguments.trials < 1:
         raise ValueError(f"Got --trials {arguments.trials}, but a search has at least one. Give 1 or more.")
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError("A search needs optuna, which is not installed: pip install 'semart-hf[tune]'.") from error
+    optuna = optional("optuna", "tune")
     import transformers
     import yaml
 

@@ -1,7 +1,5 @@
 """The labelled rows of a catalogue as training reads them, with a person's decisions over the file's labels."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.delimited import Record, read_records
+from semart_hf.extras import optional
 from semart_hf.files import atomic_file
 
 Cell = str | float | None
@@ -296,11 +297,7 @@ class _Workbook(Catalogue):
     """One sheet of a workbook; everything else in it stays. It is held in memory."""
 
     def __init__(self, path: Path, sheet: str | None) -> None:
-        try:
-            import openpyxl  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise ImportError("Excel workbooks need openpyxl: pip install 'semart-hf[excel]'.") from error
-        self.path = path
+        self.path, openpyxl = path, optional("openpyxl", "excel")
         try:
             self._load = lambda: openpyxl.load_workbook(path, keep_vba=path.suffix.lower() == ".xlsm")
             self._book = self._load()

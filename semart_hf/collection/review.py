@@ -1,7 +1,5 @@
 """People's decisions about a catalogue's suggestions, in a SQLite file beside it: what, who, when, of what."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 import time

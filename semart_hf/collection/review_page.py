@@ -1,7 +1,5 @@
 """The page on which people decide about a catalogue's suggestions, by mouse, by touch or by keys alone."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Answers of several labels as the one cell that a catalogue has for them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What suggestions are written for: a catalogue's file, by a mapping or without, a data set, a folder of pictures."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import logging

@@ -1,7 +1,5 @@
 """Suggestions for every row of a catalogue: computed in parts that survive a kill, written beside the cells."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -275,7 +275,6 @@ def frozen_text(
     room. All processes call this and share the work.
 
     Args:
-        model: As the run begins.
         splits: Rows of `train` and perhaps `validation`.
         schedule: By epoch, what is frozen from then on.
 

@@ -31,9 +31,7 @@ def tasks_of(
     reads lists of either, or text with a separator.
 
     Args:
-        paintings: The training rows.
         tasks: See `read_tasks`; `None`: all columns of labels.
-        min_label_count: See `learn_vocabulary`.
 
     Raises:
         ValueError: If the data lack a column, or it has no labels that could be learned.

@@ -52,7 +52,6 @@ def load_paintings(
     cache_dir: str | Path | None = None,
     tasks: Sequence[Mapping[str, Any]] | None = None,
     only: Sequence[str] | None = None,
-    follow_links: bool = False,
     tables: ReleaseTables | None = None,
 ) -> datasets.DatasetDict:
     """The splits of a data set with the columns that `typed_splits` describes, whatever form the data has.
@@ -67,7 +66,6 @@ def load_paintings(
         tasks: The `{"name", "labels"}` of a trained model. Labels are then numbered as in the model, those that it
             does not know as its `UNK`, and columns of tasks that it lacks are left out.
         only: The splits that are wanted, where they are there. Of prepared data no other is downloaded.
-        follow_links: Whether links in a release's folder of pictures may lead out of it.
         tables: A release's rows, where `read_rows` has read them already.
 
     Raises:
@@ -83,7 +81,7 @@ def load_paintings(
     """
     labels_by_task = None if tasks is None else {task["name"]: list(task["labels"]) for task in tasks}
     if is_release(data):
-        tables = read_rows(data, follow_links=follow_links) if tables is None else tables
+        tables = read_rows(data) if tables is None else tables
         own_tasks = [task.name for task in tables.tasks]
         for task in tasks or ():
             if task["name"] in own_tasks and not {"rule", "column"} & set(task) and not is_multi_label(task):

@@ -59,7 +59,6 @@ def process_loader(
         accelerator: Gradient accumulation asks its loaders whether the epoch ends.
         seed: Of the workers. What a loader takes from torch's global generator depends on where a run was resumed.
         pin_memory: Whether batches wait in memory that an accelerator copies from while it computes.
-        **options: Of `torch.utils.data.DataLoader`.
     """
     device = accelerator.device.type
     is_pinned = pin_memory and torch.accelerator.is_available() and device != "cpu"

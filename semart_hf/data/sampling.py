@@ -1,6 +1,7 @@
 """The order of training rows, and the numbers that all randomness of a row is drawn from."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -14,12 +15,12 @@ DRAW_KEY = "draw"
 PLACEHOLDER = -1
 
 
+@dataclass(eq=False)
 class TrainingPaintings(Dataset[dict[str, Any]]):
     """Rows with the numbers of their draw, for the keys `(epoch, index)` that `SeededSampler` gives."""
 
-    def __init__(self, paintings: Sequence[Mapping[str, Any]], seed: int) -> None:
-        self.paintings = paintings
-        self.seed = seed
+    paintings: Sequence[Mapping[str, Any]]
+    seed: int
 
     def __len__(self) -> int:
         return len(self.paintings)
@@ -31,34 +32,25 @@ class TrainingPaintings(Dataset[dict[str, Any]]):
         return {**self.paintings[index], DRAW_KEY: (self.seed, epoch, index)}
 
 
+@dataclass(eq=False)
 class SeededSampler(Sampler[tuple[int, int]]):
     """Keys `(epoch, index)` in an order that depends on the seed and the epoch alone; every row comes once an epoch.
 
     Workers that prefetch, and a resumed run, so draw the same augmentation as an uninterrupted run.
 
     Args:
-        num_rows: Number of training rows.
         seed: The same in every process.
         is_shuffled: Whether the order is random; otherwise it is that of the rows, in every epoch.
         lengths: Of each row's text. Rows are then sorted by length within windows of many steps, against padding.
         step_size: Rows of a step, of all processes and accumulated batches together.
     """
 
-    def __init__(
-        self,
-        num_rows: int,
-        seed: int,
-        *,
-        is_shuffled: bool = True,
-        lengths: Sequence[int] | None = None,
-        step_size: int = 1,
-    ) -> None:
-        self.num_rows = num_rows
-        self.seed = seed
-        self.is_shuffled = is_shuffled
-        self.lengths = lengths
-        self.step_size = step_size
-        self.epoch = 0
+    num_rows: int
+    seed: int
+    is_shuffled: bool = True
+    lengths: Sequence[int] | None = None
+    step_size: int = 1
+    epoch: int = field(default=0, init=False)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration orders."""
@@ -79,6 +71,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
             yield epoch, index
 
 
+@dataclass(eq=False)
 class StepBatchSampler(Sampler[list[tuple[int, int]]]):
     """One process's batches of an order that all processes share: an optimiser step takes its next rows.
 
@@ -86,32 +79,21 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
     placeholder without picture, text and labels.
 
     Args:
-        sampler: The order of the keys.
         batch_size: Rows of a batch of one process.
         num_accumulated: Batches that a process accumulates for one step.
-        num_processes: How many share the order.
-        process_index: Which of them this is.
         drop_last: Whether an incomplete last step is left out.
     """
 
-    def __init__(
-        self,
-        sampler: SeededSampler,
-        batch_size: int,
-        *,
-        num_accumulated: int = 1,
-        num_processes: int = 1,
-        process_index: int = 0,
-        drop_last: bool = False,
-    ) -> None:
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.rows_per_batch = batch_size * num_processes
-        self.rows_per_step = self.rows_per_batch * num_accumulated
-        self.num_accumulated = num_accumulated
-        self.num_processes = num_processes
-        self.process_index = process_index
-        self.drop_last = drop_last
+    sampler: SeededSampler
+    batch_size: int
+    num_accumulated: int = 1
+    num_processes: int = 1
+    process_index: int = 0
+    drop_last: bool = False
+
+    def __post_init__(self) -> None:
+        self.rows_per_batch = self.batch_size * self.num_processes
+        self.rows_per_step = self.rows_per_batch * self.num_accumulated
 
     def __len__(self) -> int:
         steps, rest = divmod(len(self.sampler), self.rows_per_step)

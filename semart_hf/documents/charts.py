@@ -1,7 +1,5 @@
 """Every chart: colours for any eye, no background of its own, ink that follows day and night."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -259,14 +257,7 @@ def _write_centred(axes: Axes, words: str) -> None:
 def draw_search(
     tried: Mapping[str, Sequence[Any]], scores: Sequence[float], metric: str, logarithmic: set[str]
 ) -> Figure:
-    """What trials scored by each value that was searched; the best one's is marked.
-
-    Args:
-        tried: By field, each trial's value.
-        scores: Each trial's, the best first.
-        metric: Its name.
-        logarithmic: Fields of which orders of magnitude were searched.
-    """
+    """What trials scored, the best first, by the values of each field; of `logarithmic` ones by their magnitude."""
     num_rows = -(-len(tried) // 2)
     figure = Figure((WIDTH, 0.4 + 1.7 * num_rows), layout="constrained")
     for place, (name, values) in enumerate(tried.items(), 1):

@@ -1,11 +1,9 @@
 """comparison.html, .md and .json: which tower, how sure, at what cost."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from semart_hf.evaluation.comparison import p_value_words, signed_points
 from semart_hf.files import write_json, write_text
@@ -15,26 +13,13 @@ from .page import data_uri, render_markdown, render_page
 from .result_tables import modality_words
 from .table import DASH, Cell, Table, enumeration, percent, signed
 
-
-class Published(NamedTuple):
-    """What a publication states for SemArt, without intervals: none of them gives one."""
-
-    name: str
-    shown: str
-    """What the model saw, one of the modalities of results.json."""
-    accuracy: Mapping[str, float]
-    architecture: str | None = None
-    """timm's name of the vision tower; None for the best of several."""
-    minutes_per_epoch: float | None = None
-
-
-_STUDY = {"type": 0.81, "school": 0.79, "timeframe": 0.60, "medium": 0.80}
-PUBLISHED = (
-    Published("EfficientNet-B0, the study", "image+text", _STUDY, "efficientnet_b0", 20),
-    Published("ResNet18, the study", "image+text", {}, "resnet18", 22),
-    Published("ViT-Tiny, the study", "image+text", {}, "vit_tiny_patch16_224", 40),
-    Published("best of ICMR 2019", "image", {"type": 0.815, "school": 0.691, "timeframe": 0.632}),
-)
+# What publications state for SemArt, by what the model saw; none of them gives an interval.
+PUBLISHED: dict[str, tuple[str, Mapping[str, float]]] = {
+    "image+text": ("EfficientNet-B0, the study", {"type": 0.81, "school": 0.79, "timeframe": 0.60, "medium": 0.80}),
+    "image": ("best of ICMR 2019", {"type": 0.815, "school": 0.691, "timeframe": 0.632}),
+}
+# Minutes of an epoch in the study, by timm's names.
+STUDY_MINUTES = {"efficientnet_b0": 20, "resnet18": 22, "vit_tiny_patch16_224": 40}
 SOURCES_IN_WORDS = (
     "† As published, on SemArt's test split of 1,069 paintings, without intervals (about ±2.4 to ±2.9 points there): "
     "the study of ResNet18, EfficientNet-B0 and ViT-Tiny with DistilBERT, its times on its own GPU; ICMR 2019 is "
@@ -59,12 +44,7 @@ _SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 
 def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> list[str]:
-    """The sentences of the conclusion; the comparison is written as HTML, Markdown and JSON, with its figure.
-
-    Args:
-        folder: Where everything goes.
-        comparison: What `compare_runs` returns, and the `recipe`.
-    """
+    """The conclusion of what `compare_runs` returns, with the `recipe`; all is written as HTML, Markdown and JSON."""
     comparison = {**comparison, "conclusion": conclude(comparison)}
     svg = save_chart(draw_trade_off(comparison), folder / "figures" / "trade_off")
     tables = [*comparison_tables(comparison), _circumstances(comparison)]
@@ -138,26 +118,21 @@ def _score_table(comparison: Mapping[str, Any], score: str, modality: str) -> Ta
     """A row a tower, a column a task; below them the ceiling, and what others published for the same."""
     columns = [*comparison["tasks"], "mean"]
     scored = {name: tower["scores"][modality] for name, tower in comparison["towers"].items()}
-    values, spans = dict[str, list[Any]](), dict[str, list[Any]]()
-    for name, scores in scored.items():
+    values, cells = list[list[Any]](), list[list[Cell]]()
+    for scores in scored.values():
         found = [scores["tasks"][task] for task in comparison["tasks"]]
-        values[name] = [*(each[score] for each in found), scores[f"mean_{score}"]]
-        spans[name] = [each.get("intervals", {}).get(score) for each in found]
-        spans[name].append(scores["intervals"].get(f"mean_{score}"))
-    best = [max((v for v in column if v is not None), default=None) for column in zip(*values.values(), strict=True)]
-    rows = []
-    for name in scored:
-        cells = zip(values[name], spans[name], best, strict=True)
-        rows.append(
-            [
-                Cell(name),
-                *(replace(percent(v, s, "no label"), is_strong=top is not None and v == top) for v, s, top in cells),
-            ]
-        )
+        values.append([*(each[score] for each in found), scores[f"mean_{score}"]])
+        spans = [*(each.get("intervals", {}).get(score) for each in found), scores["intervals"].get(f"mean_{score}")]
+        cells.append([percent(value, span, "no label") for value, span in zip(values[-1], spans, strict=True)])
+    best = [max((v for v in column if v is not None), default=0) for column in zip(*values, strict=True)]
+    rows = [
+        [Cell(name), *(replace(cell, is_strong=v == top) for cell, v, top in zip(shown, own, best, strict=True))]
+        for name, shown, own in zip(scored, cells, values, strict=True)
+    ]
     ceiling = next(iter(scored.values())).get("ceiling")
     others = [("best reachable", ceiling)] if ceiling else []
-    published = [entry for entry in PUBLISHED if entry.shown == modality and entry.accuracy and score == "accuracy"]
-    others += [(f"{entry.name} †", entry.accuracy) for entry in published]
+    published = [PUBLISHED[modality]] if modality in PUBLISHED and score == "accuracy" else []
+    others += [(f"{name} †", accuracies) for name, accuracies in published]
     for name, accuracies in others if score == "accuracy" else ():
         rows.append([Cell(name), *(percent(accuracies.get(column), missing=DASH) for column in columns)])
     notes = [
@@ -207,9 +182,9 @@ def _cost_table(comparison: Mapping[str, Any]) -> Table:
         f"Inference: the forward pass alone on {first['inference_device']} ({first['inference_threads']} threads). "
         "Memory: the largest the main process held, or its tensors on a GPU.",
     ]
-    minutes = {entry.architecture: f"{entry.minutes_per_epoch:.0f} min" for entry in PUBLISHED if entry.architecture}
-    theirs = [minutes.get(tower["vision"], DASH) for tower in towers]
-    if theirs != [DASH] * len(towers):
+    minutes = [STUDY_MINUTES.get(tower["vision"]) for tower in towers]
+    if any(minutes):
+        theirs = [f"{number} min" if number else DASH for number in minutes]
         rows.append(["an epoch of the study, on its GPU and SemArt †", *theirs])
         notes.append(SOURCES_IN_WORDS)
     return Table(("", *comparison["towers"]), rows, "Cost", notes)

@@ -1,7 +1,5 @@
 """report.html of a prepared dataset: paintings, labels, texts, pictures, and what was found in them."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Mapping, Sequence

@@ -1,18 +1,19 @@
 """report.html of an evaluation, from the headline figures to the single paintings behind them, and its figures."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from datasets import Dataset
 
 from semart_hf.data.streaming import undecoded
 from semart_hf.evaluation.explanations import explain
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.scores import confusion_counts
 from semart_hf.files import write_text
+from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtProcessor
 
 from . import charts
 from .explanation_page import LEGEND, shown_explanation
@@ -30,12 +31,6 @@ from .result_tables import (
     threshold_table,
 )
 from .table import DASH, Table
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from semart_hf.model.modeling_semart import SemArtForArtClassification
-    from semart_hf.model.processing_semart import SemArtProcessor
 
 ERRORS_PER_TASK = 12
 PAINTINGS_PER_CELL = 6

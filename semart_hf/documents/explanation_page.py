@@ -1,11 +1,9 @@
 """Explanations as a page shows them: the painting once, what spoke for each answer laid over it, and its words."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +12,10 @@ from PIL import Image
 from semart_hf.evaluation.explanations import Explanation, explain
 from semart_hf.files import write_text
 from semart_hf.model.configuration_semart import is_multi_label
+from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
 from .page import render_page, to_jpeg
 from .table import signed
-
-if TYPE_CHECKING:
-    from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
 LEGEND = (
     "Beside the painting, what spoke for each answer: the picture glows where it did, orange words spoke for the "
@@ -41,10 +37,7 @@ def write_explanations(
 ) -> None:
     """Write a page with every task's answer about every painting explained, in the pipeline's precision.
 
-    Args:
-        path: The HTML file.
-        pipeline: What answers.
-        paintings: Name and `{"image", "text"}` of each; what is missing is left out or `None`.
+    The paintings are given by name and `{"image", "text"}`; what is missing is left out or `None`.
     """
     classify, model, entries = pipeline, pipeline.model, list[dict[str, Any]]()
     for key, (name, painting) in enumerate(paintings):

@@ -1,7 +1,5 @@
 """Templates become pages: HTML that needs no other file, escaped throughout, and Markdown."""
 
-from __future__ import annotations
-
 import base64
 import io
 import re

@@ -1,7 +1,5 @@
 """Tables and sentences of one results.json, for the report, the model's card and the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One table for all documents, which renders to Markdown and, by parts.html, to HTML; one format of percents."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +26,6 @@ class Table:
 
     Args:
         rows: One cell a column; whole numbers are written with thousands separators.
-        title: Heading above it, where the page shows one.
         notes: Paragraphs below it.
         total: A last row that is set apart.
     """

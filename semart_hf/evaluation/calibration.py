@@ -1,7 +1,5 @@
 """Calibrated probabilities: a temperature a task, and the confidence from which to trust an answer."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

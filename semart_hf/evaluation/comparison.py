@@ -1,7 +1,5 @@
 """Models on the same paintings: differences with intervals, tests and sentences, and towers against their cost."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations

@@ -4,8 +4,6 @@
 the memory is the model's and not that of whatever ran before.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import sys

@@ -4,13 +4,11 @@ From a blank picture with every word masked to the painting as it is, the contri
 answer's log odds. Source: Sundararajan, Taly & Yan 2017, Axiomatic Attribution for Deep Networks, section 3.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +18,11 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from semart_hf.model.configuration_semart import is_multi_label
+from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pictures_semart import load_picture
+from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import autocast_context, evaluation_mode, run_model
-
-if TYPE_CHECKING:
-    from semart_hf.model.image_processing_semart import SemArtImageProcessor
-    from semart_hf.model.modeling_semart import SemArtForArtClassification
-    from semart_hf.model.processing_semart import SemArtProcessor
 
 NUM_STEPS, STEPS_AT_ONCE = 24, 8
 

@@ -1,12 +1,12 @@
 """Labels that are probably wrong, by confident learning."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from semart_hf.extras import optional
 
 NUM_DRAWS = 5
 
@@ -38,14 +38,10 @@ def find_label_errors(references: Sequence[int] | npt.NDArray[Any], probabilitie
     Source: Northcutt, Jiang & Chuang 2021, Confident Learning; quality is cleanlab's self-confidence, by which more
     of the first labels are wrong ones than by its normalized margin (`model_cards/audit_proof.md`).
     """
-    try:
-        from cleanlab.filter import find_label_issues
-        from cleanlab.rank import get_label_quality_scores
-    except ImportError as error:
-        raise ImportError(
-            "Got no cleanlab in this environment, which finds doubtful labels. Install it: pip install "
-            "'semart-hf[audit]'."
-        ) from error
+    optional("cleanlab", "audit")
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
     references = np.asarray(references)
     is_known = references >= 0
     quality, is_flagged = np.full(len(references), np.nan), np.zeros(len(references), dtype=bool)

@@ -88,7 +88,6 @@ class SeveralOutcomes:
     """A task with several labels: 5 bytes a label and painting.
 
     Args:
-        labels: The vocabulary.
         thresholds: Probability of each label from which it is an answer (labels,).
         references: 1 or 0 (rows, labels), `UNKNOWN_LABEL` where it is unknown.
         probabilities: Of each label (rows, labels); 1 or 0 where only labels were predicted.

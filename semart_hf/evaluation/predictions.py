@@ -1,14 +1,12 @@
 """A model's logits for every painting of a dataset, batch by batch, and the predictions.parquet that keeps them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +22,12 @@ from semart_hf.data.collator import ArtCollator
 from semart_hf.data.streaming import undecoded
 from semart_hf.files import atomic_file
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
+from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
+from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import run_model
 
 from .outcomes import Outcomes, probabilities_of
-
-if TYPE_CHECKING:
-    from semart_hf.model.modeling_semart import SemArtForArtClassification
-    from semart_hf.model.processing_semart import SemArtProcessor
 
 _TASKS_KEY = b"semart_tasks"
 

@@ -1,7 +1,5 @@
 """The folder of an evaluation: what a model reaches on a split, with every modality, and where that was measured."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform
@@ -14,7 +12,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +23,9 @@ from semart_hf.catalogue.release import MINIATURE_FILE
 from semart_hf.data.collator import MODALITIES
 from semart_hf.data.labels import labels_of
 from semart_hf.files import locked, write_json
+from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL
+from semart_hf.model.processing_semart import SemArtProcessor
 
 from .calibration import fit_temperatures, risk_points, thresholds, with_thresholds
 from .comparison import check_same_rows, compare_outcomes
@@ -42,10 +42,6 @@ from .predictions import (
 from .retrieval import retrieval_scores
 from .scores import NUM_RESAMPLES, score_outcomes, scores_with_intervals
 from .unseen import unseen_scores
-
-if TYPE_CHECKING:
-    from semart_hf.model.modeling_semart import SemArtForArtClassification
-    from semart_hf.model.processing_semart import SemArtProcessor
 
 PACKAGES = ("torch", "transformers", "timm", "datasets", "evaluate", "scikit-learn", "semart-hf")
 BOTH = MODALITIES[0]

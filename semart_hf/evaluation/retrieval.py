@@ -39,7 +39,6 @@ def retrieval_scores(
     Args:
         image: Unit vectors `(rows, dim)` of the pictures; rows of zeros are left out.
         text: Of their texts.
-        texts: The texts themselves.
         ceilings: Best reachable recalls by way, which stand beside the reached ones.
 
     Source: intervals by the percentile bootstrap over the paintings, as in `bootstrap_intervals`.

@@ -8,8 +8,6 @@ split in every draw. A class that a draw lacks keeps its score on the whole spli
 0, would move all draws to one side.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

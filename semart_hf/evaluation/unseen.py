@@ -1,7 +1,5 @@
 """Scores on the rows whose painter, or whatever a column names, train has not seen."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any

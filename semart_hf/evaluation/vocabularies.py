@@ -1,7 +1,5 @@
 """A split with its labels numbered as a model numbers them."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -97,7 +97,6 @@ def paint_miniature(
 
     Args:
         folder: A path that does not exist yet, or is empty.
-        seed: 0 or more.
         num_train: Paintings of the train split; `num_val` and `num_test` are those of the others.
         long_tail: Whether labels are as unevenly frequent as in SemArt. Otherwise they are flatter, so that almost
             each of them can be learned from the default number of paintings.

@@ -18,9 +18,7 @@ def search_ceilings(
     largest P(picture's cues, description's cues) / (P(picture's cues) P(description's cues)). Equal ones come in an
     order of chance.
 
-    Args:
-        world: What the paintings were drawn from.
-        cues: Of each painting what its picture and its description show.
+    The `cues` are what each painting's picture and its description show.
     """
     pairs = [(image, text) for image, text in cues if text is not None]
     images, texts = (

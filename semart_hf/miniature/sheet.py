@@ -4,11 +4,10 @@ import copy
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
-
-from .drawings import DRAWINGS
 
 Colour = tuple[float, ...]
 Point = tuple[float, float]
@@ -44,6 +43,11 @@ PALETTES: dict[str, dict[str, Colour]] = {
     name: {row[0]: ImageColor.getrgb(f"#{row[column]}") for row in map(str.split, _COLOURS.strip().splitlines())}
     for column, name in enumerate(VARNISH, 1)
 }
+# A drawing is a row of gestures: a method of `Sheet` or another drawing, a colour (`own` is the caller's), and numbers
+# in hundredths. `line` and `bend` begin with their width; a 2 after a gesture repeats it mirrored. People, trees and
+# things stand on the origin and are 100 high; heads, faces and what goes with them lie around it.
+_TEXT = (Path(__file__).parent / "drawings.txt").read_text("utf-8")
+DRAWINGS = dict(drawing.split(":", 1) for drawing in re.split(r"\n(?=\w)", _TEXT.strip()))
 _COLOUR = re.compile(r"(\w+)(?:/(\w+))?(?:([+-])(\d+))?(~?)")
 
 

@@ -186,9 +186,7 @@ def ceilings(world: World, rare: Mapping[str, Sequence[str]]) -> dict[str, dict[
     the other tasks are summed out: a word about the school also informs the timeframe. A painting without a
     description shows its image cues only, and nothing where the text is judged alone.
 
-    Args:
-        world: The paintings and their cues.
-        rare: Labels of each task that count as one common class (`UNK`).
+    The `rare` labels of each task count as one common class (`UNK`).
     """
     cues = {
         "image": [world.image[task].table for task in world.labels],

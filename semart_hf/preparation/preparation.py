@@ -136,8 +136,6 @@ def prepare_paintings(
     same options is left as it is.
 
     Args:
-        tables: The catalogue, as `read_rows` gives it.
-        output_dir: A new or empty folder.
         num_proc: Processes; `None` takes one for each core that this one may use.
         strict: Refuse a catalogue of which a row would be dropped.
         min_pictures: Least share of the pictures that the catalogue names that can be read; 0 takes any.

@@ -64,7 +64,6 @@ class Shard(NamedTuple):
     """Rows that go into one file.
 
     Attributes:
-        split: Their split.
         number: Of the shard in its split, from 0.
         rows: Cells by column: the schema's ones but `image`, what the catalogue's tables have beside, the `text` that
             the model reads, and `label_names`, the catalogue's label by task, and the author.
@@ -91,10 +90,7 @@ def write_shard(
     schema and options are the same.
 
     Args:
-        shard: The rows.
-        folder: Where the files lie.
         schema: Columns of the file, `image` first, with the features that `datasets` reads from its metadata.
-        options: What the pictures and texts are like.
         follow_links: Whether links in the folder of pictures may lead out of it.
         needs_file: Whether a shard is finished only where its file lies here, too.
     """

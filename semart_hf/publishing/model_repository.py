@@ -46,13 +46,10 @@ def assemble_repository(
     """The folder with everything that belongs into the repository, and nothing else.
 
     Args:
-        model: Whose weights and code are published.
-        processor: Its processor.
         folder: Where it is put together; an earlier repository there is replaced once this one is whole.
         repo_id: `user/name` on the Hub.
         results: Results files, the most important first; the card shows the figures that lie beside it.
         trained: The results file of the training, which says what it took.
-        recipe: The recipe that trained the model.
         picture: Picture of the card's example; it will be published.
         text: Text of the example; `None`: none beside a picture, else a made one.
         **card: The `data_name`, `data_id` and `license` of `CardFacts`.

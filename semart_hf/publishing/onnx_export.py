@@ -1,6 +1,5 @@
 """A model as ONNX graphs, which run without torch: one for picture and text, one for each alone."""
 
-import importlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semart_hf.extras import optional
 from semart_hf.files import write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -61,7 +61,8 @@ def export_onnx(
         ImportError: If onnx, onnxscript or onnxruntime is not installed.
         ValueError: If a graph answers otherwise than the model, or the folder holds other files.
     """
-    _import_runtime()
+    for library in ("onnx", "onnxscript", "onnxruntime"):
+        optional(library, "onnx")
     graphs: dict[str, Any] = {}
     with evaluation_mode(model), output_folder(folder, _OWN_FILES, "export") as unfinished:
         for name, inputs in GRAPHS.items():
@@ -103,7 +104,7 @@ def write_graph(model: SemArtForArtClassification, name: str, path: Path) -> Non
 
 def open_graph(path: Path) -> Run:
     """A function from inputs to arrays, one a task in their order and then the features."""
-    runtime = _import_runtime()
+    runtime = optional("onnxruntime", "onnx")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -135,13 +136,3 @@ def make_inputs(model: SemArtForArtClassification, name: str, batch: int, tokens
         "attention_mask": mask,
     }
     return {key: inputs[key] for key in GRAPHS[name]}
-
-
-def _import_runtime() -> Any:
-    try:
-        return [importlib.import_module(name) for name in ("onnx", "onnxscript", "onnxruntime")][-1]
-    except ImportError as error:
-        raise ImportError(
-            f"Got no {error.name} in this environment; the export needs onnx, onnxscript and onnxruntime. Install "
-            "them: pip install 'semart-hf[onnx]'."
-        ) from error

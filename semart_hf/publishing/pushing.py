@@ -92,14 +92,9 @@ def start_push(
     The files are linked to another place first, so that the folder may go meanwhile, as old checkpoints do.
 
     Args:
-        folder: A checkpoint, or the finished model.
-        repo_id: An existing repository.
-        message: The commit's.
         workspace: A folder of the same file system, for the links.
         names: Files of the folder to push; `None`: what loads the model, and its card.
         checkpoint_name: Folder in the repository for the whole checkpoint, with what resuming needs; `None`: none.
-        token: The user's; `None`: the one that is logged in.
-        revision: The branch; `None`: main.
 
     Raises:
         ValueError: If the folder holds no model.

@@ -37,10 +37,7 @@ for each. The model is [{model}](https://huggingface.co/{model}), pinned in `mod
 def write_space(folder: Path, model: str, revision: str | None = None) -> Path:
     """The folder with `app.py`, the package, `requirements.txt`, `model.json` and the `README.md` of a Space.
 
-    Args:
-        folder: New, empty, or an earlier Space, which is replaced once this one is whole.
-        model: The model's name on the Hub.
-        revision: Of the model; `None`: its main branch.
+    An earlier Space there is replaced once this one is whole; without a revision the model's main branch is served.
 
     Raises:
         ValueError: If the folder holds other files.

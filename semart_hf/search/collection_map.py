@@ -1,7 +1,5 @@
 """A map of a collection: its paintings in two dimensions, coloured by a task, as a page that needs no other file."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Filters on a catalogue's columns: a small language, of which every sign is checked before a database sees it."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """A catalogue becomes an index, or an index follows its catalogue: only rows that are new or changed are embedded."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What somebody looks for, words, a picture or both, becomes a vector, or an error says why it cannot."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

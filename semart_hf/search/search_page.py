@@ -1,7 +1,5 @@
 """What was found, as JSON and as pages: one that is written, and the application's tabs for search and map."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import io

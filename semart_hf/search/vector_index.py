@@ -1,7 +1,5 @@
 """An index of paintings in LanceDB: of each a vector, the catalogue's cells, the model's labels and a thumbnail."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from semart_hf.extras import optional
 
 from .filters import Field, parse_filter
 
@@ -169,12 +169,7 @@ def connect(address: str, *, creates: bool = False) -> Any:
         ImportError: If LanceDB is not installed.
         ValueError: If there is none, and it is not to be created.
     """
-    try:
-        import lancedb
-    except ImportError as error:
-        raise ImportError(
-            "Got no lancedb, which keeps the index. Install it: pip install 'semart-hf[search]'."
-        ) from error
+    lancedb = optional("lancedb", "search")
     if "://" not in address and not creates and not Path(address).is_dir():
         raise ValueError(f"Got {address}, where there is no index. `semart-hf index CATALOGUE --output` makes one.")
     return lancedb.connect(address)

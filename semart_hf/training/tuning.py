@@ -27,11 +27,7 @@ ALLOWED_RANGES = "{low: 1e-4, high: 1e-2, log: true}, {low: 0, high: 3}, or a li
 
 
 def read_ranges(name_or_path: str | Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The declared ranges of a search by field, each checked with the recipe at its ends.
-
-    Args:
-        name_or_path: A YAML file, or the name of one in the package, with a line for each field: see `ALLOWED_RANGES`.
-        recipe: The other fields of a run.
+    """The ranges of a search by field, `ALLOWED_RANGES` of a YAML file, each checked with the recipe at its ends.
 
     Raises:
         ValueError: If a range is malformed, or a recipe cannot have a field or one of its values.
@@ -61,13 +57,6 @@ def tune(
 
     A trial is measured by its best validation of the recipe's `metric_for_best_model`, and ends early where the median
     of the others was better at the same validation. A trial that fails is kept with its reason.
-
-    Args:
-        recipe: The fields that all trials share.
-        ranges: By field; see `read_ranges`.
-        folder: Of the study.
-        num_trials: How many trials there are at the end.
-        say: Takes each line about what happens.
 
     Raises:
         ValueError: If the study in the folder searches another recipe or other ranges, or several processes share one

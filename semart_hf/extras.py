@@ -1,0 +1,14 @@
+"""Libraries of the extras, which are imported where they are used."""
+
+import importlib
+from typing import Any
+
+
+def optional(library: str, extra: str) -> Any:
+    """A library of an extra; an `ImportError` says how to install it."""
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise ImportError(
+            f"Got no {error.name} in this environment. Install it: pip install 'semart-hf[{extra}]'."
+        ) from error
