@@ -30,11 +30,7 @@ GOALS = {"macro_f1": 0.05, "accuracy": -0.01, "share_of_ceiling": 0.96}
 
 
 def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """All settings and seeds, on the long-tailed miniature, which is painted where there is none.
-
-    Raises:
-        ValueError: If the folder holds something else.
-    """
+    """All settings and seeds, on the long-tailed miniature, which is painted where there is none."""
     best, plain = (read_recipe(RECIPES / name) for name in (BEST, PLAIN))
     settings = {
         "best": (BEST, {}),
@@ -51,13 +47,7 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
         "ceilings": ceilings_of(options.release),
     }
     tasks = [
-        {
-            "setting": name,
-            "seed": seed,
-            "release": options.release,
-            "recipe": recipe,
-            "fields": fields,
-        }
+        {"setting": name, "seed": seed, "release": options.release, "recipe": recipe, "fields": fields}
         for name, (recipe, fields) in settings.items()
         for seed in options.seeds
     ]

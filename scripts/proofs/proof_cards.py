@@ -35,11 +35,7 @@ def draw_few_rows(few: Mapping[str, Any]) -> FigureOf:
 
 
 def card(results: Mapping[str, Any]) -> str:
-    """The card of a file of results, as Markdown.
-
-    Raises:
-        ValueError: If the card compares what has not been run.
-    """
+    """The card of a file of results, as Markdown; a `ValueError` if it compares what has not been run."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "cards"),
         trim_blocks=True,

@@ -116,11 +116,7 @@ def run_each(
 
 
 def run_apart(run_one: Callable[..., dict[str, Any]], task: Mapping[str, Any], processes: int) -> dict[str, Any]:
-    """What a function gives for a task, with its key, from a process of its own, which finds the memory of no other.
-
-    Raises:
-        ChildProcessError: If the process ended without a result.
-    """
+    """What a function gives for a task, with its key, from a process of its own, with the memory of no other."""
     start = {"mp_context": get_context("spawn"), "initializer": begin_run, "initargs": (processes,)}
     try:
         with ProcessPoolExecutor(1, **start) as process:

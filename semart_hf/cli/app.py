@@ -66,11 +66,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 def read_visitors(path: Path) -> list[tuple[str, str]]:
-    """Names and passwords of a file.
-
-    Raises:
-        ValueError: If a line is none.
-    """
+    """Names and passwords of a file; a `ValueError` if a line is none."""
     lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     visitors = [(name.strip(), password) for name, _, password in (line.partition(":") for line in lines)]
     if not visitors or not all(name and password for name, password in visitors):
@@ -79,11 +75,7 @@ def read_visitors(path: Path) -> list[tuple[str, str]]:
 
 
 def review_of(options: argparse.Namespace, page: Page) -> Any:
-    """The review of --catalogue.
-
-    Raises:
-        ValueError: If it has no suggestions.
-    """
+    """The review of --catalogue; a `ValueError` if it has no suggestions."""
     from semart_hf.collection.review import begin_review
     from semart_hf.collection.review_page import ReviewPage
     from semart_hf.collection.several_labels import separators_of
@@ -131,11 +123,7 @@ def model_in_short(config: Any, results: Mapping[str, Any]) -> str:
 
 
 def find_examples(model: str, revision: str | None, folder: Path | None) -> list[list[str | None]]:
-    """Picture and text of paintings to try: of a folder, or the one that was published with the model.
-
-    Raises:
-        ValueError: If the folder has no picture.
-    """
+    """Picture and text of paintings to try: of a folder, or the one that was published with the model."""
     from semart_hf.collection.sources import open_pictures
     from semart_hf.publishing.model_repository import EXAMPLE_PICTURE
 

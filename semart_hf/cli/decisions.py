@@ -52,11 +52,7 @@ def digest_of_decisions(file: Path) -> str:
 
 
 def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:
-    """The splits of a reviewed catalogue; a row stays in its split, whatever is decided, and `test` is held out.
-
-    Raises:
-        ValueError: If there are no rows in one of them.
-    """
+    """The splits of a reviewed catalogue; a row stays in its split, whatever is decided, and `test` is held out."""
     from semart_hf.collection.labelled_rows import (
         HELD_OUT_SHARE,
         labelled_rows,
@@ -198,11 +194,7 @@ def exchanged(first: Path, second: Path) -> bool:
 
 
 def conclude(comparison: dict[str, Any], new: Path, start: Path, *, promotes: bool) -> None:
-    """Print the comparison, and put the new model in its start's place where that is asked for and it is not worse.
-
-    Raises:
-        ValueError: If it is worse and was to be promoted.
-    """
+    """Print the comparison, and put the new model in its start's place where that is asked for and it is not worse."""
     print("\n".join(comparison["in_words"]))
     if not promotes:
         return

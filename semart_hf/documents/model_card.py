@@ -30,6 +30,8 @@ from .result_tables import (
 )
 from .table import NOT_MEASURED, Table, percent
 
+_METRICS = {"accuracy": "Accuracy", "macro_f1": "Macro F1", "mean_average_precision": "Mean average precision"}
+_METRICS["micro_f1"] = "Micro F1"
 EXAMPLE_TEXT = "A view of a town across the river, with boats in the evening light"
 _EXAMPLE = re.compile(r"```python\n(.*?)\n```\s+```text\n(.*?)\n```", re.DOTALL)
 
@@ -213,11 +215,7 @@ def _eval_results(facts: CardFacts, tasks: Sequence[str]) -> list[EvalResult]:
     entries = []
     for results in facts.results:
         data, split, alone = facts.data_of(results), results.get("split"), results.get("modalities", {})
-        views = [("accuracy", "Accuracy", "", results), ("macro_f1", "Macro F1", "", results)]
-        views += [
-            ("mean_average_precision", "Mean average precision", "", results),
-            ("micro_f1", "Micro F1", "", results),
-        ]
+        views = [(metric, words, "", results) for metric, words in _METRICS.items()]
         views += [("accuracy", "Accuracy", f", {one} alone", alone[one]) for one in ("image", "text") if one in alone]
         for metric, words, shown, scored in views:
             values = {task: scored["tasks"].get(task, {}).get(metric) for task in tasks}

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import datasets
 import pandas
@@ -122,7 +123,7 @@ def test_wikiart_as_a_data_set_with_embedded_pictures(tmp_path):
     data = datasets.Dataset.from_dict(columns, features=features)
     data.to_parquet(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet")
     mapping = dataclasses.replace(all_in_train("wikiart"), format="hub")
-    tables = read_catalogue(tmp_path / "hub", mapping, pictures_folder=tmp_path / "pictures")
+    tables = read_catalogue(tmp_path / "hub", mapping)
     assert values(tables, "type") == ["still-life", None]
     assert values(tables, "school") == ["Dutch", None]
     assert values(tables, "author") == ["vincent-van-gogh", "Unknown Artist"]
@@ -130,7 +131,8 @@ def test_wikiart_as_a_data_set_with_embedded_pictures(tmp_path):
     assert (values(tables, "genre"), values(tables, "style")) == (["still_life", None], ["Post_Impressionism"] * 2)
     names = ["train-00000001.jpg", "train-00000002.png"]
     assert values(tables, "image_file") == names
-    assert [(tmp_path / "pictures" / name).read_bytes() for name in names] == [row["bytes"] for row in pictures]
+    folder = Path(values(tables, "images_folder")[0])
+    assert [(folder / name).read_bytes() for name in names] == [row["bytes"] for row in pictures]
     assert typed_splits(tables, min_label_count=1)["train"][1]["image"].size == (4, 3)
 
 
@@ -184,10 +186,11 @@ def test_parquet_with_embedded_pictures_is_read_again_without_writing_them_again
     datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "paintings.parquet")
     mapping = parse_mapping(SMALL | {"columns": {"image": "picture", "type": "kind"}})
     for _ in range(2):
-        tables = read_catalogue(tmp_path / "paintings.parquet", mapping, pictures_folder=tmp_path / "pictures")
+        tables = read_catalogue(tmp_path / "paintings.parquet", mapping)
         assert values(tables, "image_file") == ["paintings-00000001.jpg", None]
-        (tmp_path / "pictures" / "paintings-00000001.jpg").chmod(0o400)
-    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["paintings-00000001.jpg"]
+        folder = Path(values(tables, "images_folder")[0])
+        (folder / "paintings-00000001.jpg").chmod(0o400)
+    assert [path.name for path in folder.iterdir()] == ["paintings-00000001.jpg"]
 
 
 def test_an_image_folder_by_splits(tmp_path):
