@@ -10,5 +10,5 @@ def optional(library: str, extra: str) -> Any:
         return importlib.import_module(library)
     except ImportError as error:
         raise ImportError(
-            f"Got no {error.name} in this environment. Install it: pip install 'semart-hf[{extra}]'."
+            f"Got no {error.name or library} in this environment. Install it: pip install 'semart-hf[{extra}]'."
         ) from error
