@@ -153,7 +153,7 @@ def print_table(table: Table) -> None:
     shown = rich_table.Table(title=title, title_justify="left", title_style="bold")
     for place, column in enumerate(table.header):
         shown.add_column(Text(column), justify="left" if place < table.num_text_columns else "right", overflow="fold")
-    for row in (*table.rows, table.total):
+    for row in filter(None, (*table.rows, table.total)):
         if row is table.total:
             shown.add_section()
         shown.add_row(*(Text("\n".join(filter(None, (cell.text, cell.small)))) for cell in map(as_cell, row)))

@@ -97,3 +97,5 @@ def test_a_table_shows_names_as_they_are(capsys):
     assert "Two [bold]" in shown
     assert "│ [red]a[/red] │    7 │" in shown
     assert "│ all          │   19 │" in shown
+    print_table(Table(("painting", "rows"), [("a", 7)]))
+    assert "├" not in capsys.readouterr().out  # no total, no line above it
