@@ -114,7 +114,7 @@ def start_from(
 ) -> tuple[SemArtForArtClassification, SemArtProcessor]:
     """A published model with these tasks, and its processor; a `ValueError` if another architecture is asked for."""
     own = {"vision", "text", "pretrained", "crop_pct", "vision_args", "text_args", "text_pooling", "text_lexicon"}
-    own |= {"vision_pooling", "fusion_dim"}
+    own |= {"crop_mode", "vision_pooling", "fusion_dim"}
     if given := [
         one.name for one in fields(arguments) if one.name in own and getattr(arguments, one.name) != one.default
     ]:
@@ -175,6 +175,7 @@ def build_model(
     options = {**vars(arguments), "contrastive": contrastive}
     del options["init_from"]
     vision, text, sizes = options.pop("vision"), options.pop("text"), options.pop("text_args")
+    crop_mode = options.pop("crop_mode")
     if text is None:
         known: dict[str, Any] = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
         known["max_position_embeddings"] = max(512, tokenizer.model_max_length)
@@ -186,6 +187,8 @@ def build_model(
         )
     options["pretrained"] = PRETRAINED_CHOICES[arguments.pretrained]
     model = SemArtForArtClassification.from_towers(vision, text, tasks, **options)
+    if crop_mode is not None:
+        model.config.vision_config.pretrained_cfg["crop_mode"] = crop_mode
     vocab_size = model.config.text_config.vocab_size
     if len(tokenizer) > vocab_size:
         raise ValueError(

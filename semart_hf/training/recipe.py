@@ -49,6 +49,11 @@ class ModelArguments:
     crop_pct: float | None = described(
         None, "Share of a picture's sides that is shown after training. null: what its tower asks for."
     )
+    crop_mode: str | None = described(
+        None,
+        "center cuts the middle of a picture, squash shows all of it, made square. null: what its tower asks for.",
+        choices=["center", "squash"],
+    )
     vision_args: dict[str, Any] | None = described(
         None, "More arguments of timm.create_model, e.g. '{\"drop_path_rate\": 0.1}'."
     )

@@ -47,7 +47,14 @@ def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model,
     text = DistilBertConfig(dim=32, n_layers=1, n_heads=4, hidden_dim=64, vocab_size=num_tokens)
     torch.manual_seed(0)
     model = SemArtForArtClassification.from_towers(
-        "test_resnet", text, tasks, pretrained=False, image_size=32, fusion_dim=16, text_lexicon=True
+        "test_resnet",
+        text,
+        tasks,
+        pretrained=False,
+        image_size=32,
+        fusion_dim=16,
+        vision_pooling="stages",
+        text_lexicon=True,
     ).eval()
     model.lexicon.learn_idf([range(5, num_tokens), range(5, 10)], [0])
     with torch.no_grad():

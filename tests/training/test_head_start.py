@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from small_trainer import STEPS_ALONE, make_model, make_trainer, parts_of
 
 from semart_hf.evaluation.predictions import predict_dataset
 from semart_hf.training import head_start
+from semart_hf.training.building import build_processor
 
 FIELDS = {"vision_pooling": "stages", "text_pooling": "mean", "text_lexicon": True, "fusion_dim": 64}
 
@@ -65,3 +67,14 @@ def test_labels_beyond_the_fused_features_are_refused(parts, tmp_path):
     model = make_model(parts, fusion_dim=8)
     with pytest.raises(ValueError, match=r"fusion_dim 8, which must be as large\. Set fusion_dim: 64"):
         make_trainer(parts, tmp_path, model=model, **OPTIONS).train()
+
+
+def test_a_squashed_picture_is_seen_to_its_edges(small_release):
+    parts = parts_of(small_release, crop_mode="squash", crop_pct=1)
+    processor = build_processor(make_model(parts), parts[3])
+    picture = Image.new("RGB", (300, 100))
+    picture.paste((255, 255, 255), (0, 0, 60, 100))
+    pixels = processor(images=[picture])["pixel_values"]
+    assert pixels.shape == (1, 3, 64, 64)
+    shares = (pixels > pixels.mean()).float().mean()
+    assert abs(shares - 60 / 300) < 0.03
