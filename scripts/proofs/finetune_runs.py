@@ -58,9 +58,10 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
     }
     settings = {START: {"init_from": str(model)}, TOWERS: towers, WHOLE: whole}
     return common, [
-        {"setting": setting, "seed": seed, "release": release, "fields": fields}
+        {"setting": setting, "seed": seed, "release": release, "fields": settings[setting]}
+        for some in ((START, TOWERS), (WHOLE,))
         for seed in options.seeds
-        for setting, fields in settings.items()
+        for setting in some
     ]
 
 

@@ -193,13 +193,15 @@ def finish(
         model = SemArtForArtClassification.from_pretrained(folder).to(trainer.args.device)
     else:
         model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-        if "validation" in splits and any(is_multi_label(task) for task in model.config.tasks):
-            batch_size = trainer.args.per_device_eval_batch_size
-            found = predict_dataset(model, processor, splits["validation"], batch_size=batch_size)
+    if several := [task["name"] for task in model.config.tasks if is_multi_label(task)]:
+        if rows := splits.get("validation"):
+            found = predict_dataset(model, processor, rows, batch_size=trainer.args.per_device_eval_batch_size)
             outcomes = Outcomes(model.config.tasks)
             outcomes.add(found.probabilities(), found.references)
             model.config.set_tasks(with_thresholds(model.config.tasks, outcomes))
-        write_repository(model, processor, folder)
+        else:
+            print(f"There are no validation paintings: each label of {', '.join(several)} is an answer from 50 % on.")
+    write_repository(model, processor, folder)
     draw_curves(trainer.state.log_history, trainer.task_names, folder / CURVES)
     split = next((name for name in ("test", "validation") if name in splits), "train")
     scores = evaluate_model(

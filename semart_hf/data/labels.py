@@ -101,6 +101,8 @@ def _multi_label_task(paintings: Any, task: Task, feature: Any, least: int) -> d
             f"Got the column {task.source!r} for the task {task.name}, with {len(counts):,} labels in {len(cells):,} "
             f"rows, of which none occurs at least {least} times. Choose another column, or a smaller min_label_count."
         )
+    # Cells of text that the model reads or writes later have one, too, which no label has in it.
+    separator = separator or next((mark for mark in (";", "|") if not any(mark in one for one in labels)), None)
     return {**task.origin, "labels": labels} | ({"separator": separator} if separator else {})
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from semart_hf.evaluation.comparison import p_value_words, signed_points
+from semart_hf.evaluation.comparison import COMPARED_SCORES, p_value_words, signed_points
 from semart_hf.files import write_json, write_text
 
 from .charts import draw_trade_off, save_chart
@@ -40,7 +40,6 @@ _COST_ROWS: dict[str, tuple[str, float, str]] = {
     "inference_peak_memory_bytes": ("inference, peak memory", 1e6, "{:.0f} MB"),
     "weights_bytes": ("weights on disk", 1e6, "{:.0f} MB"),
 }
-_SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 
 def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> list[str]:
@@ -106,24 +105,32 @@ def _lead(pair: Mapping[str, Any], entry: Mapping[str, Any]) -> tuple[str, str, 
 def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
     """Scores, differences and cost, in the order in which they are read."""
     available = next(iter(comparison["towers"].values()))["scores"]
+    scores = [score for score in COMPARED_SCORES if _columns(comparison, score)]
     return [
-        *(_score_table(comparison, score, "image+text") for score in _SCORES),
+        *(_score_table(comparison, score, "image+text") for score in scores),
         *(_score_table(comparison, "accuracy", alone) for alone in ("image", "text") if alone in available),
-        *(_difference_table(comparison, score) for score in _SCORES),
+        *(_difference_table(comparison, score) for score in scores),
         _cost_table(comparison),
     ]
 
 
+def _columns(comparison: Mapping[str, Any], score: str) -> list[str]:
+    """The tasks that have the score, and `mean` where it has one."""
+    scores = next(iter(comparison["towers"].values()))["scores"]["image+text"]
+    tasks = [task for task in comparison["tasks"] if score in scores["tasks"][task]]
+    return [*tasks, *["mean"] * (f"mean_{score}" in scores)]
+
+
 def _score_table(comparison: Mapping[str, Any], score: str, modality: str) -> Table:
     """A row a tower, a column a task; below them the ceiling, and what others published for the same."""
-    columns = [*comparison["tasks"], "mean"]
+    columns = _columns(comparison, score)
     scored = {name: tower["scores"][modality] for name, tower in comparison["towers"].items()}
     values, cells = list[list[Any]](), list[list[Cell]]()
     for scores in scored.values():
-        found = [scores["tasks"][task] for task in comparison["tasks"]]
-        values.append([*(each[score] for each in found), scores[f"mean_{score}"]])
-        spans = [*(each.get("intervals", {}).get(score) for each in found), scores["intervals"].get(f"mean_{score}")]
-        cells.append([percent(value, span, "no label") for value, span in zip(values[-1], spans, strict=True)])
+        mean = {score: scores.get(f"mean_{score}"), "intervals": {score: scores["intervals"].get(f"mean_{score}")}}
+        found = [{**scores["tasks"], "mean": mean}[column] for column in columns]
+        values.append([each[score] for each in found])
+        cells.append([percent(each[score], each.get("intervals", {}).get(score), "no label") for each in found])
     best = [max((v for v in column if v is not None), default=0) for column in zip(*values, strict=True)]
     rows = [
         [Cell(name), *(replace(cell, is_strong=v == top) for cell, v, top in zip(shown, own, best, strict=True))]
@@ -139,16 +146,17 @@ def _score_table(comparison: Mapping[str, Any], score: str, modality: str) -> Ta
         "Small: 95 % intervals over the paintings. Bold: the best, significantly so only where the differences say.",
         *([SOURCES_IN_WORDS] if published else []),
     ]
-    subject = _SCORES[score][0].upper() + _SCORES[score][1:]
+    subject = COMPARED_SCORES[score][0].upper() + COMPARED_SCORES[score][1:]
     return Table(("", *columns), rows, f"{subject}, {modality_words(modality)}, %", notes)
 
 
 def _difference_table(comparison: Mapping[str, Any], score: str) -> Table:
     """A row a pair of towers, a column a task: first minus second, its interval and its corrected p value."""
-    rows = []
+    rows, columns = [], _columns(comparison, score)
     for pair in comparison["pairs"]:
         cells = [Cell(f"{pair['first']} − {pair['second']}")]
-        for scored in (*(pair["tasks"].get(task, {}) for task in comparison["tasks"]), pair["mean"]):
+        for column in columns:
+            scored = pair["mean"] if column == "mean" else pair["tasks"].get(column, {})
             if score not in scored:
                 cells.append(Cell("no label"))
                 continue
@@ -162,8 +170,7 @@ def _difference_table(comparison: Mapping[str, Any], score: str) -> Table:
         "Small: 95 % interval from drawing the same paintings for both, and p value "
         f"({test}), corrected by Holm for the number of comparisons of its kind. Bold: significant."
     ]
-    header = ("", *comparison["tasks"], "mean")
-    return Table(header, rows, f"Differences of {_SCORES[score]}, in points", notes)
+    return Table(("", *columns), rows, f"Differences of {COMPARED_SCORES[score]}, in points", notes)
 
 
 def _cost_table(comparison: Mapping[str, Any]) -> Table:

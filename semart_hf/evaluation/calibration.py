@@ -14,7 +14,7 @@ from semart_hf.files import write_text
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
-from .outcomes import Outcomes, SeveralOutcomes, TaskOutcomes
+from .outcomes import Outcomes, SeveralOutcomes
 from .predictions import Predictions
 
 TARGET_ACCURACY = 0.95
@@ -114,21 +114,28 @@ def check_can_store(model_folder: str | Path) -> None:
         )
 
 
-def risk_coverage(outcomes: TaskOutcomes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Any]:
+def risk_coverage(outcomes: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Any]:
     """Coverage, risk and confidence (points,) when only answers of at least that confidence are accepted.
 
     From the most confident answer to all of them, over the rows whose label is known; equal confidences are one point.
+    Of a task with several labels an answer is right if all are, and none at all is no answer.
 
     Source: El-Yaniv & Wiener 2010, On the Foundations of Noise-free Selective Classification.
     """
-    known = outcomes.known()
+    known = answered(outcomes)
     confidences, counts = np.unique(-known.confidences, return_counts=True)
     num_wrong = np.searchsorted(np.sort(-known.confidences[~known.correct]), confidences, side="right")
     accepted = np.cumsum(counts)
     return accepted / max(len(known.references), 1), num_wrong / accepted, -confidences
 
 
-def risk_points(outcomes: TaskOutcomes) -> list[list[float]]:
+def answered(outcomes: Any) -> Any:
+    """The rows with a known label and an answer, which a task with several labels may not have."""
+    known = outcomes.known()
+    return known.select(np.any(known.predictions, axis=1)) if isinstance(known, SeveralOutcomes) else known
+
+
+def risk_points(outcomes: Any) -> list[list[float]]:
     """At most 100 points `[confidence, share of wrong answers]` of `risk_coverage`, shares rising as confidences fall.
 
     A point is left out where a lower confidence is wrong no more often: nobody would ask for so much more of it.
@@ -141,7 +148,7 @@ def risk_points(outcomes: TaskOutcomes) -> list[list[float]]:
     return [[round(float(confidences[place]), 6), round(float(risk[place]), 6)] for place in kept]
 
 
-def confidence_threshold(outcomes: TaskOutcomes) -> dict[str, Any] | None:
+def confidence_threshold(outcomes: Any) -> dict[str, Any] | None:
     """The lowest `min_confidence` at which 95 % of accepted answers are right, if any, with what it gives."""
     coverage, risk, confidences = risk_coverage(outcomes)
     reached = np.flatnonzero(1 - risk >= TARGET_ACCURACY)
@@ -154,11 +161,12 @@ def confidence_threshold(outcomes: TaskOutcomes) -> dict[str, Any] | None:
 def thresholds(outcomes: Outcomes, chosen_on: str, choosing: Outcomes) -> dict[str, Any]:
     """By task the confidence from which 95 % of `choosing`, the split `chosen_on`, are right, and what it gives."""
     tasks: dict[str, Any] = {}
-    for task in outcomes.single():  # a set of labels has no one confidence
+    for task in outcomes.task_names:
         tasks[task] = found = confidence_threshold(choosing.task(task))
         if found is not None:
-            known = outcomes.task(task).known()
+            known = answered(outcomes.task(task))
             is_accepted = known.confidences >= found["min_confidence"]
-            found["coverage"] = float(is_accepted.mean()) if len(is_accepted) else None
+            num_known = int(outcomes.task(task).is_known.sum())
+            found["coverage"] = float(is_accepted.sum() / num_known) if num_known else None
             found["accuracy"] = float(known.correct[is_accepted].mean()) if is_accepted.any() else None
     return {"target_accuracy": TARGET_ACCURACY, "chosen_on": chosen_on, "tasks": tasks}

@@ -14,6 +14,13 @@ from .outcomes import Outcomes
 from .scores import NUM_RESAMPLES, flatten_scores, interval_of, resampled_scores, score_outcomes
 
 SIGNIFICANCE = 0.05
+# What is compared, and what it is called; the last two are of tasks with several labels.
+COMPARED_SCORES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "mean_average_precision": "mean average precision",
+}
 # What accuracy is set against, by its name in a tower's `cost`.
 COST_AXES = {
     "seconds_per_epoch": "seconds an epoch of training",
@@ -43,7 +50,7 @@ class TowerRun:
 def compare_outcomes(
     first: Outcomes, second: Outcomes, *, names: tuple[str, str], num_resamples: int = NUM_RESAMPLES
 ) -> dict[str, Any]:
-    """Accuracy and macro F1 of two models by task and in the mean, with differences (first minus second) and words.
+    """`COMPARED_SCORES` of two models by task and in the mean, with differences (first minus second) and words.
 
     Every bootstrap draw takes the same paintings for both, so that what makes a painting hard for both cancels out.
 
@@ -55,7 +62,7 @@ def compare_outcomes(
     resampled = resampled_scores([first, second], num_resamples=num_resamples)
     comparison: dict[str, Any] = {"first": names[0], "second": names[1], "tasks": {}, "mean": {}, "in_words": []}
     for task in [*first.task_names, "mean"]:
-        for score, label in (("accuracy", ""), ("macro_f1", " macro F1")):
+        for score, label in COMPARED_SCORES.items():
             flat = f"{task}_{score}"
             if flat not in scores[0]:
                 continue
@@ -71,7 +78,7 @@ def compare_outcomes(
             }
             if score == "accuracy" and task != "mean":
                 entry["mcnemar"] = mcnemar(first, second, task)
-            entry["in_words"] = in_words(entry, names, task + label)
+            entry["in_words"] = in_words(entry, names, task if score == "accuracy" else f"{task} {label}")
             comparison["in_words"].append(entry["in_words"])
             (comparison["mean"] if task == "mean" else comparison["tasks"].setdefault(task, {}))[score] = entry
     return comparison

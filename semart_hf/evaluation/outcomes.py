@@ -119,6 +119,12 @@ class SeveralOutcomes:
         return (self.references != UNKNOWN_LABEL).any(axis=1)
 
     @property
+    def confidences(self) -> npt.NDArray[np.float32]:
+        """How probable it is that the answers are exactly a painting's labels (rows,): see `answer_of`."""
+        p = self.probabilities
+        return np.where(self.predictions, p, 1 - p).prod(axis=1)
+
+    @property
     def correct(self) -> npt.NDArray[np.bool_]:
         """Whether all known labels are right (rows,): the accuracy of scikit-learn for several labels."""
         is_right = (self.references == self.predictions) | (self.references == UNKNOWN_LABEL)

@@ -128,9 +128,9 @@ def write_evaluation(
     if train_values is not None:
         results["unseen"] = unseen_scores(both, paintings, *train_values)
     if compared is not None:
-        models = (about["model"], compared[1])
-        short = (Path(models[0]).name, Path(models[1]).name)
-        results["comparison"] = compare_outcomes(both, compared[0], names=models if short[0] == short[1] else short)
+        short = (Path(about["model"]).name, Path(compared[1]).name)  # without folders: results are published
+        both_names = short if short[0] != short[1] else ("this model", "the other model")
+        results["comparison"] = compare_outcomes(both, compared[0], names=both_names)
     write_json(folder / "results.json", results)
     return results, both, uncalibrated if config.temperatures else None
 
@@ -150,12 +150,13 @@ def calibrate(
             f"Got the split {split!r} with {len(predictions.references)} paintings, in which no task has two "
             "different labels. At least one task needs them to be calibrated. Give a larger split."
         )
-    outcomes = Outcomes(config.tasks)
-    outcomes.add(predictions.probabilities(config.temperatures), predictions.references)
-    config.set_tasks(with_thresholds(config.tasks, outcomes))
-    # The answer of a task with several labels is a set, which has no one confidence.
-    single = [task for task in outcomes.single() if task in config.temperatures]
-    risks = {task: risk_points(outcomes.task(task)) for task in single}
+    probabilities = predictions.probabilities(config.temperatures)
+    uncut = Outcomes(config.tasks)
+    uncut.add(probabilities, predictions.references)
+    config.set_tasks(with_thresholds(config.tasks, uncut))
+    outcomes = Outcomes(config.tasks)  # of several labels what is answered depends on the thresholds
+    outcomes.add(probabilities, predictions.references)
+    risks = {task: risk_points(outcomes.task(task)) for task in config.temperatures}
     config.confidence_risks = {task: points for task, points in risks.items() if points}
     return outcomes
 

@@ -41,13 +41,12 @@ def score_several(outcomes: SeveralOutcomes) -> dict[str, Any]:
     names = ("accuracy", "macro_f1", "weighted_f1", "micro_f1", "mean_average_precision")
     if not num_rows:
         return {"num_rows": 0, **dict.fromkeys(names)}
-    counts, precisions = class_counts(known), average_precisions(known)
+    counts, precisions = class_counts(known), average_precisions(known)(np.ones(num_rows))
     found = {name: values for name, values in mean_class_scores(counts[None]).items() if name in names}
     ratios = {name: ratio(*map(np.sum, pair)) for name, pair in row_scores(known).items()}
     found |= ratios | {"mean_average_precision": nan_mean(precisions)}
     values = {name: float(np.squeeze(found[name])) for name in names}
-    scores: dict[str, Any] = {"num_rows": num_rows}
-    scores |= {name: None if np.isnan(value) else value for name, value in values.items()}
+    scores: Any = {"num_rows": num_rows} | {name: None if np.isnan(value) else value for name, value in values.items()}
     if known.has_probabilities:
         is_known = known.references != UNKNOWN_LABEL
         truth, p = known.references[is_known] == 1, known.probabilities[is_known].astype(np.float64)
@@ -59,21 +58,28 @@ def score_several(outcomes: SeveralOutcomes) -> dict[str, Any]:
     return scores
 
 
-def average_precisions(outcomes: SeveralOutcomes) -> FloatArray:
-    """Average precision of each label (num_labels,) over the rows that know it; NaN for one that no row has.
+def average_precisions(outcomes: SeveralOutcomes) -> Callable[[npt.NDArray[Any]], FloatArray]:
+    """From how often each row is drawn (rows,) to the average precision of each label (num_labels,).
+
+    Rows that do not know a label do not count for it; it is NaN for a label that no drawn row has.
 
     Source: as `sklearn.metrics.average_precision_score`: the precision at each threshold by the recall it adds.
     """
-    found = np.full(outcomes.num_labels, np.nan)
-    for place, (truth, p) in enumerate(zip(outcomes.references.T, outcomes.probabilities.T, strict=True)):
-        truth, p = truth[truth != UNKNOWN_LABEL], p[truth != UNKNOWN_LABEL]
-        if (truth == 1).any():
-            order = np.argsort(-p, kind="stable")
-            is_last = np.append(np.diff(p[order]) != 0, True)  # of equal probabilities
-            right = np.cumsum(truth[order] == 1)
-            precision = (right / np.arange(1, len(p) + 1))[is_last]
-            found[place] = (np.diff(right[is_last], prepend=0) * precision).sum() / right[-1]
-    return found
+    order = np.argsort(-outcomes.probabilities, axis=0, kind="stable").T
+    truth, p = (np.take_along_axis(table.T, order, axis=1) for table in (outcomes.references, outcomes.probabilities))
+    is_last = np.append(np.diff(p) != 0, np.ones((len(p), 1), dtype=bool), axis=1)  # of equal probabilities
+    last = np.where(is_last, np.arange(p.shape[1]), p.shape[1])
+    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+    is_known, has = truth != UNKNOWN_LABEL, truth == 1
+
+    def precisions(counts: npt.NDArray[Any]) -> FloatArray:
+        drawn = counts[order] * is_known
+        right = np.cumsum(drawn * has, axis=1)
+        precision = ratio(right, np.cumsum(drawn, axis=1))
+        at_threshold = np.take_along_axis(precision, last, axis=1)
+        return ratio(np.nansum(drawn * has * at_threshold, axis=1), right[:, -1])
+
+    return precisions
 
 
 def score_task(outcomes: TaskOutcomes | SeveralOutcomes) -> dict[str, Any]:
@@ -360,13 +366,20 @@ def resampled_scores(
     table = sparse.hstack(parts).T.tocsr()
     sums = np.empty((num_resamples + 1, table.shape[0]))
     generator = np.random.default_rng(seed)
+    several = [name for name in names if name not in models[0].single()]
+    by_label = [{name: (average_precisions(one.task(name)), list[Any]()) for name in several} for one in distinct]
     # One draw at a time: all of them together would not fit for a million paintings. The last is the whole split.
-    for at in range(num_resamples):
-        sums[at] = table @ generator.multinomial(counts.sum(), counts / counts.sum())
-    sums[-1] = table @ counts
+    for at in range(num_resamples + 1):
+        drawn = generator.multinomial(counts.sum(), counts / counts.sum()) if at < num_resamples else counts
+        sums[at] = table @ drawn
+        for precisions, kept in (pair for by_task in by_label for pair in by_task.values()):
+            kept.append(precisions(drawn))
     pieces = iter(np.split(sums, np.cumsum([part.shape[1] for part in parts])[:-1], axis=1))
     scores = [{name: ratio(*next(pieces)[:-1].T) for name in found} for found in ratios]
-    for resampled in scores:
+    for resampled, by_task in zip(scores, by_label, strict=True):
+        for name, (_, kept) in by_task.items():
+            whole = np.where(np.isnan(kept), kept[-1], kept)[:-1]
+            resampled[f"{name}_mean_average_precision"] = nan_mean(whole.T)
         for name in names:
             by_class = mean_class_scores(next(pieces).reshape(num_resamples + 1, 3, -1))
             resampled |= {f"{name}_{score}": values[:-1] for score, values in by_class.items()}

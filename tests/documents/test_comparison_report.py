@@ -30,19 +30,29 @@ TASKS = [
     {"name": "timeframe", "labels": ["1501-1550", "1551-1600", "UNK"]},
     {"name": "medium", "labels": ["canvas", "wood", "UNK"]},
 ]
+SUBJECTS = {"name": "subjects", "kind": "multi_label", "labels": ["boat", "cat"]}
 NUM_ROWS = 400
 
 
 def make_run(
-    name, accuracy, *, seconds_per_epoch=10.0, milliseconds=5.0, parameters=1_000_000, flops=10**9, **changes
+    name,
+    accuracy,
+    *,
+    seconds_per_epoch=10.0,
+    milliseconds=5.0,
+    parameters=1_000_000,
+    flops=10**9,
+    tasks=TASKS,
+    num_columns=4,
+    **changes,
 ):
     """A run whose every answer is right with this probability, drawn by the length of the name."""
-    references = np.random.default_rng(0).integers(0, 2, (NUM_ROWS, 4))
+    references = np.random.default_rng(0).integers(0, 2, (NUM_ROWS, num_columns))
     references[:4, 1] = -100
     generator = np.random.default_rng(len(name))
-    is_right = generator.random((NUM_ROWS, 4)) < accuracy
+    is_right = generator.random(references.shape) < accuracy
     predictions = np.where(is_right, np.maximum(references, 0), 1 - np.maximum(references, 0))
-    outcomes = Outcomes(TASKS)
+    outcomes = Outcomes(tasks)
     outcomes.add(predictions, references, [f"row {row}" for row in range(NUM_ROWS)])
     results = {"data": "a-release", "split": "test"}
     results |= summarize(dict.fromkeys(("image+text", "image", "text"), outcomes), seconds=1.0, num_resamples=50)
@@ -92,6 +102,22 @@ def test_every_pair_is_compared_and_corrected(comparison):
     clear, level = comparison["pairs"][0]["mean"]["accuracy"], comparison["pairs"][2]["mean"]["accuracy"]
     assert clear["difference"] == pytest.approx(-0.2, abs=0.03)
     assert (clear["is_significant_among_all"], level["is_significant_among_all"]) == (True, False)
+
+
+def test_tasks_with_several_labels_are_compared_by_scores_of_their_own():
+    runs = [
+        make_run(name, share, tasks=[TASKS[0], SUBJECTS], num_columns=3) for name, share in (("a", 0.7), ("bb", 0.9))
+    ]
+    found = compare_runs(runs, num_resamples=50)
+    for score, title in (("micro_f1", "Micro F1"), ("mean_average_precision", "Mean average precision")):
+        first, second = (run.results["tasks"]["subjects"][score] for run in runs)
+        shown = cells(found, title)
+        assert list(shown["a"]) == ["subjects"]
+        assert (shown["a"]["subjects"].text, shown["bb"]["subjects"].is_strong) == (f"{100 * first:.1f}", True)
+        difference = cells(found, f"Differences of {title[0].lower()}{title[1:]}")["a − bb"]["subjects"]
+        assert difference.text == f"−{100 * (second - first):.1f}"
+        assert difference.is_strong
+    assert list(cells(found, "Macro F1")["a"]) == ["type", "subjects", "mean"]
 
 
 def test_a_difference_that_only_chance_finds_is_not_significant():

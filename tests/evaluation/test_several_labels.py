@@ -7,11 +7,24 @@ import pytest
 from datasets import Dataset, Features, List, Value
 from sklearn import metrics
 
-from semart_hf.evaluation.calibration import choose_thresholds, fit_temperature, fit_temperatures, with_thresholds
+from semart_hf.evaluation.calibration import (
+    choose_thresholds,
+    fit_temperature,
+    fit_temperatures,
+    risk_points,
+    thresholds,
+    with_thresholds,
+)
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.predictions import Predictions, predict_dataset, predictions_writer, read_predictions
 from semart_hf.evaluation.results import write_evaluation
-from semart_hf.evaluation.scores import bootstrap_intervals, check_metric_name, compute_metrics_for, score_outcomes
+from semart_hf.evaluation.scores import (
+    average_precisions,
+    bootstrap_intervals,
+    check_metric_name,
+    compute_metrics_for,
+    score_outcomes,
+)
 
 SUBJECTS = {"name": "subjects", "kind": "multi_label", "labels": ["angel", "boat", "cat", "dog"]}
 SIZE = {"name": "size", "kind": "ordered", "labels": ["small", "medium", "large", "UNK"]}
@@ -63,6 +76,30 @@ def test_cells_that_are_unknown_count_nothing(drawn):
     assert scores["accuracy"] == pytest.approx(right.mean())
 
 
+def test_average_precision_of_a_draw_counts_each_painting_as_often_as_it_was_drawn(drawn):
+    truth, logits = drawn
+    holes = truth.copy()
+    holes[::3, 0] = -100
+    counts = np.random.default_rng(1).multinomial(200, np.full(200, 1 / 200))
+    found = average_precisions(outcomes_of(holes, logits).task("subjects"))(counts)
+    for k in range(3):
+        known = holes[:, k] >= 0
+        expected = metrics.average_precision_score(holes[known, k], logits[known, k], sample_weight=counts[known])
+        assert found[k] == pytest.approx(expected)
+    assert np.isnan(found[3])
+
+
+def test_an_answer_of_several_labels_has_a_risk_and_none_at_all_is_no_answer():
+    task = {**SUBJECTS, "labels": ["angel", "boat"]}
+    found = Outcomes([task])
+    p = np.array([[0.9, 0.75], [0.75, 0.25], [0.25, 0.25], [0.5, 0.0]])
+    found.add({"subjects": p}, np.array([[1, 1], [1, 1], [0, 0], [1, 0]]))
+    outcomes = found.task("subjects")
+    assert outcomes.confidences == pytest.approx([0.9 * 0.75, 0.75**2, 0.75**2, 0.5])
+    assert [risk for _, risk in risk_points(outcomes)] == pytest.approx([0, 1 / 3], abs=1e-6)
+    assert thresholds(found, "test", found)["tasks"]["subjects"]["coverage"] == 0.25
+
+
 def test_thresholds_have_the_best_f1_and_rare_labels_share_one(drawn):
     truth, logits = drawn
     truth = truth.copy()
@@ -70,16 +107,16 @@ def test_thresholds_have_the_best_f1_and_rare_labels_share_one(drawn):
     truth[:4, 2] = 1  # too few for a threshold of its own
     found = outcomes_of(truth, logits)
     outcomes = found.task("subjects")
-    thresholds = choose_thresholds(outcomes)
+    chosen = choose_thresholds(outcomes)
     p = outcomes.probabilities
     for k in range(2):
         best = max(metrics.f1_score(truth[:, k], p[:, k] >= t) for t in np.unique(p[:, k]))
-        assert metrics.f1_score(truth[:, k], p[:, k] >= thresholds[k]) == pytest.approx(best)
-    assert thresholds[2] == thresholds[3]
+        assert metrics.f1_score(truth[:, k], p[:, k] >= chosen[k]) == pytest.approx(best)
+    assert chosen[2] == chosen[3]
     best = max(metrics.f1_score(truth.ravel(), p.ravel() >= t) for t in np.unique(p))
-    assert metrics.f1_score(truth.ravel(), p.ravel() >= thresholds[2]) == pytest.approx(best)
+    assert metrics.f1_score(truth.ravel(), p.ravel() >= chosen[2]) == pytest.approx(best)
     (task,) = with_thresholds([SUBJECTS], found)
-    assert task == {**SUBJECTS, "thresholds": thresholds}
+    assert task == {**SUBJECTS, "thresholds": chosen}
 
 
 def test_a_temperature_for_several_labels_has_the_least_log_loss(drawn):
@@ -112,7 +149,8 @@ def test_all_kinds_together_in_the_trainer_the_bootstrap_and_the_file(together, 
     by_task = [scores["tasks"][name] for name in ("type", "subjects", "size")]
     assert scores["mean_accuracy"] == pytest.approx(np.mean([found["accuracy"] for found in by_task]))
     intervals = bootstrap_intervals(outcomes, num_resamples=300)
-    for name in ("type_accuracy", "subjects_micro_f1", "subjects_macro_f1", "size_within_one_step", "mean_macro_f1"):
+    several = ("subjects_micro_f1", "subjects_macro_f1", "subjects_mean_average_precision")
+    for name in ("type_accuracy", *several, "size_within_one_step", "mean_macro_f1"):
         task, _, score = name.partition("_")
         value = scores.get(name) if task == "mean" else scores["tasks"][task][score]
         assert intervals[name][0] < value < intervals[name][1], name
