@@ -28,7 +28,7 @@ from .tables import (
     stored_rows,
 )
 from .text import is_description_alone, text_of
-from .vocabulary import UNKNOWN
+from .vocabulary import UNKNOWN, numbers_of_labels
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +154,7 @@ def _typed_split(
     rows, words = tables.splits[split], datasets.Value("string")
     tasks = tables.labelled_tasks
     labels = {name: label_feature(task, vocabularies[name]) for name, task in tasks.items()}
+    numbers = {name: numbers_of_labels(vocabularies[name]) for name in tasks}
     new = datasets.Features({"image": datasets.Image(), **labels, "text": words})
     if is_description_alone(text_columns):
         del new["text"]
@@ -169,7 +170,7 @@ def _typed_split(
                 if not isinstance(found, Path):
                     problems.append(Problem(row, split, name, *found, "kept without a picture"))
             for name, task in tasks.items():
-                piece[name] = [numbered(cell, task, vocabularies[name]) for cell in cells[name]]
+                piece[name] = [numbered(cell, task, numbers[name]) for cell in cells[name]]
             if "text" in new:
                 each_row = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
                 piece["text"] = [text_of(row, text_columns) for row in each_row]

@@ -166,12 +166,12 @@ def label_feature(task: Task, labels: Sequence[str]) -> Any:
     return datasets.List(feature) if task.kind == "multi_label" else feature
 
 
-def numbered(cell: str | None, task: Task, labels: Sequence[str]) -> int | list[int] | None:
+def numbered(cell: str | None, task: Task, numbers: Mapping[str, int]) -> int | list[int] | None:
     """The number of a cell's label, or of each of several, without those that are too rare."""
     if task.kind != "multi_label":
-        return label_number(cell, labels)
+        return label_number(cell, numbers)
     words = labels_in(cell, task.separator)
-    return None if words is None else [labels.index(word) for word in words if word in labels]
+    return None if words is None else [numbers[word] for word in words if word in numbers]
 
 
 def divided_rows(rows: datasets.Dataset, split_numbers: npt.NDArray[np.int8]) -> dict[str, datasets.Dataset]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 #: The class of every label that train has too rarely or never. It is the last label of each vocabulary and is scored
 #: like any other, as in the SemArt literature (Garcia & Vogiatzis 2018, section 5).
@@ -35,16 +35,20 @@ def learn_vocabulary(values: Iterable[str | None], *, min_label_count: int = 10)
     return [*labels, UNKNOWN]
 
 
-def label_number(value: str | None, labels: Sequence[str]) -> int | None:
-    """Position of a label in its vocabulary: that of `UNK` for a value the vocabulary lacks, `None` for a missing one.
+def numbers_of_labels(labels: Iterable[str]) -> dict[str, int]:
+    """A vocabulary's labels with their positions: a list of thousands takes too long to be searched for each row."""
+    return {label: number for number, label in enumerate(labels)}
+
+
+def label_number(value: str | None, numbers: Mapping[str, int]) -> int | None:
+    """Number of a label in its vocabulary: that of `UNK` for a value the vocabulary lacks, `None` for a missing one.
 
     Raises:
         ValueError: The value is not in the vocabulary and the vocabulary has no `UNK`.
     """
     if value is None:
         return None
-    if value in labels:
-        return labels.index(value)
-    if UNKNOWN in labels:
-        return labels.index(UNKNOWN)
-    raise ValueError(f"Got the label {value!r}, but the vocabulary is {list(labels)}. Add it or {UNKNOWN!r}.")
+    found = numbers.get(value, numbers.get(UNKNOWN))
+    if found is None:
+        raise ValueError(f"Got the label {value!r}, but the vocabulary is {list(numbers)}. Add it or {UNKNOWN!r}.")
+    return found

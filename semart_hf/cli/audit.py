@@ -237,11 +237,9 @@ def fingerprint_of(rows: Any, keys: Sequence[float]) -> str:
 
 def numbers_of(rows: Any, task: Mapping[str, Any]) -> Any:
     """The numbers of a task's labels `(rows,)`; -100 where a row has none."""
-    import numpy as np
+    from semart_hf.data.labels import labels_of
 
-    from semart_hf.data.labels import known_number
-
-    return np.array([known_number(cell, task) for cell in rows[task["name"]]])
+    return labels_of([{task["name"]: cell} for cell in rows[task["name"]]], [task])[:, 0].numpy()
 
 
 def ranked_labels(

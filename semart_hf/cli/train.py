@@ -201,7 +201,8 @@ def finish(
             model.config.set_tasks(with_thresholds(model.config.tasks, outcomes))
         else:
             print(f"There are no validation paintings: each label of {', '.join(several)} is an answer from 50 % on.")
-    write_repository(model, processor, folder)
+    if several or not trainer.is_fsdp_enabled:
+        write_repository(model, processor, folder)
     draw_curves(trainer.state.log_history, trainer.task_names, folder / CURVES)
     split = next((name for name in ("test", "validation") if name in splits), "train")
     scores = evaluate_model(

@@ -9,10 +9,10 @@ import datasets
 import torch
 from torch import Tensor
 
-from semart_hf.catalogue.kinds import each_label, labels_in, ordered_labels, positions_of, separator_of
+from semart_hf.catalogue.kinds import labels_in, ordered_labels, positions_of, separator_of
 from semart_hf.catalogue.schema import Task, label_text, read_tasks
 from semart_hf.catalogue.timeframe import label_years
-from semart_hf.catalogue.vocabulary import UNKNOWN, label_number, learn_vocabulary
+from semart_hf.catalogue.vocabulary import UNKNOWN, label_number, learn_vocabulary, numbers_of_labels
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
@@ -92,14 +92,20 @@ def _multi_label_task(paintings: Any, task: Task, feature: Any, least: int) -> d
     """A task with several labels: those of its lists' `ClassLabel`, or the frequent ones, most frequent first."""
     cells = list(cells_of_task(paintings, task.origin))
     separator = separator_of(cells, task.separator, task.source)
-    counts = Counter(each_label(cells, separator))
+    cells = [labels for cell in cells if (labels := labels_in(cell, separator)) is not None]
+    counts = Counter(label for cell in cells for label in cell)
     names = getattr(getattr(feature, "feature", None), "names", None)
     labels = sorted(label for label, count in counts.items() if count >= least)
     labels = [name for name in names if name != UNKNOWN] if names else sorted(labels, key=lambda one: -counts[one])
-    if not labels:
+    problem = f"none occurs at least {least} times" if not labels else ""
+    if len(cells) > 2 and not names and counts and max(counts.values()) == 1:
+        problem = "none occurs twice"
+    elif labels and all(counts[label] == len(cells) for label in labels):
+        problem = "all are in every row"
+    if problem:
         raise ValueError(
             f"Got the column {task.source!r} for the task {task.name}, with {len(counts):,} labels in {len(cells):,} "
-            f"rows, of which none occurs at least {least} times. Choose another column, or a smaller min_label_count."
+            f"rows, of which {problem}. Choose another column, or a smaller min_label_count."
         )
     # Cells of text that the model reads or writes later have one, too, which no label has in it.
     separator = separator or next((mark for mark in (";", "|") if not any(mark in one for one in labels)), None)
@@ -176,7 +182,7 @@ def cells_of_task(rows: Any, task: Mapping[str, Any]) -> Iterator[Any]:
     return cells
 
 
-def known_number(label: Any, task: Mapping[str, Any]) -> int:
+def known_number(label: Any, task: Mapping[str, Any], by_label: Mapping[str, int]) -> int:
     """The number of a label, given as name or number, in its task's vocabulary; −100 for `None`, NaN and −100.
 
     Raises:
@@ -187,7 +193,7 @@ def known_number(label: Any, task: Mapping[str, Any]) -> int:
         return UNKNOWN_LABEL
     if isinstance(label, str):
         label = label.strip() or None
-        found = label_number(label, task["labels"])
+        found = label_number(label, by_label)
         return UNKNOWN_LABEL if found is None else found
     if isinstance(label, bool) or not isinstance(label, numbers.Real) or int(float(label)) != label:
         raise TypeError(
@@ -221,11 +227,10 @@ def labels_of(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, An
     columns = label_columns(tasks)
     labels = torch.full((len(rows), max((part.stop for part in columns.values()), default=0)), UNKNOWN_LABEL)
     for task in tasks:
-        part, name = columns[task["name"]], task["name"]
+        part, name, by_label = columns[task["name"]], task["name"], numbers_of_labels(task["labels"])
         if not is_multi_label(task):
-            labels[:, part.start] = torch.tensor([known_number(row.get(name), task) for row in rows])
+            labels[:, part.start] = torch.tensor([known_number(row.get(name), task, by_label) for row in rows])
             continue
-        by_label = {label: number for number, label in enumerate(task["labels"])}
         for place, row in enumerate(rows):
             known = known_numbers(row.get(name), task, by_label)
             if known is not None:
@@ -241,25 +246,24 @@ def label_counts(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Ten
     """
     counts = {}
     for task in tasks:
-        column = () if rows is None else column_of(rows, task["name"])
+        column, by_label = () if rows is None else column_of(rows, task["name"]), numbers_of_labels(task["labels"])
         if is_multi_label(task):
-            by_label = {label: number for number, label in enumerate(task["labels"])}
             cells = [found for cell in column if (found := known_numbers(cell, task, by_label)) is not None]
             flat = torch.tensor([number for cell in cells for number in cell], dtype=torch.long)
             having = torch.bincount(flat, minlength=len(by_label))
             counts[task["name"]] = torch.stack([len(cells) - having, having])
             continue
-        known = torch.tensor([known_number(label, task) for label in column], dtype=torch.long)
+        known = torch.tensor([known_number(label, task, by_label) for label in column], dtype=torch.long)
         counts[task["name"]] = torch.bincount(known[known >= 0], minlength=len(task["labels"]))
     return counts
 
 
 def renumbered(rows: datasets.Dataset, name: str, labels: Sequence[str]) -> datasets.Dataset:
     """The rows with one column of labels numbered as in `labels`; see `label_number` for those that it lacks."""
-    own = rows.features[name].names
+    own, by_label = rows.features[name].names, numbers_of_labels(labels)
     if list(own) == list(labels):
         return rows
     cells = list(column_of(rows, name))
     new = {None: None, -1: None}  # as datasets writes no label
-    new |= {number: label_number(own[number], labels) for number in set(cells) - {None, -1}}
+    new |= {number: label_number(own[number], by_label) for number in set(cells) - {None, -1}}
     return _with_column(rows, name, [new[number] for number in cells], datasets.ClassLabel(names=list(labels)))

@@ -367,19 +367,19 @@ def resampled_scores(
     sums = np.empty((num_resamples + 1, table.shape[0]))
     generator = np.random.default_rng(seed)
     several = [name for name in names if name not in models[0].single()]
-    by_label = [{name: (average_precisions(one.task(name)), list[Any]()) for name in several} for one in distinct]
+    by_label = [(name, average_precisions(one.task(name)), list[Any]()) for one in distinct for name in several]
     # One draw at a time: all of them together would not fit for a million paintings. The last is the whole split.
     for at in range(num_resamples + 1):
         drawn = generator.multinomial(counts.sum(), counts / counts.sum()) if at < num_resamples else counts
         sums[at] = table @ drawn
-        for precisions, kept in (pair for by_task in by_label for pair in by_task.values()):
-            kept.append(precisions(drawn))
+        for _, precisions, drawn_precisions in by_label:
+            drawn_precisions.append(precisions(drawn))
     pieces = iter(np.split(sums, np.cumsum([part.shape[1] for part in parts])[:-1], axis=1))
     scores = [{name: ratio(*next(pieces)[:-1].T) for name in found} for found in ratios]
-    for resampled, by_task in zip(scores, by_label, strict=True):
-        for name, (_, kept) in by_task.items():
-            whole = np.where(np.isnan(kept), kept[-1], kept)[:-1]
-            resampled[f"{name}_mean_average_precision"] = nan_mean(whole.T)
+    for place, (name, _, values) in enumerate(by_label):
+        whole = np.where(np.isnan(values), values[-1], values)[:-1]
+        scores[place // len(several)][f"{name}_mean_average_precision"] = nan_mean(whole.T)
+    for resampled in scores:
         for name in names:
             by_class = mean_class_scores(next(pieces).reshape(num_resamples + 1, 3, -1))
             resampled |= {f"{name}_{score}": values[:-1] for score, values in by_class.items()}
@@ -389,12 +389,14 @@ def resampled_scores(
 
 
 def _class_indicators(outcomes: TaskOutcomes | SeveralOutcomes) -> sparse.csr_array:
-    """What each row adds to the class counts: (rows, 3 * num_labels)."""
+    """What each row adds to the class counts: (rows, 3 * labels that occur)."""
     if isinstance(outcomes, SeveralOutcomes):
         has, is_answer = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
         return sparse.csr_array(np.concatenate([has & is_answer, has, is_answer], axis=1).astype(float))
-    known, rows, size = outcomes.known(), np.flatnonzero(outcomes.is_known), outcomes.num_labels
-    true, answered, is_right = known.references.astype(np.int64), known.predictions.astype(np.int64), known.correct
+    known, rows = outcomes.known(), np.flatnonzero(outcomes.is_known)
+    # Of thousands of labels a split has few.
+    present, numbers = np.unique([known.references, known.predictions], return_inverse=True)
+    (true, answered), is_right, size = numbers.reshape(2, -1), known.correct, max(len(present), 1)
     rows = np.concatenate([rows[is_right], rows, rows])
     columns = np.concatenate([true[is_right], size + true, 2 * size + answered])
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(outcomes.references), 3 * size))

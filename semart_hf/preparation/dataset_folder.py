@@ -23,7 +23,7 @@ from semart_hf.catalogue.tables import (
     numbered,
 )
 from semart_hf.catalogue.text import WAYS_OF_NAMING
-from semart_hf.catalogue.vocabulary import UNKNOWN
+from semart_hf.catalogue.vocabulary import UNKNOWN, numbers_of_labels
 from semart_hf.files import atomic_folder, write_json, write_text
 
 from .duplicates import Copy, find_copies
@@ -252,11 +252,11 @@ def _count_labels(
         columns = [pq.read_table(path, columns=list(vocabularies)) for path in paths]
         for task in tasks:
             labels = vocabularies[task.name]
-            numbers: Counter[int | None] = Counter()
+            by_label, numbers = numbers_of_labels(labels), Counter[int | None]()
             for cell in (cell for table in columns for cell in table[task.name].to_pylist()):
                 # A number, or the text of a column that texts are made of too.
-                number = numbered(cell, task, labels) if isinstance(cell, str) else cell
+                number = numbered(cell, task, by_label) if isinstance(cell, str) else cell
                 numbers.update(number if isinstance(number, list) else [number])
-            by_label = {label: numbers[number] for number, label in enumerate(labels)}
-            counts[task.name][split] = {**by_label, "unknown": numbers[None]}
+            by_number = {label: numbers[number] for label, number in by_label.items()}
+            counts[task.name][split] = {**by_number, "unknown": numbers[None]}
     return counts

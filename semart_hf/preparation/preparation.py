@@ -27,6 +27,7 @@ from semart_hf.catalogue.kinds import labels_in
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
 from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, label_feature, numbered
 from semart_hf.catalogue.text import answers_in_text, text_of
+from semart_hf.catalogue.vocabulary import numbers_of_labels
 from semart_hf.files import full_disk_explained, locked
 
 from .dataset_folder import FinishedShards, write_dataset
@@ -53,6 +54,7 @@ class Preparation:
         if remark := answers_in_text(options.text_columns, ((task.name, task.source) for task in tables.tasks)):
             logger.warning(remark)
         self.vocabularies = tables.vocabularies(options.min_label_count)
+        self.numbers = {name: numbers_of_labels(labels) for name, labels in self.vocabularies.items()}
         self.labelled = tables.labelled_tasks
         text = datasets.Value("string")
         self.features = datasets.Features(
@@ -112,7 +114,7 @@ class Preparation:
             for task in tasks
         } | {"author": row["author"]}
         for name, task in self.labelled.items():
-            row[name] = numbered(row[name], task, self.vocabularies[name])
+            row[name] = numbered(row[name], task, self.numbers[name])
         row["text"] = text_of(cells, self.options.text_columns)
         return row
 

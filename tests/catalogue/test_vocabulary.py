@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from semart_hf.catalogue.vocabulary import label_number, learn_vocabulary
+from semart_hf.catalogue.vocabulary import label_number, learn_vocabulary, numbers_of_labels
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,10 @@ def test_labels_in_their_order(values, labels):
 def test_numbers_of_labels():
     with pytest.raises(ValueError, match=r"Got min_label_count=0.*Use 1 or more"):
         learn_vocabulary([], min_label_count=0)
-    labels = ["religious", "portrait", "UNK"]
-    assert [label_number(value, labels) for value in ("portrait", "never seen", None)] == [1, 2, None]
+    numbers = numbers_of_labels(["religious", "portrait", "UNK"])
+    assert [label_number(value, numbers) for value in ("portrait", "never seen", None)] == [1, 2, None]
     with pytest.raises(ValueError, match=r"Got the label 'study'.*Add it or 'UNK'"):
-        label_number("study", ["religious"])
+        label_number("study", {"religious": 0})
 
 
 def test_vocabularies_of_the_official_train_split(shared_data):

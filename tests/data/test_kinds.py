@@ -1,6 +1,7 @@
 """Kinds of tasks in the columns of data: several labels of a cell, an order, and what is refused."""
 
 import re
+import time
 
 import datasets
 import pandas as pd
@@ -90,6 +91,8 @@ def test_labels_with_an_order(entry, cells, expected):
         (SEVERAL, [1, 2] * 5, "Choose another kind or column"),
         ({"name": "tags"}, [["a"], ["b"]] * 5, "are read by the kind multi_label"),
         (SEVERAL, [["a", "UNK"], ["UNK"]] * 2, "none occurs at least 3 times"),
+        (SEVERAL | {"min_label_count": 1}, [["a", "b"], ["c"], ["d"]], "none occurs twice"),
+        (SEVERAL, [["a", "b"], ["b", "a"]] * 3, "all are in every row"),
         ({"name": "tags", "kind": "ordered"}, ["low", "high"] * 5, "Write their order"),
         ({"name": "tags", "kind": "ordered", "order": ["low", "mid"]}, ["low", "high"] * 5, "which its order"),
         ({"name": "tags", "min_label_count": 1}, [f"id {n}" for n in range(9)], "an identifier"),
@@ -116,6 +119,15 @@ def test_columns_of_the_wrong_kind_are_refused(entry, cells, message):
 def test_entries_of_the_wrong_kind_are_refused(entry, message):
     with pytest.raises(ValueError, match=message):
         read_tasks([entry])
+
+
+def test_twenty_thousand_labels_are_counted_and_numbered_within_seconds():
+    rows = datasets.Dataset.from_dict({"author": [f"painter {number}" for number in range(20_000)] * 2})
+    (task,) = tasks_of(rows, ["author"], min_label_count=2)
+    start = time.process_time()
+    assert label_counts(rows_for(rows, [task]), [task])["author"].tolist() == [2] * 20_000 + [0]
+    assert labels_of([{"author": task["labels"][number]} for number in range(20_000)], [task])[-1, 0] == 19_999
+    assert time.process_time() - start < 10  # a minute where each label was searched for
 
 
 def test_a_column_of_mixed_types_is_refused():

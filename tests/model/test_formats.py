@@ -136,11 +136,14 @@ def test_parts_on_disk_answer_the_same_or_are_refused(saved, tmp_path):
 
 
 if __name__ == "__main__":  # once for each new format: python tests/model/test_formats.py
-    new = FORMATS[-1].parent / semart_hf.SemArtConfig().format_version
+    model = AutoModel.from_pretrained(FORMATS[-1])
+    first, *others, last = model.config.tasks
+    first |= {"kind": "multi_label", "thresholds": [0.25] * len(first["labels"]), "separator": ";"}
+    last |= {"kind": "ordered", "positions": list(range(len(last["labels"]))), "unit": "cm"}
+    model.config.set_tasks([first, *others, last])
+    new = FORMATS[-1].parent / model.config.format_version
     if new.exists():
         raise SystemExit(f"{new} is there already: what was saved stays as it is.")
-    model = AutoModel.from_pretrained(FORMATS[-1])
-    model.config.format_version = new.name
     write_repository(model, AutoProcessor.from_pretrained(FORMATS[-1]), new)
     for code in new.glob("*.py"):
         code.unlink()

@@ -6,10 +6,11 @@ import pytest
 import torch
 from rounding import rounding
 from saved_results import SAVED_MODEL
-from transformers import AutoProcessor, DistilBertConfig
+from transformers import AutoProcessor, DistilBertConfig, RobertaConfig, RobertaTokenizer
 
 from semart_hf.cli.export import main
 from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing import onnx_export
 from semart_hf.publishing.repository import write_repository
 
@@ -87,6 +88,37 @@ def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model,
     with torch.no_grad():
         model.lexicon.weight.zero_()
     assert onnx_export.largest_difference(model, "text", run) > 0.1
+
+
+def test_a_tower_of_another_family_is_exported_and_answers_with_its_tokenizer(saved_model, tmp_path):
+    for name in ONNX:
+        pytest.importorskip(name)
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    vocabulary = {piece: number for number, piece in enumerate([*special, *"adefhiltvw", "Ġ"])}
+    tokenizer = RobertaTokenizer(vocab=vocabulary, merges=[], model_max_length=30)
+    text = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=32,
+        type_vocab_size=1,
+    )
+    torch.manual_seed(0)
+    tasks = [{"name": "type", "labels": ["landscape", "portrait"]}]
+    towers = {"pretrained": False, "image_size": 32, "fusion_dim": 16}
+    model = SemArtForArtClassification.from_towers("test_resnet", text, tasks, **towers).eval()
+    SemArtProcessor(saved_model[1].image_processor, tokenizer).save_pretrained(tmp_path)
+    onnx_export.write_graph(model, "text", tmp_path / "text.onnx")
+    run = onnx_export.open_graph(tmp_path / "text.onnx")
+    assert onnx_export.largest_difference(model, "text", run) < 1e-4
+    inputs = dict(AutoProcessor.from_pretrained(tmp_path)(text=["a view", "a tale of the field", "the evil"]))
+    with torch.no_grad():
+        expected = model(**inputs).logits["type"]
+        alone = model(**dict(AutoProcessor.from_pretrained(tmp_path)(text=["a view"]))).logits["type"]
+    np.testing.assert_allclose(run(inputs)[0], expected.numpy(), atol=1e-4)
+    np.testing.assert_allclose(expected[:1].numpy(), alone.numpy(), atol=1e-4)  # padding counts nothing
 
 
 def test_nothing_but_an_earlier_export_is_replaced(saved_model, tmp_path):

@@ -11,6 +11,8 @@ from small_trainer import log_without_clocks, make_model, make_trainer, parts_of
 from transformers import Trainer, TrainerCallback
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.loading import load_splits
 from semart_hf.training import checkpoints, resumable_trainer
 from semart_hf.training.averaging import WeightAverage
 from semart_hf.training.checkpoints import MANIFEST, checkpoints_of, is_whole, last_whole_checkpoint, mark_whole
@@ -94,6 +96,21 @@ def test_a_run_resumed_at_any_step_ends_as_if_it_had_not_ended(parts, tmp_path, 
         resumed = trainer_of(parts, tmp_path / f"from-{step}", **options)
         resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
         assert_identical(outcome(resumed), expected)
+
+
+def test_a_run_with_tasks_of_every_kind_is_resumed_alike(parts, small_release, tmp_path):
+    entries = ["type", {"name": "period", "column": "timeframe", "kind": "ordered"}]
+    entries += [{"name": "century", "column": "date", "rule": "century"}, {"name": "subjects", "kind": "multi_label"}]
+    splits = load_splits(DataArguments(data=str(small_release), tasks=entries, min_label_count=3))
+    rows = {"train": splits["train"], "validation": splits["validation"].select(range(8))}
+    loss = {"period": "ordinal", "default": "class_weighted"}
+    whole, resumed = (
+        trainer_of((rows, splits.tasks, *parts[2:]), tmp_path / name, loss=loss, num_train_epochs=2)
+        for name in ("whole", "resumed")
+    )
+    whole.train()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    assert_identical(outcome(resumed), outcome(whole))
 
 
 def test_early_stopping_keeps_its_count(parts, tmp_path):
