@@ -59,9 +59,7 @@ def score_several(outcomes: SeveralOutcomes) -> dict[str, Any]:
 
 
 def average_precisions(outcomes: SeveralOutcomes) -> Callable[[npt.NDArray[Any]], FloatArray]:
-    """From how often each row is drawn (rows,) to the average precision of each label (num_labels,).
-
-    Rows that do not know a label do not count for it; it is NaN for a label that no drawn row has.
+    """From how often each row is drawn (rows,) to the average precision of each label (num_labels,), NaN without it.
 
     Source: as `sklearn.metrics.average_precision_score`: the precision at each threshold by the recall it adds.
     """
@@ -75,9 +73,8 @@ def average_precisions(outcomes: SeveralOutcomes) -> Callable[[npt.NDArray[Any]]
     def precisions(counts: npt.NDArray[Any]) -> FloatArray:
         drawn = counts[order] * is_known
         right = np.cumsum(drawn * has, axis=1)
-        precision = ratio(right, np.cumsum(drawn, axis=1))
-        at_threshold = np.take_along_axis(precision, last, axis=1)
-        return ratio(np.nansum(drawn * has * at_threshold, axis=1), right[:, -1])
+        precision = np.take_along_axis(ratio(right, np.cumsum(drawn, axis=1)), last, axis=1)
+        return ratio(np.nansum(drawn * has * precision, axis=1), right[:, -1])
 
     return precisions
 
@@ -394,7 +391,6 @@ def _class_indicators(outcomes: TaskOutcomes | SeveralOutcomes) -> sparse.csr_ar
         has, is_answer = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
         return sparse.csr_array(np.concatenate([has & is_answer, has, is_answer], axis=1).astype(float))
     known, rows = outcomes.known(), np.flatnonzero(outcomes.is_known)
-    # Of thousands of labels a split has few.
     present, numbers = np.unique([known.references, known.predictions], return_inverse=True)
     (true, answered), is_right, size = numbers.reshape(2, -1), known.correct, max(len(present), 1)
     rows = np.concatenate([rows[is_right], rows, rows])
