@@ -34,8 +34,7 @@ def score_several(outcomes: SeveralOutcomes) -> dict[str, Any]:
     """Every score of a task with several labels over the rows of which a label is known.
 
     `accuracy` is the share of paintings whose every known label is right, as in scikit-learn. F1 is that of the labels
-    over their thresholds; `mean_average_precision` needs none. Log loss, Brier score and calibration are those of all
-    known pairs of a painting and a label.
+    over their thresholds. Log loss, Brier score and calibration are of all known pairs of a painting and a label.
     """
     known, num_rows = outcomes.known(), int(outcomes.is_known.sum())
     names = ("accuracy", "macro_f1", "weighted_f1", "micro_f1", "mean_average_precision")
@@ -359,7 +358,9 @@ def resampled_scores(
         for name in names:
             found |= {f"{name}_{score}": pair for score, pair in row_scores(outcomes.task(name)).items()}
     parts = [sparse.csr_array(np.stack(pair, axis=1, dtype=float)) for found in ratios for pair in found.values()]
-    parts += [_class_indicators(outcomes.task(name)) for outcomes in distinct for name in names]
+    for indicators in (_class_indicators(outcomes.task(name)) for outcomes in distinct for name in names):
+        occurs = np.append(True, np.reshape(indicators.sum(axis=0), (3, -1)).any(axis=0)[1:])
+        parts.append(indicators[:, np.tile(occurs, 3)])  # of thousands of labels a split has few
     table = sparse.hstack(parts).T.tocsr()
     sums = np.empty((num_resamples + 1, table.shape[0]))
     generator = np.random.default_rng(seed)
@@ -386,13 +387,12 @@ def resampled_scores(
 
 
 def _class_indicators(outcomes: TaskOutcomes | SeveralOutcomes) -> sparse.csr_array:
-    """What each row adds to the class counts: (rows, 3 * labels that occur)."""
+    """What each row adds to the class counts: (rows, 3 * num_labels)."""
     if isinstance(outcomes, SeveralOutcomes):
         has, is_answer = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
         return sparse.csr_array(np.concatenate([has & is_answer, has, is_answer], axis=1).astype(float))
-    known, rows = outcomes.known(), np.flatnonzero(outcomes.is_known)
-    present, numbers = np.unique([known.references, known.predictions], return_inverse=True)
-    (true, answered), is_right, size = numbers.reshape(2, -1), known.correct, max(len(present), 1)
+    known, rows, size = outcomes.known(), np.flatnonzero(outcomes.is_known), outcomes.num_labels
+    true, answered, is_right = known.references.astype(np.int64), known.predictions.astype(np.int64), known.correct
     rows = np.concatenate([rows[is_right], rows, rows])
     columns = np.concatenate([true[is_right], size + true, 2 * size + answered])
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(outcomes.references), 3 * size))
