@@ -359,7 +359,7 @@ def resampled_scores(
             found |= {f"{name}_{score}": pair for score, pair in row_scores(outcomes.task(name)).items()}
     parts = [sparse.csr_array(np.stack(pair, axis=1, dtype=float)) for found in ratios for pair in found.values()]
     for indicators in (_class_indicators(outcomes.task(name)) for outcomes in distinct for name in names):
-        occurs = np.append(True, np.reshape(indicators.sum(axis=0), (3, -1)).any(axis=0)[1:])
+        occurs = np.append(True, np.asarray(np.reshape(indicators.sum(axis=0), (3, -1)).any(axis=0))[1:])
         parts.append(indicators[:, np.tile(occurs, 3)])  # of thousands of labels a split has few
     table = sparse.hstack(parts).T.tocsr()
     sums = np.empty((num_resamples + 1, table.shape[0]))
