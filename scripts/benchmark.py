@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ EPILOG = """parts:
   inference  inference: paintings a second in batches, latency of one
   startup    what importing, --help and the first prediction take
   all        these three
-  memory     peak memory of training by the number of rows, with small towers
+  memory     peak memory and speed of training by the number of rows, read and streamed, with small towers
   data       preparing a catalogue: pictures a second, and memory by number of rows
   search     an index of made vectors by number of rows: time, disk, memory, latency, recall
 
 examples:
-  python scripts/benchmark.py all --json scripts/benchmarks/results/cpu.json    # training, inference, start
+  python scripts/benchmark.py all --json scripts/benchmarks/results    # training, inference, start
   python scripts/benchmark.py train --tower resnet18 --without_each            # what each technique gains
+  python scripts/benchmark.py train --beside 1                                 # beside a busy process
   python scripts/benchmark.py train --device cuda --rows 19232
-  python scripts/benchmark.py memory --json scripts/benchmarks/results/cpu.json
+  python scripts/benchmark.py memory --json scripts/benchmarks/results
   python scripts/benchmark.py search --json scripts/benchmarks/results/search/cpu.json
 
 Other work on the machine spoils speeds, and less so ratios, because the sides take turns. TMPDIR says where data is
@@ -59,7 +61,8 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("part", choices=("all", "train", "inference", "startup", "memory", "data", "search"), help="see below")
-    add("--json", type=Path, help="file that gets the figures; those of other parts in it stay")
+    kept = "file that gets the figures, or a folder for one by the machine's name; those of other parts in it stay"
+    add("--json", type=Path, help=kept)
     towers = ["resnet18", "efficientnet_b0", "vit_tiny"]
     add("--tower", nargs="+", default=towers, help=f"names, or paths of recipes (default: {' '.join(towers)})")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute (default: cpu)")
@@ -72,6 +75,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
         help="of made releases (default: train 2000; memory and data 1000 and 50000; search 100000 and 1000000)",
     )
     add("--without_each", action="store_true", help="train also without one technique at a time")
+    add("--beside", type=int, default=0, help="what is left beside so many busy processes, of train and inference")
     add("--pictures", type=int, default=1000, help="of the official size, to prepare (default: 1000)")
     options = parser.parse_args(words)
     rows = {"memory": [1_000, 50_000], "data": [1_000, 50_000], "search": [100_000, 1_000_000]}
@@ -90,9 +94,22 @@ def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
     measured = {part: {"environment": describe_environment(), **figures}}
     print(search_text(measured[part]) if part == "search" else speed_text(measured))
     if path is not None:
+        path = path / f"{machine_name()}.json" if path.is_dir() else path
         kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         write_json(path, kept | measured)
         print(f"Wrote the figures of {part} to {path}")
+
+
+def machine_name() -> str:
+    """The name of this machine's processor, of its GPU if it has one, for example `amd-epyc-2-cores-avx512_bf16`."""
+    import torch
+
+    from semart_hf.evaluation.results import describe_environment
+
+    environment = describe_environment()
+    words = [environment["processor"], f"{environment['cores']} cores", environment.get("gpu")]
+    words += [next((name for name in ("amx_tile", "avx512_bf16") if torch.cpu.get_capabilities().get(name)), None)]
+    return "-".join(re.findall(r"[a-z0-9_]+", " ".join(filter(None, words)).lower()))
 
 
 if __name__ == "__main__":

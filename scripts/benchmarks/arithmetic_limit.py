@@ -1,10 +1,12 @@
-"""The limit: what the arithmetic of a training step takes when its tensors lie ready, in the best format found."""
+"""The limit: what the arithmetic takes when its tensors lie ready, in the best format and parallelism found."""
 
 from __future__ import annotations
 
 import itertools
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -12,23 +14,52 @@ from torch.nn import functional as F
 from benchmarks.bench import TEXT_LENGTH, Setting, useful_for
 from benchmarks.notebook import NUM_LABELS, NotebookModel
 from benchmarks.turns import Clock
+from semart_hf.model.pipeline_semart import MOST_BATCHES
 from semart_hf.model.techniques_semart import computes_bf16, select_kernels
 from semart_hf.model.text_semart import FirstTokenBlock
 from semart_hf.training.techniques import keep_freed_memory
 
 
 def train(setting: Setting) -> None:
-    """Run the training step of the fastest format that this machine multiplies in, for as long as the clock asks."""
+    """Run training steps as the machine does them fastest, for as long as the clock asks."""
     keep_freed_memory()
     precisions = (False, True) if computes_bf16(setting.device) else (False,)
-    formats = itertools.product((torch.contiguous_format, torch.channels_last), precisions)
-    steps = [training_step(setting, layout, bf16) for layout, bf16 in formats]
-    fastest = min(steps, key=lambda step: min(timeit.repeat(step, number=1, repeat=4)))
-    del steps
+    formats = list(itertools.product((torch.contiguous_format, torch.channels_last), precisions))
+    ways = [[one] * number for one in formats for number in parallelisms(setting.device)]
+    run_fastest([lambda way=way: [training_step(setting, *one) for one in way] for way in ways], setting.batch_size)
+
+
+def parallelisms(device: str) -> list[int]:
+    """How many steps may run side by side: one, and on a CPU as many as the pipeline's batches."""
+    return sorted({1, min(torch.get_num_threads(), MOST_BATCHES) if device == "cpu" else 1})
+
+
+def run_fastest(ways: Sequence[Callable[[], list[Callable[[], object]]]], rows: int, *, repeat: int = 4) -> None:
+    """Run the fastest way for as long as the clock asks.
+
+    A way makes steps of so many rows each, that threads run side by side, each with its share of the cores.
+    """
+    cores = torch.get_num_threads()
+
+    def run(steps: list[Callable[[], object]], pool: ThreadPoolExecutor) -> None:
+        for done in [pool.submit(step) for step in steps]:
+            done.result()
+
+    def threads(number: int) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(max(1, cores // number),))
+
+    seconds = []  # a row, of each way
+    for way in ways:
+        steps = way()
+        with threads(len(steps)) as pool:
+            seconds.append(min(timeit.repeat(partial(run, steps, pool), number=1, repeat=repeat)) / len(steps))
+        del steps
+    steps = ways[seconds.index(min(seconds))]()
     clock = Clock()
-    while True:
-        fastest()
-        clock.tick(setting.batch_size)
+    with threads(len(steps)) as pool:
+        while True:
+            run(steps, pool)
+            clock.tick(rows * len(steps))
 
 
 def training_step(setting: Setting, layout: torch.memory_format, bf16: bool) -> Callable[[], None]:

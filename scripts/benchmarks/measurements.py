@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 import timeit
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,7 @@ from typing import Any
 from benchmarks.bench import FRONT, Setting, made_data, recipe_of, techniques_of
 from benchmarks.guarded import Guarded
 from benchmarks.made_release import make_release
-from benchmarks.turns import Side, alternate, figure, milliseconds, ratio, rows_per_second
+from benchmarks.turns import Side, alternate, figure, milliseconds, ratio, rows_per_second, speed_beside
 
 MEBIBYTE = 2**20
 BATCH, EPOCHS = 32, 10
@@ -40,6 +45,10 @@ import semart_hf
 classify = pipeline("art-classification", model={model!r})
 classify({{"image": {picture!r}, "text": "A quiet view of a river."}})
 """
+VISION_PREDICTION = """
+from transformers import pipeline
+pipeline("image-classification", model={!r})({!r})
+"""
 NOTEBOOK_IMPORTS = "import torch, timm, torchvision, transformers; from transformers import DistilBertModel"
 
 
@@ -62,14 +71,22 @@ def measure_train(options: argparse.Namespace) -> dict[str, Any]:
                     preparation = max(0.0, cold.seconds_to_first_step - ours.seconds_to_first_step)
                 with setting.side("notebook", "notebook-train") as notebook, setting.side("limit", "limit") as limit:
                     alternate([notebook, ours, limit], repeats=options.repeats, seconds=options.seconds)
-                towers[tower] = {
-                    **compared(ours, notebook),
-                    "share_of_limit": ratio(ours, limit, rows_per_second),
-                    "cold_run": estimated_run(ours, notebook, rows, preparation),
-                }
+                    towers[tower] = {
+                        **compared(ours, notebook),
+                        "share_of_limit": ratio(ours, limit, rows_per_second),
+                        "cold_run": estimated_run(ours, notebook, rows, preparation),
+                        **beside([ours, notebook], options),
+                    }
                 if options.without_each:
                     towers[tower]["without"] = without_each(setting, ours, options)
     return {"data": {"rows": rows, "device": options.device}, "towers": towers}
+
+
+def beside(sides: list[Side], options: argparse.Namespace) -> dict[str, Any]:
+    if not options.beside:
+        return {}
+    left = speed_beside(sides, options.beside, repeats=max(2, options.repeats // 2))
+    return {"beside": {"processes": options.beside, "speed": left}}
 
 
 def compared(ours: Side, notebook: Side) -> dict[str, Any]:
@@ -111,40 +128,48 @@ def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
             print(f"Inference with {tower} ...", flush=True)
             setting = Setting(folder, recipe_of(tower), options.device)
             model = save_model(setting)
-            pairs = []
-            for part, seconds in (("predict", options.seconds), ("answer", options.seconds / 2)):
-                with ExitStack() as stack:
-                    ours = stack.enter_context(setting.side("ours", f"ours-{part}", model))
-                    notebook = stack.enter_context(setting.side("notebook", f"notebook-{part}"))
-                    alternate([notebook, ours], repeats=options.repeats, seconds=seconds)
-                pairs.append((ours, notebook))
-            with (
-                setting.side("catalogue", "ours-suggest", model) as catalogue,
-                setting.side("pipeline", "ours-predict", model) as pipeline,
-            ):
+            with ExitStack() as stack:
+                parts = {"notebook": ["notebook-predict"], "ours": ["ours-predict", model]}
+                parts["limit"] = ["predict-limit", model]
+                sides = [stack.enter_context(setting.side(name, *words)) for name, words in parts.items()]
+                alternate(sides, repeats=options.repeats, seconds=options.seconds)
+                notebook, ours, limit = sides
+                figures = {**compared(ours, notebook), "share_of_limit": ratio(ours, limit, rows_per_second)}
+                figures |= beside([ours, notebook], options)
+            ours, notebook = setting.side("ours", "ours-answer", model), setting.side("notebook", "notebook-answer")
+            with ours, notebook:
+                alternate([notebook, ours], repeats=options.repeats, seconds=options.seconds / 2)
+            figures["latency_ms"] = {side.name: figure(side, milliseconds) for side in (ours, notebook)}
+            figures["latency_ratio"] = ratio(ours, notebook, milliseconds)
+            catalogue, pipeline = (
+                setting.side("catalogue", "ours-suggest", model),
+                setting.side("pipeline", "ours-predict", model),
+            )
+            with catalogue, pipeline:
                 alternate([pipeline, catalogue], repeats=options.repeats, seconds=options.seconds)
-            batches, single = pairs
-            towers[tower] = {
-                **compared(*batches),
-                "latency_ms": {side.name: figure(side, milliseconds) for side in single},
-                "latency_ratio": ratio(*single, milliseconds),
-                "catalogue_ratio": ratio(catalogue, pipeline, rows_per_second),
-            }
+            towers[tower] = {**figures, "catalogue_ratio": ratio(catalogue, pipeline, rows_per_second)}
     return {"data": {"rows": INFERENCE_ROWS, "device": options.device}, "towers": towers}
 
 
 def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
-    """Peak megabytes of training by the number of rows, with towers that hold next to nothing and empty caches."""
-    peaks: dict[str, int] = {}
+    """Peak megabytes and speed of training by the number of rows, read from disk and streamed.
+
+    The towers hold next to nothing, and caches are empty.
+    """
+    found: dict[str, Any] = {way: {"peak_mb": {}, "rows_per_second": {}} for way in ("read", "streamed")}
     for rows in options.rows:
         print(f"Making {rows} rows, and training on them ...", flush=True)
         with made_data(rows, SMALL_TEXT_TOWER, **SMALL_PICTURES) as folder:
             recipe = folder / "recipe.yaml"
             recipe.write_text(SMALL_RECIPE)
-            with Setting(folder, recipe).training_side("memory") as side:
-                side.take_turn(min(40, rows // BATCH - 1))
-        peaks[str(rows)] = round(side.peak_bytes / MEBIBYTE)
-    return {"peak_mb": peaks}
+            prepare("prepared", folder / "release", folder / "prepared")
+            for way, figures in found.items():
+                fields = {"data": folder / "prepared", "streaming": way == "streamed"}
+                with Setting(folder, recipe).training_side(way, **fields) as side:
+                    side.take_turn(min(40, rows // BATCH - 1))
+                figures["peak_mb"][str(rows)] = round(side.peak_bytes / MEBIBYTE)
+                figures["rows_per_second"][str(rows)] = round(rows_per_second(side.turns[-1]), 1)
+    return {"ways": found}
 
 
 def measure_data(options: argparse.Namespace) -> dict[str, Any]:
@@ -177,27 +202,62 @@ def prepare(way: str, release: Path, output: Path) -> tuple[float, int]:
 
 
 def measure_startup(options: argparse.Namespace) -> dict[str, Any]:
-    from benchmarks.sides import save_model
+    """Seconds, and those of all cores, until commands end; and where the imports of a first answer take them."""
+    from benchmarks.sides import save_model, save_vision_model
 
     doors = [path for path in sorted(FRONT.parent.glob("*.py")) if "import main" in path.read_text(encoding="utf-8")]
     commands = {
         "nothing": ["-c", "pass"],
         "import semart_hf": ["-c", "import semart_hf"],
+        "import torch, transformers": ["-c", "import torch, transformers"],
         "the notebook's imports": ["-c", NOTEBOOK_IMPORTS],
         **{f"{path.name} --help": [str(path), "--help"] for path in doors},
     }
-    with made_data(1) as folder:
-        tower = options.tower[0]
-        picture = next((folder / "release" / "Images").iterdir())
-        model = save_model(Setting(folder, recipe_of(tower)))
-        code = FIRST_PREDICTION.format(model=model, picture=str(picture))
-        commands[f"first prediction ({tower})"] = ["-c", code]
-        return {"starts": {name: {"seconds": seconds_of(command)} for name, command in commands.items()}}
+    tower = options.tower[0]
+    with made_data(2 * BATCH) as folder:
+        picture = str(next((folder / "release" / "Images").iterdir()))
+        setting = Setting(folder, recipe_of(tower))
+        model, vision_model = save_model(setting), save_vision_model(setting)
+        answer = ["-m", "semart_hf.cli.predict", "--model", model, "--input", picture, "--text", "A quiet river."]
+        commands |= {
+            f"transformers' image-classification ({tower})": ["-c", VISION_PREDICTION.format(vision_model, picture)],
+            f"first prediction ({tower})": ["-c", FIRST_PREDICTION.format(model=model, picture=picture)],
+            f"semart-hf predict ({tower})": answer,
+        }
+        starts = {name: seconds_of(command) for name, command in commands.items()}
+        prepare("prepared", folder / "release", folder / "prepared")
+        train = setting.training_side("first step", data=folder / "prepared", min_label_count=1)
+        for _ in range(2):  # the first makes the cache that the second reads
+            with train:
+                starts[f"first step of a training ({tower})"] = {"seconds": round(train.seconds_to_first_step, 3)}
+        return {"starts": starts, "profile": import_profile(answer)}
 
 
-def seconds_of(command: list[str]) -> float:
+def seconds_of(command: list[str]) -> dict[str, float]:
+    """Seconds that a command of Python takes, and those of all cores: medians of three runs."""
+    cores: list[float] = []
+
     def run() -> None:
         with Guarded([sys.executable, *command], {"HF_HUB_OFFLINE": "1"}) as guarded:
             guarded.output(" ".join(command))
 
-    return round(statistics.median(timeit.repeat(run, number=1, repeat=3)), 3)
+    def timed() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = timeit.timeit(run, number=1)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cores.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return seconds
+
+    seconds = [timed() for _ in range(3)]
+    return {"seconds": round(statistics.median(seconds), 3), "core_seconds": round(statistics.median(cores), 3)}
+
+
+def import_profile(command: list[str]) -> dict[str, float]:
+    """Seconds that a command spends in the modules of each package while they are imported, the most first."""
+    words = [sys.executable, "-X", "importtime", *command]
+    done = subprocess.run(words, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=True)
+    found = re.findall(r"^import time: +(\d+) \| +\d+ \| +([^.\s]+)", done.stderr, flags=re.MULTILINE)
+    seconds: Counter[str] = Counter()
+    for microseconds, package in found:
+        seconds[package] += int(microseconds) / 1e6
+    return {package: round(value, 3) for package, value in seconds.most_common(12)}

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from benchmarks import arithmetic_limit, notebook
 from benchmarks.bench import TEXT_LENGTH, Setting
 from benchmarks.turns import Clock
+from semart_hf.model.pictures_semart import load_picture
+from semart_hf.model.techniques_semart import run_model
 
 PAINTINGS_PER_CALL = 256
 
@@ -94,6 +97,30 @@ def suggest(setting: Setting, model: str) -> None:
         clock.tick(counts["answered"])
 
 
+def predict_limit(setting: Setting, model: str) -> None:
+    """The model on batches that lie ready, of texts of like length as the pipeline forms them, all in a step."""
+    classify, paintings = load(setting, model)
+    least_side = classify.processor.image_processor.least_side
+    paintings = sorted(paintings, key=lambda painting: len(painting["text"]), reverse=True)
+    size = min(32, len(paintings))
+    batches = []
+    for first in range(0, len(paintings) - size + 1, size):
+        parts = paintings[first : first + size]
+        pictures = [load_picture(one["image"], least_side=least_side) for one in parts]
+        inputs = classify.processor(images=pictures, text=[one["text"] for one in parts])
+        batches.append({name: value.to(setting.device) for name, value in inputs.items()})
+
+    @torch.no_grad()
+    def step() -> None:
+        for inputs in batches:
+            run_model(classify.model, inputs)
+        if setting.device == "cuda":
+            torch.cuda.synchronize()
+
+    ways = [lambda number=number: [step] * number for number in arithmetic_limit.parallelisms(setting.device)]
+    arithmetic_limit.run_fastest(ways, size * len(batches), repeat=2)
+
+
 def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
     """The pipeline of a saved folder, and the release's paintings as it takes them."""
     from transformers import pipeline
@@ -130,6 +157,18 @@ def save_model(setting: Setting) -> str:
     return str(folder)
 
 
+def save_vision_model(setting: Setting) -> str:
+    """The folder of transformers' own classifier on the same vision tower, with random weights."""
+    import timm
+    from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
+
+    about = {"architecture": setting.vision, "pretrained_cfg": timm.get_pretrained_cfg(setting.vision).to_dict()}
+    model = TimmWrapperForImageClassification(TimmWrapperConfig.from_dict(about, num_labels=2))
+    folder = setting.folder / f"vision-{setting.path.stem}"
+    model.save_pretrained(folder)
+    return str(folder)
+
+
 def prepare(release: str, output: str) -> None:
     from semart_hf.catalogue.release import read_rows
     from semart_hf.preparation.preparation import prepare_paintings
@@ -162,6 +201,7 @@ SIDES = {
     "ours-predict": predict,
     "ours-answer": answer,
     "ours-suggest": suggest,
+    "predict-limit": predict_limit,
     "notebook-train": notebook.train,
     "notebook-predict": notebook.predict,
     "notebook-answer": notebook.answer,

@@ -11,6 +11,7 @@ from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
 TOWERS = {"resnet18": "ResNet18", "efficientnet_b0": "EfficientNet-B0", "vit_tiny": "ViT-Tiny"}
 Figures = Mapping[str, Any]
+Rows = list[tuple[str, Figures, Callable[[Any], Cell | str]]]  # a name, what each tower has, and how a cell shows it
 # What a file may hold: part, and what it is called where it is missing.
 PARTS = {
     "train": "training",
@@ -47,20 +48,23 @@ def speed_table(measured: Figures) -> str:
 
     training, inference = (measured.get(part, {}).get("towers", {}) for part in ("train", "inference"))
     towers = list(dict.fromkeys([*training, *inference]))
-    rows: list[tuple[str, Figures, Callable[[Any], Cell | str]]] = []
+    rows: Rows = []
     if training:
         epochs, number = next(iter(training.values()))["cold_run"]["epochs"], measured["train"]["data"]["rows"]
         run = f"{epochs} epochs of {number:,} paintings from a cold start, estimated; seconds"
         rows += [
             ("training, times as fast; paintings a second", training, times_as_fast),
             (run, training, lambda f: compared(f["cold_run"]["ratio"], f["cold_run"]["seconds"], "{:.0f}")),
-            ("share of the arithmetic's limit", training, lambda f: f"{f['share_of_limit']['median']:.2f}"),
+            *limit(training, "share of the arithmetic's limit"),
+            *busy(training, "training"),
             ("peak memory in training, GiB", training, memory),
         ]
     if inference:
         name = "one painting with its text, share of the time; milliseconds"
         rows += [
             ("inference, times as fast; paintings a second", inference, times_as_fast),
+            *limit(inference, "share of the model's limit"),
+            *busy(inference, "inference"),
             (name, inference, lambda f: compared(f["latency_ratio"], f["latency_ms"], "{:.0f}", "{:.2f}")),
             ("peak memory in inference, GiB", inference, memory),
         ]
@@ -69,6 +73,24 @@ def speed_table(measured: Figures) -> str:
         rows.append((name, suggested, lambda f: f"{f['catalogue_ratio']['median']:.2f}"))
     cells = [[name, *(cell(found[one]) if one in found else DASH for one in towers)] for name, found, cell in rows]
     return tower_table("ours / the notebook's", towers, cells)
+
+
+def limit(towers: Figures, name: str) -> Rows:
+    """The row of the share of the limit, where that was measured."""
+    found = {tower: figures["share_of_limit"] for tower, figures in towers.items() if "share_of_limit" in figures}
+    return [(name, found, lambda share: f"{share['median']:.2f}")] if found else []
+
+
+def busy(towers: Figures, part: str) -> Rows:
+    """The rows of what is left beside busy processes, where that was measured."""
+    measured = {tower: figures["beside"] for tower, figures in towers.items() if "beside" in figures}
+    numbers = sorted({found["processes"] for found in measured.values()})
+    names = [f"{part}, speed left beside {number} busy process{'es' * (number > 1)}" for number in numbers]
+
+    def left(figures: Figures) -> str:
+        return " / ".join(f"{figures['speed'][side]['median']:.2f}" for side in ("ours", "notebook"))
+
+    return [(name, measured, left) for name in names]
 
 
 def technique_table(measured: Figures) -> str:
@@ -99,16 +121,23 @@ def compared(ratio: Any, both: Figures, form: str, ratio_form: str = "{:.1f}") -
 
 
 def sentences(measured: Figures) -> list[str]:
-    """Start, memory by the number of rows, and preparing, as far as they were measured."""
+    """Start, memory and speed by the number of rows, and preparing, as far as they were measured."""
     found = []
     if "startup" in measured:
         seconds = {name: figures["seconds"] for name, figures in measured["startup"]["starts"].items()}
         helps = [value for name, value in seconds.items() if "--help" in name]
         words = [f"{name} {value:.2f} s" for name, value in seconds.items() if "--help" not in name]
         found.append(f"Start: {', '.join(words)}; `--help` of the scripts {min(helps):.2f} to {max(helps):.2f} s.")
-    if "memory" in measured:
-        peaks = rows_in_words(measured["memory"]["peak_mb"])
-        found.append(f"Peak memory of our training by the data's size, small towers: {peaks}.")
+        if profile := measured["startup"].get("profile"):
+            shares = ", ".join(f"{package} {value:.2f} s" for package, value in profile.items())
+            found.append(f"What `semart-hf predict` imports, by package: {shares}.")
+    for way, figures in measured.get("memory", {}).get("ways", {}).items():
+        peaks = rows_in_words(figures["peak_mb"])
+        speeds = [f"{int(rows):,} rows {speed:.0f}" for rows, speed in figures.get("rows_per_second", {}).items()]
+        found.append(
+            f"Peak memory of our training by the data's size, {way}, small towers: {peaks}."
+            + (f" Rows a second: {', '.join(speeds)}." if speeds else "")
+        )
     if "data" in measured:
         data = measured["data"]
         ours, naive = (data[way]["pictures_per_second"] for way in ("prepared", "naive"))

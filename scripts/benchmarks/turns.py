@@ -92,6 +92,25 @@ def alternate(sides: Sequence[Side], *, repeats: int, seconds: float) -> None:
             side.take_turn(steps[side.name])
 
 
+def speed_beside(sides: Sequence[Side], number: int, *, repeats: int) -> dict[str, dict[str, float]]:
+    """Each side's speed beside so many processes that keep a core busy, over that without them, in turns.
+
+    A turn has as many steps as the side's last one.
+    """
+    left: dict[str, list[float]] = {side.name: [] for side in sides}
+    with ExitStack() as stack:
+        busy = [stack.enter_context(Guarded([sys.executable, "-c", "while True: pass"])) for _ in range(number)]
+        for side in list(sides) * repeats:
+            steps = len(side.turns[-1].seconds)
+            rates = []
+            for order in (signal.SIGSTOP, signal.SIGCONT):
+                for process in busy:
+                    process.signal(order)
+                rates.append(rows_per_second(side.take_turn(steps)))
+            left[side.name].append(rates[1] / rates[0])
+    return {name: spread(ratios) for name, ratios in left.items()}
+
+
 Measure = Callable[[Turn], float]
 
 

@@ -1,6 +1,7 @@
 """The benchmark: a yardstick that is the same model on the same inputs, made data, and what is made of the turns."""
 
 import json
+from collections import Counter
 from contextlib import contextmanager
 
 import benchmark
@@ -18,6 +19,7 @@ from test_turns import measured_side
 from transformers import AutoTokenizer
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.pipeline_semart import MOST_BATCHES
 from semart_hf.training.recipe import RECIPES, read_recipe
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
@@ -104,11 +106,19 @@ def test_the_limit_takes_the_fastest_format(setting, few_ticks, monkeypatch, bf1
         return training_step(setting, *format_)
 
     monkeypatch.setattr(arithmetic_limit, "training_step", noted)
-    with pytest.raises(SystemExit):
-        arithmetic_limit.train(setting)
-    assert few_ticks == [8, 8, 8]
+    cores = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(SystemExit):
+            arithmetic_limit.train(setting)
+    finally:
+        torch.set_num_threads(cores)
+    number = few_ticks[0] // 8  # of steps side by side
+    assert (few_ticks, number in (1, 2)) == ([8 * number] * 3, True)
     layouts = (torch.contiguous_format, torch.channels_last)
-    assert set(tried) == {(layout, other) for layout in layouts for other in {False, bf16}}
+    formats = [(layout, other) for layout in layouts for other in {False, bf16}]
+    # One step with both cores and two with one each, of each format; then the fastest of them.
+    assert Counter(tried) - Counter(3 * formats) == Counter(number * tried[-1:])
 
 
 def test_our_saved_model_predicts_and_answers_in_a_process(setting, few_ticks):
@@ -120,6 +130,10 @@ def test_our_saved_model_predicts_and_answers_in_a_process(setting, few_ticks):
     with pytest.raises(SystemExit):
         sides.suggest(setting, model)
     assert few_ticks == [24, 24, 24]
+    few_ticks.clear()
+    with pytest.raises(SystemExit):
+        sides.predict_limit(setting, model)
+    assert few_ticks in ([24] * 3, [24 * min(torch.get_num_threads(), MOST_BATCHES)] * 3)
     with setting.side("ours", "ours-answer", model) as side:
         assert side.take_turn(2).rows == 2
 
@@ -190,7 +204,7 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(measurements, "made_data", no_data)
     words = ["--tower", "resnet18", "--repeats", "2", "--seconds", "0.1", "--json", str(tmp_path / "figures.json")]
-    benchmark.main(["train", *words, "--rows", "70", "--without_each"])
+    benchmark.main(["train", *words, "--rows", "70", "--without_each", "--beside", "1"])
     benchmark.main(["inference", *words])
     kept = json.loads((tmp_path / "figures.json").read_text())
     tower = kept["train"]["towers"]["resnet18"]
@@ -202,16 +216,31 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     assert tower["without"]["frozen text computed once"]["speed"]["median"] == 0.5
     assert kept["inference"]["towers"]["resnet18"]["latency_ratio"]["median"] == 0.25
     assert kept["inference"]["towers"]["resnet18"]["catalogue_ratio"]["median"] == 0.25
+    same = {"median": 1.0, "min": 1.0, "max": 1.0}
+    assert tower["beside"] == {"processes": 1, "speed": {"ours": same, "notebook": same}}
+    assert kept["inference"]["towers"]["resnet18"]["share_of_limit"]["median"] == 0.8
+    assert "beside" not in kept["inference"]["towers"]["resnet18"]
     assert kept["inference"]["environment"]["torch"] == torch.__version__.split("+")[0]
     assert "| frozen text computed once | " in capsys.readouterr().out
 
 
 def test_memory_is_measured_by_rows(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(Setting, "training_side", lambda _, name: measured_side(name, 0.01))
-    benchmark.main(["memory", "--rows", "64", "96", "--json", str(tmp_path / "figures.json")])
-    memory = json.loads((tmp_path / "figures.json").read_text())["memory"]
-    assert list(memory["peak_mb"]) == ["64", "96"]
-    assert "small towers: 64 rows " in capsys.readouterr().out
+    read = []
+
+    def training_side(setting, name, **fields):
+        read.append(fields)
+        return measured_side(name, 0.01)
+
+    monkeypatch.setattr(Setting, "training_side", training_side)
+    monkeypatch.setattr(measurements, "prepare", lambda way, release, output: output.mkdir())
+    benchmark.main(["memory", "--rows", "64", "96", "--json", str(tmp_path)])
+    (path,) = tmp_path.glob("*.json")  # by the machine's name
+    assert path.stem == benchmark.machine_name()
+    ways = json.loads(path.read_text())["memory"]["ways"]
+    assert [list(figures["peak_mb"]) for figures in ways.values()] == [["64", "96"]] * 2
+    assert all(0 < speed < 800 for figures in ways.values() for speed in figures["rows_per_second"].values())
+    assert [fields["streaming"] for fields in read] == [False, True] * 2
+    assert "read, small towers: 64 rows " in capsys.readouterr().out
 
 
 def test_the_study_recipes_are_found():
@@ -246,7 +275,11 @@ def test_made_pictures_are_as_large_as_those_of_semart(tmp_path):
 
 
 def test_a_start_and_a_way_of_preparing_are_measured_in_a_process(tmp_path, setting):
-    assert measurements.seconds_of(["-c", "pass"]) > 0
+    took = measurements.seconds_of(["-c", "sum(range(10_000_000))"])
+    assert 0.05 < took["core_seconds"] < took["seconds"] + 0.1  # one thread, and the guard beside it
+    profile = measurements.import_profile(["-c", "import email.message, json"])
+    assert profile["email"] > 0
+    assert list(profile.values()) == sorted(profile.values(), reverse=True)
     seconds, megabytes = measurements.prepare("prepared", setting.release, tmp_path / "out")
     assert seconds > 0
     assert megabytes > 10

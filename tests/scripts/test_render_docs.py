@@ -100,6 +100,7 @@ MACHINE = {"processor": "A CPU", "cores": 2, "torch": "2", "commit": "def"}
 TRAINED = {
     "rows_per_second": {"ours": figure(20.0, 19, 21), "notebook": figure(5.0, 4.9, 5.1)},
     **{"ratio": figure(4.0, 3.9, 4.2), "share_of_limit": figure(0.9, 0.8, 0.95)},
+    "beside": {"processes": 1, "speed": {"ours": figure(0.61, 0.5, 0.7), "notebook": figure(0.45, 0.4, 0.5)}},
     "peak_mb": {"ours": 2048, "notebook": 3072},
     "cold_run": {"epochs": 10, "seconds": {"ours": 1200, "notebook": 4000}, "ratio": 3.3},
     "without": {"frozen text computed once": {"speed": figure(0.4, 0.3, 0.5)}},
@@ -124,10 +125,17 @@ MEASURED = {
         "naive": {"pictures_per_second": 16.5},
         "rows": {"5000": {"peak_mb": 896}, "50000": {"peak_mb": 806}},
     },
-    "memory": {"environment": MACHINE, "peak_mb": {"1000": 1100, "50000": 1200}},
+    "memory": {
+        "environment": MACHINE,
+        "ways": {
+            "read": {"peak_mb": {"1000": 1100, "50000": 1200}},
+            "streamed": {"peak_mb": {"1000": 1050}, "rows_per_second": {"1000": 80.4}},
+        },
+    },
     "startup": {
         "environment": MACHINE,
         "starts": {"import semart_hf": {"seconds": 2.5}, "a.py --help": {"seconds": 1.0}},
+        "profile": {"torch": 2.125, "timm": 0.5},
     },
 }
 
@@ -144,7 +152,11 @@ def test_speeds_are_written_with_their_machine_and_what_is_missing(checkout):
     assert "(242 KB each): 90.6 a second, report and all; PIL at full size in `datasets.map`, to PNG: 16.5." in text
     assert "Peak memory of the first: 5,000 rows 896 MiB, 50,000 rows 806 MiB." in text
     assert "A CPU, 2 cores, torch 2, commit abc, def. Written" in text
-    assert "Peak memory of our training by the data's size, small towers: 1,000 rows 1,100 MiB, 50,000" in text
+    assert "Peak memory of our training by the data's size, read, small towers: 1,000 rows 1,100 MiB, 50,000" in text
+    assert "size, streamed, small towers: 1,000 rows 1,050 MiB. Rows a second: 1,000 rows 80." in text
+    assert "| training, speed left beside 1 busy process | 0.61 / 0.45 |" in text
+    assert "| share of the arithmetic's limit | 0.90 |" in text
+    assert "What `semart-hf predict` imports, by package: torch 2.12 s, timm 0.50 s." in text
     assert "Not measured here: a GPU." in text
     assert text.startswith("Speed\n")
 

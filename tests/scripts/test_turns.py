@@ -95,6 +95,26 @@ def test_turns_go_forwards_and_backwards():
     assert order == [("a", 1), ("b", 1), ("a", 2), ("b", 2), ("b", 2), ("a", 2)]
 
 
+def test_busy_processes_run_in_every_second_turn():
+    states = []
+
+    class Watched(Side):
+        def take_turn(self, steps):
+            busy = [one for one in psutil.Process().children() if one.cmdline()[-1:] == ["while True: pass"]]
+            is_stopped = len(states) % 2 == 0
+            assert wait_until(lambda: all((one.status() == "stopped") == is_stopped for one in busy))
+            states.append(len(busy))
+            self.turns.append(Turn([1.0] * steps, 8 if is_stopped else 2))
+            return self.turns[-1]
+
+    side = Watched("any", [])
+    side.turns.append(Turn([1.0, 1.0], 8))
+    assert turns.speed_beside([side], 2, repeats=3) == {"any": {"median": 0.25, "min": 0.25, "max": 0.25}}
+    assert states == [2] * 6
+    assert all(len(turn.seconds) == 2 for turn in side.turns)
+    assert not [one for one in psutil.Process().children() if one.cmdline()[-1:] == ["while True: pass"]]
+
+
 def test_a_side_that_ends_says_what_it_printed():
     with pytest.raises(RuntimeError, match=r"(?s)broken: the measured process ended with 1.*ZeroDivisionError"):
         Side("broken", [sys.executable, "-c", "1 / 0"]).__enter__()
