@@ -6,9 +6,20 @@ import os
 import numpy as np
 import prove
 import pytest
-from proofs import ablations_runs, anchors, finetune_runs, proof_cards, retrieval_runs, runner, speed_runs, text_runs
+from proofs import (
+    ablations_runs,
+    anchors,
+    finetune_runs,
+    proof_cards,
+    retrieval_runs,
+    review_runs,
+    runner,
+    speed_runs,
+    text_runs,
+)
 from proofs.runner import mean_and_deviation
 from rounding import rounding
+from tiny_release import save_tiny_model
 from warm_python import PROCESSES
 
 from semart_hf.data.loading import load_paintings
@@ -32,6 +43,50 @@ def test_text_is_proved(main, small_release, towers, monkeypatch, capsys):
     assert f"{100 * run['ours']['mean_accuracy']:.1f} ± 0.0" in card
     assert str(small_release) not in card + json.dumps(results)
     assert "1 of 1: seed 7" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def museum_words(tmp_path_factory):
+    """The command line of a proof on tiny museums, with a model that has not seen them."""
+    folder = tmp_path_factory.mktemp("museums")
+    return ["--model", save_tiny_model(folder / "model"), "--release", folder / "museums", "--seeds", 0]
+
+
+def test_orders_of_a_review_are_proved(main, museum_words, monkeypatch):
+    for name, value in (("SIZES", TINY), ("ROUNDS", 2), ("DECISIONS", 12)):
+        monkeypatch.setattr(review_runs, name, value)
+    results, card = main("review", *museum_words)
+    curves = results["runs"][0]["curves"]
+    assert len(curves) == 6
+    for curve in curves.values():
+        assert [point["decisions"] for point in curve] == [12, 24, 36]
+        assert curve[0] == curves["at random"][0]  # the same first decisions
+    # Four questions about each painting, or each about another.
+    assert curves["at random"][-1]["paintings"] <= 10 < curves["most expected gain first"][-1]["paintings"]
+    summary = results["summary"]
+    assert summary["orders"]["at random"]["share"] <= 1
+    assert summary["winner"] in card.split("**")[1].lower()
+    assert review_runs.decisions_until(0.5, [0, 10, 20], [0.2, 0.4, 0.6]) == pytest.approx(15)
+    assert review_runs.decisions_until(0.7, [0, 10, 20], [0.2, 0.4, 0.6]) is None
+
+
+def test_an_audit_is_proved(main, museum_words, monkeypatch):
+    pytest.importorskip("cleanlab", reason="no cleanlab: pip install 'semart-hf[audit]'")
+    from proofs import audit_runs
+
+    monkeypatch.setattr(audit_runs, "SIZES", TINY)
+    results, card = main("audit", *museum_words)
+    (run,) = results["runs"]
+    for task in run["tasks"].values():
+        assert task["replaced"] == round(0.05 * task["labels"])
+        assert 0 <= task["found"] <= task["replaced"]
+        assert task["flagged_right"] <= task["flagged"]
+    assert run["all"]["replaced"] == sum(task["replaced"] for task in run["tasks"].values())
+    assert f"{100 * run['all']['found'] / run['all']['replaced']:.1f} % are replaced ones" in card
+    wrong, sure = np.array([True, False, True, False]), np.array([0.1, 0.2, 0.9, 0.8])
+    assert audit_runs.first_labels(wrong, sure, -sure) == {
+        "labels": 4, "replaced": 2, "found": 1, "found_by_margin": 1,
+    }  # fmt: skip
 
 
 def test_ablations_continue_where_they_ended(main, tmp_path, monkeypatch, capsys):
