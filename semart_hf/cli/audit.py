@@ -8,7 +8,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from html import unescape
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from semart_hf.documents.table import Table
@@ -292,7 +294,7 @@ def write_page(path: Path, name: str, summary: list[str], ranked: Sequence[Mappi
     for entry in ranked[:MOST_SHOWN]:
         row = rows[entry["place"]]
         picture = None if row["image"] is None else to_jpeg(row["image"])
-        entries.append({**entry, "picture": picture, "text": (row["text"] or "")[:200]})
+        entries.append({**entry, "picture": picture, "text": shorten(unescape(row["text"] or ""), 200)})
     write_text(path, render_page("audit.html", title=f"Doubtful labels of {name}", summary=summary, entries=entries))
 
 

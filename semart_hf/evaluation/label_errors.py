@@ -36,7 +36,7 @@ def find_label_errors(references: Sequence[int] | npt.NDArray[Any], probabilitie
         ImportError: If cleanlab is missing.
 
     Source: Northcutt, Jiang & Chuang 2021, Confident Learning; quality is cleanlab's self-confidence, by which more
-    of the first labels are wrong ones than by its normalized margin (`model_cards/audit_proof.md`).
+    of the first labels are wrong ones than by its normalized margin (`scripts/prove.py audit`).
     """
     optional("cleanlab", "audit")
     from cleanlab.filter import find_label_issues
