@@ -16,7 +16,7 @@ class Mirror:
         url: In any form that fsspec knows, e.g. `s3://bucket/paintings`.
 
     Raises:
-        ValueError: If something lies there already.
+        ValueError: If something lies there already, beside what a publication that was interrupted has stored.
     """
 
     def __init__(self, url: str) -> None:
@@ -25,7 +25,8 @@ class Mirror:
         self._work = f"{self._root}.preparing"
         digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
         self.folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "mirrors" / digest
-        if self._files.exists(self._root) and self._files.ls(self._root):
+        self._marker = f"{self._work}/publishing"
+        if self._has_dataset() and not self._files.exists(self._marker):
             raise ValueError(f"Got {url}, where something lies already. Remove it, or choose another address.")
 
     def fetch(self, work: Path, ending: str = ".json") -> None:
@@ -46,11 +47,20 @@ class Mirror:
         file.unlink()
 
     def publish(self) -> None:
-        """Store the finished dataset of `folder`, and remove the shards that it was made of."""
-        for path in sorted(self.folder.rglob("*")):
-            if path.is_file():
-                place = f"{self._root}/{path.relative_to(self.folder).as_posix()}"
-                self._files.makedirs(place.rpartition("/")[0], exist_ok=True)
-                self._files.put_file(str(path), place)
-        if self._files.exists(self._work):
-            self._files.rm(self._work, recursive=True)
+        """Store the finished dataset of `folder`, its summary last, and remove the shards that it was made of.
+
+        What an interrupted publication has stored is replaced.
+        """
+        self._files.makedirs(self._work, exist_ok=True)
+        self._files.touch(self._marker)
+        if self._has_dataset():
+            self._files.rm(self._root, recursive=True)
+        files = [path for path in self.folder.rglob("*") if path.is_file()]
+        for path in sorted(files, key=lambda path: (path.name == "summary.json", path)):
+            place = f"{self._root}/{path.relative_to(self.folder).as_posix()}"
+            self._files.makedirs(place.rpartition("/")[0], exist_ok=True)
+            self._files.put_file(str(path), place)
+        self._files.rm(self._work, recursive=True)
+
+    def _has_dataset(self) -> bool:
+        return bool(self._files.exists(self._root) and self._files.ls(self._root))

@@ -172,13 +172,16 @@ def connect(address: str, *, creates: bool = False) -> Any:
     lancedb = optional("lancedb", "search")
     if "://" not in address and not creates and not Path(address).is_dir():
         raise ValueError(f"Got {address}, where there is no index. `semart-hf index CATALOGUE --output` makes one.")
-    return lancedb.connect(address)
+    with damage_explained(address):
+        return lancedb.connect(address)
 
 
 def read_about(address: str) -> dict[str, Any]:
     """What an index says of itself; a ValueError if there is none, or it is of another format."""
     database = connect(address)
-    if _ABOUT not in table_names(database):
+    with damage_explained(address):
+        names = table_names(database)
+    if _ABOUT not in names:
         raise ValueError(f"Got {address}, which is no index. `semart-hf index CATALOGUE --output INDEX` makes one.")
     with damage_explained(address):
         about: dict[str, Any] = json.loads(database.open_table(_ABOUT).to_arrow()["about"][0].as_py())

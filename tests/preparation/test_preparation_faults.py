@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 import datasets
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from warm_python import Python, launched, run_python
 from semart_hf import files
 from semart_hf.catalogue.release import read_rows
 from semart_hf.preparation import shards
+from semart_hf.preparation.mirror import Mirror
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 SMALL = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
@@ -123,6 +125,38 @@ def test_processes_share_the_work_and_what_a_killed_one_left_is_done_by_the_othe
         output.rename(tmp_path / "kept")
     (tmp_path / "kept").rename(output)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("out")) == ["out"]
+
+
+@pytest.mark.parametrize("scheme", ["file", "memory"])
+def test_a_publication_that_fails_midway_has_no_summary_and_is_made_whole_by_the_next(scheme, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    url = f"{scheme}://{tmp_path}/published"
+    store, root = fsspec.core.url_to_fs(url)
+    mirror = Mirror(url)
+    prepare_paintings(read_rows(write_plain_release(tmp_path / "release")), mirror.folder, SMALL, num_proc=1)
+    put, stored = type(store).put_file, []
+
+    def failing(self, path, place, **options):
+        if len(stored) == 2:
+            raise OSError("the network is gone")
+        stored.append(place)
+        return put(self, path, place, **options)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(store), "put_file", failing)
+        with pytest.raises(OSError, match="the network is gone"):
+            mirror.publish()
+    assert store.exists(stored[0])
+    assert not store.exists(f"{root}/summary.json")
+    with store.open(f"{root}/of an earlier run", "wb") as file:
+        file.write(b"1")
+    Mirror(url).publish()
+    expected = {path.relative_to(mirror.folder).as_posix() for path in mirror.folder.rglob("*") if path.is_file()}
+    found = {path.removeprefix(str(root)).lstrip("/"): store.cat_file(path) for path in store.find(root)}
+    assert found == {name: (mirror.folder / name).read_bytes() for name in expected}
+    assert not store.exists(f"{root}.preparing")
+    with pytest.raises(ValueError, match="where something lies already"):
+        Mirror(url)
 
 
 def test_changed_pictures_are_read_again(tmp_path):
