@@ -307,7 +307,7 @@ def complete(table: Any, searched: int | None = None) -> dict[str, Any] | None:
     if is_large and (recall is None or recall["recall_at_10"] < ENOUGH_RECALL):
         from lancedb.index import IvfSq
 
-        # Beside it a graph in each partition (HNSW) takes ten times as long to make, and thrice as long to filter.
+        # A graph in each partition (HNSW) would make it longer to build and slower to filter, and find no more.
         config = IvfSq(distance_type="dot", num_partitions=max(1, num_rows // _PARTITION_ROWS))
         table.create_index("vector", config=config, replace=True)
         recall = measured_recall(table)

@@ -55,7 +55,8 @@ def test_an_answer_needs_neither_tables_nor_what_trains_and_evaluates(model):
         "gradio",
     }
     rooms = {module.split(".")[1] for module in modules if module.startswith("semart_hf.")}
-    assert rooms == {"catalogue", "cli", "files", "model", "registration"}
+    assert rooms == {"catalogue", "cli", "documents", "files", "model", "registration"}
+    assert {module for module in modules if module.startswith("semart_hf.documents.")} == {"semart_hf.documents.table"}
 
 
 def test_scripts_are_doors_and_nothing_else():
