@@ -116,7 +116,7 @@ class TrainingProgress(ProgressCallback):
                     f"; accuracy {self._accuracies(logs, 'eval_')}; mean accuracy {logs['eval_mean_accuracy']:.3f}, "
                     f"mean macro-F1 {logs['eval_mean_macro_f1']:.3f}"
                 )
-        elif "train_runtime" in logs:
+        elif "train_runtime" in logs and state.global_step:
             line = (
                 f"trained for {logs['train_runtime']:.0f} s: {logs['train_samples_per_second']:.1f} rows/s with "
                 f"validation, mean loss {logs['train_loss']:.3f}"
