@@ -44,6 +44,8 @@ OPERATION = {
     "follow_links", "cache_frozen_text", "text_cache_dtype", "text_cache_dir", "early_stopping_patience",
     "keep_freed_memory", "prepare",
 }  # fmt: skip
+# In no recipe: what they bring to pretrained towers was not measured. They stay or go with a figure.
+UNMEASURED = {"ordinal_years", "unfreezing", "vision_args"}
 
 
 def make(tmp_path, **options):
@@ -59,7 +61,7 @@ def test_every_field_of_the_library_is_in_one_table():
 def test_every_field_of_ours_is_in_a_recipe_or_says_how_the_run_is_carried_out():
     used = {name for path in recipe.RECIPES.glob("*.yaml") for name in read_recipe(path)}
     own = {f.name for kind in (ModelArguments, DataArguments, LearningArguments) for f in fields(kind)}
-    assert own - used == OPERATION
+    assert own - used == OPERATION | UNMEASURED
 
 
 # Most of these would train on with a negative number, uphill or without an effect.
