@@ -25,6 +25,7 @@ from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.cli import train
 from semart_hf.cli.command import load_model
 from semart_hf.data.collator import MODALITIES
+from semart_hf.data.data_arguments import DataArguments
 from semart_hf.evaluation.comparison import compare_outcomes
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.results import collect_outcomes, describe_environment
@@ -33,7 +34,7 @@ from semart_hf.evaluation.vocabularies import load_split
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.training.recipe import read_recipe
 
-RECIPE, FORMER = "paintings", "semart-efficientnet_b0"
+RECIPE, SEMART_RECIPE = "paintings", "semart-efficientnet_b0"
 ANCHORS, MAJORITY = "anchors", "majority"
 METRICS = tuple(anchors.METRICS)
 TEXT_COLUMNS = ["TITLE", "DESCRIPTION"]
@@ -58,7 +59,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 
 def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Anchors and recipe on each fold, then on few rows, then the former recipe, then what it could be otherwise."""
+    """Anchors and recipe on each fold, then on few rows, then the SemArt recipe, then what that could be otherwise."""
     table = joined_rows(options.releases, options.release)
     towers = {"vision": options.vision_tower, "text": options.text_tower}
     common = {
@@ -75,8 +76,8 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
     for size in SIZES:
         few_folds = folds[:NUM_FEW_FOLDS]
         runs += [(few(name, size), fold, {"num_rows": size}) for fold in few_folds for name in (ANCHORS, RECIPE)]
-    runs += [(FORMER, fold, {}) for fold in folds]
-    runs += [(f"{FORMER}: {name}", 0, {"inner_of": 0, "fields": fields}) for name, fields in CHOICES.items()]
+    runs += [(SEMART_RECIPE, fold, {}) for fold in folds]
+    runs += [(f"{SEMART_RECIPE}: {name}", 0, {"inner_of": 0, "fields": fields}) for name, fields in CHOICES.items()]
     place = {"table": table, "folder": options.release, "towers": towers}
     return common, [
         {"setting": name, "seed": fold, "about": about_of(name, **own), **place} | own for name, fold, own in runs
@@ -90,7 +91,7 @@ def few(name: str, num_rows: int) -> str:
 
 def about_of(setting: str, fields: Mapping[str, Any] | None = None, **_: Any) -> dict[str, Any]:
     """What a run depends on beside its rows: the recipe's fields, of which the anchors have the two that they use."""
-    recipe = {"min_label_count": 10, **read_recipe(recipe_of(setting)), **(fields or {})}
+    recipe = {"min_label_count": DataArguments.min_label_count, **read_recipe(recipe_of(setting)), **(fields or {})}
     recipe = {name: value for name, value in recipe.items() if name not in ("data", "output_dir", "vision", "text")}
     recipe["text_columns"] = TEXT_COLUMNS
     if not setting.startswith(ANCHORS):
@@ -100,7 +101,7 @@ def about_of(setting: str, fields: Mapping[str, Any] | None = None, **_: Any) ->
 
 
 def recipe_of(setting: str) -> str:
-    return FORMER if setting.startswith(FORMER) else RECIPE
+    return SEMART_RECIPE if setting.startswith(SEMART_RECIPE) else RECIPE
 
 
 def run_one(
@@ -122,7 +123,7 @@ def run_one(
     if inner_of is not None:
         table = table[table["fold"] != inner_of].assign(fold=lambda rows: rows["fold"].rank(method="dense") - 1)
     whole, judged_rows = divided(table, seed)
-    learned_rows = whole[:num_rows]
+    learned_rows, _ = divided(table, seed, num_rows)
     begin, begin_processor = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory(dir=folder, prefix="run-") as made:
         data = write_release(Path(made, "data"), folder / "Images", train=learned_rows, test=judged_rows)
@@ -276,12 +277,12 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
         for name, outcomes in {"known": known, "known_with_text": with_text}.items():
             found[name] = {task: int(outcomes.task(task).is_known.sum()) for task in outcomes.task_names}
         found["anchors"] = {side: with_intervals(pooled(folds, side)) for side in folds[0]["answers"]}
-    for name in (RECIPE, FORMER):
+    for name in (RECIPE, SEMART_RECIPE):
         pairs = [(run, by_setting[ANCHORS][fold]) for fold, run in by_setting.get(name, {}).items()]
         if pairs:
             found.setdefault("recipes", {})[name] = against_anchors(*map(list, zip(*pairs, strict=True)))
     found["few"] = few_rows(by_setting)
-    settings = {name: f"{FORMER}: {name}" for name in CHOICES}
+    settings = {name: f"{SEMART_RECIPE}: {name}" for name in CHOICES}
     found["choices"] = {
         name: {"fields": CHOICES[name], **figures_of(list(by_setting[setting].values()))}
         for name, setting in settings.items()

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,6 +21,7 @@ from semart_hf.cli.command import load_model
 from semart_hf.collection.expected_gain import Question, order_by_gain
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.loading import load_paintings
+from semart_hf.data.streaming import undecoded
 from semart_hf.evaluation.results import describe_environment
 from semart_hf.miniature.miniature import paint_miniature
 
@@ -60,8 +60,7 @@ def run_one(seed: int, model: str, release: Path) -> dict[str, Any]:
 
 def features_and_labels(model: Any, processor: Any, rows: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """What the model's heads read `(rows, fusion_dim)`, and the numbers of the labels `(rows, tasks)`."""
-    rows = rows.select_columns(["image", "text", *model.config.task_names])
-    rows = rows.cast_column("image", datasets.Image(decode=False))
+    rows = undecoded(rows.select_columns(["image", "text", *model.config.task_names]))
     features, labels = [], []
     for batch in DataLoader(rows, batch_size=64, collate_fn=ArtCollator(processor, model.config.tasks)):
         labels.append(batch.pop("labels").numpy())

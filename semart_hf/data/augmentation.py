@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .data_arguments import check_numbers
+from .data_arguments import check_values
 
 # So often torchvision draws a crop or a rectangle again that does not fit.
 _NUM_ATTEMPTS = 10
@@ -34,7 +34,7 @@ class Augmentation:
     random_erasing: float = 0.0
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)
         for name, most in (("crop_scale", 1.0), ("crop_ratio", math.inf)):
             low, high = getattr(self, name)
             if not low <= high <= most:

@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from semart_hf.catalogue.schema import read_tasks
@@ -100,7 +100,7 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         """Check that there is something to learn from, and that the ways to read it do not exclude each other."""
-        check_numbers(self)
+        check_values(self)
         if self.tasks is not None:
             read_tasks(self.tasks)
         for name in ("crop_scale", "crop_ratio"):
@@ -131,8 +131,16 @@ class DataArguments:
         return columns[0] if len(columns) == 1 and "{" in columns[0] else columns
 
 
-def check_numbers(arguments: Any) -> None:
-    """Refuse a number of a recipe's dataclass that a library would go wrong with, by a `ValueError` with its field."""
+def check_values(arguments: Any) -> None:
+    """Refuse numbers of a recipe's dataclass that a library would go wrong with, and words that are no choice.
+
+    Raises:
+        ValueError: With the field's name.
+    """
+    for one in fields(arguments):
+        choices, value = one.metadata.get("choices"), getattr(arguments, one.name)
+        if choices and value not in choices and value != one.default:
+            raise ValueError(f"{one.name} is {value!r}, but it must be one of {choices}. Choose one.")
     for allowed, (is_allowed, names) in _RANGES.items():
         for name in names.split():
             value = getattr(arguments, name, None)

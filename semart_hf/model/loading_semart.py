@@ -14,7 +14,7 @@ from .text_semart import computed_with
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 # Fields that the saved weights were trained with: with others the same weights would compute something else.
 _TRAINED_WITH = (
-    *("fusion_dim", "vision_pooling", "vision_pooling", "text_pooling", "text_lexicon"),
+    *("fusion_dim", "vision_pooling", "text_pooling", "text_lexicon"),
     *("vision_config.architecture", "vision_config.model_args", "vision_config.pretrained_cfg"),
 )
 

@@ -98,6 +98,7 @@ class SemArtForArtClassification(PreTrainedModel):
         pretrained: bool | str = True,
         image_size: int | None = None,
         crop_pct: float | None = None,
+        crop_mode: str | None = None,
         vision_args: dict[str, Any] | None = None,
         **config_fields: Any,
     ) -> "SemArtForArtClassification":
@@ -113,6 +114,7 @@ class SemArtForArtClassification(PreTrainedModel):
                 `False` none: the others start from their family's own random initialisation.
             image_size: Side of the square input in pixels; `None`: the tower's own.
             crop_pct: Share of a picture's sides that is shown; `None`: the tower's own.
+            crop_mode: `center` cuts its middle, `squash` shows it whole, made square; `None`: the tower's own.
             vision_args: More arguments of `timm.create_model`.
             **config_fields: Of `SemArtConfig`.
 
@@ -120,9 +122,8 @@ class SemArtForArtClassification(PreTrainedModel):
             ValueError: If a tower is unknown, of another family, or its weights did not arrive.
         """
         loaded = loaded_towers({"vision": vision, "text": text}, pretrained)
-        vision_config = resolve_vision_config(
-            vision, pretrained="vision" in loaded, image_size=image_size, crop_pct=crop_pct, model_args=vision_args
-        )
+        shown: dict[str, Any] = {"image_size": image_size, "crop_pct": crop_pct, "crop_mode": crop_mode}
+        vision_config = resolve_vision_config(vision, pretrained="vision" in loaded, **shown, model_args=vision_args)
         text_config = resolve_text_config(text)
         model = cls(SemArtConfig(vision_config=vision_config, text_config=text_config, tasks=tasks, **config_fields))
         fill_tower(model.vision_tower, vision if "vision" in loaded else None)

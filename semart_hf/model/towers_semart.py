@@ -92,11 +92,14 @@ def resolve_vision_config(
     pretrained: bool,
     image_size: int | None = None,
     crop_pct: float | None = None,
+    crop_mode: str | None = None,
     model_args: dict[str, Any] | None = None,
 ) -> TimmWrapperConfig:
     """The `timm_wrapper` configuration of a tower without classifier; see `SemArtForArtClassification.from_towers`."""
     if crop_pct is not None and not 0 < crop_pct <= 1:
         raise ValueError(f"crop_pct is {crop_pct}, but it is the share of a picture's sides: above 0, at most 1.")
+    if crop_mode not in (None, "center", "squash"):
+        raise ValueError(f"crop_mode is {crop_mode!r}. Allowed are 'center' and 'squash'. Give one.")
     name = os.fspath(vision) if isinstance(vision, str | os.PathLike) else str(vision)
     is_timm_name = not (isinstance(vision, PreTrainedConfig) or os.path.isdir(name) or "/" in name)
     settings: dict[str, Any] = {"architecture": name}
@@ -129,6 +132,8 @@ def resolve_vision_config(
         cfg["input_size"] = [3, image_size, image_size]
     if crop_pct is not None:
         cfg["crop_pct"] = float(crop_pct)
+    if crop_mode is not None:
+        cfg["crop_mode"] = crop_mode
     if cfg.get("crop_mode") != "squash":  # the processor adds no borders, which few towers ask for: they get crops
         cfg.pop("crop_mode", None)
     return TimmWrapperConfig(

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import TrainingArguments
 from transformers.training_args import OptimizerNames
 
-from semart_hf.data.data_arguments import check_numbers
+from semart_hf.data.data_arguments import check_values
 
 #: Fields that are obeyed, and what is different here.
 NOTES = {
@@ -80,7 +80,7 @@ def check_fields(arguments: TrainingArguments) -> None:
             f"optim is {optimizer!r}, which makes parameter groups of its own, but here each part of the model has a "
             f"learning rate of its own. Choose among {others}."
         )
-    check_numbers(arguments)
+    check_values(arguments)
     if arguments.max_steps == 0 or (
         arguments.max_steps < 0 and arguments.num_train_epochs <= 0 and arguments.head_init == "random"
     ):

@@ -63,11 +63,11 @@ def build_trainer(
             f"{training.contrastive_start!r}, which all say how heads and projections begin. Give one of them."
         )
     if training.contrastive_start != "random":
-        if training.contrastive_start != "correlations" or not is_contrastive or model_arguments.init_from is not None:
+        if not is_contrastive or model_arguments.init_from is not None:
             raise ValueError(
                 f"contrastive_start is {training.contrastive_start!r}, contrastive_weight is "
-                f"{training.contrastive_weight} and init_from is {model_arguments.init_from}. Allowed is random; "
-                "correlations needs a contrastive_weight, and projections that are new. Leave contrastive_start out."
+                f"{training.contrastive_weight} and init_from is {model_arguments.init_from}. It needs a "
+                "contrastive_weight, and projections that are new. Leave contrastive_start out."
             )
         say(correlate_projections(model, processor, splits["train"], training.device))
     model.config.training_data = describe_training_data(data.data)
@@ -175,7 +175,6 @@ def build_model(
     options = {**vars(arguments), "contrastive": contrastive}
     del options["init_from"]
     vision, text, sizes = options.pop("vision"), options.pop("text"), options.pop("text_args")
-    crop_mode = options.pop("crop_mode")
     if text is None:
         known: dict[str, Any] = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
         known["max_position_embeddings"] = max(512, tokenizer.model_max_length)
@@ -187,8 +186,6 @@ def build_model(
         )
     options["pretrained"] = PRETRAINED_CHOICES[arguments.pretrained]
     model = SemArtForArtClassification.from_towers(vision, text, tasks, **options)
-    if crop_mode is not None:
-        model.config.vision_config.pretrained_cfg["crop_mode"] = crop_mode
     vocab_size = model.config.text_config.vocab_size
     if len(tokenizer) > vocab_size:
         raise ValueError(

@@ -5,16 +5,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
 from torch import Tensor
 from torch.nn import functional as F
 
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.streaming import undecoded
 from semart_hf.evaluation.retrieval import DEPTHS, rank_bounds
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.output_semart import whole_rows
 from semart_hf.model.processing_semart import SemArtProcessor
-from semart_hf.model.techniques_semart import evaluation_mode
+
+from .head_start import features_of
 
 #: Shares of the largest variance that are added to all.
 RIDGES = (0.03, 0.1, 0.3, 1.0)
@@ -111,30 +112,14 @@ def _pairs(
     model: SemArtForArtClassification, processor: SemArtProcessor, paintings: Dataset, device: torch.device | str
 ) -> tuple[Tensor, Tensor, list[str]]:
     """What the projections read of each painting that has both `(pairs, features)`, and its text."""
-    rows = paintings.select_columns(["image", "text"]).cast_column("image", Image(decode=False))
+    rows = undecoded(paintings.select_columns(["image", "text"]))
     if len(rows) > MOST_PAIRS:
         rows = rows.select(np.sort(np.random.default_rng(0).choice(len(rows), MOST_PAIRS, replace=False)))
-    collator = ArtCollator(processor, [])
-    found: tuple[list[Tensor], list[Tensor]] = ([], [])
-    texts: list[str] = []
     home = model.device
-    hooks = [
-        side.register_forward_pre_hook(lambda _, read, kept=kept: kept.append(read[0].cpu()))
-        for side, kept in zip((model.vision_projection, model.text_projection), found, strict=True)
-    ]
     try:
-        with evaluation_mode(model.to(device)), torch.no_grad():
-            for start in range(0, len(rows), _BATCH):
-                some = [rows[number] for number in range(start, min(start + _BATCH, len(rows)))]
-                batch = collator(some)
-                is_whole = whole_rows(batch, len(some))
-                if is_whole.any():
-                    names = ("pixel_values", "input_ids", "attention_mask")
-                    model(**{name: batch[name][is_whole].to(device) for name in names})
-                    texts += [row["text"] for row, whole in zip(some, is_whole.tolist(), strict=True) if whole]
+        found = features_of(model.to(device), ArtCollator(processor, []), rows, batch_size=_BATCH, precision="fp32")
     finally:
         model.to(home)
-        for hook in hooks:
-            hook.remove()
-    image, text = (torch.cat(kept) if kept else torch.zeros(0, 1) for kept in found)
-    return image, text, texts
+    is_pair = found.has_image & found.has_text
+    texts = [text for text, is_whole in zip(rows["text"], is_pair.tolist(), strict=True) if is_whole]
+    return found.image[is_pair], found.text[is_pair], texts

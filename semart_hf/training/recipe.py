@@ -13,7 +13,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
 
-from semart_hf.data.data_arguments import check_numbers, described
+from semart_hf.data.data_arguments import check_values, described
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 LIST_FIELDS = {"tasks", "text_columns", "crop_scale", "crop_ratio", "report_to"}
@@ -75,7 +75,7 @@ class ModelArguments:
     fusion_dropout: float = described(0.1, "Dropout probability before the heads.")
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)
 
 
 @dataclass

@@ -100,6 +100,8 @@ def test_a_field_without_effect_is_refused_by_name(tmp_path, name):
             "early_stopping_patience is 2, but eval_strategy is no",
         ),
         ({"precision": "fp8"}, "precision is 'fp8', but it must be one of"),
+        ({"head_init": "linear"}, "head_init is 'linear', but it must be one of"),
+        ({"contrastive_start": "correlation"}, "contrastive_start is 'correlation', but it must be one of"),
         ({"bf16": False, "precision": "bf16"}, r"Got different precisions: {'precision': 'bf16', 'bf16': 'fp32'}"),
         ({"bf16": True, "precision": "fp32"}, "Got different precisions"),
         ({"unfreezing": "late"}, "unfreezing is 'late', but it maps epochs"),
