@@ -66,7 +66,9 @@ def test_results_report_and_comparison_have_every_kind(trained):
     several = tasks["subjects"]
     for score in ("accuracy", "macro_f1", "micro_f1", "mean_average_precision"):
         low, high = several["intervals"][score]
-        assert 0 <= low <= high <= 1, score  # of few rows, draws need not lie around the score
+        assert several[score] <= high, score
+        if score != "mean_average_precision":  # which is higher in most draws of 21 rows at chance level
+            assert low <= several[score], score
         found = results["comparison"]["tasks"]["subjects"][score]
         assert found["first"] == several[score]
         assert found["interval"][0] <= found["difference"] <= found["interval"][1]

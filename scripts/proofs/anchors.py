@@ -20,8 +20,10 @@ from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 Matrix = npt.NDArray[np.float64]
-GRID: dict[str, Sequence[Any]] = {"C": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)}
-GRID["class_weight"] = (None, "balanced")
+GRID: dict[str, Sequence[Any]] = {
+    "C": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
+    "class_weight": (None, "balanced"),
+}
 METRICS = {"accuracy": "accuracy", "macro_f1": "f1_macro"}
 
 

@@ -7,18 +7,18 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, UndefinedError
 from matplotlib import rc_context
-from matplotlib.figure import Figure as FigureOf
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from semart_hf.documents.charts import BLUE, COLORS, PNG_DPI, STYLE, VERMILION, WIDTH
 
-Figure = Mapping[str, float]
+MeanAndDeviation = Mapping[str, float]
 
 
 @rc_context(STYLE)
-def draw_few_rows(few: Mapping[str, Any]) -> FigureOf:
+def draw_few_rows(few: Mapping[str, Any]) -> Figure:
     """Mean accuracy and macro-F1 of a recipe and of its anchor by the number of training rows, with deviations."""
-    figure = FigureOf(figsize=(2 * WIDTH, 3.4), layout="constrained")
+    figure = Figure(figsize=(2 * WIDTH, 3.4), layout="constrained")
     for axes, metric in zip(figure.subplots(1, 2), ("accuracy", "macro_f1"), strict=True):
         names = [name for name in next(iter(few.values()))[metric] if name != "gains"]
         for name, color, marker in zip(names, (BLUE, VERMILION), "os", strict=True):
@@ -70,13 +70,13 @@ def write_charts(results: Mapping[str, Any], folder: Path) -> None:
             draw(found).savefig(folder / f"{file}.png", dpi=PNG_DPI, metadata={"Software": None})
 
 
-def cell(figure: Figure, *, sign: bool = False, several: bool = True) -> str:
+def cell(figure: MeanAndDeviation, *, sign: bool = False, several: bool = True) -> str:
     """A mean and its deviation in per cent: `61.3 ± 1.2`; the mean alone where there are not several runs."""
     mean = f"{100 * figure['mean']:{'+' if sign else ''}.1f}"
     return f"{mean} ± {100 * figure['deviation']:.1f}" if several else mean
 
 
-def points(figure: Figure, sign: int = 1) -> str:
+def points(figure: MeanAndDeviation, sign: int = 1) -> str:
     """A difference in per cent, with its sign."""
     return f"{round(100 * sign * figure['mean'], 1) + 0.0:+.1f}"  # what rounds to nothing has no sign of its own
 
@@ -102,9 +102,9 @@ def costs_accuracy(summary: Mapping[str, Any]) -> bool:
 
 
 @rc_context(STYLE)
-def draw_orders(orders: Mapping[str, Any]) -> FigureOf:
+def draw_orders(orders: Mapping[str, Any]) -> Figure:
     """Mean accuracy by number of decisions, a line for each order of a review."""
-    figure = FigureOf(figsize=(WIDTH, 0.9 * WIDTH), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.9 * WIDTH), layout="constrained")
     axes = figure.subplots()
     for (name, order), color, marker in zip(orders.items(), COLORS, "osv^Dx", strict=True):
         means = [accuracy["mean"] for accuracy in order["accuracy"]]

@@ -145,7 +145,7 @@ def in_words(task: str, references: Any, errors: Any) -> str:
             f"{task}: not judged, its {len(known):,} labels are all the same." if len(known) else f"{task}: no label."
         )
     return (
-        f"{task}: {int(errors.is_flagged.sum()):,} of {len(known):,} labels are probably wrong. If all were right, "
+        f"{task}: {int(errors.is_flagged.sum()):,} of {len(known):,} labels are flagged. If all were right, "
         f"about {errors.expected_false_alarms:,.0f} would be flagged all the same; more if the model is overconfident."
     )
 

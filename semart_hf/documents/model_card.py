@@ -30,8 +30,12 @@ from .result_tables import (
 )
 from .table import NOT_MEASURED, Table, percent
 
-_METRICS = {"accuracy": "Accuracy", "macro_f1": "Macro F1", "mean_average_precision": "Mean average precision"}
-_METRICS["micro_f1"] = "Micro F1"
+_METRICS = {
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro F1",
+    "mean_average_precision": "Mean average precision",
+    "micro_f1": "Micro F1",
+}
 EXAMPLE_TEXT = "A view of a town across the river, with boats in the evening light"
 _EXAMPLE = re.compile(r"```python\n(.*?)\n```\s+```text\n(.*?)\n```", re.DOTALL)
 

@@ -41,7 +41,7 @@ def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, rele
     page = (output / "audit.html").read_text("utf-8")
     assert page.count("<article") == len(ranked)
     assert page.count("data:image/jpeg") == sum(entry["row"] != "1" for entry in ranked)  # it lacks its picture
-    assert "labels are probably wrong. If all were right, about" in printed
+    assert "labels are flagged. If all were right, about" in printed
     catalogue = open_catalogue(output / "semart_test.csv")
     tasks = ["type", "school", "timeframe"]
     review = begin_review(catalogue, find_columns(catalogue, tasks, has_suggestions=True), tasks)
@@ -90,4 +90,4 @@ def once_then_killed(train):
 def test_a_task_whose_labels_are_all_the_same_is_not_judged():
     one = SimpleNamespace(is_flagged=np.zeros(3, dtype=bool), expected_false_alarms=0.0)
     assert in_words("type", np.array([2, -100, 2]), one) == ("type: not judged, its 2 labels are all the same.")
-    assert in_words("type", np.array([2, 1, 2]), one).startswith("type: 0 of 3 labels are probably wrong. ")
+    assert in_words("type", np.array([2, 1, 2]), one).startswith("type: 0 of 3 labels are flagged. ")
