@@ -24,9 +24,9 @@ from semart_hf.data.loading import load_paintings
 from semart_hf.documents.result_tables import modality_words
 from semart_hf.documents.table import Cell, Table
 from semart_hf.files import write_text
+from semart_hf.recipes.recipe import RECIPES, LearningArguments, ModelArguments
 from semart_hf.training.argument_fields import field_rows
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.recipe import RECIPES, LearningArguments, ModelArguments
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SPEEDS = CHECKOUT / "scripts" / "benchmarks" / "results"

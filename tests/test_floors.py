@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "data": ("semart_hf.catalogue", "semart_hf.model", "semart_hf.preparation"),
     "evaluation": ("semart_hf.catalogue", "semart_hf.data", "semart_hf.model"),
     "documents": ("semart_hf.catalogue", "semart_hf.data", "semart_hf.evaluation", "semart_hf.model"),
+    "recipes": ("semart_hf.data",),
     "training": (
         "semart_hf.catalogue",
         "semart_hf.data",
@@ -30,6 +31,7 @@ MAY_IMPORT = {
         "semart_hf.model",
         "semart_hf.preparation",
         "semart_hf.publishing.pushing",
+        "semart_hf.recipes",
     ),
     "collection": ("semart_hf.catalogue", "semart_hf.data", "semart_hf.model"),
     "publishing": ("semart_hf.documents", "semart_hf.evaluation", "semart_hf.model"),

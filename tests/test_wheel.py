@@ -56,7 +56,7 @@ def test_commands_run_and_find_recipes_where_there_is_no_checkout(wheel, tmp_pat
         """
 import semart_hf
 from semart_hf.cli import miniature, prepare
-from semart_hf.training.recipe import find_recipe
+from semart_hf.recipes.recipe import find_recipe
 print(semart_hf.__file__, find_recipe("miniature").read_text())
 miniature.main("demo --num_train 30 --num_val 4 --num_test 4 --workers 1".split())
 prepare.main("--release demo --output_dir prepared --image_size 32 --num_proc 1".split())

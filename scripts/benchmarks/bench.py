@@ -16,7 +16,7 @@ import torch
 from benchmarks.made_release import make_release, make_text_tower
 from benchmarks.turns import Side
 from semart_hf.model.techniques_semart import Technique, computes_bf16, useful_techniques
-from semart_hf.training.recipe import RECIPES, read_recipe
+from semart_hf.recipes.recipe import RECIPES, read_recipe
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
 FRONT = Path(__file__).resolve().parents[1] / "benchmark.py"

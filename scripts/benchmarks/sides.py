@@ -141,8 +141,8 @@ def save_model(setting: Setting) -> str:
     from transformers import AutoTokenizer
 
     from semart_hf.publishing.repository import write_repository
+    from semart_hf.recipes.recipe import ModelArguments
     from semart_hf.training.building import build_model, build_processor
-    from semart_hf.training.recipe import ModelArguments
 
     tasks = [
         {"name": name, "labels": [f"{name} {number}" for number in range(size)]}

@@ -9,7 +9,7 @@ from typing import Any
 from proofs.runner import Run, mean_and_deviation, score_figures, train_on_release
 from semart_hf.evaluation.results import ceilings_of
 from semart_hf.miniature.miniature import paint_miniature
-from semart_hf.training.recipe import RECIPES, read_recipe
+from semart_hf.recipes.recipe import RECIPES, read_recipe
 
 run_one = train_on_release
 BEST, PLAIN = "miniature-best.yaml", "miniature-plain.yaml"

@@ -21,10 +21,10 @@ from semart_hf.data.loading import load_paintings, shown_rows
 from semart_hf.evaluation.results import describe_environment
 from semart_hf.files import write_json
 from semart_hf.miniature.miniature import paint_miniature
+from semart_hf.recipes.recipe import RECIPES, ModelArguments, parse_recipe, read_recipe
 from semart_hf.registration import register
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
-from semart_hf.training.recipe import RECIPES, ModelArguments, parse_recipe, read_recipe
 
 RECIPE, START_RECIPE = "finetune.yaml", "miniature.yaml"
 # Split into the published model's paintings, the museum's 200, and those that are judged.

@@ -32,7 +32,7 @@ from semart_hf.evaluation.results import collect_outcomes, describe_environment
 from semart_hf.evaluation.scores import bootstrap_intervals, flatten_scores, score_outcomes
 from semart_hf.evaluation.vocabularies import load_split
 from semart_hf.model.output_semart import UNKNOWN_LABEL
-from semart_hf.training.recipe import read_recipe
+from semart_hf.recipes.recipe import read_recipe
 
 RECIPE, SEMART_RECIPE = "paintings", "semart-efficientnet_b0"
 ANCHORS, MAJORITY = "anchors", "majority"

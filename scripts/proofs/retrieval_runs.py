@@ -19,7 +19,7 @@ from semart_hf.data.loading import load_paintings
 from semart_hf.evaluation.results import ceilings_of
 from semart_hf.evaluation.retrieval import DEPTHS, WAYS, retrieval_scores
 from semart_hf.miniature.miniature import paint_miniature
-from semart_hf.training.recipe import RECIPES, read_recipe
+from semart_hf.recipes.recipe import RECIPES, read_recipe
 
 MINIATURE, REAL = "miniature.yaml", "search_proof.yaml"
 SIZES = {"num_train": 2400, "num_val": 200, "num_test": 400}

@@ -27,10 +27,10 @@ from semart_hf.data.loading import load_paintings, shown_rows
 from semart_hf.evaluation.results import ceilings_of, collect_outcomes, describe_environment
 from semart_hf.evaluation.retrieval import retrieval_scores
 from semart_hf.evaluation.scores import score_outcomes
+from semart_hf.recipes.recipe import RECIPES, ModelArguments, parse_recipe, read_recipe
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
 from semart_hf.training.preemption import end_with_parent
-from semart_hf.training.recipe import RECIPES, ModelArguments, parse_recipe, read_recipe
 
 Run = Mapping[str, Any]
 # The rows are given: nothing else is read from where they came from.

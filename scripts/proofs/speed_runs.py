@@ -10,7 +10,7 @@ from benchmarks.bench import techniques_of
 
 from proofs.runner import Run, mean_and_deviation, train_on_release
 from semart_hf.miniature.miniature import paint_miniature
-from semart_hf.training.recipe import RECIPES, read_recipe
+from semart_hf.recipes.recipe import RECIPES, read_recipe
 
 run_one = train_on_release
 RECIPE = "miniature.yaml"

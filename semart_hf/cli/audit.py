@@ -153,7 +153,7 @@ def in_words(task: str, references: Any, errors: Any) -> str:
 def recipe_tasks(options: argparse.Namespace, fields: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The recipe's tasks by name, as a recipe says them; those with several or derived labels are left out."""
     from semart_hf.catalogue.schema import SEMART_TASKS, read_tasks
-    from semart_hf.training.recipe import effective_recipe, read_recipe
+    from semart_hf.recipes.recipe import effective_recipe, read_recipe
 
     given = options.tasks or effective_recipe(read_recipe(options.recipe), fields).get("tasks")
     tasks = read_tasks(given) if given else list(SEMART_TASKS)
@@ -182,9 +182,9 @@ def out_of_fold(
     from semart_hf.data.loading import Splits
     from semart_hf.evaluation.predictions import predict_dataset
     from semart_hf.files import atomic_file
+    from semart_hf.recipes.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.building import build_trainer
-    from semart_hf.training.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
 
     register()
     recipe = effective_recipe(read_recipe(options.recipe), fields)

@@ -62,7 +62,7 @@ def main(words: list[str]) -> None:
     from semart_hf.data.loading import load_paintings
     from semart_hf.documents.comparison_report import write_comparison
     from semart_hf.evaluation.comparison import compare_runs
-    from semart_hf.training.recipe import effective_recipe, read_recipe
+    from semart_hf.recipes.recipe import effective_recipe, read_recipe
 
     given = {word[2:].partition("=")[0].replace("-", "_") for word in overrides if word.startswith("--")}
     taken = sorted(given & {*TOWER_FIELDS, "overwrite_output_dir", "resume_from_checkpoint"})
@@ -100,7 +100,7 @@ def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.
     import yaml
 
     from semart_hf.files import write_text
-    from semart_hf.training.recipe import changed_fields
+    from semart_hf.recipes.recipe import changed_fields
 
     model, path = folder / "model", folder / "recipe.yaml"
     fields = {**recipe, **tower.fields, "output_dir": str(model)}

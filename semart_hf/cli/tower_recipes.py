@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import timm
 
-from semart_hf.training.recipe import read_recipe
+from semart_hf.recipes.recipe import read_recipe
 
 # What belongs to the tower and not to the recipe that all towers share.
-TOWER_FIELDS = ("vision", "vision_args", "frozen_vision_stages")
+TOWER_FIELDS = ("vision", "frozen_vision_stages")
 _FROM_SCRATCH = (False, "false", "text")
 
 
@@ -65,8 +65,7 @@ def _resolve(word: str, recipe: Mapping[str, Any], recipes: Path) -> Tower:
     if recipe.get("pretrained") in _FROM_SCRATCH and not Path(vision).is_dir():
         fields = {**fields, "vision": architecture}
         fields.pop("frozen_vision_stages", None)
-    # Another tower's own arguments would be left over from the recipe.
-    return Tower(name, {"vision_args": None, **fields} if recipe.get("vision_args") else fields)
+    return Tower(name, fields)
 
 
 def _is_finished_run(folder: Path) -> bool:

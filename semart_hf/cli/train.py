@@ -32,7 +32,7 @@ learning from a review (--data is the catalogue with suggestions, --init_from th
 
 def print_help() -> None:
     from semart_hf.data.data_arguments import DataArguments
-    from semart_hf.training.recipe import LearningArguments, ModelArguments
+    from semart_hf.recipes.recipe import LearningArguments, ModelArguments
 
     parser = argparse.ArgumentParser(
         prog="semart-hf train",
@@ -61,9 +61,9 @@ def main(words: list[str]) -> None:
     from semart_hf import register
     from semart_hf.data.data_arguments import DataArguments
     from semart_hf.files import locked
+    from semart_hf.recipes.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.preemption import end_with_parent
-    from semart_hf.training.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
     from semart_hf.training.run_folder import plan_run
 
     words, decisions, promotes = take_decisions(words)

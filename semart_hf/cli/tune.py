@@ -39,7 +39,7 @@ def main(words: list[str]) -> None:
 
     from semart_hf.documents.charts import draw_search, save_chart
     from semart_hf.files import locked, write_text
-    from semart_hf.training.recipe import effective_recipe, read_recipe
+    from semart_hf.recipes.recipe import effective_recipe, read_recipe
     from semart_hf.training.tuning import best_recipe, in_words, read_ranges, tune
 
     recipe = effective_recipe(read_recipe(arguments.recipe), overrides)

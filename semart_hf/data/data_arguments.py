@@ -24,7 +24,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     ),
     "above 0": (
         lambda number: 0 < number < math.inf,
-        "adam_epsilon logging_steps save_steps eval_steps ordinal_years crop_scale crop_ratio crop_pct",
+        "adam_epsilon logging_steps save_steps eval_steps crop_scale crop_ratio crop_pct",
     ),
     "from 0 to below 1": (
         lambda number: 0 <= number < 1,

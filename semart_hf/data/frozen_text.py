@@ -267,7 +267,6 @@ def frozen_text(
     splits: Mapping[str, Any],
     data: DataArguments,
     training: TrainingArguments,
-    schedule: Mapping[Any, Mapping[str, Any]],
 ) -> tuple[FrozenText | None, str]:
     """The cache that this run's collator is to read from, or `None`, and a sentence that says why.
 
@@ -276,14 +275,13 @@ def frozen_text(
 
     Args:
         splits: Rows of `train` and perhaps `validation`.
-        schedule: By epoch, what is frozen from then on.
 
     Raises:
         ValueError: If a cache is demanded where no layer stays frozen.
     """
     if data.cache_frozen_text == "false":
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"
-    depth = depth_that_stays_frozen(model, schedule)
+    depth = frozen_depth(model)
     obstacle = None if depth else "none, all text layers learn"
     if training.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         # All processes must run the same layers to put the shards together, also one whose batch has no text.
@@ -292,7 +290,7 @@ def frozen_text(
         if data.cache_frozen_text == "true":
             raise ValueError(
                 f"cache_frozen_text is true, but there is no frozen text: {obstacle}. Set cache_frozen_text: auto, "
-                "freeze some layers (trainable_text_layers, unfreezing), or launch with DDP."
+                "freeze some layers (trainable_text_layers), or launch with DDP."
             )
         return None, f"Frozen text: {obstacle}"
     root = Path(data.text_cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "frozen_text")
@@ -352,12 +350,10 @@ def _written(writer: FrozenTextWriter, training: TrainingArguments) -> str | Non
     return None
 
 
-def depth_that_stays_frozen(model: SemArtForArtClassification, schedule: Mapping[Any, Mapping[str, Any]]) -> int:
-    """How many of the text tower's first layers never learn in a run, its unfreezing included."""
-    trainable = [model.config.trainable_text_layers]
-    trainable += [fields["trainable_text_layers"] for fields in schedule.values() if "trainable_text_layers" in fields]
-    num_layers: int = model.config.text_config.num_hidden_layers
-    return min(0 if number is None else max(0, num_layers - number) for number in trainable)
+def frozen_depth(model: SemArtForArtClassification) -> int:
+    """How many of the text tower's first layers do not learn."""
+    trainable, num_layers = model.config.trainable_text_layers, int(model.config.text_config.num_hidden_layers)
+    return 0 if trainable is None else max(0, num_layers - trainable)
 
 
 def expected_reads(num_rows: int, data: DataArguments, training: TrainingArguments) -> float:

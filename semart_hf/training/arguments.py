@@ -3,7 +3,6 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -11,13 +10,11 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from semart_hf.data.data_arguments import described
 from semart_hf.model.techniques_semart import PRECISIONS, computes_bf16
+from semart_hf.recipes.recipe import LearningArguments
 
 from .argument_fields import check_fields
 from .losses import loss_parts
-from .recipe import LearningArguments
 
-# What of a model's configuration may change from epoch to epoch.
-UNFREEZING_FIELDS = ("frozen_vision_stages", "trainable_text_layers")
 # Words in the names of metrics of which less is better.
 _SMALLER_IS_BETTER = ("loss", "error", "brier")
 
@@ -65,7 +62,6 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         self.output_dir = self.output_dir or "outputs/model"
         check_fields(self)
         loss_parts(self.loss)
-        self.unfreezing_schedule()
         if not torch.accelerator.is_available():
             # Without it, several processes on a machine without an accelerator train independent models.
             self.use_cpu = True
@@ -107,20 +103,3 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
             "new": self.learning_rate,
             "lexicon": self.lexicon_learning_rate,
         }
-
-    def unfreezing_schedule(self) -> dict[int, dict[str, Any]]:
-        """By epoch, what is frozen from then on.
-
-        Raises:
-            ValueError: If it is no table of epochs and fields that can change.
-        """
-        schedule = {} if self.unfreezing is None else self.unfreezing
-        if not isinstance(schedule, dict) or not all(
-            str(epoch).isdigit() and int(epoch) and isinstance(fields, dict) and {*fields} <= {*UNFREEZING_FIELDS}
-            for epoch, fields in schedule.items()
-        ):
-            raise ValueError(
-                f"unfreezing is {self.unfreezing!r}, but it maps epochs from 1 on to some of {UNFREEZING_FIELDS}. "
-                "Write e.g. unfreezing: {2: {frozen_vision_stages: 2}}."
-            )
-        return {int(epoch): schedule[epoch] for epoch in sorted(schedule, key=int)}

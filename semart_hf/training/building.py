@@ -22,10 +22,10 @@ from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.text_semart import most_text_tokens
+from semart_hf.recipes.recipe import PRETRAINED_CHOICES, ModelArguments
 
 from .arguments import SemArtTrainingArguments
 from .correlated_start import correlate_projections
-from .recipe import PRETRAINED_CHOICES, ModelArguments
 from .trainer import SemArtTrainer
 
 # Labels that a line names.
@@ -89,9 +89,7 @@ def build_trainer(
         finishes_pictures=training.device.type == "cpu",
         recognises_copies=is_contrastive,
     )
-    collator.frozen_text, remark = frozen_text(
-        model, processor, {**splits, "train": train_paintings}, data, training, training.unfreezing_schedule()
-    )
+    collator.frozen_text, remark = frozen_text(model, processor, {**splits, "train": train_paintings}, data, training)
     say(remark)
     return SemArtTrainer(
         model,
@@ -113,7 +111,7 @@ def start_from(
     contrastive: bool = False,
 ) -> tuple[SemArtForArtClassification, SemArtProcessor]:
     """A published model with these tasks, and its processor; a `ValueError` if another architecture is asked for."""
-    own = {"vision", "text", "pretrained", "crop_pct", "vision_args", "text_args", "text_pooling", "text_lexicon"}
+    own = {"vision", "text", "pretrained", "crop_pct", "text_args", "text_pooling", "text_lexicon"}
     own |= {"crop_mode", "vision_pooling", "fusion_dim"}
     if given := [
         one.name for one in fields(arguments) if one.name in own and getattr(arguments, one.name) != one.default

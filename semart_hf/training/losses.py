@@ -15,6 +15,8 @@ from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
 
 LOSS_PARTS = ("cross_entropy", "class_weighted", "logit_adjusted", "ordinal")
+# At which a neighbouring period's share of an ordinal target has fallen to 1 / e; a period of SemArt has 50.
+ORDINAL_YEARS = 25.0
 
 
 def loss_parts(loss: str | Mapping[str, str] | None) -> dict[str, set[str]]:
@@ -43,7 +45,8 @@ class TaskLoss(nn.Module):
 
     `class_weighted` weighs classes by inverse frequency, so that every class weighs the same in total,
     `logit_adjusted` adds the log of each class's frequency to its logit, so that the bare logits treat all classes
-    alike, and `ordinal` spreads an ordered label's target over its neighbours.
+    alike, and `ordinal` spreads an ordered label's target over its neighbours: by `ORDINAL_YEARS`, or half the median
+    distance of neighbours where labels are no periods.
 
     Raises:
         ValueError: If `ordinal` is asked of labels without an order.
@@ -64,7 +67,6 @@ class TaskLoss(nn.Module):
         *,
         label_smoothing: float = 0.0,
         logit_adjustment_tau: float = 1.0,
-        ordinal_years: float = 25.0,
     ) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
@@ -76,7 +78,7 @@ class TaskLoss(nn.Module):
                     f"{task.get('name')}. Set its kind: ordered, or choose another loss for this task."
                 )
             is_dated = scale.unit == "years" and scale.step == "period"
-            targets = ordinal_targets(scale, ordinal_years if is_dated else scale.gap / 2)
+            targets = ordinal_targets(scale, ORDINAL_YEARS if is_dated else scale.gap / 2)
             targets = ((1 - label_smoothing) * targets + label_smoothing / len(targets)).float()
         weights = class_weights(counts) if "class_weighted" in parts else torch.ones(counts.shape)
         prior = logit_adjustment_tau * self.prior(counts) if "logit_adjusted" in parts else None

@@ -1,6 +1,6 @@
 """Which parameters learn how fast: one optimiser group for each part of the model and kind of parameter."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -25,19 +25,20 @@ def decayed_parameters(model: nn.Module) -> list[str]:
 
 
 def parameter_groups(
-    model: nn.Module, names: Iterable[str], *, learning_rates: Mapping[str, float], weight_decay: float
+    model: nn.Module, *, learning_rates: Mapping[str, float], weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Optimiser groups with `params`, `lr`, `weight_decay` and a `name`, which hold every named parameter once.
+    """Optimiser groups with `params`, `lr`, `weight_decay` and a `name`, which hold every parameter that learns once.
 
     Each part of `PREFIXES` has its learning rate; what is not one of `decayed_parameters` has no weight decay.
     """
-    parameters, decayed = dict(model.named_parameters()), set(decayed_parameters(model))
+    decayed = set(decayed_parameters(model))
     members: dict[tuple[str, bool], list[nn.Parameter]] = {
         (part, is_decayed): [] for part in PREFIXES for is_decayed in (True, False)
     }
-    for name in names:
+    for name, parameter in model.named_parameters():
         part = next((part for part, prefix in PREFIXES.items() if prefix and name.startswith(prefix)), "new")
-        members[part, name in decayed].append(parameters[name])
+        if parameter.requires_grad:
+            members[part, name in decayed].append(parameter)
     return [
         {"params": some, "lr": learning_rates[part], "weight_decay": weight_decay if is_decayed else 0.0, "name": part}
         for (part, is_decayed), some in members.items()

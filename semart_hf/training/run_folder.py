@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from semart_hf.files import write_text
+from semart_hf.recipes.recipe import changed_fields
 
 from .checkpoints import MANIFEST, checkpoints_of, last_whole_checkpoint, requested_checkpoint
-from .recipe import changed_fields
 
 logger = logging.getLogger(__name__)
 

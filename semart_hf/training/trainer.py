@@ -36,7 +36,6 @@ from .losses import ArtLoss, labels_of_whole_rows
 from .parameter_groups import parameter_groups
 from .resumable_trainer import ResumableTrainer
 from .techniques import TRAINING_TECHNIQUES, compile_towers, keep_freed_memory
-from .unfreezing import Unfreezing
 
 # Fields of training's loader that the library would apply to that of validation too.
 _EVALUATION_LOADING = {
@@ -163,7 +162,7 @@ class SemArtTrainer(ResumableTrainer):
             self.add_callback(TrainingProgress(self.task_names))
 
     def _begin_with(self, model: SemArtForArtClassification) -> None:
-        """Make what depends on the model: its losses, and what of it learns when."""
+        """Make what depends on the model: its losses, and what its lexicon reads."""
         self._begun_with = model
         if not self.is_fsdp_enabled:  # it compiles what it shards
             compile_towers(model, self.accelerator)
@@ -175,11 +174,7 @@ class SemArtTrainer(ResumableTrainer):
             model.config.task_weights,
             label_smoothing=self.args.label_smoothing_factor,
             logit_adjustment_tau=self.args.logit_adjustment_tau,
-            ordinal_years=self.args.ordinal_years,
         ).to(self.args.device)
-        self.remove_callback(Unfreezing)
-        self.unfreezing = Unfreezing(model, self.args.unfreezing_schedule(), keeps_graph=self.args.world_size > 1)
-        self.add_callback(self.unfreezing)
         # A lexicon that has learned already reads its columns by what it was learned with.
         if model.lexicon is not None and rows is not None and not model.lexicon.idf.any():
             learn_idf(model.lexicon, self.processing_class, rows)
@@ -201,9 +196,8 @@ class SemArtTrainer(ResumableTrainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The optimiser, with a group for each part and kind of parameter: see `parameter_groups`."""
         if self.optimizer is None:
-            learning = [name for name, _ in self.model.named_parameters() if name in self.unfreezing.trained_at_last]
             rates, decay = self.args.learning_rates(), self.args.weight_decay
-            groups = parameter_groups(self.model, learning, learning_rates=rates, weight_decay=decay)
+            groups = parameter_groups(self.model, learning_rates=rates, weight_decay=decay)
             optimizer_class, options = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(
                 self.args, self.model
             )
@@ -264,11 +258,9 @@ class SemArtTrainer(ResumableTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Forward and backward of a batch; what is frozen for now keeps no gradient."""
+        """Forward and backward of a batch."""
         with select_kernels(self._useful_techniques()):
-            loss = super().training_step(*args, **kwargs)
-        self.unfreezing.drop_held_gradients()
-        return loss
+            return super().training_step(*args, **kwargs)
 
     def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
         """Loss, logits and labels of a batch."""

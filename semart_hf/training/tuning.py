@@ -14,10 +14,10 @@ from transformers import PrinterCallback, TrainerCallback
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_splits
 from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
+from semart_hf.recipes.recipe import ModelArguments, parse_recipe, read_recipe
 
 from .arguments import SemArtTrainingArguments
 from .building import build_trainer
-from .recipe import ModelArguments, parse_recipe, read_recipe
 
 if TYPE_CHECKING:
     import optuna

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from semart_hf.cli.tower_recipes import TOWER_FIELDS, resolve_towers
-from semart_hf.training.recipe import read_recipe
+from semart_hf.recipes.recipe import read_recipe
 
 RECIPES = Path(__file__).parents[2] / "semart_hf" / "recipes"
 STUDY_TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
@@ -37,17 +37,14 @@ def test_from_scratch_only_the_architecture_is_taken():
 
 
 def test_models_of_timm_and_recipe_files(tmp_path):
-    (tmp_path / "wide.yaml").write_text("vision: resnet34\nvision_args: {drop_path_rate: 0.1}\nlearning_rate: 1\n")
+    (tmp_path / "wide.yaml").write_text("vision: resnet34\nfrozen_vision_stages: 1\nlearning_rate: 1\n")
     words = ["resnet10t", "timm/convnext_tiny.fb_in1k", str(tmp_path / "wide.yaml")]
     towers = resolve_towers(words, PRETRAINED, RECIPES)
     assert [(tower.name, dict(tower.fields)) for tower in towers] == [
         ("resnet10t", {"vision": "resnet10t"}),
         ("convnext_tiny.fb_in1k", {"vision": "timm/convnext_tiny.fb_in1k"}),
-        ("wide", {"vision": "resnet34", "vision_args": {"drop_path_rate": 0.1}}),
+        ("wide", {"vision": "resnet34", "frozen_vision_stages": 1}),
     ]
-    # The arguments of the recipe's own tower are not those of another.
-    others = resolve_towers(["resnet10t", "resnet18"], {**PRETRAINED, "vision_args": {"a": 1}}, RECIPES)
-    assert others[0].fields == {"vision_args": None, "vision": "resnet10t"}
 
 
 def test_a_finished_run_is_taken_as_it_is(tmp_path):

@@ -7,7 +7,7 @@ from small_trainer import make_model, make_trainer, parts_of
 from warm_python import Python, run_python
 
 from semart_hf.cli.tune import main
-from semart_hf.training.recipe import read_recipe
+from semart_hf.recipes.recipe import read_recipe
 from semart_hf.training.tuning import read_ranges, tune
 
 optuna = pytest.importorskip("optuna")

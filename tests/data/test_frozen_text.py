@@ -20,7 +20,6 @@ from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.frozen_text import (
     FrozenText,
     FrozenTextWriter,
-    depth_that_stays_frozen,
     digest_of,
     expected_reads,
     frozen_text,
@@ -206,26 +205,25 @@ def test_what_was_read_does_not_stay_in_memory(tmp_path, monkeypatch):
 def choose(parts, tmp_path):
     """What a run of that many epochs is to read from, and what is logged about it."""
 
-    def choose(epochs=2, model=None, schedule=(), **fields):
+    def choose(epochs=2, model=None, **fields):
         model = make_model(parts) if model is None else model
         folders = {"output_dir": str(tmp_path / "run"), "report_to": "none", "disable_tqdm": True}
         training = SemArtTrainingArguments(**folders, num_train_epochs=epochs, per_device_train_batch_size=16)
         data = DataArguments(data="-", text_cache_dir=str(tmp_path / "cache"), **fields)
-        return frozen_text(model, build_processor(model, parts[3]), parts[0], data, training, dict(schedule))
+        return frozen_text(model, build_processor(model, parts[3]), parts[0], data, training)
 
     return choose
 
 
 def test_the_steps_are_the_same_with_and_without_a_cache(parts, tmp_path, choose):
-    schedule = {"1": {"trainable_text_layers": 2}}
-    kept, remark = choose(2, make_model(parts, trainable_text_layers=0), schedule, text_cache_dtype="fp32")
+    kept, remark = choose(2, make_model(parts, trainable_text_layers=2), text_cache_dtype="fp32")
     assert "distinct texts through 1 frozen layers" in remark
     losses = []
     for cache, workers in ((None, 0), (kept, 1)):
         collation = {"image_dropout": 0.3, "text_dropout": 0.3, "frozen_text": cache}
-        options = {"unfreezing": schedule, "logging_steps": 1, "dataloader_num_workers": workers}
+        options = {"logging_steps": 1, "dataloader_num_workers": workers}
         options |= {"save_strategy": "no", "load_best_model_at_end": False}
-        model = make_model(parts, trainable_text_layers=0)
+        model = make_model(parts, trainable_text_layers=2)
         losses.append(losses_of(make_trainer(parts, tmp_path / "run", model, collation=collation, **options)))
     assert len(losses[0]) == 8
     # Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
@@ -268,13 +266,6 @@ def test_nothing_is_cached_that_learns(parts, choose):
     assert choose(model=model) == (None, "Frozen text: none, all text layers learn")
     with pytest.raises(ValueError, match="is true, but there is no frozen text: none, all text layers learn"):
         choose(model=model, cache_frozen_text="true")
-
-
-def test_the_depth_is_what_no_phase_of_unfreezing_reaches(parts):
-    model = make_model(parts, trainable_text_layers=0)
-    assert depth_that_stays_frozen(model, {}) == 3
-    assert depth_that_stays_frozen(model, {"1": {"trainable_text_layers": 1}, 2: {"frozen_vision_stages": 0}}) == 2
-    assert depth_that_stays_frozen(model, {"1": {"trainable_text_layers": None}}) == 0
 
 
 def test_the_number_of_reads_counts_epochs_and_dropout(tmp_path):

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import MOST_BATCHES
-from semart_hf.training.recipe import RECIPES, read_recipe
+from semart_hf.recipes.recipe import RECIPES, read_recipe
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
 SMALL_TEXT_TOWER = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}

@@ -23,7 +23,7 @@ from tiny_release import save_tiny_model
 from warm_python import PROCESSES
 
 from semart_hf.data.loading import load_paintings
-from semart_hf.training.recipe import RECIPES, read_recipe
+from semart_hf.recipes.recipe import RECIPES, read_recipe
 from semart_hf.training.trainer import SemArtTrainer
 
 TINY = {"num_train": 70, "num_val": 6, "num_test": 12}

@@ -9,9 +9,9 @@ from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.labels import tasks_of
 from semart_hf.data.loading import load_paintings
+from semart_hf.recipes.recipe import ModelArguments
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_model, build_processor, build_tokenizer
-from semart_hf.training.recipe import ModelArguments
 from semart_hf.training.trainer import SemArtTrainer
 
 TEXT = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}

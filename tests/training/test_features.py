@@ -1,6 +1,5 @@
-"""What a recipe can switch on: groups, losses, averaging, unfreezing, compilation — each by what it really does."""
+"""What a recipe can switch on: groups, losses, averaging, compilation — each by what it really does."""
 
-import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +19,7 @@ def test_groups_hold_every_parameter_once_with_its_rate_and_decay(parts):
     model = make_model(parts, frozen_vision_stages=0, trainable_text_layers=None)
     names = dict(model.named_parameters())
     rates = {"vision": 1e-3, "text": 1e-4, "new": 1e-2}
-    groups = parameter_groups(model, names, learning_rates=rates, weight_decay=0.1)
+    groups = parameter_groups(model, learning_rates=rates, weight_decay=0.1)
     group_of = {id(parameter): group for group in groups for parameter in group["params"]}
     assert len(group_of) == sum(len(group["params"]) for group in groups) == len(names)
 
@@ -125,50 +124,6 @@ def test_exchanging_the_average_twice_changes_nothing():
     average.on_optimizer_step(None, SimpleNamespace(global_step=999))
     with average.applied():
         assert model.weight.tolist() == [1.5, 1.5, 1.5]
-
-
-@pytest.mark.parametrize("keeps_graph", [False, True])
-def test_layers_unfreeze_epoch_by_epoch(parts, tmp_path, keeps_graph):
-    schedule = {"1": {"trainable_text_layers": 2}, "2": {"frozen_vision_stages": 1}}
-    trainer = make_trainer(parts, tmp_path, num_train_epochs=3, unfreezing=schedule, **STEPS_ALONE)
-    if keeps_graph:  # as several processes need it
-        trainer.unfreezing.keeps_graph = True
-        trainer.unfreezing.current = None
-        trainer.unfreezing.begin(0)
-    watched = {
-        "always": "fusion.weight",
-        "epoch 1": "text_tower.transformer.layer.0.ffn.lin1.weight",
-        "epoch 2": "vision_tower.timm_model.layer2.0.conv1.weight",
-        "never": "vision_tower.timm_model.conv1.0.weight",
-    }
-    parameters = dict(trainer.model.named_parameters())
-    recorder = Recorder(lambda _: {key: parameters[name].detach().clone() for key, name in watched.items()})
-    trainer.add_callback(recorder)
-    before = {key: parameters[name].detach().clone() for key, name in watched.items()}
-    trainer.train()
-    ends = [before, *recorder.seen[3::4]]
-    moved = {
-        key: [not torch.equal(one[key], other[key]) for one, other in itertools.pairwise(ends)] for key in watched
-    }
-    assert moved == {
-        "always": [True, True, True],
-        "epoch 1": [False, True, True],
-        "epoch 2": [False, False, True],
-        "never": [False, False, False],
-    }
-
-
-@pytest.mark.parametrize(
-    ("schedule", "message"),
-    [
-        ({"0": {"frozen_vision_stages": 1}}, "maps epochs from 1 on"),
-        ({"1": {"frozen_text_layers": 1}}, "to some of"),
-        ({"1": {"frozen_vision_stages": 4}}, "freezes what has learned before"),
-    ],
-)
-def test_a_wrong_schedule_is_refused(parts, tmp_path, schedule, message):
-    with pytest.raises(ValueError, match=message):
-        make_trainer(parts, tmp_path, unfreezing=schedule)
 
 
 def test_a_compiled_model_trains_the_same(parts, tmp_path):

@@ -11,9 +11,9 @@ from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import Splits
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.recipes.recipe import ModelArguments
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
-from semart_hf.training.recipe import ModelArguments
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from small_trainer import STEPS_ALONE, losses_of, parts_of
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.model.lexicon_semart import Lexicon
+from semart_hf.recipes.recipe import ModelArguments
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
 from semart_hf.training.lexicon import add_l2_penalty
-from semart_hf.training.recipe import ModelArguments
 
 
 @pytest.fixture(scope="module")

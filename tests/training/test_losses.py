@@ -57,13 +57,13 @@ def test_a_label_that_train_never_has_stays_possible(logits):
 
 
 def test_ordinal_targets_fall_with_the_distance_in_years():
-    near, far = math.exp(-50 / 40), math.exp(-150 / 40)
-    targets = ordinal_targets(scale_of({"labels": PERIODS}), 40.0)
+    near, far = math.exp(-50 / 25), math.exp(-150 / 25)
+    targets = ordinal_targets(scale_of({"labels": PERIODS}), 25.0)
     assert targets[0].tolist() == pytest.approx([v / (1 + near + far) for v in (1, near, far, 0)])
     assert targets[3].tolist() == [0, 0, 0, 1]
     logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
     labels = torch.tensor([0, 2, 3])
-    loss = task_loss({"ordinal"}, (4, 3, 2, 1), PERIODS, ordinal_years=40.0)
+    loss = task_loss({"ordinal"}, (4, 3, 2, 1), PERIODS)
     assert torch.allclose(mean(loss, logits, labels), F.cross_entropy(logits, targets[labels].float()))
 
 

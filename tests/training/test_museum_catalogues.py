@@ -12,8 +12,8 @@ from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.labels import label_counts
 from semart_hf.data.loading import load_splits
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+from semart_hf.recipes.recipe import ModelArguments
 from semart_hf.training.building import build_tokenizer
-from semart_hf.training.recipe import ModelArguments
 
 # By file: its mapping, and the text.
 CATALOGUES = {

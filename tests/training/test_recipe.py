@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from semart_hf.data.data_arguments import DataArguments
+from semart_hf.recipes.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "semart_hf" / "recipes").glob("*.yaml"))
 
@@ -69,10 +69,19 @@ def test_no_without_quotes_is_a_word(tmp_path):
 
 def test_lists_and_tables_are_read(tmp_path):
     recipe = read_recipe(write(tmp_path, "data: x\ncrop_scale: [0.5, 1]\ntext_args: {dim: 32, n_layers: 2}\n"))
-    overrides = ["--tasks", "type", "--text_columns", "TITLE", "AUTHOR", "--vision_args", '{"drop_path_rate": 1e-1}']
-    model, data = parse_recipe((ModelArguments, DataArguments), effective_recipe(recipe, overrides))
+    overrides = [
+        "--tasks",
+        "type",
+        "--text_columns",
+        "TITLE",
+        "AUTHOR",
+        "--lr_scheduler_kwargs",
+        '{"min_lr_rate": 1e-1}',
+    ]
+    kinds = (ModelArguments, DataArguments, SemArtTrainingArguments)
+    model, data, training = parse_recipe(kinds, effective_recipe(recipe, overrides))
     assert (data.crop_scale, data.tasks, data.text_columns) == ([0.5, 1.0], ["type"], ["TITLE", "AUTHOR"])
-    assert (model.text_args, model.vision_args) == ({"dim": 32, "n_layers": 2}, {"drop_path_rate": 0.1})
+    assert (model.text_args, training.lr_scheduler_kwargs) == ({"dim": 32, "n_layers": 2}, {"min_lr_rate": 0.1})
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ OPTIONS["per_device_eval_batch_size"] = 32
 SMALL_BATCHES = {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 3}
 BY_EPOCH = {"save_strategy": "epoch", "eval_strategy": "epoch"}
 AVERAGED = {"ema_decay": 0.9, "max_steps": 4, "eval_strategy": "no"}
-UNFREEZING = {"1": {"trainable_text_layers": 2}, "2": {"frozen_vision_stages": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +56,6 @@ def outcome(trainer):
         "weights": {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()},
         "optimizer": {f"{n}.{k}": v for n, state in optimizer["state"].items() for k, v in state.items()},
         "rates": [group["lr"] for group in optimizer["param_groups"]],
-        "frozen": [trainer.model.config.frozen_vision_stages, trainer.model.config.trainable_text_layers],
         "log": log_without_clocks(trainer.state.log_history),
         "step": trainer.state.global_step,
         "best": (trainer.state.best_metric, best and best.rpartition("/")[2]),
@@ -70,7 +68,7 @@ def assert_identical(found, expected):
         assert found[part].keys() == expected[part].keys()
         different = [name for name in found[part] if not torch.equal(found[part][name], expected[part][name])]
         assert not different, (part, different[:5])
-    for part in ("rates", "frozen", "step", "best", "log"):
+    for part in ("rates", "step", "best", "log"):
         assert found[part] == expected[part], part
     assert all(map(torch.equal, found["generators"], expected["generators"]))
 
@@ -79,7 +77,7 @@ def assert_identical(found, expected):
     ("options", "steps"),
     [
         ({}, (1, 2, 6)),
-        ({"dataloader_num_workers": 1, "ema_decay": 0.9, "unfreezing": UNFREEZING}, (2, 6)),
+        ({"dataloader_num_workers": 1, "ema_decay": 0.9}, (2, 6)),
         ({"dataloader_num_workers": 2, "collator": DrawingCollator, **SMALL_BATCHES}, (1, 2)),
         ({"collator": DrawingCollator, "ema_decay": 0.9, "load_best_model_at_end": True, **BY_EPOCH}, (2, 6)),
         ({"dataloader_num_workers": 1, "dataloader_persistent_workers": False, "precision": "bf16"}, (2,)),

@@ -1,4 +1,4 @@
-"""A recipe file and command-line overrides become checked arguments.
+"""A recipe's fields: what they mean, and how a file and a command line give them.
 
 This module imports neither torch nor the Trainer, so that `--help` answers at once.
 """
@@ -15,7 +15,7 @@ import yaml
 
 from semart_hf.data.data_arguments import check_values, described
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+RECIPES = Path(__file__).resolve().parent
 LIST_FIELDS = {"tasks", "text_columns", "crop_scale", "crop_ratio", "report_to"}
 PRETRAINED_CHOICES: dict[str, bool | str] = {"true": True, "false": False, "vision": "vision", "text": "text"}
 
@@ -53,9 +53,6 @@ class ModelArguments:
         None,
         "center cuts the middle of a picture, squash shows all of it, made square. null: what its tower asks for.",
         choices=["center", "squash"],
-    )
-    vision_args: dict[str, Any] | None = described(
-        None, "More arguments of timm.create_model, e.g. '{\"drop_path_rate\": 0.1}'."
     )
     text_args: dict[str, Any] | None = described(
         None, "Fields of DistilBertConfig for text: null, e.g. '{\"dim\": 128}'."
@@ -101,11 +98,6 @@ class LearningArguments:
     logit_adjustment_tau: float = described(
         1.0, "Of logit_adjusted: 1 balances the classes, 0 is plain cross-entropy."
     )
-    ordinal_years: float = described(
-        25.0,
-        "Of ordinal: years at which a neighbour's share of the target falls to 1 / e; of labels that are no periods "
-        "it does at half the median distance of neighbours.",
-    )
     modality_loss: float = described(0.0, "Weight of the losses of picture and text each alone, of rows with both.")
     contrastive_weight: float = described(
         0.0,
@@ -118,9 +110,6 @@ class LearningArguments:
         choices=["random", "correlations"],
     )
     ema_decay: float = described(0.0, "Of a moving average of the weights, which is then the result; 0: none.")
-    unfreezing: dict[str, Any] | None = described(
-        None, 'By epoch, what is frozen from it on, e.g. \'{"2": {"frozen_vision_stages": 1}}\'.'
-    )
     early_stopping_patience: int | None = described(
         None, "Validations without a better metric after which training stops."
     )
