@@ -281,7 +281,7 @@ def frozen_text(
     """
     if data.cache_frozen_text == "false":
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"
-    depth = frozen_depth(model)
+    depth = model.num_frozen_text_layers
     obstacle = None if depth else "none, all text layers learn"
     if training.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         # All processes must run the same layers to put the shards together, also one whose batch has no text.
@@ -348,12 +348,6 @@ def _written(writer: FrozenTextWriter, training: TrainingArguments) -> str | Non
     except OSError as error:
         return f"the cache could not be written: {error}"
     return None
-
-
-def frozen_depth(model: SemArtForArtClassification) -> int:
-    """How many of the text tower's first layers do not learn."""
-    trainable, num_layers = model.config.trainable_text_layers, int(model.config.text_config.num_hidden_layers)
-    return 0 if trainable is None else max(0, num_layers - trainable)
 
 
 def expected_reads(num_rows: int, data: DataArguments, training: TrainingArguments) -> float:
