@@ -95,8 +95,7 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
         print(f"Not judged, the catalogue has no column of them: {', '.join(absent)}", file=sys.stderr)
     names = [name for name in names if name in columns.tasks]
     found = labelled_rows(catalogue, columns, names, images)
-    for number, reason in found.problems.items():
-        print(f"Row {number + 1} is left out: {reason}", file=sys.stderr)
+    print("".join(f"{line}\n" for line in found.notices()), end="", file=sys.stderr)
     rows = found.rows
     if model is None:
         wanted = [entries[name] for name in names]

@@ -115,7 +115,7 @@ def columns_of(
         columns = find_columns(catalogue, tasks, **named, with_urls=fetches, has_suggestions=has_suggestions)
     else:
         columns = catalogue.columns_of(tasks, has_suggestions=has_suggestions)
-    return columns, options.images or pictures_of(Path(options.catalogue))
+    return columns, options.images or pictures_of(catalogue, columns.image)
 
 
 def described(catalogue: Any, columns: Any, images: Path) -> str:

@@ -80,9 +80,9 @@ def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:
         raise ValueError("Got --decisions with tasks. The tasks are those of --init_from. Leave tasks out.")
     catalogue, review = open_source(str(data.data)), Review(file)
     columns = find_columns(catalogue, names, has_suggestions=True)._replace(separators=separators_of(tasks))
-    found = labelled_rows(catalogue, columns, names, pictures_of(Path(data.data)), review)
-    for number, reason in found.problems.items():
-        say(f"Row {number + 1} is left out: {reason}")
+    found = labelled_rows(catalogue, columns, names, pictures_of(catalogue, columns.image), review)
+    for line in found.notices():
+        say(line)
     parts = {
         "test": (0.0, HELD_OUT_SHARE),
         "validation": (HELD_OUT_SHARE, VALIDATION_END),

@@ -185,6 +185,9 @@ def suggest(options: argparse.Namespace) -> None:
     rows = [[task, *(counts[f"{task} {name}"] for name in names)] for task in tasks]
     answered, failed = counts["answered"], counts["failed"]
     print_table(Table(["task", *names], rows, f"{answered:,} of {answered + failed:,} rows answered"))
+    if counts["without_picture"]:
+        num_rows = counts["without_picture"]
+        print(f"{num_rows:,} were answered by their text alone; {output} says why their picture was not read.")
     if not config.confidence_risks:
         print(
             "This model carries no calibration, so that nothing is accepted. `semart-hf evaluate --calibrate val` "

@@ -13,6 +13,7 @@ from .suggestions import Columns, painting_of, printable
 
 #: Share of a catalogue's rows that is never trained on.
 HELD_OUT_SHARE = 0.2
+NUM_NOTICES = 5
 
 
 class LabelledRows(NamedTuple):
@@ -23,12 +24,23 @@ class LabelledRows(NamedTuple):
         keys: A number from 0 to below 1 for each row, which depends on its picture's name and its text alone.
         problems: By number of a row that has a label but cannot be read, why.
         num_decisions: How many labels are decisions.
+        without_picture: By number of a row that is read by its text alone, why its picture is not.
     """
 
     rows: datasets.Dataset
     keys: list[float]
     problems: dict[int, str]
     num_decisions: int
+    without_picture: dict[int, str]
+
+    def notices(self) -> list[str]:
+        """Sentences about the rows that are left out or lack their picture; of many rows the first ones."""
+        found = []
+        for rows, what in ((self.problems, "left out"), (self.without_picture, "read by its text alone")):
+            found += [f"Row {number + 1} is {what}: {reason}" for number, reason in [*rows.items()][:NUM_NOTICES]]
+            if len(rows) > NUM_NOTICES:
+                found.append(f"… and likewise {len(rows) - NUM_NOTICES:,} more rows.")
+        return found
 
 
 def labelled_rows(
@@ -43,17 +55,19 @@ def labelled_rows(
     """
     decisions = {} if review is None else decisions_by_row(catalogue, review)
     found: list[dict[str, Any]] = []
-    keys, problems, num_decisions = [], {}, 0
+    keys, problems, without_picture, num_decisions = [], {}, {}, 0
     for number, row in enumerate(catalogue.rows()):
         decided = {task: label for task, label in decisions.get(number, {}).items() if task in tasks}
         labels = {task: decided.get(task) or own_label(row, columns, task) for task in tasks}
         if not any(labels.values()):
             continue
         try:
-            painting, _ = painting_of(row, columns, images)
+            painting, why_no_picture = painting_of(row, columns, images)
         except ValueError as error:
             problems[number] = printable(str(error))
             continue
+        if why_no_picture is not None:
+            without_picture[number] = printable(why_no_picture)
         num_decisions += len(decided)
         found.append({"row": number, "image": image_cell(painting), "text": painting.get("text"), **labels})
         keys.append(row_key(row, columns))
@@ -62,10 +76,17 @@ def labelled_rows(
             f"Got {catalogue.path}, of which no row that can be read has a label in {list(columns.tasks.values())} or "
             "a decision. Give the catalogue's labels, or decide about some rows first."
         )
+    if without_picture and all(row["image"] is None for row in found):
+        number, reason = next(iter(without_picture.items()))
+        raise ValueError(
+            f"Got {catalogue.path}, of whose {len(without_picture):,} pictures none can be read; the first, of row "
+            f"{number + 1}: {reason}. Pictures are looked for in {images}. Put "
+            "them there; `semart-hf audit` takes another folder by --images."
+        )
     features = {"row": datasets.Value("int64"), "image": datasets.Image(decode=False)}
     features |= dict.fromkeys(["text", *tasks], datasets.Value("string"))
     rows = datasets.Dataset.from_list(found, features=datasets.Features(features))
-    return LabelledRows(rows, keys, problems, num_decisions)
+    return LabelledRows(rows, keys, problems, num_decisions, without_picture)
 
 
 def decisions_by_row(catalogue: Catalogue, review: Review) -> dict[int, dict[str, str]]:

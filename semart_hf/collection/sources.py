@@ -6,13 +6,14 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import datasets
 
 from semart_hf.catalogue.mapping import CatalogueMapping, normal
-from semart_hf.catalogue.picture_files import picture_files
+from semart_hf.catalogue.picture_files import find_picture, picture_files
 from semart_hf.catalogue.text_files import text_beside
 from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.streaming import url_of
@@ -146,10 +147,17 @@ class MappedCatalogue(Catalogue):
         self._catalogue.check_labels(labels)
 
 
-def pictures_of(source: Path) -> Path:
-    """The folder of a catalogue's pictures: `Images` beside it, or its own."""
-    beside = source.parent / "Images"
-    return beside if beside.is_dir() else source.parent
+def pictures_of(catalogue: Catalogue, column: str | None) -> Path:
+    """The folder of a catalogue's pictures: `Images` beside it, or its own, whichever the column's names lie in."""
+    own = Path(catalogue.path).parent
+    beside = own / "Images"
+    if not beside.is_dir():
+        return own
+    for row in islice(catalogue.rows(), 100 if column else 0):
+        for folder in (beside, own):
+            if isinstance(find_picture(str(folder), row.cells.get(column or "")), Path):
+                return folder
+    return beside
 
 
 def open_source(source: str, **reading: str | None) -> Catalogue:

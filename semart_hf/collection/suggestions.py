@@ -227,14 +227,15 @@ def suggest(
         state: Accelerate's, of the processes that share the work; the first writes the output.
 
     Returns:
-        How many rows were `answered` and how many `failed`, and how often `TASK DECISION` was written.
+        How many rows were `answered`, of these `without_picture` because theirs cannot be read, how many `failed`,
+        and how often `TASK DECISION` was written.
 
     Raises:
         ValueError: If another run writes the same output.
         OSError: If the disk is full; what is answered is kept.
     """
     folder, is_first = output.with_name(f".{output.name}.answers"), state.process_index == 0
-    counts: Counter[str] = Counter(answered=0, failed=0)
+    counts: Counter[str] = Counter(answered=0, failed=0, without_picture=0)
 
     def part(number: int) -> Path:
         return folder / f"{number:06d}.jsonl"
@@ -245,6 +246,7 @@ def suggest(
         )
         for row, answer in zip(catalogue.rows(), answers, strict=True):
             counts["failed" if answer.predictions is None else "answered"] += 1
+            counts["without_picture"] += answer.predictions is not None and answer.problem != ""
             addition = addition_of(answer, row)
             counts.update(f"{task} {cell}" for task, cell in zip(tasks, addition.added[3::4], strict=True))
             yield addition

@@ -26,6 +26,7 @@ def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, rele
     run(source, "--model", model, "--output_dir", output, "--device", "cpu")
     printed, errors = capsys.readouterr()
     assert "Not judged, the catalogue has no column of them: medium" in errors
+    assert "Row 1 is read by its text alone: there is no file" in errors
     ranked = read_table(output / "audit.csv", ",")
     assert [int(entry["rank"]) for entry in ranked] == list(range(1, len(ranked) + 1))
     assert sorted(float(entry["quality"]) for entry in ranked) == [float(entry["quality"]) for entry in ranked]
@@ -49,6 +50,14 @@ def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, rele
     doubted = [one for one in asked.suggestions if one.state == "doubted"]
     assert doubted
     assert all(one.known == rows[asked.row][one.task.upper()] != one.label for one in doubted)
+
+
+def test_a_catalogue_without_its_pictures_is_not_judged_by_its_texts(model, release, tmp_path):
+    source = tmp_path / "moved.csv"
+    source.write_bytes((release / "semart_test.csv").read_bytes())
+    with pytest.raises(SystemExit, match="none can be read; the first, of row 1: there is no file"):
+        run(source, "--model", model, "--output_dir", tmp_path / "audit", "--device", "cpu")
+    assert not (tmp_path / "audit").exists()
 
 
 def test_each_row_is_judged_by_a_training_that_has_not_seen_it(small_release, tmp_path, capsys, monkeypatch):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from semart_hf.catalogue.mapping import parse_mapping
 from semart_hf.collection.own_format import Addition, open_catalogue
-from semart_hf.collection.sources import DatasetRows, MappedCatalogue, open_source
+from semart_hf.collection.sources import DatasetRows, MappedCatalogue, open_source, pictures_of
 from semart_hf.collection.suggestions import Answer, Columns, addition_of, find_columns, painting_of
 
 
@@ -94,6 +94,14 @@ def test_a_folder_of_pictures_is_a_catalogue_with_the_texts_beside_them(tmp_path
     assert "cannot be read" in found[1].problem
     columns = find_columns(catalogue, ["type"])
     assert painting_of(found[2], columns, tmp_path)[0] == {"image": str(tmp_path / "room/b.png")}
+
+
+@pytest.mark.parametrize(("name", "place"), [("a.png", "Images"), ("Images/a.png", "."), ("lost.png", "Images")])
+def test_pictures_are_named_in_the_folder_images_or_beside_the_catalogue(tmp_path, name, place):
+    (tmp_path / "Images").mkdir()
+    (tmp_path / "Images/a.png").write_bytes(coloured("blue"))
+    (tmp_path / "museum.csv").write_text(f"image,text\n,A harbour.\n{name},\n", "utf-8")
+    assert pictures_of(open_catalogue(tmp_path / "museum.csv"), "image") == tmp_path / place
 
 
 def test_what_is_no_source_is_refused(tmp_path):
