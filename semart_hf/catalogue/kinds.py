@@ -9,9 +9,6 @@ import numpy.typing as npt
 from .timeframe import label_years
 from .vocabulary import UNKNOWN
 
-#: A painting has one label of a task; one of labels that have an order; or several.
-KINDS = ("categorical", "ordered", "multi_label")
-
 # Separators that a column of text is read with where none is named, if it has one of them and not the other.
 _SEPARATORS = ("|", ";")
 

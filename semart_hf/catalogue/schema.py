@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .kinds import KINDS
 from .medium import medium_of
 from .timeframe import half_century_of
 from .vocabulary import UNKNOWN
@@ -48,7 +47,8 @@ class Task:
         column: Of the data that has the labels, or what they are derived from; `None`: the task's name.
         rule: One of `RULES`; `None`: the cells are the labels.
         min_label_count: Labels rarer than this in train become `UNK`, of several are left out; `None`: the recipe's.
-        kind: One of `KINDS`; `None`: categorical, and ordered in years where all labels are periods.
+        kind: `categorical`, `ordered` or `multi_label`; `None`: categorical, and ordered in years where all labels are
+            periods.
         order: Of an ordered task the labels, from the least to the most, where they are neither numbers nor periods.
         unit: Of an ordered task whose labels are numbers: of these, in one word, such as `cm`.
         separator: Of a multi-label task whose cells are text: what stands between the labels.
@@ -135,17 +135,21 @@ def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
     return tasks
 
 
+# By kind, what a recipe may say of a task only where it is of this kind.
+_OWN_FIELDS = {"categorical": ("rule",), "ordered": ("rule", "order", "unit"), "multi_label": ("separator",)}
+
+
 def _check_kind(task: Task) -> None:
     """Refuse a kind that does not exist, and fields that a kind does not have."""
-    if task.kind not in (None, *KINDS):
-        raise ValueError(f"Got the kind {task.kind!r} of task {task.name}. Allowed are {list(KINDS)}. Choose one.")
-    only = {"order": ("ordered",), "unit": ("ordered",), "separator": ("multi_label",)}
-    only["rule"] = (None, "categorical", "ordered")  # type: ignore[assignment]
-    for field, kinds in only.items():
-        if getattr(task, field) is not None and task.kind not in kinds:
+    kind = "categorical" if task.kind is None else task.kind
+    if kind not in _OWN_FIELDS:
+        raise ValueError(f"Got the kind {kind!r} of task {task.name}. Allowed are {list(_OWN_FIELDS)}. Choose one.")
+    for field in ("rule", "order", "unit", "separator"):
+        allowed = [name for name, names in _OWN_FIELDS.items() if field in names]
+        if getattr(task, field) is not None and kind not in allowed:
             raise ValueError(
-                f"Got {field} for the task {task.name} of the kind {task.kind or 'categorical'}. Allowed is "
-                f"{field} for the kind {kinds[-1]}. Leave {field} out, or set another kind."
+                f"Got {field} for the task {task.name} of the kind {kind}. Allowed is {field} for the kind "
+                f"{' or '.join(allowed)}. Leave {field} out, or set another kind."
             )
     order = task.order
     if order is not None:
