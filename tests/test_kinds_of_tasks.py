@@ -10,12 +10,13 @@ import yaml
 from huggingface_hub import ModelCard
 from transformers import pipeline
 
-from semart_hf.cli import evaluate, predict, train
+from semart_hf.cli import app, evaluate, predict, train
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing.check import check_repository
 from semart_hf.publishing.model_repository import assemble_repository
 from semart_hf.publishing.onnx_export import export_onnx
+from semart_hf.publishing.space import write_space
 
 RECIPE = {
     "tasks": [
@@ -103,6 +104,29 @@ def test_the_pipeline_answers_each_kind_and_explains_it(trained, small_release, 
     assert [one["label"] for one in line["predictions"]["subjects"]] == [one["label"] for one in answer["subjects"]]
     page = (tmp_path / "out.html").read_text()
     assert all(f"{name}: {answer[name][0]['label']}" in page for name in KINDS if answer[name])
+
+
+def test_the_application_of_a_space_shows_each_kind(trained, small_release, tmp_path, monkeypatch):
+    monkeypatch.chdir(write_space(tmp_path / "space", str(trained[0])))
+    options = app.parse_arguments([])
+    classify = pipeline("art-classification", model=options.model, trust_remote_code=False)
+    config, results = classify.model.config, json.loads((trained[1] / "results.json").read_text())
+    page = app.Page(classify, dict.fromkeys(KINDS, 0.0) | {"subjects": 1.0})
+    picture, text = str(next((small_release / "Images").iterdir())), "A view of a river"
+    message, *labels, _ = page.classify(picture, text)
+    assert message.startswith("<p>The model is unsure of: Subjects (")
+    answer = classify({"image": picture, "text": text})
+    ranked = classify({"image": picture, "text": text}, top_k=None)
+    for name, found in zip(KINDS, labels, strict=True):
+        marks = {one["label"]: "✓ " for one in answer[name]} if name == "subjects" else {}
+        expected = {marks.get(one["label"], "") + one["label"]: one["score"] for one in ranked[name]}
+        assert found == pytest.approx(expected)
+    message, frame = page.explain(picture, text)
+    assert all(f"{name}: {answer[name][0]['label']}" in frame for name in KINDS if answer[name])
+    short = app.model_in_short(config, results)
+    for name, scores in results["tasks"].items():
+        assert f"<b>{name}</b>: " in short
+        assert f"; right for {scores['accuracy']:.0%} of {scores['num_rows']:,} paintings" in short
 
 
 def test_accepted_answers_of_each_kind_fill_a_catalogue(trained, tmp_path):

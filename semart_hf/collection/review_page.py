@@ -16,7 +16,7 @@ from .review_results import export_decisions
 from .several_labels import joined, several_choices, split_labels
 from .suggestions import Columns, painting_of, printable
 
-NUM_CHOICES = 5
+NUM_CHOICES, MOST_OFFERED = 5, 1000  # labels on buttons; in the field below, where others are written
 #: Pixels of the longer side of the picture that is sent to the browser.
 PREVIEW_SIZE = 1024
 #: Keys do what the buttons do, unless somebody is writing.
@@ -43,10 +43,13 @@ STYLE = """
 #cells dt { font-size: 0.8em; opacity: 0.75; } #cells dd { margin: 0 0 6px; }
 #question { font-size: 1.3em; } #choices { gap: 8px; } #choices button { justify-content: start; min-height: 44px; }
 #picture img { width: 100%; height: 100%; object-fit: contain; object-position: top; }
-#progress { overflow-x: auto; } #progress table { width: 100%; }
-#progress td, #progress th { text-align: right; padding: 2px 8px; }
+#progress table { width: 100%; } #progress td, #progress th { text-align: right; padding: 2px 8px; }
 #progress td:first-child, #progress th:first-child { text-align: left; }
-@media (max-width: 640px) { #picture { max-height: 45vh; } }
+@media (max-width: 640px) {
+  #picture { max-height: 45vh; } #progress th { display: none; } #progress tr { display: flex; flex-wrap: wrap; }
+  #progress td { padding: 0 14px 0 0; } #progress td:first-child { width: 100%; padding-top: 8px; font-weight: bold; }
+  #progress td:not(:first-child)::before { content: attr(data-column) " "; opacity: 0.75; }
+}
 """
 
 
@@ -167,15 +170,15 @@ class ReviewPage:
         begun = time.monotonic()
         if begun < self._counted_again:
             return self._progress
-        lines = []
+        head = ("task", "open", "decided", "skipped", "as suggested", "right among the open (estimate)")
+        table = f"<tr><th>{'<th>'.join(head)}"
         for task, found in self.review.progress().items():
             rest = found["estimated_accuracy"]
             agreement = "–" if found["agreement"] is None else f"{found['agreement']:.0%}"
             estimate = "–" if rest is None else f"{rest['mean']:.0%} ({rest['low']:.0%} to {rest['high']:.0%})"
-            counts = f"<td>{found['open']:,}<td>{found['decided']:,}<td>{found['skipped']:,}"
-            lines.append(f"<tr><td>{escape(task)}{counts}<td>{agreement}<td>{estimate}")
-        head = "<tr><th>task<th>open<th>decided<th>skipped<th>as suggested<th>right among the open (estimate)"
-        self._progress = f"<table>{head}{''.join(lines)}</table>"
+            cells = [escape(task), *(f"{found[name]:,}" for name in head[1:4]), agreement, estimate]
+            table += "<tr>" + "".join(map('<td data-column="{}">{}'.format, head, cells))
+        self._progress = f"<table>{table}</table>"
         self._counted_again = time.monotonic() + 10 * (time.monotonic() - begun)
         return self._progress
 
@@ -301,7 +304,7 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
         choices, answer, known, note, table = rest[:NUM_CHOICES], *rest[NUM_CHOICES:]
         drawn = [gradio.Button(value=one[0] if one else "", visible=one is not None) for one in choices]
         held = [one[1] if one else None for one in choices]
-        field = gradio.Dropdown(choices=known, value=None)
+        field = gradio.Dropdown(choices=known[:MOST_OFFERED], value=None)
         return [number, name, image, listed, asked, *drawn, *held, answer, field, note, table, ""]
 
     def on_load(name: str, request: gradio.Request) -> Any:  # a link may carry the name: ?reviewer=Ada

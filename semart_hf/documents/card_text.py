@@ -7,7 +7,7 @@ from typing import Any
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
 from .result_tables import modality_words
-from .table import NOT_MEASURED, Table, percent
+from .table import NOT_MEASURED, Table, first_of, percent
 
 
 def without_folders(value: object) -> object:
@@ -71,7 +71,7 @@ def worst_classes(results: Mapping[str, Any]) -> str:
         if worst:
             found = [f"{label} (F1 {per_label[label]['f1']:.2f} of {per_label[label]['support']})" for label in worst]
             untested = [label for label in per_label if label not in tested]
-            missing = f"; not among the tested paintings: {', '.join(untested)}" if untested else ""
+            missing = f"; not among the tested paintings: {first_of(untested)}" if untested else ""
             lines.append(f"{task}: {', '.join(found)}{missing}")
     return ". ".join(lines) or NOT_MEASURED
 

@@ -13,7 +13,7 @@ from semart_hf.files import write_text
 
 from .data_report import finding_table, read_prepared, split_table
 from .page import render_markdown
-from .table import Table
+from .table import Table, first_of
 
 #: What SemArt's terms allow, for the card and for whoever is about to upload a prepared folder.
 SEMART_LICENCE = (
@@ -28,9 +28,6 @@ LICENCE_NOTICE = (
 )
 
 
-_MOST_LABELS = 100  # of a task, in the card's table
-
-
 def write_dataset_card(folder: str | Path) -> Path:
     """The path of `README.md`, written into a prepared dataset folder from what lies there.
 
@@ -40,7 +37,9 @@ def write_dataset_card(folder: str | Path) -> Path:
     folder = Path(folder)
     summary, files, features = read_prepared(folder)
     rows = {split: counts for split, counts in summary["rows"].items() if split in files}
-    tasks = list(summary["labels"])
+    counts = {task: next(iter(splits.values())) for task, splits in summary["labels"].items()}  # of any split
+    labels = {task: [label for label in found if label != "unknown"] for task, found in counts.items()}
+    tasks = list(labels)
     card = render_markdown(
         "dataset_card.md",
         metadata=_metadata(files, features, {split: counts["kept"] for split, counts in rows.items()}),
@@ -54,7 +53,7 @@ def write_dataset_card(folder: str | Path) -> Path:
         splits=split_table(rows),
         labels=Table(
             ["task", "labels"],
-            [[task, _names(labels)] for task, labels in summary["labels"].items()],
+            [[task, first_of(found)] for task, found in labels.items()],
             num_text_columns=2,
         ),
         findings=finding_table(summary) if summary["problems"] else None,
@@ -62,13 +61,6 @@ def write_dataset_card(folder: str | Path) -> Path:
     )
     write_text(folder / "README.md", card)
     return folder / "README.md"
-
-
-def _names(counts: dict[str, dict[str, int]]) -> str:
-    """The labels of a task, the first of very many."""
-    names = [label for label in next(iter(counts.values())) if label != "unknown"]
-    more = f" and {len(names) - _MOST_LABELS:,} more" if len(names) > _MOST_LABELS else ""
-    return ("; " if "," in "".join(names) else ", ").join(names[:_MOST_LABELS]) + more
 
 
 def _metadata(files: dict[str, list[Path]], features: datasets.Features, num_rows: dict[str, int]) -> str:

@@ -28,7 +28,7 @@ from .result_tables import (
     training_words,
     unreadable_words,
 )
-from .table import NOT_MEASURED, Table, percent
+from .table import NOT_MEASURED, Table, first_of, percent
 
 _METRICS = {
     "accuracy": "Accuracy",
@@ -130,7 +130,7 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts, template: P
 def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, Any]:
     config, first = model.config, facts.results[0] if facts.results else {}
     miniature = {"training_data": {"is_painted_miniature": facts.is_miniature}}  # of a model that does not record it
-    labels = [[task["name"], str(len(task["labels"])), ", ".join(task["labels"])] for task in config.tasks or []]
+    labels = [[task["name"], str(len(task["labels"])), first_of(task["labels"])] for task in config.tasks or []]
     recipe = card_text.without_folders(dict(facts.recipe))
     return {
         "card_data": _card_metadata(facts, config.task_names, config.text_config.model_type).to_yaml(),

@@ -18,6 +18,8 @@ _NAMES = {
     "expected_calibration_error": "calibration error",
 }
 SHORT = ("accuracy", "macro_f1", "weighted_f1")
+#: Of a table of labels.
+MOST_ROWS = 500
 _MODALITIES = {
     "image+text": "picture and text",
     "image": "picture alone",
@@ -105,11 +107,15 @@ def label_table(per_label: Mapping[str, Mapping[str, float]]) -> Table:
     shown = [name for name in scores if any(name in found for found in per_label.values())]
     has_thresholds = "average_precision" in shown
     threshold = (lambda found: [number(found["threshold"])]) if has_thresholds else (lambda found: [])
+    frequent = {*sorted(per_label, key=lambda label: -per_label[label]["support"])[:MOST_ROWS]}
     rows: list[list[Cell | str | int]] = [
         [label, int(found["support"]), *(percent(found[name], missing=DASH) for name in shown), *threshold(found)]
         for label, found in per_label.items()
+        if label in frequent
     ]
-    return Table(["label", "paintings", *(scores[name] for name in shown), *["threshold"] * has_thresholds], rows)
+    note = f"The {MOST_ROWS} labels with the most paintings, of {len(per_label):,}; results.json has all."
+    header = ["label", "paintings", *(scores[name] for name in shown), *["threshold"] * has_thresholds]
+    return Table(header, rows, notes=[note] if len(per_label) > MOST_ROWS else [])
 
 
 def several_words(task: str, scores: Mapping[str, Any]) -> str | None:

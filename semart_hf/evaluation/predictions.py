@@ -30,6 +30,8 @@ from semart_hf.model.techniques_semart import run_model
 from .outcomes import Outcomes, probabilities_of
 
 _TASKS_KEY = b"semart_tasks"
+#: Parquet keeps each field of a struct apart: thousands of labels in each batch of rows would be mostly metadata.
+MOST_FIELDS = 1000
 
 
 @dataclass(frozen=True)
@@ -153,14 +155,14 @@ def predictions_writer(
     """A function that writes a batch with its probabilities; the file appears when the block has ended.
 
     Columns: `row_id`, and by task `{task}_true` (null where unknown), `{task}_predicted` and `{task}_probabilities`, a
-    struct with one number a label.
+    struct with one number a label, or beyond `MOST_FIELDS` labels a list.
     """
     kept = ("name", "labels", "kind", "positions", "unit", "thresholds")
     tasks = [{key: task[key] for key in kept if key in task} for task in tasks]
     columns_of = label_columns(tasks)
     fields = [("row_id", pa.string())]
     for task in tasks:
-        distribution = pa.struct([(label, pa.float32()) for label in task["labels"]])
+        distribution = distributions(np.zeros((0, len(task["labels"])), np.float32), task["labels"]).type
         answer = pa.list_(pa.string()) if is_multi_label(task) else pa.string()
         kinds = {"true": answer, "predicted": answer, "probabilities": distribution}
         fields += [(f"{task['name']}_{name}", kind) for name, kind in kinds.items()]
@@ -186,14 +188,17 @@ def predictions_writer(
                     true = labels[np.where(numbers == UNKNOWN_LABEL, -1, numbers)]
                     answers = labels[table.argmax(axis=1)]
                 answer = schema.field(f"{task['name']}_true").type
-                columns += [
-                    pa.array(true, answer),
-                    pa.array(answers, answer),
-                    pa.StructArray.from_arrays([pa.array(values) for values in table.T], names=task["labels"]),
-                ]
+                columns += [pa.array(true, answer), pa.array(answers, answer), distributions(table, task["labels"])]
             file.write_table(pa.Table.from_arrays(columns, schema=schema))
 
         yield write
+
+
+def distributions(table: npt.NDArray[np.float32], labels: Sequence[str]) -> pa.Array:
+    """Probabilities (rows, labels) as a column of predictions.parquet."""
+    if len(labels) <= MOST_FIELDS:
+        return pa.StructArray.from_arrays([pa.array(values) for values in table.T], names=labels)
+    return pa.FixedSizeListArray.from_arrays(pa.array(table.ravel()), len(labels))
 
 
 def open_predictions(path: str | Path) -> tuple[parquet.ParquetFile, list[dict[str, Any]]]:
@@ -223,7 +228,12 @@ def read_predictions(path: str | Path) -> Outcomes:
                 else:
                     table[row] = numbers[cell]
             references.append(table)
-            columns = batch.column(f"{task['name']}_probabilities").flatten()
-            probabilities[task["name"]] = np.stack([column.to_numpy() for column in columns], axis=1)
+            found = batch.column(f"{task['name']}_probabilities").flatten()
+            is_struct = isinstance(found, list)
+            probabilities[task["name"]] = (
+                np.stack([column.to_numpy() for column in found], axis=1)
+                if is_struct
+                else found.to_numpy().reshape(batch.num_rows, -1)
+            )
         outcomes.add(probabilities, np.concatenate(references, axis=1), batch.column("row_id").to_pylist())
     return outcomes

@@ -62,18 +62,21 @@ def average_precisions(outcomes: SeveralOutcomes) -> Callable[[npt.NDArray[Any]]
 
     Source: as `sklearn.metrics.average_precision_score`: the precision at each threshold by the recall it adds.
     """
-    order = np.argsort(-outcomes.probabilities, axis=0, kind="stable").T
-    truth, p = (np.take_along_axis(table.T, order, axis=1) for table in (outcomes.references, outcomes.probabilities))
+    occurs = (outcomes.references == 1).any(axis=0)  # of thousands of labels a split has few
+    tables = outcomes.references[:, occurs].T, outcomes.probabilities[:, occurs].T
+    order = np.argsort(-tables[1], axis=1, kind="stable")
+    truth, p = (np.take_along_axis(table, order, axis=1) for table in tables)
     is_last = np.append(np.diff(p) != 0, np.ones((len(p), 1), dtype=bool), axis=1)  # of equal probabilities
-    last = np.where(is_last, np.arange(p.shape[1]), p.shape[1])
-    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+    last = np.minimum.accumulate(np.where(is_last, np.arange(p.shape[1]), p.shape[1])[:, ::-1], axis=1)[:, ::-1]
     is_known, has = truth != UNKNOWN_LABEL, truth == 1
 
     def precisions(counts: npt.NDArray[Any]) -> FloatArray:
         drawn = counts[order] * is_known
         right = np.cumsum(drawn * has, axis=1)
         precision = np.take_along_axis(ratio(right, np.cumsum(drawn, axis=1)), last, axis=1)
-        return ratio(np.nansum(drawn * has * precision, axis=1), right[:, -1])
+        found = np.full(outcomes.num_labels, np.nan)
+        found[occurs] = ratio(np.nansum(drawn * has * precision, axis=1), right[:, -1])
+        return found
 
     return precisions
 
@@ -119,8 +122,7 @@ def _per_label(known: TaskOutcomes | SeveralOutcomes, counts: npt.NDArray[Any], 
 
 
 def _label_scores(known: TaskOutcomes) -> dict[str, Any]:
-    num_rows = len(known.references)
-    if not num_rows:
+    if not (num_rows := len(known.references)):
         return {"num_rows": 0, **dict.fromkeys(LABEL_SCORES)}
     found = {"accuracy": known.correct.mean(), **mean_class_scores(class_counts(known)[None])}
     return {"num_rows": num_rows, **{name: float(np.squeeze(found[name])) for name in LABEL_SCORES}}
@@ -390,7 +392,7 @@ def _class_indicators(outcomes: TaskOutcomes | SeveralOutcomes) -> sparse.csr_ar
     """What each row adds to the class counts: (rows, 3 * num_labels)."""
     if isinstance(outcomes, SeveralOutcomes):
         has, is_answer = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
-        return sparse.csr_array(np.concatenate([has & is_answer, has, is_answer], axis=1).astype(float))
+        return sparse.csr_array(np.concatenate([has & is_answer, has, is_answer], axis=1)).astype(float)
     known, rows, size = outcomes.known(), np.flatnonzero(outcomes.is_known), outcomes.num_labels
     true, answered, is_right = known.references.astype(np.int64), known.predictions.astype(np.int64), known.correct
     rows = np.concatenate([rows[is_right], rows, rows])

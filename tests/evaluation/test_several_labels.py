@@ -7,6 +7,7 @@ import pytest
 from datasets import Dataset, Features, List, Value
 from sklearn import metrics
 
+from semart_hf.documents.result_tables import label_table
 from semart_hf.evaluation.calibration import (
     choose_thresholds,
     fit_temperature,
@@ -186,12 +187,28 @@ def test_errors_in_steps_and_units_by_hand():
     assert not any("units" in name or name.endswith("_None") for name in scores)
 
 
-def test_twenty_thousand_labels_are_scored():
+def test_twenty_thousand_labels_are_scored_kept_and_shown(tmp_path):
     task = {"name": "author", "labels": [f"painter {number}" for number in range(20_000)]}
     outcomes = Outcomes([task])
     outcomes.add([[number] for number in range(19_000, 19_100)], [[number] for number in range(19_001, 19_101)])
-    assert score_outcomes(outcomes)["tasks"]["author"]["accuracy"] == 0
+    scores = score_outcomes(outcomes)["tasks"]["author"]
+    assert scores["accuracy"] == 0
     check_metric_name("author_accuracy", [task], compute_metrics_for([task]))
+    table = label_table(scores["per_label"])
+    assert len(table.rows) == 500
+    assert {f"painter {number}" for number in range(19_001, 19_101)} < {row[0] for row in table.rows}
+    assert table.notes == ["The 500 labels with the most paintings, of 20,000; results.json has all."]
+    logits = np.random.default_rng(0).normal(size=(8, 20_000)).astype(np.float32)
+    path, batch = (
+        tmp_path / "predictions.parquet",
+        Predictions(["a"] * 8, {"author": logits}, np.ones((8, 1), int), [task]),
+    )
+    with predictions_writer(path, [task]) as write:
+        write(batch, batch.probabilities())
+    assert path.stat().st_size < 3 * logits.nbytes
+    expected = Outcomes([task])
+    expected.add(batch.probabilities(), batch.references)
+    assert read_predictions(path).task("author").losses == pytest.approx(expected.task("author").losses, abs=1e-5)
 
 
 @pytest.mark.parametrize(

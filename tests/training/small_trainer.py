@@ -22,13 +22,13 @@ OPTIONS |= {"per_device_train_batch_size": 8, "per_device_eval_batch_size": 16, 
 STEPS_ALONE = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 
 
-def parts_of(release, **fields):
+def parts_of(release, tasks=None, **fields):
     """Splits, tasks, arguments of the model and tokenizer of a small release; `fields` are the model's."""
     splits = load_paintings(release, min_label_count=3)
     splits = {name: split.cast_column("image", datasets.Image(decode=False)) for name, split in splits.items()}
     data = DataArguments(data=str(release), vocab_size=300, max_text_length=32)
     model = ModelArguments(**{**TOWERS, "frozen_vision_stages": 3, "trainable_text_layers": 1, **fields})
-    tasks = tasks_of(splits["train"], data.tasks)
+    tasks = tasks_of(splits["train"], tasks)
     return splits, tasks, model, build_tokenizer(splits["train"], model, data)
 
 

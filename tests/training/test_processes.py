@@ -52,7 +52,7 @@ def test_two_processes_have_the_losses_of_one(one_process, small_release, tmp_pa
         assert (run["world_size"], run["is_sharded"]) == (2, bool(launcher))
         assert [line["step"] for line in run["steps"]] == [1, 2]
         for expected, found in zip(alone["steps"], run["steps"], strict=True):
-            for name in ("loss", "type_loss", "timeframe_loss", "school_accuracy", "grad_norm"):
+            for name in ("loss", "type_loss", "timeframe_loss", "subjects_loss", "school_accuracy", "grad_norm"):
                 assert found[name] == pytest.approx(expected[name], abs=ROUNDING), name
         for name, tensor in alone_weights.items():  # AdamW's step is as large for a gradient that is rounding alone
             assert torch.allclose(weights[name], tensor, atol=2 * NUM_STEPS * LEARNING_RATE), name
