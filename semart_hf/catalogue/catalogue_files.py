@@ -93,7 +93,7 @@ class SourceTable:
         numbers: list[int] = []
         cells: list[list[str | None]] = [[] for _ in places]
         for number, row in self.rows:
-            if any(normal(_as_text(row[place])) not in allowed for place, allowed in conditions):
+            if any(normal(as_text(row[place])) not in allowed for place, allowed in conditions):
                 self.num_left_out += 1
                 continue
             numbers.append(number)
@@ -101,7 +101,7 @@ class SourceTable:
                 if name == image_column:
                     column.append(_write_picture(row[place], pictures_folder / f"{stem}-{number:08d}"))
                 else:
-                    column.append(_as_text(row[place]))
+                    column.append(as_text(row[place]))
             if len(numbers) == PIECE_ROWS:
                 yield numbers, dict(zip(names, cells, strict=True))
                 numbers, cells = [], [[] for _ in places]
@@ -209,8 +209,8 @@ def _read_workbook(path: Path) -> SourceTable:
         raise ValueError(f"Got {path}, which is no workbook ({error}). Save it as .xlsx or CSV.") from error
     if not rows:
         raise ValueError(f"Got {path}, whose first sheet is empty. Move the catalogue there, or save it as CSV.")
-    header = [_as_text(name) or f"column_{number}" for number, name in enumerate(rows[0], start=1)]
-    cells = ((number, row) for number, row in enumerate(rows[1:], start=1) if any(map(_as_text, row)))
+    header = [as_text(name) or f"column_{number}" for number, name in enumerate(rows[0], start=1)]
+    cells = ((number, row) for number, row in enumerate(rows[1:], start=1) if any(map(as_text, row)))
     return SourceTable(path.name, header, cells, f"{path.name}: its columns are {header}")
 
 
@@ -249,17 +249,17 @@ def _write_picture(picture: Any, path: Path) -> str | None:
     return path.name
 
 
-def _as_text(value: Any) -> str | None:
+def as_text(value: Any) -> str | None:
     """A cell as a string: lists with `|` between their parts, whole numbers without a point, no pictures."""
     if isinstance(value, str):
         text = value.strip()
         if text.startswith("[") and _LIST.fullmatch(text):  # as pandas writes a list into a CSV file
-            return _as_text(ast.literal_eval(text))
+            return as_text(ast.literal_eval(text))
         return text or None
     if value is None or isinstance(value, (bytes, Mapping)):
         return None
     if isinstance(value, (list, tuple)):
-        return "|".join(text for text in map(_as_text, value) if text) or None
+        return "|".join(text for text in map(as_text, value) if text) or None
     if isinstance(value, float):
         if value != value:  # how pandas writes a missing number
             return None

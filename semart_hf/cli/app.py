@@ -15,9 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from semart_hf.documents.table import first_of
 from semart_hf.extras import optional
 
-from .command import add_catalogue_options, catalogue_of, columns_of, command, load_model
+from .command import add_catalogue_options, catalogue_of, columns_of, command, load_model, reading_of
 
 MOST_CHARACTERS = 5000
 MOST_BYTES = "256mb"  # of a picture
@@ -83,7 +84,7 @@ def review_of(options: argparse.Namespace, page: Page) -> Any:
     catalogue, tasks = catalogue_of(options), page.classifier.model.config.tasks
     columns, images = columns_of(options, catalogue, page.tasks, has_suggestions=True)
     columns = columns._replace(separators=separators_of(tasks))
-    review = begin_review(catalogue, columns, page.tasks)
+    review = begin_review(catalogue, columns, page.tasks, reading_of(options))
     labels = {task["name"]: task["labels"] for task in tasks}
     return ReviewPage(review, catalogue, columns, images, labels, page.explanation)
 
@@ -114,11 +115,10 @@ def model_in_short(config: Any, results: Mapping[str, Any]) -> str:
     lines = []
     for task in config.tasks:
         names = [label for label in task["labels"] if label != "UNK"]
-        shown = ", ".join(names[:MOST_LABELS]) + f" and {len(names) - MOST_LABELS} more" * (len(names) > MOST_LABELS)
         score = results.get("tasks", {}).get(task["name"], {})
         is_known = score.get("accuracy") is not None
         right = f"; right for {score['accuracy']:.0%} of {score['num_rows']:,} paintings" if is_known else ""
-        lines.append(f"<li><b>{escape(task['name'])}</b>: {escape(shown)}{right}")
+        lines.append(f"<li><b>{escape(task['name'])}</b>: {escape(first_of(names, MOST_LABELS))}{right}")
     return f"<ul>{''.join(lines)}</ul><p>{LIMITS}</p>"
 
 

@@ -16,6 +16,9 @@ from semart_hf.documents.table import Table, as_cell
 
 from .threads import set_up_threads
 
+#: Options by which a catalogue is read; see `add_catalogue_options`.
+READING = ("mapping", "images", "image_column", "text_columns", "encoding", "delimiter", "sheet")
+
 
 def command(name: str) -> Callable[[Callable[[list[str]], None]], Callable[..., None]]:
     """Decorator that makes a command's `main` of a function of its arguments, by default the process's.
@@ -79,7 +82,7 @@ def add_catalogue_options(parser: argparse.ArgumentParser, *, fetches: bool = Tr
     add = group.add_argument
     add("--mapping", help="file that says which column is what, or the name of one that is shipped")
     add("--images", type=Path, help="folder of its pictures (default: Images beside it, or its own)")
-    add("--image_column", help="its column of picture files or URLs (default: by its name)")
+    add("--image_column", help="its column of picture files or URLs, '' for none (default: by its name)")
     add("--text_columns", nargs="+", metavar="COLUMN", help="its columns of text (default: likewise)")
     if fetches:
         add("--fetch_pictures", action="store_true", help="fetch pictures that are URLs, of public hosts alone")
@@ -87,6 +90,13 @@ def add_catalogue_options(parser: argparse.ArgumentParser, *, fetches: bool = Tr
     add("--delimiter", help="of a text file: a character, or tab, comma, semicolon, pipe (default: found)")
     add("--sheet", help="of an Excel workbook (default: the one that it opens with)")
     return group
+
+
+def reading_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_catalogue_options` in JSON's types, for a process in another folder."""
+    found = {name: getattr(options, name) for name in READING}
+    paths = (name for name in ("images", "mapping") if found[name] and Path(found[name]).exists())
+    return found | {name: str(Path(found[name]).resolve()) for name in paths}
 
 
 def catalogue_of(options: argparse.Namespace) -> Any:
@@ -115,7 +125,7 @@ def columns_of(
         columns = find_columns(catalogue, tasks, **named, with_urls=fetches, has_suggestions=has_suggestions)
     else:
         columns = catalogue.columns_of(tasks, has_suggestions=has_suggestions)
-    return columns, options.images or pictures_of(catalogue, columns.image)
+    return columns, Path(options.images) if options.images else pictures_of(catalogue, columns.image)
 
 
 def described(catalogue: Any, columns: Any, images: Path) -> str:

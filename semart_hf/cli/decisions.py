@@ -4,10 +4,15 @@ import hashlib
 import json
 import shutil
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .command import READING, catalogue_of, columns_of, load_model
+
+#: Fields of a recipe that say nothing of a reviewed catalogue.
+UNUSED = ("tasks", "text_columns", "follow_links", "max_train_rows", "streaming", "prepared_size")
 # Up to which key rows choose the checkpoint.
 VALIDATION_END = 0.3
 
@@ -61,13 +66,16 @@ def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:
     )
     from semart_hf.collection.review import Review
     from semart_hf.collection.several_labels import separators_of
-    from semart_hf.collection.sources import open_source, pictures_of
-    from semart_hf.collection.suggestions import find_columns
+    from semart_hf.data.data_arguments import DataArguments
     from semart_hf.data.loading import Splits
     from semart_hf.model.configuration_semart import SemArtConfig, is_multi_label
 
-    if data.streaming or data.prepared_size is not None:
-        raise ValueError("Got --decisions with streaming or prepared_size. A reviewed catalogue is read row by row.")
+    plain = DataArguments(data=data.data)
+    if given := [name for name in UNUSED if getattr(data, name) != getattr(plain, name)]:
+        raise ValueError(
+            f"Got --decisions with {', '.join(given)}. The tasks are those of --init_from, and the catalogue is read "
+            "row by row as in its review. Leave them out."
+        )
     data.prepare = False
     tasks = SemArtConfig.from_pretrained(init_from).tasks
     names = [task["name"] for task in tasks]
@@ -76,11 +84,11 @@ def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:
             f"Got --init_from {init_from}, whose tasks {names} have several labels each. A model is compared with its "
             "start by tasks with one label. Give one that has such a task."
         )
-    if data.tasks is not None:
-        raise ValueError("Got --decisions with tasks. The tasks are those of --init_from. Leave tasks out.")
-    catalogue, review = open_source(str(data.data)), Review(file)
-    columns = find_columns(catalogue, names, has_suggestions=True)._replace(separators=separators_of(tasks))
-    found = labelled_rows(catalogue, columns, names, pictures_of(catalogue, columns.image), review)
+    review = Review(file)
+    reading = Namespace(catalogue=data.data, **dict.fromkeys(READING) | review.reading)
+    catalogue = catalogue_of(reading)
+    columns, images = columns_of(reading, catalogue, names, has_suggestions=True)
+    found = labelled_rows(catalogue, columns._replace(separators=separators_of(tasks)), names, images, review)
     for line in found.notices():
         say(line)
     parts = {
@@ -121,8 +129,6 @@ def compare_with_start(model: Any, processor: Any, init_from: str, rows: Any, tr
     from semart_hf.evaluation.outcomes import Outcomes
     from semart_hf.evaluation.predictions import predict_dataset
     from semart_hf.model.configuration_semart import is_multi_label
-
-    from .command import load_model
 
     start, start_processor = load_model(init_from)
     tasks = [task for task in model.config.tasks if not is_multi_label(task)]

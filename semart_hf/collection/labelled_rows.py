@@ -9,6 +9,7 @@ import datasets
 
 from .own_format import Catalogue, Row
 from .review import Review
+from .several_labels import joined, split_labels
 from .suggestions import Columns, painting_of, printable
 
 #: Share of a catalogue's rows that is never trained on.
@@ -80,8 +81,8 @@ def labelled_rows(
         number, reason = next(iter(without_picture.items()))
         raise ValueError(
             f"Got {catalogue.path}, of whose {len(without_picture):,} pictures none can be read; the first, of row "
-            f"{number + 1}: {reason}. Pictures are looked for in {images}. Put "
-            "them there; `semart-hf audit` takes another folder by --images."
+            f"{number + 1}: {reason}. Pictures are looked for in {images}. Put them there, or give `semart-hf app` "
+            "(whose options --decisions takes) or `audit` another folder by --images, or --image_column '' for none."
         )
     features = {"row": datasets.Value("int64"), "image": datasets.Image(decode=False)}
     features |= dict.fromkeys(["text", *tasks], datasets.Value("string"))
@@ -103,10 +104,11 @@ def decisions_by_row(catalogue: Catalogue, review: Review) -> dict[int, dict[str
 
 
 def own_label(row: Row, columns: Columns, task: str) -> str | None:
-    """The label in the catalogue's own column, if a person wrote it there."""
-    column = columns.tasks.get(task)
-    is_suggestion = row.cells.get(f"{task}_decision") not in (None, "known")
-    return None if column is None or is_suggestion else (row.cells.get(column) or "").strip() or None
+    """The label in the catalogue's own column, if a person wrote it there or decided on it."""
+    column, separator = columns.tasks.get(task), columns.separators.get(task)
+    is_filled = f" {column} " in f" {row.cells.get('filled_by_suggestion')} " and not row.cells.get(f"{task}_decided")
+    cell = None if column is None or is_filled else row.cells.get(column)
+    return joined(split_labels(cell, separator), separator) if cell and separator else cell
 
 
 def row_key(row: Row, columns: Columns) -> float:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from semart_hf.catalogue.catalogue_files import as_text
 from semart_hf.catalogue.delimited import Record, read_records
 from semart_hf.extras import optional
 from semart_hf.files import atomic_file
@@ -130,7 +131,7 @@ class _DelimitedText(Catalogue):
     def rows(self) -> Iterator[Row]:
         for record in self._read()[1]:
             wanted, found = len(self.columns), len(record.fields)
-            cells = (value.replace("\0", "").strip() or None for value in record.fields)
+            cells = (as_text(value.replace("\0", "")) for value in record.fields)
             problem = f"Line {record.line} has {found} cells, the header has {wanted}."
             yield Row(dict(zip(self.columns, cells, strict=True))) if found == wanted else Row({}, problem)
 
@@ -193,7 +194,7 @@ class _DelimitedText(Catalogue):
         return cells
 
     def _quoted(self, value: Cell) -> str:
-        text = as_text(value)
+        text = f"{value:.4g}" if isinstance(value, float) else value or ""
         if not text.isascii():
             text = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
         if self._quotes_all or any(sign in text for sign in (self.delimiter, '"', "\n", "\r")):
@@ -236,7 +237,7 @@ class _JsonLines(Catalogue):
             return Row({}, f"Line {number} is no JSON: {error}.")
         if not isinstance(content, dict):
             return Row({}, f"Line {number} is no JSON object.")
-        return Row({name: as_text(value) or None for name, value in content.items()})
+        return Row({name: as_text(value) for name, value in content.items()})
 
     @staticmethod
     def _with_keys(line: str, names: Sequence[str], addition: Addition) -> str:
@@ -262,7 +263,7 @@ class _ParquetFile(Catalogue):
     def rows(self) -> Iterator[Row]:
         for batch in pq.ParquetFile(self.path).iter_batches(_PIECE_ROWS):
             for row in batch.to_pylist():
-                yield Row({name: as_text(value) or None for name, value in row.items()})
+                yield Row({name: as_text(value) for name, value in row.items()})
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
         remaining = iter(additions)
@@ -308,7 +309,7 @@ class _Workbook(Catalogue):
         if sheet is not None and sheet not in self._book.sheetnames:
             raise ValueError(f"Got the sheet {sheet!r}. Allowed are {self._book.sheetnames}. Correct --sheet.")
         self._sheet = self._book.active if sheet is None else self._book[sheet]
-        texts = (list(map(as_text, row)) for row in self._sheet.iter_rows(values_only=True))
+        texts = ([as_text(cell) or "" for cell in row] for row in self._sheet.iter_rows(values_only=True))
         self._header_row, names = next((found for found in enumerate(texts, start=1) if any(found[1])), (0, []))
         if not names:
             raise ValueError(
@@ -351,7 +352,7 @@ class _Workbook(Catalogue):
         start = self._header_row + 1
         rows = self._sheet.iter_rows(min_row=start, max_col=len(self.columns), values_only=True)
         for number, row in enumerate(rows, start=start):
-            cells = [as_text(value) or None for value in row]
+            cells = list(map(as_text, row))
             if any(cells):
                 yield number, cells
 
@@ -361,16 +362,3 @@ def _set_cell(cell: Any, value: Cell) -> None:
     cell.value = value
     if isinstance(value, str):
         cell.data_type = "s"
-
-
-def as_text(value: Any) -> str:
-    """A cell's value as text: lists with `|` between their parts, whole numbers without a point, nothing for none."""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, list | tuple):
-        return "|".join(filter(None, map(as_text, value)))
-    if value is None or isinstance(value, bytes | Mapping) or value != value:
-        return ""
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else f"{value:.4g}"
-    return str(value).strip()

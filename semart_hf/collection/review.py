@@ -88,6 +88,7 @@ class Review:
             about = dict(connection.execute("SELECT name, value FROM about"))
         self.tasks: list[str] = json.loads(about["tasks"])
         self.digest = about["catalogue"]
+        self.reading: dict[str, Any] = json.loads(about.get("reading", "{}"))
 
     def next_painting(
         self, reviewer: str, order: str = BY_GAIN, *, task: str | None = None, label: str | None = None
@@ -284,19 +285,23 @@ class Review:
             raise OSError(f"The decisions in {self.path} cannot be read or written: {error}.") from error
 
 
-def begin_review(catalogue: Catalogue, columns: Columns, tasks: Sequence[str], path: Path | None = None) -> Review:
+def begin_review(
+    catalogue: Catalogue, columns: Columns, tasks: Sequence[str], reading: Mapping[str, Any] | None = None
+) -> Review:
     """The review of a catalogue that `semart-hf predict` has written suggestions into, begun or continued.
+
+    The decisions lie beside the catalogue, in a file of its name and `.decisions.sqlite3`.
 
     Args:
         catalogue: With a column `<task>_suggested` for each task, and those beside it.
         columns: Which of its columns are what.
         tasks: Names of the model's tasks.
-        path: Of the decisions; `None`: the catalogue's name and `.decisions.sqlite3` beside it.
+        reading: Options by which the catalogue was read, in JSON's types, for a training with the decisions.
 
     Raises:
         ValueError: If the catalogue has no suggestions, or the decisions are about another one.
     """
-    path = path or catalogue.path.with_name(f"{catalogue.path.name}.decisions.sqlite3")
+    path = catalogue.path.with_name(f"{catalogue.path.name}.decisions.sqlite3")
     given = [task for task in tasks if f"{task}_suggested" in catalogue.columns]
     if not given:
         raise ValueError(
@@ -328,5 +333,7 @@ def begin_review(catalogue: Catalogue, columns: Columns, tasks: Sequence[str], p
             connection.execute("ALTER TABLE suggestion ADD COLUMN turn INTEGER")
             connection.execute("CREATE INDEX by_turn ON suggestion (state, turn)")
             put_in_order(connection, columns)
+        if reading is not None:
+            connection.execute("INSERT OR REPLACE INTO about VALUES ('reading', ?)", [json.dumps(reading)])
         connection.commit()
     return review

@@ -21,8 +21,8 @@ def joined(labels: Iterable[str], separator: str) -> str:
 
 
 def split_labels(cell: str | None, separator: str) -> list[str]:
-    """The labels of a cell, each once."""
-    return labels_in(cell, separator) or []
+    """The labels of a cell, each once; also of a list, which is read with `|` between its parts."""
+    return labels_in(cell and cell.replace("|", separator), separator) or []
 
 
 def several_choices(

@@ -12,13 +12,14 @@ from typing import Any
 
 import datasets
 
+from semart_hf.catalogue.catalogue_files import as_text
 from semart_hf.catalogue.mapping import CatalogueMapping, normal
 from semart_hf.catalogue.picture_files import find_picture, picture_files
 from semart_hf.catalogue.text_files import text_beside
 from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.streaming import url_of
 
-from .own_format import Addition, Catalogue, Row, as_text, open_catalogue
+from .own_format import Addition, Catalogue, Row, open_catalogue
 from .suggestions import Columns, find_columns
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class DatasetRows(Catalogue):
         for number, row in enumerate(self._cells):
             for name, labels in names.items():
                 row[name] = labels[-1 if row[name] is None else row[name]]  # datasets writes -1 for none
-            cells = {name: as_text(value) or None for name, value in row.items()}
+            cells = {name: as_text(value) for name, value in row.items()}
             yield Row(cells, self._problems.get(number), partial(self._picture, number))
 
     def _picture(self, number: int) -> str | io.BytesIO | None:

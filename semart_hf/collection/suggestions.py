@@ -73,7 +73,7 @@ def find_columns(
     Args:
         catalogue: It has none of the columns that a suggestion is written to, unless it `has_suggestions`.
         tasks: Names of the model's tasks.
-        image: The column of pictures; `None`: it is guessed.
+        image: The column of pictures; empty: there are none; `None`: it is guessed.
         text: The columns of text, likewise.
         with_urls: Whether pictures may be given by URL, which are preferred to files then.
         has_suggestions: Whether they are in it.
@@ -87,7 +87,9 @@ def find_columns(
     def first(names: Iterable[str]) -> str | None:
         return next((found[name] for name in names if name in found), None)
 
-    image = image or first((*_URL_NAMES, *_IMAGE_NAMES) if with_urls else _IMAGE_NAMES)
+    if image is None:
+        image = first((*_URL_NAMES, *_IMAGE_NAMES) if with_urls else _IMAGE_NAMES)
+    image = image or None
     texts = tuple(text or filter(None, [first((*_TEXT_NAMES, "title", "name"))]))
     if image is None and not texts and not catalogue.has_pictures:
         raise ValueError(

@@ -62,6 +62,7 @@ def test_a_release_is_written_back_with_the_pipelines_answers(calibrated, releas
     assert {row["medium_decision"] for row in rows} == {"not calibrated"}
     assert rows[0]["suggestion_problem"] == "there is no file test00.jpg"
     assert "12 of 12 rows answered" in printed.out
+    assert "1 were answered by their text alone" in printed.out
     assert f"Pictures: column 'IMAGE_FILE', files in {release / 'Images'}. Text: 'DESCRIPTION'." in printed.err
 
 

@@ -5,10 +5,9 @@ import json
 import shutil
 import signal
 import sqlite3
-import urllib.request
 
 import pytest
-from served_app import served
+from served_app import called, served
 from tiny_release import load_command, read_table, save_tiny_model, write_release
 
 TASKS = ("type", "school", "timeframe", "medium")
@@ -38,17 +37,6 @@ def decisions_of(catalogue):
     with sqlite3.connect(catalogue.with_name(f"{catalogue.name}.decisions.sqlite3")) as connection:
         query = "SELECT row, task, label, reviewer FROM decision WHERE NOT is_undone ORDER BY id"
         return connection.execute(query).fetchall()
-
-
-def called(address, name, *values):
-    """What a function of the API gives, by plain HTTP, as docs/suggestions.md has it."""
-    place = f"{address}/gradio_api/call/{name}"
-    body = json.dumps({"data": values}).encode()
-    request = urllib.request.Request(place, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
-        event = json.load(answer)["event_id"]
-    with urllib.request.urlopen(f"{place}/{event}") as answer:
-        return json.loads(answer.read().decode().rpartition("data: ")[2])[0]
 
 
 def question(tab):

@@ -99,14 +99,14 @@ def test_a_label_that_the_encoding_lacks_is_refused_and_a_reason_is_escaped(tmp_
 
 def test_json_lines_keep_their_text_and_get_keys(tmp_path):
     path = tmp_path / "catalogue.jsonl"
-    path.write_bytes(b'{"a": 1.50, "b": "\\u00e9"}\r\n\n{}\n[1]\nnonsense\n{"a" : null }')
+    path.write_bytes(b'{"a": 1653.250, "b": "\\u00e9"}\r\n\n{}\n[1]\nnonsense\n{"a" : null }')
     rows = list(open_catalogue(path).rows())
-    assert [row.cells for row in rows] == [{"a": "1.5", "b": "é"}, {}, {}, {}, {"a": None}]
+    assert [row.cells for row in rows] == [{"a": "1653.25", "b": "é"}, {}, {}, {}, {"a": None}]
     assert [row.problem for row in rows][2] == "Line 4 is no JSON object."
     assert rows[3].problem.startswith("Line 5 is no JSON")
     output = written(path, answers(5))
     assert output.read_bytes() == (
-        b'{"a": 1.50, "b": "\\u00e9", "type_suggested": "label 0", "type_confidence": 0.25}\r\n\n'
+        b'{"a": 1653.250, "b": "\\u00e9", "type_suggested": "label 0", "type_confidence": 0.25}\r\n\n'
         b'{"type_suggested": "label 1", "type_confidence": 0.25}\n[1]\nnonsense\n'
         b'{"a" : null, "type_suggested": "label 4", "type_confidence": 0.25}'
     )

@@ -4,6 +4,7 @@ import csv
 
 import pytest
 
+from semart_hf.collection.labelled_rows import own_label
 from semart_hf.collection.own_format import Row, open_catalogue
 from semart_hf.collection.review import begin_review
 from semart_hf.collection.review_page import NUM_CHOICES, ReviewPage
@@ -53,11 +54,11 @@ def test_accepted_labels_are_filled_in_together(scores, decision, filled):
 
 @pytest.fixture
 def page(tmp_path):
-    """Three rows of which the second has the suggested labels in another order, and the third none suggested."""
+    """Three rows: the second has the suggested labels as a list in another order, the third none suggested."""
     path = tmp_path / "suggested.csv"
     names = ["title", "subjects", *(f"subjects_{name}" for name in ("suggested", "confidence", "alternatives"))]
     rows = [["first", "", "boat; river", "0.6", "tree 0.20", "unsure"]]
-    rows += [["second", "river;boat", "boat; river", "0.9", "", "known"]]
+    rows += [["second", "['river', 'boat']", "boat; river", "0.9", "", "known"]]
     rows += [["third", "", "", "0.4", "tree 0.30 | boat 0.10", "unsure"]]
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([[*names, "subjects_decision"], *rows])
@@ -94,4 +95,5 @@ def test_labels_are_toggled_and_accepted_together(page, tmp_path):
     output = tmp_path / "reviewed.csv"
     assert export_decisions(page.review, page.catalogue, COLUMNS, output) == 2
     with output.open(encoding="utf-8", newline="") as file:
-        assert [row["subjects"] for row in csv.DictReader(file)] == ["river; bridge", "river;boat", "tree"]
+        assert [row["subjects"] for row in csv.DictReader(file)] == ["river; bridge", "['river', 'boat']", "tree"]
+    assert [own_label(row, COLUMNS, "subjects") for row in page.catalogue.rows()] == [None, "river; boat", None]

@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from semart_hf.collection import suggestions
+from semart_hf.collection.labelled_rows import own_label
 from semart_hf.collection.own_format import Row, open_catalogue
 from semart_hf.collection.suggestions import Columns, addition_of, find_columns, painting_of, suggest
 from semart_hf.files import _acquired
@@ -94,6 +95,8 @@ def test_rows_say_what_is_suggested_how_surely_and_what_to_do_with_it(tmp_path):
     assert [row["school_decision"] for row in rows][:3] == ["not calibrated"] * 3
     assert [row["Type"] for row in rows][:4] == ["portrait", "", "genre", ""]
     assert [row["filled_by_suggestion"] for row in rows][:3] == ["Type", "", ""]
+    labels = [own_label(row, COLUMNS, "type") for row in open_catalogue(tmp_path / "out.csv").rows()]
+    assert labels[:3] == [None, None, "genre"]
     assert [row["suggestion_problem"] for row in rows] == [
         "", "", "", "no picture", "there is no file none.jpg", "The row has neither a picture nor a text.",
         "Line 8 has 2 cells, the header has 4.",
