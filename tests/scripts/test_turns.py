@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -140,37 +139,24 @@ def test_however_the_benchmark_ends_its_children_end(number):
     assert wait_until(lambda: not any(map(psutil.pid_exists, children)))
 
 
-@contextmanager
-def waiting(*code, processes=1):
-    """Processes that have run the code."""
-    code = "\n".join(["import os, time", *code, "os.write(1, b'ready\\n')", "time.sleep(60)"])
-    with Guarded([sys.executable, "-c", code]) as guarded:
-        assert [guarded.process.stdout.readline() for _ in range(processes)] == ["ready\n"] * processes
-        yield guarded
-
-
-@pytest.mark.parametrize("processes", [1, 3])
-def test_pages_that_processes_share_count_once(processes):
-    fork = f"[os.getpid() == parent and os.fork() for _ in range({processes - 1})]"
-    with waiting(f"held = b'x' * {HELD}", "parent = os.getpid()", fork, processes=processes) as guarded:
-        assert len(guarded.processes()) == processes
-        assert HELD < guarded.peak_memory() < 1.5 * HELD
-
-
-def test_what_a_process_gave_back_counts_to_its_peak():
-    with waiting(f"held = b'x' * {HELD}", "del held") as guarded:
-        assert HELD < guarded.peak_memory() < 1.5 * HELD
-        assert guarded.memory() < 0.5 * HELD
-        guarded.forget_peaks()
-        assert guarded.peak_memory() < 0.5 * HELD
-
-
-def test_pages_of_a_mapped_file_are_the_systems(tmp_path):
+def test_memory_is_what_processes_hold_each_page_once_and_no_mapped_file(tmp_path):
+    """Two processes share what is held; beside it a mapped file is read, and as much is given back."""
     (tmp_path / "data").write_bytes(bytes(HELD))
-    code = (
-        f"import mmap; file = open({str(tmp_path / 'data')!r})",
-        "mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)",
-        f"total = sum(mapped[place] for place in range(0, {HELD}, 4096))",
-    )
-    with waiting(*code) as guarded:
-        assert guarded.peak_memory() < 0.5 * HELD < psutil.Process(guarded.process.pid).memory_info().rss
+    code = f"""
+import mmap, os, time
+file = open({str(tmp_path / "data")!r})
+mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+total = sum(mapped[place] for place in range(0, {HELD}, 4096))
+held, given_back = b"x" * {HELD}, b"y" * {HELD}
+del given_back
+os.fork()
+os.write(1, b"ready\\n")
+time.sleep(60)
+"""
+    with Guarded([sys.executable, "-c", code]) as guarded:
+        assert [guarded.process.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
+        assert len(guarded.processes()) == 2
+        assert HELD < guarded.memory() < 1.5 * HELD < 2 * HELD < psutil.Process(guarded.process.pid).memory_info().rss
+        assert 2 * HELD < guarded.peak_memory() < 3 * HELD
+        guarded.forget_peaks()
+        assert guarded.peak_memory() < 1.5 * HELD
