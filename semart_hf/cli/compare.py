@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semart_hf.recipes.recipe import RECIPES
+
 from .command import command
 
 if TYPE_CHECKING:
     from semart_hf.cli.tower_recipes import Tower
     from semart_hf.evaluation.comparison import TowerRun
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 ONE_PROCESS = RECIPES / "accelerate" / "one_process.yaml"
 # What says where a run lies or how it reports, and nothing of what it learned.
 ABOUT_PLACE = ("output_dir", "logging_steps", "report_to")
@@ -72,7 +73,7 @@ def main(words: list[str]) -> None:
             "a new --output_dir to begin again."
         )
     recipe = effective_recipe(read_recipe(options.recipe), overrides)
-    towers = resolve_towers(options.towers, recipe, RECIPES)
+    towers = resolve_towers(options.towers, recipe)
     if not recipe.get("data"):
         raise ValueError("Got a recipe without data. Every tower is trained and compared on the same. Pass --data.")
     if options.split not in (splits := load_paintings(recipe["data"])):

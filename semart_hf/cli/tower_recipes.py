@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import timm
 
-from semart_hf.recipes.recipe import read_recipe
+from semart_hf.recipes.recipe import RECIPES, read_recipe
 
 # What belongs to the tower and not to the recipe that all towers share.
 TOWER_FIELDS = ("vision", "frozen_vision_stages")
@@ -22,13 +22,13 @@ class Tower(NamedTuple):
     finished: Path | None = None
 
 
-def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any], recipes: Path) -> list[Tower]:
+def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any]) -> list[Tower]:
     """A tower for each word: a finished run's folder, a recipe file, `X` for `semart-X.yaml`, or a timm model.
 
     Of a recipe only the tower's own fields are taken. A recipe that starts from scratch takes the architecture alone
     and freezes what it freezes itself: early stages are only worth freezing if they have learned something.
     """
-    towers = [_resolve(word, recipe, recipes) for word in words]
+    towers = [_resolve(word, recipe) for word in words]
     names = [tower.name for tower in towers]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
@@ -40,13 +40,13 @@ def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any], recipes: Pat
     return towers
 
 
-def _resolve(word: str, recipe: Mapping[str, Any], recipes: Path) -> Tower:
+def _resolve(word: str, recipe: Mapping[str, Any]) -> Tower:
     path = Path(word)
     if _is_finished_run(path):
         folder = path.resolve()
         # A comparison of towers itself keeps each model in TOWER/model.
         return Tower(folder.parent.name if folder.name == "model" else folder.name, {}, path)
-    is_recipe, named = path.suffix in (".yaml", ".yml"), recipes / f"semart-{word}.yaml"
+    is_recipe, named = path.suffix in (".yaml", ".yml"), RECIPES / f"semart-{word}.yaml"
     fields, name = {"vision": word}, word.rpartition("/")[2]
     if is_recipe or named.is_file():
         own = read_recipe(path if is_recipe else named)
@@ -57,7 +57,7 @@ def _resolve(word: str, recipe: Mapping[str, Any], recipes: Path) -> Tower:
     vision = str(fields["vision"])
     architecture = vision.rpartition("/")[2].partition(".")[0]
     if not (timm.is_model(architecture) or Path(vision).is_dir()):
-        known = sorted(file.stem.removeprefix("semart-") for file in recipes.glob("semart-*.yaml"))
+        known = sorted(file.stem.removeprefix("semart-") for file in RECIPES.glob("semart-*.yaml"))
         raise ValueError(
             f"Got the tower {word!r}. Allowed are the folder of a finished run, a recipe, one of {known}, and the "
             "names of timm's models or their Hub ids. Correct --towers."

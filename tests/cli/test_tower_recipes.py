@@ -1,19 +1,16 @@
 """Which tower a word of the command line means."""
 
-from pathlib import Path
-
 import pytest
 
 from semart_hf.cli.tower_recipes import TOWER_FIELDS, resolve_towers
-from semart_hf.recipes.recipe import read_recipe
+from semart_hf.recipes.recipe import RECIPES, read_recipe
 
-RECIPES = Path(__file__).parents[2] / "semart_hf" / "recipes"
 STUDY_TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
 PRETRAINED = {"vision": "timm/resnet18.a1_in1k", "frozen_vision_stages": 3}
 
 
 def test_the_towers_of_the_study_are_those_of_its_recipes():
-    towers = resolve_towers(STUDY_TOWERS, PRETRAINED, RECIPES)
+    towers = resolve_towers(STUDY_TOWERS, PRETRAINED)
     assert [tower.name for tower in towers] == ["resnet18", "efficientnet_b0", "vit_tiny"]
     for tower in towers:
         own = read_recipe(RECIPES / f"semart-{tower.name}.yaml")
@@ -28,7 +25,7 @@ def test_the_recipes_of_the_study_differ_in_their_tower_alone():
 
 
 def test_from_scratch_only_the_architecture_is_taken():
-    towers = resolve_towers(STUDY_TOWERS, read_recipe(RECIPES / "miniature.yaml"), RECIPES)
+    towers = resolve_towers(STUDY_TOWERS, read_recipe(RECIPES / "miniature.yaml"))
     assert [tower.fields for tower in towers] == [
         {"vision": "resnet18"},
         {"vision": "efficientnet_b0"},
@@ -39,7 +36,7 @@ def test_from_scratch_only_the_architecture_is_taken():
 def test_models_of_timm_and_recipe_files(tmp_path):
     (tmp_path / "wide.yaml").write_text("vision: resnet34\nfrozen_vision_stages: 1\nlearning_rate: 1\n")
     words = ["resnet10t", "timm/convnext_tiny.fb_in1k", str(tmp_path / "wide.yaml")]
-    towers = resolve_towers(words, PRETRAINED, RECIPES)
+    towers = resolve_towers(words, PRETRAINED)
     assert [(tower.name, dict(tower.fields)) for tower in towers] == [
         ("resnet10t", {"vision": "resnet10t"}),
         ("convnext_tiny.fb_in1k", {"vision": "timm/convnext_tiny.fb_in1k"}),
@@ -52,12 +49,12 @@ def test_a_finished_run_is_taken_as_it_is(tmp_path):
     run.mkdir()
     (run / "config.json").write_text('{"model_type": "semart"}')
     (run / "model.safetensors").write_bytes(b"")
-    towers = resolve_towers([str(run), "resnet10t"], PRETRAINED, RECIPES)
+    towers = resolve_towers([str(run), "resnet10t"], PRETRAINED)
     assert (towers[0].name, towers[0].finished) == ("my-run", run)
     of_a_comparison = tmp_path / "towers" / "vit_tiny" / "model"
     of_a_comparison.parent.mkdir(parents=True)
     run.rename(of_a_comparison)
-    towers = resolve_towers([str(of_a_comparison), "resnet18"], {}, RECIPES)
+    towers = resolve_towers([str(of_a_comparison), "resnet18"], {})
     assert [tower.name for tower in towers] == ["vit_tiny", "resnet18"]
 
 
@@ -75,4 +72,4 @@ def test_what_is_no_tower(tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "towerless.yaml").write_text("data: x\n")
     with pytest.raises(ValueError, match=message):
-        resolve_towers(words, PRETRAINED, RECIPES)
+        resolve_towers(words, PRETRAINED)
