@@ -82,9 +82,17 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
         )
     tasks = list(tables.tasks)
     for number, task in enumerate(tasks):
-        if task.kind == "multi_label" and not task.separator:
-            cells = chain.from_iterable(cells_of(rows, task.name) for rows in tables.splits.values())
+        if task.kind != "multi_label":
+            continue
+        cells = chain.from_iterable(cells_of(rows, task.name) for rows in tables.splits.values())
+        if not task.separator:
             tasks[number] = replace(task, separator=separator_of(cells, None, task.source))
+        mark = mapping.columns[task.source].separator if task.source in mapping.columns else None
+        if mark not in (None, "|") and not any("|" in cell for cell in cells if cell):
+            raise ValueError(
+                f"Got the separator {mark!r} for the task {task.name}, which no cell of its column has. Write what "
+                "separates the labels there."
+            )
     return replace(tables, tasks=tuple(tasks))
 
 

@@ -122,16 +122,17 @@ def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
             raise ValueError(f"Got the rule {task.rule!r} of task {task.name}. Allowed are {list(RULES)}. Choose one.")
         _check_kind(task)
         tasks.append(task)
-    made = {task.name for task in tasks if task.rule or task.source != task.name}
-    taken = made & {"image", "text", *(task.source for task in tasks)}
-    if taken:
-        raise ValueError(
-            f"Got the task names {sorted(taken)}, which are columns that are read. A task with a column or rule has "
-            "a name of its own. Write e.g. {name: century, column: date, rule: century}."
-        )
     names = [task.name for task in tasks]
     if not tasks or len({*names}) < len(names):
         raise ValueError(f"Got the tasks {names}. Allowed are one or more, each once. Correct tasks.")
+    sources = [task.source for task in tasks]
+    made = {task.name for task in tasks if task.rule or task.source != task.name}
+    taken = (made & {*sources}) | ({"image", "text"} & {*names, *sources})
+    if taken:
+        raise ValueError(
+            f"Got tasks by the names {sorted(taken)}, which are columns that are read as something else. A task has a "
+            "name and labels of its own. Write e.g. {name: century, column: date, rule: century}."
+        )
     return tasks
 
 

@@ -158,7 +158,7 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
 
 def training_words(summary: dict[str, Any]) -> str | None:
     """The recipe that shows what the dataset has; `None` where no task has a label to learn."""
-    if not any(_count_labels(splits)[0] for splits in summary["labels"].values()):
+    if not summary["tasks"]:
         return None
     recipe = "semart-efficientnet_b0"
     if not sum(counts["with_picture"] for counts in summary["rows"].values()):
@@ -174,6 +174,8 @@ def labels_in_words(splits: dict[str, dict[str, int]], has_several: bool = False
     if not counts:
         rare = "every label is too rare and became UNK: nothing to learn (see --min_label_count)"
         return rare if num_rare else "no row has a label"
+    if len(counts) == 1 and not num_rare and not has_several:
+        return f"all {counts.total():,} labels are {next(iter(counts))}: nothing to learn"
     rare = f", {num_rare:,} of them UNK" if num_rare else ""
     total = counts.total() + num_rare
     labels = f"{len(counts)} label{'s' * (len(counts) > 1)} " + (

@@ -129,8 +129,8 @@ def _label_feature(paintings: Any, task: Task) -> Any:
         if is_list or task.kind == "multi_label":
             raise ValueError(
                 f"Got the task {task.name} of the kind {task.kind or 'categorical'}, with labels in the column "
-                f"{task.source!r} of {'lists' if is_list else feature}. Lists of labels, and text with a separator, "
-                "are read by the kind multi_label, other columns by the other kinds. Choose another kind or column."
+                f"{task.source!r} of {'lists' if is_list else 'one label a row'}. Lists of labels, and text with a "
+                "separator, are read by the kind multi_label, others by the others. Choose another kind or column."
             )
     usable = [name for name in features if name not in ("image", "text", "image_file")]
     raise ValueError(

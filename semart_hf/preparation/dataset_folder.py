@@ -170,9 +170,7 @@ def write_dataset(
         "tasks": [
             _declared(task, options["min_label_count"])
             for task in tables.tasks
-            if any(
-                n and name not in (UNKNOWN, "unknown") for by in labels[task.name].values() for name, n in by.items()
-            )
+            if _can_be_learned(task, labels[task.name])
         ],
         "labels": labels,
         "named_labels": named_labels,
@@ -207,6 +205,12 @@ def write_dataset(
             for number, path in enumerate(paths):
                 path.rename(folder / "data" / f"{split}-{number:05d}-of-{len(paths):05d}.parquet")
     return summary
+
+
+def _can_be_learned(task: Task, counts: Mapping[str, Mapping[str, int]]) -> bool:
+    """Whether there are labels to choose between, by the rows of each split and label."""
+    found = {name for by_label in counts.values() for name, count in by_label.items() if count} - {"unknown"}
+    return bool(found - {UNKNOWN}) and (len(found) > 1 or task.kind == "multi_label")
 
 
 def _declared(task: Task, min_label_count: int) -> dict[str, Any]:

@@ -185,8 +185,8 @@ def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> t
         has_tables = name == "tasks" and isinstance(value, list) and any(isinstance(one, dict) for one in value)
         if value is None or has_tables or (isinstance(value, dict) and dict in kinds):
             parser.set_defaults(**{name: value})
-        elif isinstance(value, dict) or (isinstance(value, list) and list not in kinds) or is_table_needed:
-            allowed = "a table" if is_table_needed else "a list" if list in kinds else "one value"
+        elif isinstance(value, dict) or (isinstance(value, list) and not (value and list in kinds)) or is_table_needed:
+            allowed = "a table" if is_table_needed else "a list of one or more" if list in kinds else "one value"
             raise ValueError(f"{name} is {value!r}, but only {allowed} is allowed. Correct it.")
         else:
             words = value if isinstance(value, list) else [value]

@@ -276,6 +276,9 @@ def test_several_labels_of_a_cell(tmp_path, separator, values_of):
     train = typed_splits(tables, min_label_count=1)["train"]
     assert train["tags"] == [[1, 0], [0], None, None]
     assert train.features["tags"] == datasets.List(datasets.ClassLabel(names=["Sea", "Boats"]))
+    tasks[1] = {"name": "tags", "kind": "multi_label", "separator": "/"}
+    with pytest.raises(ValueError, match="separator '/' for the task tags, which no cell of its column has"):
+        read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL | {"tasks": tasks}))
     with pytest.raises(ValueError, match=r"with the task \{'name': 'tags'\}, which another release has as"):
         merge_tables({"a": tables, "b": dataclasses.replace(tables, tasks=tuple(read_tasks(["type", "tags"])))})
 

@@ -65,19 +65,19 @@ def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learn
 
 
 @pytest.mark.parametrize(
-    ("pictures", "texts", "labels", "expected"),
+    ("pictures", "texts", "tasks", "expected"),
     [
-        (9, 9, {"portrait": 9}, "semart-efficientnet_b0"),
-        (9, 0, {"portrait": 9}, "semart-image_only"),
-        (0, 9, {"portrait": 9}, "semart-text_only"),
-        (9, 9, {"UNK": 9}, None),
+        (9, 9, ["type"], "semart-efficientnet_b0"),
+        (9, 0, ["type"], "semart-image_only"),
+        (0, 9, ["type"], "semart-text_only"),
+        (9, 9, [], None),
     ],
 )
-def test_the_training_that_is_named_shows_what_there_is(pictures, texts, labels, expected):
+def test_the_training_that_is_named_shows_what_there_is(pictures, texts, tasks, expected):
     summary = {
         "rows": {"train": {"with_picture": pictures}},
         "named_labels": {"train": {"texts": texts}},
-        "labels": {"type": {"train": labels}, "school": {"train": {"UNK": 0, "unknown": 9}}},
+        "tasks": tasks,
     }
     assert script.training_words(summary) == expected
 
@@ -85,6 +85,7 @@ def test_the_training_that_is_named_shows_what_there_is(pictures, texts, labels,
 def test_labels_that_are_all_too_rare_are_named():
     counts = {"train": {"UNK": 3, "unknown": 5}, "test": {"UNK": 1, "unknown": 0}}
     assert script.labels_in_words(counts).startswith("every label is too rare and became UNK: nothing to learn")
+    assert script.labels_in_words({"test": {"a": 7}}) == "all 7 labels are a: nothing to learn"
     counts["train"]["portrait"] = 12
     assert script.labels_in_words(counts) == "1 label in 16 rows, 4 of them UNK; 5 rows without"
     several = {"train": {"boat": 12, "sea": 9, "unknown": 5}}

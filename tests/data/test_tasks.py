@@ -121,6 +121,8 @@ def test_columns_that_are_no_task(column, cells, message):
         ([{"name": "a", "rule": "b"}], "Got the rule 'b'"),
         ([3], "a column's name, or a table"),
         ([{"name": "text", "column": "type"}], "columns that are read"),
+        (["type", "image"], r"\['image'\], which are columns that are read"),
+        (["type", {"name": "type", "column": "school"}], "Allowed are one or more, each once"),
         ([{"name": "date", "rule": "century"}, {"name": "half", "column": "date"}], "columns that are read"),
         ([{"name": "a", "rule": ["century"]}], "are words"),
         ([{"name": "a", "min_label_count": 0}], "is 1 or more"),

@@ -99,7 +99,7 @@ def test_lists_and_tables_are_read(tmp_path):
         ({"data": "x"}, ["--vocab_size", "null"], "vocab_size is null, but it needs a value"),
         ({"data": "x", "vision": ["a"]}, [], r"vision is \['a'\], but only one value is allowed"),
         ({"data": "x", "fusion_dim": {"a": 1}}, [], r"fusion_dim is {'a': 1}, but only one value is allowed"),
-        ({"data": "x", "tasks": {"a": 1}}, [], r"tasks is {'a': 1}, but only a list is allowed"),
+        ({"data": "x", "tasks": {"a": 1}}, [], r"tasks is {'a': 1}, but only a list of one or more is allowed"),
         ({"data": "x"}, ["--vision", "a", "b"], r"vision is \['a', 'b'\], but only one value is allowed"),
         ({"data": "x", "crop_scale": [1]}, [], r"crop_scale is \[1.0\], but it is the smallest and the largest"),
         ({"data": "x", "crop_scale": [0, 0]}, [], r"crop_scale is \[0.0, 0.0\], but a number must be above 0"),
