@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,19 @@ import numpy as np
 import numpy.typing as npt
 from cleanlab.rank import get_label_quality_scores
 
-from proofs.review_runs import FIRST_MUSEUM, SIZES
+from proofs.review_runs import SIZES
 from proofs.runner import Run, mean_and_deviation
 from semart_hf.cli.command import load_model
 from semart_hf.data.loading import load_paintings
-from semart_hf.evaluation.label_errors import find_label_errors
+from semart_hf.evaluation.label_errors import find_label_errors, with_other_labels
 from semart_hf.evaluation.predictions import predict_dataset
 from semart_hf.evaluation.results import describe_environment
 from semart_hf.miniature.miniature import paint_miniature
 
 SHARE = 0.05
+# With the museums before it the ranking was chosen.
+FIRST_MUSEUM = 20
+RANKINGS = ("found", "found_by_model", "found_by_margin")
 
 
 def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -34,60 +37,66 @@ def run_one(seed: int, model: str, release: Path) -> dict[str, Any]:
     """What an audit by a model that has not seen a museum's paintings finds among its labels, as they are and changed.
 
     By task, and of `all` together: how many labels there are, were `replaced`, and are `found` among as many of the
-    first, by the audit's ranking and by cleanlab's margin; how many it flags, and how many of these are right.
+    first, by the audit's ranking, by the model's probabilities alone and by cleanlab's margin; how many it flags, and
+    how many of these are right.
     """
-    museum = paint_miniature(release / str(seed), seed=FIRST_MUSEUM + seed, **SIZES)
+    museum = paint_miniature(release / str(FIRST_MUSEUM + seed), seed=FIRST_MUSEUM + seed, **SIZES)
     start = time.perf_counter()
     network, processor = load_model(model)
     rows = load_paintings(museum, tasks=network.config.tasks)["train"]
     predictions = predict_dataset(network, processor, rows, batch_size=64)
-    probabilities = predictions.probabilities(network.config.temperatures)
+    probabilities = predictions.probabilities(network.config.temperatures)  # by task, in the order of the references
     generator = np.random.default_rng(seed)
+    given = {task: predictions.references[:, number] for number, task in enumerate(probabilities)}
+    changed = {task: replaced(labels, generator) for task, labels in given.items()}
+    judged = with_other_labels(changed, probabilities)
+    judged_without = with_other_labels(given, probabilities)
     found: dict[str, Any] = {}
-    whole: dict[str, list[npt.NDArray[Any]]] = {"is_wrong": [], "quality": [], "margin": []}
-    for number, task in enumerate(network.config.tasks):
-        given = predictions.references[:, number]
-        shares, given = probabilities[task["name"]][given >= 0], given[given >= 0]
-        labels, is_wrong = replaced(given, generator)
-        errors, without = find_label_errors(labels, shares), find_label_errors(given, shares)
-        margin = get_label_quality_scores(labels, shares, method="normalized_margin")
-        for name, values in (("is_wrong", is_wrong), ("quality", errors.quality), ("margin", margin)):
-            whole[name].append(values)
-        found[task["name"]] = {
-            **first_labels(is_wrong, errors.quality, margin),
+    whole: dict[str, list[npt.NDArray[Any]]] = {}
+    for task, labels in changed.items():
+        is_known = labels >= 0
+        labels, is_wrong, own = labels[is_known], (labels != given[task])[is_known], probabilities[task][is_known]
+        errors = find_label_errors(labels, judged[task][is_known])
+        without = find_label_errors(given[task], judged_without[task])
+        rankings = {
+            "found": errors.quality,
+            "found_by_model": get_label_quality_scores(labels, own, method="self_confidence"),
+            "found_by_margin": get_label_quality_scores(labels, own, method="normalized_margin"),
+        }
+        for name, values in {"is_wrong": is_wrong, **rankings}.items():
+            whole.setdefault(name, []).append(values)
+        found[task] = {
+            **first_labels(is_wrong, rankings),
             "flagged": int(errors.is_flagged.sum()),
             "flagged_right": int((errors.is_flagged & ~is_wrong).sum()),
             "expected_right": errors.expected_false_alarms,
             "without_errors": {"flagged": int(without.is_flagged.sum()), "expected": without.expected_false_alarms},
         }
+    joined = {name: np.concatenate(values) for name, values in whole.items()}
     return {
         "seconds": round(time.perf_counter() - start, 1),
         "commit": describe_environment().get("commit"),
         "tasks": found,
-        "all": first_labels(*(np.concatenate(values) for values in whole.values())),
+        "all": first_labels(joined.pop("is_wrong"), joined),
     }
 
 
-def replaced(labels: npt.NDArray[Any], generator: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """The labels with a share of them replaced by another that the catalogue has, and which these are."""
-    changed, present = labels.copy(), np.unique(labels)
-    places = generator.choice(len(labels), round(SHARE * len(labels)), replace=False)
-    for place in places:
+def replaced(labels: npt.NDArray[Any], generator: Any) -> npt.NDArray[Any]:
+    """The labels with a share of the known ones replaced by another that the catalogue has."""
+    changed, known = labels.copy(), np.flatnonzero(labels >= 0)
+    present = np.unique(labels[known])
+    for place in generator.choice(known, round(SHARE * len(known)), replace=False):
         changed[place] = generator.choice(present[present != labels[place]])
-    return changed, changed != labels
+    return changed
 
 
-def first_labels(
-    is_wrong: npt.NDArray[np.bool_], quality: npt.NDArray[Any], margin: npt.NDArray[Any]
-) -> dict[str, int]:
+def first_labels(is_wrong: npt.NDArray[np.bool_], rankings: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
     """How many of as many first labels as are wrong are wrong, by each ranking."""
     count = int(is_wrong.sum())
-    return {
-        "labels": len(is_wrong),
-        "replaced": count,
-        "found": int(is_wrong[np.argsort(quality, kind="stable")[:count]].sum()),
-        "found_by_margin": int(is_wrong[np.argsort(margin, kind="stable")[:count]].sum()),
+    found = {
+        name: int(is_wrong[np.argsort(quality, kind="stable")[:count]].sum()) for name, quality in rankings.items()
     }
+    return {"labels": len(is_wrong), "replaced": count, **found}
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:
@@ -96,7 +105,7 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
     for name in runs[0]["tasks"]:
         found = [run["tasks"][name] for run in runs]
         tasks[name] = {
-            **{figure: shares([one[figure] for one in found], found) for figure in ("found", "found_by_margin")},
+            **{figure: shares([one[figure] for one in found], found) for figure in RANKINGS},
             **{
                 figure: float(np.mean([one[figure] for one in found]))
                 for figure in ("flagged", "flagged_right", "expected_right", "labels")
@@ -107,7 +116,7 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
             },
         }
     whole = [run["all"] for run in runs]
-    over_all = {figure: shares([one[figure] for one in whole], whole) for figure in ("found", "found_by_margin")}
+    over_all = {figure: shares([one[figure] for one in whole], whole) for figure in RANKINGS}
     return {"tasks": tasks, "all": over_all, "by_seed": [one["found"] / one["replaced"] for one in whole]}
 
 

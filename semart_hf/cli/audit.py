@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> None:
 def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     """Write an audit into the folder."""
     from semart_hf.collection.labelled_rows import labelled_rows, with_known_labels
-    from semart_hf.evaluation.label_errors import find_label_errors
+    from semart_hf.evaluation.label_errors import find_label_errors, with_other_labels
     from semart_hf.evaluation.predictions import predict_dataset
 
     catalogue = catalogue_of(options)
@@ -118,7 +118,8 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
             "columns as the tasks, or give --mapping."
         )
     references = {task["name"]: numbers_of(rows, task) for task in tasks}
-    errors = {task["name"]: find_label_errors(references[task["name"]], probabilities[task["name"]]) for task in tasks}
+    judged = with_other_labels(references, {name: probabilities[name] for name in references})
+    errors = {name: find_label_errors(labels, judged[name]) for name, labels in references.items()}
     ranked = ranked_labels(rows, tasks, probabilities, references, errors)
     summary = [in_words(task, references[task], one) for task, one in errors.items()]
     write_list(folder / "audit.csv", ranked)
@@ -305,7 +306,8 @@ def write_suggestions(
     from semart_hf.collection.suggestions import Answer, added_columns, addition_of
 
     names = [task["name"] for task in tasks]
-    is_file = Path(catalogue.path).is_file()
+    name = catalogue.path.name if Path(catalogue.path).is_file() else "catalogue.csv"
+    name = f"suggestions-{name}" if (folder / name).exists() else name  # a catalogue may be called audit.csv
 
     def answer(number: int) -> Answer:
         if number not in places:
@@ -318,7 +320,7 @@ def write_suggestions(
         return Answer(ranked, "")
 
     additions = (addition_of(answer(n), row, columns, names, {}) for n, row in enumerate(catalogue.rows()))
-    catalogue.write(folder / (catalogue.path.name if is_file else "catalogue.csv"), added_columns(names), additions)
+    catalogue.write(folder / name, added_columns(names), additions)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Labels that are probably wrong, by confident learning."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +9,11 @@ import numpy.typing as npt
 from semart_hf.extras import optional
 
 NUM_DRAWS = 5
+NUM_PARTS = 5
+# Rows for each label, below which a catalogue says too little of how its labels go together.
+LEAST_ROWS = 10
+_LEAST = 1e-9
+_Numbers = npt.NDArray[Any]
 
 
 class LabelErrors(NamedTuple):
@@ -37,6 +42,11 @@ def find_label_errors(references: Sequence[int] | npt.NDArray[Any], probabilitie
 
     Source: Northcutt, Jiang & Chuang 2021, Confident Learning; quality is cleanlab's self-confidence, by which more
     of the first labels are wrong ones than by its normalized margin (`scripts/prove.py audit`).
+
+    Example:
+        >>> shares = np.repeat([[0.9, 0.1], [0.2, 0.8]], 50, axis=0)
+        >>> find_label_errors([1] + [0] * 49 + [1] * 50, shares).is_flagged.nonzero()  # doctest: +SKIP
+        (array([0]),)
     """
     optional("cleanlab", "audit")
     from cleanlab.filter import find_label_issues
@@ -55,6 +65,53 @@ def find_label_errors(references: Sequence[int] | npt.NDArray[Any], probabilitie
     quality[is_known] = get_label_quality_scores(given, shares, method="self_confidence")
     is_flagged[is_known] = find_label_issues(given, shares, n_jobs=1)
     return LabelErrors(quality, is_flagged, _expected_false_alarms(shares, find_label_issues))
+
+
+def with_other_labels(
+    references: Mapping[str, _Numbers], probabilities: Mapping[str, _Numbers]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Probabilities that also follow from a row's other labels, and from how the model errs in this catalogue.
+
+    For each task a logistic regression of the label on the model's log-probabilities and the row's labels of the
+    other tasks, fitted on four fifths of the rows and asked about the rest; the result is its geometric mean with
+    the model's own probabilities. A task with less than `LEAST_ROWS` rows for each label keeps the model's own.
+
+    Args:
+        references: By task the number of each row's label `(rows,)`; -100 where it has none.
+        probabilities: By task, of a model that was not trained on the row `(rows, labels)`.
+
+    Returns:
+        By task `(rows, labels)`; rows add up to 1.
+    """
+    found = {}
+    others = {
+        task: np.eye(shares.shape[1] + 1)[np.maximum(references[task], -1)] for task, shares in probabilities.items()
+    }
+    for task, shares in probabilities.items():
+        own = np.log(np.clip(np.asarray(shares, dtype=np.float64), _LEAST, None))
+        columns = [np.clip(own, -8, None), *(labels for other, labels in others.items() if other != task)]
+        learned = _cross_fitted(np.concatenate(columns, axis=1), references[task], own)
+        weights = np.exp((own + learned) / 2)
+        found[task] = weights / weights.sum(axis=1, keepdims=True)
+    return found
+
+
+def _cross_fitted(columns: _Numbers, labels: _Numbers, own: _Numbers) -> _Numbers:
+    """Log-probabilities of regressions that were not fitted on the row `(rows, labels)`, or the model's `own`."""
+    from sklearn.linear_model import LogisticRegression
+
+    places = np.flatnonzero(labels >= 0)
+    if len(places) < LEAST_ROWS * len({*labels[places].tolist()}):
+        return own
+    learned = own.copy()
+    part_of = np.random.default_rng(0).permutation(len(places)) % NUM_PARTS
+    for part in range(NUM_PARTS):
+        fitted, asked = places[part_of != part], places[part_of == part]
+        if len({*labels[fitted].tolist()}) > 1:
+            regression = LogisticRegression(C=0.1, max_iter=300).fit(columns[fitted], labels[fitted])
+            learned[asked] = np.log(_LEAST)  # of labels that it does not know
+            learned[np.ix_(asked, regression.classes_)] = regression.predict_log_proba(columns[asked])
+    return learned
 
 
 def _expected_false_alarms(shares: npt.NDArray[np.float64], find_label_issues: Any) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semart_hf.evaluation.label_errors import find_label_errors
+from semart_hf.evaluation.label_errors import find_label_errors, with_other_labels
 
 pytest.importorskip("cleanlab", reason="no cleanlab: pip install 'semart-hf[audit]'")
 
@@ -47,3 +47,26 @@ def test_expected_false_alarms_are_those_of_a_catalogue_without_errors():
     clean, shares, _ = catalogue_with_errors(0.0)
     assert not find_label_errors(clean, shares).is_flagged.any()
     assert find_label_errors([0, 0], [[0.2, 0.8]] * 2).expected_false_alarms == 0.0
+
+
+def test_a_label_is_doubted_where_the_rows_other_labels_speak_against_it():
+    generator = np.random.default_rng(2)
+    schools = generator.integers(0, 3, 400)
+    media = np.where(schools == 2, 1, 0)  # one school paints on wood
+    shares = {"school": np.eye(3)[schools] * 0.7 + 0.1, "medium": np.full((400, 2), 0.5)}  # of media it knows nothing
+    media[:5] = 1 - media[:5]
+    schools[5] = -100
+    found = with_other_labels({"school": schools, "medium": media}, shares)
+    for task, own in shares.items():
+        assert found[task].shape == own.shape
+        assert found[task].sum(axis=1) == pytest.approx(1)
+    quality = found["medium"][np.arange(400), media]
+    assert sorted(np.argsort(quality)[:5]) == [0, 1, 2, 3, 4]
+    assert quality[:5].max() < 0.4 < 0.6 < quality[6:].min()
+    assert found["medium"][5] == pytest.approx([0.5, 0.5], abs=0.3)  # it has no school
+
+
+def test_few_rows_are_judged_by_the_model_alone():
+    shares = np.random.default_rng(3).dirichlet([1, 1, 1], size=20)
+    found = with_other_labels({"school": np.arange(20) % 3}, {"school": shares})
+    assert found["school"] == pytest.approx(shares)

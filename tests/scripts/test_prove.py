@@ -84,9 +84,9 @@ def test_an_audit_is_proved(main, museum_words, monkeypatch):
     assert run["all"]["replaced"] == sum(task["replaced"] for task in run["tasks"].values())
     assert f"{100 * run['all']['found'] / run['all']['replaced']:.1f} % are replaced ones" in card
     wrong, sure = np.array([True, False, True, False]), np.array([0.1, 0.2, 0.9, 0.8])
-    assert audit_runs.first_labels(wrong, sure, -sure) == {
-        "labels": 4, "replaced": 2, "found": 1, "found_by_margin": 1,
-    }  # fmt: skip
+    rankings = {"found": sure, "found_by_model": np.array([0.0, 0.3, 0.1, 0.3])}
+    expected = {"labels": 4, "replaced": 2, "found": 1, "found_by_model": 2}
+    assert audit_runs.first_labels(wrong, rankings) == expected
 
 
 def test_ablations_continue_where_they_ended(main, tmp_path, monkeypatch, capsys):
