@@ -91,17 +91,18 @@ def main(arguments: list[str]) -> None:
 def show(options: argparse.Namespace, index: Any, hits: Sequence[Any]) -> None:
     """Print what was found, or write it to a file."""
     from semart_hf.files import write_text
-    from semart_hf.search.search_page import hit_json, title_of, write_results
+    from semart_hf.search.search_page import hit_json, label_of, title_of, write_results
 
     if options.output is None:
         tasks = [task for task, _ in index.about["tasks"]]
         rows = []
         for hit in hits:
-            labels = [", ".join(hit.labels[task][0]) or "–" for task in tasks]
+            labels = [label_of(hit, task) for task in tasks]
             picture = hit.cells.get(index.about["image_column"] or "", "–")
             rows.append([str(hit.row), f"{hit.score:.3f}", picture[-40:], title_of(hit)[:60], *labels])
         header = ["row", "score", "picture", "title", *tasks]
         print_table(Table(header, rows, num_text_columns=len(header)))
+        print("Labels are the catalogue's; those with a percentage are the model's.")
     elif options.output.suffix.lower() == ".html":
         asked = options.text or (f"More like row {options.like}" if options.like is not None else "A picture")
         write_results(options.output, index, hits, asked, options.where)

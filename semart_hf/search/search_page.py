@@ -49,6 +49,14 @@ def title_of(hit: Hit) -> str:
     return named.get("title") or named.get("name") or f"row {hit.row}"
 
 
+def label_of(hit: Hit, task: str) -> str:
+    """The catalogue's own label where it has one, else the model's with its confidence: `Dutch 87%`."""
+    own = next((value for name, value in hit.cells.items() if name.casefold() == task.casefold()), None)
+    labels, confidence = hit.labels[task]
+    suggested = ", ".join(labels) + ("" if confidence is None else f" {confidence:.0%}")
+    return own or (suggested if labels else "–")
+
+
 def own_cells(hit: Hit) -> dict[str, str]:
     """The catalogue's cells without those that `semart-hf predict` writes, which are said once."""
     written = set(added_columns([*hit.labels]))
@@ -58,7 +66,10 @@ def own_cells(hit: Hit) -> dict[str, str]:
 def write_results(path: Path, index: SearchIndex, hits: Sequence[Hit], asked: str, where: str | None) -> None:
     """Write a page of what was found, which needs no other file."""
     jpegs = index.thumbnails([hit.row for hit in hits])
-    shown = [(hit, title_of(hit), own_cells(hit), jpegs.get(hit.row)) for hit in hits]
+    shown = [
+        (hit, title_of(hit), {task: label_of(hit, task) for task in hit.labels}, own_cells(hit), jpegs.get(hit.row))
+        for hit in hits
+    ]
     page = render_page("search.html", title=asked, asked=asked, where=where, hits=shown, total=len(index))
     write_text(path, page)
 

@@ -98,6 +98,10 @@ def test_the_nearest_come_first_whoever_asks(indexed, classify, release, tmp_pat
     printed = capsys.readouterr().out
     nearest = [row for row in np.argsort(-(vectors @ vectors[3])) if row != 3 and row // 2 % 2 == 0][:2]
     assert re.findall(r"^│ +(\d+) ", printed, flags=re.MULTILINE) == [str(row) for row in nearest]
+    labels = [[cell.strip() for cell in line.split("│")[5:9]] for line in printed.splitlines() if "│" in line]
+    rows = [one for one in labels if one[0] == "portrait"]  # the catalogue's, which the filter asked for
+    assert len(rows) == 2
+    assert all(re.fullmatch(r"\w+ \d+%", medium) for *_, medium in rows)  # of which it has none
 
 
 def test_filters_are_about_cells_and_about_suggestions(indexed):
