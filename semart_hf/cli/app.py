@@ -279,7 +279,7 @@ def add_painting(gradio: Any, page: Page, examples: list[Any]) -> None:
     why.click(page.explain, [picture, text], [message, explanation], api_name="explain")
     # In the browser: by way of the server it would come late, and take away a newer answer or what is being written.
     empty: list[Any] = ["", *[{}] * len(labels), ""]
-    text.input(None, None, answers, js=f"() => {json.dumps(empty)}")
+    text.change(None, None, answers, js=f"() => {json.dumps(empty)}")  # unlike input also when text is pasted
     picture.change(None, None, answers, js=f"() => {json.dumps(empty)}")
     picture.change(show_preview, picture, [preview, message], api_visibility="private")
     clear.click(None, None, [picture, text, preview, *answers], js=f"() => {json.dumps([None, '', None, *empty])}")

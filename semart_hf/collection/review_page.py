@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,15 @@ document.addEventListener("keydown", event => {
 });
 </script>"""
 STYLE = """
-#cells { overflow-wrap: anywhere; max-height: 20em; overflow-y: auto; }
+#cells { overflow-wrap: anywhere; } #cells dl { max-height: 20em; overflow-y: auto; }
 #cells dt { font-size: 0.8em; opacity: 0.75; } #cells dd { margin: 0 0 6px; }
 #question { font-size: 1.3em; } #choices { gap: 8px; } #choices button { justify-content: start; min-height: 44px; }
 #picture img { width: 100%; height: 100%; object-fit: contain; object-position: top; }
-#progress table { width: 100%; } #progress td, #progress th { text-align: right; padding: 2px 8px; }
-#progress td:first-child, #progress th:first-child { text-align: left; }
-@media (max-width: 640px) {
-  #picture { max-height: 45vh; } #progress th { display: none; } #progress tr { display: flex; flex-wrap: wrap; }
-  #progress td { padding: 0 14px 0 0; } #progress td:first-child { width: 100%; padding-top: 8px; font-weight: bold; }
+#progress table { width: 100%; } #progress :is(table, tr, td, th) { border: 0; }
+#progress :is(td, th) { text-align: left; padding: 2px 14px 2px 0; }
+@media (min-width: 641px) { #progress :is(td, th):not(:first-child) { text-align: right; } }
+@media (max-width: 640px) { #picture { max-height: 45vh; } #progress th { display: none; }
+  #progress tr { display: flex; flex-wrap: wrap; } #progress td:first-child { width: 100%; font-weight: bold; }
   #progress td:not(:first-child)::before { content: attr(data-column) " "; opacity: 0.75; }
 }
 """
@@ -245,10 +245,12 @@ class ReviewPage:
             question += f"<p>Chosen: <b>{escape(accepted) or 'nothing'}</b></p>"
         choices = [(f"{number}  {text}", label) for number, (text, label) in enumerate(offered[:NUM_CHOICES], 1)]
         choices += [None] * (NUM_CHOICES - len(choices))
+        hidden = ("_suggested", "_confidence", "_alternatives", "_decision", "filled_by_suggestion")
+        filled = f" {painting.cells.get('filled_by_suggestion')} "
         cells = "".join(
-            f"<dt>{escape(name)}<dd>{escape(value)}"
+            f"<dt>{escape(name)}<dd>{escape(unescape(value))}"
             for name, value in painting.cells.items()
-            if not name.endswith(("_suggested", "_confidence", "_alternatives", "_decision"))
+            if not name.endswith(hidden) and f" {name} " not in filled
         )
         shown = [painting.row, task, picture, f"<dl>{cells}</dl>", question, *choices]
         return [*shown, accepted, known, _notice(message), self.progress()]
@@ -286,9 +288,7 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
                 accept = gradio.Button("Accept (Enter)", variant="primary", elem_id="accept")
                 skip = gradio.Button("Skip (S)", elem_id="skip")
                 undo = gradio.Button("Undo (U)", elem_id="undo")
-            other = gradio.Dropdown(
-                [], label="Another label", allow_custom_value=True, value=None, elem_id="other", filterable=True
-            )
+            other = gradio.Dropdown([], label="Another label", allow_custom_value=True, value=None, elem_id="other")
             save = gradio.Button("Save this label", elem_id="save")
             cells = gradio.HTML(elem_id="cells")
     explanation = gradio.HTML()

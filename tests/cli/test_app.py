@@ -179,9 +179,15 @@ def test_the_page_in_a_browser(browser, address, files):
     tab.get_by_role("button", name="Classify").click()
     answers.first.wait_for()
 
-    tab.get_by_text("Clear", exact=True).click()
+    text = tab.get_by_label("Description")
+    text.fill("word " * 1001)
+    text.press("Control+A")
+    text.press("Control+X")
     answers.first.wait_for(state="detached")
-    tab.get_by_label("Description").fill("word " * 1001)
+    tab.get_by_role("button", name="Classify").click()
+    answers.first.wait_for()
+    text.press("Control+V")  # pasted as a whole
+    answers.first.wait_for(state="detached")
     tab.get_by_role("button", name="Classify").click()
     message.get_by_text("Allowed are 5,000").wait_for()
     assert tab.get_by_text("Error", exact=True).count() == 0
