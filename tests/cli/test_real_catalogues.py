@@ -17,22 +17,12 @@ from semart_hf.data.data_arguments import DataArguments
 
 TERMS = {"name": "terms", "kind": "multi_label", "labels": ["print", "engraving", "etching"], "separator": ";"}
 DEPARTMENTS = {"name": "department", "labels": ["Prints and Drawings", "Photography and Media", "UNK"]}
-MAPPING = "columns: {title: title, type: type_decided}"
+DOUBTS, MAPPING = "labels that the model doubts", "columns: {title: title, type: type_decided}"
 # By file: the model's tasks, columns of text, what is decided about in which order, and the label that is audited.
 CATALOGUES = {
-    "open_paintings/semart_test.csv": (TASKS, ["TITLE", "DESCRIPTION"], ("least sure first", "type"), "TYPE"),
-    "catalogues/aic_portraits_300rows.csv": (
-        [DEPARTMENTS, TERMS],
-        ["title"],
-        ("labels that the model doubts", "terms"),
-        "department",
-    ),
-    "catalogues/met_portrait_works_80rows.csv": (
-        TASKS[:1],
-        ["title", "artist"],
-        ("most expected gain first", "type"),
-        "type_decided",
-    ),
+    "open_paintings/semart_test.csv": (TASKS, ["TITLE", "DESCRIPTION"], ("at random", "type"), "TYPE"),
+    "catalogues/aic_portraits_300rows.csv": ([DEPARTMENTS, TERMS], ["title"], (DOUBTS, "terms"), "department"),
+    "catalogues/met_portrait_works_80rows.csv": (TASKS[:1], ["title"], ("at random", "type"), "type_decided"),
 }
 NUM_DECISIONS = 30
 
