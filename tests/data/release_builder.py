@@ -6,9 +6,13 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from PIL import Image
+
+from semart_hf.catalogue.release import read_rows
+from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 HEADER = ["IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME"]
 FILES = {"train": "semart_train.csv", "validation": "semart_val.csv", "test": "semart_test.csv"}
@@ -67,6 +71,15 @@ def write_plain_release(folder: Path, *, num_train: int = 12, num_val: int = 3, 
         splits[split] = [row(name, type="portrait" if index % 2 else "landscape") for index, name in enumerate(names)]
         pictures |= {name: encoded(painting(len(pictures) + index)) for index, name in enumerate(names)}
     return write_release(folder, splits, pictures)
+
+
+def prepare_stream(folder: Path, num_rows: int, *, image_size: int, rows_per_shard: int) -> Path:
+    """A prepared dataset of plain rows, 5 of them for validation and one to test, in groups of 6 and what is left."""
+    release = write_plain_release(folder / "release", num_train=num_rows, num_val=5, num_test=1)
+    options = PreparationOptions(image_size, min_label_count=2, rows_per_shard=rows_per_shard)
+    with mock.patch("semart_hf.preparation.shards.ROWS_PER_GROUP", 6):
+        prepare_paintings(read_rows(release), folder / "prepared", options, num_proc=1)
+    return folder / "prepared"
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -2,13 +2,11 @@ from itertools import pairwise
 
 import fsspec
 import pytest
-from release_builder import write_plain_release
+from release_builder import prepare_stream
 from torch.utils.data import DataLoader
 
-from semart_hf.catalogue.release import read_rows
 from semart_hf.data.sampling import DRAW_KEY
 from semart_hf.data.streaming import PaintingStream, shards_at, url_of
-from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 NUM_ROWS = 203
 
@@ -16,13 +14,7 @@ NUM_ROWS = 203
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """203 rows in shards of 10 and groups of 6 and 4."""
-    folder = tmp_path_factory.mktemp("streaming")
-    release = write_plain_release(folder / "release", num_train=NUM_ROWS, num_val=5, num_test=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("semart_hf.preparation.shards.ROWS_PER_GROUP", 6)
-        options = PreparationOptions(image_size=16, min_label_count=2, rows_per_shard=10)
-        prepare_paintings(read_rows(release), folder / "prepared", options, num_proc=1)
-    return folder / "prepared"
+    return prepare_stream(tmp_path_factory.mktemp("streaming"), NUM_ROWS, image_size=16, rows_per_shard=10)
 
 
 def stream_of(prepared, epoch=0, process_index=0, num_processes=1, **arguments) -> PaintingStream:

@@ -4,7 +4,6 @@ import csv
 
 import datasets
 import pytest
-from small_trainer import make_model, make_trainer, parts_of
 
 from semart_hf.catalogue.release import read_rows
 from semart_hf.catalogue.schema import century_of, read_tasks
@@ -56,22 +55,6 @@ def test_author_and_derived_tasks_of_a_release(small_release, tmp_path, form):
         assert found[2] == (
             -100 if century is None else centuries.index(century) if century in centuries else len(centuries) - 1
         )
-
-
-def test_a_model_of_other_tasks_is_trained_saved_and_judged(small_release, tmp_path):
-    arguments = DataArguments(data=str(small_release), tasks=TASKS, min_label_count=3)
-    splits = load_splits(arguments)
-    tasks = tasks_of(splits["train"], TASKS, min_label_count=3)
-    _, _, model, tokenizer = parts_of(small_release)
-    parts = (splits, tasks, model, tokenizer)
-    trainer = make_trainer(parts, tmp_path, max_steps=2)
-    trainer.train()
-    metrics = trainer.evaluate()
-    assert {"eval_author_accuracy", "eval_century_macro_f1", "eval_support_accuracy"} <= set(metrics)
-    trainer.save_model(str(tmp_path / "model"))
-    again = type(trainer.model).from_pretrained(tmp_path / "model")
-    assert again.config.tasks == tasks
-    assert make_model(parts).config.tasks == tasks
 
 
 def test_the_authors_of_the_official_train_split(shared_data):

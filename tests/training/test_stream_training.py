@@ -5,12 +5,9 @@ import json
 import pytest
 import stream_processes
 import torch
-from release_builder import write_plain_release
+from release_builder import prepare_stream
 from stream_processes import stream_trainer
 from warm_python import run_python
-
-from semart_hf.catalogue.release import read_rows
-from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 NUM_ROWS = 46
 
@@ -18,13 +15,7 @@ NUM_ROWS = 46
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """46 rows in shards of 8 and groups of 6 and 2."""
-    folder = tmp_path_factory.mktemp("streaming")
-    release = write_plain_release(folder / "release", num_train=NUM_ROWS, num_val=2, num_test=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("semart_hf.preparation.shards.ROWS_PER_GROUP", 6)
-        options = PreparationOptions(image_size=32, min_label_count=2, rows_per_shard=8)
-        prepare_paintings(read_rows(release), folder / "prepared", options, num_proc=1)
-    return folder / "prepared"
+    return prepare_stream(tmp_path_factory.mktemp("streaming"), NUM_ROWS, image_size=32, rows_per_shard=8)
 
 
 def rows_of(seen) -> list[list[int]]:
