@@ -13,7 +13,7 @@ EXAMPLES = """examples:
   python scripts/prove.py text --csv data/SemArt/semart_val.csv --text_tower distilbert/distilbert-base-uncased
   python scripts/prove.py ablations --processes 2     # paints a miniature with a long tail
   python scripts/prove.py speed --processes 2         # that what makes training faster costs no accuracy
-  python scripts/prove.py finetune                    # paints 8,000 paintings, and trains a model on a half
+  python scripts/prove.py finetune                    # paints 16,000 paintings, and trains a model on a half
   python scripts/prove.py review                      # after make demo: what a reviewer is asked next
   python scripts/prove.py paintings --releases data/one data/other --vision_tower FOLDER --text_tower FOLDER
   python scripts/prove.py card                        # writes all cards again
