@@ -134,7 +134,7 @@ def run(
         try:
             spent = trainer.train(resume_from_checkpoint=str(plan.checkpoint) if plan.checkpoint else None).metrics
         except (RuntimeError, MemoryError) as error:
-            raise_with_advice(error, training)
+            raise_with_advice(error, trainer.args)
         trainer.accelerator.wait_for_everyone()
         if trainer.is_fsdp_enabled:
             trainer.save_model()  # every process has a part of the weights
@@ -249,6 +249,7 @@ def summary(trainer: Any, num_rows: int, spent: dict[str, float]) -> dict[str, A
         "steady_paintings_per_second": round(speed, 1),
         "seconds_per_epoch": round(num_rows / speed, 2) if speed else None,
         "peak_memory_bytes": peak_memory(trainer.args.device),
+        **({"chosen": trainer.chosen_fields} if trainer.chosen_fields else {}),
     }
 
 

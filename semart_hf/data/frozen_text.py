@@ -261,6 +261,11 @@ class FrozenTextWriter:
                 yield batch
 
 
+def shards_parameters(training: TrainingArguments) -> bool:
+    """Whether FSDP is asked for, by a recipe or by the launcher."""
+    return bool(training.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
 def frozen_text(
     model: SemArtForArtClassification,
     processor: SemArtProcessor,
@@ -283,7 +288,7 @@ def frozen_text(
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"
     depth = model.num_frozen_text_layers
     obstacle = None if depth else "none, all text layers learn"
-    if training.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+    if shards_parameters(training):
         # All processes must run the same layers to put the shards together, also one whose batch has no text.
         obstacle = "computed in every batch, because FSDP shards the layers"
     if obstacle is not None:

@@ -52,6 +52,9 @@ class SemArtConfig(PreTrainedConfig):
             over the picture of what each of its stages gives (colour, line and texture, beside the subject).
         text_pooling: `first` reads the first token's hidden state, `mean` averages over the text's tokens.
         text_lexicon: Whether a linear model on token counts (`Lexicon`) stands beside the text tower.
+        probe_share: Weight from 0 to 1 of a `Probe`'s logits, beside those of the network; 0: there is none.
+        network_image_size: Side in pixels to which pictures are scaled for the network where a probe sees larger ones;
+            `None`: as they come.
         contrastive: Whether vectors of picture and text are trained to find each other, with a learned scale.
         frozen_vision_stages: Number of leading stages (see `vision_stages`) of the vision tower that do not learn.
         trainable_text_layers: Number of last text layers that learn; `None`: all, and the embeddings.
@@ -60,7 +63,7 @@ class SemArtConfig(PreTrainedConfig):
             wrong answers among those that are at least so sure; confidences fall, shares rise.
         training_data: `{"name": str, "is_painted_miniature": bool}`; `None`: not recorded.
         format_version: `MAJOR.MINOR`; a newer major version is refused. Since 1.1 the lexicon's `rarities` are `idf`;
-            tasks with a kind and `vision_pooling` by stages are of 1.2.
+            tasks with a kind and `vision_pooling` by stages are of 1.2, a probe of 1.3.
 
     Raises:
         ValueError: If the tasks are malformed, a tower is of another family, or the format is too new.
@@ -87,6 +90,8 @@ class SemArtConfig(PreTrainedConfig):
     vision_pooling: str = "last"
     text_pooling: str = "first"
     text_lexicon: bool = False
+    probe_share: float | int = 0.0
+    network_image_size: int | None = None
     contrastive: bool = False
     frozen_vision_stages: int = 0
     trainable_text_layers: int | None = 1
@@ -116,6 +121,10 @@ class SemArtConfig(PreTrainedConfig):
         for name, allowed in {"vision_pooling": ("last", "stages"), "text_pooling": ("first", "mean")}.items():
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name} is {value!r}. Allowed are {' and '.join(map(repr, allowed))}. Give one.")
+        if not 0 <= self.probe_share <= 1:
+            raise ValueError(f"probe_share is {self.probe_share}. Allowed is a number from 0 to 1. Give one.")
+        if self.probe_share and self.format_version in ("1.0", "1.1", "1.2"):
+            self.format_version = "1.3"
         self.set_tasks(self.tasks)
         for name in ("task_weights", "temperatures", "confidence_risks"):
             if unknown := sorted(set(getattr(self, name) or {}) - set(self.task_names)):
@@ -152,6 +161,11 @@ class SemArtConfig(PreTrainedConfig):
         labels = [prefix + label for prefix, task in parts for label in task["labels"]]
         self.id2label = dict(enumerate(labels))
         self.label2id = {label: index for index, label in enumerate(labels)}
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether a text's tokens are read beside what the text tower makes of them."""
+        return self.text_lexicon or self.probe_share > 0
 
     @property
     def label_columns(self) -> dict[str, slice]:

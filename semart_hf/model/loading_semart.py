@@ -11,10 +11,16 @@ from transformers import PreTrainedConfig
 
 from .text_semart import computed_with
 
+# Tensors with a row (0) or a column (1) for each label of all tasks.
+_LABEL_AXES = {
+    **dict.fromkeys(("lexicon.weight", "probe.lexicon.weight"), 1),
+    **{f"probe.{name}_projection.{kind}": 0 for name in ("vision", "text") for kind in ("weight", "bias")},
+    **dict.fromkeys(("probe.absent_image", "probe.absent_text"), 0),
+}
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 # Fields that the saved weights were trained with: with others the same weights would compute something else.
 _TRAINED_WITH = (
-    *("fusion_dim", "vision_pooling", "text_pooling", "text_lexicon"),
+    *("fusion_dim", "vision_pooling", "text_pooling", "text_lexicon", "probe_share", "network_image_size"),
     *("vision_config.architecture", "vision_config.model_args", "vision_config.pretrained_cfg"),
 )
 
@@ -70,10 +76,14 @@ def reorder_heads(model: Any, tasks: list[dict[str, Any]]) -> None:
         head = nn.Linear(weight.shape[1], len(task["labels"]), device="meta").train(model.training)
         head.weight, head.bias = nn.Parameter(head_weight.clone()), nn.Parameter(head_bias.clone())
         model.heads[f"head_{task['name']}"] = head
-    if model.lexicon is not None:
-        columns = model.lexicon.weight.new_zeros(len(model.lexicon.weight), len(keys))
-        columns[:, rows] = model.lexicon.weight[:, old_rows]
-        model.lexicon.weight = nn.Parameter(columns)
+    state = model.state_dict()
+    for name, axis in _LABEL_AXES.items():
+        if name in state:
+            old_values = state[name].index_select(axis, old_rows)
+            shape = [len(keys) if place == axis else size for place, size in enumerate(old_values.shape)]
+            values = old_values.new_zeros(shape).index_copy_(axis, rows, old_values)
+            path, _, own_name = name.rpartition(".")
+            setattr(model.get_submodule(path), own_name, nn.Parameter(values))
     model.config.set_tasks(tasks)
 
 
@@ -107,8 +117,9 @@ def verify_start(model: Any, path: str, saved_tasks: list[dict[str, Any]]) -> No
             if key in keys:
                 missing.remove(name)
                 old, new = saved(key), state[name]
-                if name == "lexicon.weight":
-                    old, new = old[:, old_rows], new[:, rows]
+                if (axis := _LABEL_AXES.get(name)) is not None:
+                    pairs_of = ((old, old_rows), (new, rows))
+                    old, new = (values.index_select(axis, torch.tensor(places)) for values, places in pairs_of)
                 if not torch.equal(new, old.to(new.dtype)):
                     different.append(name)
     if missing or different:

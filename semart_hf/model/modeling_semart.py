@@ -16,19 +16,19 @@ from transformers.utils import cached_file
 from .configuration_semart import SemArtConfig
 from .lexicon_semart import Lexicon, add_logits
 from .loading_semart import HUB_OPTIONS, reorder_heads, resolve_configs, verify_start
-from .output_semart import SemArtOutput, check_inputs, check_texts, mean_losses
+from .output_semart import SemArtOutput, check_inputs, check_texts, fill_absent, mean_losses
+from .probe_semart import Probe, mean_logits
 from .techniques_semart import without_autocast
-from .text_semart import build_text_tower, frozen_layers, pool_tokens, run_layers
+from .text_semart import build_text_tower, pool_tokens, run_layers
 from .towers_semart import (
     fill_tower,
-    frozen_modules,
+    frozen_parts,
     loaded_towers,
     pool_pictures,
     pooled_size,
     resolve_text_config,
     resolve_vision_config,
     set_vision_checkpointing,
-    vision_stages,
 )
 
 
@@ -71,6 +71,7 @@ class SemArtForArtClassification(PreTrainedModel):
         )
         num_labels = sum(len(task["labels"]) for task in config.tasks)
         self.lexicon = Lexicon(config.text_config.vocab_size, num_labels) if config.text_lexicon else None
+        self.probe = Probe(config, num_labels) if config.probe_share else None
         if config.contrastive:
             self.logit_scale = nn.Parameter(torch.zeros(1))  # FSDP shards no scalars
         self.post_init()
@@ -84,8 +85,8 @@ class SemArtForArtClassification(PreTrainedModel):
             init.normal_(module.absent_text, std=self.config.initializer_range)
             if self.config.contrastive:
                 init.constant_(module.logit_scale, math.log(1 / 0.07))
-        elif isinstance(module, Lexicon):
-            for parameter in module.parameters():
+        elif isinstance(module, Lexicon | Probe):
+            for parameter in module.parameters(recurse=False):
                 init.zeros_(parameter)
 
     @classmethod
@@ -129,6 +130,8 @@ class SemArtForArtClassification(PreTrainedModel):
         fill_tower(model.vision_tower, vision if "vision" in loaded else None)
         if "text" in loaded:
             fill_tower(model.text_tower, text)
+        if model.probe is not None:
+            model.probe.vision_tower.load_state_dict(model.vision_tower.state_dict())
         return model
 
     @classmethod
@@ -189,25 +192,10 @@ class SemArtForArtClassification(PreTrainedModel):
         Raises:
             ValueError: If the configuration asks for more stages or layers than the towers have.
         """
-        config = self.config
-        timm_model = self.vision_tower.timm_model
-        stages = vision_stages(timm_model)
-        if not 0 <= config.frozen_vision_stages <= len(stages):
-            raise ValueError(
-                f"frozen_vision_stages is {config.frozen_vision_stages}, but {config.vision_config.architecture} has "
-                f"{len(stages)} stages (its stem and {len(stages) - 1} more). Give a number from 0 to {len(stages)}."
-            )
-        frozen_names = {name for stage in stages[: config.frozen_vision_stages] for name in stage}
-        frozen_text = frozen_layers(self.text_tower, config.trainable_text_layers)
-        frozen = [parameter for name, parameter in timm_model.named_parameters() if name in frozen_names]
-        frozen += [parameter for module in frozen_text for parameter in module.parameters()]
-        if self.lexicon is not None:
-            frozen.append(self.lexicon.idf)
-        frozen_ids = {id(parameter) for parameter in frozen}
+        frozen_ids, self._frozen_modules = frozen_parts(self)
         can_learn = not getattr(self, "is_quantized", False)
         for parameter in self.parameters():
             parameter.requires_grad_(can_learn and parameter.is_floating_point() and id(parameter) not in frozen_ids)
-        self._frozen_modules = [*frozen_modules(timm_model, frozen_names), *frozen_text]
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "SemArtForArtClassification":
@@ -248,21 +236,26 @@ class SemArtForArtClassification(PreTrainedModel):
         Raises:
             ValueError: If the batch has neither pictures nor texts, or texts in two forms, or shapes disagree.
         """
-        texts = check_texts(input_ids, text_hidden, has_lexicon=self.lexicon is not None)
+        texts = check_texts(input_ids, text_hidden, reads_tokens=self.config.reads_tokens)
         batch = check_inputs(pixel_values, texts, labels, self.config.label_columns)
         image = self.encode_images(pixel_values, has_image, batch)
-        text = self.encode_texts(input_ids, attention_mask, has_text, batch, text_hidden, text_depth)
+        pooled_texts = self.pool_texts(input_ids, attention_mask, has_text, text_hidden, text_depth)
+        text = self.project_texts(pooled_texts, has_text, batch)
         with without_autocast(image.device):
             features, logits = self._fuse(image, text)
             if each_alone:
                 _, by_image = self._fuse(image, self.absent_text.expand_as(image))
                 _, by_text = self._fuse(self.absent_image.expand_as(text), text)
+        tokens = input_ids, attention_mask if text_hidden is None else None  # beside hidden states, the mask is theirs
         if self.lexicon is not None:
-            # Beside hidden states, the mask is theirs.
-            added = self.lexicon(input_ids, attention_mask if text_hidden is None else None, has_text)
+            added = self.lexicon(*tokens, has_text)
             logits = add_logits(logits, added)
             if each_alone:
                 by_text = add_logits(by_text, added)
+        if self.probe is not None and not self.training:
+            probed = self.probe(pixel_values, has_image, pooled_texts, has_text, tokens)
+            share = 1.0 if pixel_values is None else self.config.probe_share
+            logits = mean_logits(logits, probed, share, has_image)
         loss, task_losses = mean_losses(logits, labels, self.config)
         alone = {"image": by_image, "text": by_text} if each_alone else None
         scale = self.logit_scale.exp().clamp(max=100) if self.config.contrastive else None  # as in CLIP
@@ -279,7 +272,7 @@ class SemArtForArtClassification(PreTrainedModel):
         self, input_ids: Tensor, attention_mask: Tensor | None = None, normalize: bool = False
     ) -> Tensor:
         """Vectors of texts `(batch, fusion_dim)`, by the text tower alone; of unit length with `normalize`."""
-        features = self.encode_texts(input_ids, attention_mask, None, len(input_ids))
+        features = self.project_texts(self.pool_texts(input_ids, attention_mask), None, len(input_ids))
         return F.normalize(features.float(), dim=-1) if normalize else features
 
     def encode_images(self, pixel_values: Tensor | None, has_image: Tensor | None, batch: int) -> Tensor:
@@ -297,23 +290,30 @@ class SemArtForArtClassification(PreTrainedModel):
                 "The vision tower is offloaded, where it cannot be called. Allowed is a device; the text tower may be "
                 "offloaded. Give the vision tower a device in device_map ('vision_tower': 'cpu'), or more max_memory."
             )
+        if (size := self.config.network_image_size) is not None:
+            pixel_values = F.interpolate(pixel_values, (size, size), mode="bilinear", align_corners=False)
         pooled = pool_pictures(self.vision_tower, pixel_values, self.config.vision_pooling)
         features: Tensor = self.vision_projection(pooled)
         return features
 
-    def encode_texts(
+    def project_texts(self, pooled: Tensor | None, has_text: Tensor | None, batch: int) -> Tensor:
+        """Projected text features `(batch, fusion_dim)`; the learned vector where a row has no text."""
+        if pooled is None:
+            return self._absent(self.absent_text, batch, self._placeholder_text, self.text_tower, self.text_projection)
+        return self._fill_absent(self.text_projection(pooled), has_text, self.absent_text)
+
+    def pool_texts(
         self,
         input_ids: Tensor | None,
         attention_mask: Tensor | None,
-        has_text: Tensor | None,
-        batch: int,
+        has_text: Tensor | None = None,
         text_hidden: Tensor | None = None,
         text_depth: int | None = None,
-    ) -> Tensor:
-        """Projected text features `(batch, fusion_dim)`; the learned vector where a row has no text."""
+    ) -> Tensor | None:
+        """Pooled features of the rows that have a text `(rows, hidden_size)`; `None` where none has."""
         texts = input_ids if text_hidden is None else text_hidden
         if texts is None or (has_text is not None and not has_text.any()):
-            return self._absent(self.absent_text, batch, self._placeholder_text, self.text_tower, self.text_projection)
+            return None
         if has_text is not None:
             texts = texts[has_text]
             attention_mask = None if attention_mask is None else attention_mask[has_text]
@@ -323,8 +323,7 @@ class SemArtForArtClassification(PreTrainedModel):
             start = self.num_frozen_text_layers if text_depth is None else text_depth
             stop = self.config.text_config.num_hidden_layers
             hidden = run_layers(self.text_tower, texts.to(self.dtype), attention_mask, start, stop)
-        pooled = pool_tokens(hidden, attention_mask, self.config.text_pooling)
-        return self._fill_absent(self.text_projection(pooled), has_text, self.absent_text)
+        return pool_tokens(hidden, attention_mask, self.config.text_pooling)
 
     def _fuse(self, image: Tensor, text: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         image, text = (part.to(self.fusion_norm.weight.dtype) for part in (image, text))
@@ -382,9 +381,7 @@ class SemArtForArtClassification(PreTrainedModel):
     def _fill_absent(self, features: Tensor, is_present: Tensor | None, absent: Tensor) -> Tensor:
         if is_present is None:
             return features + absent.to(features.dtype) * 0.0 if self.training else features
-        rows = absent.to(features.dtype).expand(len(is_present), -1).clone()
-        rows[is_present] = features
-        return rows
+        return fill_absent(features, is_present, absent)
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
         function = kwargs.get("gradient_checkpointing_func")

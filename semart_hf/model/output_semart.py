@@ -61,13 +61,22 @@ def check_inputs(
     return rows
 
 
-def check_texts(input_ids: Tensor | None, text_hidden: Tensor | None, *, has_lexicon: bool) -> Tensor | None:
+def check_texts(input_ids: Tensor | None, text_hidden: Tensor | None, *, reads_tokens: bool) -> Tensor | None:
     """The texts in the form that the text tower reads; a `ValueError` if they are given in the wrong one."""
-    if text_hidden is not None and input_ids is None and has_lexicon:
+    if text_hidden is not None and input_ids is None and reads_tokens:
         raise ValueError("Got text_hidden alone, but this model's lexicon reads the tokens. Give input_ids too.")
-    if text_hidden is not None and input_ids is not None and not has_lexicon:
+    if text_hidden is not None and input_ids is not None and not reads_tokens:
         raise ValueError("Got input_ids and text_hidden, but a text has one form. Leave one of the two out.")
     return input_ids if text_hidden is None else text_hidden
+
+
+def fill_absent(features: Tensor, is_present: Tensor | None, absent: Tensor) -> Tensor:
+    """A row of `features` for each row that `is_present (batch,)`, and the vector `absent` for each other one."""
+    if is_present is None:
+        return features
+    rows = absent.to(features.dtype).expand(len(is_present), -1).clone()
+    rows[is_present] = features
+    return rows
 
 
 def whole_rows(inputs: Mapping[str, Any], batch: int) -> Tensor:

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, TimmWrapperCon
 from transformers.utils import cached_file, logging
 
 from .configuration_semart import check_text_config
-from .text_semart import text_options
+from .text_semart import frozen_layers, text_options
 
 logger = logging.get_logger(__name__)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -84,6 +84,31 @@ def frozen_modules(tower: nn.Module, frozen_parameters: set[str]) -> list[nn.Mod
         if is_frozen:
             frozen.append(module)
     return frozen
+
+
+def frozen_parts(model: Any) -> tuple[set[int], list[nn.Module]]:
+    """Identities of the parameters that a model's configuration freezes, and modules in which everything is frozen."""
+    config, timm_model = model.config, model.vision_tower.timm_model
+    stages = vision_stages(timm_model)
+    if not 0 <= config.frozen_vision_stages <= len(stages):
+        raise ValueError(
+            f"frozen_vision_stages is {config.frozen_vision_stages}, but {config.vision_config.architecture} has "
+            f"{len(stages)} stages (its stem and {len(stages) - 1} more). Give a number from 0 to {len(stages)}."
+        )
+    frozen_names = {name for stage in stages[: config.frozen_vision_stages] for name in stage}
+    modules = frozen_layers(model.text_tower, config.trainable_text_layers)
+    if model.probe is not None:
+        if config.trainable_text_layers != 0:
+            raise ValueError(
+                f"trainable_text_layers is {config.trainable_text_layers} with probe_share {config.probe_share}, but "
+                "a probe reads a text tower that does not learn. Set trainable_text_layers: 0, or probe_share: 0."
+            )
+        modules.append(model.probe)
+    frozen = [parameter for name, parameter in timm_model.named_parameters() if name in frozen_names]
+    frozen += [parameter for module in modules for parameter in module.parameters()]
+    if model.lexicon is not None:
+        frozen.append(model.lexicon.idf)
+    return {id(parameter) for parameter in frozen}, [*frozen_modules(timm_model, frozen_names), *modules]
 
 
 def resolve_vision_config(

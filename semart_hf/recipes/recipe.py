@@ -68,6 +68,14 @@ class ModelArguments:
     text_lexicon: bool = described(
         False, "Whether a linear model on token counts adds its logits to those of the towers."
     )
+    probe_share: float = described(
+        0.0,
+        "Weight of regressions on frozen features, fitted before training, whose logits are averaged with the "
+        "network's; of texts alone they answer alone. 0: none.",
+    )
+    network_image_size: int | None = described(
+        None, "Side in pixels to which the network scales pictures, which a probe sees at image_size. null: neither."
+    )
     fusion_dim: int = described(512, "Size of the fused features.")
     fusion_dropout: float = described(0.1, "Dropout probability before the heads.")
 
@@ -110,6 +118,11 @@ class LearningArguments:
         choices=["random", "correlations"],
     )
     ema_decay: float = described(0.0, "Of a moving average of the weights, which is then the result; 0: none.")
+    from_labels: dict[str, Any] | None = described(
+        None,
+        "Fields that take the others' place from so many labels a task on, in the mean over tasks, e.g. "
+        '\'{"200": {"num_train_epochs": 8}}\'; those of the command line stay.',
+    )
     early_stopping_patience: int | None = described(
         None, "Validations without a better metric after which training stops."
     )
@@ -231,6 +244,11 @@ def effective_recipe(recipe: Mapping[str, Any], overrides: Iterable[str]) -> dic
     for name, values in given.items():
         is_list = len(values) > 1 or (name in LIST_FIELDS and values != [None])
         merged[name] = values if is_list else (values or [True])[0]
+    if isinstance(table := merged.get("from_labels"), dict) and "from_labels" not in given:
+        merged["from_labels"] = {
+            number: {name: value for name, value in own.items() if name not in given} if isinstance(own, dict) else own
+            for number, own in table.items()
+        }
     return merged
 
 

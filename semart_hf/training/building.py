@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, DistilBertConfig, PreTrainedTokenizerBas
 from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.frozen_text import frozen_text
+from semart_hf.data.frozen_text import frozen_text, shards_parameters
 from semart_hf.data.labels import tasks_of
 from semart_hf.data.loading import with_prepared_pictures
 from semart_hf.data.streaming import PaintingStream, column_of
@@ -26,6 +26,7 @@ from semart_hf.recipes.recipe import PRETRAINED_CHOICES, ModelArguments
 
 from .arguments import SemArtTrainingArguments
 from .correlated_start import correlate_projections
+from .fields_by_labels import labels_per_task, with_fields_by_labels
 from .trainer import SemArtTrainer
 
 # Labels that a line names.
@@ -47,6 +48,10 @@ def build_trainer(
     tasks = getattr(splits, "tasks", None)
     tasks = tasks or tasks_of(splits["train"], data.tasks, min_label_count=data.min_label_count)
     say("Tasks: " + ", ".join(f"{task['name']} ({len(task['labels'])} labels)" for task in tasks))
+    num_labels = labels_per_task(splits["train"], tasks) if training.from_labels else 0
+    model_arguments, data, training, chosen = with_fields_by_labels(model_arguments, data, training, num_labels)
+    if chosen:
+        say(chosen)
     set_seed(training.seed)
     is_contrastive = training.contrastive_weight > 0
     if model_arguments.init_from is None:
@@ -57,10 +62,19 @@ def build_trainer(
         model, processor = start_from(
             model_arguments.init_from, tasks, model_arguments, data, say, contrastive=is_contrastive
         )
-    if training.head_init != "random" and (model_arguments.init_from or training.contrastive_start != "random"):
+    has_probe = model.probe is not None
+    if has_probe and shards_parameters(training):
         raise ValueError(
-            f"head_init is {training.head_init!r}, init_from is {model_arguments.init_from} and contrastive_start "
-            f"{training.contrastive_start!r}, which all say how heads and projections begin. Give one of them."
+            f"probe_share is {model.config.probe_share}, but FSDP shards what a probe reads at once. Launch with DDP, "
+            "or set probe_share: 0."
+        )
+    if (has_probe or training.head_init != "random") + (training.contrastive_start != "random") > 1 or (
+        training.head_init != "random" and (has_probe or model_arguments.init_from)
+    ):
+        raise ValueError(
+            f"head_init is {training.head_init!r}, probe_share {model.config.probe_share}, init_from "
+            f"{model_arguments.init_from} and contrastive_start {training.contrastive_start!r}, which all say what is "
+            "fitted before training. Give one of them."
         )
     if training.contrastive_start != "random":
         if not is_contrastive or model_arguments.init_from is not None:
@@ -85,13 +99,13 @@ def build_trainer(
         augmentation=Augmentation(**{field.name: getattr(data, field.name) for field in fields(Augmentation)}),
         image_dropout=data.image_dropout,
         text_dropout=data.text_dropout,
-        keeps_tokens=model.config.text_lexicon,
+        keeps_tokens=model.config.reads_tokens,
         finishes_pictures=training.device.type == "cpu",
         recognises_copies=is_contrastive,
     )
     collator.frozen_text, remark = frozen_text(model, processor, {**splits, "train": train_paintings}, data, training)
     say(remark)
-    return SemArtTrainer(
+    trainer = SemArtTrainer(
         model,
         training,
         processing_class=processor,
@@ -99,6 +113,8 @@ def build_trainer(
         train_dataset=train_paintings,
         eval_dataset=splits.get("validation"),
     )
+    trainer.chosen_fields = chosen
+    return trainer
 
 
 def start_from(
@@ -112,7 +128,7 @@ def start_from(
 ) -> tuple[SemArtForArtClassification, SemArtProcessor]:
     """A published model with these tasks, and its processor; a `ValueError` if another architecture is asked for."""
     own = {"vision", "text", "pretrained", "crop_pct", "text_args", "text_pooling", "text_lexicon"}
-    own |= {"crop_mode", "vision_pooling", "fusion_dim"}
+    own |= {"crop_mode", "vision_pooling", "fusion_dim", "probe_share", "network_image_size"}
     if given := [
         one.name for one in fields(arguments) if one.name in own and getattr(arguments, one.name) != one.default
     ]:

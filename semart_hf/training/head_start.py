@@ -1,7 +1,4 @@
-"""Heads that start as logistic regressions on the towers' features, by which fine-tuning begins where a probe ends.
-
-Source: Kumar et al. 2022, Fine-tuning can distort pretrained features and underperform out-of-distribution, section 3.
-"""
+"""Logistic regressions on the towers' features: what heads start as, or what a probe beside the network is."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,11 +17,15 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.techniques_semart import run_model
 
+from .losses import log_frequencies
+
 # Of the squared weights, of features whose rows are about 1 long: from 0.01 to 0.1 it hardly matters for accuracy, and
 # rare labels want less than cross-validation by likelihood chooses.
 PENALTY = 0.03
 # A text's features are shorter by this: there are fewer texts than pictures, and their words are rarer.
 TEXT_SCALE = 0.7
+# Of the logarithm of a label's frequency, which its logit loses: rare labels gain more than frequent ones lose.
+LOGIT_ADJUSTMENT = 0.2
 # More numbers than these are multiplied as a sparse table.
 MOST_DENSE = 1 << 26
 # What a painting weighs where it is shown with one of its two modalities, or with none that it has.
@@ -47,18 +48,21 @@ class Features:
 def regress_heads(
     model: SemArtForArtClassification, collator: Callable[..., dict[str, Any]], train_dataset: Any, args: Any
 ) -> float:
-    """`start_heads` on the training rows of a trainer with these arguments; the seconds that it took."""
+    """`start_heads` on the training rows of a trainer, if its arguments or model ask for it; the seconds it took."""
+    if args.head_init == "random" and model.probe is None:
+        return 0.0
     start, precision = time.perf_counter(), "bf16" if args.bf16 else "fp32"
     rows = getattr(train_dataset, "paintings", train_dataset)
     found = features_of(model, collator, rows, batch_size=args.per_device_eval_batch_size, precision=precision)
     start_heads(model, found)
     if args.process_index == 0:
-        print(f"The heads start as logistic regressions on the towers' features of {len(found.labels):,d} paintings")
+        fitted = "The heads start as" if model.probe is None else "The probe is of"
+        print(f"{fitted} logistic regressions on the towers' features of {len(found.labels):,d} paintings")
     return time.perf_counter() - start
 
 
 def start_heads(model: SemArtForArtClassification, features: Features) -> None:
-    """Make the model give the logits of a logistic regression for each task.
+    """Make the model, or where it has one its probe, give the logits of a logistic regression for each task.
 
     The regression learns every painting as it is and, at half the weight, with
     each modality alone, so that the model serves both. Towers are not changed, and nothing is drawn at random.
@@ -67,7 +71,7 @@ def start_heads(model: SemArtForArtClassification, features: Features) -> None:
         ValueError: If the fused features are too few to hold the logits of all labels.
     """
     sizes = [len(task["labels"]) for task in model.config.tasks or []]
-    if (num_labels := sum(sizes)) > model.config.fusion_dim:
+    if (num_labels := sum(sizes)) > model.config.fusion_dim and model.probe is None:
         raise ValueError(
             f"Got head_init: logistic_regression with {num_labels} labels and fusion_dim {model.config.fusion_dim}, "
             f"which must be as large. Set fusion_dim: {-(-num_labels // 64) * 64}, or head_init: random."
@@ -103,7 +107,8 @@ def features_of(
         )
     loader: DataLoader[Any] = DataLoader(paintings, batch_size=batch_size, collate_fn=collator)
     seen: dict[str, Tensor] = {}
-    projections = {"image": model.vision_projection, "text": model.text_projection}
+    reader: Any = model.probe or model
+    projections = {"image": reader.vision_projection, "text": reader.text_projection}
     hooks = [
         layer.register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0]}))
         for name, layer in projections.items()
@@ -126,8 +131,8 @@ def features_of(
                 found[name].append(rows)
                 found[f"has_{name}"].append(is_there)
             found["labels"].append(labels)
-            if model.lexicon is not None:
-                words.append(_word_shares(model.lexicon, batch, len(labels)))
+            if reader.lexicon is not None:
+                words.append(_word_shares(reader.lexicon, batch, len(labels)))
     finally:
         for hook in hooks:
             hook.remove()
@@ -245,7 +250,11 @@ def _fit(views: _Views, labels: Tensor, task: Any) -> Tensor:
 
     if len(known):
         optimizer.step(closure)
-    return fitted.detach()
+    fitted = fitted.detach()
+    if len(known) and not is_multi_label(task):
+        counts = torch.bincount(labels[known, 0], minlength=len(task["labels"]))
+        fitted[-1] -= LOGIT_ADJUSTMENT * log_frequencies(counts)
+    return fitted
 
 
 def _single_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -261,22 +270,29 @@ def _several_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def _write(
     model: SemArtForArtClassification, blocks: Sequence[_Block], weight: Tensor, bias: Tensor, tokens: Tensor
 ) -> None:
-    """Write a regression `(features, labels)` into projections, absence vectors, heads and lexicon."""
+    """Write a regression `(features, labels)` into projections, absence vectors, lexicon, and heads or probe."""
     num_labels, device = weight.shape[1], model.device
-    # Orthonormal rows: what the projections write for a label, its head alone reads.
-    basis = torch.empty(num_labels, model.config.fusion_dim)
-    nn.init.orthogonal_(basis, generator=torch.Generator().manual_seed(0))
+    reader: Any = model.probe or model
+    basis = torch.eye(num_labels)
+    if model.probe is None:  # orthonormal rows: what the projections write for a label, its head alone reads
+        basis = nn.init.orthogonal_(
+            torch.empty(num_labels, model.config.fusion_dim), generator=torch.Generator().manual_seed(0)
+        )
     stop = 0
-    for layer, block in zip((model.vision_projection, model.text_projection), blocks, strict=True):
+    for layer, block in zip((reader.vision_projection, reader.text_projection), blocks, strict=True):
         own = weight[stop : stop + len(block.mean)] * block.factor.unsqueeze(1)
         stop += len(block.mean)
         layer.weight.copy_((own @ basis).T)
         layer.bias.copy_(-(block.mean @ own) @ basis)
-    for place, vector in enumerate((model.absent_image, model.absent_text)):
+    for place, vector in enumerate((reader.absent_image, reader.absent_text)):
         vector.copy_(weight[stop + place] @ basis)
-    if model.lexicon is not None:
-        model.lexicon.weight.zero_()
-        model.lexicon.weight[tokens] = (TEXT_SCALE * weight[stop + 2 :]).to(device)
+    if reader.lexicon is not None:
+        reader.lexicon.weight.zero_()
+        reader.lexicon.weight[tokens] = (TEXT_SCALE * weight[stop + 2 :]).to(device)
+    if model.probe is not None:  # each row has one of the two
+        for vector in (reader.vision_projection.bias, reader.absent_image):
+            vector.add_(bias.to(device))
+        return
     nn.init.zeros_(model.fusion.weight)
     nn.init.zeros_(model.fusion.bias)
     rows = [len(task["labels"]) for task in model.config.tasks or []]

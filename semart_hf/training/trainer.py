@@ -30,7 +30,7 @@ from .arguments import SemArtTrainingArguments
 from .contrastive import contrastive_sum
 from .divergence import DivergenceWatch
 from .head_start import regress_heads
-from .lexicon import add_l2_penalty, learn_idf
+from .lexicon import add_l2_penalty, learn_idf, lexicons
 from .log_window import LogWindow, TrainingProgress
 from .losses import ArtLoss, labels_of_whole_rows
 from .parameter_groups import parameter_groups
@@ -66,6 +66,7 @@ class SemArtTrainer(ResumableTrainer):
     # What speeds up its steps, where it serves; a benchmark sets another list.
     techniques: Sequence[Technique] = TRAINING_TECHNIQUES
     head_start_seconds = 0.0
+    chosen_fields: str | None = None  # by the number of labels
 
     def __init__(
         self,
@@ -132,7 +133,7 @@ class SemArtTrainer(ResumableTrainer):
             or ArtCollator(
                 processor,
                 self.tasks,
-                keeps_tokens=config.text_lexicon,
+                keeps_tokens=config.reads_tokens,
                 finishes_pictures=is_on_cpu,
                 recognises_copies=config.contrastive,
             ),
@@ -175,14 +176,13 @@ class SemArtTrainer(ResumableTrainer):
             label_smoothing=self.args.label_smoothing_factor,
             logit_adjustment_tau=self.args.logit_adjustment_tau,
         ).to(self.args.device)
-        # A lexicon that has learned already reads its columns by what it was learned with.
-        if model.lexicon is not None and rows is not None and not model.lexicon.idf.any():
-            learn_idf(model.lexicon, self.processing_class, rows)
+        for lexicon in lexicons(model) if rows is not None else ():
+            learn_idf(lexicon, self.processing_class, rows)
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         if self.model is not self._begun_with and not self.is_fsdp_enabled:  # model_init made another
             self._begin_with(self.model)
-        if self.args.head_init == "logistic_regression" and self.resumed_from is None:
+        if self.resumed_from is None:
             self.head_start_seconds = regress_heads(self.model, self.data_collator, self.train_dataset, self.args)
         is_kept = self.args.keep_freed_memory and self.args.device.type == "cpu" and keep_freed_memory()
         try:

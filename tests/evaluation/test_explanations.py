@@ -69,13 +69,18 @@ def test_contributions_add_up_to_the_change_in_log_odds(model_and_processor):
     assert float(pixels.sum() + tokens.sum()) == pytest.approx(change, abs=0.05 + 0.05 * abs(change))
 
 
-def test_what_a_lexicon_says_is_part_of_the_words_contributions(tiny_model, tiny_processor):
-    model, processor = tower_model(tiny_model, tiny_processor, "test_resnet", text_lexicon=True)
+PROBED = {"probe_share": 0.5, "text_pooling": "mean", "trainable_text_layers": 0}
+
+
+@pytest.mark.parametrize("fields", [{"text_lexicon": True}, PROBED], ids=["network", "probe"])
+def test_what_a_lexicon_says_is_part_of_the_words_contributions(tiny_model, tiny_processor, fields):
+    model, processor = tower_model(tiny_model, tiny_processor, "test_resnet", **fields)
     inputs = dict(processor(text=TEXT))
-    model.lexicon.learn_idf(inputs["input_ids"].tolist(), processor.tokenizer.all_special_ids)
+    lexicon = (model.probe or model).lexicon
+    lexicon.learn_idf(inputs["input_ids"].tolist(), processor.tokenizer.all_special_ids)
     _, silent = integrated_gradients(model, processor, inputs, "school", 1)
     with torch.no_grad():
-        model.lexicon.weight.normal_(std=3.0)
+        lexicon.weight.normal_(std=3.0)
     _, tokens = integrated_gradients(model, processor, inputs, "school", 1)
     change = change_from_blank(model, processor, inputs)
     assert float(tokens.sum()) == pytest.approx(change, abs=0.05 + 0.05 * abs(change))

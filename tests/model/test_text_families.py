@@ -58,7 +58,7 @@ def library_tower(model):
 def test_the_tower_equals_its_library_forward_and_backward(family, pooling):
     model = build(family, text_pooling=pooling, trainable_text_layers=None).train()
     tower, inputs = library_tower(model), texts(family)
-    found = model.encode_texts(inputs["input_ids"], inputs["attention_mask"], None, 4)
+    found = model.project_texts(model.pool_texts(inputs["input_ids"], inputs["attention_mask"]), None, 4)
     hidden = tower(**inputs).last_hidden_state
     lengths = inputs["attention_mask"].sum(1).tolist()
     means = torch.stack([states[:length].mean(0) for states, length in zip(hidden, lengths, strict=True)])

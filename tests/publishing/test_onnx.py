@@ -55,11 +55,15 @@ def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model,
         image_size=32,
         fusion_dim=16,
         vision_pooling="stages",
+        text_pooling="mean",
         text_lexicon=True,
+        probe_share=0.5,
+        network_image_size=24,
+        trainable_text_layers=0,
     ).eval()
-    model.lexicon.learn_idf([range(5, num_tokens), range(5, 10)], [0])
-    with torch.no_grad():
-        model.lexicon.weight.normal_()
+    for lexicon in (model.lexicon, model.probe.lexicon):
+        lexicon.learn_idf([range(5, num_tokens), range(5, 10)], [0])
+        torch.nn.init.normal_(lexicon.weight)
     write_repository(model, processor, tmp_path / "model")
 
     main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "graphs")])
@@ -86,7 +90,7 @@ def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model,
             np.testing.assert_allclose(answer, values.numpy(), atol=1e-4)
     assert "image_text" in capsys.readouterr().out
     with torch.no_grad():
-        model.lexicon.weight.zero_()
+        model.probe.lexicon.weight.zero_()
     assert onnx_export.largest_difference(model, "text", run) > 0.1
 
 

@@ -20,9 +20,14 @@ def parts(small_release):
 OPTIONS = {"head_init": "logistic_regression", "precision": "fp32", "num_train_epochs": 0, **STEPS_ALONE}
 
 
-def test_the_model_gives_the_logits_of_the_regression(parts, tmp_path, monkeypatch):
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_model_gives_the_logits_of_the_regression(parts, tmp_path, monkeypatch, share):
+    """As the start of its heads, and where its network has learned since, as a probe that alone answers."""
     monkeypatch.setattr(head_start, "PART_WEIGHT", 0.0)  # scikit-learn sees every painting once
-    trainer = make_trainer(parts, tmp_path, **OPTIONS)
+    monkeypatch.setattr(head_start, "LOGIT_ADJUSTMENT", 0.0)  # and adjusts nothing
+    model = make_model(parts, probe_share=share, trainable_text_layers=0)
+    own = {"head_init": "random", "num_train_epochs": 1} if share else {}
+    trainer = make_trainer(parts, tmp_path, model=model, **{**OPTIONS, **own})
     rows = trainer.train_dataset.paintings
     options = {"batch_size": 16, "precision": "fp32"}
     found = head_start.features_of(trainer.model, trainer.data_collator, rows, **options)
