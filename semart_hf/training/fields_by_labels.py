@@ -29,12 +29,12 @@ def with_fields_by_labels(
     Raises:
         ValueError: If an entry is no table of fields, or has one that is read before labels are counted.
     """
-    if training.from_labels is None:
+    if (table := training.from_labels) is None:
         return model, data, training, None
     kinds = (ModelArguments, DataArguments, SemArtTrainingArguments)
     model, data, training = chosen = copy(model), copy(data), copy(training)
     least = 0
-    for number, fields in sorted(training.from_labels.items(), key=lambda entry: str(entry[0]).zfill(12)):
+    for number, fields in sorted(table.items(), key=lambda entry: str(entry[0]).zfill(12)):
         if not str(number).isdigit() or not isinstance(fields, dict) or _READ_BEFORE & {*fields}:
             raise ValueError(
                 f"from_labels has {number}: {fields}, but it maps numbers of labels to tables of fields other than "

@@ -24,7 +24,7 @@ from .losses import log_frequencies
 PENALTY = 0.03
 # A text's features are shorter by this: there are fewer texts than pictures, and their words are rarer.
 TEXT_SCALE = 0.7
-# Of the logarithm of a label's frequency, which its logit loses: rare labels gain more than frequent ones lose.
+# Of the logarithm of a label's frequency, which its logit loses in the answer: rare labels gain more than others lose.
 LOGIT_ADJUSTMENT = 0.2
 # More numbers than these are multiplied as a sparse table.
 MOST_DENSE = 1 << 26
@@ -83,8 +83,13 @@ def start_heads(model: SemArtForArtClassification, features: Features) -> None:
     views = _Views.of(blocks, features)
     columns = model.config.label_columns
     tasks = model.config.tasks or []
-    fitted = torch.cat([_fit(views, features.labels[:, columns[task["name"]]], task) for task in tasks], 1)
-    _write(model, blocks, fitted[:-1], fitted[-1], features.tokens)
+    labels = [features.labels[:, columns[task["name"]]] for task in tasks]
+    fitted = torch.cat([_fit(views, own, task) for own, task in zip(labels, tasks, strict=True)], 1)
+    shift = LOGIT_ADJUSTMENT * torch.cat([_log_priors(own, task) for own, task in zip(labels, tasks, strict=True)])
+    _write(model, blocks, fitted[:-1], fitted[-1] - shift, features.tokens)
+    if model.probe is not None:  # which has a part in the answers on pictures, and is the answer on texts alone
+        with torch.no_grad():
+            model.probe.vision_projection.bias += (shift * (1 - 1 / model.config.probe_share)).to(model.device)
 
 
 def features_of(
@@ -250,11 +255,14 @@ def _fit(views: _Views, labels: Tensor, task: Any) -> Tensor:
 
     if len(known):
         optimizer.step(closure)
-    fitted = fitted.detach()
-    if len(known) and not is_multi_label(task):
-        counts = torch.bincount(labels[known, 0], minlength=len(task["labels"]))
-        fitted[-1] -= LOGIT_ADJUSTMENT * log_frequencies(counts)
-    return fitted
+    return fitted.detach()
+
+
+def _log_priors(labels: Tensor, task: Any) -> Tensor:
+    """Of a task's labels; 0 where a painting has several."""
+    if is_multi_label(task):
+        return torch.zeros(len(task["labels"]))
+    return log_frequencies(torch.bincount(labels[labels != UNKNOWN_LABEL], minlength=len(task["labels"])))
 
 
 def _single_loss(logits: Tensor, labels: Tensor) -> Tensor:

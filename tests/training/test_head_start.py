@@ -68,6 +68,36 @@ def test_a_row_without_picture_or_text_gets_what_the_regression_says_of_it(parts
         assert (output.logits[task].argmax(1) == labels[:, columns.start])[found.has_image].float().mean() > 0.95
 
 
+def test_rare_labels_gain_as_much_in_the_answer_whatever_the_share_of_the_probe(parts, tmp_path, monkeypatch):
+    """With a network that says nothing, answers are the regression's times its share, and the adjustment."""
+    answers = {}
+    for share, tau in ((0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (0.5, 0.5)):
+        monkeypatch.setattr(head_start, "LOGIT_ADJUSTMENT", tau)
+        model = make_model(parts, probe_share=share, trainable_text_layers=0)
+        trainer = make_trainer(parts, tmp_path, model=model, **OPTIONS)
+        options = {"batch_size": 16, "precision": "fp32"}
+        found = head_start.features_of(model, trainer.data_collator, trainer.train_dataset.paintings, **options)
+        head_start.start_heads(model, found)
+        if share:
+            for head in model.heads.values():
+                torch.nn.init.zeros_(head.weight)
+                torch.nn.init.zeros_(head.bias)
+        inputs = trainer.data_collator(list(trainer.train_dataset.paintings))
+        inputs.pop("labels")
+        with torch.no_grad():
+            by_text = model.eval()(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+            answers[share, tau] = model(**inputs).logits, by_text
+    columns = model.config.label_columns
+    for task in model.config.tasks:
+        labels = found.labels[:, columns[task["name"]].start]
+        counts = torch.bincount(labels[labels >= 0], minlength=len(task["labels"])).clamp(min=0.5)
+        for share in (0.0, 0.5):
+            for plain, adjusted in zip(answers[share, 0.0], answers[share, 0.5], strict=True):
+                change = adjusted[task["name"]] - plain[task["name"]]
+                expected = -0.5 * (counts / (labels >= 0).sum()).log()
+                assert torch.allclose(change, expected.expand_as(change), atol=1e-3)
+
+
 def test_labels_beyond_the_fused_features_are_refused(parts, tmp_path):
     model = make_model(parts, fusion_dim=8)
     with pytest.raises(ValueError, match=r"fusion_dim 8, which must be as large\. Set fusion_dim: 64"):
