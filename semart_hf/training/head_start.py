@@ -89,7 +89,7 @@ def start_heads(model: SemArtForArtClassification, features: Features) -> None:
     _write(model, blocks, fitted[:-1], fitted[-1] - shift, features.tokens)
     if model.probe is not None:  # which has a part in the answers on pictures, and is the answer on texts alone
         with torch.no_grad():
-            model.probe.vision_projection.bias += (shift * (1 - 1 / model.config.probe_share)).to(model.device)
+            model.probe.vision_projection.bias.add_((shift * (1 - 1 / model.config.probe_share)).to(model.device))
 
 
 def features_of(
