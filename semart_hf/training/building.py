@@ -22,11 +22,11 @@ from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.text_semart import most_text_tokens
+from semart_hf.recipes.fields_by_labels import labels_per_task, with_fields_by_labels
 from semart_hf.recipes.recipe import PRETRAINED_CHOICES, ModelArguments
 
 from .arguments import SemArtTrainingArguments
 from .correlated_start import correlate_projections
-from .fields_by_labels import labels_per_task, with_fields_by_labels
 from .trainer import SemArtTrainer
 
 # Labels that a line names.
@@ -49,7 +49,8 @@ def build_trainer(
     tasks = tasks or tasks_of(splits["train"], data.tasks, min_label_count=data.min_label_count)
     say("Tasks: " + ", ".join(f"{task['name']} ({len(task['labels'])} labels)" for task in tasks))
     num_labels = labels_per_task(splits["train"], tasks) if training.from_labels else 0
-    model_arguments, data, training, chosen = with_fields_by_labels(model_arguments, data, training, num_labels)
+    given = (model_arguments, data, training)
+    (model_arguments, data, training), chosen = with_fields_by_labels(given, num_labels)
     if chosen:
         say(chosen)
     set_seed(training.seed)

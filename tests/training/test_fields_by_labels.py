@@ -8,16 +8,16 @@ from small_recipe import small_recipe
 
 from semart_hf.cli import train
 from semart_hf.data.data_arguments import DataArguments
+from semart_hf.recipes.fields_by_labels import labels_per_task, with_fields_by_labels
 from semart_hf.recipes.recipe import ModelArguments, effective_recipe
 from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.fields_by_labels import labels_per_task, with_fields_by_labels
 
 TABLE = {"10": {"fusion_dim": 7, "num_train_epochs": 2}, "200": {"num_train_epochs": 5, "crop_scale": [0.5, 1]}}
 
 
 def chosen(num_labels, table=TABLE):
     training = SemArtTrainingArguments(from_labels=table, num_train_epochs=1)
-    found = with_fields_by_labels(ModelArguments(), DataArguments(data="here"), training, num_labels)
+    found = with_fields_by_labels((ModelArguments(), DataArguments(data="here"), training), num_labels)
     assert training.num_train_epochs == 1  # the caller's stay
     return found
 
@@ -27,7 +27,7 @@ def chosen(num_labels, table=TABLE):
     [(9, (512, 1, [1.0, 1.0])), (10, (7, 2, [1.0, 1.0])), (199, (7, 2, [1.0, 1.0])), (1200, (7, 5, [0.5, 1.0]))],
 )
 def test_the_fields_are_those_of_the_largest_number_that_is_reached(num_labels, fields):
-    model, data, training, sentence = chosen(num_labels)
+    (model, data, training), sentence = chosen(num_labels)
     assert (model.fusion_dim, training.num_train_epochs, list(data.crop_scale)) == fields
     assert sentence.startswith(f"{num_labels:,d} labels a task")
 

@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
-from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.labels import label_counts
-from semart_hf.recipes.recipe import ModelArguments, parse_recipe
 
-from .arguments import SemArtTrainingArguments
+from .recipe import parse_recipe
 
 # What has had its effect before labels can be counted.
 _READ_BEFORE = {"data", "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "streaming", "from_labels"}
@@ -21,18 +19,20 @@ def labels_per_task(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> int:
     return round(sum(int(found.sum()) // (found.shape[1] if found.ndim > 1 else 1) for found in counts) / len(tasks))
 
 
-def with_fields_by_labels(
-    model: ModelArguments, data: DataArguments, training: SemArtTrainingArguments, num_labels: int
-) -> tuple[ModelArguments, DataArguments, SemArtTrainingArguments, str | None]:
+def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[Any], str | None]:
     """The arguments with the fields of `from_labels` for so many labels, and what was chosen; `None` without a table.
+
+    Args:
+        parts: `ModelArguments`, `DataArguments` and training arguments of a recipe, which stay as they are.
+        num_labels: What `labels_per_task` gives.
 
     Raises:
         ValueError: If an entry is no table of fields, or has one that is read before labels are counted.
     """
+    _, data, training = parts
     if (table := training.from_labels) is None:
-        return model, data, training, None
-    kinds = (ModelArguments, DataArguments, SemArtTrainingArguments)
-    model, data, training = chosen = copy(model), copy(data), copy(training)
+        return [*parts], None
+    chosen = [copy(part) for part in parts]
     least = 0
     for number, fields in sorted(table.items(), key=lambda entry: str(entry[0]).zfill(12)):
         if not str(number).isdigit() or not isinstance(fields, dict) or _READ_BEFORE & {*fields}:
@@ -40,7 +40,7 @@ def with_fields_by_labels(
                 f"from_labels has {number}: {fields}, but it maps numbers of labels to tables of fields other than "
                 f"{sorted(_READ_BEFORE)}. Write e.g. from_labels: {{200: {{num_train_epochs: 8}}}}."
             )
-        checked = parse_recipe(kinds, {"data": data.data, **fields})
+        checked = parse_recipe([type(part) for part in parts], {"data": data.data, **fields})
         if num_labels < int(number):
             continue
         least = int(number)
@@ -49,4 +49,4 @@ def with_fields_by_labels(
                 if hasattr(part, name):
                     setattr(part, name, getattr(source, name))
     share = f"those from {least} on" if least else "those for few"
-    return model, data, training, f"{num_labels:,d} labels a task: of the recipe's fields, {share}"
+    return chosen, f"{num_labels:,d} labels a task: of the recipe's fields, {share}"
