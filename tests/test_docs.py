@@ -104,7 +104,8 @@ def write_catalogue(folder, pictures):
     rows = []
     for number in range(30):
         Image.new("RGB", (24, 20), (8 * number, 90, 120)).save(folder / pictures / f"{number}.jpg")
-        rows.append((number, "Paintings", "A view", "Vermeer", "Oil on canvas", "1650", "Italy", "Portraits"))
+        varying = (("Oil on canvas", "1650", "Italy"), ("Oil on panel", "1720", "Netherlands"))[number % 2]
+        rows.append((number, "Paintings", "A view", "Vermeer", *varying, "Portraits"))
     if pictures == "Images":
         header = "Object ID,Classification,Title,Artist Display Name,Medium,Object Date,Culture,Tags"
         columns = ("Artist Alpha Sort", "Object Begin Date", "Object End Date", "Artist Nationality", "Link Resource")
