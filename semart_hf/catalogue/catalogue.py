@@ -85,10 +85,10 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
         if task.kind != "multi_label":
             continue
         cells = chain.from_iterable(cells_of(rows, task.name) for rows in tables.splits.values())
+        mark = mapping.columns[task.source].separator if task.source in mapping.columns else None
         if not task.separator:
             tasks[number] = replace(task, separator=separator_of(cells, None, task.source))
-        mark = mapping.columns[task.source].separator if task.source in mapping.columns else None
-        if mark not in (None, "|") and not any("|" in cell for cell in cells if cell):
+        elif mark not in (None, "|") and not any("|" in cell for cell in cells if cell):
             raise ValueError(
                 f"Got the separator {mark!r} for the task {task.name}, which no cell of its column has. Write what "
                 "separates the labels there."
