@@ -54,6 +54,8 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     parts["text"].add_argument("--text_tower", required=True, help="folder or Hub id of a DistilBERT")
     parts["retrieval"].add_argument("--paintings", type=Path, required=True, help="a release; titles are the texts")
     parts["paintings"].add_argument("--releases", type=Path, nargs="+", required=True, help="folders; they are joined")
+    own = ("anchors", "recipe", "few", "semart", "choices")
+    parts["paintings"].add_argument("--parts", nargs="+", choices=own, default=own, help="all by default: %(choices)s")
     for name in ("audit", "review"):
         parts[name].add_argument("--model", default="outputs/demo/model", help="of make demo: %(default)s")
     for name in ("retrieval", "paintings"):

@@ -84,6 +84,12 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
     ]
 
 
+def part_of(setting: str) -> str:
+    """The word of `prove.py paintings --parts` that runs a setting."""
+    kinds = {": ": "choices", ", ": "few", SEMART_RECIPE: "semart", RECIPE: "recipe", ANCHORS: "anchors"}
+    return next(part for mark, part in kinds.items() if mark in setting)
+
+
 def few(name: str, num_rows: int) -> str:
     """The setting of a recipe, or of the anchors, on so many rows."""
     return f"{name}, {num_rows} rows"
@@ -269,7 +275,8 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
     for run in runs:
         by_setting.setdefault(run["setting"], {})[run["seed"]] = run
     found: dict[str, Any] = {}
-    if folds := list(by_setting.get(ANCHORS, {}).values()):
+    theirs = by_setting.get(ANCHORS, {})
+    if folds := list(theirs.values()):
         found["folds"] = [run["seed"] for run in folds]
         found["rows"] = {name: sum(run["rows"][name] for run in folds) for name in folds[0]["rows"] if name != "train"}
         known = pooled(folds, MAJORITY)
@@ -278,8 +285,7 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
             found[name] = {task: int(outcomes.task(task).is_known.sum()) for task in outcomes.task_names}
         found["anchors"] = {side: with_intervals(pooled(folds, side)) for side in folds[0]["answers"]}
     for name in (RECIPE, SEMART_RECIPE):
-        pairs = [(run, by_setting[ANCHORS][fold]) for fold, run in by_setting.get(name, {}).items()]
-        if pairs:
+        if pairs := [(run, theirs[fold]) for fold, run in by_setting.get(name, {}).items() if fold in theirs]:
             found.setdefault("recipes", {})[name] = against_anchors(*map(list, zip(*pairs, strict=True)))
     found["few"] = few_rows(by_setting)
     settings = {name: f"{SEMART_RECIPE}: {name}" for name in CHOICES}

@@ -44,7 +44,8 @@ def execute(proof: Any, options: argparse.Namespace, kept: Mapping[str, Any]) ->
 
     Args:
         proof: A module with `plan`: what the results hold beside the runs, which is all that these depend on but for
-            setting, seed and `about`, and the arguments of its `run_one` for each; and with `summarise`.
+            setting, seed and `about`, and the arguments of its `run_one` for each; with `summarise`; and with
+            `part_of` where `options` have the `parts` that are to be run.
         kept: Results of an earlier call, whose runs are not repeated.
     """
     common, tasks = proof.plan(options)
@@ -52,7 +53,9 @@ def execute(proof: Any, options: argparse.Namespace, kept: Mapping[str, Any]) ->
     about = {task.get("setting"): task.get("about") for task in tasks}
     runs = list(kept_runs(common, kept, options.renew, about))
     done = set(map(key_of, runs))
+    asked = getattr(options, "parts", None)
     missing = [task for task in tasks if key_of(task) not in done]
+    missing = [task for task in missing if asked is None or proof.part_of(task["setting"]) in asked]
     if runs:
         yield {**common, "runs": runs, "summary": proof.summarise(runs)}
     for number, run in enumerate(run_each(proof.run_one, missing, options.processes), 1):
