@@ -205,7 +205,7 @@ def test_an_image_folder_by_splits(tmp_path):
     assert splits["train"].features["type"].names == ["None", "genre", "UNK"]
 
 
-def test_splits_by_a_column(tmp_path):
+def test_splits_by_a_column_and_by_file(tmp_path):
     (tmp_path / "p.csv").write_text("file#kind#subset\na#genre#Train\nb#genre#dev\nc#genre#holdout\nd#genre#odd\n")
     rule = {"column": "subset", "values": {"holdout": "test"}}
     tables = read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL | {"splits": rule, "delimiter": "#"}))
@@ -213,9 +213,6 @@ def test_splits_by_a_column(tmp_path):
     assert names == {"train": ["a"], "validation": ["b"], "test": ["c"]}
     (problem,) = tables.problems
     assert (problem.row, problem.problem, problem.action) == (4, "unknown_split", "dropped")
-
-
-def test_splits_by_file(tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text(f"file,kind\n{name},genre\n")
     files = {"columns": SMALL["columns"], "files": {"test": "b.csv", "train": "a.csv"}}

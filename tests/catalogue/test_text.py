@@ -98,12 +98,6 @@ def test_further_tasks_are_named_and_masked_by_their_own_labels():
     assert mask_label_words(text, {"style": "Baroque"}, token="#").endswith("boats. # it is not; other wings are.")
 
 
-def test_every_learned_school_and_type_has_its_words(shared_data):
-    rows = read_rows(shared_data / "semart" / "semart_val.csv").splits["train"]
-    assert set(rows["type"]) - {"other"} <= set(word_table("labels")["names"]["type"])
-    assert set(rows["school"]) - {"Other"} <= set(word_table("labels")["names"]["school"])
-
-
 def test_how_often_official_descriptions_name_labels(shared_data):
     table = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0}).splits["train"]
     rows = table.to_list()
@@ -112,6 +106,9 @@ def test_how_often_official_descriptions_name_labels(shared_data):
     assert shares["type"] == pytest.approx(0.27, abs=0.015)
     assert shares["year"] == pytest.approx(0.34, abs=0.025)
     assert shares["author"] > 0.5
+    names = word_table("labels")["names"]
+    assert set(table["type"]) - {"other"} <= set(names["type"])
+    assert set(table["school"]) - {"Other"} <= set(names["school"])
     rows = [{name: row[name] for name in ("description", "type", "school", "medium", "author")} for row in rows]
     masked = [mask_label_words(row.pop("description"), row) for row in rows]
     assert count_named_labels(masked, rows) == dict.fromkeys(shares, 0)

@@ -2,6 +2,8 @@
 
 import csv
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pyarrow as pa
@@ -61,13 +63,23 @@ def order_of(review, order, **options):
     return rows
 
 
-def test_a_painting_comes_with_its_cells_and_suggestions(review):
+def test_a_painting_comes_with_its_suggestions_and_progress_is_counted_by_task(review):
     painting = review.next_painting("ada")
     assert (painting.row, painting.cells["title"]) == (0, "A view")
     school, kind = painting.suggestions[1], painting.suggestions[0]
     assert (kind.label, kind.confidence, kind.known) == ("landscape", 0.9, None)
     assert kind.alternatives == (("portrait", 0.08), ("study", 0.02))
     assert (school.label, school.confidence) == ("Dutch", 0.3)
+    review.decide(painting.row, "type", "portrait", "ada")
+    review.decide(painting.row, "school", None, "ada")
+    progress = review.progress()
+    assert {name: progress["type"][name] for name in ("open", "decided", "skipped", "agreement")} == {
+        **{"open": 0, "decided": 1, "skipped": 0},
+        "agreement": 0.0,
+    }
+    assert (progress["school"]["open"], progress["school"]["skipped"]) == (2, 1)
+    assert progress["school"]["agreement"] is None
+    assert progress["school"]["estimated_accuracy"]["mean"] == pytest.approx(0.65, abs=0.02)  # of 0.6 and 0.7
 
 
 @pytest.mark.parametrize(
@@ -143,20 +155,6 @@ def test_what_was_skipped_comes_once_more_and_is_left_when_it_is_skipped_again(r
     assert [(decision["task"], decision["label"]) for decision in review.decisions()] == [("type", "portrait")]
 
 
-def test_progress_is_counted_by_task(review):
-    painting = review.next_painting("ada")
-    review.decide(painting.row, "type", "portrait", "ada")
-    review.decide(painting.row, "school", None, "ada")
-    progress = review.progress()
-    assert {name: progress["type"][name] for name in ("open", "decided", "skipped", "agreement")} == {
-        **{"open": 0, "decided": 1, "skipped": 0},
-        "agreement": 0.0,
-    }
-    assert (progress["school"]["open"], progress["school"]["skipped"]) == (2, 1)
-    assert progress["school"]["agreement"] is None
-    assert progress["school"]["estimated_accuracy"]["mean"] == pytest.approx(0.65, abs=0.02)  # of 0.6 and 0.7
-
-
 def test_the_estimate_covers_the_truth_though_the_least_sure_were_decided_first():
     generator, covered = np.random.default_rng(1), 0
     for _ in range(200):
@@ -204,14 +202,22 @@ def test_what_was_filled_in_is_replaced_and_a_label_stays(tmp_path, cell, decisi
     assert row.startswith(f"a.jpg;A view;{exported};landscape;")
 
 
-def test_a_review_goes_on_and_refuses_another_catalogue(review, catalogue):
+def test_a_review_goes_on_and_refuses_another_catalogue(review, catalogue, tmp_path):
     review.decide(0, "type", "study", "ada")
     assert [d["label"] for d in begin_review(catalogue, COLUMNS, TASKS).decisions()] == ["study"]
+    export_decisions(review, catalogue, COLUMNS, tmp_path / "reviewed.csv")
+    with pytest.raises(ValueError, match="it is an export"):
+        begin_review(open_catalogue(tmp_path / "reviewed.csv"), COLUMNS, TASKS)
     write(catalogue.path, ROWS[:2])
     with pytest.raises(ValueError, match="another version of it"):
         begin_review(open_catalogue(catalogue.path), COLUMNS, TASKS)
     with pytest.raises(ValueError, match="no column like medium_suggested"):
         begin_review(open_catalogue(catalogue.path), COLUMNS, ["medium"])
+    with pytest.raises(ValueError, match="has changed since the review began"):
+        export_decisions(review, catalogue, COLUMNS, tmp_path / "reviewed.csv")
+    review.path = review.path.with_name("absent") / "nowhere.sqlite3"
+    with pytest.raises(OSError, match="cannot be read or written"):
+        review.decide(0, "type", "study", "ada")
 
 
 @pytest.mark.parametrize(
@@ -244,19 +250,17 @@ while (painting := review.next_painting(sys.argv[2])) is not None:
 def test_what_a_killed_process_was_told_is_kept(tmp_path):
     rows = [[f"{n}.jpg", "", "", "study", "0.5", "", "", "Dutch", "0.5", "", ""] for n in range(400)]
     review = begin_review(write(tmp_path / "many.csv", rows), COLUMNS, TASKS)
-    names = ("ada", "ben", "cleo")
-    processes = [Python("-c", DECIDE, review.path, name, output=tmp_path / name) for name in names]
-    try:
-        processes[0].wait_until(lambda: len((tmp_path / "ada").read_text().splitlines()) > 20)
-        processes[0].signal(9)
-        processes[0].process.join()
+    with ExitStack() as stack:
+        ada, *_ = (
+            stack.enter_context(Python("-c", DECIDE, review.path, name, output=tmp_path / name))
+            for name in ("ada", "ben", "cleo")
+        )
+        ada.wait_until(lambda: len((tmp_path / "ada").read_text().splitlines()) > 20)
+        ada.signal(9)
+        ada.process.join()
         confirmed = (tmp_path / "ada").read_text().splitlines()
         decided = [decision for decision in review.decisions() if decision["reviewer"] == "ada"]
         assert len(confirmed) <= len(decided) <= len(confirmed) + 1
-    finally:
-        for process in processes:
-            process.signal(9)
-            process.process.join()
     everything = [(decision["row"], decision["task"]) for decision in review.decisions()]
     assert len(everything) == len(set(everything))  # nobody decided what another had
 
@@ -282,11 +286,8 @@ def test_many_rows_are_no_slower_at_the_end(tmp_path):
             found.append(painting.row)
             review.decide(painting.row, "type", "study", reviewer)
 
-    threads = [threading.Thread(target=ask, args=[name]) for name in ("ada", "ben")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(ask, ("ada", "ben")))
     assert sorted(found) == list(range(40))
 
 
@@ -332,17 +333,6 @@ def test_labels_that_look_like_lists_and_bytes_that_are_no_text(tmp_path):
     painting.cells["title"].encode()
 
 
-def test_an_export_is_of_what_was_reviewed_and_is_not_reviewed_itself(review, catalogue, tmp_path):
-    review.decide(0, "type", "study", "ada")
-    output = tmp_path / "reviewed.csv"
-    export_decisions(review, catalogue, COLUMNS, output)
-    with pytest.raises(ValueError, match="it is an export"):
-        begin_review(open_catalogue(output), COLUMNS, TASKS)
-    write(catalogue.path, ROWS[::-1])
-    with pytest.raises(ValueError, match="has changed since the review began"):
-        export_decisions(review, catalogue, COLUMNS, output)
-
-
 def test_a_workbook_is_exported_twice(tmp_path):
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
@@ -373,9 +363,3 @@ def test_a_column_that_holds_no_text_is_not_filled(tmp_path):
     found = pq.read_table(tmp_path / "reviewed.parquet")
     assert found["type_decided"][0].as_py() == "study"
     assert found["type"].null_count == len(ROWS)
-
-
-def test_faults_of_the_database_are_sentences(review):
-    review.path = review.path.with_name("absent") / "nowhere.sqlite3"
-    with pytest.raises(OSError, match="cannot be read or written"):
-        review.decide(0, "type", "study", "ada")

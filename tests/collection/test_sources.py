@@ -50,6 +50,8 @@ def test_a_data_set_gives_its_cells_by_name_and_its_pictures(rows, tmp_path):
     assert (Image.open(painting["image"]).getpixel((0, 0)), painting["text"], problem) == ((255, 0, 0), 'a, "b"', None)
     with pytest.raises(ValueError, match="neither a picture nor a text"):
         painting_of(second, columns, tmp_path)
+    assert catalogue.digest() == DatasetRows(tmp_path, rows).digest()
+    assert catalogue.digest() != DatasetRows(tmp_path, rows.select([0])).digest()
 
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
@@ -73,12 +75,11 @@ def test_a_data_set_is_written_as_a_table_without_its_pictures(rows, tmp_path, e
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
 
 
-def test_other_rows_have_another_digest(rows, tmp_path):
-    assert DatasetRows(tmp_path, rows).digest() == DatasetRows(tmp_path, rows).digest()
-    assert DatasetRows(tmp_path, rows).digest() != DatasetRows(tmp_path, rows.select([0])).digest()
-
-
 def test_a_folder_of_pictures_is_a_catalogue_with_the_texts_beside_them(tmp_path):
+    with pytest.raises(ValueError, match=r"which does not exist\. Give a CSV"):
+        open_source(str(tmp_path / "none.csv"))
+    with pytest.raises(ValueError, match="neither a picture nor data"):
+        open_source(str(tmp_path))
     (tmp_path / "room").mkdir()
     for name in ("room/b.png", "a.png", "c.png"):
         (tmp_path / name).write_bytes(coloured("blue"))
@@ -102,13 +103,6 @@ def test_pictures_are_named_in_the_folder_images_or_beside_the_catalogue(tmp_pat
     (tmp_path / "Images/a.png").write_bytes(coloured("blue"))
     (tmp_path / "museum.csv").write_text(f"image,text\n,A harbour.\n{name},\n", "utf-8")
     assert pictures_of(open_catalogue(tmp_path / "museum.csv"), "image") == tmp_path / place
-
-
-def test_what_is_no_source_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"which does not exist\. Give a CSV"):
-        open_source(str(tmp_path / "none.csv"))
-    with pytest.raises(ValueError, match="neither a picture nor data"):
-        open_source(str(tmp_path))
 
 
 MAPPING = {
@@ -148,10 +142,6 @@ def test_a_mapping_says_what_a_catalogue_s_cells_mean_and_its_own_cells_stay(tmp
     assert (tmp_path / "out.csv").read_text("utf-8").splitlines()[:3] == [
         "Scan;Title;Text;Genre;School;Kind;new", "x/a.png;T;D;Portraits;x;painting;1", ";T;D;;;Painting;2",
     ]  # fmt: skip
-
-
-def test_a_mapped_catalogue_with_suggestions_is_reviewed_and_not_suggested_for_again(tmp_path):
-    path = tmp_path / "museum.csv"
     path.write_text("Scan;Title;Text;Genre;School;Kind;type_suggested\na.png;T;D;;;painting;portrait\n", "utf-8")
     catalogue = MappedCatalogue(open_catalogue(path), parse_mapping(MAPPING))
     with pytest.raises(ValueError, match="has the column 'type_suggested' already"):

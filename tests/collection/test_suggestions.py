@@ -150,16 +150,6 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(tmp_path, monkeypat
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.csv", "out.csv", "undisturbed.csv"]
 
 
-def test_two_runs_do_not_write_one_output(tmp_path, monkeypatch):
-    monkeypatch.setattr("semart_hf.files.LOCK_SECONDS", 0.1)
-    path = make(tmp_path / "a.csv", 20)
-    held = _acquired(tmp_path / "..out.csv.answers.lock", tmp_path, 0)
-    with pytest.raises(ValueError, match="Another process is at work"):
-        run(path, tmp_path / "out.csv")
-    held.close()
-    assert answered_and_failed(run(path, tmp_path / "out.csv")) == (17, 3)
-
-
 def test_an_odd_name_costs_its_row_alone(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("id,image,note,Type\n1,é.jpg,0.75,\n2,".encode() + b"\xff\x07.jpg,,\n")
@@ -167,13 +157,18 @@ def test_an_odd_name_costs_its_row_alone(tmp_path):
     assert "there is no file \ufffd .jpg" in (tmp_path / "out.csv").read_text("utf-8", errors="replace")
 
 
-def test_answers_of_other_work_are_not_continued(tmp_path, monkeypatch):
+def test_answers_of_other_work_are_not_continued_and_two_runs_do_not_write_one_output(tmp_path, monkeypatch):
     monkeypatch.setattr(suggestions, "PART_ROWS", 10)
+    monkeypatch.setattr("semart_hf.files.LOCK_SECONDS", 0.1)
     path = make(tmp_path / "a.csv", 20)
     folder = tmp_path / ".out.csv.answers"
     folder.mkdir()
     (folder / "manifest.json").write_text('{"model": "another"}')
     (folder / "000000.jsonl").write_text("nonsense")
+    held = _acquired(tmp_path / "..out.csv.answers.lock", tmp_path, 0)
+    with pytest.raises(ValueError, match="Another process is at work"):
+        run(path, tmp_path / "out.csv")
+    held.close()
     assert answered_and_failed(run(path, tmp_path / "out.csv")) == (17, 3)
 
 

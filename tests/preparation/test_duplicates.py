@@ -30,6 +30,8 @@ def test_leaks_are_reported_beside_copies_within_the_split():
     rows = rows_of((0, "a.jpg", "1", a, None), (2, "b.jpg", "1", a, None), (2, "c.jpg", "1", a, None))
     leaks = [Copy(1, 0, "leaked_picture"), Copy(2, 0, "leaked_picture")]
     assert find_copies(rows) == [*leaks, Copy(2, 1, "same_picture")]
+    assert find_copies(rows_of()) == []
+    assert find_copies(rows_of((0, None, None, None, None), (1, None, None, None, None))) == []
 
 
 def test_similar_pictures_within_and_across_splits():
@@ -42,11 +44,6 @@ def test_similar_pictures_within_and_across_splits():
         (1, "e", "5", bytes(flip(other, MAX_BITS + 1)), None),
     )
     assert find_copies(rows) == [Copy(2, 0, "similar_picture", MAX_BITS), Copy(3, 0, "leaked_picture", 3)]
-
-
-def test_nothing_at_all():
-    assert find_copies(rows_of()) == []
-    assert find_copies(rows_of((0, None, None, None, None), (1, None, None, None, None))) == []
 
 
 def test_every_pair_is_compared():

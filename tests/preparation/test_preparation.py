@@ -38,7 +38,7 @@ def prepared(tmp_path_factory, release):
     return output
 
 
-def test_a_folder_of_shards_problems_and_summary(prepared):
+def test_a_folder_of_shards_problems_and_summary_names_no_place_on_this_machine(prepared, release):
     shards = {"test": 1, "train": 3, "validation": 1}
     names = [f"data/{split}-{n:05}-of-{number:05}.parquet" for split, number in shards.items() for n in range(number)]
     assert sorted(contents(prepared)) == [*names, "problems.jsonl", "summary.json"]
@@ -47,9 +47,14 @@ def test_a_folder_of_shards_problems_and_summary(prepared):
     everything = {"dropped": 0, "with_picture": 12, "with_description": 12}
     assert summary["rows"]["train"] == {"read": 12, "kept": 12, **everything}
     assert summary["labels"]["type"]["train"] == {"landscape": 6, "portrait": 6, "UNK": 0, "unknown": 0}
+    for path in prepared.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert str(release).encode() not in content, path
+            assert str(release.parent.parent).encode() not in content, path
 
 
-def test_load_dataset_opens_it(prepared, tmp_path):
+def test_load_dataset_opens_it_and_pictures_lie_uncompressed(prepared, tmp_path):
     splits = datasets.load_dataset(str(prepared), cache_dir=str(tmp_path))
     assert {name: len(split) for name, split in splits.items()} == {"train": 12, "validation": 3, "test": 5}
     assert splits["train"].column_names == COLUMNS
@@ -61,14 +66,10 @@ def test_load_dataset_opens_it(prepared, tmp_path):
     assert list(stream.features) == COLUMNS
     for rows in (splits["train"], stream):
         assert [row["image_file"] for row in rows] == [f"train-{index}.jpg" for index in range(12)]
-
-
-def test_no_file_names_a_place_on_this_machine(prepared, release):
-    for path in prepared.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            assert str(release).encode() not in content, path
-            assert str(release.parent.parent).encode() not in content, path
+    file = pq.ParquetFile(prepared / "data" / "test-00000-of-00001.parquet")
+    assert file.read()["image"][0].as_py()["path"] == "test-0.jpg"
+    assert file.metadata.row_group(0).column(0).compression == "UNCOMPRESSED"
+    assert file.metadata.row_group(0).column(2).compression == "ZSTD"
 
 
 @pytest.mark.parametrize("address", ["{}", "file://{}"])
@@ -91,15 +92,12 @@ def test_processes_and_order_of_work_change_no_byte(prepared, release, tmp_path)
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_finished_folder_is_left_alone(prepared, release, caplog):
+def test_a_finished_folder_is_left_alone_and_other_options_are_refused(prepared, release, caplog):
     before = {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
     summary = prepare(release, prepared)
     assert summary == json.loads((prepared / "summary.json").read_text())
     assert before == {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
     assert "nothing to do" in caplog.text
-
-
-def test_other_options_are_not_written_over_it(prepared, release):
     with pytest.raises(ValueError, match=r"where something else lies.*Remove what is there, or choose another"):
         prepare(release, prepared, PreparationOptions(image_size=32))
 
@@ -112,37 +110,21 @@ def test_other_encodings_and_a_template_in_a_folder_that_is_empty(release, tmp_p
     assert (first["image"].format, first["text"]) == (kind, "Portrait test-0.jpg, 1630")
 
 
-def test_pictures_lie_uncompressed_and_named_without_folder(prepared):
-    file = pq.ParquetFile(prepared / "data" / "test-00000-of-00001.parquet")
-    assert file.read()["image"][0].as_py()["path"] == "test-0.jpg"
-    assert file.metadata.row_group(0).column(0).compression == "UNCOMPRESSED"
-    assert file.metadata.row_group(0).column(2).compression == "ZSTD"
-
-
-def test_words_that_name_labels_are_masked_and_counted(tmp_path):
+def test_words_that_name_labels_are_masked_and_counted_and_further_columns_kept(tmp_path):
     texts = ["A Dutch portrait of 1630 by Hals.", "A man in a hat.", ""]
-    rows = [row(f"{index}.jpg", description=text) for index, text in enumerate(texts)]
+    rows = [row(f"{n}.jpg", description=text, gallery="Room 1", URL="") for n, text in enumerate(texts)]
     pictures = {f"{index}.jpg": encoded(painting(index)) for index in range(3)}
     release = write_release(tmp_path / "release", {"train": rows}, pictures)
     summary = prepare(release, tmp_path / "out", PreparationOptions(image_size=48, mask_label_words=True))
     split = load_paintings(tmp_path / "out", text_columns=["DESCRIPTION"], cache_dir=tmp_path)["train"]
     assert split["text"] == ["A [MASK] [MASK] of [MASK] by [MASK].", "A man in a hat.", None]
     assert split["description"][0] == "A Dutch portrait of 1630 by Hals."
+    assert [name for name in split.column_names if name != "text"] == [*COLUMNS, "gallery", "url"]
+    assert (split["gallery"][0], split["url"][0]) == ("Room 1", None)
     assert summary["named_labels"]["train"] == {
         **{"texts": 2, "type": 1, "school": 1, "medium": 0},
         **{"year": 1, "century": 0, "author": 1},
     }
-
-
-def test_further_columns_are_kept(tmp_path):
-    pictures = {f"{index}.jpg": encoded(painting(index)) for index in range(4)}
-    rows = [row(name, gallery="Room 1", URL="") for name in pictures]
-    release = write_release(tmp_path / "release", {"train": rows}, pictures)
-    prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=1)
-    split = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
-    assert split.column_names == [*COLUMNS, "gallery", "url"]
-    assert split["gallery"][0] == "Room 1"
-    assert split["url"][0] is None
 
 
 def test_findings_of_every_kind(tmp_path):
@@ -306,6 +288,8 @@ def test_other_tasks_are_declared_counted_and_learned_from_the_folder(small_rele
     assert author["labels"] == splits.tasks[1]["labels"]  # named, it is read as the folder declares it
     features = datasets.Features(splits["train"].features)
     assert features["author"] == features["school"] == datasets.Value("string")
+    with pytest.raises(ValueError, match=r"Got the task style with labels in the column 'style', but the columns"):
+        read_rows(small_release, tasks=read_tasks(["type", "style"]))
     card = write_dataset_card(tmp_path / "out").read_text()
     assert "# Paintings with type, author and century" in card
     assert "numbered as below (`author`: in words)" in card
@@ -324,8 +308,3 @@ def test_texts_with_the_answer_are_noticed(tmp_path, caplog):
     caplog.clear()
     load_splits(DataArguments(data=str(release), modality="text", text_columns=["TECHNIQUE"], min_label_count=1))
     assert "has the answer of medium:" in caplog.text
-
-
-def test_a_task_whose_column_is_not_there(release):
-    with pytest.raises(ValueError, match=r"Got the task style with labels in the column 'style', but the columns"):
-        read_rows(release, tasks=read_tasks(["type", "style"]))

@@ -57,11 +57,8 @@ def test_a_jpeg_is_decoded_at_reduced_scale(tmp_path, monkeypatch):
     assert len(scales) == 2
 
 
-def test_smaller_pictures_are_not_enlarged(tmp_path):
+def test_smaller_pictures_are_not_enlarged_and_a_plain_jpeg_stays_as_it_is(tmp_path):
     assert stored(tmp_path, encoded(painting(0, (40, 50)), "PNG")).size == (40, 50)
-
-
-def test_a_small_plain_jpeg_stays_as_it_is(tmp_path):
     content = encoded(painting(0, (40, 50)), quality=70)
     path = tmp_path / "small.jpg"
     path.write_bytes(content)
@@ -69,7 +66,7 @@ def test_a_small_plain_jpeg_stays_as_it_is(tmp_path):
     assert prepare_picture(path, image_size=30).content != content
 
 
-def test_metadata_is_left_out(tmp_path):
+def test_metadata_is_left_out_and_a_rotation_applied(tmp_path):
     exif = Image.Exif()
     exif[0x010E] = "made at /home/someone"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -77,9 +74,6 @@ def test_metadata_is_left_out(tmp_path):
     for encoding in ENCODINGS:
         picture = stored(tmp_path, content, encoding=encoding)
         assert not {"exif", "icc_profile", "comment"} & set(picture.info), encoding
-
-
-def test_exif_rotation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     assert stored(tmp_path, encoded(painting(0, (400, 200)), exif=exif), image_size=64).size == (64, 128)
@@ -94,7 +88,7 @@ def test_first_frame_of_an_animation_is_taken(tmp_path):
     assert Image.open(io.BytesIO(picture.content)).getpixel((5, 5)) == (255, 0, 0)
 
 
-def test_what_is_no_file(tmp_path):
+def test_what_is_no_file_or_of_absurd_length_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
     assert finding(tmp_path / "absent.jpg") == ("missing_picture", "no file of this name")
@@ -102,6 +96,10 @@ def test_what_is_no_file(tmp_path):
     assert finding(tmp_path / "pipe") == ("not_a_file", "a device, pipe or socket, not a file")
     assert finding(tmp_path / "loop")[0] == "unreadable_picture"
     assert finding(tmp_path / ("x" * 300)) == ("unreadable_picture", "the file cannot be read: File name too long")
+    path = tmp_path / "endless.jpg"
+    with path.open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    assert finding(path) == ("absurd_size", "1,073,741,825 bytes; at most 1,073,741,824 are read")
 
 
 def read_as_nobody(folder: int, answers) -> None:
@@ -124,13 +122,6 @@ def test_a_file_without_permission(tmp_path):
     process.start()
     assert answers.get(timeout=20) == ("unreadable_picture", "the file cannot be read: Permission denied")
     process.join()
-
-
-def test_a_file_of_absurd_length_is_not_read(tmp_path):
-    path = tmp_path / "endless.jpg"
-    with path.open("wb") as file:
-        file.truncate((1 << 30) + 1)
-    assert finding(path) == ("absurd_size", "1,073,741,825 bytes; at most 1,073,741,824 are read")
 
 
 @pytest.mark.parametrize(
