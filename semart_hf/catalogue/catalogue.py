@@ -58,9 +58,6 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     Args:
         source: Folder of the catalogue, one file of it, or the id of a data set on the Hub.
         follow_links: Whether links in the folder of pictures may lead out of it.
-
-    Raises:
-        ValueError: A file or a column that the mapping names is not there, or no row is left.
     """
     place = str(Path(source).resolve() if Path(source).exists() else source)
     pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
@@ -100,9 +97,6 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
     """Several releases by their names as one; the column `release` and problems say whose a row is.
 
     Pictures of one name in two releases stay apart, since each row knows its own folder of pictures.
-
-    Raises:
-        ValueError: A task is another one in two of them.
     """
     tasks: dict[str, Task] = {}
     for name, tables in releases.items():

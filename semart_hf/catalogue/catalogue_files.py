@@ -50,11 +50,7 @@ class SourceTable:
     num_left_out: int = 0  # rows that a mapping leaves out, likewise
 
     def check_columns(self, named: Iterable[tuple[str, str]], further: Iterable[str] = ()) -> None:
-        """Refuse keys of a mapping that name columns which are neither the table's nor `further` ones.
-
-        Raises:
-            ValueError: There is one.
-        """
+        """Refuse keys of a mapping that name columns which are neither the table's nor `further` ones."""
         columns = {*self.header, *further}
         missing = [(key, column) for key, column in named if column not in columns]
         if missing:
@@ -76,9 +72,6 @@ class SourceTable:
 
         Read are the given columns, or all, of the rows in which a column of `where` has one of its `normal` values.
         Pictures that are embedded in the `image_column` are written to the folder, and read as their names.
-
-        Raises:
-            ValueError: A column that is read is there twice.
         """
         places = [place for place, column in enumerate(self.header) if columns is None or column in columns]
         names = [self.header[place] for place in places]
@@ -120,10 +113,6 @@ def read_table(
 
     Of a workbook the first sheet is read, which is held in memory. Columns that are not among the given ones may be
     empty. For `encoding` and `delimiter` see `CatalogueMapping`.
-
-    Raises:
-        ValueError: The file is not there, or not of this form.
-        ImportError: It is a workbook, and python-calamine is not installed.
     """
     form = form or FORMAT_OF_ENDING.get(path.suffix.lower())
     if form is None:
@@ -163,11 +152,7 @@ def read_dataset(source: str, columns: Set[str] | None) -> Iterator[tuple[str, S
 
 
 def imagefolder_files(folder: Path) -> dict[str | None, Path]:
-    """Metadata file by split of an ImageFolder; the split is `None` where the metadata lies in the folder itself.
-
-    Raises:
-        ValueError: There is no metadata file in the folder or its sub-folders.
-    """
+    """Metadata file by split of an ImageFolder; the split is `None` where the metadata lies in the folder itself."""
     names = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
     found = next((folder / name for name in names if (folder / name).is_file()), None)
     if found:

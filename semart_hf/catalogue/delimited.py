@@ -48,9 +48,6 @@ def read_records(
     A quote that never closes would swallow the rows under it: such a row is read again with its quotes taken
     literally, and the rows under it as rows. A delimiter that is not given is that of a first line `sep=;`, else that
     of `DELIMITERS` by which the header and the first rows have equally many fields, else the default.
-
-    Raises:
-        ValueError: The file has no header, or is no text.
     """
     if delimiter is not None and len(DELIMITERS.get(delimiter, delimiter)) != 1:
         raise ValueError(

@@ -70,11 +70,7 @@ def positions_of(labels: Sequence[str]) -> list[float | None] | None:
 
 
 def ordered_labels(labels: Sequence[str], order: Sequence[str] | None, task: str) -> list[str]:
-    """Labels of an ordered task in their order, `UNK` last.
-
-    Raises:
-        ValueError: If the order lacks a label, or there is none and the labels are neither numbers nor periods.
-    """
+    """Labels of an ordered task in their order, `UNK` last."""
     words = [label for label in labels if label != UNKNOWN]
     if order is not None:
         if missing := [label for label in words if label not in order]:
@@ -94,11 +90,7 @@ def ordered_labels(labels: Sequence[str], order: Sequence[str] | None, task: str
 
 
 def labels_in(cell: Any, separator: str | None) -> list[str] | None:
-    """The labels of a multi-label cell, each once; `None` for an empty cell, `[]` for an empty list: it has none.
-
-    Raises:
-        TypeError: If a label is no word, or the cell no list and no text with a separator.
-    """
+    """The labels of a multi-label cell, each once; `None` for an empty cell, `[]` for an empty list: it has none."""
     if cell is None or (isinstance(cell, float) and cell != cell):
         return None
     if isinstance(cell, str):
@@ -119,11 +111,7 @@ def labels_in(cell: Any, separator: str | None) -> list[str] | None:
 
 
 def separator_of(cells: Iterable[Any], given: str | None, column: str) -> str | None:
-    """What separates the labels in a column of text: the given one, or the one that is found; `None` for lists.
-
-    Raises:
-        ValueError: If no cell has it, or which it is cannot be seen.
-    """
+    """What separates the labels in a column of text: the given one, or the one that is found; `None` for lists."""
     texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
     if not texts:
         return None

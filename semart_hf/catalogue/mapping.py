@@ -151,12 +151,7 @@ class CatalogueMapping:
 
 
 def load_mapping(name_or_path: str | Path, tasks: Sequence[Any] | None = None) -> CatalogueMapping:
-    """The mapping in a YAML file, or the one of this name that is shipped; with its own tasks, or with `tasks`.
-
-    Raises:
-        ValueError: There is none, the file is no YAML, or a key, which the message names, is unknown, missing or of
-            the wrong kind.
-    """
+    """The mapping in a YAML file, or the one of this name that is shipped; with its own tasks, or with `tasks`."""
     shipped = {path.stem: path for path in sorted(MAPPINGS.glob("*.yaml"))}
     path = Path(name_or_path)
     if not path.is_file():
@@ -178,11 +173,7 @@ def load_mapping(name_or_path: str | Path, tasks: Sequence[Any] | None = None) -
 
 
 def parse_mapping(content: Any) -> CatalogueMapping:
-    """The mapping that a YAML file's content describes.
-
-    Raises:
-        ValueError: See `load_mapping`.
-    """
+    """The mapping that a YAML file's content describes."""
     given = _section(content, "", _KEYS, required=("columns",))
     tasks = given.get("tasks", ())
     targets = ("image", *TEXT_COLUMNS, *SEMART_NAMES, *(task.name for task in tasks))

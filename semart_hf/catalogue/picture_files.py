@@ -82,11 +82,7 @@ def _what_is_missing(folder: Path, image_file: str) -> str:
 
 
 def check_enough_pictures(num_named: int, num_found: int, examples: Sequence[str], min_share: float = 0.5) -> None:
-    """Refuse a catalogue of whose named pictures none, or less than `min_share`, can be read; 0 takes any.
-
-    Raises:
-        ValueError: There are too few; the message shows the first of the examples of what is wrong.
-    """
+    """Refuse a catalogue of whose named pictures none, or less than `min_share`, can be read; 0 takes any."""
     if num_named and min_share > 0 and (num_found == 0 or num_found < min_share * num_named):
         shown = "".join(f"\n  {example}" for example in examples[:3])
         raise ValueError(

@@ -58,9 +58,6 @@ def read_rows(
     `shares` are fractions by split for a single file, 0.8/0.1/0.1 by default, and `seed` is that of the division. For
     `encoding` and `delimiter` see `CatalogueMapping`, for `follow_links` `read_catalogue`. Any column of
     the files may be one of `tasks`, by its name in lower case.
-
-    Raises:
-        ValueError: There is no release, a file has no rows or lacks a required column, or shares are wrong.
     """
     folder = Path(folder)
     files: dict[str | None, Path] = {None: folder}
@@ -117,9 +114,6 @@ def typed_splits(
         min_label_count: How often train must have a label that is not to become `UNK`.
         text_columns: Columns of the model's text input in their order, or a template: `"{TITLE}. {DESCRIPTION}"`.
         vocabularies: Labels by task to use instead of learning them from train, such as those of a trained model.
-
-    Raises:
-        ValueError: There is no train split to learn labels from, or a text column is not there.
     """
     if vocabularies is None:
         if "train" not in tables.splits:

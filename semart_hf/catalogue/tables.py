@@ -116,11 +116,7 @@ class ReleaseTables:
 
 
 def stored_rows(tables: Iterable[pa.Table]) -> datasets.Dataset:
-    """The rows of tables of one schema in a temporary file, which is gone when they are, or when the process ends.
-
-    Raises:
-        OSError: The disk of temporary files is full.
-    """
+    """The rows of tables of one schema in a temporary file, which is gone when they are, or when the process ends."""
     advice = (
         "Rows are kept there while they are read, in about as much room as the catalogue's own files take. Make room, "
         "or set TMPDIR to another folder."

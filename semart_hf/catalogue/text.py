@@ -43,9 +43,6 @@ def text_of(row: Mapping[str, object], columns: Sequence[str] | str) -> str | No
     A list of columns, whose case does not matter, makes each a sentence. In a template such as
     `"{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}"` brackets and words before a column go with it, so that a row
     without date and author gives "The Ninth Wave. A ship founders."
-
-    Raises:
-        ValueError: The template is malformed, or names no column or one that the row lacks.
     """
     values = {name.lower(): value for name, value in row.items()}
     text = ""
@@ -106,11 +103,7 @@ def named_labels(text: str | None, row: Mapping[str, _Labels]) -> set[str]:
 
 
 def template_parts(template: str, name: str = "the text template") -> list[tuple[str, str | None]]:
-    """Each column that a template names in braces after the text before it; `None` after the text at its end.
-
-    Raises:
-        ValueError: There are no braces, or they hold anything but a name. `name` is what the message calls it.
-    """
+    """Each column that a template names in braces after the text before it; `None` after the text at its end."""
     try:
         pieces = list(string.Formatter().parse(template))
     except ValueError:

@@ -65,9 +65,6 @@ def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, s
 
     Unless given, it is that of the byte order mark, else UTF-16 where every other byte is zero, else UTF-8, else
     cp1252, the official release's, which plain ASCII counts as.
-
-    Raises:
-        ValueError: There is no such encoding, or the file is no text.
     """
     if encoding is not None:
         try:
@@ -164,11 +161,7 @@ def _lines(path: str | Path, encoding: str) -> Iterator[str]:
 
 
 def text_beside(picture: Path) -> tuple[str | None, str | None]:
-    """The text of the file beside a picture (`a.txt`, `a.jpg`), and a sentence where its encoding is in doubt.
-
-    Raises:
-        ValueError: If the file cannot be read.
-    """
+    """The text of the file beside a picture (`a.txt`, `a.jpg`), and a sentence where its encoding is in doubt."""
     path = next((path for ending in (".txt", ".TXT") if (path := picture.with_suffix(ending)).is_file()), None)
     if path is None:
         return None, None

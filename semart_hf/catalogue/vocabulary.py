@@ -16,9 +16,6 @@ def learn_vocabulary(values: Iterable[str | None], *, min_label_count: int = 10)
     count the official train split gives the literature's vocabularies: 10 types, 24 schools and 17 timeframes. `None`
     is a missing label and counts for nothing.
 
-    Raises:
-        ValueError: The count is below 1.
-
     Example:
         >>> learn_vocabulary(["Dutch", "French", "French", None], min_label_count=1)
         ['French', 'Dutch', 'UNK']
@@ -41,11 +38,7 @@ def numbers_of_labels(labels: Iterable[str]) -> dict[str, int]:
 
 
 def label_number(value: str | None, numbers: Mapping[str, int]) -> int | None:
-    """Number of a label in its vocabulary: that of `UNK` for a value the vocabulary lacks, `None` for a missing one.
-
-    Raises:
-        ValueError: The value is not in the vocabulary and the vocabulary has no `UNK`.
-    """
+    """Number of a label in its vocabulary: that of `UNK` for a value that it lacks, `None` for a missing one."""
     if value is None:
         return None
     found = numbers.get(value, numbers.get(UNKNOWN))

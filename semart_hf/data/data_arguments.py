@@ -132,11 +132,7 @@ class DataArguments:
 
 
 def check_values(arguments: Any) -> None:
-    """Refuse numbers of a recipe's dataclass that a library would go wrong with, and words that are no choice.
-
-    Raises:
-        ValueError: With the field's name.
-    """
+    """Refuse numbers of a recipe's dataclass that a library would go wrong with, and words that are no choice."""
     for one in fields(arguments):
         choices, value = one.metadata.get("choices"), getattr(arguments, one.name)
         if choices and value not in choices and value != one.default:

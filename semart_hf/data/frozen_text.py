@@ -57,11 +57,7 @@ def digest_of(text: str) -> str:
 
 
 class FrozenText:
-    """Hidden states of texts after `depth` layers, mapped into memory as they are asked for; pickled as the folder.
-
-    Raises:
-        ValueError: If a file is damaged.
-    """
+    """Hidden states of texts after `depth` layers, mapped into memory as they are asked for; pickled as the folder."""
 
     def __init__(self, folder: Path, depth: int) -> None:
         self.folder, self.depth = folder, depth
@@ -206,12 +202,7 @@ class FrozenTextWriter:
         process_index: int = 0,
         num_processes: int = 1,
     ) -> None:
-        """Write this process's share of the files that are not there yet; `device` computes, `None`: the model's.
-
-        Raises:
-            ValueError: If a hidden state does not fit into the storage type.
-            OSError: If a file cannot be written.
-        """
+        """Write this process's share of the files that are not there yet; `device` computes, `None`: the model's."""
         share = islice(self.files.items(), process_index, None, num_processes)
         missing = {path: numbers for path, numbers in share if not path.is_file()}
         home, total = self.model.device, sum(map(len, missing.values()))
@@ -280,9 +271,6 @@ def frozen_text(
 
     Args:
         splits: Rows of `train` and perhaps `validation`.
-
-    Raises:
-        ValueError: If a cache is demanded where no layer stays frozen.
     """
     if data.cache_frozen_text == "false":
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"

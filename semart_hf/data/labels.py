@@ -32,9 +32,6 @@ def tasks_of(
 
     Args:
         tasks: See `read_tasks`; `None`: all columns of labels.
-
-    Raises:
-        ValueError: If the data lack a column, or it has no labels that could be learned.
     """
     found = []
     for task in read_tasks(labelled_columns(paintings.features).values() if tasks is None else tasks):
@@ -183,12 +180,7 @@ def cells_of_task(rows: Any, task: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def known_number(label: Any, task: Mapping[str, Any], by_label: Mapping[str, int]) -> int:
-    """The number of a label, given as name or number, in its task's vocabulary; −100 for `None`, NaN and −100.
-
-    Raises:
-        TypeError: If the label is neither a name nor a number.
-        ValueError: If the vocabulary has no such label, and no `UNK` for it.
-    """
+    """The number of a label, given as name or number, in its task's vocabulary; −100 for `None`, NaN and −100."""
     if label is None or label != label:
         return UNKNOWN_LABEL
     if isinstance(label, str):

@@ -226,9 +226,6 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
 
     Prepared data is streamed for training if the recipe says so; `seed` is that of the stream's order. What `modality`
     does not show is left out of validation and test, so that they are judged as they are learned from.
-
-    Raises:
-        ValueError: If there is nothing to learn from, or less than half of what `modality` shows can be read.
     """
     data, columns = arguments.data, arguments.columns_or_template
     entries = _task_entries(arguments)
@@ -284,9 +281,6 @@ def with_prepared_pictures(
 
     A release with larger pictures is prepared for it once, in the cache of `datasets`; other data stays as it is
     (`None` instead of the sentence). Validation and test are judged by their own files, as everywhere.
-
-    Raises:
-        ValueError: If `streaming` asks for prepared pictures and `prepare` forbids them.
     """
     rows = splits["train"]
     if isinstance(rows, PaintingStream) or not is_release(arguments.data) or "image" not in arguments.modality:

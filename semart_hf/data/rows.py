@@ -32,10 +32,6 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
     Args:
         rows: A `datasets.Dataset`, a DataFrame, a sequence of dicts, or a `PaintingStream`.
         tasks: The model's, `[{"name", "labels"}, …]`. The labels of a `ClassLabel` column are matched by name.
-
-    Raises:
-        TypeError: If it is something else.
-        ValueError: If a label is none of the model's.
     """
     if isinstance(rows, PaintingStream | TrainingPaintings):
         return rows
@@ -74,11 +70,7 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def labelled_rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]], *, split: str) -> Any:
-    """The same as `rows_for`, of rows that something can be learned from, or that can be scored.
-
-    Raises:
-        ValueError: If no row has a known label, none shows a picture or a text, or most pictures cannot be read.
-    """
+    """The same as `rows_for`, of rows that something can be learned from, or that can be scored."""
     checked = rows_for(rows, tasks)
     if not any(bool(counts.any()) for counts in label_counts(checked, tasks).values()):
         columns = getattr(checked, "column_names", None) or list(checked[0] if len(checked) else {})
@@ -117,9 +109,6 @@ def check_readable(
     """Refuse rows of which less than half have what the modality shows; a stream is judged by its first rows.
 
     Beside pictures, a single text is enough: many catalogues describe few of their paintings. How many is logged.
-
-    Raises:
-        ValueError: If there is less, with counts, the first rows without it, and what may be the cause.
     """
     some: Any = rows.first_rows(_NUM_STREAMED) if isinstance(rows, PaintingStream) else rows
     total, first = len(some), "" if some is rows else "the first "

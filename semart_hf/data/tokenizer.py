@@ -19,9 +19,6 @@ def learn_tokenizer(
         texts: The train split's. Missing and blank ones are passed over.
         vocab_size: Largest number of tokens, special ones included.
         max_length: Number of tokens that a text is cut to, `[CLS]` and `[SEP]` included.
-
-    Raises:
-        ValueError: There is no text, or a size is too small for a tokenizer.
     """
     corpus = sorted(text for text in texts if text and text.strip())
     if not corpus:

@@ -50,11 +50,7 @@ class Lexicon(nn.Module):
 
     @torch.no_grad()
     def learn_idf(self, texts: Iterable[Sequence[int]], special_ids: Iterable[int]) -> None:
-        """Set each token's idf: 1 + log((1 + texts) / (1 + texts that have it)); 0 where no training text has it.
-
-        Raises:
-            ValueError: If no text has a token.
-        """
+        """Set each token's idf: 1 + log((1 + texts) / (1 + texts that have it)); 0 where no training text has it."""
         num_texts, special = 0, set(special_ids)
         document_counts: Counter[int] = Counter()
         for ids in texts:

@@ -40,11 +40,7 @@ def vision_stages(tower: Any) -> list[list[str]]:
 
 
 def pooled_size(timm_model: Any, pooling: str) -> int:
-    """Number of features that `pool_pictures` gives of a picture.
-
-    Raises:
-        ValueError: If the tower does not tell its stages.
-    """
+    """Number of features that `pool_pictures` gives of a picture."""
     size = int(getattr(timm_model, "head_hidden_size", None) or timm_model.num_features)
     if pooling == "last":
         return size

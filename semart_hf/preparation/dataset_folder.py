@@ -75,11 +75,7 @@ class FinishedShards:
         self.rows = frame.where(frame.notna(), None).astype({"split": int})
 
     def check(self, *, strict: bool, min_pictures: float) -> None:
-        """Nothing, if the shards make a dataset.
-
-        Raises:
-            ValueError: No row is left, a row was dropped and none may be, or too few pictures can be read.
-        """
+        """Nothing, if the shards make a dataset."""
         unusable = [problem for problem in self.problems if problem.problem != "empty_description"]
         lost = [_line(found) for found in unusable if found.action in ("dropped", "kept as text") and found.image_file]
         named = sum(name is not None for rows in self.tables.splits.values() for name in cells_of(rows, "image_file"))

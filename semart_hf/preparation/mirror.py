@@ -14,9 +14,6 @@ class Mirror:
 
     Args:
         url: In any form that fsspec knows, e.g. `s3://bucket/paintings`.
-
-    Raises:
-        ValueError: If something lies there already, beside what a publication that was interrupted has stored.
     """
 
     def __init__(self, url: str) -> None:

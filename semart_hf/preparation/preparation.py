@@ -81,9 +81,6 @@ class Preparation:
         """Digest of the catalogue's words, the names and sizes of its pictures, and the options.
 
         `with_times` it depends on when each picture was changed last, which differs between copies.
-
-        Raises:
-            ValueError: Fewer than a share of `min_pictures` of the pictures are there.
         """
         digest = hashlib.blake2b(digest_size=16)
         entries = [entry for task in self.tables.tasks if len(entry := task.entry) > 1]

@@ -55,9 +55,6 @@ def prepare_picture(path: Path, *, image_size: int, encoding: str = "jpeg") -> P
     """The picture of a file in RGB, its shorter side `image_size` pixels, or less where the file has less.
 
     A plain JPEG that is small enough stays as it is, byte by byte: coding it again would only lose.
-
-    Raises:
-        PictureError: The file is missing, no picture, broken, or of an absurd size.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files: what matters is raised or reported

@@ -25,9 +25,6 @@ def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[A
     Args:
         parts: `ModelArguments`, `DataArguments` and training arguments of a recipe, which stay as they are.
         num_labels: What `labels_per_task` gives.
-
-    Raises:
-        ValueError: If an entry is no table of fields, or has one that is read before labels are counted.
     """
     _, data, training = parts
     if (table := training.from_labels) is None:

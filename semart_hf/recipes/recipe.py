@@ -132,11 +132,7 @@ class LearningArguments:
 
 
 def find_recipe(name_or_path: str | Path) -> Path:
-    """The file of a recipe: its path, a run's folder with `recipe.yaml`, or the name of one in the package.
-
-    Raises:
-        ValueError: If it is none of these.
-    """
+    """The file of a recipe: its path, a run's folder with `recipe.yaml`, or the name of one in the package."""
     path = Path(name_or_path)
     for candidate in (path, path / "recipe.yaml", RECIPES / f"{name_or_path}.yaml"):
         if candidate.is_file():
@@ -150,11 +146,7 @@ def find_recipe(name_or_path: str | Path) -> Path:
 
 
 def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
-    """The fields of a recipe that `find_recipe` finds.
-
-    Raises:
-        ValueError: If there is none, it is no YAML, or it holds something else than `name: value` lines.
-    """
+    """The fields of a recipe that `find_recipe` finds."""
     path = find_recipe(name_or_path)
     try:
         recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=_RecipeLoader)
@@ -168,11 +160,7 @@ def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
 
 
 def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> tuple[Any, ...]:
-    """One instance of each dataclass, from the fields of a recipe by name, where `None` stands for null.
-
-    Raises:
-        ValueError: If a name is unknown or a value cannot be read.
-    """
+    """One instance of each dataclass, from the fields of a recipe by name, where `None` stands for null."""
     from transformers.hf_argparser import HfArgumentParser  # takes most of a second, which `--help` has not
 
     parser = HfArgumentParser(dataclass_types, allow_abbrev=False, add_help=False)
@@ -221,9 +209,6 @@ def effective_recipe(recipe: Mapping[str, Any], overrides: Iterable[str]) -> dic
     """The fields of a run: the recipe's, with those of a command line, `--field value …`, in their place.
 
     Values are read as in a recipe (`null`, `{…}` for a table); several are a list.
-
-    Raises:
-        ValueError: If there is a value without a field, or a table that cannot be read.
 
     Example:
         >>> effective_recipe({"fusion_dim": 3, "data": "here"}, ["--fusion_dim", "7", "--tasks", "type"])

@@ -63,11 +63,7 @@ _OWN_GROUPS = ("galore", "apollo", "lomo")
 
 
 def check_fields(arguments: TrainingArguments) -> None:
-    """Refuse every value that would have no effect, or end the run later.
-
-    Raises:
-        ValueError: If there is one.
-    """
+    """Refuse every value that would have no effect, or end the run later."""
     for name, (allowed, advice) in REFUSED.items():
         value = getattr(arguments, name)
         is_off = not value and allowed in (None, False, [], "no")

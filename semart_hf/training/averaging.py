@@ -75,11 +75,7 @@ class WeightAverage(TrainerCallback):
 
     @torch.no_grad()
     def load_learned(self, folder: Path, model: nn.Module) -> None:
-        """Make a model's present weights the average, and those that `save_learned` wrote the weights that learn.
-
-        Raises:
-            ValueError: If the names differ.
-        """
+        """Make a model's present weights the average, and those that `save_learned` wrote the weights that learn."""
         self.begin(model)
         learned = load_file(folder / LEARNED_WEIGHTS)
         if different := sorted(learned.keys() ^ self._learned.keys()):

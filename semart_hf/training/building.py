@@ -40,11 +40,7 @@ def build_trainer(
     training: SemArtTrainingArguments,
     say: Callable[[str], Any] = print,
 ) -> SemArtTrainer:
-    """The trainer of a recipe, with a new model, on the rows that `load_splits` gives; `say` takes what was chosen.
-
-    Raises:
-        ValueError: If the recipe asks for what the towers or the data cannot do.
-    """
+    """The trainer of a recipe, with a new model, on the rows that `load_splits` gives; `say` takes what was chosen."""
     tasks = getattr(splits, "tasks", None)
     tasks = tasks or tasks_of(splits["train"], data.tasks, min_label_count=data.min_label_count)
     say("Tasks: " + ", ".join(f"{task['name']} ({len(task['labels'])} labels)" for task in tasks))
@@ -182,11 +178,7 @@ def build_model(
     *,
     contrastive: bool = False,
 ) -> SemArtForArtClassification:
-    """The model of a recipe, its pretrained towers proved.
-
-    Raises:
-        ValueError: If a tower is unknown, or the tokenizer knows tokens that the text tower does not.
-    """
+    """The model of a recipe, its pretrained towers proved."""
     options = {**vars(arguments), "contrastive": contrastive}
     del options["init_from"]
     vision, text, sizes = options.pop("vision"), options.pop("text"), options.pop("text_args")
@@ -213,11 +205,7 @@ def build_model(
 def build_tokenizer(
     paintings: datasets.Dataset | PaintingStream, model_arguments: ModelArguments, data: DataArguments
 ) -> PreTrainedTokenizerBase:
-    """The text tower's own tokenizer, or one that is learned from the training texts where there is no tower to take.
-
-    Raises:
-        ValueError: If the text tower's folder or repository has no tokenizer.
-    """
+    """The text tower's own tokenizer, or one that is learned from the training texts where there is no tower."""
     source, max_length = model_arguments.text, data.max_text_length
     if source is None:
         return learn_tokenizer(column_of(paintings, "text"), vocab_size=data.vocab_size, max_length=max_length)

@@ -37,11 +37,7 @@ RUN_STATE = (
 
 
 def check_continuable(checkpoint: Path, *, num_processes: int, has_average: bool, keeps_best: bool) -> None:
-    """Refuse a checkpoint from which this run would not go on as if it had never ended.
-
-    Raises:
-        ValueError: If something is missing, or was written by another number of processes.
-    """
+    """Refuse a checkpoint from which this run would not go on as if it had never ended."""
     has_learned = (checkpoint / RESUME / LEARNED_WEIGHTS).is_file()
     if has_learned != has_average:
         raise ValueError(
@@ -115,11 +111,7 @@ def last_whole_checkpoint(output_dir: Path) -> Path | None:
 
 
 def requested_checkpoint(output_dir: Path, resume: str | os.PathLike[str] | bool) -> Path:
-    """The checkpoint that `resume_from_checkpoint` names: its folder, or `True` for the last whole one.
-
-    Raises:
-        ValueError: If there is none that was written to its end.
-    """
+    """The checkpoint that `resume_from_checkpoint` names: its folder, or `True` for the last whole one."""
     if resume in (True, "true", "True"):
         checkpoint = last_whole_checkpoint(output_dir)
         if checkpoint is None:

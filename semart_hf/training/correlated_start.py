@@ -33,9 +33,6 @@ def correlate_projections(
     The ridge is the one of `RIDGES` with the best mean recall in cross-validation. Of more than `MOST_PAIRS` paintings
     these are drawn at random.
 
-    Raises:
-        ValueError: If the rows are a stream, or fewer than ten have a picture and a text.
-
     Source: Vinod 1976, Canonical ridge and econometrics of joint production; directions weighted by their correlation.
     """
     if not isinstance(paintings, Dataset):

@@ -21,11 +21,7 @@ def lexicons(model: SemArtForArtClassification) -> list[Lexicon]:
 
 
 def learn_idf(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> None:
-    """Take each token's inverse document frequency from the training texts, unless the lexicon has them already.
-
-    Raises:
-        ValueError: If no training row has a text.
-    """
+    """Take each token's inverse document frequency from the training texts, unless the lexicon has them already."""
     if lexicon.idf.any():
         return
     tokenizer = processor.tokenizer

@@ -22,9 +22,6 @@ ORDINAL_YEARS = 25.0
 def loss_parts(loss: str | Mapping[str, str] | None) -> dict[str, set[str]]:
     """The `LOSS_PARTS` of each task by its name, of a text that joins them by `+`; `default` stands for other tasks.
 
-    Raises:
-        ValueError: If a part is unknown.
-
     Example:
         >>> sorted(loss_parts({"timeframe": "ordinal+logit_adjusted"})["timeframe"])
         ['logit_adjusted', 'ordinal']
@@ -47,9 +44,6 @@ class TaskLoss(nn.Module):
     `logit_adjusted` adds the log of each class's frequency to its logit, so that the bare logits treat all classes
     alike, and `ordinal` spreads an ordered label's target over its neighbours: by `ORDINAL_YEARS`, or half the median
     distance of neighbours where labels are no periods.
-
-    Raises:
-        ValueError: If `ordinal` is asked of labels without an order.
 
     Source: Menon et al. 2021, Long-tail learning via logit adjustment, equation 10; Diaz & Marathe 2019, Soft labels
         for ordinal regression, equation 1.
@@ -140,9 +134,6 @@ class ArtLoss(nn.Module):
 
     A task's loss is the sum of its rows' losses over the sum of their weights in the whole step, so that the division
     into processes and batches does not change it. `settings` are numbers of `TaskLoss`.
-
-    Raises:
-        ValueError: If a loss names a task that is not trained.
     """
 
     task_weights: Tensor

@@ -78,12 +78,7 @@ class ResumableTrainer(Trainer):
         return Path(self.args.output_dir or ".")
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Train, alone in `output_dir`, from the last whole checkpoint with `resume_from_checkpoint=True`.
-
-        Raises:
-            ValueError: If another process trains there, or the checkpoint cannot be continued exactly.
-            OSError: If the disk is full, with what to do.
-        """
+        """Train, alone in `output_dir`, from the last whole checkpoint with `resume_from_checkpoint=True`."""
         with locked(self.output_dir, "training") if self.is_world_process_zero() else nullcontext():
             self.resumed_from, self._earlier_seconds = None, 0.0
             if resume_from_checkpoint not in (None, False):

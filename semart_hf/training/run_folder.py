@@ -69,9 +69,6 @@ def plan_run(
 
     A folder in which the same recipe was cut off is continued from its last whole checkpoint. `resume` is a
     checkpoint's folder, or `True` for the last whole one, also after a change of the recipe.
-
-    Raises:
-        ValueError: If the folder holds something else, or there is no whole checkpoint to resume from.
     """
     output_dir = output_dir.resolve()
     recipe = {name: value for name, value in recipe.items() if name not in _ABOUT_STARTING}

@@ -27,11 +27,7 @@ ALLOWED_RANGES = "{low: 1e-4, high: 1e-2, log: true}, {low: 0, high: 3}, or a li
 
 
 def read_ranges(name_or_path: str | Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The ranges of a search by field, `ALLOWED_RANGES` of a YAML file, each checked with the recipe at its ends.
-
-    Raises:
-        ValueError: If a range is malformed, or a recipe cannot have a field or one of its values.
-    """
+    """The ranges of a search by field, `ALLOWED_RANGES` of a YAML file, each checked with the recipe at its ends."""
     ranges = read_recipe(name_or_path)
     for name, values in ranges.items():
         ends = values
@@ -57,10 +53,6 @@ def tune(
 
     A trial is measured by its best validation of the recipe's `metric_for_best_model`, and ends early where the median
     of the others was better at the same validation. A trial that fails is kept with its reason.
-
-    Raises:
-        ValueError: If the study in the folder searches another recipe or other ranges, or several processes share one
-            trial.
     """
     import optuna
 
@@ -98,11 +90,7 @@ def tune(
 
 
 def best_recipe(study: optuna.Study, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe with the values of the best trial.
-
-    Raises:
-        ValueError: If no trial was completed.
-    """
+    """The recipe with the values of the best trial."""
     import optuna
 
     if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
