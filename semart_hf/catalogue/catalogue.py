@@ -51,13 +51,10 @@ _Lookup = tuple[str, dict[str, dict[str, str]]]
 def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_links: bool = False) -> ReleaseTables:
     """The rows of a catalogue in the columns of a SemArt release, by split.
 
-    They are kept on disk, so that memory does not grow with their number; only what joins look up is held. Rows that
-    the mapping leaves out, and values that its tables lack, are counted in the problems. Pictures that are embedded in
-    rows are written into the cache of `datasets`.
-
-    Args:
-        source: Folder of the catalogue, one file of it, or the id of a data set on the Hub.
-        follow_links: Whether links in the folder of pictures may lead out of it.
+    The source is a folder, a file, or the id of a data set on the Hub. Rows are kept on disk, so that memory does not
+    grow with their number; only what joins look up is held. Rows that the mapping leaves out, and values that its
+    tables lack, are counted in the problems. Pictures that are embedded in rows are written into the cache of
+    `datasets`.
     """
     place = str(Path(source).resolve() if Path(source).exists() else source)
     pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")

@@ -55,9 +55,8 @@ def read_rows(
 ) -> ReleaseTables:
     """The rows of a release's folder, or of one CSV file of its form, which is shared out to splits.
 
-    `shares` are fractions by split for a single file, 0.8/0.1/0.1 by default, and `seed` is that of the division. For
-    `encoding` and `delimiter` see `CatalogueMapping`, for `follow_links` `read_catalogue`. Any column of
-    the files may be one of `tasks`, by its name in lower case.
+    Any column of the files may be one of `tasks`, by its name in lower case. For `encoding` and `delimiter` see
+    `CatalogueMapping`.
     """
     folder = Path(folder)
     files: dict[str | None, Path] = {None: folder}
@@ -109,11 +108,7 @@ def typed_splits(
 
     Each split has the columns `image`, the `TEXT_COLUMNS`, the tasks, `text`, then the catalogue's further columns.
     An empty cell is `None`, as is `image` where the file is missing; what was missing, odd or dropped is logged.
-
-    Args:
-        min_label_count: How often train must have a label that is not to become `UNK`.
-        text_columns: Columns of the model's text input in their order, or a template: `"{TITLE}. {DESCRIPTION}"`.
-        vocabularies: Labels by task to use instead of learning them from train, such as those of a trained model.
+    Labels are learned from train, unless `vocabularies` gives them by task.
     """
     if vocabularies is None:
         if "train" not in tables.splits:

@@ -40,28 +40,16 @@ def label_text(cell: Any, rule: str | None = None) -> str | None:
 
 @dataclass(frozen=True)
 class Task:
-    """A task of a recipe.
+    """A task of a recipe."""
 
-    Attributes:
-        name: Of the task: letters, digits and `_`.
-        column: Of the data that has the labels, or what they are derived from; `None`: the task's name.
-        rule: One of `RULES`; `None`: the cells are the labels.
-        min_label_count: Labels rarer than this in train become `UNK`, of several are left out; `None`: the recipe's.
-        kind: `categorical`, `ordered` or `multi_label`; `None`: categorical, and ordered in years where all labels are
-            periods.
-        order: Of an ordered task the labels, from the least to the most, where they are neither numbers nor periods.
-        unit: Of an ordered task whose labels are numbers: of these, in one word, such as `cm`.
-        separator: Of a multi-label task whose cells are text: what stands between the labels.
-    """
-
-    name: str
-    column: str | None = None
-    rule: str | None = None
-    min_label_count: int | None = None
-    kind: str | None = None
-    order: list[str] | None = None
-    unit: str | None = None
-    separator: str | None = None
+    name: str  # letters, digits and _
+    column: str | None = None  # that has the labels, or what they are derived from; `None`: the task's name
+    rule: str | None = None  # one of `RULES`; `None`: the cells are the labels
+    min_label_count: int | None = None  # rarer labels become `UNK`, of several are left out; `None`: the recipe's
+    kind: str | None = None  # `None`: categorical, and ordered in years where all labels are periods
+    order: list[str] | None = None  # of labels that are neither numbers nor periods, from the least to the most
+    unit: str | None = None  # of ordered labels that are numbers, in one word, such as cm
+    separator: str | None = None  # between several labels in a cell of text
 
     @property
     def source(self) -> str:

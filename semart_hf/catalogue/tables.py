@@ -73,23 +73,17 @@ def count_problems(problems: Iterable[Problem]) -> dict[str, int]:
 class ReleaseTables:
     """A catalogue's rows by split, before their labels are numbered and their pictures opened.
 
-    Attributes:
-        splits: By split, in the order of `SPLITS`: rows with the columns `row_number` (in its file, from 1),
-            `images_folder` (where `image_file` lies), the `TEXT_COLUMNS`, the tasks and the catalogue's further
-            columns in lower case, the same ones in every split. Cells are strings or `None`, but in `row_number`.
-        tasks: What is asked of each painting; each has a column of labels of its name.
-        encodings: How each file was encoded, by its name.
-        problems: What was odd about rows, dropped ones included.
-        follow_links: Whether links in the folder of pictures may lead out of it.
-        is_painted_miniature: Whether all of it was painted by `semart-hf miniature`.
+    The splits are in the order of `SPLITS`, their columns, the same ones in each: `row_number` (in its file, from 1),
+    `images_folder` (where `image_file` lies), the `TEXT_COLUMNS`, one of labels for each task, and the catalogue's
+    further ones in lower case. Cells are strings or `None`, but in `row_number`.
     """
 
     splits: dict[str, datasets.Dataset]
     tasks: tuple[Task, ...] = SEMART_TASKS
-    encodings: dict[str, str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    follow_links: bool = False
-    is_painted_miniature: bool = False
+    encodings: dict[str, str] = field(default_factory=dict)  # by the file's name
+    problems: list[Problem] = field(default_factory=list)  # those of dropped rows included
+    follow_links: bool = False  # whether links in the folder of pictures may lead out of it
+    is_painted_miniature: bool = False  # whether all of it was painted by `semart-hf miniature`
 
     @property
     def labelled_tasks(self) -> dict[str, Task]:

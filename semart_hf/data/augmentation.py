@@ -15,23 +15,14 @@ _ERASED_SHARE, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training pictures are varied. Each field's default leaves the picture as a centred crop of itself.
+    """How training pictures are varied. Each field's default leaves the picture as a centred crop of itself."""
 
-    Args:
-        crop_scale: Smallest and largest share of the picture's area that a random crop keeps.
-        crop_ratio: Smallest and largest aspect ratio of the crop, its width to its height, before it is made square.
-        horizontal_flip: Probability of mirroring.
-        rotation: Largest rotation to either side, in degrees.
-        color_jitter: Largest relative change of brightness, contrast and saturation.
-        random_erasing: Probability of replacing a rectangle of 2 to 33 % of the area by the mean colour.
-    """
-
-    crop_scale: tuple[float, float] = (1.0, 1.0)
-    crop_ratio: tuple[float, float] = (1.0, 1.0)
-    horizontal_flip: float = 0.0
-    rotation: float = 0.0
-    color_jitter: float = 0.0
-    random_erasing: float = 0.0
+    crop_scale: tuple[float, float] = (1.0, 1.0)  # smallest and largest share of the area that a crop keeps
+    crop_ratio: tuple[float, float] = (1.0, 1.0)  # of the crop's width to its height, before it is made square
+    horizontal_flip: float = 0.0  # probability
+    rotation: float = 0.0  # the largest to either side, in degrees
+    color_jitter: float = 0.0  # largest relative change of brightness, contrast and saturation
+    random_erasing: float = 0.0  # probability of replacing 2 to 33 % of the area by the mean colour
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -43,27 +34,16 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Draw:
-    """The random numbers of one picture. Each field's default leaves the picture as it is.
+    """The random numbers of one picture. Each field's default leaves the picture as it is."""
 
-    Args:
-        width: The crop's width as a share of the picture's.
-        height: The crop's height, likewise.
-        center: The crop's centre `(x, y)` as shares of the picture's width and height.
-        is_mirrored: Whether the picture is mirrored.
-        angle: Rotation in radians.
-        factors: Factors of brightness, contrast and saturation.
-        order: In which order these are changed: a permutation of 0, 1, 2.
-        erased: Rectangle `(top, left, height, width)` in fractions of the output, or `None`.
-    """
-
-    width: float = 1.0
+    width: float = 1.0  # the crop's, as a share of the picture's
     height: float = 1.0
-    center: tuple[float, float] = (0.5, 0.5)
+    center: tuple[float, float] = (0.5, 0.5)  # of the crop, (x, y) as shares of the picture's width and height
     is_mirrored: bool = False
-    angle: float = 0.0
-    factors: tuple[float, ...] = (1.0, 1.0, 1.0)
-    order: tuple[int, ...] = (0, 1, 2)
-    erased: tuple[float, float, float, float] | None = None
+    angle: float = 0.0  # in radians
+    factors: tuple[float, ...] = (1.0, 1.0, 1.0)  # of brightness, contrast and saturation
+    order: tuple[int, ...] = (0, 1, 2)  # in which these are changed
+    erased: tuple[float, float, float, float] | None = None  # (top, left, height, width) in fractions of the output
 
 
 def draw(augmentation: Augmentation, generator: np.random.Generator, picture_size: tuple[int, int]) -> Draw:

@@ -118,14 +118,8 @@ def _opened(path: Path) -> Any:
 class FrozenTextWriter:
     """The distinct texts of a column, shortest first, and the files that their hidden states belong in.
 
-    The folder's name differs wherever the texts or a hidden state of them would differ.
-
-    Args:
-        root: Where the caches' folders lie.
-        model: Its embeddings and first `depth` layers are frozen.
-        column: Texts of all rows, on disk.
-        storage: How hidden states are stored: one of `STORAGE_TYPES`.
-        use_bf16: Whether the hardware's bfloat16 units compute, if the storage is not fp32.
+    The folder's name differs wherever the texts or a hidden state of them would differ. `use_bf16` counts where the
+    storage is not fp32.
     """
 
     def __init__(
@@ -266,11 +260,7 @@ def frozen_text(
 ) -> tuple[FrozenText | None, str]:
     """The cache that this run's collator is to read from, or `None`, and a sentence that says why.
 
-    With `cache_frozen_text: auto` there is a cache if training reads each text twice or more, and if the disk has
-    room. All processes call this and share the work.
-
-    Args:
-        splits: Rows of `train` and perhaps `validation`.
+    All processes call this and share the work. The splits have rows of `train` and perhaps `validation`.
     """
     if data.cache_frozen_text == "false":
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"

@@ -27,11 +27,8 @@ def tasks_of(
 ) -> list[dict[str, Any]]:
     """The tasks as a model's configuration has them, `[{"name", "labels"}, …]`, with the labels of training rows.
 
-    A `ClassLabel` column has its labels, of any other the frequent cells become labels. A task with several labels
-    reads lists of either, or text with a separator.
-
-    Args:
-        tasks: See `read_tasks`; `None`: all columns of labels.
+    A `ClassLabel` column has its labels, of any other the frequent cells become labels. `tasks` are entries of
+    `read_tasks`; `None`: all columns of labels.
     """
     found = []
     for task in read_tasks(labelled_columns(paintings.features).values() if tasks is None else tasks):
@@ -250,12 +247,19 @@ def label_counts(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Ten
     return counts
 
 
-def renumbered(rows: datasets.Dataset, name: str, labels: Sequence[str]) -> datasets.Dataset:
-    """The rows with one column of labels numbered as in `labels`; see `label_number` for those that it lacks."""
+def renumbered(rows: datasets.Dataset, task: Mapping[str, Any]) -> datasets.Dataset:
+    """The rows with a task's `ClassLabel` column numbered as in the task; labels that it lacks are its `UNK`."""
+    name, labels = task["name"], task["labels"]
     own, by_label = rows.features[name].names, numbers_of_labels(labels)
     if list(own) == list(labels):
         return rows
     cells = list(column_of(rows, name))
-    new = {None: None, -1: None}  # as datasets writes no label
-    new |= {number: label_number(own[number], by_label) for number in set(cells) - {None, -1}}
+    met = {own[number] for number in set(cells) - {None, -1}}
+    if UNKNOWN not in labels and not met <= {*labels}:
+        raise ValueError(
+            f"Got the {name} labels {sorted(met - {*labels})}, but the model knows {list(labels)} and has no "
+            f"{UNKNOWN!r}. Take a model with these labels, or leave their rows out."
+        )
+    new: dict[int | None, int | None] = {None: None, -1: None}  # as datasets writes no label
+    new |= {number: by_label.get(label, by_label.get(UNKNOWN)) for number, label in enumerate(own)}
     return _with_column(rows, name, [new[number] for number in cells], datasets.ClassLabel(names=list(labels)))

@@ -8,6 +8,7 @@ import math
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,16 +23,16 @@ from semart_hf.catalogue.release import RELEASE_FILES, read_rows, typed_splits
 from semart_hf.catalogue.schema import read_tasks
 from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables, cells_of
 from semart_hf.catalogue.text import answers_in_text, is_description_alone, text_of
-from semart_hf.catalogue.vocabulary import UNKNOWN
+from semart_hf.catalogue.vocabulary import learn_vocabulary
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.pictures_semart import FORMATS
 from semart_hf.preparation.preparation import Preparation, PreparationOptions, prepare_paintings
 
 from .data_arguments import DataArguments
-from .labels import renumbered, tasks_of, with_label_columns
+from .labels import label_counts, renumbered, tasks_of, with_label_columns
 from .rows import check_readable
-from .streaming import PaintingStream, column_of, labelled_columns, shards_at, undecoded, url_of
+from .streaming import PaintingStream, labelled_columns, shards_at, undecoded, url_of
 
 logger = logging.getLogger(__name__)
 
@@ -79,20 +80,13 @@ def load_paintings(
         >>> splits["train"].num_rows, splits["train"].features["type"].names[-1]
         (24, 'UNK')
     """
-    labels_by_task = None if tasks is None else {task["name"]: list(task["labels"]) for task in tasks}
     if is_release(data):
         tables = read_rows(data) if tables is None else tables
-        own_tasks = [task.name for task in tables.tasks]
-        for task in tasks or ():
-            if task["name"] in own_tasks and not {"rule", "column"} & set(task) and not is_multi_label(task):
-                for rows in tables.splits.values():
-                    _refuse_unknown({*rows[task["name"]][:]} - {None}, task["name"], task["labels"], data)
         columns, text_columns = ("DESCRIPTION",) if text_columns is None else text_columns, None
-        # Which labels a model without `UNK` lacks has been checked.
-        vocabularies = labels_by_task and {
-            task: list(dict.fromkeys([*labels_by_task.get(task, ()), *_labels_in(tables, task), UNKNOWN]))
-            for task in own_tasks
-        }
+        vocabularies = None
+        if tasks is not None:  # every label, to be numbered as in the model below
+            cells = {one.name: [cells_of(rows, one.name) for rows in tables.splits.values()] for one in tables.tasks}
+            vocabularies = {name: learn_vocabulary(chain(*some), min_label_count=1) for name, some in cells.items()}
         splits: Mapping[str, datasets.Dataset] = typed_splits(
             tables, min_label_count=min_label_count, text_columns=columns, vocabularies=vocabularies
         )
@@ -105,11 +99,6 @@ def load_paintings(
             if only is None or name in only
         }
     )
-
-
-def _labels_in(tables: ReleaseTables, task: str) -> list[str]:
-    """Every label of a release: another task may be made of the column."""
-    return [cell for rows in tables.splits.values() for cell in cells_of(rows, task) if cell is not None]
 
 
 def is_release(data: str | Path) -> bool:
@@ -187,7 +176,7 @@ def _as_expected(
         split = split.add_column("text", texts, new_fingerprint=fingerprint, feature=datasets.Value("string"))
     split = with_label_columns(split, tasks or ())
     for task in tasks or ():
-        name, labels = task["name"], task["labels"]
+        name = task["name"]
         if name not in split.column_names:
             raise ValueError(
                 f"Got {data} with the columns {split.column_names}, but the model's task {name} has its labels in "
@@ -195,23 +184,13 @@ def _as_expected(
             )
         if is_multi_label(task):  # labels that the model lacks are left out
             continue
-        values = set(column_of(split, name)) - {None, -1}
-        feature = split.features[name]
-        is_numbered = isinstance(feature, datasets.ClassLabel)
-        _refuse_unknown({feature.names[value] for value in values} if is_numbered else values, name, labels, data)
-        split = renumbered(split, name, labels) if is_numbered else split
+        if isinstance(split.features[name], datasets.ClassLabel):
+            split = renumbered(split, task)
+        else:
+            label_counts(split, [task])  # an unknown label is refused now
     asked = [task["name"] for task in tasks or ()]
     order = dict.fromkeys(("image", *TEXT_COLUMNS, *own_tasks, "text", *extra_columns, *asked))
     return split.select_columns(list(order))
-
-
-def _refuse_unknown(values: set[str], task: str, labels: Sequence[str], data: str | Path) -> None:
-    unknown = sorted(values.difference(labels))
-    if unknown and UNKNOWN not in labels:
-        raise ValueError(
-            f"Got {data} with the {task} labels {unknown}, but the model knows {list(labels)} and has no {UNKNOWN!r}. "
-            "Take a model with this label, or leave these rows out."
-        )
 
 
 class Splits(dict[str, Rows]):
@@ -233,10 +212,8 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
     splits = Splits()
     if arguments.streaming and not is_release(data):
         splits["train"] = _stream(data, arguments, seed, entries)
-        others = load_paintings(data, text_columns=columns, only=["validation", "test"])
-        for name, rows in others.items():
-            splits[name] = shown_rows(with_label_columns(rows, origins), arguments.modality)
-        if len(splits) == 1:
+        found = load_paintings(data, text_columns=columns, only=["validation", "test"])
+        if not found:
             raise ValueError(
                 f"The data {data} have a train split alone, but a model that learns from a stream is judged by "
                 "validation or test. Add such a split, or set streaming: false."
@@ -251,8 +228,8 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
                 f"The data {data} have no rows to train on, only {dict(found.num_rows)}. Give a release with "
                 "semart_train.csv, or prepared data with a train split."
             )
-        for name, rows in found.items():
-            splits[name] = shown_rows(with_label_columns(rows, origins), arguments.modality)
+    for name, rows in found.items():
+        splits[name] = shown_rows(with_label_columns(rows, origins), arguments.modality)
     for name, rows in splits.items():
         check_readable(rows, split=name, modality=arguments.modality, data=data, follow_links=arguments.follow_links)
     train = splits["train"]

@@ -26,33 +26,20 @@ _GRAY = (0.2989, 0.587, 0.114)  # Source: torchvision's rgb_to_grayscale, as in 
 
 @dataclass(frozen=True)
 class PictureBatch:
-    """Pictures of a batch, with all that is still to be done to them.
+    """Pictures of a batch, with all that is still to be done to them."""
 
-    Args:
-        stack: Cut-outs `(pictures, height, width, 3)` of uint8, each in the upper left corner of its place.
-        extents: Width and height of the cut-outs `(pictures, 2)`.
-        is_reflected: Whether some picture is looked at beyond its edges, where its mirror image continues it.
-        matrices: `(pictures, 2, 3)`: from the output's coordinates, −1 to 1, to the cut-out's in pixels.
-        colors: `(pictures, 3, 3)`: of each change of colours its factor, and how much of each pixel's grey and of the
-            picture's mean grey it blends with; `None`: no change.
-        erased: Rectangles `(number, 5)`: picture, top, bottom, left, right.
-        rows: Rows of the batch that the pictures belong to `(pictures,)`.
-        num_rows: Of the batch.
-        size: Side of the output in pixels.
-        mean: Channel means that the tower was trained with.
-        std: Channel standard deviations, likewise.
-    """
-
-    stack: Tensor
-    extents: Tensor
-    is_reflected: bool
-    matrices: Tensor
+    stack: Tensor  # cut-outs (pictures, height, width, 3) of uint8, each in the upper left corner of its place
+    extents: Tensor  # width and height of the cut-outs (pictures, 2)
+    is_reflected: bool  # whether some picture is looked at beyond its edges, where its mirror image continues it
+    matrices: Tensor  # (pictures, 2, 3): from the output's coordinates, -1 to 1, to the cut-out's in pixels
+    # Of each change of colours (pictures, 3, 3): its factor, and how much of each pixel's grey and of the picture's
+    # mean grey it blends with.
     colors: Tensor | None
-    erased: Tensor
-    rows: Tensor
-    num_rows: int
-    size: int
-    mean: Sequence[float]
+    erased: Tensor  # rectangles (number, 5): picture, top, bottom, left, right
+    rows: Tensor  # of the batch that the pictures belong to (pictures,)
+    num_rows: int  # of the batch
+    size: int  # side of the output in pixels
+    mean: Sequence[float]  # of the channels, that the tower was trained with
     std: Sequence[float]
 
     def to(self, device: Any, *, non_blocking: bool = False, **_: Any) -> "PictureBatch":

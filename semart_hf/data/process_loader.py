@@ -50,15 +50,9 @@ def seeded_batch(collator: Callable[[Sequence[Mapping[str, Any]]], Any], rows: S
 def process_loader(
     rows: Dataset[Any], accelerator: Accelerator, *, seed: int = 0, pin_memory: bool = False, **options: Any
 ) -> DataLoaderShard:
-    """A process's batches on its device, as a Trainer's `get_train_dataloader` gives them.
+    """A process's batches on its device, of rows that are its alone; `accelerator.prepare` would divide them again.
 
-    `accelerator.prepare` would divide the rows among the processes a second time.
-
-    Args:
-        rows: Rows, or a stream, that are this process's alone.
-        accelerator: Gradient accumulation asks its loaders whether the epoch ends.
-        seed: Of the workers. What a loader takes from torch's global generator depends on where a run was resumed.
-        pin_memory: Whether batches wait in memory that an accelerator copies from while it computes.
+    The workers have a seed: what they take from torch's global generator depends on where a run was resumed.
     """
     device = accelerator.device.type
     is_pinned = pin_memory and torch.accelerator.is_available() and device != "cpu"
@@ -71,7 +65,7 @@ def process_loader(
         _non_blocking=is_pinned,
         **options,
     )
-    accelerator._dataloaders.append(loader)
+    accelerator._dataloaders.append(loader)  # gradient accumulation asks them whether the epoch ends
     return loader
 
 

@@ -29,9 +29,8 @@ _SMALL_SIDE = 32
 def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
     """Rows with `image` undecoded, `text`, and labels that are names or numbers of the model's vocabularies.
 
-    Args:
-        rows: A `datasets.Dataset`, a DataFrame, a sequence of dicts, or a `PaintingStream`.
-        tasks: The model's, `[{"name", "labels"}, …]`. The labels of a `ClassLabel` column are matched by name.
+    They come from a `datasets.Dataset`, whose `ClassLabel` columns are matched by name, a DataFrame, a sequence of
+    dicts, or a `PaintingStream`.
     """
     if isinstance(rows, PaintingStream | TrainingPaintings):
         return rows
@@ -62,7 +61,7 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
         rows = with_label_columns(rows, tasks)
         for task in tasks:
             if isinstance(rows.features.get(task["name"]), datasets.ClassLabel) and not is_multi_label(task):
-                rows = renumbered(rows, task["name"], task["labels"])
+                rows = renumbered(rows, task)
         rows = undecoded(rows)
     elif len(rows) and not isinstance(rows[0], Mapping):
         raise TypeError(f"Got rows of type {type(rows[0]).__name__}, but a row is a dict with image, text and labels.")

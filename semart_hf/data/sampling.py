@@ -37,19 +37,13 @@ class SeededSampler(Sampler[tuple[int, int]]):
     """Keys `(epoch, index)` in an order that depends on the seed and the epoch alone; every row comes once an epoch.
 
     Workers that prefetch, and a resumed run, so draw the same augmentation as an uninterrupted run.
-
-    Args:
-        seed: The same in every process.
-        is_shuffled: Whether the order is random; otherwise it is that of the rows, in every epoch.
-        lengths: Of each row's text. Rows are then sorted by length within windows of many steps, against padding.
-        step_size: Rows of a step, of all processes and accumulated batches together.
     """
 
     num_rows: int
     seed: int
     is_shuffled: bool = True
-    lengths: Sequence[int] | None = None
-    step_size: int = 1
+    lengths: Sequence[int] | None = None  # of the texts, by which rows are sorted within windows of many steps
+    step_size: int = 1  # rows of a step, of all processes and accumulated batches together
     epoch: int = field(default=0, init=False)
 
     def set_epoch(self, epoch: int) -> None:
@@ -77,19 +71,14 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
 
     What is left for the last step is dealt out evenly, every row once; a process for which nothing is left gets a
     placeholder without picture, text and labels.
-
-    Args:
-        batch_size: Rows of a batch of one process.
-        num_accumulated: Batches that a process accumulates for one step.
-        drop_last: Whether an incomplete last step is left out.
     """
 
     sampler: SeededSampler
-    batch_size: int
-    num_accumulated: int = 1
+    batch_size: int  # of one process
+    num_accumulated: int = 1  # batches of a step
     num_processes: int = 1
     process_index: int = 0
-    drop_last: bool = False
+    drop_last: bool = False  # an incomplete last step
 
     def __post_init__(self) -> None:
         self.rows_per_batch = self.batch_size * self.num_processes

@@ -15,10 +15,7 @@ def learn_tokenizer(
 ) -> DistilBertTokenizer:
     """A lower-casing WordPiece tokenizer of DistilBERT's class, the same for the same texts in any order.
 
-    Args:
-        texts: The train split's. Missing and blank ones are passed over.
-        vocab_size: Largest number of tokens, special ones included.
-        max_length: Number of tokens that a text is cut to, `[CLS]` and `[SEP]` included.
+    It has at most `vocab_size` tokens and cuts texts to `max_length` of them, special ones included.
     """
     corpus = sorted(text for text in texts if text and text.strip())
     if not corpus:

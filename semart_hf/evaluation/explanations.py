@@ -19,7 +19,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
-from semart_hf.model.lexicon_semart import Lexicon
+from semart_hf.model.lexicon_semart import lexicons
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pictures_semart import load_picture
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -153,7 +153,7 @@ def _masked_words(
         return found[-1][0]
 
     hooks = [embedding.register_forward_hook(lambda *_: path_to(words, masked))]
-    for lexicon in (part for part in model.modules() if isinstance(part, Lexicon)):  # its logits of `[MASK]` are 0
+    for lexicon in lexicons(model):  # its logits of `[MASK]` are 0
         end = lexicon.contributions(input_ids).detach()[0]
         hooks.append(lexicon.register_forward_hook(lambda *_, end=end: path_to(end, 0.0).sum(1)))
     try:

@@ -43,17 +43,12 @@ _METHOD = (
 
 @dataclass(frozen=True)
 class Painting:
-    """What is known of a painting before it is painted: its labels by task, what picture and description show of them.
+    """A painting before it is painted: its labels by task, and what picture and description show of them."""
 
-    Attributes:
-        key: Seed, split and number; all that chance decides about the painting follows from it.
-        text_cues: `None` where there is no description.
-    """
-
-    key: tuple[int, int, int]
+    key: tuple[int, int, int]  # seed, split and number; all that chance decides follows from it
     labels: dict[str, str]
     image_cues: dict[str, str]
-    text_cues: dict[str, str] | None
+    text_cues: dict[str, str] | None  # `None` where there is no description
 
 
 def sample_paintings(world: World, seed: int, split: int, count: int) -> list[Painting]:

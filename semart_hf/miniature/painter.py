@@ -42,13 +42,9 @@ _IMPASTO = ImageFilter.Kernel((3, 3), (-0.7, -0.3, 0, -0.3, 1, 0.3, 0, 0.3, 0.7)
 
 
 def paint(cues: Mapping[str, str], rng: np.random.Generator) -> tuple[Image.Image, list[str]]:
-    """An RGB picture with a short side of 128 pixels that shows the given cues and nothing else but chance.
+    """An RGB picture with a short side of 128 pixels, and those of the `SUBJECTS` that are to be seen.
 
-    With it come those of the `SUBJECTS` that are to be seen.
-
-    Args:
-        cues: The value to show of each task: a composition, a brush, a palette and a surface.
-        rng: Decides all that the cues leave open.
+    It shows the cues of each task (a composition, a brush, a palette and a surface), and nothing else but chance.
     """
     aspect = float(rng.uniform(*_FORMATS[cues["type"]]))
     width, height = round(SHORT_SIDE * max(1.0, aspect)), round(SHORT_SIDE * max(1.0, 1 / aspect))

@@ -12,13 +12,11 @@ DEPTHS = (1, 5, 10)
 def search_ceilings(
     world: World, cues: Sequence[tuple[Mapping[str, str], Mapping[str, str] | None]]
 ) -> dict[str, dict[str, float]]:
-    """Best reachable recall by way and depth, over the paintings with a description; exact for these paintings.
+    """Best reachable recall by way and depth, over the paintings with a description; exact for these paintings' cues.
 
     Nothing but the cues connects a picture with its description, so that the likeliest picture is the one with the
     largest P(picture's cues, description's cues) / (P(picture's cues) P(description's cues)). Equal ones come in an
     order of chance.
-
-    The `cues` are what each painting's picture and its description show.
     """
     pairs = [(image, text) for image, text in cues if text is not None]
     images, texts = (

@@ -35,21 +35,13 @@ class Cue:
 
 @dataclass(frozen=True)
 class World:
-    """A joint distribution of labels with the cues that show them.
+    """A joint distribution of labels with the cues that show them."""
 
-    Attributes:
-        labels: The labels of each task, in the order of the axes of `prior`.
-        prior: P(labels), one axis a task.
-        image: What the picture shows of each task.
-        text: What the description says of each task.
-        missing_text: Probability that a painting has no description at all, whatever its labels.
-    """
-
-    labels: Mapping[str, tuple[str, ...]]
-    prior: Table
-    image: Mapping[str, Cue]
-    text: Mapping[str, Cue]
-    missing_text: float
+    labels: Mapping[str, tuple[str, ...]]  # of each task, in the order of the axes of `prior`
+    prior: Table  # P(labels), one axis a task
+    image: Mapping[str, Cue]  # what the picture shows of each task
+    text: Mapping[str, Cue]  # what the description says of it
+    missing_text: float  # probability that a painting has no description at all, whatever its labels
 
 
 # By task: how often picture and description are right and the description silent, and a row a label: its paintings in

@@ -36,20 +36,15 @@ class SemArtImageProcessor(TorchvisionBackend):
     do_convert_rgb = True
 
     @classmethod
-    def from_timm(cls, pretrained_cfg: Mapping[str, Any], image_size: int | None = None) -> "SemArtImageProcessor":
-        """The evaluation transform of a timm tower.
-
-        Args:
-            pretrained_cfg: Of the tower's `timm_wrapper` configuration.
-            image_size: Side of the square input in pixels; `None`: the tower's own.
+    def from_timm(cls, pretrained_cfg: Mapping[str, Any]) -> "SemArtImageProcessor":
+        """The evaluation transform of a timm tower, by the `pretrained_cfg` of its `timm_wrapper` configuration.
 
         Raises:
             ValueError: If the tower's transform is of another kind.
 
         Source: `transforms_imagenet_eval` in timm/data/transforms_factory.py.
         """
-        override = {} if image_size is None else {"input_size": (3, image_size, image_size)}
-        config = resolve_data_config(override, pretrained_cfg=dict(pretrained_cfg))
+        config = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
         channels, height, width = config["input_size"]
         if channels != 3 or height != width or config["crop_mode"] not in ("center", "squash"):
             raise ValueError(

@@ -70,6 +70,11 @@ class Lexicon(nn.Module):
         return {"weight"}
 
 
+def lexicons(model: nn.Module) -> list[Lexicon]:
+    """Those of a model and of its probe."""
+    return [part for part in model.modules() if isinstance(part, Lexicon)]
+
+
 def add_logits(logits: Mapping[str, Tensor], lexicon_logits: Tensor) -> dict[str, Tensor]:
     """The logits by task name, with those of all tasks side by side `(batch or 1, num_labels)` added."""
     parts = lexicon_logits.split([values.shape[1] for values in logits.values()], dim=1)

@@ -100,7 +100,6 @@ class SemArtForArtClassification(PreTrainedModel):
         image_size: int | None = None,
         crop_pct: float | None = None,
         crop_mode: str | None = None,
-        vision_args: dict[str, Any] | None = None,
         **config_fields: Any,
     ) -> "SemArtForArtClassification":
         """A new model around two towers; the only door by which pretrained tower weights enter.
@@ -116,7 +115,6 @@ class SemArtForArtClassification(PreTrainedModel):
             image_size: Side of the square input in pixels; `None`: the tower's own.
             crop_pct: Share of a picture's sides that is shown; `None`: the tower's own.
             crop_mode: `center` cuts its middle, `squash` shows it whole, made square; `None`: the tower's own.
-            vision_args: More arguments of `timm.create_model`.
             **config_fields: Of `SemArtConfig`.
 
         Raises:
@@ -124,7 +122,7 @@ class SemArtForArtClassification(PreTrainedModel):
         """
         loaded = loaded_towers({"vision": vision, "text": text}, pretrained)
         shown: dict[str, Any] = {"image_size": image_size, "crop_pct": crop_pct, "crop_mode": crop_mode}
-        vision_config = resolve_vision_config(vision, pretrained="vision" in loaded, **shown, model_args=vision_args)
+        vision_config = resolve_vision_config(vision, pretrained="vision" in loaded, **shown)
         text_config = resolve_text_config(text)
         model = cls(SemArtConfig(vision_config=vision_config, text_config=text_config, tasks=tasks, **config_fields))
         fill_tower(model.vision_tower, vision if "vision" in loaded else None)

@@ -50,19 +50,13 @@ def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 @dataclass(frozen=True)
 class Technique:
-    """A named way to compute the same numbers faster but for rounding.
+    """A named way to compute the same numbers faster but for rounding."""
 
-    Args:
-        name: What tables call it.
-        is_useful: Whether it serves a model where it is now, and in bfloat16 or not.
-        kernels: What computes a function of torch in its place, within `select_kernels`.
-        memory_format: How `prepare_inputs` lays out pictures; `None`: as they come.
-    """
-
-    name: str
-    is_useful: Callable[[PreTrainedModel, bool], bool]
+    name: str  # in tables
+    is_useful: Callable[[PreTrainedModel, bool], bool]  # for a model where it is now, and in bfloat16 or not
+    # What computes a function of torch in its place, within `select_kernels`.
     kernels: Mapping[Callable[..., Any], Callable[..., Any]] = field(default_factory=dict)
-    memory_format: torch.memory_format | None = None
+    memory_format: torch.memory_format | None = None  # in which `prepare_inputs` lays out pictures
 
 
 def attention_in_steps(

@@ -114,7 +114,6 @@ def resolve_vision_config(
     image_size: int | None = None,
     crop_pct: float | None = None,
     crop_mode: str | None = None,
-    model_args: dict[str, Any] | None = None,
 ) -> TimmWrapperConfig:
     """The `timm_wrapper` configuration of a tower without classifier; see `SemArtForArtClassification.from_towers`."""
     if crop_pct is not None and not 0 < crop_pct <= 1:
@@ -145,7 +144,7 @@ def resolve_vision_config(
         )
     kept = {key: value for key, value in cfg.items() if key in _KEPT_OF_CFG}
     cfg = {key: list(value) if isinstance(value, tuple) else value for key, value in kept.items()}
-    args = {**(settings.get("model_args") or {}), **(model_args or {})}
+    args = dict(settings.get("model_args") or {})
     if image_size not in (None, cfg.get("input_size", (3, 224, 224))[-1]):
         if cfg.get("fixed_input_size"):
             # Weights trained at another size stay as they are: position embeddings are resampled when the tower runs.

@@ -44,20 +44,13 @@ _COPY_DETAILS = {
 
 
 class FinishedShards:
-    """All shards of a run, with what their notes say together.
-
-    Attributes:
-        paths: By split, the files of the shards that have rows.
-        rows: Facts of the kept rows of all splits, one a row, with the number of its split and its place in it.
-        problems: Findings of the catalogue's reader and of the shards.
-        num_bytes: Of all pictures.
-    """
+    """All shards of a run, with what their notes say together."""
 
     def __init__(self, work: Path, tables: ReleaseTables, rows_per_shard: int) -> None:
         self.tables = tables
-        self.paths: dict[str, list[Path]] = {}
+        self.paths: dict[str, list[Path]] = {}  # by split, of the shards that have rows
         self.problems = list(tables.problems)
-        self.num_bytes = 0
+        self.num_bytes = 0  # of all pictures
         rows: list[dict[str, Any]] = []
         for number, (split, table) in enumerate(tables.splits.items()):
             place = 0
@@ -72,6 +65,7 @@ class FinishedShards:
                     self.paths.setdefault(split, []).append(path)
         columns = ["split", "place", "row", "image_file", "picture", "signature", "source_size", "source_format"]
         frame = pd.DataFrame(rows, columns=[*columns, "description", "named", "release"], dtype=object)
+        # Facts of the kept rows of all splits, with the number of the split and the place in it.
         self.rows = frame.where(frame.notna(), None).astype({"split": int})
 
     def check(self, *, strict: bool, min_pictures: float) -> None:

@@ -23,18 +23,12 @@ _BLOCK = 512  # rows that are compared with as many others at a time, which take
 
 @dataclass(frozen=True)
 class Copy:
-    """A row whose picture or description an earlier row has too, by their positions among the rows of all splits.
-
-    Attributes:
-        kind: `repeated_name`, `same_picture`, `similar_picture`, or between splits `leaked_picture` and
-            `leaked_description`.
-        num_bits: Bits in which the pictures' signatures differ; `None` where their files or texts are equal.
-    """
+    """A row whose picture or description an earlier row has too, by their positions among the rows of all splits."""
 
     row: int
     earlier_row: int
-    kind: str
-    num_bits: int | None = None
+    kind: str  # one of `_KINDS`
+    num_bits: int | None = None  # in which the signatures differ; `None` where files or texts are equal
 
 
 def text_digest(text: str) -> str:
@@ -45,9 +39,8 @@ def text_digest(text: str) -> str:
 def find_copies(rows: pd.DataFrame) -> list[Copy]:
     """Every row that repeats an earlier one, by row and kind; a row is a copy of one row of its split at most.
 
-    Args:
-        rows: In the order of the splits: `split` by its number; digests, where there are any, of the picture's `name`,
-            of the `picture`'s file and of the `description`; the picture's hexadecimal `signature`.
+    The rows, in the order of the splits, have the number of their `split`, the columns of `_KINDS` (digests of which
+    some may be missing), and the picture's `signature` in hexadecimal.
     """
     splits = rows["split"].to_numpy()
     copies: dict[tuple[int, str], Copy] = {}

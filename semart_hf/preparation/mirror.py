@@ -10,11 +10,7 @@ from .shards import shard_file
 
 
 class Mirror:
-    """The address of a dataset, and a folder of this machine where it is prepared.
-
-    Args:
-        url: In any form that fsspec knows, e.g. `s3://bucket/paintings`.
-    """
+    """The address of a dataset, in any form that fsspec knows, and a folder of this machine where it is prepared."""
 
     def __init__(self, url: str) -> None:
         self._files, root = fsspec.core.url_to_fs(url)

@@ -32,23 +32,14 @@ _COSINE = np.cos(np.pi / 64 * np.outer(np.arange(16), np.arange(64) + 0.5)).asty
 
 @dataclass(frozen=True)
 class PreparedPicture:
-    """A picture as it is stored, and what was learned on the way.
+    """A picture as it is stored, and what was learned on the way."""
 
-    Attributes:
-        content: The encoded file.
-        source_size: Width and height of the file, in pixels as stored there, before EXIF rotation.
-        source_format: Pillow's name of the file's format.
-        source_digest: 16 bytes that are equal for files of equal content.
-        signature: 256 bits, of which few differ between copies of one picture.
-        num_frames: More than 1 for an animation or a file of several pages, of which the first is stored.
-    """
-
-    content: bytes
-    source_size: tuple[int, int]
-    source_format: str
-    source_digest: bytes
-    signature: bytes
-    num_frames: int
+    content: bytes  # the encoded file
+    source_size: tuple[int, int]  # width and height in the source's file, before EXIF rotation
+    source_format: str  # by Pillow's name
+    source_digest: bytes  # 16 bytes
+    signature: bytes  # see `picture_signature`
+    num_frames: int  # more than 1 for an animation or a file of several pages, of which the first is stored
 
 
 def prepare_picture(path: Path, *, image_size: int, encoding: str = "jpeg") -> PreparedPicture:

@@ -27,25 +27,14 @@ _FORMAT = 4  # a shard whose note was written under another number is written ag
 
 @dataclass(frozen=True)
 class PreparationOptions:
-    """What a prepared dataset depends on beside its catalogue.
+    """What a prepared dataset depends on beside its catalogue."""
 
-    Attributes:
-        image_size: Shorter side of a stored picture, in pixels; smaller pictures are not enlarged.
-        encoding: How pictures are stored: `jpeg`, `png` or `webp`.
-        min_label_count: How often train must have a label that is not to become `UNK`.
-        text_columns: Columns of the model's text in their order, or a template. Unless it is the description alone,
-            the dataset gets a column `text`.
-        mask_label_words: Whether words of the text that name labels (schools, types, media, years, painters) are
-            masked.
-        rows_per_shard: Rows of a Parquet file, before any is dropped.
-    """
-
-    image_size: int = 288
-    encoding: str = "jpeg"
-    min_label_count: int = 10
-    text_columns: tuple[str, ...] | str = ("DESCRIPTION",)
-    mask_label_words: bool = False
-    rows_per_shard: int = 512
+    image_size: int = 288  # shorter side of a stored picture in pixels; smaller ones are not enlarged
+    encoding: str = "jpeg"  # one of `ENCODINGS`
+    min_label_count: int = 10  # how often train must have a label that is not to become `UNK`
+    text_columns: tuple[str, ...] | str = ("DESCRIPTION",)  # of the model's text in their order, or a template
+    mask_label_words: bool = False  # see `catalogue.text.mask_label_words`
+    rows_per_shard: int = 512  # before any is dropped
 
     def __post_init__(self) -> None:
         for name, least, example in (("image_size", 16, 288), ("rows_per_shard", 1, 512)):
@@ -61,12 +50,10 @@ class PreparationOptions:
 
 
 class Shard(NamedTuple):
-    """Rows that go into one file.
+    """Rows that go into one file, the shard's number in its split from 0.
 
-    Attributes:
-        number: Of the shard in its split, from 0.
-        rows: Cells by column: the schema's ones but `image`, what the catalogue's tables have beside, the `text` that
-            the model reads, and `label_names`, the catalogue's label by task, and the author.
+    Their cells by column are the schema's but `image`, what the catalogue's tables have beside, the `text` that the
+    model reads, and `label_names`, the catalogue's label by task, and the author.
     """
 
     split: str
@@ -86,13 +73,8 @@ def write_shard(
     """The number of rows of a shard, whose file and note now lie in the folder.
 
     The note holds the kept rows' facts that the checks of all rows need, the findings, and the bytes of the pictures.
-    It is written last: a shard that has one is not written again. The file has the same bytes whenever rows, pictures,
-    schema and options are the same.
-
-    Args:
-        schema: Columns of the file, `image` first, with the features that `datasets` reads from its metadata.
-        follow_links: Whether links in the folder of pictures may lead out of it.
-        needs_file: Whether a shard is finished only where its file lies here, too.
+    It is written last: a shard that has one, and its file where that is needed, is not written again. The file has the
+    same bytes whenever rows, pictures, schema and options are the same.
     """
     paths = [find_picture(row["images_folder"], row["image_file"], follow_links=follow_links) for row in shard.rows]
     key = _key(shard, paths, schema, options)

@@ -20,11 +20,9 @@ def labels_per_task(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> int:
 
 
 def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[Any], str | None]:
-    """The arguments with the fields of `from_labels` for so many labels, and what was chosen; `None` without a table.
+    """The model, data and training arguments with the fields of `from_labels` for so many labels, and what was chosen.
 
-    Args:
-        parts: `ModelArguments`, `DataArguments` and training arguments of a recipe, which stay as they are.
-        num_labels: What `labels_per_task` gives.
+    The arguments that are given stay as they are; what was chosen is `None` where a recipe has no `from_labels`.
     """
     _, data, training = parts
     if (table := training.from_labels) is None:

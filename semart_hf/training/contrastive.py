@@ -12,15 +12,8 @@ from semart_hf.data.copies import are_copies
 def contrastive_sum(image: Tensor, text: Tensor, scale: Tensor, is_pair: Tensor, keys: Tensor | None = None) -> Tensor:
     """Sum over this process's pairs of the cross-entropy of finding each other, the mean of both ways; a scalar.
 
-    Candidates are the pairs of this batch in all processes, without copies of the pair's picture and equal texts,
-    which would be right as well.
-
-    Args:
-        image: Features of pictures `(batch, dim)`; cosines are taken of them.
-        text: Of texts.
-        scale: Cosines are multiplied by it `(1,)`.
-        is_pair: Rows that have both `(batch,)`; others take no part.
-        keys: What `pair_keys` gives; `None`: no copies.
+    Candidates are the rows `is_pair (batch,)` in all processes, without copies of the pair's picture and equal texts,
+    which would be right as well (`pair_keys`). Features are `(batch, dim)`, of whose cosines `scale` is a factor.
 
     Source: Radford et al. 2021, Learning transferable visual models from natural language supervision, figure 3.
     """

@@ -75,11 +75,8 @@ def canonical_projections(
 ) -> list[tuple[Projection, Projection]]:
     """For each ridge the projections to `dim` numbers, of mean 0 and a mean square of 1 over the rows, of both sides.
 
-    Args:
-        image: Features of pictures `(rows, features)`.
-        text: Of their texts, likewise.
-        ridges: Times the largest variance of a side, added to the variance in each of its principal directions.
-        dim: Where there are fewer directions, the other numbers are 0.
+    A ridge is a share of the largest variance of a side, added to the variance in each of its principal directions.
+    Where there are fewer directions than `dim`, the other numbers are 0.
     """
     sides, standard = [], []
     for rows in (image, text):

@@ -8,16 +8,10 @@ import torch
 
 from semart_hf.data.streaming import column_of
 from semart_hf.model.lexicon_semart import Lexicon
-from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 
 # The tokenizer holds what it cuts off, too: so many texts at a time.
 _NUM_TEXTS = 128
-
-
-def lexicons(model: SemArtForArtClassification) -> list[Lexicon]:
-    """Those of a model and of its probe."""
-    return [part for part in model.modules() if isinstance(part, Lexicon)]
 
 
 def learn_idf(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> None:

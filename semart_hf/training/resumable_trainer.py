@@ -91,9 +91,8 @@ class ResumableTrainer(Trainer):
             finally:
                 self.preemption.stop_listening()  # SIGTERM ends the process again
                 for loader in self.accelerator._dataloaders:
-                    loader.base_dataloader._iterator = (
-                        None  # ends its workers at once; the garbage collector waits 5 s for each
-                    )
+                    # Ends its workers at once; the garbage collector waits 5 s for each.
+                    loader.base_dataloader._iterator = None
                 if self.average is not None:
                     self.average.end()
 
@@ -229,11 +228,6 @@ class ResumableTrainer(Trainer):
             self.average.load_learned(folder, self.model)
         if (path := folder / f"progress-{self.args.process_index}.json").is_file():
             progress = json.loads(path.read_text(encoding="utf-8"))
-            if "window" not in progress:
-                raise ValueError(
-                    f"Got the checkpoint {self.resumed_from}, which an earlier version wrote without all that a run "
-                    "goes on with. Begin the run again, in another output_dir."
-                )
             self._tr_loss.fill_(progress["loss"])
             self._total_loss_scalar = progress["total_loss"]
             self._globalstep_last_logged = progress["last_logged"]

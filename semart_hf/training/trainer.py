@@ -21,6 +21,7 @@ from semart_hf.data.rows import labelled_rows_for, rows_for, validation_sets_for
 from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPaintings
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
+from semart_hf.model.lexicon_semart import lexicons
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import whole_rows
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -30,7 +31,7 @@ from .arguments import SemArtTrainingArguments
 from .contrastive import contrastive_sum
 from .divergence import DivergenceWatch
 from .head_start import regress_heads
-from .lexicon import add_l2_penalty, learn_idf, lexicons
+from .lexicon import add_l2_penalty, learn_idf
 from .log_window import LogWindow, TrainingProgress
 from .losses import ArtLoss, labels_of_whole_rows
 from .parameter_groups import parameter_groups

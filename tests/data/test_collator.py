@@ -27,7 +27,8 @@ ROUNDING = rounding(3, layers=3, size=50 * 5)
 def processor():
     tokenizer = learn_tokenizer(["a view of delft with a river"] * 3, max_length=16)
     return SemArtProcessor(
-        SemArtImageProcessor.from_timm(timm.get_pretrained_cfg("test_resnet").to_dict(), 32), tokenizer
+        SemArtImageProcessor.from_timm(timm.get_pretrained_cfg("test_resnet").to_dict() | {"input_size": (3, 32, 32)}),
+        tokenizer,
     )
 
 

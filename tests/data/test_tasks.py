@@ -131,7 +131,7 @@ def test_what_datasets_writes_for_no_label_is_none():
     feature = datasets.ClassLabel(names=["a", "b", "c"])
     features = datasets.Features({"kind": feature, "text": datasets.Value("string")})
     rows = datasets.Dataset.from_dict({"kind": [0, 1, -1], "text": ["a"] * 3}, features=features)
-    assert list(renumbered(rows, "kind", ["c", "b", "a"])["kind"]) == [2, 1, None]
+    assert list(renumbered(rows, {"name": "kind", "labels": ["c", "b", "a"]})["kind"]) == [2, 1, None]
     (task,) = tasks_of(rows, [{"name": "wing", "column": "kind"}])
     assert label_counts(rows_for(rows, [task]), [task])["wing"].tolist() == [1, 1, 0]
 

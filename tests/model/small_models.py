@@ -21,7 +21,7 @@ def small_text(**sizes: Any) -> DistilBertConfig:
 
 
 def build(
-    vision: str = "test_resnet", text: Any = None, tasks: Any = None, **fields: Any
+    vision: Any = "test_resnet", text: Any = None, tasks: Any = None, **fields: Any
 ) -> SemArtForArtClassification:
     """A model with random weights, equal in every call, without dropout before the heads."""
     torch.manual_seed(0)

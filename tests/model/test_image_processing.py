@@ -26,7 +26,8 @@ def grey_values(pixel_values: torch.Tensor, processor: SemArtImageProcessor) -> 
 @pytest.mark.parametrize("image_size", [None, 96])
 def test_equals_the_evaluation_transform_of_timm(tower, image_size):
     cfg = timm.get_pretrained_cfg(tower).to_dict()
-    processor = SemArtImageProcessor.from_timm(cfg, image_size)
+    size = {} if image_size is None else {"input_size": (3, image_size, image_size)}
+    processor = SemArtImageProcessor.from_timm(cfg | size)
     override = {} if image_size is None else {"img_size": image_size}
     transform = create_transform(**resolve_data_config(override, pretrained_cfg=cfg), is_training=False)
     # Odd differences between size and crop, where half a pixel is rounded, and sides at which the long one is floored.

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from rounding import rounding
 from small_models import build as build_model
 from small_models import small_text
+from transformers import TimmWrapperConfig
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
@@ -164,9 +165,9 @@ def test_frozen_stages_do_not_move_and_all_others_do(vision):
 
 
 def test_dropout_of_frozen_parts_is_off_in_training():
-    model = build(
-        "test_vit", vision_args={"pos_drop_rate": 0.9, "proj_drop_rate": 0.9}, frozen_vision_stages=3
-    ).train()
+    dropout = {"pos_drop_rate": 0.9, "proj_drop_rate": 0.9}
+    tower = TimmWrapperConfig(architecture="test_vit", model_args=dropout)
+    model = build(tower, frozen_vision_stages=3).train()
     timm_model = model.vision_tower.timm_model
     assert not timm_model.pos_drop.training
     assert not timm_model.blocks[1].attn.proj_drop.training
