@@ -14,6 +14,7 @@ EPILOG = """parts:
   all        these three
   memory     peak memory and speed of training by the number of rows, read and streamed, with small towers
   data       preparing a catalogue: pictures a second, and memory by number of rows
+  towers     memory and arithmetic of the larger towers of semart-large.yaml, with random weights
   search     an index of made vectors by number of rows: time, disk, memory, latency, recall
 
 examples:
@@ -23,6 +24,7 @@ examples:
   python scripts/benchmark.py train --device cuda --rows 19232
   python scripts/benchmark.py memory --json scripts/benchmarks/results
   python scripts/benchmark.py search --json scripts/benchmarks/results/search/cpu.json
+  python scripts/benchmark.py towers --json scripts/benchmarks/results/towers/cpu.json
 
 Other work on the machine spoils speeds, and less so ratios, because the sides take turns. TMPDIR says where data is
 made, and removed again."""
@@ -41,13 +43,13 @@ def main(arguments: list[str] | None = None) -> None:
         return
     options = parse_arguments(words)
 
-    from benchmarks import measurements, search_scale
+    from benchmarks import measurements, search_scale, tower_costs
     from benchmarks.guarded import raise_on_termination
 
     raise_on_termination()
     try:
         for part in ("train", "inference", "startup") if options.part == "all" else (options.part,):
-            room = search_scale if part == "search" else measurements
+            room = {"search": search_scale, "towers": tower_costs}.get(part, measurements)
             keep(options.json, part, getattr(room, f"measure_{part}")(options))
     except (ValueError, RuntimeError, ImportError) as error:
         raise SystemExit(f"benchmark.py: {error}") from error
@@ -60,7 +62,11 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("part", choices=("all", "train", "inference", "startup", "memory", "data", "search"), help="see below")
+    add(
+        "part",
+        choices=("all", "train", "inference", "startup", "memory", "data", "search", "towers"),
+        help="see below",
+    )
     kept = "file that gets the figures, or a folder for one by the machine's name; those of other parts in it stay"
     add("--json", type=Path, help=kept)
     towers = ["resnet18", "efficientnet_b0", "vit_tiny"]
@@ -87,12 +93,14 @@ def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
     """Print a part's figures, and write them into a file beside those of other parts, with machine and commit."""
     from benchmarks.search_scale import search_text
     from benchmarks.speed_tables import speed_text
+    from benchmarks.tower_costs import towers_text
 
     from semart_hf.evaluation.results import describe_environment
     from semart_hf.files import write_json
 
     measured = {part: {"environment": describe_environment(), **figures}}
-    print(search_text(measured[part]) if part == "search" else speed_text(measured))
+    texts = {"search": search_text, "towers": towers_text}
+    print(texts[part](measured[part]) if part in texts else speed_text(measured))
     if path is not None:
         path = path / f"{machine_name()}.json" if path.is_dir() else path
         kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

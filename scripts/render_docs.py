@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.search_scale import search_text
 from benchmarks.speed_tables import speed_text
+from benchmarks.tower_costs import towers_text
 
 from semart_hf.catalogue.schema import SEMART_TASKS
 from semart_hf.data.data_arguments import DataArguments
@@ -31,7 +32,8 @@ from semart_hf.training.arguments import SemArtTrainingArguments
 CHECKOUT = Path(__file__).resolve().parents[1]
 SPEEDS = CHECKOUT / "scripts" / "benchmarks" / "results"
 PAGES = {"output": "README.md", "results": "README.md", "speed": "docs/speed.md", "recipes": "docs/recipes.md"}
-PAGES["search"] = "docs/search.md"
+PAGES |= {"search": "docs/search.md", "towers": "docs/semart.md"}
+TEXTS = {"search": search_text, "towers": towers_text}  # of measured parts, each in a folder of its name
 SHOWN = ("image+text", "image", "text")
 # Standard deviations that two runs of one commit may lie apart. Another machine rounds otherwise, and trains another
 # model of the same kind, as another seed does; both are judged on the same n paintings. If a painting's answers were
@@ -67,9 +69,9 @@ def render(arguments: list[str] | None) -> None:
             page = with_block(page, "output", f"```text\n{output_of(page)}```\n\n{truth_of(page, options.demo)}")
         elif name == "results":
             page = with_block(page, "results", results_text(read_json(options.demo / "evaluation" / "results.json")))
-        elif name == "search":
-            found = [read_json(one)["search"] for one in sorted((SPEEDS / "search").glob("*.json"))]
-            page = with_block(page, "search", "\n\n".join(map(search_text, found)))
+        elif name in TEXTS:
+            found = [read_json(one)[name] for one in sorted((SPEEDS / name).glob("*.json"))]
+            page = with_block(page, name, "\n\n".join(map(TEXTS[name], found)))
         elif name == "speed":
             page = with_block(page, "speed", "\n\n".join(speed_text(read_json(one)) for one in SPEEDS.glob("*.json")))
         else:

@@ -49,7 +49,7 @@ RUN_ELSEWHERE = {
     r"^python scripts/prove\.py ": "tests/scripts/test_prove.py",
     r"^python scripts/benchmark\.py ": "tests/scripts/test_benchmark.py",
 }
-TEXT_ARGS = '{"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}'
+TEXT_ARGS = '{"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64}'
 TOWERS = ["--vision", "test_resnet", "--text", "null", "--text_args", TEXT_ARGS, "--pretrained", "false"]
 TINY = ["--image_size", "32", "--max_steps", "1", "--frozen_vision_stages", "1", "--precision", "fp32"]
 TINY += ["--dataloader_num_workers", "0", "--disable_tqdm", "true", "--min_label_count", "3", "--vocab_size", "200"]

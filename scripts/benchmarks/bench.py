@@ -93,7 +93,7 @@ def recipe_of(tower: str) -> Path:
 
 
 @contextmanager
-def made_data(rows: int, text_sizes: Mapping[str, int] | None = None, **release: Any) -> Iterator[Path]:
+def made_data(rows: int, text_sizes: Mapping[str, Any] | None = None, **release: Any) -> Iterator[Path]:
     """A folder with a made release and text tower, removed at the end."""
     # A process that was just ended may still write.
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as folder:

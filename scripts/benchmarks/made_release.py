@@ -6,6 +6,7 @@ import os
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,12 +98,15 @@ def as_jpeg(picture: np.ndarray, quality: int) -> bytes:
     return file.getvalue()
 
 
-def make_text_tower(folder: Path, **sizes: int) -> None:
-    """Write a DistilBERT, as large as the published one unless `sizes` say otherwise, and its tokenizer."""
+def make_text_tower(folder: Path, config: Any = None, **sizes: int) -> None:
+    """Write a tower of a configuration, else a DistilBERT, as large as the published one unless `sizes` say otherwise.
+
+    Its tokenizer is beside it.
+    """
     import torch
-    from transformers import DistilBertConfig, DistilBertModel, DistilBertTokenizer
+    from transformers import AutoModel, DistilBertConfig, DistilBertTokenizer
 
     vocabulary = {word: at for at, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
     torch.manual_seed(0)
-    DistilBertModel(DistilBertConfig(**sizes)).save_pretrained(folder)
+    AutoModel.from_config(config or DistilBertConfig(**sizes)).save_pretrained(folder)
     DistilBertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=512).save_pretrained(folder)
