@@ -8,9 +8,10 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,6 +76,40 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
         if folder.exists():
             folder.rename(old)
         unfinished.rename(folder)
+
+
+@contextmanager
+def output_folder(folder: str | os.PathLike[str], own_files: Sequence[str], kind: str) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of `folder` when the block ends and goes when it fails.
+
+    Raises:
+        ValueError: If the folder is a file, or holds one that fits none of the patterns of an earlier output's files.
+    """
+    folder = no_file(folder)
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
+    foreign = sorted(name for name in names if not any(fnmatch(name, pattern) for pattern in own_files))
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise ValueError(
+            f"Got {folder}, which holds {', '.join(foreign[:3])}{more}. Replaced is nothing but an earlier {kind}. "
+            "Give another folder, or move these files away."
+        )
+    with atomic_folder(folder, replace=True) as unfinished:
+        yield unfinished
+
+
+def no_file(folder: str | os.PathLike[str]) -> Path:
+    """The path of a folder that is there or may be made; a ValueError if it is a file."""
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f"Got {folder}, which is a file. Allowed is a folder, or a new name. Give another one.")
+    return Path(folder)
+
+
+def update_digest(digest: Any, path: str | Path) -> None:
+    """Let a digest of hashlib go on with the content of a file."""
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
 
 
 @contextmanager

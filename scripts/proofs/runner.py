@@ -70,9 +70,6 @@ def kept_runs(
     """Earlier runs that today's would be equal to; with `renew` those of this commit alone.
 
     Of runs that say what they are `about`, those are left out that are about something else by now.
-
-    Raises:
-        ValueError: If they are by another recipe, and not to be replaced.
     """
     runs: Sequence[Run] = kept.get("runs", [])
     # What the data reach follows from their sizes and the program that paints them, whose name may change.

@@ -127,13 +127,11 @@ def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.
 
 def run_once(output: Path, model: Path, words: list[str]) -> None:
     """Run a step of a tower that fills a folder, unless it did so with the same options for the same weights."""
-    from semart_hf.files import write_json
+    from semart_hf.files import update_digest, write_json
 
     digest = hashlib.sha256()
     for path in [model / "config.json", *sorted(model.glob("*.safetensors"))]:
-        with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
+        update_digest(digest, path)
     wanted, done = {"model": digest.hexdigest(), "words": words}, output / "done.json"
     if done.is_file() and json.loads(done.read_text(encoding="utf-8")) == wanted:
         print(f"[{output.parent.name}] {output.name}: done already, {output}", flush=True)

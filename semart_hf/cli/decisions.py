@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,13 @@ VALIDATION_END = 0.3
 
 def take_decisions(words: Sequence[str]) -> tuple[list[str], Path | None, bool]:
     """The words without `--decisions FILE` and `--promote`, the file, and whether the start is to be replaced."""
-    kept, file, promotes = [], None, False
-    rest = iter(words)
-    for word in rest:
-        name, equals, value = word.partition("=")
-        if name == "--decisions":
-            file = Path(value if equals else next(rest, ""))
-        elif word == "--promote":
-            promotes = True
-        else:
-            kept.append(word)
-    if promotes and file is None:
+    parser = ArgumentParser(prog="semart-hf train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--decisions", type=Path)
+    parser.add_argument("--promote", action="store_true")
+    options, kept = parser.parse_known_args(words)
+    if options.promote and options.decisions is None:
         raise ValueError("Got --promote without --decisions. Give the decisions whose model may replace its start.")
-    return kept, file, promotes
+    return kept, options.decisions, options.promote
 
 
 def check_start(init_from: str | None, file: Path, output_dir: Path, promotes: bool) -> None:
@@ -165,38 +159,16 @@ def reason_against(comparison: dict[str, Any]) -> str | None:
 
 
 def promote(new: Path, start: Path) -> Path:
-    """Put the new model in the place of its start, which is kept beside it; gives where.
+    """Put the new model in the place of its start, of which a copy is kept beside it; gives where."""
+    from semart_hf.files import atomic_folder, locked
 
-    Both are whole at every moment. Where the system cannot exchange two folders at once, there is none for a moment.
-    """
-    from semart_hf.files import locked
-
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    kept = start.with_name(f"{start.name}.before-{stamp}")
-    unfinished = start.with_name(f".{start.name}.promoted")
-    with locked(start, "replacing a model"):
-        shutil.rmtree(unfinished, ignore_errors=True)  # a killed process's copy
-        shutil.copytree(new, unfinished, ignore=shutil.ignore_patterns("checkpoint-*"))
-        # Until the exchange this name would be that of the new model: it is hidden.
-        hidden = unfinished.rename(start.with_name(f".{kept.name}"))
-        if not exchanged(hidden, start):
-            start.rename(kept)
-            hidden.rename(start)
-        else:
-            hidden.rename(kept)
+    kept = start.with_name(f"{start.name}.before-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+    checkpoints = shutil.ignore_patterns("checkpoint-*")
+    with locked(start, "replacing a model"), atomic_folder(start, replace=True) as unfinished:
+        shutil.copytree(new, unfinished, ignore=checkpoints, dirs_exist_ok=True)
+        with atomic_folder(kept) as former:
+            shutil.copytree(start, former, dirs_exist_ok=True)
     return kept
-
-
-def exchanged(first: Path, second: Path) -> bool:
-    """Whether the system has exchanged two names in one step, as Linux does."""
-    import ctypes
-
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
-        return False
-    at_here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return rename(at_here, bytes(first.absolute()), at_here, bytes(second.absolute()), exchange) == 0
 
 
 def conclude(comparison: dict[str, Any], new: Path, start: Path, *, promotes: bool) -> None:

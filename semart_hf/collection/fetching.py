@@ -21,9 +21,6 @@ _PICTURE_SIDE = 1024
 def fetch_picture(url: str) -> bytes:
     """The bytes of a picture on the web, or of the image of a IIIF service, about 1,024 pixels large.
 
-    Raises:
-        OSError: If the address is not a public one, or the picture cannot be fetched within the limits of `download`.
-
     Source: IIIF Image API 3.0, https://iiif.io/api/image/3.0/#4-image-requests
     """
     base = _IIIF_BASE.match(url)

@@ -50,9 +50,6 @@ def labelled_rows(
     """The rows that have a label of one of the tasks; a decision of the review is preferred to the cell's label.
 
     A suggestion that was filled into a cell is no label.
-
-    Raises:
-        ValueError: If the review is of another catalogue, or no row has a label and can be read.
     """
     decisions = {} if review is None else decisions_by_row(catalogue, review)
     found: list[dict[str, Any]] = []

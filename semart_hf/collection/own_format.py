@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from semart_hf.catalogue.catalogue_files import as_text
 from semart_hf.catalogue.delimited import Record, read_records
 from semart_hf.extras import optional
-from semart_hf.files import atomic_file
+from semart_hf.files import atomic_file, update_digest
 
 Cell = str | float | None
 _PIECE_ROWS = 1024
@@ -67,9 +67,7 @@ class Catalogue(ABC):
     def digest(self) -> str:
         """Of the catalogue's bytes."""
         digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
+        update_digest(digest, self.path)
         return digest.hexdigest()
 
     @abstractmethod
@@ -95,14 +93,6 @@ def open_catalogue(
 
     The ending says which of these it is; any other is read as delimited text. What is `None` is found: encoding and
     delimiter of a text, and of a workbook the sheet that is shown when it is opened.
-
-    Raises:
-        ValueError: If the file is none of these, or has no header.
-
-    Example:
-        >>> catalogue = open_catalogue("catalogue.csv")  # doctest: +SKIP
-        >>> next(catalogue.rows()).cells["title"]  # doctest: +SKIP
-        'The Night Watch'
     """
     path = Path(path)
     kind = path.suffix.lower()

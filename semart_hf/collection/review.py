@@ -75,11 +75,6 @@ class Review:
 
     Args:
         path: The SQLite file, which `begin_review` has made.
-
-    Example:
-        >>> review = begin_review(open_catalogue("suggestions.csv"), columns)  # doctest: +SKIP
-        >>> painting = review.next_painting("ada")  # doctest: +SKIP
-        >>> review.decide(painting.row, "type", "portrait", "ada")  # doctest: +SKIP
     """
 
     def __init__(self, path: Path) -> None:
@@ -96,15 +91,6 @@ class Review:
         """The painting to decide about next, which nobody else gets meanwhile; `None` when nothing is left.
 
         One that the reviewer has not finished comes again, but by expected gain, where the next question does.
-
-        Args:
-            reviewer: Who asks.
-            order: One of `ORDERS`.
-            task: Only paintings with something to decide about this task.
-            label: Only those for which this label is suggested.
-
-        Raises:
-            ValueError: If there is no such order or task.
         """
         if order not in ORDERS:
             raise ValueError(f"Got the order {order!r}. Allowed are {list(ORDERS)}. Choose one.")
@@ -141,11 +127,7 @@ class Review:
         return None if found is None else self.painting(found[0])
 
     def painting(self, row: int) -> Painting:
-        """A painting by its row.
-
-        Raises:
-            ValueError: If the catalogue has no such row.
-        """
+        """A painting by its row."""
         with self._connected() as connection:
             cells = connection.execute("SELECT cells FROM painting WHERE row = ?", [row]).fetchone()
             if cells is None:
@@ -161,18 +143,7 @@ class Review:
         return Painting(row, json.loads(cells[0]), tuple(by_task[task] for task in self.tasks if task in by_task))
 
     def decide(self, row: int, task: str, label: str | None, reviewer: str, *, is_new: bool = False) -> None:
-        """Keep a person's decision; it is on disk when this returns.
-
-        Args:
-            row: Of the painting.
-            task: What is decided about.
-            label: The label; `None` skips it.
-            reviewer: Who decides.
-            is_new: Whether the label is none that the model knows.
-
-        Raises:
-            ValueError: If there is nothing to decide, or somebody else is looking at the painting or has decided.
-        """
+        """Keep a person's decision, where `None` skips; it is on disk when this returns."""
         self._check(task)
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -291,15 +262,6 @@ def begin_review(
     """The review of a catalogue that `semart-hf predict` has written suggestions into, begun or continued.
 
     The decisions lie beside the catalogue, in a file of its name and `.decisions.sqlite3`.
-
-    Args:
-        catalogue: With a column `<task>_suggested` for each task, and those beside it.
-        columns: Which of its columns are what.
-        tasks: Names of the model's tasks.
-        reading: Options by which the catalogue was read, in JSON's types, for a training with the decisions.
-
-    Raises:
-        ValueError: If the catalogue has no suggestions, or the decisions are about another one.
     """
     path = catalogue.path.with_name(f"{catalogue.path.name}.decisions.sqlite3")
     given = [task for task in tasks if f"{task}_suggested" in catalogue.columns]

@@ -257,14 +257,7 @@ class ReviewPage:
 
 
 def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
-    """Put the page's parts into a tab of an application.
-
-    Args:
-        gradio: The library.
-        blocks: The application.
-        page: What the buttons do.
-        opened: A state that another tab sets to a row number and its cells, to have it shown.
-    """
+    """Put the page's parts into a tab of an application."""
     row, task, kept = gradio.State(None), gradio.State(None), gradio.BrowserState("", storage_key="semart-reviewer")
     labels, accepted = [gradio.State(None) for _ in range(NUM_CHOICES)], gradio.State(None)
     with gradio.Row():
@@ -330,8 +323,6 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
     def on_open(found: Any, name: str, wanted: str, about: str, label: str, request: gradio.Request) -> list[Any]:
         return updates(page.open(found[0], found[1], _user(request, name), wanted, about, label))
 
-    for function in (on_load, on_next, on_decide, on_choose, on_undo, on_open):
-        function.__annotations__["request"] = gradio.Request
     options = {"api_visibility": "private", "show_progress": "hidden"}
     started = blocks.load(on_load, kept, reviewer, **options)
     for event in (started.then, reviewer.submit, order.change, tasks.change, suggested.change):
@@ -357,18 +348,12 @@ def _add_api(gradio: Any, page: ReviewPage) -> None:
     def decide(row: int, task: str, label: str, reviewer: str, request: gradio.Request) -> dict[str, Any]:
         return _in_words(gradio, page.decide_json, row, task, label, _user(request, reviewer))
 
-    for function in (next_painting, decide):
-        function.__annotations__ |= {"request": gradio.Request, "row": int, "return": dict}
-        function.__annotations__ |= dict.fromkeys(
-            {"reviewer", "order", "task", "label"} & {*function.__annotations__}, str
-        )
     gradio.api(next_painting, api_name="next")
     gradio.api(decide, api_name="decide")
 
     def progress() -> dict:  # type: ignore[type-arg]
         return page.review.progress()
 
-    progress.__annotations__["return"] = dict
     gradio.api(progress, api_name="progress")
 
 

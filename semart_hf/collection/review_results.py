@@ -27,12 +27,6 @@ def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, out
 
     Beside each task are `<task>_decided`, `_decided_by` and `_decided_at` (UTC). A decided label stands in the cell of
     the catalogue's own column where it had none. Where it had another, that stays and is among the changes.
-
-    Args:
-        review: Of the catalogue.
-        catalogue: As it was given to `begin_review`.
-        columns: Which of its columns are what.
-        output: The new file, in the catalogue's format.
     """
     if catalogue.digest() != review.digest:
         raise ValueError(f"{catalogue.path} has changed since the review began. Put back what it was.")
@@ -84,11 +78,6 @@ def estimated_accuracy(
     What is looked at first is what the model is least sure of, so that the agreement so far says little of the rest.
     Therefore by tenths of confidence: a beta distribution with the weight of two decisions around the mean confidence,
     and the decisions. The interval has 95 % of 2,000 draws.
-
-    Args:
-        confidences: Of the suggestions that were decided about.
-        is_right: Whether each was the decision.
-        remaining: Confidences of the others.
     """
     if not len(remaining):
         return None

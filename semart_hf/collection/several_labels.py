@@ -32,15 +32,7 @@ def several_choices(
     separator: str,
     known: Sequence[str],
 ) -> tuple[str, list[tuple[str, str]]]:
-    """The chosen labels of a question as in a cell, and what is offered, `(text, label)` each with a box.
-
-    Args:
-        suggested: Cell of the suggested labels, which are chosen where `chosen` is `None`.
-        alternatives: Further labels with their probabilities.
-        chosen: Cell of the chosen labels.
-        separator: Between labels in a cell.
-        known: The model's labels.
-    """
+    """The chosen labels as in a cell, the suggested ones where `chosen` is `None`, and `(text, label)` of each box."""
     answered = split_labels(suggested, separator)
     offered = [(label, "") for label in answered] + [(label, f"  {score:.0%}") for label, score in alternatives]
     labels = answered if chosen is None else split_labels(chosen, separator)

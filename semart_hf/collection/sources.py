@@ -90,9 +90,6 @@ class MappedCatalogue(Catalogue):
     Args:
         catalogue: As it stands.
         mapping: Of one file: it joins no other.
-
-    Raises:
-        ValueError: If the mapping joins files, or names columns that the catalogue lacks.
     """
 
     def __init__(self, catalogue: Catalogue, mapping: CatalogueMapping) -> None:
@@ -162,19 +159,7 @@ def pictures_of(catalogue: Catalogue, column: str | None) -> Path:
 
 
 def open_source(source: str, **reading: str | None) -> Catalogue:
-    """What lies at an address: a catalogue's file, prepared data (also a name on the Hub), or a folder of pictures.
-
-    Args:
-        source: The file, the folder, or the name.
-        **reading: Of `open_catalogue`, for a file.
-
-    Raises:
-        ValueError: If there is nothing of these.
-
-    Example:
-        >>> open_source("release/semart_test.csv").columns[0]  # doctest: +SKIP
-        'IMAGE_FILE'
-    """
+    """What lies at an address: a catalogue's file, prepared data (also a name on the Hub), or a folder of pictures."""
     path = Path(source)
     if path.is_file():
         return open_catalogue(path, **reading)
@@ -197,11 +182,7 @@ def open_source(source: str, **reading: str | None) -> Catalogue:
 
 
 def open_pictures(folder: Path) -> Catalogue:
-    """The pictures of a folder and its sub-folders, each with the text of the file beside it (`a.txt`, `a.jpg`).
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """The pictures of a folder and its sub-folders, each with the text of the file beside it (`a.txt`, `a.jpg`)."""
     texts: list[str | None] = []
     problems = {}
     paths = picture_files(folder)

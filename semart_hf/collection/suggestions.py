@@ -77,9 +77,6 @@ def find_columns(
         text: The columns of text, likewise.
         with_urls: Whether pictures may be given by URL, which are preferred to files then.
         has_suggestions: Whether they are in it.
-
-    Raises:
-        ValueError: If there is neither a picture nor a text, a column is missing, or one is taken.
     """
     names = catalogue.columns
     found = {column.strip().casefold().replace(" ", "_").replace("-", "_"): column for column in reversed(names)}
@@ -121,9 +118,6 @@ def painting_of(
     """What the pipeline is asked about a row, `image` and `text` that there are, and why there is no picture.
 
     Pictures lie in the folder; `fetch` gets that of a URL.
-
-    Raises:
-        ValueError: If the row cannot be read, or has neither a picture nor a text.
     """
     if row.problem is not None:
         raise ValueError(row.problem)
@@ -231,10 +225,6 @@ def suggest(
     Returns:
         How many rows were `answered`, of these `without_picture` because theirs cannot be read, how many `failed`,
         and how often `TASK DECISION` was written.
-
-    Raises:
-        ValueError: If another run writes the same output.
-        OSError: If the disk is full; what is answered is kept.
     """
     folder, is_first = output.with_name(f".{output.name}.answers"), state.process_index == 0
     counts: Counter[str] = Counter(answered=0, failed=0, without_picture=0)

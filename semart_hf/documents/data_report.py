@@ -50,11 +50,7 @@ Place = tuple[str, int]
 
 
 def write_data_report(folder: str | Path) -> Path:
-    """The path of `report.html`, written into a prepared dataset folder from what lies there.
-
-    Raises:
-        ValueError: The folder holds no prepared dataset.
-    """
+    """The path of `report.html`, written into a prepared dataset folder from what lies there."""
     folder = Path(folder)
     summary, files, features = read_prepared(folder)
     with (folder / "problems.jsonl").open(encoding="utf-8") as lines:
@@ -89,11 +85,7 @@ def write_data_report(folder: str | Path) -> Path:
 
 
 def read_prepared(folder: Path) -> tuple[dict[str, Any], dict[str, list[Path]], datasets.Features]:
-    """The summary of a prepared dataset folder, its Parquet files by split, and the columns.
-
-    Raises:
-        ValueError: The folder holds no prepared dataset.
-    """
+    """The summary of a prepared dataset folder, its Parquet files by split, and the columns."""
     path = folder / "summary.json"
     summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": {}}
     files = {split: sorted((folder / "data").glob(f"{split}-*.parquet")) for split in summary["rows"]}

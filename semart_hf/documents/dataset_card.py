@@ -29,11 +29,7 @@ LICENCE_NOTICE = (
 
 
 def write_dataset_card(folder: str | Path) -> Path:
-    """The path of `README.md`, written into a prepared dataset folder from what lies there.
-
-    Raises:
-        ValueError: The folder holds no prepared dataset.
-    """
+    """The path of `README.md`, written into a prepared dataset folder from what lies there."""
     folder = Path(folder)
     summary, files, features = read_prepared(folder)
     rows = {split: counts for split, counts in summary["rows"].items() if split in files}

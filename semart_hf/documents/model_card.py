@@ -108,11 +108,7 @@ class CardFacts:
 
 
 def render_card(model: SemArtForArtClassification, facts: CardFacts, template: Path) -> ModelCard:
-    """The card, rendered from a template of Markdown such as semart_hf/templates/model_card.md.
-
-    Raises:
-        ValueError: The template is missing, or asks for something that is not known.
-    """
+    """The card, rendered from a template of Markdown such as semart_hf/templates/model_card.md."""
     if not template.is_file():
         raise ValueError(
             f"Got the card template {template}, which is no file. Allowed is a Markdown file with placeholders. Pass "

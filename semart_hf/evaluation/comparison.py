@@ -53,9 +53,6 @@ def compare_outcomes(
     """`COMPARED_SCORES` of two models by task and in the mean, with differences (first minus second) and words.
 
     Every bootstrap draw takes the same paintings for both, so that what makes a painting hard for both cancels out.
-
-    Raises:
-        ValueError: The two were not measured on the same paintings with the same labels.
     """
     check_same_rows(first, second, names)
     scores = [flatten_scores(score_outcomes(outcomes)) for outcomes in (first, second)]
@@ -169,11 +166,7 @@ def p_value_words(p: float) -> str:
 
 
 def compare_runs(runs: Sequence[TowerRun], *, num_resamples: int | None = None) -> dict[str, Any]:
-    """What comparison.json holds: each tower's scores and cost, every pair's differences, and the Pareto fronts.
-
-    Raises:
-        ValueError: The towers were not evaluated on the same paintings, or have different labels.
-    """
+    """What comparison.json holds: each tower's scores and cost, every pair's differences, and the Pareto fronts."""
     first = runs[0].results
     num_resamples = num_resamples or enough_resamples(len(runs), len(first["tasks"]))
     pairs = [

@@ -60,11 +60,7 @@ def explain(
     text: str | None = None,
     precision: str = "auto",
 ) -> Explanation:
-    """What moved the model to one task's answer about one painting, or to a label of it; by default the likeliest.
-
-    Raises:
-        ValueError: The painting has neither picture nor text, or the task or label is unknown.
-    """
+    """What moved the model to one task's answer about one painting, or to a label of it; by default the likeliest."""
     text = text if text and text.strip() else None
     if image is None and text is None:
         raise ValueError("Got neither a picture nor a text. One is needed to explain. Pass image=, text= or both.")

@@ -31,14 +31,9 @@ class LabelErrors(NamedTuple):
 
 
 def find_label_errors(references: Sequence[int] | npt.NDArray[Any], probabilities: npt.NDArray[Any]) -> LabelErrors:
-    """Doubts about the labels of one task.
+    """Doubts about the labels of one task `(rows,)`, -100 where there is none, from `(rows, labels)` of probabilities.
 
-    Args:
-        references: Number of each row's label `(rows,)`; -100 where it has none.
-        probabilities: Of a model that was not trained on the row `(rows, labels)`.
-
-    Raises:
-        ImportError: If cleanlab is missing.
+    These are of a model that was not trained on the row.
 
     Source: Northcutt, Jiang & Chuang 2021, Confident Learning; quality is cleanlab's self-confidence, by which more
     of the first labels are wrong ones than by its normalized margin (`scripts/prove.py audit`).

@@ -167,9 +167,6 @@ class Outcomes:
         """Add one batch: label indices, or task to probabilities (rows, labels), and references as a model takes them.
 
         Label indices are of shape (rows, tasks), with 1 or 0 for each label of a task with several in its place.
-
-        Raises:
-            ValueError: Shapes do not fit, or an index lies outside the vocabulary.
         """
         truth = self._index_table(references, "references")
         if not isinstance(predictions, Mapping):

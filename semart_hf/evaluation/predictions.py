@@ -84,9 +84,6 @@ def predict_batches(
         modality: What the model may see, one of `MODALITIES`.
         device: `None`: the first GPU where there is one.
         precision: `fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies in it.
-
-    Raises:
-        ValueError: The dataset is empty, or the model answered with NaN.
     """
     if len(dataset) == 0:
         raise ValueError("Got a dataset without rows. One painting is needed. Check the split and its filters.")

@@ -4,14 +4,12 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ import semart_hf
 from semart_hf.catalogue.release import MINIATURE_FILE
 from semart_hf.data.collator import MODALITIES
 from semart_hf.data.labels import labels_of
-from semart_hf.files import locked, write_json
+from semart_hf.files import locked, output_folder, write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -46,7 +44,8 @@ from .unseen import unseen_scores
 PACKAGES = ("torch", "transformers", "timm", "datasets", "evaluate", "scikit-learn", "semart-hf")
 BOTH = MODALITIES[0]
 CALIBRATED = ("log_loss", "brier", "expected_calibration_error")
-OUTPUTS = ("predictions.parquet", "results.json", "report.html")
+OWN_FILES: tuple[str, ...] = ("predictions.parquet", "results.json", "report.html")
+OWN_FILES += ("figures/confusion_*", "figures/reliability_*", "figures/risk_coverage_*")
 
 
 def evaluate_model(
@@ -60,9 +59,6 @@ def evaluate_model(
     """The measured part of results.json: `num_rows`, `seconds`, the scores, and the same scores for each modality.
 
     The options are those of `predict_batches`, `ceilings` what `ceilings_of` returns.
-
-    Raises:
-        ValueError: The dataset is empty, has no known label, or the model answered with NaN.
     """
     start = time.perf_counter()
     outcomes = collect_outcomes(model, processor, dataset, **options)
@@ -138,11 +134,7 @@ def write_evaluation(
 def calibrate(
     model: SemArtForArtClassification, processor: SemArtProcessor, split: str, paintings: Dataset, **options: Any
 ) -> Outcomes:
-    """The calibrated outcomes of a split, on which the model's temperatures, thresholds and risks are fitted.
-
-    Raises:
-        ValueError: No task has two different labels there.
-    """
+    """The calibrated outcomes of a split, on which the model's temperatures, thresholds and risks are fitted."""
     config, predictions = model.config, predict_dataset(model, processor, paintings, **options)
     config.temperatures = fit_temperatures(predictions)
     if not config.temperatures:
@@ -289,57 +281,19 @@ def _package_commit() -> str | None:
 
 @contextmanager
 def evaluation_folder(folder: Path) -> Iterator[Path]:
-    """An empty place to write an evaluation to; its files replace an earlier one's when the block ends.
-
-    Raises:
-        ValueError: The folder holds files of these names that no evaluation wrote, or is a file.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"Got the --output_dir {folder}, which is a file. A folder is needed. Give another name.")
-    found = [name for name in OUTPUTS if (folder / name).exists()]
-    if found and not _earlier_files(folder):
-        raise ValueError(
-            f"Got the --output_dir {folder}, which holds {found} of something else than an evaluation. Allowed is a "
-            "new folder, or an earlier evaluation, which is replaced. Give another --output_dir."
-        )
-    with locked(folder, "an evaluation"):
-        is_new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
-        for killed in folder.glob(".unfinished.*"):
-            shutil.rmtree(killed)
-        try:
-            # Within the folder: only there is it certain that files can be written and moved.
-            with TemporaryDirectory(dir=folder, prefix=".unfinished.") as place:
-                yield Path(place)
-                written = [path.relative_to(place) for path in Path(place).rglob("*") if path.is_file()]
-                for name in set(_earlier_files(folder)) - set(written):
-                    (folder / name).unlink(missing_ok=True)
-                for name in written:
-                    (folder / name).parent.mkdir(exist_ok=True)
-                    Path(place, name).replace(folder / name)
-        finally:
-            if is_new:
-                with suppress(OSError):  # not empty: it succeeded
-                    folder.rmdir()
-
-
-def _earlier_files(folder: Path) -> list[Path]:
-    """The files that the evaluation in a folder may have written; none where there is no evaluation."""
+    """An empty place to write an evaluation to, which takes the place of an earlier one when the block ends."""
     try:
-        _, tasks = open_predictions(folder / OUTPUTS[0])
-    except ValueError:
-        return []
-    figures = [f"{name}_{task['name']}" for name in ("confusion", "reliability", "risk_coverage") for task in tasks]
-    return [*map(Path, OUTPUTS), *(Path("figures", f"{name}.{kind}") for name in figures for kind in ("png", "svg"))]
+        open_predictions(folder / "predictions.parquet")
+        own_files = OWN_FILES
+    except ValueError:  # whatever is there, no evaluation wrote it
+        own_files = ()
+    with locked(folder, "an evaluation"), output_folder(folder, own_files, "evaluation") as place:
+        yield place
 
 
 def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset) -> tuple[Outcomes, str]:
-    """The outcomes of another evaluation, and its model's name, for a model with these tasks and paintings.
-
-    Raises:
-        ValueError: The folder holds no predictions, or those of other paintings or labels.
-    """
-    others, expected = read_predictions(folder / OUTPUTS[0]), Outcomes(tasks)
+    """The outcomes of another evaluation, and its model's name, for a model with these tasks and paintings."""
+    others, expected = read_predictions(folder / "predictions.parquet"), Outcomes(tasks)
     names = expected.task_names
     columns = [name for name in names if name in paintings.column_names]
     truth = labels_of(paintings.select_columns(columns).to_list(), tasks).numpy()

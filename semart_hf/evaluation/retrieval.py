@@ -98,12 +98,6 @@ def _resampled(
     hits: npt.NDArray[np.float64], ranks: npt.NDArray[np.float64], num_resamples: int, seed: int
 ) -> npt.NDArray[np.float64]:
     """Mean hits and median rank `(num_resamples, depths + 1)` of draws of rows with replacement."""
-    order = np.argsort(ranks)
-    hits, ranks, size = hits[order], ranks[order], len(ranks)
     generator = np.random.default_rng(seed)
-    drawn = np.empty((num_resamples, hits.shape[1] + 1))
-    for at in range(num_resamples):
-        counts = np.bincount(generator.integers(size, size=size), minlength=size)
-        middles = np.searchsorted(np.cumsum(counts), [(size + 1) // 2, size // 2 + 1])
-        drawn[at] = *(counts @ hits / size), ranks[middles].mean()
-    return drawn
+    draws = (generator.integers(len(ranks), size=len(ranks)) for _ in range(num_resamples))
+    return np.array([(*hits[rows].mean(axis=0), np.median(ranks[rows])) for rows in draws])

@@ -225,9 +225,6 @@ def score_outcomes(outcomes: Outcomes) -> dict[str, Any]:
     """Scores as nested in results.json: `num_rows`, `tasks`, `mean_accuracy`, `mean_macro_f1` and `exact_match`.
 
     Means are over the tasks that have a known label; `exact_match` is over the rows where every task has one.
-
-    Raises:
-        ValueError: No row has a known label.
     """
     tasks = {name: score_task(outcomes.task(name)) for name in outcomes.task_names}
     scored = [scores for scores in tasks.values() if scores["num_rows"]]

@@ -16,11 +16,7 @@ from .scores import scores_with_intervals
 
 
 def values_of_train(data: str | Path, column: str) -> set[str]:
-    """What the column has in the train split, case and spaces aside.
-
-    Raises:
-        ValueError: There is no train split, or no row of it has a value.
-    """
+    """What the column has in the train split, case and spaces aside."""
     splits: Any = read_rows(data).splits if is_release(data) else load_paintings(data)
     rows = splits.get("train")
     found = set() if rows is None or column not in rows.column_names else set(map(_normal, column_of(rows, column)))

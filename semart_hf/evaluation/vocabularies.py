@@ -50,10 +50,6 @@ def load_split(
         common_labels: Whether labels that the model does not know are left out of the scores, `UNK` included.
         text_columns: Columns of the text, in place of the recipe's.
         with_masked_text: Whether to add the column `text_masked`, unless the data was prepared with one.
-
-    Raises:
-        ValueError: The split is not there, the map names labels that do not exist, frequent labels are unknown to the
-            model, or most of the pictures that the split names cannot be read.
     """
     recipe = _trained_recipe(Path(model))
     own_labels, frequent = data_labels(data, tasks)

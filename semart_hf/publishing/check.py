@@ -41,11 +41,7 @@ class CheckError(ValueError):
 def check_repository(
     folder: Path, model: SemArtForArtClassification, processor: SemArtProcessor, repo_id: str
 ) -> Findings:
-    """Part after part of an assembled repository with what was found; the model is the original, to equal in scores.
-
-    Raises:
-        CheckError: At the first part that is not whole.
-    """
+    """Part after part of an assembled repository with what was found; scores are to equal those of the model."""
     folder = folder.resolve()  # the clean process works in a folder of its own
     yield "private content", check_private_content(folder, model.name_or_path)
     yield "weights", check_weights(model)
@@ -64,11 +60,7 @@ def check_repository(
 def check_published(
     folder: Path, repo_id: str, revision: str, model: SemArtForArtClassification, processor: SemArtProcessor
 ) -> Findings:
-    """The same of what is on the Hub: its files, and what they load as at the revision in a fresh cache.
-
-    Raises:
-        CheckError: At the first part that is not whole.
-    """
+    """The same of what is on the Hub: its files, and what they load as at the revision in a fresh cache."""
     if wrong := differing_files(folder, repo_id, revision):
         raise CheckError(
             "files", f"Got {wrong} with other content than in {folder}. All files must be equal. Push again."
@@ -153,11 +145,7 @@ def compare(loaded: Mapping[str, Any], expected: Answers, source: str) -> Findin
 
 
 def ask_clean_process(order: Mapping[str, Any], *, offline: bool = True) -> dict[str, Any]:
-    """The answer of `clean_process.py` to an order, in a process with a fresh cache, and the user's token if online.
-
-    Raises:
-        CheckError: If the process ended without an answer.
-    """
+    """The answer of `clean_process.py` to an order, with a fresh cache, and the user's token if online."""
     # Of the settings, a fresh user has none but where the Hub is; caches, modules and tokens are this user's own.
     kept, own = ("HF_ENDPOINT", "HF_HUB_DISABLE_XET"), ("HF_", "HUGGING", "TRANSFORMERS_")
     environment = {name: value for name, value in os.environ.items() if name in kept or not name.startswith(own)}

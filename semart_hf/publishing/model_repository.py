@@ -12,13 +12,13 @@ import yaml
 import semart_hf
 from semart_hf.documents.card_text import without_folders
 from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, Example, render_card
-from semart_hf.files import write_json, write_text
+from semart_hf.files import output_folder, write_json, write_text
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pictures_semart import load_picture
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 
-from .repository import output_folder, write_repository
+from .repository import write_repository
 
 PACKAGE = Path(semart_hf.__file__).parent
 EXAMPLE_PICTURE = "example.jpg"
@@ -53,9 +53,6 @@ def assemble_repository(
         picture: Picture of the card's example; it will be published.
         text: Text of the example; `None`: none beside a picture, else a made one.
         **card: The `data_name`, `data_id` and `license` of `CardFacts`.
-
-    Raises:
-        ValueError: If the folder holds other files, or a results file or the recipe cannot be read.
     """
     contents = [read_results(path, repo_id) for path in results]
     if contents and trained is not None and "training" in (written := read_results(trained, repo_id)):

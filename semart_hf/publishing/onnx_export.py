@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from semart_hf.extras import optional
-from semart_hf.files import write_json
+from semart_hf.files import output_folder, write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import evaluation_mode
 from semart_hf.model.text_semart import most_text_tokens
-
-from .repository import output_folder
 
 #: Name of each graph, and of its file, to its inputs.
 GRAPHS = {
@@ -56,10 +54,6 @@ def export_onnx(
     The folder gets the graphs, the processor, config.json with the labels, and as onnx.json what is returned.
 
     An earlier export there is replaced once this one is whole. The model is in float32, on the CPU.
-
-    Raises:
-        ImportError: If onnx, onnxscript or onnxruntime is not installed.
-        ValueError: If a graph answers otherwise than the model, or the folder holds other files.
     """
     for library in ("onnx", "onnxscript", "onnxruntime"):
         optional(library, "onnx")

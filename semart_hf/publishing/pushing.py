@@ -43,13 +43,7 @@ def differing_files(folder: Path, repo_id: str, revision: str) -> list[str]:
 def push_folder(
     folder: Path, repo_id: str, message: str, *, repo_type: str = "model", private: bool = False
 ) -> CommitInfo:
-    """The one commit after which the repository holds the folder's files and no others.
-
-    Raises:
-        ValueError: If the card is refused, the repository is public where a private one is asked for, or somebody else
-            committed meanwhile.
-        OSError: If the Hub cannot be reached, or refuses.
-    """
+    """The one commit after which the repository holds the folder's files and no others."""
     api = HfApi()
     repository: dict[str, Any] = {"repo_id": repo_id, "repo_type": repo_type}
     if repo_type != "space":
@@ -95,9 +89,6 @@ def start_push(
         workspace: A folder of the same file system, for the links.
         names: Files of the folder to push; `None`: what loads the model, and its card.
         checkpoint_name: Folder in the repository for the whole checkpoint, with what resuming needs; `None`: none.
-
-    Raises:
-        ValueError: If the folder holds no model.
     """
     source = Path(folder)
     if not (source / "config.json").is_file():

@@ -9,9 +9,7 @@ from huggingface_hub.repocard_data import CardData
 from packaging.requirements import Requirement
 
 import semart_hf
-from semart_hf.files import write_json, write_text
-
-from .repository import output_folder
+from semart_hf.files import output_folder, write_json, write_text
 
 #: The Gradio that the app was tried with: a Space wants one version, and installs it itself.
 GRADIO = "6.31.0"
@@ -38,9 +36,6 @@ def write_space(folder: Path, model: str, revision: str | None = None) -> Path:
     """The folder with `app.py`, the package, `requirements.txt`, `model.json` and the `README.md` of a Space.
 
     An earlier Space there is replaced once this one is whole; without a revision the model's main branch is served.
-
-    Raises:
-        ValueError: If the folder holds other files.
     """
     requirements = map(Requirement, requires("semart-hf") or [])
     needed = {f"{one.name}{one.specifier}" for one in requirements if one.marker is None or one.name in _NEEDED}

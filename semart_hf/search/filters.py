@@ -32,15 +32,11 @@ class _Token(NamedTuple):
 def parse_filter(text: str, fields: Mapping[str, Field]) -> str:
     """The condition in SQL, made of the fields' names and of quoted values alone.
 
+    A filter is made of `COLUMN = != < <= > >= VALUE`, `COLUMN in (VALUE, …)`, `and`, `or`, `not` and parentheses. A
+    column may be written in other case where no other column is spelt so.
+
     Comparisons are of texts where the value is in quotes, else of numbers, which a cell that is no number fails. An
     empty cell equals `''` and is neither less nor greater than anything. Labels equal a value that is among them.
-
-    Args:
-        text: Of `COLUMN = != < <= > >= VALUE`, `COLUMN in (VALUE, …)`, `and`, `or`, `not` and parentheses.
-        fields: By column name; whatever the case of its letters, where no other column is spelt so.
-
-    Raises:
-        ValueError: If it is none, or names an unknown column.
 
     Example:
         >>> parse_filter("school = 'Dutch' or year < 1700", {"school": Field("cell_0"), "year": Field("cell_1")})

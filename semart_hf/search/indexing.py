@@ -25,7 +25,7 @@ from semart_hf.collection.suggestions import (
     readable,
 )
 from semart_hf.documents.page import to_jpeg
-from semart_hf.files import full_disk_explained, locked
+from semart_hf.files import full_disk_explained, locked, update_digest
 
 from .vector_index import (
     FORMAT,
@@ -61,13 +61,7 @@ class Source(NamedTuple):
 
 
 def describe_index(source: Source, model: Any, name: str) -> dict[str, Any]:
-    """What an index of a catalogue by a model says of itself, as JSON, before it is written.
-
-    Args:
-        source: The catalogue.
-        model: Of this package.
-        name: By which the model is loaded.
-    """
+    """What an index of a catalogue by a model says of itself, as JSON, before it is written."""
     made = next(source.catalogue.rows(), Row({})).cells  # by a mapping, beside the catalogue's own
     columns = [readable(column) for column in dict.fromkeys([*source.catalogue.columns, *made])]
     kinds = {task["name"]: task.get("kind") for task in model.config.tasks}
@@ -111,20 +105,9 @@ def index_catalogue(
 ) -> tuple[dict[str, int], list[str], dict[str, Any]]:
     """Write the index of a catalogue, continue a half-written one, or bring an old one up to date.
 
-    Args:
-        source: The catalogue.
-        address: A folder, or object storage as `s3://bucket/index`.
-        embed: What `embed_paintings` gives of a list of paintings.
-        about: Of `describe_index`.
-        state: Accelerate's, of the processes that share the work.
-
     Returns:
         How many rows were `added`, `removed`, `kept`, and `failed`; why of the first that failed; and what the index
         says of itself.
-
-    Raises:
-        ValueError: If it is an index by another model, or of other columns, or another process writes.
-        OSError: If the disk is full; what is embedded is kept.
     """
     is_first, is_local = state.process_index == 0, "://" not in address
     alone = locked(address, "indexing") if is_first and is_local else nullcontext()
@@ -211,9 +194,8 @@ def _key(row: Row, source: Source) -> str:
     digest = hashlib.blake2b(json.dumps([row.cells, painting.get("text"), reason]).encode(), digest_size=16)
     image = painting.get("image")
     if isinstance(image, str):
-        with suppress(OSError), open(image, "rb") as file:  # embedding it says what is wrong
-            while piece := file.read(1 << 20):
-                digest.update(piece)
+        with suppress(OSError):  # embedding it says what is wrong
+            update_digest(digest, image)
     elif image is not None:
         digest.update(image.getbuffer())
     return digest.hexdigest()

@@ -15,16 +15,7 @@ _SMALL = 64
 
 
 def query_vector(classify: Any, text: str | None = None, image: Any = None) -> tuple[Vector, list[str]]:
-    """The vector `(dimension,)` of unit length of words, a picture, or both together, and what to know about it.
-
-    Args:
-        classify: The pipeline of the model that made the index.
-        text: The words.
-        image: As the pipeline takes it.
-
-    Raises:
-        ValueError: If there is neither, no word is known, or the picture cannot be read or shows nothing.
-    """
+    """The vector `(dimension,)` of unit length of words, a picture, or both together, and what to know about it."""
     if not isinstance(text, str | None):
         raise ValueError(f"Got the text {str(text)[:80]!r} of type {type(text).__name__}. Give a string.")
     text = (text or "").strip() or None

@@ -100,9 +100,6 @@ class SearchPage:
         address: Of the index.
         classify: The pipeline of the model that made it.
         name: Of the model.
-
-    Raises:
-        ValueError: If it is another model, or there is no index.
     """
 
     def __init__(self, address: str, classify: Any, name: str) -> None:
@@ -190,14 +187,7 @@ class SearchPage:
 
 
 def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> None:
-    """Put the search and the map into tabs of an application.
-
-    Args:
-        gradio: The library.
-        page: What the parts do.
-        tabs: The application's, of which the review's is `review`.
-        review: A state that opens a row in the review; `None`: there is none.
-    """
+    """Put the search and the map into tabs of an application."""
     with gradio.Tab("Search", id="search"):
         rows, row, none = gradio.State([]), gradio.State(None), gradio.State(None)
         with gradio.Row():
@@ -226,7 +216,7 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
         framed = gradio.HTML()
         clicked = gradio.Textbox(visible="hidden", elem_id="map-row")
 
-    def on_select(found_rows: list[int], event: Any) -> list[Any]:
+    def on_select(found_rows: list[int], event: gradio.SelectData) -> list[Any]:
         return selected(found_rows[event.index])
 
     def selected(number: int) -> list[Any]:
@@ -240,7 +230,6 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
             gradio.Tabs(selected="search"),
         ]
 
-    on_select.__annotations__["event"] = gradio.SelectData
     options = {"api_visibility": "private"}
     shown, detail = [message, wall, rows], [row, found, more, opened]
     asked = [text, picture, where]
@@ -271,8 +260,6 @@ def add_search_api(gradio: Any, page: SearchPage) -> None:
     def thumbnail(row: int) -> str:
         return page.thumbnail(row)
 
-    search.__annotations__ |= {"query": dict, "return": list}
-    thumbnail.__annotations__ |= {"row": int, "return": str}
     gradio.api(search, api_name="search")
     gradio.api(thumbnail, api_name="thumbnail")
 

@@ -52,14 +52,6 @@ class SearchIndex:
 
     Args:
         address: A folder, or object storage as `s3://bucket/index`.
-
-    Raises:
-        ValueError: If there is no index, it is of a newer format, was never completed, or has no painting.
-
-    Example:
-        >>> index = SearchIndex("INDEX")  # doctest: +SKIP
-        >>> index.search(index.vector_of(12), where="school = 'Dutch'")[0].cells["TITLE"]  # doctest: +SKIP
-        'Winter Landscape'
     """
 
     def __init__(self, address: str | Path) -> None:
@@ -98,9 +90,6 @@ class SearchIndex:
             where: Filter that they pass; see `parse_filter`.
             exact: Whether the approximate index is left out.
             without: A row that is not wanted, because the others are to be like it.
-
-        Raises:
-            ValueError: If the filter or `top_k` is none.
         """
         if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= 10_000:
             raise ValueError(f"top_k is {top_k!r}. Allowed are whole numbers from 1 to 10,000. Give one of these.")
@@ -163,12 +152,7 @@ class SearchIndex:
 
 
 def connect(address: str, *, creates: bool = False) -> Any:
-    """The database at an address.
-
-    Raises:
-        ImportError: If LanceDB is not installed.
-        ValueError: If there is none, and it is not to be created.
-    """
+    """The database at an address."""
     lancedb = optional("lancedb", "search")
     if "://" not in address and not creates and not Path(address).is_dir():
         raise ValueError(f"Got {address}, where there is no index. `semart-hf index CATALOGUE --output` makes one.")
@@ -285,10 +269,6 @@ def nearest(
 
 def complete(table: Any, searched: int | None = None) -> dict[str, Any] | None:
     """Put a written table in order; of a large one make or extend the approximate index, and measure its recall.
-
-    Args:
-        table: Of the paintings.
-        searched: Its version that is searched until now, which is kept; `None`: there is none.
 
     Returns:
         `recall_at_10` over `num_queries` of its own rows, and the `probes` with which it was reached; `None` of a

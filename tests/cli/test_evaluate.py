@@ -181,22 +181,21 @@ def test_what_is_no_evaluation_is_not_overwritten(model, release, tmp_path, name
     place = tmp_path / "out" / name
     place.parent.mkdir(exist_ok=True)
     place.write_text("mine")
-    message = rf"holds \['{name}'\] of something else than an evaluation" if name else "out, which is a file"
+    message = f"out, which holds {name}. Replaced is nothing but" if name else "out, which is a file"
     with pytest.raises(SystemExit, match=message):
         run(model, release, tmp_path / "out")
     assert place.read_text() == "mine"
 
 
-def test_a_new_evaluation_takes_the_place_of_an_old_and_of_a_killed_one_and_of_nothing_else(
-    model, release, evaluated, tmp_path
-):
+def test_a_new_evaluation_takes_the_place_of_an_old_one_and_of_nothing_else(model, release, evaluated, tmp_path):
     assert {"report.html", "figures/confusion_type.png"} <= set(files_of(evaluated))
     output = shutil.copytree(evaluated, tmp_path / "out")
     (output / "figures" / "mine.png").write_text("mine")
-    (output / ".unfinished.abc").mkdir()
-    (output / ".unfinished.abc" / "predictions.parquet").write_text("half")
+    with pytest.raises(SystemExit, match=r"which holds figures/mine\.png"):
+        run(model, release, output)
+    (output / "figures" / "mine.png").unlink()
     run(model, release, output)  # without a report
-    assert files_of(output) == ["figures/mine.png", "predictions.parquet", "results.json"]
+    assert files_of(output) == ["predictions.parquet", "results.json"]
 
 
 def test_two_evaluations_into_one_folder_are_refused(model, release, tmp_path, monkeypatch):
