@@ -29,16 +29,7 @@ OFFICIAL_BYTES = 250_000  # as the official scans that are large; most of SemArt
 # Of fewer backgrounds, half of 50,000 rows would be copies, and be reported.
 SMALL_PICTURES: dict[str, Any] = {"picture_size": (64, 80), "picture_bytes": 2_000, "num_backgrounds": 4_000}
 SMALL_TEXT_TOWER = {"dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128}
-SMALL_RECIPE = """vision: test_resnet
-image_size: 32
-frozen_vision_stages: 1
-trainable_text_layers: 1
-fusion_dim: 64
-cache_frozen_text: "true"
-num_train_epochs: 1
-per_device_train_batch_size: 32
-dataloader_num_workers: 2
-"""
+SMALL_RECIPE = Path(__file__).with_name("small_recipe.yaml")
 FIRST_PREDICTION = """
 from transformers import pipeline
 import semart_hf
@@ -160,12 +151,10 @@ def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
     for rows in options.rows:
         print(f"Making {rows} rows, and training on them ...", flush=True)
         with made_data(rows, SMALL_TEXT_TOWER, **SMALL_PICTURES) as folder:
-            recipe = folder / "recipe.yaml"
-            recipe.write_text(SMALL_RECIPE)
             prepare("prepared", folder / "release", folder / "prepared")
             for way, figures in found.items():
                 fields = {"data": folder / "prepared", "streaming": way == "streamed"}
-                with Setting(folder, recipe).training_side(way, **fields) as side:
+                with Setting(folder, SMALL_RECIPE).training_side(way, **fields) as side:
                     side.take_turn(min(40, rows // BATCH - 1))
                 figures["peak_mb"][str(rows)] = round(side.peak_bytes / MEBIBYTE)
                 figures["rows_per_second"][str(rows)] = round(rows_per_second(side.turns[-1]), 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from proofs.runner import Run, mean_and_deviation, score_figures, train_on_release
@@ -15,16 +16,7 @@ run_one = train_on_release
 BEST, PLAIN = "miniature-best.yaml", "miniature-plain.yaml"
 SIZES = {"num_train": 2400, "num_val": 400, "num_test": 2000}
 CHANGES = ("mean_accuracy", "mean_macro_f1", "mean_absolute_error_periods")
-# Fields of miniature-best.yaml that take one technique away.
-TECHNIQUES: dict[str, dict[str, Any]] = {
-    "logit adjustment": {"loss": "cross_entropy"},
-    "lexicon": {"text_lexicon": False},
-    "losses of each modality": {"modality_loss": 0.0},
-    "more dropout in the text tower": {"text_args": {"dim": 128, "n_layers": 2, "n_heads": 4, "hidden_dim": 512}},
-    "averaged weights": {"ema_decay": 0.0},
-    "whole pictures": {"crop_pct": None},
-    "longer training": {"num_train_epochs": 12, "image_size": 64},
-}
+TECHNIQUES = read_recipe(Path(__file__).with_name("ablations.yaml"))
 # By how much the mean macro-F1 is to be better than plain cross-entropy's, and the mean accuracy at worst.
 GOALS = {"macro_f1": 0.05, "accuracy": -0.01, "share_of_ceiling": 0.96}
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,15 +13,12 @@ import numpy as np
 
 from proofs import runner
 from proofs.runner import Run, mean_and_deviation, score_figures, train_and_score
-from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.loading import load_paintings, shown_rows
+from semart_hf.data.loading import load_paintings
 from semart_hf.evaluation.results import describe_environment
 from semart_hf.files import write_json
 from semart_hf.miniature.miniature import paint_miniature
-from semart_hf.recipes.recipe import RECIPES, ModelArguments, parse_recipe, read_recipe
+from semart_hf.recipes.recipe import RECIPES, read_recipe
 from semart_hf.registration import register
-from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.building import build_trainer
 
 RECIPE, START_RECIPE = "finetune.yaml", "miniature.yaml"
 # Split into the published model's paintings, the museum's 200, and those that are judged.
@@ -67,18 +61,12 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
 
 def publish(release: Path, folder: Path) -> dict[str, Any]:
     """Train the model that is started from, on the paintings of the first half of types and schools."""
-    recipe = {**read_recipe(RECIPES / START_RECIPE), **runner.IN_PROCESS, **runner.WITHOUT_VALIDATION}
-    model, data, training = parse_recipe(
-        (ModelArguments, DataArguments, SemArtTrainingArguments),
-        {**recipe, "data": str(release), "output_dir": str(folder)},
+    fields = {**runner.WITHOUT_VALIDATION, "data": str(release), "output_dir": str(folder)}
+    trainer, rows, seconds = runner.trained(
+        START_RECIPE, fields, {"train": half_of(load_paintings(release)["train"], 0)}
     )
-    train = shown_rows(half_of(load_paintings(release)["train"], 0), data.modality)
-    start = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()):  # the Trainer prints its log where it has no progress bar
-        trainer = build_trainer({"train": train}, model, data, training, say=lambda _: None)
-        trainer.train()
     trainer.save_model(str(folder))
-    about = {"recipe": START_RECIPE, "num_paintings": len(train), "seconds": round(time.perf_counter() - start, 1)}
+    about = {"recipe": START_RECIPE, "num_paintings": len(rows["train"]), "seconds": seconds}
     write_json(folder / "proof.json", about | {"commit": describe_environment()["commit"]})
     return about
 

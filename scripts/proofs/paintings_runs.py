@@ -40,22 +40,7 @@ METRICS = tuple(anchors.METRICS)
 TEXT_COLUMNS = ["TITLE", "DESCRIPTION"]
 SIZES = (50, 100, 200, 400, 800)
 NUM_FEW_FOLDS = 3
-# What else the SemArt recipe could be, by name: each differs from it by these fields alone.
-CHOICES: dict[str, dict[str, Any]] = {
-    "as it is": {},
-    "no stage frozen": {"frozen_vision_stages": 0},
-    "stem and 2 stages frozen": {"frozen_vision_stages": 3},
-    "all stages frozen": {"frozen_vision_stages": 8},
-    "towers at a tenth of the rate": {"vision_learning_rate": 3e-5, "text_learning_rate": 3e-5},
-    "towers at a third of the rate": {"vision_learning_rate": 1e-4, "text_learning_rate": 1e-4},
-    "no augmentation but crops": {"rotation": 0, "color_jitter": 0, "random_erasing": 0},
-    "stronger augmentation": {"crop_scale": [0.3, 1.0], "color_jitter": 0.3, "random_erasing": 0.3},
-    "modality losses, no dropout": {"image_dropout": 0, "text_dropout": 0, "modality_loss": 0.5},
-    "more modality dropout": {"image_dropout": 0.25, "text_dropout": 0.25},
-    "label smoothing": {"label_smoothing_factor": 0.1},
-    "averaged weights": {"ema_decay": 0.99},
-    "logits adjusted": {"loss": "logit_adjusted", "logit_adjustment_tau": 0.4},
-}
+CHOICES = read_recipe(Path(__file__).with_name("choices.yaml"))
 
 
 def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:

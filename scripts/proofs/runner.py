@@ -31,6 +31,7 @@ from semart_hf.recipes.recipe import RECIPES, ModelArguments, parse_recipe, read
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
 from semart_hf.training.preemption import end_with_parent
+from semart_hf.training.trainer import SemArtTrainer
 
 Run = Mapping[str, Any]
 # The rows are given: nothing else is read from where they came from.
@@ -162,23 +163,11 @@ def train_and_score(
         step_by_step: Whether the `losses` of its steps are given in place of scores; then nothing is validated.
     """
     with tempfile.TemporaryDirectory() as folder:
-        choice = {} if "validation" in splits and not step_by_step else WITHOUT_VALIDATION
-        wanted = {**read_recipe(RECIPES / recipe), **IN_PROCESS, **choice, **fields, "output_dir": folder}
-        model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), wanted)
-        # Of the training rows the collator shows what is to be shown.
-        rows = {
-            name: shown_rows(split, "image+text" if name == "train" else data.modality)
-            for name, split in splits.items()
-            if choice == {} or name != "validation"
-        }
-        test = rows.pop("test")
-        with contextlib.redirect_stdout(io.StringIO()):  # the Trainer prints its log where it has no progress bar
-            trainer = build_trainer(rows, model, data, training, say=lambda _: None)
-            if not uses_techniques:
-                trainer.techniques = ()
-            start = time.perf_counter()
-            trainer.train()
-        about = {"seconds": round(time.perf_counter() - start, 1), "commit": describe_environment().get("commit")}
+        chooses = "validation" in splits and not step_by_step
+        wanted = {**({} if chooses else WITHOUT_VALIDATION), **fields, "output_dir": folder}
+        rows = {name: split for name, split in splits.items() if chooses or name != "validation"}
+        trainer, rows, seconds = trained(recipe, wanted, rows, uses_techniques=uses_techniques)
+        test, about = rows["test"], {"seconds": seconds, "commit": describe_environment().get("commit")}
         if step_by_step:
             return {**about, "losses": [line["loss"] for line in trainer.state.log_history if "loss" in line]}
         batch_size = trainer.args.per_device_eval_batch_size
@@ -187,9 +176,29 @@ def train_and_score(
         outcomes = collect_outcomes(trainer.model, trainer.processing_class, test, **options)
     if trainer.model.config.contrastive:
         image, text = np.concatenate(vectors, axis=1)
-        search: Any = dict(ceilings_of(data.data) or {}).get("search", {})
+        search: Any = dict(ceilings_of(fields["data"]) or {}).get("search", {})
         about["retrieval"] = retrieval_scores(image, text, list(test["text"]), ceilings=search.get("test"))
     return about | {name: brief(score_outcomes(found)) for name, found in outcomes.items()}
+
+
+def trained(
+    recipe: str, fields: Mapping[str, Any], splits: Mapping[str, Any], *, uses_techniques: bool = True
+) -> tuple[SemArtTrainer, dict[str, Any], float]:
+    """The trainer after its training, the rows of each split as they are shown, and the seconds that it took."""
+    wanted = {**read_recipe(RECIPES / recipe), **IN_PROCESS, **fields}
+    model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), wanted)
+    # Of the training rows the collator shows what is to be shown.
+    shown = {
+        name: shown_rows(split, "image+text" if name == "train" else data.modality) for name, split in splits.items()
+    }
+    with contextlib.redirect_stdout(io.StringIO()):  # the Trainer prints its log where it has no progress bar
+        learned = {name: rows for name, rows in shown.items() if name != "test"}
+        trainer = build_trainer(learned, model, data, training, say=lambda _: None)
+        if not uses_techniques:
+            trainer.techniques = ()
+        start = time.perf_counter()
+        trainer.train()
+    return trainer, shown, round(time.perf_counter() - start, 1)
 
 
 def brief(scores: Mapping[str, Any]) -> dict[str, Any]:

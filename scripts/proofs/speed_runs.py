@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import techniques_of
@@ -20,35 +21,8 @@ CURVES = tuple(f"{setting}, step by step" for setting in SETTINGS)
 SCORES = ("mean_accuracy", "mean_macro_f1")
 # This changes what is computed: pictures go through another filter on their way. The others change how it is computed.
 OF_PICTURES = {"prepare": True, "prepared_size": 96}
-# What gives every technique something to do: a frozen text layer before one that learns and is read at its first
-# token, and all of the study's augmentations.
-FIELDS: dict[str, Any] = {
-    "trainable_text_layers": 1,
-    "text_pooling": "first",
-    "rotation": 10,
-    "color_jitter": 0.1,
-    "random_erasing": 0.1,
-    "num_train_epochs": 6,
-}
+FIELDS, EXACT = read_recipe(Path(__file__).with_name("speed.yaml")).values()
 ON: dict[str, Any] = {"cache_frozen_text": "true", "precision": "auto", **OF_PICTURES}
-# Step by step, nothing is left to chance, and all see the same numbers.
-EXACT: dict[str, Any] = {
-    "text_args": {"dim": 128, "n_layers": 2, "n_heads": 4, "hidden_dim": 512, "dropout": 0, "attention_dropout": 0},
-    "fusion_dropout": 0,
-    "crop_scale": [1, 1],
-    "crop_ratio": [1, 1],
-    "horizontal_flip": 0,
-    "rotation": 0,
-    "color_jitter": 0,
-    "random_erasing": 0,
-    "image_dropout": 0,
-    "text_dropout": 0,
-    "ema_decay": 0,
-    "max_steps": 100,
-    "logging_steps": 1,
-    "text_cache_dtype": "fp32",
-    "precision": "fp32",
-}
 
 
 def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
