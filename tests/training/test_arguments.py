@@ -51,10 +51,13 @@ def make(tmp_path, **options):
     return SemArtTrainingArguments(output_dir=str(tmp_path), **{"report_to": "none", **options})
 
 
-def test_every_field_of_the_library_is_in_one_table():
+def test_every_field_of_the_library_is_in_one_table_and_those_obeyed_keep_their_defaults(tmp_path):
     tables = [*OBEYED, *NOTES, *REFUSED]
     assert sorted(tables) == sorted(field.name for field in fields(TrainingArguments))
     assert [name for name, _, _ in field_rows()] == [field.name for field in fields(TrainingArguments)]
+    library = TrainingArguments(output_dir=str(tmp_path), use_cpu=not torch.accelerator.is_available())
+    ours = make(tmp_path)
+    assert {name: getattr(ours, name) for name in OBEYED} == {name: getattr(library, name) for name in OBEYED}
 
 
 def test_every_field_of_ours_is_in_a_recipe_or_says_how_the_run_is_carried_out():
@@ -65,6 +68,7 @@ def test_every_field_of_ours_is_in_a_recipe_or_says_how_the_run_is_carried_out()
     assert own - used == OPERATION
 
 
+NO_EVALUATION = {"eval_strategy": "no", "load_best_model_at_end": False}
 # Most of these would train on with a negative number, uphill or without an effect.
 NEVER_NEGATIVE = (
     *("learning_rate", "vision_learning_rate", "text_learning_rate", "lexicon_learning_rate", "lexicon_penalty"),
@@ -95,11 +99,8 @@ def test_a_field_without_effect_is_refused_by_name(tmp_path, name):
             {"prediction_loss_only": True},
             "prediction_loss_only is true, but checkpoints are compared by mean_macro_f1",
         ),
-        ({"eval_strategy": "no", "load_best_model_at_end": False, "do_eval": True}, "do_eval is true, but eval_strat"),
-        (
-            {"eval_strategy": "no", "load_best_model_at_end": False, "early_stopping_patience": 2},
-            "early_stopping_patience is 2, but eval_strategy is no",
-        ),
+        ({**NO_EVALUATION, "do_eval": True}, "do_eval is true, but eval_strat"),
+        ({**NO_EVALUATION, "early_stopping_patience": 2}, "early_stopping_patience is 2, but eval_strategy is no"),
         ({"precision": "fp8"}, "precision is 'fp8', but it must be one of"),
         ({"head_init": "linear"}, "head_init is 'linear', but it must be one of"),
         ({"contrastive_start": "correlation"}, "contrastive_start is 'correlation', but it must be one of"),
@@ -115,12 +116,6 @@ def test_a_field_without_effect_is_refused_by_name(tmp_path, name):
 def test_what_would_end_a_run_later_is_refused_at_the_start(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         make(tmp_path, **options)
-
-
-def test_fields_that_are_obeyed_keep_the_librarys_defaults(tmp_path):
-    library = TrainingArguments(output_dir=str(tmp_path), use_cpu=not torch.accelerator.is_available())
-    ours = make(tmp_path)
-    assert {name: getattr(ours, name) for name in OBEYED} == {name: getattr(library, name) for name in OBEYED}
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,7 @@ def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumula
     """The hand computation: weighted sums over the whole step, whatever the accumulation."""
     without = {"dropout": 0.0, "attention_dropout": 0.0}
     model = make_model(parts, fusion_dropout=0.0, text_args={**parts[2].text_args, **without})
-    model.vision_tower.eval()
-    for module in model.vision_tower.modules():
+    for module in model.vision_tower.eval().modules():
         module.train = lambda mode=True, self=module: self  # statistics of BatchNorm stay those of evaluation
     options = {"loss": {"default": "class_weighted", "type": "cross_entropy"}, "modality_loss": alone}
     options |= {"per_device_train_batch_size": 16 // accumulated, "gradient_accumulation_steps": accumulated}
@@ -72,10 +71,9 @@ def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumula
     for column, task in enumerate(trainer.model.config.tasks):
         train = torch.tensor([-100 if v is None else v for v in parts[0]["train"].select(range(32))[task["name"]]])
         counts = torch.bincount(train[train >= 0], minlength=len(task["labels"])).float()
-        weight = None
-        if task["name"] != "type":
+        name, known, weight = task["name"], labels[:, column], None
+        if name != "type":
             weight = torch.where(counts > 0, counts.sum() / ((counts > 0).sum() * counts.clamp(min=1)), 0.0)
-        name, known = task["name"], labels[:, column]
         expected.append(F.cross_entropy(logits[name], known, weight=weight))
         mass = (known >= 0).sum() if weight is None else weight[known[known >= 0]].sum()
         whole = known.masked_fill(~is_whole, -100)
@@ -89,8 +87,9 @@ def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumula
     assert line["type_loss"] == pytest.approx(expected[0].item(), abs=bound)
 
 
-def test_the_average_is_what_is_evaluated_saved_and_left(parts, tmp_path):
-    trainer = make_trainer(parts, tmp_path, ema_decay=0.9, load_best_model_at_end=False, num_train_epochs=1)
+def test_the_average_is_what_is_evaluated_saved_and_left_and_reports_are_written(parts, tmp_path):
+    options = {"load_best_model_at_end": False, "num_train_epochs": 1, "report_to": ["tensorboard"]}
+    trainer = make_trainer(parts, tmp_path, ema_decay=0.9, **options)
     head = trainer.model.heads["head_type"].weight
     recorder = Recorder(lambda _: head.detach().clone())
     trainer.add_callback(recorder)
@@ -105,9 +104,11 @@ def test_the_average_is_what_is_evaluated_saved_and_left(parts, tmp_path):
     saved = type(trainer.model).from_pretrained(tmp_path / f"checkpoint-{trainer.state.global_step}")
     assert torch.equal(saved.heads["head_type"].weight, head)
     history = next(line for line in trainer.state.log_history if "eval_loss" in line)
-    assert trainer.evaluate()["eval_loss"] == pytest.approx(
-        history["eval_loss"], abs=rounding(1024, layers=20, size=3)
-    )
+    bound = rounding(1024, layers=20, size=3)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(history["eval_loss"], abs=bound)
+    (folder,) = {path.parent for path in tmp_path.rglob("events.out.tfevents*")}
+    events = EventAccumulator(str(folder)).Reload()
+    assert {"train/loss", "train/school_accuracy", "eval/mean_macro_f1"} <= set(events.Tags()["scalars"])
 
 
 def test_exchanging_the_average_twice_changes_nothing():
@@ -141,11 +142,3 @@ def test_a_compiled_model_trains_the_same(parts, tmp_path):
     assert not counters["graph_break"]
     # The vision tower and two kinds of text layers: a graph for the first batch, one for other sizes.
     assert counters["stats"]["unique_graphs"] <= 12
-
-
-def test_reports_are_written(parts, tmp_path):
-    trainer = make_trainer(parts, tmp_path, report_to=["tensorboard"], num_train_epochs=1)
-    trainer.train()
-    (folder,) = {path.parent for path in tmp_path.rglob("events.out.tfevents*")}
-    events = EventAccumulator(str(folder)).Reload()
-    assert {"train/loss", "train/school_accuracy", "eval/mean_macro_f1"} <= set(events.Tags()["scalars"])

@@ -58,16 +58,11 @@ def test_labels_are_counted_over_tasks_and_the_command_line_wins():
 def test_a_run_tells_what_was_chosen(small_release, tmp_path, capsys):
     """From ten labels on, the network learns beside a probe; the run says so, and its results do."""
     network = {"probe_share": 0.5, "text_pooling": "mean", "head_init": "random", "num_train_epochs": 1}
-    fields = {
-        "data": small_release,
-        "text_lexicon": True,
-        "trainable_text_layers": 0,
-        "head_init": "logistic_regression",
-    }
+    fields = {"text_lexicon": True, "trainable_text_layers": 0, "head_init": "logistic_regression"}
     fields |= {"num_train_epochs": 0, "fusion_dim": 64, "from_labels": {"10": network, "9000": {"fusion_dim": 8}}}
     fields |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     path = tmp_path / "recipe.yaml"
-    path.write_text(small_recipe(**fields))
+    path.write_text(small_recipe(data=small_release, **fields))
     train.main([str(path), "--output_dir", str(tmp_path / "model")])
     results = json.loads((tmp_path / "model" / "results.json").read_text())
     sentence = results["training"]["chosen"]

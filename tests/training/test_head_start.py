@@ -32,19 +32,15 @@ def test_the_model_gives_the_logits_of_the_regression(parts, tmp_path, monkeypat
     options = {"batch_size": 16, "precision": "fp32"}
     found = head_start.features_of(trainer.model, trainer.data_collator, rows, **options)
     trainer.train()
-    blocks = [
-        head_start._Block.of(found.image, found.has_image, 1),
-        head_start._Block.of(found.text, found.has_text, 0.7),
-    ]
-    words = 0.7 * found.words.to_dense()
+    parts = ((found.image, found.has_image, 1), (found.text, found.has_text, 0.7))
+    blocks = [head_start._Block.of(*part).values for part in parts]
     absent = 1 - torch.stack((found.has_image, found.has_text), 1).float()
-    table = torch.cat([*(block.values for block in blocks), absent, words], 1).numpy()
+    table = torch.cat([*blocks, absent, 0.7 * found.words.to_dense()], 1).numpy()
     answers = predict_dataset(trainer.model, trainer.processing_class, rows, **options)
     for task, columns in trainer.model.config.label_columns.items():
         labels = found.labels[:, columns.start].numpy()
-        reference = LogisticRegression(C=1 / head_start.PENALTY, tol=1e-8, max_iter=2000).fit(
-            table[labels >= 0], labels[labels >= 0]
-        )
+        reference = LogisticRegression(C=1 / head_start.PENALTY, tol=1e-8, max_iter=2000)
+        reference.fit(table[labels >= 0], labels[labels >= 0])
         own = torch.tensor(answers.logits[task]).softmax(1).numpy()[:, reference.classes_]
         assert np.abs(own - reference.predict_proba(table)).max() < 5e-3, task
 

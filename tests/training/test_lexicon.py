@@ -36,7 +36,7 @@ def trained(parts, tmp_path_factory):
     return trainer, losses_of(trainer)
 
 
-def test_idf_are_those_of_the_training_texts(trained, parts):
+def test_idf_are_those_of_the_training_texts_and_it_learns_at_its_own_rate_without_decay(trained, parts):
     trainer, _ = trained
     tokenizer = trainer.processing_class.tokenizer
     expected = Lexicon(trainer.model.config.text_config.vocab_size, 1)
@@ -45,10 +45,6 @@ def test_idf_are_those_of_the_training_texts(trained, parts):
     assert torch.equal(trainer.model.lexicon.idf, expected.idf)
     assert not expected.idf[tokenizer.all_special_ids].any()
     assert trainer.model.config.training_data["is_painted_miniature"] is False
-
-
-def test_it_learns_at_its_own_rate_without_decay(trained):
-    trainer, _ = trained
     (group,) = [group for group in trainer.optimizer.param_groups if group["name"] == "lexicon"]
     assert (group["initial_lr"], group["weight_decay"]) == (0.05, 0.0)
     assert [parameter.shape for parameter in group["params"]] == [trainer.model.lexicon.weight.shape]

@@ -50,13 +50,19 @@ def test_each_part_equals_torch(logits, part, settings, shift, options):
     assert loss(logits, LABELS[:, None])[4] == 0
 
 
-def test_a_label_that_train_never_has_stays_possible(logits):
+def test_a_label_that_train_never_has_stays_possible_and_parts_combine(logits):
     for part in ("logit_adjusted", "class_weighted"):
         loss = task_loss({part}, counts=(80, 20, 0))
         assert torch.isfinite(loss(logits, LABELS[:, None])).all()
+    adjusted = logits + PRIOR.log()
+    loss = task_loss({"logit_adjusted", "class_weighted"}, label_smoothing=0.1)
+    known = LABELS >= 0
+    by_hand = -(0.9 * adjusted.log_softmax(-1)[known, LABELS[known]] + 0.1 * adjusted.log_softmax(-1)[known].mean(-1))
+    by_hand = (WEIGHTS[LABELS[known]] * by_hand).sum() / WEIGHTS[LABELS[known]].sum()
+    assert torch.allclose(mean(loss, logits), by_hand)
 
 
-def test_ordinal_targets_fall_with_the_distance_in_years():
+def test_ordinal_targets_fall_with_the_distance_of_any_order():
     near, far = math.exp(-50 / 25), math.exp(-150 / 25)
     targets = ordinal_targets(scale_of({"labels": PERIODS}), 25.0)
     assert targets[0].tolist() == pytest.approx([v / (1 + near + far) for v in (1, near, far, 0)])
@@ -65,15 +71,15 @@ def test_ordinal_targets_fall_with_the_distance_in_years():
     labels = torch.tensor([0, 2, 3])
     loss = task_loss({"ordinal"}, (4, 3, 2, 1), PERIODS)
     assert torch.allclose(mean(loss, logits, labels), F.cross_entropy(logits, targets[labels].float()))
-
-
-def test_parts_combine(logits):
-    adjusted = logits + PRIOR.log()
-    loss = task_loss({"logit_adjusted", "class_weighted"}, label_smoothing=0.1)
-    known = LABELS >= 0
-    by_hand = -(0.9 * adjusted.log_softmax(-1)[known, LABELS[known]] + 0.1 * adjusted.log_softmax(-1)[known].mean(-1))
-    by_hand = (WEIGHTS[LABELS[known]] * by_hand).sum() / WEIGHTS[LABELS[known]].sum()
-    assert torch.allclose(mean(loss, logits), by_hand)
+    sizes = scale_of({"labels": ["small", "medium", "large", "UNK"], "kind": "ordered"})
+    assert sizes.steps.tolist()[:3] == [0, 1, 2]
+    near, far = math.exp(-2), math.exp(-4)
+    loss = TaskLoss(
+        {"labels": ["1", "3", "5", "UNK"], "kind": "ordered", "positions": [1, 3, 5, None]}, HAVING, {"ordinal"}
+    )
+    assert loss.targets[0].tolist() == pytest.approx([v / (1 + near + far) for v in (1, near, far, 0)])
+    with pytest.raises(ValueError, match="needs labels with an order"):
+        MultiLabelLoss(SUBJECTS, HAVING, {"ordinal"})
 
 
 @pytest.fixture
@@ -88,13 +94,17 @@ def whole(loss, logits, labels):
     return loss.total(loss.sums(logits, labels), loss.weight_sums(labels))
 
 
-def test_the_total_is_the_weighted_mean_of_the_tasks(batch):
+def test_the_total_is_the_weighted_mean_of_the_tasks_with_a_known_label(batch):
     logits, labels = batch
     loss = ArtLoss(TASKS, COUNTS, task_weights={"type": 3.0})
     expected = (
         3 * F.cross_entropy(logits["type"], labels[:, 0]) + F.cross_entropy(logits["timeframe"], labels[:, 1])
     ) / 4
     assert torch.allclose(whole(loss, logits, labels), expected)
+    labels = labels.clone()
+    labels[:, 1] = -100
+    loss = ArtLoss(TASKS, COUNTS)
+    assert torch.allclose(whole(loss, logits, labels), F.cross_entropy(logits["type"], labels[:, 0]) / 2)
 
 
 @pytest.mark.parametrize("division", [[8], [5, 3], [1, 7], [2, 2, 2, 2]])
@@ -126,14 +136,6 @@ def test_labels_of_rows_that_lack_a_modality_are_unknown(inputs, whole_rows):
     found = labels_of_whole_rows(inputs, labels)
     unknown = [-100, -100]
     assert found.tolist() == [row if place in whole_rows else unknown for place, row in enumerate(labels.tolist())]
-
-
-def test_a_task_without_any_known_label_counts_nothing(batch):
-    logits, labels = batch
-    labels = labels.clone()
-    labels[:, 1] = -100
-    loss = ArtLoss(TASKS, COUNTS)
-    assert torch.allclose(whole(loss, logits, labels), F.cross_entropy(logits["type"], labels[:, 0]) / 2)
 
 
 @pytest.mark.parametrize(
@@ -184,15 +186,3 @@ def test_a_task_with_several_labels_stands_beside_others(batch):
     known = several >= 0
     expected += F.binary_cross_entropy_with_logits(logits["subjects"][known], several[known].float())
     assert torch.allclose(whole(loss, logits, torch.cat([labels, several], dim=1)), expected / 3)
-
-
-def test_the_ordinal_loss_of_any_order():
-    sizes = scale_of({"labels": ["small", "medium", "large", "UNK"], "kind": "ordered"})
-    assert sizes.steps.tolist()[:3] == [0, 1, 2]
-    near, far = math.exp(-2), math.exp(-4)
-    loss = TaskLoss(
-        {"labels": ["1", "3", "5", "UNK"], "kind": "ordered", "positions": [1, 3, 5, None]}, HAVING, {"ordinal"}
-    )
-    assert loss.targets[0].tolist() == pytest.approx([v / (1 + near + far) for v in (1, near, far, 0)])
-    with pytest.raises(ValueError, match="needs labels with an order"):
-        MultiLabelLoss(SUBJECTS, HAVING, {"ordinal"})

@@ -23,30 +23,20 @@ def trained(parts, tmp_path_factory):
     return model, before, trainer
 
 
-def inputs_of(trainer):
-    batch = trainer.data_collator([trainer.eval_dataset[row] for row in range(4)])
-    return {name: value for name, value in batch.items() if name != "labels"}
-
-
 def logits_of(model, inputs):
     with torch.no_grad():
         return torch.cat(list(model(**inputs).logits.values()), dim=1)
 
 
-def test_the_trainer_moves_adapters_and_heads_alone(trained):
-    model, before, _ = trained
+def test_the_trainer_moves_adapters_and_heads_alone_and_adapters_are_saved_loaded_and_merged(trained, parts, tmp_path):
+    model, before, trainer = trained
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     statistics = {name for name in moved if "running_" in name or "num_batches" in name}  # of BatchNorm that learns
     assert moved - statistics
     assert all("lora_" in name or "modules_to_save" in name for name in moved - statistics)
-    assert {name.split("head_")[1].split(".")[0] for name in moved if "head_" in name} == {
-        "type", "school", "timeframe", "medium",
-    }  # fmt: skip
-
-
-def test_adapters_are_saved_loaded_and_merged(trained, parts, tmp_path):
-    model, _, trainer = trained
-    inputs = inputs_of(trainer)
+    assert {f"head_{name.split('head_')[1].split('.')[0]}" for name in moved if "head_" in name} == {*HEADS}
+    inputs = trainer.data_collator([trainer.eval_dataset[row] for row in range(4)])
+    del inputs["labels"]
     expected = logits_of(model, inputs)
     model.save_pretrained(tmp_path / "adapter")
     base = make_model(parts)

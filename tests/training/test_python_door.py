@@ -63,13 +63,10 @@ def test_rows_of_every_kind_give_the_same_steps(parts, tmp_path):
     rows = parts[0]["train"].select(range(24))
     expected = losses_on(parts, tmp_path, rows)
     names = {task: rows.features[task].names for task in tasks}
-    worded = [
-        {
-            **{"image": row["image"], "text": row["text"]},
-            **{task: None if row[task] is None else names[task][row[task]] for task in tasks},
-        }
-        for row in rows
-    ]
+    worded = []
+    for row in rows:
+        labels = {task: None if row[task] is None else names[task][row[task]] for task in tasks}
+        worded.append({"image": row["image"], "text": row["text"], **labels})
     turned = datasets.Dataset.from_list(worded)
     for task in tasks:
         turned = turned.cast_column(task, datasets.ClassLabel(names=names[task][::-1]))
@@ -135,37 +132,26 @@ def test_a_split_that_shows_or_says_nothing_is_refused_at_the_start(parts, tmp_p
     assert not (tmp_path / "new").exists()
 
 
-def test_validation_sets_by_name_without_a_set_are_refused(parts, tmp_path):
-    with pytest.raises(ValueError, match="Got validation sets by name, but none in them"):
-        make_trainer(({**parts[0], "validation": {}}, *parts[1:]), tmp_path)
-
-
 @pytest.mark.parametrize("metric", ["italian_mean_accuracy", "eval_other_loss"])
 def test_several_validation_sets_have_their_metrics(parts, tmp_path, metric):
     sets = {"italian": parts[0]["validation"].select(range(8)), "other": parts[0]["validation"].select(range(8, 12))}
-    trainer = make_trainer(
-        ({**parts[0], "validation": sets}, *parts[1:]),
-        tmp_path,
-        **{"num_rows": 8, "num_train_epochs": 1, "metric_for_best_model": metric, "greater_is_better": None},
-    )
+    parts = ({**parts[0], "validation": sets}, *parts[1:])
+    options = {"num_train_epochs": 1, "metric_for_best_model": metric, "greater_is_better": None}
+    trainer = make_trainer(parts, tmp_path, num_rows=8, **options)
     trainer.train()
     line = {key: value for entry in trainer.state.log_history for key, value in entry.items()}
     assert trainer.state.best_metric == line[f"eval_{metric.removeprefix('eval_')}"]
     with pytest.raises(ValueError, match=r"metric_for_best_model is 'mean_accuracy'.*Did you mean .*mean_accuracy"):
-        make_trainer(
-            ({**parts[0], "validation": sets}, *parts[1:]), tmp_path, num_rows=8, metric_for_best_model="mean_accuracy"
-        )
+        make_trainer(parts, tmp_path, num_rows=8, metric_for_best_model="mean_accuracy")
+    with pytest.raises(ValueError, match="Got validation sets by name, but none in them"):
+        make_trainer(({**parts[0], "validation": {}}, *parts[1:]), tmp_path)
 
 
 def test_a_search_sets_each_trials_arguments(parts, tmp_path, monkeypatch):
     """As `hyperparameter_search` does for each trial: another model, other arguments."""
     monkeypatch.setattr("transformers.integrations.hp_params", dict)  # which knows the trials of installed backends
-    trainer = make_trainer(
-        parts,
-        tmp_path,
-        model_init=lambda trial=None: make_model(parts),
-        **{"num_rows": 8, "max_steps": 1, **STEPS_ALONE},
-    )
+    options = {"num_rows": 8, "max_steps": 1, **STEPS_ALONE}
+    trainer = make_trainer(parts, tmp_path, model_init=lambda trial=None: make_model(parts), **options)
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=SimpleNamespace(id="7")))
     trainer.hp_search_backend = transformers.trainer_utils.HPSearchBackend.WANDB
     first = trainer.model

@@ -42,16 +42,8 @@ def test_numbers_of_the_command_line_are_those_of_a_recipe():
     words = ["--learning_rate", "1e-3", "--max_steps", "-1", "--crop_scale", "0.5", "1.0", "--shuffle", "true"]
     expected = {"learning_rate": 0.001, "max_steps": -1, "crop_scale": [0.5, 1.0], "shuffle": True}
     assert effective_recipe({}, words) == expected
-    assert effective_recipe({}, ["--text_columns", "{TITLE}. {DESCRIPTION}"]) == {
-        "text_columns": ["{TITLE}. {DESCRIPTION}"]
-    }
-
-
-def test_null_unsets_a_field_from_both_sides(tmp_path):
-    recipe = read_recipe(write(tmp_path, "text: null\ntrainable_text_layers: 2\n"))
-    (model,) = parse_recipe((ModelArguments,), effective_recipe(recipe, ["--trainable_text_layers", "null"]))
-    assert model.text is None
-    assert model.trainable_text_layers is None
+    template = "{TITLE}. {DESCRIPTION}"
+    assert effective_recipe({}, ["--text_columns", template]) == {"text_columns": [template]}
 
 
 def test_no_without_quotes_is_a_word(tmp_path):
@@ -67,21 +59,18 @@ def test_no_without_quotes_is_a_word(tmp_path):
         assert training.load_best_model_at_end is False
 
 
-def test_lists_and_tables_are_read(tmp_path):
+def test_lists_and_tables_are_read_and_null_unsets_a_field_from_both_sides(tmp_path):
     recipe = read_recipe(write(tmp_path, "data: x\ncrop_scale: [0.5, 1]\ntext_args: {dim: 32, n_layers: 2}\n"))
-    overrides = [
-        "--tasks",
-        "type",
-        "--text_columns",
-        "TITLE",
-        "AUTHOR",
-        "--lr_scheduler_kwargs",
-        '{"min_lr_rate": 1e-1}',
-    ]
+    overrides = ["--tasks", "type", "--text_columns", "TITLE", "AUTHOR"]
+    overrides += ["--lr_scheduler_kwargs", '{"min_lr_rate": 1e-1}']
     kinds = (ModelArguments, DataArguments, SemArtTrainingArguments)
     model, data, training = parse_recipe(kinds, effective_recipe(recipe, overrides))
     assert (data.crop_scale, data.tasks, data.text_columns) == ([0.5, 1.0], ["type"], ["TITLE", "AUTHOR"])
     assert (model.text_args, training.lr_scheduler_kwargs) == ({"dim": 32, "n_layers": 2}, {"min_lr_rate": 0.1})
+    recipe = read_recipe(write(tmp_path, "text: null\ntrainable_text_layers: 2\n"))
+    (model,) = parse_recipe((ModelArguments,), effective_recipe(recipe, ["--trainable_text_layers", "null"]))
+    assert model.text is None
+    assert model.trainable_text_layers is None
 
 
 @pytest.mark.parametrize(

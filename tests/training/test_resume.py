@@ -215,11 +215,6 @@ def test_a_checkpoint_that_cannot_be_continued_exactly_is_refused(parts, saved, 
         trainer.train(resume_from_checkpoint=str(checkpoint))
 
 
-def test_a_checkpoint_of_other_processes_is_refused(saved):
-    with pytest.raises(ValueError, match=r"which 1 process\(es\) wrote, but there are 2.*Start 1 process"):
-        checkpoints.check_continuable(saved[0] / "checkpoint-2", num_processes=2, has_average=False, keeps_best=False)
-
-
 def test_a_moved_run_knows_its_best_checkpoint(parts, saved, tmp_path):
     shutil.copytree(saved[0], tmp_path / "moved")
     trainer = trainer_of(parts, tmp_path / "moved", **saved[1])
@@ -249,7 +244,7 @@ def folder(tmp_path):
     return tmp_path / "run"
 
 
-def test_half_written_checkpoints_are_passed_over(parts, folder, caplog):
+def test_half_written_checkpoints_are_passed_over(parts, folder, caplog, saved):
     assert last_whole_checkpoint(folder) == folder / "checkpoint-2"
     assert [record.getMessage() for record in caplog.records] == [
         f"Passing over {folder / name}: it was not written to its end." for name in ("checkpoint-6", "checkpoint-4")
@@ -258,6 +253,8 @@ def test_half_written_checkpoints_are_passed_over(parts, folder, caplog):
     assert last_whole_checkpoint(folder) is None
     with pytest.raises(ValueError, match="holds no checkpoint that was written to its end"):
         make_trainer(parts, folder).train(resume_from_checkpoint=True)
+    with pytest.raises(ValueError, match=r"which 1 process\(es\) wrote, but there are 2.*Start 1 process"):
+        checkpoints.check_continuable(saved[0] / "checkpoint-2", num_processes=2, has_average=False, keeps_best=False)
 
 
 def test_a_new_model_of_model_init_begins_each_run(parts, tmp_path):

@@ -52,12 +52,10 @@ def finished(command, tmp_path_factory):
     """A finished run's folder, with somebody's own files in it."""
     folder = tmp_path_factory.mktemp("runs") / "model"
     command(folder)
-    assert {"config.json", "model.safetensors", "results.json", "recipe.yaml", "training_curves.png"} <= contents(
-        folder
-    )
-    (folder / "my_notes.txt").write_text("mine")
-    (folder / "checkpoint-3" / "also_mine.txt").write_text("mine")
-    (folder / "README.md").write_text("mine")
+    files = {"config.json", "model.safetensors", "results.json", "recipe.yaml", "training_curves.png"}
+    assert files <= contents(folder)
+    for name in ("my_notes.txt", "checkpoint-3/also_mine.txt", "README.md"):
+        (folder / name).write_text("mine")
     return folder
 
 
@@ -212,7 +210,7 @@ def test_a_finished_model_is_neither_continued_nor_lost(folder):
     assert (folder / "results.json").is_file()
 
 
-def test_a_folder_that_is_no_model_is_not_replaced(tmp_path):
+def test_what_is_no_model_is_not_replaced_and_what_is_left_of_a_replacement_is_named(tmp_path):
     (tmp_path / "thesis.docx").write_text("")
     with pytest.raises(ValueError, match=r"\['thesis.docx'\], which is no model, so it is not replaced"):
         plan_run(tmp_path, {}, overwrite=True)
@@ -220,9 +218,6 @@ def test_a_folder_that_is_no_model_is_not_replaced(tmp_path):
         plan_run(tmp_path / "thesis.docx", {})
     remove_own(tmp_path)
     assert (tmp_path / "thesis.docx").exists()
-
-
-def test_what_is_left_of_an_earlier_replacement_is_named_and_nothing_is_lost(tmp_path):
     for name in ("run", ".run.new", ".run.old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(name)

@@ -18,7 +18,7 @@ def prepared(tmp_path_factory):
     return prepare_stream(tmp_path_factory.mktemp("streaming"), NUM_ROWS, image_size=32, rows_per_shard=8)
 
 
-def rows_of(seen) -> list[list[int]]:
+def rows_of(seen):
     return [[index for _, _, index in batch] for batch in seen]
 
 
