@@ -30,7 +30,6 @@ def shared_data() -> Path:
 
 
 def pretend(patch: pytest.MonkeyPatch, **capabilities: bool) -> None:
-    """Let torch report other capabilities of the CPU than this machine's."""
     found = {**torch.cpu.get_capabilities(), **capabilities}
     patch.setattr(torch.cpu, "get_capabilities", lambda: found)
 
@@ -51,7 +50,6 @@ def multiplies_in_bf16(monkeypatch) -> None:
 
 @pytest.fixture
 def pretend_cpu(monkeypatch) -> Callable[..., None]:
-    """Lets torch report capabilities of the CPU, by name."""
     return functools.partial(pretend, monkeypatch)
 
 

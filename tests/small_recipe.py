@@ -9,6 +9,5 @@ _STEPS = {"fusion_dim": 32, "trainable_text_layers": None, "num_train_epochs": 1
 
 
 def small_recipe(**fields):
-    """Its text, with these fields changed or added."""
     paths = {name: str(value) for name, value in fields.items() if hasattr(value, "__fspath__")}
     return yaml.safe_dump({**_TOWERS, **_DATA, **_STEPS, **fields, **paths})

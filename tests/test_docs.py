@@ -56,7 +56,6 @@ TINY += ["--dataloader_num_workers", "0", "--disable_tqdm", "true", "--min_label
 
 
 def commands_of(markdown: str) -> list[str]:
-    """The commands of the bash blocks, without comments, each on one line."""
     code = "\n".join(re.findall(r"^```bash\n(.*?)^```", markdown, flags=re.MULTILINE | re.DOTALL))
     lines = re.sub(r"\\\n\s*", "", code).splitlines()
     found = [line.strip() for line in (re.sub(r"\s+#.*", "", line) for line in lines) if line.strip()]
@@ -82,7 +81,6 @@ def runs_elsewhere(line: str) -> str | None:
 
 @pytest.fixture
 def folder(tmp_path, small_release, monkeypatch):
-    """A folder with what the pages suppose."""
     shutil.copytree(small_release, tmp_path / "data" / "SemArt")
     train = load_paintings(small_release, min_label_count=1)["train"]
     tasks = [{"name": task, "labels": [*train.features[task].names]} for task in TASKS]
@@ -151,12 +149,9 @@ def test_every_file_that_a_page_names_exists(page):
     assert [path for path in missing if "NAME" not in path] == []
 
 
-def test_every_page_is_reached_from_the_readme():
+def test_every_page_is_reached_from_the_readme_and_its_yaml_is_yaml():
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert [page.name for page in PAGES[1:] if f"{page.name})" not in text] == []
-
-
-def test_the_yaml_of_the_pages_is_yaml():
     for page in PAGES:
         for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S):
             assert isinstance(yaml.safe_load(block), dict)

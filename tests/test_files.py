@@ -1,5 +1,3 @@
-"""Atomic files and folders, locks that a kill releases, and the message of a full disk."""
-
 import errno
 import signal
 import subprocess
@@ -57,10 +55,8 @@ def test_a_lock_names_its_owner_and_is_free_after_a_kill(tmp_path, monkeypatch):
     other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == "held\n"
-        with (
-            pytest.raises(ValueError, match=rf"training, process {other.pid} on .*, started \d{{4}}-"),
-            files.locked(tmp_path / "run", "training"),
-        ):
+        owner = rf"training, process {other.pid} on .*, started \d{{4}}-"
+        with pytest.raises(ValueError, match=owner), files.locked(tmp_path / "run", "training"):
             pass
     finally:
         other.send_signal(signal.SIGKILL)
@@ -72,10 +68,8 @@ def test_a_lock_names_its_owner_and_is_free_after_a_kill(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_explained_and_other_errors_stay(tmp_path):
-    with (
-        pytest.raises(OSError, match=r"disk is full .* Make room\."),
-        files.full_disk_explained(tmp_path, "Make room."),
-    ):
+    explained = files.full_disk_explained(tmp_path, "Make room.")
+    with pytest.raises(OSError, match=r"disk is full .* Make room\."), explained:
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(FileNotFoundError), files.full_disk_explained(tmp_path, "Make room."):
         raise FileNotFoundError

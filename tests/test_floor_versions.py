@@ -1,5 +1,3 @@
-"""The program that makes the environment of `make test-floors`."""
-
 import importlib.util
 from email.message import Message
 from pathlib import Path
@@ -19,8 +17,6 @@ def program():
 
 
 class Installed:
-    """Looks like a distribution."""
-
     def __init__(self, name, version, *requires):
         self.metadata, self.version, self.requires = Message(), version, list(requires)
         self.metadata["Name"] = name
@@ -30,27 +26,19 @@ def project(*core):
     return {"dependencies": list(core), "optional-dependencies": {"train": ["PyYAML>=6.0.1"], "onnx": []}}
 
 
-def test_every_requirement_of_the_project_has_a_floor(program):
+def test_every_requirement_has_a_floor_and_one_is_demanded(program):
     floors = program.floor_versions(program.tomllib.loads(program.PYPROJECT.read_text())["project"])
 
     assert {"transformers", "timm", "torch", "datasets", "onnxruntime"} <= set(floors)
-
-
-def test_floors_are_read_and_one_is_demanded(program):
-    assert program.floor_versions(project("numpy>=2", "huggingface_hub>=2.4,<3")) == {
-        "numpy": Version("2"),
-        "huggingface-hub": Version("2.4"),
-        "pyyaml": Version("6.0.1"),
-    }
+    floors = program.floor_versions(project("numpy>=2", "huggingface_hub>=2.4,<3"))
+    assert floors == {"numpy": Version("2"), "huggingface-hub": Version("2.4"), "pyyaml": Version("6.0.1")}
     with pytest.raises(ValueError, match=r"Got numpy in pyproject\.toml\. Allowed is one floor\."):
         program.floor_versions(project("numpy"))
 
 
 def test_what_a_floor_needs_besides_is_named(program, monkeypatch):
-    here = {
-        "cuda-toolkit": Installed("cuda-toolkit", "13.2", "nvidia-curand==10.* ; extra == 'curand'"),
-        "numpy": Installed("numpy", "2.4"),
-    }
+    cuda = Installed("cuda-toolkit", "13.2", "nvidia-curand==10.* ; extra == 'curand'")
+    here = {"cuda-toolkit": cuda, "numpy": Installed("numpy", "2.4")}
 
     def distribution(name):
         if name not in here:

@@ -1,5 +1,3 @@
-"""The floors of the house, read from the source: imports run down only, and the package stays light to import."""
-
 import ast
 import json
 import subprocess
@@ -121,14 +119,10 @@ def test_scripts_do_not_import_each_other():
     assert not any(found.values()), found
 
 
-def test_every_file_name_says_what_it_is_for():
+def test_every_file_name_says_what_it_is_for_and_no_file_is_too_long():
     paths = [path.relative_to(CHECKOUT) for path in python_files(PACKAGE, SCRIPTS, CHECKOUT / "tests")]
     words = {path: {word for part in path.with_suffix("").parts for word in part.split("_")} for path in paths}
     assert [path for path in paths if words[path] & NAMES_THAT_SAY_NOTHING] == []
-
-
-def test_no_file_is_too_long():
-    paths = python_files(PACKAGE, SCRIPTS, CHECKOUT / "tests")
     assert [path for path in paths if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES] == []
 
 

@@ -1,5 +1,3 @@
-"""What several places state agrees: metadata, pinned versions, citation, make targets and CI."""
-
 import ast
 import re
 import subprocess
@@ -24,11 +22,8 @@ EXTRAS = [requirement for extra in PROJECT["optional-dependencies"].values() for
 # Extras that neither `make test` nor `make demo` installs: what tests them is skipped there.
 NOT_INSTALLED = {Requirement(line).name for name in ("heif",) for line in PROJECT["optional-dependencies"][name]}
 OWN_MODULES = {"semart_hf", "scripts", *(path.stem for path in (CHECKOUT / "scripts").iterdir())}
-DIRECT = [
-    requirement
-    for requirement in map(Requirement, [*PROJECT["dependencies"], *EXTRAS])
-    if requirement.name != PROJECT["name"]
-]
+REQUIREMENTS = map(Requirement, [*PROJECT["dependencies"], *EXTRAS])
+DIRECT = [requirement for requirement in REQUIREMENTS if requirement.name != PROJECT["name"]]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
@@ -50,7 +45,6 @@ def read_constraints(python: str) -> dict[str, str]:
 
 
 def imported_packages(path: Path) -> set[str]:
-    """The packages that a file imports, wherever in it, without the standard library."""
     modules = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -87,7 +81,12 @@ def test_every_package_that_is_imported_is_required():
     assert missing == {}
 
 
-def test_the_oldest_python_is_pinned_and_run_in_ci():
+def test_the_citation_is_of_this_version_and_the_oldest_python_is_run_in_ci():
+    citation = yaml.safe_load((CHECKOUT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    assert citation["title"].replace("_", "-") == PROJECT["name"]
+    assert citation["references"][0]["title"].startswith("How to Read Paintings")
     workflow = yaml.safe_load((CHECKOUT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
     job = workflow["jobs"]["check"]
     pythons = job["strategy"]["matrix"]["python-version"]
@@ -97,18 +96,9 @@ def test_the_oldest_python_is_pinned_and_run_in_ci():
     assert job["steps"][-1]["run"] == "bash .ci/run"
 
 
-def test_the_citation_is_of_this_version():
-    citation = yaml.safe_load((CHECKOUT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert citation["version"] == PROJECT["version"]
-    assert citation["license"] == PROJECT["license"]
-    assert citation["title"].replace("_", "-") == PROJECT["name"]
-    assert citation["references"][0]["title"].startswith("How to Read Paintings")
-
-
 def test_the_readme_and_ci_name_targets_of_make_that_exist_and_every_extra_is_resolved():
-    makefile, readme, ci = (
-        (CHECKOUT / name).read_text(encoding="utf-8") for name in ("Makefile", "README.md", ".ci/run")
-    )
+    texts = ((CHECKOUT / name).read_text(encoding="utf-8") for name in ("Makefile", "README.md", ".ci/run"))
+    makefile, readme, ci = texts
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
     called = re.findall(r"\bmake ([a-z-]+)", ci)
     assert {*called, "help"} <= targets

@@ -61,7 +61,6 @@ def _broken_import(node: ast.Import | ast.ImportFrom, siblings: set[str]) -> lis
 
 
 def imports_of(source: str) -> tuple[set[str], set[str]]:
-    """The packages and the sibling files that the source imports, by its syntax tree."""
     packages: set[str] = set()
     siblings: set[str] = set()
     for node in ast.walk(ast.parse(source)):

@@ -1,13 +1,11 @@
-"""A task of each kind through every door: trained by a recipe, judged, explained, published, and at work."""
-
 import csv
 import json
 import shutil
 
 import pytest
 import torch
-import yaml
 from huggingface_hub import ModelCard
+from small_recipe import small_recipe
 from transformers import pipeline
 
 from semart_hf.cli import app, evaluate, predict, train
@@ -18,30 +16,17 @@ from semart_hf.publishing.model_repository import assemble_repository
 from semart_hf.publishing.onnx_export import export_onnx
 from semart_hf.publishing.space import write_space
 
-RECIPE = {
-    "tasks": [
-        "type",
-        {"name": "period", "column": "timeframe", "kind": "ordered"},
-        {"name": "century", "column": "date", "rule": "century"},
-        {"name": "subjects", "kind": "multi_label"},
-    ],
-    "vision": "test_resnet",
-    "text": None,
-    "text_args": {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 32},
-    **{"pretrained": False, "image_size": 32, "trainable_text_layers": None, "fusion_dim": 32, "vocab_size": 200},
-    **{"min_label_count": 3, "max_text_length": 16, "max_steps": 2, "precision": "fp32", "disable_tqdm": True},
-    "dataloader_num_workers": 0,
-}
+TASKS = ["type", {"name": "period", "column": "timeframe", "kind": "ordered"}]
+TASKS += [{"name": "century", "column": "date", "rule": "century"}, {"name": "subjects", "kind": "multi_label"}]
 KINDS = {"type": None, "period": "ordered", "century": None, "subjects": "multi_label"}
 
 
 @pytest.fixture(scope="module")
 def trained(small_release, tmp_path_factory):
-    """The folder of a model, and of its evaluation with calibration."""
     folder = tmp_path_factory.mktemp("kinds")
-    recipe = {**RECIPE, "data": str(small_release), "output_dir": str(folder / "model")}
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    train.main([str(folder / "recipe.yaml")])
+    steps = {"max_steps": 2, "precision": "fp32", "disable_tqdm": True, "dataloader_num_workers": 0}
+    (folder / "recipe.yaml").write_text(small_recipe(tasks=TASKS, data=small_release, **steps))
+    train.main([str(folder / "recipe.yaml"), "--output_dir", str(folder / "model")])
     words = ["--model", folder / "model", "--data", small_release, "--device", "cpu", "--output_dir"]
     evaluate.main([*map(str, [*words, folder / "first", "--no_report"])])
     evaluate.main([*map(str, [*words, folder / "out", "--calibrate", "validation", "--compare", folder / "first"])])

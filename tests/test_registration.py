@@ -1,5 +1,3 @@
-"""What `import semart_hf` does to transformers, seen in a process of its own."""
-
 import json
 import subprocess
 import sys
@@ -41,9 +39,8 @@ def repository(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def seen(repository) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-c", LOOK, str(repository)], capture_output=True, text=True, timeout=300, check=False
-    )
+    command = [sys.executable, "-c", LOOK, str(repository)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -85,11 +82,3 @@ def test_commands_register_after_they_have_parsed_their_arguments(monkeypatch, w
     monkeypatch.setattr(sys, "argv", ["-m", "--help"] if "-m" in words else words)
     monkeypatch.setattr(sys, "orig_argv", words)
     assert is_command_line() is answer
-
-
-def test_the_saved_configuration_names_the_pipeline(repository):
-    import semart_hf
-
-    written = json.loads((repository / "config.json").read_text())["custom_pipelines"]
-    assert written["art-classification"]["impl"] == "pipeline_semart.ArtClassificationPipeline"
-    assert semart_hf.SemArtConfig.from_pretrained(repository).to_dict()["custom_pipelines"] == written

@@ -1,5 +1,3 @@
-"""The wheel: everything that the commands need is in it, and they run where there is no checkout."""
-
 import os
 import shutil
 import subprocess
@@ -44,9 +42,8 @@ def test_commands_run_and_find_recipes_where_there_is_no_checkout(wheel, tmp_pat
     environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
     def run(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
+        options = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
+        done = subprocess.run([sys.executable, *words], check=False, **options)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

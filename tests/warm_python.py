@@ -24,9 +24,8 @@ import semart_hf
 
 ENVIRONMENT = dict(os.environ)  # before any test changes it
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    ["transformers.trainer", *(module.name for module in pkgutil.walk_packages(semart_hf.__path__, "semart_hf."))]
-)
+MODULES = (module.name for module in pkgutil.walk_packages(semart_hf.__path__, "semart_hf."))
+PROCESSES.set_forkserver_preload(["transformers.trainer", *MODULES])
 
 
 def _python(words, environment, folder, output, errors):
@@ -85,7 +84,6 @@ class Python:
         return self.process.exitcode
 
     def signal(self, number):
-        """To all processes of its group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
@@ -115,14 +113,11 @@ def free_port():
 
 
 def launched(num_processes):
-    """The variables that a launcher would set for each process of one training."""
     if num_processes == 1:
         return [{}]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    return [
-        {**meeting, "WORLD_SIZE": str(num_processes), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        for rank in range(num_processes)
-    ]
+    meeting = {**meeting, "WORLD_SIZE": str(num_processes)}
+    return [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(num_processes)]
 
 
 def run_python(*words, logs, num_processes=1, timeout=300, **settings):

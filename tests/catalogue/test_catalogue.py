@@ -13,7 +13,6 @@ from semart_hf.catalogue.mapping import SplitRule, load_mapping, parse_mapping
 from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.catalogue.schema import read_tasks
 
-# A mapping of the smallest catalogues below.
 SMALL = {"columns": {"image_file": "file", "type": "kind"}, "splits": {"shares": {"train": 1.0}}}
 
 
@@ -153,7 +152,7 @@ def test_every_file_format_reads_the_same(tmp_path, form):
     assert values(tables, "timeframe") == ["1651-1700", None]
 
 
-def test_lists_in_cells_as_pandas_writes_them(tmp_path):
+def test_lists_in_cells_as_pandas_writes_them_and_bad_json_lines(tmp_path):
     cells = {"file": ["a", "b", "c", "d"], "kind": [["oil, old", 'a "b"'], [], ["1653"], ["it's"]]}
     pandas.DataFrame(cells).to_csv(tmp_path / "p.csv", index=False)
     assert "['oil, old'" in (tmp_path / "p.csv").read_text()
@@ -161,6 +160,10 @@ def test_lists_in_cells_as_pandas_writes_them(tmp_path):
         file.write('e,[1653]\nf,"[\'open"\n')
     tables = read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL))
     assert values(tables, "type") == ['oil, old|a "b"', None, "1653", "it's", "[1653]", "['open"]
+    (tmp_path / "p.jsonl").write_text('{"file": "a", "kind": "genre"}\n{"file": \n[1]\n{"file": "b"}\n')
+    tables = read_catalogue(tmp_path / "p.jsonl", parse_mapping(SMALL))
+    assert values(tables, "row_number") == [1, 4]
+    assert [(problem.row, problem.action) for problem in tables.problems] == [(2, "dropped"), (3, "dropped")]
 
 
 @pytest.mark.parametrize("ending", ["xlsx", "xls"])
@@ -221,9 +224,8 @@ def test_splits_by_a_column_and_by_file(tmp_path):
 
 
 def test_rules_of_columns(tmp_path):
-    (tmp_path / "p.csv").write_text(
-        "file,kind,alt,name,Credit Line\na,Still_Life,,bach-1655.jpg,R &amp; D\nb,,cat; dog,x.jpg,X\nc,vanitas,,y,\n"
-    )
+    text = "file,kind,alt,name,Credit Line\na,Still_Life,,bach-1655.jpg,R &amp; D\nb,,cat; dog,x.jpg,X\n"
+    (tmp_path / "p.csv").write_text(text + "c,vanitas,,y,\n")
     columns = {
         "image_file": "{kind}/{file}.jpg",
         "type": {"from": ["kind", "alt"], "values": {"still life": "still"}, "other": "keep", "separator": ";"},
@@ -282,9 +284,8 @@ def test_several_labels_of_a_cell(tmp_path, separator, values_of):
 
 def test_releases_are_merged_into_one_vocabulary(tmp_path):
     (tmp_path / "semart").mkdir()
-    (tmp_path / "semart" / "semart_train.csv").write_text(
-        "IMAGE_FILE\tTYPE\tSCHOOL\tTIMEFRAME\tPLACE\na.jpg\tgenre\tDutch\t1601-1650\tDelft\nbad\n"
-    )
+    text = "IMAGE_FILE\tTYPE\tSCHOOL\tTIMEFRAME\tPLACE\na.jpg\tgenre\tDutch\t1601-1650\tDelft\nbad\n"
+    (tmp_path / "semart" / "semart_train.csv").write_text(text)
     (tmp_path / "p.csv").write_text("file,kind,origin\na.jpg,study,French\nb.jpg,genre,French\n")
     content = SMALL | {"columns": {**SMALL["columns"], "school": "origin"}}
     other = read_catalogue(tmp_path / "p.csv", parse_mapping(content))
@@ -331,13 +332,6 @@ def test_catalogues_that_are_not_there(tmp_path):
         read_catalogue(tmp_path / "p.parquet", parse_mapping(SMALL))
     with pytest.raises(ValueError, match=r"an ImageFolder says in one of them"):
         read_catalogue(tmp_path, parse_mapping(SMALL | {"format": "imagefolder"}))
-
-
-def test_bad_json_lines_are_reported_and_the_others_read(tmp_path):
-    (tmp_path / "p.jsonl").write_text('{"file": "a", "kind": "genre"}\n{"file": \n[1]\n{"file": "b"}\n')
-    tables = read_catalogue(tmp_path / "p.jsonl", parse_mapping(SMALL))
-    assert values(tables, "row_number") == [1, 4]
-    assert [(problem.row, problem.action) for problem in tables.problems] == [(2, "dropped"), (3, "dropped")]
 
 
 def test_splits_by_author_never_divide_an_author(tmp_path, caplog):

@@ -28,11 +28,16 @@ def test_delimiters_are_found(tmp_path, delimiter, default):
     assert read(tmp_path / "p.csv", content, delimiter=delimiter) == expected
 
 
-def test_a_named_delimiter_a_header_alone_and_a_single_column(tmp_path):
+def test_a_named_delimiter_a_single_column_and_columns_of_one_name(tmp_path):
     assert read(tmp_path / "p.csv", "a,b;c\n1,2;3\n", delimiter="semicolon")[0] == ["a,b", "c"]
     assert read(tmp_path / "p.csv", "a#b\n1#2\n", delimiter="#") == (["a", "b"], [(1, ["1", "2"])], [])
     assert read(tmp_path / "p.csv", "id;title\n") == (["id", "title"], [], [])
     assert read(tmp_path / "p.csv", "title\nStorm, at sea\n") == (["title"], [(1, ["Storm, at sea"])], [])
+    (tmp_path / "p.csv").write_text("file,note,note,kind,,\na,x,y,genre,,\n")
+    mapping = {"columns": {"image_file": "file", "type": "kind"}, "splits": {"shares": {"train": 1}}}
+    assert list(read_catalogue(tmp_path / "p.csv", parse_mapping(mapping)).splits["train"]["type"]) == ["genre"]
+    with pytest.raises(ValueError, match=r"with the column 'note' twice, in p\.csv: the header 'file,note,note,kin"):
+        read_catalogue(tmp_path / "p.csv", parse_mapping(mapping | {"keep": ["note"]}))
 
 
 @pytest.mark.parametrize(
@@ -50,11 +55,3 @@ def test_ragged_rows(tmp_path, content, rows, details):
     _, found, problems = read(tmp_path / "p.csv", content)
     assert found == rows
     assert [problem[: len(detail)] for problem, detail in zip(problems, details, strict=True)] == details
-
-
-def test_columns_of_one_name_matter_only_where_they_are_read(tmp_path):
-    (tmp_path / "p.csv").write_text("file,note,note,kind,,\na,x,y,genre,,\n")
-    mapping = {"columns": {"image_file": "file", "type": "kind"}, "splits": {"shares": {"train": 1}}}
-    assert list(read_catalogue(tmp_path / "p.csv", parse_mapping(mapping)).splits["train"]["type"]) == ["genre"]
-    with pytest.raises(ValueError, match=r"with the column 'note' twice, in p\.csv: the header 'file,note,note,kin"):
-        read_catalogue(tmp_path / "p.csv", parse_mapping(mapping | {"keep": ["note"]}))

@@ -14,10 +14,16 @@ def test_the_mappings_beside_the_scripts_lead_to_the_official_labels(name):
     assert mapping.columns["timeframe"].half_century
 
 
-def test_values_are_compared_without_case_and_underscores():
+def test_values_are_compared_without_case_and_an_unreadable_mapping_names_its_file(tmp_path):
     assert normal(" Still_Life ") == normal("still-life") == "still life"
     columns = parse_mapping({"columns": {"type": {"from": "a", "values": {"Still_Life": "x", 1: "y"}}}}).columns
     assert columns["type"].values == {"still life": "x", "1": "y"}
+    (tmp_path / "m.yaml").write_text("columns: [")
+    with pytest.raises(ValueError, match=r"m\.yaml, which is no YAML"):
+        load_mapping(tmp_path / "m.yaml")
+    (tmp_path / "m.yaml").write_text("columns: {kind: a}")
+    with pytest.raises(ValueError, match=r"In the mapping .*m\.yaml: Got columns with the unknown key 'kind'"):
+        load_mapping(tmp_path / "m.yaml")
 
 
 @pytest.mark.parametrize(
@@ -56,12 +62,3 @@ def test_values_are_compared_without_case_and_underscores():
 def test_malformed_mappings_name_the_key(change, message):
     with pytest.raises(ValueError, match=message):
         parse_mapping(SMALL | change)
-
-
-def test_a_mapping_that_cannot_be_read_names_its_file(tmp_path):
-    (tmp_path / "m.yaml").write_text("columns: [")
-    with pytest.raises(ValueError, match=r"m\.yaml, which is no YAML"):
-        load_mapping(tmp_path / "m.yaml")
-    (tmp_path / "m.yaml").write_text("columns: {kind: a}")
-    with pytest.raises(ValueError, match=r"In the mapping .*m\.yaml: Got columns with the unknown key 'kind'"):
-        load_mapping(tmp_path / "m.yaml")

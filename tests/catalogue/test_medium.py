@@ -12,7 +12,6 @@ from semart_hf.catalogue.medium import medium_of
 #: train. An empty medium means that the text does not say it.
 LABELS = Path(__file__).parent / "medium_labels.tsv"
 UNSEEN = LABELS.with_name("medium_unseen.tsv")
-#: What each rule is for.
 WORDINGS = LABELS.with_name("medium_wordings.tsv")
 
 

@@ -44,9 +44,8 @@ def test_the_folder_that_may_be_meant_is_named(tmp_path):
     assert find_picture(str(tmp_path / "Images"), "a.jpg") == ("missing_picture", "there is no folder Images")
     touch(tmp_path / "pictures", "a.jpg")
     touch(tmp_path / "texts", "a.txt")
-    assert find_picture(str(tmp_path / "Images"), "a.jpg")[1] == (
-        "there is no folder Images, but 'pictures' beside it has pictures; rename it"
-    )
+    found = "there is no folder Images, but 'pictures' beside it has pictures; rename it"
+    assert find_picture(str(tmp_path / "Images"), "a.jpg")[1] == found
 
 
 def test_links_are_followed_by_choice(tmp_path):

@@ -78,7 +78,7 @@ def test_words_that_name_a_label_are_masked(text, author, masked):
     assert mask_label_words(text, row) == (masked and masked.replace("#", "[MASK]"))  # the tokenizers' own
 
 
-def test_ways_in_which_a_text_names_its_row():
+def test_ways_in_which_a_text_names_its_row_by_any_task():
     row = {"type": "still-life", "school": "Dutch", "medium": "canvas", "author": "KALF, Willem"}
     text = "Kalf painted Dutch still lifes on canvas in the 17th century, in 1653."
     assert named_labels(text, row) == {"type", "school", "medium", "year", "century", "author"}
@@ -88,9 +88,6 @@ def test_ways_in_which_a_text_names_its_row():
     assert named_labels(None, row) == set()
     assert named_labels("An Estonian painter", {"school": "Estonian"}) == {"school"}
     assert [*map(named_labels, ["Dutch", "1653"], [row] * 2)] == [{"school"}, {"year"}]
-
-
-def test_further_tasks_are_named_and_masked_by_their_own_labels():
     row = {"style": "Post_Impressionism", "subjects": ["Boats", "Sea (calm)"], "genre": None, "wing": "other"}
     text = "Post-impressionism: sea, calm, and boats. Baroque it is not; other wings are."
     assert named_labels(text, row) == {"style", "subjects"}

@@ -40,9 +40,7 @@ def read(path, **mapping):
 
 
 @pytest.mark.parametrize(("encoding", "title", "technique", "likely"), WORDS)
-def test_improbable_text_is_a_finding_and_an_encoding_that_is_said_is_obeyed(
-    tmp_path, encoding, title, technique, likely
-):
+def test_improbable_text_is_a_finding_and_a_named_encoding_is_obeyed(tmp_path, encoding, title, technique, likely):
     write_catalogue(tmp_path / "p.csv", encoding, title, technique)
     *words, problems = read(tmp_path / "p.csv")
     if likely is None:

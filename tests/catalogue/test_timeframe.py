@@ -85,7 +85,7 @@ def test_dates_without_a_certain_half_century_are_findings(tmp_path):
     ]
 
 
-def test_a_timeframe_in_words_agrees_with_the_years_that_a_catalogue_gives(shared_data):
+def test_timeframes_in_words_agree_with_the_years_that_catalogues_give(shared_data):
     """Every date of the tabletops has been turned to years by their cataloguer."""
     with (shared_data / "catalogues" / "dutchtabletops_300rows.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["date_string"]]
@@ -94,9 +94,6 @@ def test_a_timeframe_in_words_agrees_with_the_years_that_a_catalogue_gives(share
     assert len(certain) >= 0.85 * len(rows)
     for timeframe, row in certain:
         assert timeframe == half_century(int(row["year_early"]), int(row["year_late"])), row["date_string"]
-
-
-def test_dates_of_the_met(shared_data):
     columns = {"type": "museum", "timeframe": {"from": "year", "as": "half_century"}}
     met, problems = read_dates(shared_data / "catalogues" / "met_portrait_works_80rows.csv", columns)
     texts = [problem.detail.split("'")[1] for problem in problems]

@@ -1,5 +1,3 @@
-"""What tests of several commands read, and none of them changes."""
-
 import shutil
 
 import pytest

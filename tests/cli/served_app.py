@@ -10,7 +10,6 @@ from warm_python import Python, free_port
 
 @contextmanager
 def served(model, *words, log):
-    """Address and process of the application that serves a model."""
     port = free_port()
     command = ["-m", "semart_hf.cli.app", "--model", model, "--port", port, *words]
     with Python(*command, output=log) as process:

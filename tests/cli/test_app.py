@@ -1,5 +1,3 @@
-"""The application: what its functions answer, and the page in a browser where there is one."""
-
 import json
 import shutil
 from types import SimpleNamespace
@@ -41,7 +39,7 @@ def files(tmp_path_factory):
 BAD = ["half.jpg", "page.jpg", "empty.jpg", "drawing.jpg", "notes.txt", "absent.jpg"]
 
 
-def test_answers_are_probabilities_by_label_and_the_unsure_are_named(page, files):
+def test_answers_are_probabilities_by_label_and_a_preview_is_what_the_model_reads(page, files):
     message, *labels, explanation = page.classify(str(files / "good.png"), "a view of delft")
     assert [set(answer) for answer in labels] == [set(task["labels"]) for task in TASKS]
     assert [sum(answer.values()) for answer in labels] == pytest.approx([1] * len(TASKS), abs=1e-5)
@@ -49,6 +47,12 @@ def test_answers_are_probabilities_by_label_and_the_unsure_are_named(page, files
     assert "below its threshold of 100%" in message
     assert "School" not in message
     assert explanation == ""
+    preview, problem = page.preview(str(files / "cmyk.jpg"))
+    assert (preview.mode, preview.size, problem) == ("RGB", (720, 480), None)
+    red, green, blue = preview.getpixel((300, 200))
+    assert red > 200
+    assert max(green, blue) < 60
+    assert page.preview(None) == [None, None]
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -70,15 +74,6 @@ def test_neither_picture_nor_text_and_a_text_that_is_too_long_are_refused_in_wor
     assert page.classify(None, "word " * 1000)[1] is not None
 
 
-def test_a_preview_is_what_the_model_reads(page, files):
-    preview, problem = page.preview(str(files / "cmyk.jpg"))
-    assert (preview.mode, preview.size, problem) == ("RGB", (720, 480), None)
-    red, green, blue = preview.getpixel((300, 200))
-    assert red > 200
-    assert max(green, blue) < 60
-    assert page.preview(None) == [None, None]
-
-
 def test_an_explanation_shows_the_painting_and_its_words(page, files):
     message, frame = page.explain(str(files / "good.png"), 'a <b>view</b> of "delft"')
     assert message == ""
@@ -91,21 +86,18 @@ def test_an_explanation_shows_the_painting_and_its_words(page, files):
     assert frame == ""
 
 
-def test_thresholds_are_those_of_an_evaluation(model, tmp_path):
-    assert app.read_results(str(model), None) == {}
-    results = {"thresholds": {"tasks": {"type": {"min_confidence": 0.8}, "school": None}}}
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    assert app.read_results(str(tmp_path), None) == results
-    assert (app.thresholds_in(results), app.thresholds_in({})) == ({"type": 0.8}, {})
-
-
-def test_a_model_in_short_has_its_labels_its_scores_and_its_limits(page):
+def test_a_model_in_short_has_its_labels_its_scores_and_its_limits(page, model, tmp_path):
     labels = [f"<{number}>" for number in range(20)]
     config = SimpleNamespace(tasks=[*TASKS[:1], {"name": "style", "labels": [*labels, "UNK"]}])
     found = app.model_in_short(config, {"tasks": {"type": {"accuracy": 0.881, "num_rows": 1069}}})
     assert "<b>type</b>: portrait, landscape; right for 88% of 1,069 paintings<li>" in found
     assert "&lt;11&gt; and 8 more</ul>" in found
     assert "attributes, dates and prices nothing" in found
+    assert app.read_results(str(model), None) == {}
+    results = {"thresholds": {"tasks": {"type": {"min_confidence": 0.8}, "school": None}}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    assert app.read_results(str(tmp_path), None) == results
+    assert (app.thresholds_in(results), app.thresholds_in({})) == ({"type": 0.8}, {})
 
 
 def test_examples_are_those_of_a_folder_or_the_published_one(files, tmp_path):
@@ -134,7 +126,6 @@ def test_a_space_serves_the_model_that_is_pinned_beside_it(tmp_path, monkeypatch
 
 @pytest.fixture(scope="module")
 def address(browser, model, tmp_path_factory):
-    """Of the application, served by a process of its own."""
     model = shutil.copytree(model, tmp_path_factory.mktemp("served") / "model")
     (model / "results.json").write_text(json.dumps({"thresholds": {"tasks": {"type": {"min_confidence": 0.999}}}}))
     examples = tmp_path_factory.mktemp("examples")

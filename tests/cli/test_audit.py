@@ -1,5 +1,3 @@
-"""semart-hf audit: a ranked list, a page, and a catalogue that the review opens on its doubted labels."""
-
 from types import SimpleNamespace
 
 import numpy as np

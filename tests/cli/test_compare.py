@@ -1,5 +1,3 @@
-"""Everything in one command, and again from where it was cut off."""
-
 import glob
 import json
 import os

@@ -1,5 +1,3 @@
-"""semart-hf train finetune --decisions: a person's word over the file's, rows held out for good, and promotion."""
-
 import json
 import shutil
 

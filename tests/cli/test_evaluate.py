@@ -1,5 +1,3 @@
-"""semart-hf evaluate from a model folder and a release to results.json."""
-
 import fcntl
 import json
 import shutil
@@ -19,7 +17,6 @@ ROUNDING = rounding(1024, layers=20, size=8)  # 20 layers of at most 1,024 terms
 
 @pytest.fixture(scope="module")
 def evaluated(model, release, tmp_path_factory):
-    """A whole evaluation with its report, not to be changed."""
     folder = tmp_path_factory.mktemp("evaluated")
     run(model, release, folder, report=True)
     return folder
@@ -118,9 +115,7 @@ def test_two_models_are_compared_in_words(model, release, evaluated, tmp_path, c
         (["--model", "someone/model", "--calibrate", "val"], r"Got the model someone/model.*hf download"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is_computed(
-    model, release, evaluated, tmp_path, words, message
-):
+def test_what_cannot_be_done_is_refused_before_a_computation(model, release, evaluated, tmp_path, words, message):
     (tmp_path / "map.json").write_text('{"school": {"Dutch": "Italian"}}')
     folders = {"EVALUATED": evaluated, "OUT": tmp_path / "out", "MODEL": model, "MAP": tmp_path / "map.json"}
     if "FEWER" in words:
@@ -150,21 +145,15 @@ def test_labels_are_mapped_or_left_out_and_their_words_masked_on_request(model, 
     assert list(common["modalities"])[3:] == ["image+masked text", "masked text"]
 
 
-def test_a_split_that_calibrates_nothing_is_refused(release, tmp_path):
-    folder = save_tiny_model(tmp_path / "model")
-    data = shutil.copytree(release, tmp_path / "data")
-    header, _, row, *_ = (data / "semart_val.csv").read_text("cp1252").splitlines()
-    (data / "semart_val.csv").write_text(f"{header}\n{row}\n", "cp1252")
-    config = (folder / "config.json").read_bytes()
-    with pytest.raises(SystemExit, match="with 1 paintings, in which no task has two different labels"):
-        run(folder, data, tmp_path / "out", "--calibrate", "val")
-    assert (folder / "config.json").read_bytes() == config
-    assert not (tmp_path / "out").exists()
-
-
 def test_an_evaluation_that_fails_leaves_nothing_and_calibrates_nothing(release, tmp_path, monkeypatch):
     folder = save_tiny_model(tmp_path / "model")
     config = (folder / "config.json").read_bytes()
+    data = shutil.copytree(release, tmp_path / "data")
+    header, _, row, *_ = (data / "semart_val.csv").read_text("cp1252").splitlines()
+    (data / "semart_val.csv").write_text(f"{header}\n{row}\n", "cp1252")
+    with pytest.raises(SystemExit, match="with 1 paintings, in which no task has two different labels"):
+        run(folder, data, tmp_path / "out", "--calibrate", "val")
+    assert not (tmp_path / "out").exists()
     run(folder, release, tmp_path / "out")
     before = {name: (tmp_path / "out" / name).read_bytes() for name in files_of(tmp_path / "out")}
     monkeypatch.setattr("semart_hf.evaluation.scores.bootstrap_intervals", lambda *_, **__: 1 / 0)
@@ -173,7 +162,7 @@ def test_an_evaluation_that_fails_leaves_nothing_and_calibrates_nothing(release,
             run(folder, release, tmp_path / output, "--calibrate", "val")
     assert (folder / "config.json").read_bytes() == config
     assert {name: (tmp_path / "out" / name).read_bytes() for name in files_of(tmp_path / "out")} == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "model", "out"]
 
 
 @pytest.mark.parametrize("name", ["", "results.json", "report.html", "predictions.parquet"])

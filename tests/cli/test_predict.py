@@ -1,5 +1,3 @@
-"""semart-hf predict from files to a table, or to JSON lines; what cannot be read costs only its own answer."""
-
 import json
 import os
 import re
@@ -122,7 +120,7 @@ def test_texts_beside_pictures_are_read_in_their_encoding_and_one_that_is_none_i
     assert {line["text"] for line in texts} == {"Ein Früchtestück, ein Maß Öl"}
 
 
-def test_one_painting_becomes_a_table_and_is_unsure_below_the_least_confidence(model, capsys):
+def test_one_painting_becomes_a_table_and_is_unsure_below_the_least_confidence(model, capsys, tmp_path):
     text = "[red]a lady[/red] with a river"
     run("--model", model, "--text", text)
     shown = capsys.readouterr().out
@@ -131,9 +129,6 @@ def test_one_painting_becomes_a_table_and_is_unsure_below_the_least_confidence(m
     assert f"{expected['type'][0]['label']} {expected['type'][0]['score']:.0%}" in shown
     run("--model", model, "--text", "a lady", "--min_confidence", 1)
     assert capsys.readouterr().out.count("unsure ") == len(TASKS)
-
-
-def test_a_model_of_the_miniature_says_what_it_has_seen(model, tmp_path, capsys):
     run("--model", model, "--text", "a lady")
     assert "miniature" not in capsys.readouterr().err
     seen = shutil.copytree(model, tmp_path / "model")
@@ -168,20 +163,6 @@ def test_bad_arguments_are_refused_before_the_model_is_read(pictures, tmp_path, 
         predict.main(["--model", "absent", *words])
     assert re.search(message, f"{raised.value} {capsys.readouterr().err}")
     assert {path.name: path.read_bytes() for path in pictures.iterdir()} == before
-
-
-def test_explanations_are_a_page_of_its_own(model, pictures, tmp_path):
-    path = tmp_path / "deep" / "why.html"
-    run("--model", model, "--input", pictures / "test03.jpg", "--text", "a <b>view</b> of delft", "--explain", path)
-    html = path.read_text(encoding="utf-8")
-    assert html.count("<h3>") == len(TASKS)
-    assert "orange words spoke for the answer" in html
-    # The painting once, and a glow for each task; the text is shown, not obeyed.
-    assert html.count("data:image/jpeg;base64,") == 1
-    assert html.count("data:image/png;base64,") == len(TASKS)
-    assert "<b>view</b>" not in html
-    assert "&lt;b&gt;view&lt;/b&gt;" in html
-    assert "http" not in html.replace("data:image", "")
 
 
 def test_a_name_that_is_no_utf8_costs_no_painting_its_answer(model, tmp_path, capsys):

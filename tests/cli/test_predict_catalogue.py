@@ -1,5 +1,3 @@
-"""semart-hf predict CATALOGUE: the same file with suggestions beside its cells, by processes that may be killed."""
-
 import csv
 import json
 import random

@@ -1,18 +1,15 @@
-"""scripts/prepare_data.py from a release to a dataset folder."""
-
-import json
 from collections import Counter
 
 import datasets
 import pytest
 from PIL import Image
-from release_builder import contents
+from release_builder import contents, problems_of
 from tiny_release import load_command
 
 script = load_command("prepare")
 
 
-def test_a_dataset_is_made_at_an_address_too(release, tmp_path, capsys, monkeypatch):
+def test_a_dataset_is_made_at_an_address_too_and_of_several_releases(release, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     words = ["--release", str(release), "--image_size", "32", "--output_dir"]
     script.main([*words, str(tmp_path / "here")])
@@ -24,31 +21,14 @@ def test_a_dataset_is_made_at_an_address_too(release, tmp_path, capsys, monkeypa
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
     with pytest.raises(SystemExit, match="where something lies already"):
         script.main([*words, (tmp_path / "there").as_uri()])
-
-
-def test_releases_are_merged_into_one_vocabulary(release, tmp_path):
-    output = tmp_path / "out"
-    twice = ["--release", str(release), "--release", str(release)]
-    script.main([*twice, "--output_dir", str(output), "--image_size", "32"])
-    splits = datasets.load_dataset(str(output), cache_dir=str(tmp_path / "cache"))
+    script.main(["--release", str(release), *words, str(tmp_path / "twice")])
+    splits = datasets.load_dataset(str(tmp_path / "twice"))
     assert len(set(splits["validation"]["release"])) == 2
     assert splits["validation"].features["school"] == splits["test"].features["school"]
-    problems = [json.loads(line) for line in (output / "problems.jsonl").read_text().splitlines()]
+    problems = problems_of(tmp_path / "twice")
     found = {problem["problem"] for problem in problems}
     assert ("same_picture" in found, "repeated_name" in found) == (True, False)
     assert {problem["release"] for problem in problems} <= set(splits["validation"]["release"])
-
-
-def test_a_mapping_reads_another_catalogue(tmp_path):
-    rows = "".join(f"{number},Work {number},Bildnis\n" for number in range(20))
-    (tmp_path / "works.csv").write_text("id,name,kind\n" + rows)
-    mapping, output = tmp_path / "mapping.yaml", tmp_path / "out"
-    mapping.write_text("columns: {title: name, type: {from: kind, values: {Bildnis: portrait}}}\n")
-    words = ["--release", str(tmp_path / "works.csv"), "--mapping", str(mapping), "--text_columns", "{TITLE}"]
-    script.main([*words, "--output_dir", str(output), "--min_label_count", "2"])
-    split = datasets.load_dataset(str(output), split="train", cache_dir=str(tmp_path / "cache"))
-    assert split.features["type"].names == ["portrait", "UNK"]
-    assert split["text"][0].startswith("Work ")
 
 
 def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learned(tmp_path, capsys):
@@ -74,11 +54,8 @@ def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learn
     ],
 )
 def test_the_training_that_is_named_shows_what_there_is(pictures, texts, tasks, expected):
-    summary = {
-        "rows": {"train": {"with_picture": pictures}},
-        "named_labels": {"train": {"texts": texts}},
-        "tasks": tasks,
-    }
+    rows, texts = {"train": {"with_picture": pictures}}, {"train": {"texts": texts}}
+    summary = {"rows": rows, "named_labels": texts, "tasks": tasks}
     assert script.training_words(summary) == expected
 
 
@@ -114,7 +91,7 @@ def foreign(tmp_path):
 
 
 def findings_of(folder):
-    return Counter(json.loads(line)["problem"] for line in (folder / "problems.jsonl").read_text().splitlines())
+    return Counter(problem["problem"] for problem in problems_of(folder))
 
 
 def test_links_encoding_and_dates_of_a_foreign_catalogue(foreign, tmp_path, capsys):
@@ -133,13 +110,8 @@ def test_links_encoding_and_dates_of_a_foreign_catalogue(foreign, tmp_path, caps
     split = datasets.load_dataset(str(tmp_path / "again"), split="train", cache_dir=str(tmp_path / "cache"))
     assert split["title"][0] == "Pejzaż z łąką"
     assert split.features["timeframe"].names == ["1651-1700", "UNK"]
-
-
-def test_few_pictures_are_taken_by_choice(foreign, tmp_path):
-    (tmp_path / "Images" / "0.jpg").unlink()
-    arguments = [*foreign, "--output_dir", str(tmp_path / "out"), "--text_columns", "TITLE", "--min_pictures", "0"]
-    script.main(arguments)
-    assert findings_of(tmp_path / "out")["linked_picture"] == 3
+    script.main([*foreign, *output[2:], "--output_dir", str(tmp_path / "few"), "--min_pictures", "0"])
+    assert findings_of(tmp_path / "few")["linked_picture"] == 4
 
 
 def test_mappings_are_found_by_name(foreign, tmp_path):

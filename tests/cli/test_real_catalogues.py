@@ -1,5 +1,3 @@
-"""Real catalogues from suggestions by way of decisions to a new model and an audit, where they are at hand."""
-
 import csv
 import json
 import shutil
@@ -28,7 +26,6 @@ NUM_DECISIONS = 30
 
 
 def records(path, delimiter):
-    """The bytes of each record without its line end."""
     lines = path.read_bytes().splitlines(keepends=True)
     with path.open(encoding="latin-1", newline="") as file:
         reader, first = csv.reader(file, delimiter=delimiter), 0

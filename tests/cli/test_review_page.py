@@ -1,5 +1,3 @@
-"""A catalogue's suggestions, reviewed by keys in a real browser and by programs over HTTP, with a kill."""
-
 import csv
 import json
 import shutil
@@ -44,7 +42,6 @@ def question(tab):
 
 
 def press(tab, key):
-    """Press a key, and wait until the page asks something else."""
     before = question(tab)
     tab.keyboard.press(key)
     wait_for_another(tab, before)

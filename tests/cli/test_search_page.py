@@ -1,12 +1,9 @@
-"""The application's search and map in a real browser, and its search by programs over HTTP."""
-
 import base64
 import shutil
 
 import numpy as np
 import pytest
-from served_app import served
-from test_review_page import called
+from served_app import called, served
 from tiny_release import load_command
 from transformers import pipeline
 
@@ -19,7 +16,6 @@ from semart_hf.search.vector_index import SearchIndex
 
 @pytest.fixture(scope="module")
 def museum(model, release, tmp_path_factory):
-    """A catalogue with suggestions, and its index."""
     folder = shutil.copytree(release, tmp_path_factory.mktemp("museum") / "museum")
     suggestions = folder / "suggestions.csv"
     words = ["--model", model, "--device", "cpu", "--output"]
@@ -91,7 +87,6 @@ def frame_top(frame):
 
 
 def programs(address, found, museum):
-    """The search over HTTP: by words, by a picture in base64, by a row."""
     image = base64.b64encode((museum / "Images" / "test04.jpg").read_bytes()).decode()
     by_words = called(address, "search", {"text": "a view of delft", "where": "type = 'portrait'", "top_k": 3})
     assert len(by_words) == 3

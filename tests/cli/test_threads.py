@@ -11,7 +11,6 @@ from semart_hf.cli.threads import cores
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ONE_PROCESS = CHECKOUT / "semart_hf" / "recipes" / "accelerate" / "one_process.yaml"
-# What a command finds that starts to compute.
 LOOK = """
 from semart_hf.cli.command import command
 @command("look")
@@ -37,9 +36,8 @@ def environment(**variables):
 
 def printed(words, folder, **variables):
     command = [sys.executable, *map(str, words)]
-    return subprocess.run(
-        command, cwd=folder, env=environment(**variables), capture_output=True, text=True, check=True, timeout=120
-    )
+    options = {"cwd": folder, "env": environment(**variables), "timeout": 120}
+    return subprocess.run(command, **options, capture_output=True, text=True, check=True)
 
 
 @several_cores

@@ -1,5 +1,3 @@
-"""Which tower a word of the command line means."""
-
 import pytest
 
 from semart_hf.cli.tower_recipes import TOWER_FIELDS, resolve_towers
@@ -9,31 +7,22 @@ STUDY_TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
 PRETRAINED = {"vision": "timm/resnet18.a1_in1k", "frozen_vision_stages": 3}
 
 
-def test_the_towers_of_the_study_are_those_of_its_recipes():
+def test_the_towers_of_the_study_are_those_of_its_recipes_which_differ_in_them_alone():
     towers = resolve_towers(STUDY_TOWERS, PRETRAINED)
     assert [tower.name for tower in towers] == ["resnet18", "efficientnet_b0", "vit_tiny"]
     for tower in towers:
         own = read_recipe(RECIPES / f"semart-{tower.name}.yaml")
         assert tower.fields == {name: own[name] for name in ("vision", "frozen_vision_stages")}
         assert tower.fields["frozen_vision_stages"] > 0
-
-
-def test_the_recipes_of_the_study_differ_in_their_tower_alone():
     recipes = [read_recipe(RECIPES / f"semart-{name}.yaml") for name in STUDY_TOWERS]
     names = set().union(*recipes) - {*TOWER_FIELDS, "output_dir"}
     assert {name for name in names if any(recipe.get(name) != recipes[0].get(name) for recipe in recipes)} == set()
-
-
-def test_from_scratch_only_the_architecture_is_taken():
     towers = resolve_towers(STUDY_TOWERS, read_recipe(RECIPES / "miniature.yaml"))
-    assert [tower.fields for tower in towers] == [
-        {"vision": "resnet18"},
-        {"vision": "efficientnet_b0"},
-        {"vision": "vit_tiny_patch16_224"},
-    ]
+    names = [{"vision": "resnet18"}, {"vision": "efficientnet_b0"}, {"vision": "vit_tiny_patch16_224"}]
+    assert [tower.fields for tower in towers] == names
 
 
-def test_models_of_timm_and_recipe_files(tmp_path):
+def test_models_of_timm_recipe_files_and_finished_runs(tmp_path):
     (tmp_path / "wide.yaml").write_text("vision: resnet34\nfrozen_vision_stages: 1\nlearning_rate: 1\n")
     words = ["resnet10t", "timm/convnext_tiny.fb_in1k", str(tmp_path / "wide.yaml")]
     towers = resolve_towers(words, PRETRAINED)
@@ -42,9 +31,6 @@ def test_models_of_timm_and_recipe_files(tmp_path):
         ("convnext_tiny.fb_in1k", {"vision": "timm/convnext_tiny.fb_in1k"}),
         ("wide", {"vision": "resnet34", "frozen_vision_stages": 1}),
     ]
-
-
-def test_a_finished_run_is_taken_as_it_is(tmp_path):
     run = tmp_path / "my-run"
     run.mkdir()
     (run / "config.json").write_text('{"model_type": "semart"}')

@@ -1,5 +1,3 @@
-"""The whole job: a release goes into `accelerate launch scripts/train.py`, a folder that answers comes out."""
-
 import json
 import os
 import subprocess
@@ -46,7 +44,6 @@ def test_processes_leave_their_group_before_they_end(small_release, tmp_path):
 
 @pytest.fixture(scope="module")
 def run(small_release, tmp_path_factory):
-    """A finished run: its folder, and what it printed."""
     folder = tmp_path_factory.mktemp("run")
     recipe = folder / "recipe.yaml"
     recipe.write_text(small_recipe(data=small_release, output_dir=folder / "model", **FIELDS))
@@ -95,9 +92,8 @@ def test_trainer_script_and_pipeline_agree_on_every_painting(run, small_release,
     classify = pipeline("art-classification", model=str(folder), trust_remote_code=True)
     rows = [{"image": row["image"], "text": row["text"]} for row in test]
     answers = classify(rows, batch_size=5, top_k=None)
-    load_command("evaluate").main(
-        ["--model", str(folder), "--data", str(small_release), "--split", "test", "--output_dir", str(tmp_path / "e")]
-    )
+    words = ["--model", folder, "--data", small_release, "--split", "test", "--output_dir", tmp_path / "e"]
+    load_command("evaluate").main([*map(str, words)])
     results = json.loads((tmp_path / "e" / "results.json").read_text())
     for column, task in enumerate(model.config.task_names):
         bound = rounding(1024, layers=20, size=8)
@@ -110,9 +106,8 @@ def test_trainer_script_and_pipeline_agree_on_every_painting(run, small_release,
         truth = zip(answers, scripted.references[:, column], strict=True)
         correct = [answer[task][0]["label"] == labels[label] for answer, label in truth if label >= 0]
         assert results["tasks"][task]["accuracy"] == pytest.approx(np.mean(correct))
-    assert json.loads((folder / "results.json").read_text())["mean_accuracy"] == pytest.approx(
-        results["mean_accuracy"]
-    )
+    mean = json.loads((folder / "results.json").read_text())["mean_accuracy"]
+    assert mean == pytest.approx(results["mean_accuracy"])
 
 
 def test_two_processes_give_the_metrics_of_one_before_and_after_training(run, small_release, tmp_path):

@@ -1,5 +1,3 @@
-"""A search's study: trained, killed, continued, and written as a recipe and a figure."""
-
 import pytest
 import yaml
 from small_recipe import small_recipe
@@ -82,27 +80,27 @@ def test_ranges_are_checked_before_anything_begins(folder, tmp_path, search, mes
     assert not (tmp_path / "out").exists()
 
 
-def test_the_ranges_of_the_package_suit_its_recipes(folder):
-    recipe = read_recipe(folder / "recipe.yaml")
-    assert "learning_rate" in read_ranges("search/default", recipe)
-
-
-def test_another_search_in_the_folder_is_refused(folder, tmp_path):
+def test_another_search_in_the_folder_is_refused_and_the_ranges_of_the_package_suit_its_recipes(folder, tmp_path):
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     assert not tune(recipe, {"learning_rate": [1e-3]}, tmp_path, 0, print).trials
     with pytest.raises(ValueError, match="another recipe or other ranges"):
         tune(recipe, {"learning_rate": [1e-2]}, tmp_path, 0, print)
+    recipe = read_recipe(folder / "recipe.yaml")
+    assert "learning_rate" in read_ranges("search/default", recipe)
 
 
 def test_the_trainers_own_search_works(small_release, tmp_path):
     parts = parts_of(small_release)
     options = {"num_train_epochs": 1, "eval_strategy": "epoch", "save_strategy": "no", "load_best_model_at_end": False}
     trainer = make_trainer(parts, tmp_path, model_init=lambda trial=None: make_model(parts), **options)
+    space, first = {"learning_rate": [1e-9, 1e-2], "logit_adjustment_tau": [0.25]}, trainer.model
     best = trainer.hyperparameter_search(
-        lambda trial: {"learning_rate": trial.suggest_categorical("learning_rate", [1e-9, 1e-2])},
+        lambda trial: {name: trial.suggest_categorical(name, values) for name, values in space.items()},
         compute_objective=lambda metrics: metrics["eval_loss"],
         direction="minimize",
         n_trials=2,
-        sampler=optuna.samplers.GridSampler({"learning_rate": [1e-9, 1e-2]}),
+        sampler=optuna.samplers.GridSampler(space),
     )
-    assert best.hyperparameters == {"learning_rate": 1e-2}
+    assert best.hyperparameters == {"learning_rate": 1e-2, "logit_adjustment_tau": 0.25}
+    assert (trainer.args.logit_adjustment_tau, trainer.model is first) == (0.25, False)
+    assert trainer.args.learning_rate in {group["initial_lr"] for group in trainer.optimizer.param_groups}

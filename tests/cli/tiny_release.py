@@ -24,17 +24,15 @@ WORDS = ["a", "view", "of", "delft", "the", "lady", "with", "river", "saint", "m
 
 
 def load_command(name):
-    """The module of a command line, without running it."""
     return importlib.import_module(f"semart_hf.cli.{name}")
 
 
 def read_table(path, delimiter="\t"):
-    """Rows of a catalogue or of a table, by column."""
     with path.open(encoding="cp1252", newline="") as file:
         return list(csv.DictReader(file, delimiter=delimiter))
 
 
-def tiny_parts(tasks=TASKS, words=WORDS, **sizes):
+def tiny_parts(tasks=TASKS, words=WORDS, seed=0, **sizes):
     """A model with random weights whose answers differ between paintings, and its processor."""
     vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
     tokenizer = DistilBertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=32)
@@ -42,10 +40,9 @@ def tiny_parts(tasks=TASKS, words=WORDS, **sizes):
         timm.get_pretrained_cfg("test_resnet").to_dict() | {"input_size": (3, 64, 64)}
     )
     text = DistilBertConfig(vocab_size=len(vocabulary), dim=32, n_layers=2, n_heads=4, hidden_dim=64, **sizes)
-    torch.manual_seed(0)
-    model = SemArtForArtClassification.from_towers(
-        "test_resnet", text, tasks, pretrained=False, image_size=64, fusion_dim=32
-    )
+    torch.manual_seed(seed)
+    sizes = {"pretrained": False, "image_size": 64, "fusion_dim": 32}
+    model = SemArtForArtClassification.from_towers("test_resnet", text, tasks, **sizes)
     with torch.no_grad():  # heads drawn wide
         for head in model.heads.values():
             head.weight.normal_(std=1.0)
@@ -53,7 +50,6 @@ def tiny_parts(tasks=TASKS, words=WORDS, **sizes):
 
 
 def save_tiny_model(folder, tasks=TASKS):
-    """A complete model folder with random weights."""
     for part in tiny_parts(tasks):
         part.save_pretrained(folder)
     return folder

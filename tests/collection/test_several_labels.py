@@ -1,5 +1,3 @@
-"""A task with several labels from the pipeline's answer to the reviewed catalogue."""
-
 import csv
 
 import pytest
@@ -68,7 +66,6 @@ def page(tmp_path):
 
 
 def offered(shown):
-    """Row, the buttons' texts, and what Enter accepts."""
     choices = shown[5 : 5 + NUM_CHOICES]
     return shown[0], [one[0] for one in choices if one], shown[5 + NUM_CHOICES]
 

@@ -1,7 +1,4 @@
-"""Data sets, folders of pictures and mapped catalogues give the rows, cells and pictures that they hold."""
-
 import csv
-import io
 import json
 from types import SimpleNamespace
 
@@ -9,6 +6,7 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from release_builder import encoded
 
 from semart_hf.catalogue.mapping import parse_mapping
 from semart_hf.collection.own_format import Addition, open_catalogue
@@ -17,19 +15,13 @@ from semart_hf.collection.suggestions import Answer, Columns, addition_of, find_
 
 
 def coloured(colour):
-    content = io.BytesIO()
-    Image.new("RGB", (8, 6), colour).save(content, "PNG")
-    return content.getvalue()
+    return encoded(Image.new("RGB", (8, 6), colour), "PNG")
 
 
 @pytest.fixture
 def rows():
-    columns = {
-        "image": [{"bytes": coloured("red"), "path": None}, None],
-        "text": ["a, \"b\"", None],
-        "type": [1, -1],
-        "year": [1653.0, None],
-    }  # fmt: skip
+    columns = {"text": ['a, "b"', None], "type": [1, -1], "year": [1653.0, None]}
+    columns["image"] = [{"bytes": coloured("red"), "path": None}, None]
     features = {
         "image": datasets.Image(),
         "text": datasets.Value("string"),
@@ -58,9 +50,8 @@ def test_a_data_set_gives_its_cells_by_name_and_its_pictures(rows, tmp_path):
 def test_a_data_set_is_written_as_a_table_without_its_pictures(rows, tmp_path, ending):
     output = tmp_path / f"out{ending}"
     catalogue = DatasetRows(tmp_path, rows)
-    catalogue.write(
-        output, ["type_suggested"], [Addition(["portrait"]), Addition(["landscape"], {"type": "landscape"})]
-    )
+    additions = [Addition(["portrait"]), Addition(["landscape"], {"type": "landscape"})]
+    catalogue.write(output, ["type_suggested"], additions)
     if ending == ".csv":
         with output.open(encoding="utf-8", newline="") as file:
             found = list(csv.DictReader(file))
@@ -87,11 +78,8 @@ def test_a_folder_of_pictures_is_a_catalogue_with_the_texts_beside_them(tmp_path
     (tmp_path / "c.txt").write_bytes(b"PK\3\4" * 99)
     catalogue = open_source(str(tmp_path))
     found = list(catalogue.rows())
-    assert [row.cells for row in found] == [
-        {"image_file": "a.png", "text": "A harbour."},
-        {"image_file": "c.png", "text": None},
-        {"image_file": "room/b.png", "text": None},
-    ]
+    cells = [(row.cells["image_file"], row.cells["text"]) for row in found]
+    assert cells == [("a.png", "A harbour."), ("c.png", None), ("room/b.png", None)]
     assert "cannot be read" in found[1].problem
     columns = find_columns(catalogue, ["type"])
     assert painting_of(found[2], columns, tmp_path)[0] == {"image": str(tmp_path / "room/b.png")}
@@ -118,9 +106,8 @@ MAPPING = {
 
 def test_a_mapping_says_what_a_catalogue_s_cells_mean_and_its_own_cells_stay(tmp_path):
     path = tmp_path / "museum.csv"
-    path.write_text(
-        "Scan;Title;Text;Genre;School;Kind\nx/a.png;T;D;Portraits;;painting\n;T;D;;;Painting\n;T;D;;;Vase\n", "utf-8"
-    )
+    text = "Scan;Title;Text;Genre;School;Kind\nx/a.png;T;D;Portraits;;painting\n;T;D;;;Painting\n;T;D;;;Vase\n"
+    path.write_text(text, "utf-8")
     (tmp_path / "a.png").write_bytes(coloured("blue"))
     catalogue = MappedCatalogue(open_catalogue(path), parse_mapping(MAPPING))
     tasks = ["type", "school"]
@@ -131,14 +118,10 @@ def test_a_mapping_says_what_a_catalogue_s_cells_mean_and_its_own_cells_stay(tmp
     assert painting_of(first, columns, tmp_path)[0] == {"image": str(tmp_path / "a.png"), "text": "T. D"}
     assert third.problem == "The mapping leaves this row out."
     answer = Answer({task: [{"label": "x", "score": 1.0}] for task in tasks}, "")
-    additions = [
-        addition_of(answer, row, columns, tasks, {"type": 0.5, "school": 0.5}, fill=["School"])
-        for row in (first, second)
-    ]
-    assert [addition.added[3::4] for addition in additions] == [["known", "accepted"], ["accepted", "accepted"]]
-    catalogue.write(
-        tmp_path / "out.csv", ["new"], [Addition(["1"], additions[0].filled), Addition(["2"]), Addition([""])]
-    )
+    risks = {"type": 0.5, "school": 0.5}
+    known, new = (addition_of(answer, row, columns, tasks, risks, fill=["School"]) for row in (first, second))
+    assert [addition.added[3::4] for addition in (known, new)] == [["known", "accepted"], ["accepted", "accepted"]]
+    catalogue.write(tmp_path / "out.csv", ["new"], [Addition(["1"], known.filled), Addition(["2"]), Addition([""])])
     assert (tmp_path / "out.csv").read_text("utf-8").splitlines()[:3] == [
         "Scan;Title;Text;Genre;School;Kind;new", "x/a.png;T;D;Portraits;x;painting;1", ";T;D;;;Painting;2",
     ]  # fmt: skip

@@ -30,7 +30,6 @@ def painting(seed: int, size: tuple[int, int] = (60, 80)) -> Image.Image:
 
 
 def encoded(picture: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
-    """Content of a picture file."""
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return file.getvalue()
@@ -43,10 +42,7 @@ def row(name: str | None, **cells: str) -> dict[str, str]:
     return {**plain, **{column.upper(): value for column, value in cells.items()}}
 
 
-def write_release(
-    folder: Path, splits: Mapping[str, Sequence[Mapping[str, str]]], pictures: Mapping[str, bytes]
-) -> Path:
-    """Folder of a release with these rows and picture files."""
+def write_release(folder: Path, splits: Mapping[str, Sequence[dict[str, str]]], pictures: Mapping[str, bytes]) -> Path:
     (folder / "Images").mkdir(parents=True)
     for split, rows in splits.items():
         columns = [*HEADER, *(column for column in rows[0] if column not in HEADER)]
@@ -83,14 +79,9 @@ def prepare_stream(folder: Path, num_rows: int, *, image_size: int, rows_per_sha
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Digest of each file by its path in the folder."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    files = {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {str(path): hashlib.sha256(content).hexdigest() for path, content in files.items()}
 
 
 def problems_of(folder: Path) -> list[dict]:
-    """Findings of a preparation."""
     return [json.loads(line) for line in (folder / "problems.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -1,5 +1,3 @@
-"""The collator and the order of training rows."""
-
 import numpy as np
 import pytest
 import timm
@@ -26,10 +24,8 @@ ROUNDING = rounding(3, layers=3, size=50 * 5)
 @pytest.fixture(scope="module")
 def processor():
     tokenizer = learn_tokenizer(["a view of delft with a river"] * 3, max_length=16)
-    return SemArtProcessor(
-        SemArtImageProcessor.from_timm(timm.get_pretrained_cfg("test_resnet").to_dict() | {"input_size": (3, 32, 32)}),
-        tokenizer,
-    )
+    cfg = timm.get_pretrained_cfg("test_resnet").to_dict() | {"input_size": (3, 32, 32)}
+    return SemArtProcessor(SemArtImageProcessor.from_timm(cfg), tokenizer)
 
 
 def rows(number=6):
@@ -106,25 +102,6 @@ def test_training_rows_depend_neither_on_workers_nor_on_batch_size(processor):
     assert pictures.shape != others.shape or not torch.equal(pictures, others)
 
 
-def test_pictures_that_an_accelerator_finishes_are_the_same(processor):
-    augmentation = Augmentation(crop_scale=(0.5, 1.0), rotation=10, color_jitter=0.2, random_erasing=0.5)
-    paintings = [row | {"draw": (0, 0, number)} for number, row in enumerate(rows())]
-    paintings[1]["image"] = None
-    finished = ArtCollator(processor, TASKS, augmentation=augmentation)(paintings)
-    unfinished = ArtCollator(processor, TASKS, augmentation=augmentation, finishes_pictures=False)(paintings)
-    assert unfinished["pixel_values"].stack.dtype == torch.uint8
-    assert torch.equal(unfinished.pop("pixel_values").finish(), finished.pop("pixel_values"))
-    assert set(finished) == set(unfinished)
-    assert all(torch.equal(finished[name], unfinished[name]) for name in finished)
-
-
-def test_impossible_settings_are_refused(processor):
-    with pytest.raises(ValueError, match="Unknown modality 'sound'"):
-        ArtCollator(processor, TASKS, modality="sound")
-    with pytest.raises(ValueError, match=r"image_dropout is 0.6 and text_dropout 0.5"):
-        ArtCollator(processor, TASKS, image_dropout=0.6, text_dropout=0.5)
-
-
 @pytest.mark.parametrize("is_training", [True, False])
 def test_a_picture_that_cannot_be_read_costs_no_other_row_anything(processor, is_training, caplog):
     whole = [row | ({"draw": (0, 0, number)} if is_training else {}) for number, row in enumerate(rows(4))]
@@ -147,7 +124,7 @@ def test_a_picture_that_cannot_be_read_costs_no_other_row_anything(processor, is
     assert "unreadable" not in alone
 
 
-def test_labels_are_names_or_numbers(processor):
+def test_labels_are_names_or_numbers_and_impossible_settings_are_refused(processor):
     labels = [0, None, float("nan"), -100, TASKS[0]["labels"][1], 1.0]
     batch = ArtCollator(processor, TASKS)([rows(1)[0] | {"type": label} for label in labels])
     assert batch["labels"][:, 0].tolist() == [0, -100, -100, -100, 1, 1]
@@ -155,3 +132,7 @@ def test_labels_are_names_or_numbers(processor):
         ArtCollator(processor, TASKS)([rows(1)[0] | {"type": 7}])
     with pytest.raises(TypeError, match=r"Got the type label \['portrait'\], but a label is a name or its number"):
         ArtCollator(processor, TASKS)([rows(1)[0] | {"type": ["portrait"]}])
+    with pytest.raises(ValueError, match="Unknown modality 'sound'"):
+        ArtCollator(processor, TASKS, modality="sound")
+    with pytest.raises(ValueError, match=r"image_dropout is 0.6 and text_dropout 0.5"):
+        ArtCollator(processor, TASKS, image_dropout=0.6, text_dropout=0.5)

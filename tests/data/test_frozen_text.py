@@ -1,5 +1,3 @@
-"""Hidden states read from disk equal those that are computed; when a cache is worth it; killed and damaged ones."""
-
 import os
 import pickle
 import re
@@ -12,18 +10,12 @@ import pytest
 import torch
 from rounding import rounding
 from safetensors.torch import load_file, save_file
-from small_trainer import losses_of, make_model, make_trainer, parts_of
+from small_trainer import LOSS_ROUNDING, losses_of, make_model, make_trainer, parts_of
 
 from semart_hf.data import frozen_text as module
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.frozen_text import (
-    FrozenText,
-    FrozenTextWriter,
-    digest_of,
-    expected_reads,
-    frozen_text,
-)
+from semart_hf.data.frozen_text import FrozenText, FrozenTextWriter, digest_of, expected_reads, frozen_text
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_processor
 
@@ -32,7 +24,6 @@ WORDS = SENTENCE.split()
 
 
 def texts_of(number):
-    """Distinct texts of 1 to 40 words."""
     return [" ".join(WORDS[(row + place * (row % 5 + 1)) % 17] for place in range(1 + row * 7 % 40)) + f" {row}"
             for row in range(number)]  # fmt: skip
 
@@ -95,7 +86,7 @@ def test_losses_and_gradients_are_those_of_the_whole_text_tower(parts, tmp_path,
             assert torch.allclose(parameter.grad, gradients[name], atol=tolerance), name
 
 
-def test_a_cut_text_is_kept_as_it_is_read_and_another_is_tokenised(parts, built, tmp_path):
+def test_a_cut_text_is_kept_as_it_is_read_and_what_cannot_be_stored_refused(parts, built, tmp_path):
     long = " ".join(WORDS * 6)
     kept = written(tmp_path, *built, [long, "a bridge"])
     batch = kept.batch([long, None, "a bridge"])
@@ -104,6 +95,12 @@ def test_a_cut_text_is_kept_as_it_is_read_and_another_is_tokenised(parts, built,
     assert batch["has_text"].tolist() == [True, False, True]
     batch = ArtCollator(built[1], parts[1], frozen_text=kept)(rows_of([long, "a new text"]))
     assert set(batch) == {"input_ids", "attention_mask", "labels"}
+    model, processor = built
+    with torch.no_grad():
+        model.text_tower.transformer.layer[0].output_layer_norm.weight.fill_(1e6)
+    with pytest.raises(ValueError, match=r"cannot be stored as fp16.*text_cache_dtype: bf16"):
+        written(tmp_path, model, processor, texts_of(3), storage="fp16")
+    assert len(written(tmp_path, model, processor, texts_of(3), storage="bf16")) == 3
 
 
 def test_other_weights_tokens_depth_and_storage_have_their_own_place(built, tmp_path):
@@ -144,10 +141,8 @@ def test_what_is_there_is_not_computed_again_and_processes_share_the_rest(parts,
     files[3].rename(whole.folder / ".3.unfinished")  # as a process leaves it that is killed while it writes
     written(tmp_path / "whole", model, processor, texts_of(60))
     assert [path for path in files if path.stat().st_mtime_ns != times[path]] == [files[3]]
-    parts = [
-        written(tmp_path / "shared", model, processor, texts_of(60), process_index=index, num_processes=2)
-        for index in range(2)
-    ]
+    root, shares = tmp_path / "shared", [{"process_index": index, "num_processes": 2} for index in range(2)]
+    parts = [written(root, model, processor, texts_of(60), **share) for share in shares]
     assert 20 < len(parts[0]) < 40
     assert len(parts[1]) == 60
     for path in files:
@@ -156,30 +151,17 @@ def test_what_is_there_is_not_computed_again_and_processes_share_the_rest(parts,
         assert all(torch.allclose(one[name], same[name], atol=rounding(64, layers=6, size=4)) for name in one)
 
 
-def test_workers_get_the_name_of_the_folder(built, tmp_path):
+def test_workers_get_the_name_of_the_folder_and_a_damaged_file_is_named(built, tmp_path):
     kept = written(tmp_path, *built, texts_of(50))
     expected = kept.batch(texts_of(9))
     pickled = pickle.dumps(kept)
     assert len(pickled) < 500
     found = pickle.loads(pickled).batch(texts_of(9))  # noqa: S301
     assert torch.equal(expected["text_hidden"], found["text_hidden"])
-
-
-def test_a_damaged_file_is_named(built, tmp_path):
-    kept = written(tmp_path, *built, texts_of(3))
     (file,) = kept.folder.glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(ValueError, match=rf"{file.name} of the cache of frozen text is damaged.*Delete it"):
         FrozenText(kept.folder, 1)
-
-
-def test_values_that_the_storage_type_cannot_hold_are_refused(built, tmp_path):
-    model, processor = built
-    with torch.no_grad():
-        model.text_tower.transformer.layer[0].output_layer_norm.weight.fill_(1e6)
-    with pytest.raises(ValueError, match=r"cannot be stored as fp16.*text_cache_dtype: bf16"):
-        written(tmp_path, model, processor, texts_of(3), storage="fp16")
-    assert len(written(tmp_path, model, processor, texts_of(3), storage="bf16")) == 3
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell what is mapped")
@@ -226,11 +208,10 @@ def test_the_steps_are_the_same_with_and_without_a_cache(parts, tmp_path, choose
         model = make_model(parts, trainable_text_layers=2)
         losses.append(losses_of(make_trainer(parts, tmp_path / "run", model, collation=collation, **options)))
     assert len(losses[0]) == 8
-    # Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
-    assert losses[1] == pytest.approx(losses[0], abs=rounding(1024, layers=2 * 20, size=3))
+    assert losses[1] == pytest.approx(losses[0], abs=LOSS_ROUNDING)
 
 
-def test_auto_takes_a_cache_where_texts_are_read_often(parts, choose):
+def test_auto_takes_a_cache_where_texts_are_read_often_and_nothing_learns(parts, choose):
     kept, remark = choose(1)
     assert kept is None
     assert "too few for a cache" in remark
@@ -241,6 +222,10 @@ def test_auto_takes_a_cache_where_texts_are_read_often(parts, choose):
     assert "read from" in choose(1)[1]
     off = "Frozen text: computed in every batch (cache_frozen_text: false)"
     assert choose(10, cache_frozen_text="false") == (None, off)
+    model = make_model(parts, trainable_text_layers=None)
+    assert choose(model=model) == (None, "Frozen text: none, all text layers learn")
+    with pytest.raises(ValueError, match="is true, but there is no frozen text: none, all text layers learn"):
+        choose(model=model, cache_frozen_text="true")
 
 
 def test_a_full_disk_costs_time_and_not_the_run(choose, monkeypatch):
@@ -259,13 +244,6 @@ def test_a_full_disk_costs_time_and_not_the_run(choose, monkeypatch):
     kept, remark = choose()
     assert kept is None
     assert "because the cache could not be written: No space left on device" in remark
-
-
-def test_nothing_is_cached_that_learns(parts, choose):
-    model = make_model(parts, trainable_text_layers=None)
-    assert choose(model=model) == (None, "Frozen text: none, all text layers learn")
-    with pytest.raises(ValueError, match="is true, but there is no frozen text: none, all text layers learn"):
-        choose(model=model, cache_frozen_text="true")
 
 
 def test_the_number_of_reads_counts_epochs_and_dropout(tmp_path):

@@ -1,5 +1,3 @@
-"""Kinds of tasks in the columns of data: several labels of a cell, an order, and what is refused."""
-
 import re
 import time
 
@@ -62,21 +60,16 @@ def test_numbered_lists_are_streamed(origin, tmp_path):
 @pytest.mark.parametrize(
     ("entry", "cells", "expected"),
     [
-        ({"order": ["small", "large"]}, ["large", "small", "small"], {"labels": ["small", "large", "UNK"]}),
-        (
-            {"unit": "cm"},
-            [10.5, 2.0, 2.0, 30.0],
-            {"labels": ["2", "10.5", "30", "UNK"], "positions": [2.0, 10.5, 30.0, None], "unit": "cm"},
-        ),
-        (
-            {},
-            ["1601-1650", "1501-1550", "1501-1550"],
-            {"labels": ["1501-1550", "1601-1650", "UNK"], "positions": [1525.5, 1625.5, None], "unit": "years"},
-        ),
+        ({"order": ["small", "large"]}, ["large", "small", "small"], [["small", "large"]]),
+        ({"unit": "cm"}, [10.5, 2.0, 2.0, 30.0], [["2", "10.5", "30"], [2.0, 10.5, 30.0], "cm"]),
+        ({}, ["1601-1650", "1501-1550"], [["1501-1550", "1601-1650"], [1525.5, 1625.5], "years"]),
     ],
     ids=["words", "numbers", "periods"],
 )
 def test_labels_with_an_order(entry, cells, expected):
+    labels, *scale = expected
+    expected = {"labels": [*labels, "UNK"]}
+    expected |= {"positions": [*scale[0], None], "unit": scale[1]} if scale else {}
     rows = datasets.Dataset.from_dict({"size": cells})
     (task,) = tasks_of(rows, [{"name": "size", "kind": "ordered", **entry}], min_label_count=1)
     assert task == {"name": "size", "kind": "ordered", **expected}

@@ -1,5 +1,3 @@
-"""Finishing pictures: each change against torchvision, the batch against single pictures, mixtures, places."""
-
 import itertools
 import math
 import pickle
@@ -49,23 +47,17 @@ def test_pictures_that_are_not_resized_keep_their_pixels(numbers, size, expected
     assert torch.allclose(finish([picture()], [numbers], size)[0], expected(values(picture())), atol=ROUNDING)
 
 
-def test_rotation_equals_torchvisions():
+def test_rotation_and_crop_equal_torchvisions_and_beyond_its_edges_a_picture_is_mirrored():
     expected = tvF.rotate(values(picture()), 30, interpolation=tvF.InterpolationMode.BILINEAR)
     middle = (slice(None), slice(12, 28), slice(12, 28))
     found = finish([picture()], [Draw(angle=math.radians(30))], 40)[0]
     assert torch.allclose(found[middle], expected[middle], atol=1e-3)
-
-
-def test_a_crop_equals_torchvisions_resizing():
     numbers = Draw(width=0.9, height=0.6, center=(0.5, 0.5))
     image = picture(100, 80)
     expected = tvF.resized_crop(values(image), 20, 4, 60, 72, [64, 64], antialias=False)
     found = finish([image], [numbers], 64)[0]
     # The crop's edge shows what lies beyond it, where torchvision repeats the last pixel.
     assert torch.allclose(found[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=1e-3)
-
-
-def test_beyond_its_edges_a_picture_goes_on_as_its_mirror_image():
     image = picture(30, 30)
     wide = values(image)
     mirrored = torch.cat([wide.flip(2), wide, wide.flip(2)], dim=2)
@@ -105,13 +97,22 @@ def test_large_pictures_are_as_sharp_as_if_resized_once(center):
     assert (found - expected).abs().mean() < 0.02
 
 
-def test_pictures_are_normalised_and_rectangles_take_the_mean_colour():
+def test_pictures_are_normalised_erased_pickled_and_zeros_where_there_is_none():
     mean, std = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
     numbers = Draw(erased=(0.25, 0.5, 0.5, 0.25))
     found = finish([picture()], [numbers], 40, mean=mean, std=std)[0]
     expected = tvF.normalize(values(picture()), mean, std)
     expected[:, 10:30, 20:30] = 0.0
     assert torch.allclose(found, expected, atol=ROUNDING)
+    images = [picture(seed=row) for row in range(3)]
+    found = finish(images[:2], [Draw()] * 2, 40, rows=[1, 3], num_rows=4)
+    assert not found[[0, 2]].any()
+    assert torch.allclose(found[1], values(images[0]), atol=ROUNDING)
+    assert torch.allclose(found[3], values(images[1]), atol=ROUNDING)
+    batch = gather_pictures([picture()], [Draw(factors=(1.1, 1.0, 1.0))], size=40, **PLAIN)
+    moved = pickle.loads(pickle.dumps(batch)).to("cpu", non_blocking=True)  # noqa: S301
+    assert moved.stack.dtype == torch.uint8
+    assert torch.equal(moved.finish(), batch.finish())
 
 
 def test_a_whole_batch_at_once_equals_picture_by_picture():
@@ -129,14 +130,6 @@ def test_a_whole_batch_at_once_equals_picture_by_picture():
         assert torch.allclose(at_once[row], alone[0], atol=2 * 2 * 255 * ROUNDING)
 
 
-def test_rows_without_a_picture_are_zeros():
-    images = [picture(seed=row) for row in range(3)]
-    found = finish(images[:2], [Draw()] * 2, 40, rows=[1, 3], num_rows=4)
-    assert not found[[0, 2]].any()
-    assert torch.allclose(found[1], values(images[0]), atol=ROUNDING)
-    assert torch.allclose(found[3], values(images[1]), atol=ROUNDING)
-
-
 def test_the_pixels_are_distributed_as_torchvisions():
     torch.manual_seed(0)
     image = picture(60, 48, seed=3)
@@ -149,10 +142,3 @@ def test_the_pixels_are_distributed_as_torchvisions():
     assert (found.mean(0) - expected.mean(0)).abs().max() < 0.06
     assert (found.std(0) - expected.std(0)).abs().max() < 0.05
     assert found.mean().item() == pytest.approx(expected.mean().item(), abs=0.01)
-
-
-def test_unfinished_pictures_are_pickled():
-    batch = gather_pictures([picture()], [Draw(factors=(1.1, 1.0, 1.0))], size=40, **PLAIN)
-    moved = pickle.loads(pickle.dumps(batch)).to("cpu", non_blocking=True)  # noqa: S301
-    assert moved.stack.dtype == torch.uint8
-    assert torch.equal(moved.finish(), batch.finish())

@@ -1,5 +1,3 @@
-"""The order of training rows, by length too, and how the rows of an optimiser step are dealt out."""
-
 import pytest
 import torch
 
@@ -21,7 +19,7 @@ def padding_of(order, batch_size=32):
     return (LENGTHS[batches].amax(1) * batch_size).sum().item() / LENGTHS[batches].sum().item()
 
 
-def test_every_row_comes_once_in_an_order_of_seed_and_epoch():
+def test_every_row_comes_once_in_an_order_of_seed_and_epoch_with_little_padding():
     sampler = SeededSampler(NUM_ROWS, 1, lengths=LENGTHS.tolist(), step_size=32)
     first, second = indices(sampler), indices(sampler, epoch=1)
     assert sorted(first) == sorted(second) == list(range(NUM_ROWS))
@@ -30,14 +28,11 @@ def test_every_row_comes_once_in_an_order_of_seed_and_epoch():
     assert indices(SeededSampler(NUM_ROWS, 2, lengths=LENGTHS.tolist(), step_size=32)) != first
     assert {epoch for epoch, _ in sampler} == {0}
     assert sorted(indices(SeededSampler(5, 1, lengths=LENGTHS[:5].tolist(), step_size=32))) == list(range(5))
-
-
-def test_little_of_a_batch_is_padding():
     assert padding_of(indices(SeededSampler(NUM_ROWS, 1))) > 2.0
     assert padding_of(indices(SeededSampler(NUM_ROWS, 1, lengths=LENGTHS.tolist(), step_size=32))) < 1.15
 
 
-def test_all_processes_have_equally_much_to_do():
+def test_all_processes_have_equally_much_to_do_and_one_without_a_row_a_placeholder():
     def batches(process):
         sampler = SeededSampler(NUM_ROWS, 1, lengths=LENGTHS.tolist(), step_size=2 * 8 * 2)
         return list(StepBatchSampler(sampler, 8, num_accumulated=2, num_processes=2, process_index=process))
@@ -47,6 +42,13 @@ def test_all_processes_have_equally_much_to_do():
     assert ((longest[0] - longest[1]).abs() / longest.amax(0)).mean() < 0.06
     seen = sorted(index for rank in ranks for batch in rank for _, index in batch if index >= 0)
     assert seen == list(range(NUM_ROWS))
+    samplers = [StepBatchSampler(SeededSampler(9, 0), 4, num_processes=2, process_index=n) for n in (0, 1)]
+    batches = [list(sampler) for sampler in samplers]
+    assert [len(batch) for batch in batches[0]] == [4, 1]
+    assert batches[1][1] == [(0, PLACEHOLDER)] or batches[0][1] == [(0, PLACEHOLDER)]
+    row = TrainingPaintings([{"type": 1}] * 9, seed=0)[0, PLACEHOLDER]
+    assert row["image"] is None
+    assert "type" not in row
 
 
 @pytest.mark.parametrize(("processes", "accumulated", "size"), [(1, 1, 8), (2, 1, 4), (1, 4, 2), (2, 2, 2), (4, 2, 1)])
@@ -63,14 +65,3 @@ def test_steps_see_the_same_rows_however_they_are_divided(processes, accumulated
             assert len(batch) <= size
     order = [index for _, index in SeededSampler(19, seed=5)]
     assert [sorted(step) for step in steps] == [sorted(order[:8]), sorted(order[8:16]), sorted(order[16:])]
-
-
-def test_a_process_without_a_row_gets_a_placeholder():
-    batches = [
-        list(StepBatchSampler(SeededSampler(9, 0), 4, num_processes=2, process_index=process)) for process in (0, 1)
-    ]
-    assert [len(batch) for batch in batches[0]] == [4, 1]
-    assert batches[1][1] == [(0, PLACEHOLDER)] or batches[0][1] == [(0, PLACEHOLDER)]
-    row = TrainingPaintings([{"type": 1}] * 9, seed=0)[0, PLACEHOLDER]
-    assert row["image"] is None
-    assert "type" not in row

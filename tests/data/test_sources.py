@@ -1,5 +1,3 @@
-"""Where training rows come from: as they lie, prepared once, or streamed; and that validation is left alone."""
-
 import datasets
 import pytest
 from PIL import Image
@@ -47,9 +45,8 @@ def train_rows(arguments, processor=PROCESSOR):
 )
 def test_the_size_is_what_the_smallest_crop_needs(crop, edge, smallest, expected):
     assert prepared_size(processor_of(crop, edge), smallest) == expected
-    squashing = SemArtImageProcessor(
-        size={"height": edge, "width": edge}, crop_size={"height": crop, "width": crop}, default_to_square=True
-    )
+    size, crop_size = ({"height": side, "width": side} for side in (edge, crop))
+    squashing = SemArtImageProcessor(size=size, crop_size=crop_size, default_to_square=True)
     assert prepared_size(squashing, smallest) == expected
 
 
@@ -103,12 +100,9 @@ def test_what_is_not_prepared_lies_where_it_was(release, cache, fields, crop):
     assert not cache.exists() or not list(cache.glob("semart_hf/prepared/*"))
 
 
-def test_the_recipe_may_say_the_size(release):
+def test_the_recipe_may_give_the_size_and_a_release_is_prepared_and_then_streamed(release):
     rows, _ = train_rows(arguments_of(release, prepared_size=48), processor_of(64, 64))
     assert min(load_picture(rows[0]["image"]).size) == 48
-
-
-def test_a_release_is_prepared_and_then_streamed(release):
     rows, remark = train_rows(arguments_of(release, streaming=True, shuffle_buffer=4, epoch_length=8))
     assert isinstance(rows, PaintingStream)
     assert (rows.num_rows, len(rows), rows.buffer_size) == (12, 8, 4)

@@ -24,9 +24,6 @@ def test_it_writes_bert_frames_and_cuts_to_the_length():
     assert tokenizer("")["input_ids"] == [2, 3]
     assert tokenizer.tokenize("a [MASK] book") == ["a", "[MASK]", "book"]
     assert tokenizer.tokenize("Ωmega") == ["[UNK]"]
-
-
-def test_unseen_words_are_cut_into_pieces_and_put_together_again():
     tokenizer = learn_tokenizer(TEXTS, vocab_size=300)
     pieces = tokenizer.tokenize("bookish")
     assert pieces[0].startswith("book")
@@ -45,21 +42,15 @@ def test_it_is_saved_and_loaded_without_a_network(tmp_path):
         assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
 
 
-def test_the_order_of_texts_does_not_matter():
+def test_the_order_of_texts_does_not_matter_and_the_vocabulary_has_its_size():
     shuffled = random.Random(3).sample([*TEXTS, None, "", "  "], len(TEXTS) + 3)
     vocabulary = learn_tokenizer(TEXTS, vocab_size=200).get_vocab()
     for _ in range(5):
         assert learn_tokenizer(shuffled, vocab_size=200).get_vocab() == vocabulary
-
-
-def test_the_vocabulary_stays_within_its_size():
     rng = random.Random(0)
     many_letters = ["".join(chr(rng.randrange(0x4E00, 0x4F00)) for _ in range(30)) + " abc" for _ in range(50)]
     assert len(learn_tokenizer(many_letters, vocab_size=100)) <= 100
     assert len(learn_tokenizer(TEXTS, vocab_size=30000)) < 400
-
-
-def test_no_text_and_no_room_are_refused():
     with pytest.raises(ValueError, match=r"Got no text.*text: distilbert/distilbert-base-uncased"):
         learn_tokenizer([None, "", "   "])
     with pytest.raises(ValueError, match=r"Got vocab_size=20 and max_length=512.*Raise them"):

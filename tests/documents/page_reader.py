@@ -45,5 +45,4 @@ class Page(HTMLParser):
             self.text += data
 
     def count(self, kind):
-        """How many elements have this class."""
         return sum(kind in (attributes.get("class") or "").split() for _, attributes in self.tags)

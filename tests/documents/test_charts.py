@@ -1,5 +1,3 @@
-"""Figures say what the outcomes say: the numbers in them are read back from the drawing."""
-
 import re
 
 import numpy as np
@@ -13,7 +11,6 @@ TASKS = [{"name": "type", "labels": ["portrait", "UNK", "landscape"]}]
 
 @pytest.fixture(scope="module")
 def outcomes():
-    """The types of five paintings; the fifth has none."""
     collected = Outcomes(TASKS)
     types = np.array([[0.9, 0.1, 0], [0.2, 0.1, 0.7], [0.6, 0.1, 0.3], [0.1, 0.8, 0.1], [1, 0, 0]])
     collected.add({"type": types}, np.array([[0], [2], [2], [1], [-100]]))
@@ -24,19 +21,21 @@ def texts_of(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_confusion(outcomes):
+def test_confusion_of_few_labels_and_of_many_is_an_equal_file(outcomes, tmp_path, monkeypatch):
     figure = charts.draw_confusion(outcomes, "type")
     axes = figure.axes[0]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["portrait", "landscape", "UNK"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["portrait (1)", "landscape (2)", "UNK (1)"]
     np.testing.assert_allclose(axes.images[0].get_array(), [[1, 0, 0], [0.5, 0.5, 0], [0, 0, 1]])
     assert texts_of(figure) == ["100%\n1", "50%\n1", "50%\n1", "100%\n1"]
-
-
-def test_a_large_confusion_matrix_writes_the_shares_that_matter():
     collected = Outcomes([{"name": "school", "labels": [f"school {number}" for number in range(25)]}])
     collected.add([[0]] * 19 + [[1]], [[0]] * 20)
     assert texts_of(charts.draw_confusion(collected.task("school"), "school")) == ["95%\n19", "1"]
+    monkeypatch.setattr(charts, "PNG_DPI", 30)
+    for name in ("one", "two"):
+        charts.save_chart(charts.draw_confusion(outcomes, "type"), tmp_path / name)
+    for suffix in (".png", ".svg"):
+        assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
 
 
 def test_labels_are_no_formulas_and_many_fit(monkeypatch):
@@ -52,14 +51,14 @@ def test_labels_are_no_formulas_and_many_fit(monkeypatch):
     assert "$_$" in svg
 
 
-def test_reliability_has_a_line_a_stage(outcomes):
+def test_reliability_risk_and_coverage_of_tasks_with_and_without_labels(outcomes):
     figure = charts.draw_reliability(dict.fromkeys(("before", "after"), outcomes), "type")
     diagonal, before, _ = figure.axes[0].lines
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
     np.testing.assert_allclose(before.get_xydata(), [[0.6, 0], [0.7, 1], [0.8, 1], [0.9, 1]], atol=1e-6)
-
-
-def test_risk_coverage_says_when_the_target_is_never_reached(outcomes):
+    nothing = outcomes.select(np.array([4]))
+    for figure in (charts.draw_risk_coverage(nothing, "type"), charts.draw_reliability({"before": nothing}, "type")):
+        assert "no labelled painting" in texts_of(figure)
     wrong = Outcomes(TASKS)
     wrong.add({"type": [[0.9, 0.1, 0]]}, [[2]])
     # The three most confident of four are right; the fourth, 0.6 sure, is wrong.
@@ -67,29 +66,12 @@ def test_risk_coverage_says_when_the_target_is_never_reached(outcomes):
     assert found == [["95% right: 75% of answers,\nconfidence ≥ 0.70"], ["never 95% right"]]
 
 
-def test_a_task_without_labels_says_so(outcomes):
-    nothing = outcomes.select(np.array([4]))
-    for figure in (charts.draw_risk_coverage(nothing, "type"), charts.draw_reliability({"before": nothing}, "type")):
-        assert "no labelled painting" in texts_of(figure)
-
-
-def test_bars_are_shares_of_their_split():
+def test_bars_are_shares_and_ink_follows_day_and_night():
     figure = charts.draw_label_shares({"train": {"a": 30, "b": 10}, "test": {"a": 1, "b": 3}}, ["a", "b"])
     (axes,) = figure.axes
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.75, 0.25, 0.25, 0.75])
     assert [text.get_text().strip() for text in axes.texts] == ["30 · 1", "10 · 3"]
     assert charts.draw_label_shares({"train": {}}, []).axes
-
-
-def test_equal_figures_are_equal_files(outcomes, tmp_path, monkeypatch):
-    monkeypatch.setattr(charts, "PNG_DPI", 30)
-    for name in ("one", "two"):
-        charts.save_chart(charts.draw_confusion(outcomes, "type"), tmp_path / name)
-    for suffix in (".png", ".svg"):
-        assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
-
-
-def test_ink_follows_day_and_night_and_a_chart_has_no_background():
     svg = charts.svg_of(charts.draw_label_shares({"train": {"a<b": 4, "c": 1}}, ["a<b", "c"]))
     assert "prefers-color-scheme: dark" in svg
     assert "currentColor" in svg

@@ -1,5 +1,3 @@
-"""The report is one file that shows what results.json says, and every link in it leads somewhere."""
-
 import io
 import re
 
@@ -44,13 +42,19 @@ def report(tmp_path_factory, tiny_model, tiny_processor, paintings):
     return results, path.read_text(encoding="utf-8"), folder
 
 
-def test_confusion_cells_link_to_as_many_paintings_as_they_count(report):
+def test_cells_link_to_as_many_paintings_as_they_count_and_figures_and_explanations_are_there(report):
     html = report[1]
     cells = re.findall(r'<a href="#(cell-type-\d-\d)" title="[^"]*">(\d+)</a>', html)
     assert sum(int(count) for _, count in cells) == 10
     for anchor, count in cells:
         section = html.split(f'id="{anchor}"')[1].split("</section>")[0]
         assert section.count('class="painting"') == min(int(count), 6)
+    why = report[1].split('id="why"')[1].split("</main>")[0]
+    assert why.count('class="words"') == 3
+    names = {path.name for path in (report[2] / "figures").iterdir()}
+    kinds = ("confusion", "reliability", "risk_coverage")
+    assert {f"{kind}_type.{ending}" for kind in kinds for ending in ("png", "svg")} <= names
+    assert not any("school" in name for name in names)
 
 
 def test_of_too_many_labels_no_matrix_is_made(report, tiny_model, tiny_processor, paintings, tmp_path, monkeypatch):
@@ -66,22 +70,7 @@ def test_of_too_many_labels_no_matrix_is_made(report, tiny_model, tiny_processor
     assert "confusion_timeframe" not in names
 
 
-def test_figures_are_written_and_named(report):
-    names = {path.name for path in (report[2] / "figures").iterdir()}
-    kinds = ("confusion", "reliability", "risk_coverage")
-    assert {f"{kind}_type.{ending}" for kind in kinds for ending in ("png", "svg")} <= names
-    assert not any("school" in name for name in names)
-
-
-def test_text_from_outside_is_escaped(report):
-    html = report[1]
-    assert "<models>" not in html
-    assert "View <1>" not in html
-    assert "tiny &amp; small is better on &lt;type&gt;." in html
-    assert re.search(r"View &lt;\d&gt; &amp; river", html)
-
-
-def test_it_shows_the_scores_and_marks_what_is_missing(report):
+def test_it_shows_the_scores_marks_what_is_missing_and_escapes_text_from_outside(report):
     results, html, _ = report
     text = " ".join(Page(html).text.split())
     assert f"{100 * results['mean_accuracy']:.1f} % of the answers are right in the mean over 3 tasks" in text
@@ -96,11 +85,10 @@ def test_it_shows_the_scores_and_marks_what_is_missing(report):
 
     assert "1 picture could not be read: 00003-<b>.jpg. These paintings were judged by their text" in text
     assert "trained on the painted miniature: its figures say nothing of real paintings" in text
-
-
-def test_tasks_are_explained_as_far_as_they_have_answers(report):
-    why = report[1].split('id="why"')[1].split("</main>")[0]
-    assert why.count('class="words"') == 3
+    assert "<models>" not in html
+    assert "View <1>" not in html
+    assert "tiny &amp; small is better on &lt;type&gt;." in html
+    assert re.search(r"View &lt;\d&gt; &amp; river", html)
 
 
 def explanation(**fields):
@@ -115,7 +103,7 @@ def page_of(*explanations):
     return render_page("explanations.html", title="Why", legend="", notice=None, entries=[entry])
 
 
-def test_words_are_marked_by_what_they_weigh():
+def test_words_are_marked_by_what_they_weigh_and_the_overlay_glows_where_the_heat_is():
     html = page_of(explanation())
     assert '<mark title="+1.00" style="background:rgba(var(--for),0.65)">&lt;b&gt;</mark>' in html
     assert '<mark title="−0.50" style="background:rgba(var(--against),0.33)">against</mark>' in html
@@ -124,6 +112,11 @@ def test_words_are_marked_by_what_they_weigh():
     assert "type: portrait, 88% sure" in html
     assert "In log odds: description +0.5." in html
     assert signed(-0.01, 1) == "0.0"
+    heat = np.full((20, 20), -1.0, dtype=np.float32)
+    heat[5, 5] = 2.0
+    alpha = np.asarray(Image.open(io.BytesIO(overlay_png(heat))))[..., 3]
+    assert alpha[5, 5] == round(0.85 * 255)
+    assert alpha.sum() == alpha[5, 5]
 
 
 def test_a_painting_is_embedded_once_at_its_own_proportions(paintings):
@@ -139,14 +132,6 @@ def test_a_painting_is_embedded_once_at_its_own_proportions(paintings):
     assert (width, height) == (280, 320)  # 70 x 80 pixels
     assert '<image x="70.0" y="0" width="140.0" height="320" preserveAspectRatio="none"' in html
     Page(html)
-
-
-def test_the_overlay_glows_where_the_heat_speaks_for_the_answer():
-    heat = np.full((20, 20), -1.0, dtype=np.float32)
-    heat[5, 5] = 2.0
-    alpha = np.asarray(Image.open(io.BytesIO(overlay_png(heat))))[..., 3]
-    assert alpha[5, 5] == round(0.85 * 255)
-    assert alpha.sum() == alpha[5, 5]
 
 
 def test_explanations_of_a_broken_picture_cost_the_others_nothing(tiny_model, tiny_processor, paintings, tmp_path):

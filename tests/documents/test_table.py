@@ -1,5 +1,3 @@
-"""One table says the same in HTML and Markdown, and no cell breaks out of it."""
-
 import pytest
 
 from semart_hf.documents.page import ENVIRONMENT
@@ -24,13 +22,8 @@ def test_one_table_in_two_forms():
     rows = [["x|y", 1234], [Cell("*z*", "1–2", is_strong=True), "–"]]
     table = Table(["a<b", "n"], rows, "A & B: one", notes=["<i>"], total=["all", 2])
     assert table.anchor == "a-b-one"
-    assert table.markdown().splitlines() == [
-        "| a&lt;b | n |",
-        "| --- | ---: |",
-        r"| x\|y | 1,234 |",
-        r"| **\*z\*** (1–2) | – |",
-        "| all | 2 |",
-    ]
+    shown = [r"| x\|y | 1,234 |", r"| **\*z\*** (1–2) | – |", "| all | 2 |"]
+    assert table.markdown().splitlines() == ["| a&lt;b | n |", "| --- | ---: |", *shown]
     assert str(ENVIRONMENT.get_template("parts.html").module.table(table)).strip() == (
         '<div class="scroll"><table><thead><tr><th>a&lt;b</th><th class="number">n</th></tr></thead><tbody>'
         '<tr><td>x|y</td><td class="number">1,234</td></tr>'

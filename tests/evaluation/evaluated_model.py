@@ -48,10 +48,8 @@ def paintings():
         "author": ["Vermeer"] * 10,
         "text": texts,
     }
-    features = {
-        "image": datasets.Image(),
-        **{name: datasets.Value("string") for name in ("image_file", "title", "author", "text")},
-    }
+    names = ("image_file", "title", "author", "text")
+    features = {"image": datasets.Image(), **dict.fromkeys(names, datasets.Value("string"))}
     for task in TASKS:
         features[task["name"]] = datasets.ClassLabel(names=task["labels"])
         columns[task["name"]] = generator.integers(0, len(task["labels"]), 10).tolist()

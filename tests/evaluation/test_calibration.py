@@ -1,5 +1,3 @@
-"""Temperatures are found again, thresholds are those of a hand count."""
-
 import json
 
 import numpy as np
@@ -56,16 +54,18 @@ def outcomes():
     return collected.task("type")
 
 
-def test_risk_and_coverage(outcomes):
+def test_risk_coverage_threshold_and_a_few_points_of_them(outcomes, monkeypatch):
     coverage, risk, confidences = risk_coverage(outcomes)
     np.testing.assert_allclose(coverage, [0.2, 0.4, 0.8, 1.0])
     np.testing.assert_allclose(risk, [0, 1 / 2, 1 / 4, 2 / 5])
     np.testing.assert_allclose(confidences, [0.9, 0.8, 0.7, 0.6], rtol=1e-6)
     # 0.8 is wrong more often than 0.7, which accepts more.
     assert risk_points(outcomes) == [[0.9, 0.0], [0.7, 0.25], [0.6, 0.4]]
-
-
-def test_points_of_risk_are_few_and_nothing_is_known_of_no_rows():
+    assert confidence_threshold(outcomes)["coverage"] == pytest.approx(0.2)
+    assert confidence_threshold(outcomes.select(np.array([1, 4]))) is None
+    monkeypatch.setattr("semart_hf.evaluation.calibration.TARGET_ACCURACY", 0.75)
+    expected = {"min_confidence": 0.7, "coverage": 0.8, "accuracy": 0.75}
+    assert confidence_threshold(outcomes) == pytest.approx(expected, rel=1e-6)
     collected = Outcomes(TASKS)
     confidences = np.linspace(0.4, 0.99, 5000)
     table = np.stack([confidences, 1 - confidences, np.zeros(5000)], axis=1)
@@ -75,11 +75,3 @@ def test_points_of_risk_are_few_and_nothing_is_known_of_no_rows():
     assert (np.diff(points[:, 0]) < 0).all()
     assert (np.diff(points[:, 1]) > 0).all()
     assert risk_points(Outcomes(TASKS).task("type")) == []
-
-
-def test_threshold(outcomes, monkeypatch):
-    assert confidence_threshold(outcomes)["coverage"] == pytest.approx(0.2)
-    assert confidence_threshold(outcomes.select(np.array([1, 4]))) is None
-    monkeypatch.setattr("semart_hf.evaluation.calibration.TARGET_ACCURACY", 0.75)
-    expected = {"min_confidence": 0.7, "coverage": 0.8, "accuracy": 0.75}
-    assert confidence_threshold(outcomes) == pytest.approx(expected, rel=1e-6)

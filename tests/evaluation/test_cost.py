@@ -1,5 +1,3 @@
-"""What a model costs: operations against a count by hand, parameters, sizes, and speed by batch size."""
-
 import json
 import multiprocessing
 
@@ -12,8 +10,6 @@ from semart_hf.evaluation.cost import complete_paintings, count_flops, measure_i
 
 
 class Network(nn.Module):
-    """A model whose operations can be counted by hand."""
-
     def __init__(self, *layers):
         super().__init__()
         self.layers = nn.Sequential(*layers)
@@ -47,12 +43,6 @@ def test_operations(layers, shape, operations):
     assert counted == {"flops_forward": operations, "text_tokens": 0}
 
 
-def test_rows_with_picture_and_text_are_preferred(paintings):
-    assert [int(row["image_file"][:5]) for row in complete_paintings(paintings, 5)] == [0, 1, 2, 4, 6]
-    without = paintings.remove_columns("text").add_column("text", [None] * 10)
-    assert len(complete_paintings(without, 4)) == 4
-
-
 def test_the_fastest_batch_is_found_and_a_full_memory_ends_the_search(monkeypatch):
     milliseconds = {1: 100, 4: 200, 16: 1000}
 
@@ -80,7 +70,7 @@ def test_peak_memory_grows_with_what_is_held():
     assert 50e6 < before < 5e9
 
 
-def test_everything_in_one_file(tiny_model, tiny_model_folder, paintings, tmp_path, monkeypatch):
+def test_everything_in_one_file_of_complete_rows(tiny_model, tiny_model_folder, paintings, tmp_path, monkeypatch):
     monkeypatch.setattr(cost, "load_split", lambda *_, **options: paintings)
     monkeypatch.setattr(cost, "BATCH_SIZES", (1, 2))
     monkeypatch.setattr(cost, "SECONDS_PER_BATCH_SIZE", 0.01)
@@ -93,6 +83,9 @@ def test_everything_in_one_file(tiny_model, tiny_model_folder, paintings, tmp_pa
     trained = [value for value in tiny_model.parameters() if value.requires_grad]
     assert measured["trained_parameters"] == sum(value.numel() for value in trained) < measured["parameters"]
     assert measured["weights_bytes"] == (tiny_model_folder / "model.safetensors").stat().st_size
+    assert [int(row["image_file"][:5]) for row in complete_paintings(paintings, 5)] == [0, 1, 2, 4, 6]
+    without = paintings.remove_columns("text").add_column("text", [None] * 10)
+    assert len(complete_paintings(without, 4)) == 4
 
 
 def test_the_speed_of_a_run_forgets_what_happens_once():

@@ -1,5 +1,3 @@
-"""Explanations add up to the decision, and what they mark matters more than what they do not."""
-
 import copy
 import math
 import re
@@ -63,12 +61,18 @@ def change_from_blank(model, processor, inputs):
     return log_odds(model, inputs, "school", 1) - log_odds(model, blank, "school", 1)
 
 
-def test_contributions_add_up_to_the_change_in_log_odds(model_and_processor):
+def test_contributions_add_up_to_the_change_in_log_odds_of_what_was_seen(model_and_processor):
     model, processor = model_and_processor
     inputs = dict(processor(images=picture_of(0), text=TEXT))
     pixels, tokens = integrated_gradients(model, processor, inputs, "school", 1)
     change = change_from_blank(model, processor, inputs)
     assert float(pixels.sum() + tokens.sum()) == pytest.approx(change, abs=0.05 + 0.05 * abs(change))
+    picture = picture_of(2)
+    explanation = explain(model, processor, image=picture, text=TEXT, task="medium")
+    assert explanation.heat.shape == (96, 96)
+    assert np.array_equal(np.asarray(explanation.picture), np.asarray(picture))  # the painting, not the input
+    width = processor.image_processor.crop_size["width"] / processor.image_processor.resized_side
+    assert explanation.seen[2] - explanation.seen[0] == pytest.approx(width, abs=1e-6)
 
 
 PROBED = {"probe_share": 0.5, "text_pooling": "mean", "trainable_text_layers": 0}
@@ -133,29 +137,21 @@ def test_masking_the_marked_words_matters_more(model_and_processor):
     assert np.mean(marked_drops) > np.mean(random_drops) + np.std(random_drops) / 2
 
 
-def test_words_are_the_text_s_own(tiny_model, tiny_processor):
+def test_words_are_the_text_s_own_and_bad_input_is_refused(tiny_model, tiny_processor):
     model, processor = tiny_model, tiny_processor
     explanation = explain(model, processor, text=TEXT, task="school")
     assert [word for word, _ in explanation.words] == TEXT.split()
-    assert sum(weight for _, weight in explanation.words) == pytest.approx(
-        explanation.text_total, abs=rounding(1024, layers=20, size=10)
-    )
+    total = pytest.approx(explanation.text_total, abs=rounding(1024, layers=20, size=10))
+    assert sum(weight for _, weight in explanation.words) == total
     assert explanation.heat is None
     long = explain(model, processor, text="a view " * 40, task="school").words
     assert len(long) == 80
     assert long[29][1] is not None
     assert long[79] == ("view", None)
-
-
-def test_an_explanation_says_what_was_seen(model_and_processor):
-    model, processor = model_and_processor
-    picture = picture_of(2)
-    explanation = explain(model, processor, image=picture, text=TEXT, task="medium")
-    assert explanation.heat.shape == (96, 96)
-    assert np.array_equal(np.asarray(explanation.picture), np.asarray(picture))  # the painting, not the input
-    assert explanation.seen[2] - explanation.seen[0] == pytest.approx(
-        processor.image_processor.crop_size["width"] / processor.image_processor.resized_side, abs=1e-6
-    )
+    with pytest.raises(ValueError, match="neither a picture nor a text"):
+        explain(tiny_model, tiny_processor, text="  ", task="type")
+    with pytest.raises(ValueError, match="Unknown task 'style'"):
+        explain(tiny_model, tiny_processor, text="a", task="style")
 
 
 @pytest.mark.parametrize(
@@ -184,13 +180,6 @@ def test_the_answer_has_the_pipeline_s_probability(tiny_model, tiny_processor, p
     assert found.probability == pytest.approx(answer["score"], abs=1e-5 if precision == "fp32" else 2**-7)
 
 
-def test_bad_input(tiny_model, tiny_processor):
-    with pytest.raises(ValueError, match="neither a picture nor a text"):
-        explain(tiny_model, tiny_processor, text="  ", task="type")
-    with pytest.raises(ValueError, match="Unknown task 'style'"):
-        explain(tiny_model, tiny_processor, text="a", task="style")
-
-
 def test_a_model_in_training_mode_is_explained_in_evaluation_mode_and_keeps_it(tiny_model, tiny_processor):
     asked = {"task": "type", "image": picture_of(1), "text": TEXT}
     expected = explain(tiny_model, tiny_processor, **asked)
@@ -213,9 +202,8 @@ def test_of_several_labels_each_is_explained_by_its_own_odds(tiny_model, tiny_pr
     with torch.no_grad():
         logit = float(model(**inputs).logits["type"][0, 1])
         blank = dict(inputs, pixel_values=torch.zeros_like(inputs["pixel_values"]))
-        blank["input_ids"] = torch.where(
-            inputs["input_ids"] > 4, torch.tensor(tiny_processor.tokenizer.mask_token_id), inputs["input_ids"]
-        )
+        ids, mask = inputs["input_ids"], torch.tensor(tiny_processor.tokenizer.mask_token_id)
+        blank["input_ids"] = torch.where(ids > 4, mask, ids)
         change = logit - float(model(**blank).logits["type"][0, 1])
     found = explain(model, tiny_processor, task="type", label="landscape", image=picture, text=TEXT, precision="fp32")
     assert found.label == "landscape"

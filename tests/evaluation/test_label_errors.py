@@ -1,5 +1,3 @@
-"""Doubtful labels: cleanlab's own answers, also where a vocabulary has labels that no row has."""
-
 import numpy as np
 import pytest
 

@@ -1,5 +1,3 @@
-"""The loop over a dataset gives the model's own logits, in order; predictions.parquet gives back the same scores."""
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +22,7 @@ def predicted(tiny_model, tiny_processor, paintings):
     return predict_dataset(tiny_model, tiny_processor, paintings, batch_size=4, device="cpu")
 
 
-def test_logits_are_the_model_s(predicted, tiny_model, tiny_processor, paintings):
+def test_logits_are_the_model_s_in_any_batch_in_the_order_of_rows(predicted, tiny_model, tiny_processor, paintings):
     for row in (0, 3, 5):
         painting = paintings[row]
         inputs = tiny_processor(images=painting["image"], text=painting["text"], return_tensors="pt")
@@ -32,20 +30,14 @@ def test_logits_are_the_model_s(predicted, tiny_model, tiny_processor, paintings
             expected = tiny_model(**inputs).logits
         for task, logits in predicted.logits.items():
             np.testing.assert_allclose(logits[row], expected[task][0].numpy(), atol=ROUNDING)
-
-
-def test_rows_keep_their_order_names_and_labels(predicted, paintings):
+    one_by_one = predict_dataset(tiny_model, tiny_processor, paintings, batch_size=1, device="cpu")
+    for task, logits in predicted.logits.items():
+        np.testing.assert_allclose(one_by_one.logits[task], logits, atol=ROUNDING)
     assert predicted.row_ids == paintings["image_file"][:]
     assert predicted.references.shape == (10, 4)
     assert predicted.references[:, 0].tolist() == paintings["type"][:]
     assert predicted.references[7, 1] == -100
     assert predicted.logits["school"].dtype == np.float32
-
-
-def test_batch_size_changes_nothing(predicted, tiny_model, tiny_processor, paintings):
-    one_by_one = predict_dataset(tiny_model, tiny_processor, paintings, batch_size=1, device="cpu")
-    for task, logits in predicted.logits.items():
-        np.testing.assert_allclose(one_by_one.logits[task], logits, atol=ROUNDING)
 
 
 def test_a_modality_alone_is_all_that_the_model_sees(tiny_model, tiny_processor, paintings):
@@ -59,19 +51,9 @@ def test_a_modality_alone_is_all_that_the_model_sees(tiny_model, tiny_processor,
     assert not np.allclose(logits_of(paintings, "image"), logits_of(paintings, "text"), atol=10 * ROUNDING)
 
 
-def test_probabilities_divide_by_the_temperature(predicted):
-    halved = np.exp(predicted.logits["type"][0].astype(np.float64) / 2)
-    found = predicted.probabilities({"type": 2.0})
-    np.testing.assert_allclose(found["type"][0], halved / halved.sum())
-    np.testing.assert_array_equal(found["school"], predicted.probabilities()["school"])
-
-
-def test_rows_without_a_name_of_their_own_are_numbered(paintings):
+def test_rows_without_a_name_are_numbered_and_an_empty_split_is_refused(paintings, tiny_model, tiny_processor):
     assert row_names(paintings.select([4, 4])) == ["row 0", "row 1"]
     assert row_names(paintings.remove_columns("image_file"))[9] == "row 9"
-
-
-def test_an_empty_split(tiny_model, tiny_processor, paintings):
     with pytest.raises(ValueError, match=r"without rows.*Check the split"):
         predict_dataset(tiny_model, tiny_processor, paintings.select([]))
 
@@ -98,7 +80,7 @@ def written(tmp_path_factory, tiny_model, tiny_processor, paintings):
     return path
 
 
-def test_any_reader_understands_the_file(written, predicted, paintings):
+def test_any_reader_understands_the_file_and_temperatures_divide(written, predicted, paintings, tiny_model):
     frame = pd.read_parquet(written)
     assert frame["row_id"].tolist() == paintings["image_file"][:]
     labels = paintings.features["school"].names
@@ -108,18 +90,18 @@ def test_any_reader_understands_the_file(written, predicted, paintings):
     assert frame["school_predicted"].tolist() == [labels[number] for number in probabilities.argmax(1)]
     assert list(frame["school_probabilities"][0]) == labels
     np.testing.assert_allclose(list(frame["school_probabilities"][0].values()), probabilities[0], atol=ROUNDING)
-
-
-def test_read_back_the_file_scores_the_same(written, predicted, tiny_model, paintings):
     outcomes = read_predictions(written)
     assert outcomes.row_ids == paintings["image_file"][:]
     direct = Outcomes(tiny_model.config.tasks)
     direct.add(predicted.probabilities(), predicted.references)
     expected, found = score_outcomes(direct), score_outcomes(outcomes)
     assert found["mean_macro_f1"] == pytest.approx(expected["mean_macro_f1"])
-    assert found["tasks"]["timeframe"]["log_loss"] == pytest.approx(
-        expected["tasks"]["timeframe"]["log_loss"], abs=ROUNDING
-    )
+    losses = [scores["tasks"]["timeframe"]["log_loss"] for scores in (found, expected)]
+    assert losses[0] == pytest.approx(losses[1], abs=ROUNDING)
+    halved = np.exp(predicted.logits["type"][0].astype(np.float64) / 2)
+    found = predicted.probabilities({"type": 2.0})
+    np.testing.assert_allclose(found["type"][0], halved / halved.sum())
+    np.testing.assert_array_equal(found["school"], predicted.probabilities()["school"])
 
 
 def test_other_files_are_refused(tmp_path):

@@ -1,5 +1,3 @@
-"""results.json holds the scores of the predictions, by modality, and says where they were measured."""
-
 import json
 
 import numpy as np
@@ -25,7 +23,7 @@ def measured(tiny_model, tiny_processor, paintings):
     return evaluate_model(tiny_model, tiny_processor, paintings, ceilings=ceilings, batch_size=4, device="cpu")
 
 
-def test_scores_are_those_of_the_predictions(measured, tiny_model, tiny_processor, paintings):
+def test_scores_are_those_of_the_predictions_with_intervals(measured, tiny_model, tiny_processor, paintings):
     for modality, scored in measured["modalities"].items():
         predictions = predict_dataset(tiny_model, tiny_processor, paintings, modality=modality, device="cpu")
         accuracies = []
@@ -36,9 +34,6 @@ def test_scores_are_those_of_the_predictions(measured, tiny_model, tiny_processo
             assert scored["tasks"][task]["num_rows"] == (9 if task == "school" else 10)
             accuracies.append(expected)
         assert scored["mean_accuracy"] == pytest.approx(np.mean(accuracies))
-
-
-def test_the_top_level_is_image_and_text_with_intervals_around_its_scores(measured):
     assert list(measured["modalities"]) == ["image+text", "image", "text"]
     both = measured["modalities"]["image+text"]
     assert measured["tasks"] == both["tasks"]
@@ -56,12 +51,19 @@ def test_the_top_level_is_image_and_text_with_intervals_around_its_scores(measur
     assert "within_one_period" in measured["tasks"]["timeframe"]["intervals"]
 
 
-def test_texts_alone(tiny_model, tiny_processor, paintings):
+def test_texts_alone_and_masked_texts_are_scored_where_the_data_has_them(tiny_model, tiny_processor, paintings):
     texts = paintings.remove_columns("image").add_column("image", [None] * 10)
     assert present_modalities(texts) == ["text"]
     measured = evaluate_model(tiny_model, tiny_processor, texts, device="cpu")
     assert list(measured["modalities"]) == ["image+text", "text"]
     assert measured["modalities"]["text"]["tasks"] == measured["tasks"]
+    masked = paintings.add_column("text_masked", [text and "the [MASK]" for text in paintings["text"]])
+    measured = evaluate_model(tiny_model, tiny_processor, masked, device="cpu")
+    assert list(measured["modalities"]) == ["image+text", "image", "text", "image+masked text", "masked text"]
+    replaced = masked.remove_columns("text").rename_column("text_masked", "text")
+    expected = predict_dataset(tiny_model, tiny_processor, replaced, modality="text", device="cpu")
+    accuracy = accuracy_score(expected.references[:, 0], expected.logits["type"].argmax(1))
+    assert measured["modalities"]["masked text"]["tasks"]["type"]["accuracy"] == pytest.approx(accuracy)
 
 
 def test_environment_names_versions_and_no_machine():
@@ -88,25 +90,14 @@ def test_the_painted_miniature_is_known_by_its_ceilings(tmp_path):
     assert describe_training_data("anna/semart") == {"name": "semart", "is_painted_miniature": False}
 
 
-def test_masked_text_is_scored_where_the_data_has_it(tiny_model, tiny_processor, paintings):
-    masked = paintings.add_column("text_masked", [text and "the [MASK]" for text in paintings["text"]])
-    measured = evaluate_model(tiny_model, tiny_processor, masked, device="cpu")
-    assert list(measured["modalities"]) == ["image+text", "image", "text", "image+masked text", "masked text"]
-    replaced = masked.remove_columns("text").rename_column("text_masked", "text")
-    expected = predict_dataset(tiny_model, tiny_processor, replaced, modality="text", device="cpu")
-    accuracy = accuracy_score(expected.references[:, 0], expected.logits["type"].argmax(1))
-    assert measured["modalities"]["masked text"]["tasks"]["type"]["accuracy"] == pytest.approx(accuracy)
-
-
 def test_where_no_labelled_picture_can_be_read_the_other_views_are_scored(tiny_model, tiny_processor, paintings):
     cells = paintings.cast_column("image", Image(decode=False)).to_list()
     for row in cells[:5]:
         row["image"] = {"bytes": b"no picture", "path": None}
     for row in cells[5:]:
         row |= dict.fromkeys(("type", "school", "timeframe", "medium"))
-    measured = evaluate_model(
-        tiny_model, tiny_processor, Dataset.from_list(cells, features=paintings.features), device="cpu"
-    )
+    data = Dataset.from_list(cells, features=paintings.features)
+    measured = evaluate_model(tiny_model, tiny_processor, data, device="cpu")
     assert list(measured["modalities"]) == ["image+text", "text"]
     assert measured["tasks"]["type"]["num_rows"] == 5
 

@@ -19,7 +19,6 @@ def unit(rows, seed):
 
 
 def by_hand(queries, candidates, groups):
-    """Ranks from 1, row by row, where nothing is equally similar."""
     ranks = []
     for row, query in enumerate(queries):
         own = float(query @ candidates[row])
@@ -45,10 +44,8 @@ def test_scores_are_those_of_a_hand_computation_in_blocks_of_any_size(monkeypatc
         chance = found[way]["chance"]
         assert chance["recall_at_5"] == pytest.approx((38 * 5 / 40 + 2 * 5 / 39) / 40)
         draws = np.random.default_rng(5).integers(40, size=(4000, 40))
-        for name, values in (
-            ("recall_at_5", (ranks <= 5)[draws].mean(1)),
-            ("median_rank", np.median(ranks[draws], 1)),
-        ):
+        drawn = {"recall_at_5": (ranks <= 5)[draws].mean(1), "median_rank": np.median(ranks[draws], 1)}
+        for name, values in drawn.items():
             low, high = np.percentile(values, [2.5, 97.5])
             assert found[way]["intervals"][name] == pytest.approx([low, high], abs=1 if "rank" in name else 0.03)
     assert found["num_rows"] == 40
@@ -67,30 +64,25 @@ def test_equal_similarities_count_as_an_order_of_chance_and_rows_without_both_ar
         assert found[way]["median_rank"] == 10.5
     same[4:] = unit(16, 1)
     same[10], text = 0, same.copy()
-    found = retrieval_scores(
-        same, text, [*texts[:10], None, *texts[11:]], ceilings={way: {"recall_at_1": 0.9} for way in WAYS}
-    )
+    ceilings = {way: {"recall_at_1": 0.9} for way in WAYS}
+    found = retrieval_scores(same, text, [*texts[:10], None, *texts[11:]], ceilings=ceilings)
     assert found["num_rows"] == 19
     assert found["text_to_image"]["recall_at_1"] == pytest.approx((15 + 4 / 4) / 19)
     assert found["text_to_image"]["ceiling"] == {"recall_at_1": 0.9}
     assert "published" not in found
 
 
-def test_the_evaluation_of_a_contrastive_model_has_it_and_its_documents_show_it(
-    tiny_model, tiny_processor, paintings, tmp_path
-):
+def test_a_contrastive_models_evaluation_and_documents_have_it(tiny_model, tiny_processor, paintings, tmp_path):
     model = copy.deepcopy(tiny_model)
     model.config.contrastive, model.logit_scale = True, torch.nn.Parameter(torch.ones(1))
     about = {"model": "model", "data": "data", "split": "test"}
-    results, outcomes, _ = write_evaluation(
-        tmp_path, model, tiny_processor, paintings, about=about, batch_size=4, device="cpu", precision="fp32"
-    )
+    options = {"about": about, "batch_size": 4, "device": "cpu", "precision": "fp32"}
+    results, outcomes, _ = write_evaluation(tmp_path, model, tiny_processor, paintings, **options)
     classify = ArtClassificationPipeline(model=model, processor=tiny_processor, device="cpu", precision="fp32")
     vectors = classify.embed(paintings.select_columns(["image", "text"]), batch_size=4)
     is_whole = vectors["image"].any(1) & vectors["text"].any(1)
-    expected = retrieval_scores(
-        vectors["image"][is_whole], vectors["text"][is_whole], np.array(paintings["text"])[is_whole]
-    )
+    sides = (vectors["image"], vectors["text"], np.array(paintings["text"]))
+    expected = retrieval_scores(*(side[is_whole] for side in sides))
     assert json.loads((tmp_path / "results.json").read_text())["retrieval"] == expected
     assert results["retrieval"]["num_rows"] == 8
     rows = [[str(cell) for cell in row] for row in retrieval_table(results["retrieval"]).rows]

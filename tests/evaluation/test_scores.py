@@ -1,5 +1,3 @@
-"""Scores against scikit-learn and by hand; bootstrap intervals against drawing paintings one by one."""
-
 import tracemalloc
 from pathlib import Path
 
@@ -28,7 +26,6 @@ TASKS = [
 
 @pytest.fixture
 def random_case():
-    """Probabilities and references of 200 paintings, some of them unlabelled."""
     generator = np.random.default_rng(7)
     references = generator.integers(0, 4, size=(200, 2))
     probabilities = {}
@@ -61,29 +58,26 @@ def test_against_scikit_learn(random_case):
             true, predicted = references[rows, column], probabilities[task][rows].argmax(1)
             assert found["num_rows"] == len(true)
             assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(true, predicted))
-            assert found["balanced_accuracy"] == pytest.approx(
-                sklearn_metrics.recall_score(true, predicted, labels=np.unique(true), average="macro")
-            )
+            recall = sklearn_metrics.recall_score(true, predicted, labels=np.unique(true), average="macro")
+            assert found["balanced_accuracy"] == pytest.approx(recall)
             for average in ("macro", "weighted"):
                 expected = sklearn_metrics.f1_score(true, predicted, average=average)
                 assert found[f"{average}_f1"] == pytest.approx(expected, abs=1e-12)
         true, table, labels = references[known, column], probabilities[task][known], np.arange(4)
         assert scores[task]["top_3_accuracy"] == sklearn_metrics.top_k_accuracy_score(true, table, k=3, labels=labels)
-        assert scores[task]["log_loss"] == pytest.approx(
-            sklearn_metrics.log_loss(true, table, labels=labels), abs=1e-6
-        )
+        log_loss = sklearn_metrics.log_loss(true, table, labels=labels)
+        assert scores[task]["log_loss"] == pytest.approx(log_loss, abs=1e-6)
         assert scores[task]["brier"] == pytest.approx(((table - np.eye(4)[true]) ** 2).sum(1).mean(), abs=1e-6)
         names = TASKS[column]["labels"]
-        report = sklearn_metrics.classification_report(
-            true, table.argmax(1), target_names=names, output_dict=True, zero_division=0
-        )
+        options = {"target_names": names, "output_dict": True, "zero_division": 0}
+        report = sklearn_metrics.classification_report(true, table.argmax(1), **options)
         assert list(scores[task]["per_label"]) == names
         for label, found in scores[task]["per_label"].items():
             assert {**found, "f1-score": found["f1"]} == pytest.approx({**report[label], "f1": found["f1"]})
 
 
 class TestByHand:
-    def test_unknown_references_are_left_out(self):
+    def test_unknown_references_are_left_out_and_exact_match_is_over_the_fully_labelled(self):
         predictions = [[0, 0], [1, 1], [1, 2]]
         references = [[0, -100], [2, -100], [-100, 2]]
         scores = scores_of(predictions, references)
@@ -95,20 +89,16 @@ class TestByHand:
         assert scores["tasks"]["timeframe"]["num_rows"] == 1
         assert scores["mean_accuracy"] == 0.75
         assert scores["exact_match"] is None
-
-    def test_exact_match_is_over_the_fully_labelled(self):
         predictions = [[0, 0], [1, 1], [1, 2]]
         references = [[0, 0], [1, 2], [1, -100]]
         assert scores_of(predictions, references)["exact_match"] == 0.5
 
-    def test_a_task_without_a_label_is_a_hole(self):
+    def test_a_task_without_a_label_is_a_hole_and_one_class_is_named(self):
         scores = scores_of([[0, 0], [1, 1]], [[0, -100], [1, -100]])
         names = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy")
         assert scores["tasks"]["timeframe"] == {"num_rows": 0, **dict.fromkeys(names)}
         assert scores["mean_accuracy"] == 1.0
         assert "timeframe_accuracy" not in flatten_scores(scores)
-
-    def test_one_class_only(self):
         scores = scores_of([[2, 0]] * 3, [[2, 0]] * 3)["tasks"]["type"]
         assert (scores["accuracy"], scores["macro_f1"], scores["balanced_accuracy"]) == (1.0, 1.0, 1.0)
         assert scores["per_label"]["portrait"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
@@ -138,9 +128,8 @@ class TestByHand:
         for _ in range(2):
             outcomes.add({"type": table, "timeframe": table}, references)
         columns = vars(outcomes.task("type"))
-        assert (
-            sum(column.nbytes for name, column in columns.items() if name not in ("labels", "scale")) == 100_000 * 24
-        )
+        sizes = [column.nbytes for name, column in columns.items() if name not in ("labels", "scale")]
+        assert sum(sizes) == 100_000 * 24
 
 
 def test_the_metric_loads_from_its_folder_and_takes_batches(random_case):
@@ -155,24 +144,19 @@ def test_the_metric_loads_from_its_folder_and_takes_batches(random_case):
     assert metric.compute(predictions=[[0, 1], [1, 1]], references=[[0, 1], [0, -100]])["mean_accuracy"] == 0.75
 
 
-class TestComputeMetrics:
-    def test_logits_as_the_trainer_gives_them(self, random_case):
-        probabilities, references = random_case
-        logits = {task: np.log(table).astype(np.float32) for task, table in probabilities.items()}
-        found = compute_metrics_for(TASKS)(EvalPrediction(predictions=logits, label_ids=references))
-        expected = flatten_scores(scores_of(probabilities, references))
-        assert found == pytest.approx(expected, abs=1e-6)
-
-    def test_nan_logits(self, random_case):
-        probabilities, references = random_case
-        logits = {task: np.log(table) for task, table in probabilities.items()}
-        logits["timeframe"][3, 1] = np.nan
-        with pytest.raises(ValueError, match=r"NaN or infinite logits for \['timeframe'\]"):
-            compute_metrics_for(TASKS)(EvalPrediction(predictions=logits, label_ids=references))
-
-    def test_other_outputs(self):
-        with pytest.raises(ValueError, match="keys_to_ignore_at_inference"):
-            compute_metrics_for(TASKS)(EvalPrediction(predictions=np.zeros((2, 4)), label_ids=np.zeros((2, 2), int)))
+def test_metrics_of_the_trainers_logits(random_case):
+    probabilities, references = random_case
+    logits = {task: np.log(table).astype(np.float32) for task, table in probabilities.items()}
+    compute = compute_metrics_for(TASKS)
+    found = compute(EvalPrediction(predictions=logits, label_ids=references))
+    assert found == pytest.approx(flatten_scores(scores_of(probabilities, references)), abs=1e-6)
+    logits["timeframe"][3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"NaN or infinite logits for \['timeframe'\]"):
+        compute(EvalPrediction(predictions=logits, label_ids=references))
+    with pytest.raises(ValueError, match="keys_to_ignore_at_inference"):
+        compute(EvalPrediction(predictions=np.zeros((2, 4)), label_ids=np.zeros((2, 2), int)))
+    with pytest.raises(ValueError, match="temperature 0"):
+        softmax(np.zeros((1, 2)), 0)
 
 
 @pytest.mark.parametrize(
@@ -192,11 +176,6 @@ def test_bad_input(predictions, references, message):
         scores_of(predictions, references)
 
 
-def test_bad_temperature():
-    with pytest.raises(ValueError, match="temperature 0"):
-        softmax(np.zeros((1, 2)), 0)
-
-
 @pytest.fixture(scope="module")
 def tables():
     generator = np.random.default_rng(1)
@@ -207,8 +186,6 @@ def tables():
 
 
 class Draws:
-    """A generator whose draws are given."""
-
     def __init__(self, counts):
         self.counts = iter(counts)
 
@@ -249,15 +226,8 @@ def test_the_interval_of_an_accuracy_is_the_binomial_one(tables):
     low, high = bootstrap_intervals(outcomes, num_resamples=4000)["timeframe_accuracy"]
     expected = [binom.ppf(q, 120, accuracy) / 120 for q in (0.025, 0.975)]
     assert [low, high] == pytest.approx(expected, abs=0.0085)
-
-
-def test_the_seed_decides(tables):
-    outcomes = collected(*tables)
     once, again, other = (bootstrap_intervals(outcomes, num_resamples=50, seed=seed) for seed in (1, 1, 2))
     assert once == again != other
-
-
-def test_a_task_without_labels_has_no_interval(tables):
     predictions, references = (table.copy() for table in tables)
     references[:, 0] = -100
     found = bootstrap_intervals(collected(predictions, references), num_resamples=20)

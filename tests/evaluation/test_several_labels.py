@@ -1,11 +1,10 @@
-"""Scores of tasks with several labels and of ordered ones, against scikit-learn and by hand."""
-
 import copy
 
 import numpy as np
 import pytest
 from datasets import Dataset, Features, List, Value
 from sklearn import metrics
+from transformers import EvalPrediction
 
 from semart_hf.documents.result_tables import label_table
 from semart_hf.evaluation.calibration import (
@@ -56,15 +55,13 @@ def test_scores_of_several_labels_equal_scikit_learn(drawn):
     assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(truth, answers))
     by_label = [metrics.average_precision_score(truth[:, k], p[:, k]) for k in range(3)]
     assert scores["mean_average_precision"] == pytest.approx(np.mean(by_label))  # no painting has a dog
-    assert [scores["per_label"][name]["average_precision"] for name in SUBJECTS["labels"]] == [
-        *map(pytest.approx, by_label),
-        None,
-    ]
+    precisions = [found["average_precision"] for found in scores["per_label"].values()]
+    assert precisions == [*map(pytest.approx, by_label), None]
     assert scores["log_loss"] == pytest.approx(metrics.log_loss(truth.ravel(), p.ravel()), rel=1e-5)
     assert scores["brier"] == pytest.approx(((p - truth) ** 2).mean(), rel=1e-5)
 
 
-def test_cells_that_are_unknown_count_nothing(drawn):
+def test_cells_that_are_unknown_count_nothing_in_any_draw(drawn):
     truth, logits = drawn
     holes = truth.copy()
     holes[::3, 0], holes[5] = -100, -100
@@ -75,10 +72,6 @@ def test_cells_that_are_unknown_count_nothing(drawn):
     assert scores["per_label"]["angel"]["average_precision"] == pytest.approx(expected)
     right = (((logits >= 0) == truth) | (holes < 0)).all(axis=1)[np.arange(200) != 5]
     assert scores["accuracy"] == pytest.approx(right.mean())
-
-
-def test_average_precision_of_a_draw_counts_each_painting_as_often_as_it_was_drawn(drawn):
-    truth, logits = drawn
     holes = truth.copy()
     holes[::3, 0] = -100
     counts = np.random.default_rng(1).multinomial(200, np.full(200, 1 / 200))
@@ -101,7 +94,7 @@ def test_an_answer_of_several_labels_has_a_risk_and_none_at_all_is_no_answer():
     assert thresholds(found, "test", found)["tasks"]["subjects"]["coverage"] == 0.25
 
 
-def test_thresholds_have_the_best_f1_and_rare_labels_share_one(drawn):
+def test_thresholds_have_the_best_f1_and_a_temperature_the_least_log_loss(drawn):
     truth, logits = drawn
     truth = truth.copy()
     truth[:, 2] = 0
@@ -118,9 +111,6 @@ def test_thresholds_have_the_best_f1_and_rare_labels_share_one(drawn):
     assert metrics.f1_score(truth.ravel(), p.ravel() >= chosen[2]) == pytest.approx(best)
     (task,) = with_thresholds([SUBJECTS], found)
     assert task == {**SUBJECTS, "thresholds": chosen}
-
-
-def test_a_temperature_for_several_labels_has_the_least_log_loss(drawn):
     truth, logits = drawn
     predictions = Predictions([], {"subjects": 3 * logits}, truth, tasks=[SUBJECTS])
     found = fit_temperatures(predictions)["subjects"]
@@ -155,13 +145,7 @@ def test_all_kinds_together_in_the_trainer_the_bootstrap_and_the_file(together, 
         task, _, score = name.partition("_")
         value = scores.get(name) if task == "mean" else scores["tasks"][task][score]
         assert intervals[name][0] < value < intervals[name][1], name
-
-    class Prediction:
-        pass
-
-    prediction = Prediction()
-    prediction.predictions, prediction.label_ids = logits, references
-    computed = compute_metrics_for(TASKS)(prediction)
+    computed = compute_metrics_for(TASKS)(EvalPrediction(predictions=logits, label_ids=references))
     assert computed["subjects_mean_average_precision"] == by_task[1]["mean_average_precision"]
     check_metric_name("eval_subjects_mean_average_precision", TASKS, compute_metrics_for(TASKS))
     with predictions_writer(tmp_path / "predictions.parquet", TASKS) as write:
@@ -199,10 +183,8 @@ def test_twenty_thousand_labels_are_scored_kept_and_shown(tmp_path):
     assert {f"painter {number}" for number in range(19_001, 19_101)} < {row[0] for row in table.rows}
     assert table.notes == ["The 500 labels with the most paintings, of 20,000; results.json has all."]
     logits = np.random.default_rng(0).normal(size=(8, 20_000)).astype(np.float32)
-    path, batch = (
-        tmp_path / "predictions.parquet",
-        Predictions(["a"] * 8, {"author": logits}, np.ones((8, 1), int), [task]),
-    )
+    path, ones = tmp_path / "predictions.parquet", np.ones((8, 1), int)
+    batch = Predictions(["a"] * 8, {"author": logits}, ones, [task])
     with predictions_writer(path, [task]) as write:
         write(batch, batch.probabilities())
     assert path.stat().st_size < 3 * logits.nbytes
@@ -231,9 +213,8 @@ def test_a_calibration_is_that_of_the_scored_probabilities(tiny_model, tiny_proc
     features = {name: kind for name, kind in paintings.features.items() if name != "image"}
     texts = Dataset.from_list(rows, features=Features({**features, "type": List(Value("string"))}))
     about = dict.fromkeys(("model", "data", "split"), "tiny")
-    _, both, _ = write_evaluation(
-        tmp_path, model, tiny_processor, texts, about=about, calibration=("tiny", texts), device="cpu"
-    )
+    options = {"about": about, "calibration": ("tiny", texts), "device": "cpu"}
+    _, both, _ = write_evaluation(tmp_path, model, tiny_processor, texts, **options)
     fitted, found = model.config.temperatures, model.config.tasks[0]["thresholds"]
     # Calibrated on the split that is scored: the thresholds are the best ones of the probabilities that are scored.
     assert found == choose_thresholds(both.task("type"))

@@ -1,5 +1,3 @@
-"""Labels of the data become the model's, or are refused by name."""
-
 import csv
 import json
 
@@ -26,30 +24,26 @@ def schools_of(release, **options):
     return list(load_split("no folder", release, "test", TASKS, **options)["school"])
 
 
-def test_labels_that_differ_are_named(release):
+def test_labels_that_differ_and_a_split_that_is_not_there_are_named(release):
     with pytest.raises(ValueError, match=r"labels \['Korean'\].*\['Dutch', 'Italian', 'UNK'\].*--common_labels"):
         load_split("no folder", release, "test", TASKS)
+    with pytest.raises(ValueError, match=r"the split 'train'.*\['test'\]"):
+        load_split("no folder", release, "train", TASKS)
 
 
-def test_a_map_says_what_they_are_to_the_model(release):
+def test_a_map_makes_them_the_models_and_common_labels_leave_the_others_out(release):
     # Greek is rare: the model's UNK.
     mapped = schools_of(release, label_map={"school": {"Korean": "Dutch"}})
     assert mapped == [1] * 12 + [0] * 11 + [2] * 2 + [None]
     assert schools_of(release, label_map={"school": {"Korean": None}}) == [1] * 12 + [None] * 11 + [2] * 2 + [None]
-
-
-def test_common_labels_leave_the_others_out(release):
     assert schools_of(release, common_labels=True) == [1] * 12 + [None] * 14
-
-
-def test_columns_are_the_model_s(release):
     paintings = load_split("no folder", release, "test", TASKS, common_labels=True)
     assert paintings.features["school"].names == ["Dutch", "Italian", "UNK"]
     assert paintings["text"][0] == "A view"
     assert "medium" not in paintings.column_names
 
 
-def test_texts_are_masked_by_each_task_of_the_model(tmp_path):
+def test_texts_are_masked_by_each_task_of_the_model_and_each_of_several_labels(tmp_path):
     rows = [["", "Moser, not Klimt: Jugendstil", author, "Jugendstil"] for author in ("MOSER, Koloman", "")]
     with (tmp_path / "semart_test.csv").open("w", encoding="cp1252", newline="") as file:
         writer = csv.writer(file, delimiter="\t")
@@ -62,6 +56,10 @@ def test_texts_are_masked_by_each_task_of_the_model(tmp_path):
     assert paintings["text"][0] == rows[0][1]
     alone = load_split("no folder", tmp_path, "test", tasks[1:], common_labels=True, with_masked_text=True)
     assert alone["text_masked"] == paintings["text_masked"]  # a painter's name gives other labels away
+    rows = {"text": ["a windmill among trees", "a windmill"], "subjects": ["trees; windmill", None]}
+    tasks = [{"name": "subjects", "kind": "multi_label", "separator": ";", "labels": ["trees", "windmill"]}]
+    masked = list(masked_texts(datasets.Dataset.from_dict(rows), tasks))
+    assert masked == ["a [MASK] among [MASK]", "a windmill"]
 
 
 def test_bad_maps(release, tmp_path):
@@ -78,11 +76,6 @@ def test_bad_maps(release, tmp_path):
     assert read_label_map(path) == {"school": {"Korean": None}}
 
 
-def test_a_split_that_is_not_there(release):
-    with pytest.raises(ValueError, match=r"the split 'train'.*\['test'\]"):
-        load_split("no folder", release, "train", TASKS)
-
-
 def test_what_is_rare_in_train_is_no_disagreement(release, tmp_path):
     # Korean is frequent in test alone: train, which the labels are learned from, has too few of it.
     (tmp_path / "semart_test.csv").write_bytes((release / "semart_test.csv").read_bytes())
@@ -90,10 +83,3 @@ def test_what_is_rare_in_train_is_no_disagreement(release, tmp_path):
     few = [row for row in rows if "Korean" not in row] * 3 + [row for row in rows if "Korean" in row][:9]
     (tmp_path / "semart_train.csv").write_text("\n".join([header, *few]) + "\n", encoding="cp1252")
     assert list(load_split("no folder", tmp_path, "test", TASKS)["school"]) == [1] * 12 + [2] * 13 + [None]
-
-
-def test_each_of_several_labels_is_masked():
-    rows = {"text": ["a windmill among trees", "a windmill"], "subjects": ["trees; windmill", None]}
-    tasks = [{"name": "subjects", "kind": "multi_label", "separator": ";", "labels": ["trees", "windmill"]}]
-    masked = list(masked_texts(datasets.Dataset.from_dict(rows), tasks))
-    assert masked == ["a [MASK] among [MASK]", "a windmill"]

@@ -46,9 +46,7 @@ class ClientError(Exception):
 class Client:
     """A running interpreter, whose cache and `printed.txt` are in its home; `hidden` packages are not installed."""
 
-    def __init__(
-        self, home: Path, endpoint: str, token: str = "", *, offline: bool = False, hidden: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, home: Path, endpoint: str, token: str = "", *, offline: bool = False, hidden: Any = ()) -> None:
         self.home, self.printed = home, home / "printed.txt"
         variables = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "TMPDIR") if name in os.environ}
         variables |= {
@@ -86,7 +84,6 @@ class Client:
         return self.finish()
 
     def start(self, source: str, **values: Any) -> None:
-        """Let the source run while this process goes on; `finish` waits for it."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"source": textwrap.dedent(source), "values": values}) + "\n")
         self.process.stdin.flush()
@@ -101,7 +98,6 @@ class Client:
         return answer["result"]
 
     def close(self) -> None:
-        """End it at once: what it printed was flushed after each run."""
         self.process.kill()
         self.process.wait()
         self.answers.close()

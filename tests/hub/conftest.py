@@ -16,7 +16,6 @@ from PIL import Image
 
 @pytest.fixture(scope="session")
 def hub() -> Iterator[LoopbackHub]:
-    """A Hub with the users painter and visitor."""
     with LoopbackHub({token: name for name, token in TOKENS.items()}) as running:
         yield running
     assert running.crashes == []
@@ -27,7 +26,6 @@ def hub() -> Iterator[LoopbackHub]:
 
 @pytest.fixture(scope="session")
 def start_client(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Client]]:
-    """Starts an interpreter, in a fresh home if none is given."""
     clients = []
 
     def start(token: str = "", **options: Any) -> Client:
@@ -71,11 +69,8 @@ def paintings(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str | 
     paths = [str(folder / f"{name}.png") for name in ("mill", "lady")]
     for path in paths:
         Image.fromarray(generator.integers(0, 255, (80, 100, 3), dtype=np.uint8)).save(path)
-    return [
-        {"image": paths[0], "text": "A mill by the river"},
-        {"image": paths[1]},
-        {"text": "The lady with a view of Delft"},
-    ]
+    mill, lady = ({"image": path} for path in paths)
+    return [{**mill, "text": "A mill by the river"}, lady, {"text": "The lady with a view of Delft"}]
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from rounding import rounding
 # Each is a canary: none of them may be found in what was printed, or in any file.
 TOKENS = {name: f"hf_{name}{'Canary' * 4}" for name in ("painter", "visitor")}
 
-# What both can do: all scores of paintings, label by label.
 _SCORES = """
 from pathlib import Path
 
@@ -49,40 +48,21 @@ def load_everything(source, paintings, **options):
     }
 """
 
-AUTHOR = (
-    _SCORES
-    + _MATRIX
-    + """
-from transformers import DistilBertConfig
-from semart_hf import ArtClassificationPipeline, SemArtForArtClassification, SemArtImageProcessor, SemArtProcessor
-from semart_hf.data.tokenizer import learn_tokenizer
+_ROOMS = [str(Path(__file__).parents[1] / room) for room in ("cli", "data")]
+AUTHOR = f"""
+import sys
+sys.path += {_ROOMS}
+{_SCORES}{_MATRIX}
+from semart_hf import ArtClassificationPipeline
+from tiny_release import TASKS, tiny_parts
 
-TASKS = [
-    {"name": "type", "labels": ["portrait", "landscape", "UNK"]},
-    {"name": "school", "labels": ["Italian", "Dutch", "French", "UNK"]},
-    {"name": "timeframe", "labels": ["1501-1550", "1551-1600", "UNK"]},
-    {"name": "medium", "labels": ["canvas", "wood", "UNK"]},
-]
 TEXTS = ["A mill by the river", "The lady with a view of Delft", "A mill, a view, a river"]
 
 def build(seed):
-    torch.manual_seed(seed)
-    tokenizer = learn_tokenizer(TEXTS, vocab_size=200, max_length=32)
-    text = DistilBertConfig(vocab_size=len(tokenizer), dim=32, n_layers=2, n_heads=4, hidden_dim=64,
-                            max_position_embeddings=64)
-    model = SemArtForArtClassification.from_towers("test_resnet", text, TASKS, pretrained=False, image_size=64,
-                                                   fusion_dim=32)
-    with torch.no_grad():  # heads drawn wide, so that different paintings get different answers
-        for head in model.heads.values():
-            head.weight.normal_(std=1.0)
-    processor = SemArtProcessor(SemArtImageProcessor.from_timm(model.config.vision_config.pretrained_cfg), tokenizer)
-    return model.eval(), ArtClassificationPipeline(
-        model=model.eval(), processor=processor, device="cpu", precision="fp32"
-    )
+    model, processor = tiny_parts(TASKS, seed=seed)
+    return model, ArtClassificationPipeline(model=model, processor=processor, device="cpu", precision="fp32")
 """
-)
 
-# What the author needs to train, after AUTHOR.
 TRAINER = """
 import json
 import numpy as np
@@ -109,7 +89,6 @@ def folder_scores(folder, paintings):
     return scores(pipeline("art-classification", model=str(folder), precision="fp32", device="cpu"), paintings)
 """
 
-# `scripts/…` as it is run, what it prints included.
 RUN_SCRIPT = """
 import contextlib, io, runpy, sys
 
@@ -121,15 +100,12 @@ def run_script(path, *words):
     return printed.getvalue()
 """
 
-LOADING = (
-    _SCORES
-    + _MATRIX
-    + """
+LOADING = f"""
+{_SCORES}{_MATRIX}
 def load(repo, **options):
-    options |= {"device": "cpu", "precision": "fp32"}
+    options |= {{"device": "cpu", "precision": "fp32"}}
     return pipeline("art-classification", model=repo, trust_remote_code=True, **options)
 """
-)
 
 
 def assert_whole(loaded: dict[str, Any], expected: list[dict[str, dict[str, float]]], home: str) -> None:
@@ -146,7 +122,6 @@ def assert_same_scores(
     second: list[dict[str, dict[str, float]]],
     tolerance: float = rounding(1024, layers=20),
 ) -> None:
-    """Whether two answers to the same paintings agree."""
     assert [list(answer) for answer in first] == [list(answer) for answer in second]
     for one, other in zip(first, second, strict=True):
         for task, labels in one.items():

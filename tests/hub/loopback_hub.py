@@ -47,8 +47,6 @@ class Fault:
 
 
 class Request(NamedTuple):
-    """A request that was answered, or cut off (`status` 0)."""
-
     method: str
     path: str
     status: int
@@ -72,9 +70,8 @@ class LoopbackHub:
         self.lock = threading.RLock()
         self.server = _Server(self)
         # As on the Hub, large files are on another host, where clients send no token.
-        self.url, self.storage_url = (
-            f"http://{host}:{self.server.server_port}" for host in ("127.0.0.1", "localhost")
-        )
+        port = self.server.server_port
+        self.url, self.storage_url = (f"http://{host}:{port}" for host in ("127.0.0.1", "localhost"))
 
     def __enter__(self) -> "LoopbackHub":
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
@@ -101,7 +98,6 @@ class LoopbackHub:
         return self.repositories[kind, repo_id]
 
     def files(self, repo_id: str, kind: str = "models") -> dict[str, bytes]:
-        """Contents by path, as the newest commit has them."""
         return {path: file.content for path, file in self.repository(repo_id, kind).commit().files.items()}
 
     def next_fault(self, method: str, path: str) -> Fault | None:

@@ -35,7 +35,6 @@ class File:
 
     @cached_property
     def oid(self) -> str:
-        """Git's name of the content."""
         return hashlib.sha1(b"blob %d\0" % len(self.content) + self.content).hexdigest()
 
 
@@ -89,7 +88,6 @@ class Call:
         return json.loads(self.body)
 
     def reader(self) -> Repository:
-        """The repository of the address, if the user may see it."""
         repository = self.hub.repositories.get((self.parts.get("kind", "models"), self.parts["repo"]))
         if repository is None or (repository.private and self.user != repository.id.split("/")[0]):
             # The Hub does not tell whether a repository is not there or not for you.
@@ -97,7 +95,6 @@ class Call:
         return repository
 
     def writer(self) -> Repository:
-        """The repository of the address, if the user may write there."""
         self.check_namespace(self.parts["repo"].split("/")[0])
         return self.reader()
 
@@ -247,7 +244,6 @@ def commit(call: Call) -> Answer:
 
 
 def resolve(call: Call) -> Answer:
-    """A small file, or where a large one is among the uploads."""
     found, path = call.reader().commit(unquote(call.parts["revision"])), unquote(call.parts["path"])
     headers = {"X-Repo-Commit": found.id}
     if path not in found.files:
@@ -278,7 +274,6 @@ ROUTES: list[tuple[str, str, Callable[[Call], Answer]]] = [
 
 
 def route(call: Call) -> Answer:
-    """The Hub's answer to a request."""
     method = "GET" if call.method == "HEAD" else call.method
     for expected, pattern, answer in ROUTES:
         match = re.fullmatch(pattern, call.path)

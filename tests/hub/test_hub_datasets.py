@@ -1,5 +1,3 @@
-"""A prepared dataset: pushed, private, streamed back row by row, and trained on."""
-
 import math
 import re
 
@@ -58,11 +56,8 @@ def test_the_repository_is_private_and_holds_the_folder(hub, local):
     repository = hub.repository("painter/paintings", "datasets")
     assert local["url"] == f"{hub.url}/datasets/painter/paintings"
     assert repository.private
-    assert shards(hub) == [
-        "data/test-00000",
-        *(f"data/train-0000{number}" for number in range(3)),
-        "data/validation-00000",
-    ]
+    train = (f"data/train-0000{number}" for number in range(3))
+    assert shards(hub) == ["data/test-00000", *train, "data/validation-00000"]
     others = {name for name in repository.commit().files if not name.startswith("data/")}
     assert others == {*(".gitattributes", "README.md", "problems.jsonl", "summary.json")}
     assert len(repository.commits) == 2  # the Hub's own, and one with everything
@@ -118,14 +113,11 @@ def test_the_streamed_rows_train_a_model(author, local):
     assert result["texts"] is True
 
 
-def test_a_second_push_is_one_commit_and_leaves_no_old_file(hub, author, local):
+def test_a_second_push_is_one_commit_and_a_public_repository_gets_no_private_data(hub, author, local):
     commits = len(hub.repository("painter/paintings", "datasets").commits)
     author.run("prepare_and_push('painter/paintings', 32)")
     assert shards(hub) == ["data/test-00000", "data/train-00000", "data/validation-00000"]
     assert len(hub.repository("painter/paintings", "datasets").commits) == commits + 1
-
-
-def test_a_public_repository_gets_no_private_data(hub, author, local):
     author.run("from huggingface_hub import create_repo; create_repo('painter/open', repo_type='dataset')")
     with pytest.raises(ClientError, match="painter/open, which is there already and is public") as raised:
         author.run("prepare_and_push('painter/open', 32)")

@@ -1,5 +1,3 @@
-"""A Hub and a network that fail: no repository is a mixture, and no model loads wrong."""
-
 import pytest
 from client_process import ClientError
 from hub_people import assert_same_scores
@@ -30,7 +28,6 @@ def push(author, request):
 
 
 def assert_holds(hub, repo, content):
-    """Whether the small and the large file are of the same push."""
     files = hub.files(repo)
     assert files["README.md"].decode().endswith(content)
     assert files["weights.safetensors"].decode() == f"{repo} {content}"

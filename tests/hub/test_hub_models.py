@@ -1,5 +1,3 @@
-"""A model that was pushed, loaded by somebody who never installed the package."""
-
 import json
 from pathlib import Path
 
@@ -33,7 +31,6 @@ def test_the_repository_holds_all_that_is_needed_and_nothing_of_the_machine(hub,
 
 @pytest.fixture(scope="module")
 def folder(author, delft) -> str:
-    """The model of painter/delft in a folder."""
     author.run("build(seed=0)[1].save_pretrained('delft')")
     return str(author.home / "delft")
 
@@ -79,9 +76,16 @@ def test_dtype_and_placement(clean_client, delft, paintings):
         assert_same_scores(loaded["scores"], delft["scores"], tolerance)
 
 
-def test_without_trust_nothing_of_the_repository_runs(clean_client, delft):
+def test_without_trust_or_token_nothing_is_loaded(clean_client, delft, author, paintings):
     with pytest.raises(ClientError, match="trust_remote_code=True"):
         clean_client.run("AutoModel.from_pretrained(repo, trust_remote_code=False)", repo=delft["repo"])
+    author.run("build(seed=0)[1].push_to_hub('painter/secret_model', private=True)")
+    load = "result = scores(load('painter/secret_model', token=token), paintings)"
+    for token in (None, TOKENS["visitor"]):
+        with pytest.raises(ClientError, match="painter/secret_model"):
+            clean_client.run(load, token=token, paintings=paintings)
+    result = clean_client.run(load, token=TOKENS["painter"], paintings=paintings)
+    assert_same_scores(result, delft["scores"])
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +102,7 @@ def revised(author, paintings):
     )
 
 
-def test_a_revision_is_what_it_was_and_without_a_network_the_cache_serves(
-    hub, start_client, clean_client, delft, revised, paintings
-):
+def test_a_revision_is_what_it_was_and_the_cache_serves(hub, start_client, clean_client, delft, revised, paintings):
     load = """
     result = [load_everything(repo, paintings, revision=name, trust_remote_code=True) for name in ("main", first)]
     """
@@ -135,13 +137,3 @@ def test_what_was_loaded_can_be_saved_and_pushed_again(hub, clean_client, delft,
     assert_same_scores(result[0], delft["scores"])
     assert_same_scores(result[1], delft["scores"])
     assert set(hub.files("visitor/copies")) == set(hub.files(revised["repo"]))
-
-
-def test_a_private_model_needs_its_token(author, clean_client, delft, paintings):
-    author.run("build(seed=0)[1].push_to_hub('painter/secret_model', private=True)")
-    load = "result = scores(load('painter/secret_model', token=token), paintings)"
-    for token in (None, TOKENS["visitor"]):
-        with pytest.raises(ClientError, match="painter/secret_model"):
-            clean_client.run(load, token=token, paintings=paintings)
-    result = clean_client.run(load, token=TOKENS["painter"], paintings=paintings)
-    assert_same_scores(result, delft["scores"])

@@ -1,5 +1,3 @@
-"""`scripts/push_to_hub.py --push` against the Hub on loopback: checked, sent in one commit, loaded back."""
-
 from pathlib import Path
 
 import pytest
@@ -29,7 +27,7 @@ def published(author, paintings):
     )
 
 
-def test_the_repository_is_sent_in_one_commit_and_loaded_back(hub, author, published):
+def test_the_repository_is_sent_in_one_commit_and_the_space_serves_its_revision(hub, author, published):
     repository = hub.repository("painter/published")
     assert [commit.title for commit in repository.commits] == ["initial commit", "Publish the model"]
     assert repository.private
@@ -41,9 +39,6 @@ def test_the_repository_is_sent_in_one_commit_and_loaded_back(hub, author, publi
     loaded_back = published["printed"].partition("back at")[2]
     assert "on the Hub as in the folder, by their hashes" in loaded_back
     assert "those of the original" in loaded_back
-
-
-def test_the_space_serves_the_model_at_the_pushed_revision(hub, published):
     files = hub.files("painter/showroom", kind="spaces")
     assert hub.repository("painter/showroom", "spaces").sdk == "gradio"
     assert hub.repository("painter/showroom", "spaces").private

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from PIL import Image
+from release_builder import contents
 
 from semart_hf.catalogue.medium import medium_of
 from semart_hf.cli.miniature import main
@@ -35,10 +36,6 @@ def history():
 @pytest.fixture(scope="module")
 def tail(history):
     return with_long_tail(history)
-
-
-def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def rows_of(folder, split):
@@ -88,10 +85,6 @@ def test_ceilings_of_a_tiny_world_equal_a_walk_through_all_its_states():
         assert reached["image+text"][task] == pytest.approx(0.75 * both + 0.25 * seen)
     for scores in reached.values():
         assert scores["mean"] == pytest.approx(np.mean([scores[task] for task in world.labels]))
-
-
-def test_rare_labels_count_as_one_class_of_the_ceiling():
-    world = tiny_world()
     assert ceilings(world, {"school": ("a", "b")})["text"]["school"] == pytest.approx(1.0)
     assert ceilings(world, {"school": ("b",)}) == ceilings(world, {})  # one rare label is a class like any other
 
@@ -112,13 +105,17 @@ def test_the_best_reachable_search_is_an_order_by_what_cues_say_of_each_other():
     assert {way: scores["recall_at_5"] for way, scores in found.items()} == {"text_to_image": 1, "image_to_text": 1}
 
 
-def test_neither_image_nor_text_suffices(history):
+def test_neither_image_nor_text_suffices(history, tail):
     reached = ceilings(history, RARE)
     assert 0.92 < reached["image+text"]["mean"] < 0.98
     for task in history.labels:
         assert reached["image+text"][task] > max(reached["image"][task], reached["text"][task]) + 0.02
     for alone in ("image", "text"):
         assert 0.7 < reached[alone]["mean"] < reached["image+text"]["mean"] - 0.1
+    assert tail.image is history.image
+    assert tail.text is history.text
+    reached = ceilings(tail, {})
+    assert max(reached["image"]["mean"], reached["text"]["mean"]) + 0.05 < reached["image+text"]["mean"] < 0.97
 
 
 def test_labels_and_cues_come_as_often_as_stated(history):
@@ -132,9 +129,8 @@ def test_labels_and_cues_come_as_often_as_stated(history):
     for name in ("image", "text"):
         for task, cue in getattr(history, name).items():
             for label, stated in zip(history.labels[task], cue.table, strict=True):
-                shown = [
-                    getattr(p, f"{name}_cues")[task] for p in paintings if p.labels[task] == label and p.text_cues
-                ]
+                own = [painting for painting in paintings if painting.labels[task] == label and painting.text_cues]
+                shown = [getattr(painting, f"{name}_cues")[task] for painting in own]
                 for value, probability in zip(cue.values, stated, strict=True):
                     if len(shown) * probability < 5:  # too few for the normal approximation of the spread
                         continue
@@ -145,11 +141,6 @@ def test_labels_and_cues_come_as_often_as_stated(history):
     assert silent == pytest.approx(history.missing_text, abs=0.015)
 
 
-def test_more_paintings_leave_the_first_ones_as_they_are(history):
-    assert sample_paintings(history, 1, 0, 8)[:5] == sample_paintings(history, 1, 0, 5)
-    assert sample_paintings(history, 1, 0, 5) != sample_paintings(history, 1, 1, 5)
-
-
 def test_labels_are_long_tailed_and_only_the_rare_ones_stay_under_ten(history):
     paintings = sample_paintings(history, 0, 0, 2400)
     counts = {task: Counter(painting.labels[task] for painting in paintings) for task in history.labels}
@@ -158,13 +149,14 @@ def test_labels_are_long_tailed_and_only_the_rare_ones_stay_under_ten(history):
         ordered = sorted(counts[task][label] for label in labels if label not in RARE[task])
         assert ordered[-1] > 2 * ordered[0]
     assert counts["medium"]["canvas"] > 3 * counts["medium"]["paper"]
+    assert sample_paintings(history, 1, 0, 8)[:5] == sample_paintings(history, 1, 0, 5)
+    assert sample_paintings(history, 1, 0, 5) != sample_paintings(history, 1, 1, 5)
 
 
 def test_schools_keep_to_their_times_and_media(history):
     def probability(**labels):
-        index = [
-            names.index(labels[task]) if task in labels else slice(None) for task, names in history.labels.items()
-        ]
+        tasks = history.labels.items()
+        index = [names.index(labels[task]) if task in labels else slice(None) for task, names in tasks]
         return history.prior[tuple(index)].sum()
 
     italian = {"school": "Italian", "timeframe": "1451-1500"}
@@ -173,6 +165,14 @@ def test_schools_keep_to_their_times_and_media(history):
     assert probability(**french, medium="canvas") > 0.6 * probability(**french)
     assert probability(school="Dutch", timeframe="1601-1650", medium="wall") == 0
     assert probability(school="American", timeframe="1601-1650") == 0
+    shape = tuple(len(labels) for labels in history.labels.values())
+    assert history.prior.shape == shape
+    assert history.prior.sum() == pytest.approx(1)
+    for modality in (history.image, history.text):
+        for task, cue in modality.items():
+            assert cue.table.shape == (len(history.labels[task]), len(cue.values))
+            assert cue.table.sum(axis=1) == pytest.approx(1)
+            assert (cue.table >= 0).all()
 
 
 def test_the_folder_has_the_release_layout(folder):
@@ -196,23 +196,16 @@ def test_the_folder_has_the_release_layout(folder):
         assert list(report[modality]) == ["type", "school", "timeframe", "medium", "mean"]
 
 
-def test_the_same_settings_give_the_same_bytes_and_another_seed_others(folder, tmp_path):
+def test_the_same_settings_give_the_same_bytes_and_a_finished_folder_is_kept(folder, tmp_path):
     again = paint_miniature(tmp_path / "again", seed=3, **SIZES)
     assert contents(again) == contents(folder)
     other = paint_miniature(tmp_path / "other", seed=4, num_train=2, num_val=1, num_test=1)
     assert not set(contents(other).values()) & set(contents(folder).values())
-
-
-def test_descriptions_are_catalogue_sentences_with_entities_and_gaps(history):
-    rng = np.random.default_rng(0)
-    paintings = [painting for painting in sample_paintings(history, 0, 0, 600) if painting.text_cues]
-    descriptions = [describe(painting.text_cues, rng) for painting in paintings]
-    assert all(10 <= len(description.split()) <= 40 for description in descriptions)
-    assert all(description[0].isupper() and description[-1] in '.e"' for description in descriptions)
-    assert not any(re.search(r"[{}]|\b[Aa] [AEIOUaeiou]|\b[Aa]n [^AEIOUaeiou]", text) for text in descriptions)
-    assert len(set(descriptions)) > 550
-    for description in descriptions:
-        description.encode("cp1252")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert paint_miniature(folder, seed=3, **SIZES) == folder
+    with pytest.raises(ValueError, match=r"holds a miniature with \{'seed': 3\}, not \{'seed': 4\}"):
+        paint_miniature(folder, seed=4, **SIZES)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_a_few_cells_are_empty_and_a_few_descriptions_have_entities(tmp_path, monkeypatch):
@@ -228,15 +221,7 @@ def test_a_few_cells_are_empty_and_a_few_descriptions_have_entities(tmp_path, mo
     assert any('"' in row["DESCRIPTION"] for row in rows)
 
 
-def test_the_technique_names_the_medium_that_was_drawn(history):
-    rng = np.random.default_rng(0)
-    for medium in history.labels["medium"]:
-        labels = {"type": "genre", "school": "Dutch", "timeframe": "1601-1650", "medium": medium}
-        techniques = {catalogue(labels, 1.2, rng)["TECHNIQUE"] for _ in range(40)}
-        assert {medium_of(technique) for technique in techniques} == {medium}, techniques
-
-
-def test_every_cue_value_can_be_painted_and_changes_the_picture(history):
+def test_every_cue_value_can_be_painted_and_described(history):
     usual = {"type": "genre", "school": "enamel", "timeframe": "clear", "medium": "canvas"}
     seen = []
     for task, cue in history.image.items():
@@ -244,14 +229,19 @@ def test_every_cue_value_can_be_painted_and_changes_the_picture(history):
         assert len(pictures) == len(cue.values)
         seen.append(len(pictures))
     assert seen == [8, 4, 7, 5]
-
-
-def test_a_finished_folder_is_kept_or_refused(folder):
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert paint_miniature(folder, seed=3, **SIZES) == folder
-    with pytest.raises(ValueError, match=r"holds a miniature with \{'seed': 3\}, not \{'seed': 4\}"):
-        paint_miniature(folder, seed=4, **SIZES)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    rng = np.random.default_rng(0)
+    paintings = [painting for painting in sample_paintings(history, 0, 0, 600) if painting.text_cues]
+    descriptions = [describe(painting.text_cues, rng) for painting in paintings]
+    assert all(10 <= len(description.split()) <= 40 for description in descriptions)
+    assert all(description[0].isupper() and description[-1] in '.e"' for description in descriptions)
+    assert not any(re.search(r"[{}]|\b[Aa] [AEIOUaeiou]|\b[Aa]n [^AEIOUaeiou]", text) for text in descriptions)
+    assert len(set(descriptions)) > 550
+    for description in descriptions:
+        description.encode("cp1252")
+    for medium in history.labels["medium"]:
+        labels = {"type": "genre", "school": "Dutch", "timeframe": "1601-1650", "medium": medium}
+        techniques = {catalogue(labels, 1.2, rng)["TECHNIQUE"] for _ in range(40)}
+        assert {medium_of(technique) for technique in techniques} == {medium}, techniques
 
 
 def test_a_folder_that_lost_files_is_refused(tmp_path):
@@ -280,26 +270,7 @@ def test_numbers_out_of_range_are_refused(tmp_path, option, message):
         paint_miniature(tmp_path / "release", **option)
 
 
-def test_the_tables_of_the_world_are_distributions(history):
-    shape = tuple(len(labels) for labels in history.labels.values())
-    assert history.prior.shape == shape
-    assert history.prior.sum() == pytest.approx(1)
-    for modality in (history.image, history.text):
-        for task, cue in modality.items():
-            assert cue.table.shape == (len(history.labels[task]), len(cue.values))
-            assert cue.table.sum(axis=1) == pytest.approx(1)
-            assert (cue.table >= 0).all()
-
-
-def test_every_label_is_as_frequent_as_in_semart(tail):
-    for axis, (task, labels) in enumerate(tail.labels.items()):
-        shares = tail.prior.sum(axis=tuple(other for other in range(4) if other != axis))
-        counts = np.array([COUNTS[task][label] for label in labels])
-        assert shares == pytest.approx(counts / counts.sum(), abs=1e-8)
-        assert len(labels) == len(COUNTS[task])
-
-
-def test_labels_go_together_as_before(history, tail):
+def test_labels_go_together_as_before_and_each_is_as_frequent_as_in_semart(history, tail):
     """Every odds ratio is kept: the new table is the old one times a factor for each label."""
     possible = history.prior > 0
     assert (possible == (tail.prior > 0)).all()
@@ -307,13 +278,11 @@ def test_labels_go_together_as_before(history, tail):
     for axis in [0, 1, 2, 3] * 200:  # taking one label's factor away at a time leaves nothing
         rest = rest - np.nanmean(rest, axis=tuple(other for other in range(4) if other != axis), keepdims=True)
     assert np.nanmax(np.abs(rest)) < 1e-6
-
-
-def test_cues_stay_as_they_are_and_the_ceiling_leaves_room(history, tail):
-    assert tail.image is history.image
-    assert tail.text is history.text
-    reached = ceilings(tail, {})
-    assert max(reached["image"]["mean"], reached["text"]["mean"]) + 0.05 < reached["image+text"]["mean"] < 0.97
+    for axis, (task, labels) in enumerate(tail.labels.items()):
+        shares = tail.prior.sum(axis=tuple(other for other in range(4) if other != axis))
+        counts = np.array([COUNTS[task][label] for label in labels])
+        assert shares == pytest.approx(counts / counts.sum(), abs=1e-8)
+        assert len(labels) == len(COUNTS[task])
 
 
 def test_a_long_tail_is_painted_and_is_another_miniature(tail, tmp_path, monkeypatch, capsys):

@@ -14,10 +14,8 @@ from semart_hf.publishing.repository import write_repository
 
 _TEXT = "a view of delft portrait man woman the river with an old bridge at night"
 WORDS = _TEXT.split()
-TASKS = [
-    {"name": "type", "labels": ["landscape", "portrait", "still-life", "UNK"]},
-    {"name": "school", "labels": ["Dutch", "Italian", "UNK"]},
-]
+TASKS = [{"name": "type", "labels": ["landscape", "portrait", "still-life", "UNK"]}]
+TASKS += [{"name": "school", "labels": ["Dutch", "Italian", "UNK"]}]
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +46,6 @@ def whole_model() -> SemArtForArtClassification:
 
 @pytest.fixture(scope="session")
 def repository(whole_model, make_tokenizer, tmp_path_factory) -> Path:
-    """The tiny model, written as a repository."""
     image_processor = SemArtImageProcessor.from_timm(whole_model.config.vision_config.pretrained_cfg)
     processor = SemArtProcessor(image_processor, make_tokenizer(model_max_length=16))
     return write_repository(whole_model, processor, tmp_path_factory.mktemp("written") / "repository")
@@ -56,6 +53,5 @@ def repository(whole_model, make_tokenizer, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def pipe(repository) -> ArtClassificationPipeline:
-    return ArtClassificationPipeline(
-        model=AutoModel.from_pretrained(repository), processor=AutoProcessor.from_pretrained(repository), device="cpu"
-    )
+    model, processor = (auto.from_pretrained(repository) for auto in (AutoModel, AutoProcessor))
+    return ArtClassificationPipeline(model=model, processor=processor, device="cpu")

@@ -1,5 +1,3 @@
-"""The configuration: what it keeps through JSON, and what it refuses."""
-
 import json
 
 import pytest
@@ -14,7 +12,7 @@ TASKS = [
 ]
 
 
-def test_json_gives_back_an_equal_config_with_its_tasks_in_order(tmp_path):
+def test_json_gives_back_an_equal_config_and_a_newer_minor_format_is_read(tmp_path):
     config = SemArtConfig(
         tasks=TASKS,
         task_weights={"school": 2.0},
@@ -34,6 +32,9 @@ def test_json_gives_back_an_equal_config_with_its_tasks_in_order(tmp_path):
     assert loaded.trainable_text_layers is None
     assert loaded.text_config.dim == 32
     assert loaded.vision_config.model_type == "timm_wrapper"
+    assert SemArtConfig(format_version="1.7").format_version == "1.7"
+    with pytest.raises(Exception, match="frozen_vision_stages"):
+        SemArtConfig(frozen_vision_stages="three")
 
 
 def test_a_model_of_the_miniature_says_that_it_has_seen_no_real_painting(tmp_path):
@@ -63,9 +64,3 @@ def test_a_model_of_the_miniature_says_that_it_has_seen_no_real_painting(tmp_pat
 def test_what_no_model_can_have_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         SemArtConfig(**fields)
-
-
-def test_a_newer_minor_format_is_read_and_a_field_of_the_wrong_type_is_refused():
-    assert SemArtConfig(format_version="1.7").format_version == "1.7"
-    with pytest.raises(Exception, match="frozen_vision_stages"):
-        SemArtConfig(frozen_vision_stages="three")

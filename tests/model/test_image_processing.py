@@ -17,7 +17,6 @@ def smooth(width: int, height: int) -> Image.Image:
 
 
 def grey_values(pixel_values: torch.Tensor, processor: SemArtImageProcessor) -> torch.Tensor:
-    """Back to 0…255."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
     return (pixel_values * std + mean) * 255
 

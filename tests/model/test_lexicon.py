@@ -1,5 +1,3 @@
-"""The lexicon: its term weights against scikit-learn's, and what it adds to the model."""
-
 import math
 
 import numpy as np
@@ -26,18 +24,16 @@ def build(**fields):
 
 
 def with_weights(model):
-    """The model with a lexicon whose weights are not zero."""
     with torch.no_grad():
         model.lexicon.weight.copy_(torch.randn(50, 5, generator=torch.Generator().manual_seed(1)))
     return model
 
 
 def batch():
+    ids = [[CLS, 8, 9, 8, SEP, PAD], [CLS, 11, 7, 10, 20, SEP], [CLS, SEP, PAD, PAD, PAD, PAD]]
     return {
         "pixel_values": torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(2)),
-        "input_ids": torch.tensor(
-            [[CLS, 8, 9, 8, SEP, PAD], [CLS, 11, 7, 10, 20, SEP], [CLS, SEP, PAD, PAD, PAD, PAD]]
-        ),
+        "input_ids": torch.tensor(ids),
         "attention_mask": torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0]]),
         "has_text": torch.tensor([True, True, False]),
     }
@@ -65,7 +61,7 @@ def test_the_term_weights_are_those_of_scikit_learn():
     np.testing.assert_allclose(lexicon(padded).detach().numpy(), expected, atol=LEXICON_ROUNDING)
 
 
-def test_idf_and_logits_by_hand():
+def test_idf_and_logits_by_hand_and_what_is_no_known_token_counts_for_nothing():
     lexicon = with_weights(build()).lexicon
     rare = 1 + math.log(4 / 2)  # in one of three texts; token 7 is in all three
     expected = torch.zeros(50)
@@ -75,20 +71,12 @@ def test_idf_and_logits_by_hand():
     length = math.hypot(twice, once)
     expected = (twice * lexicon.weight[8] + once * lexicon.weight[7]) / length
     assert torch.allclose(lexicon(torch.tensor([[CLS, 8, 7, 8, SEP]]))[0], expected, atol=LEXICON_ROUNDING)
-
-
-def test_padding_special_tokens_masked_tokens_and_placeholders_count_for_nothing():
-    lexicon = with_weights(build()).lexicon
     plain, mask = lexicon(torch.tensor([[8, 7, 8]])), torch.tensor([[1, 1, 1, 1, 1, 0, 0, 0]])
     ids = torch.tensor([[CLS, 8, 7, 8, SEP, PAD, PAD, PAD]])
     masked = torch.tensor([[CLS, 8, 7, 8, SEP, 8, 9, 9]])
     for found in (lexicon(ids), lexicon(ids, mask), lexicon(masked, mask)):
         assert torch.allclose(found, plain, atol=LEXICON_ROUNDING)
     assert torch.equal(lexicon(ids, has_text=torch.tensor([False])), torch.zeros(1, 5))
-
-
-def test_a_text_without_known_tokens_gets_nothing_and_no_nan():
-    lexicon = with_weights(build()).lexicon
     logits = lexicon(torch.tensor([[CLS, SEP, PAD], [CLS, 49, SEP]]))
     assert torch.equal(logits, torch.zeros(2, 5))
     logits.sum().backward()

@@ -1,5 +1,3 @@
-"""Loading a saved model with other tasks, other fields, or fewer bits."""
-
 import json
 
 import pytest
@@ -43,11 +41,8 @@ def folder(tmp_path_factory):
 def logits_by_label(model):
     with torch.no_grad():
         logits = model.eval()(**INPUTS).logits
-    return {
-        (task["name"], label): logits[task["name"]][:, column]
-        for task in model.config.tasks
-        for column, label in enumerate(task["labels"])
-    }
+    tasks = {task["name"]: task["labels"] for task in model.config.tasks}
+    return {(task, label): logits[task][:, n] for task, labels in tasks.items() for n, label in enumerate(labels)}
 
 
 @pytest.mark.parametrize("auto", [AutoModel, SemArtForArtClassification])
@@ -101,16 +96,13 @@ def test_what_weights_depend_on_is_not_overridden(folder, override, message):
         AutoModel.from_pretrained(folder, **override)
 
 
-def test_other_fields_are_obeyed(folder):
+def test_other_fields_are_obeyed_and_labels_have_their_names_in_config_json(folder):
     fields = {"frozen_vision_stages": 5, "trainable_text_layers": 2, "temperatures": {"medium": 3.0}}
     model = AutoModel.from_pretrained(folder, text_config={"dropout": 0.3}, **fields)
     assert {name: getattr(model.config, name) for name in fields} == fields
     assert not any(parameter.requires_grad for parameter in model.vision_tower.parameters())
     assert all(parameter.requires_grad for parameter in model.text_tower.transformer.parameters())
     assert model.text_tower.transformer.layer[0].ffn.dropout.p == 0.3
-
-
-def test_labels_have_their_names_in_config_json(folder):
     saved = json.loads((folder / "config.json").read_text())
     names = ["type: landscape", "type: portrait", "type: UNK", "medium: oil", "medium: UNK"]
     assert saved["id2label"] == {str(index): name for index, name in enumerate(names)}

@@ -1,5 +1,3 @@
-"""Paintings in every form that people hand over, and what becomes of those that cannot be read."""
-
 import base64
 import io
 import re

@@ -1,5 +1,3 @@
-"""Pictures behind URLs as people write them, from servers that behave and from servers that do not."""
-
 import base64
 import gzip
 import http.server

@@ -15,7 +15,7 @@ from semart_hf.model.pipeline_semart import ArtClassificationPipeline, answer_si
 LABELS = {"type": ["landscape", "portrait", "still-life", "UNK"], "school": ["Dutch", "Italian", "UNK"]}
 
 
-def test_ranks_the_probabilities_that_the_model_gives(pipe):
+def test_ranks_the_probabilities_that_the_model_gives_divided_by_its_temperatures(pipe, monkeypatch):
     row = rows()[0]
     answer = pipe(row, top_k=None)
     inputs = pipe.processor(images=row["image"], text=row["text"])
@@ -26,6 +26,11 @@ def test_ranks_the_probabilities_that_the_model_gives(pipe):
         assert scores(answer)[task] == pytest.approx(expected, abs=ROUNDING)
         ranked = [guess["score"] for guess in answer[task]]
         assert ranked == sorted(ranked, reverse=True)
+    monkeypatch.setattr(pipe.model.config, "temperatures", {"type": 2.0})
+    calibrated = pipe(row, top_k=None)
+    expected = dict(zip(LABELS["type"], torch.softmax(logits["type"][0] / 2, -1).tolist(), strict=True))
+    assert scores(calibrated)["type"] == pytest.approx(expected, abs=ROUNDING)
+    assert calibrated["school"] == answer["school"]
 
 
 def test_batch_size_and_threads_change_no_result_and_order_is_kept(pipe):
@@ -57,17 +62,19 @@ def test_a_lists_batches_are_of_texts_of_like_length(pipe, monkeypatch):
     assert_same(answers, [pipe(row) for row in together])
 
 
-def test_top_k_and_tasks_of_calls_and_of_construction(pipe):
+def test_top_k_and_tasks_of_calls_and_of_construction_and_logits_that_are_not_finite(pipe, monkeypatch):
     row = rows()[0]
-    narrow = ArtClassificationPipeline(
-        model=pipe.model, processor=pipe.processor, device="cpu", top_k=1, tasks=["type"], batch_size=3
-    )
+    options = {"top_k": 1, "tasks": ["type"], "batch_size": 3}
+    narrow = ArtClassificationPipeline(model=pipe.model, processor=pipe.processor, device="cpu", **options)
     for top_k, sizes in ((1, [1, 1]), (50, [4, 3])):
         assert [len(ranked) for ranked in pipe(row, top_k=top_k).values()] == sizes
     assert list(pipe(row, tasks="school")) == ["school"]
     assert list(pipe(row, tasks=["school", "type"])) == ["type", "school"]
     assert_same(narrow(rows()), pipe(rows(), top_k=1, tasks=["type"]))
     assert len(narrow({"text": "a"}, top_k=2)["type"]) == 2
+    monkeypatch.setattr(pipe, "_forward", lambda inputs: {"type": torch.tensor([[0.0, float("nan"), 0.0, 0.0]])})
+    with pytest.raises(ValueError, match=r"logits of type are not finite: .*Allowed are numbers\. Load the model"):
+        pipe({"text": "a view"}, tasks="type")
 
 
 def test_unsure_below_the_confidence(pipe):
@@ -86,17 +93,6 @@ def test_unsure_below_the_confidence(pipe):
     assert by_task["type"] == certain["type"]
     assert by_task["school"][0] == {"label": "unsure", "score": best["school"]}
     assert pipe(row, min_confidence={"school": best["school"]}) == certain
-
-
-def test_temperatures_of_the_configuration_calibrate(pipe, monkeypatch):
-    row = rows()[0]
-    plain = pipe(row, top_k=None)
-    monkeypatch.setattr(pipe.model.config, "temperatures", {"type": 2.0})
-    calibrated = pipe(row, top_k=None)
-    logits = pipe.model(**pipe.processor(images=row["image"], text=row["text"])).logits["type"][0]
-    expected = dict(zip(LABELS["type"], torch.softmax(logits / 2, -1).tolist(), strict=True))
-    assert scores(calibrated)["type"] == pytest.approx(expected, abs=ROUNDING)
-    assert calibrated["school"] == plain["school"]
 
 
 @pytest.mark.parametrize(
@@ -126,12 +122,6 @@ def test_bad_options_are_errors(pipe, options, message):
             pipe(paintings, **options)
 
 
-def test_logits_that_are_not_finite_are_an_error(pipe, monkeypatch):
-    monkeypatch.setattr(pipe, "_forward", lambda inputs: {"type": torch.tensor([[0.0, float("nan"), 0.0, 0.0]])})
-    with pytest.raises(ValueError, match=r"logits of type are not finite: .*Allowed are numbers\. Load the model"):
-        pipe({"text": "a view"}, tasks="type")
-
-
 def test_model_and_processor_must_belong_together(pipe, repository, monkeypatch):
     other = AutoProcessor.from_pretrained(repository)
     other.tokenizer.add_tokens(["vermeer"])
@@ -147,20 +137,14 @@ def test_model_and_processor_must_belong_together(pipe, repository, monkeypatch)
         ArtClassificationPipeline(model=pipe.model)
 
 
-def test_saving_writes_everything(pipe, repository, tmp_path):
+def test_saving_writes_everything_and_uploads_it_once(pipe, repository, tmp_path, monkeypatch):
     pipe.save_pretrained(tmp_path)
     first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (repository, tmp_path))
     assert second.pop("config.json") != first.pop("config.json")  # loading notes the type of the towers' weights
     assert second == first
-    again = ArtClassificationPipeline(
-        model=SemArtForArtClassification.from_pretrained(tmp_path),
-        processor=AutoProcessor.from_pretrained(tmp_path),
-        device="cpu",
-    )
+    model, processor = (kind.from_pretrained(tmp_path) for kind in (SemArtForArtClassification, AutoProcessor))
+    again = ArtClassificationPipeline(model=model, processor=processor, device="cpu")
     assert_same(again(rows()), pipe(rows()))
-
-
-def test_uploading_while_saving_uploads_once_and_the_whole(pipe, tmp_path, monkeypatch):
     uploads = []
     monkeypatch.setattr(
         ArtClassificationPipeline, "push_to_hub", lambda self, repo_id, **options: uploads.append((repo_id, options))
@@ -172,10 +156,9 @@ def test_uploading_while_saving_uploads_once_and_the_whole(pipe, tmp_path, monke
 
 
 def test_answers_in_bfloat16_are_near_those_in_float32(pipe, multiplies_in_bf16):
+    options = {"processor": pipe.processor, "device": "cpu"}
     by_itself, asked = (
-        ArtClassificationPipeline(
-            model=copy.deepcopy(pipe.model), processor=pipe.processor, device="cpu", precision=precision
-        )
+        ArtClassificationPipeline(model=copy.deepcopy(pipe.model), precision=precision, **options)
         for precision in ("auto", "fp32")
     )
     types = []
@@ -238,9 +221,8 @@ def test_several_labels_are_those_that_reach_their_thresholds(pipe):
     probabilities = torch.sigmoid(logits / 2).tolist()
     expected = sorted(zip(LABELS["type"], probabilities, strict=True), key=lambda pair: -pair[1])
     # The likeliest label misses its threshold, the next two reach theirs.
-    least = {
-        label: score + change for (label, score), change in zip(expected, (0.01, -0.01, -0.01, 0.01), strict=True)
-    }
+    changes = zip(expected, (0.01, -0.01, -0.01, 0.01), strict=True)
+    least = {label: score + change for (label, score), change in changes}
     model.config.temperatures = {"type": 2.0}
     task = {"name": "type", "labels": LABELS["type"], "kind": "multi_label"}
     model.config.set_tasks([{**task, "thresholds": [least[name] for name in LABELS["type"]]}, model.config.tasks[1]])

@@ -1,5 +1,3 @@
-"""The probe beside the network: what it answers, when it is asked, and that it goes where the weights go."""
-
 import pytest
 import torch
 from small_models import ROUNDING, TASKS, build
@@ -115,9 +113,7 @@ def test_it_never_learns_and_its_text_tower_does_not_either(model):
     model.train()
     assert not any(module.training for module in model.probe.modules())
     model.eval()
-    with pytest.raises(
-        ValueError, match=r"a probe reads a text tower that does not learn\. Set trainable_text_layers"
-    ):
+    with pytest.raises(ValueError, match=r"a text tower that does not learn\. Set trainable_text_layers"):
         build(probe_share=SHARE, trainable_text_layers=1)
     with pytest.raises(ValueError, match=r"probe_share is 1\.5"):
         build(probe_share=1.5, trainable_text_layers=0)

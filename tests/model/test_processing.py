@@ -12,23 +12,12 @@ TEXT_INPUTS = {"input_ids", "attention_mask"}
 PICTURE = Image.new("RGB", (40, 50), "red")
 
 
-def test_both(processor):
+def test_rows_that_have_both_and_rows_that_lack_something(processor):
     inputs = processor(images=PICTURE, text="a view of Delft")
     assert set(inputs) == {"pixel_values", *TEXT_INPUTS}
     assert inputs["pixel_values"].shape == (1, 3, 32, 32)
     assert inputs["input_ids"].tolist() == [[CLS, 5, 6, 7, 8, SEP, PAD, PAD]]
     assert inputs["attention_mask"].tolist() == [[1, 1, 1, 1, 1, 1, 0, 0]]
-
-
-@pytest.mark.parametrize("one", [PICTURE, np.asarray(PICTURE)])
-def test_pictures_alone_and_texts_alone(processor, one):
-    assert set(processor(images=one)) == {"pixel_values"}
-    assert set(processor(images=[one, one], text=[None, "  \n"])) == {"pixel_values"}
-    assert processor(images=[one, one], text=None)["pixel_values"].shape == (2, 3, 32, 32)
-    assert set(processor(text="a view")) == set(processor(images=[None], text=["a view"])) == TEXT_INPUTS
-
-
-def test_rows_that_lack_something(processor):
     inputs = processor(images=[PICTURE, None, PICTURE], text=["the river", "a view of delft", None])
     assert inputs["has_image"].tolist() == [True, False, True]
     assert inputs["has_text"].tolist() == [True, True, False]
@@ -41,6 +30,14 @@ def test_rows_that_lack_something(processor):
     assert set(nothing) == {"input_ids", "attention_mask", "has_text"}
     assert nothing["has_text"].tolist() == [False, False]
     assert nothing["input_ids"].shape == (2, 8)
+
+
+@pytest.mark.parametrize("one", [PICTURE, np.asarray(PICTURE)])
+def test_pictures_alone_and_texts_alone(processor, one):
+    assert set(processor(images=one)) == {"pixel_values"}
+    assert set(processor(images=[one, one], text=[None, "  \n"])) == {"pixel_values"}
+    assert processor(images=[one, one], text=None)["pixel_values"].shape == (2, 3, 32, 32)
+    assert set(processor(text="a view")) == set(processor(images=[None], text=["a view"])) == TEXT_INPUTS
 
 
 @pytest.mark.parametrize(
@@ -95,9 +92,8 @@ def test_what_is_no_input_is_refused(processor, arguments, error, message):
 def test_standard_options_do_what_they_do_in_the_tokenizer(processor, options, tensors):
     texts = ["a view of delft", "the river", "an old bridge at night with the river"]
     ours = processor(text=texts, return_tensors=tensors, **options)
-    theirs = processor.tokenizer(
-        texts, return_tensors=tensors, return_token_type_ids=False, **{"truncation": True, **options}
-    )
+    usual = {"return_tensors": tensors, "return_token_type_ids": False, "truncation": True}
+    theirs = processor.tokenizer(texts, **{**usual, **options})
     assert set(ours) == set(theirs)
     for name, expected in theirs.items():
         assert type(ours[name]) is type(expected)

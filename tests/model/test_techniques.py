@@ -1,5 +1,3 @@
-"""The techniques of speed compute the same numbers, where they serve, and change nothing in the model."""
-
 import copy
 import threading
 from types import SimpleNamespace
@@ -42,9 +40,8 @@ def test_techniques_are_used_where_they_serve(multiplies_in_bf16, vision, in_flo
     assert list(useful_techniques(model, bf16=True, techniques=TRAINING_TECHNIQUES)) == in_bfloat16
     pixels = torch.randn(4, *model.config.vision_config.pretrained_cfg["input_size"])
     chosen = useful_techniques(model, bf16=False)
-    is_last = prepare_inputs({"pixel_values": pixels}, chosen)["pixel_values"].is_contiguous(
-        memory_format=torch.channels_last
-    )
+    prepared = prepare_inputs({"pixel_values": pixels}, chosen)["pixel_values"]
+    is_last = prepared.is_contiguous(memory_format=torch.channels_last)
     assert is_last is (CHANNELS_LAST in chosen)
     with torch.no_grad():
         expected = model(pixel_values=pixels).logits["type"]
@@ -79,10 +76,8 @@ def test_a_depthwise_gradient_is_that_of_float32():
     outputs, gradients = [], []
     for layer, is_reduced in ((usual, False), (fast, True)):
         given = pixels.clone().requires_grad_()
-        with (
-            torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_reduced),
-            select_kernels([DEPTHWISE_GRADIENT] if is_reduced else []),
-        ):
+        kernels = select_kernels([DEPTHWISE_GRADIENT] if is_reduced else [])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_reduced), kernels:
             outputs.append(layer(given))
         outputs[-1].backward(torch.ones_like(outputs[-1]))
         gradients.append(given.grad)

@@ -1,5 +1,3 @@
-"""The text tower in parts: one query equals the whole layer, and any depth continues to the same features."""
-
 from functools import partial
 
 import pytest
@@ -7,7 +5,6 @@ import torch
 from rounding import rounding
 from small_models import build as build_model
 from small_models import small_text
-from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import DistilBertModel
 
@@ -55,25 +52,6 @@ def test_the_first_tokens_layer_equals_the_whole_layer_forward_and_backward(impl
     (expected * weights).sum().backward()
     for (name, parameter), other in zip(model.text_tower.named_parameters(), raw.parameters(), strict=True):
         assert torch.allclose(parameter.grad, other.grad, atol=1e-10), name
-
-
-class Adapter(nn.Module):
-    """A linear layer that is no `nn.Linear`, as adapters and quantised layers are."""
-
-    def __init__(self, linear):
-        super().__init__()
-        self.linear = linear
-
-    def forward(self, hidden):
-        return self.linear(hidden)
-
-
-def test_layers_that_are_no_plain_weights_are_called():
-    model = build().eval()
-    expected = model.text_tower(**texts()).last_hidden_state
-    attention = model.text_tower.transformer.layer[-1].attention
-    attention.k_lin, attention.v_lin = Adapter(attention.k_lin), Adapter(attention.v_lin)
-    assert torch.allclose(model.text_tower(**texts()).last_hidden_state, expected, atol=ROUNDING)
 
 
 def test_dropout_in_attention_has_the_whole_layers_expectation_and_spread():

@@ -1,5 +1,3 @@
-"""Text towers of every family: each equals its library, whole and in parts, and is frozen, loaded, saved alike."""
-
 import copy
 
 import pytest

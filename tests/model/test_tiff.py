@@ -1,5 +1,3 @@
-"""TIFF files give the picture that their tags describe, or an error that names their kind."""
-
 import contextlib
 
 import numpy as np
@@ -100,9 +98,6 @@ def test_the_largest_page_is_the_picture_and_of_equals_the_first():
         expected = RGB[:height] if height else RGB[::2, ::2]
         assert np.array_equal(found, expected)
     assert np.array_equal(np.asarray(load_picture(tiff(marked))), 255 - RGB)  # there is no other
-
-
-def test_a_photograph_below_its_thumbnail_is_not_replaced_by_it():
     preview, raw = page(RGB[::4, ::4], 2, tag_254=1), page(wide(GREY), 32803)
     with pytest.raises(PictureError, match="the photograph in a sub-directory, as camera raw files have it"):
         load_picture(tiff(preview, sub=[raw]))

@@ -1,5 +1,3 @@
-"""The towers: stages that mean the same for every family, sources of weights, and the proof that weights arrived."""
-
 import json
 
 import pytest
@@ -60,7 +58,7 @@ def test_stages_mean_the_same_for_every_family(architecture, stages, first_of_se
     assert sorted(name for stage in names for name in stage) == sorted(name for name, _ in tower.named_parameters())
 
 
-def test_pretrained_weights_arrive_in_both_towers(vision_folder, text_folder):
+def test_pretrained_weights_arrive_in_both_towers_and_what_does_not_is_found(vision_folder, text_folder):
     model = build(vision_folder, text_folder, pretrained=True)
     source = load_file(vision_folder / "model.safetensors")
     for name, tensor in model.vision_tower.timm_model.state_dict().items():
@@ -70,28 +68,6 @@ def test_pretrained_weights_arrive_in_both_towers(vision_folder, text_folder):
         assert torch.equal(tensor, source[f"distilbert.{name}"]), name
     assert model.config.vision_config.num_labels == 0
     assert model.config.vision_config.pretrained_cfg["input_size"] == [3, 160, 160]
-
-
-def test_a_source_in_half_precision_is_trained_in_full(vision_folder, text_folder):
-    DistilBertModel(small_text()).half().save_pretrained(text_folder)
-    assert json.loads((text_folder / "config.json").read_text())["dtype"] == "float16"
-    model = build(vision_folder, str(text_folder), pretrained=True)
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    model(input_ids=torch.ones(1, 4, dtype=torch.long))
-
-
-def test_only_the_named_tower_is_loaded(vision_folder, text_folder):
-    model = build(vision_folder, text_folder, pretrained="text")
-    source = load_file(vision_folder / "model.safetensors")
-    assert not torch.equal(model.vision_tower.timm_model.state_dict()["conv1.0.weight"], source["conv1.0.weight"])
-    verify_tower(model.text_tower, text_folder)
-    trained = [name for name, parameter in model.text_tower.named_parameters() if parameter.requires_grad]
-    assert trained
-    assert all(name.startswith("transformer.layer.1.") for name in trained)
-
-
-def test_a_changed_number_and_a_missing_tensor_are_found(vision_folder, text_folder):
-    model = build(vision_folder, text_folder, pretrained=True)
     verify_tower(model.vision_tower, vision_folder)
     with torch.no_grad():
         model.vision_tower.timm_model.layer1[0].bn1.weight[0] += 1e-3
@@ -102,6 +78,21 @@ def test_a_changed_number_and_a_missing_tensor_are_found(vision_folder, text_fol
     save_file(weights, vision_folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"1 are not in .* and 0 differ \(first: 'timm_model\.layer2"):
         build(vision_folder, text_folder, pretrained="vision")
+
+
+def test_only_the_named_tower_is_loaded_and_half_precision_is_trained_in_full(vision_folder, text_folder):
+    model = build(vision_folder, text_folder, pretrained="text")
+    source = load_file(vision_folder / "model.safetensors")
+    assert not torch.equal(model.vision_tower.timm_model.state_dict()["conv1.0.weight"], source["conv1.0.weight"])
+    verify_tower(model.text_tower, text_folder)
+    trained = [name for name, parameter in model.text_tower.named_parameters() if parameter.requires_grad]
+    assert trained
+    assert all(name.startswith("transformer.layer.1.") for name in trained)
+    DistilBertModel(small_text()).half().save_pretrained(text_folder)
+    assert json.loads((text_folder / "config.json").read_text())["dtype"] == "float16"
+    model = build(vision_folder, str(text_folder), pretrained=True)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    model(input_ids=torch.ones(1, 4, dtype=torch.long))
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "efficientnet_b0"])

@@ -46,7 +46,7 @@ def test_similar_pictures_within_and_across_splits():
     assert find_copies(rows) == [Copy(2, 0, "similar_picture", MAX_BITS), Copy(3, 0, "leaked_picture", 3)]
 
 
-def test_every_pair_is_compared():
+def test_every_pair_is_compared_and_many_equal_pictures_take_no_time():
     splits = np.repeat([0, 1, 2], [3000, 700, 800])
     all_signatures = signatures(4500)
     for row, earlier, bits in [(2500, 7, 20), (2999, 2998, 0), (3100, 2400, 32), (4400, 3, 5), (4400, 4000, 32)]:
@@ -54,9 +54,6 @@ def test_every_pair_is_compared():
     found = list(find_similar(all_signatures, splits))
     # Row 4400 was made twice, of row 3 and then of row 4000: only the second stands.
     assert found == [(2500, 7, 20), (2999, 2998, 0), (3100, 2400, 32), (4400, 4000, 32)]
-
-
-def test_many_equal_pictures_take_no_time():
     blank = np.zeros((6_000, 32), dtype=np.uint8)
     blank_splits = np.zeros(6_000, dtype=np.int64)
     start = time.perf_counter()

@@ -164,10 +164,8 @@ def test_changed_pictures_are_read_again(tmp_path):
     prepare_paintings(read_rows(release), tmp_path / "first", SMALL, num_proc=1)
     work = tmp_path / ".second.preparing"
     work.mkdir()
-    with (
-        mock.patch("semart_hf.preparation.preparation.write_dataset", side_effect=KeyboardInterrupt),
-        pytest.raises(KeyboardInterrupt),
-    ):
+    interrupted = mock.patch("semart_hf.preparation.preparation.write_dataset", side_effect=KeyboardInterrupt)
+    with interrupted, pytest.raises(KeyboardInterrupt):
         prepare_paintings(read_rows(release), tmp_path / "second", SMALL, num_proc=1)
     assert not (tmp_path / "second").exists()
     (release / "Images" / "test-0.jpg").write_bytes(encoded(painting(99)))
@@ -191,9 +189,7 @@ def test_two_runs_do_not_write_the_same_dataset(release, tmp_path):
 
 def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
     release = write_plain_release(tmp_path / "release")
-    monkeypatch.setattr(
-        "semart_hf.preparation.shards.prepare_picture", lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
-    )
+    monkeypatch.setattr(shards, "prepare_picture", lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(RuntimeError, match=r"worker process that died.*run the same command again"):
         prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=2)
     assert not (tmp_path / "out").exists()
@@ -259,9 +255,8 @@ def test_two_hundred_hostile_files(tmp_path):
         if content is None:
             (release / "Images" / name).mkdir()
     summary = prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=2, min_pictures=0)
-    found = [
-        one for one in problems_of(tmp_path / "out") if one["action"] == "kept as text" or "frames" in one["problem"]
-    ]
+    problems = problems_of(tmp_path / "out")
+    found = [one for one in problems if one["action"] == "kept as text" or "frames" in one["problem"]]
     assert {one["image_file"]: one["problem"] for one in found} == {name: kind for name, (_, kind) in hostile.items()}
     assert summary["rows"]["train"]["kept"] == 220
     num_moving = sum(expected == "several_frames" for _, expected in hostile.values())

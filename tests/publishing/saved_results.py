@@ -11,7 +11,6 @@ SAVED_MODEL = Path(__file__).resolve().parents[1] / "formats" / "1.0"
 
 @pytest.fixture(scope="session")
 def saved_model():
-    """A tiny model of four tasks, and its processor."""
     return AutoModel.from_pretrained(SAVED_MODEL).eval(), AutoProcessor.from_pretrained(SAVED_MODEL)
 
 

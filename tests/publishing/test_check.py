@@ -1,5 +1,3 @@
-"""What is put together for the Hub, and what the check of it refuses."""
-
 import shutil
 import socket
 import subprocess
@@ -8,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from release_builder import contents
 from safetensors.numpy import load_file, save_file
 from saved_results import SAVED_MODEL
 
@@ -26,10 +25,6 @@ def assembled(saved_model, tmp_path_factory) -> Path:
 @pytest.fixture
 def repository(assembled, tmp_path) -> Path:
     return Path(shutil.copytree(assembled, tmp_path / "delft"))
-
-
-def contents(folder) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -69,13 +64,6 @@ def test_what_is_left_of_weights_is_searched_all_the_same(repository, length):
     assert find_private_content(repository) == []
 
 
-def test_the_folder_of_the_model_is_private(repository):
-    (repository / "notes.md").write_text("made from /srv/atelier/run")
-    assert find_private_content(repository) == []
-    found = find_private_content(repository, "/srv/atelier/run")
-    assert found == ["notes.md holds a folder of this machine, '/srv/atelier/run'"]
-
-
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -105,15 +93,12 @@ def test_what_is_no_results_file_or_recipe_is_refused(tmp_path):
             read_recipe(path)
 
 
-def test_the_part_that_does_not_load_is_named(tmp_path):
+def test_the_part_that_does_not_load_is_named_and_cut_weights_do_not(tmp_path, repository):
     shutil.copy(SAVED_MODEL / "config.json", tmp_path)
     answer = load_parts({"source": str(tmp_path), "paintings": []})
     assert "model.safetensors" in answer["error"]
     with pytest.raises(check.CheckError, match=r"because of its model\. Got OSError.* from delft"):
         list(check.compare(answer, [], "delft"))
-
-
-def test_cut_weights_do_not_load(repository):
     weights = repository / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     answer = load_parts({"source": str(repository), "paintings": []})
@@ -190,11 +175,15 @@ def test_nothing_but_an_earlier_repository_is_replaced(saved_model, repository, 
     assert {path.name for path in tmp_path.iterdir()} == {"delft"}
 
 
-def test_an_earlier_repository_stays_when_the_new_one_fails(saved_model, repository, tmp_path):
+def test_an_earlier_repository_stays_when_the_new_one_fails_and_a_folder_is_private(saved_model, repository, tmp_path):
     before = contents(repository)
     with pytest.raises(ValueError, match=r"absent\.jpg"):
         assemble_repository(*saved_model, repository, "anna/delft", picture=tmp_path / "absent.jpg")
     assert contents(repository) == before
+    (repository / "notes.md").write_text("made from /srv/atelier/run")
+    assert find_private_content(repository) == []
+    found = find_private_content(repository, "/srv/atelier/run")
+    assert found == ["notes.md holds a folder of this machine, '/srv/atelier/run'"]
 
 
 def test_a_prepared_dataset_needs_data_and_card(tmp_path):

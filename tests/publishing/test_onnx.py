@@ -15,6 +15,7 @@ from semart_hf.publishing import onnx_export
 from semart_hf.publishing.repository import write_repository
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
+TOWERS = {"pretrained": False, "image_size": 32, "fusion_dim": 16}
 
 
 def test_what_is_missing_is_named(saved_model, tmp_path, monkeypatch):
@@ -47,20 +48,9 @@ def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model,
     num_tokens = len(processor.tokenizer)
     text = DistilBertConfig(dim=32, n_layers=1, n_heads=4, hidden_dim=64, vocab_size=num_tokens)
     torch.manual_seed(0)
-    model = SemArtForArtClassification.from_towers(
-        "test_resnet",
-        text,
-        tasks,
-        pretrained=False,
-        image_size=32,
-        fusion_dim=16,
-        vision_pooling="stages",
-        text_pooling="mean",
-        text_lexicon=True,
-        probe_share=0.5,
-        network_image_size=24,
-        trainable_text_layers=0,
-    ).eval()
+    fields = {**TOWERS, "vision_pooling": "stages", "text_pooling": "mean", "text_lexicon": True}
+    fields |= {"probe_share": 0.5, "network_image_size": 24, "trainable_text_layers": 0}
+    model = SemArtForArtClassification.from_towers("test_resnet", text, tasks, **fields).eval()
     for lexicon in (model.lexicon, model.probe.lexicon):
         lexicon.learn_idf([range(5, num_tokens), range(5, 10)], [0])
         torch.nn.init.normal_(lexicon.weight)
@@ -100,19 +90,11 @@ def test_a_tower_of_another_family_is_exported_and_answers_with_its_tokenizer(sa
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     vocabulary = {piece: number for number, piece in enumerate([*special, *"adefhiltvw", "Ġ"])}
     tokenizer = RobertaTokenizer(vocab=vocabulary, merges=[], model_max_length=30)
-    text = RobertaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=32,
-        type_vocab_size=1,
-    )
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    text = RobertaConfig(vocab_size=len(tokenizer), **sizes, max_position_embeddings=32, type_vocab_size=1)
     torch.manual_seed(0)
     tasks = [{"name": "type", "labels": ["landscape", "portrait"]}]
-    towers = {"pretrained": False, "image_size": 32, "fusion_dim": 16}
-    model = SemArtForArtClassification.from_towers("test_resnet", text, tasks, **towers).eval()
+    model = SemArtForArtClassification.from_towers("test_resnet", text, tasks, **TOWERS).eval()
     SemArtProcessor(saved_model[1].image_processor, tokenizer).save_pretrained(tmp_path)
     onnx_export.write_graph(model, "text", tmp_path / "text.onnx")
     run = onnx_export.open_graph(tmp_path / "text.onnx")

@@ -1,5 +1,3 @@
-"""`semart-hf push` without a Hub: what is put together, checked and shown, and what is refused."""
-
 import json
 import re
 import shutil
@@ -16,8 +14,6 @@ from semart_hf.cli.push import main
 
 @pytest.fixture(autouse=True)
 def silent_hub(monkeypatch):
-    """Whoever asks the Hub fails."""
-
     def refuse(*arguments, **options):
         raise AssertionError("the Hub was asked")
 
@@ -42,10 +38,8 @@ def test_without_push_everything_is_made_and_checked_and_nothing_is_sent(results
 
     shown = capsys.readouterr().out
     parts = re.findall(r"^  ([a-z][a-z ]*?)  +\S", shown, flags=re.MULTILINE)
-    assert parts == [
-        *["private content", "weights", "config", "model", "tokenizer", "image processor"],
-        *["processor", "pipeline", "scores", "example"],
-    ]
+    loaded = ["config", "model", "tokenizer", "image processor", "processor", "pipeline"]
+    assert parts == ["private content", "weights", *loaded, "scores", "example"]
     for name in ("SemArtForArtClassification", "SemArtProcessor", "DistilBertTokenizer", "ArtClassificationPipeline"):
         assert f"{name}, loaded without the package" in shown
     assert "anna/delft (private model)" in shown
@@ -67,13 +61,10 @@ def test_without_push_everything_is_made_and_checked_and_nothing_is_sent(results
     assert not [path for path in folder.rglob("*.*") if str(tmp_path).encode() in path.read_bytes()]
 
 
-def test_what_fails_the_check_is_not_sent(tmp_path):
+def test_what_fails_the_check_is_not_sent_and_the_model_is_not_replaced(tmp_path):
     words = ["--model", str(SAVED_MODEL), "--repo_id", "anna/delft", "--output_dir", str(tmp_path / "hub" / "delft")]
     with pytest.raises(SystemExit, match=r"because of its private content\. Got 1: README\.md holds a path"):
         main([*words, "--data_name", "the paintings of /home/anna/semart", "--push"])
-
-
-def test_the_model_is_not_replaced_by_its_repository(tmp_path):
     model = Path(shutil.copytree(SAVED_MODEL, tmp_path / "model"))
     before = {path.name: path.read_bytes() for path in model.iterdir()}
     with pytest.raises(SystemExit, match="as --model and as --output_dir"):

@@ -19,7 +19,6 @@ FILES = {"config.json", "model.safetensors", "processor_config.json", "tokenizer
 
 @pytest.fixture
 def other_model(saved_model):
-    """The model with other weights, in training mode."""
     model = copy.deepcopy(saved_model[0]).train()
     with torch.no_grad():
         model.absent_text.add_(1)
@@ -33,12 +32,12 @@ def test_holds_weights_configuration_processor_and_code(saved_model, other_model
     assert {path.name for path in folder.iterdir()} == FILES
     assert [path.name for path in folder.parent.iterdir()] == ["repository"]
     config = json.loads((folder / "config.json").read_text())
-    assert config["auto_map"] == {
-        "AutoConfig": "configuration_semart.SemArtConfig",
-        "AutoModel": "modeling_semart.SemArtForArtClassification",
-    }
+    names = {"AutoConfig": "configuration_semart.SemArtConfig"}
+    assert config["auto_map"] == names | {"AutoModel": "modeling_semart.SemArtForArtClassification"}
     pipeline = {"impl": "pipeline_semart.ArtClassificationPipeline", "pt": ["AutoModel"], "type": "multimodal"}
     assert config["custom_pipelines"] == {"art-classification": pipeline}
+    again = type(other_model.config).from_pretrained(folder).to_dict()
+    assert again["custom_pipelines"] == config["custom_pipelines"]
     assert {path.name: path.read_bytes() for path in folder.glob("*.py")} == CODE
     written = load_file(folder / "model.safetensors")
     assert other_model.training
@@ -47,12 +46,15 @@ def test_holds_weights_configuration_processor_and_code(saved_model, other_model
         assert torch.equal(values, written[name])
 
 
-def test_says_nothing_of_the_machine(saved_model, tmp_path):
+def test_has_nothing_of_the_machine_and_a_file_is_no_folder(saved_model, tmp_path):
     first = write_repository(*saved_model, tmp_path / "first")
     loaded = AutoModel.from_pretrained(first), AutoProcessor.from_pretrained(first)
     for path in write_repository(*loaded, tmp_path / "second").glob("*.json"):
         assert str(tmp_path) not in path.read_text()
         assert "local" not in path.read_text()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"file, which is a file\. Allowed is a folder, or a new name"):
+        write_repository(*saved_model, tmp_path / "file")
 
 
 def test_a_folder_that_is_there_keeps_what_is_not_of_the_model(saved_model, other_model, tmp_path):
@@ -85,9 +87,3 @@ def test_a_failure_leaves_the_folder_alone(saved_model, other_model, tmp_path, m
 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["repository"]
-
-
-def test_a_file_is_no_folder(saved_model, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"file, which is a file\. Allowed is a folder, or a new name"):
-        write_repository(*saved_model, tmp_path / "file")

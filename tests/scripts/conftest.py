@@ -1,5 +1,3 @@
-"""What the tests of the proofs share."""
-
 import json
 
 import prove
@@ -37,8 +35,7 @@ def towers(tmp_path_factory):
     config = DistilBertConfig(vocab_size=len(tokenizer), dim=32, n_layers=2, n_heads=4, hidden_dim=64, pad_token_id=0)
     DistilBertModel(config).save_pretrained(text)
     tokenizer.save_pretrained(text)
-    tower = TimmWrapperConfig(
-        architecture="test_efficientnet", pretrained_cfg={"input_size": [3, 32, 32]}, num_labels=0
-    )
+    cfg = {"input_size": [3, 32, 32]}
+    tower = TimmWrapperConfig(architecture="test_efficientnet", pretrained_cfg=cfg, num_labels=0)
     TimmWrapperModel(tower).save_pretrained(vision)
     return {"vision": str(vision), "text": str(text)}

@@ -1,5 +1,3 @@
-"""The benchmark: a yardstick that is the same model on the same inputs, made data, and what is made of the turns."""
-
 import json
 from collections import Counter
 from contextlib import contextmanager
@@ -80,7 +78,6 @@ def test_the_yardstick_is_our_model(setting, tmp_path, vision, frozen):
         found = plain(pictures, tokens, mask)
     for task, logits in zip(notebook.NUM_LABELS, found, strict=True):
         torch.testing.assert_close(logits, expected[task], rtol=0, atol=rounding(1024, layers=20))
-    # The same learns.
     learns = sorted(p.shape for n, p in model.named_parameters() if p.requires_grad and n not in absent)
     assert sorted(p.shape for p in plain.parameters() if p.requires_grad) == learns
     model.train(), plain.train()
@@ -88,13 +85,22 @@ def test_the_yardstick_is_our_model(setting, tmp_path, vision, frozen):
     assert counts[0] == counts[1]
 
 
-def test_the_notebook_trains_predicts_and_answers(setting, few_ticks):
+def test_the_notebook_and_our_saved_model_predict_and_answer(setting, few_ticks):
     torch.set_num_threads(1)
     for step, rows in ((notebook.train, 8), (notebook.predict, 24), (notebook.answer, 1)):
         few_ticks.clear()
         with pytest.raises(SystemExit):
             step(setting)
         assert few_ticks == [rows, rows, rows]
+    model = sides.save_model(setting)
+    at_once = min(torch.get_num_threads(), MOST_BATCHES)
+    for step, words, most in ((sides.predict, ["0"], 1), (sides.suggest, [], 1), (sides.predict_limit, [], at_once)):
+        few_ticks.clear()
+        with pytest.raises(SystemExit):
+            step(setting, model, *words)
+        assert few_ticks in ([24] * 3, [24 * most] * 3)
+    with setting.side("ours", "ours-answer", model) as side:
+        assert side.take_turn(2).rows == 2
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -121,23 +127,6 @@ def test_the_limit_takes_the_fastest_format(setting, few_ticks, monkeypatch, bf1
     formats = [(layout, other) for layout in layouts for other in {False, bf16}]
     # One step with both cores and two with one each, of each format; then the fastest of them.
     assert Counter(tried) - Counter(3 * formats) == Counter(number * tried[-1:])
-
-
-def test_our_saved_model_predicts_and_answers_in_a_process(setting, few_ticks):
-    model = sides.save_model(setting)
-    with pytest.raises(SystemExit):
-        sides.predict(setting, model, "0")
-    assert few_ticks == [24, 24, 24]
-    few_ticks.clear()
-    with pytest.raises(SystemExit):
-        sides.suggest(setting, model)
-    assert few_ticks == [24, 24, 24]
-    few_ticks.clear()
-    with pytest.raises(SystemExit):
-        sides.predict_limit(setting, model)
-    assert few_ticks in ([24] * 3, [24 * min(torch.get_num_threads(), MOST_BATCHES)] * 3)
-    with setting.side("ours", "ours-answer", model) as side:
-        assert side.take_turn(2).rows == 2
 
 
 @pytest.mark.parametrize("without", ["", "channels last"])
@@ -186,7 +175,6 @@ class Paced(Side):
 
 
 def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
-    """The whole of `train` and `inference`."""
     pace = {"ours": 0.025, "cold": 0.025, "notebook": 0.1, "limit": 0.02, "catalogue": 0.1, "pipeline": 0.025}
     monkeypatch.setattr(Setting, "training_side", lambda _, name, **__: Paced(name, pace.get(name, 0.05)))
     monkeypatch.setattr(Setting, "side", lambda _, name, *__: Paced(name, pace[name]))
@@ -291,7 +279,7 @@ def test_the_study_recipes_are_found():
         benchmark.main(["train", "--rows", "5"])
 
 
-def test_made_texts_are_as_long_as_those_of_semart(setting):
+def test_made_texts_and_pictures_are_as_long_and_large_as_those_of_semart(setting, tmp_path):
     lengths = description_lengths(np.random.default_rng(0), 19_244)
     # Words, by the 1.31 tokens that one has in BERT's vocabulary.
     assert np.median(lengths) / 1.31 == pytest.approx(66, abs=2)
@@ -302,9 +290,6 @@ def test_made_texts_are_as_long_as_those_of_semart(setting):
     tokens = tokenizer(texts, add_special_tokens=False)["input_ids"]
     assert [len(one) for one in tokens] == [len(text.split()) for text in texts]
     assert tokenizer.unk_token_id not in {token for one in tokens for token in one}
-
-
-def test_made_pictures_are_as_large_as_those_of_semart(tmp_path):
     picture_bytes = make_release(tmp_path / "release", 3)
     files = sorted((tmp_path / "release" / "Images").iterdir())
     assert picture_bytes == pytest.approx(140_000, rel=0.1)
@@ -327,7 +312,5 @@ def test_made_data_are_removed_and_a_gpu_stays_in_sight_where_it_is_measured(set
     with made_data(2, SMALL_TEXT_TOWER, picture_size=(16, 16), picture_bytes=500) as folder:
         assert (folder / "release" / "semart_train.csv").is_file()
     assert not folder.exists()
-    environments = [
-        Setting(setting.folder, setting.path, device).side("", "").environment for device in ("cpu", "cuda")
-    ]
-    assert [environment.get("CUDA_VISIBLE_DEVICES") for environment in environments] == ["", None]
+    measured = [Setting(setting.folder, setting.path, device).side("", "") for device in ("cpu", "cuda")]
+    assert [side.environment.get("CUDA_VISIBLE_DEVICES") for side in measured] == ["", None]

@@ -1,5 +1,3 @@
-"""The goals of scripts/demo.py, and the paintings that it shows."""
-
 import demo
 import pytest
 from tiny_release import tiny_parts

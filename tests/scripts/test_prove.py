@@ -1,5 +1,3 @@
-"""The proofs: a tiny run of each part, what they compare with, and that the cards say what the results do."""
-
 import importlib
 import json
 import os
@@ -120,9 +118,8 @@ def test_a_published_model_is_proved_as_a_start(main, tmp_path, monkeypatch):
     monkeypatch.setattr(finetune_runs, "SIZES", {"num_train": 140, "num_val": 1, "num_test": 1})
     monkeypatch.setattr(finetune_runs, "NUM_PAINTINGS", 8)
     results, card = main("finetune", "--release", tmp_path / "release", "--seeds", 0)
-    assert [run["setting"] for run in results["runs"]] == [
-        finetune_runs.START, finetune_runs.TOWERS, finetune_runs.WHOLE
-    ]  # fmt: skip
+    names = [finetune_runs.START, finetune_runs.TOWERS, finetune_runs.WHOLE]
+    assert [run["setting"] for run in results["runs"]] == names
     start, towers, whole = (run["image+text"]["mean_accuracy"] for run in results["runs"])
     gains = {name: gain["mean"] for name, gain in results["summary"]["accuracy"]["gains"].items()}
     assert list(gains.values()) == pytest.approx([start - towers, start - whole])
@@ -152,7 +149,6 @@ def test_speed_is_proved_with_all_techniques_and_with_none(main, tmp_path, monke
     words = ["--release", tmp_path / "data", "--seeds", "3"]
     results, card = main("speed", *words)
     assert [run["setting"] for run in results["runs"]] == [*speed_runs.SETTINGS, *speed_runs.CURVES]
-    # What is off is really off.
     assert uses == [(True, True, True), (False, False, False), (False, False, False)] * 2
     with_all, same_pictures, with_none = (run["image+text"]["mean_accuracy"] for run in results["runs"][:3])
     differences = results["summary"]["mean_accuracy"]["differences"]
@@ -191,7 +187,6 @@ def test_retrieval_is_proved_beside_canonical_correlations(main, small_release, 
 
 
 def run_or_die(setting, seed):
-    """What a process of its own runs."""
     if seed == 0:
         os._exit(3)
     return {"seconds": 1.0, "commit": "abc"}
@@ -218,9 +213,6 @@ def test_every_technique_changes_the_best_recipe_and_the_plain_one_has_none():
     # The last two say nothing where their technique is off.
     assert apart - switched <= {"output_dir", "lexicon_penalty", "logit_adjustment_tau"}
     assert plain.get("loss", "cross_entropy") == "cross_entropy"
-
-
-def test_figures_are_averages_with_the_deviation_of_one_run():
     figure = mean_and_deviation([0.5, 0.6])
     assert figure == {"mean": pytest.approx(0.55), "deviation": pytest.approx(np.std([0.5, 0.6], ddof=1))}
     assert proof_cards.cell(figure) == "55.0 ± 7.1"

@@ -1,5 +1,3 @@
-"""The proof on paintings: its anchors by hand, a tiny run, and that the judged rows change nothing that is trained."""
-
 import json
 import shutil
 
@@ -23,9 +21,8 @@ def test_words_and_features_in_rotated_columns_give_the_same_answers():
     both = anchors.rotated(*(np.hstack(parts) for parts in zip(*found, strict=True)))
     for strength in (0.1, 10.0):
         model = LogisticRegression(C=strength, max_iter=2000, tol=1e-8)
-        for columns, (learned, judged) in zip(
-            (plain, scaled, np.hstack([plain, scaled])), (*found, both), strict=True
-        ):
+        pairs = zip((plain, scaled, np.hstack([plain, scaled])), (*found, both), strict=True)
+        for columns, (learned, judged) in pairs:
             expected = model.fit(columns[:40], labels[:40]).predict_proba(columns[40:])
             answers = model.fit(learned, labels[:40]).predict_proba(judged)
             assert answers == pytest.approx(expected, abs=1e-4)  # the solver's tolerance
@@ -108,9 +105,7 @@ def test_paintings_are_proved_beside_their_anchors(main, tiny_paintings, small_r
     assert capsys.readouterr().out.count("setting anchors, seed 1") == 1
 
 
-def test_labels_of_the_judged_fold_change_nothing_that_is_trained(
-    main, tiny_paintings, small_release, towers, tmp_path, monkeypatch
-):
+def test_labels_of_the_judged_fold_change_nothing_else(main, tiny_paintings, small_release, towers, tmp_path):
     table = painting_folds.joined_rows([small_release], tmp_path)
     is_judged = (table["fold"] == 0).to_numpy()
     permuted = table.copy()
@@ -124,20 +119,17 @@ def test_labels_of_the_judged_fold_change_nothing_that_is_trained(
         assert first["truth"] != second["truth"]
         for name in ("labels", "answers", "chosen", "model"):  # the last is of all tensors and of the configuration
             assert first.get(name) == second.get(name)
-    # What is learned from does change it.
     permuted.loc[~is_judged, "TYPE"] = table.loc[~is_judged, "TYPE"].to_numpy()[::-1]
     about = paintings_runs.about_of(paintings_runs.RECIPE)
-    assert (
-        paintings_runs.run_one(paintings_runs.RECIPE, about=about, table=permuted, **place)["model"] != first["model"]
-    )
+    other = paintings_runs.run_one(paintings_runs.RECIPE, about=about, table=permuted, **place)
+    assert other["model"] != first["model"]
 
 
 def test_folds_keep_copies_together_and_few_rows_are_among_more(small_release, tmp_path):
     for name in ("one", "other"):
         shutil.copytree(small_release, tmp_path / name)
-    rows = pd.read_csv(
-        tmp_path / "other" / "semart_train.csv", sep="\t", dtype=str, keep_default_na=False, encoding="cp1252"
-    )
+    reading = {"sep": "\t", "dtype": str, "keep_default_na": False, "encoding": "cp1252"}
+    rows = pd.read_csv(tmp_path / "other" / "semart_train.csv", **reading)
     files = rows["IMAGE_FILE"].tolist()
     for name in ("train", "val", "test"):
         path = tmp_path / "other" / f"semart_{name}.csv"
@@ -185,14 +177,9 @@ def test_few_rows_are_compared_fold_by_fold(tmp_path):
         answers = {"image+text, accuracy": {"type": accuracy}, "image+text, macro_f1": {"type": macro_f1}}
         return run() | {"answers": answers}
 
-    runs = {
-        "paintings, 50 rows": {0: run(image_and_text="0 0 1 1"), 1: run(image_and_text="0 0 0 0")},
-        "anchors, 50 rows": {
-            0: anchor("0 0 0 1", "0 0 0 0"),
-            1: anchor("0 1 1 1", "0 0 1 1"),
-            2: anchor("0 0", "0 0"),
-        },
-    }
+    anchors = {0: anchor("0 0 0 1", "0 0 0 0"), 1: anchor("0 1 1 1", "0 0 1 1"), 2: anchor("0 0", "0 0")}
+    runs = {"paintings, 50 rows": {0: run(image_and_text="0 0 1 1"), 1: run(image_and_text="0 0 0 0")}}
+    runs["anchors, 50 rows"] = anchors
     found = paintings_runs.few_rows(runs)
     assert [*found] == ["50"]
     assert found["50"]["accuracy"]["paintings"]["mean"] == pytest.approx((1 + 0.5) / 2)

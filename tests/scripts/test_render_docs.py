@@ -1,5 +1,3 @@
-"""Blocks between marks: written from results files, the dataclasses and the example, and nowhere else."""
-
 import json
 
 import pytest
@@ -37,7 +35,6 @@ def painting(small_release):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch, small_release, painting):
-    """A folder with the README and the results of a demo."""
     scores = {task: {"accuracy": 0.5 + index / 10} for index, task in enumerate(TASKS)}
     modality = {"tasks": scores, "mean_accuracy": 0.65, "ceiling": dict.fromkeys([*TASKS, "mean"], 0.9)}
     results = {
@@ -72,14 +69,11 @@ def test_example_output_and_results_are_written(checkout, painting):
     assert (checkout / "README.md").read_text(encoding="utf-8") == text
 
 
-def test_an_example_that_the_demo_lacks_is_refused(checkout):
+def test_an_example_that_the_demo_lacks_unknown_blocks_and_missing_marks_are_refused(checkout, capsys):
     page = checkout / "README.md"
     page.write_text(page.read_text("utf-8").replace('text = "', 'text = "Another '), "utf-8")
     with pytest.raises(SystemExit, match=r"Got the example .*, which is not in .*release with its text"):
         render.main(["output", "--demo", str(checkout / "demo")])
-
-
-def test_unknown_blocks_and_missing_marks_are_refused(checkout, capsys):
     with pytest.raises(ValueError, match="no marks <!-- begin: results -->"):
         render.with_block("# Title", "results", "")
     with pytest.raises(SystemExit):

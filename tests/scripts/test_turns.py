@@ -1,5 +1,3 @@
-"""Processes that are measured in turns: how they are stopped, ended and counted."""
-
 import signal
 import subprocess
 import sys
@@ -58,9 +56,6 @@ def test_figures_are_those_of_the_median_turn_with_the_spread_of_all():
     assert turns.figure(sides, turns.rows_per_second) == {"median": 20, "min": 10, "max": 30}
     steps = side_with(([0.1, 0.9, 0.2], 3), ([0.4, 0.4, 0.4], 3))
     assert turns.figure(steps, turns.milliseconds) == {"median": 300, "min": 200, "max": 400}
-
-
-def test_a_ratio_is_formed_turn_by_turn():
     # The machine was half as fast in the second turn, for both sides.
     fast, slow = side_with(([1], 40), ([1], 20), ([1], 44)), side_with(([1], 10), ([1], 5), ([1], 10))
     assert turns.ratio(fast, slow, turns.rows_per_second) == {"median": 4.0, "min": 4.0, "max": 4.4}

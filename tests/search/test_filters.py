@@ -1,5 +1,3 @@
-"""Filters: what they let through, as LanceDB evaluates them, and that nothing else gets there."""
-
 import pytest
 
 from semart_hf.search.filters import Field, parse_filter
@@ -21,9 +19,8 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    lancedb = pytest.importorskip(
-        "lancedb", reason="no lancedb, which keeps the index: pip install 'semart-hf[search]'"
-    )
+    reason = "no lancedb, which keeps the index: pip install 'semart-hf[search]'"
+    lancedb = pytest.importorskip("lancedb", reason=reason)
     import pyarrow as pa
 
     names = [field.name for field in FIELDS.values()]

@@ -1,6 +1,3 @@
-"""What an index keeps of answers that a test makes itself: several labels, and pictures that come later."""
-
-import io
 import time
 from datetime import timedelta
 from types import SimpleNamespace
@@ -10,6 +7,7 @@ import pytest
 import torch
 from accelerate import PartialState
 from PIL import Image
+from release_builder import encoded
 
 from semart_hf.collection.own_format import open_catalogue
 from semart_hf.collection.suggestions import find_columns
@@ -25,22 +23,13 @@ SUBJECTS = [["dog", "boat"], ["dog"], []]
 TASKS = [{"name": "subjects", "labels": ["dog", "boat"], "kind": "multi_label"}, {"name": "type", "labels": ["a"]}]
 
 
-def jpeg():
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "JPEG")
-    return file.getvalue()
-
-
 def embed(paintings):
-    """Vectors that say by their first number whether there is a picture."""
     found = []
     for painting in paintings:
         number = int(painting["text"])
         vector = np.array([float("image" in painting), number, 1], dtype=np.float32)
-        answer = {
-            "subjects": [{"label": label, "score": 0.8} for label in SUBJECTS[number]],
-            "type": [{"label": "a", "score": 0.7}],
-        }
+        answer = {"type": [{"label": "a", "score": 0.7}]}
+        answer["subjects"] = [{"label": label, "score": 0.8} for label in SUBJECTS[number]]
         found.append({"answer": answer, "vector": vector / np.linalg.norm(vector), "thumbnail": None})
     return found
 
@@ -48,9 +37,8 @@ def embed(paintings):
 def made_index(folder, fetch=None, num_rows=3):
     """The index of a catalogue of some rows, and how many rows were added, removed and kept."""
     path = folder / "a.csv"
-    path.write_text(
-        "text,url\n" + "".join(f"{n},https://example.org/{n}.jpg\n" for n in range(num_rows)), encoding="utf-8"
-    )
+    lines = "".join(f"{number},https://example.org/{number}.jpg\n" for number in range(num_rows))
+    path.write_text("text,url\n" + lines, encoding="utf-8")
     catalogue = open_catalogue(path)
     source = Source(catalogue, find_columns(catalogue, [], with_urls=fetch is not None), folder, fetch)
     config = SimpleNamespace(tasks=TASKS, fusion_dim=3)
@@ -85,7 +73,7 @@ def test_a_picture_that_could_not_be_fetched_is_tried_again_by_the_next_run(tmp_
         asked.append(url)
         if url.endswith("1.jpg") and len(asked) < 4:
             raise OSError("The server is busy.")
-        return jpeg()
+        return encoded(Image.new("RGB", (8, 8)))
 
     index, counts, _ = made_index(tmp_path, fetch)
     assert counts == [3, 0, 0]

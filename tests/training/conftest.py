@@ -1,5 +1,3 @@
-"""What the tests of training share."""
-
 import pytest
 from small_trainer import parts_of
 

@@ -51,9 +51,8 @@ def train(release: str, output_dir: Path, size: int, accumulated: int, contrasti
     if contrastive:
         model.config.contrastive, model.logit_scale = True, torch.nn.Parameter(torch.ones(1))
     processor = build_processor(model, parts[3])
-    trainer = SemArtTrainer(
-        model, arguments, processing_class=processor, data_collator=ArtCollator(processor, tasks), train_dataset=rows
-    )
+    options = {"processing_class": processor, "data_collator": ArtCollator(processor, tasks)}
+    trainer = SemArtTrainer(model, arguments, train_dataset=rows, **options)
     trainer.train()
     trainer.save_model()
     if trainer.is_world_process_zero():

@@ -2,6 +2,7 @@
 
 import datasets
 import torch
+from rounding import rounding
 from transformers import TrainerCallback
 
 from semart_hf.data.augmentation import Augmentation
@@ -19,6 +20,8 @@ TOWERS = {"vision": "test_resnet", "text": None, "text_args": TEXT, "pretrained"
 TOWERS |= {"image_size": 64, "fusion_dim": 32}
 OPTIONS = {"report_to": "none", "disable_tqdm": True, "num_train_epochs": 2, "learning_rate": 3e-3, "logging_steps": 4}
 OPTIONS |= {"per_device_train_batch_size": 8, "per_device_eval_batch_size": 16, "seed": 3}
+# Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
+LOSS_ROUNDING = rounding(1024, layers=2 * 20, size=3)
 STEPS_ALONE = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 
 
@@ -65,14 +68,11 @@ def log_without_clocks(history):
 
 
 def losses_of(trainer):
-    """Each logged loss of a training."""
     trainer.train()
     return [line["loss"] for line in trainer.state.log_history if "loss" in line]
 
 
 class Recorder(TrainerCallback):
-    """Remembers what a function says at the end of every step."""
-
     def __init__(self, look):
         self.look = look
         self.seen = []

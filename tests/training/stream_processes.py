@@ -31,8 +31,6 @@ class NotingCollator(ArtCollator):
 
 
 class NotingTrainer(SemArtTrainer):
-    """Notes the rows of each step."""
-
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.seen = []
@@ -43,7 +41,6 @@ class NotingTrainer(SemArtTrainer):
 
 
 def stream_trainer(prepared, output, **options) -> NotingTrainer:
-    """A trainer of the smallest model on the stream of a prepared folder."""
     usual = {"report_to": "none", "disable_tqdm": True, "per_device_train_batch_size": 4, "num_train_epochs": 2}
     options = {**usual, **STEPS_ALONE, "ddp_find_unused_parameters": True, **options}
     arguments = SemArtTrainingArguments(str(output), **options)
@@ -52,9 +49,8 @@ def stream_trainer(prepared, output, **options) -> NotingTrainer:
     tokenizer = learn_tokenizer((row["text"] for row in stream), vocab_size=100, max_length=16)
     text = DistilBertConfig(vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=16)
     torch.manual_seed(0)
-    model = SemArtForArtClassification.from_towers(
-        "test_resnet", text, tasks, pretrained=False, image_size=32, fusion_dim=8
-    )
+    sizes = {"pretrained": False, "image_size": 32, "fusion_dim": 8}
+    model = SemArtForArtClassification.from_towers("test_resnet", text, tasks, **sizes)
     processor = build_processor(model, tokenizer)
     return NotingTrainer(
         model,

@@ -42,7 +42,7 @@ def pictures(*seeds):
     return [Image.fromarray(values).resize((256, 192), Image.Resampling.BICUBIC) for values in found]
 
 
-def test_the_sum_is_that_of_a_hand_computation_and_rows_without_a_pair_take_no_part(features):
+def test_the_sum_is_that_of_a_hand_computation_without_rows_that_lack_a_pair_and_copies(features):
     scale, every = torch.tensor([7.0]), torch.ones(5, dtype=torch.bool)
     assert contrastive_sum(*features, scale, every).item() == pytest.approx(by_hand(*features, 7, range(5)), rel=1e-5)
     some = torch.tensor([True, False, True, True, False])
@@ -53,9 +53,6 @@ def test_the_sum_is_that_of_a_hand_computation_and_rows_without_a_pair_take_no_p
     for side in (image, text):
         assert torch.equal(side.grad.abs().sum(1) > 0, some)
     assert contrastive_sum(image, text, scale, ~every).item() == 0
-
-
-def test_copies_of_a_picture_and_equal_texts_are_no_wrong_candidates(features):
     shown = pictures(0, 1, 2, 3, 4)
     shown[3] = shown[0].resize((128, 96))
     keys = pair_keys(shown, ["a view", "a portrait", "A  View", "the river", "the night"])

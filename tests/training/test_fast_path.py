@@ -1,5 +1,3 @@
-"""What makes a run fast does not change its steps."""
-
 import platform
 import resource
 import subprocess
@@ -19,7 +17,6 @@ ROUNDING = rounding(16 * 4, size=3)
 
 
 def losses_of(release, folder, *, vision="test_resnet", dropout=0.1, finishes_pictures=True, **options):
-    """Each step's loss of an epoch of 5 steps."""
     sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
     text_args = {**sizes, "dropout": dropout, "attention_dropout": dropout}
     fields = {"image_size": 32, "fusion_dropout": dropout, "frozen_vision_stages": 2}

@@ -1,5 +1,3 @@
-"""A recipe whose fields depend on how many labels there are."""
-
 import json
 
 import pytest
@@ -56,7 +54,6 @@ def test_labels_are_counted_over_tasks_and_the_command_line_wins():
 
 
 def test_a_run_tells_what_was_chosen(small_release, tmp_path, capsys):
-    """From ten labels on, the network learns beside a probe; the run says so, and its results do."""
     network = {"probe_share": 0.5, "text_pooling": "mean", "head_init": "random", "num_train_epochs": 1}
     fields = {"text_lexicon": True, "trainable_text_layers": 0, "head_init": "logistic_regression"}
     fields |= {"num_train_epochs": 0, "fusion_dim": 64, "from_labels": {"10": network, "9000": {"fusion_dim": 8}}}

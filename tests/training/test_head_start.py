@@ -45,7 +45,7 @@ def test_the_model_gives_the_logits_of_the_regression(parts, tmp_path, monkeypat
         assert np.abs(own - reference.predict_proba(table)).max() < 5e-3, task
 
 
-def test_a_row_without_picture_or_text_gets_what_the_regression_says_of_it(parts, tmp_path):
+def test_a_row_without_picture_or_text_gets_what_the_regression_has_for_it(parts, tmp_path):
     trainer = make_trainer(parts, tmp_path, **OPTIONS)
     rows = [{**row, "image": None} if n % 3 == 0 else row for n, row in enumerate(trainer.train_dataset.paintings)]
     rows = [{**row, "text": None} if n % 4 == 0 else row for n, row in enumerate(rows)]
@@ -62,6 +62,9 @@ def test_a_row_without_picture_or_text_gets_what_the_regression_says_of_it(parts
     assert output.loss < 0.4
     for task, columns in trainer.model.config.label_columns.items():
         assert (output.logits[task].argmax(1) == labels[:, columns.start])[found.has_image].float().mean() > 0.95
+    model = make_model(parts, fusion_dim=8)
+    with pytest.raises(ValueError, match=r"fusion_dim 8, which must be as large\. Set fusion_dim: 64"):
+        make_trainer(parts, tmp_path, model=model, **OPTIONS).train()
 
 
 def test_rare_labels_gain_as_much_in_the_answer_whatever_the_share_of_the_probe(parts, tmp_path, monkeypatch):
@@ -92,12 +95,6 @@ def test_rare_labels_gain_as_much_in_the_answer_whatever_the_share_of_the_probe(
                 change = adjusted[task["name"]] - plain[task["name"]]
                 expected = -0.5 * (counts / (labels >= 0).sum()).log()
                 assert torch.allclose(change, expected.expand_as(change), atol=1e-3)
-
-
-def test_labels_beyond_the_fused_features_are_refused(parts, tmp_path):
-    model = make_model(parts, fusion_dim=8)
-    with pytest.raises(ValueError, match=r"fusion_dim 8, which must be as large\. Set fusion_dim: 64"):
-        make_trainer(parts, tmp_path, model=model, **OPTIONS).train()
 
 
 def test_a_squashed_picture_is_seen_to_its_edges(small_release):

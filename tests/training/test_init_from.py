@@ -1,5 +1,3 @@
-"""A published model is a start: what arrives, what is new, and what is refused."""
-
 import shutil
 
 import pytest
@@ -86,16 +84,13 @@ def test_every_tensor_arrives_and_rows_of_heads_by_label(published, parts, tmp_p
     assert SemArtForArtClassification.from_pretrained(tmp_path / "again").config.tasks == model.config.tasks
 
 
-def test_the_same_tasks_give_the_same_answers(published, parts):
+def test_the_same_tasks_give_the_same_answers_and_another_image_size_is_adapted(published, parts, tmp_path):
     before = SemArtForArtClassification.from_pretrained(published).eval()
     after = SemArtForArtClassification.from_checkpoint(published, before.config.tasks).eval()
     pixels, tokens = torch.randn(2, 3, 64, 64), torch.randint(5, 50, (2, 12))
     with torch.no_grad():
         one, two = (model(pixel_values=pixels, input_ids=tokens).logits for model in (before, after))
     assert all(torch.equal(one[name], two[name]) for name in one)
-
-
-def test_another_image_size_is_adapted_or_refused(published, parts, tmp_path):
     trainer, _ = start(published, parts, tmp_path, image_size=96)
     assert trainer.processing_class.image_processor.crop_size["height"] == 96
     assert trainer.model.config.vision_config.pretrained_cfg["input_size"] == [3, 96, 96]

@@ -1,9 +1,7 @@
-"""A lexicon in training: idf from the training texts, a rate and a penalty of its own, and cached text."""
-
 import pytest
 import torch
 from rounding import rounding
-from small_trainer import STEPS_ALONE, losses_of, parts_of
+from small_trainer import LOSS_ROUNDING, STEPS_ALONE, losses_of, parts_of
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.model.lexicon_semart import Lexicon
@@ -58,8 +56,7 @@ def test_cached_text_takes_the_same_steps(trained, parts, tmp_path, trainable):
     plain = trained[1] if trainable == 1 else losses_of(make_trainer(parts, tmp_path, trainable=0))
     trainer = make_trainer(parts, tmp_path, cached="true", trainable=trainable)
     assert trainer.data_collator.frozen_text is not None
-    # Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
-    assert losses_of(trainer) == pytest.approx(plain, abs=rounding(1024, layers=2 * 20, size=3))
+    assert losses_of(trainer) == pytest.approx(plain, abs=LOSS_ROUNDING)
 
 
 def test_the_penalty_is_a_part_of_the_gradient():

@@ -1,5 +1,3 @@
-"""The losses against hand computations and torch's own."""
-
 import math
 
 import pytest
@@ -74,9 +72,8 @@ def test_ordinal_targets_fall_with_the_distance_of_any_order():
     sizes = scale_of({"labels": ["small", "medium", "large", "UNK"], "kind": "ordered"})
     assert sizes.steps.tolist()[:3] == [0, 1, 2]
     near, far = math.exp(-2), math.exp(-4)
-    loss = TaskLoss(
-        {"labels": ["1", "3", "5", "UNK"], "kind": "ordered", "positions": [1, 3, 5, None]}, HAVING, {"ordinal"}
-    )
+    task = {"labels": ["1", "3", "5", "UNK"], "kind": "ordered", "positions": [1, 3, 5, None]}
+    loss = TaskLoss(task, HAVING, {"ordinal"})
     assert loss.targets[0].tolist() == pytest.approx([v / (1 + near + far) for v in (1, near, far, 0)])
     with pytest.raises(ValueError, match="needs labels with an order"):
         MultiLabelLoss(SUBJECTS, HAVING, {"ordinal"})
@@ -94,17 +91,24 @@ def whole(loss, logits, labels):
     return loss.total(loss.sums(logits, labels), loss.weight_sums(labels))
 
 
-def test_the_total_is_the_weighted_mean_of_the_tasks_with_a_known_label(batch):
+def test_the_total_is_the_weighted_mean_of_the_tasks_whatever_their_kind(batch):
     logits, labels = batch
     loss = ArtLoss(TASKS, COUNTS, task_weights={"type": 3.0})
-    expected = (
-        3 * F.cross_entropy(logits["type"], labels[:, 0]) + F.cross_entropy(logits["timeframe"], labels[:, 1])
-    ) / 4
+    by_type = F.cross_entropy(logits["type"], labels[:, 0])
+    expected = (3 * by_type + F.cross_entropy(logits["timeframe"], labels[:, 1])) / 4
     assert torch.allclose(whole(loss, logits, labels), expected)
     labels = labels.clone()
     labels[:, 1] = -100
     loss = ArtLoss(TASKS, COUNTS)
     assert torch.allclose(whole(loss, logits, labels), F.cross_entropy(logits["type"], labels[:, 0]) / 2)
+    logits, labels = batch
+    logits["subjects"] = torch.randn(8, 3, generator=torch.Generator().manual_seed(3))
+    several = torch.cat([SEVERAL, SEVERAL[:2]])
+    loss = ArtLoss([*TASKS, SUBJECTS], {**COUNTS, "subjects": HAVING})
+    expected = F.cross_entropy(logits["type"], labels[:, 0]) + F.cross_entropy(logits["timeframe"], labels[:, 1])
+    known = several >= 0
+    expected += F.binary_cross_entropy_with_logits(logits["subjects"][known], several[known].float())
+    assert torch.allclose(whole(loss, logits, torch.cat([labels, several], dim=1)), expected / 3)
 
 
 @pytest.mark.parametrize("division", [[8], [5, 3], [1, 7], [2, 2, 2, 2]])
@@ -122,16 +126,13 @@ def test_the_division_into_batches_does_not_change_the_loss(batch, division):
     ("inputs", "whole_rows"),
     [
         ({"pixel_values": 1, "input_ids": 1}, [0, 1, 2]),
-        (
-            {"pixel_values": 1, "text_hidden": 1, "has_image": [True, False, True], "has_text": [True, True, False]},
-            [0],
-        ),
+        ({"pixel_values": 1, "text_hidden": 1, "has_image": [1, 0, 1], "has_text": [1, 1, 0]}, [0]),
         ({"pixel_values": 1}, []),
-        ({"input_ids": 1, "has_text": [True, False, True]}, []),
+        ({"input_ids": 1, "has_text": [1, 0, 1]}, []),
     ],
 )
 def test_labels_of_rows_that_lack_a_modality_are_unknown(inputs, whole_rows):
-    inputs = {name: torch.tensor(value) for name, value in inputs.items()}
+    inputs = {name: torch.tensor(value).bool() for name, value in inputs.items()}
     labels = torch.tensor([[0, 1], [-100, 2], [3, 4]])
     found = labels_of_whole_rows(inputs, labels)
     unknown = [-100, -100]
@@ -175,14 +176,3 @@ def test_the_parts_of_several_labels_equal_torch(logits, parts, settings, shift,
     weight = known * torch.where(SEVERAL > 0, torch.as_tensor(weights[1]), torch.as_tensor(weights[0]))
     assert torch.allclose(mean(loss, logits, SEVERAL), (by_label * weight).sum() / weight.sum())
     assert loss(logits, SEVERAL)[3] == 0
-
-
-def test_a_task_with_several_labels_stands_beside_others(batch):
-    logits, labels = batch
-    logits["subjects"] = torch.randn(8, 3, generator=torch.Generator().manual_seed(3))
-    several = torch.cat([SEVERAL, SEVERAL[:2]])
-    loss = ArtLoss([*TASKS, SUBJECTS], {**COUNTS, "subjects": HAVING})
-    expected = F.cross_entropy(logits["type"], labels[:, 0]) + F.cross_entropy(logits["timeframe"], labels[:, 1])
-    known = several >= 0
-    expected += F.binary_cross_entropy_with_logits(logits["subjects"][known], several[known].float())
-    assert torch.allclose(whole(loss, logits, torch.cat([labels, several], dim=1)), expected / 3)

@@ -1,5 +1,3 @@
-"""Real extracts of museum catalogues, in their own layouts, are read, prepared and learned from by mappings."""
-
 from collections import Counter
 
 import pytest

@@ -1,5 +1,3 @@
-"""Low-rank adapters of `peft` in this model: trained, saved, loaded and merged."""
-
 import pytest
 import torch
 from small_trainer import make_model, make_trainer

@@ -1,5 +1,3 @@
-"""Real processes: how a step is divided among them does not change what it computes."""
-
 import json
 import signal
 from contextlib import ExitStack
@@ -7,16 +5,13 @@ from contextlib import ExitStack
 import first_epoch
 import pytest
 import torch
-from rounding import rounding
 from safetensors.torch import load_file
 from small_recipe import small_recipe
-from small_trainer import log_without_clocks
+from small_trainer import LOSS_ROUNDING, log_without_clocks
 from warm_python import Python, launched, run_python
 
 from semart_hf.training.checkpoints import checkpoints_of, is_whole
 
-# Forward and backward of 20 layers with at most 1,024 terms, and losses of at most 3.
-ROUNDING = rounding(1024, layers=2 * 20, size=3)
 LEARNING_RATE, NUM_STEPS = 3e-3, 2  # of first_epoch.py
 
 
@@ -42,9 +37,8 @@ FSDP = {
     ("divisions", "launcher"), [(("16x1", "8x2", "16x1x1"), {}), (("8x2", "16x1x1"), FSDP)], ids=["ddp", "fsdp"]
 )
 def test_two_processes_have_the_losses_of_one(one_process, small_release, tmp_path, divisions, launcher):
-    done = run_python(
-        first_epoch.__file__, small_release, tmp_path, *divisions, logs=tmp_path, num_processes=2, **launcher
-    )
+    words = (first_epoch.__file__, small_release, tmp_path, *divisions)
+    done = run_python(*words, logs=tmp_path, num_processes=2, **launcher)
     assert done.returncode == 0, done.stderr[-3000:]
     for division in divisions:
         run, weights = outcome_of(tmp_path / division)
@@ -53,12 +47,10 @@ def test_two_processes_have_the_losses_of_one(one_process, small_release, tmp_pa
         assert [line["step"] for line in run["steps"]] == [1, 2]
         for expected, found in zip(alone["steps"], run["steps"], strict=True):
             for name in ("loss", "type_loss", "timeframe_loss", "subjects_loss", "school_accuracy", "grad_norm"):
-                assert found[name] == pytest.approx(expected[name], abs=ROUNDING), name
+                assert found[name] == pytest.approx(expected[name], abs=LOSS_ROUNDING), name
         for name, tensor in alone_weights.items():  # AdamW's step is as large for a gradient that is rounding alone
             assert torch.allclose(weights[name], tensor, atol=2 * NUM_STEPS * LEARNING_RATE), name
 
-
-# ---- Real processes that are really ended
 
 FIELDS = {"vision": "test_vit", "fusion_dropout": 0.2, "crop_scale": [0.5, 1.0], "horizontal_flip": 0.5}
 FIELDS |= {"image_dropout": 0.2, "text_dropout": 0.2, "ema_decay": 0.9, "num_train_epochs": 3, "max_train_rows": 32}
@@ -77,10 +69,8 @@ def write_recipe(folder, data):
 def run(recipe, log, step=0, number=0):
     """What two processes of one training print; they get a signal when the folder of checkpoint `step` appears."""
     with ExitStack() as stack:
-        processes = [
-            stack.enter_context(Python("-m", "semart_hf.cli.train", recipe, output=log, **variables))
-            for variables in launched(2)
-        ]
+        words = ("-m", "semart_hf.cli.train", recipe)
+        processes = [stack.enter_context(Python(*words, output=log, **variables)) for variables in launched(2)]
         if number:  # before the checkpoint is whole
             processes[0].wait_until((recipe.parent / "model" / f"checkpoint-{step}").is_dir)
             for process in processes:

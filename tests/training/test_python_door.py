@@ -1,13 +1,8 @@
-"""Training from Python, in Hugging Face's names, on whatever holds rows."""
-
 import inspect
-import sys
-from types import SimpleNamespace
 
 import datasets
 import pandas as pd
 import pytest
-import torch
 import transformers
 from small_trainer import STEPS_ALONE, losses_of, make_model, make_trainer, parts_of
 
@@ -123,7 +118,6 @@ def test_rows_without_the_models_labels_are_refused(parts, tmp_path):
 )
 @pytest.mark.parametrize("split", ["training", "validation", "validation italian"])
 def test_a_split_that_shows_or_says_nothing_is_refused_at_the_start(parts, tmp_path, change, message, split):
-    """Not after an epoch, when it is the validation's turn, and not a training on nothing."""
     rows = parts[0]["train"].select(range(4))
     sets = {"training": (change(rows), rows), "validation": (rows, change(rows))}
     train, validation = sets.get(split, (rows, {"italian": change(rows), "other": rows}))
@@ -145,18 +139,3 @@ def test_several_validation_sets_have_their_metrics(parts, tmp_path, metric):
         make_trainer(parts, tmp_path, num_rows=8, metric_for_best_model="mean_accuracy")
     with pytest.raises(ValueError, match="Got validation sets by name, but none in them"):
         make_trainer(({**parts[0], "validation": {}}, *parts[1:]), tmp_path)
-
-
-def test_a_search_sets_each_trials_arguments(parts, tmp_path, monkeypatch):
-    """As `hyperparameter_search` does for each trial: another model, other arguments."""
-    monkeypatch.setattr("transformers.integrations.hp_params", dict)  # which knows the trials of installed backends
-    options = {"num_rows": 8, "max_steps": 1, **STEPS_ALONE}
-    trainer = make_trainer(parts, tmp_path, model_init=lambda trial=None: make_model(parts), **options)
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=SimpleNamespace(id="7")))
-    trainer.hp_search_backend = transformers.trainer_utils.HPSearchBackend.WANDB
-    first = trainer.model
-    trainer.train(trial={"learning_rate": 0.5, "logit_adjustment_tau": 0.25})
-    assert trainer.model is not first
-    assert trainer.args.logit_adjustment_tau == 0.25
-    assert {group["initial_lr"] for group in trainer.optimizer.param_groups} >= {0.5}
-    assert not torch.equal(trainer.model.heads["head_type"].weight, first.heads["head_type"].weight)

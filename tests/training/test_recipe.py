@@ -1,5 +1,3 @@
-"""Recipes and overrides: what wins, what is converted, and what is refused by name."""
-
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,24 +24,21 @@ def write(folder, text):
     return path
 
 
-def test_the_command_line_wins_over_the_recipe(tmp_path):
+def test_the_command_line_wins_over_the_recipe_and_has_the_same_numbers(tmp_path):
     recipe = read_recipe(write(tmp_path, "data: here\nlearning_rate: 1e-3\nepochs: 5\nshuffle: true\n"))
     recipe = effective_recipe(recipe, ["--epochs", "7", "--shuffle=false", "--data", "007"])
     data, loop = parse_recipe((DataArguments, Loop), recipe)
     assert (data.data, loop.learning_rate, loop.epochs, loop.shuffle) == ("007", 0.001, 7, False)
-
-
-@pytest.mark.parametrize("word", ["1.10", "1e3", "12e4567", "007", "no", "2020-01-01", "1_000", ".5", "+1"])
-def test_a_name_that_looks_like_a_number_stays_a_name(word):
-    assert effective_recipe({}, ["--data", word]) == {"data": word}
-
-
-def test_numbers_of_the_command_line_are_those_of_a_recipe():
     words = ["--learning_rate", "1e-3", "--max_steps", "-1", "--crop_scale", "0.5", "1.0", "--shuffle", "true"]
     expected = {"learning_rate": 0.001, "max_steps": -1, "crop_scale": [0.5, 1.0], "shuffle": True}
     assert effective_recipe({}, words) == expected
     template = "{TITLE}. {DESCRIPTION}"
     assert effective_recipe({}, ["--text_columns", template]) == {"text_columns": [template]}
+
+
+@pytest.mark.parametrize("word", ["1.10", "1e3", "12e4567", "007", "no", "2020-01-01", "1_000", ".5", "+1"])
+def test_a_name_that_looks_like_a_number_stays_a_name(word):
+    assert effective_recipe({}, ["--data", word]) == {"data": word}
 
 
 def test_no_without_quotes_is_a_word(tmp_path):

@@ -1,5 +1,3 @@
-"""A run that ends early and is resumed ends as if nothing had happened, bit by bit."""
-
 import errno
 import random
 import shutil
@@ -102,10 +100,8 @@ def test_a_run_with_tasks_of_every_kind_is_resumed_alike(parts, small_release, t
     splits = load_splits(DataArguments(data=str(small_release), tasks=entries, min_label_count=3))
     rows = {"train": splits["train"], "validation": splits["validation"].select(range(8))}
     loss = {"period": "ordinal", "default": "class_weighted"}
-    whole, resumed = (
-        trainer_of((rows, splits.tasks, *parts[2:]), tmp_path / name, loss=loss, num_train_epochs=2)
-        for name in ("whole", "resumed")
-    )
+    parts, options = (rows, splits.tasks, *parts[2:]), {"loss": loss, "num_train_epochs": 2}
+    whole, resumed = (trainer_of(parts, tmp_path / name, **options) for name in ("whole", "resumed"))
     whole.train()
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
     assert_identical(outcome(resumed), outcome(whole))
@@ -246,9 +242,10 @@ def folder(tmp_path):
 
 def test_half_written_checkpoints_are_passed_over(parts, folder, caplog, saved):
     assert last_whole_checkpoint(folder) == folder / "checkpoint-2"
-    assert [record.getMessage() for record in caplog.records] == [
+    messages = [
         f"Passing over {folder / name}: it was not written to its end." for name in ("checkpoint-6", "checkpoint-4")
     ]
+    assert caplog.messages == messages
     (folder / "checkpoint-2" / MANIFEST).write_text("[not json")
     assert last_whole_checkpoint(folder) is None
     with pytest.raises(ValueError, match="holds no checkpoint that was written to its end"):

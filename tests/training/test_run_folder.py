@@ -1,5 +1,3 @@
-"""The command and its folder: one run at a time, and nothing is lost before the new run is whole."""
-
 import errno
 import json
 import shutil
@@ -29,7 +27,7 @@ def command(small_release, tmp_path_factory):
 
 
 class Killed(BaseException):
-    """As sudden as a signal."""
+    pass
 
 
 def kill_at(monkeypatch, step):
@@ -128,11 +126,8 @@ def test_a_full_disk_is_one_sentence(command, tmp_path, monkeypatch, point):
     def fail(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    owner, name = {
-        "recipe": (run_folder, "write_text"),
-        "model": (repository, "write_repository"),
-        "results": (files, "write_json"),
-    }[point]
+    points = {"recipe": (run_folder, "write_text"), "model": (repository, "write_repository")}
+    owner, name = points.get(point, (files, "write_json"))
     folder = tmp_path / "model"
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fail)
@@ -153,7 +148,6 @@ def test_two_runs_in_one_folder_are_refused(command, tmp_path, monkeypatch):
         with pytest.raises(SystemExit, match=rf"Another process is .*: training, process {other.pid} on .*, started"):
             command(folder)
         assert not folder.exists()
-    # which is killed, and releases the lock
     plan_run(folder, {})
     command(folder)
 
@@ -173,7 +167,6 @@ def test_a_trainer_in_python_is_alone_in_its_folder_too(parts, tmp_path, monkeyp
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run's folder with a whole checkpoint."""
     checkpoint = tmp_path / "run" / "checkpoint-2"
     checkpoint.mkdir(parents=True)
     (checkpoint / "model.safetensors").write_bytes(b"weights")
@@ -181,7 +174,7 @@ def folder(tmp_path):
     return tmp_path / "run"
 
 
-def test_the_same_recipe_continues_and_another_is_refused(folder):
+def test_the_same_recipe_continues_another_is_refused_and_a_finished_model_is_kept(folder):
     (folder / "recipe.yaml").write_text("data: a\nseed: 1\n")
     recipe = {"data": "a", "seed": 1}
     assert plan_run(folder, recipe).checkpoint == folder / "checkpoint-2"
@@ -196,9 +189,6 @@ def test_the_same_recipe_continues_and_another_is_refused(folder):
     (folder / "recipe.yaml").write_bytes(b"data: [cut")
     with pytest.raises(ValueError, match="unfinished run of another recipe"):
         plan_run(folder, recipe)
-
-
-def test_a_finished_model_is_neither_continued_nor_lost(folder):
     (folder / "recipe.yaml").write_text("data: a\n")
     (folder / "results.json").write_text("{}")
     with pytest.raises(ValueError, match=r"already holds .*Give another --output_dir"):

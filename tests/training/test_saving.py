@@ -1,5 +1,3 @@
-"""Saving and pipelines are read-only: what is trained or held by somebody stays as it was."""
-
 import pytest
 import timm.utils
 import torch
@@ -11,7 +9,6 @@ from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 
 
 def state_of(model):
-    """What of a model is not in its weights, by name."""
     state = {"attention": model.text_tower.config._attn_implementation}
     for name, module in model.named_modules():
         hooks = [len(module._forward_pre_hooks), len(module._forward_hooks)]
@@ -30,9 +27,7 @@ def state_of(model):
         ("test_efficientnet", "bf16", False),
     ],
 )
-def test_a_run_that_saves_and_validates_at_every_step_is_one_that_never_does(
-    parts, tmp_path, pretend_cpu, vision, precision, has_amx
-):
+def test_a_run_that_saves_at_every_step_is_one_that_does_not(parts, tmp_path, pretend_cpu, vision, precision, has_amx):
     pretend_cpu(amx_tile=has_amx, avx512_bf16=True)
     losses, weights = [], []
     for strategy in ("no", "steps"):

@@ -1,5 +1,3 @@
-"""What ends a training early: divergence and full memory, each by what it really does."""
-
 import pytest
 import torch
 from small_trainer import STEPS_ALONE, make_trainer

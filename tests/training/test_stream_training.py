@@ -1,5 +1,3 @@
-"""The Trainer on a stream: which rows each of two real processes gets, how long an epoch is, and that it resumes."""
-
 import json
 
 import pytest

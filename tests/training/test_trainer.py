@@ -1,5 +1,3 @@
-"""The real Trainer: what moves, what is logged and what remains."""
-
 import pytest
 import small_trainer
 import torch
@@ -14,7 +12,6 @@ def parts(small_release):
 
 
 def make_trainer(parts, folder, **options):
-    """A trainer on all rows, which are augmented and lose modalities."""
     augmentation = Augmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5)
     collation = {"augmentation": augmentation, "image_dropout": 0.2, "text_dropout": 0.2}
     options = {"per_device_eval_batch_size": 8, "weight_decay": 0.1, **options}
@@ -23,7 +20,6 @@ def make_trainer(parts, folder, **options):
 
 @pytest.fixture(scope="module")
 def trained(parts, tmp_path_factory):
-    """A run of two epochs, and the state that it started from."""
     trainer = make_trainer(parts, tmp_path_factory.mktemp("run"), load_best_model_at_end=False)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     trainer.train()
