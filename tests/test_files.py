@@ -22,13 +22,11 @@ def hidden(folder):
 
 def test_a_file_that_is_written_replaces_the_old_one_and_a_failure_leaves_it(tmp_path):
     path = tmp_path / "new folder" / "results.json"
-
     files.write_json(path, {"a": "é"})
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(path, {"a": float("nan")})
     with pytest.raises(UnicodeEncodeError), files.atomic_file(path) as unfinished:
         unfinished.write_text("half \ud800", encoding="utf-8")
-
     assert path.read_text(encoding="utf-8") == '{\n  "a": "é"\n}\n'
     assert hidden(path.parent) == []
 
@@ -41,10 +39,8 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyError), files.atomic_folder(tmp_path / "out", replace=True) as unfinished:
         raise KeyError
     assert (tmp_path / "out" / "a").read_text() == "1"
-
     with files.atomic_folder(tmp_path / "out", replace=True) as unfinished:
         (unfinished / "b").write_text("2")
-
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b"]
     assert hidden(tmp_path) == []
 
@@ -61,7 +57,6 @@ def test_a_lock_names_its_owner_and_is_free_after_a_kill(tmp_path, monkeypatch):
     finally:
         other.send_signal(signal.SIGKILL)
         other.wait()
-
     with files.locked(tmp_path / "run", "training"):
         pass
     assert hidden(tmp_path) == []

@@ -28,7 +28,6 @@ def project(*core):
 
 def test_every_requirement_has_a_floor_and_one_is_demanded(program):
     floors = program.floor_versions(program.tomllib.loads(program.PYPROJECT.read_text())["project"])
-
     assert {"transformers", "timm", "torch", "datasets", "onnxruntime"} <= set(floors)
     floors = program.floor_versions(project("numpy>=2", "huggingface_hub>=2.4,<3"))
     assert floors == {"numpy": Version("2"), "huggingface-hub": Version("2.4"), "pyyaml": Version("6.0.1")}
@@ -47,7 +46,6 @@ def test_what_a_floor_needs_besides_is_named(program, monkeypatch):
 
     monkeypatch.setattr(program, "distribution", distribution)
     needing = Installed("torch", "2.14", "cuda-toolkit[curand]==13.0", "sympy>1", "numpy>=2", "gone; extra == 'no'")
-
     assert sorted(program.unmet([needing])) == ["nvidia-curand==10.*", "sympy>1"]
     # What is installed beside it counts before what is here.
     assert list(program.unmet([Installed("pandas", "2", "numpy<2.1"), Installed("NumPy", "2.0")])) == []

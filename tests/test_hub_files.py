@@ -86,7 +86,6 @@ def test_the_folder_is_flat():
 def test_every_file_keeps_the_rules_and_the_loader_finds_all_that_it_needs(path):
     source = path.read_text(encoding="utf-8")
     needed = [Path(file) for file in get_relative_import_files(path)]
-
     assert broken_rules(source) == []
     assert names_the_scanner_sees_otherwise(path) == set()
     assert set(check_imports(path)) == imports_of(source)[1]
@@ -112,7 +111,6 @@ def test_every_file_keeps_the_rules_and_the_loader_finds_all_that_it_needs(path)
 )
 def test_a_bad_file_is_found(line, message):
     problems = broken_rules(line, {"towers"})
-
     assert any(message in problem for problem in problems), problems
 
 
@@ -128,5 +126,4 @@ def test_a_bad_file_is_found(line, message):
 def test_a_file_that_the_scanner_sees_otherwise_is_found(tmp_path, source, names):
     path = tmp_path / "bad.py"
     path.write_text(source, encoding="utf-8")
-
     assert names_the_scanner_sees_otherwise(path) == names

@@ -30,7 +30,6 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel):
     there = {path.relative_to(CHECKOUT).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("semart_hf/")}
-
     assert packed == {name for name in there if "__pycache__" not in name}
 
 

@@ -140,7 +140,6 @@ def test_the_page_in_a_browser(browser, address, files):
     tab.goto(address)
     message, answers = tab.locator("#message"), tab.locator("[data-testid='label-output-value']")
     upload = tab.locator("input[type=file]").first
-
     upload.set_input_files(str(files / "cmyk.jpg"))
     preview = tab.locator("#preview img[src*='/file=']").first
     preview.wait_for()
@@ -150,17 +149,14 @@ def test_the_page_in_a_browser(browser, address, files):
     assert answers.count() == len(TASKS)
     tab.get_by_role("button", name="Explain").click()
     tab.frame_locator("iframe[title='Why these answers']").get_by_text("This painting").wait_for()
-
     tab.get_by_text("Clear", exact=True).click()
     message.get_by_text("unsure").wait_for(state="detached")
     answers.first.wait_for(state="detached")
     tab.locator("iframe[title='Why these answers']").wait_for(state="detached")
-
     upload.set_input_files(str(files / "half.jpg"))
     message.get_by_text("half.jpg").wait_for()
     message.get_by_text("Fetch it again, or leave it out").wait_for()
     assert answers.count() == 0
-
     tab.get_by_text("Clear", exact=True).click()
     message.get_by_text("half.jpg").wait_for(state="detached")
     tab.get_by_text("What this model knows").click()
@@ -169,7 +165,6 @@ def test_the_page_in_a_browser(browser, address, files):
     preview.wait_for()
     tab.get_by_role("button", name="Classify").click()
     answers.first.wait_for()
-
     text = tab.get_by_label("Description")
     text.fill("word " * 1001)
     text.press("Control+A")

@@ -85,7 +85,6 @@ def test_a_bad_file_has_its_error_in_its_own_line_and_row(model, mixed, tmp_path
     assert [list(line["predictions"]) for line in lines[::2]] == [NAMES] * 3
     assert capsys.readouterr().out.splitlines()[-1] == f"3 of 6 paintings answered in {output}, 3 failed"
     assert [path.name for path in tmp_path.iterdir() if "unfinished" in path.name] == []
-
     run("--model", model, "--input", mixed, "--batch_size", 4)
     shown = capsys.readouterr().out
     assert all(word in shown for word in (*names, "truncated"))
@@ -175,12 +174,10 @@ def test_a_name_that_is_no_utf8_costs_no_painting_its_answer(model, tmp_path, ca
         (folder / names[2]).write_bytes(b"no picture")
     except OSError:
         pytest.skip("this file system takes names in UTF-8 alone")
-
     run("--model", model, "--input", folder, "--output", tmp_path / "out.jsonl")
     lines = read_lines(tmp_path / "out.jsonl")
     assert [os.path.basename(line["image"]) for line in lines] == names
     assert ["predictions" in line for line in lines] == [True, True, False]
-
     run("--model", model, "--input", folder, "--explain", tmp_path / "why.html")
     assert "caf\\udce9.png" in capsys.readouterr().out
     assert "caf\\udce9.png" in (tmp_path / "why.html").read_text("utf-8")

@@ -57,7 +57,6 @@ def test_a_catalogue_is_suggested_reviewed_learned_from_and_audited(shared_data,
     run("predict", source, "--model", model, "--output", output, *reading, "--device", "cpu")
     for old, new in zip(records(source, delimiter), records(output, delimiter), strict=True):
         assert new.startswith(old + delimiter.encode())
-
     decided = {}
     with served(model, "--catalogue", output, *reading, log=tmp_path / "log") as (address, _):
         for number in range(NUM_DECISIONS):
@@ -74,7 +73,6 @@ def test_a_catalogue_is_suggested_reviewed_learned_from_and_audited(shared_data,
     if column:
         expected = [cells[column] or decided.get(row, "") for row, cells in enumerate(before)]
         assert [cells[column] for cells in after] == expected
-
     words = ["--data", output, "--decisions", review.path, "--num_train_epochs", 1, "--output_dir", tmp_path / "new"]
     run("train", "finetune", "--init_from", model, *words)
     assert f"Decisions: {NUM_DECISIONS} of " in capsys.readouterr().out
@@ -86,7 +84,6 @@ def test_a_catalogue_is_suggested_reviewed_learned_from_and_audited(shared_data,
         cells = before[row["row"]]
         assert (row["text"] or "") == "\n".join(filter(None, (cells[name] for name in texts)))
         assert (row["image"] is not None) == has_pictures
-
     (tmp_path / "mapping.yaml").write_text(MAPPING)
     words = reading if audited in before[0] else ["--mapping", tmp_path / "mapping.yaml"]
     run("audit", reviewed, "--model", model, "--output_dir", tmp_path / "audit", *words)

@@ -58,7 +58,6 @@ def test_search_map_and_review_in_a_browser(browser, model, museum, tmp_path):
         tab.get_by_text(f"More like row {row}.").wait_for()
         assert len(captions(tab)) == len(dutch) - 1
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-
         tab.get_by_role("tab", name="Map").click()
         frame = tab.frame_locator("iframe[title='Map of the collection']")
         frame.locator("#legend button").first.wait_for()

@@ -82,7 +82,6 @@ def test_it_shows_the_scores_marks_what_is_missing_and_escapes_text_from_outside
     per_label = results["tasks"]["type"]["per_label"]["portrait"]
     cells = [str(per_label["support"]), *(f"{100 * per_label[name]:.1f}" for name in ("precision", "recall", "f1"))]
     assert "<td>portrait</td>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) in html
-
     assert "1 picture could not be read: 00003-<b>.jpg. These paintings were judged by their text" in text
     assert "trained on the painted miniature: its figures say nothing of real paintings" in text
     assert "<models>" not in html

@@ -110,7 +110,6 @@ def test_a_picture_that_cannot_be_read_is_named_and_everything_else_is_scored(ti
     cells[2]["text"] = None
     broken = Dataset.from_list(cells, features=paintings.features)
     measured = evaluate_model(tiny_model, tiny_processor, broken, batch_size=4, device="cpu")
-
     assert [found["row_id"] for found in measured["unreadable_pictures"]] == ["00001-view.jpg", "00002-view.jpg"]
     assert "truncated" in measured["unreadable_pictures"][0]["error"]
     assert measured["num_rows"] == 10

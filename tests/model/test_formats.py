@@ -101,12 +101,10 @@ def test_loads_with_a_dtype(saved, dtype, expected):
     assert_stored_scores(classify, saved, 0.05)
 
 
-@pytest.mark.parametrize(
-    "placement", [{"device": "cpu"}, {"device": -1}, {"device_map": "auto"}, {"device_map": "cpu"}]
-)
-def test_a_pipeline_is_placed(saved, placement):
-    classify = pipeline("art-classification", model=str(saved), **placement)
-    assert classify.device.type == ("cuda" if "auto" in placement.values() and torch.cuda.is_available() else "cpu")
+@pytest.mark.parametrize("place", [{"device": "cpu"}, {"device": -1}, {"device_map": "auto"}, {"device_map": "cpu"}])
+def test_a_pipeline_is_placed(saved, place):
+    classify = pipeline("art-classification", model=str(saved), **place)
+    assert classify.device.type == ("cuda" if "auto" in place.values() and torch.cuda.is_available() else "cpu")
     assert_stored_scores(classify, saved, 1e-3)
 
 

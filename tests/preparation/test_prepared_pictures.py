@@ -146,13 +146,11 @@ def test_what_is_no_picture_is_named(tmp_path, content, problem, reason):
     assert detail.startswith(reason)
 
 
-@pytest.mark.parametrize(
-    ("size", "reason"), [((1, 20_000), "1 x 20,000"), ((15, 15), "15 x 15"), ((30, 800), "30 x 800")]
-)
-def test_absurd_sides(tmp_path, size, reason):
+@pytest.mark.parametrize("size", [(1, 20_000), (15, 15), (30, 800)])
+def test_absurd_sides(tmp_path, size):
     path = tmp_path / "strip.png"
     Image.new("L", size).save(path)
-    sides = f"{reason} pixels; sides of 16 pixels or more and at most 25 to 1 show a painting"
+    sides = f"{size[0]:,} x {size[1]:,} pixels; sides of 16 pixels or more and at most 25 to 1 show a painting"
     assert finding(path) == ("absurd_size", sides)
 
 

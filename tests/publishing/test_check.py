@@ -44,9 +44,7 @@ def test_private_content_is_named(repository, monkeypatch):
     (repository / "training_args.bin").write_bytes(b"\x80\x04")
     weights = load_file(repository / "model.safetensors")
     save_file(weights, repository / "model.safetensors", metadata={"format": "pt", "from": "C:\\Users\\anna\\run"})
-
     found = find_private_content(repository)
-
     names = ["log.txt", "log.txt", "model.safetensors", "notes.txt", "results.json", "training_args.bin"]
     assert [sentence.split()[0] for sentence in found] == names
     assert "the name of this machine, 'atelier-7'" in found[0]
@@ -140,7 +138,6 @@ def test_the_clean_process_gets_no_cache_and_a_token_for_the_hub_alone(monkeypat
         monkeypatch.setenv(name, "mine")
     monkeypatch.setenv("HF_ENDPOINT", "http://hub")
     monkeypatch.setattr(subprocess, "run", run)
-
     assert check.ask_clean_process({"source": "anna/delft"}, offline=offline) == {"failed": "config"}
     assert given["fresh"]
     assert not {"HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE"} & set(given)

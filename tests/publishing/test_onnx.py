@@ -21,7 +21,6 @@ TOWERS = {"pretrained": False, "image_size": 32, "fusion_dim": 16}
 def test_what_is_missing_is_named(saved_model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setitem(sys.modules, "onnx", None)
-
     with pytest.raises(ImportError, match=r"Got no .*\. Install it: pip install 'semart"):
         onnx_export.export_onnx(*saved_model, tmp_path)
 
@@ -55,9 +54,7 @@ def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model,
         lexicon.learn_idf([range(5, num_tokens), range(5, 10)], [0])
         torch.nn.init.normal_(lexicon.weight)
     write_repository(model, processor, tmp_path / "model")
-
     main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "graphs")])
-
     description = json.loads((tmp_path / "graphs" / "onnx.json").read_text())
     assert description["outputs"] == model.config.task_names
     assert set(description["graphs"]) == {"image_text", "image", "text"}

@@ -31,11 +31,9 @@ def test_without_push_everything_is_made_and_checked_and_nothing_is_sent(results
     for name in ("confusion_type", "f1_type"):
         Image.new("RGBA", (8, 8)).save(results_file.parent / "figures" / f"{name}.png")
     folder, card = tmp_path / "hub" / "delft", tmp_path / "cards" / "delft.md"
-
     words = ["--model", model, "--repo_id", "anna/delft", "--results", results_file, "--output_dir", folder]
     words += ["--space", "anna/demo", "--private", "--example", picture, "--example_text", "A view of Delft"]
     main([*map(str, words), "--card", str(card)])
-
     shown = capsys.readouterr().out
     parts = re.findall(r"^  ([a-z][a-z ]*?)  +\S", shown, flags=re.MULTILINE)
     loaded = ["config", "model", "tokenizer", "image processor", "processor", "pipeline"]
@@ -85,11 +83,9 @@ def test_a_dataset_is_private_unless_it_is_made_public(tmp_path, capsys):
     (tmp_path / "data" / "train-00000-of-00001.parquet").write_bytes(b"PAR1")
     (tmp_path / "README.md").write_text("---\nlicense: other\nconfigs:\n- config_name: default\n---\n# Paintings\n")
     words = ["--dataset", str(tmp_path), "--repo_id", "anna/paintings"]
-
     main(words)
     private = capsys.readouterr().out
     main([*words, "--no-private"])
-
     assert "anna/paintings (private dataset): 2 files" in private
     assert "non-commercial research only" in private
     assert "anna/paintings (public dataset): 2 files" in capsys.readouterr().out

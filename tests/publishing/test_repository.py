@@ -28,7 +28,6 @@ def other_model(saved_model):
 def test_holds_weights_configuration_processor_and_code(saved_model, other_model, tmp_path):
     weights = {name: values.clone() for name, values in other_model.state_dict().items()}
     folder = write_repository(other_model, saved_model[1], tmp_path / "outputs" / "repository")
-
     assert {path.name for path in folder.iterdir()} == FILES
     assert [path.name for path in folder.parent.iterdir()] == ["repository"]
     config = json.loads((folder / "config.json").read_text())
@@ -64,7 +63,6 @@ def test_a_folder_that_is_there_keeps_what_is_not_of_the_model(saved_model, othe
         (folder / name).write_text("kept")
     for name in ("model-00001-of-00002.safetensors", "model.safetensors.index.json", "config.json"):
         (folder / name).write_text("of an older model")
-
     for model in (saved_model[0], other_model):
         write_repository(model, saved_model[1], folder)
         assert {path.name for path in folder.iterdir()} == FILES | {"results.json", "checkpoint-7"}
@@ -84,6 +82,5 @@ def test_a_failure_leaves_the_folder_alone(saved_model, other_model, tmp_path, m
     for target in (folder, tmp_path / "new"):
         with pytest.raises(OSError, match="no space left"):
             write_repository(other_model, saved_model[1], target)
-
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["repository"]

@@ -11,7 +11,6 @@ from semart_hf.publishing.space import GRADIO, write_space
 
 def test_a_space_has_what_the_hub_starts_and_runs_the_package_beside_it(tmp_path):
     folder = write_space(tmp_path / "space", "anna/delft", "0123abc")
-
     names = ["README.md", "app.py", "model.json", "requirements.txt", "semart_hf"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert (folder / "semart_hf" / "templates" / "model_card.md").is_file()
@@ -25,7 +24,6 @@ def test_a_space_has_what_the_hub_starts_and_runs_the_package_beside_it(tmp_path
     for name in ("semart", "gradio", "datasets"):  # the Space installs the Gradio of its metadata
         assert name not in needed
     assert json.loads((folder / "model.json").read_text()) == {"model": "anna/delft", "revision": "0123abc"}
-
     (folder / "gradio.py").write_text("raise ImportError('as far as here')")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["SPACE_ID"] = "anna/delft"  # as a Space has it: whoever comes is let in

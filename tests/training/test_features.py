@@ -20,7 +20,6 @@ def test_groups_hold_every_parameter_once_with_its_rate_and_decay(parts):
     groups = parameter_groups(model, learning_rates=rates, weight_decay=0.1)
     group_of = {id(parameter): group for group in groups for parameter in group["params"]}
     assert len(group_of) == sum(len(group["params"]) for group in groups) == len(names)
-
     timm = "vision_tower.timm_model."
     for name, expected in {
         "fusion.weight": (1e-2, 0.1),

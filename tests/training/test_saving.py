@@ -18,15 +18,10 @@ def state_of(model):
     return state
 
 
-@pytest.mark.parametrize(
-    ("vision", "precision", "has_amx"),
-    [
-        ("test_vit", "fp32", False),
-        ("test_vit", "bf16", False),
-        ("test_vit", "bf16", True),
-        ("test_efficientnet", "bf16", False),
-    ],
-)
+VIT = [("test_vit", *case) for case in (("fp32", False), ("bf16", False), ("bf16", True))]
+
+
+@pytest.mark.parametrize(("vision", "precision", "has_amx"), [*VIT, ("test_efficientnet", "bf16", False)])
 def test_a_run_that_saves_at_every_step_is_one_that_does_not(parts, tmp_path, pretend_cpu, vision, precision, has_amx):
     pretend_cpu(amx_tile=has_amx, avx512_bf16=True)
     losses, weights = [], []

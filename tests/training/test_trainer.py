@@ -56,18 +56,14 @@ def test_the_log_has_each_tasks_loss_and_accuracy_and_the_speed(trained):
     assert {"eval_mean_accuracy", "eval_mean_macro_f1", "eval_school_macro_f1"} <= set(evaluations[0])
 
 
-def test_the_best_checkpoint_is_what_remains(parts, tmp_path):
-    trainer = make_trainer(parts, tmp_path, num_train_epochs=3, metric_for_best_model="mean_accuracy")
+def test_the_best_checkpoint_is_what_remains_and_the_progress_lines_are_for_people(parts, tmp_path, capsys):
+    options = {"num_train_epochs": 3, "metric_for_best_model": "mean_accuracy", "disable_tqdm": False}
+    trainer = make_trainer(parts, tmp_path, **options)
     trainer.train()
+    printed = "".join(capsys.readouterr())
+    lines = ("step 4: loss ", "; accuracy type 0.", "epoch 1, validation: loss ", "mean macro-F1 0.", "rows/s")
+    assert [line for line in lines if line not in printed] == []
+    assert "{'" not in printed
     evaluations = [line for line in trainer.state.log_history if "eval_mean_accuracy" in line]
     best = max(line["eval_mean_accuracy"] for line in evaluations)
     assert trainer.evaluate()["eval_mean_accuracy"] == pytest.approx(best)
-
-
-def test_the_progress_lines_are_for_people(parts, tmp_path, capsys):
-    options = {"num_train_epochs": 1, "save_strategy": "no", "load_best_model_at_end": False}
-    make_trainer(parts, tmp_path, disable_tqdm=False, **options).train()
-    printed = "".join(capsys.readouterr())
-    parts = ("step 4: loss ", "; accuracy type 0.", "epoch 1, validation: loss ", "mean macro-F1 0.", "rows/s")
-    assert [part for part in parts if part not in printed] == []
-    assert "{'" not in printed
