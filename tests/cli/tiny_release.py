@@ -36,9 +36,8 @@ def tiny_parts(tasks=TASKS, words=WORDS, seed=0, **sizes):
     """A model with random weights whose answers differ between paintings, and its processor."""
     vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
     tokenizer = DistilBertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=32)
-    image_processor = SemArtImageProcessor.from_timm(
-        timm.get_pretrained_cfg("test_resnet").to_dict() | {"input_size": (3, 64, 64)}
-    )
+    cfg = timm.get_pretrained_cfg("test_resnet").to_dict() | {"input_size": (3, 64, 64)}
+    image_processor = SemArtImageProcessor.from_timm(cfg)
     text = DistilBertConfig(vocab_size=len(vocabulary), dim=32, n_layers=2, n_heads=4, hidden_dim=64, **sizes)
     torch.manual_seed(seed)
     sizes = {"pretrained": False, "image_size": 64, "fusion_dim": 32}

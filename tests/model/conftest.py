@@ -27,9 +27,8 @@ def make_tokenizer():
 @pytest.fixture
 def processor(make_tokenizer) -> SemArtProcessor:
     """Pictures of 32 pixels, texts of at most 16 tokens."""
-    image_processor = SemArtImageProcessor.from_timm(
-        timm.get_pretrained_cfg("test_resnet").to_dict() | {"input_size": (3, 32, 32)}
-    )
+    cfg = timm.get_pretrained_cfg("test_resnet").to_dict() | {"input_size": (3, 32, 32)}
+    image_processor = SemArtImageProcessor.from_timm(cfg)
     return SemArtProcessor(image_processor, make_tokenizer(model_max_length=16))
 
 
