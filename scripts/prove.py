@@ -19,15 +19,16 @@ EXAMPLES = """examples:
   python scripts/prove.py card                        # writes all cards again
 
 The same command continues where it was interrupted."""
-PARTS = {
-    "text": ("text_proof", "descriptions alone against TF-IDF and logistic regression"),
-    "ablations": ("ablations-miniature", "miniature-best.yaml whole and without each technique"),
-    "audit": ("audit_proof", "how many of the first labels of an audit are wrong ones"),
-    "finetune": ("finetune_proof", "200 paintings of another catalogue, from a published model and from towers alone"),
-    "retrieval": ("retrieval_proof", "search by words and pictures, and what it costs the tasks"),
-    "review": ("review_proof", "how many decisions each order of a review needs"),
-    "paintings": ("paintings", "real paintings and pretrained towers beside anchors that are tuned fairly"),
-    "speed": ("speed_proof", "the miniature with and without what makes training faster"),
+# By name: its card, what it proves, and the folder of its data where that is painted or copied.
+PARTS: dict[str, tuple[str, str, str | None]] = {
+    "text": ("text_proof", "descriptions alone against TF-IDF and logistic regression", None),
+    "ablations": ("ablations-miniature", "miniature-best.yaml whole and without each technique", "long_tail"),
+    "audit": ("audit_proof", "how many of the first labels of an audit are wrong ones", "review_proof"),
+    "finetune": ("finetune_proof", "200 paintings of another catalogue, from a published model", "finetune_proof"),
+    "retrieval": ("retrieval_proof", "search by words and pictures, and what it costs the tasks", "search_proof"),
+    "review": ("review_proof", "how many decisions each order of a review needs", "review_proof"),
+    "paintings": ("paintings", "real paintings beside anchors that are tuned fairly", "paintings_proof"),
+    "speed": ("speed_proof", "the miniature with and without what makes training faster", "speed_proof"),
 }
 
 
@@ -49,7 +50,7 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="part", required=True, metavar="PART")
-    parts = {name: commands.add_parser(name, help=text) for name, (_, text) in PARTS.items()}
+    parts = {name: commands.add_parser(name, help=text) for name, (_, text, _) in PARTS.items()}
     parts["text"].add_argument("--csv", type=Path, required=True, help="an official file; 80 %% are learned from")
     parts["text"].add_argument("--text_tower", required=True, help="folder or Hub id of a DistilBERT")
     parts["retrieval"].add_argument("--paintings", type=Path, required=True, help="a release; titles are the texts")
@@ -61,18 +62,10 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     for name in ("retrieval", "paintings"):
         parts[name].add_argument("--vision_tower", required=True, help="folder or Hub id of a timm model")
         parts[name].add_argument("--text_tower", required=True, help="folder or Hub id of a DistilBERT")
-    for name, folder in (
-        ("ablations", "outputs/long_tail"),
-        ("audit", "outputs/review_proof"),
-        ("finetune", "outputs/finetune_proof"),
-        ("retrieval", "outputs/search_proof"),
-        ("review", "outputs/review_proof"),
-        ("speed", "outputs/speed_proof"),
-        ("paintings", "outputs/paintings_proof"),
-    ):
-        help_text = "its data, painted or copied where missing: %(default)s"
-        parts[name].add_argument("--release", type=Path, default=Path(folder), help=help_text)
     for name, part in parts.items():
+        if folder := PARTS[name][2]:
+            help_text = "its data, painted or copied where missing: %(default)s"
+            part.add_argument("--release", type=Path, default=Path("outputs", folder), help=help_text)
         seeds = range(5 if name in ("text", "paintings") else 3)
         meaning = "folds that are judged" if name == "paintings" else "default"
         part.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"{meaning}: {len(seeds)} of them")
