@@ -20,7 +20,7 @@ def hidden(folder):
     return [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
-def test_a_file_that_is_written_replaces_the_old_one_and_a_failure_leaves_it(tmp_path):
+def test_files_and_folders_appear_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new folder" / "results.json"
     files.write_json(path, {"a": "é"})
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -29,9 +29,6 @@ def test_a_file_that_is_written_replaces_the_old_one_and_a_failure_leaves_it(tmp
         unfinished.write_text("half \ud800", encoding="utf-8")
     assert path.read_text(encoding="utf-8") == '{\n  "a": "é"\n}\n'
     assert hidden(path.parent) == []
-
-
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     with files.atomic_folder(tmp_path / "out") as unfinished:
         (unfinished / "a").write_text("1")
     with pytest.raises(ValueError, match="not empty"), files.atomic_folder(tmp_path / "out"):

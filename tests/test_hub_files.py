@@ -11,12 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers.dynamic_module_utils import (
-    check_imports,
-    get_imports,
-    get_relative_import_files,
-    get_relative_imports,
-)
+from transformers import dynamic_module_utils as loader
 
 MODEL = Path(__file__).resolve().parents[1] / "semart_hf" / "model"
 FILES = sorted(MODEL.glob("*.py"))
@@ -74,7 +69,7 @@ def imports_of(source: str) -> tuple[set[str], set[str]]:
 def names_the_scanner_sees_otherwise(path: Path) -> set[str]:
     """Packages and files that only one of the loader's own scanner and the syntax tree finds."""
     packages, siblings = imports_of(path.read_text(encoding="utf-8"))
-    return (set(get_imports(path)) ^ packages) | (set(get_relative_imports(path)) ^ siblings)
+    return (set(loader.get_imports(path)) ^ packages) | (set(loader.get_relative_imports(path)) ^ siblings)
 
 
 def test_the_folder_is_flat():
@@ -85,10 +80,10 @@ def test_the_folder_is_flat():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_file_keeps_the_rules_and_the_loader_finds_all_that_it_needs(path):
     source = path.read_text(encoding="utf-8")
-    needed = [Path(file) for file in get_relative_import_files(path)]
+    needed = [Path(file) for file in loader.get_relative_import_files(path)]
     assert broken_rules(source) == []
     assert names_the_scanner_sees_otherwise(path) == set()
-    assert set(check_imports(path)) == imports_of(source)[1]
+    assert set(loader.check_imports(path)) == imports_of(source)[1]
     assert all(file.parent == MODEL and file.is_file() for file in needed)
 
 

@@ -66,15 +66,12 @@ def test_a_bad_picture_has_its_reason_in_words(page, files, name):
     assert str(files) not in message
 
 
-def test_neither_picture_nor_text_and_a_text_that_is_too_long_are_refused_in_words(page):
+def test_neither_picture_nor_text_and_too_long_a_text_are_refused_and_others_explained(page, files):
     assert page.classify(None, "  ")[0] == "<p>Got neither a picture nor a description. Give one of them, or both.</p>"
     message, *others = page.classify(None, "word " * 1001)
     assert message.startswith("<p>The description has 5,004 characters. Allowed are 5,000. Shorten it")
     assert others == NOTHING[1:]
     assert page.classify(None, "word " * 1000)[1] is not None
-
-
-def test_an_explanation_shows_the_painting_and_its_words(page, files):
     message, frame = page.explain(str(files / "good.png"), 'a <b>view</b> of "delft"')
     assert message == ""
     assert frame.startswith('<iframe srcdoc="&lt;!')

@@ -38,10 +38,13 @@ def report(prepared):
     return Page(write_data_report(prepared).read_text(encoding="utf-8"))
 
 
-def test_findings_without_a_split_count_among_all():
+def test_findings_without_a_split_count_among_all_and_thumbnails_are_small():
     problems = {"empty_description": {"train": 64, "test": 8}, "unmapped_value": {"all": 21}}
     table = finding_table({"rows": {"train": {}, "test": {}}, "problems": problems})
     assert table.rows == [["empty_description", 64, 8, 72], ["unmapped_value", 0, 0, 21]]
+    picture = Image.open(io.BytesIO(to_jpeg(encoded(painting(0, (600, 800)), "PNG"))))
+    assert (picture.format, picture.size) == ("JPEG", (108, 144))
+    assert to_jpeg(b"no picture") is None
 
 
 def test_every_part_is_there_with_forty_paintings_and_what_the_catalogue_has_stays_text(report):
@@ -86,9 +89,3 @@ def test_the_card_is_read_by_datasets_and_keeps_hostile_labels(prepared, tmp_pat
     assert HOSTILE in paintings["train"].features["school"].names
     assert "&lt;script>" in card.text
     assert "{{x}}" in card.text
-
-
-def test_thumbnails_are_small_jpegs_and_a_broken_picture_has_none():
-    picture = Image.open(io.BytesIO(to_jpeg(encoded(painting(0, (600, 800)), "PNG"))))
-    assert (picture.format, picture.size) == ("JPEG", (108, 144))
-    assert to_jpeg(b"no picture") is None

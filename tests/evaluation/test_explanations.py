@@ -37,9 +37,8 @@ def tower_model(tiny_model, tiny_processor, tower, size=96, **fields):
                 parameter.normal_(std=1.0)
             elif name == "text_tower.embeddings.word_embeddings.weight":
                 parameter.normal_(std=0.5)
-    image_processor = SemArtImageProcessor.from_timm(
-        timm.get_pretrained_cfg(tower).to_dict() | {"input_size": (3, size, size)}
-    )
+    cfg = timm.get_pretrained_cfg(tower).to_dict() | {"input_size": (3, size, size)}
+    image_processor = SemArtImageProcessor.from_timm(cfg)
     return model.eval(), SemArtProcessor(image_processor, tiny_processor.tokenizer)
 
 

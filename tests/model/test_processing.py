@@ -40,11 +40,10 @@ def test_pictures_alone_and_texts_alone(processor, one):
     assert set(processor(text="a view")) == set(processor(images=[None], text=["a view"])) == TEXT_INPUTS
 
 
-@pytest.mark.parametrize(
-    ("limit", "tokens"), [({"model_max_length": 16}, 16), ({"model_max_length": 12}, 12), ({}, 512)]
-)
+@pytest.mark.parametrize(("limit", "tokens"), [(16, 16), (12, 12), (None, 512)])
 def test_long_texts_are_cut_at_the_limit(processor, make_tokenizer, limit, tokens):
-    limited = SemArtProcessor(processor.image_processor, make_tokenizer(**limit))
+    options = {} if limit is None else {"model_max_length": limit}
+    limited = SemArtProcessor(processor.image_processor, make_tokenizer(**options))
     inputs = limited(text=["view " * 1000, "a"])  # never rounded up beyond it, and DistilBERT's where none is stated
     assert inputs["input_ids"].shape == (2, tokens)
     assert inputs["input_ids"][0, -1] == SEP

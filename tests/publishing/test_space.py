@@ -27,9 +27,8 @@ def test_a_space_has_what_the_hub_starts_and_runs_the_package_beside_it(tmp_path
     (folder / "gradio.py").write_text("raise ImportError('as far as here')")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["SPACE_ID"] = "anna/delft"  # as a Space has it: whoever comes is let in
-    done = subprocess.run(
-        [sys.executable, "app.py"], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    options = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "app.py"], check=False, **options)
     assert done.returncode == 1
     assert done.stderr.startswith("semart-hf app: Got no gradio in this environment")
 

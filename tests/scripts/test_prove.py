@@ -5,16 +5,8 @@ import os
 import numpy as np
 import prove
 import pytest
-from proofs import (
-    ablations_runs,
-    anchors,
-    finetune_runs,
-    proof_cards,
-    retrieval_runs,
-    review_runs,
-    runner,
-    speed_runs,
-)
+from proofs import ablations_runs, finetune_runs, proof_cards, retrieval_runs, review_runs, runner, speed_runs
+from proofs.anchors import GRID
 from proofs.runner import mean_and_deviation
 from rounding import rounding
 from tiny_release import save_tiny_model
@@ -28,7 +20,7 @@ TINY = {"num_train": 70, "num_val": 6, "num_test": 12}
 
 
 def test_text_is_proved(main, small_release, towers, monkeypatch, capsys):
-    monkeypatch.setitem(anchors.GRID, "C", (1.0, 10.0))
+    monkeypatch.setitem(GRID, "C", (1.0, 10.0))
     words = ["--csv", small_release / "semart_train.csv", "--text_tower", towers["text"]]
     results, card = main("text", *words, "--seeds", 7)
     (run,) = results["runs"]

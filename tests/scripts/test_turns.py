@@ -51,16 +51,6 @@ def wait_until(is_so):
     return is_so()
 
 
-def test_figures_are_those_of_the_median_turn_with_the_spread_of_all():
-    sides = side_with(([0.4, 0.4], 8), ([0.2, 0.2], 12), ([0.1, 0.3], 8))
-    assert turns.figure(sides, turns.rows_per_second) == {"median": 20, "min": 10, "max": 30}
-    steps = side_with(([0.1, 0.9, 0.2], 3), ([0.4, 0.4, 0.4], 3))
-    assert turns.figure(steps, turns.milliseconds) == {"median": 300, "min": 200, "max": 400}
-    # The machine was half as fast in the second turn, for both sides.
-    fast, slow = side_with(([1], 40), ([1], 20), ([1], 44)), side_with(([1], 10), ([1], 5), ([1], 10))
-    assert turns.ratio(fast, slow, turns.rows_per_second) == {"median": 4.0, "min": 4.0, "max": 4.4}
-
-
 def test_sides_take_turns_and_stand_still_in_the_others():
     with measured_side("slow", 0.1) as slow, measured_side("fast", 0.02) as fast:
         alternate([slow, fast], repeats=2, seconds=0.2)
@@ -76,7 +66,7 @@ def test_sides_take_turns_and_stand_still_in_the_others():
     assert not psutil.pid_exists(slow.process.pid)
 
 
-def test_turns_go_forwards_and_backwards():
+def test_turns_go_forwards_and_backwards_and_figures_are_those_of_the_median_one():
     order = []
 
     class Recorded(Side):
@@ -87,6 +77,13 @@ def test_turns_go_forwards_and_backwards():
 
     alternate([Recorded("a", []), Recorded("b", [])], repeats=2, seconds=1.0)
     assert order == [("a", 1), ("b", 1), ("a", 2), ("b", 2), ("b", 2), ("a", 2)]
+    sides = side_with(([0.4, 0.4], 8), ([0.2, 0.2], 12), ([0.1, 0.3], 8))
+    assert turns.figure(sides, turns.rows_per_second) == {"median": 20, "min": 10, "max": 30}
+    steps = side_with(([0.1, 0.9, 0.2], 3), ([0.4, 0.4, 0.4], 3))
+    assert turns.figure(steps, turns.milliseconds) == {"median": 300, "min": 200, "max": 400}
+    # The machine was half as fast in the second turn, for both sides.
+    fast, slow = side_with(([1], 40), ([1], 20), ([1], 44)), side_with(([1], 10), ([1], 5), ([1], 10))
+    assert turns.ratio(fast, slow, turns.rows_per_second) == {"median": 4.0, "min": 4.0, "max": 4.4}
 
 
 def test_busy_processes_run_in_every_second_turn():

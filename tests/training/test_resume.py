@@ -242,10 +242,8 @@ def folder(tmp_path):
 
 def test_half_written_checkpoints_are_passed_over(parts, folder, caplog, saved):
     assert last_whole_checkpoint(folder) == folder / "checkpoint-2"
-    messages = [
-        f"Passing over {folder / name}: it was not written to its end." for name in ("checkpoint-6", "checkpoint-4")
-    ]
-    assert caplog.messages == messages
+    half = (folder / "checkpoint-6", folder / "checkpoint-4")
+    assert caplog.messages == [f"Passing over {path}: it was not written to its end." for path in half]
     (folder / "checkpoint-2" / MANIFEST).write_text("[not json")
     assert last_whole_checkpoint(folder) is None
     with pytest.raises(ValueError, match="holds no checkpoint that was written to its end"):
