@@ -71,8 +71,7 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     tables.splits.update(_by_split(concatenated_rows(parts), mapping, source))
     if not tables.splits:
         raise ValueError(
-            f"Got {source} without a readable row that the mapping keeps. Check the download, and in the mapping "
-            "keep_rows and splits."
+            f"Got {source} without a readable row that the mapping keeps. Check the file, keep_rows and splits."
         )
     tasks = list(tables.tasks)
     for number, task in enumerate(tasks):
@@ -84,8 +83,7 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
             tasks[number] = replace(task, separator=separator_of(cells, None, task.source))
         elif mark not in (None, "|") and not any("|" in cell for cell in cells if cell):
             raise ValueError(
-                f"Got the separator {mark!r} for the task {task.name}, which no cell of its column has. Write what "
-                "separates the labels there."
+                f"Got the separator {mark!r} for the task {task.name}, which no cell of its column has. Correct it."
             )
     return replace(tables, tasks=tuple(tasks))
 

@@ -78,8 +78,7 @@ class SourceTable:
         twice = sorted({column for column in names if names.count(column) > 1})
         if twice:
             raise ValueError(
-                f"Got a catalogue with the column {twice[0]!r} twice, in {self.reading}. Correct the mapping or the "
-                "file."
+                f"Got a catalogue with the column {twice[0]!r} twice, in {self.reading}. Correct the mapping or file."
             )
         conditions = [(self.header.index(column), allowed) for column, allowed in where.items()]
         stem = Path(self.name).stem
@@ -117,8 +116,7 @@ def read_table(
     form = form or FORMAT_OF_ENDING.get(path.suffix.lower())
     if form is None:
         raise ValueError(
-            f"Got {path}, whose ending is none of {list(FORMAT_OF_ENDING)}. Save it as one of these, or say its "
-            "format in the mapping."
+            f"Got {path}, whose ending is none of {list(FORMAT_OF_ENDING)}. Say its format in the mapping."
         )
     if not path.is_file():
         raise ValueError(f"Got {path}, where no file is, but the mapping names it. Correct the path or the mapping.")

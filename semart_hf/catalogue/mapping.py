@@ -31,9 +31,7 @@ class ColumnRule:
     columns: tuple[str, ...]  # the first that has a value in a row gives it; one must be in the catalogue
     template: str | None = None  # text with these columns in braces; missing where one of them is
     pattern: re.Pattern[str] | None = None  # its first group is taken out of the value
-    separator: str | None = (
-        None  # of several values in a cell: the one that stands first in `values` counts, or the first
-    )
+    separator: str | None = None  # of several values in a cell, of which the first in `values` counts, or the first
     missing: tuple[str, ...] = ()  # values that say nothing, as `normal` writes them
     values: Mapping[str, str] | None = None  # the catalogue's, as `normal` writes it, to the new one
     takes_all: bool = False  # whether all of several values count, with `|` between them
@@ -119,9 +117,8 @@ class SplitRule:
 class CatalogueMapping:
     """How a catalogue is read. See the files in `semart_hf/mappings`."""
 
-    columns: Mapping[
-        str, ColumnRule
-    ]  # by `TEXT_COLUMNS` and tasks of the prepared data, and `image` for embedded pictures
+    # By `TEXT_COLUMNS` and tasks of the prepared data, and `image` for embedded pictures.
+    columns: Mapping[str, ColumnRule]
     tasks: tuple[Task, ...] = SEMART_TASKS
     files: Mapping[str | None, str] = field(default_factory=dict)  # by split; none where the file is named later
     format: str | None = None  # one of `FORMATS`; `None` goes by the files' endings
@@ -200,8 +197,7 @@ def _with_column(task: Task, columns: dict[str, ColumnRule]) -> Task:
         return task
     if task.rule:
         raise ValueError(
-            f"Got the task {task.name}, derived from {task.source!r}, but the columns are {list(columns)}. Add "
-            f"{task.source} to columns."
+            f"Got the task {task.name}, derived from {task.source!r}, which {list(columns)} lack. Add it to columns."
         )
     columns[task.name] = ColumnRule((task.source,))
     return _with_column(replace(task, column=None), columns)

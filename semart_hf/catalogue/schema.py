@@ -75,9 +75,6 @@ SEMART_TASKS = (Task("type"), Task("school"), Task("timeframe"), Task("medium"))
 def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
     """The tasks of a recipe: names of label columns, or tables with the fields of `Task`.
 
-    Raises:
-        ValueError: An entry is neither, a rule does not exist, or two tasks have one name.
-
     Example:
         >>> [task.source for task in read_tasks(["type", {"name": "century", "column": "date", "rule": "century"}])]
         ['type', 'date']
@@ -146,8 +143,7 @@ def _check_kind(task: Task) -> None:
             raise ValueError(f"Got the order {order!r} of task {task.name}. Allowed is a list of words. Correct it.")
         if len(order) < 2 or len({*order}) < len(order) or UNKNOWN in order:
             raise ValueError(
-                f"Got the order {order!r} of task {task.name}. Allowed are two labels or more, each once, without "
-                f"{UNKNOWN}. Correct it."
+                f"Got the order {order!r} of {task.name}. Allowed are two labels or more, each once, not {UNKNOWN}."
             )
     if task.unit is not None and not task.unit.isidentifier():
         raise ValueError(f"Got the unit {task.unit!r} of task {task.name}. Allowed is one word. Write e.g. unit: cm.")

@@ -28,41 +28,24 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class ArtCollator:
-    """Collates rows with `image`, `text` and a column for each task.
+    """Collates rows with `image`, `text` and a column for each task into the model's inputs.
 
     Rows that carry a draw (see `TrainingPaintings`) are augmented and may lose a modality; all others go through the
     processor alone. A picture that cannot be read is named in the log, once a process, and its row is shown its text
     alone; a row that has none is left out: its labels are unknown.
-
-    Args:
-        processor: Makes the model's inputs.
-        tasks: `[{"name", "labels"}, …]` in the model's order.
-        modality: What is shown to the model: `image+text`, or one of both alone.
-        augmentation: How training pictures are varied.
-        image_dropout: Probability that a training row with both modalities is shown without its picture.
-        text_dropout: Probability that it is shown without its text.
-        frozen_text: Where a batch whose texts are all in it gets `text_hidden` from, in the place of `input_ids`.
-        keeps_tokens: Whether such a batch has its `input_ids` too, which a model with a lexicon reads.
-        finishes_pictures: Whether training pictures are finished here; otherwise `pixel_values` is a `PictureBatch`.
-        reports_unreadable: Whether a batch with unreadable pictures has `unreadable`, a list of the rows' places in
-            the batch and what is wrong with each.
-        recognises_copies: Whether training rows have `pair_keys (batch, bytes)`, which are alike for copies.
-
-    Raises:
-        ValueError: If the modality is unknown or the probabilities exceed 1 together.
     """
 
     processor: SemArtProcessor
-    tasks: Sequence[Mapping[str, Any]]
-    modality: str = "image+text"
+    tasks: Sequence[Mapping[str, Any]]  # in the model's order
+    modality: str = "image+text"  # what is shown to the model: one of `MODALITIES`
     augmentation: Augmentation = field(default_factory=Augmentation)
-    image_dropout: float = 0.0
-    text_dropout: float = 0.0
-    frozen_text: FrozenText | None = None
-    keeps_tokens: bool = False
-    finishes_pictures: bool = True
-    reports_unreadable: bool = False
-    recognises_copies: bool = False
+    image_dropout: float = 0.0  # probability that a training row with both is shown without its picture
+    text_dropout: float = 0.0  # likewise without its text
+    frozen_text: FrozenText | None = None  # gives `text_hidden` in the place of `input_ids` where it has all texts
+    keeps_tokens: bool = False  # whether such a batch has its `input_ids` too, for a lexicon
+    finishes_pictures: bool = True  # whether here; otherwise training's `pixel_values` is a `PictureBatch`
+    reports_unreadable: bool = False  # as `unreadable`: the rows' places in the batch, and what is wrong with each
+    recognises_copies: bool = False  # whether training rows have `pair_keys (batch, bytes)`, alike for copies
 
     def __post_init__(self) -> None:
         if self.modality not in MODALITIES:

@@ -110,8 +110,7 @@ class DataArguments:
                 )
         if not self.data:
             raise ValueError(
-                "The recipe names no data. Add `data: FOLDER` (a SemArt release, or prepared data) to it, or pass "
-                "--data FOLDER."
+                "The recipe names no data. Add `data: FOLDER` (a release, or prepared data), or pass --data FOLDER."
             )
         if self.streaming and self.max_train_rows is not None:
             raise ValueError(

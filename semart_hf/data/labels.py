@@ -16,7 +16,7 @@ from semart_hf.catalogue.vocabulary import UNKNOWN, label_number, learn_vocabula
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
-from .streaming import PaintingStream, column_of, labelled_columns
+from .streaming import PaintingStream, column_of, labelled_columns, named_label
 
 
 def tasks_of(
@@ -72,8 +72,7 @@ def tasks_of(
             positions = None if task.order else positions_of(entry["labels"])
             if positions is None and task.unit:
                 raise ValueError(
-                    f"Got the unit {task.unit!r} for the task {task.name}, whose labels {labels[:5]} are no numbers. "
-                    "Leave unit out."
+                    f"Got the unit {task.unit!r} of {task.name}, whose labels {labels[:5]} are no numbers. Drop it."
                 )
             if positions is not None:
                 is_dated = label_years(labels) is not None
@@ -164,16 +163,10 @@ def _with_column(rows: datasets.Dataset, name: str, cells: list[Any], feature: A
 
 
 def cells_of_task(rows: Any, task: Mapping[str, Any]) -> Iterator[Any]:
-    """The cells that a task's labels are read from, those of a `ClassLabel` by name; `datasets` writes -1 for none."""
+    """The cells that a task's labels are read from, those of a `ClassLabel` by name, as a stream gives them."""
     source = task.get("column") or task["name"]
-    feature, cells = rows.features[source], column_of(rows, source)
-    item = getattr(feature, "feature", None)
-    is_numbered = not isinstance(rows, PaintingStream) or source not in rows.tasks
-    if isinstance(item, datasets.ClassLabel) and is_numbered:
-        return (None if cell is None else [item.names[number] for number in cell] for cell in cells)
-    if isinstance(feature, datasets.ClassLabel):
-        return (None if cell is None or cell < 0 else feature.names[cell] for cell in cells)
-    return cells
+    cells = column_of(rows, source)
+    return cells if isinstance(rows, PaintingStream) else (named_label(cell, rows.features[source]) for cell in cells)
 
 
 def known_number(label: Any, task: Mapping[str, Any], by_label: Mapping[str, int]) -> int:
@@ -186,8 +179,7 @@ def known_number(label: Any, task: Mapping[str, Any], by_label: Mapping[str, int
         return UNKNOWN_LABEL if found is None else found
     if isinstance(label, bool) or not isinstance(label, numbers.Real) or int(float(label)) != label:
         raise TypeError(
-            f"Got the {task['name']} label {label!r}, but a label is a name or its number in the model's vocabulary. "
-            "Correct the column."
+            f"Got the {task['name']} label {label!r}, but a label is a name or its number in the model's vocabulary."
         )
     number = int(float(label))
     if number != UNKNOWN_LABEL and not 0 <= number < len(task["labels"]):

@@ -9,7 +9,6 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.model.configuration_semart import is_multi_label
@@ -34,17 +33,6 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
     """
     if isinstance(rows, PaintingStream | TrainingPaintings):
         return rows
-    if isinstance(rows, datasets.IterableDataset | torch.utils.data.IterableDataset):
-        raise TypeError(
-            f"Got a {type(rows).__name__}, whose rows have neither numbers nor a length. Allowed are a "
-            "datasets.Dataset, and PaintingStream(folder) of semart_hf.data.streaming, for a prepared folder. Give "
-            "one of them, or load the data without streaming=True."
-        )
-    if isinstance(rows, Mapping):
-        raise TypeError(
-            f"Got a {type(rows).__name__} with {list(rows)[:5]}, but rows of one split are needed. Give one of them, "
-            f"e.g. splits[{next(iter(rows), 'train')!r}]."
-        )
     if type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "iterrows"):
         try:
             rows = datasets.Dataset.from_pandas(rows, preserve_index=False)
@@ -53,9 +41,11 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
                 f"Got a DataFrame with a column of mixed types ({error}). A column is of one type. Correct it, e.g. "
                 "with frame[column].astype('string')."
             ) from error
-    if not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")) or isinstance(rows, str):
+    is_sized = hasattr(rows, "__len__") and hasattr(rows, "__getitem__")
+    if not is_sized or isinstance(rows, str | Mapping):
         raise TypeError(
-            f"Got a {type(rows).__name__}, but rows are a datasets.Dataset, a DataFrame or a list of dicts. Give one."
+            f"Got a {type(rows).__name__}, but rows are a datasets.Dataset, a DataFrame, a list of dicts, or for a "
+            "prepared folder semart_hf.data.streaming.PaintingStream(folder). Give one, of one split."
         )
     if isinstance(rows, datasets.Dataset):
         rows = with_label_columns(rows, tasks)
@@ -82,8 +72,7 @@ def labelled_rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]], *, split: s
     has_picture, num_tried, faults = _try_pictures(checked)
     if not has_picture.any() and not any(_has_text(checked)):
         raise ValueError(
-            f"Got {len(checked)} {split} rows, but none has a picture or a text, in the columns image and text. "
-            "Rename the columns, or correct the data."
+            f"Got {len(checked)} {split} rows, but none has a picture or a text in the columns image and text."
         )
     if len(faults) > LEAST_SHARE * num_tried:
         place, fault = next(iter(faults.items()))

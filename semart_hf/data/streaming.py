@@ -43,16 +43,11 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
 
     Args:
         data: A prepared folder, the name of one on the Hub, or its URL in any form that fsspec knows (`hf://`, `s3://`).
-        split: Which of its splits.
         epoch_length: Rows of an epoch in all processes; `None` takes every row once. More than there are begins again.
-        seed: Of the order, and of what is drawn for each row.
         buffer_size: Rows that are mixed at a time; 1 leaves them in the order of their group.
         text_columns: Columns of the text, or a template; `None` takes the text that the data was prepared with.
         tasks: Whose labels are wanted, `{"name"}` and, where they come from elsewhere, `{"column", "rule"}`; `None`:
             all label columns.
-
-    Raises:
-        ValueError: There are no shards of this split, or a process would get no row.
     """
 
     def __init__(
@@ -112,19 +107,18 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
 
     def column(self, name: str) -> Iterator[Any]:
         """One column of all rows, in the order of the files; `text` as `text_columns` makes it."""
-        task = self.tasks.get(name, {})
-        source = task.get("column", name)
+        task = self.tasks.get(name)
+        source = task.get("column", name) if task else name
         if source not in self.features and name != "text":
             raise ValueError(f"Got the column {name!r}, but the shards have {list(self.features)}. Choose among them.")
         is_made = name == "text" and self.text_columns is not None
         names = [column for column in self.features if column not in self._never_text] if is_made else [source]
         for path in self._footers:
-            table = self._table(path, names)
-            yield from (
-                map(self._text_of, table.to_pylist())
-                if is_made
-                else (self._label_of(row, task) if task else row[name] for row in table.to_pylist())
-            )
+            for row in self._table(path, names).to_pylist():
+                if is_made:
+                    yield self._text_of(row)
+                else:
+                    yield self._label_of(row, task) if task else named_label(row[name], self.features[name])
 
     def first_rows(self, number: int) -> list[dict[str, Any]]:
         """The first rows of the files with all their cells, `number` at most, of as few files as hold them."""
@@ -179,19 +173,20 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         return text_of(words, self.text_columns)
 
     def _label_of(self, row: Mapping[str, Any], task: Mapping[str, Any]) -> Any:
-        """A `ClassLabel`'s number, a label's text, or a cell of several labels; `None` where the row has none."""
-        source, rule = task.get("column", task["name"]), task.get("rule")
-        cell, feature = row.get(source), self.features.get(source)
-        if task.get("kind") == "multi_label":  # which is split where its separator is known
-            item: Any = getattr(feature, "feature", None)
-            if not isinstance(item, datasets.ClassLabel) or cell is None:
-                return cell
-            return [item.names[number] for number in cell]
-        if isinstance(feature, datasets.ClassLabel):
-            if cell is None or cell < 0:  # as datasets writes no label
-                return None
-            return cell if rule is None else label_text(feature.int2str(cell), rule)
-        return label_text(cell, rule)
+        """A label's text, or a cell of several labels, which is split where its separator is known."""
+        source = task.get("column", task["name"])
+        cell = named_label(row.get(source), self.features.get(source))
+        return cell if task.get("kind") == "multi_label" else label_text(cell, task.get("rule"))
+
+
+def named_label(cell: Any, feature: Any) -> Any:
+    """The cell of a `ClassLabel`, or of a list of them, by name; `None` for -1, as `datasets` writes no label."""
+    item = getattr(feature, "feature", None)
+    if isinstance(item, datasets.ClassLabel):
+        return None if cell is None else [item.names[number] for number in cell]
+    if isinstance(feature, datasets.ClassLabel):
+        return None if cell is None or cell < 0 else feature.names[cell]
+    return cell
 
 
 def labelled_columns(features: Mapping[str, Any]) -> dict[str, dict[str, str]]:

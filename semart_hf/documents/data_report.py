@@ -20,7 +20,7 @@ from .page import data_uri, render_page, to_jpeg
 from .table import Cell, Table
 
 # Leaks first, and those that a person must judge before those that are certain.
-_COPIES = ("leaked_picture", "similar_picture", "same_picture", "leaked_description", "repeated_name")
+_COPIES = ("leaked_picture", "similar_picture", "same_picture", "leaked_description")
 _NAMED = {
     "type": "its type",
     "school": "its school",

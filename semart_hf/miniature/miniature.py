@@ -89,16 +89,8 @@ def paint_miniature(
     """The folder, holding semart_{train,val,test}.csv, Images/ and ceiling.json; the same bytes for the same settings.
 
     The folder appears whole or not at all. One that already holds the miniature of these settings is left as it is.
-
-    Args:
-        folder: A path that does not exist yet, or is empty.
-        num_train: Paintings of the train split; `num_val` and `num_test` are those of the others.
-        long_tail: Whether labels are as unevenly frequent as in SemArt. Otherwise they are flatter, so that almost
-            each of them can be learned from the default number of paintings.
-        workers: Processes that paint the same pictures. More than 1 needs a main module that is safe to import.
-
-    Raises:
-        ValueError: A number is out of range, or the folder holds something else.
+    With a `long_tail`, labels are as unevenly frequent as in SemArt; otherwise they are flatter, so that nearly all of
+    them can be learned from the default number of paintings.
     """
     folder = Path(folder)
     sizes = {"num_train": num_train, "num_val": num_val, "num_test": num_test}
@@ -139,17 +131,13 @@ def _search_ceilings(world: World, splits: Sequence[Sequence[Painting]]) -> dict
 
 def _check_finished(folder: Path, settings: Mapping[str, object], num_pictures: int) -> None:
     try:
-        found = dict(json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))["settings"])
+        found = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))["settings"]
     except (OSError, ValueError, KeyError, TypeError):
+        found = "something that is no miniature"
+    if found != settings:
         raise ValueError(
-            f"Got {folder}, which holds something that is no miniature, but it is a new or empty folder, or a "
-            "finished miniature of the same settings. Choose another folder."
-        ) from None
-    different = [name for name in settings if found.get(name) != settings[name]]
-    if different:
-        raise ValueError(
-            f"Got {folder}, which holds a miniature with { {name: found.get(name) for name in different} }, not "
-            f"{ {name: settings[name] for name in different} }. Choose another folder, or remove this one."
+            f"Got {folder}, which holds {found}. Allowed is a new or empty folder, or a miniature of the settings "
+            f"{settings}. Choose another folder, or remove this one."
         )
     if len(list((folder / "Images").glob("*.jpg"))) != num_pictures:
         raise ValueError(f"Got {folder}, a miniature without all its pictures. Remove the folder and paint it again.")

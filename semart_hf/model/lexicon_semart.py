@@ -57,10 +57,7 @@ class Lexicon(nn.Module):
             num_texts += 1
             document_counts.update(set(ids) - special)
         if not document_counts:
-            raise ValueError(
-                f"Got {num_texts} texts without a token, but a lexicon learns from at least one. Check text_columns, "
-                "or set text_lexicon: false."
-            )
+            raise ValueError(f"Got {num_texts} texts without a token. Check text_columns, or set text_lexicon: false.")
         self.idf.zero_()
         for token, count in document_counts.items():
             self.idf[token] = 1 + math.log((1 + num_texts) / (1 + count))

@@ -384,10 +384,7 @@ class SemArtForArtClassification(PreTrainedModel):
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
         function = kwargs.get("gradient_checkpointing_func")
         if enable and getattr(function, "keywords", {}).get("use_reentrant"):
-            raise ValueError(
-                "Gradient checkpointing got use_reentrant=True, with which nothing behind frozen parts learns. "
-                "Allowed is False. Leave it out."
-            )
+            raise ValueError("Got use_reentrant=True, with which nothing behind frozen parts learns. Leave it out.")
         super()._set_gradient_checkpointing(enable=enable, **kwargs)
         set_vision_checkpointing(self.vision_tower.timm_model, enable)
 

@@ -61,8 +61,7 @@ def rows(inputs: Any) -> Iterable[Any]:
         lengths = {name: None if is_single(column) else len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(
-                f"Got a table whose columns have the lengths {lengths}. Allowed are lists of one length. Put None for "
-                "what a painting lacks."
+                f"Got a table whose columns have the lengths {lengths}. Put None for what a painting lacks."
             )
         return [dict(zip(columns, row, strict=True)) for row in zip(*map(as_list, columns.values()), strict=True)]
     if isinstance(inputs, list | tuple | np.ndarray | Tensor) or hasattr(inputs, "iloc"):
@@ -76,8 +75,7 @@ def picture_and_text(painting: Any, task_names: Iterable[str] = ()) -> tuple[Any
         raise ValueError(f"The row cannot be read: {str(painting)[:200]}") from painting
     if isinstance(painting, list | tuple):
         raise TypeError(
-            f"Got a {type(painting).__name__} for a painting. Allowed are a picture and {{'image': …, 'text': …}}. "
-            "Name its parts."
+            f"Got a {type(painting).__name__} for a painting. Allowed are a picture and {{'image': …, 'text': …}}."
         )
     if hasattr(painting, "iloc"):
         painting = {key: painting[key] for key in KEYS if key in painting.index}
@@ -110,8 +108,7 @@ def checked_text(text: Any) -> str | None:
         text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"Got a text with half a character at place {error.start}. Allowed is what UTF-8 can write. Decode the "
-            "text again from its source."
+            f"Got a text with half a character at place {error.start}, which UTF-8 cannot write. Decode it again."
         ) from error
     return text
 

@@ -203,8 +203,7 @@ class ArtClassificationPipeline(Pipeline):
             unknown = [task for task in tasks if task not in names]
             if unknown or not tasks:
                 raise ValueError(
-                    f"Got the tasks {tasks}, of which the model does not know {unknown}. Allowed are {names}. Name "
-                    "one of them or more."
+                    f"Got the tasks {tasks}, of which the model does not know {unknown}. Allowed are {names}."
                 )
             options["tasks"] = [name for name in names if name in tasks]
         return {}, {}, options

@@ -70,13 +70,11 @@ class SemArtProcessor(ProcessorMixin):
         texts = None if text is None else [checked_text(value) for value in as_list(text)]
         if not pictures and not texts:
             raise ValueError(
-                "Got neither images nor text. Allowed are pictures, texts or both. Call processor(images=picture, "
-                "text='A view of Delft')."
+                "Got neither images nor text. Give one or both: processor(images=picture, text='A view of Delft')."
             )
         if pictures is not None and texts is not None and len(pictures) != len(texts):
             raise ValueError(
-                f"Got {len(pictures)} images and {len(texts)} texts. Allowed is one of each a row. Put None into the "
-                "list for what a row lacks."
+                f"Got {len(pictures)} images and {len(texts)} texts. Put None into the list for what a row lacks."
             )
         pictures = pictures or [None] * len(texts or [])
         texts = texts or [None] * len(pictures)

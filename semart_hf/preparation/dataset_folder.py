@@ -35,7 +35,6 @@ _MOST_ROWS = 20  # dropped ones, in an error
 
 # The detail of each kind of copy, with the earlier row in place of `{}`.
 _COPY_DETAILS = {
-    "repeated_name": "names the same file as {}",
     "same_picture": "its file has the same content as that of {}",
     "similar_picture": "looks like the picture of {}",
     "leaked_picture": "has the picture of {}",
@@ -110,13 +109,6 @@ class FinishedShards:
             named[split] = {"texts": len(ways), **{way: by_way[way] for way in all_ways}}
         return counts, named
 
-    def copies(self) -> list[Copy]:
-        """Rows with equal or similar pictures or, across splits, equal descriptions, by their numbers in `rows`."""
-        cells = zip(self.rows["release"], self.rows["image_file"], strict=True)
-        # Files of one name in two releases are two files.
-        names = [name and f"{release}/{name}" for release, name in cells]
-        return find_copies(self.rows.assign(name=pd.Series(names, self.rows.index, dtype=object)))
-
     def copy_problem(self, copy: Copy) -> Problem:
         """The finding that a row is a copy."""
         row, earlier = self.rows.iloc[copy.row], self.rows.iloc[copy.earlier_row]
@@ -143,7 +135,7 @@ def write_dataset(
     """The summary of the dataset folder that now lies, whole, at `output`, into which the shards have been moved."""
     tables = shards.tables
     labels = _count_labels(shards.paths, tables.tasks, vocabularies)
-    copies = shards.copies()
+    copies = find_copies(shards.rows)
     problems = [*shards.problems, *map(shards.copy_problem, copies), *_unseen_labels(shards)]
     order = {split: number for number, split in enumerate(tables.splits)}
     problems.sort(

@@ -13,7 +13,6 @@ import pandas as pd
 MAX_BITS = 32
 # By column, what a copy within a split and one between splits are called. The first that a row has of each counts.
 _KINDS = {
-    "name": ("repeated_name", None),
     "picture": ("same_picture", "leaked_picture"),
     "signature": ("similar_picture", "leaked_picture"),
     "description": (None, "leaked_description"),

@@ -141,12 +141,6 @@ def prepare_paintings(
         wait: Seconds to wait for another process that prepares the same folder.
         state: Accelerate's, of processes that share the work on a folder that all of them see, or with a `mirror`.
         mirror: Where shards are exchanged by machines without a common disk; `output_dir` is its `folder` then.
-
-    Raises:
-        ValueError: Something else lies at `output_dir`, another process is at work there, no row is left, too few
-            pictures can be read, or `strict` found rows that would be dropped.
-        OSError: The disk is full or refuses to be written on.
-        RuntimeError: A process died, as it does when memory runs out.
     """
     output = Path(output_dir).absolute()
     preparation = Preparation(tables, options or PreparationOptions())

@@ -61,24 +61,18 @@ def build_trainer(
         )
     has_probe = model.probe is not None
     if has_probe and shards_parameters(training):
-        raise ValueError(
-            f"probe_share is {model.config.probe_share}, but FSDP shards what a probe reads at once. Launch with DDP, "
-            "or set probe_share: 0."
-        )
-    if (has_probe or training.head_init != "random") + (training.contrastive_start != "random") > 1 or (
-        training.head_init != "random" and (has_probe or model_arguments.init_from)
-    ):
+        raise ValueError("Got FSDP, which shards what a probe reads at once. Launch with DDP, or set probe_share: 0.")
+    fitted = [training.head_init != "random", training.contrastive_start != "random", has_probe]
+    if sum(fitted) > 1 or (model_arguments.init_from and any(fitted[:2])):
         raise ValueError(
             f"head_init is {training.head_init!r}, probe_share {model.config.probe_share}, init_from "
             f"{model_arguments.init_from} and contrastive_start {training.contrastive_start!r}, which all say what is "
             "fitted before training. Give one of them."
         )
     if training.contrastive_start != "random":
-        if not is_contrastive or model_arguments.init_from is not None:
+        if not is_contrastive:
             raise ValueError(
-                f"contrastive_start is {training.contrastive_start!r}, contrastive_weight is "
-                f"{training.contrastive_weight} and init_from is {model_arguments.init_from}. It needs a "
-                "contrastive_weight, and projections that are new. Leave contrastive_start out."
+                f"contrastive_start is {training.contrastive_start!r} with a weight of 0. Leave contrastive_start out."
             )
         say(correlate_projections(model, processor, splits["train"], training.device))
     model.config.training_data = describe_training_data(data.data)
@@ -196,8 +190,7 @@ def build_model(
     vocab_size = model.config.text_config.vocab_size
     if len(tokenizer) > vocab_size:
         raise ValueError(
-            f"The tokenizer has {len(tokenizer)} tokens, but the text tower embeds {vocab_size}. Use the tokenizer "
-            "that belongs to the text tower."
+            f"The tokenizer has {len(tokenizer)} tokens, but the text tower embeds {vocab_size}. Use the tower's own."
         )
     return model
 
@@ -211,8 +204,7 @@ def build_tokenizer(
         return learn_tokenizer(column_of(paintings, "text"), vocab_size=data.vocab_size, max_length=max_length)
     if Path(source).is_dir() and not (Path(source) / "tokenizer.json").is_file():
         raise ValueError(
-            f"The text tower {source} has no tokenizer.json. Save the tokenizer beside the weights: "
-            "tokenizer.save_pretrained(folder)."
+            f"The text tower {source} has no tokenizer.json. Save it there: tokenizer.save_pretrained(folder)."
         )
     return AutoTokenizer.from_pretrained(source, model_max_length=max_length, trust_remote_code=False)
 

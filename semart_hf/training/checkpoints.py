@@ -19,21 +19,10 @@ MANIFEST = "manifest.json"
 RESUME = "resume"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
-#: All that a run's future depends on: the files, their name in messages, and the only runs that have them. Everything
-#: else is a function of the recipe, the data and the epoch: the rows' order and draws, the workers' seed, what is
-#: frozen. Validation draws nothing (`random_state_kept`).
-RUN_STATE = (
-    ("*.safetensors|pytorch_model*", "the weights", ""),
-    ("optimizer*", "the optimizer", ""),
-    ("scheduler.pt", "the learning rate schedule", ""),
-    # Step, epoch, best metric, the log, and the states of callbacks such as early stopping.
-    ("trainer_state.json", "the trainer's state", ""),
-    ("rng_state.pth", "the random numbers of its process", "one process"),
-    ("rng_state_{process}.pth", "the random numbers of each process", "several processes"),
-    # The clock, and the sums since the last line of the log.
-    (f"{RESUME}/progress-{{process}}.json", "the progress of each process", ""),
-    (f"{RESUME}/{LEARNED_WEIGHTS}", "the weights that learn beside their average", "average"),
-)
+# All that a run's future depends on: the weights, those that learn beside their average, the optimizer, the schedule,
+# the trainer's state with those of callbacks, each process's random numbers, and its progress (the clock, and the sums
+# since the last line of the log). Everything else is a function of the recipe, the data and the epoch: the rows' order
+# and draws, the workers' seed, what is frozen. Validation draws nothing (`random_state_kept`).
 
 
 def check_continuable(checkpoint: Path, *, num_processes: int, has_average: bool, keeps_best: bool) -> None:
@@ -45,20 +34,13 @@ def check_continuable(checkpoint: Path, *, num_processes: int, has_average: bool
             f"ema_decay is {'set' if has_average else '0'}. Resume with the ema_decay that it was made with."
         )
     written_by = len(list(checkpoint.glob(f"{RESUME}/progress-*.json")))
-    if written_by not in (0, num_processes):
+    if written_by != num_processes:
         raise ValueError(
             f"Got {checkpoint}, which {written_by} process(es) wrote, but there are {num_processes}: it cannot be "
             f"continued exactly. Start {written_by} process(es), or set ignore_data_skip: true to continue inexactly."
         )
-    kinds = {"", "one process" if num_processes == 1 else "several processes", "average" if has_average else ""}
-    missing = [
-        name
-        for pattern, name, kind in RUN_STATE
-        for process in range(num_processes)
-        if kind in kinds
-        and not any(any(checkpoint.glob(one)) for one in pattern.replace("{process}", str(process)).split("|"))
-    ]
-    missing = list(dict.fromkeys(missing))
+    # What else is missing of a whole checkpoint was left out by save_only_model.
+    missing = [] if any(checkpoint.glob("optimizer*")) else ["the optimizer"]
     best = recorded_best_checkpoint(checkpoint)
     if keeps_best and best is not None and not best.is_dir():
         missing.append(f"the best checkpoint so far, {best}")

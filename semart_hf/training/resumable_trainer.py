@@ -48,7 +48,7 @@ class _Restore(TrainerCallback):
 
 
 class ResumableTrainer(Trainer):
-    """Writes checkpoints that hold all of `RUN_STATE`, each a repository that loads by itself, and pushes them so."""
+    """Writes checkpoints with all that a run goes on with, each a repository that loads by itself, and pushes them."""
 
     args: SemArtTrainingArguments
     push_in_progress: PushInProgress | None = None

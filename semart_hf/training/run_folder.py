@@ -133,8 +133,7 @@ def _check_is_replaceable(folder: Path, overwrite: bool) -> None:
         )
     if os.path.ismount(folder):
         raise ValueError(
-            f"output_dir {folder} is a mounted volume, which no finished folder can take the place of. Give a folder "
-            "inside it."
+            f"output_dir {folder} is a mounted volume, which no folder can take the place of. Give a folder inside it."
         )
     if not any((folder / name).is_file() for name in ("config.json", RECIPE)) and not checkpoints_of(folder):
         raise ValueError(

@@ -93,16 +93,14 @@ class SemArtTrainer(ResumableTrainer):
             )
         if options.get("compute_loss_func") is not None:
             raise ValueError(
-                "Got compute_loss_func, but the losses of this trainer are those that args.loss names. Set loss, or "
-                "override compute_loss."
+                "Got compute_loss_func, but args.loss names the losses. Set it, or override compute_loss."
             )
         self.model_init = model_init
         # A model that model_init makes says what the labels are; each run begins with another.
         config = (self.call_model_init() if model is None else model).config
         if config.contrastive != (args.contrastive_weight > 0):
             raise ValueError(
-                f"contrastive_weight is {args.contrastive_weight}, but the model has contrastive="
-                f"{config.contrastive}. Give both, or neither."
+                f"contrastive_weight is {args.contrastive_weight}, but the model has contrastive={config.contrastive}."
             )
         self.tasks = list(config.tasks or [])
         self.task_names = config.task_names
@@ -153,8 +151,7 @@ class SemArtTrainer(ResumableTrainer):
         self.label_smoother = None
         if args.ema_decay and self.is_fsdp_enabled:
             raise ValueError(
-                f"ema_decay is {args.ema_decay}, but averaged weights cannot be saved where FSDP shards them. Set "
-                "ema_decay: 0, or launch with DDP."
+                "Averaged weights cannot be saved where FSDP shards them. Set ema_decay: 0, or launch with DDP."
             )
         self._begin_with(self.model)
         if args.early_stopping_patience is not None:

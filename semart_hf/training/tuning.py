@@ -119,8 +119,7 @@ def _continue(study: optuna.Study, about: dict[str, Any], folder: Path, seed: in
     about = json.loads(json.dumps(about))  # as the study's file gives it back
     if any(study.user_attrs.get(name, value) != value for name, value in about.items()):
         raise ValueError(
-            f"Got another recipe or other ranges than those of the study in {folder}. Give them again as they were, "
-            "or another --output_dir."
+            f"Got another recipe or other ranges than the study in {folder} has. Give these, or another --output_dir."
         )
     for name, value in about.items():
         study.set_user_attr(name, value)
@@ -164,8 +163,7 @@ def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
         gc.collect()
     if not watch.values:
         raise ValueError(
-            f"No validation gave {training.metric_for_best_model}. Give the data a validation split, and the recipe "
-            "eval_strategy: epoch."
+            f"No validation gave {training.metric_for_best_model}. Set a validation split, and eval_strategy."
         )
     return max(watch.values) if training.greater_is_better else min(watch.values)
 

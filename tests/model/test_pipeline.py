@@ -98,7 +98,7 @@ def test_unsure_below_the_confidence(pipe):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tasks": ["artist"]}, r"does not know \['artist'\]\. Allowed are \['type', 'school'\]\. Name"),
+        ({"tasks": ["artist"]}, r"does not know \['artist'\]\. Allowed are \['type', 'school'\]"),
         ({"tasks": []}, r"Got the tasks \[\].*Allowed are \['type', 'school'\]"),
         ({"tasks": 5}, r"Got the tasks \[5\].*Allowed are \['type', 'school'\]"),
         ({"top_k": 0}, r"top_k is 0\. Allowed is a number of labels from 1, or None.*Give top_k=1"),

@@ -138,7 +138,7 @@ def test_findings_of_every_kind(tmp_path):
         ("train", 10, "absent.jpg", "missing_picture", "kept as text"),
         ("train", 11, "gone.jpg", "empty_description", "dropped"),
         ("train", 11, "gone.jpg", "missing_picture", "dropped"),
-        ("train", 12, "2.jpg", "repeated_name", "kept"),
+        ("train", 12, "2.jpg", "same_picture", "kept"),
         ("train", 13, "../semart_train.csv", "unsafe_name", "kept as text"),
         ("train", 14, None, "unnamed_picture", "kept as text"),
         ("test", 1, "small.jpg", "leaked_description", "kept"),
@@ -151,7 +151,7 @@ def test_findings_of_every_kind(tmp_path):
     assert summary["problems"]["missing_picture"] == {"train": 2}
     assert summary["problems"]["unsafe_name"] == {"train": 1, "test": 1}
     details = {problem["problem"]: problem["detail"] for problem in problems_of(tmp_path / "out")}
-    assert details["same_picture"] == "its file has the same content as that of train row 1 (0.jpg)"
+    assert details["same_picture"] == "its file has the same content as that of train row 3 (2.jpg)"
     assert details["unseen_label"] == "train never has the school 'Atlantean'"
     assert details["leaked_picture"].startswith("has the picture of train row 2 (1.jpg); ")
     split = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))

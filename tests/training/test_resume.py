@@ -191,9 +191,7 @@ def saved(parts, tmp_path_factory):
 @pytest.mark.parametrize(
     ("removed", "options", "message"),
     [
-        (["optimizer.pt", "scheduler.pt"], {}, "lacks the optimizer, the learning rate schedule .*Begin again"),
-        (["rng_state.pth"], {}, "lacks the random numbers of its process"),
-        (["trainer_state.json"], {}, "lacks the trainer's state"),
+        (["optimizer.pt"], {}, "lacks the optimizer .*Begin again"),
         (["../checkpoint-1"], {}, "lacks the best checkpoint so far, .*checkpoint-1"),
         ([], {"ema_decay": 0.9}, "written without averaged weights, while ema_decay is set"),
     ],
