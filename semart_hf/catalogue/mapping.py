@@ -99,18 +99,13 @@ class Join:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How rows come to their splits: by the `values` of a column, or by seeded shares where there is none.
-
-    `by` author, all rows of one author come to one split, so that scores are of authors that train has not seen.
-
-    Common names of splits need no `values`: `val`, `dev`, `valid` are validation.
-    """
+    """How rows come to their splits: by a column, or by seeded shares where there is none."""
 
     column: str | None = None
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)  # split by cell; common names such as `val` need none
     shares: Mapping[str, float] = field(default_factory=lambda: DEFAULT_SHARES)
     seed: int = 0
-    by: str | None = None
+    by: str | None = None  # `author`: all rows of one come to one split, so that scores are of authors not seen
 
 
 @dataclass(frozen=True)
@@ -197,7 +192,7 @@ def _with_column(task: Task, columns: dict[str, ColumnRule]) -> Task:
         return task
     if task.rule:
         raise ValueError(
-            f"Got the task {task.name}, derived from {task.source!r}, which {list(columns)} lack. Add it to columns."
+            f"Got the task {task.name} from {task.source!r}, which {list(columns)} lack. Add {task.source} to columns."
         )
     columns[task.name] = ColumnRule((task.source,))
     return _with_column(replace(task, column=None), columns)

@@ -184,11 +184,8 @@ def shared_out(
     """Rows by split, each with its share of them and, as far as counts allow, of every label; row order is kept.
 
     The rows are sorted by their labels of the first tasks, at random within equal ones, and dealt out along this
-    order, always to the split that is furthest behind its share. So every run of equal labels is divided by the
-    shares to within one row. The same rows, shares and seed give the same splits.
-
-    `by` a column, rows with one value there, case and spaces aside, are dealt out together, to within the largest such
-    group; a row without a value is dealt out alone.
+    order, always to the split that is furthest behind its share: every run of equal labels is divided to within one
+    row. Rows with one value of the column `by`, case and spaces aside, are dealt out together.
     """
     random_order = np.random.default_rng(seed).permutation(len(rows))
     ranking = {"sort_keys": "ascending", "null_placement": "at_start", "tiebreaker": "dense"}

@@ -112,7 +112,7 @@ def template_parts(template: str, name: str = "the text template") -> list[tuple
         column == "" or form or conversion for _, column, form, conversion in pieces
     ):
         raise ValueError(
-            f"Got {name} {template!r}, but it is text with columns in braces, such as '{{TITLE}}. {{DESCRIPTION}}'."
+            f"Got {name} {template!r}, but it is text with column names in braces: '{{TITLE}}. {{DESCRIPTION}}'."
         )
     return [(literal, column) for literal, column, _, _ in pieces]
 

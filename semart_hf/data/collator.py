@@ -75,11 +75,8 @@ class ArtCollator:
             inputs.update(self._texts(texts))
         if any(picture is not None for picture in pictures):
             inputs.update(self._augmented(pictures, generators) if is_training else self.processor(images=pictures))
-        if not inputs:
-            # Rows without picture and text are scored by the learned absence vectors alone.
-            size = self.processor.image_processor.crop_size
-            inputs["pixel_values"] = torch.zeros(len(rows), 3, size["height"], size["width"])
-            inputs["has_image"] = torch.zeros(len(rows), dtype=torch.bool)
+        if not inputs:  # rows without picture and text are scored by the learned absence vectors alone
+            inputs.update(self.processor(text=texts))
         inputs["labels"] = labels_of(rows, self.tasks)
         for place in unreadable:
             if texts[place] is None:

@@ -50,10 +50,6 @@ class PictureBatch:
         """The batch in memory that an accelerator copies from by itself."""
         return self._map(lambda tensor: tensor.pin_memory())
 
-    def numel(self) -> int:
-        """Number of values that `finish` will give: the Trainer estimates its operations by it."""
-        return self.num_rows * 3 * self.size**2
-
     def finish(self) -> Tensor:
         """`pixel_values (num_rows, 3, size, size)`, zeros in rows without a picture."""
         count, device, places = len(self.matrices), self.matrices.device, self.rows.tolist()

@@ -175,10 +175,8 @@ def ceilings(world: World, rare: Mapping[str, Sequence[str]]) -> dict[str, dict[
     """Best reachable accuracy, modality → task → fraction, with the mean over tasks; exact.
 
     For each task it is the sum over all cue combinations of max over classes of P(class, cues), where the labels of
-    the other tasks are summed out: a word about the school also informs the timeframe. A painting without a
-    description shows its image cues only, and nothing where the text is judged alone.
-
-    The `rare` labels of each task count as one common class (`UNK`).
+    the other tasks are summed out: a word about the school also informs the timeframe. The `rare` labels of each task
+    count as one common class (`UNK`).
     """
     cues = {
         "image": [world.image[task].table for task in world.labels],
@@ -190,7 +188,7 @@ def ceilings(world: World, rare: Mapping[str, Sequence[str]]) -> dict[str, dict[
         modality: {task: _best_accuracy(world, tables, task, rare.get(task, ())) for task in world.labels}
         for modality, tables in cues.items()
     }
-    missing = world.missing_text
+    missing = world.missing_text  # where the image cues alone are shown, or nothing
     for modality, without_text in (("image+text", "image"), ("text", "nothing")):
         for task, best in reached[modality].items():
             reached[modality][task] = best * (1 - missing) + missing * reached[without_text][task]

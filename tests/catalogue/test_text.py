@@ -40,7 +40,7 @@ def test_templates_leave_missing_columns_out_cleanly(missing, columns, text):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ("{TITLE", r"Got the text template '\{TITLE'.*such as '\{TITLE\}"),
+        ("{TITLE", r"Got the text template '\{TITLE'.*braces: '\{TITLE\}"),
         ("{}. {TITLE}", r"Got the text template .* column names in braces"),
         ("{TITLE!r}", r"Got the text template .* column names in braces"),
         ("{PLACE}", r"Got the text column 'PLACE', but the columns are \['TITLE'.*Choose text_columns"),

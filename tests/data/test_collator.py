@@ -63,7 +63,7 @@ def test_rows_that_lack_a_modality_are_marked(processor, nothing):
         assert not batch["pixel_values"][0].any()
     paintings = [row | {"image": None, "text": None} for row in rows(2)]
     batch = ArtCollator(processor, TASKS)(paintings)
-    assert batch["has_image"].tolist() == [False, False]  # they keep their place
+    assert batch["has_text"].tolist() == [False, False]  # they keep their place
     assert batch["labels"].tolist() == [[0, 0], [1, -100]]
 
 

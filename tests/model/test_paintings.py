@@ -103,7 +103,7 @@ def test_a_painting_that_cannot_be_read_costs_no_other_its_answer(pipe, tmp_path
         ({"text": 3.5}, TypeError, r"Got the text 3\.5 of type float\. Allowed are strings, and None.*Convert"),
         (3, ValueError, r"given as 3 of int cannot be read: it is none\. Allowed are a path"),
         ({"school": "Dutch"}, ValueError, r"neither a picture nor a text\. Allowed are .*Leave the painting out.*\['"),
-        ({"image": picture(0), "text": ["a"]}, ValueError, r"'image': None, 'text': 1\}\. Allowed are lists"),
+        ({"image": picture(0), "text": ["a"]}, ValueError, r"'image': None, 'text': 1\}\. Put None"),
         (pd.DataFrame({"caption": ["a"]}), ValueError, r"columns \['caption'\]\. Allowed are .*Rename"),
         (datasets.Dataset.from_dict({"caption": ["a"]}), ValueError, r"columns \['caption'\]\. Allowed are .*Rename"),
         (pd.DataFrame([["a", "b"]], columns=["text"] * 2), ValueError, "Allowed is each name once"),
