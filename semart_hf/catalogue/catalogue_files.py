@@ -116,7 +116,7 @@ def read_table(
     form = form or FORMAT_OF_ENDING.get(path.suffix.lower())
     if form is None:
         raise ValueError(
-            f"Got {path}, whose ending is none of {list(FORMAT_OF_ENDING)}. Save it as one of these, or map its format."
+            f"Got {path}, whose ending is none of {list(FORMAT_OF_ENDING)}. Save it as one of these, or set format."
         )
     if not path.is_file():
         raise ValueError(f"Got {path}, where no file is, but the mapping names it. Correct the path or the mapping.")
