@@ -143,7 +143,7 @@ def _check_kind(task: Task) -> None:
             raise ValueError(f"Got the order {order!r} of task {task.name}. Allowed is a list of words. Correct it.")
         if len(order) < 2 or len({*order}) < len(order) or UNKNOWN in order:
             raise ValueError(
-                f"Got the order {order!r} of {task.name}. Allowed are two labels or more, each once, not {UNKNOWN}."
+                f"Got the order {order!r} of {task.name}. Allowed are 2 labels or more, each once, without {UNKNOWN}."
             )
     if task.unit is not None and not task.unit.isidentifier():
         raise ValueError(f"Got the unit {task.unit!r} of task {task.name}. Allowed is one word. Write e.g. unit: cm.")
