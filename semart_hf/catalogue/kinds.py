@@ -119,14 +119,10 @@ def separator_of(cells: Iterable[Any], given: str | None, column: str) -> str | 
     if len(found) == 1:
         return found[0]
     example = next((text for text in texts if not text.strip().isalnum()), texts[0])
+    fault = f"no cell has the separator {given!r}" if given else f"{' and '.join(found) or 'neither | nor ;'} occur"
     raise ValueError(
-        f"Got the column {column!r} for a task with several labels, with cells such as {example!r}, in which "
-        + (
-            f"no cell has the separator {given!r}"
-            if given
-            else f"{' and '.join(found) if found else 'neither | nor ;'} occur"
-        )
-        + ". Write what separates the labels, e.g. separator: ','."
+        f"Got the column {column!r} for a task with several labels, with cells such as {example!r}, in which {fault}. "
+        "Write what separates the labels, e.g. separator: ','."
     )
 
 

@@ -32,7 +32,7 @@ def tasks_of(
     """
     found = []
     for task in read_tasks(labelled_columns(paintings.features).values() if tasks is None else tasks):
-        feature = _label_feature(paintings, task)
+        feature, problem = _label_feature(paintings, task), ""
         if task.kind == "multi_label":
             found.append(_multi_label_task(paintings, task, feature, task.min_label_count or min_label_count))
             continue
@@ -43,11 +43,7 @@ def tasks_of(
                     f"{task.source!r} has its labels already. Set the recipe's min_label_count, or leave it out."
                 )
             labels = list(feature.names)
-            if len(labels) < 2:
-                raise ValueError(
-                    f"Got the column {task.source!r} for the task {task.name}, with the labels {labels}. A task has "
-                    "labels to choose between. Choose another column."
-                )
+            problem = "" if len(labels) > 1 else f"with the labels {labels}"
         else:
             least = task.min_label_count or min_label_count
             cells = [label_text(cell, task.rule) for cell in cells_of_task(paintings, task.origin)]
@@ -55,16 +51,15 @@ def tasks_of(
             known = [cell for cell in cells if cell is not None]
             vocabulary = {*labels}
             if len({cell if cell in vocabulary else UNKNOWN for cell in known}) < 2:
-                raise ValueError(
-                    f"Got the column {task.source!r} for the task {task.name}, with {len({*known}):,} labels in "
-                    f"{len(known):,} rows, of which {labels[:-1]} occur at least {least} times. A task has labels "
-                    "to choose between. Choose another column, or a smaller min_label_count."
-                )
-            if len(known) == len({*known}) > 2:
-                raise ValueError(
-                    f"Got the column {task.source!r} for the task {task.name}, with another label in each of "
-                    f"{len(known):,} rows: an identifier, from which nothing can be learned. Choose another column."
-                )
+                frequent = f"{labels[:-1]} occur at least {least} times"
+                problem = f"with {len({*known}):,} labels in {len(known):,} rows, of which {frequent}"
+            elif len(known) == len({*known}) > 2:
+                problem = f"with another label in each of {len(known):,} rows: an identifier"
+        if problem:
+            raise ValueError(
+                f"Got the column {task.source!r} for the task {task.name}, {problem}. A task has labels to choose "
+                "between, some of them more than once. Choose another column, or a smaller min_label_count."
+            )
         entry: dict[str, Any] = {**task.origin, "labels": labels}
         if task.kind == "ordered":
             if task.order or not isinstance(feature, datasets.ClassLabel) or positions_of(labels):
