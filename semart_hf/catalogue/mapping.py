@@ -298,10 +298,8 @@ def _split_rule(value: Any, key: str) -> SplitRule:
     given = _section(value, key, parsers)
     if type(given.get("seed", 0)) is not int:
         raise ValueError(f"Got {key}.seed = {given['seed']!r}, but it is a whole number. Correct it.")
-    if "column" in given and "by" in given:
-        raise ValueError("Got splits with both column and by, but by goes with shares. Leave one out.")
-    if ("column" in given) == ("shares" in given):
-        raise ValueError("Got splits with both or neither of column and shares, but one of them says it. Give one.")
+    if ("column" in given) == ("shares" in given) or {"column", "by"} <= set(given):
+        raise ValueError(f"Got splits with {[*given]}. Allowed is column with values, or shares with by and seed.")
     check_shares(given.get("shares", DEFAULT_SHARES))
     return SplitRule(**given)
 

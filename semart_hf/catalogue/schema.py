@@ -139,9 +139,8 @@ def _check_kind(task: Task) -> None:
             )
     order = task.order
     if order is not None:
-        if not isinstance(order, list) or not all(isinstance(label, str) for label in order):
-            raise ValueError(f"Got the order {order!r} of task {task.name}. Allowed is a list of words. Correct it.")
-        if len(order) < 2 or len({*order}) < len(order) or UNKNOWN in order:
+        is_list = isinstance(order, list) and all(isinstance(label, str) for label in order)
+        if not is_list or len(order) < 2 or len({*order}) < len(order) or UNKNOWN in order:
             raise ValueError(
                 f"Got the order {order!r} of {task.name}. Allowed are 2 labels or more, each once, without {UNKNOWN}."
             )

@@ -93,13 +93,9 @@ def check_fields(arguments: TrainingArguments) -> None:
             f"prediction_loss_only is true, but checkpoints are compared by {metric}, which needs the predictions. "
             "Set metric_for_best_model: loss, or leave prediction_loss_only out."
         )
-    if strategy == "no" and arguments.do_eval:
-        raise ValueError("do_eval is true, but eval_strategy is no. Set eval_strategy: epoch, or steps.")
-    if strategy == "no" and patience is not None:
-        raise ValueError(
-            f"early_stopping_patience is {patience}, but eval_strategy is no, so that nothing is compared. Set "
-            "eval_strategy: epoch, or leave early_stopping_patience out."
-        )
+    if strategy == "no" and (arguments.do_eval or patience is not None):
+        asked = "do_eval is true" if arguments.do_eval else f"early_stopping_patience is {patience}"
+        raise ValueError(f"{asked}, but eval_strategy is no. Set eval_strategy: epoch, or steps.")
 
 
 def field_rows() -> Iterator[tuple[str, str, str]]:
