@@ -251,6 +251,15 @@ def test_operations_and_what_is_kept_are_counted(setting, tmp_path):
     assert least < learning["kept_per_row"] - frozen["kept_per_row"] < 6 * least
 
 
+def test_a_convolution_in_groups_costs_each_gradient_what_it_costs_forward():
+    pictures = torch.randn(2, 8, 5, 5, requires_grad=True)
+    for is_asked, times in ((True, 3), (False, 2)):
+        convolution = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        with tower_costs.operation_counter() as counter:
+            convolution(pictures.requires_grad_(is_asked)).sum().backward()
+        assert counter.get_total_flops() == times * 2 * 2 * 8 * 25 * 9
+
+
 def test_the_larger_towers_are_measured(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(Setting, "training_side", lambda _, name, **__: measured_side(name, 0.01))
     counted = {"parameters": 2 * 10**9, "learned": 10**9 // 2, "kept_per_row": 10**8, "kept_once": 0}
