@@ -35,10 +35,7 @@ def parallelisms(device: str) -> list[int]:
 
 
 def run_fastest(ways: Sequence[Callable[[], list[Callable[[], object]]]], rows: int, *, repeat: int = 4) -> None:
-    """Run the fastest way for as long as the clock asks.
-
-    A way makes steps of so many rows each, that threads run side by side, each with its share of the cores.
-    """
+    """Run the fastest way while the clock asks: a way makes steps of so many rows, for threads side by side."""
     cores = torch.get_num_threads()
 
     def run(steps: list[Callable[[], object]], pool: ThreadPoolExecutor) -> None:
@@ -63,10 +60,7 @@ def run_fastest(ways: Sequence[Callable[[], list[Callable[[], object]]]], rows: 
 
 
 def training_step(setting: Setting, layout: torch.memory_format, bf16: bool) -> Callable[[], None]:
-    """A step: the frozen stages' forward, and forward and backward of what learns.
-
-    DistilBERT's frozen layers have been computed, and its last layer answers for the first token alone.
-    """
+    """A step: the frozen stages' forward, and forward and backward of what learns; frozen text lies ready."""
     torch.manual_seed(0)
     model = NotebookModel(setting, list(NUM_LABELS.values())).to(setting.device).train()
     model.vision.to(memory_format=layout)

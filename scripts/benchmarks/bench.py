@@ -103,10 +103,7 @@ def made_data(rows: int, text_sizes: Mapping[str, Any] | None = None, **release:
 
 
 def techniques_of(vision: str, device: str) -> dict[str, dict[str, Any]]:
-    """Names of the techniques that serve a timm architecture on a device, each with the fields that switch it off.
-
-    Those of the trainer's list have no field: the trainer is given another list.
-    """
+    """Techniques that serve a timm architecture on a device, by name, with the fields that switch them off."""
     bf16 = computes_bf16(device)
     serves = {"bfloat16": bf16, "freed memory kept": device == "cpu"}
     switched = {name: off for name, off in FIELDS.items() if serves.get(name, True)}

@@ -91,9 +91,6 @@ def _proc_bytes(pid: int, file: str, *names: str) -> int:
 
 
 def raise_on_termination() -> None:
-    """Let SIGTERM and SIGINT end this process by an exception, so that what it made is removed.
-
-    A shell starts what it runs in the background with SIGINT ignored.
-    """
+    """Let SIGTERM, and SIGINT, which is ignored in a shell's background, end this process by an exception."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

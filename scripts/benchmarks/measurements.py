@@ -143,10 +143,7 @@ def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
-    """Peak megabytes and speed of training by the number of rows, read from disk and streamed.
-
-    The towers hold next to nothing, and caches are empty.
-    """
+    """Peak megabytes and speed of training small towers by the number of rows, read and streamed."""
     found: dict[str, Any] = {way: {"peak_mb": {}, "rows_per_second": {}} for way in ("read", "streamed")}
     for rows in options.rows:
         print(f"Making {rows} rows, and training on them ...", flush=True)

@@ -17,10 +17,7 @@ REPORT = "turn "  # begins the lines that a measured process prints for its pare
 
 
 class Clock:
-    """Counts the steps of this process, one of a `Side`, which waits for the next order when they are done.
-
-    The first stop is after one step.
-    """
+    """Counts the steps of this process, one of a `Side`: stops after the first, and then as its parent orders."""
 
     def __init__(self) -> None:
         self._wanted, self._seconds, self._rows = 1, list[float](), 0
@@ -93,10 +90,7 @@ def alternate(sides: Sequence[Side], *, repeats: int, seconds: float) -> None:
 
 
 def speed_beside(sides: Sequence[Side], number: int, *, repeats: int) -> dict[str, dict[str, float]]:
-    """Each side's speed beside so many processes that keep a core busy, over that without them, in turns.
-
-    A turn has as many steps as the side's last one.
-    """
+    """Each side's speed beside so many busy processes, over that without them, in turns as long as its last one."""
     left: dict[str, list[float]] = {side.name: [] for side in sides}
     with ExitStack() as stack:
         busy = [stack.enter_context(Guarded([sys.executable, "-c", "while True: pass"])) for _ in range(number)]

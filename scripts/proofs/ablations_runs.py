@@ -47,10 +47,7 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:
-    """Mean and deviation over the seeds, by setting: scores by task, and the `change` against the best by score.
-
-    A change is taken seed by seed, over the seeds that both settings have.
-    """
+    """Mean and deviation by setting and score, and the `change` against the best over the seeds that both have."""
     summary: dict[str, Any] = {}
     seeds: dict[str, dict[int, Run]] = {}
     for run in runs:

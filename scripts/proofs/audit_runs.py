@@ -34,12 +34,7 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
 
 
 def run_one(seed: int, model: str, release: Path) -> dict[str, Any]:
-    """What an audit by a model that has not seen a museum's paintings finds among its labels, as they are and changed.
-
-    By task, and of `all` together: how many labels there are, were `replaced`, and are `found` among as many of the
-    first, by the audit's ranking, by the model's probabilities alone and by cleanlab's margin; how many it flags, and
-    how many of these are right.
-    """
+    """By task and of `all`: labels, `replaced` ones, those `found` among as many first by each ranking, and flags."""
     museum = paint_miniature(release / str(FIRST_MUSEUM + seed), seed=FIRST_MUSEUM + seed, **SIZES)
     start = time.perf_counter()
     network, processor = load_model(model)

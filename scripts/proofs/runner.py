@@ -202,10 +202,7 @@ def trained(
 
 
 def brief(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracy and macro-F1 of each task that has a known label, and their means, of what `score_outcomes` gives.
-
-    Where paintings are dated, their mean absolute error in periods is with them.
-    """
+    """Accuracy and macro-F1 of each task with a known label, their means, and of dates the mean error in periods."""
     tasks = {
         name: {"accuracy": task["accuracy"], "macro_f1": task["macro_f1"]}
         for name, task in scores["tasks"].items()

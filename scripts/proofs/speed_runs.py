@@ -58,10 +58,7 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:
-    """Mean and deviation by setting and score, differences beside the spread between seeds, and of the losses.
-
-    Seeds count that all settings have. The spread of two settings is that of the one whose seeds are further apart.
-    """
+    """Mean and deviation by setting and score over common seeds, differences beside the spread, and of the losses."""
     summary: dict[str, Any] = {}
     scored = {name: {run["seed"]: run for run in runs if run["setting"] == name} for name in SETTINGS}
     seeds = sorted(set.intersection(*(set(runs_by_seed) for runs_by_seed in scored.values())))

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from semart_hf.documents.page import notice, small_picture
 from semart_hf.documents.table import first_of
 from semart_hf.extras import optional
 
@@ -159,16 +160,12 @@ class Page:
 
     def preview(self, picture: str | None) -> list[Any]:
         """The picture as the model reads it, whatever its colours and format, and a sentence if it cannot be read."""
-        from semart_hf.model.pictures_semart import load_picture
-
         if picture is None:
             return [None, None]
         try:
-            image = load_picture(picture, least_side=PREVIEW_SIZE).copy()
+            return [small_picture(picture, PREVIEW_SIZE), None]
         except (ValueError, OSError) as error:
             return [None, notice(without_path(error, picture))]
-        image.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
-        return [image, None]
 
     def classify(self, picture: str | None, text: str | None) -> list[Any]:
         """The message, the labels of each task with their probabilities, and no explanation."""
@@ -206,10 +203,6 @@ class Page:
             path = Path(folder, "explanation.html")
             write_explanations(path, self.classifier, [("This painting", painting)])
             return FRAME.format(escape(path.read_text(encoding="utf-8")))
-
-
-def notice(message: str) -> str:
-    return f"<p>{escape(message)}</p>" if message else ""
 
 
 def without_path(error: Exception, picture: str | None) -> str:

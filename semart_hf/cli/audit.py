@@ -1,8 +1,6 @@
 """Find labels that are probably wrong: semart-hf audit CATALOGUE --model DIR --output_dir OUT."""
 
 import argparse
-import csv
-import hashlib
 import json
 import shutil
 import sys
@@ -77,9 +75,13 @@ def main(arguments: list[str]) -> None:
 
 def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     """Write an audit into the folder."""
+    import pandas as pd
+
     from semart_hf.collection.labelled_rows import labelled_rows, with_known_labels
+    from semart_hf.data.labels import labels_of
     from semart_hf.evaluation.label_errors import find_label_errors, with_other_labels
     from semart_hf.evaluation.predictions import predict_dataset
+    from semart_hf.files import atomic_file
 
     catalogue = catalogue_of(options)
     model: Any = None
@@ -117,12 +119,15 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
             f"Got {options.catalogue}, which has a column of none of the tasks with one label, {names}. Name its "
             "columns as the tasks, or give --mapping."
         )
-    references = {task["name"]: numbers_of(rows, task) for task in tasks}
+    judged_names = [task["name"] for task in tasks]
+    numbers = labels_of(rows.select_columns(judged_names).to_list(), tasks).numpy()
+    references = dict(zip(judged_names, numbers.T, strict=True))
     judged = with_other_labels(references, {name: probabilities[name] for name in references})
     errors = {name: find_label_errors(labels, judged[name]) for name, labels in references.items()}
     ranked = ranked_labels(rows, tasks, probabilities, references, errors)
     summary = [in_words(task, references[task], one) for task, one in errors.items()]
-    write_list(folder / "audit.csv", ranked)
+    with atomic_file(folder / "audit.csv") as unfinished:
+        pd.DataFrame(ranked, columns=HEADER).to_csv(unfinished, index=False)
     write_page(folder / "audit.html", Path(options.catalogue).name, summary, ranked, rows)
     if not has_suggestions:
         by_row = dict(zip(rows["row"], range(len(rows)), strict=True))
@@ -197,7 +202,7 @@ def out_of_fold(
     tasks = tasks_of(rows, data.tasks, min_label_count=data.min_label_count)  # of all rows: the same in each part
     probabilities = {task["name"]: np.zeros((len(rows), len(task["labels"]))) for task in tasks}
     folds = (np.asarray(keys) * options.folds).astype(int)
-    work = {"recipe": recipe, "folds": options.folds, "rows": fingerprint_of(rows, keys), "tasks": tasks}
+    work = {"recipe": recipe, "folds": options.folds, "rows": rows._fingerprint, "tasks": tasks}
     begin_or_continue(kept, json.loads(json.dumps(work, default=str)))
     for fold in range(options.folds):
         held_out = np.flatnonzero(folds == fold)
@@ -227,21 +232,6 @@ def out_of_fold(
             for number, task in enumerate(probabilities):
                 probabilities[task][held_out] = answers[f"arr_{number}"]
     return probabilities, tasks
-
-
-def fingerprint_of(rows: Any, keys: Sequence[float]) -> str:
-    """A digest of the rows' labels, texts and pictures' names."""
-    digest = hashlib.blake2b(json.dumps(list(keys)).encode(), digest_size=16)
-    for row in rows.remove_columns("image"):
-        digest.update(json.dumps(row, sort_keys=True).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
-
-
-def numbers_of(rows: Any, task: Mapping[str, Any]) -> Any:
-    """The numbers of a task's labels `(rows,)`; -100 where a row has none."""
-    from semart_hf.data.labels import labels_of
-
-    return labels_of([{task["name"]: cell} for cell in rows[task["name"]]], [task])[:, 0].numpy()
 
 
 def ranked_labels(
@@ -274,15 +264,6 @@ def ranked_labels(
     found = [entry for entry in found if entry["quality"] == entry["quality"]]
     found.sort(key=lambda entry: entry["quality"])
     return [{"rank": rank, **entry} for rank, entry in enumerate(found, 1)]
-
-
-def write_list(path: Path, ranked: Sequence[Mapping[str, Any]]) -> None:
-    from semart_hf.files import atomic_file
-
-    with atomic_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, HEADER, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(ranked)
 
 
 def write_page(path: Path, name: str, summary: list[str], ranked: Sequence[Mapping[str, Any]], rows: Any) -> None:

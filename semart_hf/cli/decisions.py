@@ -113,10 +113,7 @@ def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:
 
 
 def compare_with_start(model: Any, processor: Any, init_from: str, rows: Any, training: Any) -> dict[str, Any]:
-    """The comparison of a trained model with its start on the same rows; see `compare_outcomes`.
-
-    A label that the start lacks is a wrong answer of the start. Tasks with several labels are left out.
-    """
+    """What `compare_outcomes` gives of a trained model and its start, by tasks with one label, on the same rows."""
     import numpy as np
 
     from semart_hf.evaluation.comparison import compare_outcomes

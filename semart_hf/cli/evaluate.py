@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     if options.calibrate:
         thresholds = {task["name"]: task["thresholds"] for task in config.tasks if "thresholds" in task}
         store_calibration(options.model, config.temperatures or {}, config.confidence_risks or {}, thresholds)
-    print_scores(results, config.training_notice)
+    print_scores(results)
     print("Written:", options.output_dir)
 
 
@@ -107,7 +107,7 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
     return results, model.config
 
 
-def print_scores(results: dict[str, Any], notice: str | None) -> None:
+def print_scores(results: dict[str, Any]) -> None:
     from semart_hf.documents import result_tables
 
     title = f"{results['model']} on {results['num_rows']} paintings ({results['split']})"
@@ -128,9 +128,7 @@ def print_scores(results: dict[str, Any], notice: str | None) -> None:
             print(several)
         if distance := result_tables.distance_words(scores):
             print(f"{task}: {distance}")
-    notes = [result_tables.unreadable_words(results), result_tables.unseen_words(results)]
-    notes += [result_tables.calibration_words(results)]
-    for words in filter(None, [*notes, *results.get("comparison", {}).get("in_words", []), notice]):
+    for words in (*result_tables.result_notes(results), *results.get("comparison", {}).get("in_words", [])):
         print(words)
 
 

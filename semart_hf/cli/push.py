@@ -1,7 +1,4 @@
-"""Publish a model: semart-hf push --model DIR --repo_id USER/NAME [--results FILE …] [--push].
-
-Without --push the repository is put together, checked, and shown.
-"""
+"""Put a repository together, check and show it; with --push, publish it: semart-hf push --model DIR --repo_id NAME."""
 
 import argparse
 from pathlib import Path

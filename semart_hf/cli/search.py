@@ -97,7 +97,7 @@ def show(options: argparse.Namespace, index: Any, hits: Sequence[Any]) -> None:
         tasks = [task for task, _ in index.about["tasks"]]
         rows = []
         for hit in hits:
-            labels = [label_of(hit, task) for task in tasks]
+            labels = [label_of(index, hit, task) for task in tasks]
             picture = hit.cells.get(index.about["image_column"] or "", "–")
             rows.append([str(hit.row), f"{hit.score:.3f}", picture[-40:], title_of(hit)[:60], *labels])
         header = ["row", "score", "picture", "title", *tasks]

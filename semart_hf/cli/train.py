@@ -172,10 +172,7 @@ def finish(
     start: str | None = None,
     promotes: bool = False,
 ) -> None:
-    """Write the finished folder: model, code, processor and results, beside the recipe and the learning curves.
-
-    A model of decisions is compared with its `start`.
-    """
+    """Write the finished folder, with results and curves; a model of decisions is compared with its `start`."""
     from semart_hf.documents.charts import draw_curves
     from semart_hf.evaluation.calibration import with_thresholds
     from semart_hf.evaluation.outcomes import Outcomes

@@ -8,15 +8,7 @@ from typing import NamedTuple
 
 
 class Question(NamedTuple):
-    """One task of one painting.
-
-    Attributes:
-        task: Its name.
-        label: The likeliest label.
-        confidence: Its probability.
-        other: The next label, empty where there is none.
-        other_confidence: Its probability.
-    """
+    """One task of one painting: its likeliest label and the next, empty where there is none, with probabilities."""
 
     task: str
     label: str

@@ -47,10 +47,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _check_public(connection: http.client.HTTPConnection) -> None:
-    """Refuse a connection that was made to this machine or its network, whatever name led there.
-
-    The address is that of the connection itself: a name that is looked up twice could give two.
-    """
+    """Refuse a connection to this machine or its network by its own address: a name looked up twice could give two."""
     address = ipaddress.ip_address(connection.sock.getpeername()[0].split("%")[0])
     if not (getattr(address, "ipv4_mapped", None) or address).is_global:
         connection.close()

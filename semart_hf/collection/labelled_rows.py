@@ -47,10 +47,7 @@ class LabelledRows(NamedTuple):
 def labelled_rows(
     catalogue: Catalogue, columns: Columns, tasks: Sequence[str], images: Path, review: Review | None = None
 ) -> LabelledRows:
-    """The rows that have a label of one of the tasks; a decision of the review is preferred to the cell's label.
-
-    A suggestion that was filled into a cell is no label.
-    """
+    """The rows with a label of one of the tasks: a decision, else the cell's unless a suggestion was filled in."""
     decisions = {} if review is None else decisions_by_row(catalogue, review)
     found: list[dict[str, Any]] = []
     keys, problems, without_picture, num_decisions = [], {}, {}, 0
@@ -130,10 +127,7 @@ def image_cell(painting: Mapping[str, Any]) -> dict[str, Any] | None:
 def tasks_with_new_labels(
     tasks: Iterable[Mapping[str, Any]], rows: datasets.Dataset, least: int
 ) -> list[dict[str, Any]]:
-    """A model's tasks with the labels that it lacks and that the rows have often enough, `UNK` still the last.
-
-    Tasks of another kind than single labels without an order keep their labels.
-    """
+    """A model's tasks, the categorical ones with labels that they lack and enough rows have; `UNK` stays last."""
     found = []
     for task in tasks:
         labels = list(task["labels"])

@@ -89,11 +89,7 @@ class Catalogue(ABC):
 def open_catalogue(
     path: str | Path, *, encoding: str | None = None, delimiter: str | None = None, sheet: str | None = None
 ) -> Catalogue:
-    """The catalogue of a file: delimited text, JSON lines, Parquet, or an Excel workbook (`.xlsx`, `.xlsm`).
-
-    The ending says which of these it is; any other is read as delimited text. What is `None` is found: encoding and
-    delimiter of a text, and of a workbook the sheet that is shown when it is opened.
-    """
+    """The catalogue of a file, which its ending says how to read; what is `None` is found in it."""
     path = Path(path)
     kind = path.suffix.lower()
     if kind == ".xls":

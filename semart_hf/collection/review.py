@@ -13,7 +13,7 @@ from semart_hf.files import locked
 
 from .own_format import Catalogue
 from .review_results import estimated_accuracy
-from .review_tables import alternatives_in, create_tables, put_in_order
+from .review_tables import alternatives_in, create_tables
 from .suggestions import Columns
 
 # Which of the two tables is walked along its index, so that the first hit ends the search: CROSS keeps the order.
@@ -39,14 +39,9 @@ _LEASE_SECONDS = 600
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What is to be decided about one task of a painting.
+    """What is to be decided about one task of a painting: the model's label and the next, and the catalogue's `known`.
 
     Attributes:
-        task: Its name.
-        label: What the model suggests.
-        confidence: Of it.
-        alternatives: `(label, confidence)` of the next ones.
-        known: The label that the catalogue has.
         state: `open`, `decided`, `skipped`, `left` (skipped twice); where the catalogue has a label, `known` if it is
             the suggested one, else `doubted`.
         turn: Its place among the open questions by expected gain, from 0 on; see `order_by_gain`.
@@ -71,11 +66,7 @@ class Painting:
 
 
 class Review:
-    """The decisions about one catalogue with suggestions. Any number of people and processes may open it at once.
-
-    Args:
-        path: The SQLite file, which `begin_review` has made.
-    """
+    """The decisions about one catalogue, which any number of people and processes may open at once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -195,11 +186,7 @@ class Review:
         return None if last is None else (self.painting(last[1]), last[2])
 
     def progress(self) -> dict[str, dict[str, Any]]:
-        """By task how many are `open`, `decided` and `skipped`, and how good the model is.
-
-        `agreement` is the share of decisions that are the model's suggestion, `None` before the first. The
-        `estimated_accuracy` of what is open has a 95 % interval; see `estimated_accuracy`.
-        """
+        """By task how many are `open`, `decided` and `skipped`, the `agreement`, and the `estimated_accuracy`."""
         found = {}
         with self._connected() as connection:
             for task in self.tasks:
@@ -259,10 +246,7 @@ class Review:
 def begin_review(
     catalogue: Catalogue, columns: Columns, tasks: Sequence[str], reading: Mapping[str, Any] | None = None
 ) -> Review:
-    """The review of a catalogue that `semart-hf predict` has written suggestions into, begun or continued.
-
-    The decisions lie beside the catalogue, in a file of its name and `.decisions.sqlite3`.
-    """
+    """The review of a catalogue with suggestions, begun or continued in `CATALOGUE.decisions.sqlite3` beside it."""
     path = catalogue.path.with_name(f"{catalogue.path.name}.decisions.sqlite3")
     given = [task for task in tasks if f"{task}_suggested" in catalogue.columns]
     if not given:
@@ -290,11 +274,6 @@ def begin_review(
     with review._connected() as connection:
         connection.execute("PRAGMA journal_mode = WAL")  # whoever reads does not wait for who writes
         connection.execute("BEGIN IMMEDIATE")
-        if not connection.execute("SELECT 1 FROM pragma_table_info('suggestion') WHERE name = 'turn'").fetchone():
-            # A review that was begun when there was no such order.
-            connection.execute("ALTER TABLE suggestion ADD COLUMN turn INTEGER")
-            connection.execute("CREATE INDEX by_turn ON suggestion (state, turn)")
-            put_in_order(connection, columns)
         if reading is not None:
             connection.execute("INSERT OR REPLACE INTO about VALUES ('reading', ?)", [json.dumps(reading)])
         connection.commit()

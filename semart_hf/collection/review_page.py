@@ -8,7 +8,7 @@ from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
-from semart_hf.model.pictures_semart import load_picture
+from semart_hf.documents.page import notice, small_picture
 
 from .own_format import Catalogue, Row
 from .review import BY_GAIN, ORDERS, STATE_OF, Painting, Review, Suggestion
@@ -56,13 +56,7 @@ STYLE = """
 class ReviewPage:
     """What the page's buttons do; each gives what all its parts show, and no error but a sentence in words.
 
-    Args:
-        review: Of the catalogue.
-        catalogue: With suggestions.
-        columns: Which of its columns are what.
-        images: Folder of the pictures.
-        labels: By task, those that the model knows.
-        explain: HTML of what spoke for the answers about a painting `{"image", "text"}`.
+    The labels are those that the model knows, by task; `explain` gives HTML about a painting `{"image", "text"}`.
     """
 
     def __init__(
@@ -162,8 +156,8 @@ class ReviewPage:
         try:
             count = export_decisions(self.review, self.catalogue, self.columns, output)
         except (ValueError, OSError) as error:
-            return [], _notice(str(error))
-        return [str(output), f"{output}.changes.csv"], _notice(f"{count:,} decisions, and what they change.")
+            return [], notice(str(error))
+        return [str(output), f"{output}.changes.csv"], notice(f"{count:,} decisions, and what they change.")
 
     def progress(self) -> str:
         """Table of what is done, by task; of a large catalogue it is counted again at times only."""
@@ -214,11 +208,7 @@ class ReviewPage:
 
     def _picture(self, painting: Painting) -> Any:
         path = self._asked(painting).get("image")
-        if path is None:
-            return None
-        image = load_picture(path, least_side=PREVIEW_SIZE).copy()
-        image.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
-        return image
+        return None if path is None else small_picture(path, PREVIEW_SIZE)
 
     def _shown(
         self, painting: Painting | None, task: str | None, message: str, chosen: str | None = None
@@ -233,7 +223,7 @@ class ReviewPage:
         if painting is None or suggestion is None:
             done = "Nothing is left to decide here. Choose another order or task, or export the catalogue."
             choices: list[tuple[str, str] | None] = [None] * NUM_CHOICES
-            return [None, None, None, "", f"<p>{done}</p>", *choices, None, [], _notice(message), self.progress()]
+            return [None, None, None, "", f"<p>{done}</p>", *choices, None, [], notice(message), self.progress()]
         known, accepted = self.labels.get(suggestion.task, []), suggestion.label
         separator = self.columns.separators.get(suggestion.task)
         question = _question(painting.row, suggestion)
@@ -253,7 +243,7 @@ class ReviewPage:
             if not name.endswith(hidden) and f" {name} " not in filled
         )
         shown = [painting.row, task, picture, f"<dl>{cells}</dl>", question, *choices]
-        return [*shown, accepted, known, _notice(message), self.progress()]
+        return [*shown, accepted, known, notice(message), self.progress()]
 
 
 def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
@@ -262,7 +252,7 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
     labels, accepted = [gradio.State(None) for _ in range(NUM_CHOICES)], gradio.State(None)
     with gradio.Row():
         reviewer = gradio.Textbox(label="Your name", elem_id="reviewer", max_length=80)
-        order = gradio.Dropdown(list(ORDERS), value=next(iter(ORDERS)), label="Order", elem_id="order")
+        order = gradio.Dropdown(list(ORDERS), value=next(iter(ORDERS)), label="Order", elem_id="order", min_width=300)
         tasks = gradio.Dropdown([("every task", ""), *page.review.tasks], value="", label="Task", elem_id="task")
         single = (names for task, names in page.labels.items() if task not in page.columns.separators)
         known = sorted({label for names in single for label in names})
@@ -372,10 +362,6 @@ def _user(request: Any, name: str) -> str:
 def _question(row: int, suggestion: Suggestion) -> str:
     known = "" if suggestion.known is None else f" The catalogue says <b>{escape(suggestion.known)}</b>."
     return f"<p>Row {row + 1}: which <b>{escape(suggestion.task)}</b>?{known}</p>"
-
-
-def _notice(message: str) -> str:
-    return f"<p>{escape(message)}</p>" if message else ""
 
 
 def _name(reviewer: str | None) -> str:

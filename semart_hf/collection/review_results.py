@@ -23,11 +23,7 @@ DECIDED_COLUMNS = ("decided", "decided_by", "decided_at")
 
 
 def export_decisions(review: Review, catalogue: Catalogue, columns: Columns, output: Path) -> int:
-    """Write the catalogue with what was decided, and what that changes as `OUTPUT.changes.csv`; how many decisions.
-
-    Beside each task are `<task>_decided`, `_decided_by` and `_decided_at` (UTC). A decided label stands in the cell of
-    the catalogue's own column where it had none. Where it had another, that stays and is among the changes.
-    """
+    """Write the catalogue with what was decided, and what that changes as `OUTPUT.changes.csv`; how many decisions."""
     if catalogue.digest() != review.digest:
         raise ValueError(f"{catalogue.path} has changed since the review began. Put back what it was.")
     names = [f"{task}_{name}" for task in review.tasks for name in DECIDED_COLUMNS]

@@ -33,13 +33,7 @@ _WRITERS: dict[str, Callable[..., Any]] = {
 
 
 class DatasetRows(Catalogue):
-    """Rows of a data set, whose pictures may be in it; they are written as CSV, JSON lines or Parquet, without them.
-
-    Args:
-        path: Where it is from.
-        rows: With a column `image` where pictures are in it.
-        problems: By row, why it cannot be read.
-    """
+    """Rows of a data set, with pictures in it or without; written as CSV, JSON lines or Parquet, without pictures."""
 
     def __init__(self, path: Path, rows: datasets.Dataset, problems: dict[int, str] | None = None) -> None:
         self.path, self._problems = path, problems or {}
@@ -85,12 +79,7 @@ class DatasetRows(Catalogue):
 
 
 class MappedCatalogue(Catalogue):
-    """A catalogue whose rows also have the cells that a mapping makes of them, as `image_file`, `description`, ….
-
-    Args:
-        catalogue: As it stands.
-        mapping: Of one file: it joins no other.
-    """
+    """A catalogue whose rows also have the cells that a mapping makes of them, as `image_file`, `description`, …."""
 
     def __init__(self, catalogue: Catalogue, mapping: CatalogueMapping) -> None:
         self.path, self.columns, self._catalogue, self._mapping = catalogue.path, catalogue.columns, catalogue, mapping

@@ -115,10 +115,7 @@ def added_columns(tasks: Sequence[str]) -> list[str]:
 def painting_of(
     row: Row, columns: Columns, folder: Path, fetch: Callable[[str], bytes] | None = None
 ) -> tuple[dict[str, Any], str | None]:
-    """What the pipeline is asked about a row, `image` and `text` that there are, and why there is no picture.
-
-    Pictures lie in the folder; `fetch` gets that of a URL.
-    """
+    """What the pipeline is asked about a row, `image` of folder or URL and `text`, and why there is no picture."""
     if row.problem is not None:
         raise ValueError(row.problem)
     text = "\n".join(value for column in columns.text if (value := row.cells.get(column)))

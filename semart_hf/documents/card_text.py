@@ -11,10 +11,7 @@ from .table import NOT_MEASURED, Table, first_of, percent
 
 
 def without_folders(value: object) -> object:
-    """The value of a JSON file, with every path that leads outside cut to its last part.
-
-    `/home/anna/semart` and `../data/semart` become `semart`; `user/name` and `outputs/demo/model` stay.
-    """
+    """The value of a JSON file, with every absolute path, and every path that leads outside, cut to its last part."""
     if isinstance(value, dict):
         return {key: without_folders(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -107,10 +107,7 @@ def split_table(rows: Mapping[str, Mapping[str, int]]) -> Table:
 
 
 def finding_table(summary: Mapping[str, Any], about: Mapping[str, Sequence[str]] | None = None) -> Table:
-    """How many findings of each kind are in each split, and in all, those that belong to no split included.
-
-    `about` has by kind what was done and the first finding, which then are columns too.
-    """
+    """Findings by kind and split, and in all; `about` has by kind what was done and the first finding, as columns."""
     splits, rows = summary["rows"], list[list[Cell | str | int]]()
     for kind, counts in summary["problems"].items():
         words: list[Cell | str | int] = [kind.replace("_", " "), *about[kind]] if about else [kind]

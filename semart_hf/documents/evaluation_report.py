@@ -52,11 +52,7 @@ def write_evaluation_report(
     uncalibrated: Outcomes | None = None,
     explanations: Sequence[dict[str, Any]] = (),
 ) -> Path:
-    """The path of `report.html` in the folder; its charts lie as PNG and SVG in `figures` beside it.
-
-    Results, outcomes and those without temperatures are what `write_evaluation` returns, explanations what
-    `explain_examples` does.
-    """
+    """The path of `report.html`, made of what `write_evaluation` and `explain_examples` give, with `figures`."""
     errors, cells = choose_paintings(outcomes)
     rows = {row for chosen in (*errors.values(), *cells.values()) for row in chosen}
     tasks = {task: outcomes.task(task) for task in results["tasks"]}
@@ -123,10 +119,7 @@ def matrix_tasks(outcomes: Outcomes) -> list[str]:
 
 
 def choose_paintings(outcomes: Outcomes) -> tuple[dict[str, list[int]], dict[ConfusionCell, list[int]]]:
-    """Rows to show, the most confident first: of each task some errors, and of each confusion cell some, errors first.
-
-    Of every cell the same number is shown, at most `MAX_PAINTINGS` in all of them.
-    """
+    """Rows to show, the most confident first: some errors of each task, and equally many of each confusion cell."""
     errors: dict[str, list[int]] = {}
     cells: dict[ConfusionCell, list[int]] = {}
     for name in outcomes.single():
@@ -169,10 +162,7 @@ def explain_examples(
     outcomes: Outcomes,
     precision: str = "auto",
 ) -> list[dict[str, Any]]:
-    """One painting explained for each of the first four tasks: right and wrong answers in turn, with their headlines.
-
-    Taken are the most confident answers about paintings that have a description, where any has one.
-    """
+    """A painting explained for each of the first four tasks, with a headline: right and wrong answers in turn."""
     examples: list[dict[str, Any]] = []
     used: set[int] = set()
     texts = paintings["text"] if "text" in paintings.column_names else [None] * len(paintings)

@@ -35,10 +35,7 @@ GLOW = (255, 94, 0)
 def write_explanations(
     path: Path, pipeline: ArtClassificationPipeline, paintings: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> None:
-    """Write a page with every task's answer about every painting explained, in the pipeline's precision.
-
-    The paintings are given by name and `{"image", "text"}`; what is missing is left out or `None`.
-    """
+    """Write a page that explains every task's answer about paintings, given by name and `{"image", "text"}`."""
     classify, model, entries = pipeline, pipeline.model, list[dict[str, Any]]()
     for key, (name, painting) in enumerate(paintings):
         given: Any = {"image": painting.get("image"), "text": painting.get("text"), "precision": pipeline.precision}
@@ -61,10 +58,7 @@ def write_explanations(
 
 
 def shown_explanation(key: int, explanations: Sequence[Explanation], heading: str = "") -> dict[str, Any]:
-    """What the template's macro `explanation` shows of the explained answers about one painting.
-
-    The key is unique in the page. The heading stands above all of it; without one each answer has its own.
-    """
+    """What the macro `explanation` shows of the answers about a painting, under one heading or else each its own."""
     picture = explanations[0].picture
     scale = 1.0 if picture is None else SHOWN_SIZE / max(picture.size)
     width, height = (0, 0) if picture is None else (max(1, round(side * scale)) for side in picture.size)

@@ -3,10 +3,12 @@
 import base64
 import io
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from PIL import Image
 
 from semart_hf.model.pictures_semart import load_picture
 
@@ -49,13 +51,24 @@ def render_markdown(template: str, **context: Any) -> str:
     return ENVIRONMENT.get_template(template).render(context)
 
 
+def notice(message: str) -> str:
+    """A sentence as a paragraph; nothing where there is none."""
+    return f"<p>{escape(message)}</p>" if message else ""
+
+
+def small_picture(picture: Any, size: int) -> Image.Image:
+    """The picture with at most `size` pixels on its longer side; a ValueError where it cannot be read."""
+    small = load_picture(picture, least_side=size).copy()
+    small.thumbnail((size, size))
+    return small
+
+
 def to_jpeg(picture: Any, size: int = THUMBNAIL_SIZE) -> bytes | None:
     """The picture as a JPEG whose longer side is at most `size` pixels; `None` where it cannot be read."""
     try:
-        small = load_picture(picture, least_side=size).copy()
+        small = small_picture(picture, size)
     except ValueError:  # a page is not lost for one file; findings and results name it
         return None
-    small.thumbnail((size, size))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80, optimize=True)
     return buffer.getvalue()

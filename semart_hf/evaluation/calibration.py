@@ -136,10 +136,7 @@ def answered(outcomes: Any) -> Any:
 
 
 def risk_points(outcomes: Any) -> list[list[float]]:
-    """At most 100 points `[confidence, share of wrong answers]` of `risk_coverage`, shares rising as confidences fall.
-
-    A point is left out where a lower confidence is wrong no more often: nobody would ask for so much more of it.
-    """
+    """At most 100 points `[confidence, share of wrong answers]`, without those than which a lower one is no worse."""
     _, risk, confidences = risk_coverage(outcomes)
     least_below = np.minimum.accumulate(risk[::-1])[::-1]
     kept = np.flatnonzero(np.append(risk[:-1] < least_below[1:], True)[: len(risk)])

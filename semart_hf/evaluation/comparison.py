@@ -50,10 +50,7 @@ class TowerRun:
 def compare_outcomes(
     first: Outcomes, second: Outcomes, *, names: tuple[str, str], num_resamples: int = NUM_RESAMPLES
 ) -> dict[str, Any]:
-    """`COMPARED_SCORES` of two models by task and in the mean, with differences (first minus second) and words.
-
-    Every bootstrap draw takes the same paintings for both, so that what makes a painting hard for both cancels out.
-    """
+    """`COMPARED_SCORES` of two models by task and in the mean, differences by draws of the same rows, and words."""
     check_same_rows(first, second, names)
     scores = [flatten_scores(score_outcomes(outcomes)) for outcomes in (first, second)]
     resampled = resampled_scores([first, second], num_resamples=num_resamples)
@@ -107,10 +104,7 @@ def check_same_rows(first: Outcomes, second: Outcomes, names: tuple[str, str]) -
 
 
 def mcnemar(first: Outcomes, second: Outcomes, task: str) -> dict[str, float | int]:
-    """McNemar's exact test: how many paintings only one of the two got right, and the p value of such an imbalance.
-
-    Source: McNemar 1947; the exact version is the two-sided binomial test on the discordant pairs.
-    """
+    """McNemar's exact test (1947, two-sided binomial): paintings that one alone got right, and the p value of that."""
     ours, theirs = first.task(task), second.task(task)
     only_first = int(np.sum(ours.correct & ~theirs.correct & ours.is_known))
     only_second = int(np.sum(~ours.correct & theirs.correct & ours.is_known))
@@ -120,20 +114,14 @@ def mcnemar(first: Outcomes, second: Outcomes, task: str) -> dict[str, float | i
 
 
 def bootstrap_p(differences: npt.NDArray[np.float64]) -> float:
-    """Two-sided p value of no difference: how seldom the draws fall on the other side of zero, never below 2 / draws.
-
-    Source: Davison & Hinkley 1997, Bootstrap Methods and their Application, section 4.2, with its (1 + k) / (1 + n).
-    """
+    """Two-sided p value of no difference, (1 + k) / (1 + n) of the draws (Davison & Hinkley 1997, section 4.2)."""
     drawn = differences[~np.isnan(differences)]
     other_side = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     return min(1.0, 2 * (1 + other_side) / (1 + len(drawn)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values after Holm's correction for their number, in their order.
-
-    Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
-    """
+    """The p values after Holm's correction (1979) for their number, in their order."""
     order = np.argsort(p_values, kind="stable")
     corrected = np.empty(len(p_values))
     factors = len(p_values) - np.arange(len(p_values))
@@ -192,11 +180,7 @@ def enough_resamples(num_towers: int, num_tasks: int) -> int:
 
 
 def correct_for_many(pairs: Sequence[dict[str, Any]]) -> None:
-    """Give every difference `p_corrected`, and `is_significant_among_all` beside its own `is_significant`.
-
-    Corrected together are the differences of one kind: the accuracies by task of all pairs (McNemar's test), their F1,
-    and each of the two means (bootstrap).
-    """
+    """Give differences `p_corrected` and `is_significant_among_all`, among those of a score by task or in the mean."""
     families: dict[tuple[bool, str], list[dict[str, Any]]] = {}
     for pair in pairs:
         for scored in (pair["mean"], *pair["tasks"].values()):
@@ -241,10 +225,7 @@ def tower_entry(run: TowerRun) -> dict[str, Any]:
 
 
 def pareto_front(towers: Mapping[str, Mapping[str, Any]], axis: str) -> list[str]:
-    """The towers that no other equals in accuracy at less cost, or surpasses at no more; cheapest first.
-
-    A tower whose cost was not measured is left out.
-    """
+    """The towers that no other equals in accuracy at less cost, or surpasses at no more; cheapest first."""
     points = {
         name: (tower["cost"][axis], -tower["scores"]["image+text"]["mean_accuracy"])
         for name, tower in towers.items()

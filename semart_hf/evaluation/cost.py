@@ -60,10 +60,7 @@ def complete_paintings(paintings: Dataset, count: int) -> list[dict[str, Any]]:
 
 
 def count_flops(model: torch.nn.Module, batch: Batch) -> dict[str, int]:
-    """Floating-point operations of a painting's forward pass: matrix products, convolutions and attention.
-
-    A multiplication and an addition are two operations. `text_tokens` is the texts' padded length.
-    """
+    """Operations of a painting's forward pass, two for a multiplication and an addition, and `text_tokens`."""
     # Not in inference mode, where the counter does not see attention.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(**batch)

@@ -140,10 +140,7 @@ class SeveralOutcomes:
 
 
 class Outcomes:
-    """Collects predictions batch by batch and keeps of them what the scores need.
-
-    `unreadable` has by row id why a painting's picture could not be read.
-    """
+    """Collects predictions batch by batch and keeps what scores need; `unreadable` says by row id what is wrong."""
 
     def __init__(self, tasks: Sequence[str | Mapping[str, Any]]):
         """Start without rows; tasks are names or a `config.tasks`, in the order of the references' columns."""

@@ -56,10 +56,7 @@ def evaluate_model(
     ceilings: Mapping[str, Mapping[str, float]] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """The measured part of results.json: `num_rows`, `seconds`, the scores, and the same scores for each modality.
-
-    The options are those of `predict_batches`, `ceilings` what `ceilings_of` returns.
-    """
+    """The measured part of results.json: `num_rows`, `seconds` and scores, by modality too; see `predict_batches`."""
     start = time.perf_counter()
     outcomes = collect_outcomes(model, processor, dataset, **options)
     return summarize(outcomes, ceilings=ceilings, seconds=time.perf_counter() - start)

@@ -71,10 +71,7 @@ def retrieval_scores(
 
 
 def rank_bounds(image: Vectors, text: Vectors, texts: Sequence[str]) -> list[tuple[Counts, Counts, Counts]]:
-    """Text to image, then the reverse: of each row the better candidates, the equally good with its own, and all.
-
-    Each is `(rows,)`. Of all similarities a block of rows is in memory at a time.
-    """
+    """Both ways, `(rows,)` each: better candidates, equally good ones with a row's own, and all; in blocks of rows."""
     _, groups = np.unique([" ".join(one.casefold().split()) for one in texts], return_inverse=True)
     sizes = np.bincount(groups)[groups]
     own = np.einsum("nd,nd->n", text, image)

@@ -29,10 +29,7 @@ def values_of_train(data: str | Path, column: str) -> set[str]:
 
 
 def unseen_scores(outcomes: Outcomes, paintings: Dataset, column: str, train_values: Iterable[str]) -> dict[str, Any]:
-    """How many of the rows have a value that train has, and the scores of those that have another one.
-
-    Rows without a value (`num_without`) are neither. There are no scores where no row has an unseen value and a label.
-    """
+    """How many rows have a value that train has, or none (`num_without`), and the scores of all others."""
     values = np.array([_normal(cell) for cell in column_of(paintings, column)], dtype=object)
     is_named = values != ""
     is_seen = np.isin(values, list(train_values)) & is_named

@@ -16,10 +16,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy"
 
 
 def find_private_content(folder: Path, source: str = "") -> list[str]:
-    """One sentence for each secret, path or name of this machine, and pickle in the folder's files.
-
-    Like the home and the working folder, the `source` that it came from must not appear.
-    """
+    """A sentence for each secret, pickle, path or name of this machine or of the `source` in a folder's files."""
     home = Path.home().resolve()
     # `/` and `/app` are everybody's.
     private = {path for path in (home, Path.cwd(), Path(source).resolve()) if len(path.parts) > 2}

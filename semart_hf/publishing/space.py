@@ -33,10 +33,7 @@ for each. The model is [{model}](https://huggingface.co/{model}), pinned in `mod
 
 
 def write_space(folder: Path, model: str, revision: str | None = None) -> Path:
-    """The folder with `app.py`, the package, `requirements.txt`, `model.json` and the `README.md` of a Space.
-
-    An earlier Space there is replaced once this one is whole; without a revision the model's main branch is served.
-    """
+    """The folder of a Space that serves a model, with the package; an earlier one is replaced once this is whole."""
     requirements = map(Requirement, requires("semart-hf") or [])
     needed = {f"{one.name}{one.specifier}" for one in requirements if one.marker is None or one.name in _NEEDED}
     title = f"Read a painting with {model.split('/')[-1]}"

@@ -17,10 +17,7 @@ _MOST_TITLE = 80
 
 
 def two_dimensions(vectors: Vector) -> Vector:
-    """The two principal components `(rows, 2)` of vectors `(rows, dimension)`, each between 0 and 1.
-
-    Their signs are such that the coordinate farthest from the mean is positive: the same map each time.
-    """
+    """The two principal components `(rows, 2)`, each between 0 and 1, of signs that make it the same map each time."""
     centred = vectors - vectors.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
     points = centred @ axes[:, :-3:-1].astype(np.float32)
@@ -30,23 +27,20 @@ def two_dimensions(vectors: Vector) -> Vector:
 
 
 def map_content(index: SearchIndex) -> dict[str, Any]:
-    """What the map shows, as JSON: of each painting `x`, `y`, `rows` and `titles`, and its colour of each task.
-
-    The label of a task is the catalogue's where a column is called so and its cell is not empty, else the model's. The
-    most frequent labels have a colour each.
-    """
+    """What the map shows, as JSON: of each painting `x`, `y`, `rows` and `titles`, and its colour of each task."""
     tasks = [task for task, _ in index.about["tasks"]]
     suggested = {task: f"label_{place}" for place, task in enumerate(tasks)}
     named = {name.casefold(): f"cell_{place}" for place, name in enumerate(index.about["columns"])}
-    known = {task: named.get(task.casefold()) for task in tasks}
+    known = {task: f"cell_{index.about['columns'].index(own)}" for task, own in index.own_columns.items()}
     title = named.get("title") or named.get("name") or named.get((index.about["image_column"] or "").casefold())
-    columns = [*suggested.values(), *filter(None, [*known.values(), title])]
+    columns = [*suggested.values(), *known.values(), *filter(None, [title])]
     table = index.sample(MOST_POINTS, ["vector", *columns])
     points = np.round(two_dimensions(vectors_of(table["vector"])), 4)
     shown = []
     for task in tasks:
-        own = table[known[task]].to_pylist() if known[task] else [None] * len(table)
-        labels = [_label(*pair) for pair in zip(own, table[suggested[task]].to_pylist(), strict=True)]
+        own = table[known[task]].to_pylist() if task in known else [None] * len(table)
+        answers = [" | ".join(one) if isinstance(one, list) else one for one in table[suggested[task]].to_pylist()]
+        labels = [label or answer or "–" for label, answer in zip(own, answers, strict=True)]
         shown.append({"name": task, **coloured(labels)})
     return {
         "x": points[:, 0].tolist(),
@@ -56,11 +50,6 @@ def map_content(index: SearchIndex) -> dict[str, Any]:
         "tasks": shown,
         "total": len(index),
     }
-
-
-def _label(known: str | None, suggested: str | list[str] | None) -> str:
-    found = known or suggested
-    return (" | ".join(found) if isinstance(found, list) else found) or "–"
 
 
 def coloured(labels: Sequence[str]) -> dict[str, Any]:

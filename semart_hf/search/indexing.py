@@ -103,12 +103,7 @@ def summed(features: Mapping[str, Any]) -> Vector:
 def index_catalogue(
     source: Source, address: str, embed: Callable[[list[Any]], list[dict[str, Any]]], about: dict[str, Any], state: Any
 ) -> tuple[dict[str, int], list[str], dict[str, Any]]:
-    """Write the index of a catalogue, continue a half-written one, or bring an old one up to date.
-
-    Returns:
-        How many rows were `added`, `removed`, `kept`, and `failed`; why of the first that failed; and what the index
-        says of itself.
-    """
+    """Write or update an index: rows `added`, `removed`, `kept`, `failed`, why, and what it says of itself."""
     is_first, is_local = state.process_index == 0, "://" not in address
     alone = locked(address, "indexing") if is_first and is_local else nullcontext()
     folder = Path(address).parent if is_local else Path()

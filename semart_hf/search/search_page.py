@@ -13,7 +13,7 @@ from PIL import Image
 
 from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.collection.suggestions import added_columns
-from semart_hf.documents.page import data_uri, render_page, to_jpeg
+from semart_hf.documents.page import data_uri, notice, render_page, to_jpeg
 from semart_hf.files import write_text
 
 from .collection_map import map_page
@@ -49,9 +49,9 @@ def title_of(hit: Hit) -> str:
     return named.get("title") or named.get("name") or f"row {hit.row}"
 
 
-def label_of(hit: Hit, task: str) -> str:
+def label_of(index: SearchIndex, hit: Hit, task: str) -> str:
     """The catalogue's own label where it has one, else the model's with its confidence: `Dutch 87%`."""
-    own = next((value for name, value in hit.cells.items() if name.casefold() == task.casefold()), None)
+    own = hit.cells.get(index.own_columns.get(task, ""))
     labels, confidence = hit.labels[task]
     suggested = ", ".join(labels) + ("" if confidence is None else f" {confidence:.0%}")
     return own or (suggested if labels else "–")
@@ -66,41 +66,34 @@ def own_cells(hit: Hit) -> dict[str, str]:
 def write_results(path: Path, index: SearchIndex, hits: Sequence[Hit], asked: str, where: str | None) -> None:
     """Write a page of what was found, which needs no other file."""
     jpegs = index.thumbnails([hit.row for hit in hits])
-    shown = [
-        (hit, title_of(hit), {task: label_of(hit, task) for task in hit.labels}, own_cells(hit), jpegs.get(hit.row))
-        for hit in hits
-    ]
+    shown = []
+    for hit in hits:
+        labels = {task: label_of(index, hit, task) for task in hit.labels}
+        shown.append((hit, title_of(hit), labels, own_cells(hit), jpegs.get(hit.row)))
     page = render_page("search.html", title=asked, asked=asked, where=where, hits=shown, total=len(index))
     write_text(path, page)
 
 
-def label_filter(index: SearchIndex, chosen: Mapping[str, Sequence[str]]) -> str:
-    """A filter for the paintings that have one of the chosen labels of each task.
+def quoted(column: str) -> str:
+    """A column's name as it may stand in a filter, whatever signs it has."""
+    return '"{}"'.format(column.replace('"', '""'))
 
-    The label is the catalogue's where a column is called like the task and its cell is not empty, else the model's.
-    """
+
+def label_filter(index: SearchIndex, chosen: Mapping[str, Sequence[str]]) -> str:
+    """A filter for the paintings that have one of the chosen labels of each task, which `label_of` would give."""
     parts = []
     for task, labels in chosen.items():
         if not labels:
             continue
         values = "({})".format(", ".join("'{}'".format(label.replace("'", "''")) for label in labels))
-        own = index.fields.get(task) or next(
-            (field for name, field in index.fields.items() if name.casefold() == task.casefold()), None
-        )
-        is_own = own is not None and own.name.startswith("cell_")
-        suggested = f"{task}_suggested in {values}"
-        parts.append(f"({task} in {values} or {task} = '' and {suggested})" if is_own else suggested)
+        own, suggested = index.own_columns.get(task), f"{quoted(f'{task}_suggested')} in {values}"
+        own = own and quoted(own)
+        parts.append(f"({own} in {values} or {own} = '' and {suggested})" if own else suggested)
     return " and ".join(parts)
 
 
 class SearchPage:
-    """What the tab's parts do; each gives what they show, and no error but a sentence in words.
-
-    Args:
-        address: Of the index.
-        classify: The pipeline of the model that made it.
-        name: Of the model.
-    """
+    """What the tab's parts do; each gives what they show, and no error but a sentence in words."""
 
     def __init__(self, address: str, classify: Any, name: str) -> None:
         self.index, self.classify, self._map = SearchIndex(address), classify, ""
@@ -121,13 +114,13 @@ class SearchPage:
             hits = self.index.search(vector, top_k=WALL_SIZE, where=condition, without=row)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             message = str(error)
-            return [_notice(message.replace(picture, Path(picture).name) if picture else message), [], []]
+            return [notice(message.replace(picture, Path(picture).name) if picture else message), [], []]
         if row is not None:
             notices = [f"More like row {row}.", *notices]
         jpegs = self.index.thumbnails([hit.row for hit in hits])
         wall = [(_picture(jpegs.get(hit.row)), f"{hit.score:.2f}  {title_of(hit)}") for hit in hits]
         message = " ".join(notices) if hits else "No painting passes the filter."
-        return [_notice(message), wall, [hit.row for hit in hits]]
+        return [notice(message), wall, [hit.row for hit in hits]]
 
     def found(self, row: int | None) -> str:
         """A painting of the wall: its picture, its cells, and what the model says."""
@@ -267,7 +260,3 @@ def add_search_api(gradio: Any, page: SearchPage) -> None:
 def _picture(jpeg: bytes | None) -> Image.Image:
     """A thumbnail as a picture, grey where there is none."""
     return Image.open(io.BytesIO(jpeg)).convert("RGB") if jpeg else Image.new("RGB", (160, 120), (128, 128, 128))
-
-
-def _notice(message: str) -> str:
-    return f"<p>{escape(message)}</p>" if message else ""

@@ -48,11 +48,7 @@ class Hit(NamedTuple):
 
 
 class SearchIndex:
-    """Paintings to be searched, as they were when the index was last complete.
-
-    Args:
-        address: A folder, or object storage as `s3://bucket/index`.
-    """
+    """Paintings to be searched, as they were when the index at a folder or an object storage was last complete."""
 
     def __init__(self, address: str | Path) -> None:
         self.address = str(address)
@@ -67,7 +63,7 @@ class SearchIndex:
         with damage_explained(self.address):
             self._table = connect(self.address).open_table(_PAINTINGS)
             self._table.checkout(self.about["version"])
-        self.fields = fields_of(self.about)
+        self.fields, self.own_columns = fields_of(self.about), own_columns(self.about)
         self._columns = ["row", "problem", *(field.name for field in stored_fields(self.about))]
 
     def __len__(self) -> int:
@@ -227,15 +223,21 @@ def fields_of(about: Mapping[str, Any]) -> dict[str, Field]:
 
     A catalogue's own columns of these names win; a task's own name is what is suggested where no column is called so.
     """
-    fields = {name: Field(f"cell_{place}") for place, name in enumerate(about["columns"])}
-    known = {name.casefold() for name in fields}
+    fields, own = {name: Field(f"cell_{place}") for place, name in enumerate(about["columns"])}, own_columns(about)
     for place, (task, kind) in enumerate(about["tasks"]):
         suggested = Field(f"label_{place}", kind)
         fields.setdefault(f"{task}_suggested", suggested)
         fields.setdefault(f"{task}_confidence", Field(f"confidence_{place}", "number"))
-        if task.casefold() not in known:
+        if task not in own:
             fields[task] = suggested
     return fields
+
+
+def own_columns(about: Mapping[str, Any]) -> dict[str, str]:
+    """The catalogue's column of each task that has one: of its name, or else of its name in other case."""
+    columns = about["columns"]
+    named = {name.casefold(): name for name in reversed(columns)} | {name: name for name in columns}
+    return {task: own for task, _ in about["tasks"] if (own := named.get(task, named.get(task.casefold())))}
 
 
 def vectors_of(column: Any) -> Vector:
@@ -268,12 +270,7 @@ def nearest(
 
 
 def complete(table: Any, searched: int | None = None) -> dict[str, Any] | None:
-    """Put a written table in order; of a large one make or extend the approximate index, and measure its recall.
-
-    Returns:
-        `recall_at_10` over `num_queries` of its own rows, and the `probes` with which it was reached; `None` of a
-        table that is searched row by row.
-    """
+    """Put a written table in order; of a large one make or extend the approximate index, and measure its recall."""
     num_rows, is_indexed = table.count_rows(), bool(table.list_indices())
     is_large = num_rows >= EXACT_ROWS
     if is_indexed and not is_large:

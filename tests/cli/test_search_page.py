@@ -116,8 +116,8 @@ def test_chosen_labels_are_the_catalogues_and_where_it_has_none_the_models(museu
     found = SearchIndex(museum / "index")
     chosen = {"type": ["portrait", "o'clock"], "medium": ["canvas"], "school": []}
     assert label_filter(found, chosen) == (
-        "(type in ('portrait', 'o''clock') or type = '' and type_suggested in ('portrait', 'o''clock'))"
-        " and medium_suggested in ('canvas')"
+        """("TYPE" in ('portrait', 'o''clock') or "TYPE" = '' and "type_suggested" in ('portrait', 'o''clock'))"""
+        """ and "medium_suggested" in ('canvas')"""
     )
     assert found.search(found.vector_of(1), where=label_filter(found, {"type": ["portrait"]}))
 

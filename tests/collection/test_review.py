@@ -94,13 +94,6 @@ def test_the_order(review, order, options, rows):
     assert order_of(review, order, **options) == rows
 
 
-def test_a_review_that_was_begun_before_there_was_this_order_gets_it(review, catalogue):
-    with review._connected() as connection:
-        connection.execute("DROP INDEX by_turn")
-        connection.execute("ALTER TABLE suggestion DROP COLUMN turn")
-    assert order_of(begin_review(catalogue, COLUMNS, TASKS), BY_GAIN) == [0, 1, 2, 0]
-
-
 def test_at_random_is_another_order_and_doubted_labels_do_not_count_as_open(tmp_path):
     rows = [[f"{n}.jpg", "", "", "study", f"0.{n + 100}", "", "", "", "", "", ""] for n in range(50)]
     review = begin_review(write(tmp_path / "many.csv", rows), COLUMNS, TASKS)
