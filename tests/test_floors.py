@@ -31,7 +31,7 @@ MAY_IMPORT = {
         "semart_hf.publishing.pushing",
         "semart_hf.recipes",
     ),
-    "collection": ("semart_hf.catalogue", "semart_hf.data", "semart_hf.model"),
+    "collection": ("semart_hf.catalogue", "semart_hf.data", "semart_hf.documents", "semart_hf.model"),
     "publishing": ("semart_hf.documents", "semart_hf.evaluation", "semart_hf.model"),
     "search": ("semart_hf.catalogue", "semart_hf.collection", "semart_hf.documents", "semart_hf.model"),
     "cli": ("semart_hf",),
