@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from semart_hf.data.streaming import PaintingStream
@@ -17,7 +17,7 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.techniques_semart import run_model
 
-from .losses import log_frequencies
+from .losses import ArtLoss, TaskLoss, log_frequencies
 
 # Of the squared weights, of features whose rows are about 1 long: from 0.01 to 0.1 it hardly matters for accuracy, and
 # rare labels want less than cross-validation by likelihood chooses.
@@ -46,7 +46,11 @@ class Features:
 
 
 def regress_heads(
-    model: SemArtForArtClassification, collator: Callable[..., dict[str, Any]], train_dataset: Any, args: Any
+    model: SemArtForArtClassification,
+    collator: Callable[..., dict[str, Any]],
+    train_dataset: Any,
+    args: Any,
+    loss: ArtLoss,
 ) -> float:
     """`start_heads` on the training rows of a trainer, if its arguments or model ask for it; the seconds it took."""
     if args.head_init == "random" and model.probe is None:
@@ -54,18 +58,18 @@ def regress_heads(
     start, precision = time.perf_counter(), "bf16" if args.bf16 else "fp32"
     rows = getattr(train_dataset, "paintings", train_dataset)
     found = features_of(model, collator, rows, batch_size=args.per_device_eval_batch_size, precision=precision)
-    start_heads(model, found)
+    start_heads(model, found, loss)
     if args.process_index == 0:
         fitted = "The heads start as" if model.probe is None else "The probe is of"
         print(f"{fitted} logistic regressions on the towers' features of {len(found.labels):,d} paintings")
     return time.perf_counter() - start
 
 
-def start_heads(model: SemArtForArtClassification, features: Features) -> None:
+def start_heads(model: SemArtForArtClassification, features: Features, loss: ArtLoss) -> None:
     """Make the model, or where it has one its probe, give the logits of a logistic regression for each task.
 
-    The regression learns every painting as it is and, at half the weight, with
-    each modality alone, so that the model serves both. Towers are not changed, and nothing is drawn at random.
+    The regression learns every painting as it is and, at half the weight, with each modality alone, so that the model
+    serves both. It minimises each task's own `loss`. Towers are not changed, and nothing is drawn at random.
 
     Raises:
         ValueError: If the fused features are too few to hold the logits of all labels.
@@ -84,7 +88,9 @@ def start_heads(model: SemArtForArtClassification, features: Features) -> None:
     columns = model.config.label_columns
     tasks = model.config.tasks or []
     labels = [features.labels[:, columns[task["name"]]] for task in tasks]
-    fitted = torch.cat([_fit(views, own, task) for own, task in zip(labels, tasks, strict=True)], 1)
+    fitted = torch.cat(
+        [_fit(views, own, part) for own, part in zip(labels, deepcopy(loss).cpu().losses, strict=True)], 1
+    )
     shift = LOGIT_ADJUSTMENT * torch.cat([_log_priors(own, task) for own, task in zip(labels, tasks, strict=True)])
     _write(model, blocks, fitted[:-1], fitted[-1] - shift, features.tokens)
     if model.probe is not None:  # which has a part in the answers on pictures, and is the answer on texts alone
@@ -236,20 +242,20 @@ class _Views:
         return found + (1 - shown) @ absent + bias
 
 
-def _fit(views: _Views, labels: Tensor, task: Any) -> Tensor:
+def _fit(views: _Views, labels: Tensor, loss: TaskLoss) -> Tensor:
     """Weights and in the last row biases that minimise the weighted sum of losses and penalty / 2 · Σ weight²."""
-    loss = _several_loss if is_multi_label(task) else _single_loss
     known = (labels != UNKNOWN_LABEL).any(1).nonzero().squeeze(1)
     rows, own = views.select(known), labels[known]
     own = own[rows.painting]
-    fitted = torch.zeros(views.num_features + 1, len(task["labels"]), requires_grad=True)
+    fitted = torch.zeros(views.num_features + 1, loss.weights.shape[-1], requires_grad=True)
+    weight = rows.weight * own.shape[1]  # the loss of several labels is their mean
     optimizer = torch.optim.LBFGS(
         [fitted], max_iter=100, history_size=10, tolerance_change=1e-6, line_search_fn="strong_wolfe"
     )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        total = (loss(rows.logits(fitted), own) * rows.weight).sum() + PENALTY / 2 * fitted[:-1].square().sum()
+        total = (loss(rows.logits(fitted), own) * weight).sum() + PENALTY / 2 * fitted[:-1].square().sum()
         total.backward()
         return total
 
@@ -263,15 +269,6 @@ def _log_priors(labels: Tensor, task: Any) -> Tensor:
     if is_multi_label(task):
         return torch.zeros(len(task["labels"]))
     return log_frequencies(torch.bincount(labels[labels != UNKNOWN_LABEL], minlength=len(task["labels"])))
-
-
-def _single_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(logits, labels[:, 0], reduction="none")
-
-
-def _several_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    known = labels != UNKNOWN_LABEL
-    return (F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).float(), reduction="none") * known).sum(1)
 
 
 @torch.no_grad()

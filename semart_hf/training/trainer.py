@@ -181,7 +181,9 @@ class SemArtTrainer(ResumableTrainer):
         if self.model is not self._begun_with and not self.is_fsdp_enabled:  # model_init made another
             self._begin_with(self.model)
         if self.resumed_from is None:
-            self.head_start_seconds = regress_heads(self.model, self.data_collator, self.train_dataset, self.args)
+            self.head_start_seconds = regress_heads(
+                self.model, self.data_collator, self.train_dataset, self.args, self.loss
+            )
         is_kept = self.args.keep_freed_memory and self.args.device.type == "cpu" and keep_freed_memory()
         try:
             return super()._inner_training_loop(*args, **kwargs)

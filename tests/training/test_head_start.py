@@ -20,14 +20,14 @@ def parts(small_release):
 OPTIONS = {"head_init": "logistic_regression", "precision": "fp32", "num_train_epochs": 0, **STEPS_ALONE}
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_the_model_gives_the_logits_of_the_regression(parts, tmp_path, monkeypatch, share):
+@pytest.mark.parametrize(("share", "loss"), [(0.0, "class_weighted"), (1.0, "cross_entropy")])
+def test_the_model_gives_the_logits_of_the_regression(parts, tmp_path, monkeypatch, share, loss):
     """As the start of its heads, and where its network has learned since, as a probe that alone answers."""
     monkeypatch.setattr(head_start, "PART_WEIGHT", 0.0)  # scikit-learn sees every painting once
     monkeypatch.setattr(head_start, "LOGIT_ADJUSTMENT", 0.0)  # and adjusts nothing
     model = make_model(parts, probe_share=share, trainable_text_layers=0)
     own = {"head_init": "random", "num_train_epochs": 1} if share else {}
-    trainer = make_trainer(parts, tmp_path, model=model, **{**OPTIONS, **own})
+    trainer = make_trainer(parts, tmp_path, model=model, **{**OPTIONS, **own}, loss=loss)
     rows = trainer.train_dataset.paintings
     options = {"batch_size": 16, "precision": "fp32"}
     found = head_start.features_of(trainer.model, trainer.data_collator, rows, **options)
@@ -39,7 +39,8 @@ def test_the_model_gives_the_logits_of_the_regression(parts, tmp_path, monkeypat
     answers = predict_dataset(trainer.model, trainer.processing_class, rows, **options)
     for task, columns in trainer.model.config.label_columns.items():
         labels = found.labels[:, columns.start].numpy()
-        reference = LogisticRegression(C=1 / head_start.PENALTY, tol=1e-8, max_iter=2000)
+        weight = "balanced" if loss == "class_weighted" else None
+        reference = LogisticRegression(C=1 / head_start.PENALTY, class_weight=weight, tol=1e-8, max_iter=2000)
         reference.fit(table[labels >= 0], labels[labels >= 0])
         own = torch.tensor(answers.logits[task]).softmax(1).numpy()[:, reference.classes_]
         assert np.abs(own - reference.predict_proba(table)).max() < 5e-3, task
@@ -55,7 +56,7 @@ def test_a_row_without_picture_or_text_gets_what_the_regression_has_for_it(parts
         assert 0 < has.sum() < len(rows)
     assert not found.image[~found.has_image].any()
     assert not found.words.to_dense()[~found.has_text].any()
-    head_start.start_heads(trainer.model, found)
+    head_start.start_heads(trainer.model, found, trainer.loss)
     inputs = trainer.data_collator(rows)
     labels = inputs.pop("labels")
     output = trainer.model.eval()(**inputs, labels=labels)
@@ -76,7 +77,7 @@ def test_rare_labels_gain_as_much_in_the_answer_whatever_the_share_of_the_probe(
         trainer = make_trainer(parts, tmp_path, model=model, **OPTIONS)
         options = {"batch_size": 16, "precision": "fp32"}
         found = head_start.features_of(model, trainer.data_collator, trainer.train_dataset.paintings, **options)
-        head_start.start_heads(model, found)
+        head_start.start_heads(model, found, trainer.loss)
         if share:
             for head in model.heads.values():
                 torch.nn.init.zeros_(head.weight)
