@@ -23,8 +23,21 @@ SHARES = {"train": 0.8, "test": 0.2}
 # Below the grid of all anchors: the best macro-F1 of the type is at 0.01 in most divisions.
 MORE_C = (0.003, 0.01)
 SIDES = ("tfidf", "tower_alone", "ours")
-# What the tower reaches when nothing stands beside it, at the rates that suit it then.
-TOWER_ALONE = {"text_lexicon": False, "learning_rate": 1e-3, "text_learning_rate": 1e-4}
+# What the tower reaches when its last layer learns and nothing stands beside it, at the rates that suit it then.
+TOWER_ALONE = {
+    "text_lexicon": False,
+    "head_init": "random",
+    "text_pooling": "first",
+    "trainable_text_layers": 1,
+    "fusion_dropout": 0.3,
+    "num_train_epochs": 15,
+    "learning_rate": 1e-3,
+    "text_learning_rate": 1e-4,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.1,
+    "weight_decay": 0.05,
+    "logging_steps": 50,
+}
 
 
 def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:

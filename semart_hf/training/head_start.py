@@ -20,16 +20,18 @@ from semart_hf.model.techniques_semart import run_model
 from .losses import ArtLoss, TaskLoss, log_frequencies
 
 # Of the squared weights, of features whose rows are about 1 long: from 0.01 to 0.1 it hardly matters for accuracy, and
-# rare labels want less than cross-validation by likelihood chooses.
-PENALTY = 0.03
-# A text's features are shorter by this: there are fewer texts than pictures, and their words are rarer.
-TEXT_SCALE = 0.7
+# rare labels want less than cross-validation by likelihood chooses. Of texts there are fewer than of pictures.
+PENALTY, TEXT_PENALTY = 0.03, 0.2
+# Of a label that no row has, neither a regression nor the frequency that it is compared with falls without end.
+BIAS_PENALTY = 1e-3
+# How long the rows of what a text's tower gives are, beside words of length 1: of titles the tower knows more than
+# words that few of them share, of descriptions less. Each task takes that with the smaller loss of held-out texts.
+TEXT_SCALES = (0.7, 0.25)
+NUM_FOLDS = 3
 # Of the logarithm of a label's frequency, which its logit loses in the answer: rare labels gain more than others lose.
 LOGIT_ADJUSTMENT = 0.2
 # More numbers than these are multiplied as a sparse table.
 MOST_DENSE = 1 << 26
-# What a painting weighs where it is shown with one of its two modalities, or with none that it has.
-PART_WEIGHT = 0.5
 
 
 @dataclass
@@ -68,8 +70,11 @@ def regress_heads(
 def start_heads(model: SemArtForArtClassification, features: Features, loss: ArtLoss) -> None:
     """Make the model, or where it has one its probe, give the logits of a logistic regression for each task.
 
-    The regression learns every painting as it is and, at half the weight, with each modality alone, so that the model
-    serves both. It minimises each task's own `loss`. Towers are not changed, and nothing is drawn at random.
+    The logits add up those of two regressions, of pictures and of texts, less what texts say without being read, which
+    pictures say as well. Each minimises the training's own loss of the rows that have its modality, so that it serves
+    alone, too. Towers are not changed, and nothing is drawn at random.
+
+    Source: Kittler et al. 1998, On combining classifiers, the product rule.
 
     Raises:
         ValueError: If the fused features are too few to hold the logits of all labels.
@@ -80,19 +85,23 @@ def start_heads(model: SemArtForArtClassification, features: Features, loss: Art
             f"Got head_init: logistic_regression with {num_labels} labels and fusion_dim {model.config.fusion_dim}, "
             f"which must be as large. Set fusion_dim: {-(-num_labels // 64) * 64}, or head_init: random."
         )
-    blocks = [
-        _Block.of(features.image, features.has_image, 1.0),
-        _Block.of(features.text, features.has_text, TEXT_SCALE),
-    ]
-    views = _Views.of(blocks, features)
-    columns = model.config.label_columns
-    tasks = model.config.tasks or []
-    labels = [features.labels[:, columns[task["name"]]] for task in tasks]
-    fitted = torch.cat(
-        [_fit(views, own, part) for own, part in zip(labels, deepcopy(loss).cpu().losses, strict=True)], 1
-    )
-    shift = LOGIT_ADJUSTMENT * torch.cat([_log_priors(own, task) for own, task in zip(labels, tasks, strict=True)])
-    _write(model, blocks, fitted[:-1], fitted[-1] - shift, features.tokens)
+    image, text = _Block.of(features.image, features.has_image), _Block.of(features.text, features.has_text)
+    words = features.words
+    if words is not None and words.numel() < MOST_DENSE:
+        words = words.to_dense()
+    columns, found = model.config.label_columns, []
+    for task, own_loss in zip(model.config.tasks or [], deepcopy(loss.losses).cpu(), strict=True):
+        labels = features.labels[:, columns[task["name"]]]
+        shown = [
+            labels.masked_fill(~has.unsqueeze(1), UNKNOWN_LABEL) for has in (features.has_image, features.has_text)
+        ]
+        by_image = _fit([image.values], shown[0], own_loss, PENALTY)
+        by_text = _fit_texts(text.values, words, shown[1], own_loss)
+        prior = _fit([], shown[1], own_loss, 0)[0]
+        shift = LOGIT_ADJUSTMENT * _log_priors(labels, task)
+        parts = by_text[:-1].split([text.values.shape[1], len(by_text) - 1 - text.values.shape[1]])
+        found.append((by_image[:-1], by_image[-1], *parts, by_text[-1] - prior, prior, shift))
+    shift = _write(model, (image, text), [torch.cat(part, -1) for part in zip(*found, strict=True)], features.tokens)
     if model.probe is not None:  # which has a part in the answers on pictures, and is the answer on texts alone
         with torch.no_grad():
             model.probe.vision_projection.bias.add_((shift * (1 - 1 / model.config.probe_share)).to(model.device))
@@ -179,89 +188,65 @@ def _word_shares(lexicon: Lexicon, batch: dict[str, Any], num_rows: int) -> Tens
 
 @dataclass
 class _Block:
-    """One modality's features, of mean 0 and deviation 1 where it is there, and rows about `scale` long."""
+    """One modality's features, of mean 0 and deviation 1 where it is there, and rows about 1 long."""
 
     values: Tensor
     mean: Tensor
     factor: Tensor
 
     @staticmethod
-    def of(values: Tensor, is_there: Tensor, scale: float) -> "_Block":
+    def of(values: Tensor, is_there: Tensor) -> "_Block":
         own = values[is_there] if is_there.any() else values
         mean, deviation = own.mean(0), own.std(0, correction=0)
-        factor = scale / values.shape[1] ** 0.5 / deviation.clamp(min=1e-3)
+        factor = values.shape[1] ** -0.5 / deviation.clamp(min=1e-3)
         return _Block((values - mean) * factor * is_there.unsqueeze(1), mean, factor)
 
 
-@dataclass
-class _Views:
-    """Every painting as it is, and with each modality alone: the regression's rows.
-
-    A row has the number of its `painting`, whether picture and text are `shown (rows, 2)`, and a `weight`.
-    """
-
-    image: Tensor
-    text: Tensor
-    words: Tensor | None
-    painting: Tensor
-    shown: Tensor
-    weight: Tensor
-
-    @classmethod
-    def of(cls, blocks: Sequence[_Block], features: Features) -> "_Views":
-        whole = torch.stack((features.has_image, features.has_text), 1)
-        views = torch.stack([whole, whole & torch.tensor([True, False]), whole & torch.tensor([False, True])])
-        weight = torch.where((views != whole).any(-1), PART_WEIGHT, torch.tensor([[1.0], [0.0], [0.0]]))
-        view, painting = (weight > 0).nonzero(as_tuple=True)
-        words = None if features.words is None else TEXT_SCALE * features.words
-        if words is not None and words.numel() < MOST_DENSE:
-            words = words.to_dense()
-        return cls(blocks[0].values, blocks[1].values, words, painting, views[view, painting], weight[view, painting])
-
-    def select(self, paintings: Tensor) -> "_Views":
-        """The rows of some paintings, which are numbered again."""
-        number = torch.full((len(self.image),), -1)
-        number[paintings] = torch.arange(len(paintings))
-        rows = (number[self.painting] >= 0).nonzero().squeeze(1)
-        words = None if self.words is None else self.words.index_select(0, paintings)
-        parts = self.image[paintings], self.text[paintings], words
-        return _Views(*parts, number[self.painting[rows]], self.shown[rows], self.weight[rows])
-
-    @property
-    def num_features(self) -> int:
-        """Columns of the regression: both modalities' features, a vector where each lacks, and the words."""
-        return self.image.shape[1] + self.text.shape[1] + 2 + (0 if self.words is None else self.words.shape[1])
-
-    def logits(self, fitted: Tensor) -> Tensor:
-        """`(rows, labels)` by weights in the columns' order, the biases last; each painting is multiplied once."""
-        sizes = [self.image.shape[1], self.text.shape[1], 2]
-        image, text, absent, words, bias = fitted.split([*sizes, len(fitted) - sum(sizes) - 1, 1])
-        by_text = self.text @ text if self.words is None else self.text @ text + self.words @ words
-        shown = self.shown.float()
-        found: Tensor = shown[:, :1] * (self.image @ image)[self.painting] + shown[:, 1:] * by_text[self.painting]
-        return found + (1 - shown) @ absent + bias
+def _fit_texts(values: Tensor, words: Tensor | None, labels: Tensor, loss: TaskLoss) -> Tensor:
+    """`_fit` of a tower's values and of words, at the scale of `TEXT_SCALES` that held-out texts are for."""
+    blocks = [values] if words is None else [values, words]
+    fold = (torch.arange(len(labels)) % NUM_FOLDS).unsqueeze(1)
+    losses = []
+    for scale in TEXT_SCALES:
+        scaled, held_out_loss = [scale * values, *blocks[1:]], 0.0
+        for number in range(NUM_FOLDS):
+            fitted = _fit(scaled, labels.masked_fill(fold == number, UNKNOWN_LABEL), loss, TEXT_PENALTY)
+            held_out = labels.masked_fill(fold != number, UNKNOWN_LABEL)
+            held_out_loss += loss(_logits(scaled, fitted), held_out).sum().item()
+        losses.append(held_out_loss)
+    scale = TEXT_SCALES[losses.index(min(losses))]
+    fitted = _fit([scale * values, *blocks[1:]], labels, loss, TEXT_PENALTY)
+    fitted[: values.shape[1]] *= scale
+    return fitted
 
 
-def _fit(views: _Views, labels: Tensor, loss: TaskLoss) -> Tensor:
-    """Weights and in the last row biases that minimise the weighted sum of losses and penalty / 2 · Σ weight²."""
+def _fit(blocks: Sequence[Tensor], labels: Tensor, loss: TaskLoss, penalty: float) -> Tensor:
+    """Weights, and biases in the last row, that minimise the known rows' losses and penalty / 2 · Σ weight²."""
     known = (labels != UNKNOWN_LABEL).any(1).nonzero().squeeze(1)
-    rows, own = views.select(known), labels[known]
-    own = own[rows.painting]
-    fitted = torch.zeros(views.num_features + 1, loss.weights.shape[-1], requires_grad=True)
-    weight = rows.weight * own.shape[1]  # the loss of several labels is their mean
+    blocks, labels = [block.index_select(0, known) for block in blocks], labels[known]
+    num_features = sum(block.shape[1] for block in blocks)
+    fitted = torch.zeros(num_features + 1, loss.weights.shape[-1], requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [fitted], max_iter=100, history_size=10, tolerance_change=1e-6, line_search_fn="strong_wolfe"
     )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        total = (loss(rows.logits(fitted), own) * weight).sum() + PENALTY / 2 * fitted[:-1].square().sum()
+        logits = _logits(blocks, fitted).expand(len(labels), -1)
+        each = loss(logits, labels) * labels.shape[1]  # of several labels the sum
+        total = each.sum() + (penalty * fitted[:-1].square().sum() + BIAS_PENALTY * fitted[-1].square().sum()) / 2
         total.backward()
         return total
 
     if len(known):
         optimizer.step(closure)
     return fitted.detach()
+
+
+def _logits(blocks: Sequence[Tensor], fitted: Tensor) -> Tensor:
+    """`(rows, labels)` by weights in the blocks' order, the biases last; without a block one row for all."""
+    parts = fitted[:-1].split([block.shape[1] for block in blocks])
+    return sum((block @ part for block, part in zip(blocks, parts, strict=True)), fitted[-1:])
 
 
 def _log_priors(labels: Tensor, task: Any) -> Tensor:
@@ -273,35 +258,34 @@ def _log_priors(labels: Tensor, task: Any) -> Tensor:
 
 @torch.no_grad()
 def _write(
-    model: SemArtForArtClassification, blocks: Sequence[_Block], weight: Tensor, bias: Tensor, tokens: Tensor
-) -> None:
-    """Write a regression `(features, labels)` into projections, absence vectors, lexicon, and heads or probe."""
-    num_labels, device = weight.shape[1], model.device
+    model: SemArtForArtClassification, blocks: Sequence[_Block], found: Sequence[Tensor], tokens: Tensor
+) -> Tensor:
+    """Write regressions into projections, absence vectors, lexicon, and heads or probe; the logits' shift."""
+    by_image, image_bias, by_text, by_words, text_bias, prior, shift = (part.to(model.device) for part in found)
     reader: Any = model.probe or model
-    basis = torch.eye(num_labels)
+    basis = torch.eye(len(shift), device=model.device)
     if model.probe is None:  # orthonormal rows: what the projections write for a label, its head alone reads
-        basis = nn.init.orthogonal_(
-            torch.empty(num_labels, model.config.fusion_dim), generator=torch.Generator().manual_seed(0)
-        )
-    stop = 0
-    for layer, block in zip((reader.vision_projection, reader.text_projection), blocks, strict=True):
-        own = weight[stop : stop + len(block.mean)] * block.factor.unsqueeze(1)
-        stop += len(block.mean)
+        size = len(shift), model.config.fusion_dim
+        basis = nn.init.orthogonal_(torch.empty(size), generator=torch.Generator().manual_seed(0)).to(model.device)
+    sides = (reader.vision_projection, by_image, image_bias), (reader.text_projection, by_text, text_bias)
+    for (layer, weight, bias), block in zip(sides, blocks, strict=True):
+        own = weight * block.factor.to(model.device).unsqueeze(1)
         layer.weight.copy_((own @ basis).T)
-        layer.bias.copy_(-(block.mean @ own) @ basis)
-    for place, vector in enumerate((reader.absent_image, reader.absent_text)):
-        vector.copy_(weight[stop + place] @ basis)
+        layer.bias.copy_((bias - block.mean.to(model.device) @ own) @ basis)
+    reader.absent_image.copy_(prior @ basis)
+    reader.absent_text.zero_()
     if reader.lexicon is not None:
         reader.lexicon.weight.zero_()
-        reader.lexicon.weight[tokens] = (TEXT_SCALE * weight[stop + 2 :]).to(device)
+        reader.lexicon.weight[tokens.to(model.device)] = by_words
     if model.probe is not None:  # each row has one of the two
         for vector in (reader.vision_projection.bias, reader.absent_image):
-            vector.add_(bias.to(device))
-        return
+            vector.sub_(shift)
+        return shift
     nn.init.zeros_(model.fusion.weight)
     nn.init.zeros_(model.fusion.bias)
     rows = [len(task["labels"]) for task in model.config.tasks or []]
-    for name, own, shift in zip(model.config.task_names, basis.split(rows), bias.split(rows), strict=True):
+    for name, own, bias in zip(model.config.task_names, basis.split(rows), shift.split(rows), strict=True):
         head: Any = model.heads[f"head_{name}"]
         head.weight.copy_(own)
-        head.bias.copy_(shift)
+        head.bias.copy_(-bias)
+    return shift
