@@ -21,7 +21,7 @@ from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 Matrix = npt.NDArray[np.float64]
 GRID: dict[str, Sequence[Any]] = {
-    "C": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
+    "C": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
     "class_weight": (None, "balanced"),
 }
 METRICS = {"accuracy": "accuracy", "macro_f1": "f1_macro"}
@@ -58,26 +58,25 @@ def rotated(first: Any, second: Any) -> tuple[Matrix, Matrix]:
 
 
 def tune_and_predict(
-    columns: Matrix, labels: npt.NDArray[np.int64], others: Matrix, *, seed: int, more_c: Sequence[float] = ()
+    columns: Matrix, labels: npt.NDArray[np.int64], others: Matrix, *, seed: int
 ) -> dict[str, tuple[npt.NDArray[np.int64], dict[str, Any]]]:
     """By metric, predictions (rows,) for the other rows, and the `C` and `class_weight` that they are made with.
 
-    Both are those of `GRID` and `more_c` with the best mean of the metric over the folds of a cross-validation on the
-    rows with a label. Where these are too few for one, the most frequent label is the answer.
+    Both are those with the best mean of the metric over the folds of a cross-validation on the rows with a label.
+    Where these are too few for one, the most frequent label is the answer.
     """
     is_known = labels != UNKNOWN_LABEL
     columns, labels = columns[is_known], labels[is_known]
     counts = np.bincount(labels, minlength=1)
     if sum(counts > 1) < 2:
         return dict.fromkeys(METRICS, (most_frequent(labels, len(others)), {}))
-    grid = {**GRID, "C": (*more_c, *GRID["C"])}
     with warnings.catch_warnings():
         # Labels with fewer rows than there are folds are missing in some of them.
         warnings.filterwarnings("ignore", message="The least populated class")
         warnings.filterwarnings("ignore", category=ConvergenceWarning)
         folds = StratifiedKFold(min(5, sorted(counts)[-2]), shuffle=True, random_state=seed)
         search = GridSearchCV(
-            LogisticRegression(max_iter=500), grid, scoring=METRICS, refit=False, cv=list(folds.split(columns, labels))
+            LogisticRegression(max_iter=500), GRID, scoring=METRICS, refit=False, cv=list(folds.split(columns, labels))
         ).fit(columns, labels)
         found = {}
         for metric in METRICS:
