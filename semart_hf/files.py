@@ -63,9 +63,13 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
     A folder with content is replaced if `replace`, once the new one is whole.
 
     Raises:
-        ValueError: If the folder has content and is not to be replaced.
+        ValueError: If the folder has content and is not to be replaced, or is a mounted volume.
     """
     folder = Path(folder).absolute()
+    if os.path.ismount(folder):
+        raise ValueError(
+            f"{folder} is a mounted volume, which no folder can take the place of. Give a folder inside it."
+        )
     if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"Got the folder {folder}, which is not empty. Give the name of a new folder, or empty it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -73,9 +77,14 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
         unfinished, old = Path(place, "new"), Path(place, "old")
         unfinished.mkdir()
         yield unfinished
-        if folder.exists():
-            folder.rename(old)
-        unfinished.rename(folder)
+        try:
+            if folder.exists():
+                folder.rename(old)
+            unfinished.rename(folder)
+        except BaseException:
+            if old.exists() and not folder.exists():
+                old.rename(folder)
+            raise
 
 
 @contextmanager
@@ -86,16 +95,21 @@ def output_folder(folder: str | os.PathLike[str], own_files: Sequence[str], kind
         ValueError: If the folder is a file, or holds one that fits none of the patterns of an earlier output's files.
     """
     folder = no_file(folder)
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
-    foreign = sorted(name for name in names if not any(fnmatch(name, pattern) for pattern in own_files))
-    if foreign:
-        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
-        raise ValueError(
-            f"Got {folder}, which holds {', '.join(foreign[:3])}{more}. Replaced is nothing but an earlier {kind}. "
-            "Give another folder, or move these files away."
-        )
+
+    def refuse_foreign() -> None:
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
+        foreign = sorted(name for name in names if not any(fnmatch(name, pattern) for pattern in own_files))
+        if foreign:
+            more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+            raise ValueError(
+                f"Got {folder}, which holds {', '.join(foreign[:3])}{more}. Replaced is nothing but an earlier "
+                f"{kind}. Give another folder, or move these files away."
+            )
+
+    refuse_foreign()
     with atomic_folder(folder, replace=True) as unfinished:
         yield unfinished
+        refuse_foreign()  # what somebody has put there meanwhile would go with the old folder
 
 
 def no_file(folder: str | os.PathLike[str]) -> Path:

@@ -1,7 +1,9 @@
 import errno
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,33 @@ def test_files_and_folders_appear_whole_or_not_at_all(tmp_path):
         (unfinished / "b").write_text("2")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b"]
     assert hidden(tmp_path) == []
+
+
+def test_what_was_in_a_folder_outlives_a_failed_replacement(tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "old.txt").write_text("old")
+    rename = Path.rename
+
+    def fails(self, target):
+        if self.name == "new":
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="no"), files.output_folder(folder, ["*.txt"], "list") as unfinished:
+        (unfinished / "new.txt").write_text("new")
+    monkeypatch.undo()
+    assert [path.name for path in folder.iterdir()] == ["old.txt"]
+    with (
+        pytest.raises(ValueError, match=r"holds notes\.md\. Replaced"),
+        files.output_folder(folder, ["*.txt"], "list"),
+    ):
+        (folder / "notes.md").write_text("put there meanwhile")
+    assert sorted(path.name for path in folder.iterdir()) == ["notes.md", "old.txt"]
+    monkeypatch.setattr(os.path, "ismount", lambda path: True)
+    with pytest.raises(ValueError, match="is a mounted volume"), files.atomic_folder(folder, replace=True):
+        pass
 
 
 def test_a_lock_names_its_owner_and_is_free_after_a_kill(tmp_path, monkeypatch):

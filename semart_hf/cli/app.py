@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from semart_hf.documents.page import notice, small_picture
 from semart_hf.documents.table import first_of
 from semart_hf.extras import optional
 
@@ -154,18 +153,26 @@ class Page:
         self.classifier, self.thresholds = classifier, thresholds
         self.tasks = list(classifier.model.config.task_names)
 
+    def notice(self, message: str) -> str:
+        """HTML of a message; what writes documents is imported after torch's threads are set."""
+        from semart_hf.documents.page import notice
+
+        return notice(message)
+
     def refused(self, message: str) -> list[Any]:
         """No answers, and a message."""
-        return [notice(message), *[None] * len(self.tasks), ""]
+        return [self.notice(message), *[None] * len(self.tasks), ""]
 
     def preview(self, picture: str | None) -> list[Any]:
         """The picture as the model reads it, whatever its colours and format, and a sentence if it cannot be read."""
+        from semart_hf.documents.page import small_picture
+
         if picture is None:
             return [None, None]
         try:
             return [small_picture(picture, PREVIEW_SIZE), None]
         except (ValueError, OSError) as error:
-            return [None, notice(without_path(error, picture))]
+            return [None, self.notice(without_path(error, picture))]
 
     def classify(self, picture: str | None, text: str | None) -> list[Any]:
         """The message, the labels of each task with their probabilities, and no explanation."""
@@ -186,14 +193,14 @@ class Page:
             # Of several labels those that are an answer, the ticked ones, stand before all others.
             marks = {label: f"✓ {label}" for label in chosen} if is_multi_label(task) else {}
             labels.append({marks.get(label, label): score for label, score in ranked})
-        return [notice(f"The model is unsure of: {', '.join(unsure)}." if unsure else ""), *labels, ""]
+        return [self.notice(f"The model is unsure of: {', '.join(unsure)}." if unsure else ""), *labels, ""]
 
     def explain(self, picture: str | None, text: str | None) -> list[Any]:
         """The message, and a page with the heat map and the weighted words of each answer."""
         try:
             return ["", self.explanation(painting_of(picture, text))]
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            return [notice(without_path(error, picture)), ""]
+            return [self.notice(without_path(error, picture)), ""]
 
     def explanation(self, painting: dict[str, Any]) -> str:
         """A frame with the explanation page of one painting."""

@@ -302,3 +302,7 @@ def write_suggestions(
 
     additions = (addition_of(answer(n), row, columns, names, {}) for n, row in enumerate(catalogue.rows()))
     catalogue.write(folder / name, added_columns(names), additions)
+
+
+if __name__ == "__main__":
+    main()

@@ -28,3 +28,7 @@ def main(arguments: list[str]) -> None:
     ]
     print_table(Table(("graph", "MB", "difference from torch"), rows))
     print(f"Written to {options.output}; outputs, one row a painting: {', '.join(description['outputs'])}")
+
+
+if __name__ == "__main__":
+    main()

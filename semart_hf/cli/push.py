@@ -134,3 +134,7 @@ def show_files(folder: Path, repo_id: str, repo_type: str, private: bool) -> Non
     print(f"{folder} -> {where}: {len(files)} files, {sum(files.values()):,} bytes")
     for name, size in files.items():
         print(f"  {size:>14,}  {name}")
+
+
+if __name__ == "__main__":
+    main()

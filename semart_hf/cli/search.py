@@ -110,3 +110,7 @@ def show(options: argparse.Namespace, index: Any, hits: Sequence[Any]) -> None:
         write_text(options.output, "".join(json.dumps(hit_json(hit), ensure_ascii=False) + "\n" for hit in hits))
     if options.output is not None:
         print(f"{len(hits)} paintings in {options.output}")
+
+
+if __name__ == "__main__":
+    main()

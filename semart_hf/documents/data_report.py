@@ -57,7 +57,8 @@ def write_data_report(folder: str | Path) -> Path:
         problems = [json.loads(line) for line in lines]
     rows, counted = summary["rows"], summary["problems"]
     total = {key: sum(split[key] for split in rows.values()) for key in next(iter(rows.values()))}
-    copies = sorted(summary.get("copies", []), key=lambda copy: (_COPIES.index(copy["kind"]), copy["row"]))
+    copies = [copy for copy in summary.get("copies", []) if copy["kind"] in _COPIES]
+    copies.sort(key=lambda copy: (_COPIES.index(copy["kind"]), copy["row"]))
     pairs = [(tuple(copy["earlier_row"]), tuple(copy["row"]), copy["kind"]) for copy in copies[:_NUM_PAIRS]]
     sample = _sample(files)
     options = [[name.replace("_", " "), str(value)] for name, value in summary["options"].items()]

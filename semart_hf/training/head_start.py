@@ -28,7 +28,8 @@ BIAS_PENALTY = 1e-3
 # words that few of them share, of descriptions less. Each task takes that with the smaller loss of held-out texts.
 TEXT_SCALES = (0.7, 0.25)
 NUM_FOLDS = 3
-# Of the logarithm of a label's frequency, which its logit loses in the answer: rare labels gain more than others lose.
+# Of the logarithm of a label's frequency, which its logit loses in the answer: rare labels gain more than others lose,
+# also after a loss that weighs labels alike.
 LOGIT_ADJUSTMENT = 0.2
 # More numbers than these are multiplied as a sparse table.
 MOST_DENSE = 1 << 26
@@ -97,7 +98,12 @@ def start_heads(model: SemArtForArtClassification, features: Features, loss: Art
         ]
         by_image = _fit([image.values], shown[0], own_loss, PENALTY)
         by_text = _fit_texts(text.values, words, shown[1], own_loss)
-        prior = _fit([], shown[1], own_loss, 0)[0]
+        has_image, has_text = ((one != UNKNOWN_LABEL).any() for one in shown)
+        prior = _fit([], shown[1] if has_text else labels, own_loss, 0)[0]
+        if not has_image:  # nothing is known of what pictures, or texts, say
+            by_image[-1] = prior
+        if not has_text:
+            by_text[-1] = prior
         shift = LOGIT_ADJUSTMENT * _log_priors(labels, task)
         parts = by_text[:-1].split([text.values.shape[1], len(by_text) - 1 - text.values.shape[1]])
         found.append((by_image[:-1], by_image[-1], *parts, by_text[-1] - prior, prior, shift))
@@ -261,25 +267,25 @@ def _write(
     model: SemArtForArtClassification, blocks: Sequence[_Block], found: Sequence[Tensor], tokens: Tensor
 ) -> Tensor:
     """Write regressions into projections, absence vectors, lexicon, and heads or probe; the logits' shift."""
-    by_image, image_bias, by_text, by_words, text_bias, prior, shift = (part.to(model.device) for part in found)
+    by_image, image_bias, by_text, by_words, text_bias, prior, shift = found
     reader: Any = model.probe or model
-    basis = torch.eye(len(shift), device=model.device)
+    basis = torch.eye(len(shift))
     if model.probe is None:  # orthonormal rows: what the projections write for a label, its head alone reads
         size = len(shift), model.config.fusion_dim
-        basis = nn.init.orthogonal_(torch.empty(size), generator=torch.Generator().manual_seed(0)).to(model.device)
+        basis = nn.init.orthogonal_(torch.empty(size), generator=torch.Generator().manual_seed(0))
     sides = (reader.vision_projection, by_image, image_bias), (reader.text_projection, by_text, text_bias)
     for (layer, weight, bias), block in zip(sides, blocks, strict=True):
-        own = weight * block.factor.to(model.device).unsqueeze(1)
+        own = weight * block.factor.unsqueeze(1)
         layer.weight.copy_((own @ basis).T)
-        layer.bias.copy_((bias - block.mean.to(model.device) @ own) @ basis)
+        layer.bias.copy_((bias - block.mean @ own) @ basis)
     reader.absent_image.copy_(prior @ basis)
     reader.absent_text.zero_()
     if reader.lexicon is not None:
         reader.lexicon.weight.zero_()
-        reader.lexicon.weight[tokens.to(model.device)] = by_words
+        reader.lexicon.weight[tokens.to(model.device)] = by_words.to(model.device)
     if model.probe is not None:  # each row has one of the two
         for vector in (reader.vision_projection.bias, reader.absent_image):
-            vector.sub_(shift)
+            vector.sub_(shift.to(model.device))
         return shift
     nn.init.zeros_(model.fusion.weight)
     nn.init.zeros_(model.fusion.bias)

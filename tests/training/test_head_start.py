@@ -89,6 +89,26 @@ def test_a_row_without_picture_or_text_gets_what_the_regression_has_for_it(parts
         make_trainer(parts, tmp_path, model=model, **OPTIONS).train()
 
 
+@pytest.mark.parametrize("missing", ["image", "text"])
+def test_a_modality_that_no_training_row_has_says_nothing(parts, tmp_path, missing):
+    trainer = make_trainer(parts, tmp_path, **OPTIONS)
+    rows = list(trainer.train_dataset.paintings)
+    without = [{**row, missing: None} for row in rows]
+    found = head_start.features_of(trainer.model, trainer.data_collator, without, batch_size=16, precision="fp32")
+    head_start.start_heads(trainer.model, found, trainer.loss)
+    model, inputs = trainer.model.eval(), trainer.data_collator(rows)
+    inputs.pop("labels")
+    pictures = {name: inputs.pop(name) for name in ("pixel_values", "has_image") if name in inputs}
+    alone, other = (inputs, pictures) if missing == "image" else (pictures, inputs)
+    with torch.no_grad():
+        both, known, nothing = (model(**shown).logits for shown in ({**inputs, **pictures}, alone, other))
+    for task, columns in model.config.label_columns.items():
+        assert torch.allclose(both[task], known[task], atol=1e-4)
+        labels = found.labels[:, columns.start]
+        counts = torch.bincount(labels[labels >= 0], minlength=both[task].shape[1])
+        assert (counts[nothing[task].argmax(1)] == counts.max()).all()
+
+
 def test_rare_labels_gain_as_much_in_the_answer_whatever_the_share_of_the_probe(parts, tmp_path, monkeypatch):
     """With a network that says nothing, answers are the regression's times its share, and the adjustment."""
     answers = {}
