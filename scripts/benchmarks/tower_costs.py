@@ -125,7 +125,7 @@ def towers_text(measured: Mapping[str, Any]) -> str:
     where = "{processor}, torch {torch}, timm {timm}, commit {commit}".format_map(measured["environment"])
     return (
         f"{table.markdown()}\n\n{measured['steps']} steps by command at {measured['image_size']} pixels and "
-        f"{TEXT_LENGTH} tokens a text with random weights of the real sizes, beside other work; what the backward "
+        f"{TEXT_LENGTH} tokens a text with random weights of the real sizes; what the backward "
         f"pass keeps (`saved_tensors_hooks`) and the operations are of bfloat16. {where}. Estimated, on no GPU: "
         "bytes are 4 × parameters + 12 × learned ones (gradient, two moments) + what is kept, and "
         f"{OUTSIDE} GB for driver and libraries; hours are arithmetic alone, at {ACHIEVED / 1e12:.0f} TFLOP/s. "
