@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from transformers import AutoConfig
 
-from proofs.anchors import METRICS, tune_and_predict, word_columns
+from proofs.anchors import GRID, METRICS, tune_and_predict, word_columns
 from proofs.runner import Run, brief, by_task, mean_and_deviation, score_figures, train_and_score
 from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.catalogue.schema import SEMART_TASKS
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.scores import score_outcomes
 from semart_hf.model.output_semart import UNKNOWN_LABEL
+from semart_hf.recipes.recipe import RECIPES, read_recipe
 
 RECIPE = "text_proof.yaml"
 SHARES = {"train": 0.8, "test": 0.2}
@@ -45,6 +46,7 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
         "csv": options.csv.name,
         "text_tower": {"name": name, "layers": tower.num_hidden_layers, "width": tower.hidden_size},
         "recipe": RECIPE,
+        "fields": {"ours": read_recipe(RECIPES / RECIPE), "tower_alone": TOWER_ALONE, "tfidf": GRID},
     }
     shared = {"csv": options.csv, "text_tower": options.text_tower}
     return common, [{"seed": seed, **shared} for seed in options.seeds]
