@@ -1,7 +1,7 @@
 """Logistic regressions on the towers' features: what heads start as, or what a probe beside the network is."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +31,8 @@ NUM_FOLDS = 3
 # Of the logarithm of a label's frequency, which its logit loses in the answer: rare labels gain more than others lose,
 # also after a loss that weighs labels alike.
 LOGIT_ADJUSTMENT = 0.2
-# More numbers than these are multiplied as a sparse table.
-MOST_DENSE = 1 << 26
+# More numbers than these are multiplied as a sparse table; and of more rows it costs more to find what they span.
+MOST_DENSE, MOST_ROTATED = 1 << 26, 4000
 
 
 @dataclass
@@ -90,14 +90,16 @@ def start_heads(model: SemArtForArtClassification, features: Features, loss: Art
     words = features.words
     if words is not None and words.numel() < MOST_DENSE:
         words = words.to_dense()
+    image_blocks, from_image = _rotated([image.values])
+    texts = {scale: _rotated([scale * text.values, *([] if words is None else [words])]) for scale in TEXT_SCALES}
     columns, found = model.config.label_columns, []
     for task, own_loss in zip(model.config.tasks or [], deepcopy(loss.losses).cpu(), strict=True):
         labels = features.labels[:, columns[task["name"]]]
         shown = [
             labels.masked_fill(~has.unsqueeze(1), UNKNOWN_LABEL) for has in (features.has_image, features.has_text)
         ]
-        by_image = _fit([image.values], shown[0], own_loss, PENALTY)
-        by_text = _fit_texts(text.values, words, shown[1], own_loss)
+        by_image = from_image(_fit(image_blocks, shown[0], own_loss, PENALTY))
+        by_text, scale = _fit_texts(texts, shown[1], own_loss)
         has_image, has_text = ((one != UNKNOWN_LABEL).any() for one in shown)
         prior = _fit([], shown[1] if has_text else labels, own_loss, 0)[0]
         if not has_image:  # nothing is known of what pictures, or texts, say
@@ -105,8 +107,8 @@ def start_heads(model: SemArtForArtClassification, features: Features, loss: Art
         if not has_text:
             by_text[-1] = prior
         shift = LOGIT_ADJUSTMENT * _log_priors(labels, task)
-        parts = by_text[:-1].split([text.values.shape[1], len(by_text) - 1 - text.values.shape[1]])
-        found.append((by_image[:-1], by_image[-1], *parts, by_text[-1] - prior, prior, shift))
+        by_tower, by_words = by_text[:-1].tensor_split([text.values.shape[1]])
+        found.append((by_image[:-1], by_image[-1], scale * by_tower, by_words, by_text[-1] - prior, prior, shift))
     shift = _write(model, (image, text), [torch.cat(part, -1) for part in zip(*found, strict=True)], features.tokens)
     if model.probe is not None:  # which has a part in the answers on pictures, and is the answer on texts alone
         with torch.no_grad():
@@ -208,22 +210,33 @@ class _Block:
         return _Block((values - mean) * factor * is_there.unsqueeze(1), mean, factor)
 
 
-def _fit_texts(values: Tensor, words: Tensor | None, labels: Tensor, loss: TaskLoss) -> Tensor:
-    """`_fit` of a tower's values and of words, at the scale of `TEXT_SCALES` that held-out texts are for."""
-    blocks = [values] if words is None else [values, words]
+def _rotated(blocks: Sequence[Tensor]) -> tuple[Sequence[Tensor], Callable[[Tensor], Tensor]]:
+    """Blocks of as few columns as there are rows, and what turns weights of theirs, biases last, into the given's.
+
+    Weights with an L2 penalty lie in what the rows span, so that those fitted in fewer columns are the same.
+    """
+    num_rows, num_columns = len(blocks[0]), sum(block.shape[1] for block in blocks)
+    if num_columns <= num_rows or num_rows > MOST_ROTATED or any(block.is_sparse for block in blocks):
+        return blocks, lambda fitted: fitted
+    table = torch.cat(list(blocks), 1).double()
+    lengths, vectors = torch.linalg.eigh(table @ table.T)
+    kept = lengths > 1e-9 * lengths[-1]
+    basis = (table.T @ (vectors[:, kept] / lengths[kept].sqrt())).float()
+    return [table.float() @ basis], lambda fitted: torch.cat((basis @ fitted[:-1], fitted[-1:]))
+
+
+def _fit_texts(texts: Mapping[float, Any], labels: Tensor, loss: TaskLoss) -> tuple[Tensor, float]:
+    """`_fit` of what `_rotated` gives by scale, at the scale that held-out texts are for; and the scale."""
     fold = (torch.arange(len(labels)) % NUM_FOLDS).unsqueeze(1)
-    losses = []
-    for scale in TEXT_SCALES:
-        scaled, held_out_loss = [scale * values, *blocks[1:]], 0.0
+    losses = dict.fromkeys(texts, 0.0)
+    for scale, (blocks, _) in texts.items():
         for number in range(NUM_FOLDS):
-            fitted = _fit(scaled, labels.masked_fill(fold == number, UNKNOWN_LABEL), loss, TEXT_PENALTY)
+            fitted = _fit(blocks, labels.masked_fill(fold == number, UNKNOWN_LABEL), loss, TEXT_PENALTY)
             held_out = labels.masked_fill(fold != number, UNKNOWN_LABEL)
-            held_out_loss += loss(_logits(scaled, fitted), held_out).sum().item()
-        losses.append(held_out_loss)
-    scale = TEXT_SCALES[losses.index(min(losses))]
-    fitted = _fit([scale * values, *blocks[1:]], labels, loss, TEXT_PENALTY)
-    fitted[: values.shape[1]] *= scale
-    return fitted
+            losses[scale] += loss(_logits(blocks, fitted), held_out).sum().item()
+    best = min(losses, key=losses.__getitem__)
+    blocks, from_text = texts[best]
+    return from_text(_fit(blocks, labels, loss, TEXT_PENALTY)), best
 
 
 def _fit(blocks: Sequence[Tensor], labels: Tensor, loss: TaskLoss, penalty: float) -> Tensor:

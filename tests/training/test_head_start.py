@@ -30,6 +30,7 @@ def test_the_model_gives_the_logits_of_the_regressions(parts, tmp_path, monkeypa
     monkeypatch.setattr(head_start, "LOGIT_ADJUSTMENT", 0.0)
     monkeypatch.setattr(head_start, "BIAS_PENALTY", 0.0)
     monkeypatch.setattr(head_start, "TEXT_SCALES", (0.5,))
+    monkeypatch.setattr(head_start, "MOST_ROTATED", 0 if share else 4000)
     model = make_model(parts, probe_share=share, trainable_text_layers=0)
     own = {"head_init": "random", "num_train_epochs": 1, "loss": "class_weighted"} if share else {}
     trainer = make_trainer(parts, tmp_path, model=model, **{**OPTIONS, **own})
