@@ -66,10 +66,7 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
         ValueError: If the folder has content and is not to be replaced, or is a mounted volume.
     """
     folder = Path(folder).absolute()
-    if os.path.ismount(folder):
-        raise ValueError(
-            f"{folder} is a mounted volume, which no folder can take the place of. Give a folder inside it."
-        )
+    refuse_mounted(folder)
     if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"Got the folder {folder}, which is not empty. Give the name of a new folder, or empty it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -102,14 +99,20 @@ def output_folder(folder: str | os.PathLike[str], own_files: Sequence[str], kind
         if foreign:
             more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
             raise ValueError(
-                f"Got {folder}, which holds {', '.join(foreign[:3])}{more}. Replaced is nothing but an earlier "
-                f"{kind}. Give another folder, or move these files away."
+                f"Got {folder}, which holds {', '.join(foreign[:3])}{more}. Only an earlier {kind} is replaced. Give "
+                "another folder, or move these files away."
             )
 
     refuse_foreign()
     with atomic_folder(folder, replace=True) as unfinished:
         yield unfinished
         refuse_foreign()  # what somebody has put there meanwhile would go with the old folder
+
+
+def refuse_mounted(folder: Path) -> None:
+    """Raise ValueError for a mounted volume, whose name another folder cannot get."""
+    if os.path.ismount(folder):
+        raise ValueError(f"Got {folder}, a mounted volume, which cannot be replaced. Give a folder inside it.")
 
 
 def no_file(folder: str | os.PathLike[str]) -> Path:

@@ -1,7 +1,6 @@
 """The folder that a run writes: begun, continued by the same command, replaced by a whole one, or left alone."""
 
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from semart_hf.files import write_text
+from semart_hf.files import refuse_mounted, write_text
 from semart_hf.recipes.recipe import changed_fields
 
 from .checkpoints import MANIFEST, checkpoints_of, last_whole_checkpoint, requested_checkpoint
@@ -131,10 +130,7 @@ def _check_is_replaceable(folder: Path, overwrite: bool) -> None:
             f"output_dir {folder} already holds {found}. Give another --output_dir, replace what is there with "
             "--overwrite_output_dir true, or train it further with --resume_from_checkpoint true."
         )
-    if os.path.ismount(folder):
-        raise ValueError(
-            f"output_dir {folder} is a mounted volume, which no folder can take the place of. Give a folder inside it."
-        )
+    refuse_mounted(folder)
     if not any((folder / name).is_file() for name in ("config.json", RECIPE)) and not checkpoints_of(folder):
         raise ValueError(
             f"output_dir {folder} holds {found}, which is no model, so it is not replaced. Give another --output_dir."

@@ -170,7 +170,7 @@ def test_what_is_no_evaluation_is_not_overwritten(model, release, tmp_path, name
     place = tmp_path / "out" / name
     place.parent.mkdir(exist_ok=True)
     place.write_text("mine")
-    message = f"out, which holds {name}. Replaced is nothing but" if name else "out, which is a file"
+    message = f"out, which holds {name}. Only an earlier evaluation is replaced" if name else "out, which is a file"
     with pytest.raises(SystemExit, match=message):
         run(model, release, tmp_path / "out")
     assert place.read_text() == "mine"

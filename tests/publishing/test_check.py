@@ -164,7 +164,7 @@ def test_nothing_but_an_earlier_repository_is_replaced(saved_model, repository, 
     (repository / name).parent.mkdir(exist_ok=True)
     (repository / name).write_text("mine")
     before = contents(repository)
-    with pytest.raises(ValueError, match=rf"which holds {name}\. Replaced is nothing but an earlier repository"):
+    with pytest.raises(ValueError, match=rf"which holds {name}\. Only an earlier repository"):
         assemble_repository(*saved_model, repository, "anna/delft")
     assert contents(repository) == before
     (repository / name).unlink()

@@ -107,7 +107,7 @@ def test_a_tower_of_another_family_is_exported_and_answers_with_its_tokenizer(sa
 def test_nothing_but_an_earlier_export_is_replaced(saved_model, tmp_path):
     pytest.importorskip("onnx")
     (tmp_path / "results.json").write_text("mine")
-    with pytest.raises(ValueError, match=r"which holds results\.json\. Replaced is nothing but an earlier export"):
+    with pytest.raises(ValueError, match=r"which holds results\.json\. Only an earlier export"):
         onnx_export.export_onnx(*saved_model, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
     with pytest.raises(SystemExit, match="as --model and as --output"):

@@ -37,7 +37,7 @@ def test_other_files_are_not_replaced(tmp_path):
     for model in ("anna/delft", "anna/haarlem"):
         write_space(tmp_path / "space", model)
     (tmp_path / "space" / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"which holds notes\.txt\. Replaced is nothing but an earlier Space"):
+    with pytest.raises(ValueError, match=r"which holds notes\.txt\. Only an earlier Space"):
         write_space(tmp_path / "space", "anna/delft")
     assert (tmp_path / "space" / "notes.txt").read_text() == "mine"
     assert json.loads((tmp_path / "space" / "model.json").read_text())["model"] == "anna/haarlem"
