@@ -79,8 +79,8 @@ def main(arguments: list[str]) -> None:
 
     from semart_hf.documents.data_report import write_data_report
     from semart_hf.documents.dataset_card import write_dataset_card
-    from semart_hf.preparation.mirror import Mirror
     from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+    from semart_hf.preparation.shards import Mirror
 
     columns = options.text_columns
     is_template = len(columns) == 1 and "{" in columns[0]

@@ -25,14 +25,13 @@ from tqdm import tqdm
 
 from semart_hf.catalogue.kinds import labels_in
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
-from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, label_feature, numbered
+from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, label_feature, labels_of_task, numbered
 from semart_hf.catalogue.text import answers_in_text, text_of
-from semart_hf.catalogue.vocabulary import numbers_of_labels
+from semart_hf.catalogue.vocabulary import UNKNOWN, numbers_of_labels
 from semart_hf.files import full_disk_explained, locked
 
-from .dataset_folder import FinishedShards, write_dataset
-from .mirror import Mirror
-from .shards import PreparationOptions, Shard, shard_file, write_shard
+from .dataset_folder import write_dataset
+from .shards import Mirror, PreparationOptions, Shard, write_shard
 
 __all__ = ["Preparation", "PreparationOptions", "prepare_paintings"]
 
@@ -56,6 +55,10 @@ class Preparation:
         self.vocabularies = tables.vocabularies(options.min_label_count)
         self.numbers = {name: numbers_of_labels(labels) for name, labels in self.vocabularies.items()}
         self.labelled = tables.labelled_tasks
+        train = tables.splits.get("train")
+        self.seen = {
+            task.name: {*labels_of_task(train, task), None, UNKNOWN} for task in tables.tasks if train is not None
+        }
         text = datasets.Value("string")
         self.features = datasets.Features(
             {
@@ -97,23 +100,27 @@ class Preparation:
                     num_found += 1
                 elif row["image_file"] is not None and len(examples) < 3:
                     examples.append(f"{shard.split} row {row['row_number']}: {path[1]}")
-                words = {column: value for column, value in row.items() if column != "images_folder"}
+                words = {name: value for name, value in row.items() if name not in ("images_folder", "findings")}
                 digest.update(json.dumps([words, picture], default=str).encode())
         check_enough_pictures(num_named, num_found, examples, min_pictures)
         return digest.hexdigest()
 
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
-        row = dict(cells)
-        # A task that is made of the author or the date is given away by names and years.
-        tasks = [task for task in self.tables.tasks if task.source not in ("author", "date")]
-        row["label_names"] = {
-            task.name: labels_in(row[task.name], task.separator) if task.kind == "multi_label" else row[task.name]
-            for task in tasks
-        } | {"author": row["author"]}
+        row, label_names, findings = dict(cells), dict[str, Any](), list[tuple[str, str, str]]()
+        for task in self.tables.tasks:
+            several, label = task.kind == "multi_label", cells[task.name]
+            labels = labels_in(label, task.separator) if several else label
+            # A task that is made of the author or the date is given away by names and years.
+            if task.source not in ("author", "date"):
+                label_names[task.name] = labels
+            for one in (labels or ()) if several else (label,):
+                if self.seen and one not in self.seen[task.name]:  # not even too rarely
+                    action = "kept, without it" if several else f"kept, as {UNKNOWN}"
+                    findings.append(("unseen_label", f"train never has the {task.name} {one!r}", action))
+        row["label_names"] = label_names | {"author": row["author"]}
         for name, task in self.labelled.items():
             row[name] = numbered(row[name], task, self.numbers[name])
-        row["text"] = text_of(cells, self.options.text_columns)
-        return row
+        return row | {"text": text_of(cells, self.options.text_columns), "findings": findings}
 
 
 def prepare_paintings(
@@ -172,9 +179,8 @@ def prepare_paintings(
             if mirror is not None:
                 mirror.fetch(work)
                 mirror.fetch(work, ".parquet")
-            shards = FinishedShards(work, tables, preparation.options.rows_per_shard)
-            shards.check(strict=strict, min_pictures=min_pictures)
-            write_dataset(output, shards, preparation.vocabularies, options=asdict(preparation.options), made_of=key)
+            limits = {"strict": strict, "min_pictures": min_pictures}
+            write_dataset(output, work, tables, preparation.vocabularies, preparation.options, made_of=key, **limits)
         barrier()
         summary = None if index and mirror is not None else _summary_at(output, key)
         shutil.rmtree(work, ignore_errors=True)
@@ -184,31 +190,39 @@ def prepare_paintings(
 def _write_shards(
     preparation: Preparation, work: Path, index: int, count: int, num_proc: int, mirror: Mirror | None
 ) -> None:
-    task = partial(
-        _write_and_store,
-        mirror=mirror,
+    """Write the shards of one of `count` processes, in `num_proc` ones of its own."""
+    write = partial(
+        write_shard,
         folder=work,
         schema=preparation.features.arrow_schema,
         options=preparation.options,
         follow_links=preparation.tables.follow_links,
+        mirror=mirror,
     )
     num_rows = sum(map(len, preparation.tables.splits.values()))
     shards = preparation.shards(index, count)
     with tqdm(total=num_rows // count, unit="row", desc="Preparing", smoothing=0.1, disable=index > 0) as bar:
         if num_proc == 1:
             for shard in shards:
-                bar.update(task(shard))
-        else:
-            _map_in_processes(task, shards, num_proc, bar)
-
-
-def _write_and_store(shard: Shard, *, mirror: Mirror | None, folder: Path, **options: Any) -> int:
-    if mirror is None:
-        return write_shard(shard, folder=folder, **options)
-    num_rows = write_shard(shard, folder=folder, needs_file=False, **options)
-    if shard_file(folder, shard.split, shard.number).is_file():
-        mirror.store(folder, shard.split, shard.number)
-    return num_rows
+                bar.update(write(shard))
+            return
+        # A forked process has what this one has imported; elsewhere than on Linux, libraries do not bear forking.
+        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        executor = ProcessPoolExecutor(num_proc, context, _end_with_parent, (os.getpid(),))
+        try:
+            running = {executor.submit(write, shard) for shard in islice(shards, 2 * num_proc)}  # held at a time
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    bar.update(future.result())
+                running |= {executor.submit(write, shard) for shard in islice(shards, len(done))}
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"Got a worker process that died after row {bar.n:,} or so, as happens when memory runs out. What is "
+                "done is kept: run the same command again, with a smaller --num_proc if memory is short."
+            ) from error
+        finally:
+            executor.shutdown(cancel_futures=True)
 
 
 def _summary_at(output: Path, key: str) -> dict[str, Any] | None:
@@ -224,27 +238,6 @@ def _summary_at(output: Path, key: str) -> dict[str, Any] | None:
         f"Got the output folder {output}, where something else lies already, but a dataset appears whole in a folder "
         "of its own. Remove what is there, or choose another folder."
     )
-
-
-def _map_in_processes(task: Callable[[Shard], int], shards: Iterator[Shard], num_proc: int, bar: "tqdm[Any]") -> None:
-    """Do the task for each shard; two shards for each process are held at a time."""
-    # A forked process has what this one has imported; elsewhere than on Linux system libraries do not bear forking.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    executor = ProcessPoolExecutor(num_proc, context, _end_with_parent, (os.getpid(),))
-    try:
-        running = {executor.submit(task, shard) for shard in islice(shards, 2 * num_proc)}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                bar.update(future.result())
-            running |= {executor.submit(task, shard) for shard in islice(shards, len(done))}
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            f"Got a worker process that died after row {bar.n:,} or so, as happens when memory runs out. What is done "
-            "is kept: run the same command again, with a smaller --num_proc if memory is short."
-        ) from error
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 def _end_with_parent(parent: int) -> None:

@@ -1,4 +1,4 @@
-"""Rows of a catalogue become one Parquet file with their pictures in it, and a note of what was found on the way."""
+"""Shards: rows of a catalogue as a Parquet file with their pictures in it, and a note of what was found on the way."""
 
 import hashlib
 import json
@@ -8,11 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import datasets
+import fsspec  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.picture_files import find_picture
-from semart_hf.catalogue.tables import Problem
 from semart_hf.catalogue.text import is_description_alone, mask_label_words, named_labels
 from semart_hf.files import atomic_file, write_text
 from semart_hf.model.pictures_semart import PictureError
@@ -22,7 +23,7 @@ from .prepared_pictures import ENCODINGS, PreparedPicture, prepare_picture
 
 #: Rows that are read together from a shard: few enough to stream, enough for a download.
 ROWS_PER_GROUP = 64
-_FORMAT = 4  # a shard whose note was written under another number is written again
+_FORMAT = 5  # a shard whose note was written under another number is written again
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,64 @@ class Shard(NamedTuple):
     """Rows that go into one file, the shard's number in its split from 0.
 
     Their cells by column are the schema's but `image`, what the catalogue's tables have beside, the `text` that the
-    model reads, and `label_names`, the catalogue's label by task, and the author.
+    model reads, `label_names`, the catalogue's label by task and the author, and details and actions of findings.
     """
 
     split: str
     number: int
     rows: list[dict[str, Any]]
+
+
+class Mirror:
+    """A dataset's address, in any form that fsspec knows, where machines without a common disk store finished shards.
+
+    The dataset is prepared in a `folder` of this machine.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._files, root = fsspec.core.url_to_fs(url)
+        self._root = root.rstrip("/")
+        self._work = f"{self._root}.preparing"
+        digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
+        self.folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "mirrors" / digest
+        self._marker = f"{self._work}/publishing"
+        if self._has_dataset() and not self._files.exists(self._marker):
+            raise ValueError(f"Got {url}, where something lies already. Remove it, or choose another address.")
+
+    def fetch(self, work: Path, ending: str = ".json") -> None:
+        """Bring what is stored, the shards' notes or their files; what lies here may be half, or of an earlier run."""
+        for path in self._files.glob(f"{self._work}/*{ending}"):
+            place = work / Path(path).name
+            place.with_suffix(".parquet").unlink(missing_ok=True)  # a note is stored after its file
+            self._files.get_file(path, str(place))
+
+    def store(self, file: Path) -> None:
+        """Store a finished shard, its note last, and keep the note alone here."""
+        self._files.makedirs(self._work, exist_ok=True)
+        for path in (file, file.with_suffix(".json")):
+            place = f"{self._work}/{path.name}"
+            self._files.put_file(str(path), f"{place}.unfinished")
+            self._files.mv(f"{place}.unfinished", place)
+        file.unlink()
+
+    def publish(self) -> None:
+        """Store the finished dataset of `folder`, its summary last, and remove the shards that it was made of.
+
+        What an interrupted publication has stored is replaced.
+        """
+        self._files.makedirs(self._work, exist_ok=True)
+        self._files.touch(self._marker)
+        if self._has_dataset():
+            self._files.rm(self._root, recursive=True)
+        files = [path for path in self.folder.rglob("*") if path.is_file()]
+        for path in sorted(files, key=lambda path: (path.name == "summary.json", path)):
+            place = f"{self._root}/{path.relative_to(self.folder).as_posix()}"
+            self._files.makedirs(place.rpartition("/")[0], exist_ok=True)
+            self._files.put_file(str(path), place)
+        self._files.rm(self._work, recursive=True)
+
+    def _has_dataset(self) -> bool:
+        return bool(self._files.exists(self._root) and self._files.ls(self._root))
 
 
 def write_shard(
@@ -67,45 +120,29 @@ def write_shard(
     folder: Path,
     schema: pa.Schema,
     options: PreparationOptions,
-    follow_links: bool = False,
-    needs_file: bool = True,
+    follow_links: bool,
+    mirror: Mirror | None,
 ) -> int:
-    """The number of rows of a shard, whose file and note now lie in the folder.
+    """The number of rows of a shard, whose note now lies in the folder, and its file there or at the mirror.
 
-    The note holds the kept rows' facts that the checks of all rows need, the findings, and the bytes of the pictures.
-    It is written last: a shard that has one, and its file where that is needed, is not written again. The file has the
-    same bytes whenever rows, pictures, schema and options are the same.
+    The note holds the facts of the kept rows that the checks of all rows need, and the findings. It is written last: a
+    shard that has one is not written again. The file has the same bytes whenever rows, pictures, schema and options
+    are the same.
     """
     paths = [find_picture(row["images_folder"], row["image_file"], follow_links=follow_links) for row in shard.rows]
-    key = _key(shard, paths, schema, options)
+    statuses = [path.stat() if isinstance(path, Path) else None for path in paths]
+    pictures = [status and (status.st_size, status.st_mtime_ns) for status in statuses]
+    columns = schema.to_string(truncate_metadata=False)
+    depends_on = json.dumps((_FORMAT, pa.__version__, columns, vars(options), shard.rows, pictures), default=str)
+    key = hashlib.blake2b(depends_on.encode(), digest_size=16).hexdigest()
     file = shard_file(folder, shard.split, shard.number)
-    has_files = file.with_suffix(".json").is_file() and (file.is_file() or not needs_file)
-    if has_files and read_note(file)["key"] == key:
-        return len(shard.rows)
-    facts: list[dict[str, Any]] = []
-    problems: list[Problem] = []
-    num_bytes = 0
-
-    def kept_rows() -> Iterator[dict[str, Any]]:
-        nonlocal num_bytes
-        for row, path in zip(shard.rows, paths, strict=True):
-            picture, findings = _picture_of(row, path, shard.split, options)
-            problems.extend(findings)
-            if picture is None and row["text"] is None:
-                continue
-            facts.append(_facts_of(row, picture))
-            image = None
-            if picture is not None:
-                num_bytes += len(picture.content)
-                name = Path(row["image_file"].replace("\\", "/")).stem + ENCODINGS[options.encoding][0]
-                image = {"bytes": picture.content, "path": name}
-            text = mask_label_words(row["text"], row["label_names"]) if options.mask_label_words else row["text"]
-            yield {**row, "image": image, "text": text}
-
-    _write_parquet(file, kept_rows(), schema)
-    # vars and not asdict, which takes longer than all else that is done with a row without a picture
-    content = {"key": key, "rows": facts, "problems": [*map(vars, problems)], "num_bytes": num_bytes}
-    write_text(file.with_suffix(".json"), json.dumps(content, ensure_ascii=False))
+    is_there = file.with_suffix(".json").is_file() and (file.is_file() or mirror is not None)
+    if not is_there or read_note(file)["key"] != key:
+        note: dict[str, Any] = {"key": key, "rows": [], "problems": []}
+        _write_parquet(file, _kept_rows(shard, paths, options, note), schema)
+        write_text(file.with_suffix(".json"), json.dumps(note, ensure_ascii=False))
+    if mirror is not None and file.is_file():
+        mirror.store(file)
     return len(shard.rows)
 
 
@@ -120,37 +157,55 @@ def read_note(file: Path) -> dict[str, Any]:
     return note
 
 
-def _key(shard: Shard, paths: Sequence[Path | tuple[str, str]], schema: pa.Schema, options: PreparationOptions) -> str:
-    """Digest of all that a shard's file depends on, of the pictures their sizes and times of change."""
-    statuses = [path.stat() if isinstance(path, Path) else None for path in paths]
-    pictures = [status and (status.st_size, status.st_mtime_ns) for status in statuses]
-    columns = schema.to_string(truncate_metadata=False)
-    content = json.dumps((_FORMAT, pa.__version__, columns, vars(options), shard.rows, pictures), default=str)
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+def _kept_rows(
+    shard: Shard, paths: Sequence[Path | tuple[str, str]], options: PreparationOptions, note: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The rows with their pictures, without those that have neither picture nor text; the note is filled meanwhile."""
+    for row, path in zip(shard.rows, paths, strict=True):
+        picture, findings = _picture_of(row, path, options)
+        text, description, image = row["text"], row.get("description"), None
+        is_kept = picture is not None or text is not None
+        place = {"row": row["row_number"], "image_file": row["image_file"], "release": row.get("release")}
+        for kind, detail, action in [*findings, *(row["findings"] if is_kept else ())]:
+            note["problems"].append(
+                {**place, "split": shard.split, "problem": kind, "detail": detail, "action": action}
+            )
+        if not is_kept:
+            continue
+        facts = place | {"description": None if description is None else text_digest(description), "named": None}
+        if text is not None:
+            facts["named"] = sorted(named_labels(text, row["label_names"]))
+            text = mask_label_words(text, row["label_names"]) if options.mask_label_words else text
+        if picture is not None:
+            facts |= {"picture": picture.source_digest.hex(), "signature": picture.signature.hex()}
+            facts |= {"source_size": picture.source_size, "source_format": picture.source_format}
+            facts["num_bytes"] = len(picture.content)
+            name = Path(row["image_file"].replace("\\", "/")).stem + ENCODINGS[options.encoding][0]
+            image = {"bytes": picture.content, "path": name}
+        note["rows"].append(facts)
+        yield {**row, "image": image, "text": text}
 
 
 def _picture_of(
-    row: dict[str, Any], path: Path | tuple[str, str], split: str, options: PreparationOptions
-) -> tuple[PreparedPicture | None, list[Problem]]:
-    """The picture of a row, `None` where it has no usable one, and the findings."""
-    problems: list[tuple[str, str, str]] = []
+    row: dict[str, Any], path: Path | tuple[str, str], options: PreparationOptions
+) -> tuple[PreparedPicture | None, list[tuple[str, str, str]]]:
+    """The picture of a row, `None` where it has no usable one, and kind, detail and action of the findings."""
+    findings: list[tuple[str, str, str]] = []
     picture = None
     without_picture = "dropped" if row["text"] is None else "kept as text"
     if isinstance(path, Path):
         try:
             picture = prepare_picture(path, image_size=options.image_size, encoding=options.encoding)
         except PictureError as error:
-            problems.append((error.problem, error.reason, without_picture))
+            findings.append((error.problem, error.reason, without_picture))
     else:
-        problems.append((*path, without_picture))
+        findings.append((*path, without_picture))
     if picture is not None and picture.num_frames > 1:
         detail = f"{picture.source_format} of {picture.num_frames} frames or pages"
-        problems.append(("several_frames", detail, "kept, the first of them"))
+        findings.append(("several_frames", detail, "kept, the first of them"))
     if row.get("description") is None:
-        action = without_picture if picture is None else "kept as picture"
-        problems.append(("empty_description", "no description", action))
-    place = (row["row_number"], split, row["image_file"])
-    return picture, [Problem(*place, *problem, release=row.get("release")) for problem in problems]
+        findings.append(("empty_description", "no description", "kept as picture" if picture else without_picture))
+    return picture, findings
 
 
 def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema) -> None:
@@ -160,21 +215,3 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema
     with atomic_file(path) as unfinished, pq.ParquetWriter(unfinished, schema, **options) as writer:
         while group := list(islice(rows, ROWS_PER_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema))
-
-
-def _facts_of(row: dict[str, Any], picture: PreparedPicture | None) -> dict[str, Any]:
-    facts = {
-        "row": row["row_number"],
-        "image_file": row["image_file"],
-        "description": text_digest(row["description"]) if row.get("description") is not None else None,
-        "named": sorted(named_labels(row["text"], row["label_names"])) if row["text"] is not None else None,
-        "release": row.get("release"),
-    }
-    if picture is not None:
-        facts |= {
-            "picture": picture.source_digest.hex(),
-            "signature": picture.signature.hex(),
-            "source_size": picture.source_size,
-            "source_format": picture.source_format,
-        }
-    return facts

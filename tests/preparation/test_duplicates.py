@@ -1,18 +1,16 @@
 import time
 
 import numpy as np
-import pandas as pd
 
 from semart_hf.preparation.duplicates import MAX_BITS, Copy, find_copies, find_similar, text_digest
 
-COLUMNS = ["split", "name", "picture", "signature", "description"]
 
-
-def rows_of(*rows: tuple[int, str | None, str | None, bytes | None, str | None]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
-    frame["signature"] = [value and value.hex() for value in frame["signature"]]
-    frame["description"] = [value and text_digest(value) for value in frame["description"]]
-    return frame.assign(split=frame["split"].astype(int))
+def rows_of(*rows: tuple[int, str | None, str | None, bytes | None, str | None]) -> list[dict]:
+    return [
+        {"place": (split, name), "picture": picture, "signature": signature and signature.hex()}
+        | {"description": description and text_digest(description)}
+        for split, name, picture, signature, description in rows
+    ]
 
 
 def signatures(number: int, seed: int = 0) -> np.ndarray:

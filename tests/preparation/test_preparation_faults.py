@@ -20,8 +20,8 @@ from warm_python import Python, launched, run_python
 from semart_hf import files
 from semart_hf.catalogue.release import read_rows
 from semart_hf.preparation import shards
-from semart_hf.preparation.mirror import Mirror
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+from semart_hf.preparation.shards import Mirror
 
 SMALL = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
 
@@ -39,8 +39,8 @@ import os, sys
 import datasets
 from accelerate import PartialState
 from semart_hf.catalogue.release import read_rows
-from semart_hf.preparation.mirror import Mirror
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+from semart_hf.preparation.shards import Mirror
 datasets.config.HF_DATASETS_CACHE = sys.argv[3] + os.environ["RANK"]  # as of two machines
 options = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
 mirror = Mirror(sys.argv[2]) if "://" in sys.argv[2] else None
