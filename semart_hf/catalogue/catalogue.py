@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from .catalogue_files import FORMAT_OF_ENDING, SourceTable, imagefolder_files, read_dataset, read_table
-from .kinds import separator_of
+from .labels import separator_of
 from .mapping import SEMART_NAMES, CatalogueMapping, Columns, SplitRule, normal
-from .medium import medium_of
-from .schema import Task, label_text
+from .rules import label_text, medium_of
+from .schema import Task
 from .tables import (
     RESERVED_COLUMNS,
     SPLITS,

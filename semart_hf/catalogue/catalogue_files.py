@@ -18,10 +18,9 @@ import pyarrow.parquet
 from semart_hf.extras import optional
 from semart_hf.files import atomic_file
 
-from .delimited import checked_rows, read_records
 from .mapping import normal
 from .tables import PIECE_ROWS, Problem
-from .text_files import open_lines
+from .text_files import checked_rows, open_lines, read_records
 
 # First bytes of the picture formats, for the ending of a file; others are told apart when they are opened.
 _SIGNATURES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF8": ".gif", b"RIFF": ".webp"}

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
+from .labels import UNKNOWN
+from .rules import half_century_of
 from .schema import SEMART_TASKS, Task, read_tasks
 from .tables import DEFAULT_SHARES, SPLITS, TEXT_COLUMNS, check_shares
 from .text import MAPPINGS, template_parts
-from .timeframe import half_century_of
-from .vocabulary import UNKNOWN
 
 #: Kinds of catalogue that can be read; `hub` is a data set id, or a folder that `datasets.load_dataset` opens.
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "workbook", "imagefolder", "hub")

@@ -12,6 +12,7 @@ from datasets.fingerprint import Hasher
 from datasets.table import InMemoryTable
 
 from .catalogue import read_catalogue
+from .labels import UNKNOWN, numbers_of_labels
 from .mapping import CatalogueMapping, ColumnRule, SplitRule
 from .picture_files import find_picture
 from .schema import SEMART_TASKS, Task
@@ -28,7 +29,6 @@ from .tables import (
     stored_rows,
 )
 from .text import is_description_alone, text_of
-from .vocabulary import UNKNOWN, numbers_of_labels
 
 logger = logging.getLogger(__name__)
 

@@ -1,41 +1,11 @@
 """Which tasks a model learns: what is asked of each painting, and where a data set has the labels."""
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .medium import medium_of
-from .timeframe import half_century_of
-from .vocabulary import UNKNOWN
-
-
-def century_of(date: str | None) -> str | None:
-    """The century of a date, as the hundred years that hold the middle of its half-century: `1601-1700`."""
-    half = half_century_of(date)
-    if half is None:
-        return None
-    first = (int(re.match(r"-?\d+", half)[0]) - 1) // 100 * 100 + 1  # type: ignore[index]
-    return f"{first}-{first + 99}"
-
-
-#: Rules by which labels are derived from another column: a cell's text goes in, a label or `None` comes out. One that
-#: is added here is a rule of recipes, and of the models that were trained with it.
-RULES: dict[str, Callable[[str | None], str | None]] = {
-    "medium": medium_of,
-    "half_century": half_century_of,
-    "century": century_of,
-}
-
-
-def label_text(cell: Any, rule: str | None = None) -> str | None:
-    """The label that a cell has, or that a rule derives from it; `None` where it is empty."""
-    if cell is None or cell != cell:
-        return None
-    if isinstance(cell, float) and cell.is_integer():  # how pandas writes whole numbers beside missing ones
-        cell = int(cell)
-    text = str(cell).strip()
-    return (RULES[rule](text) if rule else text) or None
+from .labels import UNKNOWN
+from .rules import RULES
 
 
 @dataclass(frozen=True)

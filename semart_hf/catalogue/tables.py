@@ -20,9 +20,8 @@ from datasets.table import InMemoryTable
 
 from semart_hf.files import full_disk_explained
 
-from .kinds import each_label, labels_in, ordered_labels
+from .labels import each_label, label_number, labels_in, learn_vocabulary, ordered_labels
 from .schema import SEMART_TASKS, Task
-from .vocabulary import label_number, learn_vocabulary
 
 #: The splits' names in `datasets`, in their order.
 SPLITS = ("train", "validation", "test")

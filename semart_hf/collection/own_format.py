@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.catalogue_files import as_text
-from semart_hf.catalogue.delimited import Record, read_records
+from semart_hf.catalogue.text_files import Record, read_records
 from semart_hf.extras import optional
 from semart_hf.files import atomic_file, update_digest
 

@@ -9,10 +9,19 @@ import datasets
 import torch
 from torch import Tensor
 
-from semart_hf.catalogue.kinds import labels_in, ordered_labels, positions_of, separator_of
-from semart_hf.catalogue.schema import Task, label_text, read_tasks
-from semart_hf.catalogue.timeframe import label_years
-from semart_hf.catalogue.vocabulary import UNKNOWN, label_number, learn_vocabulary, numbers_of_labels
+from semart_hf.catalogue.labels import (
+    UNKNOWN,
+    label_number,
+    label_years,
+    labels_in,
+    learn_vocabulary,
+    numbers_of_labels,
+    ordered_labels,
+    positions_of,
+    separator_of,
+)
+from semart_hf.catalogue.rules import label_text
+from semart_hf.catalogue.schema import Task, read_tasks
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from semart_hf.catalogue.schema import label_text
+from semart_hf.catalogue.rules import label_text
 from semart_hf.catalogue.text import text_of
 
 from .sampling import DRAW_KEY

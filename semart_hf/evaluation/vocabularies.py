@@ -9,11 +9,10 @@ from typing import Any
 import datasets
 import yaml
 
-from semart_hf.catalogue.kinds import each_label, labels_in
+from semart_hf.catalogue.labels import UNKNOWN, each_label, labels_in
 from semart_hf.catalogue.release import read_rows
-from semart_hf.catalogue.schema import label_text
+from semart_hf.catalogue.rules import label_text
 from semart_hf.catalogue.text import mask_label_words
-from semart_hf.catalogue.vocabulary import UNKNOWN
 from semart_hf.data.labels import cells_of_task
 from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.rows import check_readable

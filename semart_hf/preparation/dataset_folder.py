@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from semart_hf.catalogue.labels import UNKNOWN, numbers_of_labels
 from semart_hf.catalogue.picture_files import check_enough_pictures
 from semart_hf.catalogue.schema import Task
 from semart_hf.catalogue.tables import (
@@ -21,7 +22,6 @@ from semart_hf.catalogue.tables import (
     numbered,
 )
 from semart_hf.catalogue.text import WAYS_OF_NAMING
-from semart_hf.catalogue.vocabulary import UNKNOWN, numbers_of_labels
 from semart_hf.files import atomic_folder, write_json, write_text
 
 from .duplicates import find_copies

@@ -23,11 +23,10 @@ import datasets
 from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
-from semart_hf.catalogue.kinds import labels_in
+from semart_hf.catalogue.labels import UNKNOWN, labels_in, numbers_of_labels
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
 from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, label_feature, labels_of_task, numbered
 from semart_hf.catalogue.text import answers_in_text, text_of
-from semart_hf.catalogue.vocabulary import UNKNOWN, numbers_of_labels
 from semart_hf.files import full_disk_explained, locked
 
 from .dataset_folder import write_dataset

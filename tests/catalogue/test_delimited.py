@@ -1,8 +1,8 @@
 import pytest
 
 from semart_hf.catalogue.catalogue import read_catalogue
-from semart_hf.catalogue.delimited import checked_rows, read_records
 from semart_hf.catalogue.mapping import parse_mapping
+from semart_hf.catalogue.text_files import checked_rows, read_records
 
 ROWS = [["id", "image_file", "title"], ["1", "a.jpg", "A Figure"], ["2", "b.jpg", "Storm, at sea; evening"]]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from semart_hf.catalogue.medium import medium_of
+from semart_hf.catalogue.rules import medium_of
 
 #: Technique and medium, labelled by hand from the text alone: all of the official val split and of the known part of
 #: train. An empty medium means that the text does not say it.

@@ -5,7 +5,7 @@ import pytest
 
 from semart_hf.catalogue.catalogue import read_catalogue
 from semart_hf.catalogue.mapping import parse_mapping
-from semart_hf.catalogue.timeframe import half_century, half_century_of
+from semart_hf.catalogue.rules import half_century, half_century_of
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import datasets
 import pytest
 
 from semart_hf.catalogue.release import read_rows
-from semart_hf.catalogue.schema import century_of, read_tasks
+from semart_hf.catalogue.rules import century_of
+from semart_hf.catalogue.schema import read_tasks
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.labels import label_counts, labels_of, renumbered, tasks_of
 from semart_hf.data.loading import load_paintings, load_splits

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from release_builder import contents
 
-from semart_hf.catalogue.medium import medium_of
+from semart_hf.catalogue.rules import medium_of
 from semart_hf.cli.miniature import main
 from semart_hf.miniature.miniature import COLUMNS, SUBJECTS, paint_miniature, sample_paintings
 from semart_hf.miniature.painter import SHORT_SIDE, paint

@@ -1,18 +1,20 @@
-"""The half-century that a catalogue's date certainly lies in, which SemArt calls a timeframe."""
+"""Rules by which labels are derived from a catalogue's dates and techniques.
+
+A date gives the half-century that it certainly lies in, SemArt's timeframe. A technique gives the medium, by the words
+of `mappings/words/surfaces.yaml`. The surface that carries the paint today decides: after a transfer the new one, but a
+painted sheet or canvas that was mounted on something else stays what it is.
+"""
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import date
+from difflib import get_close_matches
 from functools import lru_cache
-
-import numpy as np
-import numpy.typing as npt
+from itertools import chain
+from typing import Any
 
 from .text import word_table
-from .vocabulary import UNKNOWN
-
-_PERIOD = re.compile(r"(\d{1,4})\s*[-–]\s*(\d{1,4})")
 
 # Within a vaguer date, such as "17th century", no half-century is likelier than its neighbour.
 _LONGEST_SPAN = 50
@@ -71,9 +73,9 @@ def half_century_of(text: str | None, end_text: str | None = None) -> str | None
     be another text.
     """
     spans = _spans(text)
-    if end_text is not None and spans:
+    if end_text is not None:
         ends = _spans(end_text)
-        spans = [(spans[0][0], ends[-1][1])] if ends else []
+        spans = [(spans[0][0], ends[-1][1])] if spans and ends else []
     timeframes = {half_century(*span) for span in spans}
     return timeframes.pop() if len(timeframes) == 1 else None
 
@@ -87,18 +89,6 @@ def half_century(year: int, end_year: int | None = None) -> str | None:
     return f"{start:04d}-{start + 49:04d}"
 
 
-def label_years(labels: Sequence[str]) -> npt.NDArray[np.float64] | None:
-    """First and last year of each label (labels, 2), NaN for `UNK`; None where another label is no span of years."""
-    years = np.full((len(labels), 2), np.nan)
-    for index, label in enumerate(labels):
-        span = _PERIOD.fullmatch(label.strip())
-        if span is not None:
-            years[index] = [float(span[1]), float(span[2])]
-        elif label != UNKNOWN:
-            return None
-    return None if np.isnan(years).all() else years
-
-
 def _spans(text: str | None) -> list[tuple[int, int]]:
     """First and last year of each time that a date names; none where a part of it is not understood."""
     plain = _plain(text or "")
@@ -107,31 +97,22 @@ def _spans(text: str | None) -> list[tuple[int, int]]:
     if _OTHER_CALENDAR.search(plain):  # "A.H. 887/A.D. 1482": the part that says it is the Christian year counts
         parts = [part for part in re.split(r"[/;,=()]", plain) if not _OTHER_CALENDAR.search(part)]
         plain = " ".join(part for part in parts if _AFTER_CHRIST.search(part))
-    whole = _part_of_century(_BESIDE.sub(" ", plain).strip()) or _part_of_century(plain.strip())
-    if whole:
+    if whole := _part_of_century(_BESIDE.sub(" ", plain).strip()) or _part_of_century(plain.strip()):
         return [whole]
-    numeric = _NUMERIC_DATE.fullmatch(plain.strip())
-    if numeric:
+    if numeric := _NUMERIC_DATE.fullmatch(plain.strip()):
         year = int(numeric[1] or numeric[2])
         return [(year, year)]
     plain = " ".join(_DAY_AND_MONTH.sub(" ", _BESIDE.sub(" ", _AFTER_CHRIST.sub(" ", plain))).split())
-    between = _BETWEEN.fullmatch(plain)
-    if between:
+    if between := _BETWEEN.fullmatch(plain):
         first, last = _span(between[1]), _span(between[2])
         return [(first[0][0], last[-1][1])] if first and last else []
-    spans: list[tuple[int, int]] = []
-    for part in filter(None, _ALTERNATIVES.split(plain)):
-        found = _span(part)
-        if not found:
-            return []
-        spans += found
-    return spans
+    spans = [_span(part) for part in _ALTERNATIVES.split(plain) if part]
+    return [*chain(*spans)] if all(spans) else []
 
 
 def _plain(text: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
-    plain = re.sub(r"[‐‑‒–—―−]", "-", plain).replace("’", "'").replace("(?)", "?").replace(" ?", "?")
+    plain = re.sub(r"[‐‑‒–—―−]", "-", _without_accents(text.casefold()))
+    plain = plain.replace("’", "'").replace("(?)", "?").replace(" ?", "?")
     plain = re.sub(r"(?<![\d/])(\d{4}s?)/(?=\d\ds?(?![\d/]))", r"\1-", plain)  # 1650/51
     return re.sub(r"(?<![\d.,'])([12])[,.' ](\d{3})(?![\d.,])", r"\1\2", plain)  # 1,650
 
@@ -145,8 +126,7 @@ def _span(part: str) -> list[tuple[int, int]]:
     if _UNKNOWN_DIGITS.fullmatch(part):
         first, last = (int(re.sub(r"\D", digit, part)) for digit in "09")
         return [(first, first), (last, last)]
-    span = _SPAN.fullmatch(part)
-    if span:
+    if span := _SPAN.fullmatch(part):
         start, end = span[1], span[3]
         if len(end) == 3 < len(start):
             return []
@@ -155,14 +135,11 @@ def _span(part: str) -> list[tuple[int, int]]:
         if not all(re.fullmatch(r"\d\d[1-9]0", year) for year in decades):
             return []
         return [(int(start), int(end) + (9 if span[4] else 0))]
-    decade = _DECADE.fullmatch(part.rstrip("?"))
-    if decade:  # "1600s" may be a century
+    if decade := _DECADE.fullmatch(part.rstrip("?")):  # "1600s" may be a century
         return [(int(decade[1]), int(decade[1]) + 9)]
     if len(part) > 1 and _ROMAN_YEAR.fullmatch(part):
-        year = _roman(part)
-        return [(year, year)]
-    decade = re.fullmatch(r"(early|mid|late|mid-late)[ -](\d{2}[1-9]0)s\??", part)
-    if decade:
+        return [(_number(part), _number(part))]
+    if decade := re.fullmatch(r"(early|mid|late|mid-late)[ -](\d{2}[1-9]0)s\??", part):
         first, last = ((int(decade[2]) + years) for years in _PARTS_OF_DECADES[decade[1]])
         return [(first, first), (last, last)]
     return []
@@ -170,17 +147,114 @@ def _span(part: str) -> list[tuple[int, int]]:
 
 def _part_of_century(text: str) -> tuple[int, int] | None:
     for pattern, number, of_all in _PARTS_OF_CENTURIES:
-        found = pattern.fullmatch(text)
-        if found:
-            digits = found["number"] or found["roman"]
-            century = int(digits) if digits.isdigit() else _roman(digits)
-            start = 100 * (century - 1)
+        if found := pattern.fullmatch(text):
+            start = 100 * (_number(found["number"] or found["roman"]) - 1)
             return start + 100 * number // of_all + 1, start + 100 * (number + 1) // of_all
     return None
 
 
-def _roman(letters: str) -> int:
-    values = [_ROMAN[letter] for letter in letters]
-    return sum(
-        -value if value < following else value for value, following in zip(values, [*values[1:], 0], strict=True)
-    )
+def _number(digits: str) -> int:
+    if digits.isdigit():
+        return int(digits)
+    values = [_ROMAN[letter] for letter in digits]
+    return sum(-one if one < following else one for one, following in zip(values, [*values[1:], 0], strict=True))
+
+
+def _without_accents(text: str) -> str:
+    return "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+
+
+# Medium and words of each rule.
+_Rules = list[tuple[str, re.Pattern[str]]]
+
+# The typing errors are the official release's.
+_TRANSFERRED = r"(?:tr?an?s?fer+ed|trasportat\w|trasferit\w|transpos\w+|transfere\w*|trasladad\w)"
+_TO_TODAY = re.compile(_TRANSFERRED + r"(?: (?:from|da|de) [\w ]+?)? (?:on)?(?:to|on|su|sur|a) (?P<today>.*)")
+_TO_TODAY_GERMAN = re.compile(r".*\bauf (?P<today>.*) ubertragen")
+_FROM_FORMER = re.compile(_TRANSFERRED + r" (?:from|da|de|du) .*")
+_MOUNTED = re.compile(
+    r"(?:mounted|monted|laid|pasted|glued|stuck|attached|fixed|affixed|adhered|stretched|marouflage\w*|maroufle\w?)"
+    r"(?: down)? (?:on|onto|to|over|upon|sur) .*|(?:backed|lined) (?:with|by|on|onto) .*"
+    r"|(?:applicat|incollat|montat)\w su .*|auf .* (?:aufgezogen|kaschiert)"
+)
+
+
+@lru_cache(maxsize=65536)
+def medium_of(technique: str | None) -> str | None:
+    """Medium of a painting by the surface that carries its paint today; `None` where the text does not say it.
+
+    A technique that is tied to a surface says it without naming it: a fresco is wall, a pastel or a print is paper.
+    """
+    if technique is None:
+        return None
+    text = " ".join(_without_accents(technique.lower()).split())
+    text = re.sub(r"(?<=[a-z])(?=\d)", " ", text)  # "wood288 x 175 cm"
+    transfer = _TO_TODAY.search(text) or _TO_TODAY_GERMAN.search(text)
+    if transfer and (today := _named_surface(transfer["today"])):
+        return today
+    text = _FROM_FORMER.sub("", text)
+    painted = _MOUNTED.sub("", text)
+    exact = _named_surface(painted) or _first(_rules()["implied_surfaces"], painted)
+    return exact or _named_surface(_corrected(painted)) or _named_surface(text)
+
+
+def _corrected(text: str) -> str:
+    """The surfaces that words of five letters and more most likely misspell, or run into another word: `oncanvas`."""
+    words, surfaces = [], word_table("surfaces")["often_misspelt"]
+    for word in re.findall(r"\w{5,}", text):
+        close = get_close_matches(word, surfaces, n=1, cutoff=0.84)
+        close = close or get_close_matches(word.removesuffix("s"), surfaces, n=1, cutoff=0.84)
+        words += (close if word != "popular" else []) or [
+            one for one in surfaces if word.startswith(one) or word.endswith(one) or sorted(word) == sorted(one)
+        ]
+    return " ".join(words)
+
+
+def _named_surface(text: str) -> str | None:
+    for _, pattern in _rules()["not_surfaces"]:
+        text = pattern.sub(" ", text)
+    return _first(_rules()["surfaces"], " ".join(text.split()))
+
+
+def _first(rules: _Rules, text: str) -> str | None:
+    """Medium of the rule whose words come first in the text."""
+    matches = [(match.start(), row) for row, (_, words) in enumerate(rules) if (match := words.search(text))]
+    return rules[min(matches)[1]][0] if matches else None
+
+
+@lru_cache(maxsize=1)
+def _rules() -> dict[str, _Rules]:
+    return {
+        name: [
+            (medium, re.compile(rf"(?<!\w)(?:{words})(?:s|es)?(?!\w)"))
+            for line in lines
+            for medium, words in (line.items() if isinstance(line, dict) else [("", line)])
+        ]
+        for name, lines in word_table("surfaces").items()
+    }
+
+
+def century_of(date: str | None) -> str | None:
+    """The century of a date, as the hundred years that hold the middle of its half-century: `1601-1700`."""
+    half = half_century_of(date)
+    first = (int(half[:4]) - 1) // 100 * 100 + 1 if half else None
+    return first and f"{first}-{first + 99}"
+
+
+#: Rules by which labels are derived from another column: a cell's text goes in, a label or `None` comes out. One that
+#: is added here is a rule of recipes, and of the models that were trained with it.
+RULES: dict[str, Callable[[str | None], str | None]] = {
+    "medium": medium_of,
+    "half_century": half_century_of,
+    "century": century_of,
+}
+
+
+def label_text(cell: Any, rule: str | None = None) -> str | None:
+    """The label that a cell has, or that a rule derives from it; `None` where it is empty."""
+    if cell is None or cell != cell:
+        return None
+    if isinstance(cell, float) and cell.is_integer():  # how pandas writes whole numbers beside missing ones
+        cell = int(cell)
+    text = str(cell).strip()
+    return (RULES[rule](text) if rule else text) or None
