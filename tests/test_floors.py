@@ -95,10 +95,10 @@ def test_imports_run_down(path):
 @pytest.mark.parametrize(
     ("module", "source", "found"),
     [
-        ("semart_hf.model.towers", "from ..catalogue.release import read_release", ["semart_hf.catalogue.release"]),
-        ("semart_hf.catalogue.release", "if TYPE_CHECKING:\n    from .. import evaluation", ["semart_hf.evaluation"]),
-        ("semart_hf.catalogue.release", "import_module('semart_hf.training.trainer')", ["semart_hf.training.trainer"]),
-        ("semart_hf.catalogue.release", "from semart_hf import SemArtConfig", ["semart_hf.SemArtConfig"]),
+        ("semart_hf.model.towers", "from ..catalogue.tables import typed_splits", ["semart_hf.catalogue.tables"]),
+        ("semart_hf.catalogue.tables", "if TYPE_CHECKING:\n    from .. import evaluation", ["semart_hf.evaluation"]),
+        ("semart_hf.catalogue.tables", "import_module('semart_hf.training.trainer')", ["semart_hf.training.trainer"]),
+        ("semart_hf.catalogue.tables", "from semart_hf import SemArtConfig", ["semart_hf.SemArtConfig"]),
         ("semart_hf.model.towers", "import semart_hf", ["semart_hf"]),
         ("semart_hf.documents.report", "import scripts.train", ["scripts.train"]),
         ("semart_hf.training.trainer", "from ..evaluation.scores import score\nfrom .losses import focal", []),

@@ -177,7 +177,7 @@ def save_vision_model(setting: Setting) -> str:
 
 
 def prepare(release: str, output: str) -> None:
-    from semart_hf.catalogue.release import read_rows
+    from semart_hf.catalogue.catalogue import read_rows
     from semart_hf.preparation.preparation import prepare_paintings
 
     start = time.perf_counter()

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
-from semart_hf.catalogue.release import RELEASE_FILES, read_rows
+from semart_hf.catalogue.catalogue import RELEASE_FILES, read_rows
 from semart_hf.files import write_text
 from semart_hf.preparation.prepared_pictures import picture_signature
 

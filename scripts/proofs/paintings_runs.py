@@ -21,7 +21,8 @@ from transformers import AutoModel
 from proofs import anchors, runner
 from proofs.painting_folds import NEAR_BITS, NUM_FOLDS, digest_of, divided, joined_rows, write_release
 from proofs.runner import WITHOUT_VALIDATION, Run, mean_and_deviation
-from semart_hf.catalogue.release import read_rows, typed_splits
+from semart_hf.catalogue.catalogue import read_rows
+from semart_hf.catalogue.tables import typed_splits
 from semart_hf.cli import train
 from semart_hf.cli.command import load_model
 from semart_hf.data.collator import MODALITIES

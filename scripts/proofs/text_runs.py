@@ -12,8 +12,10 @@ from transformers import AutoConfig
 
 from proofs.anchors import GRID, METRICS, tune_and_predict, word_columns
 from proofs.runner import Run, brief, by_task, mean_and_deviation, score_figures, train_and_score
-from semart_hf.catalogue.release import read_rows, typed_splits
+from semart_hf.catalogue.catalogue import read_rows
+from semart_hf.catalogue.mapping import SplitRule
 from semart_hf.catalogue.schema import SEMART_TASKS
+from semart_hf.catalogue.tables import typed_splits
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.scores import score_outcomes
 from semart_hf.model.output_semart import UNKNOWN_LABEL
@@ -54,7 +56,7 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
 
 def run_one(seed: int, csv: Path, text_tower: str) -> dict[str, Any]:
     """Scores of each side for one division of the rows."""
-    splits = typed_splits(read_rows(csv, shares=SHARES, seed=seed))
+    splits = typed_splits(read_rows(csv, splits=SplitRule(shares=SHARES, seed=seed)))
     chosen = {"data": str(csv), "text": text_tower, "seed": seed}
     ours = train_and_score(RECIPE, chosen, splits)
     tower = train_and_score(RECIPE, {**chosen, **TOWER_ALONE}, splits)

@@ -1,4 +1,4 @@
-"""Any catalogue of paintings, read by its mapping into the form of a SemArt release."""
+"""Any catalogue of paintings, read by its mapping into the form of a SemArt release, and such releases themselves."""
 
 import html
 import logging
@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from .catalogue_files import FORMAT_OF_ENDING, SourceTable, imagefolder_files, read_dataset, read_table
 from .labels import separator_of
-from .mapping import SEMART_NAMES, CatalogueMapping, Columns, SplitRule, normal
+from .mapping import SEMART_NAMES, CatalogueMapping, ColumnRule, Columns, SplitRule, normal
 from .rules import label_text, medium_of
-from .schema import Task
+from .schema import SEMART_TASKS, Task
 from .tables import (
     RESERVED_COLUMNS,
     SPLITS,
@@ -34,6 +34,13 @@ from .tables import (
 
 logger = logging.getLogger(__name__)
 
+#: The official files by split.
+RELEASE_FILES = {"train": "semart_train.csv", "validation": "semart_val.csv", "test": "semart_test.csv"}
+
+#: Lies beside the painted miniature alone: its best reachable accuracies.
+MINIATURE_FILE = "ceiling.json"
+
+_REQUIRED = ("image_file", "type", "school", "timeframe")
 # Names by which data sets call the splits.
 _SPLIT_NAMES = {split: split for split in SPLITS} | dict.fromkeys(("val", "valid", "dev"), "validation")
 _SPLIT_NAMES |= {"training": "train", "testing": "test"}
@@ -48,6 +55,52 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,
 _Lookup = tuple[str, dict[str, dict[str, str]]]
 
 
+def read_rows(
+    folder: str | Path,
+    *,
+    splits: SplitRule | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    follow_links: bool = False,
+    tasks: Sequence[Task] = SEMART_TASKS,
+) -> ReleaseTables:
+    """The rows of a release's folder, or of one CSV file of its form, which is shared out to splits.
+
+    Any column of the files may be one of `tasks`, by its name in lower case. For `splits`, `encoding` and `delimiter`
+    see `CatalogueMapping`.
+    """
+    folder = Path(folder)
+    files: dict[str | None, str] = {split: name for split, name in RELEASE_FILES.items() if (folder / name).is_file()}
+    if not files and not folder.is_file():
+        found = sorted(path.name for path in folder.iterdir())[:10] if folder.is_dir() else "nothing"
+        raise ValueError(
+            f"Got the folder {folder} with {found}, but a SemArt release holds {list(RELEASE_FILES.values())} and "
+            "Images/. Pass the folder that holds them, or one such CSV file; what another catalogue's columns are, "
+            "a mapping says (--mapping, docs/catalogue.md)."
+        )
+    names = (*_REQUIRED, "medium", *TEXT_COLUMNS)
+    mapping = CatalogueMapping(
+        {name: ColumnRule((name.upper(),), is_optional=name not in _REQUIRED) for name in names},
+        tuple(tasks),
+        files=files,
+        format="tsv",
+        encoding=encoding,
+        delimiter=delimiter,
+        keep=None,
+        splits=splits,
+        has_upper_header=True,
+    )
+    tables = read_catalogue(folder, mapping, follow_links=follow_links)
+    for split, name in files.items() if splits is None else ():
+        if split not in tables.splits:
+            raise ValueError(f"Got {name} without a readable row, but a split has at least one. Check the download.")
+    for name, found in tables.encodings.items():
+        if encoding is None and found != "cp1252":
+            logger.warning("%s is read as %s, not cp1252 as the official release.", name, found)
+    place = folder.parent if folder.is_file() else folder
+    return replace(tables, is_painted_miniature=(place / MINIATURE_FILE).is_file())
+
+
 def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_links: bool = False) -> ReleaseTables:
     """The rows of a catalogue in the columns of a SemArt release, by split.
 
@@ -58,34 +111,25 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     """
     place = str(Path(source).resolve() if Path(source).exists() else source)
     pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
-    tables = ReleaseTables({}, mapping.tasks, follow_links=follow_links)
-    parts: list[datasets.Dataset] = []
-    lookups: list[_Lookup] | None = None
-    for split, table, images_folder in _source_tables(source, mapping):
-        lookups = _read_joins(mapping, Path(source)) if lookups is None else lookups
-        if mapping.image_column in table.header:
-            images_folder = pictures_folder
-        parts.append(_read_rows(table, mapping, split, images_folder, lookups, tables.problems))
-        if table.encoding:
-            tables.encodings[table.name] = table.encoding
-    tables.splits.update(_by_split(concatenated_rows(parts), mapping, source))
-    if not tables.splits:
+    sources = list(_source_tables(source, mapping))
+    lookups = _read_joins(mapping, Path(source))
+    problems: list[Problem] = []
+    parts = []
+    for split, table, images_folder in sources:
+        folder = pictures_folder if mapping.image_column in table.header else images_folder
+        parts.append(_read_table(table, mapping, split, folder, lookups, problems))
+    splits = _by_split(concatenated_rows(parts), mapping, source)
+    if not splits:
         raise ValueError(
             f"Got {source} without a readable row that the mapping keeps. Check the file, keep_rows and splits."
         )
-    tasks = list(tables.tasks)
-    for number, task in enumerate(tasks):
-        if task.kind != "multi_label":
-            continue
-        cells = chain.from_iterable(cells_of(rows, task.name) for rows in tables.splits.values())
-        mark = mapping.columns[task.source].separator if task.source in mapping.columns else None
-        if not task.separator:
-            tasks[number] = replace(task, separator=separator_of(cells, None, task.source))
-        elif mark not in (None, "|") and not any("|" in cell for cell in cells if cell):
-            raise ValueError(
-                f"Got the separator {mark!r} for the task {task.name}, which no cell of its column has. Correct it."
-            )
-    return replace(tables, tasks=tuple(tasks))
+    return ReleaseTables(
+        splits,
+        tuple(_with_separator(task, mapping, splits) for task in mapping.tasks),
+        {table.name: table.encoding for _, table, _ in sources if table.encoding},
+        problems,
+        follow_links=follow_links,
+    )
 
 
 def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
@@ -104,8 +148,7 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
     parts, split_numbers = [], []
     for number, split in enumerate(SPLITS):
         for name, tables in releases.items():
-            rows = tables.splits.get(split, [])
-            if len(rows):
+            if rows := tables.splits.get(split):
                 parts.append(rows.add_column("release", [name] * len(rows), feature=datasets.Value("string")))
                 split_numbers += [number] * len(rows)
     return ReleaseTables(
@@ -118,7 +161,7 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
     )
 
 
-def unescape_entities(text: str | None) -> str | None:
+def _unescaped(text: str | None) -> str | None:
     """The text with its HTML entities as characters; `&#150;` is the dash that browsers show, not a control code."""
     return text and _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
 
@@ -173,7 +216,22 @@ def _read_joins(mapping: CatalogueMapping, source: Path) -> list[_Lookup]:
     return lookups
 
 
-def _read_rows(
+def _with_separator(task: Task, mapping: CatalogueMapping, splits: Mapping[str, datasets.Dataset]) -> Task:
+    """A task with several labels as its cells hold them."""
+    if task.kind != "multi_label":
+        return task
+    cells = chain.from_iterable(cells_of(rows, task.name) for rows in splits.values())
+    if not task.separator:
+        return replace(task, separator=separator_of(cells, None, task.source))
+    mark = mapping.columns[task.source].separator if task.source in mapping.columns else None
+    if mark not in (None, "|") and not any("|" in cell for cell in cells if cell):
+        raise ValueError(
+            f"Got the separator {mark!r} for the task {task.name}, which no cell of its column has. Correct it."
+        )
+    return task
+
+
+def _read_table(
     table: SourceTable,
     mapping: CatalogueMapping,
     split: str | None,
@@ -192,14 +250,12 @@ def _read_rows(
         ):
             for key, texts in lookups:
                 cells |= {new: [found.get(cell or "") for cell in cells[key]] for new, found in texts.items()}
-            columns: dict[str, Sequence[Any]] = {"row_number": numbers}
-            columns["images_folder"] = [str(images_folder)] * len(numbers)
-            columns |= _common_columns(mapping, cells, len(numbers), unforeseen)
-            columns["split"] = [split] * len(numbers)
+            columns = _common_columns(mapping, cells, len(numbers), unforeseen)
+            columns |= {"images_folder": [str(images_folder)] * len(numbers), "split": [split] * len(numbers)}
             if mapping.splits and mapping.splits.column:
-                columns["split"] = _split_names(mapping.splits, columns, cells, without_split)
-            types = {name: pa.int64() if name == "row_number" else pa.string() for name in columns}
-            yield pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
+                columns["split"] = _split_names(mapping.splits, cells, numbers, columns["image_file"], without_split)
+            arrays = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+            yield pa.table({"row_number": pa.array(numbers, pa.int64())} | arrays)
 
     rows = stored_rows(pieces())
     findings = []
@@ -212,8 +268,7 @@ def _read_rows(
         action = {"missing": "taken as missing", "keep": "kept as it is", "unknown": "taken as UNK"}[rule.other]
         frequent = counts.most_common(_NUM_REPORTED_VALUES)
         details = [f"{value!r} in {count} rows" for value, count in frequent]
-        rest = counts.total() - sum(count for _, count in frequent)
-        if rest:
+        if rest := counts.total() - sum(count for _, count in frequent):
             details.append(f"{len(counts) - len(frequent)} more values in {rest} rows")
         findings += [(kind, f"{target}: {detail} of {table.name}", action) for detail in details]
     problems += [replace(problem, split=split) for problem in table.problems]
@@ -252,7 +307,7 @@ def _common_columns(
             values, counts = rule.apply(cells)
             unforeseen[target].update(counts)
             is_text = target in TEXT_COLUMNS and target != "image_file"
-            given[target] = [unescape_entities(value) for value in values] if is_text else values
+            given[target] = [_unescaped(value) for value in values] if is_text else values
     if mapping.image_column and mapping.image_column in cells:
         given["image_file"] = cells[mapping.image_column]
     for column in cells if mapping.keep is None else mapping.keep:
@@ -260,7 +315,7 @@ def _common_columns(
         is_read = name in mapping.columns and mapping.columns[name].columns == (column,)
         if column != mapping.image_column and not is_read:
             is_taken = name in (*TEXT_COLUMNS, *semart, *mapping.columns, *RESERVED_COLUMNS)
-            given[f"catalogue_{name}" if is_taken else name] = [unescape_entities(cell) for cell in cells[column]]
+            given[f"catalogue_{name}" if is_taken else name] = [_unescaped(cell) for cell in cells[column]]
     if "technique" in given and "medium" in tasks:
         columns["medium"] = [medium_of(technique) for technique in given["technique"]]
     columns |= given
@@ -276,13 +331,12 @@ def _common_columns(
 
 
 def _split_names(
-    rule: SplitRule, columns: Mapping[str, Sequence[Any]], cells: Columns, problems: list[Problem]
+    rule: SplitRule, cells: Columns, numbers: Sequence[int], pictures: Sequence[Any], problems: list[Problem]
 ) -> list[str | None]:
     """Name of each row's split; `None` where it names none, which is a problem."""
-    names = {**_SPLIT_NAMES, **rule.values}
-    values = cells[str(rule.column)]
+    names, values = {**_SPLIT_NAMES, **rule.values}, cells[str(rule.column)]
     found = [names.get(normal(value)) for value in values]
-    for number, picture, value, split in zip(columns["row_number"], columns["image_file"], values, found, strict=True):
+    for number, picture, value, split in zip(numbers, pictures, values, found, strict=True):
         if split is None:
             detail = f"{rule.column} is {value!r}, which names no split"
             problems.append(Problem(number, None, picture, "unknown_split", detail, "dropped"))

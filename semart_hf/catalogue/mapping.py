@@ -12,7 +12,7 @@ import yaml
 from .labels import UNKNOWN
 from .rules import half_century_of
 from .schema import SEMART_TASKS, Task, read_tasks
-from .tables import DEFAULT_SHARES, SPLITS, TEXT_COLUMNS, check_shares
+from .tables import SPLITS, TEXT_COLUMNS
 from .text import MAPPINGS, template_parts
 
 #: Kinds of catalogue that can be read; `hub` is a data set id, or a folder that `datasets.load_dataset` opens.
@@ -103,9 +103,18 @@ class SplitRule:
 
     column: str | None = None
     values: Mapping[str, str] = field(default_factory=dict)  # split by cell; common names such as `val` need none
-    shares: Mapping[str, float] = field(default_factory=lambda: DEFAULT_SHARES)
+    shares: Mapping[str, float] = field(default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1})
     seed: int = 0
     by: str | None = None  # `author`: all rows of one come to one split, so that scores are of authors not seen
+
+    def __post_init__(self) -> None:
+        shares = self.shares.values()
+        are_positive = all(isinstance(share, (int, float)) and share > 0 for share in shares)
+        if not are_positive or abs(sum(shares) - 1) > 1e-6 or not set(self.shares) <= set(SPLITS):
+            raise ValueError(
+                f"Got the shares {dict(self.shares)}, but they are positive fractions of {list(SPLITS)} that sum to "
+                "1. Write for example {'train': 0.8, 'validation': 0.2}."
+            )
 
 
 @dataclass(frozen=True)
@@ -300,7 +309,6 @@ def _split_rule(value: Any, key: str) -> SplitRule:
         raise ValueError(f"Got {key}.seed = {given['seed']!r}, but it is a whole number. Correct it.")
     if ("column" in given) == ("shares" in given) or {"column", "by"} <= set(given):
         raise ValueError(f"Got splits with {[*given]}. Allowed is column with values, or shares with by and seed.")
-    check_shares(given.get("shares", DEFAULT_SHARES))
     return SplitRule(**given)
 
 

@@ -1,7 +1,7 @@
 """Rules by which labels are derived from a catalogue's dates and techniques.
 
-A date gives the half-century that it certainly lies in, SemArt's timeframe. A technique gives the medium, by the words
-of `mappings/words/surfaces.yaml`. The surface that carries the paint today decides: after a transfer the new one, but a
+A date gives the half-century that it certainly lies in, SemArt's timeframe. A technique gives the medium, by words in
+`mappings/words/surfaces.yaml`. The surface that carries the paint today decides: after a transfer the new one, but a
 painted sheet or canvas that was mounted on something else stays what it is.
 """
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import logging
 import mmap
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -20,14 +22,15 @@ from datasets.table import InMemoryTable
 
 from semart_hf.files import full_disk_explained
 
-from .labels import each_label, label_number, labels_in, learn_vocabulary, ordered_labels
+from .labels import UNKNOWN, each_label, label_number, labels_in, learn_vocabulary, numbers_of_labels, ordered_labels
+from .picture_files import find_picture
 from .schema import SEMART_TASKS, Task
+from .text import is_description_alone, text_of
+
+logger = logging.getLogger(__name__)
 
 #: The splits' names in `datasets`, in their order.
 SPLITS = ("train", "validation", "test")
-
-#: Shares of a catalogue that has no splits of its own.
-DEFAULT_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 #: Columns that every prepared dataset has between `image` and the columns that only some releases have.
 TEXT_COLUMNS = ("image_file", "description", "author", "title", "technique", "date")
@@ -95,6 +98,20 @@ class ReleaseTables:
         common = {*ORIGIN_COLUMNS, *TEXT_COLUMNS, *(task.name for task in self.tasks)}
         return [column for column in next(iter(self.splits.values())).column_names if column not in common]
 
+    def features(self, vocabularies: Mapping[str, Sequence[str]], has_text: bool = True) -> datasets.Features:
+        """The typed columns of a data set that is made of these rows."""
+        labels = {name: datasets.ClassLabel(names=list(vocabularies[name])) for name in self.labelled_tasks}
+        several = [task.name for task in self.tasks if task.kind == "multi_label"]
+        words = ("text", *self.extra_columns) if has_text else self.extra_columns
+        return datasets.Features(
+            {
+                "image": datasets.Image(),
+                **dict.fromkeys(TEXT_COLUMNS, datasets.Value("string")),
+                **{name: datasets.List(label) if name in several else label for name, label in labels.items()},
+                **dict.fromkeys(words, datasets.Value("string")),
+            }
+        )
+
     def vocabularies(self, min_label_count: int) -> dict[str, list[str]]:
         """Labels by task, learned from train, or from all rows where there is no train split."""
         learned_from = [self.splits["train"]] if "train" in self.splits else list(self.splits.values())
@@ -106,6 +123,77 @@ class ReleaseTables:
                 labels = ordered_labels(labels, task.order, task.name)
             vocabularies[task.name] = labels[:-1] if task.kind == "multi_label" else labels
         return vocabularies
+
+
+def typed_splits(
+    tables: ReleaseTables,
+    *,
+    min_label_count: int = 10,
+    text_columns: Sequence[str] | str = ("DESCRIPTION",),
+    vocabularies: Mapping[str, Sequence[str]] | None = None,
+) -> datasets.DatasetDict:
+    """The splits of a catalogue's tables as typed datasets, their pictures decoded when a row is read.
+
+    Each split has the columns `image`, the `TEXT_COLUMNS`, the tasks, `text`, then the catalogue's further columns.
+    An empty cell is `None`, as is `image` where the file is missing; what was missing, odd or dropped is logged.
+    Labels are learned from train, unless `vocabularies` gives them by task.
+    """
+    if vocabularies is None:
+        if "train" not in tables.splits:
+            raise ValueError(
+                f"Got only the splits {list(tables.splits)}, but labels are learned from train (semart_train.csv of a "
+                "release). Add it, or pass vocabularies=, for example a model's."
+            )
+        vocabularies = tables.vocabularies(min_label_count)
+        for task in (task for task, labels in vocabularies.items() if labels == [UNKNOWN]):
+            finding = f"No {task} occurs {min_label_count} times in train: its only label is {UNKNOWN}."
+            logger.warning("%s Lower min_label_count to learn it.", finding)
+    problems = list(tables.problems)
+    splits = datasets.DatasetDict(
+        {split: _typed_split(tables, split, vocabularies, text_columns, problems) for split in tables.splits}
+    )
+    for kind, count in count_problems(problems).items():
+        first = next(problem for problem in problems if problem.problem == kind)
+        place = f"{first.split} row {first.row}: {first.detail} ({first.action})"
+        logger.warning("%s in %d rows, first in %s.", kind, count, place)
+    return splits
+
+
+def _typed_split(
+    tables: ReleaseTables,
+    split: str,
+    vocabularies: Mapping[str, Sequence[str]],
+    text_columns: Sequence[str] | str,
+    problems: list[Problem],
+) -> datasets.Dataset:
+    """One split: the words stay where they lie, and only what is new is written."""
+    rows, tasks, features = tables.splits[split], tables.labelled_tasks, tables.features(vocabularies)
+    numbers = {name: numbers_of_labels(vocabularies[name]) for name in tasks}
+    is_description = is_description_alone(text_columns)
+
+    def pieces() -> Iterator[pa.Table]:
+        for cells in rows.iter(PIECE_ROWS):
+            new: dict[str, list[Any]] = {"image": []}
+            for row, folder, name in zip(
+                cells["row_number"], cells["images_folder"], cells["image_file"], strict=True
+            ):
+                found = find_picture(folder, name, follow_links=tables.follow_links)
+                new["image"].append(str(found) if isinstance(found, Path) else None)
+                if not isinstance(found, Path):
+                    problems.append(Problem(row, split, name, *found, "kept without a picture"))
+            for name, task in tasks.items():
+                new[name] = [numbered(cell, task, numbers[name]) for cell in cells[name]]
+            if not is_description:
+                each_row = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
+                new["text"] = [text_of(row, text_columns) for row in each_row]
+            own = datasets.Features({name: features[name] for name in new})
+            yield datasets.Dataset.from_dict(new, features=own).data.table
+
+    parts = [stored_rows(pieces()), rows.select_columns([*TEXT_COLUMNS, *tables.extra_columns])]
+    if is_description:
+        parts.append(rows.select_columns("description").rename_column("description", "text"))
+    whole = datasets.concatenate_datasets(parts, axis=1, split=datasets.NamedSplit(split))
+    return whole.select_columns(list(features))
 
 
 def stored_rows(tables: Iterable[pa.Table]) -> datasets.Dataset:
@@ -147,12 +235,6 @@ def labels_of_task(rows: datasets.Dataset, task: Task) -> Iterator[str | None]:
     """Every label of a task's column, one after the other, of several labels of a cell each."""
     cells = cells_of(rows, task.name)
     return each_label(cells, task.separator) if task.kind == "multi_label" else cells
-
-
-def label_feature(task: Task, labels: Sequence[str]) -> Any:
-    """How `datasets` types the column of a task."""
-    feature = datasets.ClassLabel(names=list(labels))
-    return datasets.List(feature) if task.kind == "multi_label" else feature
 
 
 def numbered(cell: str | None, task: Task, numbers: Mapping[str, int]) -> int | list[int] | None:
@@ -206,16 +288,6 @@ def _group_numbers(cells: Iterable[str | None]) -> npt.NDArray[np.int64]:
     numbers: dict[object, int] = {}
     keys = (" ".join(cell.casefold().split()) if cell else row for row, cell in enumerate(cells))
     return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.int64)
-
-
-def check_shares(shares: Mapping[str, float]) -> None:
-    """Refuse, by a `ValueError`, shares of an unknown split, that are not positive, or that do not sum to 1."""
-    are_positive = all(isinstance(share, (int, float)) and share > 0 for share in shares.values())
-    if not are_positive or abs(sum(shares.values()) - 1) > 1e-6 or not set(shares) <= set(SPLITS):
-        raise ValueError(
-            f"Got the shares {dict(shares)}, but they are positive fractions of {list(SPLITS)} that sum to 1. "
-            "Write for example {'train': 0.8, 'validation': 0.2}."
-        )
 
 
 def _chosen_rows(rows: datasets.Dataset, places: npt.NDArray[np.int64]) -> datasets.Dataset:

@@ -119,9 +119,8 @@ def main(arguments: list[str]) -> None:
 
 def read_releases(options: argparse.Namespace) -> Any:
     """Tables of all releases, merged where there are several, each read by its mapping."""
-    from semart_hf.catalogue.catalogue import merge_tables, read_catalogue
+    from semart_hf.catalogue.catalogue import merge_tables, read_catalogue, read_rows
     from semart_hf.catalogue.mapping import load_mapping
-    from semart_hf.catalogue.release import read_rows
     from semart_hf.catalogue.schema import SEMART_TASKS, read_tasks
 
     mappings = options.mapping or ["official"]

@@ -17,7 +17,7 @@ import torch
 from datasets import Dataset
 
 import semart_hf
-from semart_hf.catalogue.release import MINIATURE_FILE
+from semart_hf.catalogue.catalogue import MINIATURE_FILE
 from semart_hf.data.collator import MODALITIES
 from semart_hf.data.labels import labels_of
 from semart_hf.files import locked, output_folder, write_json

@@ -19,13 +19,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import datasets
 from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
 from semart_hf.catalogue.labels import UNKNOWN, labels_in, numbers_of_labels
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
-from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, label_feature, labels_of_task, numbered
+from semart_hf.catalogue.tables import ReleaseTables, labels_of_task, numbered
 from semart_hf.catalogue.text import answers_in_text, text_of
 from semart_hf.files import full_disk_explained, locked
 
@@ -58,16 +57,7 @@ class Preparation:
         self.seen = {
             task.name: {*labels_of_task(train, task), None, UNKNOWN} for task in tables.tasks if train is not None
         }
-        text = datasets.Value("string")
-        self.features = datasets.Features(
-            {
-                "image": datasets.Image(),
-                **dict.fromkeys(TEXT_COLUMNS, text),
-                **{name: label_feature(task, self.vocabularies[name]) for name, task in self.labelled.items()},
-                **({"text": text} if options.has_text_column else {}),
-                **dict.fromkeys(tables.extra_columns, text),
-            }
-        )
+        self.features = tables.features(self.vocabularies, options.has_text_column)
 
     def shards(self, index: int = 0, count: int = 1) -> Iterator[Shard]:
         """The shards of every split, made one at a time; of `count` processes those of one, by its `index`."""

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 from release_builder import encoded
 
-from semart_hf.catalogue.catalogue import merge_tables, read_catalogue
+from semart_hf.catalogue.catalogue import merge_tables, read_catalogue, read_rows
 from semart_hf.catalogue.mapping import SplitRule, load_mapping, parse_mapping
-from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.catalogue.schema import read_tasks
+from semart_hf.catalogue.tables import typed_splits
 
 SMALL = {"columns": {"image_file": "file", "type": "kind"}, "splits": {"shares": {"train": 1.0}}}
 

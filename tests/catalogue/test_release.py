@@ -6,16 +6,17 @@ import pytest
 from PIL import Image
 
 from semart_hf.catalogue import catalogue_files, tables
-from semart_hf.catalogue.release import read_rows, typed_splits
+from semart_hf.catalogue.catalogue import read_rows
+from semart_hf.catalogue.mapping import SplitRule
 from semart_hf.catalogue.schema import SEMART_TASKS
-from semart_hf.catalogue.tables import TEXT_COLUMNS, Problem
+from semart_hf.catalogue.tables import TEXT_COLUMNS, Problem, typed_splits
 
 HEADER = "IMAGE_FILE\tDESCRIPTION\tAUTHOR\tTITLE\tTECHNIQUE\tDATE\tTYPE\tSCHOOL\tTIMEFRAME"
 COLUMNS = [*TEXT_COLUMNS, *(task.name for task in SEMART_TASKS)]
 
 
-def read_release(folder, *, follow_links=False, shares=None, **options):
-    return typed_splits(read_rows(folder, follow_links=follow_links, shares=shares), **options)
+def read_release(folder, *, follow_links=False, **options):
+    return typed_splits(read_rows(folder, follow_links=follow_links), **options)
 
 
 def row(name="a.jpg", description="A storm.", technique="Oil on canvas", school="Dutch", type="landscape"):
@@ -113,20 +114,18 @@ def test_a_single_file_is_shared_out(tmp_path, caplog):
     file = tmp_path / "semart_val.csv"
     schools = ["Dutch"] * 60 + ["Italian"] * 30 + ["Polish"] * 10
     file.write_text("\n".join([HEADER, *(row(f"{n}.jpg", school=school) for n, school in enumerate(schools))]))
-    tables = read_rows(file, shares={"train": 0.5, "validation": 0.3, "test": 0.2}, seed=1)
+    tables = read_rows(file, splits=SplitRule(shares={"train": 0.5, "validation": 0.3, "test": 0.2}, seed=1))
     counts = {split: Counter(rows["school"]) for split, rows in tables.splits.items()}
     assert list(counts) == ["train", "validation", "test"]
     assert [list(count.values()) for count in counts.values()] == [[30, 15, 5], [18, 9, 3], [12, 6, 2]]
     assert "is shared out to splits: 50 % train, 30 % validation, 20 % test (seed 1)." in caplog.text
-    names = [list(read_rows(file, seed=seed).splits["train"]["image_file"]) for seed in (0, 0, 1)]
+    names = [list(read_rows(file, splits=SplitRule(seed=seed)).splits["train"]["image_file"]) for seed in (0, 0, 1)]
     assert names[0] == names[1] == sorted(names[0], key=lambda name: int(name[:-4]))  # the order of rows is kept
     assert names[0] != names[2]
     assert [len(rows) for rows in read_rows(file).splits.values()] == [80, 10, 10]
     for shares in ({"train": 0.5}, {"train": 0.5, "dev": 0.5}, {"train": 1.5, "test": -0.5}, {}):
         with pytest.raises(ValueError, match=r"Got the shares .* positive fractions .* Write for example"):
-            read_rows(file, shares=shares)
-    with pytest.raises(ValueError, match=r"are splits already\. Leave shares out"):
-        read_rows(tmp_path, shares={"train": 1.0})
+            SplitRule(shares=shares)
 
 
 def test_labels_may_come_from_a_trained_model_and_columns_in_another_order(make_release):
@@ -181,8 +180,8 @@ def test_pictures_that_are_missing_or_outside_are_reported_and_not_opened(make_r
 
 
 def test_the_official_validation_file(shared_data):
-    tables = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0})
-    frame = tables.splits["train"].to_pandas()
+    tables = read_rows(shared_data / "semart")
+    frame = tables.splits["validation"].to_pandas()
     assert (len(frame), tables.encodings) == (1069, {"semart_val.csv": "cp1252"})
     (problem,) = tables.problems
     assert "1 of 350 words beyond ASCII, such as 'Rezsõ', are improbable in cp1252; the oth" in problem.detail

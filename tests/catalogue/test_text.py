@@ -1,6 +1,6 @@
 import pytest
 
-from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.catalogue.text import WAYS_OF_NAMING, mask_label_words, named_labels, text_of, word_table
 
 TEMPLATE = "{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}"
@@ -96,7 +96,7 @@ def test_ways_in_which_a_text_names_its_row_by_any_task():
 
 
 def test_how_often_official_descriptions_name_labels(shared_data):
-    table = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0}).splits["train"]
+    table = read_rows(shared_data / "semart").splits["validation"]
     rows = table.to_list()
     shares = {way: count / len(rows) for way, count in count_named_labels(table["description"], rows).items()}
     assert shares["school"] == pytest.approx(0.11, abs=0.01)

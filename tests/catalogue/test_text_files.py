@@ -4,9 +4,8 @@ import csv
 import pytest
 
 from semart_hf.catalogue import text_files
-from semart_hf.catalogue.catalogue import read_catalogue
+from semart_hf.catalogue.catalogue import read_catalogue, read_rows
 from semart_hf.catalogue.mapping import parse_mapping
-from semart_hf.catalogue.release import read_rows
 from semart_hf.catalogue.text_files import find_encoding, read_text_file
 
 COLUMNS = {"image_file": "file", "title": "title", "technique": "technique", "type": "genre"}

@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoProcessor, pipeline
 from warm_python import run_python
 
 import semart_hf  # noqa: F401
-from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.loading import load_paintings
 from semart_hf.evaluation.predictions import predict_dataset

@@ -1,7 +1,7 @@
 import pytest
 from release_builder import encoded, painting, row, write_release
 
-from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_splits
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from release_builder import write_plain_release
 
-from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_splits, prepared_size, with_prepared_pictures
 from semart_hf.data.streaming import PaintingStream

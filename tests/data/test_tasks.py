@@ -3,7 +3,7 @@ import csv
 import datasets
 import pytest
 
-from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.catalogue.rules import century_of
 from semart_hf.catalogue.schema import read_tasks
 from semart_hf.data.data_arguments import DataArguments

@@ -3,7 +3,7 @@ import random
 import pytest
 from transformers import AutoTokenizer, DistilBertTokenizer
 
-from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.data.tokenizer import learn_tokenizer
 
 TEXTS = [
@@ -58,7 +58,7 @@ def test_the_order_of_texts_does_not_matter_and_the_vocabulary_has_its_size():
 
 
 def test_official_descriptions_are_cut_into_few_pieces(shared_data):
-    rows = read_rows(shared_data / "semart" / "semart_val.csv", shares={"train": 1.0}).splits["train"]
+    rows = read_rows(shared_data / "semart").splits["validation"]
     texts = list(rows["description"])
     tokenizer = learn_tokenizer(texts, vocab_size=4000)
     assert len(tokenizer) == 4000

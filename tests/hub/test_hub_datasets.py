@@ -25,7 +25,7 @@ def local(author):
         from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
         from semart_hf.documents.dataset_card import write_dataset_card
         from semart_hf.publishing.pushing import push_folder
-        from semart_hf.catalogue.release import read_rows
+        from semart_hf.catalogue.catalogue import read_rows
         release = paint_miniature("miniature", num_train=24, num_val=6, num_test=6)
 
         def prepare_and_push(name, rows_per_shard):

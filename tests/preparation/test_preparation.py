@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from release_builder import contents, encoded, painting, problems_of, row, write_plain_release, write_release
 
-from semart_hf.catalogue.catalogue import read_catalogue
+from semart_hf.catalogue.catalogue import read_catalogue, read_rows
 from semart_hf.catalogue.mapping import parse_mapping
-from semart_hf.catalogue.release import read_rows, typed_splits
 from semart_hf.catalogue.schema import read_tasks
+from semart_hf.catalogue.tables import typed_splits
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_paintings, load_splits
 from semart_hf.documents.dataset_card import write_dataset_card

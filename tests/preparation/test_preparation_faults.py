@@ -18,7 +18,7 @@ from release_builder import contents, encoded, painting, problems_of, row, write
 from warm_python import Python, launched, run_python
 
 from semart_hf import files
-from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.preparation import shards
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 from semart_hf.preparation.shards import Mirror
@@ -28,7 +28,7 @@ SMALL = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
 PREPARE = """
 import sys
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
-from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.catalogue import read_rows
 options = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
 prepare_paintings(read_rows(sys.argv[1]), sys.argv[2], options, num_proc=2)
 """
@@ -38,7 +38,7 @@ SHARED = """
 import os, sys
 import datasets
 from accelerate import PartialState
-from semart_hf.catalogue.release import read_rows
+from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 from semart_hf.preparation.shards import Mirror
 datasets.config.HF_DATASETS_CACHE = sys.argv[3] + os.environ["RANK"]  # as of two machines
