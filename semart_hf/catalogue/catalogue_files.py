@@ -1,13 +1,11 @@
-"""The files of any catalogue as tables: CSV, TSV, JSON lines, Parquet, workbook, ImageFolder, Hub data set.
-
-Every catalogue becomes rows, which are read a piece at a time, beside a folder of pictures: memory grows with neither.
-"""
+"""The files of any catalogue as rows: CSV, TSV, JSON lines, Parquet, workbook, ImageFolder, Hub data set."""
 
 import ast
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from .mapping import normal
 from .tables import PIECE_ROWS, Problem
 from .text_files import checked_rows, open_lines, read_records
 
-# First bytes of the picture formats, for the ending of a file; others are told apart when they are opened.
+# First bytes of picture formats, for the ending of a file.
 _SIGNATURES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF8": ".gif", b"RIFF": ".webp"}
 _SIGNATURES |= dict.fromkeys((b"II*\x00", b"MM\x00*"), ".tif")
 
@@ -43,22 +41,25 @@ class SourceTable:
     name: str  # the file's, or the split's
     header: list[str]
     rows: Iterator[tuple[int, Sequence[Any]]]  # number from 1 and cells; parsed when it is asked for, and once
-    reading: str  # what the columns were read from, for errors
     encoding: str | None = None
     problems: list[Problem] = field(default_factory=list)  # complete when all rows are read
+    reading: str | None = None  # what a text file's columns were read from, for errors
     num_left_out: int = 0  # rows that a mapping leaves out, likewise
 
     def check_columns(self, named: Iterable[tuple[str, str]], further: Iterable[str] = ()) -> None:
         """Refuse keys of a mapping that name columns which are neither the table's nor `further` ones."""
         columns = {*self.header, *further}
-        missing = [(key, column) for key, column in named if column not in columns]
-        if missing:
+        if missing := [(key, column) for key, column in named if column not in columns]:
             keys, names = zip(*missing, strict=True)
             raise ValueError(
-                f"Got {', '.join(keys)} with the columns {list(names)}, but they are not in {self.reading}. If it was "
+                f"Got {', '.join(keys)} with the columns {list(names)}, but they are not in {self._source}. If it was "
                 "read wrongly, say encoding: or delimiter: in the mapping, or --encoding or --delimiter; else correct "
                 "the mapping, or write one (docs/catalogue.md)."
             )
+
+    @property
+    def _source(self) -> str:
+        return self.reading or f"{self.name}: its columns are {self.header}"
 
     def pieces(
         self,
@@ -67,36 +68,33 @@ class SourceTable:
         image_column: str | None = None,
         pictures_folder: Path = Path(),
     ) -> Iterator[tuple[list[int], dict[str, list[str | None]]]]:
-        """Numbers and texts by column of the rows, up to `PIECE_ROWS` at a time, once at least.
+        """Numbers and texts by column of some rows at a time, once at least.
 
         Read are the given columns, or all, of the rows in which a column of `where` has one of its `normal` values.
         Pictures that are embedded in the `image_column` are written to the folder, and read as their names.
         """
         places = [place for place, column in enumerate(self.header) if columns is None or column in columns]
         names = [self.header[place] for place in places]
-        twice = sorted({column for column in names if names.count(column) > 1})
-        if twice:
+        if twice := sorted({column for column in names if names.count(column) > 1}):
             raise ValueError(
-                f"Got a catalogue with the column {twice[0]!r} twice, in {self.reading}. Correct the mapping or file."
+                f"Got a catalogue with the column {twice[0]!r} twice, in {self._source}. Correct the mapping or file."
             )
         conditions = [(self.header.index(column), allowed) for column, allowed in where.items()]
-        stem = Path(self.name).stem
-        numbers: list[int] = []
-        cells: list[list[str | None]] = [[] for _ in places]
-        for number, row in self.rows:
-            if any(normal(as_text(row[place])) not in allowed for place, allowed in conditions):
-                self.num_left_out += 1
-                continue
-            numbers.append(number)
-            for name, place, column in zip(names, places, cells, strict=True):
-                if name == image_column:
-                    column.append(_write_picture(row[place], pictures_folder / f"{stem}-{number:08d}"))
-                else:
-                    column.append(as_text(row[place]))
-            if len(numbers) == PIECE_ROWS:
-                yield numbers, dict(zip(names, cells, strict=True))
-                numbers, cells = [], [[] for _ in places]
-        yield numbers, dict(zip(names, cells, strict=True))
+        num_read = PIECE_ROWS
+        while num_read == PIECE_ROWS:
+            numbers, num_read = list[int](), 0
+            cells: dict[str, list[str | None]] = {name: [] for name in names}
+            for number, row in islice(self.rows, PIECE_ROWS):
+                num_read += 1
+                if any(normal(as_text(row[place])) not in allowed for place, allowed in conditions):
+                    self.num_left_out += 1
+                    continue
+                numbers.append(number)
+                path = pictures_folder / f"{Path(self.name).stem}-{number:08d}"
+                for name, place in zip(names, places, strict=True):
+                    is_picture = name == image_column
+                    cells[name].append(_write_picture(row[place], path) if is_picture else as_text(row[place]))
+            yield numbers, cells
 
 
 def read_table(
@@ -109,8 +107,7 @@ def read_table(
 ) -> SourceTable:
     """Rows of one file of the form `csv`, `tsv`, `jsonl`, `parquet` or `workbook`; `None` goes by the ending.
 
-    Of a workbook the first sheet is read, which is held in memory. Columns that are not among the given ones may be
-    empty. For `encoding` and `delimiter` see `CatalogueMapping`.
+    Columns that are not among the given ones may be empty. For `encoding` and `delimiter` see `CatalogueMapping`.
     """
     form = form or FORMAT_OF_ENDING.get(path.suffix.lower())
     if form is None:
@@ -131,28 +128,24 @@ def read_table(
         header = file.schema_arrow.names
         wanted = [name for name in header if columns is None or name in columns]
         batches = file.iter_batches(_BATCH_SIZE, columns=wanted)
-        return _table(path.name, header, (row for batch in batches for row in batch.to_pylist()))
+        return SourceTable(path.name, header, _cells((row for batch in batches for row in batch.to_pylist()), header))
     text = read_records(path, delimiter=delimiter, encoding=encoding, default="," if form == "csv" else "\t")
     header = [name.strip() or f"column_{number}" for number, name in enumerate(text.header.fields, start=1)]
-    return SourceTable(path.name, header, checked_rows(text), text.reading, text.encoding, text.problems)
+    return SourceTable(path.name, header, checked_rows(text), text.encoding, text.problems, text.reading)
 
 
 def read_dataset(source: str, columns: Set[str] | None) -> Iterator[tuple[str, SourceTable]]:
-    """Rows of each split of a data set on the Hub, or of a folder that `datasets.load_dataset` opens.
-
-    Labels are read by their names. Of the columns only the given ones are read; `None` reads all.
-    """
+    """Rows of each split of a data set on the Hub, or of a folder that `datasets.load_dataset` opens."""
     for split, rows in datasets.load_dataset(source).items():
         header = rows.column_names
         rows = rows.select_columns([name for name in header if columns is None or name in columns])
-        yield split, _table(split, header, _named_cells(rows))
+        yield split, SourceTable(split, header, _cells(_named_rows(rows), header))
 
 
 def imagefolder_files(folder: Path) -> dict[str | None, Path]:
     """Metadata file by split of an ImageFolder; the split is `None` where the metadata lies in the folder itself."""
     names = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found:
+    if found := next((folder / name for name in names if (folder / name).is_file()), None):
         return {None: found}
     by_split: dict[str | None, Path] = {path.parent.name: path for name in names for path in folder.glob(f"*/{name}")}
     if not by_split:
@@ -163,12 +156,11 @@ def imagefolder_files(folder: Path) -> dict[str | None, Path]:
     return by_split
 
 
-def _table(name: str, header: list[str], rows: Iterable[Mapping[str, Any]]) -> SourceTable:
-    cells = ([row.get(column) for column in header] for row in rows)
-    return SourceTable(name, header, enumerate(cells, start=1), f"{name}: its columns are {header}")
+def _cells(rows: Iterable[Mapping[str, Any]], header: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
+    return enumerate(([row.get(column) for column in header] for row in rows), start=1)
 
 
-def _named_cells(rows: datasets.Dataset) -> Iterator[dict[str, Any]]:
+def _named_rows(rows: datasets.Dataset) -> Iterator[dict[str, Any]]:
     names: dict[str, list[str]] = {}
     for column, feature in dict(rows.features).items():
         if isinstance(feature, datasets.Image):
@@ -192,15 +184,15 @@ def _read_workbook(path: Path) -> SourceTable:
     if not rows:
         raise ValueError(f"Got {path}, whose first sheet is empty. Move the catalogue there, or save it as CSV.")
     header = [as_text(name) or f"column_{number}" for number, name in enumerate(rows[0], start=1)]
-    cells = ((number, row) for number, row in enumerate(rows[1:], start=1) if any(map(as_text, row)))
-    return SourceTable(path.name, header, cells, f"{path.name}: its columns are {header}")
+    filled = ((number, row) for number, row in enumerate(rows[1:], start=1) if any(map(as_text, row)))
+    return SourceTable(path.name, header, filled)
 
 
 def _read_json_lines(path: Path, encoding: str | None) -> SourceTable:
     _, encoding, problems = open_lines(path, encoding)
     header = list(dict.fromkeys(name for _, record in _json_records(path, encoding, problems) for name in record))
     rows = ((line, [record.get(name) for name in header]) for line, record in _json_records(path, encoding, []))
-    return SourceTable(path.name, header, rows, f"{path.name}: its columns are {header}", encoding, problems)
+    return SourceTable(path.name, header, rows, encoding, problems)
 
 
 def _json_records(path: Path, encoding: str, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -242,8 +234,6 @@ def as_text(value: Any) -> str | None:
         return None
     if isinstance(value, (list, tuple)):
         return "|".join(text for text in map(as_text, value) if text) or None
-    if isinstance(value, float):
-        if value != value:  # how pandas writes a missing number
-            return None
-        return str(int(value)) if value.is_integer() else str(value)
+    if isinstance(value, float) and (value.is_integer() or value != value):
+        return str(int(value)) if value == value else None  # NaN is how pandas writes a missing number
     return str(value).strip() or None

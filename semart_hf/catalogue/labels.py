@@ -1,4 +1,4 @@
-"""What a task's kind makes of its labels: their order and places on a scale, and the several labels of a cell."""
+"""The labels of a task: learned, numbered, in their order and places on a scale, and several in a cell."""
 
 import re
 from collections import Counter
@@ -31,11 +31,7 @@ class Scale(NamedTuple):
 
 
 def scale_of(task: Mapping[str, Any]) -> Scale | None:
-    """The scale of a task of a configuration; `None` where its labels have no order.
-
-    Labels that are periods have one in years, also where the task has no kind. Without positions, a label's number is
-    its position.
-    """
+    """The scale of a task of a configuration: of periods one in years; `None` where its labels have no order."""
     labels, kind, positions, unit = (task.get(key) for key in ("labels", "kind", "positions", "unit"))
     years = label_years(labels or ()) if kind in (None, "ordered") else None
     if years is not None and (positions is None or unit == "years"):
@@ -65,12 +61,7 @@ def label_years(labels: Sequence[str]) -> npt.NDArray[np.float64] | None:
 
 
 def positions_of(labels: Sequence[str]) -> list[float | None] | None:
-    """Positions of labels that are periods (their middles) or numbers, `None` for `UNK`; none where others are there.
-
-    Example:
-        >>> positions_of(["1501-1550", "UNK"]), positions_of(["2", "10.5"]), positions_of(["small", "large"])
-        ([1525.5, None], [2.0, 10.5], None)
-    """
+    """Positions of labels that are periods (their middles) or numbers, `None` for `UNK`; none if there are others."""
     years = label_years(labels)
     if years is not None:
         return [None if np.isnan(year) else float(year) for year in years.mean(axis=1)]
@@ -84,21 +75,21 @@ def positions_of(labels: Sequence[str]) -> list[float | None] | None:
 def ordered_labels(labels: Sequence[str], order: Sequence[str] | None, task: str) -> list[str]:
     """Labels of an ordered task in their order, `UNK` last."""
     words = [label for label in labels if label != UNKNOWN]
+    last = [UNKNOWN] * (UNKNOWN in labels)
     if order is not None:
         if missing := [label for label in words if label not in order]:
             raise ValueError(
                 f"Got the labels {missing[:5]} of the ordered task {task}, which its order {list(order)} lacks. Add "
                 "them to order, from the least to the most."
             )
-        return [label for label in order if label in words] + [UNKNOWN] * (UNKNOWN in labels)
+        return [label for label in order if label in words] + last
     positions = positions_of(words)
     if positions is None:
         raise ValueError(
             f"Got the labels {words[:5]} of the ordered task {task}, which are neither numbers nor periods such as "
             "1501-1550. Write their order, from the least to the most: order: [small, medium, large]."
         )
-    ranked = sorted(zip(positions, words, strict=True))
-    return [label for _, label in ranked] + [UNKNOWN] * (UNKNOWN in labels)
+    return [label for _, label in sorted(zip(positions, words, strict=True))] + last
 
 
 def labels_in(cell: Any, separator: str | None) -> list[str] | None:
@@ -152,13 +143,7 @@ UNKNOWN = "UNK"
 def learn_vocabulary(values: Iterable[str | None], *, min_label_count: int = 10) -> list[str]:
     """The labels of one task: those that are there at least `min_label_count` times, and `UNK` last.
 
-    Spans of years are ordered in time, other labels by falling frequency and then by name. With the default
-    count the official train split gives the literature's vocabularies: 10 types, 24 schools and 17 timeframes. `None`
-    is a missing label and counts for nothing.
-
-    Example:
-        >>> learn_vocabulary(["Dutch", "French", "French", None], min_label_count=1)
-        ['French', 'Dutch', 'UNK']
+    Spans of years are ordered in time, others by falling frequency and then by name. `None` is a missing label.
     """
     if min_label_count < 1:
         raise ValueError(f"Got min_label_count={min_label_count}, but a label occurs at least once. Use 1 or more.")

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -53,37 +53,34 @@ class ColumnRule:
             matches = [text and self.pattern.search(text) for text in texts]
             texts = [match[1] if match else None for match in matches]
         unforeseen: Counter[str] = Counter()
-        values: list[str | None] = []
-        if self.half_century:
-            ends = cells[self.end_column] if self.end_column else [None] * len(texts)
-            for span in zip(texts, ends, strict=True):
-                values.append(half_century_of(*span))
-                if values[-1] is None and any(map(normal, span)):  # a dash is no date
-                    unforeseen[" to ".join(filter(None, dict.fromkeys(span)))] += 1
-            return values, unforeseen
-        for text in texts:
-            if text is None:
-                values.append(None)
-                continue
-            pieces = map(str.strip, text.split(self.separator) if self.separator else [text])
-            parts = [piece for piece in pieces if piece and normal(piece) not in self.missing]
-            if self.takes_all:
-                each = [self._value_of([part], part, unforeseen) for part in parts]
-                values.append("|".join(dict.fromkeys(value for value in each if value)) or None)
-            else:
-                values.append(self._value_of(parts, text, unforeseen) if parts else None)
+        if not self.half_century:
+            return [self._value_of(text, unforeseen) for text in texts], unforeseen
+        ends = cells[self.end_column] if self.end_column else [None] * len(texts)
+        spans = list(zip(texts, ends, strict=True))
+        values = [half_century_of(*span) for span in spans]
+        for span, value in zip(spans, values, strict=True):
+            if value is None and any(map(normal, span)):  # a dash is no date
+                unforeseen[" to ".join(filter(None, dict.fromkeys(span)))] += 1
         return values, unforeseen
 
-    def _value_of(self, parts: Sequence[str], text: str, unforeseen: Counter[str]) -> str | None:
+    def _value_of(self, text: str | None, unforeseen: Counter[str]) -> str | None:
+        pieces = map(str.strip, text.split(self.separator) if text and self.separator else [text or ""])
+        parts = [piece for piece in pieces if piece and normal(piece) not in self.missing]
+        if self.takes_all:
+            values = [self._known([part], part, unforeseen) for part in parts]
+            return "|".join(dict.fromkeys(value for value in values if value)) or None
+        return self._known(parts, str(text), unforeseen) if parts else None
+
+    def _known(self, parts: Sequence[str], text: str, unforeseen: Counter[str]) -> str | None:
         """The prepared data's value for the catalogue's, of several that which stands first in `values`."""
         if self.values is None:
             return parts[0]
         known = {normal(part) for part in parts}
         first = next((value for name, value in self.values.items() if name in known), None)
-        if first is not None:
-            return first
-        unforeseen[text] += 1
-        return {"missing": None, "keep": parts[0], "unknown": UNKNOWN}[self.other]
+        if first is None:
+            unforeseen[text] += 1
+            return {"missing": None, "keep": parts[0], "unknown": UNKNOWN}[self.other]
+        return first
 
 
 @dataclass(frozen=True)
@@ -175,10 +172,10 @@ def load_mapping(name_or_path: str | Path, tasks: Sequence[Any] | None = None) -
 
 def parse_mapping(content: Any) -> CatalogueMapping:
     """The mapping that a YAML file's content describes."""
-    given = _section(content, "", _KEYS, required=("columns",))
+    given = _read(content, _KEYS, "the mapping", required=("columns",))
     tasks = given.get("tasks", ())
     targets = ("image", *TEXT_COLUMNS, *SEMART_NAMES, *(task.name for task in tasks))
-    columns = given["columns"] = _section(given["columns"], "columns", dict.fromkeys(targets, _column_rule))
+    columns = given["columns"] = _read(given["columns"], dict.fromkeys(targets, _column_rule), "columns")
     if not tasks and not set(columns) & {*SEMART_NAMES, "technique"}:
         raise ValueError(
             f"Got columns {list(columns)}, but none of {SEMART_NAMES} is among them, nor technique, which gives the "
@@ -212,47 +209,34 @@ def normal(value: str | None) -> str:
     return " ".join(re.sub(r"[-_\s]+", " ", value or "").casefold().split())
 
 
-# Makes of a key's value in YAML what a mapping holds, or refuses it by the key's name.
-_Parser = Callable[[Any, str], Any]
+def _read(value: Any, form: Any, key: str, required: Sequence[str] = ()) -> Any:
+    """What a value in YAML says by its form, or an error that names its key.
 
-
-def _text(value: Any, key: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"Got {key} = {value!r}, but it is a text. Put it in quotes.")
-    return value
-
-
-def _names(value: Any, key: str) -> tuple[str, ...]:
-    return tuple(_text(name, key) for name in (value if isinstance(value, list) else [value]))
-
-
-def _one_of(*allowed: Any) -> _Parser:
-    def parse(value: Any, key: str) -> Any:
-        if value not in allowed:
-            raise ValueError(f"Got {key} = {value!r}, but it is one of {list(allowed)}. Choose among these.")
+    A form is `str`, `object` for anything, a tuple of what is allowed, a list for one or several, `{str: form}` for
+    lines with any name, a dictionary for a section of named ones, or a function.
+    """
+    if form is object:
         return value
-
-    return parse
-
-
-def _table_of(parse: _Parser = lambda value, _: value, parse_name: Callable[[Any], str] = str) -> _Parser:
-    def parse_lines(value: Any, key: str) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            raise ValueError(f"Got {key} = {value!r}, but it is a section of `name: value` lines. Write it so.")
-        return {parse_name(name): parse(entry, f"{key}.{name}") for name, entry in value.items()}
-
-    return parse_lines
-
-
-def _section(value: Any, key: str, parsers: Mapping[str, _Parser], required: Sequence[str] = ()) -> dict[str, Any]:
-    lines = _table_of()(value, key or "the mapping")
-    faults = [f"the unknown key {name!r}" for name in lines if name not in parsers]
-    faults += [f"no {name!r}" for name in required if name not in lines]
+    if isinstance(form, tuple):
+        if value not in form:
+            raise ValueError(f"Got {key} = {value!r}, but it is one of {list(form)}. Choose among these.")
+        return value
+    if isinstance(form, list):
+        return tuple(_read(one, form[0], key) for one in (value if isinstance(value, list) else [value]))
+    if form is str:
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"Got {key} = {value!r}, but it is a text. Put it in quotes.")
+        return value
+    if not isinstance(form, dict):
+        return form(value, key)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"Got {key} = {value!r}, but it is a section of `name: value` lines. Write it so.")
+    faults = [f"the unknown key {name!r}" for name in value if not {name, str} & {*form}]
+    faults += [f"no {name!r}" for name in required if name not in value]
     if faults:
-        raise ValueError(
-            f"Got {key or 'the mapping'} with {faults[0]}, but its keys are {list(parsers)}. Correct the mapping."
-        )
-    return {name: parsers[name](entry, f"{key}.{name}".lstrip(".")) for name, entry in lines.items()}
+        raise ValueError(f"Got {key} with {faults[0]}, but its keys are {list(form)}. Correct the mapping.")
+    place = "" if key == "the mapping" else f"{key}."
+    return {str(name): _read(one, form.get(name, form.get(str)), f"{place}{name}") for name, one in value.items()}
 
 
 def _source(value: Any, key: str) -> dict[str, Any]:
@@ -260,12 +244,12 @@ def _source(value: Any, key: str) -> dict[str, Any]:
         return {"template": value, "columns": tuple(name for _, name in template_parts(value, f"{key} =") if name)}
     if value == []:
         raise ValueError(f"Got {key} without an entry, but it names at least one column. Add it.")
-    return {"columns": _names(value, key)}
+    return {"columns": _read(value, [str], key)}
 
 
 def _pattern(value: Any, key: str) -> re.Pattern[str]:
     try:
-        pattern = re.compile(_text(value, key))
+        pattern = re.compile(_read(value, str, key))
     except re.error as error:
         raise ValueError(f"Got {key} = {value!r}, which is no regular expression ({error}). Correct it.") from error
     if pattern.groups != 1:
@@ -273,75 +257,67 @@ def _pattern(value: Any, key: str) -> re.Pattern[str]:
     return pattern
 
 
+def _conditions(value: Any, key: str) -> dict[str, tuple[str, ...]]:
+    """Column to the values that a row may have there."""
+    lines = _read(value, {str: [object]}, key)
+    return {column: tuple(normal(str(entry)) for entry in entries) for column, entries in lines.items()}
+
+
 def _column_rule(value: Any, key: str) -> ColumnRule:
     if isinstance(value, (str, list)):
         return ColumnRule(**_source(value, key))
-    given = _section(value, key, _RULE_KEYS, required=("from",))
+    given = _read(value, _RULE_KEYS, key, required=("from",))
+    if "values" in given:
+        given["values"] = {normal(name): label for name, label in given["values"].items()}
     return ColumnRule(
         **given.pop("from"),
         half_century=given.pop("as", None) is not None,
         end_column=given.pop("to", None),
         is_optional=given.pop("optional", False),
+        missing=tuple(map(normal, given.pop("missing", ()))),
         **given,
     )
 
 
-def _joins(value: Any, key: str) -> tuple[Join, ...]:
-    if not isinstance(value, list):
-        raise ValueError(f"Got {key} = {value!r}, but it is a list. Write it as `- entry` lines.")
-    required = ("file", "by", "columns")
-    return tuple(Join(**_section(join, f"{key}.{number}", _JOIN_KEYS, required)) for number, join in enumerate(value))
+def _join(value: Any, key: str) -> Join:
+    return Join(**_read(value, _JOIN_KEYS, key, required=("file", "by", "columns")))
 
 
 def _by(value: Any, key: str) -> tuple[str, str]:
     if isinstance(value, Mapping) and len(value) != 1:
         raise ValueError(f"Got {key} = {dict(value)}, but rows are joined by one column. Write `here: there`.")
     here, there = next(iter(value.items())) if isinstance(value, Mapping) else (value, value)
-    return _text(here, key), _text(there, key)
+    return _read(here, str, key), _read(there, str, key)
 
 
 def _split_rule(value: Any, key: str) -> SplitRule:
-    values = _table_of(_one_of(*SPLITS), normal)
-    parsers = {"column": _text, "values": values, "shares": _table_of(), "seed": lambda seed, _: seed}
-    parsers["by"] = _one_of("author")
-    given = _section(value, key, parsers)
+    given = _read(value, _SPLIT_KEYS, key)
     if type(given.get("seed", 0)) is not int:
         raise ValueError(f"Got {key}.seed = {given['seed']!r}, but it is a whole number. Correct it.")
     if ("column" in given) == ("shares" in given) or {"column", "by"} <= set(given):
         raise ValueError(f"Got splits with {[*given]}. Allowed is column with values, or shares with by and seed.")
-    return SplitRule(**given)
+    return SplitRule(**given | {"values": {normal(name): split for name, split in given.get("values", {}).items()}})
 
 
-# Column to the values that a row may have there, as `normal` writes them.
-_CONDITIONS = _table_of(
-    lambda value, _: tuple(normal(str(entry)) for entry in (value if isinstance(value, list) else [value]))
-)
-_RULE_KEYS = {
-    "from": _source,
-    "to": _text,
-    "as": _one_of("half_century"),
-    "pattern": _pattern,
-    "separator": _text,
-    "missing": lambda value, key: tuple(map(normal, _names(value, key))),
-    "values": _table_of(_text, lambda name: normal(str(name))),
-    "other": _one_of("missing", "keep", "unknown"),
-    "optional": _one_of(True, False),
+_RULE_KEYS: dict[str, Any] = {
+    **{"from": _source, "to": str, "as": ("half_century",), "pattern": _pattern, "separator": str, "missing": [str]},
+    **{"values": {str: str}, "other": ("missing", "keep", "unknown"), "optional": (True, False)},
 }
-_JOIN_KEYS = {"file": _text, "by": _by, "where": _CONDITIONS, "columns": _table_of(_text)}
-_JOIN_KEYS["take"] = _one_of("first", "all")
+_JOIN_KEYS = {"file": str, "by": _by, "where": _conditions, "columns": {str: str}, "take": ("first", "all")}
+_SPLIT_KEYS = {"column": str, "values": {str: SPLITS}, "shares": {str: object}, "seed": object, "by": ("author",)}
 _KEYS = {
-    "about": _text,
+    "about": str,
     "files": lambda value, key: (
-        {None: value} if isinstance(value, str) else _section(value, key, dict.fromkeys(SPLITS, _text))
+        {None: value} if isinstance(value, str) else _read(value, dict.fromkeys(SPLITS, str), key)
     ),
-    "format": _one_of(*FORMATS),
-    "encoding": _text,
-    "delimiter": _text,
-    "images": _text,
-    "keep_rows": _CONDITIONS,
-    "joins": _joins,
+    "format": FORMATS,
+    "encoding": str,
+    "delimiter": str,
+    "images": str,
+    "keep_rows": _conditions,
+    "joins": [_join],
     "tasks": lambda value, _: tuple(read_tasks(value)),
-    "columns": _table_of(),
-    "keep": lambda value, key: None if value == "all" else _names(value, key),
+    "columns": {str: object},
+    "keep": lambda value, key: None if value == "all" else _read(value, [str], key),
     "splits": _split_rule,
 }

@@ -19,14 +19,10 @@ MASK = "[MASK]"
 #: In what ways a text can name its row's SemArt labels; see `named_labels`.
 WAYS_OF_NAMING = ("type", "school", "medium", "year", "century", "author")
 
-# What labels of SemArt are made of.
-_SOURCES = {"medium": "technique", "timeframe": "date"}
-
-# What a label or labels are.
+_SOURCES = {"medium": "technique", "timeframe": "date"}  # what labels of SemArt are made of
 _Labels = str | Sequence[str] | None
 
-# What stands between two columns of a template: closing brackets and quotes of the left one, the joint, and the words
-# that lead to the right one.
+# Between two columns of a template: closing brackets of the left one, the joint, and words that lead to the right one.
 _BETWEEN = re.compile(r"([)\]}\"'”’»]*)(\S*\s*)(.*)", re.DOTALL)
 
 
@@ -88,18 +84,14 @@ def mask_label_words(text: str | None, row: Mapping[str, _Labels] | None = None,
 def named_labels(text: str | None, row: Mapping[str, _Labels]) -> set[str]:
     """In which of the `WAYS_OF_NAMING` a text names its row's own labels, and which further tasks of the row.
 
-    `year` and `century`: any, since the timeframe is mostly near. `author`: by a part of the painter's name. `type`,
-    `school`, `medium` and further tasks: by the label's own name, or one of several, or an inflection of it.
+    Any `year` and `century` counts, since the timeframe is mostly near, and a part of the painter's name.
     """
     if text is None:
         return set()
     plain = _without_accents(text)
-    patterns = _own_words(row)
-    patterns |= {way: pattern for way in ("year", "century") if (pattern := _label_words("timeframe", way))}
-    ways = {way for way, pattern in patterns.items() if pattern.search(plain)}
-    if any(pattern.search(plain) for pattern in _author_words(row.get("author"))):
-        ways.add("author")
-    return ways
+    patterns = [*_own_words(row).items(), *(("author", pattern) for pattern in _author_words(row.get("author")))]
+    patterns += [(way, pattern) for way in ("year", "century") if (pattern := _label_words("timeframe", way))]
+    return {way for way, pattern in patterns if pattern.search(plain)}
 
 
 def template_parts(template: str, name: str = "the text template") -> list[tuple[str, str | None]]:
@@ -120,12 +112,11 @@ def template_parts(template: str, name: str = "the text template") -> list[tuple
 def answers_in_text(text_columns: Sequence[str] | str, tasks: Iterable[tuple[str, str]]) -> str | None:
     """A sentence about the `tasks`, name and column, whose labels the text has in words; `None` if there are none."""
     read = {part.column for part in _parts(text_columns if isinstance(text_columns, str) else tuple(text_columns))}
-    found = [name for name, column in tasks if _SOURCES.get(column, column) in read]
+    if not (found := [name for name, column in tasks if _SOURCES.get(column, column) in read]):
+        return None
     return (
         f"The text is made of {sorted(read)}, which has the answer of {', '.join(found)}: a model reads it there. "
         "Leave the column out of text_columns, or the task out of tasks."
-        if found
-        else None
     )
 
 
@@ -139,10 +130,8 @@ def is_description_alone(text_columns: Sequence[str] | str) -> bool:
 def _parts(columns: tuple[str, ...] | str) -> list[_Part]:
     if not columns:
         raise ValueError('Got no text columns, but a text has at least one. Pass for example ["DESCRIPTION"].')
-    if not isinstance(columns, str):
-        return [_Part(column.lower(), joint=". ") for column in columns]
-    if "{" not in columns:
-        return [_Part(columns.lower())]
+    if not isinstance(columns, str) or "{" not in columns:
+        return [_Part(column.lower(), joint=". ") for column in ([columns] if isinstance(columns, str) else columns)]
     parts: list[_Part] = []
     for literal, column in template_parts(columns):
         if column is None:
@@ -158,22 +147,23 @@ def _parts(columns: tuple[str, ...] | str) -> list[_Part]:
 
 
 def _without_accents(text: str) -> str:
-    """The text without accents, character by character, so that positions stay."""
+    """The text without accents, with every position as it was."""
     return "".join(unicodedata.normalize("NFKD", letter)[0] if not letter.isascii() else letter for letter in text)
 
 
 @lru_cache(maxsize=1)
 def _any_label_words() -> re.Pattern[str]:
-    words = word_table("labels")
-    tables = [*words["names"].items(), *words["related"].items()]
+    tables = [table for kind in ("names", "related") for table in word_table("labels")[kind].items()]
     return _whole_words("|".join(_in_case(task, words) for task, labels in tables for words in labels.values()))
 
 
 def _own_words(row: Mapping[str, _Labels]) -> dict[str, re.Pattern[str]]:
     """Pattern of the names of a row's own labels by task; years and painters have patterns of their own."""
-    tasks = [task for task, labels in row.items() if labels and task not in ("timeframe", "author")]
-    cells = {task: (labels,) if isinstance(labels := row[task], str) else tuple(labels or ()) for task in tasks}
-    return {task: pattern for task, labels in cells.items() if (pattern := _label_words(task, *labels))}
+    patterns = {}
+    for task, labels in row.items():
+        if labels and task not in ("timeframe", "author"):
+            patterns[task] = _label_words(task, *([labels] if isinstance(labels, str) else labels))
+    return {task: pattern for task, pattern in patterns.items() if pattern}
 
 
 @lru_cache(maxsize=4096)
@@ -209,9 +199,7 @@ def _author_words(author: _Labels) -> tuple[re.Pattern[str], ...]:
     # A master without a name by the whole name alone: "Saint" and "Veronica" are subjects of other paintings.
     if re.match(r"(?i)(?:master|monogrammist|unknown)\b", name):
         return (_whole_words(f"(?i:{'[^A-Za-z]+'.join(map(re.escape, name.split()))})"),)
-    words = []
-    for part in parts:
-        stem = part.rstrip("aeiouAEIOU")
-        first, rest = part[0].upper(), part[1:]
-        words.append(rf"{first}(?i:{rest}(?:s|es|esque|ian|ism|ists?)?|{stem[1:]}(?:esque|ism|ists?|isti))")
+    ends, ends_of_stem = "(?:s|es|esque|ian|ism|ists?)?", "(?:esque|ism|ists?|isti)"
+    stems = [(part, part.rstrip("aeiouAEIOU")) for part in parts]
+    words = [rf"{part[0].upper()}(?i:{part[1:]}{ends}|{stem[1:]}{ends_of_stem})" for part, stem in stems]
     return (_whole_words("|".join(words)),) if words else ()

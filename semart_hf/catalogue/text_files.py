@@ -1,11 +1,11 @@
-"""Text files of museums, decoded as they are marked, as they seem to be, or as the caller says."""
+"""Text files of museums, decoded and divided so that no row and no odd character vanishes unseen."""
 
 import codecs
 import csv
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain, count, islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,10 +45,7 @@ _SINGLE_WORDS = 0.1
 
 
 def open_lines(path: str | Path, encoding: str | None = None) -> tuple[Iterator[str], str, list[Problem]]:
-    """Lines of a text file with their ends, read as they are asked for; its encoding, and a finding if it is doubtful.
-
-    Bytes that are no character become U+FFFD.
-    """
+    """Lines of a text file with their ends, its encoding, and a finding if that is doubtful; odd bytes are U+FFFD."""
     encoding, doubt = find_encoding(path, encoding)
     action = f"read as {encoding}; if that is wrong, say encoding: in the mapping or --encoding"
     problem = Problem(None, None, None, "improbable_text", f"{Path(path).name}: {doubt}", action)
@@ -65,8 +62,7 @@ def read_text_file(path: str | Path) -> tuple[str, str, str | None]:
 def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, str | None]:
     """A text file's encoding, and a sentence where the text that it gives is improbable.
 
-    Unless given, it is that of the byte order mark, else UTF-16 where every other byte is zero, else UTF-8, else
-    cp1252, the official release's, which plain ASCII counts as.
+    Unless given, it is that of the byte order mark, else UTF-16 where every other byte is zero, UTF-8, or cp1252.
     """
     if encoding is not None:
         try:
@@ -82,19 +78,17 @@ def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, s
     words: Counter[bytes] = Counter()
     decoded_twice: re.Match[str] | None = None
     with Path(path).open("rb") as file:
-        first = file.read(_CHUNK_BYTES)
-        known = _known_by_its_start(first, path)
-        if known is not None:
+        piece = file.read(_CHUNK_BYTES)
+        if known := _known_by_its_start(piece, path):
             return known, None
-        while first:
-            text = decoder.decode(first)
-            if not text.isascii():
-                num_broken += text.count("\ufffd")
-                num_foreign += len(text) - len(text.encode("ascii", "ignore"))
-                decoded_twice = decoded_twice or _DECODED_TWICE.search(text)
-                if len(words) < _MOST_WORDS:
-                    words.update(_FOREIGN_WORDS.findall(first))
-            first = file.read(_CHUNK_BYTES)
+        while piece:
+            text = decoder.decode(piece)
+            num_broken += text.count("\ufffd")
+            num_foreign += len(text) - len(text.encode("ascii", "ignore"))
+            decoded_twice = decoded_twice or _DECODED_TWICE.search(text)
+            if len(words) < _MOST_WORDS:
+                words.update(_FOREIGN_WORDS.findall(piece))
+            piece = file.read(_CHUNK_BYTES)
     num_at_end = len(decoder.decode(b"", final=True))  # what is left of a character that is cut off
     # One broken byte does not make a UTF-8 file a cp1252 one: there nearly every accented letter is broken UTF-8.
     if num_broken + num_at_end < num_foreign - num_broken:
@@ -177,11 +171,8 @@ def text_beside(picture: Path) -> tuple[str | None, str | None]:
 #: Names of delimiters for a mapping and the command line; any other single character is one too.
 DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 
-# Excel's own line above the header.
-_EXCEL_LINE = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n?", re.IGNORECASE)
-
-# Lines from which the delimiter is found.
-_NUM_LINES = 50
+_EXCEL_LINE = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n?", re.IGNORECASE)  # above the header
+_NUM_LINES = 50  # from which the delimiter is found
 
 
 class Record(NamedTuple):
@@ -209,9 +200,8 @@ def read_records(
 ) -> DelimitedFile:
     """The records of a delimited file: quoted or not, with any line ending, in an encoding that is given or found.
 
-    A quote that never closes would swallow the rows under it: such a row is read again with its quotes taken
-    literally, and the rows under it as rows. A delimiter that is not given is that of a first line `sep=;`, else that
-    of `DELIMITERS` by which the header and the first rows have equally many fields, else the default.
+    The quotes of a row that never closes one are taken literally. A delimiter that is not given is that of a first
+    line `sep=;`, else the one of `DELIMITERS` by which header and rows have equally many fields, else the default.
     """
     if delimiter is not None and len(DELIMITERS.get(delimiter, delimiter)) != 1:
         raise ValueError(
@@ -229,37 +219,31 @@ def read_records(
     header = next(records, None)
     if header is None:
         raise ValueError(f"Got the empty file {path}, but its first line must name the columns. Check the download.")
-    shown = next((line.rstrip("\r\n") for line in start if line.strip()), "")
-    reading = (
-        f"{Path(path).name}: the header {shown[:200]!r}, read with the delimiter {delimiter!r} as {encoding}{tried}"
-    )
+    shown = next((line.rstrip("\r\n") for line in start if line.strip()), "")[:200]
+    reading = f"{Path(path).name}: the header {shown!r}, read with the delimiter {delimiter!r} as {encoding}{tried}"
     return DelimitedFile(header, records, delimiter, encoding, problems, reading)
 
 
 def checked_rows(file: DelimitedFile) -> Iterator[tuple[int, list[str]]]:
-    """Number from 1 and fields of the records that are rows; what is odd about records is added to the problems.
-
-    A row with a wrong number of fields is dropped and reported with its line; empty fields at its end do not count.
-    """
+    """Number from 1 and fields of the records that are rows; what is odd about records is added to the problems."""
     num_columns = len(file.header.fields)
     for number, (line, _, fields, quotes_are_literal) in enumerate(file.records, start=1):
-        findings = []
-        is_row = len(fields) == num_columns and any(field.strip() for field in fields)
+        text, findings = "".join(fields), []
+        is_row = len(fields) == num_columns and bool(text.strip())
         if len(fields) != num_columns:
-            detail = f"line {line} has {len(fields)} fields, the header has {num_columns}"
-            findings.append(("malformed_row", detail, "dropped"))
+            findings.append(("malformed_row", f"line {line} has {len(fields)} fields, the header has {num_columns}"))
         elif not is_row:
-            findings.append(("empty_row", "every field is empty", "dropped"))
-        else:
-            if quotes_are_literal:
-                detail = f"line {line} has quotation marks that do not pair; they are read as text"
-                findings.append(("stray_quote", detail, "kept"))
-            if any("\ufffd" in field for field in fields):
-                detail = f"line {line} has bytes that are no {file.encoding}; they are read as U+FFFD"
-                findings.append(("undecodable_text", detail, "kept"))
-            if any("\0" in field for field in fields):
-                findings.append(("undecodable_text", f"line {line} has zero bytes; they are left out", "kept"))
-        file.problems.extend(Problem(number, None, fields[0] or None, *finding) for finding in findings)
+            findings.append(("empty_row", "every field is empty"))
+        elif quotes_are_literal:
+            detail = f"line {line} has quotation marks that do not pair; they are read as text"
+            findings.append(("stray_quote", detail))
+        if is_row and "\ufffd" in text:
+            detail = f"line {line} has bytes that are no {file.encoding}; they are read as U+FFFD"
+            findings.append(("undecodable_text", detail))
+        if is_row and "\0" in text:
+            findings.append(("undecodable_text", f"line {line} has zero bytes; they are left out"))
+        action = "kept" if is_row else "dropped"
+        file.problems.extend(Problem(number, None, fields[0] or None, *finding, action) for finding in findings)
         if is_row:
             yield number, [field.replace("\0", "") for field in fields]
 
@@ -272,9 +256,8 @@ def _find_delimiter(lines: list[str], default: str) -> str:
             counts = [len(fields) for fields in csv.reader(lines, delimiter=delimiter) if fields]
         except csv.Error:
             counts = []
-        if not counts or counts[0] < 2:
-            return 0.0, delimiter == default
-        return counts[0] * sum(count == counts[0] for count in counts) / len(counts), delimiter == default
+        has_several = bool(counts) and counts[0] > 1
+        return has_several and counts[0] * counts.count(counts[0]) / len(counts), delimiter == default
 
     return max(DELIMITERS.values(), key=quality)
 
@@ -283,13 +266,10 @@ def _records(lines: Iterator[str], delimiter: str, line: int) -> Iterator[Record
     held: list[str] = []  # from the first line of the record on
 
     def ahead() -> Iterator[str]:
-        for place in count():
-            if place == len(held):
-                following = next(lines, None)
-                if following is None:
-                    return
-                held.append(following)
-            yield held[place]
+        yield from held
+        for following in lines:
+            held.append(following)
+            yield following
 
     num_columns = 0
     fields: list[str] | None
