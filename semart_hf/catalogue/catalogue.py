@@ -26,7 +26,6 @@ from .tables import (
     Problem,
     ReleaseTables,
     cells_of,
-    concatenated_rows,
     divided_rows,
     shared_out,
     stored_rows,
@@ -118,7 +117,7 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     for split, table, images_folder in sources:
         folder = pictures_folder if mapping.image_column in table.header else images_folder
         parts.append(_read_table(table, mapping, split, folder, lookups, problems))
-    splits = _by_split(concatenated_rows(parts), mapping, source)
+    splits = _by_split(datasets.concatenate_datasets(parts), mapping, source)
     if not splits:
         raise ValueError(
             f"Got {source} without a readable row that the mapping keeps. Check the file, keep_rows and splits."
@@ -152,7 +151,7 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
                 parts.append(rows.add_column("release", [name] * len(rows), feature=datasets.Value("string")))
                 split_numbers += [number] * len(rows)
     return ReleaseTables(
-        divided_rows(concatenated_rows(parts), np.array(split_numbers, dtype=np.int8)),
+        divided_rows(datasets.concatenate_datasets(parts), np.array(split_numbers, dtype=np.int8)),
         tuple(tasks.values()),
         {f"{name}/{file}": found for name, tables in releases.items() for file, found in tables.encodings.items()},
         [replace(problem, release=name) for name, tables in releases.items() for problem in tables.problems],

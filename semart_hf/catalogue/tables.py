@@ -7,7 +7,7 @@ import mmap
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 import datasets
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets.fingerprint import Hasher
 from datasets.table import InMemoryTable
 
 from semart_hf.files import full_disk_explained
@@ -31,21 +31,15 @@ logger = logging.getLogger(__name__)
 
 #: The splits' names in `datasets`, in their order.
 SPLITS = ("train", "validation", "test")
-
 #: Columns that every prepared dataset has between `image` and the columns that only some releases have.
 TEXT_COLUMNS = ("image_file", "description", "author", "title", "technique", "date")
-
 #: Columns that say where a row comes from; a dataset made of the rows leaves them out.
 ORIGIN_COLUMNS = ("row_number", "images_folder")
-
 #: Columns that are made here: a catalogue's own of one of these names are kept as `catalogue_image` and so on.
 RESERVED_COLUMNS = ("image", "text", "split", "release", *ORIGIN_COLUMNS)
-
 #: Rows that are read, made and written at a time.
 PIECE_ROWS = 1024
-
-# First tasks whose labels are divided evenly.
-_NUM_STRATIFIED = 3
+_NUM_STRATIFIED = 3  # first tasks whose labels are divided evenly
 
 
 @dataclass(frozen=True)
@@ -61,8 +55,8 @@ class Problem:
     release: str | None = None  # where several are merged
 
     def as_json(self) -> str:
-        """One line of JSON in the order of the fields; `release` only where several releases are merged."""
-        record = {name: value for name, value in asdict(self).items() if name != "release" or value is not None}
+        """One line of JSON; `release` only where several releases are merged."""
+        record = {name: value for name, value in vars(self).items() if name != "release" or value is not None}
         return json.dumps(record, ensure_ascii=False)
 
 
@@ -75,9 +69,8 @@ def count_problems(problems: Iterable[Problem]) -> dict[str, int]:
 class ReleaseTables:
     """A catalogue's rows by split, before their labels are numbered and their pictures opened.
 
-    The splits are in the order of `SPLITS`, their columns, the same ones in each: `row_number` (in its file, from 1),
-    `images_folder` (where `image_file` lies), the `TEXT_COLUMNS`, one of labels for each task, and the catalogue's
-    further ones in lower case. Cells are strings or `None`, but in `row_number`.
+    Their columns, the same in each split: `row_number` (in its file, from 1), `images_folder` (where `image_file`
+    lies), the `TEXT_COLUMNS`, one of labels for each task, and the catalogue's further ones in lower case.
     """
 
     splits: dict[str, datasets.Dataset]
@@ -198,30 +191,19 @@ def _typed_split(
 
 def stored_rows(tables: Iterable[pa.Table]) -> datasets.Dataset:
     """The rows of tables of one schema in a temporary file, which is gone when they are, or when the process ends."""
-    advice = (
-        "Rows are kept there while they are read, in about as much room as the catalogue's own files take. Make room, "
-        "or set TMPDIR to another folder."
-    )
+    advice = "Rows are kept there while they are read. Make room as for the catalogue's files, or set TMPDIR."
     with tempfile.TemporaryFile(prefix="semart_hf-") as file:
         with full_disk_explained(tempfile.gettempdir(), advice):
             tables = iter(tables)
             first = next(tables)
             with pa.ipc.new_stream(pa.PythonFile(file, "w"), first.schema) as writer:
-                writer.write_table(first)
-                for table in tables:
+                for table in chain([first], tables):
                     writer.write_table(table)
             file.flush()
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    # In memory as the library sees it: pickled, it takes its rows along. The library's own fingerprint is the digest
-    # of a pickle, a second copy of all rows.
+    # In memory as the library sees it, so that a pickle has its rows. The library's own fingerprint is of a pickle.
     table = InMemoryTable(pa.ipc.open_stream(pa.py_buffer(content)).read_all())
     return datasets.Dataset(table, fingerprint=hashlib.blake2b(content, digest_size=8).hexdigest())
-
-
-def concatenated_rows(parts: Sequence[datasets.Dataset]) -> datasets.Dataset:
-    """The rows of all parts with the columns that any of them has; missing in the rows of parts that lack them."""
-    table = pa.concat_tables([part.data.table for part in parts], promote_options="default")
-    return datasets.Dataset(InMemoryTable(table), fingerprint=Hasher.hash([part._fingerprint for part in parts]))
 
 
 def cells_of(rows: datasets.Dataset, column: str) -> Iterator[Any]:
@@ -246,13 +228,16 @@ def numbered(cell: str | None, task: Task, numbers: Mapping[str, int]) -> int | 
 
 
 def divided_rows(rows: datasets.Dataset, split_numbers: npt.NDArray[np.int8]) -> dict[str, datasets.Dataset]:
-    """Rows by split, in their order and without the column `split`; splits without a row are left out.
-
-    The position of each row's split in `SPLITS` is given, -1 for a row of none.
-    """
-    rows = rows.select_columns([column for column in rows.column_names if column != "split"])
-    places = {split: np.flatnonzero(split_numbers == number) for number, split in enumerate(SPLITS)}
-    return {split: _chosen_rows(rows, chosen) for split, chosen in places.items() if len(chosen)}
+    """Rows by split, of which each row's number in `SPLITS` is given, without splits that have none."""
+    rows, splits = rows.remove_columns({"split"}.intersection(rows.column_names)), {}
+    for number, split in enumerate(SPLITS):
+        places = np.flatnonzero(split_numbers == number)
+        if len(places):
+            splits[split] = rows.select(places)
+            if places[-1] - places[0] >= len(places):  # gathered rows are a piece each, and would be read and held so
+                pieces = splits[split].with_format("arrow").iter(PIECE_ROWS)
+                splits[split] = stored_rows(piece.combine_chunks() for piece in pieces)
+    return splits
 
 
 def shared_out(
@@ -264,15 +249,17 @@ def shared_out(
 ) -> dict[str, datasets.Dataset]:
     """Rows by split, each with its share of them and, as far as counts allow, of every label; row order is kept.
 
-    The rows are sorted by their labels of the first tasks, at random within equal ones, and dealt out along this
-    order, always to the split that is furthest behind its share: every run of equal labels is divided to within one
-    row. Rows with one value of the column `by`, case and spaces aside, are dealt out together.
+    Sorted by their labels of the first tasks, rows are dealt out, always to the split that is furthest behind its
+    share. Those with one value of the column `by`, case and spaces aside, are dealt out together.
     """
     random_order = np.random.default_rng(seed).permutation(len(rows))
     ranking = {"sort_keys": "ascending", "null_placement": "at_start", "tiebreaker": "dense"}
     labels = [pc.rank(rows.data.column(task.name), **ranking).to_numpy() for task in tasks[:_NUM_STRATIFIED]]
     fractions = np.array([shares.get(split, 0) for split in SPLITS])
-    groups = np.arange(len(rows)) if by is None else _group_numbers(cells_of(rows, by))
+    groups = np.arange(len(rows))
+    if by is not None:
+        named = (" ".join((cell or "").casefold().split()) for cell in cells_of(rows, by))
+        groups = pd.factorize(np.array([name or row for row, name in enumerate(named)], dtype=object))[0]
     sizes = np.bincount(groups)
     dealt = np.zeros(len(SPLITS))
     chosen = np.full(len(sizes), -1, dtype=np.int8)
@@ -288,12 +275,3 @@ def _group_numbers(cells: Iterable[str | None]) -> npt.NDArray[np.int64]:
     numbers: dict[object, int] = {}
     keys = (" ".join(cell.casefold().split()) if cell else row for row, cell in enumerate(cells))
     return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.int64)
-
-
-def _chosen_rows(rows: datasets.Dataset, places: npt.NDArray[np.int64]) -> datasets.Dataset:
-    """Some of the rows; they are written again only where they do not follow each other."""
-    chosen = rows.select(places)
-    if places[-1] - places[0] == len(places) - 1:
-        return chosen
-    # Gathered rows are a piece each, and would be read and held so.
-    return stored_rows(piece.combine_chunks() for piece in chosen.with_format("arrow").iter(PIECE_ROWS))
