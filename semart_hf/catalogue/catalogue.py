@@ -40,17 +40,12 @@ RELEASE_FILES = {"train": "semart_train.csv", "validation": "semart_val.csv", "t
 MINIATURE_FILE = "ceiling.json"
 
 _REQUIRED = ("image_file", "type", "school", "timeframe")
-# Names by which data sets call the splits.
 _SPLIT_NAMES = {split: split for split in SPLITS} | dict.fromkeys(("val", "valid", "dev"), "validation")
 _SPLIT_NAMES |= {"training": "train", "testing": "test"}
-
-# Of the values that a mapping does not foresee, the most frequent are reported one by one.
-_NUM_REPORTED_VALUES = 20
-
+_NUM_REPORTED_VALUES = 20  # that a mapping does not foresee, the most frequent
 # Entities end in a semicolon: "R&D" and "&c." stay as they are.
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-
-# By new column of a join the text of each key, and the column that has the keys.
+# The column that has a join's keys, and by new column the text of each key.
 _Lookup = tuple[str, dict[str, dict[str, str]]]
 
 
@@ -65,8 +60,7 @@ def read_rows(
 ) -> ReleaseTables:
     """The rows of a release's folder, or of one CSV file of its form, which is shared out to splits.
 
-    Any column of the files may be one of `tasks`, by its name in lower case. For `splits`, `encoding` and `delimiter`
-    see `CatalogueMapping`.
+    Any column of the files may be a task, by its name in lower case. For the other options see `CatalogueMapping`.
     """
     folder = Path(folder)
     files: dict[str | None, str] = {split: name for split, name in RELEASE_FILES.items() if (folder / name).is_file()}
@@ -103,10 +97,8 @@ def read_rows(
 def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_links: bool = False) -> ReleaseTables:
     """The rows of a catalogue in the columns of a SemArt release, by split.
 
-    The source is a folder, a file, or the id of a data set on the Hub. Rows are kept on disk, so that memory does not
-    grow with their number; only what joins look up is held. Rows that the mapping leaves out, and values that its
-    tables lack, are counted in the problems. Pictures that are embedded in rows are written into the cache of
-    `datasets`.
+    The source is a folder, a file, or the id of a data set on the Hub. Rows are kept on disk: of memory only what joins
+    look up grows with their number. Embedded pictures are written into the cache of `datasets`.
     """
     place = str(Path(source).resolve() if Path(source).exists() else source)
     pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
@@ -132,10 +124,7 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
 
 
 def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
-    """Several releases by their names as one; the column `release` and problems say whose a row is.
-
-    Pictures of one name in two releases stay apart, since each row knows its own folder of pictures.
-    """
+    """Several releases by their names as one; the column `release` and problems say whose a row is."""
     tasks: dict[str, Task] = {}
     for name, tables in releases.items():
         for task in tables.tasks:
@@ -161,7 +150,7 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
 
 
 def _unescaped(text: str | None) -> str | None:
-    """The text with its HTML entities as characters; `&#150;` is the dash that browsers show, not a control code."""
+    """The text with its HTML entities as the characters that browsers show."""
     return text and _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
 
 

@@ -14,7 +14,7 @@ ENDINGS = (
     ".avif", ".heic", ".heif", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 
-# Folders that systems leave behind, beside hidden ones such as .ipynb_checkpoints.
+# By systems, beside hidden folders such as .ipynb_checkpoints.
 _LEFT_BEHIND = ("__macosx", "@eadir", "$recycle.bin")
 
 
@@ -33,18 +33,13 @@ def picture_files(folder: str | Path) -> list[Path]:
 
 
 def find_picture(images_folder: str, image_file: str | None, *, follow_links: bool = False) -> Path | tuple[str, str]:
-    """A row's picture file, or kind and detail of the finding where there is none.
-
-    No name leads out of the folder, which may itself be a link, and no link inside it but where `follow_links`.
-    """
+    """A row's picture file, or kind and detail of the finding; names lead out of the folder by `follow_links` alone."""
     if image_file is None:
         return "unnamed_picture", "the row names no picture"
     names = PureWindowsPath(image_file)  # a name written on Windows leads out there, if not here
     if not image_file.strip() or "\0" in image_file or names.anchor or ".." in names.parts:
-        return "unsafe_name", (
-            f"Got the picture name {image_file!r}, but pictures lie inside their folder. Put the file there and name "
-            "it so."
-        )
+        fault = "but pictures lie inside their folder. Put the file there and name it so."
+        return "unsafe_name", f"Got the picture name {image_file!r}, {fault}"
     folder = _real_folder(images_folder)
     path = Path(folder, image_file)
     try:
@@ -65,8 +60,7 @@ def find_picture(images_folder: str, image_file: str | None, *, follow_links: bo
 def _what_is_missing(folder: Path, image_file: str) -> str:
     """A sentence about a picture that is not there, with the folder or the file that may be meant."""
     if not folder.is_dir():
-        beside = sorted(path for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
-        for place in beside:
+        for place in sorted(path for path in folder.parent.glob("*") if path.is_dir()):
             with os.scandir(place) as entries:
                 if any(is_picture_file(entry.name) for entry in islice(entries, 1000)):
                     return f"there is no folder {folder.name}, but {place.name!r} beside it has pictures; rename it"
@@ -75,8 +69,7 @@ def _what_is_missing(folder: Path, image_file: str) -> str:
         return f"{image_file} is a link to a file that is not there; fetch it (dvc pull, git annex get)"
     name = Path(image_file.replace("\\", "/"))
     for place in (name.parent, Path()):
-        found = _names_by_key(str(folder / place)).get(_key(name.name))
-        if found is not None:
+        if found := _names_by_key(str(folder / place)).get(_key(name.name)):
             return f"there is no file {image_file}, but {place / found}"
     return f"there is no file {image_file}"
 

@@ -42,6 +42,11 @@ class Task:
 SEMART_TASKS = (Task("type"), Task("school"), Task("timeframe"), Task("medium"))
 
 
+_KINDS = ("categorical", "ordered", "multi_label")
+# By field, the kinds of tasks that have it.
+_KINDS_OF = {"rule": _KINDS[:2], "order": ("ordered",), "unit": ("ordered",), "separator": ("multi_label",)}
+
+
 def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
     """The tasks of a recipe: names of label columns, or tables with the fields of `Task`.
 
@@ -49,41 +54,14 @@ def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
         >>> [task.source for task in read_tasks(["type", {"name": "century", "column": "date", "rule": "century"}])]
         ['type', 'date']
     """
-    tasks = []
     if isinstance(entries, str):
         raise ValueError(f"Got tasks: {entries}. Allowed is a list. Write tasks: [{entries}].")
-    allowed = [field.name for field in fields(Task)]
-    for entry in entries:
-        given = {"name": entry} if isinstance(entry, str) else entry
-        if not isinstance(given, Mapping) or not set(given) <= set(allowed) or "name" not in given:
-            raise ValueError(
-                f"Got the task {entry!r}. Allowed are a column's name, or a table of name and some of {allowed[1:]}. "
-                "Write e.g. tasks: [type, {name: century, column: date, rule: century}]."
-            )
-        task = Task(**given)
-        given_words = (task.column, task.rule, task.kind, task.unit, task.separator)
-        words = [task.name, *(part for part in given_words if part is not None)]
-        least = 1 if task.min_label_count is None else task.min_label_count
-        if not all(isinstance(word, str) for word in words) or type(least) is not int or least < 1:
-            raise ValueError(
-                f"Got the task {entry!r}. min_label_count is 1 or more, order a list, others are words. Correct it."
-            )
-        if not str(task.name).isidentifier():
-            raise ValueError(
-                f"Got the task name {task.name!r}. Allowed are letters, digits and _. Write e.g. "
-                f"{{name: style, column: {task.name!r}}}."
-            )
-        if task.rule is not None and task.rule not in RULES:
-            raise ValueError(f"Got the rule {task.rule!r} of task {task.name}. Allowed are {list(RULES)}. Choose one.")
-        _check_kind(task)
-        tasks.append(task)
-    names = [task.name for task in tasks]
+    tasks = [_read_task(entry) for entry in entries]
+    names, sources = [task.name for task in tasks], [task.source for task in tasks]
     if not tasks or len({*names}) < len(names):
         raise ValueError(f"Got the tasks {names}. Allowed are one or more, each once. Correct tasks.")
-    sources = [task.source for task in tasks]
     made = {task.name for task in tasks if task.rule or task.source != task.name}
-    taken = (made & {*sources}) | ({"image", "text"} & {*names, *sources})
-    if taken:
+    if taken := (made & {*sources}) | ({"image", "text"} & {*names, *sources}):
         raise ValueError(
             f"Got tasks by the names {sorted(taken)}, which are columns that are read as something else. A task has a "
             "name and labels of its own. Write e.g. {name: century, column: date, rule: century}."
@@ -91,30 +69,42 @@ def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
     return tasks
 
 
-# By kind, what a recipe may say of a task only where it is of this kind.
-_OWN_FIELDS = {"categorical": ("rule",), "ordered": ("rule", "order", "unit"), "multi_label": ("separator",)}
-
-
-def _check_kind(task: Task) -> None:
-    """Refuse a kind that does not exist, and fields that a kind does not have."""
+def _read_task(entry: str | Mapping[str, Any]) -> Task:
+    given, allowed = {"name": entry} if isinstance(entry, str) else entry, [field.name for field in fields(Task)]
+    if not isinstance(given, Mapping) or not set(given) <= set(allowed) or "name" not in given:
+        raise ValueError(
+            f"Got the task {entry!r}. Allowed are a column's name, or a table of name and some of {allowed[1:]}. "
+            "Write e.g. tasks: [type, {name: century, column: date, rule: century}]."
+        )
+    task = Task(**given)
+    name, rule, order, unit = task.name, task.rule, task.order, task.unit
+    words = [name, *(word for word in (task.column, rule, task.kind, unit, task.separator) if word is not None)]
+    least = 1 if task.min_label_count is None else task.min_label_count
+    if not all(isinstance(word, str) for word in words) or type(least) is not int or least < 1:
+        raise ValueError(
+            f"Got the task {entry!r}. min_label_count is 1 or more, order a list, others are words. Correct it."
+        )
     kind = "categorical" if task.kind is None else task.kind
-    if kind not in _OWN_FIELDS:
-        raise ValueError(f"Got the kind {kind!r} of task {task.name}. Allowed are {list(_OWN_FIELDS)}. Choose one.")
-    for field in ("rule", "order", "unit", "separator"):
-        allowed = [name for name, names in _OWN_FIELDS.items() if field in names]
-        if getattr(task, field) is not None and kind not in allowed:
-            raise ValueError(
-                f"Got {field} for the task {task.name} of the kind {kind}. Allowed is {field} for the kind "
-                f"{' or '.join(allowed)}. Leave {field} out, or set another kind."
-            )
-    order = task.order
-    if order is not None:
-        is_list = isinstance(order, list) and all(isinstance(label, str) for label in order)
-        if not is_list or len(order) < 2 or len({*order}) < len(order) or UNKNOWN in order:
-            raise ValueError(
-                f"Got the order {order!r} of {task.name}. Allowed are 2 labels or more, each once, without {UNKNOWN}."
-            )
-    if task.unit is not None and not task.unit.isidentifier():
-        raise ValueError(f"Got the unit {task.unit!r} of task {task.name}. Allowed is one word. Write e.g. unit: cm.")
-    if task.separator == "":
-        raise ValueError(f"Got an empty separator of task {task.name}. Allowed is e.g. ';'. Give one or leave it out.")
+    foreign = [field for field, kinds in _KINDS_OF.items() if getattr(task, field) is not None and kind not in kinds]
+    field, kinds = (foreign[0], " or ".join(_KINDS_OF[foreign[0]])) if foreign else ("", "")
+    is_order = isinstance(order, list) and all(isinstance(label, str) for label in order) and UNKNOWN not in order
+    example = f"{{name: style, column: {name!r}}}"
+    faults = [
+        (not name.isidentifier(), f"the task name {name!r}. Allowed are letters, digits and _. Write e.g. {example}."),
+        (rule not in (None, *RULES), f"the rule {rule!r} of task {name}. Allowed are {list(RULES)}. Choose one."),
+        (kind not in _KINDS, f"the kind {kind!r} of task {name}. Allowed are {list(_KINDS)}. Choose one."),
+        (foreign, f"{field} for the task {name} of the kind {kind}. It goes with {kinds}. Leave it out, or set that."),
+        (
+            order is not None and (not is_order or not 2 <= len(order) == len({*order})),
+            f"the order {order!r} of {name}. Allowed are 2 labels or more, each once, without {UNKNOWN}.",
+        ),
+        (
+            unit is not None and not unit.isidentifier(),
+            f"the unit {unit!r} of task {name}. Allowed is one word. Write e.g. unit: cm.",
+        ),
+        (task.separator == "", f"an empty separator of task {name}. Allowed is e.g. ';'. Give one or leave it out."),
+    ]
+    for is_fault, fault in faults:
+        if is_fault:
+            raise ValueError(f"Got {fault}")
+    return task
