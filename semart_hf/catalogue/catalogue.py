@@ -97,8 +97,8 @@ def read_rows(
 def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_links: bool = False) -> ReleaseTables:
     """The rows of a catalogue in the columns of a SemArt release, by split.
 
-    The source is a folder, a file, or the id of a data set on the Hub. Rows are kept on disk: of memory only what joins
-    look up grows with their number. Embedded pictures are written into the cache of `datasets`.
+    The source is a folder, a file, or the id of a data set on the Hub. Rows are kept on disk; what joins look up is
+    held. Embedded pictures are written into the cache of `datasets`.
     """
     place = str(Path(source).resolve() if Path(source).exists() else source)
     pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")

@@ -33,7 +33,7 @@ def picture_files(folder: str | Path) -> list[Path]:
 
 
 def find_picture(images_folder: str, image_file: str | None, *, follow_links: bool = False) -> Path | tuple[str, str]:
-    """A row's picture file, or kind and detail of the finding; names lead out of the folder by `follow_links` alone."""
+    """A row's picture file, or kind and detail of a finding; only `follow_links` lets links lead out of the folder."""
     if image_file is None:
         return "unnamed_picture", "the row names no picture"
     names = PureWindowsPath(image_file)  # a name written on Windows leads out there, if not here

@@ -1,8 +1,4 @@
-"""The embedded miniature: paintings by program in the layout of a SemArt release, with a known ceiling.
-
-`semart-hf miniature FOLDER` paints pictures, writes their descriptions and says in `ceiling.json`
-how accurate the best possible classifier of image and text, of the image alone and of the text alone would be.
-"""
+"""The embedded miniature: paintings by program in the layout of a SemArt release, with a known ceiling."""
 
 import csv
 import json
@@ -17,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from tqdm.auto import tqdm
 
 from semart_hf.files import atomic_folder, write_json
 
 from .painter import paint
-from .search_ceiling import search_ceilings
-from .world import Table, World, art_history, ceilings, with_long_tail
-from .writer import catalogue, describe, escape
+from .world import Table, World, art_history, ceilings, search_ceilings, with_long_tail
 
 COLUMNS = ("IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME")
 SUBJECTS = "SUBJECTS"  # a further column: what is to be seen, for a task with several labels
@@ -34,6 +29,9 @@ _MIN_LABEL_COUNT = 10  # what `typed_splits` takes for a class of its own by def
 _MISSING_TECHNIQUE = 0.03
 _WITH_ENTITIES = 0.3  # of the descriptions that hold a special character
 _JPEG_QUALITY = 93
+_MOST_WORDS = 40  # of a description
+_PHRASES = yaml.safe_load((Path(__file__).parent / "phrases.yaml").read_text("utf-8"))
+_ENTITIES = str.maketrans({character: f"&#{ord(character)};" for character in "çé"} | {"–": "&#150;", "œ": "&#339;"})
 _METHOD = (
     "exact: sum over all cue combinations of the largest class posterior; rows without a description show their image "
     f"cues, or nothing; labels with fewer than {_MIN_LABEL_COUNT} train rows count as the one class UNK; "
@@ -88,9 +86,8 @@ def paint_miniature(
 ) -> Path:
     """The folder, holding semart_{train,val,test}.csv, Images/ and ceiling.json; the same bytes for the same settings.
 
-    The folder appears whole or not at all. One that already holds the miniature of these settings is left as it is.
-    With a `long_tail`, labels are as unevenly frequent as in SemArt; otherwise they are flatter, so that nearly all of
-    them can be learned from the default number of paintings.
+    It appears whole or not at all. One that already holds the miniature of these settings is left as it is. With a
+    `long_tail`, labels are as unevenly frequent as in SemArt; otherwise nearly all of them can be learned.
     """
     folder = Path(folder)
     sizes = {"num_train": num_train, "num_val": num_val, "num_test": num_test}
@@ -118,15 +115,14 @@ def paint_miniature(
             known = [task != "medium" or row["TECHNIQUE"] for row in rows[0]]  # a medium counts where it is named
             counts = Counter(painting.labels[task] for painting in compress(splits[0], known))
             rare[task] = [label for label in labels if counts[label] < _MIN_LABEL_COUNT]
-        reached = ceilings(world, rare) | {"search": _search_ceilings(world, splits)}
+        search = {}
+        for name, paintings in zip(("validation", "test"), splits[1:], strict=True):
+            cues = [(one.image_cues, one.text_cues) for one in paintings]
+            if any(text for _, text in cues):
+                search[name] = search_ceilings(world, cues)
+        reached = {**ceilings(world, rare), "search": search}
         write_json(draft / "ceiling.json", {**reached, "method": _METHOD, "settings": settings})
     return folder
-
-
-def _search_ceilings(world: World, splits: Sequence[Sequence[Painting]]) -> dict[str, Any]:
-    named = zip(("validation", "test"), splits[1:], strict=True)
-    cues = {name: [(one.image_cues, one.text_cues) for one in paintings] for name, paintings in named}
-    return {name: search_ceilings(world, shown) for name, shown in cues.items() if any(text for _, text in shown)}
 
 
 def _check_finished(folder: Path, settings: Mapping[str, object], num_pictures: int) -> None:
@@ -159,7 +155,7 @@ def _produce(images: Path, painting: Painting) -> dict[str, str]:
     rng = np.random.default_rng((*painting.key, 2))
     description = "" if painting.text_cues is None else describe(painting.text_cues, rng)
     if rng.random() < _WITH_ENTITIES:
-        description = escape(description)
+        description = description.translate(_ENTITIES)
     columns = catalogue(painting.labels, picture.width / picture.height, rng)
     if rng.random() < _MISSING_TECHNIQUE:
         columns["TECHNIQUE"] = ""
@@ -169,3 +165,42 @@ def _produce(images: Path, painting: Painting) -> dict[str, str]:
     picture.save(images / name, quality=_JPEG_QUALITY)
     labels = {task.upper(): label for task, label in painting.labels.items() if task != "medium"}
     return {"IMAGE_FILE": name, "DESCRIPTION": description, **columns, **labels, SUBJECTS: "; ".join(subjects)}
+
+
+def describe(cues: Mapping[str, str], rng: np.random.Generator) -> str:
+    """A description of 10 to 40 words that speaks of each task's cue and of nothing else but chance."""
+    subject = _pick(_PHRASES["subjects"][cues["type"]], rng)
+    opening = _pick(_PHRASES["openings"], rng)
+    school = _pick(_PHRASES["schools"][cues["school"]], rng)
+    if school[0].lower() in "aeiou":
+        opening = opening.replace("a {school}", "an {school}").replace("A {school}", "An {school}")
+    period = _pick(_PHRASES["periods"][cues["timeframe"]], rng)
+    support = _pick(_PHRASES["supports"][cues["medium"]], rng)
+    capitalised = subject[0].upper() + subject[1:]
+    sentences = [opening.format(subject=subject, Subject=capitalised, school=school, period=period, support=support)]
+    remarks = _PHRASES["remarks"]
+    for index in rng.permutation(len(remarks))[: int(rng.integers(0, 3))]:
+        if sum(len(words.split()) for words in (*sentences, remarks[index])) <= _MOST_WORDS:
+            sentences.insert(0 if rng.random() < 0.25 else len(sentences), remarks[index])
+    return " ".join(sentences)
+
+
+def catalogue(labels: Mapping[str, str], aspect: float, rng: np.random.Generator) -> dict[str, str]:
+    """AUTHOR, TITLE, TECHNIQUE and DATE of a painting with the given labels and width-to-height ratio."""
+    technique = _pick(_PHRASES["techniques"][labels["medium"]], rng)
+    if rng.random() < 0.75 and labels["medium"] != "wall":
+        height = float(rng.integers(24, 180))
+        technique += f", {height:.0f} x {height * aspect:.0f} cm"
+    first, last = (int(year) for year in labels["timeframe"].split("-"))
+    year = int(rng.integers(first, last - 2))
+    date = _pick((f"{year}", f"c. {year}", f"{year}-{(year + 2) % 100:02d}", "-"), rng)
+    return {
+        "AUTHOR": _pick(_PHRASES["surnames"][labels["school"]], rng),
+        "TITLE": _pick(_PHRASES["titles"][labels["type"]], rng),
+        "TECHNIQUE": technique,
+        "DATE": date,
+    }
+
+
+def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
+    return options[int(rng.integers(len(options)))]

@@ -1,7 +1,6 @@
 """The miniature's painter: composition, brush, palette and surface in, a small picture out.
 
-A brush lays a finished composition over with its own strokes; a surface shows through the paint everywhere. Textures
-are made for a short side of 128 pixels and coarse enough to survive being halved.
+Textures are made for a short side of 128 pixels and coarse enough to survive being halved.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,18 +15,11 @@ from .sheet import PALETTES, VARNISH, Sheet
 Numbers = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.float32]
 
-
 SHORT_SIDE = 128
 _SUPERSAMPLING = 2
 _FORMATS = {  # width / height, smallest and largest: a bust is upright, a battle lies on its side
-    "religious": (0.74, 0.95),
-    "portrait": (0.74, 0.9),
-    "landscape": (1.15, 1.5),
-    "mythological": (0.95, 1.35),
-    "genre": (1.05, 1.35),
-    "still-life": (0.85, 1.3),
-    "interior": (0.85, 1.25),
-    "historical": (1.15, 1.5),
+    **{"religious": (0.74, 0.95), "portrait": (0.74, 0.9), "landscape": (1.15, 1.5), "mythological": (0.95, 1.35)},
+    **{"genre": (1.05, 1.35), "still-life": (0.85, 1.3), "interior": (0.85, 1.25), "historical": (1.15, 1.5)},
 }
 #: What is to be seen in a picture, by the drawing that shows it.
 SUBJECTS = {
@@ -42,28 +34,22 @@ _IMPASTO = ImageFilter.Kernel((3, 3), (-0.7, -0.3, 0, -0.3, 1, 0.3, 0, 0.3, 0.7)
 
 
 def paint(cues: Mapping[str, str], rng: np.random.Generator) -> tuple[Image.Image, list[str]]:
-    """An RGB picture with a short side of 128 pixels, and those of the `SUBJECTS` that are to be seen.
-
-    It shows the cues of each task (a composition, a brush, a palette and a surface), and nothing else but chance.
-    """
+    """An RGB picture that shows the cues of each task and nothing else but chance, and the `SUBJECTS` to be seen."""
     aspect = float(rng.uniform(*_FORMATS[cues["type"]]))
     width, height = round(SHORT_SIDE * max(1.0, aspect)), round(SHORT_SIDE * max(1.0, 1 / aspect))
     sheet = Sheet(width * _SUPERSAMPLING, height * _SUPERSAMPLING, cues["timeframe"], rng)
     COMPOSITIONS[cues["type"]](sheet)
     mirrored = ImageOps.mirror(sheet.image) if rng.random() < 0.5 else sheet.image
     brushed = BRUSHES[cues["school"]](mirrored, rng).reduce(_SUPERSAMPLING)
-    pixels = _varnish(np.asarray(brushed, dtype=np.float32) / np.float32(255), cues["timeframe"])
+    pixels = np.asarray(brushed, dtype=np.float32) / np.float32(255)
+    # The varnish pulls it towards the palette's shadow, tone and light, by its own brightness.
+    palette, brightness = PALETTES[cues["timeframe"]], pixels @ np.array([0.3, 0.59, 0.11], dtype=np.float32)
+    shades = np.array([palette[part] for part in ("dark", "tone", "light")], dtype=np.float32) / 255
+    toned = np.stack([np.interp(brightness, (0, 0.5, 1), channel) for channel in shades.T], axis=-1)
+    pixels = np.asarray(pixels + VARNISH[cues["timeframe"]] * (toned - pixels), dtype=np.float32)
     subjects = [subject for drawing, subject in SUBJECTS.items() if drawing in sheet.drawn]
     picture = (SURFACES[cues["medium"]](pixels, rng).clip(0, 1) * 255).round().astype(np.uint8)
     return Image.fromarray(picture), subjects
-
-
-def _varnish(pixels: Pixels, palette: str) -> Pixels:
-    """The picture pulled towards the palette's shadow, tone and light by its own brightness."""
-    brightness = pixels @ np.array([0.3, 0.59, 0.11], dtype=np.float32)
-    shades = np.array([PALETTES[palette][part] for part in ("dark", "tone", "light")], dtype=np.float32) / 255
-    toned = np.stack([np.interp(brightness, (0, 0.5, 1), channel) for channel in shades.T], axis=-1)
-    return np.asarray(pixels + VARNISH[palette] * (toned - pixels), dtype=np.float32)
 
 
 def _enamel(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -110,8 +96,7 @@ def _strokes(
 ) -> Image.Image:
     """The picture under strokes of its own colours, `density` of them on the square of the short side.
 
-    Each goes `reach` short sides both ways from its middle along the direction there; it is lighter or darker by at
-    most `contrast`, and each channel is off by `hue`.
+    Each goes `reach` short sides both ways from its middle; it is off by `contrast`, and each channel by `hue`.
     """
     unit = min(image.size)
     middles = rng.uniform(0, 1, (round(density * image.width * image.height / unit**2), 2)) * image.size

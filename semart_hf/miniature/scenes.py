@@ -1,13 +1,10 @@
-"""The miniature's compositions, one function each: from an empty sheet to a picture of its type, from back to front.
-
-Nothing in it depends on a label, only on the composition chosen, the palette and chance.
-"""
+"""The miniature's compositions: each makes of an empty sheet a picture of its type, from back to front."""
 
 from itertools import pairwise
 
 import numpy as np
 
-from .sheet import Sheet
+from .sheet import Point, Sheet
 
 
 def paint_religious(sheet: Sheet) -> None:
@@ -63,7 +60,11 @@ def paint_landscape(sheet: Sheet) -> None:
     for step, colour in enumerate(("distance/horizon~", "distance/foliage~", "foliage~")):
         _hills(sheet, horizon + 0.06 * step, colour)
     sheet.band(horizon + 0.16, sheet.bottom, "ground", "ground-42")
-    _river(sheet, horizon + 0.15)
+    shares = np.linspace(0, 1, 9)
+    y, halves = horizon + 0.15 + (sheet.bottom - (horizon + 0.15)) * shares, 0.012 + 0.14 * shares**1.6
+    middles = sheet.near(0, 0.12) * np.sin(3 * shares) + sheet.near(0, 0.15) * shares
+    left, right = (list(zip((middles + side * halves).tolist(), y.tolist(), strict=True)) for side in (-1, 1))
+    sheet.fill([*left, *reversed(right)], "horizon/sky")  # a river
     for _ in range(int(sheet.rng.integers(3, 6))):
         x, foot = sheet.near(0, sheet.right * 0.9), horizon + sheet.near(0.16, 0.03)
         sheet.draw("tree", x, foot, sheet.near(0.15, 0.05), own="foliage~")
@@ -128,7 +129,13 @@ def paint_still_life(sheet: Sheet) -> None:
     for x in (np.arange(-sheet.right, sheet.right, 0.085) + sheet.near(0, 0.03)).tolist():
         sheet.line([(x, edge + 0.16), (x + sheet.near(0, 0.02), sheet.bottom)], "stone-45~", 0.016)
     if sheet.chance(0.55):
-        _bouquet(sheet.frame(-side * 0.15, edge + 0.06, 0.58))
+        frame = sheet.frame(-side * 0.15, edge + 0.06, 0.58)
+        for _ in range(11):
+            frame.blob(frame.near(0, 0.3), frame.near(-0.66, 0.24), 0.11, "foliage-25")
+        frame.ball(0, -0.17, 0.17, 0.2, frame.pick("stone", "cloth1", "gold"))
+        for _ in range(12):
+            petal = frame.pick("cloth0~", "cloth1~", "cloth2~", "light~")
+            frame.draw("flower", frame.near(0, 0.3), frame.near(-0.66, 0.26), frame.near(0.08, 0.022), own=petal)
     else:
         clay = sheet.pick("stone~", "gold~", "cloth1~")
         sheet.draw("jug", -side * 0.2, edge + 0.07, sheet.near(0.46, 0.05), own=clay)
@@ -138,58 +145,35 @@ def paint_still_life(sheet: Sheet) -> None:
         sheet.ball(sheet.near(-side * 0.28, 0.12), edge + sheet.near(0.125, 0.015), 0.036, 0.036, sheet.pick())
 
 
-def _bouquet(frame: Sheet) -> None:
-    for _ in range(11):
-        frame.blob(frame.near(0, 0.3), frame.near(-0.66, 0.24), 0.11, "foliage-25")
-    frame.ball(0, -0.17, 0.17, 0.2, frame.pick("stone", "cloth1", "gold"))
-    for _ in range(12):
-        petal = frame.pick("cloth0~", "cloth1~", "cloth2~", "light~")
-        frame.draw("flower", frame.near(0, 0.3), frame.near(-0.66, 0.26), frame.near(0.08, 0.022), own=petal)
-
-
 def paint_interior(sheet: Sheet) -> None:
     """A room in perspective: chequered floor, leaded window, open door, a picture on the wall."""
     room = sheet.frame(0.06, 0, 1, sheet.side())  # the window is on the left of the room, the door on its right
     floor, wide, low = 0.12, sheet.right + 0.08, sheet.bottom
     sheet.band(-low, floor, "stone-8", "stone+15")
-    _chequers(room, floor)
+    depth = low + 0.02 - floor
+    tiles = pairwise(depth * share for share in (0, 0.09, 0.2, 0.35, 0.55, 0.8, 1.1))
+    for row, (upper, lower) in enumerate(tiles):
+        for column in range(-13, 13):
+            corners = ((0, upper), (1, upper), (1, lower), (0, lower))
+            tile = [((column + step) * 0.075 * (1 + 3.4 * y / depth), floor + y) for step, y in corners]
+            room.fill(tile, "light/stone+20" if (row + column) % 2 else "dark/ground-45")
     room.fill([(-wide, -low), (-0.22, -0.3), (-0.22, floor), (-wide, low)], "stone-35")
     room.fill([(-wide, -low), (wide, -low), (0.3, -0.3), (-0.22, -0.3)], "ground/stone-35")
     room.fill([(wide, -low), (0.3, -0.3), (0.3, floor), (wide, low)], "stone")
     for x in np.linspace(-0.8, 0.8, 7).tolist():
         room.line([(x * 0.3, -0.3), (x * 1.1, -low)], "ground-65", 0.02)
-    # The window is in the left wall, which runs from x = -0.22 at the back to `-wide` in front.
-    panes = [
-        [
-            (
-                -0.22 - (wide - 0.22) * depth,
-                floor * (1 - height)
-                - 0.3 * height
-                + (low - floor) * depth * (1 - height)
-                + (0.3 - low) * depth * height,
-            )
-            for height in (0.38, 0.54, 0.7, 0.86)
-        ]
-        for depth in (0.12, 0.3, 0.53, 0.8)
-    ]
+
+    def on_left_wall(depth: float, height: float) -> Point:
+        foot, head = (low - floor) * depth * (1 - height), (0.3 - low) * depth * height
+        return -0.22 - (wide - 0.22) * depth, floor * (1 - height) - 0.3 * height + foot + head
+
+    panes = [[on_left_wall(depth, height) for height in (0.38, 0.54, 0.7, 0.86)] for depth in (0.12, 0.3, 0.53, 0.8)]
     room.fill([panes[0][0], panes[-1][0], panes[-1][-1], panes[0][-1]], "light/horizon")
     for bar in (*panes, *map(list, zip(*panes, strict=True))):
         room.line(bar, "ground-70", 0.012)
     room.draw("room", own="ground")
     if sheet.chance(0.6):
         room.draw("woman", sheet.near(0.16, 0.06), 0.35, 0.42, own=sheet.pick())
-
-
-def _chequers(room: Sheet, floor: float) -> None:
-    depth = room.bottom + 0.02 - floor
-    rows = [depth * share for share in (0, 0.09, 0.2, 0.35, 0.55, 0.8, 1.1)]
-    for row, (upper, lower) in enumerate(pairwise(rows)):
-        for column in range(-13, 13):
-            tile = [
-                ((column + step) * 0.075 * (1 + 3.4 * y / depth), floor + y)
-                for step, y in ((0, upper), (1, upper), (1, lower), (0, lower))
-            ]
-            room.fill(tile, "light/stone+20" if (row + column) % 2 else "dark/ground-45")
 
 
 def paint_historical(sheet: Sheet) -> None:
@@ -239,14 +223,6 @@ def _hills(sheet: Sheet, base: float, colour: str) -> None:
     ridge = base - 0.05 * (0.5 + 0.5 * np.sin(pace * across + phase) + 0.3 * np.sin(2.7 * pace * across))
     outline = list(zip(across.tolist(), ridge.tolist(), strict=True))
     sheet.fill([*outline, (sheet.right + 0.1, sheet.bottom), (-sheet.right - 0.1, sheet.bottom)], colour)
-
-
-def _river(sheet: Sheet, top: float) -> None:
-    shares = np.linspace(0, 1, 9)
-    y, halves = top + (sheet.bottom - top) * shares, 0.012 + 0.14 * shares**1.6
-    middles = sheet.near(0, 0.12) * np.sin(3 * shares) + sheet.near(0, 0.15) * shares
-    left, right = (list(zip((middles + side * halves).tolist(), y.tolist(), strict=True)) for side in (-1, 1))
-    sheet.fill([*left, *reversed(right)], "horizon/sky")
 
 
 def _sea(sheet: Sheet, horizon: float) -> None:

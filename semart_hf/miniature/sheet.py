@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
@@ -76,9 +77,8 @@ def _fade(strength: float) -> Image.Image:
 class Sheet:
     """A picture in the making; positions count in short sides from its centre, x to the right and y downwards.
 
-    The square from -0.5 to 0.5 is therefore on every sheet, whatever its format, and survives a central crop. A colour
-    is a part of the palette, or two halves of `one/other`; `+30` is 30 % of the way to the light, `-30` to the dark,
-    and `~` as it comes from the brush this time: `gold/sky-20~`.
+    A colour is a part of the palette, or two halves of `one/other`; `+30` is 30 % of the way to the light, `-30` to
+    the dark, and `~` as it comes from the brush this time: `gold/sky-20~`.
     """
 
     def __init__(self, width: int, height: int, palette: str, rng: np.random.Generator):
@@ -120,10 +120,7 @@ class Sheet:
 
     def colour(self, words: str) -> Colour:
         """The colour of an expression."""
-        match = _COLOUR.fullmatch(words)
-        if match is None:
-            raise ValueError(f"Got the colour {words!r}. It is written like gold/sky-20~.")
-        name, other, way, share, varies = match.groups()
+        name, other, way, share, varies = _COLOUR.fullmatch(words).groups()  # type: ignore[union-attr]
         found = np.array(self.colours[name])
         if other:
             found = (found + self.colours[other]) / 2
@@ -133,30 +130,26 @@ class Sheet:
             found = found + self.rng.uniform(-11, 11) + self.rng.uniform(-5, 5, 3)
         return tuple(found.tolist())
 
-    def draw(
-        self, drawing: str, x: float = 0, y: float = 0, size: float = 1, *, turn: int = 1, own: str = "stone"
-    ) -> None:
-        """A drawing of `DRAWINGS` around a point, as large as `size`, with its own colour."""
+    def draw(self, drawing: str, x: float = 0, y: float = 0, size: float = 1, **framing: Any) -> None:
+        """A drawing of `DRAWINGS` around a point, as large as `size`; `turn` and `own` are those of `frame`."""
         self.drawn.add(drawing)
-        self.frame(x, y, size, turn, own)._make(drawing)
+        self.frame(x, y, size, **framing)._make(drawing)
 
     def _make(self, drawing: str) -> None:
         for gesture in DRAWINGS[drawing].split(";"):
             kind, colour, *words = gesture.split()
             numbers = [float(word) / 100 for word in words]
-            for mirrored in (1, -1) if kind.endswith("2") else (1,):
-                self.frame(0, 0, 1, mirrored, "own")._gesture(kind.rstrip("2"), colour, numbers)
+            for turn in (1, -1) if kind.endswith("2") else (1,):
+                self.frame(0, 0, 1, turn, "own")._gesture(kind.rstrip("2"), colour, numbers)
 
     def _gesture(self, kind: str, colour: str, numbers: list[float]) -> None:
-        """A gesture of a drawing; a path's width comes before its points."""
         if kind in ("fill", "curve"):
             self.fill(list(zip(numbers[::2], numbers[1::2], strict=True)), colour, smooth=kind == "curve")
-        elif kind in ("line", "bend"):
+        elif kind in ("line", "bend"):  # its width comes before its points
             points = list(zip(numbers[1::2], numbers[2::2], strict=True))
             self.line(points, colour, numbers[0], smooth=kind == "bend")
         elif kind in DRAWINGS:
-            x, y, size = numbers
-            self.frame(x, y, size, own=colour)._make(kind)
+            self.frame(*numbers, own=colour)._make(kind)  # type: ignore[misc]
         else:
             getattr(self, kind)(*numbers, colour)
 
@@ -195,10 +188,8 @@ class Sheet:
         """A round body lit from the upper left."""
         body = self.frame(x, y, 1, 1, colour)
         for drift, tone in enumerate(("own-50", "own-25", "own", "own+28", "own+55")):
-            size = 1 - 0.19 * drift
-            body.oval(
-                -0.075 * drift * half_width, -0.075 * drift * half_height, half_width * size, half_height * size, tone
-            )
+            middle = (-0.075 * drift * half_width, -0.075 * drift * half_height)
+            body.oval(*middle, half_width * (1 - 0.19 * drift), half_height * (1 - 0.19 * drift), tone)
 
     def blob(self, x: float, y: float, radius: float, colour: str) -> None:
         """An uneven round patch, such as a crown of leaves."""
@@ -210,7 +201,6 @@ class Sheet:
         return tuple(max(0, min(255, round(channel))) for channel in self.colour(colour))
 
     def _at(self, point: Point) -> Point:
-        """The point in pixels."""
         return (self._origin[0] + self._turn * point[0] * self._unit, self._origin[1] + point[1] * self._unit)
 
     def _around(self, x: float, y: float, half_width: float, half_height: float) -> tuple[float, float, float, float]:

@@ -1,14 +1,12 @@
 """The miniature's world: which paintings there are, which cues show their labels how often, and how far cues can lead.
 
-A painting is a joint draw of type, school, timeframe and medium. Each label then shows itself twice, independently:
-once in the picture (composition, brushwork, palette, surface) and once in the description (words). What is shown is a
-*cue*, drawn from a table of probabilities given the true label: mostly the right one, sometimes a confusable one, and
-in descriptions often none at all. Painter and writer see the cues and never the labels, so the accuracy of the best
-possible classifier follows from the tables alone, without an approximation.
+A painting is a joint draw of type, school, timeframe and medium. Each label then shows itself twice, independently: in
+the picture (composition, brushwork, palette, surface) and in the description (words). What is shown is a *cue*, drawn
+from a table of probabilities given the label. Painter and writer see the cues and never the labels, so the accuracy of
+the best possible classifier follows from the tables alone.
 
 The schools' centuries follow the counts of SemArt's train split, flattened so that the rarest class can be learned
-from two thousand paintings; the rest is the common knowledge of a museum's label. A few labels are so rare that they
-stay under ten paintings and become `UNK`, as in SemArt. `with_long_tail` gives every label SemArt's own frequency.
+from two thousand paintings. A few labels are so rare that they become `UNK`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +17,7 @@ import numpy.typing as npt
 
 Table = npt.NDArray[np.float64]
 
-SILENT = "silent"
-"""The cue of a description that does not speak of the label."""
-
+SILENT = "silent"  # the cue of a description that does not speak of the label
 MODALITIES = ("image+text", "image", "text")
 
 
@@ -45,10 +41,9 @@ class World:
 
 
 # By task: how often picture and description are right and the description silent, and a row a label: its paintings in
-# 19,226 of the 19,244 of SemArt's train split (the media by the named techniques), what the picture shows and two
-# values that it is confused with, and the same of the description. Four hands serve ten schools, and neighbours paint
-# alike; neighbouring half-centuries share palettes. Words are wrong across the lines that brush and palette draw, so
-# that picture and description correct each other. 1351-1400 stands for SemArt's rarest period of its own.
+# SemArt's train split (the media by the named techniques), what the picture shows and two values that it is confused
+# with, and the same of the description. Neighbours paint alike, and neighbouring half-centuries share palettes. Words
+# are wrong across these lines, so that picture and description correct each other.
 _TASKS = {
     "type": (0.90, 0.60, 0.36, """
         religious    7476 religious    mythological portrait     religious    mythological portrait
@@ -175,31 +170,25 @@ def ceilings(world: World, rare: Mapping[str, Sequence[str]]) -> dict[str, dict[
     """Best reachable accuracy, modality → task → fraction, with the mean over tasks; exact.
 
     For each task it is the sum over all cue combinations of max over classes of P(class, cues), where the labels of
-    the other tasks are summed out: a word about the school also informs the timeframe. The `rare` labels of each task
-    count as one common class (`UNK`).
+    the other tasks are summed out. The `rare` labels of each task count as one common class (`UNK`).
     """
-    cues = {
-        "image": [world.image[task].table for task in world.labels],
-        "text": [world.text[task].table for task in world.labels],
-        "nothing": [np.ones((len(labels), 1)) for labels in world.labels.values()],
-    }
-    cues["image+text"] = [_both(image, text) for image, text in zip(cues["image"], cues["text"], strict=True)]
-    reached = {
-        modality: {task: _best_accuracy(world, tables, task, rare.get(task, ())) for task in world.labels}
-        for modality, tables in cues.items()
-    }
-    missing = world.missing_text  # where the image cues alone are shown, or nothing
-    for modality, without_text in (("image+text", "image"), ("text", "nothing")):
-        for task, best in reached[modality].items():
-            reached[modality][task] = best * (1 - missing) + missing * reached[without_text][task]
-    return {
-        modality: {**reached[modality], "mean": float(np.mean(list(reached[modality].values())))}
-        for modality in MODALITIES
-    }
+    nothing = {task: np.ones((len(labels), 1)) for task, labels in world.labels.items()}
+    reached = {}
+    for modality in MODALITIES:
+        images = {task: world.image[task].table if "image" in modality else nothing[task] for task in world.labels}
+        texts = {task: world.text[task].table if "text" in modality else nothing[task] for task in world.labels}
+        pairs = [_both(images[task], texts[task]) for task in world.labels]
+        found = {task: _best_accuracy(world, pairs, task, rare.get(task, ())) for task in world.labels}
+        if "text" in modality:  # rows without one show their image cues alone, or nothing
+            for task, best in found.items():
+                without = _best_accuracy(world, list(images.values()), task, rare.get(task, ()))
+                found[task] = best * (1 - world.missing_text) + world.missing_text * without
+        reached[modality] = {**found, "mean": float(np.mean(list(found.values())))}
+    return reached
 
 
 def _both(image: Table, text: Table) -> Table:
-    """P(image cue, text cue | label): (num_labels, num_pairs), without the pairs that no label ever shows."""
+    """P(image cue, text cue | label) `(num_labels, num_pairs)`, without the pairs that no label ever shows."""
     pairs = (image[:, :, None] * text[:, None, :]).reshape(len(image), -1)
     return pairs[:, pairs.any(axis=0)]
 
@@ -219,3 +208,40 @@ def _best_accuracy(world: World, likelihoods: Sequence[Table], task: str, rare: 
         weighted = joint * shown[:, None]
         best += float(np.max([weighted[members].sum(axis=0) for members in classes], axis=0).sum())
     return best
+
+
+DEPTHS = (1, 5, 10)
+
+
+def search_ceilings(
+    world: World, cues: Sequence[tuple[Mapping[str, str], Mapping[str, str] | None]]
+) -> dict[str, dict[str, float]]:
+    """Best reachable recall by way and depth, over the paintings with a description; exact for these paintings' cues.
+
+    The likeliest picture has the largest P(picture's cues, description's cues) / (P(picture's cues) P(description's
+    cues)); equal ones come in an order of chance.
+    """
+    pairs = [(image, text) for image, text in cues if text is not None]
+    images, texts = (
+        np.stack([_likelihoods(world, cues_of, shown) for shown in column])
+        for cues_of, column in zip((world.image, world.text), zip(*pairs, strict=True), strict=True)
+    )
+    prior = world.prior.ravel()
+    ratios = (images * prior) @ texts.T / np.outer(images @ prior, texts @ prior)
+    return {"text_to_image": _recalls(ratios.T), "image_to_text": _recalls(ratios)}
+
+
+def _likelihoods(world: World, cues: Mapping[str, Cue], shown: Mapping[str, str]) -> Table:
+    """P(what is shown | labels) of all combinations of labels `(num_combinations,)`."""
+    likelihood = np.ones(1)
+    for task in world.labels:
+        likelihood = np.outer(likelihood, cues[task].table[:, cues[task].values.index(shown[task])]).ravel()
+    return likelihood
+
+
+def _recalls(scores: Table) -> dict[str, float]:
+    """Recall at each depth, where the own candidate of row i is column i."""
+    own = np.diag(scores)[:, None]
+    is_equal = np.isclose(scores, own, rtol=1e-9)
+    better, equal = ((scores > own) & ~is_equal).sum(axis=1), is_equal.sum(axis=1)
+    return {f"recall_at_{depth}": float(np.clip((depth - better) / equal, 0, 1).mean()) for depth in DEPTHS}

@@ -12,11 +12,18 @@ from release_builder import contents
 
 from semart_hf.catalogue.rules import medium_of
 from semart_hf.cli.miniature import main
-from semart_hf.miniature.miniature import COLUMNS, SUBJECTS, paint_miniature, sample_paintings
+from semart_hf.miniature.miniature import COLUMNS, SUBJECTS, catalogue, describe, paint_miniature, sample_paintings
 from semart_hf.miniature.painter import SHORT_SIDE, paint
-from semart_hf.miniature.search_ceiling import search_ceilings
-from semart_hf.miniature.world import COUNTS, SILENT, Cue, World, art_history, ceilings, with_long_tail
-from semart_hf.miniature.writer import catalogue, describe
+from semart_hf.miniature.world import (
+    COUNTS,
+    SILENT,
+    Cue,
+    World,
+    art_history,
+    ceilings,
+    search_ceilings,
+    with_long_tail,
+)
 
 # Labels too rare to be learned from the default number of paintings.
 RARE = {"type": ("study",), "school": ("Greek", "Swedish"), "timeframe": ("1351-1400",), "medium": ("other",)}
