@@ -12,7 +12,9 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .catalogue_files import FORMAT_OF_ENDING, SourceTable, imagefolder_files, read_dataset, read_table
 from .labels import separator_of
@@ -27,7 +29,6 @@ from .tables import (
     ReleaseTables,
     cells_of,
     divided_rows,
-    shared_out,
     stored_rows,
 )
 
@@ -43,6 +44,7 @@ _REQUIRED = ("image_file", "type", "school", "timeframe")
 _SPLIT_NAMES = {split: split for split in SPLITS} | dict.fromkeys(("val", "valid", "dev"), "validation")
 _SPLIT_NAMES |= {"training": "train", "testing": "test"}
 _NUM_REPORTED_VALUES = 20  # that a mapping does not foresee, the most frequent
+_NUM_STRATIFIED = 3  # first tasks whose labels are divided evenly
 # Entities end in a semicolon: "R&D" and "&c." stay as they are.
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 # The column that has a join's keys, and by new column the text of each key.
@@ -103,13 +105,25 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     place = str(Path(source).resolve() if Path(source).exists() else source)
     pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
     sources = list(_source_tables(source, mapping))
+    names = {split for split, _, _ in sources}
+    if mapping.splits is None and (unknown := sorted(names - {None, *_SPLIT_NAMES})):
+        raise ValueError(
+            f"Got {source} with the splits {unknown}, but they are called {sorted(_SPLIT_NAMES)}. Say in the "
+            "mapping under splits how rows come to their splits."
+        )
     lookups = _read_joins(mapping, Path(source))
     problems: list[Problem] = []
     parts = []
     for split, table, images_folder in sources:
         folder = pictures_folder if mapping.image_column in table.header else images_folder
         parts.append(_read_table(table, mapping, split, folder, lookups, problems))
-    splits = _by_split(datasets.concatenate_datasets(parts), mapping, source)
+    rows, rule = datasets.concatenate_datasets(parts), mapping.splits or SplitRule()
+    if rule.column is None and (mapping.splits or None in names):
+        splits = _shared_out(rows, rule, mapping.tasks, source)
+    else:
+        numbers = {split: SPLITS.index(_SPLIT_NAMES[split]) for split in _SPLIT_NAMES}
+        of_rows = (numbers.get(split, -1) for split in cells_of(rows, "split"))
+        splits = divided_rows(rows, np.fromiter(of_rows, dtype=np.int8, count=len(rows)))
     if not splits:
         raise ValueError(
             f"Got {source} without a readable row that the mapping keeps. Check the file, keep_rows and splits."
@@ -331,26 +345,34 @@ def _split_names(
     return found
 
 
-def _by_split(rows: datasets.Dataset, mapping: CatalogueMapping, source: str | Path) -> dict[str, datasets.Dataset]:
-    """Rows by split, in the order of the splits and without those that have no row."""
-    rule = mapping.splits
-    splits = set(cells_of(rows, "split"))
-    if rule.column is None if rule else None in splits:
-        rule = rule or SplitRule()
-        if rule.by and not any(cells_of(rows, rule.by)):
+def _shared_out(
+    rows: datasets.Dataset, rule: SplitRule, tasks: Sequence[Task], source: str | Path
+) -> dict[str, datasets.Dataset]:
+    """Rows by split, each with its share of them and, as far as counts allow, of every label; row order is kept.
+
+    Sorted by their labels of the first tasks, rows are dealt out, always to the split that is furthest behind its
+    share. Those with one value of the column `by`, case and spaces aside, are dealt out together.
+    """
+    groups = np.arange(len(rows))
+    if rule.by:
+        values = (" ".join((cell or "").casefold().split()) for cell in cells_of(rows, rule.by))
+        groups = pd.factorize(np.array([value or row for row, value in enumerate(values)], dtype=object))[0]
+        if not any(cells_of(rows, rule.by)):
             raise ValueError(
                 f"Got splits by {rule.by} for {source}, but no row has one. Map it under columns, or leave by out."
             )
-        shares = ", ".join(f"{share * 100:g} % {split}" for split, share in rule.shares.items())
-        whole = f", each {rule.by} in one split" if rule.by else ""
-        logger.warning("%s is shared out to splits: %s%s (seed %d).", source, shares, whole, rule.seed)
-        return shared_out(rows, rule.shares, rule.seed, mapping.tasks, rule.by)
-    unknown = sorted(split for split in splits if split is not None and split not in _SPLIT_NAMES)
-    if unknown:
-        raise ValueError(
-            f"Got {source} with the splits {unknown}, but they are called {sorted(_SPLIT_NAMES)}. Say in the "
-            "mapping under splits how rows come to their splits."
-        )
-    number_of = {name: SPLITS.index(split) for name, split in _SPLIT_NAMES.items()}
-    numbers = (number_of.get(split, -1) for split in cells_of(rows, "split"))
-    return divided_rows(rows, np.fromiter(numbers, dtype=np.int8, count=len(rows)))
+    shares = ", ".join(f"{share * 100:g} % {split}" for split, share in rule.shares.items())
+    whole = f", each {rule.by} in one split" if rule.by else ""
+    logger.warning("%s is shared out to splits: %s%s (seed %d).", source, shares, whole, rule.seed)
+    random_order = np.random.default_rng(rule.seed).permutation(len(rows))
+    ranking = {"sort_keys": "ascending", "null_placement": "at_start", "tiebreaker": "dense"}
+    labels = [pc.rank(rows.data.column(task.name), **ranking).to_numpy() for task in tasks[:_NUM_STRATIFIED]]
+    fractions = np.array([rule.shares.get(split, 0) for split in SPLITS])
+    sizes = np.bincount(groups)
+    dealt = np.zeros(len(SPLITS))
+    chosen = np.full(len(sizes), -1, dtype=np.int8)
+    for group in groups[np.lexsort([random_order, *reversed(labels)])]:
+        if chosen[group] < 0:
+            chosen[group] = np.argmax(fractions * (dealt.sum() + sizes[group]) - dealt)
+            dealt[chosen[group]] += sizes[group]
+    return divided_rows(rows, chosen[groups])

@@ -15,9 +15,7 @@ from typing import Any
 import datasets
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from datasets.table import InMemoryTable
 
 from semart_hf.files import full_disk_explained
@@ -39,7 +37,6 @@ ORIGIN_COLUMNS = ("row_number", "images_folder")
 RESERVED_COLUMNS = ("image", "text", "split", "release", *ORIGIN_COLUMNS)
 #: Rows that are read, made and written at a time.
 PIECE_ROWS = 1024
-_NUM_STRATIFIED = 3  # first tasks whose labels are divided evenly
 
 
 @dataclass(frozen=True)
@@ -238,40 +235,3 @@ def divided_rows(rows: datasets.Dataset, split_numbers: npt.NDArray[np.int8]) ->
                 pieces = splits[split].with_format("arrow").iter(PIECE_ROWS)
                 splits[split] = stored_rows(piece.combine_chunks() for piece in pieces)
     return splits
-
-
-def shared_out(
-    rows: datasets.Dataset,
-    shares: Mapping[str, float],
-    seed: int,
-    tasks: Sequence[Task] = SEMART_TASKS,
-    by: str | None = None,
-) -> dict[str, datasets.Dataset]:
-    """Rows by split, each with its share of them and, as far as counts allow, of every label; row order is kept.
-
-    Sorted by their labels of the first tasks, rows are dealt out, always to the split that is furthest behind its
-    share. Those with one value of the column `by`, case and spaces aside, are dealt out together.
-    """
-    random_order = np.random.default_rng(seed).permutation(len(rows))
-    ranking = {"sort_keys": "ascending", "null_placement": "at_start", "tiebreaker": "dense"}
-    labels = [pc.rank(rows.data.column(task.name), **ranking).to_numpy() for task in tasks[:_NUM_STRATIFIED]]
-    fractions = np.array([shares.get(split, 0) for split in SPLITS])
-    groups = np.arange(len(rows))
-    if by is not None:
-        named = (" ".join((cell or "").casefold().split()) for cell in cells_of(rows, by))
-        groups = pd.factorize(np.array([name or row for row, name in enumerate(named)], dtype=object))[0]
-    sizes = np.bincount(groups)
-    dealt = np.zeros(len(SPLITS))
-    chosen = np.full(len(sizes), -1, dtype=np.int8)
-    for group in groups[np.lexsort([random_order, *reversed(labels)])]:
-        if chosen[group] < 0:
-            chosen[group] = np.argmax(fractions * (dealt.sum() + sizes[group]) - dealt)
-            dealt[chosen[group]] += sizes[group]
-    return divided_rows(rows, chosen[groups])
-
-
-def _group_numbers(cells: Iterable[str | None]) -> npt.NDArray[np.int64]:
-    """Each row's group, numbered from 0; a row without a value is a group of its own."""
-    numbers: dict[object, int] = {}
-    keys = (" ".join(cell.casefold().split()) if cell else row for row, cell in enumerate(cells))
-    return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.int64)
