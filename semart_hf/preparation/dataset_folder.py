@@ -27,8 +27,7 @@ from semart_hf.files import atomic_folder, write_json, write_text
 from .duplicates import find_copies
 from .shards import PreparationOptions, read_note, shard_file
 
-_MOST_SIZES = 5000  # of pictures, in the summary
-_MOST_COPIES = 100  # in the summary
+_MOST_SIZES, _MOST_COPIES = 5000, 100  # in the summary
 _MOST_ROWS = 20  # dropped ones, in an error
 # The detail of each kind of copy, with the earlier row in place of `{}`.
 _COPY_DETAILS = {

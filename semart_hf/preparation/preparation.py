@@ -70,10 +70,7 @@ class Preparation:
             yield Shard(split, number, [*map(self._row, rows.to_pylist())])
 
     def key(self, with_times: bool = False, min_pictures: float = 0.0) -> str:
-        """Digest of the catalogue's words, the names and sizes of its pictures, and the options.
-
-        `with_times` it depends on when each picture was changed last, which differs between copies.
-        """
+        """Digest of the catalogue's words, the names and sizes of its pictures (and their times), and the options."""
         digest = hashlib.blake2b(digest_size=16)
         entries = [entry for task in self.tables.tasks if len(entry := task.entry) > 1]
         digest.update(json.dumps([asdict(self.options), self.vocabularies, *entries]).encode())
@@ -126,9 +123,8 @@ def prepare_paintings(
 ) -> dict[str, Any]:
     """The summary of a dataset folder that now lies, whole, at `output_dir`.
 
-    Finished shards lie in a hidden folder beside it until all are there: an interrupted run is continued by the next
-    one with the same arguments, and ends with the same bytes. A folder that was made of the same catalogue with the
-    same options is left as it is.
+    An interrupted run is continued by the next one with the same arguments, and ends with the same bytes. A folder
+    that was made of the same catalogue with the same options is left as it is.
 
     Args:
         num_proc: Processes; `None` takes one for each core that this one may use.
@@ -230,7 +226,7 @@ def _summary_at(output: Path, key: str) -> dict[str, Any] | None:
 
 
 def _end_with_parent(parent: int) -> None:
-    """Let this process end once its parent has: a killed parent cannot tell it, and it would wait for ever."""
+    """Let this process end once its parent has: one that is killed cannot tell it."""
 
     def watch() -> None:
         while os.getppid() == parent:

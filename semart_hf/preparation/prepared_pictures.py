@@ -3,6 +3,7 @@
 import hashlib
 import io
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,7 @@ import semart_hf
 from semart_hf.model.picture_sources_semart import picture_error, read_file
 from semart_hf.model.pictures_semart import open_picture, reduce_jpeg, to_rgb
 
-#: How a prepared picture can be stored: ending of its name and Pillow's options. 92 is where JPEG's losses stop being
-#: visible on paintings at these sizes; full chroma keeps small reds and blues apart.
+#: How a prepared picture can be stored: ending of its name and Pillow's options; from 92 on no losses are seen.
 ENCODINGS: dict[str, tuple[str, dict[str, object]]] = {
     "jpeg": (".jpg", {"format": "JPEG", "quality": 92, "subsampling": "4:4:4"}),
     "png": (".png", {"format": "PNG"}),
@@ -25,8 +25,6 @@ _MIN_SIDE = 16  # pixels; a shorter one shows no painting
 _MAX_ASPECT = 25  # a long handscroll is about 1 to 20; more comes from broken files
 # What Pillow notes of a JPEG that carries nothing beside its pixels, such as EXIF, a profile or a comment.
 _PLAIN_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "progressive", "progression"}
-
-# 16 x 16 frequencies: 256 bits, of which pictures of different paintings differ in 60 or more.
 _COSINE = np.cos(np.pi / 64 * np.outer(np.arange(16), np.arange(64) + 0.5)).astype(np.float32)
 
 
@@ -57,7 +55,9 @@ def prepare_picture(path: Path, *, image_size: int, encoding: str = "jpeg") -> P
         if shorter < _MIN_SIDE or longer > _MAX_ASPECT * shorter:
             limits = f"sides of {_MIN_SIDE} pixels or more and at most {_MAX_ASPECT} to 1 show a painting"
             raise picture_error("absurd_size", f"{picture.width:,} x {picture.height:,} pixels; {limits}")
-        num_frames = _num_frames(picture)
+        num_frames = 1
+        with suppress(Exception):  # a later frame is broken; whether this one is shows itself in decoding
+            num_frames = int(getattr(picture, "n_frames", 1))
         is_plain = source_format == "JPEG" and picture.mode == "RGB" and set(picture.info) <= _PLAIN_INFO
         reduce_jpeg(picture, image_size)
         rgb = to_rgb(picture)
@@ -78,9 +78,6 @@ def prepare_picture(path: Path, *, image_size: int, encoding: str = "jpeg") -> P
 def picture_signature(picture: Image.Image) -> bytes:
     """32 bytes that say how light and dark lie in the picture, at its 256 coarsest frequencies.
 
-    Size, compression, colour and brightness change few of the bits (under 25 of 256 for copies of the same picture),
-    another painting about half of them.
-
     Source: the perceptual hash of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010,
         section 3.2.1, with 16 x 16 instead of 8 x 8 coefficients.
     """
@@ -90,13 +87,6 @@ def picture_signature(picture: Image.Image) -> bytes:
     frequencies = np.einsum("fx,gx->fg", rows, _COSINE)
     bits = frequencies > np.median(frequencies.ravel()[1:])  # the first one is the mean brightness
     return np.packbits(bits).tobytes()
-
-
-def _num_frames(picture: Image.Image) -> int:
-    try:
-        return int(getattr(picture, "n_frames", 1))
-    except Exception:  # noqa: BLE001 - a later frame is broken; whether this one is shows itself in decoding
-        return 1
 
 
 def _encode(picture: Image.Image, encoding: str) -> bytes:

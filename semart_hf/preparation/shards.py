@@ -53,8 +53,7 @@ class PreparationOptions:
 class Shard(NamedTuple):
     """Rows that go into one file, the shard's number in its split from 0.
 
-    Their cells by column are the schema's but `image`, what the catalogue's tables have beside, the `text` that the
-    model reads, `label_names`, the catalogue's label by task and the author, and details and actions of findings.
+    Beside the schema's columns they have the labels' names by task and the author's (`label_names`), and `findings`.
     """
 
     split: str
@@ -95,10 +94,7 @@ class Mirror:
         file.unlink()
 
     def publish(self) -> None:
-        """Store the finished dataset of `folder`, its summary last, and remove the shards that it was made of.
-
-        What an interrupted publication has stored is replaced.
-        """
+        """Store the finished dataset of `folder`, its summary last, instead of the shards that it was made of."""
         self._files.makedirs(self._work, exist_ok=True)
         self._files.touch(self._marker)
         if self._has_dataset():
@@ -126,8 +122,7 @@ def write_shard(
     """The number of rows of a shard, whose note now lies in the folder, and its file there or at the mirror.
 
     The note holds the facts of the kept rows that the checks of all rows need, and the findings. It is written last: a
-    shard that has one is not written again. The file has the same bytes whenever rows, pictures, schema and options
-    are the same.
+    shard that has one is not written again.
     """
     paths = [find_picture(row["images_folder"], row["image_file"], follow_links=follow_links) for row in shard.rows]
     statuses = [path.stat() if isinstance(path, Path) else None for path in paths]
