@@ -17,10 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .catalogue_files import FORMAT_OF_ENDING, SourceTable, imagefolder_files, read_dataset, read_table
-from .labels import separator_of
 from .mapping import SEMART_NAMES, CatalogueMapping, ColumnRule, Columns, SplitRule, normal
 from .rules import label_text, medium_of
-from .schema import SEMART_TASKS, Task
+from .schema import SEMART_TASKS, Task, separator_of
 from .tables import (
     RESERVED_COLUMNS,
     SPLITS,

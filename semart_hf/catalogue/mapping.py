@@ -9,9 +9,8 @@ from typing import Any
 
 import yaml
 
-from .labels import UNKNOWN
 from .rules import half_century_of
-from .schema import SEMART_TASKS, Task, read_tasks
+from .schema import SEMART_TASKS, UNKNOWN, Task, read_tasks
 from .tables import SPLITS, TEXT_COLUMNS
 from .text import MAPPINGS, template_parts
 

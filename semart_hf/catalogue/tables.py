@@ -20,9 +20,18 @@ from datasets.table import InMemoryTable
 
 from semart_hf.files import full_disk_explained
 
-from .labels import UNKNOWN, each_label, label_number, labels_in, learn_vocabulary, numbers_of_labels, ordered_labels
 from .picture_files import find_picture
-from .schema import SEMART_TASKS, Task
+from .schema import (
+    SEMART_TASKS,
+    UNKNOWN,
+    Task,
+    each_label,
+    label_number,
+    labels_in,
+    learn_vocabulary,
+    numbers_of_labels,
+    ordered_labels,
+)
 from .text import is_description_alone, text_of
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from semart_hf.catalogue.labels import labels_in
+from semart_hf.catalogue.schema import labels_in
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.pipeline_semart import answer_of
 

@@ -9,8 +9,10 @@ import datasets
 import torch
 from torch import Tensor
 
-from semart_hf.catalogue.labels import (
+from semart_hf.catalogue.rules import label_text
+from semart_hf.catalogue.schema import (
     UNKNOWN,
+    Task,
     label_number,
     label_years,
     labels_in,
@@ -18,10 +20,9 @@ from semart_hf.catalogue.labels import (
     numbers_of_labels,
     ordered_labels,
     positions_of,
+    read_tasks,
     separator_of,
 )
-from semart_hf.catalogue.rules import label_text
-from semart_hf.catalogue.schema import Task, read_tasks
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 

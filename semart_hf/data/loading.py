@@ -20,8 +20,7 @@ from datasets.fingerprint import Hasher
 from PIL import Image
 
 from semart_hf.catalogue.catalogue import RELEASE_FILES, read_rows
-from semart_hf.catalogue.labels import learn_vocabulary
-from semart_hf.catalogue.schema import read_tasks
+from semart_hf.catalogue.schema import learn_vocabulary, read_tasks
 from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables, cells_of, typed_splits
 from semart_hf.catalogue.text import answers_in_text, is_description_alone, text_of
 from semart_hf.model.configuration_semart import is_multi_label

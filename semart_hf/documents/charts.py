@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from semart_hf.catalogue.labels import UNKNOWN
+from semart_hf.catalogue.schema import UNKNOWN
 from semart_hf.evaluation.calibration import TARGET_ACCURACY, confidence_threshold, risk_coverage
 from semart_hf.evaluation.comparison import COST_AXES
 from semart_hf.evaluation.outcomes import TaskOutcomes

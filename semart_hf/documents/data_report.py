@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from semart_hf.catalogue.labels import UNKNOWN
+from semart_hf.catalogue.schema import UNKNOWN
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.files import write_text
 

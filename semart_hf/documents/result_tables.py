@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from semart_hf.catalogue.labels import UNKNOWN
+from semart_hf.catalogue.schema import UNKNOWN
 
 from .table import DASH, NOT_MEASURED, Cell, Table, number, percent
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from semart_hf.catalogue.labels import Scale, scale_of
+from semart_hf.catalogue.schema import Scale, scale_of
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import sparse
 from transformers import EvalPrediction
 
-from semart_hf.catalogue.labels import UNKNOWN
+from semart_hf.catalogue.schema import UNKNOWN
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 

@@ -10,8 +10,8 @@ import datasets
 import yaml
 
 from semart_hf.catalogue.catalogue import read_rows
-from semart_hf.catalogue.labels import UNKNOWN, each_label, labels_in
 from semart_hf.catalogue.rules import label_text
+from semart_hf.catalogue.schema import UNKNOWN, each_label, labels_in
 from semart_hf.catalogue.text import mask_label_words
 from semart_hf.data.labels import cells_of_task
 from semart_hf.data.loading import is_release, load_paintings

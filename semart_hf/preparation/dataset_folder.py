@@ -9,9 +9,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from semart_hf.catalogue.labels import UNKNOWN, numbers_of_labels
 from semart_hf.catalogue.picture_files import check_enough_pictures
-from semart_hf.catalogue.schema import Task
+from semart_hf.catalogue.schema import UNKNOWN, Task, numbers_of_labels
 from semart_hf.catalogue.tables import (
     TEXT_COLUMNS,
     Problem,

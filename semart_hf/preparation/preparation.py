@@ -22,8 +22,8 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
-from semart_hf.catalogue.labels import UNKNOWN, labels_in, numbers_of_labels
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
+from semart_hf.catalogue.schema import UNKNOWN, labels_in, numbers_of_labels
 from semart_hf.catalogue.tables import ReleaseTables, labels_of_task, numbered
 from semart_hf.catalogue.text import answers_in_text, text_of
 from semart_hf.files import full_disk_explained, locked

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semart_hf.catalogue.labels import Scale, scale_of
+from semart_hf.catalogue.schema import Scale, scale_of
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
 

@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from semart_hf.catalogue.labels import label_number, learn_vocabulary, numbers_of_labels
+from semart_hf.catalogue.schema import label_number, learn_vocabulary, numbers_of_labels
 
 
 @pytest.mark.parametrize(

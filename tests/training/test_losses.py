@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from semart_hf.catalogue.labels import scale_of
+from semart_hf.catalogue.schema import scale_of
 from semart_hf.training.losses import ArtLoss, MultiLabelLoss, TaskLoss, labels_of_whole_rows, ordinal_targets
 
 PERIODS = ["1501-1550", "1551-1600", "1651-1700", "UNK"]
