@@ -52,13 +52,6 @@ def open_lines(path: str | Path, encoding: str | None = None) -> tuple[Iterator[
     return _lines(path, encoding), encoding, [problem] if doubt else []
 
 
-def read_text_file(path: str | Path) -> tuple[str, str, str | None]:
-    """Text of a whole file, its encoding as found, and why that may be another; `None` where nothing speaks for it."""
-    encoding, doubt = find_encoding(path)
-    text = "".join(_lines(path, encoding))
-    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding, doubt
-
-
 def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, str | None]:
     """A text file's encoding, and a sentence where the text that it gives is improbable.
 
@@ -162,7 +155,8 @@ def text_beside(picture: Path) -> tuple[str | None, str | None]:
     if path is None:
         return None, None
     try:
-        text, encoding, doubt = read_text_file(path)
+        encoding, doubt = find_encoding(path)
+        text = path.read_text(encoding, errors="replace").removeprefix("\ufeff")
     except (ValueError, OSError) as error:
         raise ValueError(f"The text beside the picture cannot be read. {error}") from error
     return text.strip() or None, doubt and f"{path} was read as {encoding}, but {doubt}"

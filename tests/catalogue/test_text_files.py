@@ -6,7 +6,7 @@ import pytest
 from semart_hf.catalogue import text_files
 from semart_hf.catalogue.catalogue import read_catalogue, read_rows
 from semart_hf.catalogue.mapping import parse_mapping
-from semart_hf.catalogue.text_files import find_encoding, read_text_file
+from semart_hf.catalogue.text_files import find_encoding, text_beside
 
 COLUMNS = {"image_file": "file", "title": "title", "technique": "technique", "type": "genre"}
 # Encoding, words in it, and an encoding that the finding names; none where cp1252 is right.
@@ -115,7 +115,7 @@ def test_workbooks_under_another_name_are_refused(tmp_path, content, kind):
 )
 def test_texts_beside_pictures(tmp_path, text, encoding, doubt):
     (tmp_path / "monet.txt").write_bytes(text.encode(encoding))
-    found, _, sentence = read_text_file(tmp_path / "monet.txt")
+    found, sentence = text_beside(tmp_path / "monet.jpg")
     assert doubt in (sentence or "")
     assert bool(doubt) == bool(sentence)
     assert doubt or found == text.replace("\r\n", "\n")
