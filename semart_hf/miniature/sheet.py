@@ -15,13 +15,13 @@ Point = tuple[float, float]
 
 # How far the varnish pulls a finished picture towards the palette's shadow, tone and light.
 VARNISH = {
-    "gilded": 0.34,  # gold leaf, lapis and vermilion
-    "clear": 0.26,  # the cool daylight of rose, azure and pale stone
-    "tenebrist": 0.3,  # lamplight out of near black
-    "silvery": 0.42,  # a tonal grey with olive and pewter
-    "pastel": 0.28,  # powder blue and rose
-    "sunset": 0.36,  # dusk over teal water
-    "sunlit": 0.22,  # full sun with violet shadows
+    "gilded": 0.34,
+    "clear": 0.26,
+    "tenebrist": 0.3,
+    "silvery": 0.42,
+    "pastel": 0.28,
+    "sunset": 0.36,
+    "sunlit": 0.22,
 }
 # A row is a part of every composition, a column one palette, in the order of `VARNISH`.
 _COLOURS = """
