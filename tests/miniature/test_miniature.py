@@ -12,18 +12,10 @@ from release_builder import contents
 
 from semart_hf.catalogue.rules import medium_of
 from semart_hf.cli.miniature import main
+from semart_hf.miniature import world as world_module
 from semart_hf.miniature.miniature import COLUMNS, SUBJECTS, catalogue, describe, paint_miniature, sample_paintings
 from semart_hf.miniature.painter import SHORT_SIDE, paint
-from semart_hf.miniature.world import (
-    COUNTS,
-    SILENT,
-    Cue,
-    World,
-    art_history,
-    ceilings,
-    search_ceilings,
-    with_long_tail,
-)
+from semart_hf.miniature.world import COUNTS, SILENT, Cue, World, art_history, ceilings, with_long_tail
 
 # Labels too rare to be learned from the default number of paintings.
 RARE = {"type": ("study",), "school": ("Greek", "Swedish"), "timeframe": ("1351-1400",), "medium": ("other",)}
@@ -105,7 +97,7 @@ def test_the_best_reachable_search_is_an_order_by_what_cues_say_of_each_other():
     world = World(labels, np.array([0.5, 0.5]), {"type": image}, {"type": text}, 0)
     paintings = [("x", "x"), ("x", "x"), ("y", "y"), ("y", SILENT), ("y", None)]
     cues = [({"type": image}, None if text is None else {"type": text}) for image, text in paintings]
-    found = search_ceilings(world, cues)
+    found = world_module.search_ceilings(world, cues)
     # By text one of two, three times, and one of four; by picture one of two, twice, then y before the silent one.
     assert found["text_to_image"]["recall_at_1"] == pytest.approx((0.5 + 0.5 + 0.5 + 0.25) / 4)
     assert found["image_to_text"]["recall_at_1"] == pytest.approx((0.5 + 0.5 + 1 + 0) / 4)
