@@ -32,13 +32,10 @@ from .tables import (
 )
 
 logger = logging.getLogger(__name__)
-
 #: The official files by split.
 RELEASE_FILES = {"train": "semart_train.csv", "validation": "semart_val.csv", "test": "semart_test.csv"}
-
 #: Lies beside the painted miniature alone: its best reachable accuracies.
 MINIATURE_FILE = "ceiling.json"
-
 _REQUIRED = ("image_file", "type", "school", "timeframe")
 _SPLIT_NAMES = {split: split for split in SPLITS} | dict.fromkeys(("val", "valid", "dev"), "validation")
 _SPLIT_NAMES |= {"training": "train", "testing": "test"}

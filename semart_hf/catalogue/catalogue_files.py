@@ -23,14 +23,11 @@ from .text_files import checked_rows, open_lines, read_records
 # First bytes of picture formats, for the ending of a file.
 _SIGNATURES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF8": ".gif", b"RIFF": ".webp"}
 _SIGNATURES |= dict.fromkeys((b"II*\x00", b"MM\x00*"), ".tif")
-
 FORMAT_OF_ENDING = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 FORMAT_OF_ENDING |= dict.fromkeys((".xls", ".xlsx", ".xlsm", ".ods"), "workbook")
-
 # A list as Python and JSON write it, of words alone: `[1653]` is a doubtful date.
 _WORD = r"""(?:'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*")"""
 _LIST = re.compile(rf"\[\s*(?:{_WORD}(?:\s*,\s*{_WORD})*\s*,?)?\s*\]")
-
 _BATCH_SIZE = 64
 
 

@@ -16,9 +16,7 @@ from .text import MAPPINGS, template_parts
 
 #: Kinds of catalogue that can be read; `hub` is a data set id, or a folder that `datasets.load_dataset` opens.
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "workbook", "imagefolder", "hub")
-
 SEMART_NAMES = [task.name for task in SEMART_TASKS]
-
 #: Columns of some rows: cells by name, strings or `None`.
 Columns = Mapping[str, Sequence[str | None]]
 

@@ -13,7 +13,6 @@ ENDINGS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".jp2", ".j2k", ".jpf", ".jpx",
     ".avif", ".heic", ".heif", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
-
 # By systems, beside hidden folders such as .ipynb_checkpoints.
 _LEFT_BEHIND = ("__macosx", "@eadir", "$recycle.bin")
 

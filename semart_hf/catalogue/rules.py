@@ -18,7 +18,6 @@ from .text import word_table
 
 # Within a vaguer date, such as "17th century", no half-century is likelier than its neighbour.
 _LONGEST_SPAN = 50
-
 _WORDS = word_table("dates")
 
 
@@ -166,7 +165,6 @@ def _without_accents(text: str) -> str:
 
 # Medium and words of each rule.
 _Rules = list[tuple[str, re.Pattern[str]]]
-
 # The typing errors are the official release's.
 _TRANSFERRED = r"(?:tr?an?s?fer+ed|trasportat\w|trasferit\w|transpos\w+|transfere\w*|trasladad\w)"
 _TO_TODAY = re.compile(_TRANSFERRED + r"(?: (?:from|da|de) [\w ]+?)? (?:on)?(?:to|on|su|sur|a) (?P<today>.*)")

@@ -51,7 +51,6 @@ class Task:
 
 #: SemArt's tasks, in the order of every column, head and table: those of all data that declares no others.
 SEMART_TASKS = (Task("type"), Task("school"), Task("timeframe"), Task("medium"))
-
 _KINDS = ("categorical", "ordered", "multi_label")
 # By field, the kinds of tasks that have it.
 _KINDS_OF = {"rule": _KINDS[:2], "order": ("ordered",), "unit": ("ordered",), "separator": ("multi_label",)}

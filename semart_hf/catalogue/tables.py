@@ -35,7 +35,6 @@ from .schema import (
 from .text import is_description_alone, text_of
 
 logger = logging.getLogger(__name__)
-
 #: The splits' names in `datasets`, in their order.
 SPLITS = ("train", "validation", "test")
 #: Columns that every prepared dataset has between `image` and the columns that only some releases have.

@@ -12,16 +12,12 @@ import yaml
 
 #: Where the shipped mappings and the tables of words lie.
 MAPPINGS = Path(__file__).parents[1] / "mappings"
-
 #: What takes the place of a word that names a label: the token that BERT's and DistilBERT's tokenizers mask with.
 MASK = "[MASK]"
-
 #: In what ways a text can name its row's SemArt labels; see `named_labels`.
 WAYS_OF_NAMING = ("type", "school", "medium", "year", "century", "author")
-
 _SOURCES = {"medium": "technique", "timeframe": "date"}  # what labels of SemArt are made of
 _Labels = str | Sequence[str] | None
-
 # Between two columns of a template: closing brackets of the left one, the joint, and words that lead to the right one.
 _BETWEEN = re.compile(r"([)\]}\"'”’»]*)(\S*\s*)(.*)", re.DOTALL)
 

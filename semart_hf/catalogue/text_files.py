@@ -28,7 +28,6 @@ _NO_TEXTS = (
     (b"%PDF", "a PDF document"),
 )
 _CHUNK_BYTES = 1 << 20
-
 _CANDIDATES = (
     "mac_roman", "cp1250", "iso8859_2", "cp1251", "koi8_r", "mac_cyrillic", "cp1253", "cp1254", "cp1257", "cp850",
     "cp852",
@@ -164,7 +163,6 @@ def text_beside(picture: Path) -> tuple[str | None, str | None]:
 
 #: Names of delimiters for a mapping and the command line; any other single character is one too.
 DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
-
 _EXCEL_LINE = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n?", re.IGNORECASE)  # above the header
 _NUM_LINES = 50  # from which the delimiter is found
 

@@ -23,7 +23,6 @@ from .world import Table, World, art_history, ceilings, search_ceilings, with_lo
 
 COLUMNS = ("IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME")
 SUBJECTS = "SUBJECTS"  # a further column: what is to be seen, for a task with several labels
-
 _PROGRAM_VERSION = 3  # goes up when the same settings give other files
 _MIN_LABEL_COUNT = 10  # what `typed_splits` takes for a class of its own by default
 _MISSING_TECHNIQUE = 0.03

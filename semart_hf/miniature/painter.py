@@ -14,7 +14,6 @@ from .sheet import PALETTES, VARNISH, Sheet
 
 Numbers = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.float32]
-
 SHORT_SIDE = 128
 _SUPERSAMPLING = 2
 _FORMATS = {  # width / height, smallest and largest: a bust is upright, a battle lies on its side

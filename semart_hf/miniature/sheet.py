@@ -12,7 +12,6 @@ from PIL import Image, ImageColor, ImageDraw
 
 Colour = tuple[float, ...]
 Point = tuple[float, float]
-
 # How far the varnish pulls a finished picture towards the palette's shadow, tone and light.
 VARNISH = {
     "gilded": 0.34,

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 Table = npt.NDArray[np.float64]
-
 SILENT = "silent"  # the cue of a description that does not speak of the label
 MODALITIES = ("image+text", "image", "text")
 

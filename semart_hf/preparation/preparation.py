@@ -32,9 +32,7 @@ from .dataset_folder import write_dataset
 from .shards import Mirror, PreparationOptions, Shard, write_shard
 
 __all__ = ["Preparation", "PreparationOptions", "prepare_paintings"]
-
 logger = logging.getLogger(__name__)
-
 # For so many rows further processes take longer to start than they save.
 _FEW_ROWS = 200
 _SINGLE: tuple[int, int, Callable[[], None]] = (0, 1, lambda: None)

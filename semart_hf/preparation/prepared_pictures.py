@@ -20,7 +20,6 @@ ENCODINGS: dict[str, tuple[str, dict[str, object]]] = {
     "png": (".png", {"format": "PNG"}),
     "webp": (".webp", {"format": "WEBP", "quality": 92}),
 }
-
 _MIN_SIDE = 16  # pixels; a shorter one shows no painting
 _MAX_ASPECT = 25  # a long handscroll is about 1 to 20; more comes from broken files
 # What Pillow notes of a JPEG that carries nothing beside its pixels, such as EXIF, a profile or a comment.
