@@ -139,9 +139,10 @@ class CatalogueMapping:
         """Columns of the catalogue that are read, joined ones included; `None` where all are kept."""
         if self.keep is None:
             return None
-        named = [*self.keep, *self.keep_rows, *(join.by[0] for join in self.joins), self.splits and self.splits.column]
-        named += [column for rule in self.columns.values() for column in (*rule.columns, rule.end_column)]
-        return frozenset(column for column in named if column is not None)
+        named = [*self.keep, *self.keep_rows, *(join.by[0] for join in self.joins)]
+        named += [self.splits.column] if self.splits and self.splits.column else []
+        named += [column for rule in self.columns.values() for column in (*rule.columns, rule.end_column) if column]
+        return frozenset(named)
 
 
 def load_mapping(name_or_path: str | Path, tasks: Sequence[Any] | None = None) -> CatalogueMapping:

@@ -235,8 +235,10 @@ def _rules() -> dict[str, _Rules]:
 def century_of(date: str | None) -> str | None:
     """The century of a date, as the hundred years that hold the middle of its half-century: `1601-1700`."""
     half = half_century_of(date)
-    first = (int(half[:4]) - 1) // 100 * 100 + 1 if half else None
-    return first and f"{first}-{first + 99}"
+    if half is None:
+        return None
+    first = (int(half[:4]) - 1) // 100 * 100 + 1
+    return f"{first}-{first + 99}"
 
 
 #: Rules by which labels are derived from another column: a cell's text goes in, a label or `None` comes out. One that

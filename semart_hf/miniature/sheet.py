@@ -148,7 +148,8 @@ class Sheet:
             points = list(zip(numbers[1::2], numbers[2::2], strict=True))
             self.line(points, colour, numbers[0], smooth=kind == "bend")
         elif kind in DRAWINGS:
-            self.frame(*numbers, own=colour)._make(kind)  # type: ignore[misc]
+            x, y, size = numbers
+            self.frame(x, y, size, own=colour)._make(kind)
         else:
             getattr(self, kind)(*numbers, colour)
 

@@ -45,9 +45,8 @@ def find_copies(rows: Sequence[Mapping[str, Any]]) -> list[Copy]:
     splits = np.array([numbers[name] for name in names], dtype=np.int64)
     copies: dict[tuple[int, str], Copy] = {}
     for column, kinds in _KINDS.items():
-        digests = [row.get(column) for row in rows]
-        places = np.flatnonzero([digest is not None for digest in digests])
-        values, their_splits = [digests[place] for place in places], splits[places]
+        places = np.array([place for place, row in enumerate(rows) if row.get(column) is not None], dtype=np.int64)
+        values, their_splits = [rows[place][column] for place in places.tolist()], splits[places]
         found: Iterator[tuple[int, int, int | None]] = _equal_digests(values, their_splits)
         if column == "signature":
             signatures = np.frombuffer(bytes.fromhex("".join(values)), np.uint8).reshape(-1, 32)

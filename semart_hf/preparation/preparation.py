@@ -162,8 +162,8 @@ def prepare_paintings(
             if mirror is not None:
                 mirror.fetch(work)
                 mirror.fetch(work, ".parquet")
-            limits = {"strict": strict, "min_pictures": min_pictures}
-            write_dataset(output, work, tables, preparation.vocabularies, preparation.options, made_of=key, **limits)
+            made = (output, work, tables, preparation.vocabularies, preparation.options)
+            write_dataset(*made, made_of=key, strict=strict, min_pictures=min_pictures)
         barrier()
         summary = None if index and mirror is not None else _summary_at(output, key)
         shutil.rmtree(work, ignore_errors=True)
