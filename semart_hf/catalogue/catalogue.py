@@ -102,7 +102,8 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
     sources = list(_source_tables(source, mapping))
     names = {split for split, _, _ in sources}
-    if mapping.splits is None and (unknown := sorted(name for name in names if name not in (None, *_SPLIT_NAMES))):
+    unknown = sorted(name for name in names if name and name not in _SPLIT_NAMES)
+    if unknown and mapping.splits is None:
         raise ValueError(
             f"Got {source} with the splits {unknown}, but they are called {sorted(_SPLIT_NAMES)}. Say in the "
             "mapping under splits how rows come to their splits."
