@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from semart_hf.data.streaming import PaintingStream
 from semart_hf.model.configuration_semart import is_multi_label
@@ -133,7 +133,8 @@ def features_of(
             "Got head_init: logistic_regression with streaming: true, but it reads every row before training. Set "
             "streaming: false, or head_init: random."
         )
-    loader: DataLoader[Any] = DataLoader(paintings, batch_size=batch_size, collate_fn=collator)
+    order = _by_length(paintings)
+    loader: DataLoader[Any] = DataLoader(Subset(paintings, order), batch_size=batch_size, collate_fn=collator)
     seen: dict[str, Tensor] = {}
     reader: Any = model.probe or model
     projections = {"image": reader.vision_projection, "text": reader.text_projection}
@@ -164,8 +165,17 @@ def features_of(
     finally:
         for hook in hooks:
             hook.remove()
-    shares, tokens = _of_known_tokens(torch.cat(words).coalesce()) if words else (None, torch.empty(0).long())
-    return Features(words=shares, tokens=tokens, **{name: torch.cat(parts) for name, parts in found.items()})
+    back = torch.tensor(order).argsort()
+    shares, tokens = None, torch.empty(0).long()
+    if words:
+        shares, tokens = _of_known_tokens(torch.cat(words).index_select(0, back).coalesce())
+    return Features(words=shares, tokens=tokens, **{name: torch.cat(parts)[back] for name, parts in found.items()})
+
+
+def _by_length(paintings: Any) -> list[int]:
+    """The rows' places, long texts first: a batch of like lengths is padded least, and memory shows at once."""
+    texts = list(paintings["text"]) if "text" in getattr(paintings, "column_names", ()) else [""] * len(paintings)
+    return sorted(range(len(texts)), key=lambda row: -len(texts[row] or ""))
 
 
 def _of_known_tokens(words: Tensor) -> tuple[Tensor, Tensor]:
