@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["side"]:  # a measured process, which this script starts itself
         if words[1] == "ours-train":  # as the command has it, before torch is imported
-            from semart_hf.cli.threads import set_up_threads
+            from semart_hf.cli.command import set_up_threads
 
             set_up_threads()
         from benchmarks.sides import run_side

@@ -20,7 +20,7 @@ from warm_python import run_python
 from semart_hf.catalogue.schema import SEMART_TASKS
 from semart_hf.cli.__main__ import COMMANDS
 from semart_hf.data.loading import load_paintings
-from semart_hf.publishing.repository import write_repository
+from semart_hf.model.pipeline_semart import save_repository
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
@@ -85,7 +85,7 @@ def folder(tmp_path, small_release, monkeypatch):
     train = load_paintings(small_release, min_label_count=1)["train"]
     tasks = [{"name": task, "labels": [*train.features[task].names]} for task in TASKS]
     save_tiny_model(tmp_path / "MODEL", tasks)
-    write_repository(*tiny_parts(tasks), tmp_path / "outputs" / "demo" / "model")
+    save_repository(*tiny_parts(tasks), tmp_path / "outputs" / "demo" / "model")
     (tmp_path / "DATA").symlink_to(tmp_path / "data" / "SemArt")
     (tmp_path / "outputs" / "demo" / "release").symlink_to(tmp_path / "data" / "SemArt")
     for name in ("openaccess", "my_museum"):

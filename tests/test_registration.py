@@ -7,7 +7,7 @@ import pytest
 from tiny_release import tiny_parts
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.publishing.repository import write_repository
+from semart_hf.model.pipeline_semart import save_repository
 from semart_hf.registration import is_command_line
 
 LOOK = """
@@ -34,7 +34,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    return write_repository(*tiny_parts(), tmp_path_factory.mktemp("written") / "repository")
+    return save_repository(*tiny_parts(), tmp_path_factory.mktemp("written") / "repository")
 
 
 @pytest.fixture(scope="module")

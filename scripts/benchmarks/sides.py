@@ -155,12 +155,12 @@ def build_new_model(setting: Setting) -> tuple[Any, Any]:
 
 def save_model(setting: Setting) -> str:
     """The folder of what `build_new_model` gives."""
-    from semart_hf.publishing.repository import write_repository
+    from semart_hf.model.pipeline_semart import save_repository
     from semart_hf.training.building import build_processor
 
     model, tokenizer = build_new_model(setting)
     folder = setting.folder / f"saved-{setting.path.stem}"
-    write_repository(model, build_processor(model, tokenizer), folder)
+    save_repository(model, build_processor(model, tokenizer), folder)
     return str(folder)
 
 

@@ -4,21 +4,7 @@ import importlib
 import sys
 from importlib.metadata import version
 
-COMMANDS = {
-    "train": "Train a model by a recipe",
-    "tune": "Search a recipe's best values",
-    "evaluate": "Score a model on a split, and write results, figures and a report",
-    "predict": "Classify paintings",
-    "audit": "Find labels that are probably wrong",
-    "index": "Embed a catalogue, to be searched",
-    "search": "Find paintings by words, by a picture, by labels",
-    "prepare": "Check a release or a catalogue and write it as a dataset of small pictures",
-    "compare": "Train several towers under one recipe and compare them",
-    "push": "Write a model repository, check it, and push it to the Hub",
-    "export": "Write a model as ONNX graphs",
-    "app": "Serve a model in the browser",
-    "miniature": "Paint a small picture collection to try everything on",
-}
+from .command import COMMANDS
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 from semart_hf.documents.table import first_of
 from semart_hf.extras import optional
 
-from .command import add_catalogue_options, catalogue_of, columns_of, command, load_model, reading_of
+from .catalogue_options import add_catalogue_options, catalogue_of, columns_of, reading_of
+from .command import command, load_model, parser_of
 
 MOST_CHARACTERS = 5000
 MOST_BYTES = "256mb"  # of a picture
@@ -43,9 +44,7 @@ ABOUT = (
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line's choices; without them, those of model.json in the working folder."""
     pinned = json.loads(PINNED.read_text(encoding="utf-8")) if PINNED.is_file() else {}
-    parser = argparse.ArgumentParser(
-        prog="semart-hf app", description="Serve a page that classifies paintings with one model."
-    )
+    parser = parser_of("app")
     add, model = parser.add_argument, pinned.get("model")
     add("--model", default=model, required=not model, help="folder of a model, or its name on the Hub")
     add("--revision", default=pinned.get("revision"), help="of a model on the Hub")
@@ -89,13 +88,12 @@ def review_of(options: argparse.Namespace, page: Page) -> Any:
     return ReviewPage(review, catalogue, columns, images, labels, page.explanation)
 
 
-def file_of(model: str, name: str, revision: str | None) -> str | None:
-    """A file of a model's folder or repository; `None` where it has none."""
+def file_of(model: str, name: str, revision: str | None) -> Any:
+    """The path of a file of a model's folder or repository; `None` where it has none."""
     from transformers.utils import cached_file
 
     missing = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-    found: str | None = cached_file(model, name, revision=revision, **missing)
-    return found
+    return cached_file(model, name, revision=revision, **missing)
 
 
 def read_results(model: str, revision: str | None) -> dict[str, Any]:
@@ -135,6 +133,7 @@ def find_examples(model: str, revision: str | None, folder: Path | None) -> list
 
 
 def painting_of(picture: str | None, text: str | None) -> dict[str, str]:
+    """What the pipeline is asked."""
     text = (text or "").strip()
     if len(text) > MOST_CHARACTERS:
         raise ValueError(
@@ -153,16 +152,6 @@ class Page:
         self.classifier, self.thresholds = classifier, thresholds
         self.tasks = list(classifier.model.config.task_names)
 
-    def notice(self, message: str) -> str:
-        """HTML of a message; what writes documents is imported after torch's threads are set."""
-        from semart_hf.documents.page import notice
-
-        return notice(message)
-
-    def refused(self, message: str) -> list[Any]:
-        """No answers, and a message."""
-        return [self.notice(message), *[None] * len(self.tasks), ""]
-
     def preview(self, picture: str | None) -> list[Any]:
         """The picture as the model reads it, whatever its colours and format, and a sentence if it cannot be read."""
         from semart_hf.documents.page import small_picture
@@ -172,17 +161,18 @@ class Page:
         try:
             return [small_picture(picture, PREVIEW_SIZE), None]
         except (ValueError, OSError) as error:
-            return [None, self.notice(without_path(error, picture))]
+            return [None, refusal(error, picture)]
 
     def classify(self, picture: str | None, text: str | None) -> list[Any]:
         """The message, the labels of each task with their probabilities, and no explanation."""
+        from semart_hf.documents.page import notice
         from semart_hf.model.configuration_semart import is_multi_label
         from semart_hf.model.pipeline_semart import answer_of
 
         try:
             answer = self.classifier(painting_of(picture, text), top_k=None)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            return self.refused(without_path(error, picture))
+            return [refusal(error, picture), *[None] * len(self.tasks), ""]
         unsure, labels = [], []
         for task in self.classifier.model.config.tasks:
             ranked = [(entry["label"], entry["score"]) for entry in answer[task["name"]]]
@@ -193,14 +183,14 @@ class Page:
             # Of several labels those that are an answer, the ticked ones, stand before all others.
             marks = {label: f"✓ {label}" for label in chosen} if is_multi_label(task) else {}
             labels.append({marks.get(label, label): score for label, score in ranked})
-        return [self.notice(f"The model is unsure of: {', '.join(unsure)}." if unsure else ""), *labels, ""]
+        return [notice(f"The model is unsure of: {', '.join(unsure)}." if unsure else ""), *labels, ""]
 
     def explain(self, picture: str | None, text: str | None) -> list[Any]:
         """The message, and a page with the heat map and the weighted words of each answer."""
         try:
             return ["", self.explanation(painting_of(picture, text))]
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            return [self.notice(without_path(error, picture)), ""]
+            return [refusal(error, picture), ""]
 
     def explanation(self, painting: dict[str, Any]) -> str:
         """A frame with the explanation page of one painting."""
@@ -212,10 +202,12 @@ class Page:
             return FRAME.format(escape(path.read_text(encoding="utf-8")))
 
 
-def without_path(error: Exception, picture: str | None) -> str:
-    """The error's sentence, in which the visitor's file has its name and not its path on the server."""
+def refusal(error: Exception, picture: str | None) -> str:
+    """HTML of the error's sentence, in which the visitor's file has its name and not its path on the server."""
+    from semart_hf.documents.page import notice
+
     message = str(error) or type(error).__name__
-    return message.replace(str(picture), Path(picture).name) if picture else message
+    return notice(message.replace(picture, Path(picture).name) if picture else message)
 
 
 def build_page(

@@ -14,32 +14,17 @@ from typing import Any
 from semart_hf.documents.table import Table
 from semart_hf.extras import optional
 
-from .command import (
-    add_catalogue_options,
-    catalogue_of,
-    columns_of,
-    command,
-    load_model,
-    print_table,
-    usable_device,
-)
+from .catalogue_options import add_catalogue_options, catalogue_of, columns_of
+from .command import command, load_model, parser_of, print_table, usable_device
 
 MOST_SHOWN = 200
 EPILOG = """Under OUT lie audit.csv (all labels, most doubtful first), audit.html (the first of them with pictures),
 and the catalogue with suggestions: `semart-hf app --model DIR --catalogue OUT/CATALOGUE` reviews it, in the order
 "labels that the model doubts". Other --field value are fields of the recipe."""
-HEADER = (
-    "rank", "row", "task", "label", "suggested", "label_probability", "suggested_probability", "quality", "is_flagged",
-)  # fmt: skip
 
 
 def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
-        prog="semart-hf audit",
-        description="Find labels of a catalogue that are probably wrong, by confident learning.",
-        epilog=EPILOG,
-        allow_abbrev=False,
-    )
+    parser = parser_of("audit", EPILOG)
     add = parser.add_argument
     add("catalogue", help="CSV, TSV, JSON lines, Parquet or Excel file, or data by its folder or its name on the Hub")
     add("--model", help="folder or name on the Hub of a model that was not trained on these rows")
@@ -75,13 +60,10 @@ def main(arguments: list[str]) -> None:
 
 def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     """Write an audit into the folder."""
-    import pandas as pd
-
     from semart_hf.collection.labelled_rows import labelled_rows, with_known_labels
     from semart_hf.data.labels import labels_of
     from semart_hf.evaluation.label_errors import find_label_errors, with_other_labels
     from semart_hf.evaluation.predictions import predict_dataset
-    from semart_hf.files import atomic_file
 
     catalogue = catalogue_of(options)
     model: Any = None
@@ -126,14 +108,13 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     errors = {name: find_label_errors(labels, judged[name]) for name, labels in references.items()}
     ranked = ranked_labels(rows, tasks, probabilities, references, errors)
     summary = [in_words(task, references[task], one) for task, one in errors.items()]
-    with atomic_file(folder / "audit.csv") as unfinished:
-        pd.DataFrame(ranked, columns=HEADER).to_csv(unfinished, index=False)
+    ranked.to_csv(folder / "audit.csv", index=False)
     write_page(folder / "audit.html", Path(options.catalogue).name, summary, ranked, rows)
     if not has_suggestions:
-        by_row = dict(zip(rows["row"], range(len(rows)), strict=True))
-        write_suggestions(catalogue, folder, columns, tasks, probabilities, by_row)
-    rows = [[str(entry[name]) for name in HEADER[:5]] for entry in ranked[:10]]
-    print_table(Table(HEADER[:5], rows, "Most doubtful labels", num_text_columns=5))
+        places = {number: place for place, number in enumerate(rows["row"])}
+        write_suggestions(catalogue, folder, columns, tasks, probabilities, places)
+    shown = ranked.iloc[:10, :5].astype(str)
+    print_table(Table([*shown], shown.to_numpy().tolist(), "Most doubtful labels", num_text_columns=5))
     print("\n".join(summary))
 
 
@@ -145,10 +126,10 @@ def folds_folder(output_dir: Path) -> Path:
 def in_words(task: str, references: Any, errors: Any) -> str:
     """What was found about a task."""
     known = references[references >= 0]
-    if len({*known.tolist()}) < 2:
-        return (
-            f"{task}: not judged, its {len(known):,} labels are all the same." if len(known) else f"{task}: no label."
-        )
+    if not len(known):
+        return f"{task}: no label."
+    if len({*known.tolist()}) == 1:
+        return f"{task}: not judged, its {len(known):,} labels are all the same."
     return (
         f"{task}: {int(errors.is_flagged.sum()):,} of {len(known):,} labels are flagged. If all were right, "
         f"about {errors.expected_false_alarms:,.0f} would be flagged all the same; more if the model is overconfident."
@@ -162,11 +143,9 @@ def recipe_tasks(options: argparse.Namespace, fields: Sequence[str]) -> dict[str
 
     given = options.tasks or effective_recipe(read_recipe(options.recipe), fields).get("tasks")
     tasks = read_tasks(given) if given else list(SEMART_TASKS)
-    others = [task.name for task in tasks if task.kind == "multi_label" or task.rule or task.column]
-    if others:
-        print(
-            f"Not judged, they have several labels, or labels of another column: {', '.join(others)}", file=sys.stderr
-        )
+    if others := [task.name for task in tasks if task.kind == "multi_label" or task.rule or task.column]:
+        reason = "they have several labels, or labels of another column"
+        print(f"Not judged, {reason}: {', '.join(others)}", file=sys.stderr)
     return {task.name: task.entry for task in tasks if task.name not in others}
 
 
@@ -240,42 +219,42 @@ def ranked_labels(
     probabilities: Mapping[str, Any],
     references: Mapping[str, Any],
     errors: Mapping[str, Any],
-) -> list[dict[str, Any]]:
-    """An entry for each label, the most doubtful first; rows are numbered from 1 on."""
+) -> Any:
+    """A table of all labels, the most doubtful first: its columns are those of audit.csv, rows numbered from 1 on."""
+    import numpy as np
+    import pandas as pd
+
     found = []
     for task in tasks:
-        name, labels, shares = task["name"], task["labels"], probabilities[task["name"]]
-        cells, numbers = list(rows[name]), list(rows["row"])
-        for place in (references[name] >= 0).nonzero()[0].tolist():
-            best = int(shares[place].argmax())
-            found.append(
-                {
-                    "row": numbers[place] + 1,
-                    "task": name,
-                    "label": cells[place],
-                    "suggested": labels[best],
-                    "label_probability": round(float(shares[place, references[name][place]]), 4),
-                    "suggested_probability": round(float(shares[place, best]), 4),
-                    "quality": round(float(errors[name].quality[place]), 6),
-                    "is_flagged": bool(errors[name].is_flagged[place]),
-                    "place": place,
-                }
-            )
-    found = [entry for entry in found if entry["quality"] == entry["quality"]]
-    found.sort(key=lambda entry: entry["quality"])
-    return [{"rank": rank, **entry} for rank, entry in enumerate(found, 1)]
+        name = task["name"]
+        places = np.flatnonzero(references[name] >= 0)
+        shares = np.asarray(probabilities[name], dtype=float)[places]
+        columns = {
+            "row": np.asarray(rows["row"][:])[places] + 1,
+            "task": name,
+            "label": np.asarray(rows[name][:], dtype=object)[places],
+            "suggested": np.asarray(task["labels"], dtype=object)[shares.argmax(axis=1)],
+            "label_probability": shares[np.arange(len(places)), references[name][places]].round(4),
+            "suggested_probability": shares.max(axis=1).round(4),
+            "quality": errors[name].quality[places].round(6),
+            "is_flagged": errors[name].is_flagged[places],
+        }
+        found.append(pd.DataFrame(columns, index=places))
+    ranked = pd.concat(found).dropna(subset="quality").sort_values("quality", kind="stable")
+    ranked.insert(0, "rank", range(1, len(ranked) + 1))
+    return ranked
 
 
-def write_page(path: Path, name: str, summary: list[str], ranked: Sequence[Mapping[str, Any]], rows: Any) -> None:
+def write_page(path: Path, name: str, summary: list[str], ranked: Any, rows: Any) -> None:
     """A page with the first labels and their pictures."""
     from semart_hf.documents.page import render_page, to_jpeg
     from semart_hf.files import write_text
 
-    entries = []
-    for entry in ranked[:MOST_SHOWN]:
-        row = rows[entry["place"]]
-        picture = None if row["image"] is None else to_jpeg(row["image"])
-        entries.append({**entry, "picture": picture, "text": shorten(unescape(row["text"] or ""), 200)})
+    first = ranked.head(MOST_SHOWN)
+    entries = first.to_dict("records")
+    for entry, row in zip(entries, rows.select(first.index.tolist()), strict=True):
+        entry["picture"] = None if row["image"] is None else to_jpeg(row["image"])
+        entry["text"] = shorten(unescape(row["text"] or ""), 200)
     write_text(path, render_page("audit.html", title=f"Doubtful labels of {name}", summary=summary, entries=entries))
 
 
@@ -295,9 +274,9 @@ def write_suggestions(
             return Answer(None, "The audit judges labels that a row has.")
         ranked = {}
         for task in tasks:
-            shares = probabilities[task["name"]][places[number]]
-            order = (-shares).argsort(kind="stable")[: 1 + NUM_ALTERNATIVES]
-            ranked[task["name"]] = [{"label": task["labels"][i], "score": float(shares[i])} for i in order]
+            pairs = zip(task["labels"], probabilities[task["name"]][places[number]].tolist(), strict=True)
+            likeliest = sorted(pairs, key=lambda pair: -pair[1])[: 1 + NUM_ALTERNATIVES]
+            ranked[task["name"]] = [{"label": label, "score": score} for label, score in likeliest]
         return Answer(ranked, "")
 
     additions = (addition_of(answer(n), row, columns, names, {}) for n, row in enumerate(catalogue.rows()))

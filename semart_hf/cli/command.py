@@ -7,17 +7,32 @@ once.
 import argparse
 import functools
 import gc
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from semart_hf.documents.table import Table, as_cell
 
-from .threads import set_up_threads
-
-#: Options by which a catalogue is read; see `add_catalogue_options`.
-READING = ("mapping", "images", "image_column", "text_columns", "encoding", "delimiter", "sheet")
+COMMANDS = {
+    "train": "Train a model by a recipe",
+    "tune": "Search a recipe's best values",
+    "evaluate": "Score a model on a split, and write results, figures and a report",
+    "predict": "Classify paintings",
+    "audit": "Find labels that are probably wrong",
+    "index": "Embed a catalogue, to be searched",
+    "search": "Find paintings by words, by a picture, by labels",
+    "prepare": "Check a release or a catalogue and write it as a dataset of small pictures",
+    "compare": "Train several towers under one recipe and compare them",
+    "push": "Write a model repository, check it, and push it to the Hub",
+    "export": "Write a model as ONNX graphs",
+    "app": "Serve a model in the browser",
+    "miniature": "Paint a small picture collection to try everything on",
+}
+OPTION = "__num_cpu_threads_per_process"  # of accelerate, which takes - for _ and shorter forms, too
+LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun")
+LAUNCHER_MODULES = ("accelerate.commands.", "torch.distributed.")
 
 
 def command(name: str) -> Callable[[Callable[[list[str]], None]], Callable[..., None]]:
@@ -44,6 +59,53 @@ def command(name: str) -> Callable[[Callable[[list[str]], None]], Callable[..., 
         return main
 
     return decorate
+
+
+def set_up_threads() -> None:
+    """Let threads that wait for others leave their core, and undo a launcher's default of one thread.
+
+    Where another program has the core that a thread needs, the others would spin for its whole time slice, at each of
+    the hundreds of parallel regions of a forward pass.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if os.environ.get("OMP_NUM_THREADS") != "1" or not is_launchers_default():
+        return
+    threads = cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if threads > 1:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            chosen = f"Threads: {threads}, where the launcher's default is 1."
+            print(chosen, "OMP_NUM_THREADS sets another number.", file=sys.stderr)
+
+
+def is_launchers_default() -> bool:
+    """Whether a launcher started this process and chose the number of its threads by itself."""
+    import psutil
+
+    try:
+        launcher = psutil.Process().parent()
+        if launcher is None or "OMP_NUM_THREADS" in launcher.environ():
+            return False
+        words = launcher.cmdline()
+    except psutil.Error:
+        return False
+    is_launcher = any(Path(word).stem in LAUNCHERS or word.startswith(LAUNCHER_MODULES) for word in words[:4])
+    names = [word.partition("=")[0].replace("-", "_") for word in words]
+    return is_launcher and not any(OPTION.startswith(name) and len(name) > len("__num_") for name in names)
+
+
+def cores() -> int:
+    """Cores that this process may use and that compute on their own, as torch counts its threads."""
+    import psutil
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
+    return min(allowed or 1, psutil.cpu_count(logical=False) or allowed or 1)
+
+
+def parser_of(name: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    """The parser of a command, described as in the list of commands."""
+    layout: dict[str, Any] = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    return argparse.ArgumentParser(f"semart-hf {name}", description=f"{COMMANDS[name]}.", epilog=epilog, **layout)
 
 
 def check_folders(option: str, output: Path, **read: Path | None) -> None:
@@ -76,68 +138,6 @@ def process_state(device: str | None) -> Any:
     return PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
 
 
-def add_catalogue_options(parser: argparse.ArgumentParser, *, fetches: bool = True) -> Any:
-    """The group of options that say how a catalogue is read; see `catalogue_of`."""
-    group = parser.add_argument_group("for a catalogue")
-    add = group.add_argument
-    add("--mapping", help="file that says which column is what, or the name of one that is shipped")
-    add("--images", type=Path, help="folder of its pictures (default: Images beside it, or its own)")
-    add("--image_column", help="its column of picture files or URLs, '' for none (default: by its name)")
-    add("--text_columns", nargs="+", metavar="COLUMN", help="its columns of text (default: likewise)")
-    if fetches:
-        add("--fetch_pictures", action="store_true", help="fetch pictures that are URLs, of public hosts alone")
-    add("--encoding", help="of a text file, by Python's name (default: found)")
-    add("--delimiter", help="of a text file: a character, or tab, comma, semicolon, pipe (default: found)")
-    add("--sheet", help="of an Excel workbook (default: the one that it opens with)")
-    return group
-
-
-def reading_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The options of `add_catalogue_options` in JSON's types, for a process in another folder."""
-    found = {name: getattr(options, name) for name in READING}
-    paths = (name for name in ("images", "mapping") if found[name] and Path(found[name]).exists())
-    return found | {name: str(Path(found[name]).resolve()) for name in paths}
-
-
-def catalogue_of(options: argparse.Namespace) -> Any:
-    """The catalogue that the options name."""
-    from semart_hf.collection.sources import MappedCatalogue, open_source
-
-    reading = {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
-    catalogue = open_source(str(options.catalogue), **reading)
-    if options.mapping is None:
-        return catalogue
-    from semart_hf.catalogue.mapping import load_mapping
-
-    return MappedCatalogue(catalogue, load_mapping(options.mapping))
-
-
-def columns_of(
-    options: argparse.Namespace, catalogue: Any, tasks: Sequence[str], *, has_suggestions: bool = False
-) -> tuple[Any, Path]:
-    """Which columns of a catalogue are what, and the folder of its pictures."""
-    from semart_hf.collection.sources import pictures_of
-    from semart_hf.collection.suggestions import find_columns
-
-    if options.mapping is None:
-        named = {"image": options.image_column, "text": options.text_columns}
-        fetches = getattr(options, "fetch_pictures", False)
-        columns = find_columns(catalogue, tasks, **named, with_urls=fetches, has_suggestions=has_suggestions)
-    else:
-        columns = catalogue.columns_of(tasks, has_suggestions=has_suggestions)
-    return columns, Path(options.images) if options.images else pictures_of(catalogue, columns.image)
-
-
-def described(catalogue: Any, columns: Any, images: Path) -> str:
-    """What was found in a catalogue, in a sentence or three."""
-    known = ", ".join(f"{task} in {column!r}" for task, column in columns.tasks.items())
-    pictures = f"column {columns.image!r}, files in {images}" if columns.image else "none"
-    return (
-        f"Pictures: {'its own' if catalogue.has_pictures else pictures}. "
-        f"Text: {', '.join(map(repr, columns.text)) or 'none'}. Labels that are known: {known or 'none'}."
-    )
-
-
 def usable_device(name: str) -> str:
     """The name of a device, as an argument's type, if torch can compute there."""
     import torch
@@ -159,8 +159,7 @@ def print_table(table: Table) -> None:
     from rich.text import Text
 
     # As Text, because a name may hold what the console would take for markup.
-    title = Text(table.title) if table.title else None
-    shown = rich_table.Table(title=title, title_justify="left", title_style="bold")
+    shown = rich_table.Table(title=Text(table.title) or None, title_justify="left", title_style="bold")
     for place, column in enumerate(table.header):
         shown.add_column(Text(column), justify="left" if place < table.num_text_columns else "right", overflow="fold")
     for row in filter(None, (*table.rows, table.total)):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from semart_hf.recipes.recipe import RECIPES
 
-from .command import command
+from .command import command, parser_of
 
 if TYPE_CHECKING:
     from semart_hf.cli.tower_recipes import Tower
@@ -33,13 +33,7 @@ comparison.md, comparison.json, figures, and for each tower its model and its wh
 
 def parse_arguments(words: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
     """The command line's choices, and what it says of the recipe's fields."""
-    parser = argparse.ArgumentParser(
-        description="Train towers under one recipe, evaluate them on the same paintings, and compare them.",
-        usage="semart-hf compare RECIPE [--towers ...] --output_dir OUT [--field value ...]",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of("compare", EPILOG)
     add = parser.add_argument
     add("recipe", metavar="RECIPE", help="what every tower is trained by, its own tower aside")
     towers = (

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .command import READING, catalogue_of, columns_of, load_model
+from .catalogue_options import READING, catalogue_of, columns_of
+from .command import load_model
 
 #: Fields of a recipe that say nothing of a reviewed catalogue.
 UNUSED = ("tasks", "text_columns", "follow_links", "max_train_rows", "streaming", "prepared_size")

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .command import check_folders, command, load_model, print_table, usable_device
+from .command import check_folders, command, load_model, parser_of, print_table, usable_device
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="semart-hf evaluate", description="Score a model on a split of paintings.")
+    parser = parser_of("evaluate")
     add = parser.add_argument
     add("--model", required=True, help="folder of a trained model, or its name on the Hub")
     add("--data", required=True, help="SemArt release, prepared folder, CSV file, name on the Hub, or URL")

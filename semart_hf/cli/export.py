@@ -1,19 +1,15 @@
 """Write a model as ONNX graphs: semart-hf export --model DIR --output DIR."""
 
-import argparse
 from pathlib import Path
 
 from semart_hf.documents.table import Table
 
-from .command import check_folders, command, load_model, print_table
+from .command import check_folders, command, load_model, parser_of, print_table
 
 
 @command("export")
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="semart-hf export",
-        description="Write a model as ONNX graphs for picture and text, picture alone and text alone, and check them.",
-    )
+    parser = parser_of("export", "Picture and text, picture alone and text alone have a graph each, which is checked.")
     parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
     parser.add_argument("--output", required=True, type=Path, help="folder for the graphs, processor and labels")
     options = parser.parse_args(arguments)

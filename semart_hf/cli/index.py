@@ -4,16 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from .command import (
-    add_catalogue_options,
-    catalogue_of,
-    columns_of,
-    command,
-    described,
-    load_model,
-    process_state,
-    usable_device,
-)
+from .catalogue_options import add_catalogue_options, catalogue_of, columns_of, described
+from .command import command, load_model, parser_of, process_state, usable_device
 
 EPILOG = """The same command continues what was interrupted, and brings an index up to date with its catalogue: rows
 that are new or changed are embedded, rows that are gone are removed. Under `accelerate launch -m semart_hf.cli.index`
@@ -21,9 +13,7 @@ processes share the work."""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="semart-hf index", description="Embed a catalogue's paintings, to be searched.", epilog=EPILOG
-    )
+    parser = parser_of("index", EPILOG)
     add = parser.add_argument
     kinds = "CSV, TSV, JSON lines, Parquet or Excel file; folder of pictures; data by its folder or name on the Hub"
     add("catalogue", help=kinds)

@@ -1,27 +1,23 @@
 """Paint a small picture collection to try everything on: semart-hf miniature FOLDER."""
 
-import argparse
 import json
 import os
 from pathlib import Path
 
-from .command import command
+from .command import command, parser_of
 
 
 @command("miniature")
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="semart-hf miniature",
-        description="Paint a small picture collection in the layout of a SemArt release, with a known ceiling.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="new or empty folder, or a finished miniature of the same settings")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another collection")
-    parser.add_argument("--num_train", type=int, default=2400, help="paintings to learn from")
-    parser.add_argument("--num_val", type=int, default=200, help="paintings to choose a checkpoint by")
-    parser.add_argument("--num_test", type=int, default=400, help="paintings to judge by")
-    parser.add_argument("--long_tail", action="store_true", help="labels as unevenly frequent as in SemArt")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that paint")
+    parser = parser_of("miniature", "It has the layout of a SemArt release, and says how right an answer can be.")
+    add = parser.add_argument
+    add("folder", type=Path, help="new or empty folder, or a finished miniature of the same settings")
+    add("--seed", type=int, default=0, help="another seed, another collection [%(default)s]")
+    add("--num_train", type=int, default=2400, help="paintings to learn from [%(default)s]")
+    add("--num_val", type=int, default=200, help="paintings to choose a checkpoint by [%(default)s]")
+    add("--num_test", type=int, default=400, help="paintings to judge by [%(default)s]")
+    add("--long_tail", action="store_true", help="labels as unevenly frequent as in SemArt")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes that paint [%(default)s]")
     options = parser.parse_args(arguments)
 
     from semart_hf.miniature.miniature import paint_miniature

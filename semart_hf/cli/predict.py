@@ -9,17 +9,8 @@ from typing import Any
 
 from semart_hf.documents.table import Table
 
-from .command import (
-    add_catalogue_options,
-    catalogue_of,
-    columns_of,
-    command,
-    described,
-    load_model,
-    print_table,
-    process_state,
-    usable_device,
-)
+from .catalogue_options import add_catalogue_options, catalogue_of, columns_of, described
+from .command import command, load_model, parser_of, print_table, process_state, usable_device
 
 EPILOG = """Of a catalogue, OUT is the same file with columns beside its own: for each task the suggestion, its
 confidence, alternatives, and a decision (known: the cell is not empty; accepted: sure enough for --risk; unsure). The
@@ -30,9 +21,7 @@ line counts them. The status is 0 if a painting was answered, 1 if none was."""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="semart-hf predict", description="Say type, school, timeframe and medium of paintings.", epilog=EPILOG
-    )
+    parser = parser_of("predict", EPILOG)
     add = parser.add_argument
     kinds = (
         "CSV, TSV, JSON lines, Parquet or Excel file, written back to --output; or a folder of pictures, or data by "

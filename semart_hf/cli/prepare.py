@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from .command import command, print_table, process_state
+from .command import command, parser_of, print_table, process_state
 
 EXAMPLES = """examples:
   semart-hf prepare --release SemArt --output_dir outputs/semart
@@ -24,12 +24,7 @@ launch -m semart_hf.cli.prepare`. The folder opens with datasets.load_dataset(OU
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="semart-hf prepare",
-        description="Turn a catalogue of paintings into a checked, typed dataset folder.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("prepare", EXAMPLES)
     add = parser.add_argument
     release = "folder of a SemArt release, one such CSV file, or what --mapping reads; several are merged"
     add("--release", action="append", required=True, metavar="DIR", help=release)

@@ -4,14 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .command import check_folders, command, load_model
+from .command import check_folders, command, load_model, parser_of
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="semart-hf push",
-        description="Put a repository together, check that it loads elsewhere, show it; with --push, publish it.",
-    )
+    parser = parser_of("push")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="folder of a trained model, or its name on the Hub")
     source.add_argument("--dataset", type=Path, help="folder that `semart-hf prepare` wrote: publish it instead")
@@ -26,7 +23,6 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add("--results", type=Path, nargs="+", help=results)
     add("--recipe", type=Path, help="recipe that trained it (default: recipe.yaml in the model's folder)")
     add("--data_name", help="what the training data are called")
-    add("--data_id", help="their id on the Hub, for the metadata")
     add("--license", default="apache-2.0", help="of the weights (default: apache-2.0)")
     add("--example", type=Path, help="picture for the card's example, which will be published with it")
     add("--example_text", help="text for the card's example")
@@ -81,7 +77,6 @@ def publish_model(options: argparse.Namespace) -> None:
         picture=options.example,
         text=options.example_text,
         data_name=options.data_name,
-        data_id=options.data_id,
         license=options.license,
     )
     if options.card:

@@ -10,7 +10,7 @@ from typing import Any
 
 from semart_hf.documents.table import Table
 
-from .command import command, load_model, print_table, usable_device
+from .command import command, load_model, parser_of, print_table, usable_device
 
 EPILOG = """A filter names columns of the catalogue, or what the model says (school_suggested, school_confidence; a
 task's own name where the catalogue has no such column): "school = 'Dutch' and not (timeframe < '1601' or type in
@@ -19,9 +19,7 @@ stands in double quotes."""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="semart-hf search", description="Find paintings by words, by a picture, by labels.", epilog=EPILOG
-    )
+    parser = parser_of("search", EPILOG)
     add = parser.add_argument
     add("index", help="what `semart-hf index` has written")
     add("query", nargs="?", help="words, or a picture's file where it ends like one (.jpg, …)")

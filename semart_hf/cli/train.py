@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from contextlib import ExitStack
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .command import command
+from .command import command, parser_of
 from .decisions import check_start, compare_with_start, conclude, decided_splits, digest_of_decisions, take_decisions
 
 if TYPE_CHECKING:
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.run_folder import RunPlan
 
-FREQUENT_TRAINING_FIELDS = """
+FREQUENT_TRAINING_FIELDS = """Fields on the command line win over the recipe's; null unsets one.
+
 training (every field of transformers.TrainingArguments is allowed; these are the usual ones):
   --output_dir, --overwrite_output_dir, --resume_from_checkpoint, --num_train_epochs, --max_steps,
   --per_device_train_batch_size, --per_device_eval_batch_size, --gradient_accumulation_steps, --learning_rate,
   --lr_scheduler_type, --warmup_steps, --weight_decay, --max_grad_norm, --label_smoothing_factor,
   --precision {auto,bf16,fp32}, --seed, --dataloader_num_workers, --eval_strategy, --save_strategy,
-  --save_total_limit, --metric_for_best_model, --logging_steps, --report_to, --torch_compile, --auto_find_batch_size"""
-
-DECISIONS = """
+  --save_total_limit, --metric_for_best_model, --logging_steps, --report_to, --torch_compile, --auto_find_batch_size
 
 learning from a review (--data is the catalogue with suggestions, --init_from the model):
   --decisions FILE, its decisions join the training rows; --promote, replace the model unless the new one is worse"""
@@ -34,13 +32,8 @@ def print_help() -> None:
     from semart_hf.data.data_arguments import DataArguments
     from semart_hf.recipes.recipe import LearningArguments, ModelArguments
 
-    parser = argparse.ArgumentParser(
-        prog="semart-hf train",
-        usage="semart-hf train RECIPE [--field value ...], or accelerate launch -m semart_hf.cli.train RECIPE ...",
-        description="Train a model by a recipe. Fields on the command line win over the recipe's; null unsets one.",
-        epilog=FREQUENT_TRAINING_FIELDS + DECISIONS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("train", FREQUENT_TRAINING_FIELDS)
+    parser.usage = "semart-hf train RECIPE [--field value ...], or accelerate launch -m semart_hf.cli.train RECIPE ..."
     for title, kind in (("model", ModelArguments), ("data", DataArguments), ("learning", LearningArguments)):
         group = parser.add_argument_group(title)
         for field in fields(kind):
@@ -181,7 +174,7 @@ def finish(
     from semart_hf.files import write_json
     from semart_hf.model.configuration_semart import is_multi_label
     from semart_hf.model.modeling_semart import SemArtForArtClassification
-    from semart_hf.publishing.repository import write_repository
+    from semart_hf.model.pipeline_semart import save_repository
     from semart_hf.training.run_folder import CURVES, RESULTS
 
     training = summary(trainer, splits["train"].num_rows, spent)
@@ -199,7 +192,7 @@ def finish(
         else:
             print(f"There are no validation paintings: each label of {', '.join(several)} is an answer from 50 % on.")
     if several or not trainer.is_fsdp_enabled:
-        write_repository(model, processor, folder)
+        save_repository(model, processor, folder)
     draw_curves(trainer.state.log_history, trainer.task_names, folder / CURVES)
     split = next((name for name in ("test", "validation") if name in splits), "train")
     scores = evaluate_model(

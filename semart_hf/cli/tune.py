@@ -1,6 +1,5 @@
 """Search a recipe's best values: semart-hf tune RECIPE --trials N [--search FILE] [--field value ...]."""
 
-import argparse
 import logging
 import warnings
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from semart_hf.documents.table import Table
 from semart_hf.extras import optional
 
-from .command import command, print_table
+from .command import command, parser_of, print_table
 
 EPILOG = """
 The study is kept in OUTPUT_DIR/study.sqlite3, the best recipe in best.yaml, the values tried in search.svg and .png.
@@ -19,17 +18,12 @@ The same command continues, and with more --trials goes on. Other fields win ove
 
 @command("tune")
 def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="semart-hf tune",
-        description="Search the values with which a recipe is best on the validation split.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("recipe", help="recipe by name, or its file")
-    parser.add_argument("--trials", type=int, default=20, help="trials at the end, with those of before [%(default)s]")
-    parser.add_argument("--search", default="search/default", help="YAML file of ranges [the package's own]")
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/search"), help="[%(default)s]")
+    parser = parser_of("tune", EPILOG)
+    add = parser.add_argument
+    add("recipe", help="recipe by name, or its file")
+    add("--trials", type=int, default=20, help="trials at the end, with those of before [%(default)s]")
+    add("--search", default="search/default", help="YAML file of ranges [the package's own]")
+    add("--output_dir", type=Path, default=Path("outputs/search"), help="[%(default)s]")
     arguments, overrides = parser.parse_known_args(words)
     if arguments.trials < 1:
         raise ValueError(f"Got --trials {arguments.trials}, but a search has at least one. Give 1 or more.")

@@ -58,7 +58,6 @@ class CardFacts:
         recipe: Fields of the recipe that trained the model; empty where that is not known.
         figures: Names of figures to their files in the repository, such as `figures/confusion_type.png`.
         data_name: What the training data are called; `None`: the name of their folder.
-        data_id: Their id on the Hub; `None`: made of the name.
         license: Of the weights, as the Hub writes it.
     """
 
@@ -68,7 +67,6 @@ class CardFacts:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, str] = field(default_factory=dict)
     data_name: str | None = None
-    data_id: str | None = None
     license: str = "apache-2.0"
 
     @property
@@ -104,7 +102,7 @@ class CardFacts:
     @property
     def published_data(self) -> str:
         """The data's id in the metadata."""
-        return self.data_id or re.sub(r"[^a-z0-9]+", "-", self.named_data.lower()).strip("-")
+        return re.sub(r"[^a-z0-9]+", "-", self.named_data.lower()).strip("-")
 
 
 def render_card(model: SemArtForArtClassification, facts: CardFacts, template: Path) -> ModelCard:

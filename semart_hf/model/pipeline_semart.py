@@ -295,12 +295,13 @@ class ArtClassificationPipeline(Pipeline):
             self.push_to_hub(upload.pop("repo_id", folder.name), **upload)
 
 
-def save_repository(model: Any, processor: Any, folder: str | os.PathLike[str], **options: Any) -> None:
-    """Write what loads a model again: its weights (by `save_pretrained`'s options), its processor, and the code."""
+def save_repository(model: Any, processor: Any, folder: str | os.PathLike[str], **options: Any) -> Path:
+    """The folder with what loads a model again: weights (by `save_pretrained`'s options), processor, and the code."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, **options)
     processor.save_pretrained(folder)
     custom_object_save(ArtClassificationPipeline, folder)
+    return Path(folder)
 
 
 def answer_of(ranked: Sequence[tuple[str, float]], task: Mapping[str, Any]) -> tuple[list[str], float]:

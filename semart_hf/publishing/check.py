@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,12 +22,17 @@ from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing import clean_process
 
 from .model_repository import make_pipeline
-from .private_content import find_private_content
 from .pushing import differing_files
 
 TOLERANCE = 1e-5
 LOADING_TIMEOUT = 900  # seconds, for reading large weights from a slow disk
-_ADVICE = "Run `semart-hf push` again on the folder that the training or `write_repository` wrote."
+_ADVICE = "Run `semart-hf push` again on the folder that the training wrote."
+# Folders below which people keep their things, named from the root.
+_PRIVATE_FOLDER = re.compile(
+    rb"(?<![\w.:/-])(?:/(?:home|Users|root|tmp|mnt|private|scratch)/[\w.@+-]+|[A-Za-z]:\\{1,2}Users\\{1,2}[\w.@+-]+)"
+)
+_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{16,}")
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy")
 
 Answers = list[dict[str, list[dict[str, Any]]]]
 Findings = Iterator[tuple[str, str]]
@@ -156,15 +163,14 @@ def ask_clean_process(order: Mapping[str, Any], *, offline: bool = True) -> dict
         environment["HF_TOKEN"] = token
     with tempfile.TemporaryDirectory() as home:
         try:
+            options: dict[str, Any] = {
+                "cwd": home,
+                "env": {**environment, "HF_HOME": home},
+                "timeout": LOADING_TIMEOUT,
+            }
+            command = [sys.executable, str(Path(clean_process.__file__).resolve())]
             done = subprocess.run(
-                [sys.executable, str(Path(clean_process.__file__).resolve())],
-                input=json.dumps(order),
-                cwd=home,
-                env={**environment, "HF_HOME": home},
-                capture_output=True,
-                text=True,
-                timeout=LOADING_TIMEOUT,
-                check=False,
+                command, input=json.dumps(order), capture_output=True, text=True, check=False, **options
             )
         except subprocess.TimeoutExpired as error:
             raise CheckError(
@@ -176,21 +182,62 @@ def ask_clean_process(order: Mapping[str, Any], *, offline: bool = True) -> dict
             f"Got exit status {done.returncode} from the process that was to load it: "
             f"{' | '.join(done.stderr.strip().splitlines()[-5:])}. It must end with 0. Look whether memory suffices.",
         )
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def largest_difference(answers: Answers, expected: Answers) -> float:
     """The largest difference of two scores of the same label; infinite where labels differ, NaN where a score is."""
-    found, wanted = (
-        {
-            (row, task, one["label"]): one["score"]
-            for row, tasks in enumerate(scored)
-            for task in tasks
-            for one in tasks[task]
-        }
-        for scored in (answers, expected)
-    )
+    found, wanted = map(_score_by_label, (answers, expected))
     if found.keys() != wanted.keys():
         return float("inf")
     return float(np.max([abs(found[key] - wanted[key]) for key in wanted]))
+
+
+def _score_by_label(answers: Answers) -> dict[tuple[int, str, str], float]:
+    return {
+        (row, task, one["label"]): one["score"]
+        for row, answer in enumerate(answers)
+        for task, ranked in answer.items()
+        for one in ranked
+    }
+
+
+def find_private_content(folder: Path, source: str = "") -> list[str]:
+    """A sentence for each secret, pickle, path or name of this machine or of the `source` in a folder's files."""
+    home, others = Path.home().resolve(), (Path.cwd(), Path(source).resolve())
+    # `/` and `/app` are everybody's.
+    private = {home} - {Path("/")} | {path for path in others if len(path.parts) > 2}
+    words = {str(path): "a folder of this machine" for path in private}
+    host = socket.gethostname()
+    if not host.isalpha() and len(host) > 3:  # a name of letters only may be an ordinary word
+        words[host] = "the name of this machine"
+    found = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix in _PICKLES:
+            found.append(f"{name} is a pickle, which runs whatever code its maker put into it")
+        elif path.suffix != ".parquet":  # compressed columns: no search of their bytes finds what they hold
+            found += [f"{name} holds {problem}" for problem in _problems(_searched_part(path), words)]
+    return found
+
+
+def _problems(content: bytes, words: dict[str, str]) -> Iterator[str]:
+    for word, description in words.items():
+        if re.search(rb"(?<![\w.-])" + re.escape(word.encode()) + rb"(?![\w-])", content):
+            yield f"{description}, {word!r}"
+    if match := _PRIVATE_FOLDER.search(content):
+        yield f"a path that exists on one machine only, {match[0].decode()!r}"
+    # A secret is not repeated on the screen.
+    if (token := get_token()) and token.encode() in content:
+        yield "your Hugging Face token"
+    elif _TOKEN.search(content):
+        yield "what looks like a Hugging Face token"
+
+
+def _searched_part(path: Path) -> bytes:
+    if path.suffix != ".safetensors":
+        return path.read_bytes()
+    with path.open("rb") as file:
+        # A damaged file may give any length, or none: whether the weights can be read is checked elsewhere.
+        length = int.from_bytes(file.read(8), "little")
+        return file.read(min(length, path.stat().st_size))

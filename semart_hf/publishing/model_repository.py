@@ -15,10 +15,8 @@ from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, Example, ren
 from semart_hf.files import output_folder, write_json, write_text
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pictures_semart import load_picture
-from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+from semart_hf.model.pipeline_semart import ArtClassificationPipeline, save_repository
 from semart_hf.model.processing_semart import SemArtProcessor
-
-from .repository import write_repository
 
 PACKAGE = Path(semart_hf.__file__).parent
 EXAMPLE_PICTURE = "example.jpg"
@@ -43,16 +41,14 @@ def assemble_repository(
     text: str | None = None,
     **card: Any,
 ) -> Path:
-    """The folder with everything that belongs into the repository, and nothing else.
+    """The folder with everything that belongs into the repository; an earlier one is replaced once this is whole.
 
     Args:
-        folder: Where it is put together; an earlier repository there is replaced once this one is whole.
-        repo_id: `user/name` on the Hub.
         results: Results files, the most important first; the card shows the figures that lie beside it.
         trained: The results file of the training, which says what it took.
         picture: Picture of the card's example; it will be published.
         text: Text of the example; `None`: none beside a picture, else a made one.
-        **card: The `data_name`, `data_id` and `license` of `CardFacts`.
+        **card: The `data_name` and `license` of `CardFacts`.
     """
     contents = [read_results(path, repo_id) for path in results]
     if contents and trained is not None and "training" in (written := read_results(trained, repo_id)):
@@ -60,7 +56,7 @@ def assemble_repository(
     figures = sorted((results[0].parent / "figures").glob("*.png")) if results else []
     published_recipe = read_recipe(recipe) if recipe else {}
     with output_folder(folder, _OWN_FILES, "repository that this command assembled") as repository:
-        write_repository(model, processor, repository)
+        save_repository(model, processor, repository)
         for index, content in enumerate(contents):
             write_json(repository / ("results.json" if index == 0 else f"results_{index + 1}.json"), content)
         facts = CardFacts(
@@ -73,10 +69,9 @@ def assemble_repository(
         )
         page = render_card(model, facts, PACKAGE / "templates" / "model_card.md")
         page.save(repository / "README.md")
-        for path in figures:
-            if f"(figures/{path.name})" in page.text:
-                (repository / "figures").mkdir(exist_ok=True)
-                shutil.copyfile(path, repository / "figures" / path.name)
+        for path in [path for path in figures if f"(figures/{path.name})" in page.text]:
+            (repository / "figures").mkdir(exist_ok=True)
+            shutil.copyfile(path, repository / "figures" / path.name)
         # The package's: of the checkout, or as it was installed.
         installed = [Path(str(file.locate())) for file in installed_files("semart-hf") or [] if file.name == "LICENSE"]
         for path in [path for path in (PACKAGE.parent / "LICENSE", *installed) if path.is_file()][:1]:

@@ -16,13 +16,7 @@ from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import evaluation_mode
 from semart_hf.model.text_semart import most_text_tokens
 
-#: Name of each graph, and of its file, to its inputs.
-GRAPHS = {
-    "image_text": ("pixel_values", "input_ids", "attention_mask"),
-    "image": ("pixel_values",),
-    "text": ("input_ids", "attention_mask"),
-}
-#: And to what it gives after the tasks' logits: the vectors of `get_image_features` and `get_text_features`.
+#: By name of each graph, and of its file, what it gives after the tasks' logits.
 FEATURES = {
     "image_text": ("image_features", "text_features"),
     "image": ("image_features",),
@@ -30,8 +24,6 @@ FEATURES = {
 }
 TOLERANCE = 1e-4  # of a logit, or a feature
 _OWN_FILES = ("*.onnx", "*.onnx.data", "onnx.json", "config.json", "processor_config.json", "tokenizer*.json")
-_TEXT_AXES = {0: "batch", 1: "tokens"}
-_AXES = {"pixel_values": {0: "batch"}, "input_ids": _TEXT_AXES, "attention_mask": _TEXT_AXES}
 
 Run = Callable[[Mapping[str, Tensor]], list[Any]]
 
@@ -51,24 +43,23 @@ def export_onnx(
 ) -> dict[str, Any]:
     """What was written: `outputs`, and for each of the `graphs` its file, inputs, features and difference from torch.
 
-    The folder gets the graphs, the processor, config.json with the labels, and as onnx.json what is returned.
-
-    An earlier export there is replaced once this one is whole. The model is in float32, on the CPU.
+    The folder gets the graphs, the processor, config.json with the labels, and as onnx.json what is returned; an
+    earlier export there is replaced once this one is whole. The model is in float32, on the CPU.
     """
     for library in ("onnx", "onnxscript", "onnxruntime"):
         optional(library, "onnx")
     graphs: dict[str, Any] = {}
     with evaluation_mode(model), output_folder(folder, _OWN_FILES, "export") as unfinished:
-        for name, inputs in GRAPHS.items():
+        for name, features in FEATURES.items():
             path = unfinished / f"{name}.onnx"
-            write_graph(model, name, path)
+            inputs = write_graph(model, name, path)
             difference = largest_difference(model, name, open_graph(path))
             if not difference <= TOLERANCE:
                 raise ValueError(
                     f"The graph {path.name} answers otherwise than the model, by up to {difference:.2g}. Allowed are "
                     f"{TOLERANCE:g}. Load the model in float32, or try another version of onnxscript."
                 )
-            about = {"file": path.name, "inputs": list(inputs), "features": list(FEATURES[name])}
+            about = {"file": path.name, "inputs": inputs, "features": list(features)}
             graphs[name] = {**about, "max_difference": difference}
         model.config.save_pretrained(unfinished)
         processor.save_pretrained(unfinished)
@@ -77,9 +68,10 @@ def export_onnx(
     return description
 
 
-def write_graph(model: SemArtForArtClassification, name: str, path: Path) -> None:
-    """Write one graph, with any batch size and any text length that the text tower takes."""
+def write_graph(model: SemArtForArtClassification, name: str, path: Path) -> list[str]:
+    """Write one graph, with any batch size and any text length that the text tower takes, and give its inputs."""
     inputs = make_inputs(model, name, batch=3, tokens=16)
+    axes = {key: {0: "batch"} if key == "pixel_values" else {0: "batch", 1: "tokens"} for key in inputs}
     with warnings.catch_warnings():
         # Two axes that are always equal get one name: that is what is meant.
         warnings.filterwarnings("ignore", message=".*The axis name.*")
@@ -88,12 +80,13 @@ def write_graph(model: SemArtForArtClassification, name: str, path: Path) -> Non
             (),
             kwargs=inputs,
             dynamo=True,
-            dynamic_shapes={"inputs": {key: _AXES[key] for key in inputs}},
+            dynamic_shapes={"inputs": axes},
             input_names=list(inputs),
             output_names=[*model.config.task_names, *FEATURES[name]],
             verbose=False,
         )
     program.save(str(path))  # type: ignore[union-attr]  # `None` is the older exporter's answer
+    return list(inputs)
 
 
 def open_graph(path: Path) -> Run:
@@ -119,14 +112,14 @@ def largest_difference(model: SemArtForArtClassification, name: str, run: Run) -
 
 def make_inputs(model: SemArtForArtClassification, name: str, batch: int, tokens: int) -> dict[str, Tensor]:
     """Inputs of a graph: noise and arbitrary tokens, the first row's text half as long as the others'."""
-    text, (_, height, width) = model.config.text_config, model.config.vision_config.pretrained_cfg["input_size"]
+    text, size = model.config.text_config, model.config.vision_config.pretrained_cfg["input_size"]
     generator = torch.Generator().manual_seed(batch * 1000 + tokens)
     tokens = min(tokens, most_text_tokens(text))
-    mask = torch.ones(batch, tokens, dtype=torch.long)
-    mask[0, max(1, tokens // 2) :] = 0
-    inputs = {
-        "pixel_values": torch.randn(batch, 3, height, width, generator=generator),
-        "input_ids": torch.randint(0, text.vocab_size, (batch, tokens), generator=generator),
-        "attention_mask": mask,
-    }
-    return {key: inputs[key] for key in GRAPHS[name]}
+    inputs = {}
+    if "image" in name:
+        inputs["pixel_values"] = torch.randn(batch, *size, generator=generator)
+    if "text" in name:
+        inputs["input_ids"] = torch.randint(0, text.vocab_size, (batch, tokens), generator=generator)
+        inputs["attention_mask"] = torch.ones(batch, tokens, dtype=torch.long)
+        inputs["attention_mask"][0, max(1, tokens // 2) :] = 0
+    return inputs

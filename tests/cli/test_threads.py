@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from semart_hf.cli.threads import cores
+from semart_hf.cli.command import cores
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ONE_PROCESS = CHECKOUT / "semart_hf" / "recipes" / "accelerate" / "one_process.yaml"

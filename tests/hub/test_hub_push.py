@@ -14,10 +14,10 @@ def published(author, paintings):
     return author.run(
         """
         from semart_hf.publishing import check
-        from semart_hf.publishing.repository import write_repository
+        from semart_hf.model.pipeline_semart import save_repository
         check.check_repository = lambda *arguments: ()  # which tests/publishing shows
         model, pipe = build(seed=7)
-        write_repository(model, pipe.processor, "trained")
+        save_repository(model, pipe.processor, "trained")
         printed = run_script(script, "--model", "trained", "--repo_id", "painter/published", "--private", "--push",
                              "--space", "painter/showroom", "--output_dir", "assembled/model")
         result = {"printed": printed, "scores": scores(pipe, paintings)}

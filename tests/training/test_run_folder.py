@@ -121,12 +121,12 @@ def test_the_same_command_continues_a_new_run_that_may_overwrite(command, tmp_pa
 @pytest.mark.parametrize("point", ["recipe", "model", "results"])
 def test_a_full_disk_is_one_sentence(command, tmp_path, monkeypatch, point):
     from semart_hf import files
-    from semart_hf.publishing import repository
+    from semart_hf.model import pipeline_semart
 
     def fail(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    points = {"recipe": (run_folder, "write_text"), "model": (repository, "write_repository")}
+    points = {"recipe": (run_folder, "write_text"), "model": (pipeline_semart, "save_repository")}
     owner, name = points.get(point, (files, "write_json"))
     folder = tmp_path / "model"
     with monkeypatch.context() as patch:
