@@ -1,7 +1,5 @@
 """Compare towers under one recipe: `semart-hf compare RECIPE --output_dir OUT [--field value ...]`."""
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json
@@ -10,15 +8,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from semart_hf.recipes.recipe import RECIPES
 
 from .command import command, parser_of
-
-if TYPE_CHECKING:
-    from semart_hf.cli.tower_recipes import Tower
-    from semart_hf.evaluation.comparison import TowerRun
 
 ONE_PROCESS = RECIPES / "accelerate" / "one_process.yaml"
 # What says where a run lies or how it reports, and nothing of what it learned.
@@ -90,7 +84,7 @@ def main(words: list[str]) -> None:
     print("Written:", ", ".join(str(options.output_dir / f"comparison.{kind}") for kind in ("html", "md", "json")))
 
 
-def train(tower: Tower, recipe: dict[str, Any], folder: Path, options: argparse.Namespace) -> Path:
+def train(tower: Any, recipe: dict[str, Any], folder: Path, options: argparse.Namespace) -> Path:
     """The folder of the tower's finished model; begun, continued or found finished."""
     import yaml
 
@@ -153,7 +147,8 @@ def run(name: str, step: str, words: list[str], *, one_gpu: bool = False) -> Non
         raise SystemExit(PREEMPTED_STATUS if status == PREEMPTED_STATUS else 1)
 
 
-def read_run(folder: Path, model: Path) -> TowerRun:
+def read_run(folder: Path, model: Path) -> Any:
+    """A tower's run as `compare_runs` takes it."""
     import yaml
 
     from semart_hf.cli.tower_recipes import TOWER_FIELDS

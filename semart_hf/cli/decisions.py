@@ -4,8 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,13 @@ UNUSED = ("tasks", "text_columns", "follow_links", "max_train_rows", "streaming"
 VALIDATION_END = 0.3
 
 
-def take_decisions(words: Sequence[str]) -> tuple[list[str], Path | None, bool]:
-    """The words without `--decisions FILE` and `--promote`, the file, and whether the start is to be replaced."""
-    parser = ArgumentParser(prog="semart-hf train", add_help=False, allow_abbrev=False)
-    parser.add_argument("--decisions", type=Path)
-    parser.add_argument("--promote", action="store_true")
-    options, kept = parser.parse_known_args(words)
-    if options.promote and options.decisions is None:
-        raise ValueError("Got --promote without --decisions. Give the decisions whose model may replace its start.")
-    return kept, options.decisions, options.promote
-
-
-def check_start(init_from: str | None, file: Path, output_dir: Path, promotes: bool) -> None:
+def check_start(init_from: str | None, file: str | None, output_dir: Path, promotes: bool) -> None:
     """Refuse what cannot end well before anything is trained."""
+    if file is None:
+        raise ValueError("Got --promote without --decisions. Give the decisions whose model may replace its start.")
     if init_from is None:
         raise ValueError("Got --decisions without --init_from. Decisions improve a model: name its folder.")
-    if not file.is_file():
+    if not Path(file).is_file():
         raise ValueError(
             f"Got the decisions {file}, which are not there. Give CATALOGUE.decisions.sqlite3 of a review."
         )
@@ -43,22 +33,17 @@ def check_start(init_from: str | None, file: Path, output_dir: Path, promotes: b
         raise ValueError(f"Got {init_from} as --init_from and as --output_dir. Two folders are needed.")
 
 
-def digest_of_decisions(file: Path) -> str:
+def digest_of_decisions(file: str) -> str:
     """Of the labels that were decided on, by which a training that is continued sees whether they have changed."""
     from semart_hf.collection.review import Review
 
-    decided = [(one["row"], one["task"], one["label"]) for one in Review(file).decisions()]
+    decided = [(one["row"], one["task"], one["label"]) for one in Review(Path(file)).decisions()]
     return hashlib.blake2b(json.dumps(decided).encode(), digest_size=8).hexdigest()
 
 
-def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:
+def decided_splits(data: Any, init_from: str, file: str, say: Any) -> Any:
     """The splits of a reviewed catalogue; a row stays in its split, whatever is decided, and `test` is held out."""
-    from semart_hf.collection.labelled_rows import (
-        HELD_OUT_SHARE,
-        labelled_rows,
-        tasks_with_new_labels,
-        with_known_labels,
-    )
+    from semart_hf.collection import labelled_rows as labelled
     from semart_hf.collection.review import Review
     from semart_hf.collection.several_labels import separators_of
     from semart_hf.data.data_arguments import DataArguments
@@ -79,33 +64,27 @@ def decided_splits(data: Any, init_from: str, file: Path, say: Any) -> Any:
             f"Got --init_from {init_from}, whose tasks {names} have several labels each. A model is compared with its "
             "start by tasks with one label. Give one that has such a task."
         )
-    review = Review(file)
+    review = Review(Path(file))
     reading = Namespace(catalogue=data.data, **dict.fromkeys(READING) | review.reading)
     catalogue = catalogue_of(reading)
     columns, images = columns_of(reading, catalogue, names, has_suggestions=True)
-    found = labelled_rows(catalogue, columns._replace(separators=separators_of(tasks)), names, images, review)
+    found = labelled.labelled_rows(catalogue, columns._replace(separators=separators_of(tasks)), names, images, review)
     for line in found.notices():
         say(line)
-    parts = {
-        "test": (0.0, HELD_OUT_SHARE),
-        "validation": (HELD_OUT_SHARE, VALIDATION_END),
-        "train": (VALIDATION_END, 1),
-    }
-    found_splits = {
-        name: found.rows.select([place for place, key in enumerate(found.keys) if low <= key < high])
-        for name, (low, high) in parts.items()
-    }
-    sizes = {name: len(rows) for name, rows in found_splits.items()}
+    splits, left_out = Splits(), 0
+    borders = {"train": (VALIDATION_END, 1), "validation": (labelled.HELD_OUT_SHARE, VALIDATION_END)}
+    borders["test"] = (0, labelled.HELD_OUT_SHARE)
+    for name, (low, high) in borders.items():
+        splits[name] = found.rows.select([place for place, key in enumerate(found.keys) if low <= key < high])
+    sizes = {name: len(rows) for name, rows in splits.items()}
     if not all(sizes.values()):
         raise ValueError(
             f"Got {len(found.rows)} rows with a label or a decision, divided by a hash into {sizes}. Each needs some. "
             "Decide about more rows."
         )
-    splits = Splits()
-    splits.tasks = tasks_with_new_labels(tasks, found_splits["train"], data.min_label_count)
-    left_out = 0
-    for name in ("train", "validation", "test"):
-        splits[name], num_left_out = with_known_labels(found_splits[name], splits.tasks)
+    splits.tasks = labelled.tasks_with_new_labels(tasks, splits["train"], data.min_label_count)
+    for name in borders:
+        splits[name], num_left_out = labelled.with_known_labels(splits[name], splits.tasks)
         left_out += num_left_out
     say(f"Decisions: {found.num_decisions} of {file}, {sizes['test']} of {len(found.rows)} rows are held out")
     if left_out:
@@ -124,25 +103,20 @@ def compare_with_start(model: Any, processor: Any, init_from: str, rows: Any, tr
 
     start, start_processor = load_model(init_from)
     tasks = [task for task in model.config.tasks if not is_multi_label(task)]
-    shown = rows.select_columns(["image", "text"])
-    options: dict[str, Any] = {"batch_size": training.per_device_eval_batch_size}
-    new = predict_dataset(model, processor, rows, **options)
-    old = predict_dataset(start, start_processor, shown, **options)
-    places = [model.config.label_columns[task["name"]].start for task in tasks]
-    references = new.references[:, places]
+    size = training.per_device_eval_batch_size
+    new = predict_dataset(model, processor, rows, batch_size=size)
+    old = predict_dataset(start, start_processor, rows.select_columns(["image", "text"]), batch_size=size)
+    references = new.references[:, [model.config.label_columns[task["name"]].start for task in tasks]]
     known = {task["name"]: task["labels"] for task in start.config.tasks}
-    outcomes = [Outcomes(tasks), Outcomes(tasks)]
-    shares = new.probabilities(model.config.temperatures)
-    outcomes[0].add({task["name"]: shares[task["name"]] for task in tasks}, references, new.row_ids)
-    answers = old.probabilities(start.config.temperatures)
-    widened = {}
+    found, answers = new.probabilities(model.config.temperatures), old.probabilities(start.config.temperatures)
+    widened = {task["name"]: np.zeros((len(rows), len(task["labels"]))) for task in tasks}  # by the new labels
     for task in tasks:
-        table = np.zeros((len(rows), len(task["labels"])))
-        for number, label in enumerate(known[task["name"]]):
-            table[:, task["labels"].index(label)] = answers[task["name"]][:, number]
-        widened[task["name"]] = table
+        places = [task["labels"].index(label) for label in known[task["name"]]]
+        widened[task["name"]][:, places] = answers[task["name"]]
+    outcomes = Outcomes(tasks), Outcomes(tasks)
+    outcomes[0].add({task["name"]: found[task["name"]] for task in tasks}, references, new.row_ids)
     outcomes[1].add(widened, references, new.row_ids)
-    return compare_outcomes(outcomes[0], outcomes[1], names=("the new model", "its start"))
+    return compare_outcomes(*outcomes, names=("the new model", "its start"))
 
 
 def reason_against(comparison: dict[str, Any]) -> str | None:

@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> None:
     classify = ArtClassificationPipeline(model=model, processor=processor, device=options.device)
     readable = [painting for painting in paintings if "error" not in painting]
     inputs = ({name: value for name, value in painting.items() if value is not None} for painting in readable)
-    settings = {name: getattr(options, name) for name in ("min_confidence", "batch_size")}
+    settings = {"min_confidence": options.min_confidence, "batch_size": options.batch_size}
     answers = classify(inputs, on_error="return", top_k=options.top_k or "auto", **settings)
     single = [] if options.top_k else [task["name"] for task in model.config.tasks if not is_multi_label(task)]
     with tqdm(answers, total=len(readable), unit="painting", disable=len(paintings) < 2) as progress:
@@ -87,21 +87,20 @@ def main(arguments: list[str]) -> None:
             painting.update({"predictions": answer} if error is None else {"error": error})
 
     errors = [painting["error"] for painting in paintings if "error" in painting]
-    where = ""
-    if options.output is not None:
-        where = f" in {options.output}"
+    where = "" if options.output is None else f" in {options.output}"
+    if where:
         text = "".join(json.dumps(painting, ensure_ascii=False) + "\n" for painting in paintings)
         # A byte of a file's name that is no UTF-8 is written as JSON's own escape, `\udcfe`, which reads as that name.
         write_text(options.output, text.encode("utf-8", "backslashreplace").decode())
     elif len(errors) < len(paintings) or len(paintings) > 1:
-        tasks = model.config.task_names
-        rows = [row_of(painting, tasks) for painting in paintings]
-        print_table(Table(["painting", *tasks], rows, num_text_columns=1 + len(tasks)))
+        header = ["painting", *model.config.task_names]
+        print_table(Table(header, [row_of(one, header[1:]) for one in paintings], num_text_columns=len(header)))
     if model.config.training_notice:
         print(model.config.training_notice, file=sys.stderr)
+    if errors and len(errors) == len(paintings) == 1:
+        raise ValueError(errors[0])
     if len(errors) == len(paintings):
-        all_failed = f"None of {len(errors)} paintings was answered; see each error{where or ' above'}."
-        raise ValueError(errors[0] if len(errors) == 1 else all_failed)
+        raise ValueError(f"None of {len(errors)} paintings was answered; see each error{where or ' above'}.")
     if options.explain is not None:
         from semart_hf.documents.explanation_page import write_explanations
 
@@ -112,8 +111,9 @@ def main(arguments: list[str]) -> None:
         print(f"{len(paintings) - len(errors)} of {len(paintings)} paintings answered{where}, {len(errors)} failed")
 
 
-def check_catalogue(source: Path, output: Path) -> None:
-    """Refuse an output of another format, of none, or in the place of the catalogue."""
+def suggest(options: argparse.Namespace) -> None:
+    """Write a catalogue with suggestions."""
+    source, output = Path(options.catalogue), options.output
     allowed = [source.suffix.lower()] if source.is_file() else [".csv", ".jsonl", ".parquet"]
     if output.suffix.lower() not in allowed or output.is_dir() or output.resolve() == source.resolve():
         raise ValueError(
@@ -121,18 +121,11 @@ def check_catalogue(source: Path, output: Path) -> None:
             f"a table. Give a name that ends in {' or '.join(allowed)}."
         )
 
-
-def suggest(options: argparse.Namespace) -> None:
-    """Write a catalogue with suggestions."""
-    output = options.output
-    check_catalogue(Path(options.catalogue), output)
-
     from semart_hf.collection import several_labels, suggestions
-
-    catalogue = catalogue_of(options)
-
     from semart_hf.collection.fetching import fetch_picture
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline, error_of
+
+    catalogue = catalogue_of(options)
 
     model, processor = load_model(options.model)
     config, tasks, fetch = model.config, model.config.task_names, options.fetch_pictures
@@ -158,31 +151,24 @@ def suggest(options: argparse.Namespace) -> None:
         found = classify(paintings, on_error="return", top_k=top_k, batch_size=options.batch_size)
         return [one if error_of(one) else several_labels.in_one_cell(one, config.tasks) for one in found]
 
-    counts = suggestions.suggest(
-        catalogue,
-        output,
-        answers,
-        lambda row: suggestions.painting_of(row, columns, images, fetch_picture if fetch else None),
-        lambda answer, row: suggestions.addition_of(answer, row, columns, tasks, thresholds, fill=fill),
-        tasks,
-        identity,
-        state,
-    )
+    def painting_of(row: Any) -> Any:
+        return suggestions.painting_of(row, columns, images, fetch_picture if fetch else None)
+
+    def addition_of(answer: Any, row: Any) -> Any:
+        return suggestions.addition_of(answer, row, columns, tasks, thresholds, fill=fill)
+
+    counts = suggestions.suggest(catalogue, output, answers, painting_of, addition_of, tasks, identity, state)
     if not state.is_main_process:
         return
     names = suggestions.DECISIONS
     rows = [[task, *(counts[f"{task} {name}"] for name in names)] for task in tasks]
     answered, failed = counts["answered"], counts["failed"]
     print_table(Table(["task", *names], rows, f"{answered:,} of {answered + failed:,} rows answered"))
-    if counts["without_picture"]:
-        num_rows = counts["without_picture"]
+    if num_rows := counts["without_picture"]:
         print(f"{num_rows:,} were answered by their text alone; {output} says why their picture was not read.")
     if not config.confidence_risks:
-        print(
-            "This model carries no calibration, so that nothing is accepted. `semart-hf evaluate --calibrate val` "
-            "writes one into it.",
-            file=sys.stderr,
-        )
+        missing = "This model carries no calibration, so that nothing is accepted."
+        print(missing, "`semart-hf evaluate --calibrate val` writes one into it.", file=sys.stderr)
     if config.training_notice:
         print(config.training_notice, file=sys.stderr)
     print("Written:", output)
@@ -193,6 +179,7 @@ def suggest(options: argparse.Namespace) -> None:
 def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, Any]]:
     """`{"image", "text"}` of each painting: `None` for what it lacks, and `error` for a broken text."""
     from semart_hf.catalogue.picture_files import ENDINGS, picture_files
+    from semart_hf.catalogue.text_files import text_beside
 
     if text is not None and (len(paths) > 1 or (paths and paths[0].is_dir())):
         given = f"{len(paths)} pictures" if len(paths) > 1 else f"the folder {paths[0]}"
@@ -200,7 +187,7 @@ def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, An
             f"Got --text for {given}. One text describes one picture. Put a text file of the same name beside each "
             "picture instead (monet.txt beside monet.jpg)."
         )
-    paintings = [] if paths else [{"image": None, "text": text}]
+    paintings: list[dict[str, Any]] = [] if paths else [{"image": None, "text": text}]
     for path in paths:
         if not path.exists():
             raise ValueError(f"Got {path}, which does not exist. A picture or a folder is allowed. Correct --input.")
@@ -209,21 +196,16 @@ def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, An
             raise ValueError(
                 f"Got the folder {path} without a picture. Allowed are {', '.join(ENDINGS)}. Correct --input."
             )
-        paintings += [{"image": str(path), "text": text} if text else with_text_beside(path) for path in pictures]
+        for picture in pictures:
+            painting: dict[str, Any] = {"image": str(picture), "text": None}
+            paintings.append(painting)
+            try:
+                painting["text"], doubt = (text, None) if text else text_beside(picture)
+            except ValueError as error:
+                painting["error"], doubt = str(error), None
+            if doubt:
+                print(doubt, file=sys.stderr)
     return paintings
-
-
-def with_text_beside(picture: Path) -> dict[str, Any]:
-    from semart_hf.catalogue.text_files import text_beside
-
-    painting: dict[str, Any] = {"image": str(picture), "text": None}
-    try:
-        painting["text"], doubt = text_beside(picture)
-    except ValueError as error:
-        return {**painting, "error": str(error)}
-    if doubt:
-        print(doubt, file=sys.stderr)
-    return painting
 
 
 def check_outputs(options: argparse.Namespace, paintings: list[dict[str, Any]]) -> None:

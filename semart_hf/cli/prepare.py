@@ -79,6 +79,13 @@ def main(arguments: list[str]) -> None:
 
     columns = options.text_columns
     is_template = len(columns) == 1 and "{" in columns[0]
+    settings = PreparationOptions(
+        image_size=options.image_size,
+        encoding=options.image_format,
+        min_label_count=options.min_label_count,
+        text_columns=columns[0] if is_template else tuple(columns),
+        mask_label_words=options.mask_label_words,
+    )
     mirror = Mirror(options.output_dir) if "://" in options.output_dir else None
     folder = mirror.folder if mirror else Path(options.output_dir)
     state = process_state("cpu") if int(os.environ.get("WORLD_SIZE", 1)) > 1 else None
@@ -86,13 +93,7 @@ def main(arguments: list[str]) -> None:
         summary = prepare_paintings(
             read_releases(options),
             folder,
-            PreparationOptions(
-                image_size=options.image_size,
-                encoding=options.image_format,
-                min_label_count=options.min_label_count,
-                text_columns=columns[0] if is_template else tuple(columns),
-                mask_label_words=options.mask_label_words,
-            ),
+            settings,
             num_proc=options.num_proc,
             strict=options.strict,
             min_pictures=options.min_pictures,
@@ -144,27 +145,24 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     for task, splits in summary["labels"].items():
         print(f"{task}: {labels_in_words(splits, has_several=task in several)}")
     print(f"Every finding is a line of {folder}/problems.jsonl; look at {folder}/report.html.")
-    if training := training_words(summary):
-        print(f"Train on it with: semart-hf train {training} --data {folder} --output_dir OUT")
+    if summary["tasks"]:  # which have labels to learn
+        print(f"Train on it with: semart-hf train {recipe_for(summary)} --data {folder} --output_dir OUT")
     print(f"Publish it with: semart-hf push --dataset {folder} --repo_id USER/NAME")
     print(f"Open it with: datasets.load_dataset({folder!r})")
 
 
-def training_words(summary: dict[str, Any]) -> str | None:
-    """The recipe that shows what the dataset has; `None` where no task has a label to learn."""
-    if not summary["tasks"]:
-        return None
-    recipe = "semart-efficientnet_b0"
-    if not sum(counts["with_picture"] for counts in summary["rows"].values()):
-        recipe = "semart-text_only"
-    elif not sum(counts["texts"] for counts in summary["named_labels"].values()):
-        recipe = "semart-image_only"
-    return recipe
+def recipe_for(summary: dict[str, Any]) -> str:
+    """The recipe that shows what the dataset has."""
+    if not any(counts["with_picture"] for counts in summary["rows"].values()):
+        return "semart-text_only"
+    has_texts = any(counts["texts"] for counts in summary["named_labels"].values())
+    return "semart-efficientnet_b0" if has_texts else "semart-image_only"
 
 
 def labels_in_words(splits: dict[str, dict[str, int]], has_several: bool = False) -> str:
     """How many labels a task has, and in how many rows (or how often), from its counts by split and label."""
-    counts, num_rare, num_unlabelled = _count_labels(splits)
+    counts: Counter[str] = sum((Counter(by_label) for by_label in splits.values()), Counter())
+    num_rare, num_unlabelled = counts.pop("UNK", 0), counts.pop("unknown", 0)
     if not counts:
         rare = "every label is too rare and became UNK: nothing to learn (see --min_label_count)"
         return rare if num_rare else "no row has a label"
@@ -172,16 +170,8 @@ def labels_in_words(splits: dict[str, dict[str, int]], has_several: bool = False
         return f"all {counts.total():,} labels are {next(iter(counts))}: nothing to learn"
     rare = f", {num_rare:,} of them UNK" if num_rare else ""
     total = counts.total() + num_rare
-    labels = f"{len(counts)} label{'s' * (len(counts) > 1)} " + (
-        f"{total:,} times" if has_several else f"in {total:,} rows"
-    )
-    return f"{labels}{rare}; {num_unlabelled:,} rows without"
-
-
-def _count_labels(splits: dict[str, dict[str, int]]) -> tuple[Counter[str], int, int]:
-    """Rows by label, rows with a rare one, and rows without."""
-    counts = sum((Counter(by_label) for by_label in splits.values()), Counter())
-    return counts, counts.pop("UNK", 0), counts.pop("unknown", 0)
+    often = f"{total:,} times" if has_several else f"in {total:,} rows"
+    return f"{len(counts)} label{'s' * (len(counts) > 1)} {often}{rare}; {num_unlabelled:,} rows without"
 
 
 if __name__ == "__main__":

@@ -1,19 +1,13 @@
 """Train a model by a recipe: accelerate launch scripts/train.py RECIPE.yaml [--field value ...]."""
 
-from __future__ import annotations
-
 import tempfile
 from contextlib import ExitStack
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from .command import command, parser_of
-from .decisions import check_start, compare_with_start, conclude, decided_splits, digest_of_decisions, take_decisions
-
-if TYPE_CHECKING:
-    from semart_hf.training.arguments import SemArtTrainingArguments
-    from semart_hf.training.run_folder import RunPlan
+from .decisions import check_start, compare_with_start, conclude, decided_splits, digest_of_decisions
 
 FREQUENT_TRAINING_FIELDS = """Fields on the command line win over the recipe's; null unsets one.
 
@@ -59,13 +53,11 @@ def main(words: list[str]) -> None:
     from semart_hf.training.preemption import end_with_parent
     from semart_hf.training.run_folder import plan_run
 
-    words, decisions, promotes = take_decisions(words)
     recipe = effective_recipe(read_recipe(words[0]), words[1:])
-    written, _ = recipe.pop("decisions", None), recipe.pop("decisions_digest", None)  # in the recipe of such a run
-    decisions = decisions or (Path(written) if written else None)
+    decisions, promotes, _ = (recipe.pop(name, None) for name in ("decisions", "promote", "decisions_digest"))
     model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe)
     output_dir, resume = Path(training.output_dir), training.resume_from_checkpoint
-    if decisions is not None:
+    if decisions or promotes:
         check_start(model.init_from, decisions, output_dir, promotes)
         recipe |= {"decisions": str(decisions), "decisions_digest": digest_of_decisions(decisions)}
     end_with_parent()
@@ -82,18 +74,11 @@ def main(words: list[str]) -> None:
             broadcast_object_list(plan)
         if isinstance(plan[0], Exception):
             raise plan[0]
-        run(plan[0], model, data, training, decisions, promotes=promotes)
+        run(plan[0], model, data, training, promotes=bool(promotes))
 
 
-def run(
-    plan: RunPlan,
-    model: Any,
-    data: Any,
-    training: SemArtTrainingArguments,
-    decisions: Path | None = None,
-    *,
-    promotes: bool = False,
-) -> None:
+def run(plan: Any, model: Any, data: Any, training: Any, *, promotes: bool) -> None:
+    """Train as planned, or go on."""
     import transformers
 
     from semart_hf.data.loading import load_splits
@@ -109,10 +94,10 @@ def run(
         say(f"Continuing from {plan.checkpoint}")
     try:
         with training.main_process_first(desc="reading the data"):
-            if decisions is None:
-                splits = load_splits(data, seed=training.seed)
-            else:
+            if decisions := plan.recipe.get("decisions"):
                 splits = decided_splits(data, model.init_from, decisions, say)
+            else:
+                splits = load_splits(data, seed=training.seed)
         say("Data: " + ", ".join(f"{name} {split.num_rows:,d} paintings" for name, split in splits.items()))
         trainer = build_trainer(splits, model, data, training, say)
         if plan.checkpoint is not None:
@@ -132,12 +117,12 @@ def run(
         if trainer.is_fsdp_enabled:
             trainer.save_model()  # every process has a part of the weights
         if is_main:
-            finish(trainer, splits, data.data, spent, plan, None if decisions is None else model.init_from, promotes)
+            finish(trainer, splits, data.data, spent, plan, start=decisions and model.init_from, promotes=promotes)
     # A process that ends while threads of its group still run may abort, and takes the others with it.
     trainer.accelerator.end_training()
 
 
-def raise_with_advice(error: RuntimeError | MemoryError, training: SemArtTrainingArguments) -> NoReturn:
+def raise_with_advice(error: RuntimeError | MemoryError, training: Any) -> NoReturn:
     from accelerate.utils.memory import should_reduce_batch_size
 
     if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
@@ -145,10 +130,8 @@ def raise_with_advice(error: RuntimeError | MemoryError, training: SemArtTrainin
     size, accumulated = training.per_device_train_batch_size, training.gradient_accumulation_steps
     change = "The batch size cannot be smaller: take a smaller image_size or max_text_length"
     if size > 1:
-        change = (
-            f"Take per_device_train_batch_size: {size // 2} with gradient_accumulation_steps: {2 * accumulated}, "
-            "which trains on the same steps"
-        )
+        fields = f"per_device_train_batch_size: {size // 2} with gradient_accumulation_steps: {2 * accumulated}"
+        change = f"Take {fields}, which trains on the same steps"
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     raise ValueError(
         f"Out of memory with per_device_train_batch_size {size} ({first_line}). {change}; or auto_find_batch_size: "
@@ -156,15 +139,7 @@ def raise_with_advice(error: RuntimeError | MemoryError, training: SemArtTrainin
     ) from error
 
 
-def finish(
-    trainer: Any,
-    splits: dict[str, Any],
-    data: str,
-    spent: dict[str, float],
-    plan: RunPlan,
-    start: str | None = None,
-    promotes: bool = False,
-) -> None:
+def finish(trainer: Any, splits: Any, data: str, spent: Any, plan: Any, *, start: str | None, promotes: bool) -> None:
     """Write the finished folder, with results and curves; a model of decisions is compared with its `start`."""
     from semart_hf.documents.charts import draw_curves
     from semart_hf.evaluation.calibration import with_thresholds
@@ -195,29 +170,19 @@ def finish(
         save_repository(model, processor, folder)
     draw_curves(trainer.state.log_history, trainer.task_names, folder / CURVES)
     split = next((name for name in ("test", "validation") if name in splits), "train")
-    scores = evaluate_model(
-        model,
-        processor,
-        splits[split],
-        ceilings=ceilings_of(data),
-        batch_size=trainer.args.per_device_eval_batch_size,
-        show_progress=True,
-    )
-    about: dict[str, Any] = {
-        "model": str(plan.output_dir),
-        "data": data,
-        "split": split,
-        "environment": describe_environment(),
-    }
-    compared = None if start is None else compare_with_start(model, processor, start, splits[split], trainer.args)
-    about |= {} if compared is None else {"comparison_with_start": compared}
+    options: dict[str, Any] = {"ceilings": ceilings_of(data), "batch_size": trainer.args.per_device_eval_batch_size}
+    scores = evaluate_model(model, processor, splits[split], show_progress=True, **options)
+    about: dict[str, Any] = {"model": str(plan.output_dir), "data": data, "split": split}
+    about["environment"] = describe_environment()
+    if start:
+        about["comparison_with_start"] = compare_with_start(model, processor, start, splits[split], trainer.args)
     write_json(folder / RESULTS, {**about, "training": training, **scores})
     kept = plan.finish()
     trainer.args.output_dir = str(plan.output_dir)
     print(f"{split}: mean accuracy {scores['mean_accuracy']:.3f}, mean macro-F1 {scores['mean_macro_f1']:.3f}")
     print(f"Model, processor, code and results: {plan.output_dir}")
-    if start is not None and compared is not None:
-        conclude(compared, plan.output_dir, Path(start), promotes=promotes)
+    if start:
+        conclude(about["comparison_with_start"], plan.output_dir, Path(start), promotes=promotes)
     if kept:
         print(f"No run wrote these, so they stay there: {', '.join(kept)}")
     if trainer.args.push_to_hub:
@@ -248,15 +213,10 @@ def publish(trainer: Any, model: Any, processor: Any) -> str:
     from semart_hf.publishing.model_repository import assemble_repository
 
     folder = Path(trainer.args.output_dir)
+    files: dict[str, Any] = {"results": [folder / "results.json"], "recipe": folder / "recipe.yaml"}
     with tempfile.TemporaryDirectory(dir=folder, prefix="_publish-") as made:
-        repository = assemble_repository(
-            model.cpu(),
-            processor,
-            Path(made, "repository"),
-            trainer.hub_model_id,
-            results=[folder / "results.json"],
-            recipe=folder / "recipe.yaml",
-        )
+        repository = Path(made, "repository")
+        assemble_repository(model.cpu(), processor, repository, trainer.hub_model_id, **files)
         return str(trainer.push_folder(repository).commit_url)
 
 

@@ -162,16 +162,11 @@ def ask_clean_process(order: Mapping[str, Any], *, offline: bool = True) -> dict
     elif token := get_token():
         environment["HF_TOKEN"] = token
     with tempfile.TemporaryDirectory() as home:
+        environment["HF_HOME"] = home
+        options: dict[str, Any] = {"cwd": home, "env": environment, "timeout": LOADING_TIMEOUT, "text": True}
+        command = [sys.executable, str(Path(clean_process.__file__).resolve())]
         try:
-            options: dict[str, Any] = {
-                "cwd": home,
-                "env": {**environment, "HF_HOME": home},
-                "timeout": LOADING_TIMEOUT,
-            }
-            command = [sys.executable, str(Path(clean_process.__file__).resolve())]
-            done = subprocess.run(
-                command, input=json.dumps(order), capture_output=True, text=True, check=False, **options
-            )
+            done = subprocess.run(command, input=json.dumps(order), capture_output=True, check=False, **options)
         except subprocess.TimeoutExpired as error:
             raise CheckError(
                 "process", f"Got no answer in {error.timeout:.0f} s from the process that was to load it. Try again."

@@ -45,18 +45,12 @@ def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learn
 
 
 @pytest.mark.parametrize(
-    ("pictures", "texts", "tasks", "expected"),
-    [
-        (9, 9, ["type"], "semart-efficientnet_b0"),
-        (9, 0, ["type"], "semart-image_only"),
-        (0, 9, ["type"], "semart-text_only"),
-        (9, 9, [], None),
-    ],
+    ("pictures", "texts", "expected"),
+    [(9, 9, "semart-efficientnet_b0"), (9, 0, "semart-image_only"), (0, 9, "semart-text_only")],
 )
-def test_the_training_that_is_named_shows_what_there_is(pictures, texts, tasks, expected):
+def test_the_training_that_is_named_shows_what_there_is(pictures, texts, expected):
     rows, texts = {"train": {"with_picture": pictures}}, {"train": {"texts": texts}}
-    summary = {"rows": rows, "named_labels": texts, "tasks": tasks}
-    assert script.training_words(summary) == expected
+    assert script.recipe_for({"rows": rows, "named_labels": texts}) == expected
 
 
 def test_labels_that_are_all_too_rare_are_named():
