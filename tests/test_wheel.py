@@ -52,13 +52,13 @@ def test_commands_run_and_find_recipes_where_there_is_no_checkout(wheel, tmp_pat
         """
 import semart_hf
 from semart_hf.cli import miniature, prepare
-from semart_hf.recipes.recipe import find_recipe
-print(semart_hf.__file__, find_recipe("miniature").read_text())
+from semart_hf.recipes.recipe import read_recipe
+print(semart_hf.__file__, read_recipe("miniature"))
 miniature.main("demo --num_train 30 --num_val 4 --num_test 4 --workers 1".split())
 prepare.main("--release demo --output_dir prepared --image_size 32 --num_proc 1".split())
 """,
     )
     assert shown.startswith(str(site))
-    for words in ("vision:", "30/4/4 paintings; ceilings", "datasets.load_dataset('prepared')"):
+    for words in ("'vision':", "30/4/4 paintings; ceilings", "datasets.load_dataset('prepared')"):
         assert words in shown
     assert "license" in (folder / "prepared" / "README.md").read_text()

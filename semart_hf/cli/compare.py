@@ -7,16 +7,19 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from semart_hf.recipes.recipe import RECIPES
+from semart_hf.recipes.recipe import RECIPES, changed_fields, effective_recipe, read_recipe
 
 from .command import command, parser_of
 
 ONE_PROCESS = RECIPES / "accelerate" / "one_process.yaml"
 # What says where a run lies or how it reports, and nothing of what it learned.
 ABOUT_PLACE = ("output_dir", "logging_steps", "report_to")
+# What belongs to the tower and not to the recipe that all towers share.
+TOWER_FIELDS = ("vision", "frozen_vision_stages")
 EPILOG = """
 Every other --field value is a field of the recipe, for all towers, as scripts/train.py takes it:
   --data FOLDER --num_train_epochs 4 --max_train_rows 2000
@@ -47,15 +50,12 @@ def parse_arguments(words: list[str] | None = None) -> tuple[argparse.Namespace,
 @command("compare")
 def main(words: list[str]) -> None:
     options, overrides = parse_arguments(words)
-    from semart_hf.cli.tower_recipes import TOWER_FIELDS, resolve_towers
     from semart_hf.data.loading import load_paintings
     from semart_hf.documents.comparison_report import write_comparison
     from semart_hf.evaluation.comparison import compare_runs
-    from semart_hf.recipes.recipe import effective_recipe, read_recipe
 
-    given = {word[2:].partition("=")[0].replace("-", "_") for word in overrides if word.startswith("--")}
-    taken = sorted(given & {*TOWER_FIELDS, "overwrite_output_dir", "resume_from_checkpoint"})
-    if taken:
+    chosen_here = {*TOWER_FIELDS, "overwrite_output_dir", "resume_from_checkpoint"}
+    if taken := sorted(chosen_here & effective_recipe({}, overrides).keys()):
         raise ValueError(
             f"Got {taken} on the command line. They are chosen for each tower. Name the towers by --towers, and take "
             "a new --output_dir to begin again."
@@ -64,9 +64,9 @@ def main(words: list[str]) -> None:
     towers = resolve_towers(options.towers, recipe)
     if not recipe.get("data"):
         raise ValueError("Got a recipe without data. Every tower is trained and compared on the same. Pass --data.")
-    if options.split not in (splits := load_paintings(recipe["data"])):
-        known = list(splits)
-        raise ValueError(f"Got the split {options.split!r}. {recipe['data']} has {known}. Pass --split with one.")
+    splits = list(load_paintings(recipe["data"]))
+    if options.split not in splits:
+        raise ValueError(f"Got the split {options.split!r}. {recipe['data']} has {splits}. Pass --split with one.")
     scored = ["--data", str(recipe["data"]), "--split", options.split]
     device = ["--device", options.device] if options.device else []
     folders = {}
@@ -89,7 +89,6 @@ def train(tower: Any, recipe: dict[str, Any], folder: Path, options: argparse.Na
     import yaml
 
     from semart_hf.files import write_text
-    from semart_hf.recipes.recipe import changed_fields
 
     model, path = folder / "model", folder / "recipe.yaml"
     fields = {**recipe, **tower.fields, "output_dir": str(model)}
@@ -121,7 +120,7 @@ def run_once(output: Path, model: Path, words: list[str]) -> None:
     for path in [model / "config.json", *sorted(model.glob("*.safetensors"))]:
         update_digest(digest, path)
     wanted, done = {"model": digest.hexdigest(), "words": words}, output / "done.json"
-    if done.is_file() and json.loads(done.read_text(encoding="utf-8")) == wanted:
+    if read_json(done) == wanted:
         print(f"[{output.parent.name}] {output.name}: done already, {output}", flush=True)
         return
     print(f"[{output.parent.name}] {output.name}", flush=True)
@@ -139,11 +138,8 @@ def run(name: str, step: str, words: list[str], *, one_gpu: bool = False) -> Non
         environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     status = subprocess.run([sys.executable, "-m", *words], env=environment, preexec_fn=end_with_parent).returncode
     if status:
-        print(
-            f"semart-hf compare: the step {step!r} of {name} ended with status {status}, see above. The same command "
-            "continues from there.",
-            file=sys.stderr,
-        )
+        ended = f"semart-hf compare: the step {step!r} of {name} ended with status {status}, see above."
+        print(ended, "The same command continues from there.", file=sys.stderr)
         raise SystemExit(PREEMPTED_STATUS if status == PREEMPTED_STATUS else 1)
 
 
@@ -151,12 +147,8 @@ def read_run(folder: Path, model: Path) -> Any:
     """A tower's run as `compare_runs` takes it."""
     import yaml
 
-    from semart_hf.cli.tower_recipes import TOWER_FIELDS
     from semart_hf.evaluation.comparison import TowerRun
     from semart_hf.evaluation.predictions import read_predictions
-
-    def read_json(path: Path) -> dict[str, Any]:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     path = model / "recipe.yaml"
     recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -170,6 +162,72 @@ def read_run(folder: Path, model: Path) -> Any:
         cost=read_json(folder / "cost" / "cost.json"),
         outcomes=read_predictions(folder / "evaluation" / "predictions.parquet"),
     )
+
+
+class Tower(NamedTuple):
+    """A tower to train by its fields of a recipe and compare, or the folder of a finished run of one."""
+
+    name: str
+    fields: Mapping[str, Any]
+    finished: Path | None = None
+
+
+def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any]) -> list[Tower]:
+    """A tower for each word: a finished run's folder, a recipe file, `X` for `semart-X.yaml`, or a timm model.
+
+    Of a recipe only the tower's own fields are taken. A recipe that starts from scratch takes the architecture alone
+    and freezes what it freezes itself: early stages are only worth freezing if they have learned something.
+    """
+    towers = [resolve_tower(word, recipe) for word in words]
+    names = [tower.name for tower in towers]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"Got several towers with the names {twice}. Each needs its own. Rename a finished run's folder, or leave "
+            "one out of --towers."
+        )
+    if len(towers) < 2:
+        raise ValueError(f"Got the towers {names}. At least two can be compared. Pass --towers with more of them.")
+    return towers
+
+
+def resolve_tower(word: str, recipe: Mapping[str, Any]) -> Tower:
+    """The tower that a word means."""
+    import timm
+
+    path = Path(word)
+    config = read_json(path / "config.json")
+    if config.get("model_type") == "semart" and any(path.glob("*.safetensors")):
+        folder = path.resolve()
+        # A comparison of towers itself keeps each model in TOWER/model.
+        return Tower(folder.parent.name if folder.name == "model" else folder.name, {}, path)
+    named = RECIPES / f"semart-{word}.yaml"
+    fields, name = {"vision": word}, word.rpartition("/")[2]
+    if path.suffix in (".yaml", ".yml") or named.is_file():
+        own = read_recipe(named if named.is_file() else path)
+        if "vision" not in own:
+            raise ValueError(f"Got the recipe {word}, which names no vision tower. Add `vision: NAME` to it.")
+        fields = {name: own[name] for name in TOWER_FIELDS if name in own}
+        name = word if named.is_file() else path.stem
+    vision = str(fields["vision"])
+    architecture = vision.rpartition("/")[2].partition(".")[0]
+    if not (timm.is_model(architecture) or Path(vision).is_dir()):
+        known = sorted(file.stem.removeprefix("semart-") for file in RECIPES.glob("semart-*.yaml"))
+        raise ValueError(
+            f"Got the tower {word!r}. Allowed are the folder of a finished run, a recipe, one of {known}, and the "
+            "names of timm's models or their Hub ids. Correct --towers."
+        )
+    if recipe.get("pretrained") in (False, "false", "text") and not Path(vision).is_dir():
+        fields = {"vision": architecture}
+    return Tower(name, fields)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that holds a table; nothing where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 if __name__ == "__main__":

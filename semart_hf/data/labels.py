@@ -260,3 +260,9 @@ def renumbered(rows: datasets.Dataset, task: Mapping[str, Any]) -> datasets.Data
     new: dict[int | None, int | None] = {None: None, -1: None}  # as datasets writes no label
     new |= {number: by_label.get(label, by_label.get(UNKNOWN)) for number, label in enumerate(own)}
     return _with_column(rows, name, [new[number] for number in cells], datasets.ClassLabel(names=list(labels)))
+
+
+def labels_per_task(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> int:
+    """How many of the rows have a known label, in the mean over the tasks."""
+    counts = label_counts(rows, tasks).values()
+    return round(sum(int(found.sum()) // (found.shape[1] if found.ndim > 1 else 1) for found in counts) / len(tasks))

@@ -7,6 +7,7 @@ This module imports neither torch nor the Trainer, so that `--help` answers at o
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
@@ -17,6 +18,9 @@ from semart_hf.data.data_arguments import check_values, described
 
 RECIPES = Path(__file__).resolve().parent
 LIST_FIELDS = {"tasks", "text_columns", "crop_scale", "crop_ratio", "report_to"}
+# What has had its effect before labels can be counted.
+_READ_BEFORE = {"data", "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "streaming", "from_labels"}
+_READ_BEFORE |= {"tasks", "text_columns", "min_label_count", "max_train_rows", "seed", "precision", "bf16"}
 PRETRAINED_CHOICES: dict[str, bool | str] = {"true": True, "false": False, "vision": "vision", "text": "text"}
 
 
@@ -131,23 +135,17 @@ class LearningArguments:
     )
 
 
-def find_recipe(name_or_path: str | Path) -> Path:
-    """The file of a recipe: its path, a run's folder with `recipe.yaml`, or the name of one in the package."""
-    path = Path(name_or_path)
-    for candidate in (path, path / "recipe.yaml", RECIPES / f"{name_or_path}.yaml"):
-        if candidate.is_file():
-            return candidate
-    names = sorted(file.stem for file in RECIPES.glob("*.yaml"))
-    close = difflib.get_close_matches(path.stem, names, n=1)
-    raise ValueError(
-        f"There is no recipe {name_or_path}{f' (did you mean {close[0]}?)' if close else ''}. Give the path of a YAML "
-        f"file, or one of the recipes by name: {', '.join(names)}."
-    )
-
-
 def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
-    """The fields of a recipe that `find_recipe` finds."""
-    path = find_recipe(name_or_path)
+    """The fields of a recipe, given by its path, a run's folder, or the name of one in the package."""
+    given = Path(name_or_path)
+    path = next(filter(Path.is_file, (given, given / "recipe.yaml", RECIPES / f"{name_or_path}.yaml")), None)
+    if path is None:
+        names = sorted(file.stem for file in RECIPES.glob("*.yaml"))
+        close = did_you_mean(given.stem, names)
+        raise ValueError(
+            f"There is no recipe {name_or_path}{close}. Give the path of a YAML file, or one of the recipes by name: "
+            f"{', '.join(names)}."
+        )
     try:
         recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=_RecipeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -159,6 +157,12 @@ def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
     return recipe
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The nearest known word in brackets, where one is near."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
 def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> tuple[Any, ...]:
     """One instance of each dataclass, from the fields of a recipe by name, where `None` stands for null."""
     from transformers.hf_argparser import HfArgumentParser  # takes most of a second, which `--help` has not
@@ -167,12 +171,7 @@ def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> t
     parser.error = _raise_unreadable  # instead of the usage of two hundred options
     hints = {name: hint for kind in dataclass_types for name, hint in get_type_hints(kind).items()}
     known = {f.name for kind in dataclass_types for f in fields(kind) if f.init}
-    unknown = []
-    for name in recipe:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            unknown.append(f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name))
-    if unknown:
+    if unknown := [f"{name!r}{did_you_mean(name, known)}" for name in recipe if name not in known]:
         raise ValueError(
             f"Got fields that do not exist: {', '.join(unknown)}. `semart-hf train --help` lists the fields; those of "
             "transformers.TrainingArguments are allowed too. Correct the recipe or the command line."
@@ -192,8 +191,35 @@ def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> t
         else:
             words = value if isinstance(value, list) else [value]
             command_line += [f"--{name}", *(str(w).lower() if isinstance(w, bool) else str(w) for w in words)]
-    parsed: tuple[Any, ...] = parser.parse_args_into_dataclasses(args=command_line, look_for_args_file=False)
-    return parsed
+    return tuple(parser.parse_args_into_dataclasses(args=command_line, look_for_args_file=False))
+
+
+def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[Any], str | None]:
+    """The model, data and training arguments with the fields of `from_labels` for so many labels, and what was chosen.
+
+    The arguments that are given stay as they are; what was chosen is `None` where a recipe has no `from_labels`.
+    """
+    _, data, training = parts
+    if (table := training.from_labels) is None:
+        return [*parts], None
+    chosen = [copy(part) for part in parts]
+    least = 0
+    for number, fields in sorted(table.items(), key=lambda entry: str(entry[0]).zfill(12)):
+        if not str(number).isdigit() or not isinstance(fields, dict) or _READ_BEFORE & {*fields}:
+            raise ValueError(
+                f"from_labels has {number}: {fields}, but it maps numbers of labels to tables of fields other than "
+                f"{sorted(_READ_BEFORE)}. Write e.g. from_labels: {{200: {{num_train_epochs: 8}}}}."
+            )
+        checked = parse_recipe([type(part) for part in parts], {"data": data.data, **fields})
+        if num_labels < int(number):
+            continue
+        least = int(number)
+        for part, source in zip(chosen, checked, strict=True):
+            for name in fields:
+                if hasattr(part, name):
+                    setattr(part, name, getattr(source, name))
+    share = f"those from {least} on" if least else "those for few"
+    return chosen, f"{num_labels:,d} labels a task: of the recipe's fields, {share}"
 
 
 def changed_fields(begun: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, str]:

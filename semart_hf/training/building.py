@@ -12,7 +12,7 @@ from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.frozen_text import frozen_text, shards_parameters
-from semart_hf.data.labels import tasks_of
+from semart_hf.data.labels import labels_per_task, tasks_of
 from semart_hf.data.loading import with_prepared_pictures
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.tokenizer import learn_tokenizer
@@ -22,8 +22,7 @@ from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.text_semart import most_text_tokens
-from semart_hf.recipes.fields_by_labels import labels_per_task, with_fields_by_labels
-from semart_hf.recipes.recipe import PRETRAINED_CHOICES, ModelArguments
+from semart_hf.recipes.recipe import PRETRAINED_CHOICES, ModelArguments, with_fields_by_labels
 
 from .arguments import SemArtTrainingArguments
 from .correlated_start import correlate_projections

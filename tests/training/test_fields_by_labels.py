@@ -6,8 +6,8 @@ from small_recipe import small_recipe
 
 from semart_hf.cli import train
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.recipes.fields_by_labels import labels_per_task, with_fields_by_labels
-from semart_hf.recipes.recipe import ModelArguments, effective_recipe
+from semart_hf.data.labels import labels_per_task
+from semart_hf.recipes.recipe import ModelArguments, effective_recipe, with_fields_by_labels
 from semart_hf.training.arguments import SemArtTrainingArguments
 
 TABLE = {"10": {"fusion_dim": 7, "num_train_epochs": 2}, "200": {"num_train_epochs": 5, "crop_scale": [0.5, 1]}}

@@ -1,6 +1,6 @@
 import pytest
 
-from semart_hf.cli.tower_recipes import TOWER_FIELDS, resolve_towers
+from semart_hf.cli.compare import TOWER_FIELDS, resolve_towers
 from semart_hf.recipes.recipe import RECIPES, read_recipe
 
 STUDY_TOWERS = ("resnet18", "efficientnet_b0", "vit_tiny")
