@@ -6,10 +6,10 @@ after it has parsed its arguments.
 """
 
 import importlib
+import importlib.util
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from .registration import is_command_line, register
-from .registration import register_heif as register_heif
 
 if TYPE_CHECKING:
     from .data.loading import load_paintings as load_paintings
@@ -33,12 +33,54 @@ _HOMES = {
     "load_paintings": ".data.loading",
 }
 __all__ = [*_HOMES, "register"]
-
-if not is_command_line():
-    register()
+_TASK = "art-classification"
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name], __name__), name)
+
+
+def is_command_line() -> bool:
+    """Whether this process is one of the package's commands, which register after they have parsed their arguments.
+
+    They are `semart-hf X`, `python -m semart_hf.cli.X` and a checkout's `scripts/X.py`.
+    """
+    started = Path(sys.argv[0])
+    is_script = started.suffix == ".py" and started.resolve().parent == Path(__file__).resolve().parents[1] / "scripts"
+    return started.stem == "semart-hf" or is_script or any(word.startswith("semart_hf.cli") for word in sys.orig_argv)
+
+
+def register_heif() -> None:
+    """Let Pillow read HEIC pictures where pillow-heif is installed (the extra `heif`)."""
+    if importlib.util.find_spec("pillow_heif") is not None:
+        importlib.import_module("pillow_heif").register_heif_opener()
+
+
+def register() -> None:
+    """Register the classes; a second call changes nothing."""
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    from .model.configuration_semart import SemArtConfig
+    from .model.image_processing_semart import SemArtImageProcessor
+    from .model.modeling_semart import SemArtForArtClassification
+    from .model.pipeline_semart import ArtClassificationPipeline
+    from .model.processing_semart import SemArtProcessor
+
+    if _TASK in PIPELINE_REGISTRY.supported_tasks:
+        return
+    register_heif()
+    SemArtConfig.loads_saved_pipeline = False
+    AutoConfig.register(SemArtConfig.model_type, SemArtConfig)
+    AutoModel.register(SemArtConfig, SemArtForArtClassification)
+    AutoImageProcessor.register(SemArtConfig, image_processor_classes={"torchvision": SemArtImageProcessor})
+    AutoProcessor.register(SemArtConfig, SemArtProcessor)
+    PIPELINE_REGISTRY.register_pipeline(
+        _TASK, pipeline_class=ArtClassificationPipeline, pt_model=AutoModel, type="multimodal"
+    )
+
+
+if not is_command_line():
+    register()

@@ -48,11 +48,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write JSON, whole or not at all.
-
-    Raises:
-        ValueError: If it holds NaN or infinity, which JSON has no word for.
-    """
+    """Write JSON, whole or not at all; a ValueError if it holds NaN or infinity, which JSON has no word for."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -60,10 +56,8 @@ def write_json(path: str | Path, content: Any) -> None:
 def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """An empty folder to fill; it becomes `folder` when the block ends, and is removed when it fails.
 
-    A folder with content is replaced if `replace`, once the new one is whole.
-
-    Raises:
-        ValueError: If the folder has content and is not to be replaced, or is a mounted volume.
+    A folder with content is replaced if `replace`, once the new one is whole; else, or of a mounted volume, it is a
+    ValueError.
     """
     folder = Path(folder).absolute()
     refuse_mounted(folder)
@@ -86,17 +80,14 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
 
 @contextmanager
 def output_folder(folder: str | os.PathLike[str], own_files: Sequence[str], kind: str) -> Iterator[Path]:
-    """An empty folder to fill, which takes the place of `folder` when the block ends and goes when it fails.
-
-    Raises:
-        ValueError: If the folder is a file, or holds one that fits none of the patterns of an earlier output's files.
-    """
-    folder = no_file(folder)
+    """As `atomic_folder`, which replaces a folder that holds only files of an earlier output, by their patterns."""
+    folder = Path(folder)
 
     def refuse_foreign() -> None:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"Got {folder}, which is a file. Allowed is a folder, or a new name. Give another one.")
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
-        foreign = sorted(name for name in names if not any(fnmatch(name, pattern) for pattern in own_files))
-        if foreign:
+        if foreign := sorted(name for name in names if not any(fnmatch(name, pattern) for pattern in own_files)):
             more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
             raise ValueError(
                 f"Got {folder}, which holds {', '.join(foreign[:3])}{more}. Only an earlier {kind} is replaced. Give "
@@ -115,13 +106,6 @@ def refuse_mounted(folder: Path) -> None:
         raise ValueError(f"Got {folder}, a mounted volume, which cannot be replaced. Give a folder inside it.")
 
 
-def no_file(folder: str | os.PathLike[str]) -> Path:
-    """The path of a folder that is there or may be made; a ValueError if it is a file."""
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise ValueError(f"Got {folder}, which is a file. Allowed is a folder, or a new name. Give another one.")
-    return Path(folder)
-
-
 def update_digest(digest: Any, path: str | Path) -> None:
     """Let a digest of hashlib go on with the content of a file."""
     with open(path, "rb") as file:
@@ -131,12 +115,10 @@ def update_digest(digest: Any, path: str | Path) -> None:
 
 @contextmanager
 def locked(folder: str | Path, work: str, *, wait: float | None = None) -> Iterator[None]:
-    """While the block runs, this process alone works on `folder`; a killed process's lock is free again.
+    """While the block runs, this process alone works on `folder`, or a ValueError names the one that does.
 
-    The lock lies beside the folder, which need not exist, and is waited for `wait` seconds, or `LOCK_SECONDS`.
-
-    Raises:
-        ValueError: If another process is at work: which `work`, its number, machine and start.
+    The lock lies beside the folder, which need not exist, and is waited for `wait` seconds, or `LOCK_SECONDS`; that of
+    a killed process is free again.
     """
     folder = Path(folder).resolve()
     if folder in _LOCKED:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from tiny_release import tiny_parts
 
+from semart_hf import is_command_line
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import save_repository
-from semart_hf.registration import is_command_line
 
 LOOK = """
 import json, sys

@@ -13,12 +13,12 @@ import numpy as np
 
 from proofs import runner
 from proofs.runner import Run, mean_and_deviation, score_figures, train_and_score
+from semart_hf import register
 from semart_hf.data.loading import load_paintings
 from semart_hf.evaluation.results import describe_environment
 from semart_hf.files import write_json
 from semart_hf.miniature.miniature import paint_miniature
 from semart_hf.recipes.recipe import RECIPES, read_recipe
-from semart_hf.registration import register
 
 RECIPE, START_RECIPE = "finetune.yaml", "miniature.yaml"
 # Split into the published model's paintings, the museum's 200, and those that are judged.

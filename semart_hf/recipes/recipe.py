@@ -204,20 +204,17 @@ def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[A
         return [*parts], None
     chosen = [copy(part) for part in parts]
     least = 0
-    for number, fields in sorted(table.items(), key=lambda entry: str(entry[0]).zfill(12)):
-        if not str(number).isdigit() or not isinstance(fields, dict) or _READ_BEFORE & {*fields}:
+    for number, own in sorted(table.items(), key=lambda entry: str(entry[0]).zfill(12)):
+        if not str(number).isdigit() or not isinstance(own, dict) or _READ_BEFORE & {*own}:
             raise ValueError(
-                f"from_labels has {number}: {fields}, but it maps numbers of labels to tables of fields other than "
+                f"from_labels has {number}: {own}, but it maps numbers of labels to tables of fields other than "
                 f"{sorted(_READ_BEFORE)}. Write e.g. from_labels: {{200: {{num_train_epochs: 8}}}}."
             )
-        checked = parse_recipe([type(part) for part in parts], {"data": data.data, **fields})
-        if num_labels < int(number):
-            continue
-        least = int(number)
-        for part, source in zip(chosen, checked, strict=True):
-            for name in fields:
-                if hasattr(part, name):
-                    setattr(part, name, getattr(source, name))
+        checked = parse_recipe([type(part) for part in parts], {"data": data.data, **own})
+        if num_labels >= int(number):
+            least = int(number)
+            for part, source in zip(chosen, checked, strict=True):
+                vars(part).update({name: value for name, value in vars(source).items() if name in own})
     share = f"those from {least} on" if least else "those for few"
     return chosen, f"{num_labels:,d} labels a task: of the recipe's fields, {share}"
 
