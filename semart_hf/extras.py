@@ -9,6 +9,5 @@ def optional(library: str, extra: str) -> Any:
     try:
         return importlib.import_module(library)
     except ImportError as error:
-        raise ImportError(
-            f"Got no {error.name or library} in this environment. Install it: pip install 'semart-hf[{extra}]'."
-        ) from error
+        advice = f"Install it: pip install 'semart-hf[{extra}]'."
+        raise ImportError(f"Got no {error.name or library} in this environment. {advice}") from error

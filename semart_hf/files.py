@@ -89,10 +89,8 @@ def output_folder(folder: str | os.PathLike[str], own_files: Sequence[str], kind
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
         if foreign := sorted(name for name in names if not any(fnmatch(name, pattern) for pattern in own_files)):
             more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
-            raise ValueError(
-                f"Got {folder}, which holds {', '.join(foreign[:3])}{more}. Only an earlier {kind} is replaced. Give "
-                "another folder, or move these files away."
-            )
+            held = f"which holds {', '.join(foreign[:3])}{more}. Only an earlier {kind} is replaced"
+            raise ValueError(f"Got {folder}, {held}. Give another folder, or move these files away.")
 
     refuse_foreign()
     with atomic_folder(folder, replace=True) as unfinished:
@@ -154,10 +152,8 @@ def _acquired(path: Path, folder: Path, deadline: float) -> IO[str]:
             owner = file.read().strip() or "unknown"
             file.close()
             if time.monotonic() > deadline:
-                raise ValueError(
-                    f"Another process is at work in {folder}: {owner}. One at a time may write there. Wait for it, "
-                    "end it, or give another folder."
-                ) from None
+                problem = f"Another process is at work in {folder}: {owner}"
+                raise ValueError(f"{problem}. Wait for it, end it, or give another folder.") from None
             time.sleep(0.2)
 
 

@@ -3,8 +3,6 @@
 `semart-hf app --model DIR_OR_NAME` serves it on this machine; in a Space it serves the model that model.json names.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -22,8 +20,6 @@ from .catalogue_options import add_catalogue_options, catalogue_of, columns_of, 
 from .command import command, load_model, parser_of
 
 MOST_CHARACTERS = 5000
-MOST_BYTES = "256mb"  # of a picture
-MOST_WAITING = 64  # requests; more are refused
 PREVIEW_SIZE = 720  # pixels of the longer side
 PINNED = Path("model.json")
 # An explanation is a whole page with a style of its own.
@@ -58,10 +54,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     is_local = options.host in ("127.0.0.1", "localhost", "::1")
     if not is_local and options.auth_file is None and "SPACE_ID" not in os.environ:
-        parser.error(
-            f"got --host {options.host} without --auth_file; whoever reaches this machine could read and decide: give "
-            "a file with a line name:password for each visitor"
-        )
+        parser.error(f"got --host {options.host} without --auth_file; give one: whoever gets there reads and decides")
     return options
 
 
@@ -74,7 +67,7 @@ def read_visitors(path: Path) -> list[tuple[str, str]]:
     return visitors
 
 
-def review_of(options: argparse.Namespace, page: Page) -> Any:
+def review_of(options: argparse.Namespace, page: Any) -> Any:
     """The review of --catalogue; a `ValueError` if it has no suggestions."""
     from semart_hf.collection.review import begin_review
     from semart_hf.collection.review_page import ReviewPage
@@ -92,8 +85,8 @@ def file_of(model: str, name: str, revision: str | None) -> Any:
     """The path of a file of a model's folder or repository; `None` where it has none."""
     from transformers.utils import cached_file
 
-    missing = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-    return cached_file(model, name, revision=revision, **missing)
+    raising = ("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors")
+    return cached_file(model, name, revision=revision, **dict.fromkeys(raising, False))
 
 
 def read_results(model: str, revision: str | None) -> dict[str, Any]:
@@ -110,14 +103,14 @@ def thresholds_in(results: Mapping[str, Any]) -> dict[str, float]:
 
 def model_in_short(config: Any, results: Mapping[str, Any]) -> str:
     """HTML: what the model knows, how often it was right, and what it cannot do."""
-    lines = []
+    lines = ""
     for task in config.tasks:
         names = [label for label in task["labels"] if label != "UNK"]
         score = results.get("tasks", {}).get(task["name"], {})
-        is_known = score.get("accuracy") is not None
-        right = f"; right for {score['accuracy']:.0%} of {score['num_rows']:,} paintings" if is_known else ""
-        lines.append(f"<li><b>{escape(task['name'])}</b>: {escape(first_of(names, MOST_LABELS))}{right}")
-    return f"<ul>{''.join(lines)}</ul><p>{LIMITS}</p>"
+        lines += f"<li><b>{escape(task['name'])}</b>: {escape(first_of(names, MOST_LABELS))}"
+        if score.get("accuracy") is not None:
+            lines += f"; right for {score['accuracy']:.0%} of {score['num_rows']:,} paintings"
+    return f"<ul>{lines}</ul><p>{LIMITS}</p>"
 
 
 def find_examples(model: str, revision: str | None, folder: Path | None) -> list[list[str | None]]:
@@ -136,13 +129,10 @@ def painting_of(picture: str | None, text: str | None) -> dict[str, str]:
     """What the pipeline is asked."""
     text = (text or "").strip()
     if len(text) > MOST_CHARACTERS:
-        raise ValueError(
-            f"The description has {len(text):,} characters. Allowed are {MOST_CHARACTERS:,}. Shorten it: the model "
-            "reads its beginning only."
-        )
+        raise ValueError(f"The description has {len(text):,} characters. Allowed are {MOST_CHARACTERS:,}. Shorten it.")
     if picture is None and not text:
         raise ValueError("Got neither a picture nor a description. Give one of them, or both.")
-    return {**({} if picture is None else {"image": picture}), **({"text": text} if text else {})}
+    return {name: given for name, given in (("image", picture), ("text", text)) if given}
 
 
 class Page:
@@ -214,9 +204,9 @@ def build_page(
     gradio: Any, page: Page, name: str, short: str, examples: list[Any], review: Any = None, search: Any = None
 ) -> Any:
     """The Gradio page: one painting, and the review of a catalogue and the search of an index where there are such."""
-    training_notice = page.classifier.model.config.training_notice
+    notice = page.classifier.model.config.training_notice
     with gradio.Blocks(title=name, analytics_enabled=False) as blocks:
-        gradio.Markdown(f"# {name}" + (f"\n\n**{training_notice}**" if training_notice else ""))
+        gradio.Markdown(f"# {name}" + (f"\n\n**{notice}**" if notice else ""))
         with gradio.Accordion("What this model knows, and what it cannot do", open=False):
             gradio.HTML(short, elem_id="in-short")
         if review is None and search is None:
@@ -260,7 +250,7 @@ def add_painting(gradio: Any, page: Page, examples: list[Any]) -> None:
 
     def show_preview(path: str | None) -> list[Any]:
         image, problem = page.preview(path)
-        return [image, gradio.skip() if problem is None else problem]  # a message that came in the meantime stays
+        return [image, problem or gradio.skip()]  # a message that came in the meantime stays
 
     if examples:
         shown = [gradio.Image(type="filepath", render=False), gradio.Textbox(render=False)]
@@ -290,10 +280,10 @@ def main(arguments: list[str]) -> None:
     page = Page(classifier, thresholds_in(results))
     style, keys, review, search = STYLE, "", None, None
     if options.catalogue is not None:
-        from semart_hf.collection import review_page as reviewing
+        from semart_hf.collection import review_page
 
         review = review_of(options, page)
-        style, keys = STYLE + reviewing.STYLE, reviewing.KEYS
+        style, keys = STYLE + review_page.STYLE, review_page.KEYS
     if options.index is not None:
         from semart_hf.search import search_page
 
@@ -301,16 +291,10 @@ def main(arguments: list[str]) -> None:
         style += search_page.STYLE
     short = model_in_short(model.config, results)
     blocks = build_page(gradio, page, Path(options.model).name, short, examples, review, search)
-    blocks.queue(max_size=MOST_WAITING).launch(
-        server_name=options.host,
-        server_port=options.port,
-        share=False,  # on a hosted notebook gradio would make a public address by itself
-        auth=None if options.auth_file is None else read_visitors(options.auth_file),
-        max_file_size=MOST_BYTES,
-        show_error=True,
-        css=style,
-        head=keys,
-    )
+    settings: dict[str, Any] = {"server_name": options.host, "server_port": options.port, "css": style, "head": keys}
+    settings["auth"] = None if options.auth_file is None else read_visitors(options.auth_file)
+    settings["share"] = False  # on a hosted notebook gradio would make a public address by itself
+    blocks.queue(max_size=64).launch(**settings, max_file_size="256mb", show_error=True)  # more requests are refused
 
 
 if __name__ == "__main__":

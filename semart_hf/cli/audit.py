@@ -97,10 +97,8 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
         )
         probabilities = predictions.probabilities(model.config.temperatures)
     if not tasks:
-        raise ValueError(
-            f"Got {options.catalogue}, which has a column of none of the tasks with one label, {names}. Name its "
-            "columns as the tasks, or give --mapping."
-        )
+        lacks = f"which lacks a column of every task with one label, {names}"
+        raise ValueError(f"Got {options.catalogue}, {lacks}. Name its columns as the tasks, or give --mapping.")
     judged_names = [task["name"] for task in tasks]
     numbers = labels_of(rows.select_columns(judged_names).to_list(), tasks).numpy()
     references = dict(zip(judged_names, numbers.T, strict=True))
@@ -186,10 +184,8 @@ def out_of_fold(
     for fold in range(options.folds):
         held_out = np.flatnonzero(folds == fold)
         if not len(held_out) or len(held_out) == len(rows):
-            raise ValueError(
-                f"Got {len(rows)} labelled rows for {options.folds} parts, of which one has {len(held_out)}. Label "
-                "more rows, or give fewer --folds."
-            )
+            sizes = f"{len(rows)} labelled rows for {options.folds} parts, of which one has {len(held_out)}"
+            raise ValueError(f"Got {sizes}. Label more rows, or give fewer --folds.")
         path = kept / f"{fold}.npz"
         if path.is_file():
             print(f"Part {fold + 1} of {options.folds}: done before", flush=True)

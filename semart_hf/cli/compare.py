@@ -56,10 +56,8 @@ def main(words: list[str]) -> None:
 
     chosen_here = {*TOWER_FIELDS, "overwrite_output_dir", "resume_from_checkpoint"}
     if taken := sorted(chosen_here & effective_recipe({}, overrides).keys()):
-        raise ValueError(
-            f"Got {taken} on the command line. They are chosen for each tower. Name the towers by --towers, and take "
-            "a new --output_dir to begin again."
-        )
+        advice = "Name the towers by --towers, and take a new --output_dir to begin again."
+        raise ValueError(f"Got {taken} on the command line. They are chosen for each tower. {advice}")
     recipe = effective_recipe(read_recipe(options.recipe), overrides)
     towers = resolve_towers(options.towers, recipe)
     if not recipe.get("data"):
@@ -96,10 +94,8 @@ def train(tower: Any, recipe: dict[str, Any], folder: Path, options: argparse.Na
     if path.is_file():
         begun, wanted = yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(written)
         if changed := changed_fields(begun, wanted):
-            raise ValueError(
-                f"Got {options.output_dir}, whose {tower.name} was begun by another recipe: {changed}. A comparison "
-                f"is made by one. Give the same recipe, another --output_dir, or remove {folder}."
-            )
+            begun_by = f"whose {tower.name} was begun by another recipe: {changed}"
+            raise ValueError(f"Got {options.output_dir}, {begun_by}. Give the same recipe, or another --output_dir.")
     else:
         write_text(path, written)
     if (model / "results.json").is_file():
@@ -181,10 +177,7 @@ def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any]) -> list[Towe
     towers = [resolve_tower(word, recipe) for word in words]
     names = [tower.name for tower in towers]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(
-            f"Got several towers with the names {twice}. Each needs its own. Rename a finished run's folder, or leave "
-            "one out of --towers."
-        )
+        raise ValueError(f"Got several towers with the names {twice}. Each needs its own. Leave one out.")
     if len(towers) < 2:
         raise ValueError(f"Got the towers {names}. At least two can be compared. Pass --towers with more of them.")
     return towers
@@ -212,10 +205,8 @@ def resolve_tower(word: str, recipe: Mapping[str, Any]) -> Tower:
     architecture = vision.rpartition("/")[2].partition(".")[0]
     if not (timm.is_model(architecture) or Path(vision).is_dir()):
         known = sorted(file.stem.removeprefix("semart-") for file in RECIPES.glob("semart-*.yaml"))
-        raise ValueError(
-            f"Got the tower {word!r}. Allowed are the folder of a finished run, a recipe, one of {known}, and the "
-            "names of timm's models or their Hub ids. Correct --towers."
-        )
+        allowed = f"the folder of a finished run, a recipe, one of {known}, timm's models and their Hub ids"
+        raise ValueError(f"Got the tower {word!r}. Allowed are {allowed}. Correct --towers.")
     if recipe.get("pretrained") in (False, "false", "text") and not Path(vision).is_dir():
         fields = {"vision": architecture}
     return Tower(name, fields)

@@ -24,9 +24,7 @@ def check_start(init_from: str | None, file: str | None, output_dir: Path, promo
     if init_from is None:
         raise ValueError("Got --decisions without --init_from. Decisions improve a model: name its folder.")
     if not Path(file).is_file():
-        raise ValueError(
-            f"Got the decisions {file}, which are not there. Give CATALOGUE.decisions.sqlite3 of a review."
-        )
+        raise ValueError(f"Got the decisions {file}, which are not there. Give CATALOGUE.decisions.sqlite3.")
     if promotes and not Path(init_from).is_dir():
         raise ValueError(f"Got --promote with --init_from {init_from}, which is no folder. Give a folder.")
     if Path(init_from).resolve() == output_dir.resolve():
@@ -52,18 +50,14 @@ def decided_splits(data: Any, init_from: str, file: str, say: Any) -> Any:
 
     plain = DataArguments(data=data.data)
     if given := [name for name in UNUSED if getattr(data, name) != getattr(plain, name)]:
-        raise ValueError(
-            f"Got --decisions with {', '.join(given)}. The tasks are those of --init_from, and the catalogue is read "
-            "row by row as in its review. Leave them out."
-        )
+        allowed = "Tasks are those of --init_from, and the catalogue is read as in its review"
+        raise ValueError(f"Got --decisions with {', '.join(given)}. {allowed}. Leave them out.")
     data.prepare = False
     tasks = SemArtConfig.from_pretrained(init_from).tasks
     names = [task["name"] for task in tasks]
     if all(is_multi_label(task) for task in tasks):
-        raise ValueError(
-            f"Got --init_from {init_from}, whose tasks {names} have several labels each. A model is compared with its "
-            "start by tasks with one label. Give one that has such a task."
-        )
+        problem = f"whose tasks {names} have several labels each"
+        raise ValueError(f"Got --init_from {init_from}, {problem}. Give one that has a task with one label.")
     review = Review(Path(file))
     reading = Namespace(catalogue=data.data, **dict.fromkeys(READING) | review.reading)
     catalogue = catalogue_of(reading)
@@ -78,10 +72,8 @@ def decided_splits(data: Any, init_from: str, file: str, say: Any) -> Any:
         splits[name] = found.rows.select([place for place, key in enumerate(found.keys) if low <= key < high])
     sizes = {name: len(rows) for name, rows in splits.items()}
     if not all(sizes.values()):
-        raise ValueError(
-            f"Got {len(found.rows)} rows with a label or a decision, divided by a hash into {sizes}. Each needs some. "
-            "Decide about more rows."
-        )
+        divided = f"{len(found.rows)} rows with a label or a decision, divided by a hash into {sizes}"
+        raise ValueError(f"Got {divided}. Each needs some. Decide about more rows.")
     splits.tasks = labelled.tasks_with_new_labels(tasks, splits["train"], data.min_label_count)
     for name in borders:
         splits[name], num_left_out = labelled.with_known_labels(splits[name], splits.tasks)

@@ -101,9 +101,8 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
         from semart_hf.documents.evaluation_report import explain_examples, write_evaluation_report
 
         explanations = explain_examples(model, processor, paintings, outcomes, options.precision)
-        write_evaluation_report(
-            folder, results, outcomes, paintings, uncalibrated=uncalibrated, explanations=explanations
-        )
+        extras = {"uncalibrated": uncalibrated, "explanations": explanations}
+        write_evaluation_report(folder, results, outcomes, paintings, **extras)
     return results, model.config
 
 

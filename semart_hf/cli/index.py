@@ -60,17 +60,12 @@ def main(arguments: list[str]) -> None:
     if counts["failed"] > len(problems):
         print(f"… and {counts['failed'] - len(problems):,} rows more that cannot be read", file=sys.stderr)
     print(", ".join(f"{counts[name]:,} rows {name}" for name in ("added", "removed", "kept", "failed")))
-    recall = about["recall"]
-    if recall:
-        print(
-            f"Approximate index: it finds {recall['recall_at_10']:.1%} of the ten nearest ({recall['num_queries']} of "
-            f"its own rows as queries, {recall['probes']} partitions looked into)."
-        )
+    if recall := about["recall"]:
+        how = f"{recall['num_queries']} of its own rows as queries, {recall['probes']} partitions looked into"
+        print(f"Approximate index: it finds {recall['recall_at_10']:.1%} of the ten nearest ({how}).")
     if not model.config.contrastive:
-        print(
-            "This model was trained without contrastive_weight: words find paintings by their texts alone.",
-            file=sys.stderr,
-        )
+        untrained = "This model was trained without contrastive_weight"
+        print(f"{untrained}: words find paintings by their texts alone.", file=sys.stderr)
     if not about["num_rows"]:
         raise ValueError(f"None of {counts['failed']:,} rows could be read. See the reasons above.")
     print(f"Index of {about['num_rows']:,} paintings: {options.output}")

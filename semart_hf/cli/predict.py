@@ -116,10 +116,8 @@ def suggest(options: argparse.Namespace) -> None:
     source, output = Path(options.catalogue), options.output
     allowed = [source.suffix.lower()] if source.is_file() else [".csv", ".jsonl", ".parquet"]
     if output.suffix.lower() not in allowed or output.is_dir() or output.resolve() == source.resolve():
-        raise ValueError(
-            f"Got {output} as --output of {source}. A file is written in its own format to another one, other data as "
-            f"a table. Give a name that ends in {' or '.join(allowed)}."
-        )
+        rule = "A file is written in its own format to another one, other data as a table"
+        raise ValueError(f"Got {output} as --output of {source}. {rule}. Let it end in {' or '.join(allowed)}.")
 
     from semart_hf.collection import several_labels, suggestions
     from semart_hf.collection.fetching import fetch_picture
@@ -183,19 +181,15 @@ def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, An
 
     if text is not None and (len(paths) > 1 or (paths and paths[0].is_dir())):
         given = f"{len(paths)} pictures" if len(paths) > 1 else f"the folder {paths[0]}"
-        raise ValueError(
-            f"Got --text for {given}. One text describes one picture. Put a text file of the same name beside each "
-            "picture instead (monet.txt beside monet.jpg)."
-        )
+        advice = "Put a text file beside each instead (monet.txt beside monet.jpg)"
+        raise ValueError(f"Got --text for {given}. One text describes one picture. {advice}.")
     paintings: list[dict[str, Any]] = [] if paths else [{"image": None, "text": text}]
     for path in paths:
         if not path.exists():
             raise ValueError(f"Got {path}, which does not exist. A picture or a folder is allowed. Correct --input.")
         pictures = picture_files(path) if path.is_dir() else [path]
         if not pictures:
-            raise ValueError(
-                f"Got the folder {path} without a picture. Allowed are {', '.join(ENDINGS)}. Correct --input."
-            )
+            raise ValueError(f"Got the folder {path} without a picture. Allowed are {', '.join(ENDINGS)}.")
         for picture in pictures:
             painting: dict[str, Any] = {"image": str(picture), "text": None}
             paintings.append(painting)
@@ -216,9 +210,7 @@ def check_outputs(options: argparse.Namespace, paintings: list[dict[str, Any]]) 
         path = getattr(options, name)
         if path is not None and (path.is_dir() or path.resolve() in read):
             problem = "a folder" if path.is_dir() else "read as a painting"
-            raise ValueError(
-                f"Got --{name} {path}, which is {problem}. Allowed is a file of its own. Give another name."
-            )
+            raise ValueError(f"Got --{name} {path}, which is {problem}. Give the name of a file of its own.")
     if options.output is not None and options.output == options.explain:
         raise ValueError(f"Got {options.output} as --output and --explain. Two files are needed. Give another name.")
 

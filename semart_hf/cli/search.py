@@ -70,9 +70,7 @@ def main(arguments: list[str]) -> None:
 
         name = options.model or index.about["model"]
         if options.model is None and Path(name).is_absolute() and not Path(name).is_dir():
-            raise ValueError(
-                f"The index is by the model {name}, which is not there any more. Give its place as --model."
-            )
+            raise ValueError(f"The index is by the model {name}, which is not there any more. Give it as --model.")
         model, processor = load_model(name)
         check_model(index, model, name)
         classify = ArtClassificationPipeline(model=model, processor=processor, device=options.device)

@@ -57,9 +57,9 @@ def check_repository(
     loaded, expected = load_elsewhere({"source": str(folder), "code": code}, model, processor)
     yield from compare(loaded, expected, str(folder))
     if loaded["printed"].strip() != shown.strip():
+        printed = loaded["printed"].strip()
         raise CheckError(
-            "example",
-            f"Got the output\n{loaded['printed'].strip()}\nwhere the card shows\n{shown.strip()}\nRender it again.",
+            "example", f"Got the output\n{printed}\nwhere the card shows\n{shown.strip()}\nRender it again."
         )
     yield "example", "prints what the card shows"
 
@@ -69,9 +69,7 @@ def check_published(
 ) -> Findings:
     """The same of what is on the Hub: its files, and what they load as at the revision in a fresh cache."""
     if wrong := differing_files(folder, repo_id, revision):
-        raise CheckError(
-            "files", f"Got {wrong} with other content than in {folder}. All files must be equal. Push again."
-        )
+        raise CheckError("files", f"Got {wrong} with other content than in {folder}. Push again.")
     yield "files", "on the Hub as in the folder, by their hashes"
     loaded, expected = load_elsewhere({"source": repo_id, "revision": revision}, model, processor)
     yield from compare(loaded, expected, f"{repo_id} at {revision}")
@@ -80,11 +78,8 @@ def check_published(
 def check_private_content(folder: Path, source: str = "") -> str:
     """That no file names this machine or holds a secret or a pickle; a `CheckError` if one does."""
     if found := find_private_content(folder, source):
-        raise CheckError(
-            "private content",
-            f"Got {len(found)}: {'; '.join(found[:5])}. Allowed are files without paths and names of the machine that "
-            "made them. Remove what is named from the file that it came from (results.json, recipe.yaml, the card).",
-        )
+        advice = "Remove what is named from the file that it came from (results.json, recipe.yaml, the card)."
+        raise CheckError("private content", f"Got {len(found)}: {'; '.join(found[:5])}. None is allowed. {advice}")
     return "no path or name of this machine, no token, no pickle"
 
 
@@ -92,11 +87,8 @@ def check_weights(model: SemArtForArtClassification) -> str:
     """How many tensors there are, all of finite numbers; a `CheckError` if one is not."""
     weights = model.state_dict()
     if broken := [name for name, values in weights.items() if not (values.is_meta or torch.isfinite(values).all())]:
-        raise CheckError(
-            "weights",
-            f"Got NaN or infinity in {', '.join(broken[:3])}. Allowed are numbers. The training diverged: lower its "
-            "learning rate, and publish an earlier checkpoint meanwhile.",
-        )
+        advice = "The training diverged: lower its learning rate, and publish an earlier checkpoint meanwhile."
+        raise CheckError("weights", f"Got NaN or infinity in {', '.join(broken[:3])}. Allowed are numbers. {advice}")
     return f"{len(weights):,} tensors of {sum(values.numel() for values in weights.values()):,} numbers, all finite"
 
 
@@ -104,18 +96,13 @@ def check_dataset(folder: Path) -> Findings:
     """Part after part of a prepared dataset's folder; a `CheckError` without card or data, or with private content."""
     shards = sorted(folder.glob("data/*.parquet"))
     if not (folder / "README.md").is_file() or not shards:
-        raise CheckError(
-            "files",
-            f"Got {folder} without {'data/*.parquet' if not shards else 'README.md'}. Allowed is the folder of a "
-            "prepared dataset, with its card. Make it with `semart-hf prepare`.",
-        )
+        missing = "README.md" if shards else "data/*.parquet"
+        raise CheckError("files", f"Got {folder} without {missing}. Allowed is what `semart-hf prepare` wrote.")
     yield "files", f"{len(shards)} files of data, and a card"
     yield "private content", check_private_content(folder)
     card = DatasetCard((folder / "README.md").read_text(encoding="utf-8"))
     if missing := [name for name in ("license", "configs") if not card.data.get(name)]:
-        raise CheckError(
-            "card", f"Got metadata without {missing}; the Hub needs them. Prepare the data again, for a new card."
-        )
+        raise CheckError("card", f"Got metadata without {missing}; the Hub needs them. Prepare the data again.")
     yield "card", f"{len(card.data)} entries"
 
 
@@ -134,20 +121,14 @@ def load_elsewhere(
 def compare(loaded: Mapping[str, Any], expected: Answers, source: str) -> Findings:
     """Part after part that was loaded; a `CheckError` names the one that was not, or whose scores are others."""
     if "failed" in loaded:
-        raise CheckError(
-            loaded["failed"],
-            f"Got {loaded['error']} from {source}, in a fresh process without the package. It must load there. "
-            f"{_ADVICE}\n{loaded['traceback']}",
-        )
+        problem = f"Got {loaded['error']} from {source}, in a fresh process without the package."
+        raise CheckError(loaded["failed"], f"{problem} {_ADVICE}\n{loaded['traceback']}")
     for part, name in loaded["classes"].items():
         yield part, f"{name}, loaded without the package"
     difference = largest_difference(loaded["answers"], expected)
     if not difference <= TOLERANCE:
-        raise CheckError(
-            "scores",
-            f"Got scores from {source} that differ from the original's by up to {difference:.2g}. Allowed are "
-            f"{TOLERANCE:g}. The weights or the transform did not arrive as they are. {_ADVICE}",
-        )
+        problem = f"Got scores from {source} that differ from the original's by up to {difference:.2g}."
+        raise CheckError("scores", f"{problem} Allowed are {TOLERANCE:g}. {_ADVICE}")
     yield "scores", f"those of the original, to {TOLERANCE:g}"
 
 
@@ -168,15 +149,12 @@ def ask_clean_process(order: Mapping[str, Any], *, offline: bool = True) -> dict
         try:
             done = subprocess.run(command, input=json.dumps(order), capture_output=True, check=False, **options)
         except subprocess.TimeoutExpired as error:
-            raise CheckError(
-                "process", f"Got no answer in {error.timeout:.0f} s from the process that was to load it. Try again."
-            ) from error
+            problem = f"Got no answer in {error.timeout:.0f} s from the process that was to load it. Try again."
+            raise CheckError("process", problem) from error
     if done.returncode != 0:
-        raise CheckError(
-            "process",
-            f"Got exit status {done.returncode} from the process that was to load it: "
-            f"{' | '.join(done.stderr.strip().splitlines()[-5:])}. It must end with 0. Look whether memory suffices.",
-        )
+        last = " | ".join(done.stderr.strip().splitlines()[-5:])
+        problem = f"Got exit status {done.returncode} from the process that was to load it: {last}"
+        raise CheckError("process", f"{problem}. It must end with 0. Look whether memory suffices.")
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -87,10 +87,8 @@ def read_results(path: Path, repo_id: str) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError) as error:
         problem = f"which cannot be read: {error}"
     if problem:
-        raise ValueError(
-            f"Got the results file {path}, {problem}. Allowed is the results.json that `semart-hf evaluate` writes. "
-            "Evaluate the model, and pass its path."
-        )
+        allowed = "Allowed is the results.json that `semart-hf evaluate` writes"
+        raise ValueError(f"Got the results file {path}, {problem}. {allowed}. Pass its path.")
     return {**without_folders(content), "model": repo_id}  # type: ignore[dict-item]  # a mapping stays one
 
 

@@ -51,10 +51,8 @@ def push_folder(
     api.create_repo(**repository, private=private, exist_ok=True, space_sdk="gradio" if repo_type == "space" else None)
     head = api.repo_info(**repository)
     if private and not head.private:
-        raise ValueError(
-            f"Got {repo_id}, which is there already and is public, where a private repository is asked for. Make it "
-            "private in its settings, give another --repo_id, or allow it with --no-private."
-        )
+        problem = f"Got {repo_id}, which is there already and is public, where a private repository is asked for"
+        raise ValueError(f"{problem}. Make it private in its settings, or give another --repo_id or --no-private.")
     names = list_files(folder)
     old = set(api.list_repo_files(**repository, revision=head.sha)) - {*names, _HUB_FILE}
     operations: list[Any] = [CommitOperationDelete(name) for name in sorted(old)]
@@ -63,10 +61,8 @@ def push_folder(
         return api.create_commit(**repository, operations=operations, commit_message=message, parent_commit=head.sha)
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code == 412:
-            raise ValueError(
-                f"Got another commit to {repo_id} while this one was being made. Allowed is one at a time, so that no "
-                "repository is a mixture. Nothing was changed: look at it, and push again."
-            ) from error
+            problem = f"Got another commit to {repo_id} while this one was being made"
+            raise ValueError(f"{problem}. Nothing was changed: look at it, and push again.") from error
         raise
 
 
@@ -92,10 +88,7 @@ def start_push(
     """
     source = Path(folder)
     if not (source / "config.json").is_file():
-        raise ValueError(
-            f"Got {source}, which has no config.json. Allowed is a folder that the Trainer saved. Call "
-            "trainer.save_model() first."
-        )
+        raise ValueError(f"Got {source}, which has no config.json. Call trainer.save_model() first.")
     if names is None:
         names = sorted({path.name for pattern in REPOSITORY_FILES for path in source.glob(pattern)})
     pushed = {name: source / name for name in names}

@@ -141,19 +141,14 @@ def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
     path = next(filter(Path.is_file, (given, given / "recipe.yaml", RECIPES / f"{name_or_path}.yaml")), None)
     if path is None:
         names = sorted(file.stem for file in RECIPES.glob("*.yaml"))
-        close = did_you_mean(given.stem, names)
-        raise ValueError(
-            f"There is no recipe {name_or_path}{close}. Give the path of a YAML file, or one of the recipes by name: "
-            f"{', '.join(names)}."
-        )
+        problem = f"There is no recipe {name_or_path}{did_you_mean(given.stem, names)}"
+        raise ValueError(f"{problem}. Give the path of a YAML file, or one of {', '.join(names)}.")
     try:
         recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=_RecipeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"The recipe {path} is not valid YAML: {error}. Write one `name: value` a line.") from error
     if not isinstance(recipe, dict) or not all(isinstance(key, str) for key in recipe):
-        raise ValueError(
-            f"The recipe {path} holds {type(recipe).__name__}, but it must hold fields. Write `name: value` lines."
-        )
+        raise ValueError(f"The recipe {path} holds {type(recipe).__name__}, no fields. Write `name: value` lines.")
     return recipe
 
 
@@ -172,10 +167,8 @@ def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> t
     hints = {name: hint for kind in dataclass_types for name, hint in get_type_hints(kind).items()}
     known = {f.name for kind in dataclass_types for f in fields(kind) if f.init}
     if unknown := [f"{name!r}{did_you_mean(name, known)}" for name in recipe if name not in known]:
-        raise ValueError(
-            f"Got fields that do not exist: {', '.join(unknown)}. `semart-hf train --help` lists the fields; those of "
-            "transformers.TrainingArguments are allowed too. Correct the recipe or the command line."
-        )
+        allowed = "Allowed are those that `semart-hf train --help` lists, and those of transformers.TrainingArguments"
+        raise ValueError(f"Got fields that do not exist: {', '.join(unknown)}. {allowed}.")
     command_line: list[str] = []
     for name, value in recipe.items():
         kinds = {get_origin(kind) or kind for kind in (hints[name], *get_args(hints[name]))}
@@ -206,10 +199,8 @@ def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[A
     least = 0
     for number, own in sorted(table.items(), key=lambda entry: str(entry[0]).zfill(12)):
         if not str(number).isdigit() or not isinstance(own, dict) or _READ_BEFORE & {*own}:
-            raise ValueError(
-                f"from_labels has {number}: {own}, but it maps numbers of labels to tables of fields other than "
-                f"{sorted(_READ_BEFORE)}. Write e.g. from_labels: {{200: {{num_train_epochs: 8}}}}."
-            )
+            allowed = f"it maps numbers of labels to tables of fields other than {sorted(_READ_BEFORE)}"
+            raise ValueError(f"from_labels has {number}: {own}, but {allowed}, as {{200: {{num_train_epochs: 8}}}}.")
         checked = parse_recipe([type(part) for part in parts], {"data": data.data, **own})
         if num_labels >= int(number):
             least = int(number)
@@ -267,9 +258,8 @@ def _value(name: str, word: str) -> Any:
         value = yaml.load(word, Loader=_RecipeLoader)
     except yaml.YAMLError as error:
         if is_table:
-            raise ValueError(
-                f"{name} is {word!r}, which is not a table ({error}). Write e.g. --{name} '{{\"key\": 1}}'."
-            ) from error
+            example = f"--{name} '{{\"key\": 1}}'"
+            raise ValueError(f"{name} is {word!r}, which is not a table ({error}). Write e.g. {example}.") from error
         return word
     is_number = isinstance(value, bool) or str(value) == word or re.fullmatch(r"[-+]?[\d.]+[eE]-\d{1,2}", word)
     is_read = (is_number and isinstance(value, bool | int | float)) or word == "null" or is_table

@@ -184,7 +184,7 @@ def test_an_earlier_repository_stays_when_the_new_one_fails_and_a_folder_is_priv
 
 
 def test_a_prepared_dataset_needs_data_and_card(tmp_path):
-    with pytest.raises(check.CheckError, match=r"without data/\*\.parquet\. Allowed is the folder of a prepared"):
+    with pytest.raises(check.CheckError, match=r"without data/\*\.parquet\. Allowed is what `semart-hf prepare`"):
         list(check.check_dataset(tmp_path))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train-00000-of-00001.parquet").write_bytes(b"PAR1")
