@@ -33,15 +33,11 @@ def parse_arguments(words: list[str] | None = None) -> tuple[argparse.Namespace,
     parser = parser_of("compare", EPILOG)
     add = parser.add_argument
     add("recipe", metavar="RECIPE", help="what every tower is trained by, its own tower aside")
-    towers = (
-        "X for the tower of semart_hf/recipes/semart-X.yaml, another recipe, a timm model or its Hub id, or the "
-        "folder of a finished run (default: the three of the study)"
-    )
+    towers = "X of a recipe semart-X, a recipe's file, a timm model or its Hub id, a finished run [%(default)s]"
     add("--towers", nargs="+", default=["resnet18", "efficientnet_b0", "vit_tiny"], metavar="TOWER", help=towers)
     add("--output_dir", required=True, type=Path, metavar="OUT", help="where everything is written")
     add("--split", default="test", help="what they are compared on (default: test)")
-    config = "how training is launched, e.g. on several GPUs (default: one process)"
-    add("--accelerate_config", type=Path, default=ONE_PROCESS, metavar="FILE", help=config)
+    add("--accelerate_config", type=Path, default=ONE_PROCESS, metavar="FILE", help="launches (default: one process)")
     add("--no_reports", action="store_true", help="leave out each tower's own figures and report")
     add("--device", help="for evaluation and its speed: cpu, cuda, … (default: the GPU, if there)")
     return parser.parse_known_args(words)

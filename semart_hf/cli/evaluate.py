@@ -8,41 +8,36 @@ from typing import Any
 from .command import check_folders, command, load_model, parser_of, print_table, usable_device
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("evaluate")
-    add = parser.add_argument
-    add("--model", required=True, help="folder of a trained model, or its name on the Hub")
-    add("--data", required=True, help="SemArt release, prepared folder, CSV file, name on the Hub, or URL")
-    add("--split", type=split_name, default="test", help="train, validation or test (default: test)")
-    add("--output_dir", required=True, type=Path, help="where the results are written")
-    fit = "fit a temperature for each task on this split (validation) and store them in the model's config.json"
-    add("--calibrate", type=split_name, metavar="SPLIT", help=fit)
-    add("--compare", type=Path, metavar="DIR", help="an --output_dir of another model on the same paintings")
-    columns = "columns of the text (default: what the model's recipe.yaml names, else DESCRIPTION)"
-    add("--text_columns", nargs="+", metavar="COLUMN", help=columns)
-    add("--map_labels", type=Path, metavar="FILE", help='JSON: {"school": {"Flemish": "Dutch"}}')
-    common = "score only the paintings whose label the model knows"
-    add("--common_labels", action="store_true", help=common)
-    unseen = "also score the paintings whose author (or other column) does not occur in the data's train split"
-    add("--unseen_by", metavar="COLUMN", help=unseen)
-    masks = "also score with the words masked that name school, type, medium, time and painter in the text"
-    add("--mask_label_words", action="store_true", help=masks)
-    add("--no_report", action="store_true", help="leave out the figures and report.html")
-    add("--batch_size", type=int, default=32, help="paintings at a time (default: 32)")
-    add("--num_workers", type=int, default=0, help="processes that read pictures (default: none)")
-    add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
-    precision = "what the model computes in (default: bf16 where the hardware multiplies in it)"
-    add("--precision", choices=("auto", "bf16", "fp32"), default="auto", help=precision)
-    return parser.parse_args(arguments)
-
-
 def split_name(name: str) -> str:
     return {"val": "validation"}.get(name, name)
 
 
 @command("evaluate")
 def main(arguments: list[str]) -> None:
-    options = parse_arguments(arguments)
+    parser = parser_of("evaluate")
+    add = parser.add_argument
+    add("--model", required=True, help="folder of a trained model, or its name on the Hub")
+    add("--data", required=True, help="SemArt release, prepared folder, CSV file, name on the Hub, or URL")
+    add("--split", type=split_name, default="test", help="train, validation or test (default: test)")
+    add("--output_dir", required=True, type=Path, help="where the results are written")
+    add(
+        "--calibrate",
+        type=split_name,
+        metavar="SPLIT",
+        help="fit temperatures on it, which config.json keeps: validation",
+    )
+    add("--compare", type=Path, metavar="DIR", help="an --output_dir of another model on the same paintings")
+    add("--text_columns", nargs="+", metavar="COLUMN", help="of the text (default: the recipe's, else DESCRIPTION)")
+    add("--map_labels", type=Path, metavar="FILE", help='JSON: {"school": {"Flemish": "Dutch"}}')
+    add("--common_labels", action="store_true", help="score only the paintings whose label the model knows")
+    add("--unseen_by", metavar="COLUMN", help="also score those whose author, or other column, train does not have")
+    add("--mask_label_words", action="store_true", help="also score without words that name labels, time and painter")
+    add("--no_report", action="store_true", help="leave out the figures and report.html")
+    add("--batch_size", type=int, default=32, help="paintings at a time (default: 32)")
+    add("--num_workers", type=int, default=0, help="processes that read pictures (default: none)")
+    add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
+    add("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 where the hardware has it")
+    options = parser.parse_args(arguments)
     check_folders("output_dir", options.output_dir, model=Path(options.model), compare=options.compare)
 
     from semart_hf.evaluation.calibration import check_can_store, store_calibration
@@ -118,17 +113,15 @@ def print_scores(results: dict[str, Any]) -> None:
         tables["What train has not seen"] = result_tables.score_table(results["unseen"], result_tables.SHORT)
     for title, table in tables.items():
         print_table(replace(table, title=title))
+    notes = []
     for task, scores in results["tasks"].items():
-        if not scores["num_rows"]:
-            print(f"No painting has a known {task}; it is left out of the mean.")
-        elif words := result_tables.single_label_words(task, scores):
-            print(words)
-        if several := result_tables.several_words(task, scores):
-            print(several)
+        absent = f"No painting has a known {task}; it is left out of the mean."
+        notes.append(result_tables.single_label_words(task, scores) if scores["num_rows"] else absent)
+        notes.append(result_tables.several_words(task, scores))
         if distance := result_tables.distance_words(scores):
-            print(f"{task}: {distance}")
-    for words in (*result_tables.result_notes(results), *results.get("comparison", {}).get("in_words", [])):
-        print(words)
+            notes.append(f"{task}: {distance}")
+    notes += [*result_tables.result_notes(results), *results.get("comparison", {}).get("in_words", [])]
+    print("\n".join(filter(None, notes)))
 
 
 if __name__ == "__main__":

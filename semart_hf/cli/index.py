@@ -15,8 +15,10 @@ processes share the work."""
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = parser_of("index", EPILOG)
     add = parser.add_argument
-    kinds = "CSV, TSV, JSON lines, Parquet or Excel file; folder of pictures; data by its folder or name on the Hub"
-    add("catalogue", help=kinds)
+    add(
+        "catalogue",
+        help="CSV, TSV, JSON lines, Parquet or Excel file; folder of pictures, or of data; name on the Hub",
+    )
     add("--model", required=True, help="folder of a trained model, or its name on the Hub")
     add("--output", required=True, metavar="INDEX", help="a folder, or object storage as s3://bucket/index")
     add("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")

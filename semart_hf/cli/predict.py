@@ -23,22 +23,13 @@ line counts them. The status is 0 if a painting was answered, 1 if none was."""
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = parser_of("predict", EPILOG)
     add = parser.add_argument
-    kinds = (
-        "CSV, TSV, JSON lines, Parquet or Excel file, written back to --output; or a folder of pictures, or data by "
-        "its folder or its name on the Hub"
-    )
+    kinds = "CSV, TSV, JSON lines, Parquet or Excel file; folder of pictures, or of data; name on the Hub"
     add("catalogue", nargs="?", help=kinds)
     add("--model", required=True, help="folder of a trained model, or its name on the Hub")
-    pictures = "pictures, or folders of them; a text file beside a picture (monet.txt beside monet.jpg) is its text"
-    add("--input", type=Path, nargs="+", default=[], help=pictures)
+    add("--input", type=Path, nargs="+", default=[], help="pictures, or folders; monet.txt is the text of monet.jpg")
     add("--text", help="description of the one picture, or of a painting without a picture")
-    lines = (
-        "write JSON lines here, instead of a table on the screen: image, text, and predictions or error; or the "
-        "catalogue with its suggestions"
-    )
-    add("--output", type=Path, metavar="OUT", help=lines)
-    page = "write a page that shows which parts of each picture and which words moved each answer"
-    add("--explain", type=Path, metavar="OUT.html", help=page)
+    add("--output", type=Path, metavar="OUT", help="the catalogue with suggestions; else JSON lines, and no table")
+    add("--explain", type=Path, metavar="OUT.html", help="a page with what in picture and text moved each answer")
     add("--top_k", type=int, help="labels shown for each task (default: its answer)")
     add("--min_confidence", type=float, help="say unsure where the answer is less probable")
     add("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")

@@ -29,30 +29,33 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     release = "folder of a SemArt release, one such CSV file, or what --mapping reads; several are merged"
     add("--release", action="append", required=True, metavar="DIR", help=release)
     mapping = (
-        "YAML file that says what a catalogue's columns are, or a shipped one's name (met, nga, wikiart): one for "
-        "all releases, or one for each in their order, with 'official' for a SemArt release"
+        "YAML file of what columns are, or met, nga, wikiart, official (SemArt's): for all releases, or one for each"
     )
     add("--mapping", action="append", metavar="FILE", help=mapping)
     add("--encoding", metavar="NAME", help="of a catalogue's files, such as cp1250 (default: found)")
     add("--delimiter", metavar="CHARACTER", help="of a catalogue's files, or tab, comma, … (default: found)")
-    links = "take pictures that are links out of their folder, as DVC makes them"
-    add("--follow_links", action="store_true", help=links)
-    few = "stop if fewer of the named pictures can be read; 0 takes any (default: 0.5)"
-    add("--min_pictures", type=float, default=0.5, metavar="SHARE", help=few)
-    place = "folder that does not exist yet, or is empty; or an address, such as s3://bucket/paintings"
-    add("--output_dir", required=True, help=place)
+    add(
+        "--follow_links",
+        action="store_true",
+        help="take pictures that are links out of their folder, as DVC makes them",
+    )
+    add("--min_pictures", type=float, default=0.5, metavar="SHARE", help="of named pictures that can be read (0.5)")
+    add("--output_dir", required=True, help="new or empty folder, or an address, such as s3://bucket/paintings")
     add("--image_size", type=int, default=288, help="shorter side in pixels (default: 288)")
     add("--image_format", choices=("jpeg", "png", "webp"), default="jpeg", help="default: jpeg, quality 92")
     add("--num_proc", type=int, help="processes (default: one for each core)")
     add("--strict", action="store_true", help="make no dataset if a row would be dropped")
-    tasks = "label columns of the releases, or tables as in a recipe (default: the mappings', or SemArt's four)"
-    add("--tasks", nargs="+", metavar="TASK", help=tasks)
-    rare = "labels rarer than this in train become UNK (default: 10)"
-    add("--min_label_count", type=int, default=10, help=rare)
-    text = 'columns of the text, or a template such as "{TITLE}. {DESCRIPTION}" (default: DESCRIPTION)'
-    add("--text_columns", nargs="+", default=["DESCRIPTION"], help=text)
-    masks = "mask words that name school, type, medium, time and painter in the text"
-    add("--mask_label_words", action="store_true", help=masks)
+    add(
+        "--tasks",
+        nargs="+",
+        metavar="TASK",
+        help="label columns, or tables as in a recipe (default: those of --mapping)",
+    )
+    add("--min_label_count", type=int, default=10, help="labels rarer than this in train become UNK (default: 10)")
+    add(
+        "--text_columns", nargs="+", default=["DESCRIPTION"], help='columns, or a template as "{TITLE}. {DESCRIPTION}"'
+    )
+    add("--mask_label_words", action="store_true", help="mask words that name labels, time and painter in the text")
     options = parser.parse_args(arguments)
     if options.mapping and len(options.mapping) not in (1, len(options.release)):
         parser.error(f"{len(options.mapping)} mappings for {len(options.release)} releases: give one, or one for each")

@@ -15,20 +15,17 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--repo_id", required=True, type=repository_name, help="USER/NAME on the Hub")
     add("--push", action="store_true", help="publish; without it nothing is sent")
-    private = "whether a new repository is private (default: a model is public, a dataset private)"
-    add("--private", action=argparse.BooleanOptionalAction, help=private)
+    add("--private", action=argparse.BooleanOptionalAction, help="default: a model is public, a dataset private")
     add("--output_dir", type=Path, help="where it is put together (default: outputs/hub/NAME)")
     add = parser.add_argument_group("the card of a model").add_argument
-    results = "results.json of `evaluate`, the most important first (default: the one in the model's folder)"
-    add("--results", type=Path, nargs="+", help=results)
+    add("--results", type=Path, nargs="+", help="of `evaluate`, the most important first (default: the model's own)")
     add("--recipe", type=Path, help="recipe that trained it (default: recipe.yaml in the model's folder)")
     add("--data_name", help="what the training data are called")
     add("--license", default="apache-2.0", help="of the weights (default: apache-2.0)")
     add("--example", type=Path, help="picture for the card's example, which will be published with it")
     add("--example_text", help="text for the card's example")
     add("--card", type=Path, help="write the card, with its figures, here too: model_cards/NAME.md")
-    space = "put a Space together too, that serves the model"
-    add("--space", metavar="USER/NAME", type=repository_name, help=space)
+    add("--space", metavar="USER/NAME", type=repository_name, help="put a Space together too, that serves the model")
     return parser.parse_args(arguments)
 
 
@@ -39,11 +36,11 @@ def repository_name(value: str) -> str:
 
     try:
         validate_repo_id(value)
-        if value.count("/") == 1:
-            return value
-    except HFValidationError:
-        pass
-    raise argparse.ArgumentTypeError(f"Got the repository {value!r}. Give USER/NAME, as anna/semart-resnet18.")
+        _, _ = value.split("/")
+    except (HFValidationError, ValueError) as error:
+        message = f"Got the repository {value!r}. Give USER/NAME, as anna/semart-resnet18."
+        raise argparse.ArgumentTypeError(message) from error
+    return value
 
 
 @command("push")
@@ -74,17 +71,14 @@ def publish_model(options: argparse.Namespace) -> None:
         copy_card(folder, options.card)
     print(f"Checking {folder}")
     show_checks(check_repository(folder, model, processor, repo_id))
-    show_files(folder, repo_id, "model", options.private)
     if options.space:
-        space = folder.parent / f"{options.space.split('/')[1]}-space"
-        show_files(write_space(space, repo_id), options.space, "space", options.private)
-    if not options.push:
-        return
-    revision = push(folder, repo_id, "model", options.private)
-    print(f"Loading {repo_id} back at {revision}")
-    show_checks(check_published(folder, repo_id, revision, model, processor))
+        space = write_space(folder.parent / f"{options.space.split('/')[1]}-space", repo_id)
+    revision = publish(folder, repo_id, "model", options)
+    if revision:
+        print(f"Loading {repo_id} back at {revision}")
+        show_checks(check_published(folder, repo_id, revision, model, processor))
     if options.space:
-        push(write_space(space, repo_id, revision), options.space, "space", options.private)
+        publish(write_space(space, repo_id, revision), options.space, "space", options)
 
 
 def publish_dataset(options: argparse.Namespace) -> None:
@@ -93,18 +87,7 @@ def publish_dataset(options: argparse.Namespace) -> None:
 
     print(f"{LICENCE_NOTICE}\nChecking {options.dataset}")
     show_checks(check_dataset(options.dataset))
-    show_files(options.dataset, options.repo_id, "dataset", options.private)
-    if options.push:
-        push(options.dataset, options.repo_id, "dataset", options.private)
-
-
-def push(folder: Path, repo_id: str, repo_type: str, private: bool) -> str:
-    """The revision that the folder has on the Hub."""
-    from semart_hf.publishing.pushing import push_folder
-
-    commit = push_folder(folder, repo_id, f"Publish the {repo_type}", repo_type=repo_type, private=private)
-    print(f"Pushed {repo_id} at {commit.oid}: {commit.commit_url}")
-    return str(commit.oid)
+    publish(options.dataset, options.repo_id, "dataset", options)
 
 
 def show_checks(checks: Any) -> None:
@@ -112,14 +95,20 @@ def show_checks(checks: Any) -> None:
         print(f"  {part:16} {found}", flush=True)
 
 
-def show_files(folder: Path, repo_id: str, repo_type: str, private: bool) -> None:
-    from semart_hf.publishing.pushing import list_files
+def publish(folder: Path, repo_id: str, repo_type: str, options: argparse.Namespace) -> str | None:
+    """Show what a repository will hold and, with --push, send it: its revision is given then."""
+    from semart_hf.publishing.pushing import list_files, push_folder
 
     files = list_files(folder)
-    where = f"{repo_id} ({'private' if private else 'public'} {repo_type})"
+    where = f"{repo_id} ({'private' if options.private else 'public'} {repo_type})"
     print(f"{folder} -> {where}: {len(files)} files, {sum(files.values()):,} bytes")
     for name, size in files.items():
         print(f"  {size:>14,}  {name}")
+    if not options.push:
+        return None
+    commit = push_folder(folder, repo_id, f"Publish the {repo_type}", repo_type=repo_type, private=options.private)
+    print(f"Pushed {repo_id} at {commit.oid}: {commit.commit_url}")
+    return str(commit.oid)
 
 
 if __name__ == "__main__":

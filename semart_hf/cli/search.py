@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,13 +37,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
             parser.error("got a query and --text or --image; give both as --text and --image")
         from semart_hf.catalogue.picture_files import ENDINGS
 
-        if options.query.lower().endswith(ENDINGS):
-            options.image = options.query
-            print(f"Looking for the picture {options.query}. For these words give --text.", file=sys.stderr)
-        else:
-            options.text = options.query
-            if os.path.isfile(options.query):
-                print(f"Looking for the words {options.query}. For the file's picture give --image.", file=sys.stderr)
+        setattr(options, "image" if options.query.lower().endswith(ENDINGS) else "text", options.query)
     if (options.like is not None) == (options.text is not None or options.image is not None):
         parser.error("give words, a picture, or both; or --like ROW")
     if options.output is not None and options.output.suffix.lower() not in (".jsonl", ".html"):
@@ -77,8 +70,8 @@ def main(arguments: list[str]) -> None:
         vector, notices = query_vector(classify, options.text, options.image)
         for notice in [*notices, *filter(None, [model.config.training_notice])]:
             print(notice, file=sys.stderr)
-    settings = {"where": options.where, "exact": options.exact, "without": options.like}
-    hits = index.search(vector, top_k=options.top_k, **settings)
+    settings = {"where": options.where, "exact": options.exact, "without": options.like, "top_k": options.top_k}
+    hits = index.search(vector, **settings)
     if not hits:
         raise ValueError("No painting passes the filter. Ask for more with another --where.")
     show(options, index, hits)

@@ -56,11 +56,8 @@ def check_repository(
     code = code.replace(file_url(repo_id, ""), f"{folder}/").replace(f'"{repo_id}"', repr(str(folder)))
     loaded, expected = load_elsewhere({"source": str(folder), "code": code}, model, processor)
     yield from compare(loaded, expected, str(folder))
-    if loaded["printed"].strip() != shown.strip():
-        printed = loaded["printed"].strip()
-        raise CheckError(
-            "example", f"Got the output\n{printed}\nwhere the card shows\n{shown.strip()}\nRender it again."
-        )
+    if (printed := loaded["printed"].strip()) != (shown := shown.strip()):
+        raise CheckError("example", f"Got the output\n{printed}\nwhere the card shows\n{shown}\nRender it again.")
     yield "example", "prints what the card shows"
 
 

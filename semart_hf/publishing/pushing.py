@@ -94,28 +94,23 @@ def start_push(
     pushed = {name: source / name for name in names}
     if checkpoint_name is not None:
         pushed |= {f"{checkpoint_name}/{name}": source / name for name in list_files(source)}
-    linked = Path(tempfile.mkdtemp(dir=workspace, prefix="_push-"))
-    try:
-        operations = [CommitOperationAdd(name, _content(path, linked)) for name, path in pushed.items()]
-    except BaseException:
-        shutil.rmtree(linked)
-        raise
+    linked = tempfile.TemporaryDirectory(dir=workspace, prefix="_push-", ignore_cleanup_errors=True)
+    operations = [CommitOperationAdd(name, _content(path, linked.name)) for name, path in pushed.items()]
+    options: dict[str, Any] = {"commit_message": message, "token": token, "revision": revision}
 
     def commit() -> CommitInfo:
         try:
-            return huggingface_hub.create_commit(
-                repo_id, operations, commit_message=message, token=token, revision=revision
-            )
+            return huggingface_hub.create_commit(repo_id, operations, **options)
         except Exception as error:
             logger.warning("%r was not pushed to %s, which stays as it was: %s", message, repo_id, error)
             raise
         finally:
-            shutil.rmtree(linked, ignore_errors=True)
+            linked.cleanup()
 
     return huggingface_hub.run_as_future(commit)  # after those before it
 
 
-def _content(source: Path, folder: Path) -> str | bytes:
+def _content(source: Path, folder: str) -> str | bytes:
     """A link to the file; of the Trainer's state the content, which names the best checkpoint without its folders."""
     if source.name == "trainer_state.json":
         state = json.loads(source.read_text(encoding="utf-8"))
