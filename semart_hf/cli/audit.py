@@ -64,14 +64,15 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     from semart_hf.data.labels import labels_of
     from semart_hf.evaluation.label_errors import find_label_errors, with_other_labels
     from semart_hf.evaluation.predictions import predict_dataset
+    from semart_hf.recipes.recipe import effective_recipe, read_recipe
 
-    catalogue = catalogue_of(options)
-    model: Any = None
+    catalogue, recipe = catalogue_of(options), {}
     if options.model is not None:
         model, processor = load_model(options.model)
         names = list(model.config.task_names)
     else:
-        entries = recipe_tasks(options, fields)
+        recipe = effective_recipe(read_recipe(options.recipe), fields)
+        entries = one_label_tasks(options.tasks or recipe.get("tasks"))
         names = list(entries)
     has_suggestions = any(f"{name}_suggested" in catalogue.columns for name in names)
     columns, images = columns_of(options, catalogue, names, has_suggestions=has_suggestions)
@@ -81,21 +82,20 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     found = labelled_rows(catalogue, columns, names, images)
     print("".join(f"{line}\n" for line in found.notices()), end="", file=sys.stderr)
     rows = found.rows
-    if model is None:
-        wanted = [entries[name] for name in names]
-        probabilities, tasks = out_of_fold(options, fields, rows, found.keys, wanted) if wanted else ({}, [])
-    else:
+    tasks: list[dict[str, Any]] = []
+    if recipe and names:
+        recipe["tasks"] = [entries[name] for name in names]
+        probabilities, tasks = out_of_fold(options, recipe, rows, found.keys)
+    elif names:
         tasks = [task for task in model.config.tasks if task["name"] in names and task.get("kind") != "multi_label"]
         if several := [name for name in names if name not in [task["name"] for task in tasks]]:
             print(f"Not judged, they have several labels: {', '.join(several)}", file=sys.stderr)
         rows, num_left_out = with_known_labels(rows, tasks)
         if num_left_out:
             print(f"{num_left_out} labels that the model lacks are not judged.", file=sys.stderr)
-        shown = rows.select_columns(["image", "text"])
-        predictions = predict_dataset(
-            model, processor, shown, batch_size=options.batch_size, device=options.device, show_progress=True
-        )
-        probabilities = predictions.probabilities(model.config.temperatures)
+        how: dict[str, Any] = {"batch_size": options.batch_size, "device": options.device, "show_progress": True}
+        answers = predict_dataset(model, processor, rows.select_columns(["image", "text"]), **how)
+        probabilities = answers.probabilities(model.config.temperatures)
     if not tasks:
         lacks = f"which lacks a column of every task with one label, {names}"
         raise ValueError(f"Got {options.catalogue}, {lacks}. Name its columns as the tasks, or give --mapping.")
@@ -134,12 +134,10 @@ def in_words(task: str, references: Any, errors: Any) -> str:
     )
 
 
-def recipe_tasks(options: argparse.Namespace, fields: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The recipe's tasks by name, as a recipe says them; those with several or derived labels are left out."""
+def one_label_tasks(given: Any) -> dict[str, dict[str, Any]]:
+    """A recipe's tasks by name, without those that have several or derived labels."""
     from semart_hf.catalogue.schema import SEMART_TASKS, read_tasks
-    from semart_hf.recipes.recipe import effective_recipe, read_recipe
 
-    given = options.tasks or effective_recipe(read_recipe(options.recipe), fields).get("tasks")
     tasks = read_tasks(given) if given else list(SEMART_TASKS)
     if others := [task.name for task in tasks if task.kind == "multi_label" or task.rule or task.column]:
         reason = "they have several labels, or labels of another column"
@@ -148,11 +146,7 @@ def recipe_tasks(options: argparse.Namespace, fields: Sequence[str]) -> dict[str
 
 
 def out_of_fold(
-    options: argparse.Namespace,
-    fields: Sequence[str],
-    rows: Any,
-    keys: Sequence[float],
-    entries: Sequence[Mapping[str, Any]],
+    options: argparse.Namespace, recipe: dict[str, Any], rows: Any, keys: Sequence[float]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Probabilities by task `(rows, labels)` of models that were not trained on the row, and the tasks."""
     import numpy as np
@@ -164,15 +158,13 @@ def out_of_fold(
     from semart_hf.data.loading import Splits
     from semart_hf.evaluation.predictions import predict_dataset
     from semart_hf.files import atomic_file
-    from semart_hf.recipes.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
+    from semart_hf.recipes.recipe import ModelArguments, parse_recipe
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.building import build_trainer
 
     register()
-    recipe = effective_recipe(read_recipe(options.recipe), fields)
     recipe |= {"data": str(options.catalogue), "prepare": False, "streaming": False, "save_strategy": "no"}
-    recipe |= {"eval_strategy": "no", "load_best_model_at_end": False, "report_to": "none", "tasks": list(entries)}
-    recipe.pop("push_to_hub", None)
+    recipe |= {"eval_strategy": "no", "load_best_model_at_end": False, "report_to": "none", "push_to_hub": False}
     kept = folds_folder(options.output_dir)
     kinds = (ModelArguments, DataArguments, SemArtTrainingArguments)
     _, data, _ = parse_recipe(kinds, {**recipe, "output_dir": str(kept)})
@@ -198,9 +190,8 @@ def out_of_fold(
                 trainer.train()
             print(f"Part {fold + 1} of {options.folds}: trained on {len(splits['train'])} rows", flush=True)
             shown = rows.select(held_out).select_columns(["image", "text"])
-            found = predict_dataset(
-                trainer.model, trainer.processing_class, shown, batch_size=options.batch_size, device=options.device
-            )
+            how = {"batch_size": options.batch_size, "device": options.device}
+            found = predict_dataset(trainer.model, trainer.processing_class, shown, **how)
             with atomic_file(path) as unfinished, unfinished.open("wb") as file:
                 np.savez(file, *(found.probabilities()[task] for task in probabilities))
         with np.load(path) as answers:

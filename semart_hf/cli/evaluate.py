@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
         "--calibrate",
         type=split_name,
         metavar="SPLIT",
-        help="fit temperatures on it, which config.json keeps: validation",
+        help="to fit temperatures on, which config.json keeps",
     )
     add("--compare", type=Path, metavar="DIR", help="an --output_dir of another model on the same paintings")
     add("--text_columns", nargs="+", metavar="COLUMN", help="of the text (default: the recipe's, else DESCRIPTION)")

@@ -17,7 +17,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add(
         "catalogue",
-        help="CSV, TSV, JSON lines, Parquet or Excel file; folder of pictures, or of data; name on the Hub",
+        help="CSV, TSV, JSON lines, Parquet or Excel file; folder of pictures or data; name on the Hub",
     )
     add("--model", required=True, help="folder of a trained model, or its name on the Hub")
     add("--output", required=True, metavar="INDEX", help="a folder, or object storage as s3://bucket/index")

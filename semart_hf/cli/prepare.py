@@ -28,16 +28,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     release = "folder of a SemArt release, one such CSV file, or what --mapping reads; several are merged"
     add("--release", action="append", required=True, metavar="DIR", help=release)
-    mapping = (
-        "YAML file of what columns are, or met, nga, wikiart, official (SemArt's): for all releases, or one for each"
-    )
+    mapping = "YAML file of what columns are, or met, nga, wikiart, official (SemArt's): for all, or one for each"
     add("--mapping", action="append", metavar="FILE", help=mapping)
     add("--encoding", metavar="NAME", help="of a catalogue's files, such as cp1250 (default: found)")
     add("--delimiter", metavar="CHARACTER", help="of a catalogue's files, or tab, comma, … (default: found)")
     add(
         "--follow_links",
         action="store_true",
-        help="take pictures that are links out of their folder, as DVC makes them",
+        help="take pictures that are links out of their folder",
     )
     add("--min_pictures", type=float, default=0.5, metavar="SHARE", help="of named pictures that can be read (0.5)")
     add("--output_dir", required=True, help="new or empty folder, or an address, such as s3://bucket/paintings")
@@ -49,12 +47,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--tasks",
         nargs="+",
         metavar="TASK",
-        help="label columns, or tables as in a recipe (default: those of --mapping)",
+        help="label columns, or tables as in a recipe (default: --mapping's)",
     )
     add("--min_label_count", type=int, default=10, help="labels rarer than this in train become UNK (default: 10)")
-    add(
-        "--text_columns", nargs="+", default=["DESCRIPTION"], help='columns, or a template as "{TITLE}. {DESCRIPTION}"'
-    )
+    add("--text_columns", nargs="+", default=["DESCRIPTION"], help='columns, or a template: "{TITLE}. {DESCRIPTION}"')
     add("--mask_label_words", action="store_true", help="mask words that name labels, time and painter in the text")
     options = parser.parse_args(arguments)
     if options.mapping and len(options.mapping) not in (1, len(options.release)):
