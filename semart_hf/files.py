@@ -61,7 +61,9 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
     """
     folder = Path(folder).absolute()
     refuse_mounted(folder)
-    if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"Got {folder}, which is a file. Give the name of a folder, or of a new one.")
+    if not replace and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"Got the folder {folder}, which is not empty. Give the name of a new folder, or empty it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
@@ -84,8 +86,6 @@ def output_folder(folder: str | os.PathLike[str], own_files: Sequence[str], kind
     folder = Path(folder)
 
     def refuse_foreign() -> None:
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"Got {folder}, which is a file. Allowed is a folder, or a new name. Give another one.")
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
         if foreign := sorted(name for name in names if not any(fnmatch(name, pattern) for pattern in own_files)):
             more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
@@ -163,10 +163,8 @@ def full_disk_explained(folder: str | Path, advice: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        number = getattr(error, "errno", None)
-        if number not in (errno.ENOSPC, errno.EDQUOT):
-            number = errno.ENOSPC if any(words in str(error) for words in _FULL_DISK_WORDS) else None
-        if number is None or "The disk is full" in str(error):
+        is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if not (is_full or any(words in str(error) for words in _FULL_DISK_WORDS)) or "The disk is full" in str(error):
             raise
         free = shutil.disk_usage(folder).free if Path(folder).exists() else 0
-        raise OSError(number, f"The disk is full ({free // 2**20} MiB free): {folder}. {advice}") from error
+        raise OSError(errno.ENOSPC, f"The disk is full ({free // 2**20} MiB free): {folder}. {advice}") from error

@@ -34,8 +34,7 @@ class ModelArguments:
         "heads the labels that the data has too.",
     )
     vision: str = described(
-        "timm/efficientnet_b0.ra_in1k",
-        "Vision tower: Hub id or folder of a timm model; a timm name too if it starts from scratch.",
+        "timm/efficientnet_b0.ra_in1k", "Vision tower: Hub id or folder of a timm model; from scratch, its timm name."
     )
     text: str | None = described(
         "distilbert/distilbert-base-uncased",
@@ -43,43 +42,25 @@ class ModelArguments:
         "DistilBERT of the sizes in text_args, with a vocabulary learned from the training texts.",
     )
     pretrained: str = described(
-        "true",
-        "true loads both towers' weights, vision or text only that tower's, false none.",
-        choices=list(PRETRAINED_CHOICES),
+        "true", "Towers whose weights are loaded: true both, false none.", choices=list(PRETRAINED_CHOICES)
     )
-    image_size: int | None = described(
-        None, "Side of the square input in pixels. null: what the tower was trained with."
-    )
-    crop_pct: float | None = described(
-        None, "Share of a picture's sides that is shown after training. null: what its tower asks for."
-    )
+    image_size: int | None = described(None, "Side of the square input in pixels. null: the tower's.")
+    crop_pct: float | None = described(None, "Share of a picture's sides shown after training. null: the tower's.")
     crop_mode: str | None = described(
-        None,
-        "center cuts the middle of a picture, squash shows all of it, made square. null: what its tower asks for.",
-        choices=["center", "squash"],
+        None, "center: the middle; squash: all, made square. null: the tower's.", choices=["center", "squash"]
     )
-    text_args: dict[str, Any] | None = described(
-        None, "Fields of DistilBertConfig for text: null, e.g. '{\"dim\": 128}'."
-    )
+    text_args: dict[str, Any] | None = described(None, "DistilBertConfig's fields for text: null, '{\"dim\": 128}'.")
     frozen_vision_stages: int = described(0, "Leading stages of the vision tower that do not learn, its stem first.")
     trainable_text_layers: int | None = described(1, "Last text layers that learn. null: the whole text tower.")
     vision_pooling: str = described(
-        "last",
-        "last: the tower's own features; stages: beside them each stage's mean and deviation over the picture.",
-        choices=["last", "stages"],
+        "last", "last: the tower's features; stages: each stage's mean and deviation, too.", choices=["last", "stages"]
     )
     text_pooling: str = described("first", "first: the first token; mean: over the tokens.")
-    text_lexicon: bool = described(
-        False, "Whether a linear model on token counts adds its logits to those of the towers."
-    )
+    text_lexicon: bool = described(False, "Whether a linear model on token counts adds its logits.")
     probe_share: float = described(
-        0.0,
-        "Weight of regressions on frozen features, fitted before training, whose logits are averaged with the "
-        "network's; of texts alone they answer alone. 0: none.",
+        0.0, "Weight of regressions on frozen features beside the network; of texts alone they answer alone. 0: none."
     )
-    network_image_size: int | None = described(
-        None, "Side in pixels to which the network scales pictures, which a probe sees at image_size. null: neither."
-    )
+    network_image_size: int | None = described(None, "Side in pixels that the network sees; a probe: image_size.")
     fusion_dim: int = described(512, "Size of the fused features.")
     fusion_dropout: float = described(0.1, "Dropout probability before the heads.")
 
@@ -92,34 +73,24 @@ class LearningArguments:
     """How it is learned, beyond what `transformers.TrainingArguments` says; its fields are part of these."""
 
     head_init: str = described(
-        "random",
-        "logistic_regression: heads and projections start as regularised regressions on the towers' features.",
-        choices=["random", "logistic_regression"],
+        "random", "Heads start random or as regressions on features.", choices=["random", "logistic_regression"]
     )
     vision_learning_rate: float | None = described(None, "Vision tower's; null: learning_rate.")
     text_learning_rate: float | None = described(None, "Text tower's; null: learning_rate.")
     lexicon_learning_rate: float = described(0.1, "Of the lexicon, which is linear and starts at 0.")
-    lexicon_penalty: float = described(
-        0.1, "Of the lexicon's squared weights, beside the sum of all training rows' losses."
-    )
+    lexicon_penalty: float = described(0.1, "Of the lexicon's squared weights, beside the rows' summed losses.")
     loss: dict[str, str] | str | None = described(
         "cross_entropy",
         "Parts joined by + of cross_entropy, class_weighted, logit_adjusted, ordinal (labels with an order); for all "
         "tasks, or by task with `default` for the others.",
     )
-    logit_adjustment_tau: float = described(
-        1.0, "Of logit_adjusted: 1 balances the classes, 0 is plain cross-entropy."
-    )
+    logit_adjustment_tau: float = described(1.0, "Of logit_adjusted: 1 balances the classes, 0 changes nothing.")
     modality_loss: float = described(0.0, "Weight of the losses of picture and text each alone, of rows with both.")
     contrastive_weight: float = described(
-        0.0,
-        "Weight of picture and text finding each other among the pairs of a batch, on all devices; 0: not learned.",
+        0.0, "Of picture and text finding each other among a batch's pairs, on all devices; 0: not learned."
     )
     contrastive_start: str = described(
-        "random",
-        "Projections before training: random, or correlations, computed from all pairs' features by towers that know "
-        "much already.",
-        choices=["random", "correlations"],
+        "random", "Projections before training; correlations: of all pairs.", choices=["random", "correlations"]
     )
     ema_decay: float = described(0.0, "Of a moving average of the weights, which is then the result; 0: none.")
     from_labels: dict[str, Any] | None = described(
@@ -127,12 +98,8 @@ class LearningArguments:
         "Fields that take the others' place from so many labels a task on, in the mean over tasks, e.g. "
         '\'{"200": {"num_train_epochs": 8}}\'; those of the command line stay.',
     )
-    early_stopping_patience: int | None = described(
-        None, "Validations without a better metric after which training stops."
-    )
-    keep_freed_memory: bool = described(
-        True, "Whether a CPU's memory stays with the process between steps (glibc), which is faster."
-    )
+    early_stopping_patience: int | None = described(None, "Validations without a gain before training stops.")
+    keep_freed_memory: bool = described(True, "Whether a CPU's memory stays with the process (glibc): faster.")
 
 
 def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
