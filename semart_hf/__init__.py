@@ -43,10 +43,7 @@ def __getattr__(name: str) -> Any:
 
 
 def is_command_line() -> bool:
-    """Whether this process is one of the package's commands, which register after they have parsed their arguments.
-
-    They are `semart-hf X`, `python -m semart_hf.cli.X` and a checkout's `scripts/X.py`.
-    """
+    """Whether this process is `semart-hf X`, `python -m semart_hf.cli.X` or a checkout's `scripts/X.py`."""
     started = Path(sys.argv[0])
     is_script = started.suffix == ".py" and started.resolve().parent == Path(__file__).resolve().parents[1] / "scripts"
     return started.stem == "semart-hf" or is_script or any(word.startswith("semart_hf.cli") for word in sys.orig_argv)

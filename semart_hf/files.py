@@ -25,17 +25,14 @@ _FULL_DISK_WORDS = ("No space left on device", "PytorchStreamWriter failed", "fi
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes the place of `path` when the block ends, and goes when it fails.
-
-    The content has reached the disk before the name changes: a power cut leaves the old file or the new.
-    """
+    """A path beside `path` to write to; it takes the place of `path` when the block ends, and goes when it fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         yield unfinished
         with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # a power cut leaves the old file or the new
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)  # a full disk needs the room
@@ -54,11 +51,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 @contextmanager
 def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path]:
-    """An empty folder to fill; it becomes `folder` when the block ends, and is removed when it fails.
-
-    A folder with content is replaced if `replace`, once the new one is whole; else, or of a mounted volume, it is a
-    ValueError.
-    """
+    """An empty folder to fill; it becomes `folder`, which is empty or to be replaced, when the block ends, or goes."""
     folder = Path(folder).absolute()
     refuse_mounted(folder)
     if folder.exists() and not folder.is_dir():
@@ -113,11 +106,7 @@ def update_digest(digest: Any, path: str | Path) -> None:
 
 @contextmanager
 def locked(folder: str | Path, work: str, *, wait: float | None = None) -> Iterator[None]:
-    """While the block runs, this process alone works on `folder`, or a ValueError names the one that does.
-
-    The lock lies beside the folder, which need not exist, and is waited for `wait` seconds, or `LOCK_SECONDS`; that of
-    a killed process is free again.
-    """
+    """While the block runs, this process alone works on `folder`, or after a wait a ValueError names who does."""
     folder = Path(folder).resolve()
     if folder in _LOCKED:
         yield

@@ -1,7 +1,4 @@
-"""A page for one model: a picture and a text go in, ranked labels of each task come out, with what spoke for them.
-
-`semart-hf app --model DIR_OR_NAME` serves it on this machine; in a Space it serves the model that model.json names.
-"""
+"""Serve a page that classifies paintings: semart-hf app --model DIR, or in a Space the model that model.json names."""
 
 import argparse
 import json

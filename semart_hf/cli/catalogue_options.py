@@ -65,7 +65,5 @@ def described(catalogue: Any, columns: Any, images: Path) -> str:
     """What was found in a catalogue, in a sentence or three."""
     known = ", ".join(f"{task} in {column!r}" for task, column in columns.tasks.items())
     pictures = f"column {columns.image!r}, files in {images}" if columns.image else "none"
-    return (
-        f"Pictures: {'its own' if catalogue.has_pictures else pictures}. "
-        f"Text: {', '.join(map(repr, columns.text)) or 'none'}. Labels that are known: {known or 'none'}."
-    )
+    pictures, text = "its own" if catalogue.has_pictures else pictures, ", ".join(map(repr, columns.text)) or "none"
+    return f"Pictures: {pictures}. Text: {text}. Labels that are known: {known or 'none'}."

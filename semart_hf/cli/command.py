@@ -1,8 +1,4 @@
-"""What all commands share: how they end, how they load a model, and how they print a table.
-
-Commands import what is slow to import after they have understood their arguments: `--help` and a wrong one answer at
-once.
-"""
+"""What all commands share; they import what is slow after they have parsed, so that `--help` answers at once."""
 
 import argparse
 import functools
@@ -36,10 +32,7 @@ LAUNCHER_MODULES = ("accelerate.commands.", "torch.distributed.")
 
 
 def command(name: str) -> Callable[[Callable[[list[str]], None]], Callable[..., None]]:
-    """Decorator that makes a command's `main` of a function of its arguments, by default the process's.
-
-    What the user can correct ends with one line and status 1, without a traceback: `semart-hf predict: Got …`.
-    """
+    """Decorator of a command's `main`, after which what the user can correct ends with one line and status 1."""
 
     def decorate(work: Callable[[list[str]], None]) -> Callable[..., None]:
         @functools.wraps(work)
@@ -62,11 +55,8 @@ def command(name: str) -> Callable[[Callable[[list[str]], None]], Callable[..., 
 
 
 def set_up_threads() -> None:
-    """Let threads that wait for others leave their core, and undo a launcher's default of one thread.
-
-    Where another program has the core that a thread needs, the others would spin for its whole time slice, at each of
-    the hundreds of parallel regions of a forward pass.
-    """
+    """Let threads that wait for others leave their core, and undo a launcher's default of one thread."""
+    # Else, where another program has the core that a thread needs, the others spin for its whole time slice.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if os.environ.get("OMP_NUM_THREADS") != "1" or not is_launchers_default():
         return

@@ -165,11 +165,7 @@ class Tower(NamedTuple):
 
 
 def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any]) -> list[Tower]:
-    """A tower for each word: a finished run's folder, a recipe file, `X` for `semart-X.yaml`, or a timm model.
-
-    Of a recipe only the tower's own fields are taken. A recipe that starts from scratch takes the architecture alone
-    and freezes what it freezes itself: early stages are only worth freezing if they have learned something.
-    """
+    """A tower for each word: a finished run's folder, a recipe file, `X` for `semart-X.yaml`, or a timm model."""
     towers = [resolve_tower(word, recipe) for word in words]
     names = [tower.name for tower in towers]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -203,6 +199,7 @@ def resolve_tower(word: str, recipe: Mapping[str, Any]) -> Tower:
         known = sorted(file.stem.removeprefix("semart-") for file in RECIPES.glob("semart-*.yaml"))
         allowed = f"the folder of a finished run, a recipe, one of {known}, timm's models and their Hub ids"
         raise ValueError(f"Got the tower {word!r}. Allowed are {allowed}. Correct --towers.")
+    # From scratch it is the architecture alone, and the recipe's own stages that stay frozen, if any.
     if recipe.get("pretrained") in (False, "false", "text") and not Path(vision).is_dir():
         fields = {"vision": architecture}
     return Tower(name, fields)

@@ -1,7 +1,7 @@
 """Embed a catalogue, to be searched: semart-hf index CATALOGUE --model DIR --output INDEX."""
 
-import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from .catalogue_options import add_catalogue_options, catalogue_of, columns_of, described
@@ -12,33 +12,25 @@ that are new or changed are embedded, rows that are gone are removed. Under `acc
 processes share the work."""
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+@command("index")
+def main(arguments: list[str]) -> None:
     parser = parser_of("index", EPILOG)
     add = parser.add_argument
-    add(
-        "catalogue",
-        help="CSV, TSV, JSON lines, Parquet or Excel file; folder of pictures or data; name on the Hub",
-    )
+    add("catalogue", help="CSV, TSV, JSON lines, Parquet or Excel file; folder of pictures or data; or a Hub name")
     add("--model", required=True, help="folder of a trained model, or its name on the Hub")
     add("--output", required=True, metavar="INDEX", help="a folder, or object storage as s3://bucket/index")
     add("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
     add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
     add_catalogue_options(parser)
-    return parser.parse_args(arguments)
-
-
-@command("index")
-def main(arguments: list[str]) -> None:
-    options = parse_arguments(arguments)
+    options = parser.parse_args(arguments)
     from semart_hf.search.vector_index import connect
 
     connect(options.output, creates=True)  # without the library nothing is read
-    catalogue = catalogue_of(options)
-
     from semart_hf.collection.fetching import fetch_picture
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
     from semart_hf.search.indexing import Source, describe_index, embed_paintings, index_catalogue
 
+    catalogue = catalogue_of(options)
     model, processor = load_model(options.model)
     columns, images = columns_of(options, catalogue, model.config.task_names, has_suggestions=True)
     state = process_state(options.device)
@@ -48,13 +40,9 @@ def main(arguments: list[str]) -> None:
     name = str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model
     if state.is_main_process:
         print(described(catalogue, columns, images), file=sys.stderr)
-    counts, problems, about = index_catalogue(
-        source,
-        options.output,
-        lambda paintings: embed_paintings(classify, paintings, options.batch_size),
-        describe_index(source, model, name),
-        state,
-    )
+    embed = partial(embed_paintings, classify, batch_size=options.batch_size)
+    made_of = describe_index(source, model, name)
+    counts, problems, about = index_catalogue(source, options.output, embed, made_of, state)
     if not state.is_main_process:
         return
     for problem in problems:

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,12 +141,10 @@ def suggest(options: argparse.Namespace) -> None:
         found = classify(paintings, on_error="return", top_k=top_k, batch_size=options.batch_size)
         return [one if error_of(one) else several_labels.in_one_cell(one, config.tasks) for one in found]
 
-    def painting_of(row: Any) -> Any:
-        return suggestions.painting_of(row, columns, images, fetch_picture if fetch else None)
-
-    def addition_of(answer: Any, row: Any) -> Any:
-        return suggestions.addition_of(answer, row, columns, tasks, thresholds, fill=fill)
-
+    fetcher = fetch_picture if fetch else None
+    painting_of = partial(suggestions.painting_of, columns=columns, folder=images, fetch=fetcher)
+    beside = {"columns": columns, "tasks": tasks, "thresholds": thresholds, "fill": fill}
+    addition_of = partial(suggestions.addition_of, **beside)
     counts = suggestions.suggest(catalogue, output, answers, painting_of, addition_of, tasks, identity, state)
     if not state.is_main_process:
         return

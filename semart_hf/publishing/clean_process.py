@@ -1,8 +1,4 @@
-"""Run by `check.py` in a process of its own: loads a repository as people do who never installed the package.
-
-It reads an order from standard input and answers on standard output. It stops at the first part that does not load.
-The package cannot be imported in it, and its cache is fresh.
-"""
+"""Run by `check.py` in a process without the package: reads an order from standard input, answers on the output."""
 
 import contextlib
 import io
@@ -13,10 +9,7 @@ from typing import Any
 
 
 def load_parts(order: dict[str, Any]) -> dict[str, Any]:
-    """`classes` that were loaded, `answers` and `printed`; or `failed`, the part's name, with `error` and `traceback`.
-
-    The order has `source` (folder or repository), `paintings`, and maybe a `revision`, and `code` of the card to run.
-    """
+    """What was loaded of `source`, and its `answers` to `paintings`; or the first part that `failed`, and how."""
     import transformers
 
     source, options = order["source"], {"trust_remote_code": True, "revision": order.get("revision") or "main"}

@@ -41,15 +41,7 @@ def assemble_repository(
     text: str | None = None,
     **card: Any,
 ) -> Path:
-    """The folder with everything that belongs into the repository; an earlier one is replaced once this is whole.
-
-    Args:
-        results: Results files, the most important first; the card shows the figures that lie beside it.
-        trained: The results file of the training, which says what it took.
-        picture: Picture of the card's example; it will be published.
-        text: Text of the example; `None`: none beside a picture, else a made one.
-        **card: The `data_name` and `license` of `CardFacts`.
-    """
+    """The folder with everything that belongs into the repository; an earlier one is replaced once this is whole."""
     contents = [read_results(path, repo_id) for path in results]
     if contents and trained is not None and "training" in (written := read_results(trained, repo_id)):
         contents[0].setdefault("training", {**written["training"], "environment": written.get("environment")})

@@ -41,11 +41,7 @@ class _Answers(nn.Module):
 def export_onnx(
     model: SemArtForArtClassification, processor: SemArtProcessor, folder: str | os.PathLike[str]
 ) -> dict[str, Any]:
-    """What was written: `outputs`, and for each of the `graphs` its file, inputs, features and difference from torch.
-
-    The folder gets the graphs, the processor, config.json with the labels, and as onnx.json what is returned; an
-    earlier export there is replaced once this one is whole. The model is in float32, on the CPU.
-    """
+    """What onnx.json says of a float32 model's graphs in a folder, which also gets the processor and config.json."""
     for library in ("onnx", "onnxscript", "onnxruntime"):
         optional(library, "onnx")
     graphs: dict[str, Any] = {}

@@ -1,7 +1,4 @@
-"""A folder becomes one commit on the Hub: the repository then holds all of it, or stays as it was.
-
-The library's `upload_folder` makes one commit after the other, between which a repository would load wrong.
-"""
+"""A folder becomes one commit on the Hub, where `upload_folder` makes several: all of it is there, or nothing."""
 
 import json
 import logging
@@ -77,15 +74,7 @@ def start_push(
     token: str | None = None,
     revision: str | None = None,
 ) -> "Future[CommitInfo]":
-    """The commit of a folder of the Trainer, made in the background; if it fails, that is logged as a warning.
-
-    The files are linked to another place first, so that the folder may go meanwhile, as old checkpoints do.
-
-    Args:
-        workspace: A folder of the same file system, for the links.
-        names: Files of the folder to push; `None`: what loads the model, and its card.
-        checkpoint_name: Folder in the repository for the whole checkpoint, with what resuming needs; `None`: none.
-    """
+    """The commit in the background of a Trainer's folder: what loads it or `names`, and maybe the whole checkpoint."""
     source = Path(folder)
     if not (source / "config.json").is_file():
         raise ValueError(f"Got {source}, which has no config.json. Call trainer.save_model() first.")
@@ -94,6 +83,7 @@ def start_push(
     pushed = {name: source / name for name in names}
     if checkpoint_name is not None:
         pushed |= {f"{checkpoint_name}/{name}": source / name for name in list_files(source)}
+    # The files are linked into the workspace, so that the folder may go meanwhile, as old checkpoints do.
     linked = tempfile.TemporaryDirectory(dir=workspace, prefix="_push-", ignore_cleanup_errors=True)
     operations = [CommitOperationAdd(name, _content(path, linked.name)) for name, path in pushed.items()]
     options: dict[str, Any] = {"commit_message": message, "token": token, "revision": revision}

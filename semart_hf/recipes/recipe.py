@@ -1,7 +1,4 @@
-"""A recipe's fields: what they mean, and how a file and a command line give them.
-
-This module imports neither torch nor the Trainer, so that `--help` answers at once.
-"""
+"""A recipe's fields and how a file and a command line give them, without torch, so that `--help` answers at once."""
 # ruff: noqa: RUF009 (`described` gives a field)
 
 import difflib
@@ -155,10 +152,7 @@ def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> t
 
 
 def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[Any], str | None]:
-    """The model, data and training arguments with the fields of `from_labels` for so many labels, and what was chosen.
-
-    The arguments that are given stay as they are; what was chosen is `None` where a recipe has no `from_labels`.
-    """
+    """Copies of model, data and training arguments with the fields of `from_labels` for so many labels; what it chose."""
     _, data, training = parts
     if (table := training.from_labels) is None:
         return [*parts], None
