@@ -167,7 +167,6 @@ def suggest(options: argparse.Namespace) -> None:
 def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, Any]]:
     """`{"image", "text"}` of each painting: `None` for what it lacks, and `error` for a broken text."""
     from semart_hf.catalogue.picture_files import ENDINGS, picture_files
-    from semart_hf.catalogue.text_files import text_beside
 
     if text is not None and (len(paths) > 1 or (paths and paths[0].is_dir())):
         given = f"{len(paths)} pictures" if len(paths) > 1 else f"the folder {paths[0]}"
@@ -180,6 +179,8 @@ def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, An
         pictures = picture_files(path) if path.is_dir() else [path]
         if not pictures:
             raise ValueError(f"Got the folder {path} without a picture. Allowed are {', '.join(ENDINGS)}.")
+        from semart_hf.catalogue.text_files import text_beside  # takes a second
+
         for picture in pictures:
             painting: dict[str, Any] = {"image": str(picture), "text": None}
             paintings.append(painting)

@@ -152,7 +152,7 @@ def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> t
 
 
 def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[Any], str | None]:
-    """Copies of the model, data and training arguments with the fields of `from_labels` for so many labels, and which."""
+    """Copies of the three kinds of arguments with the fields of `from_labels` for so many labels, and which."""
     _, data, training = parts
     if (table := training.from_labels) is None:
         return [*parts], None
