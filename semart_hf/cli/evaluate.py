@@ -96,7 +96,7 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
         from semart_hf.documents.evaluation_report import explain_examples, write_evaluation_report
 
         explanations = explain_examples(model, processor, paintings, outcomes, options.precision)
-        extras = {"uncalibrated": uncalibrated, "explanations": explanations}
+        extras: dict[str, Any] = {"uncalibrated": uncalibrated, "explanations": explanations}
         write_evaluation_report(folder, results, outcomes, paintings, **extras)
     return results, model.config
 
@@ -113,7 +113,7 @@ def print_scores(results: dict[str, Any]) -> None:
         tables["What train has not seen"] = result_tables.score_table(results["unseen"], result_tables.SHORT)
     for title, table in tables.items():
         print_table(replace(table, title=title))
-    notes = []
+    notes: list[str | None] = []
     for task, scores in results["tasks"].items():
         absent = f"No painting has a known {task}; it is left out of the mean."
         notes.append(result_tables.single_label_words(task, scores) if scores["num_rows"] else absent)

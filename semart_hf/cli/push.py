@@ -63,10 +63,10 @@ def publish_model(options: argparse.Namespace) -> None:
     check_folders("output_dir", folder, model=source)
     model, processor = load_model(options.model)
     trained, recipe = (path if (path := source / name).is_file() else None for name in ("results.json", "recipe.yaml"))
-    sources = {"results": options.results or [trained] * bool(trained), "recipe": options.recipe or recipe}
-    example = {"picture": options.example, "text": options.example_text}
-    card = {"data_name": options.data_name, "license": options.license}
-    assemble_repository(model, processor, folder, repo_id, trained=trained, **sources, **example, **card)
+    card: dict[str, Any] = {"picture": options.example, "text": options.example_text, "trained": trained}
+    card |= {"results": options.results or [trained] * bool(trained), "recipe": options.recipe or recipe}
+    card |= {"data_name": options.data_name, "license": options.license}
+    assemble_repository(model, processor, folder, repo_id, **card)
     if options.card:
         copy_card(folder, options.card)
     print(f"Checking {folder}")

@@ -93,8 +93,8 @@ def check_dataset(folder: Path) -> Findings:
     """Part after part of a prepared dataset's folder; a `CheckError` without card or data, or with private content."""
     shards = sorted(folder.glob("data/*.parquet"))
     if not (folder / "README.md").is_file() or not shards:
-        missing = "README.md" if shards else "data/*.parquet"
-        raise CheckError("files", f"Got {folder} without {missing}. Allowed is what `semart-hf prepare` wrote.")
+        absent = "README.md" if shards else "data/*.parquet"
+        raise CheckError("files", f"Got {folder} without {absent}. Allowed is what `semart-hf prepare` wrote.")
     yield "files", f"{len(shards)} files of data, and a card"
     yield "private content", check_private_content(folder)
     card = DatasetCard((folder / "README.md").read_text(encoding="utf-8"))
