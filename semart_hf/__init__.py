@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data.loading import load_paintings as load_paintings
     from .model.configuration_semart import SemArtConfig as SemArtConfig
-    from .model.image_processing_semart import SemArtImageProcessor as SemArtImageProcessor
     from .model.modeling_semart import SemArtForArtClassification as SemArtForArtClassification
     from .model.pipeline_semart import ArtClassificationPipeline as ArtClassificationPipeline
+    from .model.processing_semart import SemArtImageProcessor as SemArtImageProcessor
     from .model.processing_semart import SemArtProcessor as SemArtProcessor
     from .training.arguments import SemArtTrainingArguments as SemArtTrainingArguments
     from .training.trainer import SemArtTrainer as SemArtTrainer
@@ -26,7 +26,7 @@ _HOMES = {
     "ArtClassificationPipeline": ".model.pipeline_semart",
     "SemArtConfig": ".model.configuration_semart",
     "SemArtForArtClassification": ".model.modeling_semart",
-    "SemArtImageProcessor": ".model.image_processing_semart",
+    "SemArtImageProcessor": ".model.processing_semart",
     "SemArtProcessor": ".model.processing_semart",
     "SemArtTrainer": ".training.trainer",
     "SemArtTrainingArguments": ".training.arguments",
@@ -61,10 +61,9 @@ def register() -> None:
     from transformers.pipelines import PIPELINE_REGISTRY
 
     from .model.configuration_semart import SemArtConfig
-    from .model.image_processing_semart import SemArtImageProcessor
     from .model.modeling_semart import SemArtForArtClassification
     from .model.pipeline_semart import ArtClassificationPipeline
-    from .model.processing_semart import SemArtProcessor
+    from .model.processing_semart import SemArtImageProcessor, SemArtProcessor
 
     if _TASK in PIPELINE_REGISTRY.supported_tasks:
         return

@@ -47,9 +47,9 @@ def seen(repository) -> dict:
 
 def test_auto_classes_and_pipeline_load_without_remote_code(seen):
     home = "semart_hf.model."
-    kinds = {"processing": "Processor", "image_processing": "ImageProcessor", "configuration": "Config"}
-    kinds["modeling"] = "ForArtClassification"
-    *parts, model = (f"{home}{file}_semart.SemArt{kind}" for file, kind in kinds.items())
+    kinds = {"Processor": "processing", "ImageProcessor": "processing", "Config": "configuration"}
+    kinds["ForArtClassification"] = "modeling"
+    *parts, model = (f"{home}{file}_semart.SemArt{kind}" for kind, file in kinds.items())
     pipelines = [home + "pipeline_semart.ArtClassificationPipeline"] * 4
     # The installed package is used, also where remote code was allowed.
     assert seen["classes"] == [*[*parts, model] * 2, model, *pipelines]

@@ -16,7 +16,7 @@ from benchmarks.notebook import NUM_LABELS, NotebookModel
 from benchmarks.turns import Clock
 from semart_hf.model.pipeline_semart import MOST_BATCHES
 from semart_hf.model.techniques_semart import computes_bf16, select_kernels
-from semart_hf.model.text_semart import FirstTokenBlock
+from semart_hf.model.towers_semart import FirstTokenBlock
 from semart_hf.training.techniques import keep_freed_memory
 
 

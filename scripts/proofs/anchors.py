@@ -16,8 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.output_semart import UNKNOWN_LABEL
+from semart_hf.model.processing_semart import SemArtImageProcessor
 
 Matrix = npt.NDArray[np.float64]
 GRID: dict[str, Sequence[Any]] = {

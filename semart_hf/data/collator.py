@@ -11,9 +11,8 @@ import torch
 from PIL import Image
 
 from semart_hf.model.output_semart import UNKNOWN_LABEL
-from semart_hf.model.paintings_semart import is_missing
 from semart_hf.model.pictures_semart import PictureError, load_picture
-from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.model.processing_semart import SemArtProcessor, is_missing
 
 from .augmentation import Augmentation, draw
 from .copies import pair_keys

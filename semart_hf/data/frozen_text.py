@@ -29,7 +29,7 @@ from semart_hf.files import atomic_file
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import TOKENS_MULTIPLE, SemArtProcessor
 from semart_hf.model.techniques_semart import evaluation_mode
-from semart_hf.model.text_semart import computed_with, frozen_layers, text_layers
+from semart_hf.model.towers_semart import computed_with, frozen_layers, text_layers
 
 from .data_arguments import DataArguments
 from .loading import return_freed_memory

@@ -24,8 +24,8 @@ from semart_hf.catalogue.schema import learn_vocabulary, read_tasks
 from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables, cells_of, typed_splits
 from semart_hf.catalogue.text import answers_in_text, is_description_alone, text_of
 from semart_hf.model.configuration_semart import is_multi_label
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.pictures_semart import FORMATS
+from semart_hf.model.processing_semart import SemArtImageProcessor
 from semart_hf.preparation.preparation import Preparation, PreparationOptions, prepare_paintings
 
 from .data_arguments import DataArguments

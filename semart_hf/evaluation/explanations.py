@@ -18,11 +18,10 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from semart_hf.model.configuration_semart import is_multi_label
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
-from semart_hf.model.lexicon_semart import lexicons
+from semart_hf.model.linear_semart import lexicons
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pictures_semart import load_picture
-from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.model.processing_semart import SemArtImageProcessor, SemArtProcessor
 from semart_hf.model.techniques_semart import autocast_context, evaluation_mode, run_model
 
 NUM_STEPS, STEPS_AT_ONCE = 24, 8

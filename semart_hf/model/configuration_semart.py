@@ -102,7 +102,7 @@ class SemArtConfig(PreTrainedConfig):
     format_version: str = "1.1"
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Build the towers' configurations and check what the field types cannot say."""
+        """Check what the field types cannot say."""
         if not self.loads_saved_pipeline:
             kwargs.pop("custom_pipelines", None)
         kwargs.pop("learns_task_weights", None)  # of format 1.0; it changed only how tasks were weighed in training
@@ -153,12 +153,11 @@ class SemArtConfig(PreTrainedConfig):
         _check_tasks(tasks or [])
         self.tasks = tasks
         has_kinds = any(set(task) & set(_KEYS_BY_KIND) for task in tasks or [])
-        is_newer = has_kinds or self.vision_pooling != "last"
-        if is_newer and self.format_version in ("1.0", "1.1"):
+        if self.format_version in ("1.0", "1.1") and (has_kinds or self.vision_pooling != "last"):
             self.format_version = "1.2"
-        prefixes = [f"{name}: " if len(self.task_names) > 1 else "" for name in self.task_names]
-        parts = zip(prefixes, tasks or [], strict=True)
-        labels = [prefix + label for prefix, task in parts for label in task["labels"]]
+        has_several = len(tasks or []) > 1
+        pairs = [(f"{task['name']}: " if has_several else "", task["labels"]) for task in tasks or []]
+        labels = [prefix + label for prefix, labels in pairs for label in labels]
         self.id2label = dict(enumerate(labels))
         self.label2id = {label: index for index, label in enumerate(labels)}
 
@@ -249,18 +248,17 @@ def _check_kind(task: dict[str, Any]) -> None:
                 f"Got {key} for the task {name!r} of kind {kind!r}. Only the kind {allowed[0]!r} has them. Leave them "
                 "out, or set the kind."
             )
-    for key in ("positions", "thresholds"):
+    for key, least, most, words in (
+        ("positions", -math.inf, math.inf, "or null"),
+        ("thresholds", 0, 1, "from 0 to 1"),
+    ):
         numbers = task.get(key, [0.5] * num_labels)
         known = [number for number in numbers if number is not None or key == "thresholds"]
-        are_numbers = all(isinstance(number, int | float) and math.isfinite(number) for number in known)
-        if (
-            len(numbers) != num_labels
-            or not are_numbers
-            or (key == "thresholds" and not all(0 <= n <= 1 for n in known))
-        ):
+        are_right = all(isinstance(one, int | float) and math.isfinite(one) and least <= one <= most for one in known)
+        if len(numbers) != num_labels or not are_right:
             raise ValueError(
-                f"The {key} of task {name!r} must be a number for each of {num_labels} labels"
-                f"{' from 0 to 1' if key == 'thresholds' else ', or null'}, got {numbers!r}. Correct them."
+                f"The {key} of task {name!r} must be a number for each of {num_labels} labels, {words}, got "
+                f"{numbers!r}. Correct them."
             )
 
 

@@ -5,17 +5,17 @@ from operator import attrgetter
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from .text_semart import computed_with
+from .towers_semart import check_arrived, computed_with
 
-# Tensors with a row (0) or a column (1) for each label of all tasks.
+# Tensors with a row (0) or a column (1) for each label of all tasks; those of all heads are one.
 _LABEL_AXES = {
+    **dict.fromkeys(("heads.weight", "heads.bias", "probe.absent_image", "probe.absent_text"), 0),
     **dict.fromkeys(("lexicon.weight", "probe.lexicon.weight"), 1),
     **{f"probe.{name}_projection.{kind}": 0 for name in ("vision", "text") for kind in ("weight", "bias")},
-    **dict.fromkeys(("probe.absent_image", "probe.absent_text"), 0),
 }
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 # Fields that the saved weights were trained with: with others the same weights would compute something else.
@@ -61,73 +61,54 @@ def reorder_heads(model: Any, tasks: list[dict[str, Any]]) -> None:
                 f"Got other tasks for a model whose heads are of the type {type(head).__name__}, whose rows cannot "
                 "be moved. Allowed are the saved tasks. Load it with them, or without quantization."
             )
-    old = {key: row for row, key in enumerate(_label_keys(model.config.tasks))}
-    keys = _label_keys(tasks)
-    rows = torch.tensor([row for row, key in enumerate(keys) if key in old], dtype=torch.long)
-    old_rows = torch.tensor([old[key] for key in keys if key in old], dtype=torch.long)
-    heads = list(model.heads.values())
-    weight, bias = (torch.cat([getattr(head, name) for head in heads]) for name in ("weight", "bias"))
-    new_weight = weight.new_empty(len(keys), weight.shape[1]).normal_(std=model.config.initializer_range)
-    new_bias = bias.new_zeros(len(keys))
-    new_weight[rows], new_bias[rows] = weight[old_rows], bias[old_rows]
-    sizes = [len(task["labels"]) for task in tasks]
-    model.heads = nn.ModuleDict()
-    for task, head_weight, head_bias in zip(tasks, new_weight.split(sizes), new_bias.split(sizes), strict=True):
-        head = nn.Linear(weight.shape[1], len(task["labels"]), device="meta").train(model.training)
-        head.weight, head.bias = nn.Parameter(head_weight.clone()), nn.Parameter(head_bias.clone())
-        model.heads[f"head_{task['name']}"] = head
-    state = model.state_dict()
+    old, labels = _by_label(model.state_dict(), model.config.tasks), _labels(tasks)
+    tensors = {}
     for name, axis in _LABEL_AXES.items():
-        if name in state:
-            old_values = state[name].index_select(axis, old_rows)
-            shape = [len(keys) if place == axis else size for place, size in enumerate(old_values.shape)]
-            values = old_values.new_zeros(shape).index_copy_(axis, rows, old_values)
-            path, _, own_name = name.rpartition(".")
-            setattr(model.get_submodule(path), own_name, nn.Parameter(values))
+        row = old.get(f"{name} of {_labels(model.config.tasks)[0]}")
+        if row is not None:
+            std = model.config.initializer_range if name == "heads.weight" else 0.0
+            rows = [old.get(f"{name} of {label}") for label in labels]
+            new = [torch.empty_like(row).normal_(std=std) if one is None else one for one in rows]
+            tensors[name] = torch.stack(new, dim=axis)
+    sizes = [len(task["labels"]) for task in tasks]
+    weights, biases = (tensors.pop(f"heads.{kind}").split(sizes) for kind in ("weight", "bias"))
+    model.heads = nn.ModuleDict()
+    for task, weight, bias in zip(tasks, weights, biases, strict=True):
+        head = nn.Linear(weight.shape[1], len(weight), device="meta").train(model.training)
+        head.weight, head.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+        model.heads[f"head_{task['name']}"] = head
+    for name, values in tensors.items():
+        path, _, own_name = name.rpartition(".")
+        setattr(model.get_submodule(path), own_name, nn.Parameter(values))
     model.config.set_tasks(tasks)
 
 
-@torch.no_grad()
 def verify_start(model: Any, path: str, saved_tasks: list[dict[str, Any]]) -> None:
     """Refuse a model of which a tensor is not in `model.safetensors`, or differs from it: rows by task and label."""
-    new_rows = {key: row for row, key in enumerate(_label_keys(model.config.tasks))}
-    pairs = [(row, new_rows[key]) for row, key in enumerate(_label_keys(saved_tasks)) if key in new_rows]
-    old_rows, rows = ([pair[place] for pair in pairs] for place in (0, 1))
-    state = {name: value.cpu() for name, value in model.state_dict().items()}
-    names = {f"heads.head_{task['name']}.{kind}" for task in model.config.tasks for kind in ("weight", "bias")}
-    missing, different = set(state) - names, []
-    with safe_open(path, framework="pt") as file:
-        keys = set(file.keys())
-        heads = {f"heads.head_{task['name']}.{kind}" for task in saved_tasks for kind in ("weight", "bias")}
-        if absent := sorted(heads - keys):
-            raise ValueError(f"The weights of {path} lack {absent[0]!r}. Take a model whose file is whole.")
-
-        def saved(name: str) -> torch.Tensor:
-            return file.get_tensor(name)
-
-        for kind in ("weight", "bias"):
-            old = torch.cat([saved(f"heads.head_{task['name']}.{kind}") for task in saved_tasks])
-            new = torch.cat([state[f"heads.head_{task['name']}.{kind}"] for task in model.config.tasks])
-            if not torch.equal(new[rows], old[old_rows].to(new.dtype)):
-                different.append(f"heads.{kind}")
-        if "logit_scale" not in keys:  # a start that was not contrastive
-            missing.discard("logit_scale")
-        for name in sorted(missing):
-            key = "lexicon.rarities" if name == "lexicon.idf" and name not in keys else name
-            if key in keys:
-                missing.remove(name)
-                old, new = saved(key), state[name]
-                if (axis := _LABEL_AXES.get(name)) is not None:
-                    pairs_of = ((old, old_rows), (new, rows))
-                    old, new = (values.index_select(axis, torch.tensor(places)) for values, places in pairs_of)
-                if not torch.equal(new, old.to(new.dtype)):
-                    different.append(name)
-    if missing or different:
-        raise ValueError(
-            f"The weights of {path} did not arrive: {len(missing)} tensors are not in it and {len(different)} differ "
-            f"(first: {[*sorted(missing), *different][0]!r}). Take a model whose model.safetensors is complete."
-        )
+    saved = load_file(path)
+    heads = [f"heads.head_{task['name']}.{kind}" for task in saved_tasks for kind in ("weight", "bias")]
+    if absent := [name for name in heads if name not in saved]:
+        raise ValueError(f"The weights of {path} lack {absent[0]!r}. Take a model whose file is whole.")
+    if "lexicon.rarities" in saved:  # of format 1.0
+        saved["lexicon.idf"] = saved["lexicon.rarities"]
+    known = {"", *_labels(saved_tasks)}
+    state = _by_label(model.state_dict(), model.config.tasks)
+    wanted = {name: value for name, value in state.items() if name.partition(" of ")[2] in known}
+    if "logit_scale" not in saved:  # a start that was not contrastive
+        wanted.pop("logit_scale", None)
+    check_arrived(path, wanted, _by_label(saved, saved_tasks))
 
 
-def _label_keys(tasks: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [(task["name"], label) for task in tasks for label in task["labels"]]
+def _labels(tasks: list[dict[str, Any]]) -> list[str]:
+    return [f"{task['name']}: {label}" for task in tasks for label in task["labels"]]
+
+
+def _by_label(state: dict[str, Tensor], tasks: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """The tensors by name; of those that have a row for each label each row, as `NAME of TASK: LABEL`."""
+    found = dict(state)
+    for kind in ("weight", "bias"):
+        found[f"heads.{kind}"] = torch.cat([found.pop(f"heads.head_{task['name']}.{kind}") for task in tasks])
+    for name in found.keys() & _LABEL_AXES.keys():
+        rows = found.pop(name).unbind(_LABEL_AXES[name])
+        found |= {f"{name} of {label}": row for label, row in zip(_labels(tasks), rows, strict=True)}
+    return found

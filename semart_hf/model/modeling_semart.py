@@ -14,20 +14,21 @@ from transformers import initialization as init
 from transformers.utils import cached_file
 
 from .configuration_semart import SemArtConfig
-from .lexicon_semart import Lexicon, add_logits
+from .linear_semart import Lexicon, Probe
 from .loading_semart import HUB_OPTIONS, reorder_heads, resolve_configs, verify_start
-from .output_semart import SemArtOutput, check_inputs, check_texts, fill_absent, mean_losses
-from .probe_semart import Probe, mean_logits
+from .output_semart import SemArtOutput, check_inputs, fill_absent, mean_losses
 from .techniques_semart import without_autocast
-from .text_semart import build_text_tower, pool_tokens, run_layers
 from .towers_semart import (
+    build_text_tower,
     fill_tower,
     frozen_parts,
     loaded_towers,
     pool_pictures,
+    pool_tokens,
     pooled_size,
     resolve_text_config,
     resolve_vision_config,
+    run_layers,
     set_vision_checkpointing,
 )
 
@@ -234,28 +235,31 @@ class SemArtForArtClassification(PreTrainedModel):
         Raises:
             ValueError: If the batch has neither pictures nor texts, or texts in two forms, or shapes disagree.
         """
-        texts = check_texts(input_ids, text_hidden, reads_tokens=self.config.reads_tokens)
-        batch = check_inputs(pixel_values, texts, labels, self.config.label_columns)
+        inputs = {"pixel_values": pixel_values, "input_ids": input_ids, "text_hidden": text_hidden, "labels": labels}
+        batch = check_inputs({name: value for name, value in inputs.items() if value is not None}, self.config)
         image = self.encode_images(pixel_values, has_image, batch)
         pooled_texts = self.pool_texts(input_ids, attention_mask, has_text, text_hidden, text_depth)
         text = self.project_texts(pooled_texts, has_text, batch)
         with without_autocast(image.device):
-            features, logits = self._fuse(image, text)
+            features, all_logits = self._fuse(image, text)
             if each_alone:
                 _, by_image = self._fuse(image, self.absent_text.expand_as(image))
                 _, by_text = self._fuse(self.absent_image.expand_as(text), text)
         tokens = input_ids, attention_mask if text_hidden is None else None  # beside hidden states, the mask is theirs
         if self.lexicon is not None:
             added = self.lexicon(*tokens, has_text)
-            logits = add_logits(logits, added)
+            all_logits = all_logits + added
             if each_alone:
-                by_text = add_logits(by_text, added)
+                by_text = by_text + added
         if self.probe is not None and not self.training:
             probed = self.probe(pixel_values, has_image, pooled_texts, has_text, tokens)
-            share = 1.0 if pixel_values is None else self.config.probe_share
-            logits = mean_logits(logits, probed, share, has_image)
+            share: Any = self.config.probe_share if pixel_values is not None else 1.0  # of a text it answers alone
+            if has_image is not None:
+                share = torch.where(has_image.unsqueeze(1), share, 1.0).to(probed.dtype)
+            all_logits = share * probed + (1 - share) * all_logits
+        logits = self._by_task(all_logits)
         loss, task_losses = mean_losses(logits, labels, self.config)
-        alone = {"image": by_image, "text": by_text} if each_alone else None
+        alone = {"image": self._by_task(by_image), "text": self._by_task(by_text)} if each_alone else None
         scale = self.logit_scale.exp().clamp(max=100) if self.config.contrastive else None  # as in CLIP
         output = SemArtOutput(loss, logits, task_losses, features, alone, image, text, scale)
         use_dict = self.config.return_dict if return_dict is None else return_dict
@@ -270,7 +274,7 @@ class SemArtForArtClassification(PreTrainedModel):
         self, input_ids: Tensor, attention_mask: Tensor | None = None, normalize: bool = False
     ) -> Tensor:
         """Vectors of texts `(batch, fusion_dim)`, by the text tower alone; of unit length with `normalize`."""
-        features = self.project_texts(self.pool_texts(input_ids, attention_mask), None, len(input_ids))
+        features: Tensor = self.text_projection(self.pool_texts(input_ids, attention_mask))
         return F.normalize(features.float(), dim=-1) if normalize else features
 
     def encode_images(self, pixel_values: Tensor | None, has_image: Tensor | None, batch: int) -> Tensor:
@@ -280,7 +284,7 @@ class SemArtForArtClassification(PreTrainedModel):
             return self._absent(self.absent_image, batch, self._placeholder_image, *unused)
         # Placeholder pictures never enter the tower: they would count in the statistics of its BatchNorm layers.
         present = pixel_values if has_image is None else pixel_values[has_image]
-        return self._fill_absent(self._image_features(present), has_image, self.absent_image)
+        return fill_absent(self._image_features(present), has_image, self.absent_image)
 
     def _image_features(self, pixel_values: Tensor) -> Tensor:
         if self.vision_tower.device.type == "meta" and not pixel_values.is_meta:
@@ -298,7 +302,7 @@ class SemArtForArtClassification(PreTrainedModel):
         """Projected text features `(batch, fusion_dim)`; the learned vector where a row has no text."""
         if pooled is None:
             return self._absent(self.absent_text, batch, self._placeholder_text, self.text_tower, self.text_projection)
-        return self._fill_absent(self.text_projection(pooled), has_text, self.absent_text)
+        return fill_absent(self.text_projection(pooled), has_text, self.absent_text)
 
     def pool_texts(
         self,
@@ -323,12 +327,17 @@ class SemArtForArtClassification(PreTrainedModel):
             hidden = run_layers(self.text_tower, texts.to(self.dtype), attention_mask, start, stop)
         return pool_tokens(hidden, attention_mask, self.config.text_pooling)
 
-    def _fuse(self, image: Tensor, text: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _fuse(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Features `(batch, fusion_dim)`, and the logits of all tasks side by side."""
         image, text = (part.to(self.fusion_norm.weight.dtype) for part in (image, text))
         # The two modalities are nearly independent evidence, which adds up; the hidden layer learns their interaction.
         features = image + text + F.gelu(self.fusion(self.fusion_norm(torch.cat((image, text), dim=-1))))
         dropped = self.fusion_dropout(features)
-        return features, {name: self.heads[f"head_{name}"](dropped) for name in self.config.task_names}
+        return features, torch.cat([self.heads[f"head_{name}"](dropped) for name in self.config.task_names], dim=1)
+
+    def _by_task(self, logits: Tensor) -> dict[str, Tensor]:
+        sizes = [len(task["labels"]) for task in self.config.tasks or []]
+        return dict(zip(self.config.task_names, logits.split(sizes, dim=1), strict=True))
 
     @property
     def num_frozen_text_layers(self) -> int:
@@ -375,11 +384,6 @@ class SemArtForArtClassification(PreTrainedModel):
             return features
         parameters = [parameter for module in unused for parameter in module.parameters() if parameter.requires_grad]
         return features + sum((parameter.sum() for parameter in parameters), vector.new_zeros(())) * 0.0
-
-    def _fill_absent(self, features: Tensor, is_present: Tensor | None, absent: Tensor) -> Tensor:
-        if is_present is None:
-            return features + absent.to(features.dtype) * 0.0 if self.training else features
-        return fill_absent(features, is_present, absent)
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
         function = kwargs.get("gradient_checkpointing_func")

@@ -40,40 +40,32 @@ class SemArtOutput(ModelOutput):
     logit_scale: Tensor | None = None
 
 
-def check_inputs(
-    pixel_values: Tensor | None, texts: Tensor | None, labels: Tensor | None, columns: Mapping[str, slice]
-) -> int:
-    """Number of rows of a batch; a `ValueError` where it has none, or numbers of rows or label columns disagree."""
-    if pixel_values is None and texts is None:
+def check_inputs(inputs: dict[str, Tensor], config: Any) -> int:
+    """Number of rows of a batch; a `ValueError` where it has none, texts in two forms, or shapes that disagree."""
+    if not set(inputs) - {"labels"}:
         raise ValueError("The batch has neither pixel_values nor input_ids. Give pictures, texts or both.")
-    inputs = {"pixel_values": pixel_values, "input_ids": texts, "labels": labels}
-    sizes = {name: tensor.shape[0] for name, tensor in inputs.items() if tensor is not None}
-    rows = next(iter(sizes.values()))
-    if any(size != rows for size in sizes.values()):
+    if "text_hidden" in inputs and "input_ids" not in inputs and config.reads_tokens:
+        raise ValueError("Got text_hidden alone, but this model's lexicon reads the tokens. Give input_ids too.")
+    if {"text_hidden", "input_ids"} <= set(inputs) and not config.reads_tokens:
+        raise ValueError("Got input_ids and text_hidden, but a text has one form. Leave one of the two out.")
+    sizes = {name: tensor.shape[0] for name, tensor in inputs.items()}
+    rows, *others = sizes.values()
+    if any(size != rows for size in others):
         raise ValueError(f"The inputs have different numbers of rows: {sizes}. Give one row a painting in each.")
-    num_columns = max((part.stop for part in columns.values()), default=0)
-    if labels is not None and labels.shape[1:] != (num_columns,):
-        several = ", and one (0 or 1) for each label of a task with several" if num_columns > len(columns) else ""
+    num_columns = config.num_label_columns
+    if "labels" in inputs and inputs["labels"].shape[1:] != (num_columns,):
+        several = ", and one (0 or 1) for each label of a task with several" * any(map(is_multi_label, config.tasks))
         raise ValueError(
-            f"labels has shape {tuple(labels.shape)}, but it must be (batch, {num_columns}): a column for each of "
-            f"{list(columns)}{several}. Put −100 where a label is unknown."
+            f"labels has shape {tuple(inputs['labels'].shape)}, but it must be (batch, {num_columns}): a column for "
+            f"each of {config.task_names}{several}. Put −100 where a label is unknown."
         )
     return rows
 
 
-def check_texts(input_ids: Tensor | None, text_hidden: Tensor | None, *, reads_tokens: bool) -> Tensor | None:
-    """The texts in the form that the text tower reads; a `ValueError` if they are given in the wrong one."""
-    if text_hidden is not None and input_ids is None and reads_tokens:
-        raise ValueError("Got text_hidden alone, but this model's lexicon reads the tokens. Give input_ids too.")
-    if text_hidden is not None and input_ids is not None and not reads_tokens:
-        raise ValueError("Got input_ids and text_hidden, but a text has one form. Leave one of the two out.")
-    return input_ids if text_hidden is None else text_hidden
-
-
 def fill_absent(features: Tensor, is_present: Tensor | None, absent: Tensor) -> Tensor:
     """A row of `features` for each row that `is_present (batch,)`, and the vector `absent` for each other one."""
-    if is_present is None:
-        return features
+    if is_present is None:  # distributed processes wait for the gradient of every parameter
+        return features + absent.to(features) * 0.0 if torch.is_grad_enabled() else features
     rows = absent.to(features.dtype).expand(len(is_present), -1).clone()
     rows[is_present] = features
     return rows
@@ -97,19 +89,17 @@ def mean_losses(
     """Weighted mean of the tasks' losses, a scalar, and each of them by task name; none without labels."""
     if labels is None:
         return None, None
-    losses, task_weights, columns = {}, config.task_weights, config.label_columns
-    for task, (name, task_logits) in zip(config.tasks, logits.items(), strict=True):
-        targets = labels[:, columns[name]]
+    losses, task_weights = {}, config.task_weights or {}
+    for task, columns in zip(config.tasks, config.label_columns.values(), strict=True):
+        values, targets = logits[task["name"]].float(), labels[:, columns]
         is_known = targets != UNKNOWN_LABEL
         if is_multi_label(task):
-            losses_by_label = F.binary_cross_entropy_with_logits(
-                task_logits.float(), targets.clamp(min=0).float(), reduction="none"
-            )
-            total = (losses_by_label * is_known).sum()
+            each = F.binary_cross_entropy_with_logits(values, targets.clamp(min=0).float(), reduction="none")
+            total = (each * is_known).sum()
         else:
-            total = F.cross_entropy(task_logits.float(), targets[:, 0], ignore_index=UNKNOWN_LABEL, reduction="sum")
+            total = F.cross_entropy(values, targets[:, 0], ignore_index=UNKNOWN_LABEL, reduction="sum")
         # No known label: 0 with a graph, where a mean would be 0 / 0.
-        losses[name] = total / is_known.sum().clamp(min=1)
-    weights = [float((task_weights or {}).get(name, 1.0)) for name in losses]
+        losses[task["name"]] = total / is_known.sum().clamp(min=1)
+    weights = [float(task_weights.get(name, 1.0)) for name in losses]
     weighted = [weight * loss for weight, loss in zip(weights, losses.values(), strict=True)]
     return torch.stack(weighted).sum() / sum(weights), losses

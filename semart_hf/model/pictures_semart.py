@@ -5,12 +5,13 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageFile, ImagePalette, UnidentifiedImageError
+from PIL import TiffImagePlugin as Tiff
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, IMAGELENGTH, IMAGEWIDTH
+from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Tags
 from torch import Tensor
 
 from .picture_sources_semart import (
@@ -22,7 +23,6 @@ from .picture_sources_semart import (
     shortened,
     source_name,
 )
-from .tiff_semart import black_and_white, byte_palette, has_larger_subpage, is_decoded_wrong, kind, main_page
 
 __all__ = ["FORMATS", "MAX_DECODED_BYTES", "PictureError", "load_picture", "open_picture", "reduce_jpeg", "to_rgb"]
 
@@ -86,8 +86,8 @@ def open_picture(content: bytes) -> Image.Image:
             _check_memory(*_webp_size(content), "WEBP", "RGBA")
         picture = Image.open(file, formats=FORMATS + ("HEIF",) * ("HEIF" in Image.OPEN))
         if picture.format == "TIFF":
-            number, page = main_page(file)
-            if has_larger_subpage(file, page):
+            number, page = _main_page(file)
+            if _has_larger_subpage(file, page):
                 reason = "a TIFF with the photograph in a sub-directory, as camera raw files have it"
                 raise picture_error("unsupported_picture", reason)
             picture.seek(number)
@@ -102,8 +102,7 @@ def open_picture(content: bytes) -> Image.Image:
 
 def reduce_jpeg(picture: Image.Image, least_side: int) -> None:
     """Let a JPEG be decoded at a half, a quarter or an eighth of its size, if its shorter side stays as long."""
-    shorter = min(picture.size)
-    if isinstance(picture, ImageFile.ImageFile) and shorter > least_side:
+    if isinstance(picture, ImageFile.ImageFile) and (shorter := min(picture.size)) > least_side:
         picture.draft(None, (picture.width * least_side // shorter, picture.height * least_side // shorter))
 
 
@@ -130,18 +129,16 @@ def _decoding_fault(error: Exception) -> tuple[str, str]:
 
 def _identification_fault(content: bytes, error: Exception) -> tuple[str, str]:
     """Problem and reason of content that Pillow does not take for a picture."""
-    if not content:
-        return "not_a_picture", "an empty file"
     if not any(content[:4096]):
-        return "not_a_picture", "nothing but zero bytes"
+        return "not_a_picture", "nothing but zero bytes" if content else "an empty file"
     if content.startswith((b"II*\0", b"MM\0*", b"II+\0")):
         try:
-            _, page = main_page(io.BytesIO(content))
+            _, page = _main_page(io.BytesIO(content))
         except Exception as damage:  # noqa: BLE001 - damaged tags raise anything
             return _decoding_fault(damage)
-        if not {IMAGEWIDTH, IMAGELENGTH, BITSPERSAMPLE} <= set(page):
+        if not {Tiff.IMAGEWIDTH, Tiff.IMAGELENGTH, Tiff.BITSPERSAMPLE} <= set(page):
             return "truncated_picture", "a TIFF that ends before its tags"
-        return "unsupported_picture", f"a TIFF of a kind that is not read here: {kind(page)}"
+        return "unsupported_picture", f"a TIFF of a kind that is not read here: {tiff_kind(page)}"
     start = content[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for pattern, problem, reason in _SIGNATURES:
         if re.match(pattern, start, re.DOTALL):
@@ -166,10 +163,8 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def _picture_of_values(values: np.ndarray | Tensor) -> Image.Image:
-    if isinstance(values, Tensor) and values.ndim == 3:
-        array = np.asarray(values.detach().cpu().movedim(0, -1))
-    else:
-        array = np.asarray(values)
+    planes = values.detach().cpu().movedim(0, -1) if isinstance(values, Tensor) and values.ndim == 3 else values
+    array = np.asarray(planes)
     array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))):
         raise picture_error("unknown_values", f"its values have shape {tuple(values.shape)} and type {values.dtype}")
@@ -184,8 +179,10 @@ def _check(image: Image.Image) -> None:
         return
     if image.format not in (*FORMATS, "MPO", "HEIF"):
         raise picture_error("unsupported_picture", f"a picture in the format {image.format}")
-    if image.format == "TIFF" and is_decoded_wrong(image.tag_v2, image.mode):
-        raise picture_error("unsupported_picture", f"a TIFF of a kind that is not read here: {kind(image.tag_v2)}")
+    if image.format == "TIFF" and _is_decoded_wrong(image.tag_v2, image.mode):
+        raise picture_error(
+            "unsupported_picture", f"a TIFF of a kind that is not read here: {tiff_kind(image.tag_v2)}"
+        )
     held = 0
     if isinstance(image, JpegImageFile) and "progressive" in image.info:
         # Its coefficients, two bytes each, are held at full size, whatever the scale that it is read at.
@@ -236,7 +233,7 @@ def _orientation(image: Image.Image) -> int | None:
 def _converted(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return Image.fromarray(_eight_bits(image)).convert("RGB")
-    if image.format == "TIFF" and image.mode == "P" and (palette := byte_palette(image.tag_v2)):
+    if image.format == "TIFF" and image.mode == "P" and (palette := _byte_palette(image.tag_v2)):
         image = image.copy()
         image.palette = ImagePalette.raw("RGB;L", palette)
     if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
@@ -261,7 +258,7 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
     """Grey values as uint8, where 0 is black, by what the mode and the file's tags say of the white point."""
     values = np.asarray(image)
     if image.mode.startswith("I;"):
-        zero, full = black_and_white(image.tag_v2) if image.format == "TIFF" else (0, 65535)
+        zero, full = _black_and_white(image.tag_v2) if image.format == "TIFF" else (0, 65535)
         greys = np.rint((np.arange(65536) - zero) * (255 / (full - zero))).clip(0, 255).astype(np.uint8)
         key = image.info.get("transparency")
         return greys[values] if key is None else np.where(values == key, np.uint8(255), greys[values])
@@ -281,3 +278,111 @@ def _without_gamma(rgb: Image.Image, image: Image.Image) -> Image.Image:
     if not gamma or {"srgb", "icc_profile"} & set(image.info) or abs(gamma * 2.2 - 1) < 0.05:
         return rgb
     return rgb.point([round(255 * (value / 255) ** (1 / (gamma * 2.2))) for value in range(256)] * 3)
+
+
+MAX_PAGES = 100  # of a file are looked at
+_SUBFILE_TYPE, _INK_SET = 254, 332
+_REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType
+_WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+_COLOURS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "LAB", 9: "LAB",
+            10: "LAB", 32803: "camera raw", 34892: "camera raw", 32844: "LogL", 32845: "LogLuv"}  # fmt: skip
+_NUMBERS = {1: "", 2: "signed ", 3: "float ", 5: "complex ", 6: "complex "}
+_COMPRESSIONS = {6: "old-style JPEG", 34712: "JPEG 2000", 33003: "JPEG 2000", 33005: "JPEG 2000", 50002: "JPEG XL"}
+
+
+def _main_page(file: BinaryIO) -> tuple[int, Any]:
+    """Number and tags of the first page that is no marked thumbnail and at least half as large as the largest one."""
+    pages: list[Tags] = []
+    seen = {0}
+    offset = _read_directory(file).next
+    while offset not in seen and len(pages) < MAX_PAGES:
+        seen.add(offset)
+        pages.append(_read_directory(file, offset))
+        offset = pages[-1].next
+    if not pages:
+        return 0, {}
+    unmarked = [page for page in pages if not _number(page, _SUBFILE_TYPE, 0) & _REDUCED_OR_MASK] or pages
+    largest = max(map(_num_pixels, unmarked))
+    page = next(page for page in unmarked if 2 * _num_pixels(page) >= largest)
+    return pages.index(page), page
+
+
+def _has_larger_subpage(file: BinaryIO, page: Tags) -> bool:
+    """Whether a directory below the page, where camera raw files keep the photograph, is larger than the page."""
+    places = _numbers(page, Tiff.SUBIFD, ())[:MAX_PAGES]
+    return any(_num_pixels(_read_directory(file, place)) > _num_pixels(page) for place in places)
+
+
+def tiff_kind(page: Tags) -> str:
+    """The page's kind in words, such as `32-bit float RGB`."""
+    bits = "/".join(map(str, sorted(set(_numbers(page, Tiff.BITSPERSAMPLE, (1,))))))
+    numbers = "".join(sorted({_NUMBERS.get(value, "") for value in _numbers(page, Tiff.SAMPLEFORMAT, (1,))}))
+    photometric = _number(page, Tiff.PHOTOMETRIC_INTERPRETATION, None)
+    colour = "of no stated colour" if photometric is None else _COLOURS.get(photometric, f"colours ({photometric})")
+    alpha = " with alpha" if {1, 2} & set(_numbers(page, Tiff.EXTRASAMPLES, ())) else ""
+    planes = " in separate planes" if _number(page, Tiff.PLANAR_CONFIGURATION, 1) == 2 else ""
+    compression = _number(page, Tiff.COMPRESSION, 1)
+    names = Tiff.COMPRESSION_INFO | _COMPRESSIONS
+    name = names.get(compression, f"compression {compression}").removeprefix("tiff_")
+    return f"{bits}-bit {numbers}{colour}{alpha}{planes}" + ("" if name == "raw" else f", {name}")
+
+
+def _is_decoded_wrong(page: Tags, mode: str) -> bool:
+    """Whether Pillow decodes a page of this kind into another picture, or what its numbers stand for is unknown."""
+    photometric = _number(page, Tiff.PHOTOMETRIC_INTERPRETATION, None)
+    formats, bits = set(_numbers(page, Tiff.SAMPLEFORMAT, (1,))), set(_numbers(page, Tiff.BITSPERSAMPLE, (1,)))
+    is_float_grey = mode == "F" and photometric == _GREY
+    if photometric is None or mode == "I" or (formats - {1, 4} and not is_float_grey):
+        return True
+    if _number(page, _INK_SET, 1) != 1:  # inks, but not those of CMYK
+        return True
+    if _number(page, Tiff.COMPRESSION, 1) != 1:  # libtiff decodes it, and gives floats in the machine's byte order
+        return mode == "F" and page.prefix == Tiff.MM
+    if photometric == _YCBCR and len(_numbers(page, Tiff.BITSPERSAMPLE, (1,))) > 1:
+        full = (0, 255, 128, 255, 128, 255)
+        is_full = tuple(map(float, _numbers(page, Tiff.REFERENCEBLACKWHITE, full))) == full
+        if not is_full or _numbers(page, Tiff.YCBCRSUBSAMPLING, (2, 2)) != (1, 1):
+            return True
+    in_planes = _number(page, Tiff.PLANAR_CONFIGURATION, 1) == 2
+    is_bytewise = bits == {8} and photometric in (_GREY, _RGB, _PALETTE, _CMYK)
+    is_reversed = _number(page, Tiff.FILLORDER, 1) == 2
+    return in_planes and (not is_bytewise or is_reversed or 1 in _numbers(page, Tiff.EXTRASAMPLES, ()))
+
+
+def _black_and_white(page: Tags) -> tuple[int, int]:
+    """The numbers of a grey page that stand for black and for white."""
+    largest = 2 ** max(_numbers(page, Tiff.BITSPERSAMPLE, (1,))) - 1
+    photometric = _number(page, Tiff.PHOTOMETRIC_INTERPRETATION, None)
+    return (largest, 0) if photometric == _WHITE_IS_ZERO else (0, largest)
+
+
+def _byte_palette(page: Tags) -> bytes | None:
+    """The palette as bytes, all reds first, where its writer put 8 bits into what holds 16; else `None`."""
+    values = _numbers(page, Tiff.COLORMAP, ())
+    return bytes(values) if values and max(values) < 256 else None
+
+
+def _read_directory(file: BinaryIO, offset: int | None = None) -> Tags:
+    """The tags at an offset; without one, of nothing yet, with the offset of the first."""
+    file.seek(0)
+    header = file.read(8)
+    directory = Tags(header + file.read(8) if header[2:3] == b"+" else header)  # BigTIFF
+    if offset is None:
+        return directory
+    file.seek(offset)
+    directory.next = 0  # where reading it fails
+    directory.load(file)
+    return directory
+
+
+def _num_pixels(page: Tags) -> int:
+    return _number(page, Tiff.IMAGEWIDTH, 0) * _number(page, Tiff.IMAGELENGTH, 0)
+
+
+def _numbers(page: Tags, tag: int, default: tuple[int, ...]) -> tuple[Any, ...]:
+    value = page.get(tag, default)
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _number(page: Tags, tag: int, default: Any) -> Any:
+    return next(iter(_numbers(page, tag, (default,))), default)

@@ -13,7 +13,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -22,8 +21,8 @@ from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 
 from .configuration_semart import is_multi_label
-from .paintings_semart import is_single, picture_and_text, rows
 from .pictures_semart import PictureError, load_picture
+from .processing_semart import is_single, picture_and_text, rows
 from .techniques_semart import run_model, uses_bf16
 
 UNSURE = "unsure"
@@ -31,7 +30,9 @@ UNSURE = "unsure"
 MOST_BATCHES = 4
 _UPLOAD_OPTIONS = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr")
 _CALL_OPTIONS = ("top_k", "tasks", "min_confidence")
+_FEATURES = {"image": "pixel_values", "text": "input_ids"}
 Answer = TypeVar("Answer")
+Respond = Callable[[dict[str, Tensor]], dict[str, Any]]
 
 
 class ArtClassificationPipeline(Pipeline):
@@ -86,44 +87,41 @@ class ArtClassificationPipeline(Pipeline):
             ValueError: If an option is wrong, or a painting cannot be read and `on_error` is `raise`; or a TypeError.
         """
         shown = {**self._postprocess_params, **self._sanitize_parameters(**options)[2]}
-        respond = partial(self._labels, shown=shown)
-        return self._each(inputs, respond, on_error=on_error, batch_size=batch_size, num_workers=num_workers)
+        respond = partial(self.postprocess, **shown)
+        answers = self._each(inputs, respond, on_error=on_error, batch_size=batch_size, num_workers=num_workers)
+        return answers[0] if is_single(inputs) else answers
 
-    def embed(
-        self,
-        paintings: Any,
-        *,
-        on_error: str | None = None,
-        batch_size: int | None = None,
-        num_workers: int | None = None,
-        with_answers: bool = False,
-    ) -> dict[str, Any]:
-        """Vectors of `image` and `text` in one space, each a float32 array `(paintings, fusion_dim)`.
+    def embed(self, paintings: Any, **options: Any) -> dict[str, Any]:
+        """Vectors of `image` and `text` in one space, each a float32 array `(paintings, fusion_dim)`, and `answers`.
 
         Rows have unit length, or are zeros where a painting has no picture or no text. `errors` says by row what is
-        wrong with paintings that cannot be read, of which all is zeros. Arguments and errors are those of a call; with
-        `with_answers`, its result is in `answers`, by the same pass through the model.
+        wrong with paintings that cannot be read, of which all is zeros. `answers` are those of a call. Errors and the
+        options `on_error`, `batch_size` and `num_workers` are those of a call too.
         """
-        options: dict[str, Any] = {"on_error": on_error, "batch_size": batch_size, "num_workers": num_workers}
-        shown = self._postprocess_params if with_answers else None
-        found = self._each(paintings, partial(self._vectors, shown=shown), **options)
-        responses = [found] if is_single(paintings) else list(found)
-        errors = {row: response["error"] for row, response in enumerate(responses) if isinstance(response, dict)}
-        nothing = np.zeros((2, self.model.config.fusion_dim), dtype=np.float32)
-        pairs = [nothing if isinstance(response, dict) else response[0] for response in responses]
-        image, text = np.stack(pairs, axis=1) if pairs else np.zeros((2, 0, nothing.shape[1]), dtype=np.float32)
-        answers = [response if isinstance(response, dict) else response[1] for response in responses]
-        return {"image": image, "text": text, "errors": errors} | ({"answers": answers} if with_answers else {})
+
+        def respond(outputs: dict[str, Tensor]) -> dict[str, Any]:
+            vectors = {modality: outputs[name] for modality, name in _FEATURES.items()}
+            return {**vectors, "answer": self.postprocess(outputs, **self._postprocess_params)}
+
+        responses = list(self._each(paintings, respond, **options))
+        nothing = torch.zeros(1, self.model.config.fusion_dim)
+        vectors = {
+            modality: torch.cat([nothing[:0], *(one.get(modality, nothing) for one in responses)]).numpy()
+            for modality in _FEATURES
+        }
+        errors = {row: one["error"] for row, one in enumerate(responses) if "error" in one}
+        return {**vectors, "errors": errors, "answers": [one.get("answer", one) for one in responses]}
 
     def _each(
         self,
         inputs: Any,
-        respond: Callable[[dict[str, Tensor], int], list[Any]],
+        respond: Respond,
         *,
-        on_error: str | None,
-        batch_size: int | None,
-        num_workers: int | None,
+        on_error: str | None = None,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
     ) -> Any:
+        """The response to what `forward` gives of each painting alone, or its error."""
         if on_error not in (None, "return", "raise"):
             raise ValueError(f"on_error is {on_error!r}. Allowed are 'return' and 'raise'. Give one of these.")
         batch_size = (self._batch_size or 1) if batch_size is None else batch_size
@@ -132,28 +130,21 @@ class ArtClassificationPipeline(Pipeline):
             if not isinstance(number, int) or number < least:
                 raise ValueError(f"{name} is {number!r}. Allowed are whole numbers from {least}. Give one of these.")
         if is_single(inputs):
-            return self._answers([(None, inputs)], respond, raises=on_error != "return")[0]
+            return self._batch([(None, inputs)], respond, raises=on_error != "return")
         if not num_workers:
             is_parallel = self.device.type == "cpu" and batch_size > 1
             num_workers = min(torch.get_num_threads(), MOST_BATCHES) if is_parallel else 1
-        answer = partial(self._answers, respond=respond, raises=on_error == "raise")
+        answer = partial(self._batch, respond=respond, raises=on_error == "raise")
         side_by_side = partial(answer_side_by_side, answer, batch_size=batch_size, num_threads=num_workers)
         paintings = rows(inputs)
         if not isinstance(paintings, list):
             return side_by_side(enumerate(paintings))
         numbered = sorted(enumerate(paintings), key=lambda pair: _text_length(pair[1]), reverse=True)
-        answers = dict(zip((row for row, _ in numbered), side_by_side(numbered), strict=True))
-        return [answers[row] for row in range(len(paintings))]
+        found = dict(zip((row for row, _ in numbered), side_by_side(numbered), strict=True))
+        return [found[row] for row in range(len(paintings))]
 
-    def _answers(
-        self,
-        numbered: Sequence[tuple[int | None, Any]],
-        respond: Callable[[dict[str, Tensor], int], list[Any]],
-        *,
-        raises: bool,
-    ) -> list[Any]:
-        """The answers to a batch of paintings, or the errors of those that cannot be read."""
-        answers: list[Any] = [None] * len(numbered)
+    def _batch(self, numbered: Sequence[tuple[int | None, Any]], respond: Respond, *, raises: bool) -> list[Any]:
+        found: dict[int, dict[str, Any]] = {}
         parts = {}
         for place, (row, painting) in enumerate(numbered):
             try:
@@ -163,29 +154,12 @@ class ArtClassificationPipeline(Pipeline):
                 if raises:
                     kinds = (PictureError, TypeError)
                     raise next((kind for kind in kinds if isinstance(error, kind)), ValueError)(message) from error
-                answers[place] = {"error": message}
+                found[place] = {"error": message}
         if parts:
-            responses = respond(self._inputs(*parts.values()), len(parts))
-            for place, response in zip(parts, responses, strict=True):
-                answers[place] = response
-        return answers
-
-    def _labels(self, inputs: dict[str, Tensor], num_rows: int, shown: dict[str, Any]) -> list[Any]:
-        return self._shown(self.forward(inputs), num_rows, shown)
-
-    def _shown(self, outputs: Mapping[str, Tensor], num_rows: int, shown: dict[str, Any]) -> list[Any]:
-        batches = ({task: values[row : row + 1] for task, values in outputs.items()} for row in range(num_rows))
-        return [self.postprocess(logits, **shown) for logits in batches]
-
-    def _vectors(self, inputs: dict[str, Tensor], num_rows: int, shown: dict[str, Any] | None = None) -> list[Any]:
-        """Vectors of picture and text of each row `(2, fusion_dim)`, and its answer where that is shown."""
-        found = []
-        outputs = self.forward(inputs, features=True)
-        for name, mask in (("pixel_values", "has_image"), ("input_ids", "has_text")):
-            is_present = inputs.get(mask, torch.full((num_rows,), name in inputs)).cpu()
-            found.append(F.normalize(outputs[name], dim=-1) * is_present.unsqueeze(1))
-        answers = [None] * num_rows if shown is None else self._shown(outputs, num_rows, shown)
-        return list(zip(torch.stack(found, dim=1).detach().numpy(), answers, strict=True))
+            outputs = self.forward(self._inputs(*parts.values()))
+            for at, place in enumerate(parts):
+                found[place] = respond({name: values[at : at + 1] for name, values in outputs.items()})
+        return [found[place] for place in range(len(numbered))]
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         names = self.model.config.task_names
@@ -221,16 +195,18 @@ class ArtClassificationPipeline(Pipeline):
         pictures, texts = zip(*parts, strict=True)
         return dict(self.processor(images=list(pictures), text=list(texts)))
 
-    def _forward(self, model_inputs: dict[str, Tensor], features: bool = False) -> dict[str, Tensor]:
+    def _forward(self, model_inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Logits by task, and by an input's name its vectors of unit length, zeros in rows without it."""
         inputs = dict(model_inputs)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        # Flat, because the base class takes a batch apart by its keys.
         output = run_model(self.model, inputs, precision=self.precision)
-        logits = {task: values.float() for task, values in output.logits.items()}
-        if features:
-            logits |= {"pixel_values": output.image_features.float(), "input_ids": output.text_features.float()}
-        return logits
+        found = {task: values.float() for task, values in output.logits.items()}
+        for modality, name in _FEATURES.items():
+            vectors = F.normalize(output[f"{modality}_features"].float(), dim=-1)
+            is_present = inputs.get(f"has_{modality}", torch.full_like(vectors[:, 0], name in inputs))
+            found[name] = vectors * is_present.unsqueeze(1)
+        return found
 
     def postprocess(
         self,
@@ -244,7 +220,7 @@ class ArtClassificationPipeline(Pipeline):
         A `ValueError` if logits are not finite.
 
         Args:
-            model_outputs: Logits `(1, num_labels)` by task.
+            model_outputs: What `forward` gives of one painting: logits `(1, num_labels)` by task.
             top_k: At most so many labels a task; `None`: all. `auto`: five, but of a task with several labels all that
                 reach their thresholds, which may be none.
             tasks: The tasks to answer; `None`: all.

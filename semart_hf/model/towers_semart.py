@@ -7,24 +7,22 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from timm.models import group_parameters
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, TimmWrapperConfig
+from transformers import AutoConfig, AutoModel, DistilBertConfig, PreTrainedConfig, TimmWrapperConfig
+from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
+from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 from transformers.utils import cached_file, logging
 
-from .configuration_semart import check_text_config
-from .text_semart import frozen_layers, text_options
+from .configuration_semart import TEXT_FAMILIES, check_text_config
 
 logger = logging.get_logger(__name__)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 # What of a tower's `pretrained_cfg` its transform depends on, and whose weights it had.
 _KEPT_OF_CFG = (
     *("architecture", "crop_mode", "crop_pct", "fixed_input_size", "input_size"),
     *("interpolation", "mean", "std", "tag", "license"),
 )
-
-
 # As the first BERT checkpoints have them, which transformers renames too.
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
@@ -120,11 +118,11 @@ def resolve_vision_config(
         raise ValueError(f"crop_pct is {crop_pct}, but it is the share of a picture's sides: above 0, at most 1.")
     if crop_mode not in (None, "center", "squash"):
         raise ValueError(f"crop_mode is {crop_mode!r}. Allowed are 'center' and 'squash'. Give one.")
+    is_config = isinstance(vision, PreTrainedConfig)
     name = os.fspath(vision) if isinstance(vision, str | os.PathLike) else str(vision)
-    is_timm_name = not (isinstance(vision, PreTrainedConfig) or os.path.isdir(name) or "/" in name)
+    is_timm_name = not (is_config or os.path.isdir(name) or "/" in name)
     settings: dict[str, Any] = {"architecture": name}
     if not is_timm_name:
-        is_config = isinstance(vision, PreTrainedConfig)
         config: Any = vision if is_config else AutoConfig.from_pretrained(name, trust_remote_code=False)
         settings = config.to_dict()
     architecture = str(settings.get("architecture") or name)
@@ -142,8 +140,9 @@ def resolve_vision_config(
             f"The vision tower {name!r} is a timm name, but pretrained weights come from a Hub id or a local "
             f"folder. Give 'timm/{name}{tag}', or pretrained=False for random weights."
         )
-    kept = {key: value for key, value in cfg.items() if key in _KEPT_OF_CFG}
-    cfg = {key: list(value) if isinstance(value, tuple) else value for key, value in kept.items()}
+    cfg = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in cfg.items() if key in _KEPT_OF_CFG
+    }
     args = dict(settings.get("model_args") or {})
     if image_size not in (None, cfg.get("input_size", (3, 224, 224))[-1]):
         if cfg.get("fixed_input_size"):
@@ -166,8 +165,7 @@ def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreT
     config = text if isinstance(text, PreTrainedConfig) else AutoConfig.from_pretrained(text, trust_remote_code=False)
     check_text_config(config, f"The text tower {text if isinstance(text, str) else type(text).__name__!r}")
     config = copy.deepcopy(config)
-    # A source saved in half precision is trained in full: its stored type would build a tower unlike its neighbours.
-    config.dtype = None
+    config.dtype = None  # a source that was saved in half precision is trained in full
     return config
 
 
@@ -187,7 +185,7 @@ def loaded_towers(sources: dict[str, Any], pretrained: bool | str) -> list[str]:
 
 def set_vision_checkpointing(timm_model: Any, enable: bool) -> None:
     """Whether a timm model computes activations again; never with BatchNorm, which would count a batch twice."""
-    has_statistics = any(isinstance(module, _BATCH_NORMS) for module in timm_model.modules())
+    has_statistics = any(hasattr(module, "running_mean") for module in timm_model.modules())
     if enable and has_statistics:
         logger.warning("Gradient checkpointing leaves out the vision tower, which has BatchNorm layers.")
     timm_model.set_grad_checkpointing(enable and not has_statistics)
@@ -215,21 +213,178 @@ def fill_tower(tower: Any, source: Any) -> None:
 
 def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> None:
     """Refuse a tower of which a tensor is not in the source's `model.safetensors`, read again, or differs from it."""
-    missing = tower.state_dict()
-    total = len(missing)
-    different = []
-    with safe_open(cached_file(source, "model.safetensors"), framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
-            name = key.removeprefix(f"{getattr(tower, 'base_model_prefix', '')}.")
-            for old, new in _OLD_NAMES.items():
-                name = name.replace(old, new)
-            name = name if name in missing else f"timm_model.{name}"
-            value = missing.pop(name, None)
-            if value is not None and not torch.equal(value.cpu(), file.get_tensor(key).to(value.dtype)):
-                different.append(name)
+    state, saved = tower.state_dict(), {}
+    for key, value in load_file(cached_file(source, "model.safetensors")).items():
+        name = key.removeprefix(f"{getattr(tower, 'base_model_prefix', '')}.")
+        for old, new in _OLD_NAMES.items():
+            name = name.replace(old, new)
+        saved[name if name in state else f"timm_model.{name}"] = value
+    check_arrived(source, state, saved)
+
+
+def check_arrived(source: Any, wanted: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
+    """A `ValueError` where a wanted tensor is not among the saved ones, or differs from them."""
+    missing = [name for name in wanted if name not in saved]
+    different = [
+        name
+        for name, value in wanted.items()
+        if name in saved and not torch.equal(value.cpu(), saved[name].to(value.dtype))
+    ]
     if missing or different:
         raise ValueError(
-            f"The pretrained weights of {os.fspath(source)!r} did not arrive: of the tower's {total} tensors, "
-            f"{len(missing)} are not in its model.safetensors and {len(different)} differ (first: "
-            f"{[*sorted(missing), *different][0]!r}). Choose a source that is complete, or pretrained=False."
+            f"The weights of {os.fspath(source)!r} did not arrive: of {len(wanted)} tensors, {len(missing)} are not "
+            f"in its model.safetensors and {len(different)} differ (first: {[*missing, *different][0]!r}). Choose a "
+            "source that is complete."
         )
+
+
+# What a text tower's numbers depend on beside its weights; each family has some of them.
+_COMPUTED_WITH = (
+    *("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "pad_token_id"),
+    *("max_position_embeddings", "sinusoidal_pos_embds", "type_vocab_size", "rope_parameters"),
+    *("activation", "hidden_act", "hidden_activation", "hidden_dim", "intermediate_size"),
+    *("layer_norm_eps", "norm_eps", "norm_bias", "attention_bias", "mlp_bias", "layer_types", "local_attention"),
+)
+
+
+class FirstTokenBlock(TransformerBlock):
+    """A DistilBERT layer that computes the first token alone: `(batch, tokens, dim)` becomes `(batch, 1, dim)`.
+
+    The numbers, parameters and their names are those of `TransformerBlock`. One query needs no keys: `q · (W h + b)`
+    is `(q W) · h + q · b`, and the values are computed from the attended mean.
+    """
+
+    def __init__(self, block: TransformerBlock, config: DistilBertConfig) -> None:
+        with torch.device("meta"):  # neither memory nor random numbers for parts that are replaced
+            super().__init__(config)
+        for name, part in block.named_children():
+            self.add_module(name, part)
+        self.train(block.training)
+
+    def forward(self, hidden_states: Tensor, attention_mask: Any = None, **kwargs: Any) -> Tensor:
+        """The first token's hidden state `(batch, 1, dim)` after this layer."""
+        # Masks of flash and flex attention have forms of their own, which those kernels alone can read.
+        is_usual_mask = attention_mask is None or (isinstance(attention_mask, Tensor) and attention_mask.ndim == 4)
+        linears = (self.attention.k_lin, self.attention.v_lin)
+        if not (is_usual_mask and all(_is_plain(linear, hidden_states) for linear in linears)):
+            whole: Tensor = super().forward(hidden_states, attention_mask, **kwargs)
+            return whole[:, :1]
+        first = hidden_states[:, :1]
+        mask = None if attention_mask is None else attention_mask[:, 0, :1]
+        attended = self.sa_layer_norm(self._attend(first, hidden_states, mask) + first)
+        output: Tensor = self.output_layer_norm(self.ffn(attended) + attended)
+        return output
+
+    def _attend(self, first: Tensor, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        attention = self.attention
+        num_heads, head_size = attention.n_heads, attention.attention_head_size
+        (key_weight, key_bias), (value_weight, value_bias) = (
+            (linear.weight.unflatten(0, (num_heads, -1)), linear.bias.view(num_heads, -1))
+            for linear in (attention.k_lin, attention.v_lin)
+        )
+        query = attention.q_lin(first).unflatten(-1, (num_heads, head_size)).squeeze(1) * head_size**-0.5
+        scores = torch.einsum("bhs,hsd->bhd", query, key_weight) @ hidden.transpose(1, 2)
+        scores = scores + (query * key_bias).sum(-1, keepdim=True)
+        if mask is not None and mask.dtype == torch.bool:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        elif mask is not None:
+            scores = scores + mask
+        weights = attention.dropout(scores.softmax(-1)).to(hidden.dtype)
+        mixed = torch.einsum("bhd,hsd->bhs", weights @ hidden, value_weight)
+        # Dropout leaves weights that do not add up to 1.
+        mixed = mixed + weights.sum(-1, keepdim=True) * value_bias
+        attended: Tensor = attention.out_lin(mixed.flatten(1).unsqueeze(1))
+        return attended
+
+
+def _is_plain(linear: nn.Module, hidden: Tensor) -> bool:
+    """Whether a layer is its weight and bias and nothing more: no adapter, no quantisation, not kept elsewhere."""
+    return (
+        type(linear) is nn.Linear
+        and linear.bias is not None
+        and linear.weight.device == hidden.device
+        and linear.weight.is_floating_point()
+        and not hasattr(linear, "_hf_hook")
+    )
+
+
+def build_text_tower(config: PreTrainedConfig, pooling: str) -> Any:
+    """A tower with random weights; where the first token is all that is read, a DistilBERT computes it alone."""
+    tower = AutoModel.from_config(config, **text_options(config))
+    layers = text_layers(tower)
+    if pooling == "first" and config.model_type == "distilbert" and len(layers):
+        layers[-1] = FirstTokenBlock(layers[-1], config)
+    return tower
+
+
+def text_options(config: PreTrainedConfig) -> dict[str, Any]:
+    """What a tower's class is given beside its configuration: no layer for what is not read."""
+    return {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
+
+
+def text_layers(tower: Any) -> nn.ModuleList:
+    """The layers of a text tower, in their order."""
+    layers: nn.ModuleList = tower.get_submodule(TEXT_FAMILIES[tower.config.model_type])
+    return layers
+
+
+def computed_with(config: PreTrainedConfig) -> dict[str, Any]:
+    """The fields of a text tower's configuration that its hidden states depend on, by its family's own names."""
+    names = {config.attribute_map.get(name, name) for name in _COMPUTED_WITH if hasattr(config, name)}
+    return {name: getattr(config, name) for name in sorted(names)}
+
+
+def most_text_tokens(config: PreTrainedConfig) -> int:
+    """How many tokens a text may have; RoBERTa counts its positions from behind the number of its padding."""
+    first = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta") else 0
+    return int(config.max_position_embeddings) - first
+
+
+def frozen_layers(tower: Any, num_trainable: int | None) -> list[nn.Module]:
+    """Embeddings and layers of a text tower that do not learn, where its last `num_trainable` do (`None`: all)."""
+    layers = list(text_layers(tower))
+    if num_trainable is None:
+        return []
+    if not 0 <= num_trainable <= len(layers):
+        raise ValueError(
+            f"trainable_text_layers is {num_trainable}, but the text tower has {len(layers)} layers. Give a number "
+            f"from 0 to {len(layers)}, or None to train the whole text tower with its embeddings."
+        )
+    last = [tower.final_norm] if num_trainable == 0 and hasattr(tower, "final_norm") else []
+    return [tower.embeddings, *layers[: len(layers) - num_trainable], *last]
+
+
+def run_layers(tower: Any, hidden: Tensor, attention_mask: Tensor | None, start: int, stop: int) -> Tensor:
+    """Hidden states `(batch, tokens, dim)` after a text tower's layers `start:stop`, of those before them."""
+    if start >= stop:
+        return hidden
+    layers: list[Any] = list(text_layers(tower))
+    options = {"config": tower.config, "inputs_embeds": hidden, "attention_mask": attention_mask}
+    if tower.config.model_type != "modernbert":
+        mask = create_bidirectional_mask(**options)
+        for layer in layers[start:stop]:
+            hidden = layer(hidden, mask)
+        return hidden
+    masks = {
+        "full_attention": create_bidirectional_mask,
+        "sliding_attention": create_bidirectional_sliding_window_mask,
+    }
+    numbers = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
+    shared = {  # by kind of attention: the mask, and the positions' angles
+        kind: (masks[kind](**options), tower.rotary_emb(hidden, numbers, kind))
+        for kind in {layer.attention_type for layer in layers[start:stop]}
+    }
+    for layer in layers[start:stop]:
+        mask, angles = shared[layer.attention_type]
+        hidden = layer(hidden, mask, position_embeddings=angles)
+    return tower.final_norm(hidden) if stop == len(layers) else hidden
+
+
+def pool_tokens(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:
+    """One vector a text `(batch, dim)`: the first token's (`pooling="first"`), or the mean over the tokens."""
+    if pooling == "first":
+        return hidden[:, 0]
+    if attention_mask is None:
+        return hidden.mean(1)
+    weights = attention_mask.to(hidden.dtype).unsqueeze(-1)
+    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)

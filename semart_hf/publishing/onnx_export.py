@@ -14,7 +14,7 @@ from semart_hf.files import output_folder, write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import evaluation_mode
-from semart_hf.model.text_semart import most_text_tokens
+from semart_hf.model.towers_semart import most_text_tokens
 
 #: By name of each graph, and of its file, what it gives after the tasks' logits.
 FEATURES = {

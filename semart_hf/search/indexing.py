@@ -81,7 +81,7 @@ def describe_index(source: Source, model: Any, name: str) -> dict[str, Any]:
 
 def embed_paintings(classify: Any, paintings: Sequence[Mapping[str, Any]], batch_size: int) -> list[dict[str, Any]]:
     """Of each painting `{"image", "text"}` its `answer`, `vector (dimension,)` and `thumbnail`, or its `error`."""
-    found = classify.embed(paintings, on_error="return", batch_size=batch_size, with_answers=True)
+    found = classify.embed(paintings, on_error="return", batch_size=batch_size)
     embedded = []
     for place, (painting, vector) in enumerate(zip(paintings, summed(found), strict=True)):
         image = painting.get("image")

@@ -18,10 +18,9 @@ from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.tokenizer import learn_tokenizer
 from semart_hf.evaluation.results import describe_training_data
 from semart_hf.model.configuration_semart import SemArtConfig
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.processing_semart import SemArtProcessor
-from semart_hf.model.text_semart import most_text_tokens
+from semart_hf.model.processing_semart import SemArtImageProcessor, SemArtProcessor
+from semart_hf.model.towers_semart import most_text_tokens
 from semart_hf.recipes.recipe import PRETRAINED_CHOICES, ModelArguments, with_fields_by_labels
 
 from .arguments import SemArtTrainingArguments

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Subset
 
 from semart_hf.data.streaming import PaintingStream
 from semart_hf.model.configuration_semart import is_multi_label
-from semart_hf.model.lexicon_semart import Lexicon
+from semart_hf.model.linear_semart import Lexicon
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.techniques_semart import run_model

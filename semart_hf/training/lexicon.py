@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from semart_hf.data.streaming import column_of
-from semart_hf.model.lexicon_semart import Lexicon
+from semart_hf.model.linear_semart import Lexicon
 from semart_hf.model.processing_semart import SemArtProcessor
 
 # The tokenizer holds what it cuts off, too: so many texts at a time.

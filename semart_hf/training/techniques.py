@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.techniques_semart import INFERENCE_TECHNIQUES, Technique
-from semart_hf.model.text_semart import text_layers
+from semart_hf.model.towers_semart import text_layers
 
 # glibc's names for: how many blocks may be mapped on their own, and from how many free bytes on they are given back;
 # with the values that they have by themselves.

@@ -21,7 +21,7 @@ from semart_hf.data.rows import labelled_rows_for, rows_for, validation_sets_for
 from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPaintings
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
-from semart_hf.model.lexicon_semart import lexicons
+from semart_hf.model.linear_semart import lexicons
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import whole_rows
 from semart_hf.model.processing_semart import SemArtProcessor

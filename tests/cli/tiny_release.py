@@ -10,9 +10,8 @@ from PIL import Image
 from release_builder import HEADER, row
 from transformers import DistilBertConfig, DistilBertTokenizer
 
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.model.processing_semart import SemArtImageProcessor, SemArtProcessor
 
 TASKS = [
     {"name": "type", "labels": ["portrait", "landscape", "UNK"]},

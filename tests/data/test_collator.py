@@ -11,8 +11,7 @@ from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.sampling import SeededSampler, TrainingPaintings
 from semart_hf.data.tokenizer import learn_tokenizer
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
-from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.model.processing_semart import SemArtImageProcessor, SemArtProcessor
 
 TASKS = [{"name": "type", "labels": ["a", "b", "UNK"]}, {"name": "school", "labels": ["x", "UNK"]}]
 

@@ -7,8 +7,8 @@ from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_splits, prepared_size, with_prepared_pictures
 from semart_hf.data.streaming import PaintingStream
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.pictures_semart import load_picture
+from semart_hf.model.processing_semart import SemArtImageProcessor
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 

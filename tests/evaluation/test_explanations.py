@@ -12,10 +12,9 @@ from transformers import DistilBertConfig
 
 from semart_hf.documents.explanation_page import write_explanations
 from semart_hf.evaluation.explanations import explain, integrated_gradients, log_odds_of, seen_part
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
-from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.model.processing_semart import SemArtImageProcessor, SemArtProcessor
 
 TEXT = "the Lady with a mill, snow and saints of Delft a river view"
 

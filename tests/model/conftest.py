@@ -6,10 +6,9 @@ import torch
 from small_models import build, small_text
 from transformers import AutoModel, AutoProcessor, DistilBertTokenizer
 
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline, save_repository
-from semart_hf.model.processing_semart import SemArtProcessor
+from semart_hf.model.processing_semart import SemArtImageProcessor, SemArtProcessor
 
 _TEXT = "a view of delft portrait man woman the river with an old bridge at night"
 WORDS = _TEXT.split()

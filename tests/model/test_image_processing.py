@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
+from semart_hf.model.processing_semart import SemArtImageProcessor
 
 TOWERS = ["resnet18.a1_in1k", "efficientnet_b0.ra_in1k", "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
           "test_vit.r160_in1k", "tf_efficientnetv2_b3"]  # fmt: skip  # the last sees squashed pictures

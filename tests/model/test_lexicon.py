@@ -8,7 +8,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from small_models import build as build_model
 from small_models import small_text
 
-from semart_hf.model.lexicon_semart import Lexicon
+from semart_hf.model.linear_semart import Lexicon
 
 PAD, CLS, SEP = SPECIAL = (0, 2, 3)
 # 20 layers of at most 1,024 terms, and a lexicon whose texts have up to 64 tokens.

@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import gzip
 import http.server
 import threading
@@ -38,9 +39,10 @@ class _Museum(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.path == "/slow":
-            for place in range(len(PNG)):
-                self.wfile.write(PNG[place : place + 1])
-                time.sleep(0.05)
+            with contextlib.suppress(BrokenPipeError):  # nobody waits any more
+                for place in range(len(PNG)):
+                    self.wfile.write(PNG[place : place + 1])
+                    time.sleep(0.05)
         else:
             self.wfile.write(content)
 

@@ -9,7 +9,7 @@ from transformers import AutoModel, BertConfig, ModernBertConfig, RobertaConfig,
 
 from semart_hf.model.configuration_semart import TEXT_FAMILIES
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.text_semart import FirstTokenBlock, computed_with, most_text_tokens, text_layers
+from semart_hf.model.towers_semart import FirstTokenBlock, computed_with, most_text_tokens, text_layers
 
 TASKS = [{"name": "type", "labels": ["a", "b", "c"]}]
 SIZES = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}

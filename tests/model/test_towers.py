@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 from small_models import build, small_text
 from transformers import DistilBertModel, GPT2Config, TimmWrapperConfig
 
-from semart_hf.model.image_processing_semart import SemArtImageProcessor
 from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.processing_semart import SemArtImageProcessor
 from semart_hf.model.towers_semart import resolve_vision_config, verify_tower, vision_stages
 
 

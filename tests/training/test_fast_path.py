@@ -9,7 +9,7 @@ from rounding import rounding
 from small_trainer import STEPS_ALONE, make_model, make_trainer, parts_of
 
 from semart_hf.data.augmentation import Augmentation
-from semart_hf.model import text_semart
+from semart_hf.model import towers_semart
 from semart_hf.training.trainer import SemArtTrainer
 
 # Towers compute in double, so that steps differ by the rounding of a loss, a mean of 16 rows over 4 tasks.
@@ -37,7 +37,7 @@ def test_pictures_that_the_device_finishes_give_the_same_steps(small_release, tm
 @pytest.mark.parametrize("vision", ["test_resnet", "test_vit"])
 def test_all_techniques_and_none_give_the_same_steps(small_release, tmp_path, monkeypatch, vision):
     fast = losses_of(small_release, tmp_path, vision=vision, dropout=0.0)
-    monkeypatch.setattr(text_semart, "FirstTokenBlock", lambda block, config: block)
+    monkeypatch.setattr(towers_semart, "FirstTokenBlock", lambda block, config: block)
     monkeypatch.setattr(SemArtTrainer, "techniques", ())
     slow = losses_of(small_release, tmp_path, vision=vision, dropout=0.0, keep_freed_memory=False)
     assert len(slow) == 5

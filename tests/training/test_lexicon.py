@@ -4,7 +4,7 @@ from rounding import rounding
 from small_trainer import LOSS_ROUNDING, STEPS_ALONE, losses_of, parts_of
 
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.model.lexicon_semart import Lexicon
+from semart_hf.model.linear_semart import Lexicon
 from semart_hf.recipes.recipe import ModelArguments
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer

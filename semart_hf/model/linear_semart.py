@@ -1,12 +1,18 @@
-"""The lexicon: a linear model from a description's token counts to the logits."""
+"""Linear models beside the network: a lexicon of a description's tokens, and a probe on what frozen towers give."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import AutoModel
+
+from .output_semart import fill_absent
+from .techniques_semart import without_autocast
+from .towers_semart import pool_pictures, pooled_size
 
 
 class Lexicon(nn.Module):
@@ -72,7 +78,43 @@ def lexicons(model: nn.Module) -> list[Lexicon]:
     return [part for part in model.modules() if isinstance(part, Lexicon)]
 
 
-def add_logits(logits: Mapping[str, Tensor], lexicon_logits: Tensor) -> dict[str, Tensor]:
-    """The logits by task name, with those of all tasks side by side `(batch or 1, num_labels)` added."""
-    parts = lexicon_logits.split([values.shape[1] for values in logits.values()], dim=1)
-    return {name: values + part for (name, values), part in zip(logits.items(), parts, strict=True)}
+class Probe(nn.Module):
+    """Logits `(batch, num_labels)` of all tasks, linear in features that training does not change.
+
+    It reads the stages of a vision tower of its own, the model's as it was before training, what the frozen text tower
+    pools, and the text's tokens. A vector stands in for what a painting lacks.
+
+    Source: Kumar et al. 2022, Calibrated ensembles can mitigate accuracy tradeoffs under distribution shift.
+    """
+
+    def __init__(self, config: Any, num_labels: int) -> None:
+        super().__init__()
+        self.vision_tower = AutoModel.from_config(config.vision_config)
+        size = pooled_size(self.vision_tower.timm_model, "stages")
+        self.vision_projection = nn.Linear(size, num_labels)
+        self.text_projection = nn.Linear(config.text_config.hidden_size, num_labels)
+        self.lexicon = Lexicon(config.text_config.vocab_size, num_labels)
+        self.absent_image = nn.Parameter(torch.zeros(num_labels))
+        self.absent_text = nn.Parameter(torch.zeros(num_labels))
+
+    def forward(
+        self,
+        pixel_values: Tensor | None,
+        has_image: Tensor | None,
+        pooled_texts: Tensor | None,
+        has_text: Tensor | None,
+        tokens: tuple[Tensor | None, Tensor | None],
+    ) -> Tensor:
+        """The logits; `pooled_texts` are of the rows that have a text, `tokens` are `input_ids` and their mask."""
+        image, text = self.absent_image.unsqueeze(0), self.absent_text.unsqueeze(0)
+        if pixel_values is not None and (has_image is None or has_image.any()):
+            present = pixel_values if has_image is None else pixel_values[has_image]
+            pooled = pool_pictures(self.vision_tower, present, "stages")
+            with without_autocast(pooled.device):
+                features = self.vision_projection(pooled.to(self.absent_image.dtype))
+            image = fill_absent(features, has_image, self.absent_image)
+        if pooled_texts is not None:
+            with without_autocast(pooled_texts.device):
+                features = self.text_projection(pooled_texts.to(self.absent_text.dtype))
+            text = fill_absent(features, has_text, self.absent_text) + self.lexicon(*tokens, has_text)
+        return image + text
