@@ -76,23 +76,21 @@ def suggest(setting: Setting, model: str) -> None:
 
     from semart_hf.collection import suggestions
     from semart_hf.collection.own_format import open_catalogue
-    from semart_hf.collection.several_labels import NUM_ALTERNATIVES
+    from semart_hf.collection.sources import find_source
 
     classify, _ = load(setting, model)
-    catalogue = open_catalogue(setting.release / "semart_train.csv")
     tasks = classify.model.config.task_names
-    columns = suggestions.find_columns(catalogue, tasks)
+    source = find_source(open_catalogue(setting.release / "semart_train.csv"), tasks)
     clock, output = Clock(), setting.folder / "suggestions.csv"
     while True:
         counts = suggestions.suggest(
-            catalogue,
+            source,
             output,
-            lambda some: classify(some, on_error="return", top_k=1 + NUM_ALTERNATIVES, batch_size=32),
-            lambda row: suggestions.painting_of(row, columns, setting.release / "Images"),
-            lambda answer, row: suggestions.addition_of(answer, row, columns, tasks, {}),
+            lambda some: classify(some, on_error="return", top_k=1 + suggestions.NUM_ALTERNATIVES, batch_size=32),
             tasks,
             {},
             PartialState(),
+            thresholds={},
         )
         clock.tick(counts["answered"])
 

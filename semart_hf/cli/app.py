@@ -13,7 +13,7 @@ from typing import Any
 from semart_hf.documents.table import first_of
 from semart_hf.extras import optional
 
-from .catalogue_options import add_catalogue_options, catalogue_of, columns_of, reading_of
+from .catalogue_options import add_catalogue_options, catalogue_of, reading_of, source_of
 from .command import command, load_model, parser_of
 
 MOST_CHARACTERS = 5000
@@ -66,16 +66,13 @@ def read_visitors(path: Path) -> list[tuple[str, str]]:
 
 def review_of(options: argparse.Namespace, page: Any) -> Any:
     """The review of --catalogue; a `ValueError` if it has no suggestions."""
-    from semart_hf.collection.review import begin_review
     from semart_hf.collection.review_page import ReviewPage
-    from semart_hf.collection.several_labels import separators_of
+    from semart_hf.collection.review_tables import begin_review
 
-    catalogue, tasks = catalogue_of(options), page.classifier.model.config.tasks
-    columns, images = columns_of(options, catalogue, page.tasks, has_suggestions=True)
-    columns = columns._replace(separators=separators_of(tasks))
-    review = begin_review(catalogue, columns, page.tasks, reading_of(options))
-    labels = {task["name"]: task["labels"] for task in tasks}
-    return ReviewPage(review, catalogue, columns, images, labels, page.explanation)
+    tasks = page.classifier.model.config.tasks
+    source = source_of(options, catalogue_of(options), tasks, has_suggestions=True)
+    review = begin_review(source, page.tasks, reading_of(options))
+    return ReviewPage(review, source, {task["name"]: task["labels"] for task in tasks}, page.explanation)
 
 
 def file_of(model: str, name: str, revision: str | None) -> Any:
@@ -217,13 +214,11 @@ def build_page(
                 with gradio.Tab("Review", id="review"):
                     add_review(gradio, blocks, review, opened)
             if search is not None:
-                from semart_hf.search.search_page import add_search, add_search_api
+                from semart_hf.search.search_page import add_search
 
                 add_search(gradio, search, tabs, opened if review else None)
             with gradio.Tab("One painting", id="painting"):
                 add_painting(gradio, page, examples)
-        if search is not None:
-            add_search_api(gradio, search)
     return blocks
 
 

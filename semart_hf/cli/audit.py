@@ -14,7 +14,7 @@ from typing import Any
 from semart_hf.documents.table import Table
 from semart_hf.extras import optional
 
-from .catalogue_options import add_catalogue_options, catalogue_of, columns_of
+from .catalogue_options import add_catalogue_options, catalogue_of, source_of
 from .command import command, load_model, parser_of, print_table, usable_device
 
 MOST_SHOWN = 200
@@ -69,23 +69,21 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     catalogue, recipe = catalogue_of(options), {}
     if options.model is not None:
         model, processor = load_model(options.model)
-        names = list(model.config.task_names)
+        entries = {task["name"]: task for task in model.config.tasks}
     else:
         recipe = effective_recipe(read_recipe(options.recipe), fields)
         entries = one_label_tasks(options.tasks or recipe.get("tasks"))
-        names = list(entries)
-    has_suggestions = any(f"{name}_suggested" in catalogue.columns for name in names)
-    columns, images = columns_of(options, catalogue, names, has_suggestions=has_suggestions)
-    if absent := [name for name in names if name not in columns.tasks]:
+    has_suggestions = any(f"{name}_suggested" in catalogue.columns for name in entries)
+    source = source_of(options, catalogue, list(entries.values()), has_suggestions=has_suggestions)
+    if absent := [name for name in entries if name not in source.label_columns]:
         print(f"Not judged, the catalogue has no column of them: {', '.join(absent)}", file=sys.stderr)
-    names = [name for name in names if name in columns.tasks]
-    found = labelled_rows(catalogue, columns, names, images)
-    print("".join(f"{line}\n" for line in found.notices()), end="", file=sys.stderr)
-    rows = found.rows
+    names = [name for name in entries if name in source.label_columns]
+    rows, _, notices = labelled_rows(source, names)
+    print("".join(f"{line}\n" for line in notices), end="", file=sys.stderr)
     tasks: list[dict[str, Any]] = []
     if recipe and names:
         recipe["tasks"] = [entries[name] for name in names]
-        probabilities, tasks = out_of_fold(options, recipe, rows, found.keys)
+        probabilities, tasks = out_of_fold(options, recipe, rows)
     elif names:
         tasks = [task for task in model.config.tasks if task["name"] in names and task.get("kind") != "multi_label"]
         if several := [name for name in names if name not in [task["name"] for task in tasks]]:
@@ -110,7 +108,7 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     write_page(folder / "audit.html", Path(options.catalogue).name, summary, ranked, rows)
     if not has_suggestions:
         places = {number: place for place, number in enumerate(rows["row"])}
-        write_suggestions(catalogue, folder, columns, tasks, probabilities, places)
+        write_suggestions(source, folder, tasks, probabilities, places)
     shown = ranked.iloc[:10, :5].astype(str)
     print_table(Table([*shown], shown.to_numpy().tolist(), "Most doubtful labels", num_text_columns=5))
     print("\n".join(summary))
@@ -146,7 +144,7 @@ def one_label_tasks(given: Any) -> dict[str, dict[str, Any]]:
 
 
 def out_of_fold(
-    options: argparse.Namespace, recipe: dict[str, Any], rows: Any, keys: Sequence[float]
+    options: argparse.Namespace, recipe: dict[str, Any], rows: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Probabilities by task `(rows, labels)` of models that were not trained on the row, and the tasks."""
     import numpy as np
@@ -170,7 +168,7 @@ def out_of_fold(
     _, data, _ = parse_recipe(kinds, {**recipe, "output_dir": str(kept)})
     tasks = tasks_of(rows, data.tasks, min_label_count=data.min_label_count)  # of all rows: the same in each part
     probabilities = {task["name"]: np.zeros((len(rows), len(task["labels"]))) for task in tasks}
-    folds = (np.asarray(keys) * options.folds).astype(int)
+    folds = (np.asarray(rows["row_key"][:]) * options.folds).astype(int)
     work = {"recipe": recipe, "folds": options.folds, "rows": rows._fingerprint, "tasks": tasks}
     begin_or_continue(kept, json.loads(json.dumps(work, default=str)))
     for fold in range(options.folds):
@@ -246,13 +244,13 @@ def write_page(path: Path, name: str, summary: list[str], ranked: Any, rows: Any
 
 
 def write_suggestions(
-    catalogue: Any, folder: Path, columns: Any, tasks: Sequence[Any], probabilities: Mapping[str, Any], places: Any
+    source: Any, folder: Path, tasks: Sequence[Any], probabilities: Mapping[str, Any], places: Any
 ) -> None:
     """The catalogue with the audit's answers as suggestions, as the review reads them."""
-    from semart_hf.collection.several_labels import NUM_ALTERNATIVES
-    from semart_hf.collection.suggestions import Answer, added_columns, addition_of
+    from semart_hf.collection.sources import added_columns
+    from semart_hf.collection.suggestions import NUM_ALTERNATIVES, Answer, addition_of
 
-    names = [task["name"] for task in tasks]
+    names, catalogue = [task["name"] for task in tasks], source.catalogue
     name = catalogue.path.name if Path(catalogue.path).is_file() else "catalogue.csv"
     name = f"suggestions-{name}" if (folder / name).exists() else name  # a catalogue may be called audit.csv
 
@@ -266,7 +264,7 @@ def write_suggestions(
             ranked[task["name"]] = [{"label": label, "score": score} for label, score in likeliest]
         return Answer(ranked, "")
 
-    additions = (addition_of(answer(n), row, columns, names, {}) for n, row in enumerate(catalogue.rows()))
+    additions = (addition_of(answer(n), row, source, names, {}) for n, row in enumerate(source.rows()))
     catalogue.write(folder / name, added_columns(names), additions)
 
 

@@ -1,7 +1,7 @@
 """The options that say how a command reads a catalogue, and what is read by them."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,36 +34,25 @@ def reading_of(options: argparse.Namespace) -> dict[str, Any]:
 
 def catalogue_of(options: argparse.Namespace) -> Any:
     """The catalogue that the options name."""
-    from semart_hf.collection.sources import MappedCatalogue, open_source
+    from semart_hf.collection.sources import open_rows
 
     reading = {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
-    catalogue = open_source(str(options.catalogue), **reading)
-    if options.mapping is None:
-        return catalogue
+    return open_rows(str(options.catalogue), **reading)
+
+
+def source_of(
+    options: argparse.Namespace, catalogue: Any, tasks: Sequence[Mapping[str, Any]], *, has_suggestions: bool = False
+) -> Any:
+    """What a catalogue's columns are for a model's tasks, and where its pictures are, by the options."""
     from semart_hf.catalogue.mapping import load_mapping
+    from semart_hf.collection.sources import find_source, separators_of
 
-    return MappedCatalogue(catalogue, load_mapping(options.mapping))
-
-
-def columns_of(
-    options: argparse.Namespace, catalogue: Any, tasks: Sequence[str], *, has_suggestions: bool = False
-) -> tuple[Any, Path]:
-    """Which columns of a catalogue are what, and the folder of its pictures."""
-    from semart_hf.collection.sources import pictures_of
-    from semart_hf.collection.suggestions import find_columns
-
-    if options.mapping is None:
-        named = {"image": options.image_column, "text": options.text_columns}
-        fetches = getattr(options, "fetch_pictures", False)
-        columns = find_columns(catalogue, tasks, **named, with_urls=fetches, has_suggestions=has_suggestions)
-    else:
-        columns = catalogue.columns_of(tasks, has_suggestions=has_suggestions)
-    return columns, Path(options.images) if options.images else pictures_of(catalogue, columns.image)
-
-
-def described(catalogue: Any, columns: Any, images: Path) -> str:
-    """What was found in a catalogue, in a sentence or three."""
-    known = ", ".join(f"{task} in {column!r}" for task, column in columns.tasks.items())
-    pictures = f"column {columns.image!r}, files in {images}" if columns.image else "none"
-    pictures, text = "its own" if catalogue.has_pictures else pictures, ", ".join(map(repr, columns.text)) or "none"
-    return f"Pictures: {pictures}. Text: {text}. Labels that are known: {known or 'none'}."
+    return find_source(
+        catalogue,
+        [task["name"] for task in tasks],
+        separators=separators_of(tasks),
+        mapping=None if options.mapping is None else load_mapping(options.mapping),
+        **{name: getattr(options, name) for name in ("images", "image_column", "text_columns")},
+        fetch_pictures=getattr(options, "fetch_pictures", False),
+        has_suggestions=has_suggestions,
+    )

@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from .catalogue_options import READING, catalogue_of, columns_of
+from .catalogue_options import READING, catalogue_of, source_of
 from .command import load_model
 
 #: Fields of a recipe that say nothing of a reviewed catalogue.
@@ -43,7 +43,6 @@ def decided_splits(data: Any, init_from: str, file: str, say: Any) -> Any:
     """The splits of a reviewed catalogue; a row stays in its split, whatever is decided, and `test` is held out."""
     from semart_hf.collection import labelled_rows as labelled
     from semart_hf.collection.review import Review
-    from semart_hf.collection.several_labels import separators_of
     from semart_hf.data.data_arguments import DataArguments
     from semart_hf.data.loading import Splits
     from semart_hf.model.configuration_semart import SemArtConfig, is_multi_label
@@ -60,25 +59,24 @@ def decided_splits(data: Any, init_from: str, file: str, say: Any) -> Any:
         raise ValueError(f"Got --init_from {init_from}, {problem}. Give one that has a task with one label.")
     review = Review(Path(file))
     reading = Namespace(catalogue=data.data, **dict.fromkeys(READING) | review.reading)
-    catalogue = catalogue_of(reading)
-    columns, images = columns_of(reading, catalogue, names, has_suggestions=True)
-    found = labelled.labelled_rows(catalogue, columns._replace(separators=separators_of(tasks)), names, images, review)
-    for line in found.notices():
+    source = source_of(reading, catalogue_of(reading), tasks, has_suggestions=True)
+    rows, num_decisions, notices = labelled.labelled_rows(source, names, review)
+    for line in notices:
         say(line)
     splits, left_out = Splits(), 0
     borders = {"train": (VALIDATION_END, 1), "validation": (labelled.HELD_OUT_SHARE, VALIDATION_END)}
     borders["test"] = (0, labelled.HELD_OUT_SHARE)
     for name, (low, high) in borders.items():
-        splits[name] = found.rows.select([place for place, key in enumerate(found.keys) if low <= key < high])
-    sizes = {name: len(rows) for name, rows in splits.items()}
+        splits[name] = rows.select([place for place, key in enumerate(rows["row_key"]) if low <= key < high])
+    sizes = {name: len(split) for name, split in splits.items()}
     if not all(sizes.values()):
-        divided = f"{len(found.rows)} rows with a label or a decision, divided by a hash into {sizes}"
+        divided = f"{len(rows)} rows with a label or a decision, divided by a hash into {sizes}"
         raise ValueError(f"Got {divided}. Each needs some. Decide about more rows.")
     splits.tasks = labelled.tasks_with_new_labels(tasks, splits["train"], data.min_label_count)
     for name in borders:
         splits[name], num_left_out = labelled.with_known_labels(splits[name], splits.tasks)
         left_out += num_left_out
-    say(f"Decisions: {found.num_decisions} of {file}, {sizes['test']} of {len(found.rows)} rows are held out")
+    say(f"Decisions: {num_decisions} of {file}, {sizes['test']} of {len(rows)} rows are held out")
     if left_out:
         say(f"{left_out} labels are left out, which fewer than {data.min_label_count} training rows have.")
     return splits

@@ -4,7 +4,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from .catalogue_options import add_catalogue_options, catalogue_of, columns_of, described
+from .catalogue_options import add_catalogue_options, catalogue_of, source_of
 from .command import command, load_model, parser_of, process_state, usable_device
 
 EPILOG = """The same command continues what was interrupted, and brings an index up to date with its catalogue: rows
@@ -26,20 +26,18 @@ def main(arguments: list[str]) -> None:
     from semart_hf.search.vector_index import connect
 
     connect(options.output, creates=True)  # without the library nothing is read
-    from semart_hf.collection.fetching import fetch_picture
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline
-    from semart_hf.search.indexing import Source, describe_index, embed_paintings, index_catalogue
+    from semart_hf.search.indexing import describe_index, embed_paintings, index_catalogue
 
     catalogue = catalogue_of(options)
     model, processor = load_model(options.model)
-    columns, images = columns_of(options, catalogue, model.config.task_names, has_suggestions=True)
+    source = source_of(options, catalogue, model.config.tasks, has_suggestions=True)
     state = process_state(options.device)
     device = options.device or (state.device if state.num_processes > 1 else None)
     classify = ArtClassificationPipeline(model=model, processor=processor, device=device)
-    source = Source(catalogue, columns, images, fetch_picture if options.fetch_pictures else None)
     name = str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model
     if state.is_main_process:
-        print(described(catalogue, columns, images), file=sys.stderr)
+        print(source.in_words(), file=sys.stderr)
     embed = partial(embed_paintings, classify, batch_size=options.batch_size)
     made_of = describe_index(source, model, name)
     counts, problems, about = index_catalogue(source, options.output, embed, made_of, state)

@@ -4,13 +4,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from semart_hf.documents.table import Table
 
-from .catalogue_options import add_catalogue_options, catalogue_of, columns_of, described
+from .catalogue_options import add_catalogue_options, catalogue_of, source_of
 from .command import command, load_model, parser_of, print_table, process_state, usable_device
 
 EPILOG = """Of a catalogue, OUT is the same file with columns beside its own: for each task the suggestion, its
@@ -105,22 +104,20 @@ def main(arguments: list[str]) -> None:
 
 def suggest(options: argparse.Namespace) -> None:
     """Write a catalogue with suggestions."""
-    source, output = Path(options.catalogue), options.output
-    allowed = [source.suffix.lower()] if source.is_file() else [".csv", ".jsonl", ".parquet"]
-    if output.suffix.lower() not in allowed or output.is_dir() or output.resolve() == source.resolve():
+    read, output = Path(options.catalogue), options.output
+    allowed = [read.suffix.lower()] if read.is_file() else [".csv", ".jsonl", ".parquet"]
+    if output.suffix.lower() not in allowed or output.is_dir() or output.resolve() == read.resolve():
         rule = "A file is written in its own format to another one, other data as a table"
-        raise ValueError(f"Got {output} as --output of {source}. {rule}. Let it end in {' or '.join(allowed)}.")
+        raise ValueError(f"Got {output} as --output of {read}. {rule}. Let it end in {' or '.join(allowed)}.")
 
-    from semart_hf.collection import several_labels, suggestions
-    from semart_hf.collection.fetching import fetch_picture
+    from semart_hf.collection import suggestions
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline, error_of
 
     catalogue = catalogue_of(options)
-
     model, processor = load_model(options.model)
-    config, tasks, fetch = model.config, model.config.task_names, options.fetch_pictures
-    columns, images = columns_of(options, catalogue, tasks)
-    fill = list(columns.tasks.values()) if options.fill else []
+    config, tasks = model.config, model.config.task_names
+    source = source_of(options, catalogue, config.tasks)
+    fill = list(source.label_columns.values()) if options.fill else []
     if options.mapping is not None:
         fill = [column for column in fill if catalogue.holds_text(column)]
     catalogue.check_labels(label for task in config.tasks for label in task["labels"])
@@ -130,22 +127,17 @@ def suggest(options: argparse.Namespace) -> None:
     thresholds = suggestions.thresholds_at(options.risk, config.confidence_risks)
     identity = {}
     if state.is_main_process:  # which alone asks for it
-        print(described(catalogue, columns, images), file=sys.stderr)
-        chosen = {"images": str(images.resolve()), "batch_size": options.batch_size, "fetch_pictures": fetch}
-        chosen |= {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
-        identity = suggestions.identity_of(catalogue, model, columns, **chosen)
+        print(source.in_words(), file=sys.stderr)
+        chosen = {name: getattr(options, name) for name in ("batch_size", "encoding", "delimiter", "sheet")}
+        identity = suggestions.identity_of(source, model, **chosen)
     # Of several labels the answer's probability is made of all.
-    top_k = None if several_labels.separators_of(config.tasks) else 1 + several_labels.NUM_ALTERNATIVES
+    top_k = None if source.separators else 1 + suggestions.NUM_ALTERNATIVES
 
     def answers(paintings: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found = classify(paintings, on_error="return", top_k=top_k, batch_size=options.batch_size)
-        return [one if error_of(one) else several_labels.in_one_cell(one, config.tasks) for one in found]
+        return [one if error_of(one) else suggestions.in_one_cell(one, config.tasks) for one in found]
 
-    fetcher = fetch_picture if fetch else None
-    painting_of = partial(suggestions.painting_of, columns=columns, folder=images, fetch=fetcher)
-    beside = {"columns": columns, "tasks": tasks, "thresholds": thresholds, "fill": fill}
-    addition_of = partial(suggestions.addition_of, **beside)
-    counts = suggestions.suggest(catalogue, output, answers, painting_of, addition_of, tasks, identity, state)
+    counts = suggestions.suggest(source, output, answers, tasks, identity, state, thresholds=thresholds, fill=fill)
     if not state.is_main_process:
         return
     names = suggestions.DECISIONS

@@ -58,14 +58,15 @@ def main(arguments: list[str]) -> None:
     if options.like is not None:
         vector = index.vector_of(options.like)
     else:
+        from semart_hf.collection.suggestions import digest_of_weights
         from semart_hf.model.pipeline_semart import ArtClassificationPipeline
-        from semart_hf.search.queries import check_model, query_vector
+        from semart_hf.search.vector_index import check_weights, query_vector
 
         name = options.model or index.about["model"]
         if options.model is None and Path(name).is_absolute() and not Path(name).is_dir():
             raise ValueError(f"The index is by the model {name}, which is not there any more. Give it as --model.")
         model, processor = load_model(name)
-        check_model(index, model, name)
+        check_weights(index.about, index.address, name, digest_of_weights(model))
         classify = ArtClassificationPipeline(model=model, processor=processor, device=options.device)
         vector, notices = query_vector(classify, options.text, options.image)
         for notice in [*notices, *filter(None, [model.config.training_notice])]:

@@ -1,6 +1,5 @@
 """Pictures behind URLs: of public addresses alone, within limits of size and time, tried again where that may help."""
 
-import http.client
 import ipaddress
 import re
 import time
@@ -26,7 +25,7 @@ def fetch_picture(url: str) -> bytes:
     base = _IIIF_BASE.match(url)
     if base and not _IIIF_REQUEST.search(url):
         url = f"{base[1]}/full/!{_PICTURE_SIDE},{_PICTURE_SIDE}/0/default.jpg"
-    opener = urllib.request.build_opener(_PublicHttp, _PublicHttps)
+    opener = urllib.request.build_opener(_PublicHosts)
     pauses = iter(PAUSES)
     while True:
         try:
@@ -46,29 +45,19 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, kinds) or isinstance(getattr(error, "reason", None), kinds) or "broke off" in str(error)
 
 
-def _check_public(connection: http.client.HTTPConnection) -> None:
+class _PublicHosts(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    def do_open(self, http_class: Any, req: urllib.request.Request, **http_conn_args: Any) -> Any:
+        class Public(http_class):
+            def connect(self) -> None:
+                super().connect()
+                _check_public(self)
+
+        return super().do_open(Public, req, **http_conn_args)
+
+
+def _check_public(connection: Any) -> None:
     """Refuse a connection to this machine or its network by its own address: a name looked up twice could give two."""
     address = ipaddress.ip_address(connection.sock.getpeername()[0].split("%")[0])
     if not (getattr(address, "ipv4_mapped", None) or address).is_global:
         connection.close()
         raise PermissionError(f"{connection.host} has the private address {address}; only public ones are fetched")
-
-
-class _PublicConnection(http.client.HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        _check_public(self)
-
-
-class _PublicTlsConnection(_PublicConnection, http.client.HTTPSConnection):
-    pass
-
-
-class _PublicHttp(urllib.request.HTTPHandler):
-    def http_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(_PublicConnection, request)
-
-
-class _PublicHttps(urllib.request.HTTPSHandler):
-    def https_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(_PublicTlsConnection, request)

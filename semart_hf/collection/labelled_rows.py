@@ -2,120 +2,89 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 
-from .own_format import Catalogue, Row
+from .own_format import Row, printable
 from .review import Review
-from .several_labels import joined, split_labels
-from .suggestions import Columns, painting_of, printable
+from .sources import Source
 
 #: Share of a catalogue's rows that is never trained on.
 HELD_OUT_SHARE = 0.2
 NUM_NOTICES = 5
 
 
-class LabelledRows(NamedTuple):
-    """The rows of a catalogue that have a label.
-
-    Attributes:
-        rows: `row` (its number from 0 on), `image` undecoded, `text`, and the label of each task as text.
-        keys: A number from 0 to below 1 for each row, which depends on its picture's name and its text alone.
-        problems: By number of a row that has a label but cannot be read, why.
-        num_decisions: How many labels are decisions.
-        without_picture: By number of a row that is read by its text alone, why its picture is not.
-    """
-
-    rows: datasets.Dataset
-    keys: list[float]
-    problems: dict[int, str]
-    num_decisions: int
-    without_picture: dict[int, str]
-
-    def notices(self) -> list[str]:
-        """Sentences about the rows that are left out or lack their picture; of many rows the first ones."""
-        found = []
-        for rows, what in ((self.problems, "left out"), (self.without_picture, "read by its text alone")):
-            found += [f"Row {number + 1} is {what}: {reason}" for number, reason in [*rows.items()][:NUM_NOTICES]]
-            if len(rows) > NUM_NOTICES:
-                found.append(f"… and likewise {len(rows) - NUM_NOTICES:,} more rows.")
-        return found
-
-
 def labelled_rows(
-    catalogue: Catalogue, columns: Columns, tasks: Sequence[str], images: Path, review: Review | None = None
-) -> LabelledRows:
-    """The rows with a label of one of the tasks: a decision, else the cell's unless a suggestion was filled in."""
-    decisions = {} if review is None else decisions_by_row(catalogue, review)
+    source: Source, tasks: Sequence[str], review: Review | None = None
+) -> tuple[datasets.Dataset, int, list[str]]:
+    """The rows with a label of one of the tasks, how many labels are decisions, and sentences about the other rows.
+
+    A label is a decision, else the cell's unless a suggestion was filled in. Beside the labels as texts each row has
+    its `row`, a number from 0 on, an undecoded `image`, a `text`, and a `row_key` from 0 to below 1, which depends on
+    its picture's name and its text alone.
+    """
+    path, images = source.catalogue.path, source.images
+    decisions: dict[int, dict[str, str]] = {}
+    if review is not None:
+        if source.catalogue.digest() != review.digest:
+            raise ValueError(
+                f"Got {path}, but the decisions in {review.path} are about another version of it. Give the file with "
+                "suggestions that was reviewed."
+            )
+        for decision in review.decisions():
+            if decision["task"] in tasks:
+                decisions.setdefault(decision["row"], {})[decision["task"]] = decision["label"]
     found: list[dict[str, Any]] = []
-    keys, problems, without_picture, num_decisions = [], {}, {}, 0
-    for number, row in enumerate(catalogue.rows()):
-        decided = {task: label for task, label in decisions.get(number, {}).items() if task in tasks}
-        labels = {task: decided.get(task) or own_label(row, columns, task) for task in tasks}
+    unreadable, without_picture, num_decisions = dict[int, str](), dict[int, str](), 0
+    for number, row in enumerate(source.rows()):
+        decided = decisions.get(number, {})
+        labels = {task: decided.get(task) or source.label(row, task) for task in tasks}
         if not any(labels.values()):
             continue
         try:
-            painting, why_no_picture = painting_of(row, columns, images)
+            painting, why_no_picture = source.painting(row)
         except ValueError as error:
-            problems[number] = printable(str(error))
+            unreadable[number] = printable(str(error))
             continue
         if why_no_picture is not None:
             without_picture[number] = printable(why_no_picture)
         num_decisions += len(decided)
-        found.append({"row": number, "image": image_cell(painting), "text": painting.get("text"), **labels})
-        keys.append(row_key(row, columns))
+        shown = {"image": _image_cell(painting.get("image")), "text": painting.get("text")}
+        found.append({"row": number, "row_key": _key(row, source), **shown, **labels})
     if not found:
         raise ValueError(
-            f"Got {catalogue.path}, of which no row that can be read has a label in {list(columns.tasks.values())} or "
-            "a decision. Give the catalogue's labels, or decide about some rows first."
+            f"Got {path}, of which no row that can be read has a label in {list(source.label_columns.values())} or a "
+            "decision. Give the catalogue's labels, or decide about some rows first."
         )
     if without_picture and all(row["image"] is None for row in found):
         number, reason = next(iter(without_picture.items()))
         raise ValueError(
-            f"Got {catalogue.path}, of whose {len(without_picture):,} pictures none can be read; the first, of row "
+            f"Got {path}, of whose {len(without_picture):,} pictures none can be read; the first, of row "
             f"{number + 1}: {reason}. Pictures are looked for in {images}. Put them there, or give `semart-hf app` "
             "(whose options --decisions takes) or `audit` another folder by --images, or --image_column '' for none."
         )
-    features = {"row": datasets.Value("int64"), "image": datasets.Image(decode=False)}
+    features = {"row": datasets.Value("int64"), "row_key": datasets.Value("float64")}
+    features |= {"image": datasets.Image(decode=False)}
     features |= dict.fromkeys(["text", *tasks], datasets.Value("string"))
     rows = datasets.Dataset.from_list(found, features=datasets.Features(features))
-    return LabelledRows(rows, keys, problems, num_decisions, without_picture)
+    notices = []
+    for reasons, what in ((unreadable, "left out"), (without_picture, "read by its text alone")):
+        notices += [f"Row {number + 1} is {what}: {reason}" for number, reason in [*reasons.items()][:NUM_NOTICES]]
+        if len(reasons) > NUM_NOTICES:
+            notices.append(f"… and likewise {len(reasons) - NUM_NOTICES:,} more rows.")
+    return rows, num_decisions, notices
 
 
-def decisions_by_row(catalogue: Catalogue, review: Review) -> dict[int, dict[str, str]]:
-    """The labels that people decided on, by row and task."""
-    if catalogue.digest() != review.digest:
-        raise ValueError(
-            f"Got {catalogue.path}, but the decisions in {review.path} are about another version of it. Give the file "
-            "with suggestions that was reviewed."
-        )
-    found: dict[int, dict[str, str]] = {}
-    for decision in review.decisions():
-        found.setdefault(decision["row"], {})[decision["task"]] = decision["label"]
-    return found
-
-
-def own_label(row: Row, columns: Columns, task: str) -> str | None:
-    """The label in the catalogue's own column, if a person wrote it there or decided on it."""
-    column, separator = columns.tasks.get(task), columns.separators.get(task)
-    is_filled = f" {column} " in f" {row.cells.get('filled_by_suggestion')} " and not row.cells.get(f"{task}_decided")
-    cell = None if column is None or is_filled else row.cells.get(column)
-    return joined(split_labels(cell, separator), separator) if cell and separator else cell
-
-
-def row_key(row: Row, columns: Columns) -> float:
-    """A number from 0 to below 1, drawn by the row's picture and text; labels and order of the rows do not matter."""
-    names = (*((columns.image,) if columns.image else ()), *columns.text)
+def _key(row: Row, source: Source) -> float:
+    names = (*((source.image_column,) if source.image_column else ()), *source.text_columns)
     cells = "\0".join(row.cells.get(name) or "" for name in names)
     digest = hashlib.blake2b(cells.encode("utf-8", "surrogateescape"), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48
 
 
-def image_cell(painting: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A painting's picture as `datasets` keeps it."""
-    image = painting.get("image")
+def _image_cell(image: Any) -> dict[str, Any] | None:
+    """A painting's picture, a path or a file, as `datasets` keeps it."""
     if image is None:
         return None
     if isinstance(image, str):

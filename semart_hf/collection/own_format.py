@@ -4,12 +4,12 @@ import codecs
 import hashlib
 import io
 import json
+import re
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -54,7 +54,7 @@ class Addition(NamedTuple):
     """What is written beside a row: values of the new columns, and texts by column for its own empty cells."""
 
     added: Sequence[Cell]
-    filled: Mapping[str, str] = MappingProxyType({})
+    filled: Mapping[str, str] = {}
 
 
 class Catalogue(ABC):
@@ -79,8 +79,8 @@ class Catalogue(ABC):
         """Write the catalogue in its own format, with the named columns last and an addition for each of `rows`."""
 
     def holds_text(self, column: str) -> bool:
-        """Whether any text can be written into a column's cells."""
-        return True
+        """Whether it is a column into whose cells any text can be written."""
+        return column in self.columns
 
     def check_labels(self, labels: Iterable[str]) -> None:  # noqa: B027 - most formats hold any text
         """Raise ValueError for a label that the file's encoding cannot hold."""
@@ -198,25 +198,25 @@ class _JsonLines(Catalogue):
             raise ValueError(f"Got {path} without an object in its first lines. Allowed are JSON objects, one a line.")
 
     def rows(self) -> Iterator[Row]:
-        for number, line in enumerate(self._lines(), start=1):
-            if line.strip():
-                yield self._row(number, line)
+        return (row for _, row in self._read() if row is not None)
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
         remaining = iter(additions)
         with atomic_file(output) as unfinished, unfinished.open("w", **_EVERY_BYTE) as file:
-            for number, line in enumerate(self._lines(), start=1):
-                if line.strip():
+            for line, row in self._read():
+                if row is not None:
                     addition = next(remaining)
-                    if self._row(number, line).problem is None:
-                        line = self._with_keys(line, names, addition)
+                    line = line if row.problem else self._with_keys(line, names, addition)
                 file.write(line)
 
-    def _lines(self) -> Iterator[str]:
+    def _read(self) -> Iterator[tuple[str, Row | None]]:
+        """Each line as it stands, and its row; a blank line is none."""
         with self.path.open(**_EVERY_BYTE) as file:
-            yield from file
+            for number, line in enumerate(file, start=1):
+                yield line, self._row(number, line) if line.strip() else None
 
-    def _row(self, number: int, line: str) -> Row:
+    @staticmethod
+    def _row(number: int, line: str) -> Row:
         try:
             content = json.loads(line.lstrip("\ufeff"))
         except ValueError as error:
@@ -244,7 +244,7 @@ class _ParquetFile(Catalogue):
         self.columns = list(pq.read_schema(path).names)
 
     def holds_text(self, column: str) -> bool:
-        return pq.read_schema(self.path).field(column).type in (pa.string(), pa.large_string())
+        return column in self.columns and _is_text(pq.read_schema(self.path).field(column).type)
 
     def rows(self) -> Iterator[Row]:
         for batch in pq.ParquetFile(self.path).iter_batches(_PIECE_ROWS):
@@ -260,24 +260,24 @@ class _ParquetFile(Catalogue):
         with atomic_file(output) as unfinished, pq.ParquetWriter(unfinished, schema) as writer:
             for batch in source.iter_batches(_PIECE_ROWS):
                 some = list(islice(remaining, len(batch)))
-                columns = [self._filled(batch, number, some) for number in range(batch.num_columns)]
+                columns = batch.columns
+                for name in {name for addition in some for name in addition.filled}:
+                    place = self.columns.index(name)
+                    kind = columns[place].type
+                    if not _is_text(kind):
+                        raise ValueError(
+                            f"Got the column {name!r} of {kind}, but suggestions are text. Leave --fill out."
+                        )
+                    pairs = zip(some, columns[place].to_pylist(), strict=True)
+                    columns[place] = pa.array([addition.filled.get(name, value) for addition, value in pairs], kind)
                 new = zip(*(addition.added for addition in some), strict=True)
-                columns += [
-                    pa.array([value if value != "" else None for value in values], item.type)
-                    for values, item in zip(new, added, strict=True)
-                ]
+                for values, item in zip(new, added, strict=True):
+                    columns.append(pa.array([value if value != "" else None for value in values], item.type))
                 writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
 
-    @staticmethod
-    def _filled(batch: pa.RecordBatch, number: int, additions: Sequence[Addition]) -> pa.Array:
-        name, column = batch.schema.names[number], batch.column(number)
-        if not any(name in addition.filled for addition in additions):
-            return column
-        if column.type not in (pa.string(), pa.large_string()):
-            raise ValueError(f"Got the column {name!r} of {column.type}, but suggestions are text. Leave --fill out.")
-        old = column.to_pylist()
-        values = [addition.filled.get(name, value) for addition, value in zip(additions, old, strict=True)]
-        return pa.array(values, column.type)
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 class _Workbook(Catalogue):
@@ -348,3 +348,13 @@ def _set_cell(cell: Any, value: Cell) -> None:
     cell.value = value
     if isinstance(value, str):
         cell.data_type = "s"
+
+
+def printable(text: str) -> str:
+    """The text in signs that every format can hold: a file's name may have bytes that are no UTF-8, and tabs."""
+    return re.sub(r"[\x00-\x1f\x7f]+", " ", readable(text))
+
+
+def readable(text: str) -> str:
+    """The text with an escape for a byte that is no UTF-8, which neither SQLite nor a browser takes."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,6 +1,7 @@
 """People's decisions about a catalogue's suggestions, in a SQLite file beside it: what, who, when, of what."""
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,30 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semart_hf.files import locked
-
-from .own_format import Catalogue
-from .review_results import estimated_accuracy
-from .review_tables import alternatives_in, create_tables
-from .suggestions import Columns
+import numpy as np
 
 # Which of the two tables is walked along its index, so that the first hit ends the search: CROSS keeps the order.
 _BY_QUESTION = "suggestion AS open CROSS JOIN painting USING (row)"
 _BY_PAINTING = "painting CROSS JOIN suggestion AS open USING (row)"
-#: In which order the paintings come that have something to decide; the first is the default.
+#: In which order the paintings come that have something to decide, and its state; the first is the default.
 ORDERS = {
-    "most expected gain first": (_BY_QUESTION, "open.turn"),
-    "least sure first": (_BY_QUESTION, "open.confidence"),
-    "most expected errors first": (_BY_PAINTING, "painting.expected_errors DESC"),
-    "in the catalogue's order": (_BY_PAINTING, "painting.row"),
-    "at random": (_BY_PAINTING, "painting.shuffled"),
-    "labels that the model doubts": (_BY_QUESTION, "open.confidence DESC"),
-    "what was skipped": (_BY_QUESTION, "open.confidence"),
+    "most expected gain first": (_BY_QUESTION, "open.turn", "open"),
+    "least sure first": (_BY_QUESTION, "open.confidence", "open"),
+    "in the catalogue's order": (_BY_PAINTING, "painting.row", "open"),
+    "at random": (_BY_PAINTING, "painting.shuffled", "open"),
+    "labels that the model doubts": (_BY_QUESTION, "open.confidence DESC", "doubted"),
+    "what was skipped": (_BY_QUESTION, "open.confidence", "skipped"),
 }
 #: Asks one question of a painting, and another painting next: of each it asks what teaches most.
 BY_GAIN = next(iter(ORDERS))
-#: State of the questions that an order asks, where it is another than `open`.
-STATE_OF = {"labels that the model doubts": "doubted", "what was skipped": "skipped"}
 # A painting that somebody looked at and left comes to others after so many seconds.
 _LEASE_SECONDS = 600
 
@@ -86,35 +79,23 @@ class Review:
         if order not in ORDERS:
             raise ValueError(f"Got the order {order!r}. Allowed are {list(ORDERS)}. Choose one.")
         self._check(task)
-        conditions, values = ["open.state = ?"], [STATE_OF.get(order, "open")]
-        for column, value in (("open.task", task), ("open.label", label)):
-            if value is not None:
-                conditions.append(f"{column} = ?")
-                values.append(value)
-        now = time.time()
-        with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            where, (tables, by) = " AND ".join(conditions), ORDERS[order]
-            # Of one painting its few tasks are looked at: without `+`, all that is open, again for each painting.
-            of_painting = f"+{where}"
-            found = None
-            if order != BY_GAIN:
-                found = connection.execute(
-                    f"SELECT open.row FROM {_BY_PAINTING} WHERE painting.reviewer = ? AND leased_until >= ? "
-                    f"AND {of_painting}",
-                    [reviewer, now, *values],
-                ).fetchone()
-            found = (
-                found
-                or connection.execute(
-                    f"SELECT open.row FROM {tables} WHERE {of_painting if tables == _BY_PAINTING else where} "
-                    f"AND (leased_until < ? OR painting.reviewer = ?) ORDER BY {by} LIMIT 1",
-                    [*values, now, reviewer],
-                ).fetchone()
-            )
+        now, (tables, by, state) = time.time(), ORDERS[order]
+        wanted = {"state": state, "task": task, "label": label}
+        values = [value for value in wanted.values() if value is not None]
+        where = " AND ".join(f"open.{column} = ?" for column, value in wanted.items() if value is not None)
+        # Of one painting its few tasks are looked at: without `+`, all that is open, again for each painting.
+        of_painting = f"{_BY_PAINTING} WHERE +{where}"
+        asked = of_painting if tables == _BY_PAINTING else f"{tables} WHERE {where}"
+        queries = [(f"{asked} AND (leased_until < ? OR painting.reviewer = ?) ORDER BY {by}", now, reviewer)]
+        if order != BY_GAIN:
+            queries.insert(0, (f"{of_painting} AND leased_until >= ? AND painting.reviewer = ?", now, reviewer))
+        found = None
+        with self._connected(writes=True) as connection:
+            for query, *whose in queries:
+                query = f"SELECT open.row FROM {query} LIMIT 1"
+                found = found or connection.execute(query, [*values, *whose]).fetchone()
             if found is not None:
                 self._lease(connection, found[0], reviewer)
-            connection.commit()
         return None if found is None else self.painting(found[0])
 
     def painting(self, row: int) -> Painting:
@@ -126,18 +107,16 @@ class Review:
             rows = connection.execute(
                 "SELECT task, label, confidence, alternatives, known, state, turn FROM suggestion WHERE row = ?", [row]
             ).fetchall()
-        suggestions = (
-            Suggestion(task, label, confidence, alternatives_in(others), *rest)
+        by_task = {
+            task: Suggestion(task, label, confidence, alternatives_in(others), *rest)
             for task, label, confidence, others, *rest in rows
-        )
-        by_task = {suggestion.task: suggestion for suggestion in suggestions}
+        }
         return Painting(row, json.loads(cells[0]), tuple(by_task[task] for task in self.tasks if task in by_task))
 
     def decide(self, row: int, task: str, label: str | None, reviewer: str, *, is_new: bool = False) -> None:
         """Keep a person's decision, where `None` skips; it is on disk when this returns."""
         self._check(task)
-        with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._connected(writes=True) as connection:
             found = connection.execute(
                 "SELECT label, confidence, state, reviewer, leased_until FROM suggestion JOIN painting USING (row) "
                 "WHERE row = ? AND task = ?",
@@ -160,12 +139,10 @@ class Review:
             state = again if label is None else "decided"
             connection.execute("UPDATE suggestion SET state = ? WHERE row = ? AND task = ?", [state, row, task])
             self._lease(connection, row, reviewer)
-            connection.commit()
 
     def undo(self, reviewer: str) -> tuple[Painting, str] | None:
         """Take back the reviewer's last decision, and give them its painting and task; `None` where there is none."""
-        with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._connected(writes=True) as connection:
             last = connection.execute(
                 "SELECT id, row, task FROM decision WHERE reviewer = ? AND NOT is_undone ORDER BY id DESC LIMIT 1",
                 [reviewer],
@@ -182,7 +159,6 @@ class Review:
                     last[1:],
                 )
                 self._lease(connection, last[1], reviewer)
-            connection.commit()
         return None if last is None else (self.painting(last[1]), last[2])
 
     def progress(self) -> dict[str, dict[str, Any]]:
@@ -190,28 +166,22 @@ class Review:
         found = {}
         with self._connected() as connection:
             for task in self.tasks:
-                states = dict(
-                    connection.execute("SELECT state, count(*) FROM suggestion WHERE task = ? GROUP BY state", [task])
-                )
+                query = "SELECT state, count(*) FROM suggestion WHERE task = ? GROUP BY state"
+                states = dict(connection.execute(query, [task]).fetchall())
                 decided = connection.execute(
                     "SELECT decision.confidence, decision.label = suggested, known IS NULL FROM decision "
                     "JOIN suggestion USING (row, task) "
                     "WHERE task = ? AND NOT is_undone AND decision.label IS NOT NULL",
                     [task],
                 ).fetchall()
-                remaining = [
-                    confidence
-                    for (confidence,) in connection.execute(
-                        "SELECT confidence FROM suggestion WHERE task = ? AND state = 'open'", [task]
-                    )
-                ]
-                right = [bool(is_right) for _, is_right, _ in decided]
+                query = "SELECT confidence FROM suggestion WHERE task = ? AND state = 'open'"
+                remaining = [confidence for (confidence,) in connection.execute(query, [task])]
                 # Doubted labels are those where the model differs from the catalogue: they say nothing of the open.
-                drawn = [(confidence, bool(is_right)) for confidence, is_right, was_open in decided if was_open]
+                drawn = [(confidence, is_right) for confidence, is_right, was_open in decided if was_open]
                 found[task] = {
                     **{state: states.get(state, 0) for state in ("open", "decided")},
                     "skipped": states.get("skipped", 0) + states.get("left", 0),
-                    "agreement": sum(right) / len(right) if right else None,
+                    "agreement": sum(right for _, right, _ in decided) / len(decided) if decided else None,
                     "estimated_accuracy": estimated_accuracy([c for c, _ in drawn], [r for _, r in drawn], remaining),
                 }
         return found
@@ -234,47 +204,43 @@ class Review:
         connection.execute("UPDATE painting SET reviewer = ?, leased_until = ? WHERE row = ?", [reviewer, until, row])
 
     @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
+    def _connected(self, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
         try:
             with closing(sqlite3.connect(self.path, timeout=30, isolation_level=None)) as connection:
                 connection.execute("PRAGMA synchronous = FULL")
-                yield connection  # and what was not committed is taken back
+                if writes:
+                    connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.commit()  # and what was not committed is taken back
         except sqlite3.Error as error:  # a full disk, a lock that is not given back, a folder that is closed
             raise OSError(f"The decisions in {self.path} cannot be read or written: {error}.") from error
 
 
-def begin_review(
-    catalogue: Catalogue, columns: Columns, tasks: Sequence[str], reading: Mapping[str, Any] | None = None
-) -> Review:
-    """The review of a catalogue with suggestions, begun or continued in `CATALOGUE.decisions.sqlite3` beside it."""
-    path = catalogue.path.with_name(f"{catalogue.path.name}.decisions.sqlite3")
-    given = [task for task in tasks if f"{task}_suggested" in catalogue.columns]
-    if not given:
-        raise ValueError(
-            f"Got {catalogue.path}, which has no column like {tasks[0]}_suggested. A review is of what `semart-hf "
-            "predict CATALOGUE --output FILE` writes. Give that file."
-        )
-    taken = [f"{task}_decided" for task in given if f"{task}_decided" in catalogue.columns]
-    if taken:
-        raise ValueError(f"Got {catalogue.path}, which has the column {taken[0]!r}: it is an export. Give its source.")
-    digest = catalogue.digest()
-    try:
-        if not path.exists():
-            with locked(path, "beginning the review", wait=600):  # or the later of two would replace the other's
-                if not path.exists():
-                    create_tables(path, digest, catalogue, columns, given)
-    except sqlite3.Error as error:
-        raise OSError(f"The decisions cannot be kept in {path}: {error}.") from error
-    review = Review(path)
-    if review.digest != digest:
-        raise ValueError(
-            f"Got {catalogue.path}, but the decisions in {path} are about another version of it. Give that version, "
-            "or move the decisions away."
-        )
-    with review._connected() as connection:
-        connection.execute("PRAGMA journal_mode = WAL")  # whoever reads does not wait for who writes
-        connection.execute("BEGIN IMMEDIATE")
-        if reading is not None:
-            connection.execute("INSERT OR REPLACE INTO about VALUES ('reading', ?)", [json.dumps(reading)])
-        connection.commit()
-    return review
+def alternatives_in(text: str) -> tuple[tuple[str, float], ...]:
+    """Labels with their probabilities, of a cell `<task>_alternatives`."""
+    # A label may hold ` | ` and end in digits itself.
+    return tuple((label, float(score)) for label, score in re.findall(r"(.+?) ([01]\.\d+)(?: \| |$)", text))
+
+
+def estimated_accuracy(
+    confidences: Sequence[float], is_right: Sequence[bool], remaining: Sequence[float]
+) -> dict[str, float] | None:
+    """Share of the remaining suggestions that is right, as `{"mean", "low", "high"}`; `None` where nothing remains.
+
+    What is looked at first is what the model is least sure of, so that the agreement so far says little of the rest.
+    Therefore by tenths of confidence: a beta distribution with the weight of two decisions around the mean confidence,
+    and the decisions. The interval has 95 % of 2,000 draws.
+    """
+    if not len(remaining):
+        return None
+    edges = np.linspace(0, 1, 11)[1:-1]
+    known, rest = np.digitize(confidences, edges), np.digitize(remaining, edges)
+    draws = np.zeros(2000)
+    generator = np.random.default_rng(0)
+    for number in np.unique(rest):
+        belief = float(np.clip(np.mean(np.asarray(remaining)[rest == number]), 0.01, 0.99))
+        right = np.asarray(is_right, dtype=float)[known == number] if len(confidences) else np.zeros(0)
+        shape = (2 * belief + right.sum(), 2 * (1 - belief) + len(right) - right.sum())
+        draws += generator.beta(*shape, size=len(draws)) * np.mean(rest == number)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return {"mean": float(draws.mean()), "low": float(low), "high": float(high)}

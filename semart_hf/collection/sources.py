@@ -1,137 +1,202 @@
-"""What suggestions are written for: a catalogue's file, by a mapping or without, a data set, a folder of pictures."""
+"""Where paintings come from: a catalogue's file, a data set or a folder of pictures, and what its columns are."""
 
 import hashlib
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 
 from semart_hf.catalogue.catalogue_files import as_text
 from semart_hf.catalogue.mapping import CatalogueMapping, normal
 from semart_hf.catalogue.picture_files import find_picture, picture_files
+from semart_hf.catalogue.schema import labels_in
 from semart_hf.catalogue.text_files import text_beside
 from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.streaming import url_of
+from semart_hf.model.configuration_semart import is_multi_label
 
+from .fetching import fetch_picture
 from .own_format import Addition, Catalogue, Row, open_catalogue
-from .suggestions import Columns, find_columns
 
 logger = logging.getLogger(__name__)
 
-# By ending of the output, how `datasets` writes rows.
-_WRITERS: dict[str, Callable[..., Any]] = {
-    ".csv": datasets.Dataset.to_csv,
-    ".jsonl": partial(datasets.Dataset.to_json, force_ascii=False),
-    ".parquet": datasets.Dataset.to_parquet,
-}
+# What stands beside the cells of a catalogue with suggestions: of each task, and once.
+_TASK_COLUMNS = ("suggested", "confidence", "alternatives", "decision")
+_ROW_COLUMNS = ("filled_by_suggestion", "suggestion_problem")
+_IMAGE_NAMES = (
+    "image_file", "image", "picture", "photo", "filename", "file_name", "file", "img", "image_path", "path",
+)  # fmt: skip
+_URL_NAMES = ("image_url", "iiif", "iiif_url", "picture_url", "thumbnail", "url")
+_TEXT_NAMES = (
+    "text", "description", "painting_description", "comment", "caption", "abstract", "notes", "title", "name",
+)  # fmt: skip
 
 
-class DatasetRows(Catalogue):
-    """Rows of a data set, with pictures in it or without; written as CSV, JSON lines or Parquet, without pictures."""
+class Source(NamedTuple):
+    """A catalogue, which of its columns are what, and where its pictures are.
 
-    def __init__(self, path: Path, rows: datasets.Dataset, problems: dict[int, str] | None = None) -> None:
-        self.path, self._problems = path, problems or {}
-        is_picture = {name: isinstance(feature, datasets.Image) for name, feature in rows.features.items()}
-        self._cells = rows.select_columns([name for name in is_picture if not is_picture[name]])
-        pictures = [name for name in is_picture if is_picture[name]]
-        self._images = rows.select_columns(pictures[:1]).cast_column(pictures[0], datasets.Image(decode=False))
-        self.columns, self.has_pictures = self._cells.column_names, True
+    Attributes:
+        catalogue: Its file or its rows.
+        images: Folder of its pictures.
+        image_column: Names of picture files, or their URLs; `None` where there are no pictures.
+        text_columns: Columns that make up the text, in their order.
+        label_columns: Column of each task whose labels the catalogue has.
+        separators: By task with several labels, what stands between them in a cell.
+        mapping: What makes further cells, `image_file`, `description`, …, of a row's own.
+        fetch: Gets a picture at a URL; `None` where none is fetched.
+    """
 
-    def rows(self) -> Iterator[Row]:
-        """Its rows; pictures are read when they are asked for."""
-        features = self._cells.features
-        names = {
-            name: [*found.names, ""] for name, found in features.items() if isinstance(found, datasets.ClassLabel)
-        }
-        for number, row in enumerate(self._cells):
-            for name, labels in names.items():
-                row[name] = labels[-1 if row[name] is None else row[name]]  # datasets writes -1 for none
-            cells = {name: as_text(value) for name, value in row.items()}
-            yield Row(cells, self._problems.get(number), partial(self._picture, number))
-
-    def _picture(self, number: int) -> str | io.BytesIO | None:
-        (image,) = self._images[number].values()
-        if image is None:
-            return None
-        return io.BytesIO(image["bytes"]) if image["bytes"] else str(image["path"])
-
-    def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
-        """Write its cells as a table."""
-        named = self._cells
-        for column, feature in named.features.items():
-            if isinstance(feature, datasets.ClassLabel):
-                texts = [row.cells[column] for row in self.rows()]
-                named = named.remove_columns(column).add_column(column, texts, feature=datasets.Value("string"))
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-            plain = Path(folder, output.name)
-            _WRITERS[output.suffix.lower()](named.select_columns(self.columns), str(plain))
-            open_catalogue(plain).write(output, names, additions)
-
-    def digest(self) -> str:
-        """Of what `datasets` knows its rows by."""
-        return hashlib.sha256(f"{self._cells._fingerprint} {self._images._fingerprint}".encode()).hexdigest()
-
-
-class MappedCatalogue(Catalogue):
-    """A catalogue whose rows also have the cells that a mapping makes of them, as `image_file`, `description`, …."""
-
-    def __init__(self, catalogue: Catalogue, mapping: CatalogueMapping) -> None:
-        self.path, self.columns, self._catalogue, self._mapping = catalogue.path, catalogue.columns, catalogue, mapping
-        if mapping.joins:
-            raise ValueError(
-                f"Got a mapping that joins {mapping.joins[0].file} to {self.path}, but suggestions are written into "
-                "one file. Give the file that `semart-hf prepare --mapping` makes of both, or a mapping without joins."
-            )
-        needed = {rule.columns for rule in mapping.columns.values() if not rule.is_optional}
-        missing = [columns for columns in needed if not {*columns} & {*self.columns}]
-        if missing:
-            raise ValueError(
-                f"Got a mapping that reads {list(missing[0])}, but {self.path} has the columns {self.columns}. "
-                "Correct the mapping."
-            )
+    catalogue: Catalogue
+    images: Path
+    image_column: str | None = None
+    text_columns: Sequence[str] = ()
+    label_columns: Mapping[str, str] = {}
+    separators: Mapping[str, str] = {}
+    mapping: CatalogueMapping | None = None
+    fetch: Callable[[str], bytes] | None = None
 
     def rows(self) -> Iterator[Row]:
-        """Its rows, and beside their cells those of the mapping."""
-        for row in self._catalogue.rows():
+        """The catalogue's rows, and beside their cells those of the mapping."""
+        if self.mapping is None:
+            yield from self.catalogue.rows()
+            return
+        for row in self.catalogue.rows():
             cells = {name: [value] for name, value in row.cells.items()}
-            made = {name: rule.apply(cells)[0][0] for name, rule in self._mapping.columns.items()}
-            kept = (normal(row.cells.get(name)) in allowed for name, allowed in self._mapping.keep_rows.items())
+            made = {name: rule.apply(cells)[0][0] for name, rule in self.mapping.columns.items()}
+            kept = (normal(row.cells.get(name)) in allowed for name, allowed in self.mapping.keep_rows.items())
             problem = row.problem or (None if all(kept) else "The mapping leaves this row out.")
             yield row._replace(cells={**row.cells, **made}, problem=problem)
 
-    def columns_of(self, tasks: Sequence[str], *, has_suggestions: bool = False) -> Columns:
-        """Columns of the mapping; a task's is the catalogue's own where that is its label as it stands."""
-        rules = self._mapping.columns
-        named = find_columns(
-            self._catalogue, tasks, text=self.columns[:1], has_suggestions=has_suggestions
-        )  # refuses columns that are taken
-        plain = {
-            name: rule.columns[0]
-            for name, rule in rules.items()
-            if len(rule.columns) == 1
-            and not (rule.template or rule.pattern or rule.separator or rule.values or rule.half_century)
-        }
-        known = {task: plain.get(task, task) for task in tasks if task in rules or task in named.tasks}
-        texts = ("description",) if "description" in rules else ("title",)
-        return Columns("image_file" if "image_file" in rules else None, texts, known)
+    def painting(self, row: Row) -> tuple[dict[str, Any], str | None]:
+        """What the pipeline is asked about a row, `image` of folder or URL and `text`, and why there is no picture."""
+        if row.problem is not None:
+            raise ValueError(row.problem)
+        text = "\n".join(value for column in self.text_columns if (value := row.cells.get(column)))
+        name = row.cells.get(self.image_column) if self.image_column else None
+        painting: dict[str, Any] = {"text": text} if text else {}
+        problem = None
+        if (own := row.picture and row.picture()) is not None:
+            painting["image"] = own
+        elif name and name.lower().startswith(("http://", "https://")):
+            try:
+                if self.fetch is None:
+                    raise OSError(f"The picture is a URL, {name}. It is fetched with --fetch_pictures.")
+                content = self.fetch(name)
+                # On disk: the pictures of a part would take gigabytes of memory. The file is gone with the painting.
+                file = tempfile.TemporaryFile(prefix="semart_hf-")  # noqa: SIM115
+                file.write(content)
+                painting["image"] = file
+            except OSError as error:
+                problem = str(error)
+        elif name:
+            found = find_picture(str(self.images), name)
+            if isinstance(found, Path):
+                painting["image"] = str(found)
+            else:
+                problem = found[1]
+        if not painting:
+            raise ValueError(problem or "The row has neither a picture nor a text.")
+        return painting, problem
 
-    def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
-        """Write the catalogue itself."""
-        self._catalogue.write(output, names, additions)
+    def cell(self, row: Row, task: str) -> str | None:
+        """What stands in the column of a task, if there is one."""
+        return row.cells.get(self.label_columns[task]) if task in self.label_columns else None
 
-    def holds_text(self, column: str) -> bool:
-        """Whether it is a column of the catalogue that holds text."""
-        return column in self.columns and self._catalogue.holds_text(column)
+    def label(self, row: Row, task: str) -> str | None:
+        """The label in a task's column, if a person wrote it there or decided on it."""
+        cell, separator = self.cell(row, task), self.separators.get(task)
+        is_filled = f" {self.label_columns.get(task)} " in f" {row.cells.get('filled_by_suggestion')} "
+        if is_filled and not row.cells.get(f"{task}_decided"):
+            return None
+        return joined(split_labels(cell, separator), separator) if cell and separator else cell
 
-    def check_labels(self, labels: Iterable[str]) -> None:
-        """See the catalogue's own."""
-        self._catalogue.check_labels(labels)
+    def in_words(self) -> str:
+        """What was found in the catalogue, in a sentence or three."""
+        known = ", ".join(f"{task} in {column!r}" for task, column in self.label_columns.items())
+        pictures = f"column {self.image_column!r}, files in {self.images}" if self.image_column else "none"
+        return (
+            f"Pictures: {'its own' if self.catalogue.has_pictures else pictures}. "
+            f"Text: {', '.join(map(repr, self.text_columns)) or 'none'}. Labels that are known: {known or 'none'}."
+        )
+
+
+def find_source(
+    catalogue: Catalogue,
+    tasks: Sequence[str],
+    *,
+    separators: Mapping[str, str] = {},
+    mapping: CatalogueMapping | None = None,
+    images: str | Path | None = None,
+    image_column: str | None = None,
+    text_columns: Sequence[str] | None = None,
+    fetch_pictures: bool = False,
+    has_suggestions: bool = False,
+) -> Source:
+    """A catalogue's columns by a mapping, or by obvious names, whatever their case: `Image_File`, a task's own name.
+
+    Of these a title is the text where there is no description, and URLs of pictures are preferred to files where
+    pictures are fetched. An empty `image_column` is none. Columns that suggestions are written to are refused unless
+    it `has_suggestions`.
+    """
+    names = catalogue.columns
+    named = {column.strip().casefold().replace(" ", "_").replace("-", "_"): column for column in reversed(names)}
+    labels = {task: named[task] for task in tasks if task in named}
+    if mapping is not None:
+        _check_mapping(mapping, catalogue)
+        image_column = "image_file" if "image_file" in mapping.columns else None
+        text_columns = ["description" if "description" in mapping.columns else "title"]
+        for task in mapping.columns.keys() & {*tasks}:  # the catalogue's own column where that is the label as it is
+            rule = mapping.columns[task]
+            changes = rule.template or rule.pattern or rule.separator or rule.values or rule.half_century
+            labels[task] = task if changes or len(rule.columns) > 1 else rule.columns[0]
+    else:
+        if image_column is None:
+            obvious = (*_URL_NAMES, *_IMAGE_NAMES) if fetch_pictures else _IMAGE_NAMES
+            image_column = next((named[name] for name in obvious if name in named), None)
+        text_columns = text_columns or [named[name] for name in _TEXT_NAMES if name in named][:1]
+        if not (image_column or text_columns or catalogue.has_pictures):
+            raise ValueError(
+                f"Got a catalogue with the columns {names}, none of which is obviously a picture or a text. Name "
+                "them: --image_column COLUMN, --text_columns COLUMN [COLUMN …]."
+            )
+        if missing := [name for name in (image_column, *text_columns) if name and name not in names]:
+            raise ValueError(
+                f"Got the column {missing[0]!r}, which {catalogue.path} lacks. Allowed are {names}. Name one."
+            )
+    if taken := [] if has_suggestions else [name for name in added_columns(tasks) if name in names]:
+        raise ValueError(
+            f"Got {catalogue.path}, which has the column {taken[0]!r} already. Suggestions are written beside a "
+            "catalogue without them. Give the catalogue itself, or rename its columns."
+        )
+    folder = Path(images) if images else pictures_of(catalogue, image_column)
+    fetch = fetch_picture if fetch_pictures else None
+    return Source(catalogue, folder, image_column or None, tuple(text_columns), labels, separators, mapping, fetch)
+
+
+def _check_mapping(mapping: CatalogueMapping, catalogue: Catalogue) -> None:
+    """Raise ValueError for a mapping of several files, or of columns that the catalogue lacks."""
+    if mapping.joins:
+        raise ValueError(
+            f"Got a mapping that joins {mapping.joins[0].file} to {catalogue.path}, but suggestions are written into "
+            "one file. Give the file that `semart-hf prepare --mapping` makes of both, or a mapping without joins."
+        )
+    needed = {rule.columns for rule in mapping.columns.values() if not rule.is_optional}
+    if missing := [columns for columns in needed if not {*columns} & {*catalogue.columns}]:
+        raise ValueError(
+            f"Got a mapping that reads {list(missing[0])}, but {catalogue.path} has the columns {catalogue.columns}. "
+            "Correct the mapping."
+        )
+
+
+def added_columns(tasks: Sequence[str]) -> list[str]:
+    """Names of the columns that suggestions are written to, beside a catalogue's own."""
+    return [*(f"{task}_{name}" for task in tasks for name in _TASK_COLUMNS), *_ROW_COLUMNS]
 
 
 def pictures_of(catalogue: Catalogue, column: str | None) -> Path:
@@ -147,47 +212,99 @@ def pictures_of(catalogue: Catalogue, column: str | None) -> Path:
     return beside
 
 
-def open_source(source: str, **reading: str | None) -> Catalogue:
+def separators_of(tasks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What stands between the labels in a cell, by each task of a model's configuration that has several."""
+    return {task["name"]: task.get("separator") or ";" for task in tasks if is_multi_label(task)}
+
+
+def joined(labels: Iterable[str], separator: str) -> str:
+    """The labels as they stand in one cell."""
+    return f"{separator} ".join(labels) if separator in ";," else separator.join(labels)
+
+
+def split_labels(cell: str | None, separator: str) -> list[str]:
+    """The labels of a cell, each once; also of a list, which is read with `|` between its parts."""
+    return labels_in(cell and cell.replace("|", separator), separator) or []
+
+
+class DatasetRows(Catalogue):
+    """Rows of a data set, with pictures in it or without; written as CSV, JSON lines or Parquet, without pictures."""
+
+    has_pictures = True
+
+    def __init__(self, path: Path, rows: datasets.Dataset, problems: Mapping[int, str] = {}) -> None:
+        self.path, self._fingerprint, self._problems = path, rows._fingerprint, problems
+        pictures = [name for name, feature in rows.features.items() if isinstance(feature, datasets.Image)]
+        self._images = rows.select_columns(pictures[:1]).cast_column(pictures[0], datasets.Image(decode=False))
+        cells = rows.remove_columns(pictures)
+        self.columns = cells.column_names
+        for name, feature in cells.features.items():
+            if isinstance(feature, datasets.ClassLabel):  # datasets writes -1 for none
+                labels = [None if number in (None, -1) else feature.names[number] for number in cells[name]]
+                cells = cells.remove_columns(name).add_column(name, labels, feature=datasets.Value("string"))
+        self._cells = cells.select_columns(self.columns)
+
+    def rows(self) -> Iterator[Row]:
+        """Its rows; pictures are read when they are asked for."""
+        for number, row in enumerate(self._cells):
+            cells = {name: as_text(value) for name, value in row.items()}
+            yield Row(cells, self._problems.get(number), partial(self._picture, number))
+
+    def _picture(self, number: int) -> str | io.BytesIO | None:
+        (image,) = self._images[number].values()
+        if image is None:
+            return None
+        return io.BytesIO(image["bytes"]) if image["bytes"] else str(image["path"])
+
+    def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
+        """Write its cells as a table."""
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+            plain, cells = Path(folder, output.name), self._cells
+            writers = {".csv": cells.to_csv, ".jsonl": partial(cells.to_json, force_ascii=False)}
+            writers.get(output.suffix.lower(), cells.to_parquet)(str(plain))
+            open_catalogue(plain).write(output, names, additions)
+
+    def digest(self) -> str:
+        """Of what `datasets` knows its rows by."""
+        return hashlib.sha256(self._fingerprint.encode()).hexdigest()
+
+
+def open_rows(address: str, **reading: str | None) -> Catalogue:
     """What lies at an address: a catalogue's file, prepared data (also a name on the Hub), or a folder of pictures."""
-    path = Path(source)
+    path = Path(address)
     if path.is_file():
         return open_catalogue(path, **reading)
     if is_release(path):
         files = sorted(file.name for file in path.glob("*.csv"))
-        raise ValueError(f"Got {source}, a release of {files}. Each of these files is a catalogue. Give one.")
+        raise ValueError(f"Got {address}, a release of {files}. Each of these files is a catalogue. Give one.")
     if path.is_dir() and not any(path.glob("data/*.parquet")):
         return open_pictures(path)
-    if not path.exists() and url_of(source) == source:
+    if not path.exists() and url_of(address) == address:
         raise ValueError(
-            f"Got the catalogue {source}, which does not exist. Give a CSV, JSON lines, Parquet or Excel file, a "
+            f"Got the catalogue {address}, which does not exist. Give a CSV, JSON lines, Parquet or Excel file, a "
             "folder of pictures, or data by its folder or its name on the Hub."
         )
-    splits = load_paintings(source)
     parts = [
         rows if "split" in rows.column_names else rows.add_column("split", [name] * len(rows))
-        for name, rows in splits.items()
+        for name, rows in load_paintings(address).items()
     ]
     return DatasetRows(path, datasets.concatenate_datasets(parts))
 
 
 def open_pictures(folder: Path) -> Catalogue:
     """The pictures of a folder and its sub-folders, each with the text of the file beside it (`a.txt`, `a.jpg`)."""
-    texts: list[str | None] = []
-    problems = {}
-    paths = picture_files(folder)
+    paths, problems = picture_files(folder), {}
     if not paths:
         raise ValueError(f"Got the folder {folder}, which has neither a picture nor data. Correct the address.")
+    texts: list[str | None] = [None] * len(paths)
     for number, picture in enumerate(paths):
-        texts.append(None)
         try:
-            texts[-1], doubt = text_beside(picture)
+            texts[number], doubt = text_beside(picture)
+            if doubt:
+                logger.warning(doubt)
         except ValueError as error:
             problems[number] = str(error)
-            continue
-        if doubt:
-            logger.warning(doubt)
     names = [str(path.relative_to(folder)) for path in paths]
     columns = {"image_file": names, "text": texts, "image": [str(path) for path in paths]}
     features = {"image_file": datasets.Value("string"), "text": datasets.Value("string"), "image": datasets.Image()}
-    rows = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
-    return DatasetRows(folder, rows, problems)
+    return DatasetRows(folder, datasets.Dataset.from_dict(columns, features=datasets.Features(features)), problems)

@@ -2,12 +2,12 @@
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 _TOKEN = re.compile(
     r"""(?P<text>'(?:[^']|'')*')|(?P<number>-?(?:\d+\.?\d*|\.\d+)(?!\w))|(?P<sign>!=|<=|>=|[=<>(),])
-    |"(?P<quoted>(?:[^"]|"")+)"|(?P<word>[^\W\d]\w*)""",
+    |"(?P<quoted>(?:[^"]|"")+)"|(?P<word>[^\W\d]\w*)|(?P<end>\Z)|(?P<odd>\S)""",
     re.VERBOSE,
 )
 _WORDS = ("and", "or", "not", "in")
@@ -23,12 +23,6 @@ class Field(NamedTuple):
     kind: str = "text"
 
 
-class _Token(NamedTuple):
-    kind: str
-    value: str
-    place: int
-
-
 def parse_filter(text: str, fields: Mapping[str, Field]) -> str:
     """The condition in SQL, made of the fields' names and of quoted values alone.
 
@@ -40,150 +34,123 @@ def parse_filter(text: str, fields: Mapping[str, Field]) -> str:
 
     Example:
         >>> parse_filter("school = 'Dutch' or year < 1700", {"school": Field("cell_0"), "year": Field("cell_1")})
-        "((cell_0 IS NOT NULL AND cell_0 = 'Dutch') OR coalesce(try_cast(cell_1 AS double) < 1700, false))"
+        "(cell_0 IS NOT NULL AND cell_0 = 'Dutch') OR coalesce(try_cast(cell_1 AS double) < 1700, false)"
     """
     return _Parser(text, fields).condition()
 
 
 class _Parser:
     def __init__(self, text: str, fields: Mapping[str, Field]) -> None:
-        self.text, self.fields, self.place, self.depth = text, fields, 0, 0
-        self.tokens = self._tokens()
+        self.text, self.fields = text, fields
+        if not text.strip():
+            raise ValueError(f"Got an empty filter. {_ADVICE}")
+        if len(text) > _MOST_CHARACTERS:
+            raise ValueError(f"Got a filter of {len(text):,} characters. Allowed are {_MOST_CHARACTERS:,}.")
+        found = list(_TOKEN.finditer(text))
+        if sum(token.lastgroup in ("text", "number") for token in found) > _MOST_VALUES:
+            raise ValueError(f"Got a filter with more than {_MOST_VALUES} values. Write it with fewer.")
+        self.tokens = iter(found)
+        self._go_on()
 
     def condition(self) -> str:
-        found = self._any()
-        if self.tokens[self.place].kind != "end":
-            raise self._wrong("and, or, or the end")
-        return found
-
-    def _tokens(self) -> list[_Token]:
-        if not self.text.strip():
-            raise ValueError(f"Got an empty filter. {_ADVICE}")
-        if len(self.text) > _MOST_CHARACTERS:
-            raise ValueError(f"Got a filter of {len(self.text):,} characters. Allowed are {_MOST_CHARACTERS:,}.")
-        found, place = [], 0
-        while self.text[place:].strip():
-            place = len(self.text) - len(self.text[place:].lstrip())
-            match = _TOKEN.match(self.text, place)
-            if match is None or "\0" in match[0]:
+        """The filter with its own structure, which is SQL's: `not` before `and` before `or`."""
+        parts: list[str] = []
+        num_open = num_nots = 0
+        while True:
+            if self._takes("not"):
+                num_nots += 1
+                parts.append("NOT")
+            elif self._takes("("):
+                num_open += 1
+                parts.append("(")
+            else:
+                parts.append(self._comparison())
+                num_nots = 0
+                while num_open and self._takes(")"):
+                    num_open -= 1
+                    parts.append(")")
+                if self.kind == "end" and not num_open:
+                    return " ".join(parts)
+                parts.append(self.value.upper())
+                if not self._takes("and", "or"):
+                    raise self._wrong(f"and, or, or {'a closing parenthesis' if num_open else 'the end'}")
+            if num_open + num_nots > _MOST_DEPTH:
                 raise ValueError(
-                    f"Got {self.text[place]!r} at character {place + 1} of the filter {self.text!r}, which it cannot "
-                    f"hold. {_ADVICE}"
+                    f"Got a filter with more than {_MOST_DEPTH} parentheses in one another. Write it with fewer."
                 )
-            found.append(_Token(match.lastgroup or "", match[match.lastgroup or 0], place))
-            place = match.end()
-        if sum(token.kind in ("text", "number") for token in found) > _MOST_VALUES:
-            raise ValueError(f"Got a filter with more than {_MOST_VALUES} values. Write it with fewer.")
-        return [*found, _Token("end", "", len(self.text))]
+
+    def _go_on(self) -> None:
+        token = next(self.tokens)
+        self.kind, self.value, self.place = token.lastgroup or "", token[token.lastgroup or 0], token.start()
+        if self.kind == "odd" or "\0" in self.value:
+            raise ValueError(
+                f"Got {self.text[self.place]!r} at character {self.place + 1} of the filter {self.text!r}, which it "
+                f"cannot hold. {_ADVICE}"
+            )
 
     def _takes(self, *words: str) -> bool:
         """Whether the next token is one of these, which is passed then."""
-        token = self.tokens[self.place]
-        is_found = token.kind in ("word", "sign") and token.value.lower() in words
-        self.place += is_found
+        is_found = self.kind in ("word", "sign") and self.value.lower() in words
+        if is_found:
+            self._go_on()
         return is_found
 
     def _wrong(self, expected: str) -> ValueError:
-        token = self.tokens[self.place]
-        got = repr(token.value) if token.kind != "end" else "the end"
+        got = "the end" if self.kind == "end" else repr(self.value)
         return ValueError(
-            f"Got {got} at character {token.place + 1} of the filter {self.text!r}, where {expected} is allowed. "
+            f"Got {got} at character {self.place + 1} of the filter {self.text!r}, where {expected} is allowed. "
             f"{_ADVICE}"
         )
 
-    def _any(self) -> str:
-        return self._joined("or", self._all)
-
-    def _all(self) -> str:
-        return self._joined("and", self._one)
-
-    def _joined(self, word: str, part: Callable[[], str]) -> str:
-        parts = [part()]
-        while self._takes(word):
-            parts.append(part())
-        return parts[0] if len(parts) == 1 else f"({f' {word.upper()} '.join(parts)})"
-
-    def _one(self) -> str:
-        self.depth += 1
-        if self.depth > _MOST_DEPTH:
-            raise ValueError(
-                f"Got a filter with more than {_MOST_DEPTH} parentheses in one another. Write it with fewer."
-            )
-        if self._takes("not"):
-            found = f"(NOT {self._one()})"
-        elif self._takes("("):
-            found = self._any()
-            if not self._takes(")"):
-                raise self._wrong("and, or, or a closing parenthesis")
-        else:
-            found = self._comparison()
-        self.depth -= 1
-        return found
-
     def _comparison(self) -> str:
-        field = self._field()
+        if self.kind not in ("word", "quoted") or (self.kind == "word" and self.value.lower() in _WORDS):
+            raise self._wrong("a column, not or a parenthesis")
+        field = find_field(self.value.replace('""', '"'), self.fields)
+        self._go_on()
         is_negated = self._takes("not")
         if self._takes("in"):
             if not self._takes("("):
                 raise self._wrong("a list of values in parentheses")
-            values = [self._value()]
+            parts = [self._compared(field, "=")]
             while self._takes(","):
-                values.append(self._value())
+                parts.append(self._compared(field, "="))
             if not self._takes(")"):
                 raise self._wrong("a comma or a closing parenthesis")
-            found = "(" + " OR ".join(self._compared(field, "=", value) for value in values) + ")"
-            return f"(NOT {found})" if is_negated else found
-        sign = self.tokens[self.place].value
+            return f"({'NOT ' * is_negated}({' OR '.join(parts)}))"
+        sign = self.value
         if is_negated or not self._takes(*_SIGNS):
             raise self._wrong("in" if is_negated else f"in, not in, or one of {' '.join(_SIGNS)}")
-        return self._compared(field, sign, self._value())
-
-    def _field(self) -> Field:
-        token = self.tokens[self.place]
-        if token.kind not in ("word", "quoted") or (token.kind == "word" and token.value.lower() in _WORDS):
-            raise self._wrong("a column, not or a parenthesis")
-        self.place += 1
-        return find_field(token.value.replace('""', '"') if token.kind == "quoted" else token.value, self.fields)
-
-    def _value(self) -> _Token:
-        if self.tokens[self.place].kind not in ("text", "number"):
-            raise self._wrong("a value, as 'Dutch' or 1650,")
-        self.place += 1
-        return self.tokens[self.place - 1]
-
-    def _compared(self, field: Field, sign: str, value: _Token) -> str:
-        name, is_equality = field.name, sign in ("=", "!=")
-        if field.kind == "labels" and not is_equality:
-            raise ValueError(f"Got {sign} for a task with several labels. Allowed are =, != and in. {_ADVICE}")
-        if field.kind == "number" and value.kind == "text":
-            self.place -= 1
-            raise self._wrong("a number")
-        if value.value == "''" and is_equality:
-            found = f"{name} IS NULL"
-        elif field.kind == "labels":
-            text = value.value if value.kind == "text" else f"'{value.value}'"
-            found = f"coalesce(array_has({name}, {text}), false)"
-        elif value.kind == "number":
-            number = name if field.kind == "number" else f"try_cast({name} AS double)"
-            found = f"coalesce({number} {sign.removeprefix('!')} {value.value}, false)"
-            if sign.startswith(">"):  # for the database, NaN is more than any number
-                found = f"({found} AND NOT isnan({number}))"
-        else:
-            # The value still is in its quotes, with every quote within it doubled.
-            found = f"({name} IS NOT NULL AND {name} {sign.removeprefix('!')} {value.value})"
+        found = self._compared(field, sign.removeprefix("!"))
         return f"(NOT {found})" if sign == "!=" else found
+
+    def _compared(self, field: Field, sign: str) -> str:
+        """The condition that the next token, a value, makes."""
+        name, kind, value = field.name, self.kind, self.value
+        if kind not in ("number", "text"):
+            raise self._wrong("a value, as 'Dutch' or 1650,")
+        if field.kind == "number" and kind == "text":
+            raise self._wrong("a number")
+        if field.kind == "labels" and sign != "=":
+            raise ValueError(f"Got {sign} for a task with several labels. Allowed are =, != and in. {_ADVICE}")
+        self._go_on()
+        if value == "''" and sign == "=":
+            return f"{name} IS NULL"
+        if field.kind == "labels":
+            return f"coalesce(array_has({name}, {value if kind == 'text' else repr(value)}), false)"
+        if kind == "text":  # the value still is in its quotes, with every quote within it doubled
+            return f"({name} IS NOT NULL AND {name} {sign} {value})"
+        number = name if field.kind == "number" else f"try_cast({name} AS double)"
+        found = f"coalesce({number} {sign} {value}, false)"
+        # For the database, NaN is more than any number.
+        return f"({found} AND NOT isnan({number}))" if sign.startswith(">") else found
 
 
 def find_field(name: str, fields: Mapping[str, Field]) -> Field:
     """The field of a column's name; a ValueError if there is none, or there are several but for their case."""
-    if name in fields:
-        return fields[name]
-    found: Sequence[str] = [column for column in fields if column.casefold() == name.casefold()]
+    found = [name] if name in fields else [column for column in fields if column.casefold() == name.casefold()]
     if len(found) == 1:
         return fields[found[0]]
     spelt = {column.casefold(): column for column in fields}
-    close = difflib.get_close_matches(name.casefold(), spelt, n=1)
-    near = f" Did you mean {spelt[close[0]]!r}?" if close and not found else ""
-    raise ValueError(
-        f"Got the column {name!r} in a filter. Allowed are {list(found or fields)}. Name one of them.{near}"
-    )
+    close = [] if found else difflib.get_close_matches(name.casefold(), spelt, n=1)
+    near = f" Did you mean {spelt[close[0]]!r}?" if close else ""
+    raise ValueError(f"Got the column {name!r} in a filter. Allowed are {found or [*fields]}. Name one of them.{near}")

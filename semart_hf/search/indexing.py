@@ -5,37 +5,33 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
-from semart_hf.collection.own_format import Catalogue, Row
-from semart_hf.collection.suggestions import (
-    PART_ROWS,
-    Answer,
-    Columns,
-    answer_rows,
-    digest_of_weights,
-    painting_of,
-    readable,
-)
+from semart_hf.collection.own_format import Row, readable
+from semart_hf.collection.sources import Source
+from semart_hf.collection.suggestions import PART_ROWS, Answer, Asked, answer_rows, digest_of_weights
 from semart_hf.documents.page import to_jpeg
 from semart_hf.files import full_disk_explained, locked, update_digest
 
 from .vector_index import (
     FORMAT,
-    Vector,
+    check_weights,
     complete,
     connect,
     create_paintings,
     damage_explained,
     open_paintings,
     read_about,
+    summed,
     table_names,
     write_about,
 )
@@ -51,31 +47,21 @@ Keys = npt.NDArray[np.bytes_]
 _KEYS_AT_A_TIME = 1000
 
 
-class Source(NamedTuple):
-    """A catalogue, which of its columns are what, and where its pictures are."""
-
-    catalogue: Catalogue
-    columns: Columns
-    images: Path
-    fetch: Callable[[str], bytes] | None = None
-
-
 def describe_index(source: Source, model: Any, name: str) -> dict[str, Any]:
     """What an index of a catalogue by a model says of itself, as JSON, before it is written."""
-    made = next(source.catalogue.rows(), Row({})).cells  # by a mapping, beside the catalogue's own
-    columns = [readable(column) for column in dict.fromkeys([*source.catalogue.columns, *made])]
+    made = next(source.rows(), Row({})).cells  # by a mapping, beside the catalogue's own
     kinds = {task["name"]: task.get("kind") for task in model.config.tasks}
     return {
         "format": FORMAT,
         "model": name,
         "weights": digest_of_weights(model),
         "dimension": model.config.fusion_dim,
-        "columns": columns,
+        "columns": [readable(column) for column in dict.fromkeys([*source.catalogue.columns, *made])],
         "tasks": [[task, "labels" if kind == "multi_label" else "text"] for task, kind in kinds.items()],
         "catalogue": str(source.catalogue.path),
         "images": str(source.images.resolve()),
-        "image_column": source.columns.image,
-        "text_columns": list(source.columns.text),
+        "image_column": source.image_column,
+        "text_columns": list(source.text_columns),
     }
 
 
@@ -93,15 +79,8 @@ def embed_paintings(classify: Any, paintings: Sequence[Mapping[str, Any]], batch
     return embedded
 
 
-def summed(features: Mapping[str, Any]) -> Vector:
-    """One vector of unit length `(paintings, dimension)` of what there is of each: its picture, its text, or both."""
-    vectors = features["image"] + features["text"]
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return vectors
-
-
 def index_catalogue(
-    source: Source, address: str, embed: Callable[[list[Any]], list[dict[str, Any]]], about: dict[str, Any], state: Any
+    source: Source, address: str, embed: Callable[[Asked], Asked], about: dict[str, Any], state: Any
 ) -> tuple[dict[str, int], list[str], dict[str, Any]]:
     """Write or update an index: rows `added`, `removed`, `kept`, `failed`, why, and what it says of itself."""
     is_first, is_local = state.process_index == 0, "://" not in address
@@ -115,13 +94,13 @@ def index_catalogue(
         state.wait_for_everyone()  # before anybody writes what another would still count as stored
         is_missing, failed = ~np.isin(keys, stored), list[str]()
         with tqdm(total=int(is_missing.sum()), unit="row", disable=not is_first) as bar:
-            for numbers, some in _parts(source.catalogue, is_missing, state):
-                answers = answer_rows(some, embed, lambda row: painting_of(row, *source[1:]))
-                rows = list(zip(numbers, some, answers, strict=True))
+            for part in _parts(source, is_missing, state):
+                answers = answer_rows([row for _, row in part], embed, source)
+                rows = [(*one, answer) for one, answer in zip(part, answers, strict=True)]
                 failed += [f"row {number}: {answer.problem}" for number, _, answer in rows if not answer.predictions]
                 if good := [row for row in rows if row[2].predictions]:
                     table.add(_rows_table(good, keys, about, source))
-                bar.update(len(some) * state.num_processes)
+                bar.update(len(part) * state.num_processes)
         num_failed, problems = sum(gather_object([len(failed)])), gather_object(failed[:NUM_PROBLEMS])[:NUM_PROBLEMS]
         num_kept = int((~is_missing).sum())
         counts = {"added": len(keys) - num_kept - num_failed, "removed": int((~np.isin(stored, keys)).sum())}
@@ -135,19 +114,15 @@ def index_catalogue(
 def _begin(address: str, about: Mapping[str, Any]) -> int | None:
     """Make an index, or check the model and columns of the one that is there; its version that was complete last."""
     database = connect(address, creates=True)
-    if "://" not in address and os.path.isdir(address) and not table_names(database) and os.listdir(address):
+    names = table_names(database)
+    if "://" not in address and os.path.isdir(address) and not names and os.listdir(address):
         raise ValueError(f"Got {address}, a folder that is not empty and no index. Give the name of a new folder.")
-    if "about" not in table_names(database):
+    if "about" not in names:
         create_paintings(database, about)
         write_about(database, {**about, "version": None})
         return None
     found = read_about(address)
-    if found["weights"] != about["weights"]:
-        raise ValueError(
-            f"Got the model {about['model']} (weights {about['weights'][:12]}) for {address}, an index by "
-            f"{found['model']} (weights {found['weights'][:12]}). Vectors of two models cannot be compared. Give that "
-            "model, or another --output."
-        )
+    check_weights(found, address, about["model"], about["weights"])
     if (found["columns"], found["tasks"]) != (about["columns"], about["tasks"]):
         raise ValueError(
             f"Got a catalogue with the columns {about['columns']}, but {address} is the index of one with "
@@ -163,26 +138,23 @@ def _keys(source: Source, state: Any) -> Keys:
     """A key of each row of the catalogue: of its cells, its picture, and how many equal rows are before it."""
     mine = [
         _key(row, source)
-        for number, row in enumerate(source.catalogue.rows())
+        for number, row in enumerate(source.rows())
         if number % state.num_processes == state.process_index
     ]
     parts = gather_object([np.array(mine, dtype=_KEY_TYPE)])
     keys = np.empty(sum(map(len, parts)), dtype=_KEY_TYPE)
     for first, part in enumerate(parts):
         keys[first :: len(parts)] = part
-    earlier: dict[bytes, int] = {}
-    values, counts = np.unique(keys, return_counts=True)
-    for place in np.flatnonzero(np.isin(keys, values[counts > 1])):
-        key = keys[place]
-        number = earlier[key] = earlier.get(key, 0) + 1
-        if number > 1:
-            keys[place] = hashlib.blake2b(key + str(number).encode(), digest_size=16).hexdigest().encode()
+    num_before = pd.Series(keys).groupby(keys, sort=False).cumcount().to_numpy()
+    for place in np.flatnonzero(num_before):
+        name = keys[place] + str(num_before[place] + 1).encode()
+        keys[place] = hashlib.blake2b(name, digest_size=16).hexdigest().encode()
     return keys
 
 
 def _key(row: Row, source: Source) -> str:
     try:
-        painting, problem = painting_of(row, source.columns, source.images)  # which fetches nothing
+        painting, problem = source._replace(fetch=None).painting(row)
     except ValueError as error:
         painting, problem = {}, str(error)
     reason = problem if source.fetch is None else None
@@ -199,28 +171,17 @@ def _key(row: Row, source: Source) -> str:
 def _stored(table: Any) -> tuple[Keys, npt.NDArray[np.int64]]:
     """Keys and row numbers of a table."""
     found = table.search().select(["key", "row"]).limit(max(1, table.count_rows())).to_arrow()
-    keys: Iterator[str] = (key for batch in found["key"].chunks for key in batch.to_pylist())
+    keys = (key.as_py() for key in found["key"])
     return np.fromiter(keys, dtype=_KEY_TYPE, count=len(found)), np.asarray(found["row"])
 
 
-def _parts(
-    catalogue: Catalogue, is_missing: npt.NDArray[np.bool_], state: Any
-) -> Iterator[tuple[list[int], list[Row]]]:
+def _parts(source: Source, is_missing: npt.NDArray[np.bool_], state: Any) -> Iterator[list[tuple[int, Row]]]:
     """Numbers and rows of each part that is this process's; the same parts however many of them are there already."""
-    numbers: list[int] = []
-    some: list[Row] = []
-    part_rows = max(PART_ROWS, len(is_missing) // MOST_PARTS)
-    place = np.cumsum(is_missing) - 1
-    for number, row in enumerate(catalogue.rows()):
-        if not is_missing[number] or place[number] // part_rows % state.num_processes != state.process_index:
-            continue
-        numbers.append(number)
-        some.append(row)
-        if place[number] % part_rows == part_rows - 1:
-            yield numbers, some
-            numbers, some = [], []
-    if some:
-        yield numbers, some
+    part_of = (np.cumsum(is_missing) - 1) // max(PART_ROWS, len(is_missing) // MOST_PARTS)
+    is_mine = is_missing & (part_of % state.num_processes == state.process_index)
+    mine = ((number, row) for number, row in enumerate(source.rows()) if is_mine[number])
+    for _, part in groupby(mine, key=lambda one: part_of[one[0]]):
+        yield list(part)
 
 
 def _rows_table(

@@ -4,26 +4,31 @@ import base64
 import binascii
 import io
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from semart_hf.catalogue.picture_files import find_picture
-from semart_hf.collection.suggestions import added_columns
+from semart_hf.collection.sources import added_columns
+from semart_hf.collection.suggestions import digest_of_weights
 from semart_hf.documents.page import data_uri, notice, render_page, to_jpeg
 from semart_hf.files import write_text
 
-from .collection_map import map_page
 from .filters import parse_filter
-from .queries import check_model, query_vector
-from .vector_index import Hit, SearchIndex, Vector
+from .vector_index import Hit, SearchIndex, Vector, check_weights, query_vector, vectors_of
 
 WALL_SIZE = 24
 #: Pixels of the longer side of the painting that was chosen.
 PREVIEW_SIZE = 900
+#: More paintings than this are a sample on the map.
+MOST_POINTS = 20_000
+_MOST_COLOURS = 10
+_MOST_TITLE = 80
 _QUERY_KEYS = ("text", "image", "where", "like", "top_k")
 _FRAME = '<iframe srcdoc="{}" title="Map of the collection" style="width: 100%; height: 80vh; border: 0"></iframe>'
 STYLE = """
@@ -51,7 +56,7 @@ def title_of(hit: Hit) -> str:
 
 def label_of(index: SearchIndex, hit: Hit, task: str) -> str:
     """The catalogue's own label where it has one, else the model's with its confidence: `Dutch 87%`."""
-    own = hit.cells.get(index.own_columns.get(task, ""))
+    own = hit.cells.get(index.own_columns[task]) if task in index.own_columns else None
     labels, confidence = hit.labels[task]
     suggested = ", ".join(labels) + ("" if confidence is None else f" {confidence:.0%}")
     return own or (suggested if labels else "–")
@@ -92,12 +97,64 @@ def label_filter(index: SearchIndex, chosen: Mapping[str, Sequence[str]]) -> str
     return " and ".join(parts)
 
 
+def map_page(index: SearchIndex) -> str:
+    """The map of an index as HTML; it asks the application that frames it for thumbnails."""
+    content = map_content(index)
+    num_shown, total = len(content["rows"]), len(index)
+    note = f"{total:,} paintings" if num_shown == total else f"{num_shown:,} of {total:,} paintings, drawn at random"
+    return render_page("map.html", title="Map of the collection", content=content, note=note)
+
+
+def map_content(index: SearchIndex) -> dict[str, Any]:
+    """What the map shows, as JSON: of each painting `x`, `y`, `rows` and `titles`, and its colour of each task."""
+    cells = {name: f"cell_{place}" for place, name in enumerate(index.about["columns"])}
+    named = {name.casefold(): cell for name, cell in cells.items()}
+    title = named.get("title") or named.get("name") or named.get((index.about["image_column"] or "").casefold())
+    tasks = [task for task, _ in index.about["tasks"]]
+    labels = [f"label_{place}" for place in range(len(tasks))]
+    own = [cells[index.own_columns[task]] if task in index.own_columns else None for task in tasks]
+    table = index.sample(MOST_POINTS, ["vector", *labels, *filter(None, [*own, title])])
+    points = np.round(two_dimensions(vectors_of(table["vector"])), 4)
+    shown = []
+    for task, label, column in zip(tasks, labels, own, strict=True):
+        known = table[column].to_pylist() if column else [None] * len(table)
+        answers = [" | ".join(one) if isinstance(one, list) else one for one in table[label].to_pylist()]
+        colours = [cell or answer or "–" for cell, answer in zip(known, answers, strict=True)]
+        shown.append({"name": task, **coloured(colours)})
+    titles = table[title].to_pylist() if title else [None] * len(table)
+    return {
+        "x": points[:, 0].tolist(),
+        "y": points[:, 1].tolist(),
+        "rows": table["row"].to_pylist(),
+        "titles": [(text or "")[:_MOST_TITLE] for text in titles],
+        "tasks": shown,
+    }
+
+
+def two_dimensions(vectors: Vector) -> Vector:
+    """The two principal components `(rows, 2)`, each between 0 and 1, of signs that make it the same map each time."""
+    centred = vectors - vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
+    points = centred @ axes[:, :-3:-1].astype(np.float32)
+    points *= np.sign(points[np.abs(points).argmax(axis=0), range(points.shape[1])])
+    spread = np.maximum(np.ptp(points, axis=0), np.finfo(np.float32).tiny)
+    return ((points - points.min(axis=0)) / spread).astype(np.float32)
+
+
+def coloured(labels: Sequence[str]) -> dict[str, Any]:
+    """The labels that have a colour, the most frequent first, `others` last; and of each painting which it has."""
+    names = [label for label, _ in Counter(labels).most_common(_MOST_COLOURS)]
+    places = {label: place for place, label in enumerate(names)}
+    colours = [places.get(label, len(names)) for label in labels]
+    return {"labels": [*names, *(["others"] if len(names) in colours else [])], "colours": colours}
+
+
 class SearchPage:
     """What the tab's parts do; each gives what they show, and no error but a sentence in words."""
 
     def __init__(self, address: str, classify: Any, name: str) -> None:
         self.index, self.classify, self._map = SearchIndex(address), classify, ""
-        check_model(self.index, classify.model, name)
+        check_weights(self.index.about, self.index.address, name, digest_of_weights(classify.model))
         self.tasks = [task for task, _ in self.index.about["tasks"]]
 
     def search(
@@ -118,7 +175,9 @@ class SearchPage:
         if row is not None:
             notices = [f"More like row {row}.", *notices]
         jpegs = self.index.thumbnails([hit.row for hit in hits])
-        wall = [(_picture(jpegs.get(hit.row)), f"{hit.score:.2f}  {title_of(hit)}") for hit in hits]
+        grey = Image.new("RGB", (160, 120), (128, 128, 128))
+        pictures = {row: Image.open(io.BytesIO(jpeg)).convert("RGB") for row, jpeg in jpegs.items()}
+        wall = [(pictures.get(hit.row, grey), f"{hit.score:.2f}  {title_of(hit)}") for hit in hits]
         message = " ".join(notices) if hits else "No painting passes the filter."
         return [notice(message), wall, [hit.row for hit in hits]]
 
@@ -138,10 +197,6 @@ class SearchPage:
         cells = "".join(f"<dt>{escape(name)}<dd>{escape(value)}" for name, value in [("row", str(row)), *listed])
         return f"{picture}<dl>{cells}</dl>"
 
-    def cells(self, row: int) -> dict[str, str]:
-        """The catalogue's cells of a row."""
-        return dict(self.index.hits([row])[0].cells)
-
     def map(self) -> str:
         """The map in a frame; it is drawn once."""
         if not self._map:
@@ -154,14 +209,14 @@ class SearchPage:
             raise ValueError(
                 f"Got the query {str(query)[:200]}. Allowed is an object with the keys {list(_QUERY_KEYS)}."
             )
-        text, image, where, row = (query.get(name) for name in _QUERY_KEYS[:4])
+        text, image, where, row, top_k = (query.get(name) for name in _QUERY_KEYS)
         if image is not None:
             try:
                 image = base64.b64decode(image, validate=True)
             except (binascii.Error, TypeError, ValueError) as error:
                 raise ValueError("Got an image that is no base64. Give the content of a picture's file.") from error
         vector, _ = self._vector(text, image, row)
-        hits = self.index.search(vector, top_k=query.get("top_k", 10), where=where, without=row)
+        hits = self.index.search(vector, top_k=10 if top_k is None else top_k, where=where, without=row)
         return [hit_json(hit) for hit in hits]
 
     def thumbnail(self, row: int) -> str:
@@ -180,7 +235,7 @@ class SearchPage:
 
 
 def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> None:
-    """Put the search and the map into tabs of an application."""
+    """Put the search and the map into tabs of an application, and `/search` and `/thumbnail` into its API."""
     with gradio.Tab("Search", id="search"):
         rows, row, none = gradio.State([]), gradio.State(None), gradio.State(None)
         with gradio.Row():
@@ -234,29 +289,13 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
     clicked.change(on_map, clicked, [*shown, *detail, tabs], **options)
     if review is not None:
         opened.click(
-            lambda number: [(number, page.cells(number), time.time()), gradio.Tabs(selected="review")],
+            lambda number: [
+                (number, page.index.hits([number])[0].cells, time.time()),
+                gradio.Tabs(selected="review"),
+            ],
             row,
             [review, tabs],
             **options,
         )
-
-
-def add_search_api(gradio: Any, page: SearchPage) -> None:
-    """`/search` and `/thumbnail`, for programs and for the map."""
-
-    def search(query: dict) -> list:  # type: ignore[type-arg]
-        try:
-            return page.search_json(query)
-        except (ValueError, OSError) as error:
-            raise gradio.Error(str(error)) from error
-
-    def thumbnail(row: int) -> str:
-        return page.thumbnail(row)
-
-    gradio.api(search, api_name="search")
-    gradio.api(thumbnail, api_name="thumbnail")
-
-
-def _picture(jpeg: bytes | None) -> Image.Image:
-    """A thumbnail as a picture, grey where there is none."""
-    return Image.open(io.BytesIO(jpeg)).convert("RGB") if jpeg else Image.new("RGB", (160, 120), (128, 128, 128))
+    gradio.api(page.search_json, api_name="search")
+    gradio.api(page.thumbnail, api_name="thumbnail")

@@ -1,7 +1,8 @@
-"""An index of paintings in LanceDB: of each a vector, the catalogue's cells, the model's labels and a thumbnail."""
+"""An index of paintings in LanceDB, each with a vector, its cells, labels and a thumbnail; what is asked of it."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from semart_hf.extras import optional
+from semart_hf.model.pictures_semart import load_picture
 
 from .filters import Field, parse_filter
 
@@ -27,6 +29,8 @@ NUM_RECALL_QUERIES, RECALL_TOP_K = 100, 10
 _PARTITION_ROWS = 2_000
 Vector = npt.NDArray[np.float32]
 _PAINTINGS, _ABOUT = "paintings", "about"
+# A picture that shows nothing has fewer levels of 255 between its darkest and its brightest pixel, made small.
+_LEAST_CONTRAST, _SMALL = 8, 64
 
 
 class Hit(NamedTuple):
@@ -63,8 +67,20 @@ class SearchIndex:
         with damage_explained(self.address):
             self._table = connect(self.address).open_table(_PAINTINGS)
             self._table.checkout(self.about["version"])
-        self.fields, self.own_columns = fields_of(self.about), own_columns(self.about)
-        self._columns = ["row", "problem", *(field.name for field in stored_fields(self.about))]
+        self._columns = [name for name in self._table.schema.names if name not in ("key", "vector", "thumbnail")]
+        columns = self.about["columns"]
+        named = {name.casefold(): name for name in reversed(columns)} | {name: name for name in columns}
+        tasks = [task for task, _ in self.about["tasks"]]
+        #: The catalogue's column of each task that has one: of its name, or else of its name in other case.
+        self.own_columns = {task: own for task in tasks if (own := named.get(task, named.get(task.casefold())))}
+        #: What filters may name. A task's own name is what is suggested where no column is called so.
+        self.fields = {name: Field(f"cell_{place}") for place, name in enumerate(columns)}
+        for place, (task, kind) in enumerate(self.about["tasks"]):
+            suggested = Field(f"label_{place}", kind)
+            self.fields.setdefault(f"{task}_suggested", suggested)
+            self.fields.setdefault(f"{task}_confidence", Field(f"confidence_{place}", "number"))
+            if task not in self.own_columns:
+                self.fields[task] = suggested
 
     def __len__(self) -> int:
         return int(self.about["num_rows"])
@@ -78,40 +94,34 @@ class SearchIndex:
         exact: bool = False,
         without: int | None = None,
     ) -> list[Hit]:
-        """The paintings nearest to a vector `(dimension,)` of unit length, the nearest first.
+        """At most `top_k` paintings nearest to a vector `(dimension,)` of unit length, the nearest first.
 
-        Args:
-            vector: Of `query_vector` or `vector_of`.
-            top_k: At most so many.
-            where: Filter that they pass; see `parse_filter`.
-            exact: Whether the approximate index is left out.
-            without: A row that is not wanted, because the others are to be like it.
+        They pass the filter `where`, see `parse_filter`, and are not the row `without`, which they are to be like;
+        `exact` leaves the approximate index out.
         """
         if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= 10_000:
             raise ValueError(f"top_k is {top_k!r}. Allowed are whole numbers from 1 to 10,000. Give one of these.")
         if not isinstance(where, str | None):
             raise ValueError(f"Got the filter {where!r}. Allowed is a text. Give one.")
         condition = parse_filter(where, self.fields) if where and where.strip() else None
+        wanted, recall = top_k + (without is not None), self.about["recall"]
         with damage_explained(self.address):
-            hits = self._nearest(vector, top_k + (without is not None), condition, exact)
+            if condition is not None and recall and self._table.count_rows(condition) <= EXACT_MATCHES:
+                columns = [*self._columns, "vector"]
+                found = self._table.search().where(condition).select(columns).limit(EXACT_MATCHES).to_arrow()
+                distances = 1 - vectors_of(found["vector"]) @ vector
+                best = np.argsort(distances, kind="stable")[:wanted]
+                rows = found.drop_columns("vector").take(best).to_pylist()
+                hits = [self._hit(row, distance) for row, distance in zip(rows, distances[best].tolist(), strict=True)]
+            else:
+                probes = None if exact or not recall else recall["probes"]
+                rows = nearest(self._table, vector, wanted, self._columns, condition, probes)
+                hits = [self._hit(row, row["_distance"]) for row in rows]
         return [hit for hit in hits if hit.row != without][:top_k]
-
-    def _nearest(self, vector: Vector, wanted: int, condition: str | None, exact: bool) -> list[Hit]:
-        recall = self.about["recall"]
-        if condition is not None and recall and self._table.count_rows(condition) <= EXACT_MATCHES:
-            columns = [*self._columns, "vector"]
-            found = self._table.search().where(condition).select(columns).limit(EXACT_MATCHES).to_arrow()
-            distances = 1 - vectors_of(found["vector"]) @ vector
-            best = np.argsort(distances, kind="stable")[:wanted]
-            return self._hits(found.drop_columns("vector").take(best).to_pylist(), distances[best].tolist())
-        probes = None if exact or not recall else recall["probes"]
-        rows = nearest(self._table, vector, wanted, self._columns, condition, probes)
-        return self._hits(rows, [row["_distance"] for row in rows])
 
     def hits(self, rows: Sequence[int]) -> list[Hit]:
         """The paintings of these row numbers that are in the index, in no order, with the score 1."""
-        found = self._read(rows, self._columns)
-        return self._hits(found, [0.0] * len(found))
+        return [self._hit(row, 0.0) for row in self._read(rows, self._columns)]
 
     def vector_of(self, row: int) -> Vector:
         """The vector `(dimension,)` of a row; a ValueError if it is not in the index."""
@@ -134,17 +144,13 @@ class SearchIndex:
         with damage_explained(self.address):
             return self._table.search().where(condition).select(list(columns)).limit(max(1, len(rows))).to_list()
 
-    def _hits(self, rows: Iterable[Mapping[str, Any]], distances: Iterable[float]) -> list[Hit]:
-        hits = []
-        for row, distance in zip(rows, distances, strict=True):
-            cells = {name: row[f"cell_{place}"] for place, name in enumerate(self.about["columns"])}
-            labels: dict[str, Any] = {}
-            for place, (task, kind) in enumerate(self.about["tasks"]):
-                found = row[f"label_{place}"] or []
-                labels[task] = (found if kind == "labels" or not found else [found], row[f"confidence_{place}"])
-            kept = {name: value for name, value in cells.items() if value}
-            hits.append(Hit(row["row"], 1 - distance, kept, labels, row["problem"]))
-        return hits
+    def _hit(self, row: Mapping[str, Any], distance: float) -> Hit:
+        cells = {name: value for place, name in enumerate(self.about["columns"]) if (value := row[f"cell_{place}"])}
+        labels: dict[str, Any] = {}
+        for place, (task, kind) in enumerate(self.about["tasks"]):
+            found = row[f"label_{place}"] or []
+            labels[task] = (found if kind == "labels" or not found else [found], row[f"confidence_{place}"])
+        return Hit(row["row"], 1 - distance, cells, labels, row["problem"])
 
 
 def connect(address: str, *, creates: bool = False) -> Any:
@@ -158,19 +164,27 @@ def connect(address: str, *, creates: bool = False) -> Any:
 
 def read_about(address: str) -> dict[str, Any]:
     """What an index says of itself; a ValueError if there is none, or it is of another format."""
-    database = connect(address)
+    database, about = connect(address), dict[str, Any]()
     with damage_explained(address):
-        names = table_names(database)
-    if _ABOUT not in names:
+        if _ABOUT in table_names(database):
+            about = json.loads(database.open_table(_ABOUT).to_arrow()["about"][0].as_py())
+    if not about:
         raise ValueError(f"Got {address}, which is no index. `semart-hf index CATALOGUE --output INDEX` makes one.")
-    with damage_explained(address):
-        about: dict[str, Any] = json.loads(database.open_table(_ABOUT).to_arrow()["about"][0].as_py())
     if about["format"].split(".")[0] != FORMAT.split(".")[0]:
         raise ValueError(
             f"Got {address}, an index of format {about['format']}, but this code reads {FORMAT}. Make it again with "
             "`semart-hf index` into another folder, or upgrade semart-hf."
         )
     return about
+
+
+def check_weights(about: Mapping[str, Any], address: str, name: str, weights: str) -> None:
+    """Raise ValueError unless a model's weights are those whose vectors an index holds."""
+    if weights != about["weights"]:
+        raise ValueError(
+            f"Got the model {name} (weights {weights[:12]}) for {address}, an index by {about['model']} (weights "
+            f"{about['weights'][:12]}). Vectors of two models cannot be compared. Give that model, or another index."
+        )
 
 
 @contextmanager
@@ -199,45 +213,18 @@ def table_names(database: Any) -> list[str]:
 
 def create_paintings(database: Any, about: Mapping[str, Any]) -> None:
     """An empty table of paintings, where there is none."""
-    kinds = {"text": pa.string(), "number": pa.float32(), "labels": pa.list_(pa.string())}
-    own = {"key": pa.string(), "row": pa.int64(), "problem": pa.string(), "thumbnail": pa.binary()}
-    vector = ("vector", pa.list_(pa.float32(), about["dimension"]))
-    fields = [(field.name, kinds[field.kind]) for field in stored_fields(about)]
-    database.create_table(_PAINTINGS, schema=pa.schema([*own.items(), vector, *fields]), exist_ok=True)
+    fields = {"key": pa.string(), "row": pa.int64(), "problem": pa.string(), "thumbnail": pa.binary()}
+    fields["vector"] = pa.list_(pa.float32(), about["dimension"])
+    fields |= {f"cell_{place}": pa.string() for place in range(len(about["columns"]))}
+    for place, (_, kind) in enumerate(about["tasks"]):
+        fields[f"label_{place}"] = pa.list_(pa.string()) if kind == "labels" else pa.string()
+        fields[f"confidence_{place}"] = pa.float32()
+    database.create_table(_PAINTINGS, schema=pa.schema(fields.items()), exist_ok=True)
 
 
 def open_paintings(address: str) -> Any:
     """The table of paintings, to write into."""
     return connect(address).open_table(_PAINTINGS)
-
-
-def stored_fields(about: Mapping[str, Any]) -> list[Field]:
-    """The catalogue's cells, and of each task its labels and their confidence, as the table has them."""
-    labels = [Field(f"label_{place}", kind) for place, (_, kind) in enumerate(about["tasks"])]
-    confidences = [Field(f"confidence_{place}", "number") for place in range(len(labels))]
-    return [*(Field(f"cell_{place}") for place in range(len(about["columns"]))), *labels, *confidences]
-
-
-def fields_of(about: Mapping[str, Any]) -> dict[str, Field]:
-    """What filters may name: the catalogue's columns, and of each task `TASK_suggested` and `TASK_confidence`.
-
-    A catalogue's own columns of these names win; a task's own name is what is suggested where no column is called so.
-    """
-    fields, own = {name: Field(f"cell_{place}") for place, name in enumerate(about["columns"])}, own_columns(about)
-    for place, (task, kind) in enumerate(about["tasks"]):
-        suggested = Field(f"label_{place}", kind)
-        fields.setdefault(f"{task}_suggested", suggested)
-        fields.setdefault(f"{task}_confidence", Field(f"confidence_{place}", "number"))
-        if task not in own:
-            fields[task] = suggested
-    return fields
-
-
-def own_columns(about: Mapping[str, Any]) -> dict[str, str]:
-    """The catalogue's column of each task that has one: of its name, or else of its name in other case."""
-    columns = about["columns"]
-    named = {name.casefold(): name for name in reversed(columns)} | {name: name for name in columns}
-    return {task: own for task, _ in about["tasks"] if (own := named.get(task, named.get(task.casefold())))}
 
 
 def vectors_of(column: Any) -> Vector:
@@ -306,3 +293,51 @@ def measured_recall(table: Any) -> dict[str, Any]:
         if measured["recall_at_10"] >= ENOUGH_RECALL:
             break
     return measured
+
+
+def summed(features: Mapping[str, Any]) -> Vector:
+    """One vector of unit length `(paintings, dimension)` of what there is of each: its picture, its text, or both."""
+    vectors = features["image"] + features["text"]
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return vectors
+
+
+def query_vector(classify: Any, text: str | None = None, image: Any = None) -> tuple[Vector, list[str]]:
+    """The vector `(dimension,)` of unit length of words, a picture, or both together, and what to know about it."""
+    if not isinstance(text, str | None):
+        raise ValueError(f"Got the text {str(text)[:80]!r} of type {type(text).__name__}. Give a string.")
+    text = (text or "").strip() or None
+    if text is None and image is None:
+        raise ValueError("Got an empty query. Give words, a picture, or both.")
+    notices = []
+    if text is not None:
+        notices += _about_words(text, classify.processor.tokenizer)
+        if not classify.model.config.contrastive:
+            notices.append(
+                "This model was trained without contrastive_weight: its words and pictures do not lie in one space, "
+                "so that words find paintings by their texts alone. Train it with contrastive_weight to search "
+                "pictures by words."
+            )
+    painting = {} if text is None else {"text": text}
+    if image is not None:
+        picture = load_picture(image)
+        small = picture.resize((_SMALL, _SMALL), reducing_gap=2.0)
+        if max(high - low for low, high in small.getextrema()) < _LEAST_CONTRAST:
+            raise ValueError("Got a picture of one colour, which shows nothing to look for. Give another picture.")
+        painting["image"] = picture
+    return summed(classify.embed([painting], on_error="raise"))[0], notices
+
+
+def _about_words(text: str, tokenizer: Any) -> list[str]:
+    """What to know where the text tower's vocabulary lacks half of the words, or an error where it lacks all."""
+    words = re.findall(r"\w+", text)
+    pieces = {word: tokenizer.tokenize(word) for word in words}
+    unread = [word for word in words if all(piece == tokenizer.unk_token for piece in pieces[word])]
+    knows = "It knows the language of the texts that it was trained on: ask in that language."
+    if len(unread) == len(words):
+        raise ValueError(f"Got the query {text!r}, of which the text tower's vocabulary knows no word. {knows}")
+    whole = [word for word in words if len(pieces[word]) == 1 and word not in unread]
+    if 2 * len(whole) > len(words):
+        return []
+    known = f"knows of the {len(words)} words {', '.join(map(repr, whole))}" if whole else "knows no whole word"
+    return [f"The text tower's vocabulary {known}; it reads the others in pieces, or not at all. {knows}"]

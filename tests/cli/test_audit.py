@@ -8,8 +8,8 @@ from transformers import pipeline
 
 from semart_hf.cli.audit import in_words
 from semart_hf.collection.own_format import open_catalogue
-from semart_hf.collection.review import begin_review
-from semart_hf.collection.suggestions import find_columns
+from semart_hf.collection.review_tables import begin_review
+from semart_hf.collection.sources import find_source
 from semart_hf.training.trainer import SemArtTrainer
 
 pytest.importorskip("cleanlab", reason="no cleanlab: pip install 'semart-hf[audit]'")
@@ -43,7 +43,7 @@ def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, rele
     assert "labels are flagged. If all were right, about" in printed
     catalogue = open_catalogue(output / "semart_test.csv")
     tasks = ["type", "school", "timeframe"]
-    review = begin_review(catalogue, find_columns(catalogue, tasks, has_suggestions=True), tasks)
+    review = begin_review(find_source(catalogue, tasks, has_suggestions=True), tasks)
     asked = review.next_painting("ada", "labels that the model doubts")
     doubted = [one for one in asked.suggestions if one.state == "doubted"]
     assert doubted

@@ -8,8 +8,9 @@ from transformers import AutoModel
 from semart_hf.cli.decisions import conclude, decided_splits, promote, reason_against
 from semart_hf.collection.labelled_rows import labelled_rows
 from semart_hf.collection.own_format import open_catalogue
-from semart_hf.collection.review import Review, begin_review
-from semart_hf.collection.suggestions import find_columns
+from semart_hf.collection.review import Review
+from semart_hf.collection.review_tables import begin_review
+from semart_hf.collection.sources import find_source
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.training.trainer import SemArtTrainer
 
@@ -22,8 +23,8 @@ def reviewed(model, small_release, tmp_path_factory):
     folder = shutil.copytree(small_release, tmp_path_factory.mktemp("reviewed") / "release")
     words = [folder / "semart_train.csv", "--model", model, "--output", folder / "out.csv", "--device", "cpu"]
     load_command("predict").main([str(word) for word in words])
-    catalogue = open_catalogue(folder / "out.csv")
-    review = begin_review(catalogue, find_columns(catalogue, TASKS, has_suggestions=True), TASKS)
+    source = find_source(open_catalogue(folder / "out.csv"), TASKS, has_suggestions=True)
+    review = begin_review(source, TASKS)
     for row in range(70):
         review.decide(row, "medium", "wood" if row % 2 else "canvas", "ada")
     review.decide(1, "type", "decided by ada", "ada")
@@ -59,13 +60,10 @@ def test_decisions_join_the_rows_and_some_rows_are_held_out_for_good(reviewed, m
     other = shutil.copytree(reviewed, tmp_path / "other")
     lines = (other / "out.csv").read_bytes().splitlines(keepends=True)
     (other / "out.csv").write_bytes(b"".join([lines[0], *reversed(lines[1:])]))
-    images = reviewed / "Images"
-    keys = []
+    keys, reading = [], {"images": reviewed / "Images", "has_suggestions": True}
     for folder in (reviewed, other):
-        catalogue = open_catalogue(folder / "out.csv")
-        columns = find_columns(catalogue, TASKS, has_suggestions=True)
-        found = labelled_rows(catalogue, columns, TASKS, images)
-        keys.append({named(row): key for row, key in zip(found.rows, found.keys, strict=True)})
+        rows, *_ = labelled_rows(find_source(open_catalogue(folder / "out.csv"), TASKS, **reading), TASKS)
+        keys.append({named(row): row["row_key"] for row in rows})
     assert keys[0] == keys[1]
     assert {named(row) for row in splits["test"]} == {name for name, key in keys[0].items() if key < 0.2}
     with pytest.raises(ValueError, match="about another version of it"):

@@ -9,8 +9,8 @@ from tiny_release import TASKS, load_command, save_tiny_model
 from semart_hf.cli.decisions import decided_splits
 from semart_hf.collection.own_format import open_catalogue
 from semart_hf.collection.review import Review
-from semart_hf.collection.review_results import export_decisions
-from semart_hf.collection.suggestions import find_columns
+from semart_hf.collection.review_tables import export_decisions
+from semart_hf.collection.sources import find_source
 from semart_hf.data.data_arguments import DataArguments
 
 TERMS = {"name": "terms", "kind": "multi_label", "labels": ["print", "engraving", "etching"], "separator": ";"}
@@ -66,9 +66,9 @@ def test_a_catalogue_is_suggested_reviewed_learned_from_and_audited(shared_data,
             progress = called(address, "decide", row, task, decided[row], "Ada")
         assert progress[task]["decided"] == NUM_DECISIONS
     review, reviewed = Review(tmp_path / "suggested.csv.decisions.sqlite3"), tmp_path / "reviewed.csv"
-    columns = find_columns(open_catalogue(output), [task], has_suggestions=True)
-    assert export_decisions(review, open_catalogue(output), columns, reviewed) == NUM_DECISIONS
-    before, after, column = cells_of(output), cells_of(reviewed), columns.tasks.get(task)
+    with_suggestions = find_source(open_catalogue(output), [task], has_suggestions=True)
+    assert export_decisions(review, with_suggestions, reviewed) == NUM_DECISIONS
+    before, after, column = cells_of(output), cells_of(reviewed), with_suggestions.label_columns.get(task)
     assert {row: cells[f"{task}_decided"] for row, cells in enumerate(after) if cells[f"{task}_decided"]} == decided
     if column:
         expected = [cells[column] or decided.get(row, "") for row, cells in enumerate(before)]

@@ -16,8 +16,7 @@ pytest.importorskip("lancedb", reason="no lancedb, which keeps the index: pip in
 
 from semart_hf.collection.suggestions import digest_of_weights
 from semart_hf.search import vector_index
-from semart_hf.search.queries import query_vector
-from semart_hf.search.vector_index import SearchIndex
+from semart_hf.search.vector_index import SearchIndex, query_vector
 
 index, search = load_command("index"), load_command("search")
 
@@ -53,7 +52,7 @@ def texts(count):
 
 def content(folder):
     found = SearchIndex(folder)
-    columns = ["row", "key", "vector", *(field.name for field in vector_index.stored_fields(found.about))]
+    columns = ["key", "vector", *found._columns]
     return {row["row"]: row for row in found._table.search().select(columns).limit(10_000).to_list()}
 
 

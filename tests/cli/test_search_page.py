@@ -9,8 +9,7 @@ from transformers import pipeline
 
 pytest.importorskip("lancedb", reason="no lancedb, which keeps the index: pip install 'semart-hf[search]'")
 
-from semart_hf.search.collection_map import two_dimensions
-from semart_hf.search.search_page import SearchPage, label_filter
+from semart_hf.search.search_page import SearchPage, label_filter, two_dimensions
 from semart_hf.search.vector_index import SearchIndex
 
 

@@ -10,12 +10,11 @@ import pytest
 from warm_python import Python
 
 from semart_hf.collection.own_format import open_catalogue
-from semart_hf.collection.review import BY_GAIN, ORDERS, begin_review
-from semart_hf.collection.review_results import estimated_accuracy, export_decisions
-from semart_hf.collection.suggestions import Columns
+from semart_hf.collection.review import BY_GAIN, ORDERS, estimated_accuracy
+from semart_hf.collection.review_tables import begin_review, export_decisions
+from semart_hf.collection.sources import Source
 
 TASKS = ["type", "school"]
-COLUMNS = Columns("image_file", ("title",), {"type": "type"})
 HEADER = ["image_file", "title", "type"]
 HEADER += [f"{task}_{name}" for task in TASKS for name in ("suggested", "confidence", "alternatives", "decision")]
 ROWS = [
@@ -29,17 +28,21 @@ ROWS = [
 def write(path, rows=ROWS):
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, delimiter=";", lineterminator="\r\n").writerows([HEADER, *rows])
-    return open_catalogue(path)
+    return source_of(path)
+
+
+def source_of(path, **options):
+    return Source(open_catalogue(path, **options), path.parent, "image_file", ("title",), {"type": "type"})
 
 
 @pytest.fixture
-def catalogue(tmp_path):
+def source(tmp_path):
     return write(tmp_path / "out.csv")
 
 
 @pytest.fixture
-def review(catalogue):
-    return begin_review(catalogue, COLUMNS, TASKS)
+def review(source):
+    return begin_review(source, TASKS)
 
 
 def finish(review, painting, reviewer):
@@ -81,7 +84,6 @@ def test_a_painting_comes_with_its_suggestions_and_progress_is_counted_by_task(r
     ("order", "options", "rows"),
     [
         ("least sure first", {}, [0, 1, 2]),  # 0.3, 0.6, 0.7
-        ("most expected errors first", {}, [0, 1, 2]),  # 0.8, 0.4, 0.3
         ("in the catalogue's order", {"task": "type"}, [0]),
         ("least sure first", {"label": "Dutch"}, [0, 2]),
         # Of school 1.4 wrong answers are expected, of type, which row 0 alone lacks, 0.1.
@@ -96,13 +98,13 @@ def test_the_order(review, order, options, rows):
 
 def test_at_random_is_another_order_and_doubted_labels_do_not_count_as_open(tmp_path):
     rows = [[f"{n}.jpg", "", "", "study", f"0.{n + 100}", "", "", "", "", "", ""] for n in range(50)]
-    review = begin_review(write(tmp_path / "many.csv", rows), COLUMNS, TASKS)
+    review = begin_review(write(tmp_path / "many.csv", rows), TASKS)
     found = order_of(review, "at random")
     assert sorted(found) == list(range(50))
     assert found != list(range(50))
     rows = [[f"{n}.jpg", "", "genre", "study", "0.9", "", "known", "", "", "", ""] for n in range(30)]
     rows += [[f"{n}.jpg", "", "", "study", "0.95", "", "", "", "", "", ""] for n in range(30, 40)]
-    review = begin_review(write(tmp_path / "doubted.csv", rows), COLUMNS, TASKS)
+    review = begin_review(write(tmp_path / "doubted.csv", rows), TASKS)
     for row in range(30):
         review.decide(row, "type", "genre", "ada")
     progress = review.progress()["type"]
@@ -162,12 +164,12 @@ def test_the_estimate_covers_the_truth_though_the_least_sure_were_decided_first(
     assert estimated_accuracy([], [], []) is None
 
 
-def test_an_export_has_the_decisions_and_every_other_byte(review, catalogue, tmp_path):
+def test_an_export_has_the_decisions_and_every_other_byte(review, source, tmp_path):
     review.decide(0, "type", "study", "ada")
     review.decide(2, "type", "genre", "ben")
     output = tmp_path / "reviewed.csv"
-    assert export_decisions(review, catalogue, COLUMNS, output) == 2
-    before = catalogue.path.read_bytes().decode().split("\r\n")
+    assert export_decisions(review, source, output) == 2
+    before = source.catalogue.path.read_bytes().decode().split("\r\n")
     after = output.read_bytes().decode().split("\r\n")
     new = [f"{task}_decided{what}" for task in TASKS for what in ("", "_by", "_at")]
     assert after[0] == ";".join([before[0], *new])
@@ -187,28 +189,28 @@ def test_an_export_has_the_decisions_and_every_other_byte(review, catalogue, tmp
 )
 def test_what_was_filled_in_is_replaced_and_a_label_stays(tmp_path, cell, decision, order, known, exported):
     row = ["a.jpg", "A view", cell, "landscape", "0.9", "", decision, "", "", "", ""]
-    catalogue = write(tmp_path / "a.csv", [row])
-    review = begin_review(catalogue, COLUMNS, TASKS)
+    source = write(tmp_path / "a.csv", [row])
+    review = begin_review(source, TASKS)
     assert review.next_painting("ada", order).suggestions[0].known == known
     review.decide(0, "type", "study", "ada")
-    export_decisions(review, catalogue, COLUMNS, tmp_path / "reviewed.csv")
+    export_decisions(review, source, tmp_path / "reviewed.csv")
     row = (tmp_path / "reviewed.csv").read_text().splitlines()[1]
     assert row.startswith(f"a.jpg;A view;{exported};landscape;")
 
 
-def test_a_review_goes_on_and_refuses_another_catalogue(review, catalogue, tmp_path):
+def test_a_review_goes_on_and_refuses_another_catalogue(review, source, tmp_path):
     review.decide(0, "type", "study", "ada")
-    assert [d["label"] for d in begin_review(catalogue, COLUMNS, TASKS).decisions()] == ["study"]
-    export_decisions(review, catalogue, COLUMNS, tmp_path / "reviewed.csv")
+    assert [d["label"] for d in begin_review(source, TASKS).decisions()] == ["study"]
+    export_decisions(review, source, tmp_path / "reviewed.csv")
     with pytest.raises(ValueError, match="it is an export"):
-        begin_review(open_catalogue(tmp_path / "reviewed.csv"), COLUMNS, TASKS)
-    write(catalogue.path, ROWS[:2])
+        begin_review(source_of(tmp_path / "reviewed.csv"), TASKS)
+    write(source.catalogue.path, ROWS[:2])
     with pytest.raises(ValueError, match="another version of it"):
-        begin_review(open_catalogue(catalogue.path), COLUMNS, TASKS)
+        begin_review(source_of(source.catalogue.path), TASKS)
     with pytest.raises(ValueError, match="no column like medium_suggested"):
-        begin_review(open_catalogue(catalogue.path), COLUMNS, ["medium"])
+        begin_review(source_of(source.catalogue.path), ["medium"])
     with pytest.raises(ValueError, match="has changed since the review began"):
-        export_decisions(review, catalogue, COLUMNS, tmp_path / "reviewed.csv")
+        export_decisions(review, source, tmp_path / "reviewed.csv")
     review.path = review.path.with_name("absent") / "nowhere.sqlite3"
     with pytest.raises(OSError, match="cannot be read or written"):
         review.decide(0, "type", "study", "ada")
@@ -243,7 +245,7 @@ while (painting := review.next_painting(sys.argv[2])) is not None:
 
 def test_what_a_killed_process_was_told_is_kept(tmp_path):
     rows = [[f"{n}.jpg", "", "", "study", "0.5", "", "", "Dutch", "0.5", "", ""] for n in range(400)]
-    review = begin_review(write(tmp_path / "many.csv", rows), COLUMNS, TASKS)
+    review = begin_review(write(tmp_path / "many.csv", rows), TASKS)
     with ExitStack() as stack:
         people = [Python("-c", DECIDE, review.path, name, output=tmp_path / name) for name in ("ada", "ben", "cleo")]
         ada, *_ = [stack.enter_context(process) for process in people]
@@ -259,9 +261,9 @@ def test_what_a_killed_process_was_told_is_kept(tmp_path):
 
 def test_many_rows_are_no_slower_at_the_end(tmp_path):
     rows = [[f"{n}.jpg", "", "", "study", f"{n / 20000:.5f}", "", "", "", "", "", ""] for n in range(20_000)]
-    review = begin_review(write(tmp_path / "many.csv", rows), COLUMNS, TASKS)
+    review = begin_review(write(tmp_path / "many.csv", rows), TASKS)
     with review._connected() as connection:
-        for tables, order in ORDERS.values():
+        for tables, order, _ in ORDERS.values():
             query = f"SELECT open.row FROM {tables} WHERE open.state = 'open' AND leased_until < 9 ORDER BY {order}"
             plan = connection.execute(f"EXPLAIN QUERY PLAN {query} LIMIT 1").fetchall()
             assert not any("TEMP B-TREE" in step[-1] for step in plan), plan  # nothing is sorted for one painting
@@ -309,7 +311,7 @@ def test_labels_that_look_like_lists_and_bytes_that_are_no_text(tmp_path):
     path = tmp_path / "odd.csv"
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file, delimiter=";").writerows([HEADER, row])
-    painting = begin_review(open_catalogue(path, encoding="utf-8"), COLUMNS, TASKS).next_painting("ada")
+    painting = begin_review(source_of(path, encoding="utf-8"), TASKS).next_painting("ada")
     assert painting.suggestions[0].alternatives == (("oil | canvas", 0.3), ("panel, 3 | 4 parts", 0.2))
     painting.cells["title"].encode()
 
@@ -320,13 +322,13 @@ def test_a_workbook_is_exported_twice(tmp_path):
     for row in [HEADER, *ROWS]:
         book.active.append(row)
     book.save(tmp_path / "out.xlsx")
-    catalogue = open_catalogue(tmp_path / "out.xlsx")
-    review = begin_review(catalogue, COLUMNS, TASKS)
+    source = source_of(tmp_path / "out.xlsx")
+    review = begin_review(source, TASKS)
     review.decide(0, "type", "study", "ada")
-    export_decisions(review, catalogue, COLUMNS, tmp_path / "one.xlsx")
+    export_decisions(review, source, tmp_path / "one.xlsx")
     assert len((tmp_path / "one.xlsx.changes.csv").read_text().splitlines()) == 2
     review.undo("ada")
-    export_decisions(review, catalogue, COLUMNS, tmp_path / "two.xlsx")
+    export_decisions(review, source, tmp_path / "two.xlsx")
     sheet = openpyxl.load_workbook(tmp_path / "two.xlsx").active
     names = [cell.value for cell in sheet[1]]
     assert names.count("type_decided") == 1
@@ -337,10 +339,10 @@ def test_a_column_that_holds_no_text_is_not_filled(tmp_path):
     columns = {name: [row[place] or None for row in ROWS] for place, name in enumerate(HEADER)}
     table = pa.table({**columns, "type": pa.nulls(len(ROWS))})
     pq.write_table(table, tmp_path / "out.parquet")
-    catalogue = open_catalogue(tmp_path / "out.parquet")
-    review = begin_review(catalogue, COLUMNS, TASKS)
+    source = source_of(tmp_path / "out.parquet")
+    review = begin_review(source, TASKS)
     review.decide(0, "type", "study", "ada")
-    assert export_decisions(review, catalogue, COLUMNS, tmp_path / "reviewed.parquet") == 1
+    assert export_decisions(review, source, tmp_path / "reviewed.parquet") == 1
     found = pq.read_table(tmp_path / "reviewed.parquet")
     assert found["type_decided"][0].as_py() == "study"
     assert found["type"].null_count == len(ROWS)

@@ -2,18 +2,16 @@ import csv
 
 import pytest
 
-from semart_hf.collection.labelled_rows import own_label
 from semart_hf.collection.own_format import Row, open_catalogue
-from semart_hf.collection.review import begin_review
 from semart_hf.collection.review_page import NUM_CHOICES, ReviewPage
-from semart_hf.collection.review_results import export_decisions
-from semart_hf.collection.several_labels import in_one_cell, joined, separators_of
-from semart_hf.collection.suggestions import Answer, Columns, addition_of
+from semart_hf.collection.review_tables import begin_review, export_decisions
+from semart_hf.collection.sources import Source, joined, separators_of
+from semart_hf.collection.suggestions import Answer, addition_of, in_one_cell
 
 SUBJECTS = {"name": "subjects", "kind": "multi_label", "labels": ["boat", "river", "tree"]}
 SUBJECTS |= {"thresholds": [0.5, 0.3, 1]}
 TASKS = [{"name": "type", "labels": ["landscape", "portrait"]}, SUBJECTS]
-COLUMNS = Columns(None, ("title",), {"subjects": "subjects"}, {"subjects": ";"})
+SOURCE = Source(None, None, None, ("title",), {"subjects": "subjects"}, {"subjects": ";"})
 READER = ("Ada", "in the catalogue's order", "", "")
 
 
@@ -45,7 +43,7 @@ def test_an_answer_of_several_labels_becomes_one_cell():
 def test_accepted_labels_are_filled_in_together(scores, decision, filled):
     row = Row({"title": "a view", "subjects": None})
     found = Answer(in_one_cell(answer(*scores), TASKS), "")
-    addition = addition_of(found, row, COLUMNS, ["subjects"], {"subjects": 0.8}, fill=["subjects"])
+    addition = addition_of(found, row, SOURCE, ["subjects"], {"subjects": 0.8}, fill=["subjects"])
     assert addition.added[3] == decision
     assert dict(addition.filled) == filled
 
@@ -60,9 +58,8 @@ def page(tmp_path):
     rows += [["third", "", "", "0.4", "tree 0.30 | boat 0.10", "unsure"]]
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([[*names, "subjects_decision"], *rows])
-    catalogue = open_catalogue(path)
-    review = begin_review(catalogue, COLUMNS, ["subjects"])
-    return ReviewPage(review, catalogue, COLUMNS, tmp_path, {"subjects": SUBJECTS["labels"]}, str)
+    source = SOURCE._replace(catalogue=open_catalogue(path), images=tmp_path)
+    return ReviewPage(begin_review(source, ["subjects"]), source, {"subjects": SUBJECTS["labels"]}, str)
 
 
 def offered(shown):
@@ -90,7 +87,7 @@ def test_labels_are_toggled_and_accepted_together(page, tmp_path):
     states = [page.review.painting(row).suggestions[0].state for row in range(3)]
     assert states == ["decided", "known", "decided"]
     output = tmp_path / "reviewed.csv"
-    assert export_decisions(page.review, page.catalogue, COLUMNS, output) == 2
+    assert export_decisions(page.review, page.source, output) == 2
     with output.open(encoding="utf-8", newline="") as file:
         assert [row["subjects"] for row in csv.DictReader(file)] == ["river; bridge", "['river', 'boat']", "tree"]
-    assert [own_label(row, COLUMNS, "subjects") for row in page.catalogue.rows()] == [None, "river; boat", None]
+    assert [SOURCE.label(row, "subjects") for row in page.source.rows()] == [None, "river; boat", None]

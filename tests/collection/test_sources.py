@@ -10,8 +10,8 @@ from release_builder import encoded
 
 from semart_hf.catalogue.mapping import parse_mapping
 from semart_hf.collection.own_format import Addition, open_catalogue
-from semart_hf.collection.sources import DatasetRows, MappedCatalogue, open_source, pictures_of
-from semart_hf.collection.suggestions import Answer, Columns, addition_of, find_columns, painting_of
+from semart_hf.collection.sources import DatasetRows, find_source, open_rows, pictures_of
+from semart_hf.collection.suggestions import Answer, addition_of
 
 
 def coloured(colour):
@@ -36,12 +36,12 @@ def test_a_data_set_gives_its_cells_by_name_and_its_pictures(rows, tmp_path):
     first, second = catalogue.rows()
     assert first.cells == {"text": 'a, "b"', "type": "portrait", "year": "1653"}
     assert second.cells == {"text": None, "type": None, "year": None}
-    columns = find_columns(catalogue, ["type"])
-    assert columns == Columns(None, ("text",), {"type": "type"})
-    painting, problem = painting_of(first, columns, tmp_path)
+    source = find_source(catalogue, ["type"])
+    assert source[2:5] == (None, ("text",), {"type": "type"})
+    painting, problem = source.painting(first)
     assert (Image.open(painting["image"]).getpixel((0, 0)), painting["text"], problem) == ((255, 0, 0), 'a, "b"', None)
     with pytest.raises(ValueError, match="neither a picture nor a text"):
-        painting_of(second, columns, tmp_path)
+        source.painting(second)
     assert catalogue.digest() == DatasetRows(tmp_path, rows).digest()
     assert catalogue.digest() != DatasetRows(tmp_path, rows.select([0])).digest()
 
@@ -68,21 +68,20 @@ def test_a_data_set_is_written_as_a_table_without_its_pictures(rows, tmp_path, e
 
 def test_a_folder_of_pictures_is_a_catalogue_with_the_texts_beside_them(tmp_path):
     with pytest.raises(ValueError, match=r"which does not exist\. Give a CSV"):
-        open_source(str(tmp_path / "none.csv"))
+        open_rows(str(tmp_path / "none.csv"))
     with pytest.raises(ValueError, match="neither a picture nor data"):
-        open_source(str(tmp_path))
+        open_rows(str(tmp_path))
     (tmp_path / "room").mkdir()
     for name in ("room/b.png", "a.png", "c.png"):
         (tmp_path / name).write_bytes(coloured("blue"))
     (tmp_path / "a.txt").write_text(" A harbour. ", encoding="utf-8")
     (tmp_path / "c.txt").write_bytes(b"PK\3\4" * 99)
-    catalogue = open_source(str(tmp_path))
+    catalogue = open_rows(str(tmp_path))
     found = list(catalogue.rows())
     cells = [(row.cells["image_file"], row.cells["text"]) for row in found]
     assert cells == [("a.png", "A harbour."), ("c.png", None), ("room/b.png", None)]
     assert "cannot be read" in found[1].problem
-    columns = find_columns(catalogue, ["type"])
-    assert painting_of(found[2], columns, tmp_path)[0] == {"image": str(tmp_path / "room/b.png")}
+    assert find_source(catalogue, ["type"]).painting(found[2])[0] == {"image": str(tmp_path / "room/b.png")}
 
 
 @pytest.mark.parametrize(("name", "place"), [("a.png", "Images"), ("Images/a.png", "."), ("lost.png", "Images")])
@@ -109,33 +108,32 @@ def test_a_mapping_says_what_a_catalogue_s_cells_mean_and_its_own_cells_stay(tmp
     text = "Scan;Title;Text;Genre;School;Kind\nx/a.png;T;D;Portraits;;painting\n;T;D;;;Painting\n;T;D;;;Vase\n"
     path.write_text(text, "utf-8")
     (tmp_path / "a.png").write_bytes(coloured("blue"))
-    catalogue = MappedCatalogue(open_catalogue(path), parse_mapping(MAPPING))
-    tasks = ["type", "school"]
-    columns = catalogue.columns_of(tasks)
-    assert columns == Columns("image_file", ("description",), {"type": "type", "school": "School"})
-    assert [column for column in columns.tasks.values() if catalogue.holds_text(column)] == ["School"]
-    first, second, third = catalogue.rows()
-    assert painting_of(first, columns, tmp_path)[0] == {"image": str(tmp_path / "a.png"), "text": "T. D"}
+    catalogue, tasks = open_catalogue(path), ["type", "school"]
+    source = find_source(catalogue, tasks, mapping=parse_mapping(MAPPING))
+    assert source[2:5] == ("image_file", ("description",), {"type": "type", "school": "School"})
+    assert [column for column in source.label_columns.values() if catalogue.holds_text(column)] == ["School"]
+    first, second, third = source.rows()
+    assert source.painting(first)[0] == {"image": str(tmp_path / "a.png"), "text": "T. D"}
     assert third.problem == "The mapping leaves this row out."
     answer = Answer({task: [{"label": "x", "score": 1.0}] for task in tasks}, "")
     risks = {"type": 0.5, "school": 0.5}
-    known, new = (addition_of(answer, row, columns, tasks, risks, fill=["School"]) for row in (first, second))
+    known, new = (addition_of(answer, row, source, tasks, risks, fill=["School"]) for row in (first, second))
     assert [addition.added[3::4] for addition in (known, new)] == [["known", "accepted"], ["accepted", "accepted"]]
     catalogue.write(tmp_path / "out.csv", ["new"], [Addition(["1"], known.filled), Addition(["2"]), Addition([""])])
     found = "Scan;Title;Text;Genre;School;Kind;new\nx/a.png;T;D;Portraits;x;painting;1\n;T;D;;;Painting;2\n"
     assert (tmp_path / "out.csv").read_text("utf-8").startswith(found)
     path.write_text("Scan;Title;Text;Genre;School;Kind;type_suggested\na.png;T;D;;;painting;portrait\n", "utf-8")
-    catalogue = MappedCatalogue(open_catalogue(path), parse_mapping(MAPPING))
+    found = {"catalogue": open_catalogue(path), "tasks": ["type"], "mapping": parse_mapping(MAPPING)}
     with pytest.raises(ValueError, match="has the column 'type_suggested' already"):
-        catalogue.columns_of(["type"])
-    assert catalogue.columns_of(["type"], has_suggestions=True).image == "image_file"
+        find_source(**found)
+    assert find_source(**found, has_suggestions=True).image_column == "image_file"
 
 
 def test_data_with_a_column_split_of_their_own_keep_it(tmp_path):
     rows = datasets.Dataset.from_dict({"text": ["a"], "split": ["own"]})
     (tmp_path / "data").mkdir()
     rows.to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
-    assert [row.cells["split"] for row in open_source(str(tmp_path)).rows()] == ["own"]
+    assert [row.cells["split"] for row in open_rows(str(tmp_path)).rows()] == ["own"]
 
 
 @pytest.mark.parametrize(
@@ -148,4 +146,4 @@ def test_data_with_a_column_split_of_their_own_keep_it(tmp_path):
 def test_a_mapping_of_other_files_is_refused(change, message):
     catalogue = SimpleNamespace(path="museum.csv", columns=["Scan", "Title", "Text", "Genre", "School", "Kind"])
     with pytest.raises(ValueError, match=message):
-        MappedCatalogue(catalogue, parse_mapping({**MAPPING, **change}))
+        find_source(catalogue, [], mapping=parse_mapping({**MAPPING, **change}))

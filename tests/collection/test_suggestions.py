@@ -1,18 +1,17 @@
 import csv
-from functools import partial
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from semart_hf.collection import suggestions
-from semart_hf.collection.labelled_rows import own_label
 from semart_hf.collection.own_format import Row, open_catalogue
-from semart_hf.collection.suggestions import Columns, addition_of, find_columns, painting_of, suggest
+from semart_hf.collection.sources import Source, find_source
+from semart_hf.collection.suggestions import suggest
 from semart_hf.files import _acquired
 
 TASKS = ["type", "school"]
-COLUMNS = Columns("image", ("note",), {"type": "Type"})
+SOURCE = Source(None, None, "image", ("note",), {"type": "Type"})
 
 
 def classify(paintings):
@@ -38,12 +37,10 @@ def make(path, num_rows, note="0.75"):
 
 
 def run(path, output, answer=classify, *, fill=False):
-    def added(answer, row):
-        return addition_of(answer, row, COLUMNS, TASKS, {"type": 0.5}, fill=["Type"] * fill)
-
-    painting = partial(painting_of, columns=COLUMNS, folder=path.parent)
+    source = SOURCE._replace(catalogue=open_catalogue(path), images=path.parent)
     alone = SimpleNamespace(process_index=0, num_processes=1, wait_for_everyone=lambda: None)
-    return suggest(open_catalogue(path), output, answer, painting, added, TASKS, {"model": "m"}, alone)
+    options = {"thresholds": {"type": 0.5}, "fill": ["Type"] * fill}
+    return suggest(source, output, answer, TASKS, {"model": "m"}, alone, **options)
 
 
 def answered_and_failed(counts):
@@ -59,24 +56,27 @@ def answered_and_failed(counts):
     ],
 )
 def test_obvious_names_are_found(columns, expected):
-    catalogue = SimpleNamespace(columns=columns, has_pictures=False)
-    assert find_columns(catalogue, TASKS)[:3] == expected
+    catalogue = SimpleNamespace(columns=columns, path="a.csv", has_pictures=False)
+    assert find_source(catalogue, TASKS)[2:5] == expected
     preferred = "image_url" if "image_url" in columns else expected[0]
-    assert find_columns(catalogue, TASKS, with_urls=True).image == preferred  # pictures are fetched
+    assert find_source(catalogue, TASKS, fetch_pictures=True).image_column == preferred  # pictures are fetched
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({}, r"none of which is obviously a picture or a text\. Name them: --image_column"),
-        ({"text": ["a"]}, "has the column 'type_decision' already"),
-        ({"text": ["text"]}, r"Got the column 'text', which a\.csv lacks. Allowed are \['a', 'type_decision'\]"),
+        ({"text_columns": ["a"]}, "has the column 'type_decision' already"),
+        (
+            {"text_columns": ["text"]},
+            r"Got the column 'text', which a\.csv lacks. Allowed are \['a', 'type_decision'\]",
+        ),
     ],
 )
 def test_a_catalogue_without_an_obvious_column_and_one_with_suggestions_are_refused(options, message):
     catalogue = SimpleNamespace(columns=["a", "type_decision"], path="a.csv", has_pictures=False)
     with pytest.raises(ValueError, match=message):
-        find_columns(catalogue, TASKS, **options)
+        find_source(catalogue, TASKS, **options)
 
 
 def test_rows_say_what_is_suggested_how_surely_and_what_to_do_with_it(tmp_path):
@@ -93,7 +93,7 @@ def test_rows_say_what_is_suggested_how_surely_and_what_to_do_with_it(tmp_path):
     assert [row["school_decision"] for row in rows][:3] == ["not calibrated"] * 3
     assert [row["Type"] for row in rows][:4] == ["portrait", "", "genre", ""]
     assert [row["filled_by_suggestion"] for row in rows][:3] == ["Type", "", ""]
-    labels = [own_label(row, COLUMNS, "type") for row in open_catalogue(tmp_path / "out.csv").rows()]
+    labels = [SOURCE.label(row, "type") for row in open_catalogue(tmp_path / "out.csv").rows()]
     assert labels[:3] == [None, None, "genre"]
     assert [row["suggestion_problem"] for row in rows] == [
         "", "", "", "no picture", "there is no file none.jpg", "The row has neither a picture nor a text.",
@@ -102,12 +102,13 @@ def test_rows_say_what_is_suggested_how_surely_and_what_to_do_with_it(tmp_path):
 
 
 def test_a_picture_never_lies_outside_its_folder_and_an_odd_name_costs_its_row_alone(tmp_path):
+    source = SOURCE._replace(images=tmp_path)
     with pytest.raises(ValueError, match="pictures lie inside their folder"):
-        painting_of(Row({"image": "../a.jpg"}), COLUMNS, tmp_path)
+        source.painting(Row({"image": "../a.jpg"}))
     row = Row({"image": "https://museum.example/a.jpg", "note": None})
     with pytest.raises(ValueError, match="It is fetched with --fetch_pictures"):
-        painting_of(row, COLUMNS, tmp_path)
-    painting, problem = painting_of(row, COLUMNS, tmp_path, str.encode)
+        source.painting(row)
+    painting, problem = source._replace(fetch=str.encode).painting(row)
     painting["image"].seek(0)
     assert (painting["image"].read(), problem) == (b"https://museum.example/a.jpg", None)
     path = tmp_path / "a.csv"

@@ -10,13 +10,13 @@ from PIL import Image
 from release_builder import encoded
 
 from semart_hf.collection.own_format import open_catalogue
-from semart_hf.collection.suggestions import find_columns
+from semart_hf.collection.sources import find_source
 
 pytest.importorskip("lancedb", reason="no lancedb, which keeps the index: pip install 'semart-hf[search]'")
 
 from semart_hf.search import vector_index
-from semart_hf.search.collection_map import map_content, map_page
-from semart_hf.search.indexing import Source, describe_index, index_catalogue
+from semart_hf.search.indexing import describe_index, index_catalogue
+from semart_hf.search.search_page import map_content, map_page
 from semart_hf.search.vector_index import SearchIndex
 
 SUBJECTS = [["dog", "boat"], ["dog"], []]
@@ -39,8 +39,7 @@ def made_index(folder, fetch=None, num_rows=3):
     path = folder / "a.csv"
     lines = "".join(f"{number},https://example.org/{number}.jpg\n" for number in range(num_rows))
     path.write_text("text,url\n" + lines, encoding="utf-8")
-    catalogue = open_catalogue(path)
-    source = Source(catalogue, find_columns(catalogue, [], with_urls=fetch is not None), folder, fetch)
+    source = find_source(open_catalogue(path), [], fetch_pictures=fetch is not None)._replace(fetch=fetch)
     config = SimpleNamespace(tasks=TASKS, fusion_dim=3)
     model = SimpleNamespace(config=config, state_dict=lambda: {"weight": torch.zeros(1)})
     about = describe_index(source, model, "model")
