@@ -26,8 +26,7 @@ from semart_hf.documents.result_tables import modality_words
 from semart_hf.documents.table import Cell, Table
 from semart_hf.files import write_text
 from semart_hf.recipes.recipe import RECIPES, LearningArguments, ModelArguments
-from semart_hf.training.argument_fields import field_rows
-from semart_hf.training.arguments import SemArtTrainingArguments
+from semart_hf.training.arguments import SemArtTrainingArguments, field_rows
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SPEEDS = CHECKOUT / "scripts" / "benchmarks" / "results"

@@ -29,7 +29,7 @@ from semart_hf.files import write_json
 from semart_hf.recipes.recipe import RECIPES, ModelArguments, parse_recipe, read_recipe
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
-from semart_hf.training.preemption import end_with_parent
+from semart_hf.training.callbacks import end_with_parent
 from semart_hf.training.trainer import SemArtTrainer
 
 Run = Mapping[str, Any]

@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> None:
 def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     """Write an audit into the folder."""
     from semart_hf.collection.labelled_rows import labelled_rows, with_known_labels
-    from semart_hf.data.labels import labels_of
+    from semart_hf.data.rows import labels_of
     from semart_hf.evaluation.label_errors import find_label_errors, with_other_labels
     from semart_hf.evaluation.predictions import predict_dataset
     from semart_hf.recipes.recipe import effective_recipe, read_recipe
@@ -152,8 +152,8 @@ def out_of_fold(
     from semart_hf import register
     from semart_hf.collection.suggestions import begin_or_continue
     from semart_hf.data.data_arguments import DataArguments
-    from semart_hf.data.labels import tasks_of
     from semart_hf.data.loading import Splits
+    from semart_hf.data.rows import tasks_of
     from semart_hf.evaluation.predictions import predict_dataset
     from semart_hf.files import atomic_file
     from semart_hf.recipes.recipe import ModelArguments, parse_recipe

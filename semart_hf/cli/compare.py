@@ -123,7 +123,7 @@ def run_once(output: Path, model: Path, words: list[str]) -> None:
 
 def run(name: str, step: str, words: list[str], *, one_gpu: bool = False) -> None:
     """Run a module as a step in a process of its own, which ends when this one does."""
-    from semart_hf.training.preemption import PREEMPTED_STATUS, end_with_parent
+    from semart_hf.training.callbacks import PREEMPTED_STATUS, end_with_parent
 
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     if one_gpu:  # one process that sees several would split each batch over them

@@ -50,7 +50,7 @@ def main(words: list[str]) -> None:
     from semart_hf.files import locked
     from semart_hf.recipes.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
     from semart_hf.training.arguments import SemArtTrainingArguments
-    from semart_hf.training.preemption import end_with_parent
+    from semart_hf.training.callbacks import end_with_parent
     from semart_hf.training.run_folder import plan_run
 
     recipe = effective_recipe(read_recipe(words[0]), words[1:])

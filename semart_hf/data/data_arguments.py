@@ -46,7 +46,26 @@ def described(default: Any, text: str, **metadata: Any) -> Any:
 
 
 @dataclass
-class DataArguments:
+class Augmentation:
+    """How training pictures are varied. Each field's default leaves the picture as a centred crop of itself."""
+
+    crop_scale: list[float] = described([1.0, 1.0], "Smallest and largest share of the area in a crop.")
+    crop_ratio: list[float] = described([1.0, 1.0], "Smallest and largest aspect ratio of a crop.")
+    horizontal_flip: float = described(0.0, "Probability of mirroring a picture.")
+    rotation: float = described(0.0, "Largest rotation to either side, in degrees.")
+    color_jitter: float = described(0.0, "Largest relative change of brightness, contrast and saturation.")
+    random_erasing: float = described(0.0, "Probability of replacing 2 to 33 % of the area by the mean colour.")
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        for name, most in (("crop_scale", 1.0), ("crop_ratio", math.inf)):
+            values = getattr(self, name)
+            if len(values) != 2 or not values[0] <= values[1] <= most:
+                raise ValueError(f"{name} is {values}. Give two numbers, smallest <= largest <= {most}.")
+
+
+@dataclass
+class DataArguments(Augmentation):
     """Which paintings are learned from, and how they are varied."""
 
     data: str = described(
@@ -71,12 +90,6 @@ class DataArguments:
     text_columns: list[str] = described(["DESCRIPTION"], "Columns that make up the model's text.")
     max_text_length: int = described(256, "Longer texts are cut to this many tokens.")
     vocab_size: int = described(4000, "Size of a vocabulary that is learned (text: null).")
-    crop_scale: list[float] = described([1.0, 1.0], "Smallest and largest share of the area in a crop.")
-    crop_ratio: list[float] = described([1.0, 1.0], "Smallest and largest aspect ratio of a crop.")
-    horizontal_flip: float = described(0.0, "Probability of mirroring a picture.")
-    rotation: float = described(0.0, "Largest rotation to either side, in degrees.")
-    color_jitter: float = described(0.0, "Largest relative change of brightness, contrast and saturation.")
-    random_erasing: float = described(0.0, "Probability of erasing a rectangle.")
     image_dropout: float = described(0.0, "Share of training rows shown without their picture.")
     text_dropout: float = described(0.0, "Share of training rows shown without their text.")
     modality: str = described(
@@ -100,14 +113,9 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         """Check that there is something to learn from, and that the ways to read it do not exclude each other."""
-        check_values(self)
+        super().__post_init__()
         if self.tasks is not None:
             read_tasks(self.tasks)
-        for name in ("crop_scale", "crop_ratio"):
-            if len(getattr(self, name)) != 2:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, but it is the smallest and the largest value. Give two numbers."
-                )
         if not self.data:
             raise ValueError(
                 "The recipe names no data. Add `data: FOLDER` (a release, or prepared data), or pass --data FOLDER."

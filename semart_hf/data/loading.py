@@ -29,8 +29,7 @@ from semart_hf.model.processing_semart import SemArtImageProcessor
 from semart_hf.preparation.preparation import Preparation, PreparationOptions, prepare_paintings
 
 from .data_arguments import DataArguments
-from .labels import label_counts, renumbered, tasks_of, with_label_columns
-from .rows import check_readable
+from .rows import check_readable, label_counts, tasks_of, with_label_columns
 from .streaming import PaintingStream, labelled_columns, shards_at, undecoded, url_of
 
 logger = logging.getLogger(__name__)
@@ -91,12 +90,9 @@ def load_paintings(
         )
     else:
         splits = _load_prepared(data, cache_dir, only)
+    wanted = {name: split for name, split in splits.items() if only is None or name in only}
     return datasets.DatasetDict(
-        {
-            name: _as_expected(split, text_columns, tasks, data)
-            for name, split in splits.items()
-            if only is None or name in only
-        }
+        {name: _as_expected(split, text_columns, tasks, data) for name, split in wanted.items()}
     )
 
 
@@ -106,14 +102,13 @@ def is_release(data: str | Path) -> bool:
     return path.is_file() or any((path / name).is_file() for name in RELEASE_FILES.values())
 
 
-def prepared_in_cache(release: str, tables: ReleaseTables, options: PreparationOptions) -> Path:
+def _prepared_in_cache(release: str, tables: ReleaseTables, options: PreparationOptions) -> Path:
     """Folder in the cache of `datasets`, named by content and options, where a release lies prepared."""
     key = Preparation(tables, options).key(with_times=True)
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "prepared" / key
     if not folder.is_dir():
-        logger.warning(
-            "%s: pictures are prepared at %d pixels, this once, in %s.", release, options.image_size, folder
-        )
+        size = options.image_size
+        logger.warning("%s: pictures are prepared at %d pixels, this once, in %s.", release, size, folder)
         # Of the processes of one training the first prepares, the others wait. How many pictures are enough of the
         # split that is needed is checked where it is used: here it is refused that there is none.
         prepare_paintings(tables, folder, options, min_pictures=1e-6, wait=math.inf)
@@ -142,16 +137,11 @@ def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequenc
     )
 
 
-def _as_expected(
-    split: datasets.Dataset,
-    text_columns: Sequence[str] | str | None,
-    tasks: Sequence[Mapping[str, Any]] | None,
-    data: str | Path,
-) -> datasets.Dataset:
+def _as_expected(split: datasets.Dataset, text_columns: Any, tasks: Any, data: Any) -> datasets.Dataset:
     """The split with every column that a release has, its text and its labels as asked for."""
     labelled = labelled_columns(split.features)
-    wanted = list(labelled) if tasks is None else [task["name"] for task in tasks]
-    own_tasks = [name for name in labelled if name in wanted]
+    asked = [task["name"] for task in tasks or ()]
+    own_tasks = [name for name in labelled if tasks is None or name in asked]
     common_columns = ("image", "text", *TEXT_COLUMNS, *labelled)
     extra_columns = [column for column in split.column_names if column not in common_columns]
     if text_columns is None or is_description_alone(text_columns):
@@ -181,13 +171,8 @@ def _as_expected(
                 f"Got {data} with the columns {split.column_names}, but the model's task {name} has its labels in "
                 f"{task.get('column', name)!r}. Add the column to the data."
             )
-        if is_multi_label(task):  # labels that the model lacks are left out
-            continue
-        if isinstance(split.features[name], datasets.ClassLabel):
-            split = renumbered(split, task)
-        else:
+        if not is_multi_label(task) and not isinstance(split.features[name], datasets.ClassLabel):
             label_counts(split, [task])  # an unknown label is refused now
-    asked = [task["name"] for task in tasks or ()]
     order = dict.fromkeys(("image", *TEXT_COLUMNS, *own_tasks, "text", *extra_columns, *asked))
     return split.select_columns(list(order))
 
@@ -200,10 +185,9 @@ class Splits(dict[str, Rows]):
 
 
 def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
-    """The data's splits, pictures undecoded.
+    """The data's splits, pictures undecoded; `seed` is that of a stream's order.
 
-    Prepared data is streamed for training if the recipe says so; `seed` is that of the stream's order. What `modality`
-    does not show is left out of validation and test, so that they are judged as they are learned from.
+    What `modality` does not show is left out of validation and test, so that they are judged as they are learned from.
     """
     data, columns = arguments.data, arguments.columns_or_template
     entries = _task_entries(arguments)
@@ -214,14 +198,13 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
         found = load_paintings(data, text_columns=columns, only=["validation", "test"])
         if not found:
             raise ValueError(
-                f"The data {data} have a train split alone, but a model that learns from a stream is judged by "
-                "validation or test. Add such a split, or set streaming: false."
+                f"The data {data} have a train split alone, but what learns from a stream is judged by another. Add "
+                "validation or test, or set streaming: false."
             )
     else:
         splits.tables = read_rows(data, follow_links=arguments.follow_links) if is_release(data) else None
-        found = load_paintings(
-            data, min_label_count=arguments.min_label_count, text_columns=columns, tables=splits.tables
-        )
+        least = arguments.min_label_count
+        found = load_paintings(data, min_label_count=least, text_columns=columns, tables=splits.tables)
         if not len(found.get("train", ())):
             raise ValueError(
                 f"The data {data} have no rows to train on, only {dict(found.num_rows)}. Give a release with "
@@ -253,10 +236,9 @@ def shown_rows(rows: datasets.Dataset, modality: str) -> datasets.Dataset:
 def with_prepared_pictures(
     splits: Mapping[str, Rows], arguments: DataArguments, image_processor: SemArtImageProcessor, *, seed: int = 0
 ) -> tuple[Rows, str | None]:
-    """The training rows with pictures of a size that is fast to read every epoch, and a sentence about them.
+    """The training rows with pictures of a size that is fast to read every epoch, and a sentence if they were made.
 
-    A release with larger pictures is prepared for it once, in the cache of `datasets`; other data stays as it is
-    (`None` instead of the sentence). Validation and test are judged by their own files, as everywhere.
+    A release with larger pictures is prepared once, in the cache of `datasets`; other data and splits stay.
     """
     rows = splits["train"]
     if isinstance(rows, PaintingStream) or not is_release(arguments.data) or "image" not in arguments.modality:
@@ -264,7 +246,7 @@ def with_prepared_pictures(
     if arguments.streaming and not arguments.prepare:
         raise ValueError(
             f"The recipe has streaming: true and prepare: false, but {arguments.data} is a release, and only prepared "
-            "data can be streamed. Set prepare: true, or give a folder that scripts/prepare_data.py wrote."
+            "data can be streamed. Set prepare: true, or give prepared data."
         )
     size = arguments.prepared_size or prepared_size(image_processor, arguments.crop_scale[0])
     is_whole = arguments.max_train_rows is None  # a trial on a few rows shall not wait for all of them
@@ -273,12 +255,9 @@ def with_prepared_pictures(
         return rows, None
     tables = getattr(splits, "tables", None) or read_rows(arguments.data, follow_links=arguments.follow_links)
     columns = arguments.columns_or_template
-    options = PreparationOptions(
-        image_size=size,
-        min_label_count=arguments.min_label_count,
-        text_columns=columns if isinstance(columns, str) else tuple(columns),
-    )
-    folder = prepared_in_cache(arguments.data, tables, options)
+    text_columns = columns if isinstance(columns, str) else tuple(columns)
+    options = PreparationOptions(image_size=size, min_label_count=arguments.min_label_count, text_columns=text_columns)
+    folder = _prepared_in_cache(arguments.data, tables, options)
     if arguments.streaming:
         rows = _stream(str(folder), arguments, seed, arguments.tasks)
     else:
@@ -288,31 +267,22 @@ def with_prepared_pictures(
 
 
 def prepared_size(image_processor: SemArtImageProcessor, smallest_crop: float) -> int:
-    """Shorter side, in pixels, at which the smallest random crop has about as many pixels as the model sees.
-
-    It is never below what evaluation resizes to, nor more than twice what the model sees.
-    """
+    """Shorter side in pixels at which the smallest random crop has about as many pixels as the model sees."""
     seen = max(image_processor.crop_size["height"], image_processor.crop_size["width"])
     needed = min(seen / math.sqrt(smallest_crop), 2 * seen)
     return max(round(needed / _SIZE_STEP) * _SIZE_STEP, image_processor.resized_side)
 
 
-def declared_tasks(data: str | Path) -> list[dict[str, Any]] | None:
-    """The tasks that prepared data declares in its summary, as a recipe has them; `None` where it declares none."""
-    file_system, folder = fsspec.core.url_to_fs(url_of(data))
-    try:
-        summary = json.loads(file_system.cat_file(f"{folder.rstrip('/')}/summary.json"))
-    except OSError as error:  # data that was not prepared here, or a Hub that is out of reach
-        logger.info("%s declares no tasks (%s).", data, error)
-        return None
-    return summary.get("tasks") or None
-
-
 def _task_entries(arguments: DataArguments) -> list[Any] | None:
-    """The recipe's tasks, those that it names as the data declares them; the data's own where it has none."""
+    """The recipe's tasks, those that it names as prepared data's summary declares them; all of these for `None`."""
     if is_release(arguments.data):
         return arguments.tasks
-    declared = declared_tasks(arguments.data)
+    file_system, folder = fsspec.core.url_to_fs(url_of(arguments.data))
+    declared = None
+    try:
+        declared = json.loads(file_system.cat_file(f"{folder.rstrip('/')}/summary.json")).get("tasks") or None
+    except OSError as error:  # data that was not prepared here, or a Hub that is out of reach
+        logger.info("%s declares no tasks (%s).", arguments.data, error)
     if arguments.tasks is None:
         return declared
     by_name = {entry["name"]: entry for entry in declared or ()}

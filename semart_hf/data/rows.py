@@ -1,7 +1,9 @@
-"""What is given as data becomes rows; a run stops before its first step where it cannot."""
+"""What is given as data becomes rows with numbered labels; a run stops before its first step where it cannot."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import numbers
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,30 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
+from torch import Tensor
 
 from semart_hf.catalogue.picture_files import find_picture
-from semart_hf.model.configuration_semart import is_multi_label
+from semart_hf.catalogue.rules import label_text
+from semart_hf.catalogue.schema import (
+    UNKNOWN,
+    Task,
+    label_number,
+    label_years,
+    labels_in,
+    learn_vocabulary,
+    numbers_of_labels,
+    ordered_labels,
+    positions_of,
+    read_tasks,
+    separator_of,
+)
+from semart_hf.model.configuration_semart import is_multi_label, label_columns
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.pictures_semart import PictureError, load_picture
 
-from .labels import label_counts, renumbered, with_label_columns
 from .sampling import TrainingPaintings
-from .streaming import PaintingStream, column_of, undecoded
+from .streaming import PaintingStream, column_of, labelled_columns, named_label, undecoded
 
 LEAST_SHARE = 0.5
 logger = logging.getLogger(__name__)
@@ -26,11 +44,7 @@ _SMALL_SIDE = 32
 
 
 def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
-    """Rows with `image` undecoded, `text`, and labels that are names or numbers of the model's vocabularies.
-
-    They come from a `datasets.Dataset`, whose `ClassLabel` columns are matched by name, a DataFrame, a sequence of
-    dicts, or a `PaintingStream`.
-    """
+    """A `Dataset`, DataFrame, sequence of dicts or `PaintingStream`: with `image` undecoded and the model's labels."""
     if isinstance(rows, PaintingStream | TrainingPaintings):
         return rows
     if type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "iterrows"):
@@ -48,11 +62,7 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
             "prepared folder semart_hf.data.streaming.PaintingStream(folder). Give one, of one split."
         )
     if isinstance(rows, datasets.Dataset):
-        rows = with_label_columns(rows, tasks)
-        for task in tasks:
-            if isinstance(rows.features.get(task["name"]), datasets.ClassLabel) and not is_multi_label(task):
-                rows = renumbered(rows, task)
-        rows = undecoded(rows)
+        rows = undecoded(with_label_columns(rows, tasks))
     elif len(rows) and not isinstance(rows[0], Mapping):
         raise TypeError(f"Got rows of type {type(rows[0]).__name__}, but a row is a dict with image, text and labels.")
     return rows
@@ -70,10 +80,8 @@ def labelled_rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]], *, split: s
     if isinstance(checked, PaintingStream | TrainingPaintings):
         return checked
     has_picture, num_tried, faults = _try_pictures(checked)
-    if not has_picture.any() and not any(_has_text(checked)):
-        raise ValueError(
-            f"Got {len(checked)} {split} rows, but none has a picture or a text in the columns image and text."
-        )
+    if not has_picture.any() and not _has_text(checked).any():
+        raise ValueError(f"Got {len(checked)} {split} rows, but none has a picture or a text. Fill image or text.")
     if len(faults) > LEAST_SHARE * num_tried:
         place, fault = next(iter(faults.items()))
         raise ValueError(
@@ -83,53 +91,44 @@ def labelled_rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]], *, split: s
     return checked
 
 
-def validation_sets_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Each of several validation sets by its name, `""` for the only one; see `labelled_rows_for`."""
-    if isinstance(rows, dict) and not rows:
+def validation_rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
+    """`labelled_rows_for` of validation rows, or of each of several sets by name; `None` of none."""
+    if not isinstance(rows, dict):
+        return None if rows is None else labelled_rows_for(rows, tasks, split="validation")
+    if not rows:
         raise ValueError("Got validation sets by name, but none in them. Give one, or None and eval_strategy: no.")
-    sets = rows if isinstance(rows, dict) else {} if rows is None else {"": rows}
-    return {name: labelled_rows_for(some, tasks, split=f"validation {name}".strip()) for name, some in sets.items()}
+    return {name: labelled_rows_for(some, tasks, split=f"validation {name}") for name, some in rows.items()}
 
 
 def check_readable(
     rows: datasets.Dataset | PaintingStream, *, split: str, modality: str, data: str | Path, follow_links: bool = False
 ) -> None:
-    """Refuse rows of which less than half have what the modality shows; a stream is judged by its first rows.
-
-    Beside pictures, a single text is enough: many catalogues describe few of their paintings. How many is logged.
-    """
+    """Refuse rows of which less than half have what the modality shows; beside pictures a single text is enough."""
     some: Any = rows.first_rows(_NUM_STREAMED) if isinstance(rows, PaintingStream) else rows
     total, first = len(some), "" if some is rows else "the first "
     for part in modality.split("+") if total else ():
-        tried = ""
-        if part == "image":
-            has_part, num_tried, reasons = _try_pictures(some)
-            count = int(has_part.sum())
-            if count >= LEAST_SHARE * total and reasons:
-                tried = f" ({num_tried - len(reasons)} of the {num_tried} that were tried)"
-                count = round(count * (1 - len(reasons) / num_tried))
-            else:
-                reasons = dict.fromkeys(np.flatnonzero(~has_part).tolist(), "it has no picture")
-        else:
-            has_text = _has_text(some)
-            count = sum(has_text)
-            reasons = {place: "it has no text" for place, is_there in enumerate(has_text) if not is_there}
+        what, other = ("picture", "text") if part == "image" else ("text", "image")
+        has_part, num_tried, faults = _try_pictures(some) if part == "image" else (_has_text(some), 0, {})
+        count, tried = int(has_part.sum()), ""
+        reasons = dict.fromkeys(np.flatnonzero(~has_part).tolist(), f"it has no {what}")
+        if faults and count >= LEAST_SHARE * total:
+            tried = f" ({num_tried - len(faults)} of the {num_tried} that were tried)"
+            count, reasons = round(count * (1 - len(faults) / num_tried)), faults
         least_share = 0.0 if (part, modality) == ("text", "image+text") else LEAST_SHARE
         if count and count >= least_share * total:
             if count < LEAST_SHARE * total:
                 logger.warning("%s: %d of %s%d %s rows have a text.", data, count, first, total, split)
             continue
-        what, other = ("pictures", "text") if part == "image" else ("texts", "image")
         raise ValueError(
-            f"Got {data}, where {count:,} of {first}{total:,} {split} {what} can be read{tried}, "
-            f"but modality: {modality} needs {'at least half of them' if least_share else 'some'}."
+            f"Got {data}, where {count:,} of {first}{total:,} {split} {what}s can be read{tried}, but "
+            f"modality: {modality} needs {'at least half of them' if least_share else 'some'}."
             f"{_explained(some, reasons, Path(data), follow_links=follow_links)}\nCorrect the names or the data, or "
             f"{f'set modality: {other} if that is meant' if '+' in modality else 'give other data'}."
         )
 
 
-def _has_text(rows: Any) -> list[bool]:
-    return [bool((text or "").strip()) for text in column_of(rows, "text")]
+def _has_text(rows: Any) -> np.ndarray:
+    return np.array([bool((text or "").strip()) for text in column_of(rows, "text")], dtype=bool)
 
 
 def _try_pictures(rows: Any) -> tuple[np.ndarray, int, dict[int, str]]:
@@ -163,3 +162,235 @@ def _explained(rows: Any, reasons: Mapping[int, str], data: Path, *, follow_link
             reason = found[1] if isinstance(found, tuple) else reason
         lines.append(f"\n  row {place + 1}{f' ({name})' if name else ''}: {reason}")
     return "".join(lines)
+
+
+def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: int = 10) -> list[dict[str, Any]]:
+    """The tasks of training rows as a model's configuration has them, by entries of `read_tasks`; `None`: all labels.
+
+    A `ClassLabel` column has its labels, of any other the frequent cells become labels.
+    """
+    found = []
+    for task in read_tasks(labelled_columns(paintings.features).values() if tasks is None else tasks):
+        feature, least = _label_feature(paintings, task), task.min_label_count or min_label_count
+        if task.kind == "multi_label":
+            found.append(_multi_label_task(paintings, task, feature, least))
+            continue
+        problem = ""
+        if isinstance(feature, datasets.ClassLabel) and task.rule is None:
+            if task.min_label_count is not None:
+                raise ValueError(
+                    f"Got min_label_count={task.min_label_count} for the task {task.name}, but the column "
+                    f"{task.source!r} has its labels already. Set the recipe's min_label_count, or leave it out."
+                )
+            labels = list(feature.names)
+            problem = "" if len(labels) > 1 else f"with the labels {labels}"
+        else:
+            cells = [label_text(cell, task.rule) for cell in cells_of_task(paintings, task.origin)]
+            labels = learn_vocabulary(cells, min_label_count=least)
+            known = [cell for cell in cells if cell is not None]
+            distinct, vocabulary = {*known}, {*labels}
+            if len({cell if cell in vocabulary else UNKNOWN for cell in distinct}) < 2:
+                frequent = f"{labels[:-1]} occur at least {least} times"
+                problem = f"with {len(distinct):,} labels in {len(known):,} rows, of which {frequent}"
+            elif len(known) == len(distinct) > 2:
+                problem = f"with another label in each of {len(known):,} rows: an identifier"
+        if problem:
+            raise _unusable(task, problem)
+        entry: dict[str, Any] = {**task.origin, "labels": labels}
+        if task.kind == "ordered":
+            if task.order or not isinstance(feature, datasets.ClassLabel) or positions_of(labels):
+                entry["labels"] = ordered_labels(labels, task.order, task.name)
+            positions = None if task.order else positions_of(entry["labels"])
+            if positions is not None:
+                is_dated = label_years(labels) is not None
+                entry |= {"positions": positions} | ({"unit": "years"} if is_dated and not task.unit else {})
+            elif task.unit:
+                raise ValueError(
+                    f"Got the unit {task.unit!r} of {task.name}, whose labels {labels[:5]} are no numbers. Drop it."
+                )
+        found.append(entry)
+    return found
+
+
+def _unusable(task: Task, problem: str) -> ValueError:
+    return ValueError(
+        f"Got the column {task.source!r} for the task {task.name}, {problem}. A task has labels to choose between, "
+        "some of them more than once. Choose another column, or a smaller min_label_count."
+    )
+
+
+def _multi_label_task(paintings: Any, task: Task, feature: Any, least: int) -> dict[str, Any]:
+    """A task with several labels: those of its lists' `ClassLabel`, or the frequent ones, most frequent first."""
+    cells = list(cells_of_task(paintings, task.origin))
+    separator = separator_of(cells, task.separator, task.source)
+    cells = [labels for cell in cells if (labels := labels_in(cell, separator)) is not None]
+    counts = Counter(label for cell in cells for label in cell)
+    names = getattr(getattr(feature, "feature", None), "names", None)
+    labels = sorted(label for label, count in counts.items() if count >= least)
+    labels = [name for name in names if name != UNKNOWN] if names else sorted(labels, key=lambda one: -counts[one])
+    problem = f"none occurs at least {least} times" if not labels else ""
+    if len(cells) > 2 and not names and counts and max(counts.values()) == 1:
+        problem = "none occurs twice"
+    elif labels and all(counts[label] == len(cells) for label in labels):
+        problem = "all are in every row"
+    if problem:
+        raise _unusable(task, f"with {len(counts):,} labels in {len(cells):,} rows, of which {problem}")
+    # Cells of text that the model reads or writes later have one, too, which no label has in it.
+    separator = separator or next((mark for mark in (";", "|") if not any(mark in one for one in labels)), None)
+    return {**task.origin, "labels": labels} | ({"separator": separator} if separator else {})
+
+
+def _label_feature(paintings: Any, task: Task) -> Any:
+    features = paintings.features
+    if task.source in features and task.source not in ("image", "text"):
+        feature = features[task.source]
+        no_labels = ("binary",) if task.kind == "ordered" else ("float", "double", "binary")
+        is_plain = isinstance(feature, datasets.Value) and not feature.dtype.startswith(no_labels)
+        item = getattr(feature, "feature", None)
+        is_list = isinstance(item, datasets.ClassLabel) or getattr(item, "dtype", "").endswith("string")
+        is_read = is_plain or isinstance(feature, datasets.ClassLabel)
+        if task.kind == "multi_label":
+            is_read = is_list or (is_plain and feature.dtype.endswith("string"))
+        if is_read:
+            return feature
+        if is_list or task.kind == "multi_label":
+            raise ValueError(
+                f"Got the task {task.name} of the kind {task.kind or 'categorical'}, with labels in the column "
+                f"{task.source!r} of {'lists' if is_list else 'one label a row'}. Lists of labels, and text with a "
+                "separator, are read by the kind multi_label, others by the others. Choose another kind or column."
+            )
+    usable = [name for name in features if name not in ("image", "text", "image_file")]
+    raise ValueError(
+        f"Got the task {task.name}, with labels in the column {task.source!r}. Allowed are columns of words, whole "
+        f"numbers or labels, here among {usable}. Choose one."
+    )
+
+
+def with_label_columns(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]]) -> datasets.Dataset:
+    """The rows with a column of each task's name: a `ClassLabel`, numbered as the task's labels, numbers or text."""
+    text = datasets.Value("string")
+    for task in tasks:
+        name, source, rule = task["name"], task.get("column") or task["name"], task.get("rule")
+        feature = rows.features.get(source)
+        is_own = source == name and rule is None
+        if feature is None:
+            continue
+        if is_own and isinstance(feature, datasets.ClassLabel):
+            rows = _renumbered(rows, task) if "labels" in task and not is_multi_label(task) else rows
+            continue
+        if is_multi_label(task):
+            if not is_own or isinstance(getattr(feature, "feature", None), datasets.ClassLabel):
+                kind = text if isinstance(feature, datasets.Value) else datasets.List(text)
+                rows = _with_column(rows, name, list(cells_of_task(rows, task)), kind)
+            continue
+        cells = list(cells_of_task(rows, task))
+        labels = [label_text(cell, rule) for cell in cells]
+        are_numbers = "labels" in task and not any(isinstance(cell, str) for cell in cells)
+        if is_own and (labels == cells or (are_numbers and not set(labels) & set(task["labels"]))):
+            continue  # labels as they are, or their numbers
+        rows = _with_column(rows, name, labels, text)
+    return rows
+
+
+def _with_column(rows: datasets.Dataset, name: str, cells: list[Any], feature: Any) -> datasets.Dataset:
+    """The rows with a column in place of any of this name, which may be their only one."""
+    if rows.column_names == [name]:  # without a column there would be no rows to add one to
+        return datasets.Dataset.from_dict({name: cells}, features=datasets.Features({name: feature}))
+    return rows.remove_columns({name}.intersection(rows.column_names)).add_column(name, cells, feature=feature)
+
+
+def cells_of_task(rows: Any, task: Mapping[str, Any]) -> Iterator[Any]:
+    """The cells that a task's labels are read from, those of a `ClassLabel` by name, as a stream gives them."""
+    source = task.get("column") or task["name"]
+    cells = column_of(rows, source)
+    return cells if isinstance(rows, PaintingStream) else (named_label(cell, rows.features[source]) for cell in cells)
+
+
+def known_number(label: Any, task: Mapping[str, Any], by_label: Mapping[str, int]) -> int:
+    """The number of a label, given as name or number, in its task's vocabulary; −100 for `None`, NaN and −100."""
+    if label is None or label != label:
+        return UNKNOWN_LABEL
+    if isinstance(label, str):
+        found = label_number(label.strip() or None, by_label)
+        return UNKNOWN_LABEL if found is None else found
+    if isinstance(label, bool) or not isinstance(label, numbers.Real) or int(float(label)) != label:
+        raise TypeError(
+            f"Got the {task['name']} label {label!r}, but a label is a name or its number in the model's vocabulary."
+        )
+    number = int(float(label))
+    if number != UNKNOWN_LABEL and not 0 <= number < len(task["labels"]):
+        raise ValueError(
+            f"Label {label} of task {task['name']!r} is not in the model's vocabulary of {len(task['labels'])} "
+            "labels. Load the data with the model's tasks: load_paintings(data, tasks=model.config.tasks)."
+        )
+    return number
+
+
+def known_numbers(cell: Any, task: Mapping[str, Any], by_label: Mapping[str, int]) -> list[int] | None:
+    """The numbers of a cell's labels in a task with several; those that it lacks are left out, `None` if unknown."""
+    if isinstance(cell, list | tuple) and cell and all(type(one) is int for one in cell):
+        if wrong := [one for one in cell if not 0 <= one < len(by_label)]:
+            raise ValueError(
+                f"Label {wrong[0]} of task {task['name']!r} is not in the model's vocabulary of {len(by_label)} "
+                "labels. Give names, or numbers of this vocabulary."
+            )
+        return list(cell)
+    labels = labels_in(cell, task.get("separator"))
+    return None if labels is None else [by_label[label] for label in labels if label in by_label]
+
+
+def labels_of(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> Tensor:
+    """The rows' labels as the model takes them `(batch, num_label_columns)`, −100 where unknown."""
+    columns = label_columns(tasks)
+    labels = torch.full((len(rows), max((part.stop for part in columns.values()), default=0)), UNKNOWN_LABEL)
+    for task in tasks:
+        part, name, by_label = columns[task["name"]], task["name"], numbers_of_labels(task["labels"])
+        if not is_multi_label(task):
+            labels[:, part.start] = torch.tensor([known_number(row.get(name), task, by_label) for row in rows])
+            continue
+        for place, row in enumerate(rows):
+            known = known_numbers(row.get(name), task, by_label)
+            if known is not None:
+                labels[place, part] = 0
+                labels[place, [part.start + number for number in known]] = 1
+    return labels
+
+
+def label_counts(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """How many rows have each label `(num_labels,)`, or lack and have each of several `(2, num_labels)`."""
+    counts = {}
+    for task in tasks:
+        column, by_label = () if rows is None else column_of(rows, task["name"]), numbers_of_labels(task["labels"])
+        if is_multi_label(task):
+            cells = [found for cell in column if (found := known_numbers(cell, task, by_label)) is not None]
+            flat = torch.tensor([number for cell in cells for number in cell], dtype=torch.long)
+            having = torch.bincount(flat, minlength=len(by_label))
+            counts[task["name"]] = torch.stack([len(cells) - having, having])
+            continue
+        known = torch.tensor([known_number(label, task, by_label) for label in column], dtype=torch.long)
+        counts[task["name"]] = torch.bincount(known[known >= 0], minlength=len(task["labels"]))
+    return counts
+
+
+def _renumbered(rows: datasets.Dataset, task: Mapping[str, Any]) -> datasets.Dataset:
+    """The rows with a task's `ClassLabel` column numbered as in the task; labels that it lacks are its `UNK`."""
+    name, labels = task["name"], task["labels"]
+    own, by_label = rows.features[name].names, numbers_of_labels(labels)
+    if list(own) == list(labels):
+        return rows
+    cells = list(column_of(rows, name))
+    met = {own[number] for number in set(cells) - {None, -1}}
+    if UNKNOWN not in labels and not met <= {*labels}:
+        raise ValueError(
+            f"Got the {name} labels {sorted(met - {*labels})}, but the model knows {list(labels)} and has no "
+            f"{UNKNOWN!r}. Take a model with these labels, or leave their rows out."
+        )
+    new: dict[int | None, int | None] = {None: None, -1: None}  # as datasets writes no label
+    new |= {number: by_label.get(label, by_label.get(UNKNOWN)) for number, label in enumerate(own)}
+    return _with_column(rows, name, [new[number] for number in cells], datasets.ClassLabel(names=list(labels)))
+
+
+def labels_per_task(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> int:
+    """How many of the rows have a known label, in the mean over the tasks."""
+    counts = label_counts(rows, tasks).values()
+    return round(sum(int(found.sum()) // (found.shape[1] if found.ndim > 1 else 1) for found in counts) / len(tasks))

@@ -67,27 +67,23 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         self.num_rows = 0
         for path, footer in self._footers.items():
             for number in range(footer.num_row_groups):
-                group = _Group(path, number, self.num_rows, footer.row_group(number).num_rows)
-                self._groups.append(group)
-                self.num_rows += group.num_rows
+                self._groups.append(_Group(path, number, self.num_rows, footer.row_group(number).num_rows))
+                self.num_rows += self._groups[-1].num_rows
         schema = next(iter(self._footers.values())).schema.to_arrow_schema()
         self.features = datasets.Features.from_arrow_schema(schema)
         self.epoch_length = self.num_rows if epoch_length is None else epoch_length
-        self.seed = seed
-        self.buffer_size = buffer_size
+        self.seed, self.buffer_size = seed, buffer_size
         is_without = text_columns is None and "text" not in self.features
         self.text_columns = ("DESCRIPTION",) if is_without else text_columns
-        self._never_text = {"image", "text"}
         own = labelled_columns(self.features)
-        self._never_text |= {*own}
+        self._never_text = {"image", "text", *own}
         self.tasks = {task["name"]: task for task in tasks or own.values()}
         self._divide(1, 0, 1)
 
     def divided(self, *, batch_size: int, process_index: int, num_processes: int) -> "PaintingStream":
         """The same stream as one of several processes gives it, with an epoch of its own to set.
 
-        What does not divide by the processes is left out, other rows in each epoch; a `ValueError` if a process would
-        get no row. Workers get whole batches of `batch_size` rows, so that the epoch has as many as `len` says.
+        Workers get whole batches of it, so that the epoch has as many as `len` says.
         """
         stream = copy.copy(self)
         stream._divide(batch_size, process_index, num_processes)
@@ -103,7 +99,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
             )
 
     def __len__(self) -> int:
-        return self.epoch_length // self.num_processes
+        return self.epoch_length // self.num_processes  # the rest is left out, other rows in each epoch
 
     def column(self, name: str) -> Iterator[Any]:
         """One column of all rows, in the order of the files; `text` as `text_columns` makes it."""
@@ -221,8 +217,8 @@ def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:
     paths = shards_at(url, [split]).get(split)
     if not paths:
         raise ValueError(
-            f"Got {url}, where no data/{split}-*.parquet is, but rows are streamed from a prepared folder's shards. "
-            "Prepare the data with scripts/prepare_data.py, or choose another split."
+            f"Got {url}, where no data/{split}-*.parquet is, but rows are streamed from a prepared folder. Prepare "
+            "the data, or choose another split."
         )
     file_system, _ = fsspec.core.url_to_fs(url)
 

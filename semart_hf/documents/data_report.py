@@ -12,7 +12,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.schema import UNKNOWN
-from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.data.training_texts import learn_tokenizer
 from semart_hf.files import write_text
 
 from .charts import draw_label_shares, svg_of

@@ -19,7 +19,7 @@ from datasets import Dataset
 import semart_hf
 from semart_hf.catalogue.catalogue import MINIATURE_FILE
 from semart_hf.data.collator import MODALITIES
-from semart_hf.data.labels import labels_of
+from semart_hf.data.rows import labels_of
 from semart_hf.files import locked, output_folder, write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL

@@ -13,9 +13,8 @@ from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.catalogue.rules import label_text
 from semart_hf.catalogue.schema import UNKNOWN, each_label, labels_in
 from semart_hf.catalogue.text import mask_label_words
-from semart_hf.data.labels import cells_of_task
 from semart_hf.data.loading import is_release, load_paintings
-from semart_hf.data.rows import check_readable
+from semart_hf.data.rows import cells_of_task, check_readable
 from semart_hf.data.streaming import column_of, undecoded
 from semart_hf.model.configuration_semart import is_multi_label
 

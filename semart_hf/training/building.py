@@ -8,14 +8,12 @@ from typing import Any
 import datasets
 from transformers import AutoTokenizer, DistilBertConfig, PreTrainedTokenizerBase, set_seed
 
-from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.frozen_text import frozen_text, shards_parameters
-from semart_hf.data.labels import labels_per_task, tasks_of
 from semart_hf.data.loading import with_prepared_pictures
+from semart_hf.data.rows import labels_per_task, tasks_of
 from semart_hf.data.streaming import PaintingStream, column_of
-from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.data.training_texts import frozen_text, learn_tokenizer, shards_parameters
 from semart_hf.evaluation.results import describe_training_data
 from semart_hf.model.configuration_semart import SemArtConfig
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -39,12 +37,12 @@ def build_trainer(
     say: Callable[[str], Any] = print,
 ) -> SemArtTrainer:
     """The trainer of a recipe, with a new model, on the rows that `load_splits` gives; `say` takes what was chosen."""
-    tasks = getattr(splits, "tasks", None)
-    tasks = tasks or tasks_of(splits["train"], data.tasks, min_label_count=data.min_label_count)
+    tasks = getattr(splits, "tasks", None) or tasks_of(
+        splits["train"], data.tasks, min_label_count=data.min_label_count
+    )
     say("Tasks: " + ", ".join(f"{task['name']} ({len(task['labels'])} labels)" for task in tasks))
     num_labels = labels_per_task(splits["train"], tasks) if training.from_labels else 0
-    given = (model_arguments, data, training)
-    (model_arguments, data, training), chosen = with_fields_by_labels(given, num_labels)
+    (model_arguments, data, training), chosen = with_fields_by_labels((model_arguments, data, training), num_labels)
     if chosen:
         say(chosen)
     set_seed(training.seed)
@@ -54,9 +52,7 @@ def build_trainer(
         model = build_model(tasks, model_arguments, tokenizer, contrastive=is_contrastive)
         processor = build_processor(model, tokenizer)
     else:
-        model, processor = start_from(
-            model_arguments.init_from, tasks, model_arguments, data, say, contrastive=is_contrastive
-        )
+        model, processor = _start_from(tasks, model_arguments, data, say, contrastive=is_contrastive)
     has_probe = model.probe is not None
     if has_probe and shards_parameters(training):
         raise ValueError("Got FSDP, which shards what a probe reads at once. Launch with DDP, or set probe_share: 0.")
@@ -85,7 +81,7 @@ def build_trainer(
         processor,
         tasks,
         modality=data.modality,
-        augmentation=Augmentation(**{field.name: getattr(data, field.name) for field in fields(Augmentation)}),
+        augmentation=data,
         image_dropout=data.image_dropout,
         text_dropout=data.text_dropout,
         keeps_tokens=model.config.reads_tokens,
@@ -106,31 +102,23 @@ def build_trainer(
     return trainer
 
 
-def start_from(
-    source: str,
-    tasks: list[dict[str, Any]],
-    arguments: ModelArguments,
-    data: DataArguments,
-    say: Callable[[str], Any],
-    *,
-    contrastive: bool = False,
+def _start_from(
+    tasks: list[Any], arguments: ModelArguments, data: DataArguments, say: Callable[[str], Any], *, contrastive: bool
 ) -> tuple[SemArtForArtClassification, SemArtProcessor]:
-    """A published model with these tasks, and its processor; a `ValueError` if another architecture is asked for."""
-    own = {"vision", "text", "pretrained", "crop_pct", "text_args", "text_pooling", "text_lexicon"}
-    own |= {"crop_mode", "vision_pooling", "fusion_dim", "probe_share", "network_image_size"}
-    if given := [
-        one.name for one in fields(arguments) if one.name in own and getattr(arguments, one.name) != one.default
-    ]:
+    """The published model `init_from` with these tasks, and its processor; another architecture is refused."""
+    source = str(arguments.init_from)
+    chosen = ("frozen_vision_stages", "trainable_text_layers", "fusion_dropout")
+    allowed = {"init_from", "image_size", *chosen}
+    changed = [one.name for one in fields(arguments) if getattr(arguments, one.name) != one.default]
+    if given := [name for name in changed if name not in allowed]:
         raise ValueError(
             f"The recipe has init_from: {source} and {', '.join(given)}, which the model there brings. Allowed beside "
-            "init_from are image_size, frozen_vision_stages, trainable_text_layers, fusion_dropout. Leave out others."
+            f"init_from are image_size, {', '.join(chosen)}. Leave out others."
         )
-    chosen = ("frozen_vision_stages", "trainable_text_layers", "fusion_dropout")
     options = {name: getattr(arguments, name) for name in chosen} | {"contrastive": contrastive}
     model = SemArtForArtClassification.from_checkpoint(source, tasks, **options, trust_remote_code=False)
     processor = SemArtProcessor.from_pretrained(source, trust_remote_code=False)
-    longest = most_text_tokens(model.config.text_config)
-    processor.tokenizer.model_max_length = min(data.max_text_length, longest)
+    processor.tokenizer.model_max_length = min(data.max_text_length, most_text_tokens(model.config.text_config))
     cfg = model.config.vision_config.pretrained_cfg
     side = cfg.get("input_size", (3, 224, 224))[-1]
     if arguments.image_size not in (None, side):
@@ -141,34 +129,26 @@ def start_from(
             )
         cfg["input_size"] = [3, arguments.image_size, arguments.image_size]
         processor.image_processor = SemArtImageProcessor.from_timm(cfg)
-    saved = SemArtConfig.from_pretrained(source)
-    known = {task["name"]: task["labels"] for task in saved.tasks}
+    known = {task["name"]: task["labels"] for task in SemArtConfig.from_pretrained(source).tasks}
     say(f"Start: {source}, every tensor proved.")
     for task in tasks:
-        name, labels, before = task["name"], task["labels"], known.get(task["name"], [])
+        labels, before = task["labels"], known.pop(task["name"], [])
         new = [label for label in labels if label not in before]
         dropped = [label for label in before if label not in labels]
-        say(
-            f"  {name}: {len(labels) - len(new)} labels from there, {len(new)} new{named(new)}, {len(dropped)} "
-            f"dropped{named(dropped)}"
-        )
-    if dropped_tasks := [name for name in known if name not in {task["name"] for task in tasks}]:
-        say(f"  tasks that are dropped: {', '.join(dropped_tasks)}")
+        kept = f"{len(labels) - len(new)} labels from there"
+        say(f"  {task['name']}: {kept}, {len(new)} new{_named(new)}, {len(dropped)} dropped{_named(dropped)}")
+    if known:
+        say(f"  tasks that are dropped: {', '.join(known)}")
     return model, processor
 
 
-def named(labels: list[str]) -> str:
-    """The first labels in brackets; empty where there are none."""
+def _named(labels: list[str]) -> str:
     more = ", …" if len(labels) > _NUM_NAMED else ""
     return f" ({', '.join(labels[:_NUM_NAMED])}{more})" if labels else ""
 
 
 def build_model(
-    tasks: list[dict[str, Any]],
-    arguments: ModelArguments,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    contrastive: bool = False,
+    tasks: list[Any], arguments: ModelArguments, tokenizer: PreTrainedTokenizerBase, *, contrastive: bool = False
 ) -> SemArtForArtClassification:
     """The model of a recipe, its pretrained towers proved."""
     options = {**vars(arguments), "contrastive": contrastive}

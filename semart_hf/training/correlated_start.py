@@ -30,8 +30,7 @@ def correlate_projections(
 ) -> str:
     """Let both projections be canonical correlations of what the towers give of these paintings; what was chosen.
 
-    The ridge is the one of `RIDGES` with the best mean recall in cross-validation. Of more than `MOST_PAIRS` paintings
-    these are drawn at random.
+    The ridge is the one of `RIDGES` with the best mean recall in cross-validation.
 
     Source: Vinod 1976, Canonical ridge and econometrics of joint production; directions weighted by their correlation.
     """
@@ -75,8 +74,7 @@ def canonical_projections(
 ) -> list[tuple[Projection, Projection]]:
     """For each ridge the projections to `dim` numbers, of mean 0 and a mean square of 1 over the rows, of both sides.
 
-    A ridge is a share of the largest variance of a side, added to the variance in each of its principal directions.
-    Where there are fewer directions than `dim`, the other numbers are 0.
+    A ridge is a share of a side's largest variance. Where there are fewer directions than `dim`, other numbers are 0.
     """
     sides, standard = [], []
     for rows in (image, text):

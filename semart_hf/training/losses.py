@@ -1,31 +1,27 @@
-"""What training minimises: a loss for each task, normalised over everything that one optimiser step sees.
+"""What training minimises, by losses and a penalty, and how fast each part of the model learns."""
 
-A task's loss is made of parts that combine: weight(label) · Σ_k target_k · −log p_k.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from semart_hf.catalogue.schema import Scale, scale_of
+from semart_hf.data.collator import are_copies
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
-from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
+from semart_hf.model.linear_semart import Lexicon
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 LOSS_PARTS = ("cross_entropy", "class_weighted", "logit_adjusted", "ordinal")
 # At which a neighbouring period's share of an ordinal target has fallen to 1 / e; a period of SemArt has 50.
 ORDINAL_YEARS = 25.0
+# Parts of the model by the beginning of a parameter's name; every other parameter is new.
+PREFIXES = {"vision": "vision_tower.", "text": "text_tower.", "new": "", "lexicon": "lexicon."}
 
 
 def loss_parts(loss: str | Mapping[str, str] | None) -> dict[str, set[str]]:
-    """The `LOSS_PARTS` of each task by its name, of a text that joins them by `+`; `default` stands for other tasks.
-
-    Example:
-        >>> sorted(loss_parts({"timeframe": "ordinal+logit_adjusted"})["timeframe"])
-        ['logit_adjusted', 'ordinal']
-    """
+    """The `LOSS_PARTS` of each task by its name, of texts that join them by `+`; `default` is of all others."""
     parts = {"default": {"cross_entropy"}}
     for task, text in (loss if isinstance(loss, Mapping) else {"default": loss or "cross_entropy"}).items():
         parts[task] = {part.strip() for part in str(text).split("+")}
@@ -40,10 +36,9 @@ def loss_parts(loss: str | Mapping[str, str] | None) -> dict[str, set[str]]:
 class TaskLoss(nn.Module):
     """The loss of each row for one task, by how often train has each label `(num_labels,)`; see `LearningArguments`.
 
-    `class_weighted` weighs classes by inverse frequency, so that every class weighs the same in total,
-    `logit_adjusted` adds the log of each class's frequency to its logit, so that the bare logits treat all classes
-    alike, and `ordinal` spreads an ordered label's target over its neighbours: by `ORDINAL_YEARS`, or half the median
-    distance of neighbours where labels are no periods.
+    `class_weighted` lets every class weigh the same in total, `logit_adjusted` adds the log of each class's frequency
+    to its logit, so that the bare logits treat all classes alike, and `ordinal` spreads an ordered label's target over
+    its neighbours: by `ORDINAL_YEARS`, or half the median distance of neighbours where labels are no periods.
 
     Source: Menon et al. 2021, Long-tail learning via logit adjustment, equation 10; Diaz & Marathe 2019, Soft labels
         for ordinal regression, equation 1.
@@ -54,13 +49,7 @@ class TaskLoss(nn.Module):
     adjustment: Tensor | None
 
     def __init__(
-        self,
-        task: Mapping[str, Any],
-        counts: Tensor,
-        parts: set[str],
-        *,
-        label_smoothing: float = 0.0,
-        logit_adjustment_tau: float = 1.0,
+        self, task: Any, counts: Tensor, parts: set[str], label_smoothing: float = 0, logit_adjustment_tau: float = 1
     ) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
@@ -75,77 +64,63 @@ class TaskLoss(nn.Module):
             targets = ordinal_targets(scale, ORDINAL_YEARS if is_dated else scale.gap / 2)
             targets = ((1 - label_smoothing) * targets + label_smoothing / len(targets)).float()
         weights = class_weights(counts) if "class_weighted" in parts else torch.ones(counts.shape)
-        prior = logit_adjustment_tau * self.prior(counts) if "logit_adjusted" in parts else None
+        prior = logit_adjustment_tau * self._prior(counts) if "logit_adjusted" in parts else None
         self.register_buffer("targets", targets, persistent=False)
         self.register_buffer("weights", weights, persistent=False)
         self.register_buffer("adjustment", prior, persistent=False)
 
-    def prior(self, counts: Tensor) -> Tensor:
+    def _prior(self, counts: Tensor) -> Tensor:
         """What `logit_adjusted` adds to the logits `(num_labels,)`."""
         return log_frequencies(counts)
 
-    def label_weights(self, labels: Tensor) -> Tensor:
+    def _label_weights(self, labels: Tensor) -> Tensor:
         """Weights of the labels `(batch, columns)`; 0 where they are unknown, −100."""
         return self.weights[labels.clamp(min=0)] * (labels != UNKNOWN_LABEL)
 
-    def label_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _label_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Losses of the labels `(batch, columns)`, before they are weighed."""
-        numbers, smoothing = labels[:, 0].clamp(min=0), self.label_smoothing
-        if self.targets is None:
-            losses = F.cross_entropy(logits, numbers, label_smoothing=smoothing, reduction="none")
-        else:
-            losses = F.cross_entropy(logits, self.targets[numbers], reduction="none")
-        return losses.unsqueeze(1)
+        numbers = labels[:, 0].clamp(min=0)
+        if self.targets is not None:  # already smoothed
+            return F.cross_entropy(logits, self.targets[numbers], reduction="none").unsqueeze(1)
+        return F.cross_entropy(logits, numbers, label_smoothing=self.label_smoothing, reduction="none").unsqueeze(1)
 
     def row_weights(self, labels: Tensor) -> Tensor:
         """Weight of each row `(batch,)`."""
-        return self.label_weights(labels).sum(-1)
+        return self._label_weights(labels).sum(-1)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss of each row `(batch,)`, times its weight."""
         logits = logits.float() if self.adjustment is None else logits.float() + self.adjustment
-        return (self.label_losses(logits, labels) * self.label_weights(labels)).sum(-1)
+        return (self._label_losses(logits, labels) * self._label_weights(labels)).sum(-1)
 
 
 class MultiLabelLoss(TaskLoss):
-    """The loss of each row for a task with several labels: the mean binary cross-entropy over its known labels.
+    """Mean binary cross-entropy of a row's known labels, each of two classes `(2, num_labels)`: absent, present."""
 
-    The classes of each label are its absence and its presence: `counts` and weights are `(2, num_labels)`.
-    """
-
-    def prior(self, counts: Tensor) -> Tensor:
-        """The log odds of each label's presence `(num_labels,)`."""
+    def _prior(self, counts: Tensor) -> Tensor:
         absent, present = log_frequencies(counts)
         return present - absent
 
-    def label_weights(self, labels: Tensor) -> Tensor:
-        """Weights of the labels `(batch, num_labels)`, whose sum is a row's mean; 0 where they are unknown."""
+    def _label_weights(self, labels: Tensor) -> Tensor:
         absent, present = self.weights
         return torch.where(labels > 0, present, absent) * (labels != UNKNOWN_LABEL) / labels.shape[1]
 
-    def label_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Losses of the labels `(batch, num_labels)`, before they are weighed."""
+    def _label_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         targets = (1 - self.label_smoothing) * labels.clamp(min=0) + self.label_smoothing / 2
         return F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none")
 
 
 class ArtLoss(nn.Module):
-    """The losses of all tasks, and their sum over everything that one optimiser step sees.
+    """The losses of all tasks: of each the sum of its rows' losses over that of their weights, both in the whole step.
 
-    A task's loss is the sum of its rows' losses over the sum of their weights in the whole step, so that the division
-    into processes and batches does not change it. `settings` are numbers of `TaskLoss`.
+    So the division into processes and batches does not change it. `settings` are numbers of `TaskLoss`.
     """
 
     task_weights: Tensor
     losses: Any  # a ModuleList of TaskLoss and MultiLabelLoss, one a task
 
     def __init__(
-        self,
-        tasks: Sequence[Mapping[str, Any]],
-        counts: Mapping[str, Tensor],
-        loss: str | Mapping[str, str] | None = None,
-        task_weights: Mapping[str, float] | None = None,
-        **settings: float,
+        self, tasks: Any, counts: Mapping[str, Tensor], loss: Any = None, task_weights: Any = None, **settings: float
     ) -> None:
         super().__init__()
         self.task_names = [task["name"] for task in tasks]
@@ -179,12 +154,6 @@ class ArtLoss(nn.Module):
         return (self.task_weights * means).sum() / self.task_weights.sum()
 
 
-def labels_of_whole_rows(inputs: Mapping[str, Any], labels: Tensor) -> Tensor:
-    """The labels `(batch, num_label_columns)`, −100 too where the model's inputs lack a row's picture or its text."""
-    is_whole = whole_rows(inputs, len(labels)).to(labels.device)
-    return labels.masked_fill(~is_whole.unsqueeze(1), UNKNOWN_LABEL)
-
-
 def class_weights(counts: Tensor) -> Tensor:
     """Weights by inverse frequency `counts.shape`, over classes on the first axis; 0 for a class that train lacks."""
     counts, is_there = counts.to(torch.float64), counts > 0
@@ -200,12 +169,94 @@ def log_frequencies(counts: Tensor) -> Tensor:
 
 
 def ordinal_targets(scale: Scale, distance: float) -> Tensor:
-    """Target distributions `(num_labels, num_labels)`: a label's share falls with its distance from the true one.
-
-    At the `distance`, in the scale's unit, the share has fallen to 1 / e. A label without a place such as `UNK` has
-    itself alone as its target, and no other label gives it a share.
-    """
+    """Target distributions `(num_labels, num_labels)`, which fall to 1 / e at a distance; `UNK` is alone."""
     places = torch.from_numpy(scale.positions)
     shares = torch.exp(-(places[:, None] - places[None, :]).abs() / distance)
     shares = torch.where(shares.isnan(), torch.eye(len(places), dtype=torch.float64), shares)
     return shares / shares.sum(-1, keepdim=True)
+
+
+def contrastive_sum(image: Tensor, text: Tensor, scale: Tensor, is_pair: Tensor, keys: Tensor | None = None) -> Tensor:
+    """Sum over this process's pairs of the cross-entropy of finding each other, the mean of both ways; a scalar.
+
+    Candidates are the rows `is_pair (batch,)` of all processes, but copies of the pair, which would be right as well.
+
+    Source: Radford et al. 2021, Learning transferable visual models from natural language supervision, figure 3.
+    """
+    vectors = F.normalize(torch.stack((image, text)).float(), dim=-1).transpose(0, 1)
+    keys = torch.zeros(len(image), 0, dtype=torch.uint8) if keys is None else keys
+    about = torch.cat((is_pair.to(torch.uint8).unsqueeze(1), keys.to(is_pair.device)), dim=1)
+    others, others_about, first = vectors, about, 0
+    if distributed.is_initialized() and distributed.get_world_size() > 1:
+        sizes = torch.zeros(distributed.get_world_size(), dtype=torch.long, device=image.device)
+        sizes[distributed.get_rank()] = len(image)
+        distributed.all_reduce(sizes)
+        most = int(sizes.max())  # every process gives as many rows
+        others = _GatheredRows.apply(F.pad(vectors, (0, 0, 0, 0, 0, most - len(vectors))))
+        others_about = _GatheredRows.apply(F.pad(about, (0, 0, 0, most - len(about))))
+        first = distributed.get_rank() * most
+    own = torch.arange(first, first + len(image), device=image.device)
+    is_left_out = ~others_about[:, 0].bool() | are_copies(about[:, 1:], others_about[:, 1:])
+    is_left_out[torch.arange(len(image)), own] = False
+    ways = ((vectors[:, 0], others[:, 1]), (vectors[:, 1], others[:, 0]))
+    losses = [
+        F.cross_entropy((scale * a @ b.T).masked_fill(is_left_out, -torch.inf), own, reduction="none") for a, b in ways
+    ]
+    return (torch.stack(losses).mean(0) * is_pair).sum()
+
+
+class _GatheredRows(torch.autograd.Function):
+    """Rows of all processes one after the other; gradients return to the process whose rows they are."""
+
+    @staticmethod
+    def forward(context: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        summed = gradient.clone()
+        distributed.all_reduce(summed)
+        return summed.chunk(distributed.get_world_size())[distributed.get_rank()]
+
+
+def parameter_groups(
+    model: nn.Module, *, learning_rates: Mapping[str, float], weight_decay: float
+) -> list[dict[str, Any]]:
+    """Optimiser groups with `params`, `lr`, `weight_decay` and a `name`, which hold every parameter that learns once.
+
+    Weight decay applies to matrices and kernels, but for what a timm tower itself exempts.
+    """
+    exempt = {
+        f"{prefix}.{name}"
+        for prefix, module in model.named_modules()
+        if hasattr(module, "no_weight_decay")
+        for name in module.no_weight_decay()
+    }
+    members: dict[tuple[str, bool], list[nn.Parameter]] = {
+        (part, is_decayed): [] for part in PREFIXES for is_decayed in (True, False)
+    }
+    for name, parameter in model.named_parameters():
+        part = next((part for part, prefix in PREFIXES.items() if prefix and name.startswith(prefix)), "new")
+        is_decayed = parameter.ndim > 1 and name not in exempt and "position_embeddings" not in name
+        if parameter.requires_grad:
+            members[part, is_decayed].append(parameter)
+    return [
+        {"params": some, "lr": learning_rates[part], "weight_decay": weight_decay if is_decayed else 0.0, "name": part}
+        for (part, is_decayed), some in members.items()
+        if some
+    ]
+
+
+def add_l2_penalty(lexicon: Lexicon, optimizer: torch.optim.Optimizer, penalty: float, num_rows: int) -> None:
+    """Let every step of the optimiser also minimise the mean over the training rows of penalty · Σ weight²."""
+
+    # Unlike AdamW's decay, it shrinks a weight as far as the rows that have its token allow. It joins the gradient
+    # after all that divides or reduces the loss, so that processes and accumulation do not change it.
+    @torch.no_grad()
+    def add_to_gradient(*_: Any) -> None:
+        if lexicon.weight.grad is not None:
+            lexicon.weight.grad.add_(lexicon.weight, alpha=2 * penalty / num_rows)
+
+    optimizer.register_step_pre_hook(add_to_gradient)

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import HubStrategy, SaveStrategy, rotate_checkpoints
 from transformers.utils import PushInProgress
 
-from semart_hf.data.process_loader import random_state_kept
+from semart_hf.data.sampling import random_state_kept
 from semart_hf.files import full_disk_explained, locked, write_json
 from semart_hf.model.pipeline_semart import save_repository
 from semart_hf.publishing.pushing import start_push
 
 from .arguments import SemArtTrainingArguments
-from .averaging import WeightAverage
-from .checkpoints import (
+from .callbacks import LogWindow, PreemptionCallback, WeightAverage
+from .run_folder import (
     RESUME,
     check_continuable,
     mark_whole,
@@ -31,8 +31,6 @@ from .checkpoints import (
     remove_checkpoint,
     requested_checkpoint,
 )
-from .log_window import LogWindow
-from .preemption import PreemptionCallback
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +59,8 @@ class ResumableTrainer(Trainer):
         self, *, args: SemArtTrainingArguments, window: LogWindow, callbacks: list[TrainerCallback], **options: Any
     ) -> None:
         self.window = window
-        self.average = WeightAverage(args.ema_decay) if args.ema_decay else None
-        self.preemption = PreemptionCallback()
-        own = [window, self.preemption, *([self.average] if self.average else []), _Restore(self._restore_progress)]
+        self.average, self.preemption = WeightAverage(args.ema_decay), PreemptionCallback()
+        own = [window, self.preemption, self.average, _Restore(self._restore_progress)]
         super().__init__(args=args, callbacks=[*own, *callbacks], **options)
         # States of callbacks, such as early stopping's count, are a part of what a run's future depends on.
         args.restore_callback_states_from_checkpoint = True
@@ -84,33 +81,31 @@ class ResumableTrainer(Trainer):
             if resume_from_checkpoint not in (None, False):
                 self.resumed_from = requested_checkpoint(self.output_dir, resume_from_checkpoint)
                 self.check_checkpoint(self.resumed_from)
-            advice = "The last whole checkpoint is kept. Make room, and resume from it."
             try:
-                with full_disk_explained(self.output_dir, advice):
+                with full_disk_explained(self.output_dir, "The last whole checkpoint is kept. Make room and resume."):
                     return super().train(self.resumed_from and str(self.resumed_from), *args, **kwargs)
             finally:
                 self.preemption.stop_listening()  # SIGTERM ends the process again
                 for loader in self.accelerator._dataloaders:
                     # Ends its workers at once; the garbage collector waits 5 s for each.
                     loader.base_dataloader._iterator = None
-                if self.average is not None:
-                    self.average.end()
+                self.average.end()
 
     def check_checkpoint(self, checkpoint: Path) -> None:
         """Refuse a checkpoint that this run would not continue exactly, unless `ignore_data_skip` allows it."""
         if not self.args.ignore_data_skip:
-            world, keeps_best = self.args.world_size, self.args.load_best_model_at_end
             check_continuable(
-                checkpoint, num_processes=world, has_average=self.average is not None, keeps_best=keeps_best
+                checkpoint,
+                num_processes=self.args.world_size,
+                has_average=self.average.decay > 0,
+                keeps_best=self.args.load_best_model_at_end,
             )
 
     def _init_training_state(
         self, max_steps: int, steps_per_epoch: int, num_train_epochs: int, resume: str | None, trial: Any
     ) -> tuple[int, int]:
         """The position to begin from; a run that was over when it was killed is at its end."""
-        position: tuple[int, int] = super()._init_training_state(
-            max_steps, steps_per_epoch, num_train_epochs, resume, trial
-        )
+        position = super()._init_training_state(max_steps, steps_per_epoch, num_train_epochs, resume, trial)
         if resume is None:
             return position
         best = recorded_best_checkpoint(Path(resume))
@@ -131,30 +126,26 @@ class ResumableTrainer(Trainer):
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
         if skip_scheduler and self.resumed_from is not None:
             return {}  # eval_on_start: a run starts once
-        metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
-        return metrics
+        return super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Validate; neither its time nor what it draws counts in training."""
         start = time.perf_counter()
         with random_state_kept():
-            metrics: dict[str, float] = super().evaluate(*args, **kwargs)
+            metrics = super().evaluate(*args, **kwargs)
         self.window.leave_out(time.perf_counter() - start)
         return metrics
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Predict with the averaged weights, where there are some."""
-        with self._averaged():
+        with self.average.applied():
             return super().evaluation_loop(*args, **kwargs)
-
-    def _averaged(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.average is None else self.average.applied()
 
     # ---- Checkpoints
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the model as it is evaluated: with the averaged weights, where there are some."""
-        with self._averaged():
+        with self.average.applied():
             super().save_model(output_dir, _internal_call)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
@@ -198,16 +189,13 @@ class ResumableTrainer(Trainer):
             mark_whole(checkpoint)
             if is_pushed:
                 self._push_from_checkpoint(str(checkpoint))
-            rotate_checkpoints(
-                output_dir=str(checkpoint.parent),
-                save_total_limit=limit,
-                best_model_checkpoint=self.state.best_model_checkpoint,
-            )
+            best = self.state.best_model_checkpoint
+            rotate_checkpoints(str(checkpoint.parent), save_total_limit=limit, best_model_checkpoint=best)
         self.accelerator.wait_for_everyone()
 
     def _save_progress(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        if self.average is not None and self.args.should_save:
+        if self.args.should_save:
             self.average.save_learned(folder)
         progress = {
             "loss": self._tr_loss.item(),
@@ -224,7 +212,7 @@ class ResumableTrainer(Trainer):
         if self.resumed_from is None:
             return
         folder = self.resumed_from / RESUME
-        if self.average is not None:
+        if self.average.decay:
             self.average.load_learned(folder, self.model)
         if (path := folder / f"progress-{self.args.process_index}.json").is_file():
             progress = json.loads(path.read_text(encoding="utf-8"))
@@ -259,9 +247,8 @@ class ResumableTrainer(Trainer):
         if not (self.output_dir / "README.md").exists():
             self.create_model_card(**{"model_name": self.hub_model_id.split("/")[-1], **card})
         self._finish_current_push()
-        push = self._start_push(
-            self.output_dir, commit_message or "End of training", token=token or self.args.hub_token, revision=revision
-        )
+        message = commit_message or "End of training"
+        push = self._start_push(self.output_dir, message, token=token or self.args.hub_token, revision=revision)
         return push.result() if blocking else push
 
     def push_folder(self, folder: Path, commit_message: str = "End of training") -> CommitInfo:
@@ -277,11 +264,8 @@ class ResumableTrainer(Trainer):
             return
         name = Path(checkpoint_folder).name
         names = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: name}
-        push = self._start_push(
-            Path(checkpoint_folder),
-            f"Training in progress, {name}",
-            checkpoint_name=names.get(self.args.hub_strategy),
-        )
+        message, place = f"Training in progress, {name}", names.get(self.args.hub_strategy)
+        push = self._start_push(Path(checkpoint_folder), message, checkpoint_name=place)
         jobs = self.push_in_progress.jobs if self.push_in_progress else []
         self.push_in_progress = PushInProgress([*(job for job in jobs if not job.done()), push])
 

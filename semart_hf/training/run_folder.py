@@ -1,6 +1,14 @@
-"""The folder that a run writes: begun, continued by the same command, replaced by a whole one, or left alone."""
+"""The folder that a run writes, begun, continued, replaced by a whole one or left alone; and the checkpoints in it.
 
+A checkpoint holds all that a run's future depends on: the weights, those that learn beside their average, the
+optimizer, the schedule, the trainer's state with those of callbacks, each process's random numbers, and its progress
+(the clock, and the sums since the last line of the log). Everything else is a function of the recipe, the data and the
+epoch: the rows' order and draws, the workers' seed, what is frozen. Validation draws nothing (`random_state_kept`).
+"""
+
+import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +17,17 @@ from typing import Any
 
 import yaml
 
-from semart_hf.files import refuse_mounted, write_text
+from semart_hf.files import refuse_mounted, write_json, write_text
 from semart_hf.recipes.recipe import changed_fields
 
-from .checkpoints import MANIFEST, checkpoints_of, last_whole_checkpoint, requested_checkpoint
+from .callbacks import LEARNED_WEIGHTS
 
 logger = logging.getLogger(__name__)
 
+# Lists a checkpoint's files with their sizes. It is written last: a checkpoint without it was cut off.
+MANIFEST = "manifest.json"
+# What resuming needs beside the library's own files lies in this folder of a checkpoint.
+RESUME = "resume"
 RECIPE = "recipe.yaml"
 RESULTS = "results.json"
 CURVES = "training_curves.png"
@@ -24,11 +36,11 @@ OWN_FILES = (
     *(RECIPE, RESULTS, CURVES, MANIFEST, "config.json", "model.safetensors", "model-*-of-*.safetensors"),
     *("model.safetensors.index.json", "*_semart.py", "processor_config.json", "tokenizer.json"),
     *("tokenizer_config.json", "trainer_state.json", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt"),
-    *("rng_state*.pth", "pytorch_model_fsdp.bin", "*.distcp", ".metadata", "learned_weights.safetensors"),
+    *("rng_state*.pth", "pytorch_model_fsdp.bin", "*.distcp", ".metadata", LEARNED_WEIGHTS),
     *("progress-*.json", "log_window-*.json", "events.out.tfevents.*"),
 )
 #: The folders in which these lie.
-OWN_FOLDERS = ("checkpoint-*", "resume", "runs", "optimizer_*", "pytorch_model_fsdp_*")
+OWN_FOLDERS = ("checkpoint-*", RESUME, "runs", "optimizer_*", "pytorch_model_fsdp_*")
 # How a run is begun says nothing of what it trains, and a secret is not written down.
 _ABOUT_STARTING = ("overwrite_output_dir", "resume_from_checkpoint", "hub_token")
 
@@ -64,10 +76,9 @@ class RunPlan:
 def plan_run(
     output_dir: Path, recipe: Mapping[str, Any], *, overwrite: bool = False, resume: str | bool | None = None
 ) -> RunPlan:
-    """Where a run writes, and the checkpoint that it continues from.
+    """Where a run writes, and the checkpoint that it continues from: that of a cut off run of its recipe, or `resume`.
 
-    A folder in which the same recipe was cut off is continued from its last whole checkpoint. `resume` is a
-    checkpoint's folder, or `True` for the last whole one, also after a change of the recipe.
+    `resume` is a checkpoint's folder, or `True` for the last whole one, also after a change of the recipe.
     """
     output_dir = output_dir.resolve()
     recipe = {name: value for name, value in recipe.items() if name not in _ABOUT_STARTING}
@@ -170,3 +181,93 @@ def remove_own(folder: Path) -> None:
         path.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
+
+
+def check_continuable(checkpoint: Path, *, num_processes: int, has_average: bool, keeps_best: bool) -> None:
+    """Refuse a checkpoint from which this run would not go on as if it had never ended."""
+    has_learned = (checkpoint / RESUME / LEARNED_WEIGHTS).is_file()
+    written_by = len(list(checkpoint.glob(f"{RESUME}/progress-*.json")))
+    best = recorded_best_checkpoint(checkpoint)
+    causes = []
+    if has_learned != has_average:
+        how, now = "with" if has_learned else "without", "set" if has_average else "0"
+        causes.append(f"was written {how} averaged weights, while ema_decay is {now}")
+    if written_by != num_processes:
+        causes.append(f"{written_by} process(es) wrote, but there are {num_processes}")
+    if not any(checkpoint.glob("optimizer*")):  # left out by save_only_model
+        causes.append("lacks the optimizer")
+    if keeps_best and best is not None and not best.is_dir():
+        causes.append(f"lacks the best checkpoint so far, {best}")
+    if causes:
+        raise ValueError(
+            f"Got {checkpoint}, which {', and which '.join(causes)}: it cannot be continued exactly. Resume with the "
+            "recipe and the processes that it was made with, begin again in another output_dir or with "
+            "overwrite_output_dir: true, or set ignore_data_skip: true to continue inexactly."
+        )
+
+
+def recorded_best_checkpoint(checkpoint: Path) -> Path | None:
+    """The best checkpoint of a run as one of its checkpoints records it, where the run lies now."""
+    state = checkpoint / "trainer_state.json"
+    best = json.loads(state.read_text(encoding="utf-8"))["best_model_checkpoint"] if state.is_file() else None
+    return None if best is None else checkpoint.parent / Path(best).name
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """Write the manifest of a finished checkpoint, after all of its files have reached the disk."""
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST)
+    for path in files:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    write_json(checkpoint / MANIFEST, {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files})
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end and still has every file in full length."""
+    try:
+        sizes = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def checkpoints_of(output_dir: Path) -> list[Path]:
+    """The checkpoint folders of a run, the latest first."""
+    found = [path for path in output_dir.glob("checkpoint-*") if path.is_dir() and path.name[11:].isdecimal()]
+    return sorted(found, key=lambda path: int(path.name[11:]), reverse=True)
+
+
+def last_whole_checkpoint(output_dir: Path) -> Path | None:
+    """The latest checkpoint that was written to its end; those that were not are passed over with a warning."""
+    for checkpoint in checkpoints_of(output_dir):
+        if is_whole(checkpoint):
+            return checkpoint
+        logger.warning("Passing over %s: it was not written to its end.", checkpoint)
+    return None
+
+
+def requested_checkpoint(output_dir: Path, resume: str | bool) -> Path:
+    """The checkpoint that `resume_from_checkpoint` names: its folder, or `True` for the last whole one."""
+    if resume in (True, "true", "True"):
+        checkpoint = last_whole_checkpoint(output_dir)
+        if checkpoint is not None:
+            return checkpoint
+        raise ValueError(
+            f"resume_from_checkpoint is true, but {output_dir} holds no checkpoint that was written to its end. Leave "
+            "it out to begin from the start."
+        )
+    checkpoint = Path(str(resume))
+    if not is_whole(checkpoint):
+        whole = [path.name for path in checkpoints_of(checkpoint.parent) if is_whole(path)]
+        raise ValueError(
+            f"resume_from_checkpoint is {checkpoint}, which is no checkpoint that was written to its end. Whole ones "
+            f"beside it: {whole or 'none'}. Give one of these, or true for the last."
+        )
+    return checkpoint
+
+
+def remove_checkpoint(checkpoint: Path) -> None:
+    """Remove what is left of a checkpoint; its manifest goes first: a half-removed one must not be taken for whole."""
+    if checkpoint.is_dir():
+        (checkpoint / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(checkpoint)

@@ -24,24 +24,19 @@ DEFAULT_MMAP_MAX, DEFAULT_TRIM_THRESHOLD = 65536, 128 * 1024
 def conv2d_with_float32_gradient(
     input: Tensor,
     weight: Tensor,
-    bias: Tensor | None = None,
+    bias: Any = None,
     stride: Any = 1,
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """What `conv2d` gives; the gradient of a depthwise convolution is computed in float32, also under autocast.
-
-    oneDNN has no fast kernel for the gradient of such weights in bfloat16: casting to float32 and back saves far more
-    than it costs.
-    """
+    """`conv2d`, with a depthwise convolution's gradient in float32: oneDNN has no fast kernel for it in bfloat16."""
     is_depthwise = 1 < groups == weight.shape[0] and weight.shape[1] == 1
     is_reduced = torch.is_autocast_enabled("cpu") and torch.is_grad_enabled() and weight.requires_grad
     if not (is_depthwise and is_reduced) or isinstance(padding, str):
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     pairs = [[value] * 2 if isinstance(value, int) else list(value) for value in (stride, padding, dilation)]
-    convolved: Tensor = _DepthwiseConvolution.apply(input, weight, bias, *pairs)
-    return convolved
+    return _DepthwiseConvolution.apply(input, weight, bias, *pairs)
 
 
 class _DepthwiseConvolution(torch.autograd.Function):
@@ -59,20 +54,14 @@ class _DepthwiseConvolution(torch.autograd.Function):
             tensors = gradient.float(), input.float(), weight.float()
             options = ctx.bias_size, *ctx.form, False, [0, 0], len(weight), list(ctx.needs_input_grad[:3])
             input_gradient, *gradients = torch.ops.aten.convolution_backward(*tensors, *options)
-        if input_gradient is not None:
-            input_gradient = input_gradient.to(input.dtype)
-        return input_gradient, *gradients, None, None, None
+        return None if input_gradient is None else input_gradient.to(input.dtype), *gradients, None, None, None
 
 
 def _has_depthwise(model: PreTrainedModel, bf16: bool) -> bool:
-    return (
-        bf16
-        and model.device.type == "cpu"
-        and any(
-            isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels == module.out_channels
-            for module in model.vision_tower.modules()
-        )
-    )
+    if not bf16 or model.device.type != "cpu":
+        return False
+    layers = (layer for layer in model.vision_tower.modules() if isinstance(layer, nn.Conv2d))
+    return any(1 < layer.groups == layer.in_channels == layer.out_channels for layer in layers)
 
 
 DEPTHWISE_GRADIENT = Technique(
@@ -84,8 +73,7 @@ TRAINING_TECHNIQUES = (*INFERENCE_TECHNIQUES, DEPTHWISE_GRADIENT)
 def keep_freed_memory(is_kept: bool = True) -> bool:
     """Whether freed memory stays with the process for the next batch from now on; `False` gives it back again.
 
-    glibc gives each large tensor back to the system when it is freed, and the next one is then filled with zeros page
-    by page: up to half of a forward pass on a CPU. Other C libraries are left as they are.
+    Otherwise glibc fills each large tensor with zeros page by page: up to half of a forward pass on a CPU.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -97,10 +85,7 @@ def keep_freed_memory(is_kept: bool = True) -> bool:
 
 
 def compile_towers(model: SemArtForArtClassification, accelerator: Accelerator) -> None:
-    """Compile the vision tower and each layer of the text tower in place, where the accelerator would compile it all.
-
-    The forward as a whole chooses the rows that have a picture or a text, which splits its graph.
-    """
+    """Compile the towers' parts, where the accelerator would compile a forward whose choice of rows splits graphs."""
     plugin = accelerator.state.dynamo_plugin
     if plugin.backend == DynamoBackend.NO:
         return

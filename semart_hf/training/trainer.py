@@ -13,28 +13,22 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
-from semart_hf.data.collator import ArtCollator
-from semart_hf.data.labels import label_counts
-from semart_hf.data.picture_batch import PictureBatch
-from semart_hf.data.process_loader import process_loader, seeded_batch
-from semart_hf.data.rows import labelled_rows_for, rows_for, validation_sets_for
-from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPaintings
+from semart_hf.data.collator import ArtCollator, PictureBatch
+from semart_hf.data.rows import label_counts, labelled_rows_for, rows_for, validation_rows_for
+from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPaintings, process_loader, seeded_batch
 from semart_hf.data.streaming import PaintingStream, column_of
+from semart_hf.data.training_texts import learn_idf
 from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
 from semart_hf.model.linear_semart import lexicons
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.output_semart import whole_rows
+from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import Technique, prepare_inputs, select_kernels, useful_techniques
 
 from .arguments import SemArtTrainingArguments
-from .contrastive import contrastive_sum
-from .divergence import DivergenceWatch
+from .callbacks import DivergenceWatch, LogWindow, TrainingProgress
 from .head_start import regress_heads
-from .lexicon import add_l2_penalty, learn_idf
-from .log_window import LogWindow, TrainingProgress
-from .losses import ArtLoss, labels_of_whole_rows
-from .parameter_groups import parameter_groups
+from .losses import ArtLoss, add_l2_penalty, contrastive_sum, parameter_groups
 from .resumable_trainer import ResumableTrainer
 from .techniques import TRAINING_TECHNIQUES, compile_towers, keep_freed_memory
 
@@ -92,9 +86,7 @@ class SemArtTrainer(ResumableTrainer):
                 "either a model or model_init, SemArtTrainingArguments, and the model's SemArtProcessor. Give these."
             )
         if options.get("compute_loss_func") is not None:
-            raise ValueError(
-                "Got compute_loss_func, but args.loss names the losses. Set it, or override compute_loss."
-            )
+            raise ValueError("Got compute_loss_func, but the losses are those of args.loss. Set it instead.")
         self.model_init = model_init
         # A model that model_init makes says what the labels are; each run begins with another.
         config = (self.call_model_init() if model is None else model).config
@@ -102,53 +94,52 @@ class SemArtTrainer(ResumableTrainer):
             raise ValueError(
                 f"contrastive_weight is {args.contrastive_weight}, but the model has contrastive={config.contrastive}."
             )
-        self.tasks = list(config.tasks or [])
-        self.task_names = config.task_names
+        self.tasks, self.task_names = list(config.tasks or []), config.task_names
         self.watch = DivergenceWatch()
         train_rows = None if train_dataset is None else labelled_rows_for(train_dataset, self.tasks, split="training")
         if train_rows is not None and not isinstance(train_rows, PaintingStream | TrainingPaintings):
             train_rows = TrainingPaintings(train_rows, args.seed)
-        is_several, is_on_cpu = isinstance(eval_dataset, dict), args.device.type == "cpu"
-        eval_rows = validation_sets_for(eval_dataset, self.tasks)
+        eval_rows = validation_rows_for(eval_dataset, self.tasks)
         metrics = compute_metrics or compute_metrics_for(self.tasks)
         # Before the Trainer itself begins, which makes folders and repositories.
         self.args, self.train_dataset, self._train_batch_size = args, train_rows, args.train_batch_size
-        if train_rows is not None and not self._num_batches():
-            raise ValueError(
-                f"This run would have no step: {len(train_rows)} training rows, per_device_train_batch_size "
-                f"{args.per_device_train_batch_size}, gradient_accumulation_steps {args.gradient_accumulation_steps}, "
-                f"{args.world_size} process(es), dataloader_drop_last {args.dataloader_drop_last}. Set "
-                "dataloader_drop_last: false or a smaller per_device_train_batch_size."
-            )
+        if train_rows is not None:
+            rows, batches = self._own_batches()
+            if not len(DataLoader(rows, **batches)):
+                raise ValueError(
+                    f"This run would have no step: {len(train_rows)} training rows, per_device_train_batch_size "
+                    f"{args.per_device_train_batch_size}, gradient_accumulation_steps "
+                    f"{args.gradient_accumulation_steps}, {args.world_size} process(es), dataloader_drop_last "
+                    f"{args.dataloader_drop_last}. Set dataloader_drop_last: false or a smaller "
+                    "per_device_train_batch_size."
+                )
         if args.load_best_model_at_end and compute_metrics is None:
-            check_metric_name(
-                args.metric_for_best_model or "loss", self.tasks, metrics, eval_rows if is_several else ()
+            sets = eval_rows if isinstance(eval_rows, dict) else ()
+            check_metric_name(args.metric_for_best_model or "loss", self.tasks, metrics, sets)
+        if data_collator is None:
+            data_collator = ArtCollator(
+                processor,
+                self.tasks,
+                keeps_tokens=config.reads_tokens,
+                finishes_pictures=args.device.type == "cpu",
+                recognises_copies=config.contrastive,
             )
         super().__init__(
             model=model,
             args=args,
             window=LogWindow(self.tasks),
-            data_collator=data_collator
-            or ArtCollator(
-                processor,
-                self.tasks,
-                keeps_tokens=config.reads_tokens,
-                finishes_pictures=is_on_cpu,
-                recognises_copies=config.contrastive,
-            ),
+            data_collator=data_collator,
             train_dataset=train_rows,
-            eval_dataset=eval_rows if is_several else eval_rows.get(""),
+            eval_dataset=eval_rows,
             processing_class=processor,
             model_init=model_init,
             compute_metrics=metrics,
             callbacks=[self.watch, *(callbacks or [])],
             **options,
         )
-        # The loss below is already divided by everything that a step sees, in all processes and batches.
-        self.model_accepts_loss_kwargs = True
-        self.loss_is_scaled_for_ga = True
-        # Label smoothing is a part of the loss below.
-        self.label_smoother = None
+        # The loss below is already divided by everything that a step sees, in all processes and batches; label
+        # smoothing is a part of it.
+        self.model_accepts_loss_kwargs, self.loss_is_scaled_for_ga, self.label_smoother = True, True, None
         if args.ema_decay and self.is_fsdp_enabled:
             raise ValueError(
                 "Averaged weights cannot be saved where FSDP shards them. Set ema_decay: 0, or launch with DDP."
@@ -181,9 +172,8 @@ class SemArtTrainer(ResumableTrainer):
         if self.model is not self._begun_with and not self.is_fsdp_enabled:  # model_init made another
             self._begin_with(self.model)
         if self.resumed_from is None:
-            self.head_start_seconds = regress_heads(
-                self.model, self.data_collator, self.train_dataset, self.args, self.loss
-            )
+            rows = self.train_dataset
+            self.head_start_seconds = regress_heads(self.model, self.data_collator, rows, self.args, self.loss)
         is_kept = self.args.keep_freed_memory and self.args.device.type == "cpu" and keep_freed_memory()
         try:
             return super()._inner_training_loop(*args, **kwargs)
@@ -198,10 +188,8 @@ class SemArtTrainer(ResumableTrainer):
         if self.optimizer is None:
             rates, decay = self.args.learning_rates(), self.args.weight_decay
             groups = parameter_groups(self.model, learning_rates=rates, weight_decay=decay)
-            optimizer_class, options = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(
-                self.args, self.model
-            )
-            self.optimizer = optimizer_class(groups, **options)
+            chosen = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = chosen[0](groups, **chosen[1])
             if self.model.lexicon is not None and self.train_dataset is not None:
                 add_l2_penalty(self.model.lexicon, self.optimizer, self.args.lexicon_penalty, len(self.train_dataset))
         return self.optimizer
@@ -221,11 +209,7 @@ class SemArtTrainer(ResumableTrainer):
         return useful_techniques(self.model, bf16=bool(self.args.bf16), techniques=self.techniques)
 
     def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The batch's part of the step's loss in training, the model's own mean cross-entropy in validation."""
         inputs = dict(inputs)
@@ -244,7 +228,7 @@ class SemArtTrainer(ResumableTrainer):
         loss = self.loss.total(sums, weights)
         if weight_alone:
             # Otherwise each modality learns only what the other does not already predict.
-            whole = labels_of_whole_rows(inputs, labels)
+            whole = labels.masked_fill(~is_pair.unsqueeze(1), UNKNOWN_LABEL)
             alone = torch.stack([self.loss.sums(logits, whole) for logits in outputs["alone_logits"].values()]).sum(0)
             loss = loss + weight_alone * self.loss.total(alone, weights)
         if self.args.contrastive_weight:
@@ -287,8 +271,7 @@ class SemArtTrainer(ResumableTrainer):
         weights = [self.loss.weight_sums(batch["labels"].to(device)) for batch in batch_samples]
         pairs = [whole_rows(batch, len(batch["labels"])).sum().to(device) for batch in batch_samples]
         weighed = torch.cat((torch.stack(weights).sum(0), torch.stack(pairs).sum(0, keepdim=True)))
-        reduced: Tensor = self.accelerator.reduce(weighed, "sum")
-        return reduced
+        return self.accelerator.reduce(weighed, "sum")
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
@@ -307,71 +290,39 @@ class SemArtTrainer(ResumableTrainer):
 
     # ---- The data
 
-    def _step_batches(self, dataset: TrainingPaintings) -> StepBatchSampler:
-        return StepBatchSampler(
-            self._row_order(dataset),
-            self._train_batch_size,
-            num_accumulated=self.args.gradient_accumulation_steps,
-            num_processes=self.args.world_size,
-            process_index=self.args.process_index,
-            drop_last=self.args.dataloader_drop_last,
+    def _own_batches(self) -> tuple[Any, dict[str, Any]]:
+        """The training rows as this process reads them, and how a loader makes the batches of an epoch of them."""
+        rows, args = self.train_dataset, self.args
+        size, strategy = self._train_batch_size, args.train_sampling_strategy
+        if isinstance(rows, PaintingStream):
+            if strategy != "random":
+                raise ValueError(
+                    f"train_sampling_strategy is {strategy!r}, but a stream's rows come shuffled as they are read. "
+                    "Set train_sampling_strategy: random, or streaming: false."
+                )
+            own = rows.divided(batch_size=size, process_index=args.process_index, num_processes=args.world_size)
+            return own, {"batch_size": size, "drop_last": args.dataloader_drop_last}
+        if not isinstance(rows, TrainingPaintings):
+            raise ValueError("Training needs rows to learn from, got none. Give SemArtTrainer a train_dataset.")
+        seed = args.seed if args.data_seed is None else args.data_seed
+        order = SeededSampler(len(rows), seed, is_shuffled=strategy == "random")
+        if strategy == "group_by_length":
+            lengths = list(column_of(rows.paintings, args.length_column_name))
+            order.lengths = lengths or [len(text or "") for text in column_of(rows.paintings, "text")]
+            order.step_size = size * args.gradient_accumulation_steps * args.world_size
+        batches = StepBatchSampler(
+            order,
+            size,
+            num_accumulated=args.gradient_accumulation_steps,
+            num_processes=args.world_size,
+            process_index=args.process_index,
+            drop_last=args.dataloader_drop_last,
         )
-
-    def _num_batches(self) -> int:
-        rows: Any = self.train_dataset
-        if isinstance(rows, TrainingPaintings):
-            return len(self._step_batches(rows))
-        stream = self._own_stream(rows)
-        return (len(stream) + (0 if self.args.dataloader_drop_last else stream.batch_size - 1)) // stream.batch_size
+        return rows, {"batch_sampler": batches}
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The batches of an epoch on this process: see `StepBatchSampler`; of a stream each process reads its own."""
-        dataset = self.train_dataset
-        if isinstance(dataset, PaintingStream):
-            stream = self._own_stream(dataset)
-            return self._loader(stream, batch_size=stream.batch_size, drop_last=self.args.dataloader_drop_last)
-        if not isinstance(dataset, TrainingPaintings):
-            raise ValueError("Training needs rows to learn from, got none. Give SemArtTrainer a train_dataset.")
-        return self._loader(dataset, batch_sampler=self._step_batches(dataset))
-
-    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
-        """The batches of every row of a validation set in order, whatever training leaves out."""
-        arguments = self.args
-        self.args = copy(arguments)
-        self.args.__dict__.update(_EVALUATION_LOADING)
-        try:
-            return super()._get_dataloader(rows_for(dataset, self.tasks), *args, **kwargs)
-        finally:
-            self.args = arguments
-
-    def num_examples(self, dataloader: DataLoader[Any]) -> int:
-        """Rows of an epoch in all processes."""
-        if isinstance(dataloader.dataset, PaintingStream):
-            return len(dataloader.dataset) * dataloader.dataset.num_processes
-        return super().num_examples(dataloader)
-
-    def _row_order(self, dataset: TrainingPaintings) -> SeededSampler:
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        if self.args.train_sampling_strategy == "group_by_length":
-            lengths = list(column_of(dataset.paintings, self.args.length_column_name))
-            lengths = lengths or [len(text or "") for text in column_of(dataset.paintings, "text")]
-            rows = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-            return SeededSampler(len(dataset), seed, lengths=lengths, step_size=rows)
-        return SeededSampler(len(dataset), seed, is_shuffled=self.args.train_sampling_strategy == "random")
-
-    def _own_stream(self, stream: PaintingStream) -> PaintingStream:
-        if self.args.train_sampling_strategy != "random":
-            raise ValueError(
-                f"train_sampling_strategy is {self.args.train_sampling_strategy!r}, but a stream's rows come shuffled "
-                "as they are read. Set train_sampling_strategy: random, or streaming: false."
-            )
-        return stream.divided(
-            batch_size=self._train_batch_size,
-            process_index=self.args.process_index,
-            num_processes=self.args.world_size,
-        )
-
-    def _loader(self, rows: Any, **options: Any) -> DataLoader[Any]:
+        rows, batches = self._own_batches()
         num_workers = self.args.dataloader_num_workers
         if not isinstance(rows, PaintingStream):  # whose order depends on their number
             # More workers than cores take memory and gain nothing; the batches are the same. One core has other work
@@ -388,5 +339,21 @@ class SemArtTrainer(ResumableTrainer):
             prefetch_factor=self.args.dataloader_prefetch_factor,
             multiprocessing_context=self.args.dataloader_multiprocessing_context if num_workers else None,
             pin_memory=self.args.dataloader_pin_memory,
-            **options,
+            **batches,
         )
+
+    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
+        """The batches of every row of a validation set in order, whatever training leaves out."""
+        arguments = self.args
+        self.args = copy(arguments)
+        self.args.__dict__.update(_EVALUATION_LOADING)
+        try:
+            return super()._get_dataloader(rows_for(dataset, self.tasks), *args, **kwargs)
+        finally:
+            self.args = arguments
+
+    def num_examples(self, dataloader: DataLoader[Any]) -> int:
+        """Rows of an epoch in all processes."""
+        if isinstance(dataloader.dataset, PaintingStream):
+            return len(dataloader.dataset) * dataloader.dataset.num_processes
+        return super().num_examples(dataloader)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -49,20 +48,17 @@ def read_ranges(name_or_path: str | Path, recipe: Mapping[str, Any]) -> dict[str
 def tune(
     recipe: Mapping[str, Any], ranges: Mapping[str, Any], folder: Path, num_trials: int, say: Callable[[str], Any]
 ) -> optuna.Study:
-    """The study, when it has `num_trials` trials; those that it has already count.
+    """The study, when it has `num_trials` trials, each measured by its best validation, with those of before.
 
-    A trial is measured by its best validation of the recipe's `metric_for_best_model`, and ends early where the median
-    of the others was better at the same validation. A trial that fails is kept with its reason.
+    A trial ends early where the median of the others was better. One that fails is kept with its reason.
     """
     import optuna
 
     training = _arguments(recipe)[2]
     if training.world_size > 1:
-        raise ValueError(
-            f"Got {training.world_size} processes, but a search trains in one. Start it without a launcher."
-        )
+        raise ValueError(f"Got {training.world_size} processes, but a search trains in one. Leave out the launcher.")
     folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         storage=f"sqlite:///{folder / STUDY}",
         study_name="search",
@@ -70,22 +66,21 @@ def tune(
         load_if_exists=True,
     )
     _continue(study, {"recipe": dict(recipe), "ranges": dict(ranges)}, folder, training.seed)
-    while sum(map(_counts, study.trials)) < num_trials:
-        trial = study.ask()
+
+    def objective(trial: optuna.Trial) -> float:
         fields = {name: _suggested(trial, name, values) for name, values in ranges.items()}
-        state, value = optuna.trial.TrialState.COMPLETE, None
-        result = "given up"
-        try:
-            with tempfile.TemporaryDirectory(dir=folder) as place:
-                value = _best_of({**recipe, **fields, "output_dir": place}, trial)
-            result = f"{training.metric_for_best_model} {value:.4f}"
-        except optuna.TrialPruned:
-            state = optuna.trial.TrialState.PRUNED
-        except _TrainingFailedError as error:
-            state, result = optuna.trial.TrialState.FAIL, f"failed: {error}"
-            trial.set_user_attr("reason", str(error))
-        study.tell(trial, value, state)
-        say(f"Trial {trial.number + 1}: {result} ({in_words(fields)})")
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            return _best_of({**recipe, **fields, "output_dir": place}, trial)
+
+    def tell(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        result = f"failed: {trial.user_attrs.get('reason')}"
+        if trial.state != optuna.trial.TrialState.FAIL:
+            is_pruned = trial.state == optuna.trial.TrialState.PRUNED
+            result = "given up" if is_pruned else f"{training.metric_for_best_model} {trial.value:.4f}"
+        say(f"Trial {trial.number + 1}: {result} ({in_words(trial.params)})")
+
+    num_left = max(0, num_trials - sum(map(_counts, study.trials)))
+    study.optimize(objective, num_left, catch=_TrainingFailedError, callbacks=[tell], gc_after_trial=True)
     return study
 
 
@@ -95,9 +90,7 @@ def best_recipe(study: optuna.Study, recipe: Mapping[str, Any]) -> dict[str, Any
 
     if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
         reasons = {trial.user_attrs.get("reason", trial.state.name) for trial in study.trials}
-        raise ValueError(
-            f"None of {len(study.trials)} trials was completed: {' '.join(sorted(reasons))} Search other ranges."
-        )
+        raise ValueError(f"None of the trials was completed: {' '.join(sorted(reasons))} Search other ranges.")
     return {**recipe, **study.best_params}
 
 
@@ -155,16 +148,13 @@ def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     except (RuntimeError, ValueError, MemoryError) as error:  # of these values: refused, diverging, too large
-        raise _TrainingFailedError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
+        trial.set_user_attr("reason", (str(error).strip() or type(error).__name__).splitlines()[0])
+        raise _TrainingFailedError from error
     finally:
         if trainer is not None:
             trainer.accelerator.free_memory()
-        del trainer
-        gc.collect()
     if not watch.values:
-        raise ValueError(
-            f"No validation gave {training.metric_for_best_model}. Set a validation split, and eval_strategy."
-        )
+        raise ValueError(f"No validation gave {training.metric_for_best_model}. Set a validation split to have one.")
     return max(watch.values) if training.greater_is_better else min(watch.values)
 
 

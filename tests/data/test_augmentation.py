@@ -7,7 +7,8 @@ import pytest
 import torch
 from torchvision.transforms import ColorJitter, RandomErasing, RandomResizedCrop
 
-from semart_hf.data.augmentation import Augmentation, Draw, draw
+from semart_hf.data.collator import Draw, draw
+from semart_hf.data.data_arguments import Augmentation
 
 NUMBER = 1200
 

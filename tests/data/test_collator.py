@@ -7,10 +7,10 @@ from release_builder import encoded
 from rounding import rounding
 from torch.utils.data import DataLoader
 
-from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
+from semart_hf.data.data_arguments import Augmentation
 from semart_hf.data.sampling import SeededSampler, TrainingPaintings
-from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.data.training_texts import learn_tokenizer
 from semart_hf.model.processing_semart import SemArtImageProcessor, SemArtProcessor
 
 TASKS = [{"name": "type", "labels": ["a", "b", "UNK"]}, {"name": "school", "labels": ["x", "UNK"]}]

@@ -12,10 +12,10 @@ from rounding import rounding
 from safetensors.torch import load_file, save_file
 from small_trainer import LOSS_ROUNDING, losses_of, make_model, make_trainer, parts_of
 
-from semart_hf.data import frozen_text as module
+from semart_hf.data import training_texts as module
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.frozen_text import FrozenText, FrozenTextWriter, digest_of, expected_reads, frozen_text
+from semart_hf.data.training_texts import FrozenText, FrozenTextWriter, digest_of, expected_reads, frozen_text
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_processor
 

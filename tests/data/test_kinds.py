@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 
 from semart_hf.catalogue.schema import read_tasks
-from semart_hf.data.labels import label_counts, labels_of, tasks_of
-from semart_hf.data.rows import rows_for
+from semart_hf.data.rows import label_counts, labels_of, rows_for, tasks_of
 from semart_hf.data.streaming import PaintingStream
 
 CELLS = [["boat", "river"], ["river"], [], None, ["boat", "cat"]]

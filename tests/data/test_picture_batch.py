@@ -10,8 +10,8 @@ from rounding import rounding
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvF
 
-from semart_hf.data.augmentation import Augmentation, Draw, draw
-from semart_hf.data.picture_batch import change_colors, gather_pictures
+from semart_hf.data.collator import Draw, change_colors, draw, gather_pictures
+from semart_hf.data.data_arguments import Augmentation
 
 # Values from 0 to 1; a pixel's place in a picture of about 40 pixels is the sum of 3 terms, and a wrong place shows by
 # as much as neighbours differ.
@@ -105,7 +105,7 @@ def test_pictures_are_normalised_erased_pickled_and_zeros_where_there_is_none():
     expected[:, 10:30, 20:30] = 0.0
     assert torch.allclose(found, expected, atol=ROUNDING)
     images = [picture(seed=row) for row in range(3)]
-    found = finish(images[:2], [Draw()] * 2, 40, rows=[1, 3], num_rows=4)
+    found = finish([None, images[0], None, images[1]], [None, Draw(), None, Draw()], 40)
     assert not found[[0, 2]].any()
     assert torch.allclose(found[1], values(images[0]), atol=ROUNDING)
     assert torch.allclose(found[3], values(images[1]), atol=ROUNDING)

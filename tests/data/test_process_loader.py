@@ -8,7 +8,7 @@ from warm_python import run_python
 PROCESS = """
 import multiprocessing, os, signal, sys, time
 from accelerate import Accelerator
-from semart_hf.data.process_loader import process_loader
+from semart_hf.data.sampling import process_loader
 
 how, own = sys.argv[1], os.nice(0) if hasattr(os, "nice") else 0
 options = {"batch_size": 2, "num_workers": 2, "prefetch_factor": 1, "multiprocessing_context": "fork"}

@@ -7,9 +7,8 @@ from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.catalogue.rules import century_of
 from semart_hf.catalogue.schema import read_tasks
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.labels import label_counts, labels_of, renumbered, tasks_of
 from semart_hf.data.loading import load_paintings, load_splits
-from semart_hf.data.rows import rows_for
+from semart_hf.data.rows import label_counts, labels_of, rows_for, tasks_of, with_label_columns
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 CENTURY = {"name": "century", "column": "date", "rule": "century"}
@@ -120,7 +119,7 @@ def test_numbers_are_numbers_of_the_models_labels_and_words_are_stripped():
     feature = datasets.ClassLabel(names=["a", "b", "c"])
     features = datasets.Features({"kind": feature, "text": datasets.Value("string")})
     rows = datasets.Dataset.from_dict({"kind": [0, 1, -1], "text": ["a"] * 3}, features=features)
-    assert list(renumbered(rows, {"name": "kind", "labels": ["c", "b", "a"]})["kind"]) == [2, 1, None]
+    assert list(with_label_columns(rows, [{"name": "kind", "labels": ["c", "b", "a"]}])["kind"]) == [2, 1, None]
     (task,) = tasks_of(rows, [{"name": "wing", "column": "kind"}])
     assert label_counts(rows_for(rows, [task]), [task])["wing"].tolist() == [1, 1, 0]
 

@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoTokenizer, DistilBertTokenizer
 
 from semart_hf.catalogue.catalogue import read_rows
-from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.data.training_texts import learn_tokenizer
 
 TEXTS = [
     "The banks of a river at dusk, with cattle.",

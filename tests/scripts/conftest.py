@@ -5,7 +5,7 @@ import pytest
 from proofs import runner
 from transformers import DistilBertConfig, DistilBertModel, TimmWrapperConfig, TimmWrapperModel
 
-from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.data.training_texts import learn_tokenizer
 
 
 @pytest.fixture

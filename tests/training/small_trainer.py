@@ -5,11 +5,10 @@ import torch
 from rounding import rounding
 from transformers import TrainerCallback
 
-from semart_hf.data.augmentation import Augmentation
 from semart_hf.data.collator import ArtCollator
-from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.labels import tasks_of
+from semart_hf.data.data_arguments import Augmentation, DataArguments
 from semart_hf.data.loading import load_paintings
+from semart_hf.data.rows import tasks_of
 from semart_hf.recipes.recipe import ModelArguments
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_model, build_processor, build_tokenizer

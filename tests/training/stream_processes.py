@@ -13,10 +13,10 @@ from small_trainer import STEPS_ALONE
 from transformers import DistilBertConfig
 
 from semart_hf.data.collator import ArtCollator
-from semart_hf.data.labels import tasks_of
+from semart_hf.data.rows import tasks_of
 from semart_hf.data.sampling import DRAW_KEY
 from semart_hf.data.streaming import PaintingStream
-from semart_hf.data.tokenizer import learn_tokenizer
+from semart_hf.data.training_texts import learn_tokenizer
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_processor

@@ -9,14 +9,13 @@ from sklearn.cross_decomposition import CCA
 from small_trainer import STEPS_ALONE, make_model, make_trainer, parts_of
 from torch import nn
 
-from semart_hf.data.collator import ArtCollator
-from semart_hf.data.copies import are_copies, pair_keys
+from semart_hf.data.collator import ArtCollator, are_copies, pair_keys
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.sampling import DRAW_KEY
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
-from semart_hf.training.contrastive import contrastive_sum
 from semart_hf.training.correlated_start import canonical_projections
+from semart_hf.training.losses import contrastive_sum
 
 
 def by_hand(image, text, scale, pairs, left_out=()):

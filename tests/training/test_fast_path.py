@@ -8,7 +8,7 @@ import small_trainer
 from rounding import rounding
 from small_trainer import STEPS_ALONE, make_model, make_trainer, parts_of
 
-from semart_hf.data.augmentation import Augmentation
+from semart_hf.data.data_arguments import Augmentation
 from semart_hf.model import towers_semart
 from semart_hf.training.trainer import SemArtTrainer
 

@@ -8,9 +8,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch._dynamo.utils import counters
 from torch.nn import functional as F
 
-from semart_hf.data.augmentation import Augmentation
-from semart_hf.training.averaging import WeightAverage
-from semart_hf.training.parameter_groups import parameter_groups
+from semart_hf.data.data_arguments import Augmentation
+from semart_hf.training.callbacks import WeightAverage
+from semart_hf.training.losses import parameter_groups
 
 
 def test_groups_hold_every_parameter_once_with_its_rate_and_decay(parts):

@@ -6,7 +6,7 @@ from small_recipe import small_recipe
 
 from semart_hf.cli import train
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.labels import labels_per_task
+from semart_hf.data.rows import labels_per_task
 from semart_hf.recipes.recipe import ModelArguments, effective_recipe, with_fields_by_labels
 from semart_hf.training.arguments import SemArtTrainingArguments
 

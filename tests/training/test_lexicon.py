@@ -8,7 +8,7 @@ from semart_hf.model.linear_semart import Lexicon
 from semart_hf.recipes.recipe import ModelArguments
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
-from semart_hf.training.lexicon import add_l2_penalty
+from semart_hf.training.losses import add_l2_penalty
 
 
 @pytest.fixture(scope="module")

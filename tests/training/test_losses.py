@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from semart_hf.catalogue.schema import scale_of
-from semart_hf.training.losses import ArtLoss, MultiLabelLoss, TaskLoss, labels_of_whole_rows, ordinal_targets
+from semart_hf.model.output_semart import whole_rows
+from semart_hf.training.losses import ArtLoss, MultiLabelLoss, TaskLoss, ordinal_targets
 
 PERIODS = ["1501-1550", "1551-1600", "1651-1700", "UNK"]
 TASKS = [{"name": "type", "labels": ["a", "b", "UNK"]}, {"name": "timeframe", "labels": PERIODS}]
@@ -123,7 +124,7 @@ def test_the_division_into_batches_does_not_change_the_loss(batch, division):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "whole_rows"),
+    ("inputs", "places"),
     [
         ({"pixel_values": 1, "input_ids": 1}, [0, 1, 2]),
         ({"pixel_values": 1, "text_hidden": 1, "has_image": [1, 0, 1], "has_text": [1, 1, 0]}, [0]),
@@ -131,12 +132,9 @@ def test_the_division_into_batches_does_not_change_the_loss(batch, division):
         ({"input_ids": 1, "has_text": [1, 0, 1]}, []),
     ],
 )
-def test_labels_of_rows_that_lack_a_modality_are_unknown(inputs, whole_rows):
+def test_rows_that_lack_a_modality_are_not_whole(inputs, places):
     inputs = {name: torch.tensor(value).bool() for name, value in inputs.items()}
-    labels = torch.tensor([[0, 1], [-100, 2], [3, 4]])
-    found = labels_of_whole_rows(inputs, labels)
-    unknown = [-100, -100]
-    assert found.tolist() == [row if place in whole_rows else unknown for place, row in enumerate(labels.tolist())]
+    assert whole_rows(inputs, 3).nonzero().flatten().tolist() == places
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from small_trainer import STEPS_ALONE, make_trainer
 from semart_hf.catalogue.catalogue import read_catalogue
 from semart_hf.catalogue.mapping import parse_mapping
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.labels import label_counts
 from semart_hf.data.loading import load_splits
+from semart_hf.data.rows import label_counts
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 from semart_hf.recipes.recipe import ModelArguments
 from semart_hf.training.building import build_tokenizer

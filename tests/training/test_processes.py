@@ -10,7 +10,7 @@ from small_recipe import small_recipe
 from small_trainer import LOSS_ROUNDING, log_without_clocks
 from warm_python import Python, launched, run_python
 
-from semart_hf.training.checkpoints import checkpoints_of, is_whole
+from semart_hf.training.run_folder import checkpoints_of, is_whole
 
 LEARNING_RATE, NUM_STEPS = 3e-3, 2  # of first_epoch.py
 

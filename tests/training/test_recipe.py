@@ -85,7 +85,7 @@ def test_lists_and_tables_are_read_and_null_unsets_a_field_from_both_sides(tmp_p
         ({"data": "x", "fusion_dim": {"a": 1}}, [], r"fusion_dim is {'a': 1}, but only one value is allowed"),
         ({"data": "x", "tasks": {"a": 1}}, [], r"tasks is {'a': 1}, but only a list of one or more is allowed"),
         ({"data": "x"}, ["--vision", "a", "b"], r"vision is \['a', 'b'\], but only one value is allowed"),
-        ({"data": "x", "crop_scale": [1]}, [], r"crop_scale is \[1.0\], but it is the smallest and the largest"),
+        ({"data": "x", "crop_scale": [1]}, [], r"crop_scale is \[1.0\]. Give two numbers, smallest <= largest"),
         ({"data": "x", "crop_scale": [0, 0]}, [], r"crop_scale is \[0.0, 0.0\], but a number must be above 0"),
         ({"data": "x", "fusion_dim": 0}, [], "fusion_dim is 0, but a number must be 1 or more"),
         ({"data": "x", "max_train_rows": 0}, [], "max_train_rows is 0, but a number must be 1 or more"),

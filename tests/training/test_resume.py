@@ -11,9 +11,9 @@ from transformers import Trainer, TrainerCallback
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_splits
-from semart_hf.training import checkpoints, resumable_trainer
-from semart_hf.training.averaging import WeightAverage
-from semart_hf.training.checkpoints import MANIFEST, checkpoints_of, is_whole, last_whole_checkpoint, mark_whole
+from semart_hf.training import resumable_trainer, run_folder
+from semart_hf.training.callbacks import WeightAverage
+from semart_hf.training.run_folder import MANIFEST, checkpoints_of, is_whole, last_whole_checkpoint, mark_whole
 
 # Two steps an epoch: two borders between epochs.
 OPTIONS = {"num_rows": 16, "num_train_epochs": 3, "logging_steps": 3, "precision": "fp32"}
@@ -161,7 +161,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_resumes(parts, undi
                 owner, name = {
                     "average": (WeightAverage, "save_learned"),
                     "progress": (resumable_trainer, "write_json"),
-                    "manifest": (checkpoints, "write_json"),
+                    "manifest": (run_folder, "write_json"),
                 }.get(point, (resumable_trainer.ResumableTrainer if point == "_save" else Trainer, point))
                 monkeypatch.setattr(owner, name, write_to(getattr(owner, name), point))
 
@@ -191,7 +191,7 @@ def saved(parts, tmp_path_factory):
 @pytest.mark.parametrize(
     ("removed", "options", "message"),
     [
-        (["optimizer.pt"], {}, "lacks the optimizer .*Begin again"),
+        (["optimizer.pt"], {}, "lacks the optimizer: .*begin again"),
         (["../checkpoint-1"], {}, "lacks the best checkpoint so far, .*checkpoint-1"),
         ([], {"ema_decay": 0.9}, "written without averaged weights, while ema_decay is set"),
     ],
@@ -246,8 +246,8 @@ def test_half_written_checkpoints_are_passed_over(parts, folder, caplog, saved):
     assert last_whole_checkpoint(folder) is None
     with pytest.raises(ValueError, match="holds no checkpoint that was written to its end"):
         make_trainer(parts, folder).train(resume_from_checkpoint=True)
-    with pytest.raises(ValueError, match=r"which 1 process\(es\) wrote, but there are 2.*Start 1 process"):
-        checkpoints.check_continuable(saved[0] / "checkpoint-2", num_processes=2, has_average=False, keeps_best=False)
+    with pytest.raises(ValueError, match=r"which 1 process\(es\) wrote, but there are 2: .*Resume with"):
+        run_folder.check_continuable(saved[0] / "checkpoint-2", num_processes=2, has_average=False, keeps_best=False)
 
 
 def test_a_new_model_of_model_init_begins_each_run(parts, tmp_path):

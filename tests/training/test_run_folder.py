@@ -9,9 +9,8 @@ from warm_python import Python
 
 from semart_hf.cli.train import main
 from semart_hf.training import run_folder
-from semart_hf.training.checkpoints import checkpoints_of, mark_whole
 from semart_hf.training.resumable_trainer import ResumableTrainer
-from semart_hf.training.run_folder import RunPlan, plan_run, remove_own
+from semart_hf.training.run_folder import RunPlan, checkpoints_of, mark_whole, plan_run, remove_own
 
 FIELDS = {"vision": "test_vit", "prepare": False, "max_train_rows": 12, "max_steps": 3, "disable_tqdm": True}
 FIELDS |= {"eval_strategy": "no", "save_strategy": "steps", "save_steps": 1, "load_best_model_at_end": False}

@@ -4,7 +4,7 @@ from small_trainer import STEPS_ALONE, make_trainer
 from transformers import TrainerCallback
 
 from semart_hf.cli.train import raise_with_advice
-from semart_hf.training.divergence import DivergedError, DivergenceWatch
+from semart_hf.training.callbacks import DivergedError, DivergenceWatch
 from semart_hf.training.trainer import SemArtTrainer
 
 

@@ -3,7 +3,7 @@ import small_trainer
 import torch
 from small_trainer import parts_of
 
-from semart_hf.data.augmentation import Augmentation
+from semart_hf.data.data_arguments import Augmentation
 
 
 @pytest.fixture(scope="module")

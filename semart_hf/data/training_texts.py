@@ -1,13 +1,14 @@
-"""What the frozen text layers make of descriptions: computed once, kept on disk, and read in every epoch.
+"""What training makes of texts beforehand: frozen layers' hidden states, a tokenizer, a lexicon's frequencies.
 
-A cache is a folder of safetensors files, each with the hidden states of some texts by the texts' digests. Each appears
-whole: a run goes on where another was killed, and of several processes each writes its share.
+The cache of hidden states is a folder of safetensors files, each with those of some texts by the texts' digests. Each
+appears whole: a run goes on where another was killed, and of several processes each writes its share.
 """
 
 import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice, pairwise
 from pathlib import Path
@@ -20,13 +21,14 @@ import torch
 from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import TrainingArguments
+from transformers import DistilBertTokenizer, TrainingArguments
 
 from semart_hf.catalogue.tables import PIECE_ROWS, stored_rows
 from semart_hf.files import atomic_file
-from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.linear_semart import Lexicon
 from semart_hf.model.processing_semart import TOKENS_MULTIPLE, SemArtProcessor
 from semart_hf.model.techniques_semart import evaluation_mode
 from semart_hf.model.towers_semart import computed_with, frozen_layers, text_layers
@@ -35,6 +37,8 @@ from .data_arguments import DataArguments
 from .loading import return_freed_memory
 from .streaming import PaintingStream, column_of
 
+#: The special tokens in the order of their numbers; padding is 0, as DistilBERT's configuration expects.
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 STORAGE_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FORMAT = 5
 # A file is what is lost when a process is killed, and what processes share.
@@ -42,7 +46,7 @@ FILE_BYTES = 32 << 20
 # Tokens of a batch, padding included: enough for the matrix units, and few enough for any memory.
 BATCH_TOKENS, BATCH_TOKENS_ON_CPU = 65_536, 4096
 # The tokenizer holds what it cuts off, too: of a thousand long texts, as much as all the rest of a run.
-_TEXTS_COUNTED_AT_ONCE = 128
+_TEXTS_AT_ONCE = 128
 # What was read of mapped files counts as a process's memory until it unmaps them: after so many bytes.
 _MAPPED_BYTES = 16 << 20
 # Texts that training reads fewer times than this on average are not worth a place on the disk.
@@ -101,8 +105,7 @@ class FrozenText:
         path = self._paths[name]
         if path not in self._files:
             self._files[path] = _opened(path)
-        hidden: Tensor = self._files[path].get_tensor(name)  # mapped, not read
-        return hidden
+        return self._files[path].get_tensor(name)  # mapped, not read
 
 
 def _opened(path: Path) -> Any:
@@ -116,22 +119,10 @@ def _opened(path: Path) -> Any:
 
 
 class FrozenTextWriter:
-    """The distinct texts of a column, shortest first, and the files that their hidden states belong in.
-
-    The folder's name differs wherever the texts or a hidden state of them would differ. `use_bf16` counts where the
-    storage is not fp32.
-    """
+    """The distinct texts of a column, shortest first, and the files of their hidden states, by what made them."""
 
     def __init__(
-        self,
-        root: Path,
-        model: SemArtForArtClassification,
-        processor: SemArtProcessor,
-        column: pa.ChunkedArray,
-        *,
-        depth: int,
-        storage: str,
-        use_bf16: bool = False,
+        self, root: Path, model: Any, processor: Any, column: Any, *, depth: int, storage: str, use_bf16: bool
     ) -> None:
         self.model, self.processor, self.column, self.depth, self.storage = model, processor, column, depth, storage
         self.use_bf16 = use_bf16 and storage != "fp32"
@@ -140,8 +131,8 @@ class FrozenTextWriter:
         names, places = np.unique(by_row, return_index=True)
         self.names, self.places = names[names != b""], places[names != b""]
         self.num_tokens = np.zeros(len(self.places), dtype=np.int64)
-        for start in range(0, len(self.places), _TEXTS_COUNTED_AT_ONCE):
-            some = range(start, min(start + _TEXTS_COUNTED_AT_ONCE, len(self.places)))
+        for start in range(0, len(self.places), _TEXTS_AT_ONCE):
+            some = range(start, min(start + _TEXTS_AT_ONCE, len(self.places)))
             self.num_tokens[some] = processor(text=self._texts(some))["attention_mask"].sum(1)
         # The same order in every process and after every restart, whatever the order of the rows.
         order = np.lexsort((self.names, self.num_tokens))
@@ -168,7 +159,7 @@ class FrozenTextWriter:
         return [self.column[int(self.places[number])].as_py() for number in numbers]
 
     def _key(self) -> str:
-        config, tower = self.model.config.text_config, self.model.text_tower
+        tower = self.model.text_tower
         tokenizer = json.loads(self.processor.tokenizer.backend_tokenizer.to_str())
         settings = {
             "format": FORMAT,
@@ -176,7 +167,7 @@ class FrozenTextWriter:
             "pooling": self.model.config.text_pooling if self.is_pooled else None,
             "storage": self.storage,
             "computed": "bf16" if self.use_bf16 else str(self.model.dtype),
-            "text_config": computed_with(config),
+            "text_config": computed_with(self.model.config.text_config),
             "max_length": self.processor.tokenizer.model_max_length,
             # What the last call left behind is no part of the tokenizer.
             "tokenizer": {name: part for name, part in tokenizer.items() if name not in ("padding", "truncation")},
@@ -189,12 +180,7 @@ class FrozenTextWriter:
         return key.hexdigest()
 
     def write(
-        self,
-        *,
-        device: torch.device | None = None,
-        show_progress: bool = False,
-        process_index: int = 0,
-        num_processes: int = 1,
+        self, device: Any = None, *, show_progress: bool = False, process_index: int = 0, num_processes: int = 1
     ) -> None:
         """Write this process's share of the files that are not there yet; `device` computes, `None`: the model's."""
         share = islice(self.files.items(), process_index, None, num_processes)
@@ -252,24 +238,17 @@ def shards_parameters(training: TrainingArguments) -> bool:
 
 
 def frozen_text(
-    model: SemArtForArtClassification,
-    processor: SemArtProcessor,
-    splits: Mapping[str, Any],
-    data: DataArguments,
-    training: TrainingArguments,
+    model: Any, processor: Any, splits: Mapping[str, Any], data: DataArguments, training: TrainingArguments
 ) -> tuple[FrozenText | None, str]:
-    """The cache that this run's collator is to read from, or `None`, and a sentence that says why.
-
-    All processes call this and share the work. The splits have rows of `train` and perhaps `validation`.
-    """
+    """The cache for this run's collator, which all processes make, or `None`; and a sentence that says why."""
     if data.cache_frozen_text == "false":
         return None, "Frozen text: computed in every batch (cache_frozen_text: false)"
     depth = model.num_frozen_text_layers
-    obstacle = None if depth else "none, all text layers learn"
-    if shards_parameters(training):
-        # All processes must run the same layers to put the shards together, also one whose batch has no text.
-        obstacle = "computed in every batch, because FSDP shards the layers"
-    if obstacle is not None:
+    # All processes must run the same layers to put shards together, also one whose batch has no text.
+    is_sharded = shards_parameters(training)
+    if is_sharded or not depth:
+        every_batch = "computed in every batch, because FSDP shards the layers"
+        obstacle = every_batch if is_sharded else "none, all text layers learn"
         if data.cache_frozen_text == "true":
             raise ValueError(
                 f"cache_frozen_text is true, but there is no frozen text: {obstacle}. Set cache_frozen_text: auto, "
@@ -289,10 +268,9 @@ def frozen_text(
     reads = expected_reads(len(splits["train"]), data, training)
     if data.cache_frozen_text == "auto" and reads < LEAST_READS:
         return None, f"Frozen text: {choice} in every batch; each is read {reads:.1f} times, too few for a cache"
-    failure = _written(writer, training)
+    failure = _written(writer, training) or "another process could not write it"
     PartialState().wait_for_everyone()
     if not writer.is_written():  # the same answer in all processes
-        failure = failure or "another process could not write it"
         return None, f"Frozen text: computed in every batch, because {failure}."
     size = _gigabytes(writer.num_bytes)
     return FrozenText(writer.folder, depth), f"Frozen text: {choice}, kept in {size} in {writer.folder}"
@@ -322,12 +300,8 @@ def _written(writer: FrozenTextWriter, training: TrainingArguments) -> str | Non
             f"{_gigabytes(RESERVED_BYTES)} are left alone. Make room, or name another text_cache_dir"
         )
     try:
-        writer.write(
-            device=training.device,
-            show_progress=state.is_main_process and not training.disable_tqdm,
-            process_index=state.process_index,
-            num_processes=state.num_processes,
-        )
+        is_shown, share = state.is_main_process and not training.disable_tqdm, state.process_index
+        writer.write(training.device, show_progress=is_shown, process_index=share, num_processes=state.num_processes)
     except OSError as error:
         return f"the cache could not be written: {error}"
     return None
@@ -335,11 +309,73 @@ def _written(writer: FrozenTextWriter, training: TrainingArguments) -> str | Non
 
 def expected_reads(num_rows: int, data: DataArguments, training: TrainingArguments) -> float:
     """How many times training will read a text on average, of `num_rows` rows to learn from."""
-    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps * max(training.world_size, 1)
-    steps_rows = training.max_steps * batch
-    epoch_rows = training.num_train_epochs * (data.epoch_length or num_rows)
-    return (steps_rows if training.max_steps > 0 else epoch_rows) / num_rows * (1 - data.text_dropout)
+    rows = training.num_train_epochs * (data.epoch_length or num_rows)
+    if training.max_steps > 0:
+        rows = training.max_steps * training.train_batch_size * training.gradient_accumulation_steps
+        rows *= max(training.world_size, 1)
+    return rows / num_rows * (1 - data.text_dropout)
 
 
 def _gigabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.1f} MB"
+
+
+def learn_tokenizer(
+    texts: Iterable[str | None], *, vocab_size: int = 4000, max_length: int = 512
+) -> DistilBertTokenizer:
+    """A lower-casing WordPiece tokenizer of DistilBERT's class, the same for the same texts in any order."""
+    corpus = sorted(text for text in texts if text and text.strip())
+    if not corpus:
+        raise ValueError(
+            "Got no text, but a tokenizer is learned from descriptions. Give data with descriptions, or a text tower "
+            "that brings its tokenizer, for example text: distilbert/distilbert-base-uncased."
+        )
+    if vocab_size < 100 or max_length < 3:
+        raise ValueError(
+            f"Got vocab_size={vocab_size} and max_length={max_length}, but a tokenizer has room for letters (100 or "
+            "more) and a text for one token between [CLS] and [SEP] (3 or more). Raise them."
+        )
+    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    # As DistilBertTokenizer cuts its texts.
+    pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    letters, inner_letters = _alphabet(pieces, corpus, max_letters=(vocab_size - len(SPECIAL_TOKENS)) // 2)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        initial_alphabet=letters,
+        limit_alphabet=len(letters),
+        # The trainer numbers pieces as it meets them in a hash table, and breaks ties by these numbers: without a
+        # number beforehand for the letters inside words, two runs learn two vocabularies.
+        special_tokens=[*SPECIAL_TOKENS, *(f"##{letter}" for letter in inner_letters)],
+        show_progress=False,
+    )
+    pieces.train_from_iterator(corpus, trainer)
+    vocabulary = dict(sorted(pieces.get_vocab().items(), key=lambda item: item[1]))
+    return DistilBertTokenizer(vocab=vocabulary, model_max_length=max_length)
+
+
+def _alphabet(pieces: Tokenizer, corpus: Iterable[str], max_letters: int) -> tuple[list[str], list[str]]:
+    """The most frequent letters of the texts' words, and those of them that stand inside words, both in code order."""
+    letters: Counter[str] = Counter()
+    inner_letters: set[str] = set()
+    for text in corpus:
+        for word, _ in pieces.pre_tokenizer.pre_tokenize_str(pieces.normalizer.normalize_str(text)):
+            letters.update(word)
+            inner_letters.update(word[1:])
+    kept = sorted(sorted(letters, key=lambda letter: (-letters[letter], letter))[: min(1000, max_letters)])
+    return kept, [letter for letter in kept if letter in inner_letters]
+
+
+def learn_idf(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> None:
+    """Take each token's inverse document frequency from the training texts, unless the lexicon has them already."""
+    if lexicon.idf.any():
+        return
+    tokenizer = processor.tokenizer
+    texts = (text for text in column_of(paintings, "text") if text and text.strip())
+
+    def all_ids() -> Iterator[list[int]]:
+        while some := list(islice(texts, _TEXTS_AT_ONCE)):
+            yield from tokenizer(some, truncation=True, return_attention_mask=False)["input_ids"]
+
+    lexicon.learn_idf(all_ids(), tokenizer.all_special_ids)
