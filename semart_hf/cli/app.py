@@ -34,7 +34,7 @@ ABOUT = (
 )
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's choices; without them, those of model.json in the working folder."""
     pinned = json.loads(PINNED.read_text(encoding="utf-8")) if PINNED.is_file() else {}
     parser = parser_of("app")
@@ -260,7 +260,7 @@ def add_painting(gradio: Any, page: Page, examples: list[Any]) -> None:
 
 
 @command("app")
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     gradio = optional("gradio", "app")  # before the model, which takes longer
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline

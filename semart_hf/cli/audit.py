@@ -23,7 +23,7 @@ and the catalogue with suggestions: `semart-hf app --model DIR --catalogue OUT/C
 "labels that the model doubts". Other --field value are fields of the recipe."""
 
 
-def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+def parse_arguments(arguments: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
     parser = parser_of("audit", EPILOG)
     add = parser.add_argument
     add("catalogue", help="CSV, TSV, JSON lines, Parquet or Excel file, or data by its folder or its name on the Hub")
@@ -46,7 +46,7 @@ def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]
 
 
 @command("audit")
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
     options, fields = parse_arguments(arguments)
 
     from semart_hf.files import atomic_folder

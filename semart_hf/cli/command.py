@@ -1,11 +1,11 @@
 """What all commands share; they import what is slow after they have parsed, so that `--help` answers at once."""
 
 import argparse
-import functools
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,27 +31,19 @@ LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun")
 LAUNCHER_MODULES = ("accelerate.commands.", "torch.distributed.")
 
 
-def command(name: str) -> Callable[[Callable[[list[str]], None]], Callable[..., None]]:
+@contextmanager
+def command(name: str) -> Iterator[None]:
     """Decorator of a command's `main`, after which what the user can correct ends with one line and status 1."""
-
-    def decorate(work: Callable[[list[str]], None]) -> Callable[..., None]:
-        @functools.wraps(work)
-        def main(arguments: list[str] | None = None) -> None:
-            set_up_threads()
-            # Importing torch and transformers makes a million objects, which the default of 700 looks through often.
-            gc.set_threshold(20_000)
-            try:
-                work(sys.argv[1:] if arguments is None else list(arguments))
-            except (ValueError, OSError, ImportError, TypeError) as error:
-                if isinstance(error, TypeError) and not str(error).endswith("."):
-                    raise  # no sentence that was written for the user: a fault of the program
-                raise SystemExit(f"semart-hf {name}: {error}") from error
-            except KeyboardInterrupt:
-                raise SystemExit(f"semart-hf {name}: interrupted") from None
-
-        return main
-
-    return decorate
+    set_up_threads()
+    gc.set_threshold(20_000)  # importing torch makes a million objects, which the default of 700 looks through often
+    try:
+        yield
+    except (ValueError, OSError, ImportError, TypeError) as error:
+        if isinstance(error, TypeError) and not str(error).endswith("."):
+            raise  # no sentence that was written for the user: a fault of the program
+        raise SystemExit(f"semart-hf {name}: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(f"semart-hf {name}: interrupted") from None
 
 
 def set_up_threads() -> None:

@@ -44,7 +44,7 @@ def parse_arguments(words: list[str] | None = None) -> tuple[argparse.Namespace,
 
 
 @command("compare")
-def main(words: list[str]) -> None:
+def main(words: list[str] | None = None) -> None:
     options, overrides = parse_arguments(words)
     from semart_hf.data.loading import load_paintings
     from semart_hf.documents.comparison_report import write_comparison

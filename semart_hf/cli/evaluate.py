@@ -13,19 +13,14 @@ def split_name(name: str) -> str:
 
 
 @command("evaluate")
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("evaluate")
     add = parser.add_argument
     add("--model", required=True, help="folder of a trained model, or its name on the Hub")
     add("--data", required=True, help="SemArt release, prepared folder, CSV file, name on the Hub, or URL")
     add("--split", type=split_name, default="test", help="train, validation or test (default: test)")
     add("--output_dir", required=True, type=Path, help="where the results are written")
-    add(
-        "--calibrate",
-        type=split_name,
-        metavar="SPLIT",
-        help="to fit temperatures on, which config.json keeps",
-    )
+    add("--calibrate", type=split_name, metavar="SPLIT", help="to fit temperatures on, which config.json keeps")
     add("--compare", type=Path, metavar="DIR", help="an --output_dir of another model on the same paintings")
     add("--text_columns", nargs="+", metavar="COLUMN", help="of the text (default: the recipe's, else DESCRIPTION)")
     add("--map_labels", type=Path, metavar="FILE", help='JSON: {"school": {"Flemish": "Dutch"}}')
@@ -77,21 +72,12 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
             raise ValueError(f"Got --unseen_by {column}. The data has {paintings.column_names}. Give one of these.")
         train_values = (column, values_of_train(options.data, column))
     compared = read_compared(options.compare, tasks, paintings) if options.compare else None
-    results, outcomes, uncalibrated = write_evaluation(
-        folder,
-        model,
-        processor,
-        paintings,
-        about={name: str(getattr(options, name)) for name in ("model", "data", "split")},
-        calibration=(options.calibrate, load(options.calibrate)) if options.calibrate else None,
-        compared=compared,
-        train_values=train_values,
-        batch_size=options.batch_size,
-        device=options.device,
-        num_workers=options.num_workers,
-        show_progress=True,
-        precision=options.precision,
-    )
+    how = {name: getattr(options, name) for name in ("batch_size", "device", "num_workers", "precision")}
+    how |= {"compared": compared, "train_values": train_values, "show_progress": True}
+    how["about"] = {name: str(getattr(options, name)) for name in ("model", "data", "split")}
+    if options.calibrate:
+        how["calibration"] = (options.calibrate, load(options.calibrate))
+    results, outcomes, uncalibrated = write_evaluation(folder, model, processor, paintings, **how)
     if not options.no_report:
         from semart_hf.documents.evaluation_report import explain_examples, write_evaluation_report
 

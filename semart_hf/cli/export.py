@@ -8,7 +8,7 @@ from .command import check_folders, command, load_model, parser_of, print_table
 
 
 @command("export")
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("export", "Picture and text, picture alone and text alone have a graph each, which is checked.")
     parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
     parser.add_argument("--output", required=True, type=Path, help="folder for the graphs, processor and labels")

@@ -13,7 +13,7 @@ processes share the work."""
 
 
 @command("index")
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("index", EPILOG)
     add = parser.add_argument
     add("catalogue", help="CSV, TSV, JSON lines, Parquet or Excel file; folder of pictures or data; or a Hub name")

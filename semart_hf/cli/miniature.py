@@ -8,7 +8,7 @@ from .command import command, parser_of
 
 
 @command("miniature")
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("miniature", "It has the layout of a SemArt release, and says how right an answer can be.")
     add = parser.add_argument
     add("folder", type=Path, help="new or empty folder, or a finished miniature of the same settings")

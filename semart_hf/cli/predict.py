@@ -20,7 +20,7 @@ A file that cannot be read has its error in its own row or line, and the others 
 line counts them. The status is 0 if a painting was answered, 1 if none was."""
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("predict", EPILOG)
     add = parser.add_argument
     kinds = "CSV, TSV, JSON lines, Parquet or Excel file; folder of pictures, or of data; name on the Hub"
@@ -49,7 +49,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 @command("predict")
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     if options.catalogue is not None:
         suggest(options)

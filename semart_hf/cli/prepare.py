@@ -32,23 +32,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--mapping", action="append", metavar="FILE", help=mapping)
     add("--encoding", metavar="NAME", help="of a catalogue's files, such as cp1250 (default: found)")
     add("--delimiter", metavar="CHARACTER", help="of a catalogue's files, or tab, comma, … (default: found)")
-    add(
-        "--follow_links",
-        action="store_true",
-        help="take pictures that are links out of their folder",
-    )
+    add("--follow_links", action="store_true", help="take pictures that are links out of their folder")
     add("--min_pictures", type=float, default=0.5, metavar="SHARE", help="of named pictures that can be read (0.5)")
     add("--output_dir", required=True, help="new or empty folder, or an address, such as s3://bucket/paintings")
     add("--image_size", type=int, default=288, help="shorter side in pixels (default: 288)")
     add("--image_format", choices=("jpeg", "png", "webp"), default="jpeg", help="default: jpeg, quality 92")
     add("--num_proc", type=int, help="processes (default: one for each core)")
     add("--strict", action="store_true", help="make no dataset if a row would be dropped")
-    add(
-        "--tasks",
-        nargs="+",
-        metavar="TASK",
-        help="label columns, or tables as in a recipe (default: --mapping's)",
-    )
+    add("--tasks", nargs="+", metavar="TASK", help="label columns, or tables as in a recipe (default: --mapping's)")
     add("--min_label_count", type=int, default=10, help="labels rarer than this in train become UNK (default: 10)")
     add("--text_columns", nargs="+", default=["DESCRIPTION"], help='columns, or a template: "{TITLE}. {DESCRIPTION}"')
     add("--mask_label_words", action="store_true", help="mask words that name labels, time and painter in the text")
@@ -67,7 +58,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 @command("prepare")
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
 
@@ -78,27 +69,15 @@ def main(arguments: list[str]) -> None:
 
     columns = options.text_columns
     is_template = len(columns) == 1 and "{" in columns[0]
-    settings = PreparationOptions(
-        image_size=options.image_size,
-        encoding=options.image_format,
-        min_label_count=options.min_label_count,
-        text_columns=columns[0] if is_template else tuple(columns),
-        mask_label_words=options.mask_label_words,
-    )
+    given = {name: getattr(options, name) for name in ("image_size", "min_label_count", "mask_label_words")}
+    given |= {"encoding": options.image_format, "text_columns": columns[0] if is_template else tuple(columns)}
+    how = {name: getattr(options, name) for name in ("num_proc", "strict", "min_pictures")}
     mirror = Mirror(options.output_dir) if "://" in options.output_dir else None
     folder = mirror.folder if mirror else Path(options.output_dir)
     state = process_state("cpu") if int(os.environ.get("WORLD_SIZE", 1)) > 1 else None
     try:
-        summary = prepare_paintings(
-            read_releases(options),
-            folder,
-            settings,
-            num_proc=options.num_proc,
-            strict=options.strict,
-            min_pictures=options.min_pictures,
-            state=state,
-            mirror=mirror,
-        )
+        tables, settings = read_releases(options), PreparationOptions(**given)
+        summary = prepare_paintings(tables, folder, settings, state=state, mirror=mirror, **how)
     except RuntimeError as error:
         raise ValueError(str(error)) from error
     except KeyboardInterrupt:

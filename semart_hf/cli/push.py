@@ -7,7 +7,7 @@ from typing import Any
 from .command import check_folders, command, load_model, parser_of
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("push")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="folder of a trained model, or its name on the Hub")
@@ -44,7 +44,7 @@ def repository_name(value: str) -> str:
 
 
 @command("push")
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     if options.private is None:
         options.private = options.dataset is not None

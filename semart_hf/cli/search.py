@@ -17,7 +17,7 @@ task's own name where the catalogue has no such column): "school = 'Dutch' and n
 stands in double quotes."""
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("search", EPILOG)
     add = parser.add_argument
     add("index", help="what `semart-hf index` has written")
@@ -46,7 +46,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 @command("search")
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     from semart_hf.search.vector_index import SearchIndex
 

@@ -1,5 +1,6 @@
 """Train a model by a recipe: accelerate launch scripts/train.py RECIPE.yaml [--field value ...]."""
 
+import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import MISSING, fields
@@ -38,7 +39,8 @@ def print_help() -> None:
 
 
 @command("train")
-def main(words: list[str]) -> None:
+def main(words: list[str] | None = None) -> None:
+    words = sys.argv[1:] if words is None else words
     if not words or {"-h", "--help"} & {*words}:
         print_help()
         return

@@ -17,7 +17,7 @@ The same command continues, and with more --trials goes on. Other fields win ove
 
 
 @command("tune")
-def main(words: list[str]) -> None:
+def main(words: list[str] | None = None) -> None:
     parser = parser_of("tune", EPILOG)
     add = parser.add_argument
     add("recipe", help="recipe by name, or its file")

@@ -51,14 +51,9 @@ def assemble_repository(
         save_repository(model, processor, repository)
         for index, content in enumerate(contents):
             write_json(repository / ("results.json" if index == 0 else f"results_{index + 1}.json"), content)
-        facts = CardFacts(
-            repo_id=repo_id,
-            example=make_example(model, processor, repository, picture, text),
-            results=contents,
-            recipe=published_recipe,
-            figures={path.stem: f"figures/{path.name}" for path in figures},
-            **card,
-        )
+        example = make_example(model, processor, repository, picture, text)
+        addresses = {path.stem: f"figures/{path.name}" for path in figures}
+        facts = CardFacts(repo_id, example, contents, published_recipe, addresses, **card)
         page = render_card(model, facts, PACKAGE / "templates" / "model_card.md")
         page.save(repository / "README.md")
         for path in [path for path in figures if f"(figures/{path.name})" in page.text]:

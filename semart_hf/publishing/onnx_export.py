@@ -17,11 +17,7 @@ from semart_hf.model.techniques_semart import evaluation_mode
 from semart_hf.model.towers_semart import most_text_tokens
 
 #: By name of each graph, and of its file, what it gives after the tasks' logits.
-FEATURES = {
-    "image_text": ("image_features", "text_features"),
-    "image": ("image_features",),
-    "text": ("text_features",),
-}
+FEATURES = {name: [f"{part}_features" for part in name.split("_")] for name in ("image_text", "image", "text")}
 TOLERANCE = 1e-4  # of a logit, or a feature
 _OWN_FILES = ("*.onnx", "*.onnx.data", "onnx.json", "config.json", "processor_config.json", "tokenizer*.json")
 
@@ -53,7 +49,7 @@ def export_onnx(
             if not difference <= TOLERANCE:
                 apart = f"by up to {difference:.2g}. Allowed are {TOLERANCE:g}"
                 raise ValueError(f"The graph {path.name} answers otherwise than the model, {apart}. Load float32.")
-            about = {"file": path.name, "inputs": inputs, "features": list(features)}
+            about = {"file": path.name, "inputs": inputs, "features": features}
             graphs[name] = {**about, "max_difference": difference}
         model.config.save_pretrained(unfinished)
         processor.save_pretrained(unfinished)
@@ -69,16 +65,9 @@ def write_graph(model: SemArtForArtClassification, name: str, path: Path) -> lis
     with warnings.catch_warnings():
         # Two axes that are always equal get one name: that is what is meant.
         warnings.filterwarnings("ignore", message=".*The axis name.*")
-        program = torch.onnx.export(
-            _Answers(model, name).eval(),
-            (),
-            kwargs=inputs,
-            dynamo=True,
-            dynamic_shapes={"inputs": axes},
-            input_names=list(inputs),
-            output_names=[*model.config.task_names, *FEATURES[name]],
-            verbose=False,
-        )
+        names: dict[str, Any] = {"input_names": [*inputs], "output_names": [*model.config.task_names, *FEATURES[name]]}
+        settings: dict[str, Any] = {"dynamo": True, "dynamic_shapes": {"inputs": axes}, "verbose": False}
+        program = torch.onnx.export(_Answers(model, name).eval(), (), kwargs=inputs, **names, **settings)
     program.save(str(path))  # type: ignore[union-attr]  # `None` is the older exporter's answer
     return list(inputs)
 

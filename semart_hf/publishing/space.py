@@ -3,6 +3,7 @@
 import shutil
 from importlib.metadata import requires
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import SpaceCard
 from huggingface_hub.repocard_data import CardData
@@ -37,16 +38,8 @@ def write_space(folder: Path, model: str, revision: str | None = None) -> Path:
     requirements = map(Requirement, requires("semart-hf") or [])
     needed = {f"{one.name}{one.specifier}" for one in requirements if one.marker is None or one.name in _NEEDED}
     title = f"Read a painting with {model.split('/')[-1]}"
-    metadata = CardData(
-        title=title,
-        colorFrom="indigo",
-        colorTo="yellow",
-        sdk="gradio",
-        sdk_version=GRADIO,
-        app_file="app.py",
-        license="apache-2.0",
-        models=[model],
-    )
+    served: dict[str, Any] = {"sdk": "gradio", "sdk_version": GRADIO, "app_file": "app.py", "models": [model]}
+    metadata = CardData(title=title, colorFrom="indigo", colorTo="yellow", license="apache-2.0", **served)
     with output_folder(folder, _OWN_FILES, "Space that this command assembled") as unfinished:
         package = Path(semart_hf.__file__).parent
         shutil.copytree(package, unfinished / "semart_hf", ignore=shutil.ignore_patterns("__pycache__"))

@@ -14,7 +14,7 @@ ONE_PROCESS = CHECKOUT / "semart_hf" / "recipes" / "accelerate" / "one_process.y
 LOOK = """
 from semart_hf.cli.command import command
 @command("look")
-def main(words):
+def main(words=None):
     import os, torch
     print("found", torch.get_num_threads(), os.environ["OMP_WAIT_POLICY"])
 if __name__ == "__main__":
