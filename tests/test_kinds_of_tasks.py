@@ -12,9 +12,8 @@ from semart_hf.cli import app, evaluate, predict, train
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing.check import check_repository
-from semart_hf.publishing.model_repository import assemble_repository
 from semart_hf.publishing.onnx_export import export_onnx
-from semart_hf.publishing.space import write_space
+from semart_hf.publishing.repositories import assemble_repository, write_space
 
 TASKS = ["type", {"name": "period", "column": "timeframe", "kind": "ordered"}]
 TASKS += [{"name": "century", "column": "date", "rule": "century"}, {"name": "subjects", "kind": "multi_label"}]

@@ -23,15 +23,11 @@ PINNED = Path("model.json")
 FRAME = '<iframe srcdoc="{}" title="Why these answers" style="width: 100%; height: 720px; border: 0"></iframe>'
 STYLE = "#message p { border-left: 4px solid #d55e00; padding-left: 12px; overflow-wrap: anywhere; }"
 LIMITS = (
-    "Whatever a painting is and wherever it is from, it gets one of these labels. The answer is a guess from what "
-    "similar paintings were called: it attributes, dates and prices nothing. Where a description names the answer, "
-    "the model reads it there."
+    "Whatever a painting is, it gets one of these labels: a guess from what similar paintings were called, which "
+    "attributes, dates and prices nothing. Where a description names the answer, the model reads it there."
 )
 MOST_LABELS, MOST_EXAMPLES = 12, 8  # that are shown
-ABOUT = (
-    "Give a picture, its description, or both. The scores are probabilities among the labels that the model knows; "
-    "they say nothing of a work's authenticity."
-)
+ABOUT = "Give a picture, its description, or both. Scores are probabilities among known labels, not of authenticity."
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -62,17 +58,6 @@ def read_visitors(path: Path) -> list[tuple[str, str]]:
     if not visitors or not all(name and password for name, password in visitors):
         raise ValueError(f"Got {path}, of which a line is not name:password. Write one for each visitor.")
     return visitors
-
-
-def review_of(options: argparse.Namespace, page: Any) -> Any:
-    """The review of --catalogue; a `ValueError` if it has no suggestions."""
-    from semart_hf.collection.review_page import ReviewPage
-    from semart_hf.collection.review_tables import begin_review
-
-    tasks = page.classifier.model.config.tasks
-    source = source_of(options, catalogue_of(options), tasks, has_suggestions=True)
-    review = begin_review(source, page.tasks, reading_of(options))
-    return ReviewPage(review, source, {task["name"]: task["labels"] for task in tasks}, page.explanation)
 
 
 def file_of(model: str, name: str, revision: str | None) -> Any:
@@ -110,7 +95,7 @@ def model_in_short(config: Any, results: Mapping[str, Any]) -> str:
 def find_examples(model: str, revision: str | None, folder: Path | None) -> list[list[str | None]]:
     """Picture and text of paintings to try: of a folder, or the one that was published with the model."""
     from semart_hf.collection.sources import open_pictures
-    from semart_hf.publishing.model_repository import EXAMPLE_PICTURE
+    from semart_hf.publishing.repositories import EXAMPLE_PICTURE
 
     if folder is not None:
         rows = islice(open_pictures(folder).rows(), MOST_EXAMPLES)
@@ -273,8 +258,12 @@ def main(arguments: list[str] | None = None) -> None:
     style, keys, review, search = STYLE, "", None, None
     if options.catalogue is not None:
         from semart_hf.collection import review_page
+        from semart_hf.collection.review_tables import begin_review
 
-        review = review_of(options, page)
+        source = source_of(options, catalogue_of(options), model.config.tasks, has_suggestions=True)
+        begun = begin_review(source, page.tasks, reading_of(options))
+        labels = {task["name"]: task["labels"] for task in model.config.tasks}
+        review = review_page.ReviewPage(begun, source, labels, page.explanation)
         style, keys = STYLE + review_page.STYLE, review_page.KEYS
     if options.index is not None:
         from semart_hf.search import search_page

@@ -97,11 +97,10 @@ def compare_with_start(model: Any, processor: Any, init_from: str, rows: Any, tr
     new = predict_dataset(model, processor, rows, batch_size=size)
     old = predict_dataset(start, start_processor, rows.select_columns(["image", "text"]), batch_size=size)
     references = new.references[:, [model.config.label_columns[task["name"]].start for task in tasks]]
-    known = {task["name"]: task["labels"] for task in start.config.tasks}
     found, answers = new.probabilities(model.config.temperatures), old.probabilities(start.config.temperatures)
     widened = {task["name"]: np.zeros((len(rows), len(task["labels"]))) for task in tasks}  # by the new labels
     for task in tasks:
-        places = [task["labels"].index(label) for label in known[task["name"]]]
+        places = [task["labels"].index(label) for label in start.config.labels(task["name"])]
         widened[task["name"]][:, places] = answers[task["name"]]
     outcomes = Outcomes(tasks), Outcomes(tasks)
     outcomes[0].add({task["name"]: found[task["name"]] for task in tasks}, references, new.row_ids)

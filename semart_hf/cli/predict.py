@@ -162,8 +162,7 @@ def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, An
 
     if text is not None and (len(paths) > 1 or (paths and paths[0].is_dir())):
         given = f"{len(paths)} pictures" if len(paths) > 1 else f"the folder {paths[0]}"
-        advice = "Put a text file beside each instead (monet.txt beside monet.jpg)"
-        raise ValueError(f"Got --text for {given}. One text describes one picture. {advice}.")
+        raise ValueError(f"Got --text for {given}. It describes one picture: put monet.txt beside monet.jpg instead.")
     paintings: list[dict[str, Any]] = [] if paths else [{"image": None, "text": text}]
     for path in paths:
         if not path.exists():
@@ -189,11 +188,10 @@ def check_outputs(options: argparse.Namespace, paintings: list[dict[str, Any]]) 
     """Refuse to write over a folder or over what is read."""
     read = {Path(painting["image"]).resolve() for painting in paintings if painting["image"]}
     read |= {path.with_suffix(ending) for path in read for ending in (".txt", ".TXT")}
-    for name in ("output", "explain"):
-        path = getattr(options, name)
-        if path is not None and (path.is_dir() or path.resolve() in read):
+    for path in filter(None, (options.output, options.explain)):
+        if path.is_dir() or path.resolve() in read:
             problem = "a folder" if path.is_dir() else "read as a painting"
-            raise ValueError(f"Got --{name} {path}, which is {problem}. Give the name of a file of its own.")
+            raise ValueError(f"Got {path} to write to, which is {problem}. Give the name of a file of its own.")
     if options.output is not None and options.output == options.explain:
         raise ValueError(f"Got {options.output} as --output and --explain. Two files are needed. Give another name.")
 

@@ -55,8 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def publish_model(options: argparse.Namespace) -> None:
     from semart_hf.publishing.check import check_published, check_repository
-    from semart_hf.publishing.model_repository import assemble_repository, copy_card
-    from semart_hf.publishing.space import write_space
+    from semart_hf.publishing.repositories import assemble_repository, copy_card, write_space
 
     source, repo_id = Path(options.model), options.repo_id
     folder = options.output_dir or Path("outputs", "hub", repo_id.split("/")[1])

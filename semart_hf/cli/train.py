@@ -212,7 +212,7 @@ def summary(trainer: Any, num_rows: int, spent: dict[str, float]) -> dict[str, A
 
 def publish(trainer: Any, model: Any, processor: Any) -> str:
     """Address of the commit that holds the finished model with its card, results and licence."""
-    from semart_hf.publishing.model_repository import assemble_repository
+    from semart_hf.publishing.repositories import assemble_repository
 
     folder = Path(trainer.args.output_dir)
     files: dict[str, Any] = {"results": [folder / "results.json"], "recipe": folder / "recipe.yaml"}

@@ -21,8 +21,8 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing import clean_process
 
-from .model_repository import make_pipeline
 from .pushing import differing_files
+from .repositories import make_pipeline
 
 TOLERANCE = 1e-5
 LOADING_TIMEOUT = 900  # seconds, for reading large weights from a slow disk

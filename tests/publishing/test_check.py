@@ -14,7 +14,7 @@ from semart_hf.documents.card_text import without_folders
 from semart_hf.publishing import check
 from semart_hf.publishing.check import find_private_content
 from semart_hf.publishing.clean_process import load_parts
-from semart_hf.publishing.model_repository import assemble_repository, read_recipe, read_results
+from semart_hf.publishing.repositories import assemble_repository, read_recipe, read_results
 
 
 @pytest.fixture(scope="module")

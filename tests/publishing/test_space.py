@@ -6,7 +6,7 @@ import sys
 import pytest
 from huggingface_hub import SpaceCard
 
-from semart_hf.publishing.space import GRADIO, write_space
+from semart_hf.publishing.repositories import GRADIO, write_space
 
 
 def test_a_space_has_what_the_hub_starts_and_runs_the_package_beside_it(tmp_path):

@@ -1,13 +1,17 @@
-"""A trained model with its card, results, figures and licence in one folder, as it will be on the Hub."""
+"""What is put together for the Hub: a model with its card, results and figures, and a Space that serves it."""
 
 import json
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import files as installed_files
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import SpaceCard
+from huggingface_hub.repocard_data import CardData
+from packaging.requirements import Requirement
 
 import semart_hf
 from semart_hf.documents.card_text import without_folders
@@ -26,6 +30,25 @@ _OWN_FILES = (
     *("*.safetensors", "model.safetensors.index.json", "*_semart.py", "results*.json", EXAMPLE_PICTURE),
     "figures/*.png",
 )
+#: The Gradio that the app was tried with: a Space wants one version, and installs it itself.
+GRADIO = "6.31.0"
+_SPACE_NEEDS = ("jinja2",)  # of the extra `train`: it writes explanations
+_SPACE_FILES = ("README.md", "app.py", "requirements.txt", "model.json", "semart_hf/*")
+_SPACE_APP = '''"""Serves the model of model.json."""
+
+from semart_hf.cli.app import main
+
+main(["--host", "0.0.0.0"])  # the Space is a container: its visitors come from outside
+'''
+_SPACE_CARD = """---
+{metadata}
+---
+
+# {title}
+
+A picture of a painting, its description, or both go in; ranked labels of each task come out, and on demand what spoke
+for each. The model is [{model}](https://huggingface.co/{model}), pinned in `model.json`.
+"""
 
 
 def assemble_repository(
@@ -120,3 +143,19 @@ def copy_card(folder: Path, target: Path) -> None:
     write_text(target, card.replace("(figures/", f"({target.stem}/"))
     if (folder / "figures").is_dir():
         shutil.copytree(folder / "figures", target.with_suffix(""), dirs_exist_ok=True)
+
+
+def write_space(folder: Path, model: str, revision: str | None = None) -> Path:
+    """The folder of a Space that serves a model, with the package; an earlier one is replaced once this is whole."""
+    requirements = map(Requirement, requires("semart-hf") or [])
+    needed = {f"{one.name}{one.specifier}" for one in requirements if one.marker is None or one.name in _SPACE_NEEDS}
+    title = f"Read a painting with {model.split('/')[-1]}"
+    served: dict[str, Any] = {"sdk": "gradio", "sdk_version": GRADIO, "app_file": "app.py", "models": [model]}
+    metadata = CardData(title=title, colorFrom="indigo", colorTo="yellow", license="apache-2.0", **served)
+    with output_folder(folder, _SPACE_FILES, "Space that this command assembled") as unfinished:
+        shutil.copytree(PACKAGE, unfinished / "semart_hf", ignore=shutil.ignore_patterns("__pycache__"))
+        write_text(unfinished / "app.py", _SPACE_APP)
+        write_text(unfinished / "requirements.txt", "\n".join(sorted(needed)) + "\n")
+        write_json(unfinished / "model.json", {"model": model, "revision": revision})
+        SpaceCard(_SPACE_CARD.format(metadata=metadata, title=title, model=model)).save(unfinished / "README.md")
+    return folder
