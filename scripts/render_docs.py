@@ -22,7 +22,7 @@ from benchmarks.tower_costs import towers_text
 from semart_hf.catalogue.schema import SEMART_TASKS
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_paintings
-from semart_hf.documents.result_tables import modality_words
+from semart_hf.documents.result_tables import VIEWS
 from semart_hf.documents.table import Cell, Table
 from semart_hf.files import write_text
 from semart_hf.recipes.recipe import RECIPES, LearningArguments, ModelArguments
@@ -124,7 +124,7 @@ def results_text(results: Mapping[str, Any]) -> str:
         ceiling = results["modalities"][modality]["ceiling"]
         found = accuracies(results, modality)
         cells = [Cell(f"{found[task]:.3f}", f"{ceiling[task]:.3f}", is_strong=task == "mean") for task in tasks]
-        rows.append([modality_words(modality), *cells])
+        rows.append([VIEWS[modality], *cells])
     where = "{processor}, {cores} cores, torch {torch}, transformers {transformers}, commit {commit}"
     return (
         f"{Table(['accuracy (best reachable)', *tasks], rows).markdown()}\n\nMean macro-F1 of picture and text: "
@@ -138,7 +138,7 @@ def check_results(readme: str, results: Mapping[str, Any]) -> None:
     """Refuse a README whose table of results differs from a run by more than `DEVIATIONS`, or lacks an accuracy."""
     wrong = []
     for modality in SHOWN:
-        words, found = modality_words(modality), accuracies(results, modality)
+        words, found = VIEWS[modality], accuracies(results, modality)
         row = re.search(rf"^\| {re.escape(words)} (\|.*)\|$", readme, flags=re.MULTILINE)
         shown = re.findall(r"\| *\**([\d.]+)", row[1]) if row else []
         if len(shown) != len(found):

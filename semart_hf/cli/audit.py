@@ -238,7 +238,7 @@ def write_page(path: Path, name: str, summary: list[str], ranked: Any, rows: Any
     first = ranked.head(MOST_SHOWN)
     entries = first.to_dict("records")
     for entry, row in zip(entries, rows.select(first.index.tolist()), strict=True):
-        entry["picture"] = None if row["image"] is None else to_jpeg(row["image"])
+        entry["picture"] = to_jpeg(row["image"])
         entry["text"] = shorten(unescape(row["text"] or ""), 200)
     write_text(path, render_page("audit.html", title=f"Doubtful labels of {name}", summary=summary, entries=entries))
 

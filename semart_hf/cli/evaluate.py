@@ -44,16 +44,14 @@ def main(arguments: list[str] | None = None) -> None:
         results, config = evaluate(options, place)
     # The last act: a model is calibrated by an evaluation that has succeeded, or stays as it was.
     if options.calibrate:
-        thresholds = {task["name"]: task["thresholds"] for task in config.tasks if "thresholds" in task}
-        store_calibration(options.model, config.temperatures or {}, config.confidence_risks or {}, thresholds)
+        store_calibration(options.model, config)
     print_scores(results)
     print("Written:", options.output_dir)
 
 
 def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Any]:
     """Write the evaluation to the folder; returns its results, and the model's configuration."""
-    from semart_hf.evaluation.results import read_compared, write_evaluation
-    from semart_hf.evaluation.unseen import values_of_train
+    from semart_hf.evaluation.results import read_compared, values_of_train, write_evaluation
     from semart_hf.evaluation.vocabularies import check_labelled, load_split, read_label_map
 
     model, processor = load_model(options.model)
@@ -99,15 +97,11 @@ def print_scores(results: dict[str, Any]) -> None:
         tables["What train has not seen"] = result_tables.score_table(results["unseen"], result_tables.SHORT)
     for title, table in tables.items():
         print_table(replace(table, title=title))
-    notes: list[str | None] = []
+    notes: list[str] = []
     for task, scores in results["tasks"].items():
-        absent = f"No painting has a known {task}; it is left out of the mean."
-        notes.append(result_tables.single_label_words(task, scores) if scores["num_rows"] else absent)
-        notes.append(result_tables.several_words(task, scores))
-        if distance := result_tables.distance_words(scores):
-            notes.append(f"{task}: {distance}")
+        notes += result_tables.task_notes(task, scores)
     notes += [*result_tables.result_notes(results), *results.get("comparison", {}).get("in_words", [])]
-    print("\n".join(filter(None, notes)))
+    print("\n".join(notes))
 
 
 if __name__ == "__main__":

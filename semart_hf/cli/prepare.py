@@ -62,8 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
 
-    from semart_hf.documents.data_report import write_data_report
-    from semart_hf.documents.dataset_card import write_dataset_card
+    from semart_hf.documents.data_report import write_data_report, write_dataset_card
     from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
     from semart_hf.preparation.shards import Mirror
 

@@ -81,7 +81,7 @@ def publish_model(options: argparse.Namespace) -> None:
 
 
 def publish_dataset(options: argparse.Namespace) -> None:
-    from semart_hf.documents.dataset_card import LICENCE_NOTICE
+    from semart_hf.documents.data_report import LICENCE_NOTICE
     from semart_hf.publishing.check import check_dataset
 
     print(f"{LICENCE_NOTICE}\nChecking {options.dataset}")

@@ -145,7 +145,6 @@ def finish(trainer: Any, splits: Any, data: str, spent: Any, plan: Any, *, start
     """Write the finished folder, with results and curves; a model of decisions is compared with its `start`."""
     from semart_hf.documents.charts import draw_curves
     from semart_hf.evaluation.calibration import with_thresholds
-    from semart_hf.evaluation.outcomes import Outcomes
     from semart_hf.evaluation.predictions import predict_dataset
     from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model
     from semart_hf.files import write_json
@@ -163,9 +162,7 @@ def finish(trainer: Any, splits: Any, data: str, spent: Any, plan: Any, *, start
     if several := [task["name"] for task in model.config.tasks if is_multi_label(task)]:
         if rows := splits.get("validation"):
             found = predict_dataset(model, processor, rows, batch_size=trainer.args.per_device_eval_batch_size)
-            outcomes = Outcomes(model.config.tasks)
-            outcomes.add(found.probabilities(), found.references)
-            model.config.set_tasks(with_thresholds(model.config.tasks, outcomes))
+            model.config.set_tasks(with_thresholds(model.config.tasks, found.outcomes()))
         else:
             print(f"There are no validation paintings: each label of {', '.join(several)} is an answer from 50 % on.")
     if several or not trainer.is_fsdp_enabled:

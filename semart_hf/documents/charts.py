@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-from semart_hf.catalogue.schema import UNKNOWN
 from semart_hf.evaluation.calibration import TARGET_ACCURACY, confidence_threshold, risk_coverage
 from semart_hf.evaluation.comparison import COST_AXES
 from semart_hf.evaluation.outcomes import TaskOutcomes
@@ -80,10 +80,8 @@ def save_chart(figure: Figure, path: Path) -> str:
 @rc_context(STYLE)
 def draw_confusion(outcomes: TaskOutcomes, title: str) -> Figure:
     """Shares of each true label as shades, with the shares and counts written in them."""
-    order = display_order(outcomes.labels)
-    counts = confusion_counts(outcomes)[np.ix_(order, order)]
+    counts, labels = confusion_counts(outcomes), outcomes.labels
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    labels = [outcomes.labels[index] for index in order]
     is_large, is_huge = len(labels) > 12, len(labels) > MOST_WRITTEN_LABELS
     # Inches. A side of hundreds would take gigabytes; the report has the same matrix as a table.
     side = min(2.5 + len(labels) * (0.1 if is_huge else 0.42 if is_large else 0.62), LARGEST_SIDE)
@@ -106,11 +104,6 @@ def draw_confusion(outcomes: TaskOutcomes, title: str) -> Figure:
     return figure
 
 
-def display_order(labels: Sequence[str]) -> list[int]:
-    """Places of the labels as they are shown: in the vocabulary's order, by time or by frequency, and `UNK` last."""
-    return sorted(range(len(labels)), key=lambda place: labels[place] == UNKNOWN)
-
-
 @rc_context(STYLE)
 def draw_reliability(stages: Mapping[str, TaskOutcomes], title: str) -> Figure:
     """How often answers of a given confidence are right; one line a stage, such as before and after calibration."""
@@ -119,17 +112,13 @@ def draw_reliability(stages: Mapping[str, TaskOutcomes], title: str) -> Figure:
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--")
     for (stage, outcomes), color, marker in zip(stages.items(), (BLUE, VERMILION), "os", strict=False):
         known = outcomes.known()
-        if not known.has_probabilities:
-            _write_centred(axes, "no labelled painting")
-            continue
         bins = calibration_bins(known.confidences, known.correct)
-        x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
+        points: Any = {"data": bins, "color": color, "marker": marker, "clip_on": False}
         # The line is what the legend shows: its markers are all of one size.
         label = f"{stage}: error {calibration_error(known.confidences, known.correct):.3f}"
-        axes.plot(x, y, color=color, linewidth=1.5, marker=marker, markersize=5, label=label, clip_on=False)
-        sizes = [12 + 160 * b["count"] / len(known.confidences) for b in bins]
-        axes.scatter(x, y, s=sizes, color=color, marker=marker, zorder=3, clip_on=False)
-        axes.legend(loc="upper left", fontsize=9)
+        axes.plot("confidence", "accuracy", linewidth=1.5, markersize=5, label=label, **points)
+        axes.scatter("confidence", "accuracy", s=12 + 160 * bins["count"] / len(known.confidences), zorder=3, **points)
+    axes.legend(loc="upper left", fontsize=9)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), title=title, ylabel="share that is right")
     axes.set_xlabel(f"confidence ({NUM_CALIBRATION_BINS} bins, area: paintings)")
     _format_shares(axes)
@@ -141,43 +130,38 @@ def draw_risk_coverage(outcomes: TaskOutcomes, title: str) -> Figure:
     """The error among the accepted answers when only the most confident share is accepted."""
     figure = Figure(figsize=(WIDTH * 0.8, WIDTH * 0.65), layout="constrained")
     axes = figure.subplots()
-    axes.set(title=title, xlabel="answers accepted, most confident first", ylabel="wrong among the accepted")
     axes.axhline(1 - TARGET_ACCURACY, color=INK, linewidth=1, linestyle="--")
-    _format_shares(axes)
-    if not outcomes.known().has_probabilities:
-        _write_centred(axes, "no labelled painting")
-        return figure
     coverage, risk, _ = risk_coverage(outcomes)
     axes.step(coverage, risk, where="post", color=BLUE, linewidth=1.8)
     note = f"never {TARGET_ACCURACY:.0%} right"
-    if found := confidence_threshold(outcomes):
+    if found := confidence_threshold(outcomes, outcomes):
         axes.plot(found["coverage"], 1 - found["accuracy"], "o", color=VERMILION, zorder=3)
         note = f"{TARGET_ACCURACY:.0%} right: {found['coverage']:.0%} of answers,"
         note += f"\nconfidence ≥ {found['min_confidence']:.2f}"
     axes.text(0.04, 0.95, note, transform=axes.transAxes, va="top", fontsize=9, color=VERMILION)
+    axes.set(title=title, xlabel="answers accepted, most confident first", ylabel="wrong among the accepted")
     axes.set(xlim=(0, 1.02), ylim=(0, max(0.12, float(risk.max()) * 1.25)))
+    _format_shares(axes)
     return figure
 
 
 @rc_context(STYLE)
 def draw_label_shares(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> Figure:
     """For each label a bar a split, as long as its share of that split, with the counts by split beside it."""
-    height = 0.8 / max(1, len(counts))
-    size = (WIDTH, 0.7 + len(labels) * max(0.26, 0.11 * len(counts)))
-    figure = Figure(figsize=size, layout="constrained")
+    in_labels = pd.DataFrame(counts).reindex(labels).fillna(0).astype(int)
+    shares = in_labels / [max(1, sum(in_split.values())) for in_split in counts.values()]
+    longest, height = shares.max(axis=1), 0.8 / len(counts)
+    figure = Figure((WIDTH, 0.7 + len(labels) * max(0.26, 0.11 * len(counts))), layout="constrained")
     axes = figure.subplots()
-    longest = np.zeros(len(labels))
-    for place, (split, in_split) in enumerate(counts.items()):
-        shares = np.array([in_split.get(label, 0) for label in labels]) / max(1, sum(in_split.values()))
-        longest = np.maximum(longest, shares)
+    for place, (split, color) in enumerate(zip(counts, cycle(COLORS), strict=False)):
         at = np.arange(len(labels)) + (place - (len(counts) - 1) / 2) * height
-        axes.barh(at, shares, height=height * 0.9, color=COLORS[place % len(COLORS)], label=split)
+        axes.barh(at, shares[split], height=height * 0.9, color=color, label=split)
     for row, label in enumerate(labels):
-        numbers = " · ".join(f"{in_split.get(label, 0):,}" for in_split in counts.values())
-        axes.text(longest[row] + 0.01 * longest.max(initial=0), row, f" {numbers}", va="center", fontsize=9)
+        numbers = " · ".join(f"{number:,}" for number in in_labels.loc[label])
+        axes.text(longest[label] + 0.01 * longest.max(), row, f" {numbers}", va="center", fontsize=9)
     axes.set_yticks(range(len(labels)), [label if len(label) <= 24 else label[:23] + "…" for label in labels])
     axes.tick_params(axis="y", length=0)
-    axes.set(ylim=(len(labels) - 0.4, -0.6), xlim=(0, max(1.35 * longest.max(initial=0), 0.01)))
+    axes.set(ylim=(len(labels) - 0.4, -0.6), xlim=(0, max(1.35 * longest.max(), 0.01)))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.xaxis.set_major_locator(MaxNLocator(4))
     if len(counts) > 1:
@@ -195,17 +179,17 @@ def draw_curves(history: Sequence[Mapping[str, Any]], tasks: Sequence[str], path
         | {"mean accuracy": "eval_mean_accuracy", "mean macro-F1": "eval_mean_macro_f1"},
         "Learning rate (first group)": {"": "learning_rate"},
     }
-    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    log, figure = pd.DataFrame(history), Figure(figsize=(9, 6.5), layout="constrained")
     for axes, (title, curves) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         for (label, key), color in zip(curves.items(), cycle(COLORS), strict=False):
-            points = [(line["epoch"], line[key]) for line in history if line.get(key) is not None and "epoch" in line]
-            if points:
+            points = log.reindex(columns=["epoch", key]).dropna()
+            if len(points):
                 style = "o-" if key.startswith("eval_") else "-"
-                axes.plot(*zip(*points, strict=True), style, color=color, label=label, markersize=3.5, linewidth=1.4)
+                axes.plot("epoch", key, style, data=points, color=color, label=label, markersize=3.5, linewidth=1.4)
         axes.set(title=title, xlabel="epoch")
         axes.grid()
         if not axes.lines:
-            _write_centred(axes, "not measured")
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center")
         elif "" not in curves:
             axes.legend()
     figure.savefig(path, dpi=120)
@@ -218,12 +202,11 @@ def draw_trade_off(comparison: Mapping[str, Any]) -> Figure:
     names = [axis for axis in COST_AXES if any(tower["cost"][axis] is not None for tower in towers.values())]
     figure = Figure(figsize=(WIDTH, 2.8 * len(names)), layout="constrained")
     for axes, axis in zip(figure.subplots(len(names), 1, squeeze=False).flat, names, strict=True):
-        scale, unit = {"flops_forward": (1e9, ", G"), "parameters": (1e6, ", M")}.get(axis, (1.0, ""))
         front = {}
         for name, color, marker in zip(towers, cycle(COLORS), cycle("os^Dv*"), strict=False):
-            if towers[name]["cost"][axis] is None:
+            if (cost := towers[name]["cost"][axis]) is None:
                 continue
-            cost, scored = towers[name]["cost"][axis] / scale, towers[name]["scores"]["image+text"]
+            scored = towers[name]["scores"]["image+text"]
             accuracy, (low, high) = scored["mean_accuracy"], scored["intervals"]["mean_accuracy"]
             face = color if name in comparison["pareto"][axis] else "none"
             errors = [[max(accuracy - low, 0)], [max(high - accuracy, 0)]]
@@ -234,9 +217,9 @@ def draw_trade_off(comparison: Mapping[str, Any]) -> Figure:
         xs, ys = zip(*(front[name] for name in comparison["pareto"][axis]), strict=True)
         # To the right of a point all that costs more and answers no better is beaten by it.
         axes.step([*xs, widest], [*ys, ys[-1]], where="post", color=INK, linewidth=1.2, linestyle="--", label="front")
-        axes.set(xlim=(0, widest), xlabel=COST_AXES[axis] + unit)
+        axes.set(xlim=(0, widest), xlabel=COST_AXES[axis])
         _format_shares(axes)
-        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_major_formatter(EngFormatter() if axis in ("flops_forward", "parameters") else "{x:g}")
     figure.supylabel("mean accuracy, picture and text (bar: 95 % interval)", fontsize=10)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
@@ -247,10 +230,6 @@ def _format_shares(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid()
-
-
-def _write_centred(axes: Axes, words: str) -> None:
-    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center")
 
 
 @rc_context(STYLE)

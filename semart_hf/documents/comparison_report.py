@@ -1,16 +1,18 @@
 """comparison.html, .md and .json: which tower, how sure, at what cost."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from semart_hf.evaluation.comparison import COMPARED_SCORES, p_value_words, signed_points
+from matplotlib.ticker import EngFormatter
+
+from semart_hf.evaluation.comparison import COMPARED_SCORES, lead, p_value_words, signed_points
 from semart_hf.files import write_json, write_text
 
 from .charts import draw_trade_off, save_chart
 from .page import data_uri, render_markdown, render_page
-from .result_tables import modality_words
+from .result_tables import VIEWS, score_cell
 from .table import DASH, Cell, Table, enumeration, percent, signed
 
 # What publications state for SemArt, by what the model saw; none of them gives an interval.
@@ -25,20 +27,21 @@ SOURCES_IN_WORDS = (
     "the study of ResNet18, EfficientNet-B0 and ViT-Tiny with DistilBERT, its times on its own GPU; ICMR 2019 is "
     "Garcia, Renoust & Nakashima, Context-Aware Embeddings for Automatic Art Analysis, the best of each column."
 )
-# Label, unit and how a value is written in it.
-_COST_ROWS: dict[str, tuple[str, float, str]] = {
-    "parameters": ("parameters", 1e6, "{:.2f} M"),
-    "trained_parameters": ("of these trained", 1e6, "{:.2f} M"),
-    "flops_forward": ("operations a painting, forward", 1e9, "{:.2f} G"),
-    "epochs": ("epochs trained", 1, "{:g}"),
-    "training_paintings": ("paintings an epoch", 1, "{:,.0f}"),
-    "seconds_per_epoch": ("seconds an epoch", 1, "{:.1f}"),
-    "training_peak_memory_bytes": ("training, peak memory", 1e6, "{:.0f} MB"),
-    "milliseconds_per_painting": ("one painting, milliseconds", 1, "{:.1f}"),
-    "paintings_per_second_best": ("fastest batch, paintings a second", 1, "{:.1f}"),
-    "best_batch_size": ("paintings of that batch", 1, "{:g}"),
-    "inference_peak_memory_bytes": ("inference, peak memory", 1e6, "{:.0f} MB"),
-    "weights_bytes": ("weights on disk", 1e6, "{:.0f} MB"),
+_COUNT, _BYTES = EngFormatter(places=2), EngFormatter("B", places=0)
+# Label of a cost, and how it is written.
+_COST_ROWS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "parameters": ("parameters", _COUNT),
+    "trained_parameters": ("of these trained", _COUNT),
+    "flops_forward": ("operations a painting, forward", _COUNT),
+    "epochs": ("epochs trained", "{:g}".format),
+    "training_paintings": ("paintings an epoch", "{:,.0f}".format),
+    "seconds_per_epoch": ("seconds an epoch", "{:.1f}".format),
+    "training_peak_memory_bytes": ("training, peak memory", _BYTES),
+    "milliseconds_per_painting": ("one painting, milliseconds", "{:.1f}".format),
+    "paintings_per_second_best": ("fastest batch, paintings a second", "{:.1f}".format),
+    "best_batch_size": ("paintings of that batch", "{:g}".format),
+    "inference_peak_memory_bytes": ("inference, peak memory", _BYTES),
+    "weights_bytes": ("weights on disk", _BYTES),
 }
 
 
@@ -59,7 +62,7 @@ def conclude(comparison: Mapping[str, Any]) -> list[str]:
     """Sentences made from the other fields of comparison.json: which tower is ahead, and what that rests on."""
     scores = {name: tower["scores"]["image+text"] for name, tower in comparison["towers"].items()}
     ranked = sorted(scores, key=lambda name: -scores[name]["mean_accuracy"])
-    means = [percent(scores[name]["mean_accuracy"], scores[name]["intervals"]["mean_accuracy"]) for name in ranked]
+    means = [score_cell(scores[name], "mean_accuracy") for name in ranked]
     sentences = [
         f"On the {comparison['num_rows']} paintings of the {comparison['split']} split the mean accuracy over "
         f"{enumeration(comparison['tasks'])} is, with 95 % intervals: "
@@ -68,15 +71,16 @@ def conclude(comparison: Mapping[str, Any]) -> list[str]:
     leads: dict[bool, list[str]] = {True: [], False: []}
     num_compared, better = 0, dict[tuple[str, str], list[str]]()
     for pair in comparison["pairs"]:
-        if ranked[0] in (pair["first"], pair["second"]):
-            entry = pair["mean"]["accuracy"]
-            _, other, points, span = _lead(pair, entry)
-            leads[entry["is_significant_among_all"]].append(f"{other} by {points} ({span})")
+        names, entry = (pair["first"], pair["second"]), pair["mean"]["accuracy"]
+        if ranked[0] in names:
+            _, other, points, span = lead(entry, names)
+            words = f"{other} by {points} points ({span}, {p_value_words(entry['p_corrected'])})"
+            leads[entry["is_significant_among_all"]].append(words)
         for task, scored in pair["tasks"].items():
             num_compared += "accuracy" in scored
             if scored.get("accuracy", {}).get("is_significant_among_all"):
-                first, second, points, _ = _lead(pair, scored["accuracy"])
-                better.setdefault((first, second), []).append(f"{task} ({points})")
+                first, second, points, _ = lead(scored["accuracy"], names)
+                better.setdefault((first, second), []).append(f"{task} ({points} points)")
     if leads[True]:
         sentences.append(f"{ranked[0]} is ahead of {enumeration(leads[True])}.")
     if leads[False]:
@@ -91,15 +95,6 @@ def conclude(comparison: Mapping[str, Any]) -> list[str]:
     if fields := list(comparison["recipe_differences"]):
         caveat += f" The towers were not trained by one recipe, but with different {enumeration(fields)}."
     return [*sentences, caveat]
-
-
-def _lead(pair: Mapping[str, Any], entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    """The better tower of a pair, the other, by how much, and how sure that is."""
-    first, second, (low, high) = pair["first"], pair["second"], entry["interval"]
-    if entry["difference"] < 0:
-        first, second, low, high = second, first, -high, -low
-    span = f"{signed_points(100 * low)} to {signed_points(100 * high)}, {p_value_words(entry['p_corrected'])}"
-    return first, second, f"{100 * abs(entry['difference']):.1f} points", span
 
 
 def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
@@ -125,29 +120,34 @@ def _score_table(comparison: Mapping[str, Any], score: str, modality: str) -> Ta
     """A row a tower, a column a task; below them the ceiling, and what others published for the same."""
     columns = _columns(comparison, score)
     scored = {name: tower["scores"][modality] for name, tower in comparison["towers"].items()}
-    values, cells = list[list[Any]](), list[list[Cell]]()
-    for scores in scored.values():
-        mean = {score: scores.get(f"mean_{score}"), "intervals": {score: scores["intervals"].get(f"mean_{score}")}}
-        found = [{**scores["tasks"], "mean": mean}[column] for column in columns]
-        values.append([each[score] for each in found])
-        cells.append([percent(each[score], each.get("intervals", {}).get(score), "no label") for each in found])
-    best = [max((v for v in column if v is not None), default=0) for column in zip(*values, strict=True)]
-    rows = [
-        [Cell(name), *(replace(cell, is_strong=v == top) for cell, v, top in zip(shown, own, best, strict=True))]
-        for name, shown, own in zip(scored, cells, values, strict=True)
+    # Where each cell's score lies, and its name there.
+    places = {
+        name: [(found, f"mean_{score}") if task == "mean" else (found["tasks"][task], score) for task in columns]
+        for name, found in scored.items()
+    }
+    best = [max(found[key] or 0 for found, key in column) for column in zip(*places.values(), strict=True)]
+    rows: list[list[Cell | str]] = [
+        [
+            name,
+            *(
+                replace(score_cell(found, key, "no label"), is_strong=found[key] == top)
+                for (found, key), top in zip(row, best, strict=True)
+            ),
+        ]
+        for name, row in places.items()
     ]
-    ceiling = next(iter(scored.values())).get("ceiling")
-    others = [("best reachable", ceiling)] if ceiling else []
-    published = [PUBLISHED[modality]] if modality in PUBLISHED and score == "accuracy" else []
-    others += [(f"{name} †", accuracies) for name, accuracies in published]
-    for name, accuracies in others if score == "accuracy" else ():
-        rows.append([Cell(name), *(percent(accuracies.get(column), missing=DASH) for column in columns)])
     notes = [
-        "Small: 95 % intervals over the paintings. Bold: the best, significantly so only where the differences say.",
-        *([SOURCES_IN_WORDS] if published else []),
+        "Small: 95 % intervals over the paintings. Bold: the best, significantly so only where the differences say."
     ]
+    if score == "accuracy":
+        name, published = PUBLISHED.get(modality, ("", {}))
+        others = {"best reachable": next(iter(scored.values())).get("ceiling"), f"{name} †": published}
+        for name, accuracies in others.items():
+            if accuracies:
+                rows.append([name, *(percent(accuracies.get(column), missing=DASH) for column in columns)])
+        notes += [SOURCES_IN_WORDS] * bool(published)
     subject = COMPARED_SCORES[score][0].upper() + COMPARED_SCORES[score][1:]
-    return Table(("", *columns), rows, f"{subject}, {modality_words(modality)}, %", notes)
+    return Table(("", *columns), rows, f"{subject}, {VIEWS[modality]}, %", notes)
 
 
 def _difference_table(comparison: Mapping[str, Any], score: str) -> Table:
@@ -177,17 +177,15 @@ def _cost_table(comparison: Mapping[str, Any]) -> Table:
     """A row a figure, a column a tower."""
     towers = comparison["towers"].values()
     rows = []
-    for name, (label, unit, form) in _COST_ROWS.items():
+    for name, (label, written) in _COST_ROWS.items():
         values = [tower["cost"][name] for tower in towers]
-        if name == "flops_forward" and any(value is not None and value < 1e8 for value in values):
-            unit, form = 1e6, "{:.1f} M"
-        rows.append([label, *(DASH if value is None else form.format(value / unit) for value in values)])
+        rows.append([label, *(DASH if value is None else written(value) for value in values)])
     first = next(iter(towers))["cost"]
     notes = [
         "A multiplication and an addition are two operations. "
         f"Texts of {first['text_tokens']} tokens. Training: with reading and augmentation, without validation. "
         f"Inference: the forward pass alone on {first['inference_device']} ({first['inference_threads']} threads). "
-        "Memory: the largest the main process held, or its tensors on a GPU.",
+        "Memory: the largest the main process held, or its tensors on a GPU."
     ]
     minutes = [STUDY_MINUTES.get(tower["vision"]) for tower in towers]
     if any(minutes):
@@ -199,8 +197,8 @@ def _cost_table(comparison: Mapping[str, Any]) -> Table:
 
 def _circumstances(comparison: Mapping[str, Any]) -> Table:
     """Data, towers and machine, and what was not the same for all."""
-    here = comparison["environment"]
     known = {"data": comparison["data"], "split": comparison["split"], "recipe": comparison.get("recipe", DASH)}
+    here = comparison["environment"]
     for name, tower in comparison["towers"].items():
         frozen = tower["frozen_vision_stages"] or "no"
         known[name] = f"{tower['vision']} at {tower['image_size']} pixels, {frozen} frozen stages, in {tower['model']}"

@@ -1,4 +1,4 @@
-"""report.html of a prepared dataset: paintings, labels, texts, pictures, and what was found in them."""
+"""What lies in a prepared dataset, for a person in report.html and for the Hub and `datasets` in README.md."""
 
 import json
 import random
@@ -8,27 +8,26 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pandas as pd
 import pyarrow.dataset
 import pyarrow.parquet as pq
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCardData
 
 from semart_hf.catalogue.schema import UNKNOWN
+from semart_hf.catalogue.tables import TEXT_COLUMNS
 from semart_hf.data.training_texts import learn_tokenizer
 from semart_hf.files import write_text
 
 from .charts import draw_label_shares, svg_of
-from .page import data_uri, render_page, to_jpeg
-from .table import Cell, Table
+from .page import data_uri, render_markdown, render_page, shown_painting
+from .table import Cell, Table, first_of
 
 # Leaks first, and those that a person must judge before those that are certain.
 _COPIES = ("leaked_picture", "similar_picture", "same_picture", "leaked_description")
-_NAMED = {
-    "type": "its type",
-    "school": "its school",
-    "medium": "its medium",
-    "year": "a year",
-    "century": "a century",
-    "author": "its painter",
-}
+# What a text may name, where that is not simply the task.
+_NAMED = {"year": "a year", "century": "a century", "author": "its painter"}
 _COUNTS = {
     "read": "rows read",
     "dropped": "left out",
@@ -44,6 +43,17 @@ _NUM_PAINTINGS = 40
 _MOST_LABELS = 60  # of a task, in its chart
 _NUM_PAIRS = 12
 
+#: What SemArt's terms allow, for the card and for whoever is about to upload a prepared folder.
+SEMART_LICENCE = (
+    "SemArt (Garcia & Vogiatzis 2018) may be used for non-commercial research only (CC BY-NC). Its pictures and "
+    "descriptions come from the Web Gallery of Art and may not be redistributed: a dataset made of them belongs in a "
+    "private repository that only your own research group reads."
+)
+#: Printed before anything is uploaded.
+LICENCE_NOTICE = (
+    f"{SEMART_LICENCE}\nOther catalogues have terms of their own: look them up before you make a dataset public."
+)
+
 # Parquet files by split; split of a kept row, and its number there.
 Files = Mapping[str, Sequence[Path]]
 Place = tuple[str, int]
@@ -55,8 +65,7 @@ def write_data_report(folder: str | Path) -> Path:
     summary, files, features = read_prepared(folder)
     with (folder / "problems.jsonl").open(encoding="utf-8") as lines:
         problems = [json.loads(line) for line in lines]
-    rows, counted = summary["rows"], summary["problems"]
-    total = {key: sum(split[key] for split in rows.values()) for key in next(iter(rows.values()))}
+    total, counted = pd.DataFrame(summary["rows"]).sum(axis=1), summary["problems"]
     copies = [copy for copy in summary.get("copies", []) if copy["kind"] in _COPIES]
     copies.sort(key=lambda copy: (_COPIES.index(copy["kind"]), copy["row"]))
     pairs = [(tuple(copy["earlier_row"]), tuple(copy["row"]), copy["kind"]) for copy in copies[:_NUM_PAIRS]]
@@ -70,13 +79,13 @@ def write_data_report(folder: str | Path) -> Path:
         num_findings=len(problems),
         sample=sample,
         shown=_shown(files, features, {*sample, *(place for first, second, _ in pairs for place in (first, second))}),
-        splits=split_table(rows),
+        splits=split_table(summary["rows"]),
         labels=[_labels(task, summary) for task in summary["labels"]],
         texts=_texts(files, features, summary),
         sizes=np.sort(np.array(summary["pictures"].get("sizes", []), dtype=int).reshape(-1, 2).min(axis=1)),
         formats=summary["pictures"].get("formats", {}),
         wanted=summary["options"]["image_size"],
-        findings=finding_table(summary, _first_findings(problems)) if problems else None,
+        findings=finding_table(summary, problems) if problems else None,
         copies={kind: sum(counted[kind].values()) for kind in _COPIES if counted.get(kind)},
         pairs=pairs,
         options=Table(["option", "value"], options, num_text_columns=2),
@@ -101,19 +110,22 @@ def read_prepared(folder: Path) -> tuple[dict[str, Any], dict[str, list[Path]], 
 
 def split_table(rows: Mapping[str, Mapping[str, int]]) -> Table:
     """How many rows of each split were read and kept, and what they have."""
-    counted: list[list[Cell | str | int]] = [
-        [split, *map(counts.__getitem__, _COUNTS)] for split, counts in rows.items()
-    ]
-    return Table(["split", *_COUNTS.values()], counted)
+    return Table(
+        ["split", *_COUNTS.values()], [[split, *(counts[key] for key in _COUNTS)] for split, counts in rows.items()]
+    )
 
 
-def finding_table(summary: Mapping[str, Any], about: Mapping[str, Sequence[str]] | None = None) -> Table:
-    """Findings by kind and split, and in all; `about` has by kind what was done and the first finding, as columns."""
+def finding_table(summary: Mapping[str, Any], problems: Sequence[Mapping[str, Any]] = ()) -> Table:
+    """Findings by kind and split, and in all; with the findings themselves also what was done, and the first."""
+    first = {}
+    for problem in reversed(problems):
+        place = "{split} row {row}, {image_file}: ".format_map(problem) if problem["row"] is not None else ""
+        first[problem["problem"]] = [problem["action"], (place + problem["detail"])[:160]]
     splits, rows = summary["rows"], list[list[Cell | str | int]]()
     for kind, counts in summary["problems"].items():
-        words: list[Cell | str | int] = [kind.replace("_", " "), *about[kind]] if about else [kind]
+        words = [kind.replace("_", " "), *first[kind]] if first else [kind]
         rows.append([*words, *(counts.get(split, 0) for split in splits), sum(counts.values())])
-    columns = ["finding", *(["action", "the first"] if about else [])]
+    columns = ["finding", *(["action", "the first"] if first else [])]
     return Table([*columns, *splits, "all"], rows, num_text_columns=len(columns))
 
 
@@ -139,24 +151,18 @@ def _shown(files: Files, features: datasets.Features, places: set[Place]) -> dic
             cells = {task: found[task] if isinstance(found[task], list) else [found[task]] for task in tasks}
             labels = [tasks[task][number] for task in tasks for number in cells[task] if number is not None]
             known = " · ".join(label for label in labels if label != UNKNOWN)
-            title = found["title"] or found["image_file"] or "Untitled"
-            shown[split, row] = {
-                "key": f"{split}-{row}",
-                "title": title if len(title) <= 70 else title[:69] + "…",
-                "author": found["author"] or "",
-                "lines": [line for line in (found["date"], known) if line],
-                "jpeg": to_jpeg(found["image"]) if found["image"] else None,
-            }
+            lines = [line for line in (found["date"], known) if line]
+            shown[split, row] = {"lines": lines, **shown_painting(f"{split}-{row}", found, "Untitled")}
     return shown
 
 
 def _labels(task: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     """A task's chart of shares, and which labels `UNK` stands for, the most frequent first."""
     counts = summary["labels"][task]
-    totals = {name: sum(found.get(name, 0) for found in counts.values()) for name in next(iter(counts.values()))}
-    frequent = sorted((name for name in totals if name not in (UNKNOWN, "unknown")), key=lambda name: -totals[name])
-    hidden = {*frequent[_MOST_LABELS:]}
-    shown = [name for name, count in totals.items() if count and name not in hidden]
+    totals = pd.DataFrame(counts).sum(axis=1)
+    frequent = totals.drop([UNKNOWN, "unknown"], errors="ignore").sort_values(ascending=False, kind="stable")
+    hidden = frequent.index[_MOST_LABELS:]
+    shown = [name for name, total in totals.items() if total and name not in hidden]
     rare = sorted(summary.get("rare_labels", {}).get(task, {}).items(), key=lambda item: (-item[1], item[0]))
     chart = data_uri(svg_of(draw_label_shares(counts, shown)).encode(), "image/svg+xml")
     rare_words = [f"{label} ({count:,})" for label, count in rare]
@@ -178,14 +184,10 @@ def _texts(files: Files, features: datasets.Features, summary: Mapping[str, Any]
     found = [tokenizer(texts, truncation=False)["input_ids"] for path in paths if (texts := read(path))]
     lengths = np.sort([len(ids) for texts in found for ids in texts])
     named = {split: counts for split, counts in summary["named_labels"].items() if counts["texts"]}
-    rows: list[list[Cell | str]] = [
-        [
-            _NAMED.get(way, f"its {way}"),
-            *(Cell(f"{counts[way] / counts['texts']:.0%}", f"{counts[way]:,}") for counts in named.values()),
-        ]
-        for way in next(iter(named.values()))
-        if way != "texts"
-    ]
+    rows = list[list[Cell | str]]()
+    for way in [way for way in next(iter(named.values())) if way != "texts"]:
+        cells = [Cell(f"{counts[way] / counts['texts']:.0%}", f"{counts[way]:,}") for counts in named.values()]
+        rows.append([_NAMED.get(way, f"its {way}"), *cells])
     return {
         "lengths": lengths,
         "cut": [f"{(lengths > limit).mean():.1%} over {limit}" for limit in _LIMITS],
@@ -194,10 +196,49 @@ def _texts(files: Files, features: datasets.Features, summary: Mapping[str, Any]
     }
 
 
-def _first_findings(problems: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
-    """By kind of finding, what was done, and the first of its kind."""
-    found = {}
-    for problem in reversed(problems):
-        place = "{split} row {row}, {image_file}: ".format_map(problem) if problem["row"] is not None else ""
-        found[problem["problem"]] = problem["action"], (place + problem["detail"])[:160]
-    return found
+def write_dataset_card(folder: str | Path) -> Path:
+    """The path of `README.md`, written into a prepared dataset folder from what lies there."""
+    folder = Path(folder)
+    summary, files, features = read_prepared(folder)
+    rows = pd.DataFrame({split: summary["rows"][split] for split in files})
+    counts = {task: next(iter(splits.values())) for task, splits in summary["labels"].items()}  # of any split
+    labels = [[task, first_of([label for label in found if label != "unknown"])] for task, found in counts.items()]
+    card = render_markdown(
+        "dataset_card.md",
+        metadata=_metadata(files, features, rows.loc["kept"].to_dict()),
+        tasks=list(counts),
+        worded=[task for task in counts if task in TEXT_COLUMNS],
+        num_rows=f"{rows.loc['kept'].sum():,}",
+        num_pictures=f"{rows.loc['with_picture'].sum():,}",
+        options=summary["options"],
+        has_text="text" in features,
+        extra_columns=[column for column in features if column not in ("image", "text", *TEXT_COLUMNS, *counts)],
+        splits=split_table({split: summary["rows"][split] for split in files}),
+        labels=Table(["task", "labels"], labels, num_text_columns=2),
+        findings=finding_table(summary) if summary["problems"] else None,
+        licence=SEMART_LICENCE,
+    )
+    write_text(folder / "README.md", card)
+    return folder / "README.md"
+
+
+def _metadata(files: dict[str, list[Path]], features: datasets.Features, num_rows: dict[str, int]) -> str:
+    """The card's YAML: columns with their labels, splits with their sizes, and which files are which split."""
+    splits, total = datasets.SplitDict(), 0
+    for split, paths in files.items():
+        metas = [pq.read_metadata(path) for path in paths]
+        num_bytes = sum(meta.row_group(g).total_byte_size for meta in metas for g in range(meta.num_row_groups))
+        splits.add(datasets.SplitInfo(split, num_bytes=num_bytes, num_examples=num_rows[split]))
+        total += num_bytes
+    download_size = sum(path.stat().st_size for paths in files.values() for path in paths)
+    info = datasets.DatasetInfo(features=features, splits=splits, download_size=download_size, dataset_size=total)
+    metadata = DatasetCardData(
+        license="other",
+        task_categories=["image-classification", "text-classification"],
+        tags=["art", "paintings", "multimodal"],
+        pretty_name="Paintings",
+    )
+    DatasetInfosDict({"default": info}).to_dataset_card_data(metadata)
+    patterns = [{"split": split, "path": f"data/{split}-*"} for split in files]
+    MetadataConfigs({"default": {"data_files": patterns}}).to_dataset_card_data(metadata)
+    return str(metadata.to_yaml())

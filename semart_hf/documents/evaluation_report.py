@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from datasets import Dataset
 
 from semart_hf.data.streaming import undecoded
@@ -17,17 +18,16 @@ from semart_hf.model.processing_semart import SemArtProcessor
 
 from . import charts
 from .explanation_page import LEGEND, shown_explanation
-from .page import data_uri, render_page, to_jpeg
+from .page import data_uri, render_page, shown_painting, title_of
 from .result_tables import (
     calibration_table,
-    distance_words,
     label_table,
     modality_table,
     result_notes,
     retrieval_table,
     retrieval_words,
     score_table,
-    single_label_words,
+    task_notes,
     threshold_table,
 )
 from .table import DASH, Table
@@ -54,7 +54,7 @@ def write_evaluation_report(
 ) -> Path:
     """The path of `report.html`, made of what `write_evaluation` and `explain_examples` give, with `figures`."""
     errors, cells = choose_paintings(outcomes)
-    rows = {row for chosen in (*errors.values(), *cells.values()) for row in chosen}
+    rows = sorted({row for chosen in (*errors.values(), *cells.values()) for row in chosen})
     tasks = {task: outcomes.task(task) for task in results["tasks"]}
     environment = {key: results[key] for key in ("model", "data", "split", "seconds")} | results["environment"]
     name = Path(results["model"]).name or results["model"]
@@ -70,15 +70,16 @@ def write_evaluation_report(
         retrieval_words=retrieval_words,
         figures=draw_figures(folder / "figures", results, outcomes, uncalibrated),
         outcomes=tasks,
-        orders={task: charts.display_order(tasks[task].labels) for task in matrix_tasks(outcomes)},
         counts={task: confusion_counts(tasks[task]) for task in matrix_tasks(outcomes)},
         most_labels=MOST_MATRIX_LABELS,
         errors=errors,
         cells=cells,
-        shown=shown_paintings(paintings, sorted(rows)),
+        shown={
+            row: shown_painting(row, painting, f"row {row}")
+            for row, painting in zip(rows, undecoded(paintings).select(rows), strict=True)
+        },
         label_table=label_table,
-        distance_words=distance_words,
-        single_label_words=single_label_words,
+        task_notes=task_notes,
         calibration=calibration_table(results["calibration"]) if "calibration" in results else None,
         thresholds=threshold_table(results["thresholds"]),
         legend=LEGEND,
@@ -124,35 +125,15 @@ def choose_paintings(outcomes: Outcomes) -> tuple[dict[str, list[int]], dict[Con
     cells: dict[ConfusionCell, list[int]] = {}
     for name in outcomes.single():
         task = outcomes.task(name)
-        order = np.argsort(-np.nan_to_num(task.confidences), kind="stable")
-        order = order[task.is_known[order]]
-        errors[name] = order[~task.correct[order]][:ERRORS_PER_TASK].tolist()
-        for row in order.tolist() if name in matrix_tasks(outcomes) else ():
-            rows = cells.setdefault((name, int(task.references[row]), int(task.predictions[row])), [])
-            if len(rows) < PAINTINGS_PER_CELL:
-                rows.append(row)
+        columns = {"truth": task.references, "answer": task.predictions, "sure": np.nan_to_num(task.confidences)}
+        known = pd.DataFrame(columns)[task.is_known].sort_values("sure", ascending=False, kind="stable")
+        errors[name] = known.index[known["truth"] != known["answer"]][:ERRORS_PER_TASK].tolist()
+        if name in matrix_tasks(outcomes):
+            for (truth, answer), rows in known.groupby(["truth", "answer"], sort=False):
+                cells[name, truth, answer] = rows.index[:PAINTINGS_PER_CELL].tolist()
     errors_first = sorted(cells, key=lambda cell: cell[1] == cell[2])[:MAX_PAINTINGS]
     depth = max(1, MAX_PAINTINGS // max(1, len(cells)))
     return errors, {cell: cells[cell][:depth] for cell in errors_first}
-
-
-def shown_paintings(paintings: Dataset, rows: list[int]) -> dict[int, dict[str, Any]]:
-    """Row to what the template's macro `painting` shows of it; one picture is in memory at a time."""
-    cells = undecoded(paintings).select(rows)
-    return {
-        row: {
-            "key": row,
-            "title": title_of(row, found),
-            "author": found.get("author") or "",
-            "jpeg": to_jpeg(found["image"]) if found.get("image") else None,
-        }
-        for row, found in zip(rows, cells, strict=True)
-    }
-
-
-def title_of(row: int, painting: Mapping[str, Any]) -> str:
-    """What a painting is called on the page."""
-    return painting.get("title") or painting.get("image_file") or f"row {row}"
 
 
 def explain_examples(
@@ -169,9 +150,8 @@ def explain_examples(
     has_text = np.array([bool(text and text.strip()) for text in texts], dtype=bool)
     for at, task in enumerate(outcomes.single()[:4]):
         found = outcomes.task(task)
-        is_wanted, is_known = found.correct == (at % 2 == 0), found.is_known
-        order = np.lexsort((-found.confidences, ~has_text, ~is_wanted))  # by the last key first
-        left = (row for row in order.tolist() if row not in used and is_known[row])
+        order = np.lexsort((-found.confidences, ~has_text, found.correct != (at % 2 == 0)))  # by the last key first
+        left = (row for row in order.tolist() if row not in used and found.is_known[row])
         if (row := next(left, None)) is None:
             continue
         used.add(row)
@@ -184,8 +164,7 @@ def explain_examples(
         truth = found.labels[found.references[row]]
         verdict = "rightly" if explanation.label == truth else f"but it is {truth}"
         by = f" by {painting['author']}" if painting.get("author") else ""
-        headline = (
-            f"{title_of(row, painting)}{by}: {task} {explanation.label}, {explanation.probability:.0%} sure, {verdict}"
-        )
+        answer = f"{task} {explanation.label}, {explanation.probability:.0%} sure, {verdict}"
+        headline = f"{title_of(painting, f'row {row}')}{by}: {answer}"
         examples.append(shown_explanation(at, [explanation], headline))
     return examples

@@ -36,17 +36,17 @@ def write_explanations(
     path: Path, pipeline: ArtClassificationPipeline, paintings: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> None:
     """Write a page that explains every task's answer about paintings, given by name and `{"image", "text"}`."""
-    classify, model, entries = pipeline, pipeline.model, list[dict[str, Any]]()
+    model, entries = pipeline.model, list[dict[str, Any]]()
+    several = [task["name"] for task in model.config.tasks if is_multi_label(task)]
     for key, (name, painting) in enumerate(paintings):
-        given: Any = {"image": painting.get("image"), "text": painting.get("text"), "precision": pipeline.precision}
+        given: Any = {name: painting[name] for name in ("image", "text") if painting.get(name) is not None}
         try:
-            asked = {name: painting[name] for name in ("image", "text") if painting.get(name) is not None}
-            several = [task["name"] for task in model.config.tasks if is_multi_label(task)]
-            answers = classify(asked, tasks=several) if several else {}
+            answers = pipeline(given, tasks=several) if several else {}
+            given["precision"] = pipeline.precision
             found = [
-                explain(model, pipeline.processor, task=task["name"], label=label, **given)
-                for task in model.config.tasks
-                for label in [one["label"] for one in answers.get(task["name"], ())][:MOST_LABELS] or [None]
+                explain(model, pipeline.processor, task=task, label=label, **given)
+                for task in model.config.task_names
+                for label in [one["label"] for one in answers.get(task, ())][:MOST_LABELS] or [None]
             ]
         except ValueError as error:  # a picture that cannot be read does not cost the others their page
             entries.append({"name": name, "error": str(error)})
@@ -82,7 +82,7 @@ def shown_explanation(key: int, explanations: Sequence[Explanation], heading: st
             }
         )
     # Twice as large as it is shown, for screens with small pixels.
-    jpeg = None if picture is None else to_jpeg(picture, 2 * SHOWN_SIZE)
+    jpeg = to_jpeg(picture, 2 * SHOWN_SIZE)
     return {"key": key, "heading": heading, "jpeg": jpeg, "width": width, "height": height, "answers": answers}
 
 
@@ -90,12 +90,12 @@ def overlay_png(heat: npt.NDArray[np.float32]) -> bytes:
     """A picture of the heat (height, width) to lay over a painting: it glows where the heat speaks for the answer."""
     positive = np.clip(heat, 0, None)
     # Only the half that says most glows, or nothing would stand out; one outshining pixel must not darken all others.
-    faintest, brightest = (float(np.quantile(positive, share)) for share in (0.5, 0.995))
-    brightest = max(brightest, float(positive.max()) / 2, 1e-12)
+    faintest, brightest = np.quantile(positive, (0.5, 0.995))
+    brightest = max(brightest, positive.max() / 2, 1e-12)
     strength = np.clip((positive - faintest) / max(brightest - faintest, 1e-12), 0, 1)
-    pixels = np.zeros((*heat.shape, 4), dtype=np.uint8)
-    pixels[..., :3] = GLOW
-    pixels[..., 3] = np.round(0.85 * 255 * strength)
+    alpha = np.round(0.85 * 255 * strength).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    picture = Image.new("RGB", alpha.shape[::-1], GLOW)
+    picture.putalpha(Image.fromarray(alpha))
+    picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -5,27 +5,28 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from jinja2.meta import find_undeclared_variables
 
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
-from . import card_text
-from .page import ENVIRONMENT
+from .page import render_markdown
 from .result_tables import (
+    MINIATURE_NOTICE,
     SHORT,
+    VIEWS,
     calibration_table,
     modality_table,
     retrieval_table,
     retrieval_words,
+    score_cell,
     score_table,
     threshold_table,
-    training_words,
     unreadable_words,
 )
 from .table import NOT_MEASURED, Table, first_of, percent
@@ -37,6 +38,7 @@ _METRICS = {
     "micro_f1": "Micro F1",
 }
 EXAMPLE_TEXT = "A view of a town across the river, with boats in the evening light"
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _EXAMPLE = re.compile(r"```python\n(.*?)\n```\s+```text\n(.*?)\n```", re.DOTALL)
 
 
@@ -50,47 +52,15 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card is made of, besides the model.
+    """What a card is made of, besides the model."""
 
-    Args:
-        repo_id: `user/name`.
-        results: Contents of results files, the most important first; none: everything is "not measured".
-        recipe: Fields of the recipe that trained the model; empty where that is not known.
-        figures: Names of figures to their files in the repository, such as `figures/confusion_type.png`.
-        data_name: What the training data are called; `None`: the name of their folder.
-        license: Of the weights, as the Hub writes it.
-    """
-
-    repo_id: str
+    repo_id: str  # `user/name`
     example: Example
-    results: Sequence[Mapping[str, Any]] = ()
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    figures: Mapping[str, str] = field(default_factory=dict)
-    data_name: str | None = None
-    license: str = "apache-2.0"
-
-    @property
-    def is_miniature(self) -> bool:
-        """Whether the training data are the painted miniature, as the results say; old ones by their ceilings."""
-        for results in self.results:
-            if recorded := results.get("training_data"):
-                return bool(recorded.get("is_painted_miniature"))
-        views = [view for results in self.results for view in results.get("modalities", {}).values()]
-        return any("ceiling" in view for view in views)
-
-    @property
-    def named_data(self) -> str:
-        """What the data are called in sentences."""
-        source = self.recipe.get("data") or (self.results[0].get("data") if self.results else None)
-        found = Path(str(source)).name if source else "unnamed paintings"
-        return self.data_name or ("SemArt miniature" if self.is_miniature else found)
-
-    def data_of(self, results: Mapping[str, Any]) -> str:
-        """What the data of a results file are called: the training data's name, or their folder's."""
-        recorded = (self.results[0].get("training_data") or {}).get("name")
-        name = Path(str(results.get("data"))).name
-        trained_on = self.recipe.get("data") or recorded or self.results[0].get("data")
-        return self.named_data if name == Path(str(trained_on)).name else name
+    results: Sequence[Mapping[str, Any]] = ()  # contents of results files, the most important first
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # that trained the model; empty where that is not known
+    figures: Mapping[str, str] = field(default_factory=dict)  # by name their files in the repository
+    data_name: str | None = None  # what the training data are called; `None`: the name of their folder
+    license: str = "apache-2.0"  # of the weights, as the Hub writes it
 
     @property
     def painting(self) -> dict[str, str]:
@@ -99,80 +69,103 @@ class CardFacts:
         image = {"image": file_url(self.repo_id, picture)} if picture else {}
         return image | ({"text": text} if text else {})
 
-    @property
-    def published_data(self) -> str:
-        """The data's id in the metadata."""
-        return re.sub(r"[^a-z0-9]+", "-", self.named_data.lower()).strip("-")
 
-
-def render_card(model: SemArtForArtClassification, facts: CardFacts, template: Path) -> ModelCard:
-    """The card, rendered from a template of Markdown such as semart_hf/templates/model_card.md."""
-    if not template.is_file():
-        raise ValueError(
-            f"Got the card template {template}, which is no file. Allowed is a Markdown file with placeholders. Pass "
-            "the path of semart_hf/templates/model_card.md."
-        )
-    context = _context(model, facts)
-    source = template.read_text(encoding="utf-8")
-    if unknown := sorted(find_undeclared_variables(ENVIRONMENT.parse(source)) - set(context)):
-        raise ValueError(
-            f"The card template {template} asks for {unknown}. Known are {sorted(context)}. Correct its placeholders."
-        )
-    return ModelCard(ENVIRONMENT.from_string(source).render(context))
-
-
-def _context(model: SemArtForArtClassification, facts: CardFacts) -> dict[str, Any]:
-    config, first = model.config, facts.results[0] if facts.results else {}
-    miniature = {"training_data": {"is_painted_miniature": facts.is_miniature}}  # of a model that does not record it
+def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCard:
+    """The card, rendered from semart_hf/templates/model_card.md."""
+    config, results, recorded = model.config, facts.results, model.config.training_data or {}
+    first = results[0] if results else {}
+    views = [view for one in results for view in one.get("modalities", {}).values()]
+    # The data of a model from before they were recorded are known by the ceilings of its scores.
+    is_miniature = bool(recorded.get("is_painted_miniature", any("ceiling" in view for view in views)))
+    trained_on = _folder_name(facts.recipe.get("data") or recorded.get("name") or first.get("data"))
+    data_name = facts.data_name or ("SemArt miniature" if is_miniature else trained_on)
+    names = [_folder_name(one.get("data")) for one in results]
+    scored = [(data_name if name == trained_on else name, one) for name, one in zip(names, results, strict=True)]
     labels = [[task["name"], str(len(task["labels"])), first_of(task["labels"])] for task in config.tasks or []]
-    recipe = card_text.without_folders(dict(facts.recipe))
-    return {
-        "card_data": _card_metadata(facts, config.task_names, config.text_config.model_type).to_yaml(),
+    imbalance, worst_classes = _label_words(first)
+    recipe = without_folders(dict(facts.recipe))
+    context = {
+        "card_data": _metadata(model, facts, data_name, scored).to_yaml(),
         "repo_id": facts.repo_id,
         "title": facts.repo_id.split("/")[-1],
-        "notice": config.training_notice or training_words(miniature),
+        "notice": config.training_notice or MINIATURE_NOTICE * is_miniature,
         "tasks": config.task_names,
         "several": [task["name"] for task in config.tasks or [] if is_multi_label(task)],
         "painting": json.dumps(facts.painting, ensure_ascii=False, indent=4).replace("\n}", ",\n}"),
         "answer": facts.example.answer,
         "package_version": version("semart-hf"),
-        "model_table": card_text.model_table(model, facts.recipe),
+        "model_table": _model_table(model, facts.recipe),
         "label_table": Table(["task", "labels", "in the order of the logits"], labels, num_text_columns=3),
-        "imbalance": card_text.imbalance(first),
-        "worst_classes": card_text.worst_classes(first),
-        "giveaway": card_text.giveaway(first),
+        "imbalance": imbalance,
+        "worst_classes": worst_classes,
+        "giveaway": _giveaway(first),
         "license": facts.license,
-        "data_name": facts.named_data,
-        "is_miniature": facts.is_miniature,
+        "data_name": data_name,
+        "is_miniature": is_miniature,
         "recipe": recipe,
         "recipe_yaml": yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=110).strip(),
-        "cost": card_text.cost_lines(first),
-        "results": [
-            {
-                "num_rows": f"{one['num_rows']:,}",
-                "data": facts.data_of(one),
-                "split": one.get("split", "unnamed"),
-                "unreadable": unreadable_words(one),
-                "exact_match": percent(one.get("exact_match"), one.get("intervals", {}).get("exact_match")),
-                "scores": score_table(one, (*SHORT, "expected_calibration_error")),
-                "modalities": modality_table(one),
-                "retrieval": retrieval_table(one["retrieval"]) if "retrieval" in one else None,
-                "retrieval_words": retrieval_words(one["retrieval"]) if "retrieval" in one else "",
-            }
-            for one in facts.results
-        ],
+        "cost": _cost_lines(first),
+        "results": [_shown_results(one, name) for name, one in scored],
         "figures": facts.figures,
         "calibration": calibration_table(first["calibration"]) if "calibration" in first else None,
         "fitted_on": first.get("calibration", {}).get("fitted_on") or "an earlier split",
         "thresholds": first.get("thresholds"),
         "threshold_table": threshold_table(first["thresholds"]) if first.get("thresholds") else None,
-        "evaluation_options": card_text.evaluation_options(facts.recipe, first),
+        "evaluation_options": _evaluation_options(facts.recipe, first),
         "not_measured": NOT_MEASURED,
+    }
+    return ModelCard(render_markdown("model_card.md", **context))
+
+
+def _folder_name(data: object) -> str:
+    return Path(str(data)).name if data else "unnamed paintings"
+
+
+def _shown_results(results: Mapping[str, Any], data_name: str) -> dict[str, Any]:
+    """What the template shows of a results file."""
+    return {
+        "num_rows": f"{results['num_rows']:,}",
+        "data": data_name,
+        "split": results.get("split", "unnamed"),
+        "unreadable": unreadable_words(results),
+        "exact_match": score_cell(results, "exact_match"),
+        "scores": score_table(results, (*SHORT, "expected_calibration_error")),
+        "modalities": modality_table(results),
+        "retrieval": retrieval_table(results["retrieval"]) if "retrieval" in results else None,
+        "retrieval_words": retrieval_words(results["retrieval"]) if "retrieval" in results else "",
     }
 
 
-def _card_metadata(facts: CardFacts, tasks: Sequence[str], text_family: str) -> ModelCardData:
-    results = _eval_results(facts, tasks)
+def _metadata(
+    model: SemArtForArtClassification,
+    facts: CardFacts,
+    data_name: str,
+    scored: Sequence[tuple[str, Mapping[str, Any]]],
+) -> ModelCardData:
+    """What the Hub reads; `scored` are results files with the names of their data."""
+    data_id = re.sub(r"[^a-z0-9]+", "-", data_name.lower()).strip("-")
+    entries = []
+    for data, results in scored:
+        split, alone = results.get("split"), results.get("modalities", {})
+        views = [(metric, words, "", results) for metric, words in _METRICS.items()]
+        views += [("accuracy", "Accuracy", f", {one} alone", alone[one]) for one in ("image", "text") if one in alone]
+        for (metric, words, shown, view), task in product(views, model.config.task_names):
+            if (value := view["tasks"].get(task, {}).get(metric)) is not None:
+                entry = EvalResult(
+                    task_type="image-classification",
+                    task_name="Art classification",
+                    dataset_type=data_id if data == data_name else data,
+                    dataset_name=data,
+                    dataset_split=split,
+                    metric_type="f1" if metric.endswith("f1") else metric,
+                    metric_name=f"{words} ({task}{shown})" + f", {data} {split}" * (len(scored) > 1),
+                    metric_value=round(value, 4),
+                )
+                entries.append(entry)
+    text_family = model.config.text_config.model_type
+    best = {task: ranked[0] for task, ranked in facts.example.answer.items()}
+    output = [{"label": f"{task}: {one['label']}", "score": round(one["score"], 4)} for task, one in best.items()]
+    shown = {{"image": "src"}.get(name, name): value for name, value in facts.painting.items()}
     return ModelCardData(
         language="en",
         license=facts.license,
@@ -181,57 +174,22 @@ def _card_metadata(facts: CardFacts, tasks: Sequence[str], text_family: str) -> 
         # repository does not have. It stays among the tags, by which models are searched.
         pipeline_tag="art-classification",
         tags=["art", "paintings", "image-classification", "multimodal", "semart", "timm", text_family],
-        datasets=[facts.published_data],
+        datasets=[data_id],
         metrics=["accuracy", "f1"],
         base_model=base_models(facts.recipe) or None,
-        model_name=facts.repo_id.split("/")[-1] if results else None,
-        eval_results=results or None,
-        widget=[
-            {
-                "example_title": "A painting",
-                **{{"image": "src"}.get(name, name): value for name, value in facts.painting.items()},
-                "output": [
-                    {"label": f"{task}: {ranked[0]['label']}", "score": round(ranked[0]["score"], 4)}
-                    for task, ranked in facts.example.answer.items()
-                ],
-            }
-        ],
+        model_name=facts.repo_id.split("/")[-1] if entries else None,
+        eval_results=entries or None,
+        widget=[{"example_title": "A painting", **shown, "output": output}],
     )
 
 
 def base_models(recipe: Mapping[str, Any]) -> list[str]:
     """Hub ids of the towers that the model's weights began from, the vision tower's first."""
     if start := recipe.get("init_from"):
-        return [start] if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(start)) and not Path(start).exists() else []
+        return [start] if _HUB_ID.fullmatch(str(start)) and not Path(start).exists() else []
     pretrained = str(recipe.get("pretrained", "true")).lower()
-    towers = [name for name in ("vision", "text") if recipe.get(name) and pretrained in ("true", name)]
-    return [recipe[name] for name in towers if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(recipe[name]))]
-
-
-def _eval_results(facts: CardFacts, tasks: Sequence[str]) -> list[EvalResult]:
-    """Accuracy and macro F1 of each task with everything shown, then accuracies with each source alone."""
-    entries = []
-    for results in facts.results:
-        data, split, alone = facts.data_of(results), results.get("split"), results.get("modalities", {})
-        views = [(metric, words, "", results) for metric, words in _METRICS.items()]
-        views += [("accuracy", "Accuracy", f", {one} alone", alone[one]) for one in ("image", "text") if one in alone]
-        for metric, words, shown, scored in views:
-            values = {task: scored["tasks"].get(task, {}).get(metric) for task in tasks}
-            entries += [
-                EvalResult(
-                    task_type="image-classification",
-                    task_name="Art classification",
-                    dataset_type=facts.published_data if data == facts.named_data else data,
-                    dataset_name=data,
-                    dataset_split=split,
-                    metric_type="f1" if metric.endswith("f1") else metric,
-                    metric_name=f"{words} ({task}{shown})" + f", {data} {split}" * (len(facts.results) > 1),
-                    metric_value=round(value, 4),
-                )
-                for task, value in values.items()
-                if value is not None
-            ]
-    return entries
+    towers = [str(recipe.get(name)) for name in ("vision", "text") if pretrained in ("true", name)]
+    return [tower for tower in towers if _HUB_ID.fullmatch(tower)]
 
 
 def file_url(repo_id: str, name: str) -> str:
@@ -243,3 +201,90 @@ def read_example(card: str) -> tuple[str, str] | None:
     """The first Python of a card and the output that it shows; `None` where it has none."""
     match = _EXAMPLE.search(card)
     return (match[1], match[2]) if match else None
+
+
+def without_folders(value: object) -> object:
+    """The value of a JSON file, with every absolute path, and every path that leads outside, cut to its last part."""
+    if isinstance(value, dict):
+        return {key: without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    if isinstance(value, str) and re.match(r"(/|\.\.?[/\\]|~[/\\]|[A-Za-z]:[/\\])\S", value):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return value
+
+
+def _model_table(model: SemArtForArtClassification, recipe: Mapping[str, Any]) -> Table:
+    """Towers, sizes and what of them learned."""
+    config = model.config
+    vision, text = config.vision_config, config.text_config
+    _, height, width = (vision.pretrained_cfg or {}).get("input_size", ["?", "?", "?"])
+    layers, stages = config.trainable_text_layers, config.frozen_vision_stages
+    pretrained = str(recipe.get("pretrained", "true" if "vision" in recipe else "")).lower()
+    starts = {"true": "pretrained towers", "false": "random", "": "not recorded"}
+    start = without_folders(recipe.get("init_from")) or starts.get(pretrained, f"pretrained {pretrained} tower")
+    text_name = without_folders(recipe.get("text") or text.model_type)
+    parts = {
+        "vision tower": f"{recipe.get('vision') or vision.architecture} (timm), {height} × {width} pixels",
+        "of it frozen": f"the first {stages} stages, the stem first" if stages else "nothing",
+        "text tower": f"{text_name}: {text.num_hidden_layers} layers of {text.hidden_size}",
+        "of it learned": "everything" if layers is None else f"its last {layers} of {text.num_hidden_layers} layers",
+        "starting weights": start,
+        "fused features": str(config.fusion_dim),
+        "parameters": f"{model.num_parameters():,}, of which {model.num_parameters(only_trainable=True):,} learned",
+        "format": config.format_version,
+    }
+    return Table(["part", "what"], list(parts.items()), num_text_columns=2)
+
+
+def _label_words(results: Mapping[str, Any]) -> tuple[str, str]:
+    """By task the share of the most frequent label, and by name the worst three and those that were not tested."""
+    frequent, worst = [], []
+    for task, scores in results.get("tasks", {}).items():
+        labels = scores.get("per_label", {})
+        tested = sorted((label for label in labels if labels[label]["support"]), key=lambda label: labels[label]["f1"])
+        if tested:
+            # Of several labels the supports add up to more than the paintings.
+            has_several = "mean_average_precision" in scores
+            total = scores["num_rows"] if has_several else sum(found["support"] for found in labels.values())
+            most = max(tested, key=lambda label: labels[label]["support"])
+            frequent.append(f"{task}: {most} {labels[most]['support'] / total:.0%}")
+            words = [f"{label} (F1 {labels[label]['f1']:.2f} of {labels[label]['support']})" for label in tested[:3]]
+            untested = [label for label in labels if label not in tested]
+            missing = f"; not among the tested paintings: {first_of(untested)}" if untested else ""
+            worst.append(f"{task}: {', '.join(words)}{missing}")
+    return "; ".join(frequent) or NOT_MEASURED, ". ".join(worst) or NOT_MEASURED
+
+
+def _giveaway(results: Mapping[str, Any]) -> str:
+    """Mean accuracy with each source alone, and without the words that name a label."""
+    found = results.get("modalities", {})
+    return ", ".join(f"{words} {percent(found.get(name, {}).get('mean_accuracy'))}" for name, words in VIEWS.items())
+
+
+def _cost_lines(results: Mapping[str, Any]) -> list[str]:
+    """What training and evaluation took, and on what."""
+    measured, here = results.get("training") or {}, results.get("environment") or {}
+    values = {name: value for name, value in measured.items() if isinstance(value, int | float | str)}
+    words = {name: value if isinstance(value, str) else f"{value:,}" for name, value in values.items()}
+    lines = [f"{name.replace('_', ' ')}: {value}" for name, value in words.items()]
+    lines += [f"trained on: {_machine(measured.get('environment') or here)}"] if lines else []
+    evaluation = NOT_MEASURED
+    if seconds := results.get("seconds"):
+        evaluation = f"{seconds:,} s for {results['num_rows']:,} paintings and every view of them, on {_machine(here)}"
+    return [*(lines or [f"time and memory of training: {NOT_MEASURED}"]), f"evaluation: {evaluation}"]
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    name = environment.get("gpu") or environment.get("processor") or environment.get("platform")
+    versions = [f"{name} {environment[name]}" for name in ("torch", "transformers", "timm") if environment.get(name)]
+    words = f"{name}, {environment.get('cores')} cores" if name else "a machine that was not recorded"
+    return f"{words} ({', '.join(versions)})" if versions else words
+
+
+def _evaluation_options(recipe: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """The options by which `semart-hf evaluate` scores again."""
+    data = without_folders(str(recipe.get("data") or results.get("data") or "DATA"))
+    masked = any("masked" in modality for modality in results.get("modalities", {}))
+    options = f"--data {data} --split {results.get('split', 'test')} --output_dir evaluation"
+    return options + " --mask_label_words" * masked

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,24 @@ def small_picture(picture: Any, size: int) -> Image.Image:
 
 
 def to_jpeg(picture: Any, size: int = THUMBNAIL_SIZE) -> bytes | None:
-    """The picture as a JPEG whose longer side is at most `size` pixels; `None` where it cannot be read."""
+    """The picture as a JPEG of at most `size` pixels on its longer side; `None` if there is none that can be read."""
     try:
-        small = small_picture(picture, size)
+        small = None if picture is None else small_picture(picture, size)
     except ValueError:  # a page is not lost for one file; findings and results name it
         return None
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80, optimize=True)
-    return buffer.getvalue()
+    if small is not None:
+        small.save(buffer, "JPEG", quality=80, optimize=True)
+    return buffer.getvalue() or None
+
+
+def title_of(painting: Mapping[str, Any], default: str) -> str:
+    """What a painting is called on a page."""
+    title = painting.get("title") or painting.get("image_file") or default
+    return title if len(title) <= 70 else title[:69] + "…"
+
+
+def shown_painting(key: str | int, painting: Mapping[str, Any], default_title: str) -> dict[str, Any]:
+    """What the template's macro `painting` shows of a row."""
+    title, author = title_of(painting, default_title), painting.get("author") or ""
+    return {"key": key, "title": title, "author": author, "jpeg": to_jpeg(painting.get("image"))}

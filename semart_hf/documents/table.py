@@ -24,19 +24,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first `num_text_columns` columns are text and whose others are numbers.
-
-    Args:
-        rows: One cell a column; whole numbers are written with thousands separators.
-        notes: Paragraphs below it.
-        total: A last row that is set apart.
-    """
+    """A table whose first `num_text_columns` columns are text and whose others are numbers."""
 
     header: Sequence[str]
-    rows: Sequence[Sequence[Cell | str | int]]
+    rows: Sequence[Sequence[Cell | str | int]]  # whole numbers are written with thousands separators
     title: str = ""
-    notes: Sequence[str] = ()
-    total: Sequence[Cell | str | int] = ()
+    notes: Sequence[str] = ()  # paragraphs below it
+    total: Sequence[Cell | str | int] = ()  # a last row that is set apart
     num_text_columns: int = 1
 
     @property
@@ -47,9 +41,9 @@ class Table:
     def markdown(self) -> str:
         """The table in Markdown, the small text of a cell in brackets."""
         rules = ["---"] * self.num_text_columns + ["---:"] * (len(self.header) - self.num_text_columns)
-        rows = [*self.rows, *([self.total] if self.total else [])]
-        lines = [list(map(escape_markdown, self.header)), rules, *([_markdown(cell) for cell in row] for row in rows)]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        rows = [self.header, *self.rows, *([self.total] if self.total else [])]
+        header, *lines = ([_markdown(cell) for cell in row] for row in rows)
+        return "\n".join("| " + " | ".join(line) + " |" for line in (header, rules, *lines))
 
 
 def as_cell(value: Cell | str | int) -> Cell:
@@ -98,6 +92,5 @@ def escape_markdown(text: object) -> str:
 
 def _markdown(cell: Cell | str | int) -> str:
     cell = as_cell(cell)
-    text = escape_markdown(cell.text)
-    text = f"**{text}**" if cell.is_strong else text
-    return f"{text} ({escape_markdown(cell.small)})" if cell.small else text
+    strong = "**" * cell.is_strong
+    return str(Cell(f"{strong}{escape_markdown(cell.text)}{strong}", escape_markdown(cell.small)))

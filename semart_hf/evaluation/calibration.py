@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from semart_hf.files import write_text
-from semart_hf.model.configuration_semart import is_multi_label
+from semart_hf.model.configuration_semart import SemArtConfig, is_multi_label
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 from .outcomes import Outcomes, SeveralOutcomes
@@ -83,26 +83,22 @@ def _best_threshold(truth: npt.NDArray[np.bool_], probabilities: npt.NDArray[np.
 def with_thresholds(tasks: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> list[dict[str, Any]]:
     """The tasks of a configuration, those with several labels with the thresholds of `choose_thresholds`."""
     return [
-        {**task, "thresholds": choose_thresholds(found)} if isinstance(found, SeveralOutcomes) else dict(task)
-        for task, found in ((task, outcomes.task(task["name"])) for task in tasks)
+        {**task, "thresholds": choose_thresholds(outcomes.task(task["name"]))} if is_multi_label(task) else dict(task)
+        for task in tasks
     ]
 
 
-def store_calibration(
-    model_folder: str | Path,
-    temperatures: dict[str, float],
-    risks: dict[str, list[list[float]]],
-    thresholds: Mapping[str, list[float]] | None = None,
-) -> None:
-    """Write temperatures, risks and thresholds by task into the folder's config.json, all else stays as it is."""
+def store_calibration(model_folder: str | Path, config: SemArtConfig) -> None:
+    """Write a configuration's temperatures, risks and thresholds into the folder's config.json, which else stays."""
     path = Path(model_folder) / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["temperatures"] = {task: round(value, 4) for task, value in temperatures.items()}
-    config["confidence_risks"] = risks
-    for task in config.get("tasks", []):
-        if task["name"] in (thresholds or {}):
-            task["thresholds"] = (thresholds or {})[task["name"]]
-    write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored["temperatures"] = {task: round(value, 4) for task, value in (config.temperatures or {}).items()}
+    stored["confidence_risks"] = config.confidence_risks or {}
+    thresholds = {task["name"]: task["thresholds"] for task in config.tasks or [] if "thresholds" in task}
+    for task in stored.get("tasks", []):
+        if task["name"] in thresholds:
+            task["thresholds"] = thresholds[task["name"]]
+    write_text(path, json.dumps(stored, indent=2, sort_keys=True) + "\n")
 
 
 def check_can_store(model_folder: str | Path) -> None:
@@ -145,25 +141,22 @@ def risk_points(outcomes: Any) -> list[list[float]]:
     return [[round(float(confidences[place]), 6), round(float(risk[place]), 6)] for place in kept]
 
 
-def confidence_threshold(outcomes: Any) -> dict[str, Any] | None:
-    """The lowest `min_confidence` at which 95 % of accepted answers are right, if any, with what it gives."""
-    coverage, risk, confidences = risk_coverage(outcomes)
+def confidence_threshold(choosing: Any, scored: Any) -> dict[str, Any] | None:
+    """The lowest `min_confidence` at which 95 % of accepted answers are right, if any, and what it gives on others."""
+    _, risk, confidences = risk_coverage(choosing)
     reached = np.flatnonzero(1 - risk >= TARGET_ACCURACY)
-    if not len(reached) or not outcomes.known().has_probabilities:
+    if not len(reached):
         return None
-    columns = {"min_confidence": confidences, "coverage": coverage, "accuracy": 1 - risk}
-    return {name: float(column[reached[-1]]) for name, column in columns.items()}
+    known, num_known = answered(scored), int(scored.is_known.sum())
+    is_accepted = known.confidences >= confidences[reached[-1]]
+    return {
+        "min_confidence": float(confidences[reached[-1]]),
+        "coverage": float(is_accepted.sum() / num_known) if num_known else None,
+        "accuracy": float(known.correct[is_accepted].mean()) if is_accepted.any() else None,
+    }
 
 
 def thresholds(outcomes: Outcomes, chosen_on: str, choosing: Outcomes) -> dict[str, Any]:
     """By task the confidence from which 95 % of `choosing`, the split `chosen_on`, are right, and what it gives."""
-    tasks: dict[str, Any] = {}
-    for task in outcomes.task_names:
-        tasks[task] = found = confidence_threshold(choosing.task(task))
-        if found is not None:
-            known = answered(outcomes.task(task))
-            is_accepted = known.confidences >= found["min_confidence"]
-            num_known = int(outcomes.task(task).is_known.sum())
-            found["coverage"] = float(is_accepted.sum() / num_known) if num_known else None
-            found["accuracy"] = float(known.correct[is_accepted].mean()) if is_accepted.any() else None
+    tasks = {name: confidence_threshold(choosing.task(name), outcomes.task(name)) for name in outcomes.task_names}
     return {"target_accuracy": TARGET_ACCURACY, "chosen_on": chosen_on, "tasks": tasks}

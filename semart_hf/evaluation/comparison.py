@@ -32,18 +32,15 @@ COST_AXES = {
 
 @dataclass(frozen=True)
 class TowerRun:
-    """One tower's finished run: `results` and `training` are results.json of its evaluation and of its training.
-
-    `recipe` has the fields that were to be the same for all towers; `cost` is what `measure_cost` returns.
-    """
+    """One tower's finished run."""
 
     name: str
     model: Path
-    recipe: Mapping[str, Any]
+    recipe: Mapping[str, Any]  # the fields that were to be the same for all towers
     config: Mapping[str, Any]
-    results: Mapping[str, Any]
-    training: Mapping[str, Any]
-    cost: Mapping[str, Any]
+    results: Mapping[str, Any]  # results.json of its evaluation
+    training: Mapping[str, Any]  # of its training
+    cost: Mapping[str, Any]  # what `measure_cost` returns
     outcomes: Outcomes
 
 
@@ -79,7 +76,7 @@ def compare_outcomes(
 
 
 def check_same_rows(first: Outcomes, second: Outcomes, names: tuple[str, str]) -> None:
-    """Raise ValueError where tasks, rows, vocabularies or true labels differ."""
+    """Raise ValueError where tasks, rows, vocabularies or, unless the first has none yet, true labels differ."""
     problem = ""
     if first.task_names != second.task_names:
         problem = f" with the tasks {first.task_names} and {second.task_names}"
@@ -92,8 +89,10 @@ def check_same_rows(first: Outcomes, second: Outcomes, names: tuple[str, str]) -
             problem = f", whose {task} labels differ: {differing}"
         elif type(ours) is not type(theirs):
             problem = f", of which one alone has several labels of {task} for a painting"
-        elif num_differing := int(np.atleast_2d((ours.references != theirs.references).T).any(axis=0).sum()):
-            problem = f", whose true {task} differs in {num_differing} of {first.num_rows} paintings"
+        elif len(ours.references):
+            differs = np.atleast_2d((ours.references != theirs.references).T).any(axis=0)
+            if differs.any():
+                problem = f", whose true {task} differs in {differs.sum()} of {first.num_rows} paintings"
         if problem:
             break
     if problem:
@@ -131,16 +130,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def in_words(entry: dict[str, Any], names: tuple[str, str], subject: str) -> str:
     """The comparison as a sentence a reader can quote, in percentage points, the better model first."""
-    (better, worse), difference, (low, high) = names, 100 * entry["difference"], entry["interval"]
-    if difference < 0:
-        better, worse, difference, low, high = worse, better, -difference, -high, -low
-    span = f"95 % interval {signed_points(100 * low)} to {signed_points(100 * high)}"
+    better, worse, points, span = lead(entry, names)
+    span = f"95 % interval {span}"
     span += f", McNemar {p_value_words(entry['mcnemar']['p'])}" if "mcnemar" in entry else ""
     if entry["is_significant"]:
-        return f"{better} is better on {subject} by {difference:.1f} points, {span}."
-    if round(difference, 1) == 0:
+        return f"{better} is better on {subject} by {points} points, {span}."
+    if points == "0.0":
         return f"{better} and {worse} are level on {subject}, {span}."
-    return f"No significant difference on {subject}: {better} is ahead by {difference:.1f} points, {span}."
+    return f"No significant difference on {subject}: {better} is ahead by {points} points, {span}."
+
+
+def lead(entry: Mapping[str, Any], names: tuple[str, str]) -> tuple[str, str, str, str]:
+    """The better of two by name, the other, by how many percentage points, and the interval of that."""
+    (better, worse), (low, high) = names, entry["interval"]
+    if entry["difference"] < 0:
+        better, worse, low, high = worse, better, -high, -low
+    span = f"{signed_points(100 * low)} to {signed_points(100 * high)}"
+    return better, worse, f"{100 * abs(entry['difference']):.1f}", span
 
 
 def signed_points(points: float) -> str:
@@ -196,17 +202,12 @@ def correct_for_many(pairs: Sequence[dict[str, Any]]) -> None:
 def tower_entry(run: TowerRun) -> dict[str, Any]:
     """A tower's part of comparison.json; a cost that was not measured is None."""
     vision, training = run.config.get("vision_config") or {}, run.training.get("training") or {}
-    names = ("mean_accuracy", "mean_macro_f1", "exact_match", "intervals", "ceiling")
-    scores = {
-        modality: {
-            "tasks": {
-                task: {name: value for name, value in scored.items() if name != "per_label"}
-                for task, scored in found["tasks"].items()
-            },
-            **{name: found[name] for name in names if name in found},
-        }
-        for modality, found in run.results["modalities"].items()
-    }
+    scores = {}
+    for modality, found in run.results["modalities"].items():
+        tasks = {task: dict(scored) for task, scored in found["tasks"].items()}
+        for scored in tasks.values():
+            scored.pop("per_label", None)
+        scores[modality] = {**found, "tasks": tasks}
     return {
         "model": str(run.model),
         "vision": vision.get("architecture"),
@@ -231,12 +232,12 @@ def pareto_front(towers: Mapping[str, Mapping[str, Any]], axis: str) -> list[str
         for name, tower in towers.items()
         if tower["cost"][axis] is not None
     }
-    front, best = list[str](), (0.0, 1.0)
-    for name in sorted(points, key=lambda name: points[name]):
-        if points[name] == best or points[name][1] < best[1]:
-            best = points[name]
-            front.append(name)
-    return front
+    front = [
+        name
+        for name, (cost, error) in points.items()
+        if not any(c <= cost and e <= error and (c, e) != (cost, error) for c, e in points.values())
+    ]
+    return sorted(front, key=lambda name: points[name])
 
 
 def recipe_differences(runs: Sequence[TowerRun]) -> dict[str, dict[str, Any]]:

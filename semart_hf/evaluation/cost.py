@@ -5,8 +5,8 @@ the memory is the model's and not that of whatever ran before.
 """
 
 import argparse
+import resource
 import statistics
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -34,9 +34,9 @@ SECONDS_PER_BATCH_SIZE = 1.0
 def measure_cost(folder: Path, paintings: Dataset, *, device: str | None = None) -> dict[str, Any]:
     """Parameters, operations, speed, memory and size of a finished model, on `device` or the first GPU."""
     model = AutoModel.from_pretrained(folder, trust_remote_code=False)
-    examples = complete_paintings(paintings, max(BATCH_SIZES))
-    collator = ArtCollator(AutoProcessor.from_pretrained(folder, trust_remote_code=False), model.config.tasks)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    collator = ArtCollator(AutoProcessor.from_pretrained(folder, trust_remote_code=False), model.config.tasks)
+    examples = complete_paintings(paintings, max(BATCH_SIZES))
 
     def batch_of(size: int) -> Batch:
         batch = collator(list(islice(cycle(examples), size)))
@@ -121,9 +121,7 @@ def peak_memory(device: torch.device) -> int:
         # getrusage() would count what the parent held when it started this process.
         lines = status.read_text(encoding="utf-8").splitlines()
         return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
-    import resource
-
-    return (1 if sys.platform == "darwin" else 1024) * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes where there is no such file, on a Mac
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -29,22 +29,15 @@ NUM_STEPS, STEPS_AT_ONCE = 24, 8
 
 @dataclass(frozen=True)
 class Explanation:
-    """What spoke for (positive) or against one answer, in log odds.
-
-    Args:
-        picture: The painting, upright and in RGB; None without a picture, as `heat`.
-        seen: The part of the painting that the model saw: left, top, right and bottom as shares of its sides.
-        heat: Contribution of each pixel of the model's input and its surroundings (height, width).
-        words: The description's words with their contributions; None for one beyond what the model reads.
-    """
+    """What spoke for (positive) or against one answer, in log odds; nothing of what was not given."""
 
     task: str
     label: str
     probability: float
-    picture: Image.Image | None
-    seen: tuple[float, float, float, float]
-    heat: npt.NDArray[np.float32] | None
-    words: list[tuple[str, float | None]]
+    picture: Image.Image | None  # upright and in RGB
+    seen: tuple[float, float, float, float]  # of it by the model: left, top, right and bottom as shares of its sides
+    heat: npt.NDArray[np.float32] | None  # of each pixel of the model's input and its surroundings (height, width)
+    words: list[tuple[str, float | None]]  # None for one beyond what the model reads
     picture_total: float
     text_total: float
 
@@ -101,23 +94,20 @@ def integrated_gradients(
     has_several: bool = False,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Contributions of the pixels (height, width) and of the tokens (tokens,) to one label's log odds."""
-    pixels = inputs.get("pixel_values")
-    pixel_parts, token_parts = list[Tensor](), list[Tensor]()
+    has_picture, parts = "pixel_values" in inputs, []
     alphas = (torch.arange(NUM_STEPS, device=model.device) + 0.5) / NUM_STEPS
     for chunk in alphas.split(STEPS_AT_ONCE):
         batch = {name: value.expand(len(chunk), *value.shape[1:]) for name, value in inputs.items()}
-        leaves = []
-        if pixels is not None:
-            batch["pixel_values"] = (chunk[:, None, None, None] * pixels).requires_grad_(True)
-            leaves.append(batch["pixel_values"])
-        with torch.enable_grad(), _masked_words(model, processor, inputs.get("input_ids"), chunk) as words:
+        with torch.enable_grad(), _masked_words(model, processor, inputs.get("input_ids"), chunk) as paths:
+            if has_picture:
+                batch["pixel_values"] = (chunk[:, None, None, None] * inputs["pixel_values"]).requires_grad_(True)
+                paths.append((batch["pixel_values"], inputs["pixel_values"][0]))
             log_odds = log_odds_of(model(**batch).logits[task].float(), index, has_several)
-            gradients = list(torch.autograd.grad(log_odds.sum(), leaves + [path for path, _ in words]))
-        if pixels is not None:
-            pixel_parts.append((gradients.pop(0).sum(0) * pixels[0]).sum(0))
-        token_parts += [(g.sum(0) * length).sum(-1) for (_, length), g in zip(words, gradients, strict=True)]
-    totals = [torch.stack(parts).sum(0) / NUM_STEPS if parts else None for parts in (pixel_parts, token_parts)]
-    return totals[0], totals[1]
+            gradients = torch.autograd.grad(log_odds.sum(), [path for path, _ in paths])
+        parts.append([g.sum(0) * length for (_, length), g in zip(paths, gradients, strict=True)])
+    totals = [torch.stack(part).sum(0) / NUM_STEPS for part in zip(*parts, strict=True)]
+    pixels = totals.pop(0).sum(0) if has_picture else None
+    return pixels, torch.stack([total.sum(-1) for total in totals]).sum(0) if totals else None
 
 
 def log_odds_of(logits: Tensor, index: int, has_several: bool = False) -> Tensor:

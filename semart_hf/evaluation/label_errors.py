@@ -17,17 +17,11 @@ _Numbers = npt.NDArray[Any]
 
 
 class LabelErrors(NamedTuple):
-    """What is doubtful about one task's labels.
+    """What is doubtful about one task's labels."""
 
-    Attributes:
-        quality: Probability of each row's label `(rows,)`; NaN where it has none.
-        is_flagged: Whether confident learning takes it for wrong `(rows,)`.
-        expected_false_alarms: How many labels would be flagged if none were wrong and the probabilities were right.
-    """
-
-    quality: npt.NDArray[np.float64]
-    is_flagged: npt.NDArray[np.bool_]
-    expected_false_alarms: float
+    quality: npt.NDArray[np.float64]  # probability of each row's label (rows,); NaN where it has none
+    is_flagged: npt.NDArray[np.bool_]  # whether confident learning takes it for wrong (rows,)
+    expected_false_alarms: float  # labels flagged if none were wrong and the probabilities were right
 
 
 def find_label_errors(references: Sequence[int] | npt.NDArray[Any], probabilities: npt.NDArray[Any]) -> LabelErrors:
@@ -37,46 +31,49 @@ def find_label_errors(references: Sequence[int] | npt.NDArray[Any], probabilitie
 
     Source: Northcutt, Jiang & Chuang 2021, Confident Learning; quality is cleanlab's self-confidence, by which more
     of the first labels are wrong ones than by its normalized margin (`scripts/prove.py audit`).
-
-    Example:
-        >>> shares = np.repeat([[0.9, 0.1], [0.2, 0.8]], 50, axis=0)
-        >>> find_label_errors([1] + [0] * 49 + [1] * 50, shares).is_flagged.nonzero()  # doctest: +SKIP
-        (array([0]),)
     """
     optional("cleanlab", "audit")
+    references, probabilities = np.asarray(references), np.asarray(probabilities, dtype=np.float64)
+    is_known = references >= 0
+    quality, is_flagged = np.full(len(references), np.nan), np.zeros(len(references), dtype=bool)
+    present, given = np.unique(references[is_known], return_inverse=True)
+    shares = _normalized(probabilities[is_known][:, present])
+    quality[is_known], is_flagged[is_known] = _judged(given, shares)
+    generator, sums, false_alarms = np.random.default_rng(0), shares.cumsum(axis=1), []
+    for _ in range(NUM_DRAWS):  # of labels from the probabilities
+        drawn = (sums < generator.random((len(shares), 1))).sum(axis=1).clip(max=len(present) - 1)
+        false_alarms.append(_judged(drawn, shares)[1].sum())
+    return LabelErrors(quality, is_flagged, float(np.mean(false_alarms)))
+
+
+def _judged(labels: _Numbers, shares: _Numbers) -> tuple[_Numbers, _Numbers]:
+    """The quality of each row's label and whether it is flagged (rows,); NaN and no where all rows have the same."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    references = np.asarray(references)
-    is_known = references >= 0
-    quality, is_flagged = np.full(len(references), np.nan), np.zeros(len(references), dtype=bool)
     # cleanlab counts labels from 0 without gaps: a label that no row has is left out, and the rest add up to 1.
-    present, given = np.unique(references[is_known], return_inverse=True)
+    present, given = np.unique(labels, return_inverse=True)
     if len(present) < 2:
-        return LabelErrors(quality, is_flagged, 0.0)
-    shares = np.asarray(probabilities, dtype=np.float64)[is_known][:, present]
+        return np.full(len(labels), np.nan), np.zeros(len(labels), dtype=bool)
+    shares = _normalized(shares[:, present])
+    quality = get_label_quality_scores(given, shares, method="self_confidence")
+    return quality, find_label_issues(given, shares, n_jobs=1)
+
+
+def _normalized(shares: _Numbers) -> _Numbers:
     shares = np.clip(shares, 1e-12, None)
-    shares /= shares.sum(axis=1, keepdims=True)
-    quality[is_known] = get_label_quality_scores(given, shares, method="self_confidence")
-    is_flagged[is_known] = find_label_issues(given, shares, n_jobs=1)
-    return LabelErrors(quality, is_flagged, _expected_false_alarms(shares, find_label_issues))
+    return shares / shares.sum(axis=1, keepdims=True)
 
 
 def with_other_labels(
     references: Mapping[str, _Numbers], probabilities: Mapping[str, _Numbers]
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Probabilities that also follow from a row's other labels, and from how the model errs in this catalogue.
+    """By task probabilities `(rows, labels)` that also follow from a row's other labels, and from how the model errs.
 
     For each task a logistic regression of the label on the model's log-probabilities and the row's labels of the
     other tasks, fitted on four fifths of the rows and asked about the rest; the result is its geometric mean with
     the model's own probabilities. A task with less than `LEAST_ROWS` rows for each label keeps the model's own.
-
-    Args:
-        references: By task the number of each row's label `(rows,)`; -100 where it has none.
-        probabilities: By task, of a model that was not trained on the row `(rows, labels)`.
-
-    Returns:
-        By task `(rows, labels)`; rows add up to 1.
+    `references` are the numbers of the labels `(rows,)`, -100 where there is none; the model has not seen the rows.
     """
     found = {}
     others = {
@@ -107,15 +104,3 @@ def _cross_fitted(columns: _Numbers, labels: _Numbers, own: _Numbers) -> _Number
             learned[asked] = np.log(_LEAST)  # of labels that it does not know
             learned[np.ix_(asked, regression.classes_)] = regression.predict_log_proba(columns[asked])
     return learned
-
-
-def _expected_false_alarms(shares: npt.NDArray[np.float64], find_label_issues: Any) -> float:
-    """Mean number of labels that are flagged where each is drawn from its row's probabilities."""
-    generator, sums = np.random.default_rng(0), shares.cumsum(axis=1)
-    flagged = []
-    for _ in range(NUM_DRAWS):
-        drawn = (sums < generator.random((len(shares), 1))).sum(axis=1).clip(max=shares.shape[1] - 1)
-        present, drawn = np.unique(drawn, return_inverse=True)
-        known = shares[:, present] / shares[:, present].sum(axis=1, keepdims=True)
-        flagged.append(find_label_issues(drawn, known, n_jobs=1).sum() if len(present) > 1 else 0)
-    return float(np.mean(flagged))

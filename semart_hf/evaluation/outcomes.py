@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,42 +15,55 @@ from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 
-def softmax(logits: Any, temperature: float = 1.0) -> npt.NDArray[np.float64]:
-    """Probabilities (rows, labels) in float64, of logits divided by the temperature; ValueError unless positive."""
+def probabilities_of(logits: Any, task: Mapping[str, Any], temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """Probabilities (rows, labels) of logits divided by a positive temperature: of several labels each has its own."""
     if not (np.isfinite(temperature) and temperature > 0):
         raise ValueError(f"Got the temperature {temperature}. A positive number is allowed. Fit it again.")
-    return np.asarray(special.softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=-1))
-
-
-def probabilities_of(logits: Any, task: Mapping[str, Any], temperature: float = 1.0) -> npt.NDArray[np.float64]:
-    """Probabilities (rows, labels) of a task: of several labels each has its own."""
-    if not is_multi_label(task):
-        return softmax(logits, temperature)
-    return np.asarray(special.expit(np.asarray(logits, dtype=np.float64) / temperature))
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    return np.asarray(special.expit(scaled) if is_multi_label(task) else special.softmax(scaled, axis=-1))
 
 
 @dataclass(frozen=True)
-class TaskOutcomes:
-    """One task's columns, each (rows,): 24 bytes a painting, so that a million fit where their pictures do not.
-
-    Args:
-        labels: The vocabulary; empty where it was not given.
-        scale: Of labels with an order.
-        references: True label index; `UNKNOWN_LABEL` where it is unknown.
-        confidences: The answer's probability; NaN where only labels were predicted, as the three columns that follow.
-        losses: Negative logarithm of the true label's probability.
-        brier: Squared distance between the distribution and the truth.
-        ranks: How many labels were more probable than the true one.
-    """
+class _Rows:
+    """A task's labels, empty where they were not given, and columns of which each has a row a painting."""
 
     labels: tuple[str, ...]
-    scale: Scale | None
-    references: npt.NDArray[np.int32]
+    references: npt.NDArray[np.signedinteger[Any]]  # `UNKNOWN_LABEL` where it is unknown
+
+    @property
+    def num_labels(self) -> int:
+        """Size of the vocabulary, or of the part of it that was seen where it was not given."""
+        answers = self.columns().get("predictions", self.references)
+        return len(self.labels) or 1 + int(max(self.references.max(initial=-1), answers.max(initial=-1)))
+
+    @property
+    def is_known(self) -> npt.NDArray[np.bool_]:
+        """Whether a label of the painting is known (rows,)."""
+        return np.asarray(np.atleast_2d((self.references != UNKNOWN_LABEL).T).any(axis=0))
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """By name all that has a row a painting."""
+        return {name: value for name, value in vars(self).items() if name not in ("labels", "scale", "thresholds")}
+
+    def select(self, rows: npt.NDArray[Any]) -> Any:
+        """The same columns for some of the rows."""
+        return replace(self, **{name: column[rows] for name, column in self.columns().items()})
+
+    def known(self) -> Any:
+        """The rows of which a label is known: the ones that count."""
+        return self.select(self.is_known)
+
+
+@dataclass(frozen=True)
+class TaskOutcomes(_Rows):
+    """A task with one label, each column (rows,): 24 bytes a painting, so that a million fit where pictures do not."""
+
+    scale: Scale | None  # of labels with an order
     predictions: npt.NDArray[np.int32]
-    confidences: npt.NDArray[np.float32]
-    losses: npt.NDArray[np.float32]
-    brier: npt.NDArray[np.float32]
-    ranks: npt.NDArray[np.float32]
+    confidences: npt.NDArray[np.float32]  # of the answer; NaN where only labels were predicted, as in what follows
+    losses: npt.NDArray[np.float32]  # negative logarithm of the true label's probability
+    brier: npt.NDArray[np.float32]  # squared distance between the distribution and the truth
+    ranks: npt.NDArray[np.float32]  # how many labels were more probable than the true one
 
     @property
     def has_probabilities(self) -> bool:
@@ -58,50 +71,17 @@ class TaskOutcomes:
         return len(self.confidences) > 0 and not bool(np.isnan(self.confidences).any())
 
     @property
-    def num_labels(self) -> int:
-        """Size of the vocabulary, or of the part of it that was seen where it was not given."""
-        seen = np.concatenate([self.references, self.predictions])
-        return len(self.labels) or max(int(seen.max(initial=-1)) + 1, 0)
-
-    @property
     def correct(self) -> npt.NDArray[np.bool_]:
         """Whether the prediction is the reference (rows,)."""
         return self.references == self.predictions
 
-    @property
-    def is_known(self) -> npt.NDArray[np.bool_]:
-        """Whether the reference is known (rows,)."""
-        return self.references != UNKNOWN_LABEL
-
-    def select(self, rows: npt.NDArray[Any]) -> TaskOutcomes:
-        """The same columns for some of the rows."""
-        labels, scale, *columns = vars(self).values()
-        return TaskOutcomes(labels, scale, *(column[rows] for column in columns))
-
-    def known(self) -> TaskOutcomes:
-        """The rows whose reference is known: the ones that count."""
-        return self.select(self.is_known)
-
 
 @dataclass(frozen=True)
-class SeveralOutcomes:
-    """A task with several labels: 5 bytes a label and painting.
+class SeveralOutcomes(_Rows):
+    """A task with several labels, with references of 1 or 0 (rows, labels): 5 bytes a label and painting."""
 
-    Args:
-        thresholds: Probability of each label from which it is an answer (labels,).
-        references: 1 or 0 (rows, labels), `UNKNOWN_LABEL` where it is unknown.
-        probabilities: Of each label (rows, labels); 1 or 0 where only labels were predicted.
-    """
-
-    labels: tuple[str, ...]
-    thresholds: npt.NDArray[np.float64]
-    references: npt.NDArray[np.int8]
-    probabilities: npt.NDArray[np.float32]
-
-    @property
-    def num_labels(self) -> int:
-        """Size of the vocabulary."""
-        return len(self.labels)
+    thresholds: npt.NDArray[np.float64]  # probability of each label from which it is an answer (labels,)
+    probabilities: npt.NDArray[np.float32]  # of each label (rows, labels); 1 or 0 where only labels were predicted
 
     @property
     def predictions(self) -> npt.NDArray[np.bool_]:
@@ -112,11 +92,6 @@ class SeveralOutcomes:
     def has_probabilities(self) -> bool:
         """Whether more than answers is there."""
         return bool(((self.probabilities > 0) & (self.probabilities < 1)).any())
-
-    @property
-    def is_known(self) -> npt.NDArray[np.bool_]:
-        """Whether a label of the painting is known (rows,)."""
-        return (self.references != UNKNOWN_LABEL).any(axis=1)
 
     @property
     def confidences(self) -> npt.NDArray[np.float32]:
@@ -130,35 +105,22 @@ class SeveralOutcomes:
         is_right = (self.references == self.predictions) | (self.references == UNKNOWN_LABEL)
         return is_right.all(axis=1) & self.is_known
 
-    def select(self, rows: npt.NDArray[Any]) -> SeveralOutcomes:
-        """The same for some of the rows."""
-        return SeveralOutcomes(self.labels, self.thresholds, self.references[rows], self.probabilities[rows])
-
-    def known(self) -> SeveralOutcomes:
-        """The rows of which a label is known."""
-        return self.select(self.is_known)
-
 
 class Outcomes:
     """Collects predictions batch by batch and keeps what scores need; `unreadable` says by row id what is wrong."""
 
     def __init__(self, tasks: Sequence[str | Mapping[str, Any]]):
         """Start without rows; tasks are names or a `config.tasks`, in the order of the references' columns."""
-        self.tasks = tasks
-        self._batches: dict[str, list[Any]] = {}
-        described: list[Mapping[str, Any]] = [
+        self.tasks: list[Mapping[str, Any]] = [
             {"name": task, "labels": []} if isinstance(task, str) else task for task in tasks
         ]
-        self._by_name: dict[str, Mapping[str, Any]] = {task["name"]: task for task in described}
-        self.columns = label_columns(self._by_name.values())
-        for name, task in self._by_name.items():
-            part = self.columns[name]
-            empty = np.zeros((0, part.stop - part.start), dtype=np.int64)
-            self._batches[name] = [_outcomes_of(task, empty if is_multi_label(task) else empty[:, 0], empty)]
-        self.task_names = list(self._batches)
+        self.columns = label_columns(self.tasks)
+        self.task_names = list(self.columns)
         self.num_rows = 0
         self.row_ids: list[str] = []
         self.unreadable: dict[str, str] = {}
+        self._batches: dict[str, list[Any]] = {name: [] for name in self.task_names}
+        self.add([], [])
 
     def add(self, predictions: Any, references: Any, row_ids: Sequence[str] = ()) -> None:
         """Add one batch: label indices, or task to probabilities (rows, labels), and references as a model takes them.
@@ -168,13 +130,13 @@ class Outcomes:
         truth = self._index_table(references, "references")
         if not isinstance(predictions, Mapping):
             table = self._index_table(predictions, "predictions")
-            parts = {name: table[:, part] for name, part in self.columns.items()}
+            several = [task["name"] for task in self.tasks if is_multi_label(task)]
             predictions = {
-                name: part if is_multi_label(self._by_name[name]) else part[:, 0] for name, part in parts.items()
+                name: table[:, part if name in several else part.start] for name, part in self.columns.items()
             }
         new = [
-            _outcomes_of(self._by_name[name], np.asarray(predictions[name]), truth[:, part])
-            for name, part in self.columns.items()
+            _outcomes_of(task, np.asarray(predictions[task["name"]]), truth[:, self.columns[task["name"]]])
+            for task in self.tasks
         ]
         for batches, outcomes in zip(self._batches.values(), new, strict=True):
             batches.append(outcomes)
@@ -183,13 +145,13 @@ class Outcomes:
 
     def _index_table(self, values: Any, what: str) -> npt.NDArray[np.int64]:
         """Label indices (rows, tasks), checked for shape and type."""
-        num_tasks = max((part.stop for part in self.columns.values()), default=0)
-        table = np.asarray(values) if len(values) else np.zeros((0, num_tasks), dtype=np.int64)
-        if table.ndim != 2 or table.shape[1] != num_tasks or not np.issubdtype(table.dtype, np.integer):
+        num_columns = max((part.stop for part in self.columns.values()), default=0)
+        table = np.asarray(values) if len(values) else np.zeros((0, num_columns), dtype=np.int64)
+        if table.ndim != 2 or table.shape[1] != num_columns or not np.issubdtype(table.dtype, np.integer):
             raise ValueError(
                 f"Got {what} of shape {table.shape} and type {table.dtype}. Label indices of shape (rows, "
-                f"{num_tasks}) are scored, one column for each of {self.task_names}. Pass whole numbers, -100 for an "
-                "unknown reference, or name the tasks that the columns stand for."
+                f"{num_columns}) are scored, one column for each of {self.task_names}. Pass whole numbers, -100 for "
+                "an unknown reference, or name the tasks that the columns stand for."
             )
         return table
 
@@ -197,14 +159,13 @@ class Outcomes:
         """All rows of one task as `TaskOutcomes` or `SeveralOutcomes`, those with an unknown reference included."""
         batches = self._batches[name]
         if len(batches) > 1:
-            first = batches[0]
-            fixed, *columns = zip(*(list(vars(batch).values())[1:] for batch in batches), strict=True)
-            batches[:] = [type(first)(first.labels, fixed[0], *map(np.concatenate, columns))]
+            columns = {key: np.concatenate([vars(batch)[key] for batch in batches]) for key in batches[0].columns()}
+            batches[:] = [replace(batches[0], **columns)]
         return batches[0]
 
     def single(self) -> list[str]:
         """Names of the tasks with one label a painting."""
-        return [name for name, task in self._by_name.items() if not is_multi_label(task)]
+        return [task["name"] for task in self.tasks if not is_multi_label(task)]
 
     def select(self, rows: npt.NDArray[np.int64]) -> Outcomes:
         """The outcomes of the rows with these numbers."""
@@ -215,53 +176,32 @@ class Outcomes:
         return chosen
 
 
-def _outcomes_of(task: Mapping[str, Any], predictions: Any, references: npt.NDArray[Any]) -> Any:
-    """The outcomes of a task's label columns (rows, columns) and label indices (rows,) or probabilities."""
-    name, labels = task["name"], tuple(task["labels"])
-    if not is_multi_label(task):
-        return _task_outcomes(name, labels, scale_of(task), predictions, references[:, 0])
-    if predictions.shape != references.shape or references.shape[1] != len(labels):
-        raise ValueError(
-            f"Got predictions of shape {predictions.shape} and references of shape {references.shape} for {name!r}, "
-            f"which has {len(labels)} labels. Both have a row a painting and a column a label. Pass such tables."
-        )
-    if wrong := {*np.unique(references).tolist()} - {0, 1, UNKNOWN_LABEL}:
-        raise ValueError(
-            f"Got {sorted(wrong)[0]} among the references of {name!r}, of which a painting has several. Allowed are "
-            f"0, 1 and {UNKNOWN_LABEL}. Give one number for each label."
-        )
-    thresholds = np.array(task.get("thresholds") or [0.5] * len(labels), dtype=np.float64)
-    return SeveralOutcomes(labels, thresholds, references.astype(np.int8), predictions.astype(np.float32))
-
-
-def _task_outcomes(
-    name: str, labels: tuple[str, ...], scale: Scale | None, predictions: Any, references: npt.NDArray[Any]
-) -> TaskOutcomes:
-    """The columns of label indices (rows,) or probabilities (rows, labels)."""
-    if len(predictions) != len(references):
-        raise ValueError(
-            f"Got {len(predictions)} rows of predictions and {len(references)} of references for {name!r}. Both have "
-            "one row a painting. Pass the same rows."
-        )
-    has_probabilities = predictions.ndim == 2
-    if has_probabilities and labels and predictions.shape[1] != len(labels):
-        raise ValueError(
-            f"Got {predictions.shape[1]} probabilities a row for {name!r}, which has {len(labels)} labels. Give one "
-            "for each label."
-        )
+def _outcomes_of(task: Mapping[str, Any], predictions: npt.NDArray[Any], references: npt.NDArray[Any]) -> Any:
+    """The outcomes of label indices or probabilities, and of references (rows, columns), of one task."""
+    name, labels, has_several = task["name"], tuple(task["labels"]), is_multi_label(task)
+    references = references if has_several else references[:, 0]
+    has_probabilities = has_several or predictions.ndim > 1
     num_labels = len(labels) or (predictions.shape[1] if has_probabilities else np.iinfo(np.int32).max)
-    is_known = references != UNKNOWN_LABEL
-    for what, indices in {"references": references[is_known], "predictions": predictions}.items():
-        wrong = indices[(indices < 0) | (indices >= num_labels)] if indices.ndim == 1 else indices[:0]
-        if len(wrong):
+    if predictions.shape != ((len(references), num_labels) if has_probabilities else (len(references),)):
+        raise ValueError(
+            f"Got predictions of shape {predictions.shape} and {len(references)} references for {name!r}, which has "
+            f"{len(labels) or 'unknown'} labels. Give one row a painting, with its label or with one number a label."
+        )
+    checked = {"references": references[references != UNKNOWN_LABEL]}
+    for what, indices in (checked if has_probabilities else checked | {"predictions": predictions}).items():
+        most = 1 if has_several else num_labels - 1
+        if len(wrong := indices[(indices < 0) | (indices > most)]):
             raise ValueError(
-                f"Got {wrong[0]} among the {what} of {name!r}. Allowed are numbers from 0 to {num_labels - 1}"
+                f"Got {wrong[0]} among the {what} of {name!r}. Allowed are numbers from 0 to {most}"
                 f"{f', and {UNKNOWN_LABEL} where it is unknown' * (what == 'references')}. Map the data's labels to "
                 "the model's vocabulary first."
             )
+    if has_several:
+        thresholds = np.array(task.get("thresholds") or [0.5] * len(labels), dtype=np.float64)
+        return SeveralOutcomes(labels, references.astype(np.int8), thresholds, predictions.astype(np.float32))
     measures = [np.full(len(references), np.nan)] * 4
     if has_probabilities:
-        rows, table = np.arange(len(references)), predictions.astype(np.float64)
+        rows, table, is_known = np.arange(len(references)), predictions.astype(np.float64), references != UNKNOWN_LABEL
         predictions = table.argmax(axis=1)
         true_probability = table[rows, np.where(is_known, references, 0)]
         # The smallest probability a logarithm is taken of is scikit-learn's own, so that log losses agree.
@@ -269,5 +209,5 @@ def _task_outcomes(
         brier = (table**2).sum(axis=1) - 2 * true_probability + 1
         ranks = (table > true_probability[:, None]).sum(axis=1)
         measures = [table[rows, predictions], *(np.where(is_known, column, 0) for column in (losses, brier, ranks))]
-    columns: list[Any] = [column.astype(np.int32) for column in (references, predictions)]
-    return TaskOutcomes(labels, scale, *columns, *(measure.astype(np.float32) for measure in measures))
+    columns: list[Any] = [predictions.astype(np.int32), *(measure.astype(np.float32) for measure in measures)]
+    return TaskOutcomes(labels, references.astype(np.int32), scale_of(task), *columns)

@@ -36,19 +36,18 @@ MOST_FIELDS = 1000
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits (rows, labels) by task, and references as the model takes its labels, -100 where unknown.
+    """What a model says of paintings, and the truth.
 
-    `unreadable` has by row id why a picture could not be read. Such a painting was judged by its text; where the model
-    was shown none, its references are -100. A contrastive model's `vectors` are those of picture and text `(2, rows,
-    dim)`, of unit length, and zeros for rows that lack one of the two.
+    A painting whose picture could not be read was judged by its text; where the model was shown none, its references
+    are -100. `vectors` are those of a contrastive model, of unit length, and zeros for rows that lack one of the two.
     """
 
     row_ids: list[str]
-    logits: dict[str, npt.NDArray[np.float32]]
-    references: npt.NDArray[np.int64]
+    logits: dict[str, npt.NDArray[np.float32]]  # by task (rows, labels)
+    references: npt.NDArray[np.int64]  # as the model takes its labels, -100 where unknown
     tasks: Sequence[Mapping[str, Any]]
-    unreadable: Mapping[str, str] = field(default_factory=dict)
-    vectors: npt.NDArray[np.float32] | None = None
+    unreadable: Mapping[str, str] = field(default_factory=dict)  # by row id why a picture could not be read
+    vectors: npt.NDArray[np.float32] | None = None  # of picture and text (2, rows, dim)
 
     @property
     def columns(self) -> dict[str, slice]:
@@ -57,11 +56,17 @@ class Predictions:
 
     def probabilities(self, temperatures: dict[str, float] | None = None) -> dict[str, npt.NDArray[np.float64]]:
         """Task to probabilities (rows, labels), by the model's `config.temperatures`."""
-        temperatures = temperatures or {}
+        divisors = dict.fromkeys(self.logits, 1.0) | (temperatures or {})
         return {
-            task["name"]: probabilities_of(self.logits[task["name"]], task, temperatures.get(task["name"], 1.0))
+            task["name"]: probabilities_of(self.logits[task["name"]], task, divisors[task["name"]])
             for task in self.tasks
         }
+
+    def outcomes(self, temperatures: dict[str, float] | None = None) -> Outcomes:
+        """The outcomes by these temperatures."""
+        collected = Outcomes(self.tasks)
+        collected.add(self.probabilities(temperatures), self.references, self.row_ids)
+        return collected
 
 
 def predict_batches(
@@ -78,12 +83,9 @@ def predict_batches(
 ) -> Iterator[Predictions]:
     """The dataset's predictions, in its order, one batch at a time; only the batch's pictures are in memory.
 
-    Args:
-        model: Stays on the device it is moved to, and in its mode.
-        dataset: Has `image`, `text` and a column for each of the model's tasks.
-        modality: What the model may see, one of `MODALITIES`.
-        device: `None`: the first GPU where there is one.
-        precision: `fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies in it.
+    The dataset has `image`, `text` and a column for each of the model's tasks; the model sees what `modality`, one of
+    `MODALITIES`, lets it, and stays on the device that it is moved to, by default the first GPU where there is one.
+    `precision` is `fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies in it.
     """
     if len(dataset) == 0:
         raise ValueError("Got a dataset without rows. One painting is needed. Check the split and its filters.")
@@ -101,8 +103,10 @@ def predict_batches(
         unreadable = {row_ids[place]: error for place, error in batch.pop("unreadable", ())}
         with torch.inference_mode():
             inputs = {name: value.to(device) for name, value in batch.items()}
-            output = run_model(model, inputs, precision=precision)
-        vectors = pair_vectors(output, inputs, len(row_ids)) if model.config.contrastive else None
+            output, vectors = run_model(model, inputs, precision=precision), None
+            if model.config.contrastive:
+                sides = F.normalize(torch.stack((output.image_features, output.text_features)).float(), dim=-1)
+                vectors = (sides * whole_rows(inputs, len(row_ids)).to(device).unsqueeze(1)).cpu().numpy()
         arrays = {task: values.float().cpu().numpy() for task, values in output.logits.items()}
         is_finite = np.all([np.isfinite(values).all(axis=1) for values in arrays.values()], axis=0)
         if not is_finite.all():
@@ -112,15 +116,6 @@ def predict_batches(
                 "with semart-hf predict."
             )
         yield Predictions(row_ids, arrays, references, model.config.tasks, unreadable, vectors)
-
-
-@torch.inference_mode()
-def pair_vectors(output: Any, inputs: Mapping[str, Any], num_rows: int) -> npt.NDArray[np.float32]:
-    """The `vectors` of `Predictions`, of a batch."""
-    sides = F.normalize(torch.stack((output.image_features, output.text_features)).float(), dim=-1)
-    is_whole = whole_rows(inputs, num_rows).to(sides.device)
-    found: npt.NDArray[np.float32] = (sides * is_whole.unsqueeze(1)).cpu().numpy()
-    return found
 
 
 def predict_dataset(
@@ -156,7 +151,6 @@ def predictions_writer(
     """
     kept = ("name", "labels", "kind", "positions", "unit", "thresholds")
     tasks = [{key: task[key] for key in kept if key in task} for task in tasks]
-    columns_of = label_columns(tasks)
     fields = [("row_id", pa.string())]
     for task in tasks:
         distribution = distributions(np.zeros((0, len(task["labels"])), np.float32), task["labels"]).type
@@ -167,24 +161,18 @@ def predictions_writer(
     with atomic_file(path) as unfinished, parquet.ParquetWriter(unfinished, schema) as file:
 
         def write(batch: Predictions, probabilities: Mapping[str, Any]) -> None:
-            columns: list[Any] = [pa.array(batch.row_ids, pa.string())]
+            outcomes, columns = Outcomes(tasks), [pa.array(batch.row_ids, pa.string())]
+            outcomes.add(probabilities, batch.references)
             for task in tasks:
-                references = batch.references[:, columns_of[task["name"]]]
-                labels = np.array([*task["labels"], None], dtype=object)
-                table = np.asarray(probabilities[task["name"]], dtype=np.float32)
+                found, labels = outcomes.task(task["name"]), np.array([*task["labels"], None], dtype=object)
                 if is_multi_label(task):
-                    thresholds = np.array(task.get("thresholds") or [0.5] * len(task["labels"]), dtype=np.float32)
-                    is_known = (references != UNKNOWN_LABEL).any(axis=1)
-                    true: Any = [
-                        labels[:-1][row == 1].tolist() if known else None
-                        for row, known in zip(references, is_known, strict=True)
-                    ]
-                    answers: Any = [labels[:-1][row].tolist() for row in table >= thresholds]
-                else:
-                    numbers = references[:, 0]
-                    true = labels[np.where(numbers == UNKNOWN_LABEL, -1, numbers)]
-                    answers = labels[table.argmax(axis=1)]
+                    known = zip(found.references == 1, found.is_known, strict=True)
+                    true: Any = [labels[:-1][row] if is_known else None for row, is_known in known]
+                    answers: Any = [labels[:-1][row] for row in found.predictions]
+                else:  # an unknown label is the last of the list
+                    true, answers = labels[np.maximum(found.references, -1)], labels[found.predictions]
                 answer = schema.field(f"{task['name']}_true").type
+                table = np.asarray(probabilities[task["name"]], dtype=np.float32)
                 columns += [pa.array(true, answer), pa.array(answers, answer), distributions(table, task["labels"])]
             file.write_table(pa.Table.from_arrays(columns, schema=schema))
 
@@ -225,12 +213,8 @@ def read_predictions(path: str | Path) -> Outcomes:
                 else:
                     table[row] = numbers[cell]
             references.append(table)
-            found = batch.column(f"{task['name']}_probabilities").flatten()
-            is_struct = isinstance(found, list)
-            probabilities[task["name"]] = (
-                np.stack([column.to_numpy() for column in found], axis=1)
-                if is_struct
-                else found.to_numpy().reshape(batch.num_rows, -1)
-            )
+            found = batch.column(f"{task['name']}_probabilities").flatten()  # of a struct a list of columns
+            columns = [column.to_numpy() for column in (found if isinstance(found, list) else [found])]
+            probabilities[task["name"]] = np.stack(columns, axis=-1).reshape(len(true), -1)
         outcomes.add(probabilities, np.concatenate(references, axis=1), batch.column("row_id").to_pylist())
     return outcomes

@@ -6,8 +6,9 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ import torch
 from datasets import Dataset
 
 import semart_hf
-from semart_hf.catalogue.catalogue import MINIATURE_FILE
+from semart_hf.catalogue.catalogue import MINIATURE_FILE, read_rows
 from semart_hf.data.collator import MODALITIES
-from semart_hf.data.rows import labels_of
+from semart_hf.data.loading import is_release, load_paintings
+from semart_hf.data.streaming import column_of, undecoded
 from semart_hf.files import locked, output_folder, write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from .calibration import fit_temperatures, risk_points, thresholds, with_thresholds
@@ -39,7 +40,6 @@ from .predictions import (
 )
 from .retrieval import retrieval_scores
 from .scores import NUM_RESAMPLES, score_outcomes, scores_with_intervals
-from .unseen import unseen_scores
 
 PACKAGES = ("torch", "transformers", "timm", "datasets", "evaluate", "scikit-learn", "semart-hf")
 BOTH = MODALITIES[0]
@@ -76,26 +76,21 @@ def write_evaluation(
 ) -> tuple[dict[str, Any], Outcomes, Outcomes | None]:
     """Write predictions.parquet and results.json; options are those of `predict_batches`.
 
-    Args:
-        about: `model`, `data` and `split`, as a reader knows them.
-        calibration: Name and paintings of a split that the model's temperatures and risks are fitted on.
-        compared: What `read_compared` returns.
-        train_values: A column, and what `values_of_train` returns for it: rows with other values are scored apart.
-
-    Returns:
-        The results, the outcomes, and the outcomes without temperatures where there are temperatures.
+    `about` has `model`, `data` and `split`, as a reader knows them; `calibration` the name and the paintings of a
+    split that temperatures and risks are fitted on; `compared` is what `read_compared` returns; `train_values` are a
+    column and what `values_of_train` returns for it: rows with other values are scored apart. Returned are the
+    results, the outcomes, and those without temperatures where there are temperatures.
     """
     config, start, ceilings = model.config, time.perf_counter(), ceilings_of(about["data"])
     fitted_on = calibration[0] if calibration else None
     choosing = calibrate(model, processor, *calibration, **options) if calibration else None
     uncalibrated = Outcomes(config.tasks)
-    vectors = np.zeros((2, len(paintings) if config.contrastive else 0, config.fusion_dim), dtype=np.float32)
+    vectors = []
     with predictions_writer(folder / "predictions.parquet", config.tasks) as write:
 
         def keep(batch: Predictions) -> None:
             if batch.vectors is not None:
-                first = uncalibrated.num_rows
-                vectors[:, first : first + len(batch.row_ids)] = batch.vectors
+                vectors.append(batch.vectors)
             write(batch, batch.probabilities(config.temperatures))
             uncalibrated.add(batch.probabilities(), batch.references)
 
@@ -110,9 +105,9 @@ def write_evaluation(
         "training_data": config.training_data,
         "thresholds": thresholds(both, fitted_on or about["split"], choosing or both),
     }
-    if vectors.any():
+    if vectors and (pairs := np.concatenate(vectors, axis=1)).any():
         reached: Any = dict((ceilings or {}).get("search", {})).get(about["split"])
-        results["retrieval"] = retrieval_scores(vectors[0], vectors[1], list(paintings["text"]), ceilings=reached)
+        results["retrieval"] = retrieval_scores(pairs[0], pairs[1], list(paintings["text"]), ceilings=reached)
     if config.temperatures:
         results["calibration"] = {"fitted_on": fitted_on, "temperatures": dict(config.temperatures)}
         for stage, tasks in (("before", score_outcomes(uncalibrated)["tasks"]), ("after", measured["tasks"])):
@@ -139,12 +134,8 @@ def calibrate(
             f"Got the split {split!r} with {len(predictions.references)} paintings, in which no task has two "
             "different labels. At least one task needs them to be calibrated. Give a larger split."
         )
-    probabilities = predictions.probabilities(config.temperatures)
-    uncut = Outcomes(config.tasks)
-    uncut.add(probabilities, predictions.references)
-    config.set_tasks(with_thresholds(config.tasks, uncut))
-    outcomes = Outcomes(config.tasks)  # of several labels what is answered depends on the thresholds
-    outcomes.add(probabilities, predictions.references)
+    config.set_tasks(with_thresholds(config.tasks, predictions.outcomes(config.temperatures)))
+    outcomes = replace(predictions, tasks=config.tasks).outcomes(config.temperatures)
     risks = {task: risk_points(outcomes.task(task)) for task in config.temperatures}
     config.confidence_risks = {task: points for task, points in risks.items() if points}
     return outcomes
@@ -216,14 +207,8 @@ def summarize(
 
 def present_modalities(dataset: Dataset) -> list[str]:
     """`image` and `text`, as far as at least one painting has one."""
-    present = []
-    for modality in ("image", "text"):
-        if modality in dataset.column_names:
-            batches = dataset.select_columns([modality]).with_format("arrow").iter(1000)
-            columns = (batch[modality].drop_null() for batch in batches)
-            if any(len(c) if modality == "image" else any(map(str.strip, c.to_pylist())) for c in columns):
-                present.append(modality)
-    return present
+    columns = {name: column_of(undecoded(dataset), name) for name in ("image", "text")}
+    return [name for name, cells in columns.items() if any(c.strip() if isinstance(c, str) else c for c in cells)]
 
 
 def ceilings_of(data: str | Path) -> dict[str, dict[str, float]] | None:
@@ -291,16 +276,35 @@ def evaluation_folder(folder: Path) -> Iterator[Path]:
 def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset) -> tuple[Outcomes, str]:
     """The outcomes of another evaluation, and its model's name, for a model with these tasks and paintings."""
     others, expected = read_predictions(folder / "predictions.parquet"), Outcomes(tasks)
-    names = expected.task_names
-    columns = [name for name in names if name in paintings.column_names]
-    truth = labels_of(paintings.select_columns(columns).to_list(), tasks).numpy()
-    if others.columns == expected.columns and others.num_rows == len(truth):
-        # Of paintings whose picture could not be read, and that have no text, the labels do not count.
-        found = np.concatenate([others.task(name).references.reshape(len(truth), -1) for name in names], axis=1)
-        truth = np.where(found == UNKNOWN_LABEL, UNKNOWN_LABEL, truth)
-    expected.add(np.zeros_like(truth), truth, row_names(paintings))
+    expected.num_rows, expected.row_ids = len(paintings), row_names(paintings)
     check_same_rows(expected, others, ("this model", str(folder)))
-    try:
-        return others, str(json.loads((folder / "results.json").read_text(encoding="utf-8"))["model"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return others, str(folder)
+    return others, str((_read_json(folder / "results.json") or {}).get("model", folder))
+
+
+def values_of_train(data: str | Path, column: str) -> set[str]:
+    """What the column has in the train split, case and spaces aside."""
+    splits: Any = read_rows(data).splits if is_release(data) else load_paintings(data)
+    rows = splits.get("train")
+    found = set() if rows is None or column not in rows.column_names else set(map(_normal, column_of(rows, column)))
+    if not found - {""}:
+        raise ValueError(
+            f"Got --unseen_by {column} for {data}, but it has no train split with that column to compare with. Give "
+            "data with the train split that the model was trained on, or leave --unseen_by out."
+        )
+    return found - {""}
+
+
+def unseen_scores(outcomes: Outcomes, paintings: Dataset, column: str, train_values: Iterable[str]) -> dict[str, Any]:
+    """How many rows have a value that train has, or none (`num_without`), and the scores of all others."""
+    values = np.array([_normal(cell) for cell in column_of(paintings, column)], dtype=object)
+    is_without, is_seen = values == "", np.isin(values, list(train_values))
+    unseen = outcomes.select(np.flatnonzero(~is_without & ~is_seen))
+    found: dict[str, Any] = {"by": column, "num_seen": int(is_seen.sum()), "num_without": int(is_without.sum())}
+    found["num_rows"] = unseen.num_rows
+    if any(unseen.task(name).is_known.any() for name in unseen.task_names):
+        found |= scores_with_intervals(unseen)
+    return found
+
+
+def _normal(cell: str | None) -> str:
+    return " ".join((cell or "").casefold().split())

@@ -29,45 +29,42 @@ def retrieval_scores(
     *,
     ceilings: Mapping[str, Mapping[str, float]] | None = None,
     num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """For both `WAYS` recall at each of `DEPTHS`, median rank, 95 % intervals and chance; `num_rows` and `published`.
 
     The candidates of a painting are those of all others whose text is not equal to its own, and its own. Where some
     are exactly as similar as the own one, their order is one of chance, and its mean counts.
-
-    Args:
-        image: Unit vectors `(rows, dim)` of the pictures; rows of zeros are left out.
-        text: Of their texts.
-        ceilings: Best reachable recalls by way, which stand beside the reached ones.
+    `image` and `text` are unit vectors `(rows, dim)`, of which rows of zeros are left out; `ceilings` are the best
+    reachable recalls by way, which stand beside the reached ones.
 
     Source: intervals by the percentile bootstrap over the paintings, as in `bootstrap_intervals`.
     """
     rows = np.flatnonzero(image.any(axis=1) & text.any(axis=1))
-    if len(rows) < len(image):
-        image, text = image[rows], text[rows]
+    image, text = image[rows], text[rows]
     found: dict[str, Any] = {"num_rows": len(rows)} | ({} if ceilings else {"published": PUBLISHED})
     places = rank_bounds(image, text, [texts[row] or "" for row in rows.tolist()])
     for way, (better, equal, candidates) in zip(WAYS, places, strict=True):
-        columns = [np.clip((depth - better) / equal, 0, 1) for depth in DEPTHS]
-        ranks = better + (equal + 1) / 2
-        names = [f"recall_at_{depth}" for depth in DEPTHS]
-        scores = {name: float(column.mean()) for name, column in zip(names, columns, strict=True)}
-        drawn = _resampled(np.stack(columns, axis=1), ranks, num_resamples, seed)
-        chance = {f"recall_at_{depth}": float(np.minimum(depth / candidates, 1).mean()) for depth in DEPTHS} | {
-            "median_rank": float(np.median((candidates + 1) / 2))
-        }
+        hits = [np.clip((depth - better) / equal, 0, 1) for depth in DEPTHS]
+        reached = np.stack([*hits, better + (equal + 1) / 2], axis=1)
+        chance = np.stack([*(np.minimum(depth / candidates, 1) for depth in DEPTHS), (candidates + 1) / 2], axis=1)
+        generator = np.random.default_rng(0)
+        draws = (generator.integers(len(rows), size=len(rows)) for _ in range(num_resamples))
+        drawn = np.array([list(_summary(reached[chosen]).values()) for chosen in draws])
+        scores = _summary(reached)
         found[way] = {
             **scores,
-            "median_rank": float(np.median(ranks)),
-            "intervals": {
-                name: interval_of(values) for name, values in zip((*names, "median_rank"), drawn.T, strict=True)
-            },
-            "chance": chance,
+            "intervals": {name: interval_of(values) for name, values in zip(scores, drawn.T, strict=True)},
+            "chance": _summary(chance),
+            **({"ceiling": dict(ceilings[way])} if ceilings else {}),
         }
-        if ceilings:
-            found[way]["ceiling"] = dict(ceilings[way])
     return found
+
+
+def _summary(hits_and_ranks: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Of `(rows, depths + 1)` the mean hits by depth, and the median rank."""
+    recalls = hits_and_ranks[:, :-1].mean(axis=0).tolist()
+    found = {f"recall_at_{depth}": recall for depth, recall in zip(DEPTHS, recalls, strict=True)}
+    return {**found, "median_rank": float(np.median(hits_and_ranks[:, -1]))}
 
 
 def rank_bounds(image: Vectors, text: Vectors, texts: Sequence[str]) -> list[tuple[Counts, Counts, Counts]]:
@@ -89,12 +86,3 @@ def rank_bounds(image: Vectors, text: Vectors, texts: Sequence[str]) -> list[tup
         better[1] += np.count_nonzero(similarities > above, axis=0)
         at_least[1] += np.count_nonzero(similarities >= below, axis=0)
     return [(better[way], at_least[way] - better[way], len(groups) - sizes + 1) for way in range(2)]
-
-
-def _resampled(
-    hits: npt.NDArray[np.float64], ranks: npt.NDArray[np.float64], num_resamples: int, seed: int
-) -> npt.NDArray[np.float64]:
-    """Mean hits and median rank `(num_resamples, depths + 1)` of draws of rows with replacement."""
-    generator = np.random.default_rng(seed)
-    draws = (generator.integers(len(ranks), size=len(ranks)) for _ in range(num_resamples))
-    return np.array([(*hits[rows].mean(axis=0), np.median(ranks[rows])) for rows in draws])

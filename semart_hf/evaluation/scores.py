@@ -1,59 +1,132 @@
 """Scores by task and over all tasks, nested as in results.json, their intervals, and the Trainer's `compute_metrics`.
 
 A score that cannot be computed is None: no row with a known label, or no probabilities where one is needed.
-
-Intervals are of draws of paintings with replacement: multinomial counts for the distinct combinations of truths and
-predictions, the same distribution at a fraction of the cost. Macro scores are means over the classes of the whole
-split in every draw. A class that a draw lacks keeps its score on the whole split: to leave it out, or to count it as
-0, would move all draws to one side.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import sparse
 from transformers import EvalPrediction
 
 from semart_hf.catalogue.schema import UNKNOWN
-from semart_hf.model.configuration_semart import is_multi_label, label_columns
+from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
 from .outcomes import Outcomes, SeveralOutcomes, TaskOutcomes, probabilities_of
 
 FloatArray = npt.NDArray[np.float64]
+# From how often each row is drawn (rows,) to scores, NaN where nothing is counted.
+DrawnScores = Callable[[npt.NDArray[Any]], dict[str, FloatArray]]
 
 NUM_CALIBRATION_BINS = 15
 NUM_RESAMPLES = 1000
 LABEL_SCORES = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy")
+SCORES_OF_SEVERAL = ("accuracy", "macro_f1", "weighted_f1", "micro_f1", "mean_average_precision")
 
 
-def score_several(outcomes: SeveralOutcomes) -> dict[str, Any]:
-    """Every score of a task with several labels over the rows of which a label is known.
+def score_task(outcomes: TaskOutcomes | SeveralOutcomes) -> dict[str, Any]:
+    """Every score of one task over the rows of which a label is known.
 
-    `accuracy` is the share of paintings whose every known label is right, as in scikit-learn. F1 is that of the labels
-    over their thresholds. Log loss, Brier score and calibration are of all known pairs of a painting and a label.
+    Of a task with several labels `accuracy` is the share of paintings whose every known label is right, as in
+    scikit-learn, and log loss, Brier score and calibration are of all known pairs of a painting and a label.
+    `without_unk` repeats the label scores over the rows whose true label is not `UNK`, which the literature scores as
+    a class. `only_label` is there where all rows have one label: such scores say little.
     """
-    known, num_rows = outcomes.known(), int(outcomes.is_known.sum())
-    names = ("accuracy", "macro_f1", "weighted_f1", "micro_f1", "mean_average_precision")
-    if not num_rows:
-        return {"num_rows": 0, **dict.fromkeys(names)}
-    counts, precisions = class_counts(known), average_precisions(known)(np.ones(num_rows))
-    found = {name: values for name, values in mean_class_scores(counts[None]).items() if name in names}
-    ratios = {name: ratio(*map(np.sum, pair)) for name, pair in row_scores(known).items()}
-    found |= ratios | {"mean_average_precision": nan_mean(precisions)}
-    values = {name: float(np.squeeze(found[name])) for name in names}
-    scores: Any = {"num_rows": num_rows} | {name: None if np.isnan(value) else value for name, value in values.items()}
-    if known.has_probabilities:
+    known, has_several = outcomes.known(), isinstance(outcomes, SeveralOutcomes)
+    scores = _mean_scores(known)
+    if not scores["num_rows"]:
+        return scores
+    if known.has_probabilities and has_several:
         is_known = known.references != UNKNOWN_LABEL
         truth, p = known.references[is_known] == 1, known.probabilities[is_known].astype(np.float64)
-        likelihood = np.clip(np.where(truth, p, 1 - p), np.finfo(np.float64).eps, 1)
-        scores |= {"log_loss": float(-np.log(likelihood).mean()), "brier": float(((p - truth) ** 2).mean())}
+        losses = -np.log(np.clip(np.where(truth, p, 1 - p), np.finfo(np.float64).eps, 1))
+        scores |= {"log_loss": float(losses.mean()), "brier": float(((p - truth) ** 2).mean())}
         scores["expected_calibration_error"] = calibration_error(p, truth)
-    means = [None if np.isnan(precision) else precision for precision in precisions.tolist()]
-    scores["per_label"] = _per_label(known, counts, average_precision=means, threshold=known.thresholds.tolist())
+    elif known.has_probabilities:
+        scores |= {
+            "top_3_accuracy": float((known.ranks < 3).mean()),
+            "log_loss": float(known.losses.mean(dtype=np.float64)),
+            "brier": float(known.brier.mean(dtype=np.float64)),  # Brier's own (1950): between 0 and 2
+            "expected_calibration_error": calibration_error(known.confidences, known.correct),
+        }
+    if UNKNOWN in known.labels and not has_several:
+        named = _mean_scores(known.select(known.references != known.labels.index(UNKNOWN)))
+        scores["without_unk"] = {name: named[name] for name in ("num_rows", *LABEL_SCORES)}
+    if known.labels:
+        scores["per_label"] = _per_label(known)
+        if not has_several and len(present := np.unique(known.references)) == 1:
+            scores["only_label"] = known.labels[present[0]]
+    return scores
+
+
+def _mean_scores(known: TaskOutcomes | SeveralOutcomes) -> dict[str, Any]:
+    once = np.ones(len(known.references), dtype=np.int64)
+    names = SCORES_OF_SEVERAL if isinstance(known, SeveralOutcomes) else LABEL_SCORES
+    values = {name: float(value) for name, value in mean_scores(known, once)(once).items()} if len(once) else {}
+    found = {name: None if np.isnan(value) else value for name, value in values.items()}
+    return {"num_rows": len(once), **dict.fromkeys(names), **found}
+
+
+def _per_label(known: TaskOutcomes | SeveralOutcomes) -> dict[str, Any]:
+    """By label its precision, recall, F1 and support; of several also average precision and threshold."""
+    found = label_scores(known)(np.ones(len(known.references), dtype=np.int64))
+    columns = {name: np.nan_to_num(found[name]).tolist() for name in ("precision", "recall", "f1")}
+    columns["support"] = found["support"].astype(np.int64).tolist()
+    if isinstance(known, SeveralOutcomes):
+        precisions = found["average_precision"].tolist()
+        columns["average_precision"] = [None if np.isnan(value) else value for value in precisions]
+        columns["threshold"] = known.thresholds.tolist()
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    return dict(zip(known.labels, rows, strict=True))
+
+
+def mean_scores(outcomes: TaskOutcomes | SeveralOutcomes, counts: npt.NDArray[Any]) -> DrawnScores:
+    """The scores of one task that have an interval, over rows of which the whole split has `counts` (rows,).
+
+    Macro scores are means over the labels that occur in the whole split, as truth or as answer: scikit-learn's
+    default. One that a draw lacks keeps its score on the whole split: to leave it out, or to count it as 0, would
+    move all draws to one side.
+    """
+    sums, by_label = row_scores(outcomes), label_scores(outcomes)
+    whole = by_label(counts)
+
+    def scores(drawn: npt.NDArray[Any]) -> dict[str, FloatArray]:
+        found = {name: ratio(drawn @ counted, drawn @ of_all) for name, (counted, of_all) in sums.items()}
+        labels = {name: np.where(np.isnan(values), whole[name], values) for name, values in by_label(drawn).items()}
+        f1, support = labels["f1"], labels["support"]
+        found |= {"macro_f1": nan_mean(f1), "weighted_f1": ratio(np.nansum(f1 * support), support.sum())}
+        if "average_precision" in labels:
+            return found | {"mean_average_precision": nan_mean(labels["average_precision"])}
+        return found | {"balanced_accuracy": nan_mean(labels["recall"])}
+
+    return scores
+
+
+def label_scores(outcomes: TaskOutcomes | SeveralOutcomes) -> DrawnScores:
+    """Precision, recall, F1 and support of each label (num_labels,); of several also average precision."""
+    size = outcomes.num_labels
+    if isinstance(outcomes, SeveralOutcomes):
+        has, is_answer = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
+        indicators = sparse.csr_array(np.concatenate([has & is_answer, has, is_answer], axis=1)).astype(float)
+        precisions = average_precisions(outcomes)
+    else:
+        known, rows = outcomes.known(), np.flatnonzero(outcomes.is_known)
+        is_right, true, answered = known.correct, known.references.astype(np.int64), known.predictions.astype(np.int64)
+        rows = np.concatenate([rows[is_right], rows, rows])
+        columns = np.concatenate([true[is_right], size + true, 2 * size + answered])
+        shape = (len(outcomes.references), 3 * size)
+        indicators, precisions = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape), None
+
+    def scores(drawn: npt.NDArray[Any]) -> dict[str, FloatArray]:
+        right, true, answered = np.reshape(drawn @ indicators, (3, size))
+        found = {"precision": ratio(right, answered), "recall": ratio(right, true)}
+        found |= {"f1": ratio(2 * right, true + answered), "support": true}
+        return found if precisions is None else found | {"average_precision": precisions(drawn)}
+
     return scores
 
 
@@ -81,53 +154,6 @@ def average_precisions(outcomes: SeveralOutcomes) -> Callable[[npt.NDArray[Any]]
     return precisions
 
 
-def score_task(outcomes: TaskOutcomes | SeveralOutcomes) -> dict[str, Any]:
-    """Every score of one task over the rows whose label is known.
-
-    `without_unk` repeats the label scores over the rows whose true label is not `UNK`, which the literature scores as
-    a class. `only_label` is there where all rows have one label: such scores say little.
-    """
-    if isinstance(outcomes, SeveralOutcomes):
-        return score_several(outcomes)
-    known = outcomes.known()
-    scores = _label_scores(known)
-    if not scores["num_rows"]:
-        return scores
-    if known.has_probabilities:
-        scores |= {
-            "top_3_accuracy": float((known.ranks < 3).mean()),
-            "log_loss": float(known.losses.mean(dtype=np.float64)),
-            "brier": float(known.brier.mean(dtype=np.float64)),  # Brier's own (1950): between 0 and 2
-            "expected_calibration_error": calibration_error(known.confidences, known.correct),
-        }
-    for name, (numerators, denominators) in row_scores(known).items():
-        if name != "accuracy":
-            scores[name] = float(numerators.sum() / denominators.sum()) if denominators.any() else None
-    if UNKNOWN in known.labels:
-        scores["without_unk"] = _label_scores(known.select(known.references != known.labels.index(UNKNOWN)))
-    if known.labels:
-        scores["per_label"] = _per_label(known, class_counts(known))
-        present = np.unique(known.references)
-        if len(present) == 1:
-            scores["only_label"] = known.labels[present[0]]
-    return scores
-
-
-def _per_label(known: TaskOutcomes | SeveralOutcomes, counts: npt.NDArray[Any], **more: list[Any]) -> dict[str, Any]:
-    """By label its precision, recall, F1 and support, and further columns."""
-    precision, recall, f1 = (np.nan_to_num(found).tolist() for found in class_scores(counts))
-    columns = {"precision": precision, "recall": recall, "f1": f1, "support": counts[1].tolist(), **more}
-    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-    return dict(zip(known.labels, rows, strict=True))
-
-
-def _label_scores(known: TaskOutcomes) -> dict[str, Any]:
-    if not (num_rows := len(known.references)):
-        return {"num_rows": 0, **dict.fromkeys(LABEL_SCORES)}
-    found = {"accuracy": known.correct.mean(), **mean_class_scores(class_counts(known)[None])}
-    return {"num_rows": num_rows, **{name: float(np.squeeze(found[name])) for name in LABEL_SCORES}}
-
-
 def confusion_counts(outcomes: TaskOutcomes) -> npt.NDArray[np.int64]:
     """How often each label (row) was taken for each label (column): (num_labels, num_labels), known rows only."""
     known, size = outcomes.known(), outcomes.num_labels
@@ -135,54 +161,23 @@ def confusion_counts(outcomes: TaskOutcomes) -> npt.NDArray[np.int64]:
     return np.bincount(cells, minlength=size * size).reshape(size, size)
 
 
-def class_counts(outcomes: TaskOutcomes | SeveralOutcomes) -> npt.NDArray[np.int64]:
-    """Right answers, true labels and answers of each class (3, num_labels), known ones only."""
-    return np.asarray(_class_indicators(outcomes).sum(axis=0), dtype=np.int64).reshape(3, -1)
-
-
-def class_scores(counts: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Precision, recall and F1 of class counts (..., 3, num_labels); NaN for a class that does not occur."""
-    right, true, answered = np.moveaxis(counts, -2, 0)
-    return ratio(right, answered), ratio(right, true), ratio(2 * right, true + answered)
-
-
-def mean_class_scores(counts: npt.NDArray[Any]) -> dict[str, FloatArray]:
-    """Means over the classes (draws,) of the class counts (draws, 3, num_labels) of draws from a split.
-
-    The last draw is the whole split: a class that another draw lacks has its score there. The labels that count are
-    the ones that occur, as truth or as answer: scikit-learn's default.
-    """
-    _, recall, f1 = (np.where(np.isnan(scores), scores[-1:], scores) for scores in class_scores(counts))
-    support = counts[:, 1]
-    return {
-        "balanced_accuracy": nan_mean(recall.T),
-        "macro_f1": nan_mean(f1.T),
-        "weighted_f1": ratio(np.nansum(f1 * support, axis=1), support.sum(axis=1)),
-    }
-
-
-def ratio(numerators: npt.NDArray[Any], denominators: npt.NDArray[Any]) -> FloatArray:
+def ratio(numerators: Any, denominators: Any) -> FloatArray:
     """NaN where nothing is counted."""
     result = np.full(np.broadcast(numerators, denominators).shape, np.nan)
-    np.divide(numerators, denominators, out=result, where=denominators > 0)
+    np.divide(numerators, denominators, out=result, where=np.greater(denominators, 0))
     return result
 
 
 def nan_mean(values: FloatArray) -> FloatArray:
-    """Mean over the first axis of what is there; NaN where nothing is."""
-    return ratio(np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0))
+    """Mean of what is there; NaN where nothing is."""
+    return ratio(np.nansum(values), (~np.isnan(values)).sum())
 
 
-def calibration_bins(
-    confidences: npt.NDArray[np.floating[Any]], correct: npt.NDArray[np.bool_]
-) -> list[dict[str, float]]:
-    """Mean confidence and accuracy of the paintings in each confidence bin that holds any, from low to high."""
+def calibration_bins(confidences: npt.NDArray[np.floating[Any]], correct: npt.NDArray[np.bool_]) -> pd.DataFrame:
+    """`count`, mean `confidence` and `accuracy` of each confidence bin that holds a painting, from low to high."""
     bins = np.minimum((confidences * NUM_CALIBRATION_BINS).astype(np.int64), NUM_CALIBRATION_BINS - 1)
-    found = []
-    for chosen in (bins == index for index in np.unique(bins)):
-        confidence, accuracy = confidences[chosen].mean(dtype=np.float64), correct[chosen].mean()
-        found.append({"count": int(chosen.sum()), "confidence": float(confidence), "accuracy": float(accuracy)})
-    return found
+    by_bin = pd.DataFrame({"confidence": confidences, "accuracy": correct}, dtype=np.float64).groupby(bins)
+    return by_bin.mean().assign(count=by_bin.size())
 
 
 def calibration_error(confidences: npt.NDArray[np.floating[Any]], correct: npt.NDArray[np.bool_]) -> float:
@@ -191,7 +186,7 @@ def calibration_error(confidences: npt.NDArray[np.floating[Any]], correct: npt.N
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, equation 3; 15 bins by its section 5.
     """
     bins = calibration_bins(confidences, correct)
-    return float(sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins) / len(confidences))
+    return float(np.average((bins["accuracy"] - bins["confidence"]).abs(), weights=bins["count"]))
 
 
 def row_scores(outcomes: TaskOutcomes | SeveralOutcomes) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
@@ -273,10 +268,9 @@ def compute_metrics_for(tasks: Sequence[Mapping[str, Any]]) -> Callable[[EvalPre
                 f"Got NaN or infinite logits for {broken}. Finite numbers are needed to score. The training has "
                 "diverged: lower the learning rate, or look for broken pictures in the data."
             )
-        outcomes = Outcomes(tasks)
-        num_columns = max(part.stop for part in label_columns(tasks).values())
-        references = np.asarray(prediction.label_ids).reshape(-1, num_columns)
-        outcomes.add({task["name"]: probabilities_of(logits[task["name"]], task) for task in tasks}, references)
+        outcomes, references = Outcomes(tasks), np.asarray(prediction.label_ids)
+        probabilities = {task["name"]: probabilities_of(logits[task["name"]], task) for task in tasks}
+        outcomes.add(probabilities, references.reshape(len(references), -1))
         return flatten_scores(score_outcomes(outcomes))
 
     return compute_metrics
@@ -289,36 +283,24 @@ def check_metric_name(
     validation_sets: Iterable[str] = (),
 ) -> None:
     """Raise ValueError for a `metric_for_best_model` that no validation will have."""
-    size = min(8, max(len(task["labels"]) for task in tasks))
-    logits = {task["name"]: np.eye(size, len(task["labels"])) for task in tasks}
-    columns = [
-        np.eye(size, len(task["labels"]), dtype=np.int64)
-        if is_multi_label(task)
-        else np.arange(size)[:, None] % len(task["labels"])
-        for task in tasks
-    ]
-    labels = np.concatenate(columns, axis=1)
+    moduli = [[2] * len(task["labels"]) if is_multi_label(task) else [len(task["labels"])] for task in tasks]
+    labels = np.arange(8)[:, None] % np.concatenate(moduli)  # whatever a task has, some row has a label of it
+    logits = {task["name"]: np.zeros((8, len(task["labels"]))) for task in tasks}
     known = {"loss", *compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))}
     known = {f"{name}_{metric}" for name in validation_sets for metric in known} or known
-    name = metric.removeprefix("eval_")
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    if (name := metric.removeprefix("eval_")) not in known:
         raise ValueError(
-            f"metric_for_best_model is {name!r}, which validation does not compute. "
-            f"{'Did you mean ' + ', '.join(close) + '? ' if close else ''}There are, by task, e.g. type_accuracy and "
-            "type_macro_f1, and over the tasks mean_accuracy, mean_macro_f1 and loss; with several validation sets "
-            "each has its set's name before it. Set one of them."
+            f"metric_for_best_model is {name!r}, which validation does not compute. Allowed are {sorted(known)}. Set "
+            "one of them."
         )
 
 
-def bootstrap_intervals(
-    outcomes: Outcomes, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> dict[str, list[float]]:
+def bootstrap_intervals(outcomes: Outcomes, *, num_resamples: int = NUM_RESAMPLES) -> dict[str, list[float]]:
     """95 % intervals `[low, high]` by the flat names of scores, such as `type_accuracy`; none for a score of None.
 
     Source: percentile bootstrap, Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
-    (resampled,) = resampled_scores([outcomes], num_resamples=num_resamples, seed=seed)
+    (resampled,) = resampled_scores([outcomes], num_resamples=num_resamples)
     return {name: interval_of(values) for name, values in resampled.items() if not np.isnan(values).all()}
 
 
@@ -337,10 +319,12 @@ def interval_of(values: npt.NDArray[np.float64]) -> list[float]:
     return list(map(float, np.nanpercentile(values, [2.5, 97.5])))
 
 
-def resampled_scores(
-    models: list[Outcomes], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> list[dict[str, npt.NDArray[np.float64]]]:
-    """For each model its scores (num_resamples,) by flat name; all models see the same draws of the same paintings."""
+def resampled_scores(models: list[Outcomes], *, num_resamples: int = NUM_RESAMPLES) -> list[dict[str, FloatArray]]:
+    """For each model its scores (num_resamples,) by flat name; all models see the same draws of the same paintings.
+
+    Drawn with replacement, as multinomial counts of the distinct combinations of truths and predictions: the same
+    distribution at a fraction of the cost.
+    """
     names = models[0].task_names
     distinct, counts = models, np.ones(models[0].num_rows, dtype=np.int64)
     if models[0].single() == names:  # of several labels hardly two rows are equal
@@ -351,47 +335,22 @@ def resampled_scores(
         distinct = [Outcomes(model.tasks) for model in models]
         for outcomes, answers in zip(distinct, predictions, strict=True):
             outcomes.add(answers, references)
-    # By flat name the scores that are one sum over the rows divided by another.
-    ratios = [{"exact_match": exact_matches(outcomes)} for outcomes in distinct]
-    for found, outcomes in zip(ratios, distinct, strict=True):
-        for name in names:
-            found |= {f"{name}_{score}": pair for score, pair in row_scores(outcomes.task(name)).items()}
-    parts = [sparse.csr_array(np.stack(pair, axis=1, dtype=float)) for found in ratios for pair in found.values()]
-    for indicators in (_class_indicators(outcomes.task(name)) for outcomes in distinct for name in names):
-        occurs = np.append(True, np.asarray(np.reshape(indicators.sum(axis=0), (3, -1)).any(axis=0))[1:])
-        parts.append(indicators[:, np.tile(occurs, 3)])  # of thousands of labels a split has few
-    table = sparse.hstack(parts).T.tocsr()
-    sums = np.empty((num_resamples + 1, table.shape[0]))
-    generator = np.random.default_rng(seed)
-    several = [name for name in names if name not in models[0].single()]
-    by_label = [(name, average_precisions(one.task(name)), list[Any]()) for one in distinct for name in several]
-    # One draw at a time: all of them together would not fit for a million paintings. The last is the whole split.
-    for at in range(num_resamples + 1):
-        drawn = generator.multinomial(counts.sum(), counts / counts.sum()) if at < num_resamples else counts
-        sums[at] = table @ drawn
-        for _, precisions, drawn_precisions in by_label:
-            drawn_precisions.append(precisions(drawn))
-    pieces = iter(np.split(sums, np.cumsum([part.shape[1] for part in parts])[:-1], axis=1))
-    scores = [{name: ratio(*next(pieces)[:-1].T) for name in found} for found in ratios]
-    for place, (name, _, values) in enumerate(by_label):
-        whole = np.where(np.isnan(values), values[-1], values)[:-1]
-        scores[place // len(several)][f"{name}_mean_average_precision"] = nan_mean(whole.T)
-    for resampled in scores:
-        for name in names:
-            by_class = mean_class_scores(next(pieces).reshape(num_resamples + 1, 3, -1))
-            resampled |= {f"{name}_{score}": values[:-1] for score, values in by_class.items()}
+    scorers, generator = [_flat_scores(outcomes, counts) for outcomes in distinct], np.random.default_rng(0)
+    # One draw at a time: all of them together would not fit for a million paintings.
+    draws = (generator.multinomial(counts.sum(), counts / counts.sum()) for _ in range(num_resamples))
+    found = zip(*([scores(drawn) for scores in scorers] for drawn in draws), strict=True)
+    return [{name: np.array([one[name] for one in scores]) for name in scores[0]} for scores in found]
+
+
+def _flat_scores(outcomes: Outcomes, counts: npt.NDArray[Any]) -> DrawnScores:
+    """All that `mean_scores` gives by task, the means over the tasks, and `exact_match`."""
+    by_task = {name: mean_scores(outcomes.task(name), counts) for name in outcomes.task_names}
+    is_right, is_known = exact_matches(outcomes)
+
+    def scores(drawn: npt.NDArray[Any]) -> dict[str, FloatArray]:
+        found = {f"{task}_{name}": value for task, of in by_task.items() for name, value in of(drawn).items()}
         for score in ("accuracy", "macro_f1"):
-            resampled[f"mean_{score}"] = nan_mean(np.stack([resampled[f"{name}_{score}"] for name in names]))
+            found[f"mean_{score}"] = nan_mean(np.stack([found[f"{task}_{score}"] for task in by_task]))
+        return found | {"exact_match": ratio(drawn @ is_right, drawn @ is_known)}
+
     return scores
-
-
-def _class_indicators(outcomes: TaskOutcomes | SeveralOutcomes) -> sparse.csr_array:
-    """What each row adds to the class counts: (rows, 3 * num_labels)."""
-    if isinstance(outcomes, SeveralOutcomes):
-        has, is_answer = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
-        return sparse.csr_array(np.concatenate([has & is_answer, has, is_answer], axis=1)).astype(float)
-    known, rows, size = outcomes.known(), np.flatnonzero(outcomes.is_known), outcomes.num_labels
-    true, answered, is_right = known.references.astype(np.int64), known.predictions.astype(np.int64), known.correct
-    rows = np.concatenate([rows[is_right], rows, rows])
-    columns = np.concatenate([true[is_right], size + true, 2 * size + answered])
-    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(outcomes.references), 3 * size))

@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +41,10 @@ def load_split(
 ) -> datasets.Dataset:
     """The paintings of one split as a model reads them, their labels numbered as in its `config.tasks`.
 
-    A rare label that the model does not know is its `UNK`; a frequent one is refused unless it is mapped or left out.
-
-    Args:
-        model: Its folder, whose recipe.yaml names the columns of the text that it reads, or its name on the Hub.
-        data: What `load_paintings` accepts.
-        label_map: By task, the model's label for a label of the data; None leaves the label out of the scores.
-        common_labels: Whether labels that the model does not know are left out of the scores, `UNK` included.
-        text_columns: Columns of the text, in place of the recipe's.
-        with_masked_text: Whether to add the column `text_masked`, unless the data was prepared with one.
+    A rare label that the model does not know is its `UNK`; a frequent one is refused unless `label_map` says what it
+    is to the model (`None`: it is left out of the scores), or `common_labels` leaves out all foreign ones and `UNK`.
+    The text is of the columns that the model's recipe.yaml names, or of `text_columns`; `with_masked_text` adds the
+    column `text_masked`, unless the data was prepared with one.
     """
     recipe = _trained_recipe(Path(model))
     own_labels, frequent = data_labels(data, tasks)
@@ -73,26 +70,21 @@ def load_split(
                 f'{{"{name}": {{"{foreign[0]}": "{labels[0]}"}}}} to say what they are to the model, or '
                 "--common_labels to score only the paintings whose label it knows."
             )
-        if is_multi_label(task):
-            cells = (labels_in(cell, task.get("separator")) for cell in column_of(paintings, name))
-            known = {label: changes.get(label, label) for label in own_labels[name]}
-            known = {label: new for label, new in known.items() if new in labels}
-            kept = [None if cell is None else [known[one] for one in cell if one in known] for cell in cells]
-            feature: Any = datasets.List(datasets.Value("string"))
-            paintings = paintings.remove_columns(name).add_column(name, kept, feature=feature)
-            continue
-        numbers: dict[str | None, int | None] = {label: at for at, label in enumerate(labels)}
-        unknown = numbers.get(UNKNOWN)
+        by_own: dict[str | None, str | None] = {}
+        for label in own_labels[name]:
+            new = changes.get(label, label)
+            by_own[label] = new if new in (*labels, None) else UNKNOWN
         if common_labels:
-            numbers[UNKNOWN] = unknown = None
-        numbers[None] = None
-        by_own: dict[Any, int | None] = {
-            label: numbers.get(changes.get(label, label), unknown) for label in own_labels[name]
-        }
-        if isinstance(paintings.features[name], datasets.ClassLabel):
-            by_own = dict(enumerate(by_own.values()))
-        column = [None if cell is None else by_own[cell] for cell in column_of(paintings, name)]
-        feature = datasets.ClassLabel(names=labels)
+            by_own = {label: new for label, new in by_own.items() if new != UNKNOWN}
+        cells = cells_of_task(paintings, {"name": name})
+        if is_multi_label(task):
+            found = (labels_in(cell, task.get("separator")) for cell in cells)
+            column: Any = [cell and [by_own[one] for one in cell if by_own.get(one) in labels] for cell in found]
+            feature: Any = datasets.List(datasets.Value("string"))
+        else:
+            numbers = {label: number for number, label in enumerate(labels)}
+            column = [numbers.get(by_own.get(cell)) for cell in cells]
+            feature = datasets.ClassLabel(names=labels)
         paintings = paintings.remove_columns(name).add_column(name, column, feature=feature)
     # Data of texts alone name no picture, and are scored as such by a model that reads both.
     modality = recipe.get("modality", "image+text")
@@ -127,11 +119,11 @@ def masked_texts(paintings: datasets.Dataset, tasks: Sequence[Mapping[str, Any]]
     """Each painting's text without the words that name its labels or its painter."""
     given = [task for task in tasks if task.get("column") not in ("author", "date")]
     given += [{"name": "author"}] if "author" in paintings.column_names else []
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, Iterator[Any]] = {}
     for task in given:
-        cells = list(cells_of_task(paintings, {"name": task["name"]}))
-        is_split = is_multi_label(task)  # each of several labels by itself
-        columns[task["name"]] = [labels_in(cell, task.get("separator")) for cell in cells] if is_split else cells
+        name, mark, cells = task["name"], task.get("separator"), cells_of_task(paintings, {"name": task["name"]})
+        # Each of several labels by itself.
+        columns[name] = map(partial(labels_in, separator=mark), cells) if is_multi_label(task) else cells
     for text, *labels in zip(column_of(paintings, "text"), *columns.values(), strict=True):
         yield mask_label_words(text, dict(zip(columns, labels, strict=True)))
 
@@ -142,7 +134,6 @@ def data_labels(
     """By task, every label of the data with `UNK`, and those it is sorted by: the frequent or the declared ones."""
     every, frequent = dict[str, list[str]](), dict[str, list[str]]()
     splits: Mapping[str, Any] = read_rows(data).splits if is_release(data) else load_paintings(data)
-    learned_from = [splits["train"]] if "train" in splits else list(splits.values())
     features = next(iter(splits.values())).features
     for task in tasks:
         name, source, rule = task["name"], task.get("column", task["name"]), task.get("rule")
@@ -152,14 +143,15 @@ def data_labels(
                 f"{source!r}. Add the column to the data."
             )
         if isinstance(features[source], datasets.ClassLabel) and rule is None:
-            every[name] = frequent[name] = list(features[source].names)
+            frequent[name] = [label for label in features[source].names if label != UNKNOWN]
+            every[name] = [*frequent[name], UNKNOWN]
             continue
-        counts = Counter(label for rows in learned_from for label in _labels(rows, task))
-        least = max(FREQUENT_COUNT, FREQUENT_SHARE * counts.total())
-        frequent[name] = [label for label, count in counts.items() if count >= least]
-        every[name] = sorted({label for rows in splits.values() for label in _labels(rows, task)})
-    frequent = {name: [label for label in labels if label != UNKNOWN] for name, labels in frequent.items()}
-    return {name: [*(x for x in labels if x != UNKNOWN), UNKNOWN] for name, labels in every.items()}, frequent
+        counts = {split: Counter(_labels(rows, task)) for split, rows in splits.items()}
+        learned = counts.get("train", sum(counts.values(), Counter()))
+        least = max(FREQUENT_COUNT, FREQUENT_SHARE * learned.total())
+        every[name] = [*sorted({*chain(*counts.values())} - {UNKNOWN}), UNKNOWN]
+        frequent[name] = [label for label, count in learned.items() if count >= least and label != UNKNOWN]
+    return every, frequent
 
 
 def _labels(rows: Any, task: Mapping[str, Any]) -> Iterator[str]:

@@ -14,8 +14,7 @@ from huggingface_hub.repocard_data import CardData
 from packaging.requirements import Requirement
 
 import semart_hf
-from semart_hf.documents.card_text import without_folders
-from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, Example, render_card
+from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, Example, render_card, without_folders
 from semart_hf.files import output_folder, write_json, write_text
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pictures_semart import load_picture
@@ -77,7 +76,7 @@ def assemble_repository(
         example = make_example(model, processor, repository, picture, text)
         addresses = {path.stem: f"figures/{path.name}" for path in figures}
         facts = CardFacts(repo_id, example, contents, published_recipe, addresses, **card)
-        page = render_card(model, facts, PACKAGE / "templates" / "model_card.md")
+        page = render_card(model, facts)
         page.save(repository / "README.md")
         for path in [path for path in figures if f"(figures/{path.name})" in page.text]:
             (repository / "figures").mkdir(exist_ok=True)

@@ -74,7 +74,7 @@ def embed_paintings(classify: Any, paintings: Sequence[Mapping[str, Any]], batch
         if place in found["errors"]:
             embedded.append({"error": found["errors"][place]})
         else:
-            jpeg = None if image is None else to_jpeg(image, THUMBNAIL_SIZE)
+            jpeg = to_jpeg(image, THUMBNAIL_SIZE)
             embedded.append({"answer": found["answers"][place], "vector": vector, "thumbnail": jpeg})
     return embedded
 

@@ -8,8 +8,7 @@ from PIL import Image
 from release_builder import encoded, painting, row, write_release
 
 from semart_hf.catalogue.catalogue import read_rows
-from semart_hf.documents.data_report import finding_table, write_data_report
-from semart_hf.documents.dataset_card import write_dataset_card
+from semart_hf.documents.data_report import finding_table, write_data_report, write_dataset_card
 from semart_hf.documents.page import to_jpeg
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 

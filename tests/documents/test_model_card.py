@@ -2,7 +2,6 @@ import copy
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
@@ -10,7 +9,6 @@ from huggingface_hub import ModelCard
 from semart_hf.documents.model_card import CardFacts, Example, base_models, read_example, render_card
 from semart_hf.documents.table import NOT_MEASURED
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "semart_hf" / "templates" / "model_card.md"
 ANSWER = {"type": [{"label": "portrait", "score": 0.7512}, {"label": "UNK", "score": 0.2488}]}
 ANSWER["school"] = [{"label": "Dutch", "score": 0.5}]
 FACTS = CardFacts("anna/delft", Example("A view of Delft", None, ANSWER))
@@ -25,7 +23,7 @@ def sections_of(card):
 @pytest.fixture
 def card(saved_model, results):
     facts = replace(FACTS, results=[results], recipe=RECIPE, figures={"confusion_type": "figures/confusion_type.png"})
-    return render_card(saved_model[0], facts, TEMPLATE)
+    return render_card(saved_model[0], facts)
 
 
 def test_the_metadata_have_what_the_hub_reads_and_results_of_every_task(card):
@@ -74,25 +72,19 @@ def test_the_numbers_are_those_of_the_results_and_recipe_and_commands_reproduce(
     assert "semart-hf evaluate --model anna/delft --data semart --split test" in sections["How to reproduce"]
 
 
-def test_a_card_without_results_has_no_number_and_a_template_asks_for_nothing_unknown(saved_model, tmp_path):
-    card = render_card(saved_model[0], FACTS, TEMPLATE)
+def test_a_card_without_results_has_no_number(saved_model):
+    card = render_card(saved_model[0], FACTS)
     sections = sections_of(card)
     assert "model-index" not in card.data.to_dict()
     assert "base_model" not in card.data.to_dict()
     assert sections["Results"].count(NOT_MEASURED) == 3
     assert sections["Training"].count(NOT_MEASURED) == 2
     assert "The recipe: not recorded" in sections["Training"]
-    path = tmp_path / "template.md"
-    path.write_text("---\n{{ card_data }}\n---\n{{ price }}")
-    with pytest.raises(ValueError, match=r"asks for \['price'\]\. Known are .*Correct its placeholders"):
-        render_card(saved_model[0], FACTS, path)
-    with pytest.raises(ValueError, match=r"absent\.md, which is no file\..*templates/model_card\.md"):
-        render_card(saved_model[0], FACTS, tmp_path / "absent.md")
 
 
 def test_the_example_runs_and_can_be_read_back(saved_model, capsys):
     facts = CardFacts("anna/delft", Example('He said "look"\n', "example.jpg", ANSWER))
-    code, printed = read_example(str(render_card(saved_model[0], facts, TEMPLATE)))
+    code, printed = read_example(str(render_card(saved_model[0], facts)))
     assert len(code.splitlines()) == 9  # of which the painting takes four
     assert '"image": "https://huggingface.co/anna/delft/resolve/main/example.jpg"' in code
     code = code.replace("from transformers import pipeline", "")
@@ -107,7 +99,7 @@ def test_the_miniature_is_known_by_its_ceiling(saved_model, results):
     results["modalities"]["image"]["ceiling"] = {"type": 0.97, "mean": 0.9}
     results["data"] = "outputs/mini"
     facts = CardFacts("anna/mini", FACTS.example, results=[results], recipe={"data": "outputs/mini"})
-    card = render_card(saved_model[0], facts, TEMPLATE)
+    card = render_card(saved_model[0], facts)
     assert card.data.to_dict()["datasets"] == ["semart-miniature"]
     assert "| – best reachable | 97.0 | not measured | not measured | not measured | 90.0 |" in card.text
     assert "painted by program" in card.text
@@ -125,7 +117,7 @@ def test_labels_with_signs_of_yaml_markdown_and_html_stay_labels(saved_model, re
     answer = {task: [{"label": label, "score": 0.5}] for task, label in zip("abcdefghijkl", HOSTILE, strict=True)}
     model.config.tasks[0]["labels"] = HOSTILE
     facts = CardFacts("anna/delft", Example("A <view>: # of\n---\nDelft", None, answer), results=[results])
-    card = render_card(model, facts, TEMPLATE)
+    card = render_card(model, facts)
     (widget,) = ModelCard(str(card)).data.to_dict()["widget"]
     assert widget["text"] == "A <view>: # of\n---\nDelft"
     assert [entry["label"] for entry in widget["output"]] == [f"{task}: {answer[task][0]['label']}" for task in answer]
@@ -138,19 +130,21 @@ def test_labels_with_signs_of_yaml_markdown_and_html_stay_labels(saved_model, re
 def test_a_model_of_the_miniature_says_so_at_the_top(saved_model):
     model = copy.deepcopy(saved_model[0])
     model.config.training_data = {"name": "mini", "is_painted_miniature": True}
-    top = render_card(model, FACTS, TEMPLATE).text.split("```python")[0]
+    top = render_card(model, FACTS).text.split("```python")[0]
     assert "never seen a real painting" in " ".join(top.split())
-    assert "never seen a real painting" not in str(render_card(saved_model[0], FACTS, TEMPLATE))
+    assert "never seen a real painting" not in str(render_card(saved_model[0], FACTS))
 
 
 def test_several_results_have_entries_of_their_own_and_say_what_they_were_measured_on(saved_model, results):
     other = json.loads(json.dumps(results)) | {"data": "elsewhere", "split": "validation"}
-    card = render_card(saved_model[0], CardFacts("anna/d", FACTS.example, results=[results, other]), TEMPLATE)
+    card = render_card(saved_model[0], CardFacts("anna/d", FACTS.example, results=[results, other]))
     (index,) = card.data.to_dict()["model-index"]
     assert {entry["dataset"]["name"] for entry in index["results"]} == {"semart", "elsewhere"}
-    results |= {"training_data": {"name": "prepared", "is_painted_miniature": True}, "data": "/data/semart"}
+    model = copy.deepcopy(saved_model[0])
+    model.config.training_data = {"name": "prepared", "is_painted_miniature": True}
+    results |= {"data": "/data/semart"}
     same = results | {"data": "outputs/prepared", "split": "validation"}
-    text = render_card(saved_model[0], replace(FACTS, results=[results, same]), TEMPLATE).text
+    text = render_card(model, replace(FACTS, results=[results, same])).text
     assert "On 90 paintings (semart, test split)." in text
     assert "On 90 paintings (SemArt miniature, validation split)." in text
     assert "painted by program" in text

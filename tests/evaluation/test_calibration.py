@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from semart_hf.evaluation.calibration import (
     confidence_threshold,
@@ -11,8 +12,9 @@ from semart_hf.evaluation.calibration import (
     risk_points,
     store_calibration,
 )
-from semart_hf.evaluation.outcomes import Outcomes, softmax
+from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.predictions import Predictions
+from semart_hf.model.configuration_semart import SemArtConfig
 
 TASKS = [{"name": "type", "labels": ["portrait", "landscape", "UNK"]}]
 
@@ -22,7 +24,7 @@ def test_a_known_temperature_is_found(temperature):
     # Labels drawn from softmax(logits): the logits times the temperature are too sharp by exactly that factor.
     generator = np.random.default_rng(0)
     logits = generator.normal(scale=2, size=(20_000, 4))
-    references = (softmax(logits).cumsum(1) > generator.random((20_000, 1))).argmax(1)
+    references = (softmax(logits, axis=1).cumsum(1) > generator.random((20_000, 1))).argmax(1)
     assert fit_temperature(logits * temperature, references) == pytest.approx(temperature, rel=0.05)
 
 
@@ -38,7 +40,7 @@ def test_a_stored_calibration_changes_nothing_else(tmp_path):
     config = {"model_type": "semart", "auto_map": {"AutoModel": "modeling.SemArt"}, "custom_pipelines": {"a": {}}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     risks = {"type": [[0.9, 0.0], [0.6, 0.4]]}
-    store_calibration(tmp_path, {"type": 1.23456789}, risks)
+    store_calibration(tmp_path, SemArtConfig(tasks=TASKS, temperatures={"type": 1.23456789}, confidence_risks=risks))
     expected = config | {"temperatures": {"type": 1.2346}, "confidence_risks": risks}
     assert json.loads((tmp_path / "config.json").read_text()) == expected
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
@@ -61,11 +63,11 @@ def test_risk_coverage_threshold_and_a_few_points_of_them(outcomes, monkeypatch)
     np.testing.assert_allclose(confidences, [0.9, 0.8, 0.7, 0.6], rtol=1e-6)
     # 0.8 is wrong more often than 0.7, which accepts more.
     assert risk_points(outcomes) == [[0.9, 0.0], [0.7, 0.25], [0.6, 0.4]]
-    assert confidence_threshold(outcomes)["coverage"] == pytest.approx(0.2)
-    assert confidence_threshold(outcomes.select(np.array([1, 4]))) is None
+    assert confidence_threshold(outcomes, outcomes)["coverage"] == pytest.approx(0.2)
+    assert confidence_threshold(outcomes.select(np.array([1, 4])), outcomes) is None
     monkeypatch.setattr("semart_hf.evaluation.calibration.TARGET_ACCURACY", 0.75)
     expected = {"min_confidence": 0.7, "coverage": 0.8, "accuracy": 0.75}
-    assert confidence_threshold(outcomes) == pytest.approx(expected, rel=1e-6)
+    assert confidence_threshold(outcomes, outcomes) == pytest.approx(expected, rel=1e-6)
     collected = Outcomes(TASKS)
     confidences = np.linspace(0.4, 0.99, 5000)
     table = np.stack([confidences, 1 - confidences, np.zeros(5000)], axis=1)

@@ -196,7 +196,7 @@ def test_twenty_thousand_labels_are_scored_kept_and_shown(tmp_path):
 @pytest.mark.parametrize(
     ("references", "predictions", "message"),
     [
-        (np.full((1, 4), 2), np.zeros((1, 4)), "Allowed are 0, 1 and -100"),
+        (np.full((1, 4), 2), np.zeros((1, 4)), "from 0 to 1, and -100"),
         (np.zeros((1, 4), dtype=int), np.zeros((1, 3)), "which has 4 labels"),
     ],
 )

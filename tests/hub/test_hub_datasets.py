@@ -23,7 +23,7 @@ def local(author):
         from pathlib import Path
         from semart_hf.miniature.miniature import paint_miniature
         from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
-        from semart_hf.documents.dataset_card import write_dataset_card
+        from semart_hf.documents.data_report import write_dataset_card
         from semart_hf.publishing.pushing import push_folder
         from semart_hf.catalogue.catalogue import read_rows
         release = paint_miniature("miniature", num_train=24, num_val=6, num_test=6)

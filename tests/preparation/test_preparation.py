@@ -14,7 +14,7 @@ from semart_hf.catalogue.schema import read_tasks
 from semart_hf.catalogue.tables import typed_splits
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_paintings, load_splits
-from semart_hf.documents.dataset_card import write_dataset_card
+from semart_hf.documents.data_report import write_dataset_card
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 COLUMNS = ["image", "image_file", "description", "author", "title", "technique", "date"]

@@ -10,7 +10,7 @@ from release_builder import contents
 from safetensors.numpy import load_file, save_file
 from saved_results import SAVED_MODEL
 
-from semart_hf.documents.card_text import without_folders
+from semart_hf.documents.model_card import without_folders
 from semart_hf.publishing import check
 from semart_hf.publishing.check import find_private_content
 from semart_hf.publishing.clean_process import load_parts

@@ -8,13 +8,8 @@ import evaluate
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.scores import flatten_scores, score_outcomes
 
-_INPUTS = """
-Args:
-    predictions: label indices (rows, tasks).
-    references: label indices (rows, tasks), -100 where the label is unknown.
-Returns:
-    a flat dict: `type_accuracy`, `type_macro_f1`, ..., `mean_accuracy`, `mean_macro_f1`, `exact_match`, `num_rows`.
-"""
+_INPUTS = """predictions and references: label indices (rows, tasks), -100 where a reference is unknown. The scores:
+`type_accuracy`, `type_macro_f1`, ..., `mean_accuracy`, `mean_macro_f1`, `exact_match`, `num_rows`."""
 
 
 class ArtClassification(evaluate.Metric):
