@@ -1,6 +1,7 @@
 """Measure what the package claims, beside the usual way: `python scripts/benchmark.py all --json FILE`."""
 
 import argparse
+import importlib
 import json
 import re
 import sys
@@ -28,6 +29,16 @@ examples:
 
 Other work on the machine spoils speeds, and less so ratios, because the sides take turns. TMPDIR says where data is
 made, and removed again."""
+# By part: where its `measure_PART` is, and rows of made releases by default.
+PARTS = {
+    "train": ("measurements", [2_000]),
+    "inference": ("measurements", []),
+    "startup": ("measurements", []),
+    "memory": ("measurements", [1_000, 50_000]),
+    "data": ("measurements", [1_000, 50_000]),
+    "search": ("search_scale", [100_000, 1_000_000]),
+    "towers": ("tower_costs", []),
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,13 +54,13 @@ def main(arguments: list[str] | None = None) -> None:
         return
     options = parse_arguments(words)
 
-    from benchmarks import measurements, search_scale, tower_costs
-    from benchmarks.guarded import raise_on_termination
+    from benchmarks.turns import raise_on_termination
 
     raise_on_termination()
     try:
         for part in ("train", "inference", "startup") if options.part == "all" else (options.part,):
-            room = {"search": search_scale, "towers": tower_costs}.get(part, measurements)
+            options.rows = options.rows or PARTS[part][1]
+            room = importlib.import_module(f"benchmarks.{PARTS[part][0]}")
             keep(options.json, part, getattr(room, f"measure_{part}")(options))
     except (ValueError, RuntimeError, ImportError) as error:
         raise SystemExit(f"benchmark.py: {error}") from error
@@ -62,11 +73,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add(
-        "part",
-        choices=("all", "train", "inference", "startup", "memory", "data", "search", "towers"),
-        help="see below",
-    )
+    add("part", choices=("all", *PARTS), help="see below")
     kept = "file that gets the figures, or a folder for one by the machine's name; those of other parts in it stay"
     add("--json", type=Path, help=kept)
     towers = ["resnet18", "efficientnet_b0", "vit_tiny"]
@@ -74,19 +81,12 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute (default: cpu)")
     add("--repeats", type=int, default=4, help="turns of each side (default: 4)")
     add("--seconds", type=float, default=6.0, help="of a turn, about (default: 6)")
-    add(
-        "--rows",
-        type=int,
-        nargs="+",
-        help="of made releases (default: train 2000; memory and data 1000 and 50000; search 100000 and 1000000)",
-    )
+    rows = ", ".join(f"{part} {' and '.join(map(str, rows))}" for part, (_, rows) in PARTS.items() if rows)
+    add("--rows", type=int, nargs="+", help=f"of made releases (default: {rows})")
     add("--without_each", action="store_true", help="train also without one technique at a time")
     add("--beside", type=int, default=0, help="what is left beside so many busy processes, of train and inference")
     add("--pictures", type=int, default=1000, help="of the official size, to prepare (default: 1000)")
-    options = parser.parse_args(words)
-    rows = {"memory": [1_000, 50_000], "data": [1_000, 50_000], "search": [100_000, 1_000_000]}
-    options.rows = options.rows or rows.get(options.part, [2_000])
-    return options
+    return parser.parse_args(words)
 
 
 def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:

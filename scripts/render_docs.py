@@ -43,40 +43,39 @@ DEVIATIONS = 3
 
 
 def main(arguments: list[str] | None = None) -> None:
-    try:
-        render(arguments)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"render_docs.py: {error}") from error
-
-
-def render(arguments: list[str] | None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("blocks", nargs="*", help=f"what is written again: {', '.join(PAGES)}; default: all")
     parser.add_argument("--demo", type=Path, default=CHECKOUT / "outputs" / "demo", help="folder of `make demo`")
     parser.add_argument("--check", type=Path, metavar="RESULTS", help="write nothing; compare with this results.json")
     options = parser.parse_args(arguments)
-    if options.check:
-        check_results((CHECKOUT / "README.md").read_text(encoding="utf-8"), read_json(options.check))
-        print(f"README.md shows the accuracies of {options.check}, within what machines differ by")
-        return
     if unknown := {*options.blocks} - {*PAGES}:
         parser.error(f"got {', '.join(unknown)}; there are {', '.join(PAGES)}")
-    for name in options.blocks or PAGES:
-        path = CHECKOUT / PAGES[name]
-        page = path.read_text(encoding="utf-8")
-        if name == "output":
-            page = with_block(page, "output", f"```text\n{output_of(page)}```\n\n{truth_of(page, options.demo)}")
-        elif name == "results":
-            page = with_block(page, "results", results_text(read_json(options.demo / "evaluation" / "results.json")))
-        elif name in TEXTS:
-            found = [read_json(one)[name] for one in sorted((SPEEDS / name).glob("*.json"))]
-            page = with_block(page, name, "\n\n".join(map(TEXTS[name], found)))
-        elif name == "speed":
-            page = with_block(page, "speed", "\n\n".join(speed_text(read_json(one)) for one in SPEEDS.glob("*.json")))
-        else:
-            page = with_recipes(page)
-        write_text(path, page)
-        print(f"Wrote {name} to {path}")
+    try:
+        if options.check:
+            check_results((CHECKOUT / "README.md").read_text(encoding="utf-8"), read_json(options.check))
+            print(f"README.md shows the accuracies of {options.check}, within what machines differ by")
+            return
+        for name in options.blocks or PAGES:
+            path = CHECKOUT / PAGES[name]
+            write_text(path, rendered(name, path.read_text(encoding="utf-8"), options.demo))
+            print(f"Wrote {name} to {path}")
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"render_docs.py: {error}") from error
+
+
+def rendered(name: str, page: str, demo: Path) -> str:
+    """The page with what a program knows under this name written again."""
+    if name == "recipes":
+        return with_recipes(page)
+    if name == "output":
+        content = f"```text\n{output_of(page)}```\n\n{truth_of(page, demo)}"
+    elif name == "results":
+        content = results_text(read_json(demo / "evaluation" / "results.json"))
+    elif name == "speed":
+        content = "\n\n".join(speed_text(read_json(one)) for one in sorted(SPEEDS.glob("*.json")))
+    else:
+        content = "\n\n".join(TEXTS[name](read_json(one)[name]) for one in sorted((SPEEDS / name).glob("*.json")))
+    return with_block(page, name, content)
 
 
 def read_json(path: Path) -> dict[str, Any]:

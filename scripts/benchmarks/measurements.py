@@ -5,30 +5,28 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import timeit
 from collections import Counter
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import FRONT, Setting, made_data, recipe_of, techniques_of
-from benchmarks.guarded import Guarded
-from benchmarks.made_release import make_release
-from benchmarks.turns import Side, alternate, figure, milliseconds, ratio, rows_per_second, speed_beside
+from transformers import DistilBertConfig
+
+from benchmarks import sides
+from benchmarks.bench import FRONT, Setting, made_data, make_release, recipe_of, techniques_of
+from benchmarks.turns import Guarded, Side, alternate, figure, milliseconds, rows_per_second, speed_beside
 
 MEBIBYTE = 2**20
 BATCH, EPOCHS = 32, 10
 INFERENCE_ROWS = 256
-OFFICIAL_BYTES = 250_000  # as the official scans that are large; most of SemArt's are lighter (see made_release)
+OFFICIAL_BYTES = 250_000  # as the official scans that are large; most of SemArt's are lighter (see make_release)
 # Of fewer backgrounds, half of 50,000 rows would be copies, and be reported.
 SMALL_PICTURES: dict[str, Any] = {"picture_size": (64, 80), "picture_bytes": 2_000, "num_backgrounds": 4_000}
-SMALL_TEXT_TOWER = {"dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128}
+SMALL_TEXT_TOWER = DistilBertConfig(dim=64, n_layers=2, n_heads=4, hidden_dim=128)
 SMALL_RECIPE = Path(__file__).with_name("small_recipe.yaml")
 FIRST_PREDICTION = """
 from transformers import pipeline
@@ -50,11 +48,11 @@ def measure_train(options: argparse.Namespace) -> dict[str, Any]:
     towers: dict[str, Any] = {}
     print(f"Making {rows} paintings ...", flush=True)
     with made_data(rows) as folder:
-        cold = preparation = None
+        preparation = None
         for tower in options.tower:
             print(f"Training with {tower} ...", flush=True)
             setting = Setting(folder, recipe_of(tower), options.device)
-            if cold is None:  # makes small pictures and frozen texts, which the next runs read from the cache
+            if preparation is None:  # makes small pictures and frozen texts, which the next runs read from the cache
                 with setting.training_side("cold") as cold:
                     pass
             with setting.training_side("ours") as ours:
@@ -62,30 +60,24 @@ def measure_train(options: argparse.Namespace) -> dict[str, Any]:
                     preparation = max(0.0, cold.seconds_to_first_step - ours.seconds_to_first_step)
                 with setting.side("notebook", "notebook-train") as notebook, setting.side("limit", "limit") as limit:
                     alternate([notebook, ours, limit], repeats=options.repeats, seconds=options.seconds)
-                    towers[tower] = {
-                        **compared(ours, notebook),
-                        "share_of_limit": ratio(ours, limit, rows_per_second),
-                        "cold_run": estimated_run(ours, notebook, rows, preparation),
-                        **beside([ours, notebook], options),
-                    }
+                    towers[tower] = compared(ours, notebook, limit, options)
+                towers[tower]["cold_run"] = estimated_run(ours, notebook, rows, preparation)
                 if options.without_each:
                     towers[tower]["without"] = without_each(setting, ours, options)
     return {"data": {"rows": rows, "device": options.device}, "towers": towers}
 
 
-def beside(sides: list[Side], options: argparse.Namespace) -> dict[str, Any]:
-    if not options.beside:
-        return {}
-    left = speed_beside(sides, options.beside, repeats=max(2, options.repeats // 2))
-    return {"beside": {"processes": options.beside, "speed": left}}
-
-
-def compared(ours: Side, notebook: Side) -> dict[str, Any]:
-    return {
+def compared(ours: Side, notebook: Side, limit: Side, options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {
         "rows_per_second": {side.name: figure(side, rows_per_second) for side in (ours, notebook)},
-        "ratio": ratio(ours, notebook, rows_per_second),
+        "ratio": figure(ours, rows_per_second, notebook),
+        "share_of_limit": figure(ours, rows_per_second, limit),
         "peak_mb": {side.name: round(side.peak_bytes / MEBIBYTE) for side in (ours, notebook)},
     }
+    if options.beside:
+        speed = speed_beside([ours, notebook], options.beside, repeats=max(2, options.repeats // 2))
+        found["beside"] = {"processes": options.beside, "speed": speed}
+    return found
 
 
 def estimated_run(ours: Side, notebook: Side, rows: int, preparation: float) -> dict[str, Any]:
@@ -105,40 +97,31 @@ def without_each(setting: Setting, ours: Side, options: argparse.Namespace) -> d
     for technique, fields in techniques_of(setting.vision, setting.device).items():
         with setting.training_side(f"without {technique}", without=technique, **fields) as side:
             alternate([ours, side], repeats=max(2, options.repeats // 2), seconds=options.seconds)
-        without[technique] = {"speed": ratio(side, ours, rows_per_second)}
+        without[technique] = {"speed": figure(side, rows_per_second, ours)}
     return without
 
 
 def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
-    from benchmarks.sides import save_model
-
     towers: dict[str, Any] = {}
     print(f"Making {INFERENCE_ROWS} paintings ...", flush=True)
     with made_data(INFERENCE_ROWS) as folder:
         for tower in options.tower:
             print(f"Inference with {tower} ...", flush=True)
             setting = Setting(folder, recipe_of(tower), options.device)
-            model = save_model(setting)
-            with ExitStack() as stack:
-                parts = {"notebook": ["notebook-predict"], "ours": ["ours-predict", model]}
-                parts["limit"] = ["predict-limit", model]
-                sides = [stack.enter_context(setting.side(name, *words)) for name, words in parts.items()]
-                alternate(sides, repeats=options.repeats, seconds=options.seconds)
-                notebook, ours, limit = sides
-                figures = {**compared(ours, notebook), "share_of_limit": ratio(ours, limit, rows_per_second)}
-                figures |= beside([ours, notebook], options)
-            ours, notebook = setting.side("ours", "ours-answer", model), setting.side("notebook", "notebook-answer")
-            with ours, notebook:
+            model = sides.save_model(setting)
+            notebook, ours = setting.side("notebook", "notebook-predict"), setting.side("ours", "ours-predict", model)
+            with notebook, ours, setting.side("limit", "predict-limit", model) as limit:
+                alternate([notebook, ours, limit], repeats=options.repeats, seconds=options.seconds)
+                figures = compared(ours, notebook, limit, options)
+            notebook, ours = setting.side("notebook", "notebook-answer"), setting.side("ours", "ours-answer", model)
+            with notebook, ours:
                 alternate([notebook, ours], repeats=options.repeats, seconds=options.seconds / 2)
             figures["latency_ms"] = {side.name: figure(side, milliseconds) for side in (ours, notebook)}
-            figures["latency_ratio"] = ratio(ours, notebook, milliseconds)
-            catalogue, pipeline = (
-                setting.side("catalogue", "ours-suggest", model),
-                setting.side("pipeline", "ours-predict", model),
-            )
-            with catalogue, pipeline:
+            figures["latency_ratio"] = figure(ours, milliseconds, notebook)
+            pipeline = setting.side("pipeline", "ours-predict", model)
+            with pipeline, setting.side("catalogue", "ours-suggest", model) as catalogue:
                 alternate([pipeline, catalogue], repeats=options.repeats, seconds=options.seconds)
-            towers[tower] = {**figures, "catalogue_ratio": ratio(catalogue, pipeline, rows_per_second)}
+            towers[tower] = {**figures, "catalogue_ratio": figure(catalogue, rows_per_second, pipeline)}
     return {"data": {"rows": INFERENCE_ROWS, "device": options.device}, "towers": towers}
 
 
@@ -159,21 +142,20 @@ def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_data(options: argparse.Namespace) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as folder:
-        release = Path(folder, "release")
-        figures: dict[str, Any] = {
-            "picture_bytes": make_release(release, options.pictures, picture_bytes=OFFICIAL_BYTES)
-        }
+    """Pictures a second of two ways to prepare, and by the number of rows the peak megabytes of ours."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        num_bytes = make_release(folder / "release", options.pictures, picture_bytes=OFFICIAL_BYTES)
+        figures: dict[str, Any] = {"picture_bytes": num_bytes, "rows": {}}
         for way in ("prepared", "naive"):
             print(f"Preparing {options.pictures} pictures: {way} ...", flush=True)
-            speed = options.pictures / prepare(way, release, Path(folder, way))[0]
+            speed = options.pictures / prepare(way, folder / "release", folder / way)[0]
             figures[way] = {"pictures_per_second": round(speed, 1)}
-        figures["rows"] = {}
         for rows in options.rows:
             print(f"Preparing {rows} rows ...", flush=True)
-            release = Path(folder, f"release-{rows}")
+            release = folder / f"release-{rows}"
             make_release(release, rows, **SMALL_PICTURES)
-            figures["rows"][str(rows)] = {"peak_mb": prepare("prepared", release, Path(folder, str(rows)))[1]}
+            figures["rows"][str(rows)] = {"peak_mb": prepare("prepared", release, folder / str(rows))[1]}
     return figures
 
 
@@ -188,9 +170,7 @@ def prepare(way: str, release: Path, output: Path) -> tuple[float, int]:
 
 
 def measure_startup(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds, and those of all cores, until commands end; and where the imports of a first answer take them."""
-    from benchmarks.sides import save_model, save_vision_model
-
+    """Seconds until commands end, and where the imports of a first answer take them."""
     doors = [path for path in sorted(FRONT.parent.glob("*.py")) if "import main" in path.read_text(encoding="utf-8")]
     commands = {
         "nothing": ["-c", "pass"],
@@ -203,7 +183,7 @@ def measure_startup(options: argparse.Namespace) -> dict[str, Any]:
     with made_data(2 * BATCH) as folder:
         picture = str(next((folder / "release" / "Images").iterdir()))
         setting = Setting(folder, recipe_of(tower))
-        model, vision_model = save_model(setting), save_vision_model(setting)
+        model, vision_model = sides.save_model(setting), sides.save_vision_model(setting)
         answer = ["-m", "semart_hf.cli.predict", "--model", model, "--input", picture, "--text", "A quiet river."]
         commands |= {
             f"transformers' image-classification ({tower})": ["-c", VISION_PREDICTION.format(vision_model, picture)],
@@ -220,22 +200,14 @@ def measure_startup(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def seconds_of(command: list[str]) -> dict[str, float]:
-    """Seconds that a command of Python takes, and those of all cores: medians of three runs."""
-    cores: list[float] = []
-
-    def run() -> None:
+    """Seconds that a command of Python takes: the median of three runs."""
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
         with Guarded([sys.executable, *command], {"HF_HUB_OFFLINE": "1"}) as guarded:
             guarded.output(" ".join(command))
-
-    def timed() -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds = timeit.timeit(run, number=1)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cores.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        return seconds
-
-    seconds = [timed() for _ in range(3)]
-    return {"seconds": round(statistics.median(seconds), 3), "core_seconds": round(statistics.median(cores), 3)}
+        seconds.append(time.perf_counter() - begin)
+    return {"seconds": round(statistics.median(seconds), 3)}
 
 
 def import_profile(command: list[str]) -> dict[str, float]:

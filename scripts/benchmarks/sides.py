@@ -6,19 +6,26 @@ import io
 import itertools
 import os
 import time
-from collections.abc import Sequence
+import timeit
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from torch.nn import functional as F
 
-from benchmarks import arithmetic_limit, notebook
-from benchmarks.bench import TEXT_LENGTH, Setting
+from benchmarks import notebook
+from benchmarks.bench import TEXT_LENGTH, Setting, useful_for
 from benchmarks.turns import Clock
 from semart_hf.model.pictures_semart import load_picture
-from semart_hf.model.techniques_semart import run_model
+from semart_hf.model.pipeline_semart import MOST_BATCHES
+from semart_hf.model.techniques_semart import computes_bf16, run_model, select_kernels
+from semart_hf.model.towers_semart import FirstTokenBlock
+from semart_hf.training.techniques import keep_freed_memory
 
 PAINTINGS_PER_CALL = 256
 
@@ -52,14 +59,14 @@ def train(without: str, *words: str) -> None:
     main([*words, "--report_to", "step_clock"])
 
 
-def predict(setting: Setting, model: str, num_workers: str = "2") -> None:
+def predict(setting: Setting, model: str) -> None:
     """Classify paintings in batches by the pipeline for as long as the clock asks; a step is one call of it."""
     classify, paintings = load(setting, model)
     rows, number = itertools.cycle(paintings), min(PAINTINGS_PER_CALL, len(paintings))
     clock = Clock()
     while True:
         some = list(itertools.islice(rows, number))
-        clock.tick(len(classify(some, batch_size=32, num_workers=int(num_workers), top_k=None)))
+        clock.tick(len(classify(some, batch_size=32, num_workers=2, top_k=None)))
 
 
 def answer(setting: Setting, model: str) -> None:
@@ -95,6 +102,21 @@ def suggest(setting: Setting, model: str) -> None:
         clock.tick(counts["answered"])
 
 
+def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
+    """The pipeline of a saved folder, and the release's paintings as it takes them."""
+    from transformers import pipeline
+
+    import semart_hf
+
+    semart_hf.register()  # as a program of its own would have by importing it
+    frame = pd.read_csv(setting.release / "semart_train.csv", sep="\t", encoding="cp1252")
+    paintings = [
+        {"image": str(setting.release / "Images" / name), "text": text}
+        for name, text in zip(frame["IMAGE_FILE"], frame["DESCRIPTION"], strict=True)
+    ]
+    return pipeline("art-classification", model=model, device=setting.device), paintings
+
+
 def predict_limit(setting: Setting, model: str) -> None:
     """The model on batches that lie ready, of texts of like length as the pipeline forms them, all in a step."""
     classify, paintings = load(setting, model)
@@ -115,23 +137,76 @@ def predict_limit(setting: Setting, model: str) -> None:
         if setting.device == "cuda":
             torch.cuda.synchronize()
 
-    ways = [lambda number=number: [step] * number for number in arithmetic_limit.parallelisms(setting.device)]
-    arithmetic_limit.run_fastest(ways, size * len(batches), repeat=2)
+    run_fastest([[lambda: step] * number for number in parallelisms(setting.device)], size * len(batches), repeat=2)
 
 
-def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
-    """The pipeline of a saved folder, and the release's paintings as it takes them."""
-    from transformers import pipeline
+def train_limit(setting: Setting) -> None:
+    """Training steps on tensors that lie ready, in the best format and parallelism found."""
+    keep_freed_memory()
+    precisions = (False, True) if computes_bf16(setting.device) else (False,)
+    formats = itertools.product((torch.contiguous_format, torch.channels_last), precisions)
+    steps = [partial(training_step, setting, *one) for one in formats]
+    run_fastest([[step] * number for step in steps for number in parallelisms(setting.device)], setting.batch_size)
 
-    import semart_hf
 
-    semart_hf.register()  # as a program of its own would have by importing it
-    frame = pd.read_csv(setting.release / "semart_train.csv", sep="\t", encoding="cp1252")
-    paintings = [
-        {"image": str(setting.release / "Images" / name), "text": text}
-        for name, text in zip(frame["IMAGE_FILE"], frame["DESCRIPTION"], strict=True)
-    ]
-    return pipeline("art-classification", model=model, device=setting.device), paintings
+def parallelisms(device: str) -> list[int]:
+    """How many steps may run side by side: one, and on a CPU as many as the pipeline's batches."""
+    return sorted({1, min(torch.get_num_threads(), MOST_BATCHES) if device == "cpu" else 1})
+
+
+def run_fastest(ways: Sequence[Sequence[Callable[[], Callable[[], object]]]], rows: int, *, repeat: int = 4) -> None:
+    """Run the fastest way while the clock asks; a way is makers of steps of so many rows, for threads side by side."""
+    cores = torch.get_num_threads()
+
+    def run(steps: list[Callable[[], object]], pool: ThreadPoolExecutor) -> None:
+        for done in [pool.submit(step) for step in steps]:
+            done.result()
+
+    def threads(number: int) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(max(1, cores // number),))
+
+    seconds = []  # a row, of each way
+    for way in ways:
+        steps = [make() for make in way]
+        with threads(len(steps)) as pool:
+            seconds.append(min(timeit.repeat(partial(run, steps, pool), number=1, repeat=repeat)) / len(steps))
+        del steps
+    steps = [make() for make in ways[seconds.index(min(seconds))]]
+    clock = Clock()
+    with threads(len(steps)) as pool:
+        while True:
+            run(steps, pool)
+            clock.tick(rows * len(steps))
+
+
+def training_step(setting: Setting, layout: torch.memory_format, bf16: bool) -> Callable[[], None]:
+    """A step: the frozen stages' forward, and forward and backward of what learns; frozen text lies ready."""
+    torch.manual_seed(0)
+    batch, size, device = setting.batch_size, setting.image_size, setting.device
+    model = notebook.NotebookModel(setting, list(notebook.NUM_LABELS.values())).to(device).train()
+    model.vision.to(memory_format=layout)
+    techniques = useful_for(model.vision, device, bf16=bf16)
+    config = model.text.config
+    learning = model.text.transformer.layer[config.n_layers - setting.recipe.get("trainable_text_layers", 1) :]
+    if learning:
+        learning[-1] = FirstTokenBlock(learning[-1], config)
+    pictures = torch.randn(batch, 3, size, size, device=device).to(memory_format=layout)
+    hidden = torch.randn(batch, TEXT_LENGTH, config.dim, device=device)
+    labels = torch.zeros(batch, dtype=torch.long, device=device)
+
+    def step() -> None:
+        model.zero_grad()
+        with torch.autocast(device, torch.bfloat16, enabled=bf16), select_kernels(techniques):
+            text = hidden
+            for layer in learning:
+                text = layer(text, None)
+            logits = model.answers(model.vision_projection(model.vision(pictures)), model.text_projection(text[:, 0]))
+            loss = sum(F.cross_entropy(task_logits.float(), labels) for task_logits in logits)
+        loss.backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return step
 
 
 def build_new_model(setting: Setting) -> tuple[Any, Any]:
@@ -141,10 +216,8 @@ def build_new_model(setting: Setting) -> tuple[Any, Any]:
     from semart_hf.recipes.recipe import ModelArguments
     from semart_hf.training.building import build_model
 
-    tasks = [
-        {"name": name, "labels": [f"{name} {number}" for number in range(size)]}
-        for name, size in notebook.NUM_LABELS.items()
-    ]
+    sizes = notebook.NUM_LABELS.items()
+    tasks = [{"name": name, "labels": [f"{name} {number}" for number in range(size)]} for name, size in sizes]
     towers = {"vision": setting.vision, "text": str(setting.text_tower), "pretrained": "text"}
     given = {one.name: setting.recipe[one.name] for one in fields(ModelArguments) if one.name in setting.recipe}
     tokenizer = AutoTokenizer.from_pretrained(setting.text_tower, model_max_length=TEXT_LENGTH)
@@ -210,5 +283,5 @@ SIDES = {
     "notebook-train": notebook.train,
     "notebook-predict": notebook.predict,
     "notebook-answer": notebook.answer,
-    "limit": arithmetic_limit.train,
+    "limit": train_limit,
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from benchmarks.bench import FIELDS
@@ -11,7 +12,36 @@ from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
 TOWERS = {"resnet18": "ResNet18", "efficientnet_b0": "EfficientNet-B0", "vit_tiny": "ViT-Tiny"}
 Figures = Mapping[str, Any]
-Rows = list[tuple[str, Figures, Callable[[Any], Cell | str]]]  # a name, what each tower has, and how a cell shows it
+# A row's name, the keys of the ratio and of both sides' figures that it shows, and how each is written.
+SPEEDS = [
+    ("training, times as fast; paintings a second", "train/ratio", "train/rows_per_second", "{:.1f}", "{:.1f}"),
+    (
+        "10 epochs from a cold start, estimated; s",
+        "train/cold_run/ratio",
+        "train/cold_run/seconds",
+        "{:.1f}",
+        "{:.0f}",
+    ),
+    ("training, share of the arithmetic's limit", "train/share_of_limit", "", "{:.2f}", ""),
+    ("training, speed left beside a busy process", "", "train/beside/speed", "", "{:.2f}"),
+    ("peak memory in training, MiB", "", "train/peak_mb", "", "{:,}"),
+    (
+        "inference, times as fast; paintings a second",
+        "inference/ratio",
+        "inference/rows_per_second",
+        "{:.1f}",
+        "{:.1f}",
+    ),
+    ("inference, share of the model's limit", "inference/share_of_limit", "", "{:.2f}", ""),
+    ("inference, speed left beside a busy process", "", "inference/beside/speed", "", "{:.2f}"),
+    ("one painting, share of the time; ms", "inference/latency_ratio", "inference/latency_ms", "{:.2f}", "{:.0f}"),
+    ("peak memory in inference, MiB", "", "inference/peak_mb", "", "{:,}"),
+    ("a catalogue's suggestions, share of the pipeline's rate", "inference/catalogue_ratio", "", "{:.2f}", ""),
+]
+TECHNIQUES = [
+    (name, f"train/without/{name}/speed", "", "{:.2f}", "")
+    for name in (*FIELDS, *(technique.name for technique in TRAINING_TECHNIQUES))
+]
 # What a file may hold: part, and what it is called where it is missing.
 PARTS = {
     "train": "training",
@@ -24,100 +54,51 @@ PARTS = {
 
 def speed_text(measured: Figures) -> str:
     """What scripts/benchmark.py measured on one machine: tables, sentences, the machine, and what is missing."""
-    parts = [speed_table(measured), technique_table(measured), *sentences(measured)]
+    tables = [
+        tower_table("ours / the notebook's", measured, SPEEDS),
+        tower_table("speed left without", measured, TECHNIQUES),
+    ]
     environment = next(iter(measured.values()))["environment"]
     commits = dict.fromkeys(part["environment"]["commit"] for part in measured.values())  # parts are measured apart
     where = environment.get("gpu") or f"{environment['processor']}, {environment['cores']} cores"
     missing = [words for part, words in PARTS.items() if part not in measured]
-    missing += [] if parts[1] else ["each technique removed"]
-    missing += [] if measured.get("train", {}).get("data", {}).get("device") == "cuda" else ["a GPU"]
-    parts.append(
-        f"Median turn (slowest–fastest; both) of both sides in turns, the same model, data and batch; {where}, torch "
-        f"{environment['torch']}, commit {', '.join(commits)}. Written by `scripts/render_docs.py`."
-        + (f" Not measured here: {', '.join(missing)}." if missing else "")
+    missing += [] if tables[1] else ["each technique removed"]
+    data = measured.get("train", {}).get("data", {})
+    missing += [] if data.get("device") == "cuda" else ["a GPU"]
+    about = (
+        f"Median turn (slowest–fastest; both) of both sides in turns, the same model, data ({data.get('rows', 0):,} "
+        f"paintings in training) and batch; {where}, torch {environment['torch']}, commit {', '.join(commits)}. "
+        "Written by `scripts/render_docs.py`." + (f" Not measured here: {', '.join(missing)}." if missing else "")
     )
-    return "\n\n".join(filter(None, parts))
+    return "\n\n".join(filter(None, [*tables, *sentences(measured), about]))
 
 
-def speed_table(measured: Figures) -> str:
-    def times_as_fast(figures: Figures) -> Cell:
-        return compared(figures["ratio"], figures["rows_per_second"], "{:.1f}")
-
-    def memory(figures: Figures) -> str:
-        return " / ".join(f"{figures['peak_mb'][side] / 1024:.1f}" for side in ("ours", "notebook"))
-
-    training, inference = (measured.get(part, {}).get("towers", {}) for part in ("train", "inference"))
-    towers = list(dict.fromkeys([*training, *inference]))
-    rows: Rows = []
-    if training:
-        epochs, number = next(iter(training.values()))["cold_run"]["epochs"], measured["train"]["data"]["rows"]
-        run = f"{epochs} epochs of {number:,} paintings from a cold start, estimated; seconds"
-        rows += [
-            ("training, times as fast; paintings a second", training, times_as_fast),
-            (run, training, lambda f: compared(f["cold_run"]["ratio"], f["cold_run"]["seconds"], "{:.0f}")),
-            *limit(training, "share of the arithmetic's limit"),
-            *busy(training, "training"),
-            ("peak memory in training, GiB", training, memory),
-        ]
-    if inference:
-        name = "one painting with its text, share of the time; milliseconds"
-        rows += [
-            ("inference, times as fast; paintings a second", inference, times_as_fast),
-            *limit(inference, "share of the model's limit"),
-            *busy(inference, "inference"),
-            (name, inference, lambda f: compared(f["latency_ratio"], f["latency_ms"], "{:.0f}", "{:.2f}")),
-            ("peak memory in inference, GiB", inference, memory),
-        ]
-    if suggested := {tower: figures for tower, figures in inference.items() if "catalogue_ratio" in figures}:
-        name = "a catalogue's suggestions, share of the pipeline's rate"
-        rows.append((name, suggested, lambda f: f"{f['catalogue_ratio']['median']:.2f}"))
-    cells = [[name, *(cell(found[one]) if one in found else DASH for one in towers)] for name, found, cell in rows]
-    return tower_table("ours / the notebook's", towers, cells)
-
-
-def limit(towers: Figures, name: str) -> Rows:
-    """The row of the share of the limit, where that was measured."""
-    found = {tower: figures["share_of_limit"] for tower, figures in towers.items() if "share_of_limit" in figures}
-    return [(name, found, lambda share: f"{share['median']:.2f}")] if found else []
-
-
-def busy(towers: Figures, part: str) -> Rows:
-    """The rows of what is left beside busy processes, where that was measured."""
-    measured = {tower: figures["beside"] for tower, figures in towers.items() if "beside" in figures}
-    numbers = sorted({found["processes"] for found in measured.values()})
-    names = [f"{part}, speed left beside {number} busy process{'es' * (number > 1)}" for number in numbers]
-
-    def left(figures: Figures) -> str:
-        return " / ".join(f"{figures['speed'][side]['median']:.2f}" for side in ("ours", "notebook"))
-
-    return [(name, measured, left) for name in names]
-
-
-def technique_table(measured: Figures) -> str:
-    figures = measured.get("train", {}).get("towers", {})
-    without = {tower: found["without"] for tower, found in figures.items() if "without" in found}
-    known = {*FIELDS, *(technique.name for technique in TRAINING_TECHNIQUES)}  # a file may have some that are gone
-    names = dict.fromkeys(name for found in without.values() for name in found if name in known)
-    cells = [
-        [name, *(f"{found[name]['speed']['median']:.2f}" if name in found else DASH for found in without.values())]
-        for name in names
-    ]
-    return tower_table("speed left without", list(without), cells)
-
-
-def tower_table(title: str, towers: Sequence[str], rows: Sequence[Sequence[Cell | str]]) -> str:
-    """A table with a column for each tower; empty where nothing was measured."""
+def tower_table(title: str, measured: Figures, rows: Sequence[tuple[str, str, str, str, str]]) -> str:
+    """A table with a column for each tower, and a row for what any of them has; empty where nothing was measured."""
+    parts = {part: measured.get(part, {}).get("towers", {}) for part in ("train", "inference")}
+    towers = list(dict.fromkeys([*parts["train"], *parts["inference"]]))
+    figures = [{part: found.get(tower) for part, found in parts.items()} for tower in towers]
+    lines = [[name, *(cell(of_tower, *how) for of_tower in figures)] for name, *how in rows]
+    lines = [line for line in lines if set(line[1:]) - {DASH}]
     header = [title, *(TOWERS.get(tower, tower) for tower in towers)]
-    return Table(header, rows, num_text_columns=len(header)).markdown() if rows else ""
+    return Table(header, lines, num_text_columns=len(header)).markdown() if lines else ""
 
 
-def compared(ratio: Any, both: Figures, form: str, ratio_form: str = "{:.1f}") -> Cell:
-    """For example `**4.0** (3.9–4.2; 20.1 / 5.0)`: a ratio, its spread if it has one, and both figures."""
-    median, spread = ratio, ""
-    if isinstance(ratio, Mapping):
-        median, spread = ratio["median"], f"{ratio_form}–{ratio_form}; ".format(ratio["min"], ratio["max"])
-    values = [both[side]["median"] if isinstance(both[side], Mapping) else both[side] for side in ("ours", "notebook")]
-    return Cell(ratio_form.format(median), spread + f"{form} / {form}".format(*values), is_strong=True)
+def cell(figures: Any, ratio: str, both: str, ratio_form: str, form: str) -> Cell | str:
+    """For example `**4.0** (3.9–4.2; 20.1 / 5.0)`: a ratio, its spread if it has one, and both sides' figures."""
+    found, sides = (reduce(lambda one, key: (one or {}).get(key), keys.split("/"), figures) for keys in (ratio, both))
+    if not found and not sides:
+        return DASH
+    values = [_median(sides[side]) for side in ("ours", "notebook")] if sides else []
+    words = " / ".join(form.format(value) for value in values)
+    if not found:
+        return words
+    spread = f"{ratio_form}–{ratio_form}".format(found["min"], found["max"]) if isinstance(found, Mapping) else ""
+    return Cell(ratio_form.format(_median(found)), "; ".join(filter(None, [spread, words])), is_strong=bool(words))
+
+
+def _median(figure: Any) -> Any:
+    return figure["median"] if isinstance(figure, Mapping) else figure
 
 
 def sentences(measured: Figures) -> list[str]:
@@ -128,9 +109,8 @@ def sentences(measured: Figures) -> list[str]:
         helps = [value for name, value in seconds.items() if "--help" in name]
         words = [f"{name} {value:.2f} s" for name, value in seconds.items() if "--help" not in name]
         found.append(f"Start: {', '.join(words)}; `--help` of the scripts {min(helps):.2f} to {max(helps):.2f} s.")
-        if profile := measured["startup"].get("profile"):
-            shares = ", ".join(f"{package} {value:.2f} s" for package, value in profile.items())
-            found.append(f"What `semart-hf predict` imports, by package: {shares}.")
+        shares = ", ".join(f"{package} {value:.2f} s" for package, value in measured["startup"]["profile"].items())
+        found.append(f"What `semart-hf predict` imports, by package: {shares}.")
     for way, figures in measured.get("memory", {}).get("ways", {}).items():
         peaks = rows_in_words(figures["peak_mb"])
         speeds = [f"{int(rows):,} rows {speed:.0f}" for rows, speed in figures.get("rows_per_second", {}).items()]
@@ -138,8 +118,7 @@ def sentences(measured: Figures) -> list[str]:
             f"Peak memory of our training by the data's size, {way}, small towers: {peaks}."
             + (f" Rows a second: {', '.join(speeds)}." if speeds else "")
         )
-    if "data" in measured:
-        data = measured["data"]
+    if data := measured.get("data"):
         ours, naive = (data[way]["pictures_per_second"] for way in ("prepared", "naive"))
         peaks = rows_in_words({rows: figures["peak_mb"] for rows, figures in data["rows"].items()})
         found.append(

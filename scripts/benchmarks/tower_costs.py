@@ -34,7 +34,7 @@ SEMART_ROWS = 19_244
 def measure_towers(options: argparse.Namespace) -> dict[str, Any]:
     """By vision tower, a training by command with its peak memory, and what `count_tensors` gives."""
     found: dict[str, Any] = {}
-    with made_data(NUM_ROWS, {"config": TEXT_TOWER}) as folder:
+    with made_data(NUM_ROWS, TEXT_TOWER) as folder:
         for vision, frozen in TOWERS.items():
             print(f"Training with {vision} ...", flush=True)
             own = {"vision": vision, "frozen_vision_stages": frozen, "per_device_train_batch_size": BATCH}

@@ -7,8 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 from benchmarks import turns
-from benchmarks.guarded import Guarded
-from benchmarks.turns import Side, Turn, alternate
+from benchmarks.turns import Guarded, Side, Turn, alternate
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 MEASURED = """
@@ -24,7 +23,7 @@ while True:
 PARENT = """
 import sys, time
 sys.path.append({scripts!r})
-from benchmarks.guarded import raise_on_termination
+from benchmarks.turns import raise_on_termination
 from benchmarks.turns import Side
 raise_on_termination()
 with Side("child", [sys.executable, "-c", {code!r}]) as side:
@@ -83,7 +82,7 @@ def test_turns_go_forwards_and_backwards_and_figures_are_those_of_the_median_one
     assert turns.figure(steps, turns.milliseconds) == {"median": 300, "min": 200, "max": 400}
     # The machine was half as fast in the second turn, for both sides.
     fast, slow = side_with(([1], 40), ([1], 20), ([1], 44)), side_with(([1], 10), ([1], 5), ([1], 10))
-    assert turns.ratio(fast, slow, turns.rows_per_second) == {"median": 4.0, "min": 4.0, "max": 4.4}
+    assert turns.figure(fast, turns.rows_per_second, slow) == {"median": 4.0, "min": 4.0, "max": 4.4}
 
 
 def test_busy_processes_run_in_every_second_turn():
