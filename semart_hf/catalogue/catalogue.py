@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -242,6 +241,7 @@ def _read_table(
     _check_columns(table, mapping, lookups)
     unforeseen: dict[str, Counter[str]] = {target: Counter() for target in mapping.columns}
     without_split: list[Problem] = []
+    names_of_splits = {**_SPLIT_NAMES, **(mapping.splits.values if mapping.splits else {})}
 
     def pieces() -> Iterator[pa.Table]:
         for numbers, cells in table.pieces(
@@ -252,7 +252,13 @@ def _read_table(
             columns = _common_columns(mapping, cells, len(numbers), unforeseen)
             columns |= {"images_folder": [str(images_folder)] * len(numbers), "split": [split] * len(numbers)}
             if mapping.splits and mapping.splits.column:
-                columns["split"] = _split_names(mapping.splits, cells, numbers, columns["image_file"], without_split)
+                values = cells[mapping.splits.column]
+                columns["split"] = [names_of_splits.get(normal(value)) for value in values]
+                for row, (number, value) in enumerate(zip(numbers, values, strict=True)):
+                    if columns["split"][row] is None:
+                        detail = f"{mapping.splits.column} is {value!r}, which names no split"
+                        finding = ("unknown_split", detail, "dropped")
+                        without_split.append(Problem(number, None, columns["image_file"][row], *finding))
             arrays = {name: pa.array(values, pa.string()) for name, values in columns.items()}
             yield pa.table({"row_number": pa.array(numbers, pa.int64())} | arrays)
 
@@ -329,29 +335,12 @@ def _common_columns(
     return {name: cells for name, cells in columns.items() if name in tasks or name not in semart or name in given}
 
 
-def _split_names(
-    rule: SplitRule, cells: Columns, numbers: Sequence[int], pictures: Sequence[Any], problems: list[Problem]
-) -> list[str | None]:
-    """Name of each row's split; `None` where it names none, which is a problem."""
-    names, values = {**_SPLIT_NAMES, **rule.values}, cells[str(rule.column)]
-    found = [names.get(normal(value)) for value in values]
-    for number, picture, value, split in zip(numbers, pictures, values, found, strict=True):
-        if split is None:
-            detail = f"{rule.column} is {value!r}, which names no split"
-            problems.append(Problem(number, None, picture, "unknown_split", detail, "dropped"))
-    return found
-
-
 def _shared_out(
     rows: datasets.Dataset, rule: SplitRule, tasks: Sequence[Task], source: str | Path
 ) -> dict[str, datasets.Dataset]:
-    """Rows by split, each with its share of them and, as far as counts allow, of every label; row order is kept.
-
-    Sorted by their labels of the first tasks, rows are dealt out, always to the split that is furthest behind its
-    share. Those with one value of the column `by`, case and spaces aside, are dealt out together.
-    """
+    """Rows by split, each with its share of them and, as far as counts allow, of every label; row order is kept."""
     groups = np.arange(len(rows))
-    if rule.by:
+    if rule.by:  # what has one value there, case and spaces aside, is dealt out together
         values = (" ".join((cell or "").casefold().split()) for cell in cells_of(rows, rule.by))
         groups = pd.factorize(np.array([value or row for row, value in enumerate(values)], dtype=object))[0]
         if not any(cells_of(rows, rule.by)):
@@ -369,7 +358,7 @@ def _shared_out(
     dealt = np.zeros(len(SPLITS))
     chosen = np.full(len(sizes), -1, dtype=np.int8)
     for group in groups[np.lexsort([random_order, *reversed(labels)])]:
-        if chosen[group] < 0:
+        if chosen[group] < 0:  # goes to the split that is furthest behind its share
             chosen[group] = np.argmax(fractions * (dealt.sum() + sizes[group]) - dealt)
             dealt[chosen[group]] += sizes[group]
     return divided_rows(rows, chosen[groups])

@@ -65,9 +65,8 @@ class SourceTable:
         image_column: str | None = None,
         pictures_folder: Path = Path(),
     ) -> Iterator[tuple[list[int], dict[str, list[str | None]]]]:
-        """Numbers and texts by column of some rows at a time, once at least.
+        """Numbers and texts by column of some rows at a time, once at least, where columns have the `normal` values.
 
-        Read are the given columns, or all, of the rows in which a column of `where` has one of its `normal` values.
         Pictures that are embedded in the `image_column` are written to the folder, and read as their names.
         """
         places = [place for place, column in enumerate(self.header) if columns is None or column in columns]
@@ -102,10 +101,7 @@ def read_table(
     encoding: str | None = None,
     delimiter: str | None = None,
 ) -> SourceTable:
-    """Rows of one file of the form `csv`, `tsv`, `jsonl`, `parquet` or `workbook`; `None` goes by the ending.
-
-    Columns that are not among the given ones may be empty. For `encoding` and `delimiter` see `CatalogueMapping`.
-    """
+    """Rows of one file by its form, or its ending; columns that are not among the given ones may be empty."""
     form = form or FORMAT_OF_ENDING.get(path.suffix.lower())
     if form is None:
         raise ValueError(

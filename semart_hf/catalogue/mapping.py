@@ -276,10 +276,6 @@ def _column_rule(value: Any, key: str) -> ColumnRule:
     )
 
 
-def _join(value: Any, key: str) -> Join:
-    return Join(**_read(value, _JOIN_KEYS, key, required=("file", "by", "columns")))
-
-
 def _by(value: Any, key: str) -> tuple[str, str]:
     if isinstance(value, Mapping) and len(value) != 1:
         raise ValueError(f"Got {key} = {dict(value)}, but rows are joined by one column. Write `here: there`.")
@@ -312,7 +308,7 @@ _KEYS = {
     "delimiter": str,
     "images": str,
     "keep_rows": _conditions,
-    "joins": [_join],
+    "joins": [lambda value, key: Join(**_read(value, _JOIN_KEYS, key, required=("file", "by", "columns")))],
     "tasks": lambda value, _: tuple(read_tasks(value)),
     "columns": {str: object},
     "keep": lambda value, key: None if value == "all" else _read(value, [str], key),

@@ -1,9 +1,4 @@
-"""Rules by which labels are derived from a catalogue's dates and techniques.
-
-A date gives the half-century that it certainly lies in, SemArt's timeframe. A technique gives the medium, by words in
-`mappings/words/surfaces.yaml`. The surface that carries the paint today decides: after a transfer the new one, but a
-painted sheet or canvas that was mounted on something else stays what it is.
-"""
+"""Rules by which labels are derived: the timeframe of a date, and the medium of a technique."""
 
 import re
 import unicodedata
@@ -66,10 +61,8 @@ _PARTS_OF_CENTURIES = [
 def half_century_of(text: str | None, end_text: str | None = None) -> str | None:
     """Timeframe of a date as a catalogue writes it, such as `1651-1700` for "c. 1655"; `None` where none is certain.
 
-    Of a span in years or a decade the middle decides, if it is no longer than fifty years. All years that a date names
-    otherwise ("1644 or 1648", "163?") must lie in one half-century. Eras before Christ, other calendars, "before" and
-    "after", whole centuries, years to come, and every word that is not known give `None`. The last year of a span may
-    be another text.
+    Of a span or a decade of at most fifty years the middle decides. All years that a date names otherwise ("163?",
+    "1644 or 1648") must lie in one half-century. The last year of a span may be another text.
     """
     spans = _spans(text)
     if end_text is not None:
@@ -181,7 +174,8 @@ _MOUNTED = re.compile(
 def medium_of(technique: str | None) -> str | None:
     """Medium of a painting by the surface that carries its paint today; `None` where the text does not say it.
 
-    A technique that is tied to a surface says it without naming it: a fresco is wall, a pastel or a print is paper.
+    After a transfer that is the new one, but a sheet or canvas that was mounted on something else stays what it is. A
+    technique may be tied to a surface: a fresco is wall, a pastel or a print is paper.
     """
     if technique is None:
         return None

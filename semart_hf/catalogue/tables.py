@@ -132,7 +132,6 @@ def typed_splits(
 ) -> datasets.DatasetDict:
     """The splits of a catalogue's tables as typed datasets, their pictures decoded when a row is read.
 
-    Each split has the columns `image`, the `TEXT_COLUMNS`, the tasks, `text`, then the catalogue's further columns.
     An empty cell is `None`, as is `image` where the file is missing; what was missing, odd or dropped is logged.
     Labels are learned from train, unless `vocabularies` gives them by task.
     """

@@ -52,10 +52,7 @@ def open_lines(path: str | Path, encoding: str | None = None) -> tuple[Iterator[
 
 
 def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, str | None]:
-    """A text file's encoding, and a sentence where the text that it gives is improbable.
-
-    Unless given, it is that of the byte order mark, else UTF-16 where every other byte is zero, UTF-8, or cp1252.
-    """
+    """A text file's encoding, as given, marked or found, and a sentence where the text that it gives is improbable."""
     if encoding is not None:
         try:
             b"a".decode(encoding, "replace")  # rot13 and hex are codecs too, but of no text
@@ -282,7 +279,9 @@ def _records(lines: Iterator[str], delimiter: str, line: int) -> Iterator[Record
             fields = None  # its quotes do not pair
         num_lines = reader.line_num
         is_right = fields is not None and len(fields) == (num_columns or len(fields))
-        if fields and is_right and not _is_several_rows(held[:num_lines], delimiter, num_columns):
+        # A record over several lines may be a row a line, tied together by two quotes that are not a pair.
+        counts = {text.rstrip("\r\n").count(delimiter) + 1 for text in held[:num_lines]}
+        if fields and is_right and (num_lines == 1 or counts != {num_columns}):
             yield Record(line, num_lines, fields, quotes_are_literal=False)
             num_columns = num_columns or len(fields)
         elif fields != []:
@@ -299,8 +298,3 @@ def _records(lines: Iterator[str], delimiter: str, line: int) -> Iterator[Record
 def _without_empty_end(fields: list[str], num_columns: int) -> list[str]:
     """The fields without empty ones beyond the header's number, as delimiters at the end of a line give them."""
     return fields[:num_columns] if num_columns and not any(fields[num_columns:]) else fields
-
-
-def _is_several_rows(lines: list[str], delimiter: str, num_columns: int) -> bool:
-    """Whether a record over several lines is rather a row a line, tied together by two quotes that are not a pair."""
-    return len(lines) > 1 and all(line.rstrip("\r\n").count(delimiter) + 1 == num_columns for line in lines)

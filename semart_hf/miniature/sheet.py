@@ -139,19 +139,18 @@ class Sheet:
             kind, colour, *words = gesture.split()
             numbers = [float(word) / 100 for word in words]
             for turn in (1, -1) if kind.endswith("2") else (1,):
-                self.frame(0, 0, 1, turn, "own")._gesture(kind.rstrip("2"), colour, numbers)
-
-    def _gesture(self, kind: str, colour: str, numbers: list[float]) -> None:
-        if kind in ("fill", "curve"):
-            self.fill(list(zip(numbers[::2], numbers[1::2], strict=True)), colour, smooth=kind == "curve")
-        elif kind in ("line", "bend"):  # its width comes before its points
-            points = list(zip(numbers[1::2], numbers[2::2], strict=True))
-            self.line(points, colour, numbers[0], smooth=kind == "bend")
-        elif kind in DRAWINGS:
-            x, y, size = numbers
-            self.frame(x, y, size, own=colour)._make(kind)
-        else:
-            getattr(self, kind)(*numbers, colour)
+                frame, kind = self.frame(0, 0, 1, turn, "own"), kind.rstrip("2")
+                if kind in ("fill", "curve"):
+                    points = list(zip(numbers[::2], numbers[1::2], strict=True))
+                    frame.fill(points, colour, smooth=kind == "curve")
+                elif kind in ("line", "bend"):  # its width comes before its points
+                    points = list(zip(numbers[1::2], numbers[2::2], strict=True))
+                    frame.line(points, colour, numbers[0], smooth=kind == "bend")
+                elif kind in DRAWINGS:
+                    x, y, size = numbers
+                    frame.frame(x, y, size, own=colour)._make(kind)
+                else:
+                    getattr(frame, kind)(*numbers, colour)
 
     def fill(self, points: Sequence[Point], colour: str, *, smooth: bool = False) -> None:
         """A filled outline, with corners or with none."""

@@ -1,12 +1,9 @@
 """The miniature's world: which paintings there are, which cues show their labels how often, and how far cues can lead.
 
-A painting is a joint draw of type, school, timeframe and medium. Each label then shows itself twice, independently: in
-the picture (composition, brushwork, palette, surface) and in the description (words). What is shown is a *cue*, drawn
-from a table of probabilities given the label. Painter and writer see the cues and never the labels, so the accuracy of
-the best possible classifier follows from the tables alone.
-
-The schools' centuries follow the counts of SemArt's train split, flattened so that the rarest class can be learned
-from two thousand paintings. A few labels are so rare that they become `UNK`.
+A painting is a joint draw of type, school, timeframe and medium, with SemArt's frequencies flattened. Each label then
+shows itself twice, independently: in the picture (composition, brushwork, palette, surface) and in the description
+(words). What is shown is a *cue*, drawn from a table of probabilities given the label. Painter and writer see the cues
+and never the labels, so the accuracy of the best possible classifier follows from the tables alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -176,7 +173,9 @@ def ceilings(world: World, rare: Mapping[str, Sequence[str]]) -> dict[str, dict[
     for modality in MODALITIES:
         images = {task: world.image[task].table if "image" in modality else nothing[task] for task in world.labels}
         texts = {task: world.text[task].table if "text" in modality else nothing[task] for task in world.labels}
-        pairs = [_both(images[task], texts[task]) for task in world.labels]
+        both = [images[task][:, :, None] * texts[task][:, None, :] for task in world.labels]
+        flat = [cues.reshape(len(cues), -1) for cues in both]
+        pairs = [cues[:, cues.any(axis=0)] for cues in flat]  # without those that no label ever shows
         found = {task: _best_accuracy(world, pairs, task, rare.get(task, ())) for task in world.labels}
         if "text" in modality:  # rows without one show their image cues alone, or nothing
             for task, best in found.items():
@@ -184,12 +183,6 @@ def ceilings(world: World, rare: Mapping[str, Sequence[str]]) -> dict[str, dict[
                 found[task] = best * (1 - world.missing_text) + world.missing_text * without
         reached[modality] = {**found, "mean": float(np.mean(list(found.values())))}
     return reached
-
-
-def _both(image: Table, text: Table) -> Table:
-    """P(image cue, text cue | label) `(num_labels, num_pairs)`, without the pairs that no label ever shows."""
-    pairs = (image[:, :, None] * text[:, None, :]).reshape(len(image), -1)
-    return pairs[:, pairs.any(axis=0)]
 
 
 def _best_accuracy(world: World, likelihoods: Sequence[Table], task: str, rare: Sequence[str]) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.picture_files import check_enough_pictures
-from semart_hf.catalogue.schema import UNKNOWN, Task, numbers_of_labels
+from semart_hf.catalogue.schema import UNKNOWN, numbers_of_labels
 from semart_hf.catalogue.tables import (
     TEXT_COLUMNS,
     Problem,
@@ -181,13 +181,9 @@ def _labels(
         rare[task.name] = Counter(label for label in all_labels if label is not None and label not in by_label)
         found = {name for by_name in counts.values() for name, count in by_name.items() if count} - {"unknown"}
         if found - {UNKNOWN} and (len(found) > 1 or task.kind == "multi_label"):  # there is a choice between labels
-            learned.append(_declared(task, min_label_count))
+            # As a recipe has it that learns from the folder; columns of numbered labels have counted theirs.
+            is_text = task.name in TEXT_COLUMNS or task.kind == "multi_label"  # whose lists are read as words
+            is_counted = not (is_text or task.rule or task.source != task.name)
+            least = None if is_counted else task.min_label_count or min_label_count
+            learned.append(replace(task, min_label_count=least, separator=None).entry)
     return {"tasks": learned, "labels": labels, "rare_labels": rare}
-
-
-def _declared(task: Task, min_label_count: int) -> dict[str, Any]:
-    """A task as a recipe has it that learns from the folder; columns of numbered labels have counted theirs."""
-    is_counted = task.name not in TEXT_COLUMNS and task.rule is None and task.source == task.name
-    is_counted = is_counted and task.kind != "multi_label"  # whose lists are read as words
-    least = None if is_counted else task.min_label_count or min_label_count
-    return replace(task, min_label_count=least, separator=None).entry

@@ -37,8 +37,7 @@ def text_digest(text: str) -> str:
 def find_copies(rows: Sequence[Mapping[str, Any]]) -> list[Copy]:
     """Every row that repeats an earlier one, by row and kind; a row is a copy of one row of its split at most.
 
-    The rows, split by split, have a `place` that begins with the split's name, and digests in hexadecimal by the names
-    of `_KINDS`, of which some may be missing.
+    The rows, split by split, have a `place` that begins with the split's name, and some of the digests of `_KINDS`.
     """
     names = [row["place"][0] for row in rows]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -62,8 +61,7 @@ def find_copies(rows: Sequence[Mapping[str, Any]]) -> list[Copy]:
 def find_similar(signatures: npt.NDArray[Any], splits: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
     """Row, first earlier row of a similar picture, and the bits between them: one before the split, one within it.
 
-    Every pair is compared: 50,000 rows take some ten seconds. Signatures are `(rows, bytes)`; the splits' numbers
-    `(rows,)` do not decrease.
+    Every pair is compared: 50,000 rows `(rows, bytes)` take some ten seconds. The splits' numbers do not decrease.
     """
     words = np.ascontiguousarray(signatures.view(np.uint64).T)
     for row, start in enumerate(np.searchsorted(splits, splits).tolist()):

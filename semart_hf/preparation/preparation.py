@@ -112,25 +112,17 @@ def prepare_paintings(
     output_dir: str | Path,
     options: PreparationOptions | None = None,
     *,
-    num_proc: int | None = None,
-    strict: bool = False,
-    min_pictures: float = 0.5,
-    wait: float | None = None,
-    state: Any = None,
-    mirror: Mirror | None = None,
+    num_proc: int | None = None,  # `None`: one for each core
+    strict: bool = False,  # refuse a catalogue of which a row would be dropped
+    min_pictures: float = 0.5,  # least share of the named pictures that can be read
+    wait: float | None = None,  # seconds, for another process that prepares the same folder
+    state: Any = None,  # Accelerate's, of processes that share the work
+    mirror: Mirror | None = None,  # where machines without a common disk do; `output_dir` is its `folder` then
 ) -> dict[str, Any]:
     """The summary of a dataset folder that now lies, whole, at `output_dir`.
 
     An interrupted run is continued by the next one with the same arguments, and ends with the same bytes. A folder
     that was made of the same catalogue with the same options is left as it is.
-
-    Args:
-        num_proc: Processes; `None` takes one for each core that this one may use.
-        strict: Refuse a catalogue of which a row would be dropped.
-        min_pictures: Least share of the pictures that the catalogue names that can be read; 0 takes any.
-        wait: Seconds to wait for another process that prepares the same folder.
-        state: Accelerate's, of processes that share the work on a folder that all of them see, or with a `mirror`.
-        mirror: Where shards are exchanged by machines without a common disk; `output_dir` is its `folder` then.
     """
     output = Path(output_dir).absolute()
     preparation = Preparation(tables, options or PreparationOptions())
