@@ -27,6 +27,10 @@ _NO_TEXTS = (
     (b"PAR1", "a Parquet file"),
     (b"%PDF", "a PDF document"),
 )
+#: Names of delimiters for a mapping and the command line; any other single character is one too.
+DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+_EXCEL_LINE = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n?", re.IGNORECASE)  # above the header
+_NUM_LINES = 50  # from which the delimiter is found
 _CHUNK_BYTES = 1 << 20
 _CANDIDATES = (
     "mac_roman", "cp1250", "iso8859_2", "cp1251", "koi8_r", "mac_cyrillic", "cp1253", "cp1254", "cp1257", "cp850",
@@ -156,12 +160,6 @@ def text_beside(picture: Path) -> tuple[str | None, str | None]:
     except (ValueError, OSError) as error:
         raise ValueError(f"The text beside the picture cannot be read. {error}") from error
     return text.strip() or None, doubt and f"{path} was read as {encoding}, but {doubt}"
-
-
-#: Names of delimiters for a mapping and the command line; any other single character is one too.
-DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
-_EXCEL_LINE = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n?", re.IGNORECASE)  # above the header
-_NUM_LINES = 50  # from which the delimiter is found
 
 
 class Record(NamedTuple):

@@ -23,7 +23,7 @@ from semart_hf.catalogue.tables import (
 from semart_hf.catalogue.text import WAYS_OF_NAMING
 from semart_hf.files import atomic_folder, write_json, write_text
 
-from .duplicates import find_copies
+from .duplicates import Copy, find_copies
 from .shards import PreparationOptions, read_note, shard_file
 
 _MOST_SIZES, _MOST_COPIES = 5000, 100  # in the summary
@@ -100,6 +100,14 @@ def write_dataset(
         for split, paths in files.items():
             for number, path in enumerate(paths):
                 path.rename(folder / "data" / f"{split}-{number:05d}-of-{len(paths):05d}.parquet")
+
+
+def _copy_problem(copy: Copy, row: Mapping[str, Any], earlier: Mapping[str, Any]) -> Problem:
+    named = f"{earlier['place'][0]} row {earlier['row']} ({earlier['image_file']})"
+    detail = _COPY_DETAILS[copy.kind].format(named)
+    if copy.num_bits is not None:
+        detail += f"; {copy.num_bits} of 256 bits of their signatures differ"
+    return Problem(row["row"], row["place"][0], row["image_file"], copy.kind, detail, "kept", row["release"])
 
 
 def _check(
