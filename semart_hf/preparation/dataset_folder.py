@@ -62,15 +62,7 @@ def write_dataset(
     pictured = [row for row in rows if "picture" in row]
     _check(tables, problems, len(rows), len(pictured), strict, min_pictures)
     copies = find_copies(rows)
-    for copy in copies:
-        row, earlier = rows[copy.row], rows[copy.earlier_row]
-        detail = _COPY_DETAILS[copy.kind].format(
-            f"{earlier['place'][0]} row {earlier['row']} ({earlier['image_file']})"
-        )
-        if copy.num_bits is not None:
-            detail += f"; {copy.num_bits} of 256 bits of their signatures differ"
-        finding = (row["row"], row["place"][0], row["image_file"], copy.kind, detail, "kept", row["release"])
-        problems.append(Problem(*finding))
+    problems += [_copy_problem(copy, rows[copy.row], rows[copy.earlier_row]) for copy in copies]
     order = {split: number for number, split in enumerate(tables.splits)}
     problems.sort(
         key=lambda at: (order.get(at.split or "", len(order)), at.release or "", at.row or 0, at.problem, at.detail)
