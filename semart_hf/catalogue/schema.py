@@ -57,12 +57,7 @@ _KINDS_OF = {"rule": _KINDS[:2], "order": ("ordered",), "unit": ("ordered",), "s
 
 
 def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
-    """The tasks of a recipe: names of label columns, or tables with the fields of `Task`.
-
-    Example:
-        >>> [task.source for task in read_tasks(["type", {"name": "century", "column": "date", "rule": "century"}])]
-        ['type', 'date']
-    """
+    """The tasks of a recipe: names of label columns, or tables with the fields of `Task`."""
     if isinstance(entries, str):
         raise ValueError(f"Got tasks: {entries}. Allowed is a list. Write tasks: [{entries}].")
     tasks = [_read_task(entry) for entry in entries]

@@ -132,8 +132,9 @@ def typed_splits(
 ) -> datasets.DatasetDict:
     """The splits of a catalogue's tables as typed datasets, their pictures decoded when a row is read.
 
-    An empty cell is `None`, as is `image` where the file is missing; what was missing, odd or dropped is logged.
-    Labels are learned from train, unless `vocabularies` gives them by task.
+    Each has the columns `image`, the `TEXT_COLUMNS`, the tasks, `text`, then the catalogue's further ones. An empty
+    cell is `None`, as is `image` where the file is missing. Labels are learned from train, unless `vocabularies` gives
+    them by task.
     """
     if vocabularies is None:
         if "train" not in tables.splits:

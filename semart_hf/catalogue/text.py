@@ -59,9 +59,8 @@ def word_table(name: str) -> dict[str, Any]:
 def mask_label_words(text: str | None, row: Mapping[str, _Labels] | None = None, *, token: str = MASK) -> str | None:
     """The text with `token` for each word that names a label.
 
-    Masked are the words of `mappings/words/labels.yaml`, which name types, schools, media, years and centuries: the
-    row's own and others, so that the gap tells nothing. Of other tasks it is the row's own labels that are masked, by
-    task in `row`, and the parts of the name of its `author`, which SemArt writes as "GOGH, Vincent van".
+    Masked are the words of `mappings/words/labels.yaml`: the row's own and others, so that the gap tells nothing. Of
+    other tasks it is the row's own labels, by task in `row`, and the parts of the name of its `author`.
     """
     if text is None:
         return None
@@ -135,8 +134,7 @@ def _parts(columns: tuple[str, ...] | str) -> list[_Part]:
         elif not parts:
             parts.append(_Part(column.lower(), before=literal))
         else:
-            between = _BETWEEN.fullmatch(literal)
-            after, joint, before = between.groups() if between else ("", literal, "")
+            after, joint, before = _BETWEEN.fullmatch(literal).groups()  # type: ignore[union-attr] - matches any text
             parts[-1] = parts[-1]._replace(after=after)
             parts.append(_Part(column.lower(), joint, before))
     return parts

@@ -62,10 +62,7 @@ class Shard(NamedTuple):
 
 
 class Mirror:
-    """A dataset's address, in any form that fsspec knows, where machines without a common disk store finished shards.
-
-    The dataset is prepared in a `folder` of this machine.
-    """
+    """An address, in any form that fsspec knows, where machines store the shards that they finish in a `folder`."""
 
     def __init__(self, url: str) -> None:
         self._files, root = fsspec.core.url_to_fs(url)
