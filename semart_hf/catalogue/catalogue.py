@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .catalogue_files import FORMAT_OF_ENDING, SourceTable, imagefolder_files, read_dataset, read_table
+from .catalogue_files import SourceTable, imagefolder_files, read_dataset, read_table
 from .mapping import SEMART_NAMES, CatalogueMapping, ColumnRule, Columns, SplitRule, normal
 from .rules import label_text, medium_of
 from .schema import SEMART_TASKS, Task, separator_of
@@ -73,7 +73,6 @@ def read_rows(
         {name: ColumnRule((name.upper(),), is_optional=name not in _REQUIRED) for name in names},
         tuple(tasks),
         files=files,
-        format="tsv",
         encoding=encoding,
         delimiter=delimiter,
         keep=None,
@@ -188,7 +187,7 @@ def _source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[tu
         raise ValueError(f"Got the folder {source}, but the mapping names no files. Add files, or pass one file.")
     options = {"encoding": mapping.encoding, "delimiter": mapping.delimiter}
     for split, path in files.items():
-        table = read_table(path, None if is_imagefolder else mapping.format, mapping.source_columns, **options)
+        table = read_table(path, mapping.source_columns, **options)
         if mapping.has_upper_header:
             table.header = [name.upper() for name in table.header]
         yield split, table, path.parent if is_imagefolder else images_folder
@@ -199,8 +198,7 @@ def _read_joins(mapping: CatalogueMapping, source: Path) -> list[_Lookup]:
     for join in mapping.joins:
         columns = {join.by[1], *join.columns.values(), *join.where}
         path = (source if source.is_dir() else source.parent) / join.file
-        form = FORMAT_OF_ENDING.get(path.suffix.lower(), "csv")  # a join names no format of its own
-        table = read_table(path, form, columns, encoding=mapping.encoding, delimiter=mapping.delimiter)
+        table = read_table(path, columns, encoding=mapping.encoding, delimiter=mapping.delimiter)
         table.check_columns((f"joins: {join.file}", column) for column in columns)
         texts: dict[str, dict[str, str]] = {new: {} for new in join.columns}
         for _, cells in table.pieces(columns, join.where):

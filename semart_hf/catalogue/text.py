@@ -134,7 +134,7 @@ def _parts(columns: tuple[str, ...] | str) -> list[_Part]:
         elif not parts:
             parts.append(_Part(column.lower(), before=literal))
         else:
-            after, joint, before = _BETWEEN.fullmatch(literal).groups()  # type: ignore[union-attr] - matches any text
+            after, joint, before = _BETWEEN.fullmatch(literal).groups()  # type: ignore[union-attr]
             parts[-1] = parts[-1]._replace(after=after)
             parts.append(_Part(column.lower(), joint, before))
     return parts
