@@ -23,7 +23,8 @@ and the catalogue with suggestions: `semart-hf app --model DIR --catalogue OUT/C
 "labels that the model doubts". Other --field value are fields of the recipe."""
 
 
-def parse_arguments(arguments: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+@command("audit")
+def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("audit", EPILOG)
     add = parser.add_argument
     add("catalogue", help="CSV, TSV, JSON lines, Parquet or Excel file, or data by its folder or its name on the Hub")
@@ -42,13 +43,6 @@ def parse_arguments(arguments: list[str] | None = None) -> tuple[argparse.Namesp
         parser.error(f"got --folds {options.folds}: at least 2 are needed")
     if fields and options.model is not None:
         parser.error(f"unrecognized arguments: {' '.join(fields)}")
-    return options, fields
-
-
-@command("audit")
-def main(arguments: list[str] | None = None) -> None:
-    options, fields = parse_arguments(arguments)
-
     from semart_hf.files import atomic_folder
 
     optional("cleanlab", "audit")  # before anything is computed

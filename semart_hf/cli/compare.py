@@ -28,24 +28,19 @@ The same command continues what was cut off: finished towers are not trained aga
 comparison.md, comparison.json, figures, and for each tower its model and its whole evaluation."""
 
 
-def parse_arguments(words: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
-    """The command line's choices, and what it says of the recipe's fields."""
+@command("compare")
+def main(words: list[str] | None = None) -> None:
     parser = parser_of("compare", EPILOG)
     add = parser.add_argument
     add("recipe", metavar="RECIPE", help="what every tower is trained by, its own tower aside")
-    towers = "X of a recipe semart-X, a recipe's file, a timm model or its Hub id, a finished run [%(default)s]"
-    add("--towers", nargs="+", default=["resnet18", "efficientnet_b0", "vit_tiny"], metavar="TOWER", help=towers)
+    kinds = "X of a recipe semart-X, a recipe's file, a timm model or its Hub id, a finished run [%(default)s]"
+    add("--towers", nargs="+", default=["resnet18", "efficientnet_b0", "vit_tiny"], metavar="TOWER", help=kinds)
     add("--output_dir", required=True, type=Path, metavar="OUT", help="where everything is written")
     add("--split", default="test", help="what they are compared on (default: test)")
     add("--accelerate_config", type=Path, default=ONE_PROCESS, metavar="FILE", help="launches (default: one process)")
     add("--no_reports", action="store_true", help="leave out each tower's own figures and report")
     add("--device", help="for evaluation and its speed: cpu, cuda, … (default: the GPU, if there)")
-    return parser.parse_known_args(words)
-
-
-@command("compare")
-def main(words: list[str] | None = None) -> None:
-    options, overrides = parse_arguments(words)
+    options, overrides = parser.parse_known_args(words)
     from semart_hf.data.loading import load_paintings
     from semart_hf.documents.comparison_report import write_comparison
     from semart_hf.evaluation.comparison import compare_runs

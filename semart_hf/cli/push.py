@@ -7,7 +7,22 @@ from typing import Any
 from .command import check_folders, command, load_model, parser_of
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+def repository_name(value: str) -> str:
+    """The name, as an argument's type, if it may be a repository's."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(value)
+        _, _ = value.split("/")
+    except (HFValidationError, ValueError) as error:
+        message = f"Got the repository {value!r}. Give USER/NAME, as anna/semart-resnet18."
+        raise argparse.ArgumentTypeError(message) from error
+    return value
+
+
+@command("push")
+def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("push")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="folder of a trained model, or its name on the Hub")
@@ -26,26 +41,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--example_text", help="text for the card's example")
     add("--card", type=Path, help="write the card, with its figures, here too: model_cards/NAME.md")
     add("--space", metavar="USER/NAME", type=repository_name, help="put a Space together too, that serves the model")
-    return parser.parse_args(arguments)
-
-
-def repository_name(value: str) -> str:
-    """The name, as an argument's type, if it may be a repository's."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
-
-    try:
-        validate_repo_id(value)
-        _, _ = value.split("/")
-    except (HFValidationError, ValueError) as error:
-        message = f"Got the repository {value!r}. Give USER/NAME, as anna/semart-resnet18."
-        raise argparse.ArgumentTypeError(message) from error
-    return value
-
-
-@command("push")
-def main(arguments: list[str] | None = None) -> None:
-    options = parse_arguments(arguments)
+    options = parser.parse_args(arguments)
     if options.private is None:
         options.private = options.dataset is not None
     (publish_dataset if options.dataset else publish_model)(options)

@@ -17,7 +17,8 @@ task's own name where the catalogue has no such column): "school = 'Dutch' and n
 stands in double quotes."""
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+@command("search")
+def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("search", EPILOG)
     add = parser.add_argument
     add("index", help="what `semart-hf index` has written")
@@ -42,12 +43,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("give words, a picture, or both; or --like ROW")
     if options.output is not None and options.output.suffix.lower() not in (".jsonl", ".html"):
         parser.error(f"got --output {options.output}; allowed are names that end in .jsonl or .html")
-    return options
-
-
-@command("search")
-def main(arguments: list[str] | None = None) -> None:
-    options = parse_arguments(arguments)
     from semart_hf.search.vector_index import SearchIndex
 
     index = SearchIndex(options.index)
