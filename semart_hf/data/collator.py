@@ -78,7 +78,10 @@ class ArtCollator:
         pictures, texts, unreadable = self._read(rows, generators)
         inputs: dict[str, Any] = {}
         if any(text is not None for text in texts):
-            inputs.update(self._texts(texts))
+            hidden = None if self.frozen_text is None else self.frozen_text.batch(texts)
+            if hidden is None or self.keeps_tokens:
+                inputs.update(self.processor(text=texts))
+            inputs.update({} if hidden is None else hidden)
         if any(picture is not None for picture in pictures):
             inputs.update(self._augmented(pictures, generators) if is_training else self.processor(images=pictures))
         if not inputs:  # rows without picture and text are scored by the learned absence vectors alone
@@ -131,14 +134,6 @@ class ArtCollator:
             has_image = chance >= self.image_dropout
             has_text = not self.image_dropout <= chance < self.image_dropout + self.text_dropout
         return has_image, has_text
-
-    def _texts(self, texts: Sequence[str | None]) -> Mapping[str, Any]:
-        inputs = None if self.frozen_text is None else self.frozen_text.batch(texts)
-        if inputs is None:
-            return self.processor(text=texts)
-        if self.keeps_tokens:
-            inputs["input_ids"] = self.processor(text=texts)["input_ids"]
-        return inputs
 
     def _augmented(self, pictures: Sequence[Image.Image | None], generators: Sequence[Any]) -> dict[str, Any]:
         """`pixel_values` of training rows, and `has_image` where some lack a picture."""

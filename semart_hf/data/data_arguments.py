@@ -68,23 +68,15 @@ class Augmentation:
 class DataArguments(Augmentation):
     """Which paintings are learned from, and how they are varied."""
 
-    data: str = described(
-        "", "A release's folder, one CSV file of a release, prepared data, a Hub data set, or a URL."
-    )
-    follow_links: bool = described(
-        False, "Whether links in a release's folder of pictures may lead out of it (DVC, git-annex)."
-    )
+    data: str = described("", "A release's folder or one CSV file of it, prepared data, a Hub data set, or a URL.")
+    follow_links: bool = described(False, "Whether links may lead out of a release's pictures (DVC, git-annex).")
     prepare: bool = described(True, "Whether a release's large training pictures are made small once, in the cache.")
-    prepared_size: int | None = described(
-        None, "Their shorter side in pixels. null: what image_size and crop_scale need (224, 0.6: 288)."
-    )
+    prepared_size: int | None = described(None, "Their shorter side. null: what image_size and crop_scale need.")
     streaming: bool = described(False, "Read prepared training data (folder, Hub, URL) as it is needed.")
     epoch_length: int | None = described(None, "Rows of an epoch of streamed data. null: every row once.")
     shuffle_buffer: int = described(512, "Rows of streamed data that are mixed at a time.")
     tasks: list[str] | None = described(
-        None,
-        "Tasks, in their order: columns with labels, or {name: …, column: …, kind: …}. null: those that the data "
-        "declares, of a release type, school, timeframe and medium.",
+        None, "Columns with labels in order, or {name: …, column: …, kind: …}. null: those that the data declares."
     )
     min_label_count: int = described(10, "Labels rarer than this in train become UNK.")
     text_columns: list[str] = described(["DESCRIPTION"], "Columns that make up the model's text.")
@@ -93,42 +85,29 @@ class DataArguments(Augmentation):
     image_dropout: float = described(0.0, "Share of training rows shown without their picture.")
     text_dropout: float = described(0.0, "Share of training rows shown without their text.")
     modality: str = described(
-        "image+text",
-        "What of a painting is shown, in training and after it: both, or one alone.",
-        choices=["image+text", "image", "text"],
+        "image+text", "What of a painting is shown, also after training.", choices=["image+text", "image", "text"]
     )
     max_train_rows: int | None = described(None, "Train on the first rows only, for a trial.")
     cache_frozen_text: str = described(
-        "auto",
-        "Whether the frozen text layers' output is computed once and read from disk (3.6 GB for SemArt); "
-        "auto: where it saves time and the disk has room.",
-        choices=["auto", "true", "false"],
+        "auto", "Compute frozen text once, to disk (3.6 GB); auto: if it pays.", choices=["auto", "true", "false"]
     )
     text_cache_dtype: str = described(
-        "fp16",
-        "How it is stored: fp32 gives the numbers of cache_frozen_text: false, fp16 and bf16 take half.",
-        choices=["fp32", "fp16", "bf16"],
+        "fp16", "How it is stored: fp32 changes nothing, others take half.", choices=["fp32", "fp16", "bf16"]
     )
     text_cache_dir: str | None = described(None, "Where; null: in the cache of datasets.")
 
     def __post_init__(self) -> None:
-        """Check that there is something to learn from, and that the ways to read it do not exclude each other."""
         super().__post_init__()
         if self.tasks is not None:
             read_tasks(self.tasks)
         if not self.data:
-            raise ValueError(
-                "The recipe names no data. Add `data: FOLDER` (a release, or prepared data), or pass --data FOLDER."
-            )
+            raise ValueError("The recipe names no data. Add `data: FOLDER` (a release, or prepared data).")
         if self.streaming and self.max_train_rows is not None:
-            raise ValueError(
-                f"The recipe has streaming: true and max_train_rows: {self.max_train_rows}, but a stream has no first "
-                f"rows. Write epoch_length: {self.max_train_rows} for short epochs."
-            )
+            some = self.max_train_rows
+            raise ValueError(f"max_train_rows: {some}, but a stream has no first rows. Write epoch_length: {some}.")
         if self.epoch_length is not None and not self.streaming:
             raise ValueError(
-                f"The recipe has epoch_length: {self.epoch_length} without streaming: true, but other data gives "
-                "every row once an epoch. Set streaming: true, or max_train_rows for a trial."
+                f"epoch_length: {self.epoch_length} without streaming: true. Set streaming: true, or max_train_rows."
             )
 
     @property

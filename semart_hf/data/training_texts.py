@@ -320,9 +320,7 @@ def _gigabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.1f} MB"
 
 
-def learn_tokenizer(
-    texts: Iterable[str | None], *, vocab_size: int = 4000, max_length: int = 512
-) -> DistilBertTokenizer:
+def learn_tokenizer(texts: Iterable[Any], *, vocab_size: int = 4000, max_length: int = 512) -> DistilBertTokenizer:
     """A lower-casing WordPiece tokenizer of DistilBERT's class, the same for the same texts in any order."""
     corpus = sorted(text for text in texts if text and text.strip())
     if not corpus:

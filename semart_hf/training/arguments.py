@@ -75,12 +75,8 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
     """
 
     output_dir: str | None = described("outputs/model", "The finished model and its checkpoints.")
-    overwrite_output_dir: bool = described(
-        False, "Whether output_dir may already hold a model, which is then replaced."
-    )
-    precision: str = described(
-        "auto", "bf16 or fp32; auto: bf16 where the hardware computes in it.", choices=list(PRECISIONS)
-    )
+    overwrite_output_dir: bool = described(False, "Whether a model that output_dir holds is replaced.")
+    precision: str = described("auto", "auto: bf16 where the hardware computes in it.", choices=list(PRECISIONS))
     bf16: bool | None = described(None, "The same as precision; null: precision decides.")
     eval_strategy: IntervalStrategy | str = described("epoch", "When validation runs.")
     save_strategy: SaveStrategy | str = described("epoch", "When checkpoints are written.")
@@ -97,7 +93,6 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
     remove_unused_columns: bool = described(False, "Must stay false.")
 
     def __post_init__(self) -> None:
-        """Refuse what is not obeyed, and choose processor and precision."""
         self.output_dir = self.output_dir or "outputs/model"
         _check_fields(self)
         loss_parts(self.loss)

@@ -36,8 +36,17 @@ def correlate_projections(
     """
     if not isinstance(paintings, Dataset):
         raise ValueError("contrastive_start is correlations, which needs all rows at once. Set streaming: false.")
-    image, text, texts = _pairs(model, processor, paintings, device)
-    image, text = image.double(), text.double()
+    rows = undecoded(paintings.select_columns(["image", "text"]))
+    if len(rows) > MOST_PAIRS:
+        rows = rows.select(np.sort(np.random.default_rng(0).choice(len(rows), MOST_PAIRS, replace=False)))
+    home = model.device
+    try:
+        found = features_of(model.to(device), ArtCollator(processor, []), rows, batch_size=_BATCH, precision="fp32")
+    finally:
+        model.to(home)
+    is_pair = found.has_image & found.has_text
+    image, text = found.image[is_pair].double(), found.text[is_pair].double()
+    texts = [text for text, is_whole in zip(rows["text"], is_pair.tolist(), strict=True) if is_whole]
     if len(texts) < 2 * _FOLDS:
         raise ValueError(
             f"contrastive_start is correlations, but {len(texts)} paintings have a picture and a text. It needs at "
@@ -50,23 +59,18 @@ def correlate_projections(
         known, held_out = fold != number, fold == number
         some = [texts[row] for row in held_out.nonzero().flatten().tolist()]
         for place, sides in enumerate(canonical_projections(image[known], text[known], RIDGES, dim)):
-            pairs = zip((image[held_out], text[held_out]), sides, strict=True)
-            vectors = [F.normalize(rows @ weight + bias, dim=1).float().numpy() for rows, (weight, bias) in pairs]
+            shown = zip((image[held_out], text[held_out]), sides, strict=True)
+            vectors = [F.normalize(side @ weight + bias, dim=1).float().numpy() for side, (weight, bias) in shown]
             for better, equal, _ in rank_bounds(vectors[0], vectors[1], some):
                 recalls[place] += sum(float(np.clip((depth - better) / equal, 0, 1).mean()) for depth in DEPTHS)
     ridge = RIDGES[int(recalls.argmax())]
-    for side, (weight, bias) in zip(
-        (model.vision_projection, model.text_projection),
-        canonical_projections(image, text, [ridge], dim)[0],
-        strict=True,
-    ):
-        with torch.no_grad():
+    (chosen,) = canonical_projections(image, text, [ridge], dim)
+    with torch.no_grad():
+        for side, (weight, bias) in zip((model.vision_projection, model.text_projection), chosen, strict=True):
             side.weight.copy_(weight.T)
             side.bias.copy_(bias)
-    return (
-        f"Projections: canonical correlations of {len(texts):,} pairs with the ridge {ridge} of {RIDGES}, by "
-        "cross-validation"
-    )
+    pairs = f"canonical correlations of {len(texts):,} pairs"
+    return f"Projections: {pairs} with the ridge {ridge} of {RIDGES}, by cross-validation"
 
 
 def canonical_projections(
@@ -98,20 +102,3 @@ def canonical_projections(
             projections.append((weight, -mean @ weight))
         found.append((projections[0], projections[1]))
     return found
-
-
-def _pairs(
-    model: SemArtForArtClassification, processor: SemArtProcessor, paintings: Dataset, device: torch.device | str
-) -> tuple[Tensor, Tensor, list[str]]:
-    """What the projections read of each painting that has both `(pairs, features)`, and its text."""
-    rows = undecoded(paintings.select_columns(["image", "text"]))
-    if len(rows) > MOST_PAIRS:
-        rows = rows.select(np.sort(np.random.default_rng(0).choice(len(rows), MOST_PAIRS, replace=False)))
-    home = model.device
-    try:
-        found = features_of(model.to(device), ArtCollator(processor, []), rows, batch_size=_BATCH, precision="fp32")
-    finally:
-        model.to(home)
-    is_pair = found.has_image & found.has_text
-    texts = [text for text, is_whole in zip(rows["text"], is_pair.tolist(), strict=True) if is_whole]
-    return found.image[is_pair], found.text[is_pair], texts

@@ -63,10 +63,13 @@ class TaskLoss(nn.Module):
             is_dated = scale.unit == "years" and scale.step == "period"
             targets = ordinal_targets(scale, ORDINAL_YEARS if is_dated else scale.gap / 2)
             targets = ((1 - label_smoothing) * targets + label_smoothing / len(targets)).float()
-        weights = class_weights(counts) if "class_weighted" in parts else torch.ones(counts.shape)
+        weights = torch.ones(counts.shape)
+        if "class_weighted" in parts:  # 0 for a class that train lacks
+            known, is_there = counts.double(), counts > 0
+            weights = is_there * known.sum(0) / (is_there.sum(0).clamp(min=1) * known.clamp(min=1))
         prior = logit_adjustment_tau * self._prior(counts) if "logit_adjusted" in parts else None
         self.register_buffer("targets", targets, persistent=False)
-        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("weights", weights.float(), persistent=False)
         self.register_buffer("adjustment", prior, persistent=False)
 
     def _prior(self, counts: Tensor) -> Tensor:
@@ -152,13 +155,6 @@ class ArtLoss(nn.Module):
         means = sums / torch.where(weight_sums > 0, weight_sums, torch.ones_like(weight_sums))
         # The same mean as the model's own loss: over all tasks, where a step without any label of one counts 0 for it.
         return (self.task_weights * means).sum() / self.task_weights.sum()
-
-
-def class_weights(counts: Tensor) -> Tensor:
-    """Weights by inverse frequency `counts.shape`, over classes on the first axis; 0 for a class that train lacks."""
-    counts, is_there = counts.to(torch.float64), counts > 0
-    weights = is_there * counts.sum(0) / (is_there.sum(0).clamp(min=1) * counts.clamp(min=1))
-    return weights.float()
 
 
 def log_frequencies(counts: Tensor) -> Tensor:

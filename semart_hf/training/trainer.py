@@ -106,12 +106,10 @@ class SemArtTrainer(ResumableTrainer):
         if train_rows is not None:
             rows, batches = self._own_batches()
             if not len(DataLoader(rows, **batches)):
+                step = f"{args.train_batch_size * args.gradient_accumulation_steps * args.world_size} in a whole step"
                 raise ValueError(
-                    f"This run would have no step: {len(train_rows)} training rows, per_device_train_batch_size "
-                    f"{args.per_device_train_batch_size}, gradient_accumulation_steps "
-                    f"{args.gradient_accumulation_steps}, {args.world_size} process(es), dataloader_drop_last "
-                    f"{args.dataloader_drop_last}. Set dataloader_drop_last: false or a smaller "
-                    "per_device_train_batch_size."
+                    f"This run would have no step: {len(train_rows)} training rows, {step}. Set dataloader_drop_last: "
+                    "false or a smaller per_device_train_batch_size."
                 )
         if args.load_best_model_at_end and compute_metrics is None:
             sets = eval_rows if isinstance(eval_rows, dict) else ()

@@ -79,7 +79,9 @@ def tune(
             result = "given up" if is_pruned else f"{training.metric_for_best_model} {trial.value:.4f}"
         say(f"Trial {trial.number + 1}: {result} ({in_words(trial.params)})")
 
-    num_left = max(0, num_trials - sum(map(_counts, study.trials)))
+    states = optuna.trial.TrialState
+    is_done = [one.state in (states.COMPLETE, states.PRUNED) or "reason" in one.user_attrs for one in study.trials]
+    num_left = max(0, num_trials - sum(is_done))
     study.optimize(objective, num_left, catch=_TrainingFailedError, callbacks=[tell], gc_after_trial=True)
     return study
 
@@ -123,16 +125,12 @@ def _continue(study: optuna.Study, about: dict[str, Any], folder: Path, seed: in
         study.enqueue_trial(trial.params)
 
 
-def _counts(trial: Any) -> bool:
-    return trial.value is not None or trial.state.name == "PRUNED" or "reason" in trial.user_attrs
-
-
 def _suggested(trial: optuna.Trial, name: str, values: Any) -> Any:
     if isinstance(values, list):
         return trial.suggest_categorical(name, values)
-    is_whole = isinstance(values["low"], int) and isinstance(values["high"], int)
-    suggest: Any = trial.suggest_int if is_whole else trial.suggest_float
-    return suggest(name, values["low"], values["high"], log=bool(values.get("log")))
+    low, high = values["low"], values["high"]
+    suggest: Any = trial.suggest_int if isinstance(low, int) and isinstance(high, int) else trial.suggest_float
+    return suggest(name, low, high, log=bool(values.get("log")))
 
 
 def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
