@@ -108,7 +108,8 @@ def suggest(options: argparse.Namespace) -> None:
     allowed = [read.suffix.lower()] if read.is_file() else [".csv", ".jsonl", ".parquet"]
     if output.suffix.lower() not in allowed or output.is_dir() or output.resolve() == read.resolve():
         rule = "A file is written in its own format to another one, other data as a table"
-        raise ValueError(f"Got {output} as --output of {read}. {rule}. Let it end in {' or '.join(allowed)}.")
+        advice = f"Give a name that ends in {' or '.join(allowed)}"
+        raise ValueError(f"Got {output} as --output of {read}. {rule}. {advice}.")
 
     from semart_hf.collection import suggestions
     from semart_hf.model.pipeline_semart import ArtClassificationPipeline, error_of

@@ -28,10 +28,8 @@ def labelled_rows(
     decisions: dict[int, dict[str, str]] = {}
     if review is not None:
         if source.catalogue.digest() != review.digest:
-            raise ValueError(
-                f"Got {path}, but the decisions in {review.path} are about another version of it. Give the file with "
-                "suggestions that was reviewed."
-            )
+            problem = f"Got {path}, but the decisions in {review.path} are about another version of it"
+            raise ValueError(f"{problem}. Give the file with suggestions that was reviewed.")
         for decision in review.decisions():
             if decision["task"] in tasks:
                 decisions.setdefault(decision["row"], {})[decision["task"]] = decision["label"]
@@ -53,10 +51,8 @@ def labelled_rows(
         shown = {"image": _image_cell(painting.get("image")), "text": painting.get("text")}
         found.append({"row": number, "row_key": _key(row, source), **shown, **labels})
     if not found:
-        raise ValueError(
-            f"Got {path}, of which no row that can be read has a label in {list(source.label_columns.values())} or a "
-            "decision. Give the catalogue's labels, or decide about some rows first."
-        )
+        lacks = f"no row that can be read has a label in {list(source.label_columns.values())} or a decision"
+        raise ValueError(f"Got {path}, of which {lacks}. Give its labels, or decide about some rows first.")
     if without_picture and all(row["image"] is None for row in found):
         number, reason = next(iter(without_picture.items()))
         raise ValueError(

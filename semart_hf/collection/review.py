@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -144,22 +145,20 @@ class Review:
         """Take back the reviewer's last decision, and give them its painting and task; `None` where there is none."""
         with self._connected(writes=True) as connection:
             last = connection.execute(
-                "SELECT id, row, task FROM decision WHERE reviewer = ? AND NOT is_undone ORDER BY id DESC LIMIT 1",
+                "SELECT id, row, task, painting.reviewer, leased_until FROM decision JOIN painting USING (row) "
+                "WHERE decision.reviewer = ? AND NOT is_undone ORDER BY id DESC LIMIT 1",
                 [reviewer],
             ).fetchone()
-            if last is not None:
-                holder, until = connection.execute(
-                    "SELECT reviewer, leased_until FROM painting WHERE row = ?", [last[1]]
-                ).fetchone()
-                if holder != reviewer and until > time.time():
-                    raise ValueError(f"Your last decision is about row {last[1]}, which {holder} is looking at now.")
-                connection.execute("UPDATE decision SET is_undone = 1 WHERE id = ?", [last[0]])
-                connection.execute(
-                    "UPDATE suggestion SET state = iif(known IS NULL, 'open', 'doubted') WHERE row = ? AND task = ?",
-                    last[1:],
-                )
-                self._lease(connection, last[1], reviewer)
-        return None if last is None else (self.painting(last[1]), last[2])
+            if last is None:
+                return None
+            number, row, task, holder, until = last
+            if holder != reviewer and until > time.time():
+                raise ValueError(f"Your last decision is about row {row}, which {holder} is looking at now.")
+            connection.execute("UPDATE decision SET is_undone = 1 WHERE id = ?", [number])
+            state = "iif(known IS NULL, 'open', 'doubted')"
+            connection.execute(f"UPDATE suggestion SET state = {state} WHERE row = ? AND task = ?", [row, task])
+            self._lease(connection, row, reviewer)
+        return self.painting(row), task
 
     def progress(self) -> dict[str, dict[str, Any]]:
         """By task how many are `open`, `decided` and `skipped`, the `agreement`, and the `estimated_accuracy`."""
@@ -167,22 +166,22 @@ class Review:
         with self._connected() as connection:
             for task in self.tasks:
                 query = "SELECT state, count(*) FROM suggestion WHERE task = ? GROUP BY state"
-                states = dict(connection.execute(query, [task]).fetchall())
-                decided = connection.execute(
+                states = Counter(dict(connection.execute(query, [task]).fetchall()))
+                query = (
                     "SELECT decision.confidence, decision.label = suggested, known IS NULL FROM decision "
-                    "JOIN suggestion USING (row, task) "
-                    "WHERE task = ? AND NOT is_undone AND decision.label IS NOT NULL",
-                    [task],
-                ).fetchall()
+                    "JOIN suggestion USING (row, task) WHERE task = ? AND NOT is_undone AND decision.label IS NOT NULL"
+                )
+                decided = np.array(connection.execute(query, [task]).fetchall(), dtype=float).reshape(-1, 3)
                 query = "SELECT confidence FROM suggestion WHERE task = ? AND state = 'open'"
                 remaining = [confidence for (confidence,) in connection.execute(query, [task])]
                 # Doubted labels are those where the model differs from the catalogue: they say nothing of the open.
-                drawn = [(confidence, is_right) for confidence, is_right, was_open in decided if was_open]
+                drawn = decided[decided[:, 2] > 0]
                 found[task] = {
-                    **{state: states.get(state, 0) for state in ("open", "decided")},
-                    "skipped": states.get("skipped", 0) + states.get("left", 0),
-                    "agreement": sum(right for _, right, _ in decided) / len(decided) if decided else None,
-                    "estimated_accuracy": estimated_accuracy([c for c, _ in drawn], [r for _, r in drawn], remaining),
+                    "open": states["open"],
+                    "decided": states["decided"],
+                    "skipped": states["skipped"] + states["left"],
+                    "agreement": float(decided[:, 1].mean()) if len(decided) else None,
+                    "estimated_accuracy": estimated_accuracy(drawn[:, 0], drawn[:, 1], remaining),
                 }
         return found
 
@@ -190,9 +189,9 @@ class Review:
         """The decisions that hold, in their order: row, task, label, is_new, suggested, confidence, reviewer, time."""
         with self._connected() as connection:
             connection.row_factory = sqlite3.Row
-            query = "SELECT * FROM decision WHERE NOT is_undone AND label IS NOT NULL ORDER BY row, id"
-            for decision in connection.execute(query):
-                yield {name: value for name, value in dict(decision).items() if name not in ("id", "is_undone")}
+            names = "row, task, label, is_new, suggested, confidence, reviewer, time"
+            query = f"SELECT {names} FROM decision WHERE NOT is_undone AND label IS NOT NULL ORDER BY row, id"
+            yield from map(dict, connection.execute(query))
 
     def _check(self, task: str | None) -> None:
         if task is not None and task not in self.tasks:
@@ -222,9 +221,7 @@ def alternatives_in(text: str) -> tuple[tuple[str, float], ...]:
     return tuple((label, float(score)) for label, score in re.findall(r"(.+?) ([01]\.\d+)(?: \| |$)", text))
 
 
-def estimated_accuracy(
-    confidences: Sequence[float], is_right: Sequence[bool], remaining: Sequence[float]
-) -> dict[str, float] | None:
+def estimated_accuracy(confidences: Any, is_right: Any, remaining: Sequence[float]) -> dict[str, float] | None:
     """Share of the remaining suggestions that is right, as `{"mean", "low", "high"}`; `None` where nothing remains.
 
     What is looked at first is what the model is least sure of, so that the agreement so far says little of the rest.

@@ -161,22 +161,17 @@ def find_source(
             image_column = next((named[name] for name in obvious if name in named), None)
         text_columns = text_columns or [named[name] for name in _TEXT_NAMES if name in named][:1]
         if not (image_column or text_columns or catalogue.has_pictures):
-            raise ValueError(
-                f"Got a catalogue with the columns {names}, none of which is obviously a picture or a text. Name "
-                "them: --image_column COLUMN, --text_columns COLUMN [COLUMN …]."
-            )
+            advice = "Name them: --image_column COLUMN, --text_columns COLUMN [COLUMN …]."
+            raise ValueError(f"Got the columns {names}, none of which is obviously a picture or a text. {advice}")
         if missing := [name for name in (image_column, *text_columns) if name and name not in names]:
-            raise ValueError(
-                f"Got the column {missing[0]!r}, which {catalogue.path} lacks. Allowed are {names}. Name one."
-            )
+            problem = f"Got the column {missing[0]!r}, which {catalogue.path} lacks"
+            raise ValueError(f"{problem}. Allowed are {names}. Name one.")
     if taken := [] if has_suggestions else [name for name in added_columns(tasks) if name in names]:
-        raise ValueError(
-            f"Got {catalogue.path}, which has the column {taken[0]!r} already. Suggestions are written beside a "
-            "catalogue without them. Give the catalogue itself, or rename its columns."
-        )
-    folder = Path(images) if images else pictures_of(catalogue, image_column)
-    fetch = fetch_picture if fetch_pictures else None
-    return Source(catalogue, folder, image_column or None, tuple(text_columns), labels, separators, mapping, fetch)
+        problem = f"Got {catalogue.path}, which has the column {taken[0]!r} already"
+        raise ValueError(f"{problem}. Suggestions are written beside a catalogue without them. Give that.")
+    fetch, texts, folder = fetch_picture if fetch_pictures else None, tuple(text_columns), Path(images or "")
+    source = Source(catalogue, folder, image_column or None, texts, labels, separators, mapping, fetch)
+    return source if images else source._replace(images=_pictures_of(source))
 
 
 def _check_mapping(mapping: CatalogueMapping, catalogue: Catalogue) -> None:
@@ -188,10 +183,8 @@ def _check_mapping(mapping: CatalogueMapping, catalogue: Catalogue) -> None:
         )
     needed = {rule.columns for rule in mapping.columns.values() if not rule.is_optional}
     if missing := [columns for columns in needed if not {*columns} & {*catalogue.columns}]:
-        raise ValueError(
-            f"Got a mapping that reads {list(missing[0])}, but {catalogue.path} has the columns {catalogue.columns}. "
-            "Correct the mapping."
-        )
+        has = f"{catalogue.path} has the columns {catalogue.columns}"
+        raise ValueError(f"Got a mapping that reads {list(missing[0])}, but {has}. Correct the mapping.")
 
 
 def added_columns(tasks: Sequence[str]) -> list[str]:
@@ -199,17 +192,15 @@ def added_columns(tasks: Sequence[str]) -> list[str]:
     return [*(f"{task}_{name}" for task in tasks for name in _TASK_COLUMNS), *_ROW_COLUMNS]
 
 
-def pictures_of(catalogue: Catalogue, column: str | None) -> Path:
-    """The folder of a catalogue's pictures: `Images` beside it, or its own, whichever the column's names lie in."""
-    own = Path(catalogue.path).parent
+def _pictures_of(source: Source) -> Path:
+    """`Images` beside a catalogue, or its own folder, whichever the names of the first rows lie in."""
+    own, column = Path(source.catalogue.path).parent, source.image_column
     beside = own / "Images"
     if not beside.is_dir():
         return own
-    for row in islice(catalogue.rows(), 100 if column else 0):
-        for folder in (beside, own):
-            if isinstance(find_picture(str(folder), row.cells.get(column or "")), Path):
-                return folder
-    return beside
+    names = [row.cells.get(column) for row in islice(source.rows(), 100)] if column else []
+    found = ((folder, find_picture(str(folder), name)) for name in names for folder in (beside, own))
+    return next((folder for folder, picture in found if isinstance(picture, Path)), beside)
 
 
 def separators_of(tasks: Iterable[Mapping[str, Any]]) -> dict[str, str]:

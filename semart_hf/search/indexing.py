@@ -111,7 +111,7 @@ def index_catalogue(
     return {**counts, "kept": num_kept, "failed": num_failed}, problems, about
 
 
-def _begin(address: str, about: Mapping[str, Any]) -> int | None:
+def _begin(address: str, about: Mapping[str, Any]) -> Any:
     """Make an index, or check the model and columns of the one that is there; its version that was complete last."""
     database = connect(address, creates=True)
     names = table_names(database)
@@ -124,14 +124,11 @@ def _begin(address: str, about: Mapping[str, Any]) -> int | None:
     found = read_about(address)
     check_weights(found, address, about["model"], about["weights"])
     if (found["columns"], found["tasks"]) != (about["columns"], about["tasks"]):
-        raise ValueError(
-            f"Got a catalogue with the columns {about['columns']}, but {address} is the index of one with "
-            f"{found['columns']}. Give another --output."
-        )
+        problem = f"Got the columns {about['columns']}, but {address} is the index of one with {found['columns']}"
+        raise ValueError(f"{problem}. Give another --output.")
     with damage_explained(address):
         open_paintings(address).delete("key LIKE '%!'")
-    searched: int | None = found["version"]
-    return searched
+    return found["version"]
 
 
 def _keys(source: Source, state: Any) -> Keys:

@@ -240,9 +240,8 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
         rows, row, none = gradio.State([]), gradio.State(None), gradio.State(None)
         with gradio.Row():
             text = gradio.Textbox(label="Words", elem_id="words", placeholder="a storm at sea", scale=2)
-            where = gradio.Textbox(
-                label="Filter", elem_id="filter", placeholder="school = 'Dutch' and timeframe < '1701'"
-            )
+            example = "school = 'Dutch' and timeframe < '1701'"
+            where = gradio.Textbox(label="Filter", elem_id="filter", placeholder=example)
         with gradio.Row():
             chosen = [
                 gradio.Dropdown(page.classify.model.config.labels(task), label=task.capitalize(), multiselect=True)
@@ -253,9 +252,8 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
             button = gradio.Button("Search", variant="primary", elem_id="search")
         message = gradio.HTML(elem_id="search-message")
         with gradio.Row():
-            wall = gradio.Gallery(
-                label="Found", allow_preview=False, height=760, elem_id="wall", scale=3, object_fit="contain"
-            )
+            fixed = {"allow_preview": False, "height": 760, "scale": 3, "object_fit": "contain"}
+            wall = gradio.Gallery(label="Found", elem_id="wall", **fixed)
             with gradio.Column():
                 more = gradio.Button("More like this", elem_id="more", interactive=False)
                 opened = gradio.Button("Open in the review", visible=review is not None, interactive=False)
@@ -264,19 +262,19 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
         framed = gradio.HTML()
         clicked = gradio.Textbox(visible="hidden", elem_id="map-row")
 
-    def on_select(found_rows: list[int], event: gradio.SelectData) -> list[Any]:
-        return selected(found_rows[event.index])
-
     def selected(number: int) -> list[Any]:
         return [number, page.found(number), gradio.Button(interactive=True), gradio.Button(interactive=True)]
 
+    def on_select(found_rows: list[int], event: gradio.SelectData) -> list[Any]:
+        return selected(found_rows[event.index])
+
     def on_map(value: str) -> list[Any]:
         number = int(value.split()[0])
-        return [
-            *page.search(None, None, None, number, *([] for _ in page.tasks)),
-            *selected(number),
-            gradio.Tabs(selected="search"),
-        ]
+        like_it = page.search(None, None, None, number, *([] for _ in page.tasks))
+        return [*like_it, *selected(number), gradio.Tabs(selected="search")]
+
+    def on_open(number: int) -> list[Any]:
+        return [(number, page.index.hits([number])[0].cells, time.time()), gradio.Tabs(selected="review")]
 
     options = {"api_visibility": "private"}
     shown, detail = [message, wall, rows], [row, found, more, opened]
@@ -288,14 +286,6 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
     map_tab.select(page.map, None, framed, **options)
     clicked.change(on_map, clicked, [*shown, *detail, tabs], **options)
     if review is not None:
-        opened.click(
-            lambda number: [
-                (number, page.index.hits([number])[0].cells, time.time()),
-                gradio.Tabs(selected="review"),
-            ],
-            row,
-            [review, tabs],
-            **options,
-        )
+        opened.click(on_open, row, [review, tabs], **options)
     gradio.api(page.search_json, api_name="search")
     gradio.api(page.thumbnail, api_name="thumbnail")

@@ -58,10 +58,8 @@ class SearchIndex:
         self.address = str(address)
         self.about = read_about(self.address)
         if self.about["version"] is None:
-            raise ValueError(
-                f"Got {address}, an index that is half written. Give the same `semart-hf index` command again, which "
-                "continues it."
-            )
+            advice = "Give the same `semart-hf index` command again, which continues it."
+            raise ValueError(f"Got {address}, an index that is half written. {advice}")
         if not self.about["num_rows"]:
             raise ValueError(f"Got {address}, an index without a painting: no row of its catalogue could be read.")
         with damage_explained(self.address):
@@ -171,10 +169,8 @@ def read_about(address: str) -> dict[str, Any]:
     if not about:
         raise ValueError(f"Got {address}, which is no index. `semart-hf index CATALOGUE --output INDEX` makes one.")
     if about["format"].split(".")[0] != FORMAT.split(".")[0]:
-        raise ValueError(
-            f"Got {address}, an index of format {about['format']}, but this code reads {FORMAT}. Make it again with "
-            "`semart-hf index` into another folder, or upgrade semart-hf."
-        )
+        problem = f"Got {address}, an index of format {about['format']}, but this code reads {FORMAT}"
+        raise ValueError(f"{problem}. Make it again with `semart-hf index` into another folder, or upgrade semart-hf.")
     return about
 
 
@@ -314,9 +310,8 @@ def query_vector(classify: Any, text: str | None = None, image: Any = None) -> t
         notices += _about_words(text, classify.processor.tokenizer)
         if not classify.model.config.contrastive:
             notices.append(
-                "This model was trained without contrastive_weight: its words and pictures do not lie in one space, "
-                "so that words find paintings by their texts alone. Train it with contrastive_weight to search "
-                "pictures by words."
+                "This model was trained without contrastive_weight: words find paintings by their texts alone. Train "
+                "it with contrastive_weight to search pictures by words."
             )
     painting = {} if text is None else {"text": text}
     if image is not None:
@@ -332,11 +327,11 @@ def _about_words(text: str, tokenizer: Any) -> list[str]:
     """What to know where the text tower's vocabulary lacks half of the words, or an error where it lacks all."""
     words = re.findall(r"\w+", text)
     pieces = {word: tokenizer.tokenize(word) for word in words}
-    unread = [word for word in words if all(piece == tokenizer.unk_token for piece in pieces[word])]
+    read = [word for word in words if {*pieces[word]} - {tokenizer.unk_token}]
     knows = "It knows the language of the texts that it was trained on: ask in that language."
-    if len(unread) == len(words):
+    if not read:
         raise ValueError(f"Got the query {text!r}, of which the text tower's vocabulary knows no word. {knows}")
-    whole = [word for word in words if len(pieces[word]) == 1 and word not in unread]
+    whole = [word for word in read if len(pieces[word]) == 1]
     if 2 * len(whole) > len(words):
         return []
     known = f"knows of the {len(words)} words {', '.join(map(repr, whole))}" if whole else "knows no whole word"

@@ -10,7 +10,7 @@ from release_builder import encoded
 
 from semart_hf.catalogue.mapping import parse_mapping
 from semart_hf.collection.own_format import Addition, open_catalogue
-from semart_hf.collection.sources import DatasetRows, find_source, open_rows, pictures_of
+from semart_hf.collection.sources import DatasetRows, find_source, open_rows
 from semart_hf.collection.suggestions import Answer, addition_of
 
 
@@ -89,7 +89,7 @@ def test_pictures_are_named_in_the_folder_images_or_beside_the_catalogue(tmp_pat
     (tmp_path / "Images").mkdir()
     (tmp_path / "Images/a.png").write_bytes(coloured("blue"))
     (tmp_path / "museum.csv").write_text(f"image,text\n,A harbour.\n{name},\n", "utf-8")
-    assert pictures_of(open_catalogue(tmp_path / "museum.csv"), "image") == tmp_path / place
+    assert find_source(open_catalogue(tmp_path / "museum.csv"), []).images == tmp_path / place
 
 
 MAPPING = {
