@@ -19,11 +19,12 @@ from semart_hf.model.output_semart import UNKNOWN_LABEL
 from .outcomes import Outcomes, SeveralOutcomes, TaskOutcomes, probabilities_of
 
 FloatArray = npt.NDArray[np.float64]
-# From how often each row is drawn (rows,) to scores, NaN where nothing is counted.
+# From how often each row is drawn (..., rows) to scores of each draw, NaN where nothing is counted.
 DrawnScores = Callable[[npt.NDArray[Any]], dict[str, FloatArray]]
 
 NUM_CALIBRATION_BINS = 15
 NUM_RESAMPLES = 1000
+LARGEST_TABLE = 1 << 20  # of numbers that are drawn at a time
 LABEL_SCORES = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy")
 SCORES_OF_SEVERAL = ("accuracy", "macro_f1", "weighted_f1", "micro_f1", "mean_average_precision")
 
@@ -98,7 +99,8 @@ def mean_scores(outcomes: TaskOutcomes | SeveralOutcomes, counts: npt.NDArray[An
         found = {name: ratio(drawn @ counted, drawn @ of_all) for name, (counted, of_all) in sums.items()}
         labels = {name: np.where(np.isnan(values), whole[name], values) for name, values in by_label(drawn).items()}
         f1, support = labels["f1"], labels["support"]
-        found |= {"macro_f1": nan_mean(f1), "weighted_f1": ratio(np.nansum(f1 * support), support.sum())}
+        weighted = ratio(np.nansum(f1 * support, axis=-1), support.sum(axis=-1))
+        found |= {"macro_f1": nan_mean(f1), "weighted_f1": weighted}
         if "average_precision" in labels:
             return found | {"mean_average_precision": nan_mean(labels["average_precision"])}
         return found | {"balanced_accuracy": nan_mean(labels["recall"])}
@@ -107,7 +109,7 @@ def mean_scores(outcomes: TaskOutcomes | SeveralOutcomes, counts: npt.NDArray[An
 
 
 def label_scores(outcomes: TaskOutcomes | SeveralOutcomes) -> DrawnScores:
-    """Precision, recall, F1 and support of each label (num_labels,); of several also average precision."""
+    """Precision, recall, F1 and support of each label (..., num_labels); of several also average precision."""
     size = outcomes.num_labels
     if isinstance(outcomes, SeveralOutcomes):
         has, is_answer = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
@@ -122,10 +124,12 @@ def label_scores(outcomes: TaskOutcomes | SeveralOutcomes) -> DrawnScores:
         indicators, precisions = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape), None
 
     def scores(drawn: npt.NDArray[Any]) -> dict[str, FloatArray]:
-        right, true, answered = np.reshape(drawn @ indicators, (3, size))
+        right, true, answered = np.split(drawn @ indicators, 3, axis=-1)
         found = {"precision": ratio(right, answered), "recall": ratio(right, true)}
         found |= {"f1": ratio(2 * right, true + answered), "support": true}
-        return found if precisions is None else found | {"average_precision": precisions(drawn)}
+        if precisions is not None:
+            found["average_precision"] = np.apply_along_axis(precisions, -1, drawn)
+        return found
 
     return scores
 
@@ -169,8 +173,8 @@ def ratio(numerators: Any, denominators: Any) -> FloatArray:
 
 
 def nan_mean(values: FloatArray) -> FloatArray:
-    """Mean of what is there; NaN where nothing is."""
-    return ratio(np.nansum(values), (~np.isnan(values)).sum())
+    """Mean over the last axis of what is there; NaN where nothing is."""
+    return ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1))
 
 
 def calibration_bins(confidences: npt.NDArray[np.floating[Any]], correct: npt.NDArray[np.bool_]) -> pd.DataFrame:
@@ -336,10 +340,12 @@ def resampled_scores(models: list[Outcomes], *, num_resamples: int = NUM_RESAMPL
         for outcomes, answers in zip(distinct, predictions, strict=True):
             outcomes.add(answers, references)
     scorers, generator = [_flat_scores(outcomes, counts) for outcomes in distinct], np.random.default_rng(0)
-    # One draw at a time: all of them together would not fit for a million paintings.
-    draws = (generator.multinomial(counts.sum(), counts / counts.sum()) for _ in range(num_resamples))
+    # As many draws at a time as fit: one, for a million paintings.
+    size = max(1, LARGEST_TABLE // (len(counts) + sum(len(task["labels"]) for task in models[0].tasks)))
+    sizes = (min(size, num_resamples - start) for start in range(0, num_resamples, size))
+    draws = (generator.multinomial(counts.sum(), counts / counts.sum(), size) for size in sizes)
     found = zip(*([scores(drawn) for scores in scorers] for drawn in draws), strict=True)
-    return [{name: np.array([one[name] for one in scores]) for name in scores[0]} for scores in found]
+    return [{name: np.concatenate([one[name] for one in scores]) for name in scores[0]} for scores in found]
 
 
 def _flat_scores(outcomes: Outcomes, counts: npt.NDArray[Any]) -> DrawnScores:
@@ -350,7 +356,7 @@ def _flat_scores(outcomes: Outcomes, counts: npt.NDArray[Any]) -> DrawnScores:
     def scores(drawn: npt.NDArray[Any]) -> dict[str, FloatArray]:
         found = {f"{task}_{name}": value for task, of in by_task.items() for name, value in of(drawn).items()}
         for score in ("accuracy", "macro_f1"):
-            found[f"mean_{score}"] = nan_mean(np.stack([found[f"{task}_{score}"] for task in by_task]))
+            found[f"mean_{score}"] = nan_mean(np.stack([found[f"{task}_{score}"] for task in by_task], axis=-1))
         return found | {"exact_match": ratio(drawn @ is_right, drawn @ is_known)}
 
     return scores
